@@ -1,0 +1,30 @@
+"""Curated packages that load nothing until a name is asked for (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+
+__all__ = ["attach"]
+
+
+def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package whose public names live in submodules.
+
+    Args:
+        package: the package's ``__name__``.
+        names: public name -> submodule that defines it.
+
+    Example:
+        >>> getattr_, _, public = attach("medvlp.core", {"Triplet": "triplet"})
+        >>> getattr_("Triplet").__name__, public
+        ('Triplet', ['Triplet'])
+    """
+    public = sorted(names)
+
+    def __getattr__(name: str) -> object:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+
+    return __getattr__, lambda: public, public
