@@ -1,0 +1,18 @@
+"""medvlp: train, adapt, evaluate and show vision-language models for medical images.
+
+Nothing heavy is loaded until a name is asked for.
+
+Example:
+    >>> import medvlp
+    >>> medvlp.__version__.count(".")
+    2
+"""
+
+from medvlp.core.lazy import attach
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {"load": "models.bundle", "read_image": "io.read", "read_volume": "io.nifti", "UnreadableImage": "io.errors"},
+)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 __all__ = ["attach"]
 
 
-def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+def attach(
+    package: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package whose public names live in submodules.
 
     Args:
@@ -22,9 +24,9 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], obje
     """
     public = sorted(names)
 
-    def __getattr__(name: str) -> object:
+    def get(name: str) -> object:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
 
-    return __getattr__, lambda: public, public
+    return get, lambda: public, public

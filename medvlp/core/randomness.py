@@ -1,7 +1,7 @@
 """Every draw is a function of (seed, position, name): there is no worker, process or restart to change it.
 
-The price is one hash a draw site (about a microsecond); what it buys is that a sample, an augmentation or a phantom file
-can be made again, alone, on any machine.
+The price is one hash a draw site (about a microsecond); what it buys is that a sample, an augmentation or a phantom
+file can be made again, alone, on any machine.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""The words everybody uses and the protocols of all parts below."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Batch": "sample",
+        "Column": "sample",
+        "ConfigError": "errors",
+        "Context": "context",
+        "DataError": "errors",
+        "Encoded": "encoded",
+        "Encoder": "protocols",
+        "FeatureTable": "table",
+        "FromModel": "registry",
+        "Head": "protocols",
+        "HeadSpec": "protocols",
+        "ImageRecord": "sample",
+        "Key": "keys",
+        "Model": "protocols",
+        "Objective": "protocols",
+        "Part": "context",
+        "Plan": "keys",
+        "Sample": "sample",
+        "Score": "protocols",
+        "State": "protocols",
+        "Teacher": "protocols",
+        "Term": "term",
+        "Triplet": "triplet",
+        "UserError": "errors",
+        "build": "registry",
+        "keys": "keys",
+        "parse_key": "keys",
+    },
+)

@@ -1,0 +1,251 @@
+"""What an objective sees of a step: own rows, everybody's rows, who is the same as whom, states and draws."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medvlp.core import collectives
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, parse_key
+from medvlp.core.randomness import seed_of
+from medvlp.core.sample import Batch
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["Context", "Part", "collect_parts"]
+
+# What the words of `Context.same` compare; any other word is the name of a batch field.
+_SAME = {"report": "text", "study": "id.study", "patient": "id.patient"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one key and the sample (of this process's batch) that owns each; a bank's rows are owned by -1."""
+
+    values: Tensor
+    owner: Tensor
+
+
+def collect_parts(
+    encoded: Mapping[str, Encoded], parts: Mapping[str, frozenset[str]], who: str = ""
+) -> dict[Key, Part]:
+    """Take the planned parts out of encoded views; masked rows that stand in for an absent view are dropped."""
+    out: dict[Key, Part] = {}
+    for view, names in parts.items():
+        rows = encoded[view]
+        keep = None if view.startswith("bank.") or bool((rows.owner >= 0).all()) else rows.owner >= 0
+        for name in sorted(names):
+            values = rows.part(name)
+            # Terms are float32: half precision ends here, where the towers end.
+            values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+            owner = rows.owner if keep is None else rows.owner[keep]
+            out[Key(view, name, who)] = Part(values if keep is None else values[keep], owner)
+    return out
+
+
+class Context:
+    """See the module. Built by the task, or by hand in a test.
+
+    Args:
+        parts: planned key -> rows.
+        batch: the samples of this process (or of this chunk, for sample-scope objectives).
+        scale: the model's logit scale.
+        states: by name.
+        heads: call-stage heads by name.
+        seed: of the run.
+        samples_seen: by the whole run, before this step.
+        alone: True inside a chunk: `all` is refused, because other chunks are not there.
+
+    Example:
+        >>> parts = {parse_key("image/raw"): Part(torch.eye(2), torch.arange(2))}
+        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "a"]}))
+        >>> ctx["image/raw"].shape, ctx.same("report", rows="image", columns="image").all().item()
+        (torch.Size([2, 2]), True)
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: Mapping[Key, Part],
+        batch: Batch,
+        scale: nn.Module | None = None,
+        states: Mapping[str, object] | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
+        seed: int = 0,
+        samples_seen: int = 0,
+        alone: bool = False,
+    ) -> None:
+        self.parts = parts
+        self.batch = batch
+        self.scale = scale if scale is not None else nn.Identity()
+        self.state = states or {}
+        self.heads = heads or {}
+        self.samples_seen = samples_seen
+        self._seed = seed
+        self._alone = alone
+        self._gathered: dict[str, Tensor] = {}
+        self._first: int | None = None
+
+    # rows -----------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Own rows (R, ...) of a key, or the (B, ...) values of a batch field."""
+        parsed = parse_key(key)
+        if parsed.is_field:
+            values = self.batch[parsed.view].values
+            if not isinstance(values, Tensor):
+                raise ConfigError(f"Field {key!r} holds words: use ctx.same({key!r}) or ctx.batch.strings({key!r}).")
+            return values
+        return self._part(key).values
+
+    def owner(self, key: str) -> Tensor:
+        """Which sample owns each own row, (R,) int64, counted over all processes."""
+        owner = self._part(key).owner
+        return torch.where(owner >= 0, owner + self._first_sample(), owner)
+
+    def all(self, key: str) -> Tensor:
+        """Everybody's rows (sum of R, ...) in rank order, with exact gradients; a bank is everybody's already."""
+        parsed = parse_key(key)
+        self._refuse_alone(key)
+        if key not in self._gathered:
+            values = self[key]
+            self._gathered[key] = values if parsed.is_bank else collectives.gather_rows(_pad_alike(values))
+        return self._gathered[key]
+
+    def all_owner(self, key: str) -> Tensor:
+        """The owner of each row of `all`."""
+        name = f"owner of {key}"
+        if name not in self._gathered:
+            owner = self.owner(key)
+            alone = self._alone or parse_key(key).is_bank
+            self._gathered[name] = owner if alone else collectives.gather_rows(owner)
+        return self._gathered[name]
+
+    def own(self, key: str) -> Tensor:
+        """Where own rows stand within `all`, (R,) int64."""
+        counts = [int(str(count)) for count in collectives.gather_objects(self._part(key).values.shape[0])]
+        start = 0 if self._alone or parse_key(key).is_bank else sum(counts[: collectives.rank()])
+        return torch.arange(self._part(key).values.shape[0], device=self._part(key).owner.device) + start
+
+    # who is the same as whom ----------------------------------------------------------------------------------------
+
+    def same(self, what: str, *, rows: str, columns: str) -> Tensor:
+        """Whether the samples of own rows and of everybody's columns are the same in some respect, bool (R, C).
+
+        Args:
+            what: ``sample``, ``report`` (equal text, white space and case aside), ``study``, ``patient``, or the name
+                of a batch field. A missing value equals nothing; a sample always equals itself.
+            rows: view or key of the rows, e.g. ``"image"``.
+            columns: view or key of the columns.
+        """
+        row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
+        own = row_owner[:, None] == column_owner[None, :]
+        if what == "sample":
+            return own
+        tags = self._tags(_SAME.get(what, what))
+        row_tag, column_tag = tags[row_owner], tags[column_owner]
+        return own | ((row_tag[:, None] == column_tag[None, :]) & (row_tag[:, None] != 0))
+
+    def shared_labels(self, *, rows: str, columns: str) -> Tensor:
+        """Whether two samples share at least one present finding over all ``label`` fields, bool (R, C)."""
+        if "labels" not in self._gathered:
+            names = sorted(name for name in self.batch.columns if name.startswith("label"))
+            if not names:
+                raise ConfigError(
+                    "Shared labels need label fields, and the batch has none: add labels to the manifest."
+                )
+            present = torch.stack([self[name] == 1 for name in names], dim=1)  # (B, L)
+            self._gathered["labels"] = present if self._alone else collectives.gather_rows(present)
+        labels = self._gathered["labels"].float()
+        row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
+        own = row_owner[:, None] == column_owner[None, :]
+        return own | (labels[row_owner] @ labels[column_owner].T > 0)
+
+    # draws ----------------------------------------------------------------------------------------------------------
+
+    def uniform(self, *shape: int, name: str) -> Tensor:
+        """Draws in [0, 1) for each own sample, (B, *shape) float32: a function of (seed, position, name) alone.
+
+        Example:
+            >>> ctx = Context(parts={}, batch=Batch.of({"text": ["a", "b"]}))
+            >>> bool((ctx.uniform(3, name="mask") == ctx.uniform(3, name="mask")).all())
+            True
+        """
+        count = int(np.prod(shape)) if shape else 1
+        with np.errstate(over="ignore"):
+            position = self.batch.positions.cpu().numpy().astype(np.uint64)[:, None]
+            word = position * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(self._seed, 0, name))
+            word = _mix(word) + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03)
+            bits = _mix(word) >> np.uint64(40)  # 24 bits, exact in float32
+        draws = torch.from_numpy(bits.astype(np.float32) / np.float32(2**24))
+        return draws.reshape(self.batch.size, *shape).to(self.batch.positions.device)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _part(self, key: str) -> Part:
+        parsed = parse_key(key)
+        if parsed not in self.parts:
+            raise ConfigError(f"Key {key!r} was not planned: {did_you_mean(key, map(str, self.parts))}.")
+        return self.parts[parsed]
+
+    def _any_key(self, view: str) -> str:
+        if "/" in view:
+            return view
+        for key in sorted(self.parts):
+            if key.view == view and not key.who:
+                return str(key)
+        raise ConfigError(f"View {view!r} was not planned: {did_you_mean(view, {k.view for k in self.parts})}.")
+
+    def _refuse_alone(self, key: str) -> None:
+        if self._alone:
+            raise ConfigError(f"A sample-scope objective asked for everybody's {key!r}: declare scope = 'batch'.")
+
+    def _first_sample(self) -> int:
+        if self._first is None:
+            counts = [self.batch.size] if self._alone else collectives.gather_objects(self.batch.size)
+            self._first = 0 if self._alone else sum(int(str(c)) for c in counts[: collectives.rank()])
+        return self._first
+
+    def _tags(self, name: str) -> Tensor:
+        """Return a 63-bit tag of each sample's value over all processes, (B_all,); 0 where it is missing."""
+        if name not in self._gathered:
+            if name not in self.batch.columns:
+                raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
+            values = self.batch.columns[name].values
+            if isinstance(values, Tensor):
+                words = ["" if bool(v.isnan().any()) else repr(v.tolist()) for v in values]
+            else:
+                words = [" ".join(word.lower().split()) for word in self.batch.strings(name)]
+            tags = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=self.batch.positions.device)
+            self._gathered[name] = tags if self._alone else collectives.gather_rows(tags)
+        return self._gathered[name]
+
+
+def _tag(word: str) -> int:
+    return (
+        0 if not word else (int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") >> 1) | 1
+    )
+
+
+def _mix(word: np.ndarray) -> np.ndarray:
+    """Return the splitmix64 finaliser (Steele et al. 2014)."""
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+def _pad_alike(values: Tensor) -> Tensor:
+    """Pad axis 1 of (R, N, ...) rows with zeros to the longest of all processes: token counts differ between them."""
+    if values.dim() < 2 or collectives.world_size() == 1:
+        return values
+    longest = max(int(str(n)) for n in collectives.gather_objects(values.shape[1]))
+    if longest == values.shape[1]:
+        return values
+    pad = values.new_zeros((values.shape[0], longest - values.shape[1], *values.shape[2:]))
+    return torch.cat([values, pad], dim=1)

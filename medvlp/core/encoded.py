@@ -1,0 +1,94 @@
+"""What an encoder returns: per-row tensors with the sample that owns each row, never a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["Encoded", "unit"]
+
+
+def unit(values: Tensor) -> Tensor:
+    """Return the rows of (R, D) at unit length; a zero row stays zero.
+
+    Half precision is promoted to float32 first: a length in bfloat16 is wrong in the third digit.
+
+    Example:
+        >>> unit(torch.tensor([[3.0, 4.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return torch.nn.functional.normalize(wide, dim=-1)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows of one view.
+
+    Attributes:
+        owner: (R,) int64, index of the sample in the batch that owns each row; -1 marks the masked row that stands in
+            for a view that the batch lacks, or a row of a bank.
+        pooled: (R, W).
+        tokens: (R, N, W); tokens of a stack are its slices.
+        mask: (R, N) bool, True where a token is real.
+        grid: (rows, columns) of the image tokens, where they form a grid.
+        position: (R, N, 3) in mm.
+        layers: (R, L, N, W) hidden states, first to last.
+        attention: (R, L, Q, N).
+        extra: name -> (R, ...), what heads give; ``raw`` is the projected embedding before it is scaled to unit length.
+    """
+
+    owner: Tensor
+    pooled: Tensor | None = None
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+    grid: tuple[int, int] | None = None
+    position: Tensor | None = None
+    layers: Tensor | None = None
+    attention: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def part(self, name: str) -> Tensor:
+        """Return a part by its name in a key; ``embedding`` is ``raw`` at unit length.
+
+        Raises:
+            ConfigError: if the part was not planned.
+
+        Example:
+            >>> e = Encoded(owner=torch.arange(1), extra={"raw": torch.tensor([[0.0, 2.0]])})
+            >>> e.part("embedding").tolist()
+            [[0.0, 1.0]]
+        """
+        if name == "embedding" and "raw" in self.extra:
+            return unit(self.extra["raw"])
+        value = self.extra.get(name) if name in self.extra else getattr(self, name, None) if name in _TENSORS else None
+        if value is None:
+            raise ConfigError(f"Part {name!r} was not planned and so not computed: {did_you_mean(name, self.parts())}.")
+        return value
+
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that are there."""
+        there = [name for name in _TENSORS if getattr(self, name) is not None]
+        return tuple(there + sorted(self.extra) + (["embedding"] if "raw" in self.extra else []))
+
+    def give(self, values: Mapping[str, Tensor]) -> Encoded:
+        """Return the same rows with more extras."""
+        return replace(self, extra={**self.extra, **values})
+
+    def rows(self, index: Tensor) -> Encoded:
+        """Return some rows (index or bool mask over R)."""
+        taken = {
+            f.name: getattr(self, f.name)[index]
+            for f in fields(self)
+            if f.name not in ("grid", "extra") and getattr(self, f.name) is not None
+        }
+        return Encoded(**taken, grid=self.grid, extra={name: value[index] for name, value in self.extra.items()})
+
+
+_TENSORS = ("pooled", "tokens", "mask", "position", "layers", "attention")

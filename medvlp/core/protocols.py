@@ -1,0 +1,239 @@
+"""The parts that a developer can add, each one file: what the engine asks of them and what it promises.
+
+Every part is a component found by its file name (`medvlp.core.registry`). The protocols are base classes where the part
+holds parameters, so that a state dict, a teacher and a feature pass see them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.keys import Key, Plan
+from medvlp.core.sample import Batch, Sample
+from medvlp.core.term import Terms
+
+if TYPE_CHECKING:
+    from medvlp.core.context import Context
+    from medvlp.core.table import FeatureTable
+
+__all__ = [
+    "BatchView",
+    "Encoder",
+    "Head",
+    "HeadSpec",
+    "Model",
+    "Objective",
+    "Score",
+    "Site",
+    "State",
+    "Teacher",
+    "View",
+]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head that an objective needs: a component of `medvlp.models.heads` and its options."""
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class Head(nn.Module):
+    """A named map from parts of one view to more parts of it.
+
+    Attributes:
+        reads: parts it needs in the `Encoded` it is given.
+        stage: ``tower``: runs inside the model, chunk by chunk; ``batch``: runs after it on all own rows of the process
+            (BatchNorm allowed); ``call``: runs only when an objective calls it (``ctx.heads[name]``).
+    """
+
+    reads: tuple[str, ...] = ("pooled",)
+    stage: Literal["tower", "batch", "call"] = "tower"
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return {part: (R, ...)}; a head with one output gives it under the name it is mounted with."""
+        raise NotImplementedError
+
+
+class Score(nn.Module):
+    """A similarity of rows and columns, used alike by objective, recipe, retrieval and evaluation.
+
+    Attributes:
+        reads: parts it needs of both sides.
+    """
+
+    reads: tuple[str, ...] = ("embedding",)
+
+    def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
+        """Return (R, C), unscaled."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Site:
+    """A named place where a patch may wrap a module.
+
+    Attributes:
+        module: the module whose input or output passes here.
+        when: ``before`` wraps the first positional input, ``after`` the output.
+    """
+
+    module: nn.Module
+    when: Literal["before", "after"]
+
+
+class Encoder(nn.Module, ABC):
+    """A tower: values of one kind -> `Encoded`.
+
+    Attributes:
+        kinds: kinds of field it encodes.
+        width: W of ``pooled``.
+        token_width: W of ``tokens``.
+    """
+
+    kinds: tuple[str, ...]
+    width: int
+    token_width: int
+
+    @abstractmethod
+    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
+        """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed."""
+
+    @abstractmethod
+    def sites(self) -> Mapping[str, Site]:
+        """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``linear[NAME]``, ``pooled.output``..."""
+
+    @abstractmethod
+    def blank(self, device: torch.device) -> Tensor | Sequence[str]:
+        """One row that stands in for an absent view, so that every process runs the same collectives."""
+
+
+class Model(nn.Module, ABC):
+    """``model(batch, plan) -> {view: Encoded}``: the only function that is wrapped for several processes.
+
+    Attributes:
+        heads: mounted heads by name: ``"kind/part"`` (tower and batch stage) or ``"part"`` (call stage).
+    """
+
+    heads: Mapping[str, Head]
+
+    @abstractmethod
+    def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
+        """Encode the planned views with the parts asked for, tower-stage heads included."""
+
+    @abstractmethod
+    def finish(self, encoded: Mapping[str, Encoded], plan: Plan) -> dict[str, Encoded]:
+        """Apply the planned batch-stage heads on all own rows."""
+
+    @abstractmethod
+    def mount(self, heads: Mapping[str, HeadSpec], plan: Plan) -> None:
+        """Build and mount heads that objectives declare, for the kinds the plan asks them of; training only."""
+
+    @abstractmethod
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan that this model cannot compute.
+
+        Raises:
+            ConfigError: naming the need and what the model offers.
+        """
+
+    @property
+    @abstractmethod
+    def scale(self) -> nn.Module:
+        """The logit scale: called with scores (R, C) it returns them scaled and shifted."""
+
+    @abstractmethod
+    def outside_forward(self) -> list[str]:
+        """Names of parameters not used in `forward` (batch and call heads, scale): averaged once by the task."""
+
+
+class Objective(nn.Module):
+    """A loss: it declares what it needs, and returns terms. It knows no ranks, devices, chunks or logs.
+
+    Attributes:
+        scope: ``batch``: evaluated once on all own rows, may use `Context.all`; ``sample``: evaluated inside each
+            chunk, a sum over samples.
+    """
+
+    scope: Literal["batch", "sample"] = "batch"
+
+    def needs(self) -> frozenset[Key]:
+        """What the context must hold; may depend on options, never on the batch."""
+        raise NotImplementedError
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """Heads to mount: ``"part"`` on every kind the needs ask it of, or ``"kind/part"``."""
+        return {}
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return {name: Term}."""
+        raise NotImplementedError
+
+
+class State(ABC):
+    """What lives across steps. The same bytes on every process."""
+
+    def needs(self) -> frozenset[Key]:
+        """What `observe` and `refresh` read."""
+        return frozenset()
+
+    def fields(self) -> tuple[str, ...]:
+        """Batch fields that it adds, by sample id."""
+        return ()
+
+    def extend(self, batch: Batch) -> Batch:
+        """Return the batch with those fields."""
+        return batch
+
+    def refresh(self, table: FeatureTable) -> None:  # noqa: B027
+        """Take in a feature pass."""
+
+    def observe(self, ctx: Context) -> None:  # noqa: B027
+        """Look at a step's features, once per optimiser step, before it."""
+
+    def after_step(self, model: nn.Module, samples_seen: int) -> None:  # noqa: B027
+        """Follow the model, once per optimiser step, after it."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors to save."""
+
+    @abstractmethod
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take them back."""
+
+
+class Teacher(State):
+    """A state that encodes: asked by keys ``NAME:view/part``, always without gradient."""
+
+    @abstractmethod
+    def bind(self, model: Model) -> None:
+        """Look at the freshly built student, once, before the first step."""
+
+    @abstractmethod
+    def encode(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
+        """Encode and finish the planned views."""
+
+
+@runtime_checkable
+class View(Protocol):
+    """``(Sample, generator) -> Sample``; a view with ``random = False`` belongs to the cached prefix."""
+
+    random: bool
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample: ...  # noqa: D102
+
+
+@runtime_checkable
+class BatchView(Protocol):
+    """``(Batch) -> Batch``: mosaic, mixup."""
+
+    def __call__(self, batch: Batch) -> Batch: ...  # noqa: D102

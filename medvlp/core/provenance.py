@@ -1,0 +1,60 @@
+"""Where a number comes from: hashes of recipe, code and data, and the environment it was made in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["code_hash", "environment", "hash_of"]
+
+_PACKAGES = ("torch", "torchvision", "timm", "transformers", "monai", "pydicom", "nibabel", "numpy", "scikit-learn")
+
+
+def hash_of(value: object) -> str:
+    """Return 16 hex digits of the SHA-256 of a value's canonical JSON.
+
+    Example:
+        >>> hash_of({"a": 1, "b": 2}) == hash_of({"b": 2, "a": 1})
+        True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def code_hash(*folders: str) -> str:
+    """Return the hash of the source files of some folders of the package (all of it without arguments).
+
+    A cache that is keyed by it is never read by other code than wrote it.
+    """
+    root = Path(__file__).resolve().parent.parent
+    files = sorted(p for folder in (folders or (".",)) for p in (root / folder).rglob("*.py"))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, object]:
+    """Return versions, machine and threads; nothing that names a person, a folder or a host."""
+    from medvlp import __version__
+
+    packages: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "medvlp": __version__,
+        "code": code_hash(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "packages": packages,
+    }

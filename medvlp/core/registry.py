@@ -1,0 +1,200 @@
+"""A component's name is its file: ``{name: clip}`` under objectives is ``medvlp/objectives/clip.py``.
+
+It is imported when asked for and only if that file exists; the component is the first name of the module's ``__all__``.
+Other packages add theirs by the entry point group ``medvlp.<folder>``. No list to edit, no import string in YAML.
+
+A component's schema is its constructor: explicit keyword arguments with annotations and defaults. A parameter annotated
+`FromModel` is given by the builder and cannot be set in YAML.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["FromModel", "available", "build", "component", "fill", "json_schema", "schema", "validation_sentences"]
+
+
+@dataclass(frozen=True)
+class FromModel:
+    """Marks a constructor parameter that the builder gives: ``width: Annotated[int, FromModel("width")]``."""
+
+    what: str
+
+
+@cache
+def available(folder: str) -> tuple[str, ...]:
+    """Names of the components in a folder (``"objectives"``, ``"models/heads"``), entry points included, sorted.
+
+    Example:
+        >>> "clip" in available("objectives")
+        True
+    """
+    spec = importlib.util.find_spec("medvlp." + folder.replace("/", "."))
+    if spec is None or spec.submodule_search_locations is None:
+        raise ConfigError(f"There is no component folder {folder!r} in medvlp.")
+    own = {m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_")}
+    return tuple(sorted(own | {point.name for point in _points(folder)}))
+
+
+@cache
+def component(folder: str, name: str) -> Callable[..., Any]:
+    """Import one component.
+
+    Raises:
+        ConfigError: if there is no such file, with the nearest name.
+    """
+    if name not in available(folder):
+        raise ConfigError(f"There is no {folder} component named {name!r}: {did_you_mean(name, available(folder))}.")
+    for point in _points(folder):
+        if point.name == name:
+            return point.load()
+    module = importlib.import_module(f"medvlp.{folder.replace('/', '.')}.{name}")
+    public = getattr(module, "__all__", ())
+    if not public:
+        raise ConfigError(f"The {folder} module {name!r} names no component: put it first in its __all__.")
+    return getattr(module, public[0])
+
+
+@cache
+def schema(folder: str, name: str) -> type[BaseModel]:
+    """Return a pydantic model of a component's options, unknown keys forbidden."""
+    target = component(folder, name)
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    options: dict[str, Any] = {}
+    for parameter in _parameters(target):
+        annotation = hints.get(parameter.name, Any)
+        if _given(annotation) is None:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            options[parameter.name] = (annotation, Field(default=default))
+    config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+    return create_model(f"{folder}.{name}", __config__=config, **options)
+
+
+def fill(folder: str, spec: Mapping[str, object], *, where: str) -> dict[str, object]:
+    """Check a ``{name: ..., option: ...}`` spec and return it with every default filled in.
+
+    Raises:
+        ConfigError: all faults at once, each with its path and the nearest right name.
+
+    Example:
+        >>> fill("objectives", {"name": "clip"}, where="phases[0].objectives[0]")["name"]
+        'clip'
+    """
+    name = spec.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where} needs a name: {did_you_mean('', available(folder))}.")
+    model = schema(folder, name)
+    options = {key: value for key, value in spec.items() if key != "name"}
+    try:
+        checked = model.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(" ".join(validation_sentences(error, where=where, model=model))) from None
+    return {"name": name, **checked.model_dump()}
+
+
+def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
+    """Build a component from its spec.
+
+    Args:
+        folder: component folder.
+        spec: ``{name: ..., option: ...}``.
+        where: path in the configuration, for error sentences.
+        given: values for parameters annotated `FromModel`, by what they ask.
+
+    Raises:
+        ConfigError: for a faulty spec, or when the builder has not what the component asks.
+    """
+    filled = fill(folder, spec, where=where)
+    target = component(folder, str(filled.pop("name")))
+    checked = schema(folder, str(spec["name"])).model_validate(filled)
+    options = {key: getattr(checked, key) for key in type(checked).model_fields}
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    for parameter in _parameters(target):
+        marker = _given(hints.get(parameter.name, Any))
+        if marker is None:
+            continue
+        if given is None or marker.what not in given:
+            if parameter.default is inspect.Parameter.empty:
+                raise ConfigError(f"{where}: {spec['name']!r} needs {marker.what!r} from the model, which has none.")
+            continue
+        options[parameter.name] = given[marker.what]
+    return target(**options)
+
+
+def json_schema(folder: str) -> dict[str, object]:
+    """Return the JSON Schema of all components of a folder, for editors."""
+    choices = []
+    for name in available(folder):
+        part = schema(folder, name).model_json_schema()
+        part.setdefault("properties", {})["name"] = {"const": name}
+        part["required"] = sorted({*part.get("required", []), "name"})
+        choices.append(part)
+    return {"oneOf": choices}
+
+
+def validation_sentences(error: ValidationError, *, where: str, model: type[BaseModel]) -> list[str]:
+    """Turn a pydantic error into one sentence a fault, with the path and the nearest right name."""
+    sentences = []
+    for fault in error.errors():
+        path = ".".join([where, *map(str, fault["loc"])]) if where else ".".join(map(str, fault["loc"]))
+        if fault["type"] == "extra_forbidden":
+            known = _fields_at(model, fault["loc"][:-1])
+            sentences.append(f"{path} is not a known key: {did_you_mean(str(fault['loc'][-1]), known)}.")
+        elif fault["type"] == "missing":
+            sentences.append(f"{path} is missing: give it a value.")
+        else:
+            sentences.append(f"{path} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
+    return sentences
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    current: Any = model
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = current.model_fields.get(step) if hasattr(current, "model_fields") else None
+        if field is None:
+            break
+        current = next((t for t in _types_in(field.annotation) if hasattr(t, "model_fields")), current)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _types_in(annotation: Any) -> list[Any]:  # noqa: ANN401
+    inner = typing.get_args(annotation)
+    return [annotation] if not inner else [t for part in inner for t in _types_in(part)]
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    function = target.__init__ if inspect.isclass(target) else target
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            raise ConfigError(f"Component {target.__name__} passes {parameter} through: name every option instead.")
+        found.append(parameter)
+    return found
+
+
+def _given(annotation: Any) -> FromModel | None:  # noqa: ANN401
+    if typing.get_origin(annotation) is not Annotated:
+        return None
+    return next((extra for extra in typing.get_args(annotation)[1:] if isinstance(extra, FromModel)), None)
+
+
+def _points(folder: str) -> list[Any]:
+    return list(entry_points(group=f"medvlp.{folder.replace('/', '.')}"))

@@ -1,0 +1,161 @@
+"""One sample and its batch.
+
+A `Sample` is a flat record of named fields. A `Batch` keeps each field as a `Column`: values, and the sample that owns
+each row, so that crops, sentences and negatives (several rows a sample) and missing views (no row) are the same thing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["Batch", "Column", "ImageRecord", "Sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """How an image-like field was made from its source, so that it can be made again bit for bit.
+
+    Attributes:
+        seed: of the random suffix.
+        box: (x0, y0, x1, y1) of the view in pixels of the source; may reach outside it where the view is padded.
+        flip: whether left and right are swapped; no view of this project sets it without swapping the words too.
+        spacing: (row, column) in mm of one view pixel, where known.
+    """
+
+    seed: int
+    box: tuple[float, float, float, float]
+    flip: bool = False
+    spacing: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A record of named fields.
+
+    Attributes:
+        id: unique in its manifest.
+        fields: field name -> value: a tensor, a string, a float, or a tuple of those where the sample has several rows.
+        records: image-like field -> how it was made.
+    """
+
+    id: str
+    fields: Mapping[str, object]
+    records: Mapping[str, ImageRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of a batch.
+
+    Attributes:
+        values: (R, ...) tensor, or R strings.
+        owner: (R,) int64, the sample of each row, ascending.
+        mask: (R, S) for padded kinds, True where real.
+    """
+
+    values: Tensor | tuple[str, ...]
+    owner: Tensor
+    mask: Tensor | None = None
+
+    def take(self, start: int, stop: int) -> Column:
+        """Return the rows of samples start..stop-1, owners counted from 0."""
+        keep = (self.owner >= start) & (self.owner < stop)
+        index = keep.nonzero().flatten()
+        if isinstance(self.values, Tensor):
+            values: Tensor | tuple[str, ...] = self.values[index]
+        else:
+            values = tuple(self.values[i] for i in index.tolist())
+        return Column(values, self.owner[index] - start, None if self.mask is None else self.mask[index])
+
+    def to(self, device: torch.device) -> Column:
+        """Return the column on a device."""
+        return Column(
+            self.values.to(device, non_blocking=True) if isinstance(self.values, Tensor) else self.values,
+            self.owner.to(device),
+            None if self.mask is None else self.mask.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples.
+
+    Attributes:
+        ids: B sample ids.
+        positions: (B,) int64, each sample's place in the run's sample stream: what every random draw is a function of.
+        columns: field name -> column; a field that no sample has is absent.
+    """
+
+    ids: tuple[str, ...]
+    positions: Tensor
+    columns: Mapping[str, Column]
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return len(self.ids)
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self.columns:
+            raise ConfigError(f"The batch has no field {name!r}: {did_you_mean(name, self.columns)}.")
+        return self.columns[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def strings(self, name: str) -> list[str]:
+        """Return one string a sample, empty where it has none; several rows are joined in their order.
+
+        Example:
+            >>> batch = Batch(("a", "b"), torch.arange(2), {"text": Column(("x", "y"), torch.tensor([0, 0]))})
+            >>> batch.strings("text")
+            ['x y', '']
+        """
+        out: list[list[str]] = [[] for _ in self.ids]
+        if name in self.columns:
+            column = self.columns[name]
+            for owner, value in zip(column.owner.tolist(), column.values, strict=True):
+                out[owner].append(str(value))
+        return [" ".join(parts) for parts in out]
+
+    def chunks(self, count: int) -> Iterator[tuple[int, Batch]]:
+        """Yield (first sample, chunk) for `count` nearly equal runs of samples."""
+        bounds = [round(i * self.size / count) for i in range(count + 1)]
+        for start, stop in itertools.pairwise(bounds):
+            if stop > start:
+                yield start, self.take(start, stop)
+
+    def take(self, start: int, stop: int) -> Batch:
+        """Return samples start..stop-1."""
+        columns = {name: column.take(start, stop) for name, column in self.columns.items()}
+        return Batch(self.ids[start:stop], self.positions[start:stop], columns)
+
+    def with_columns(self, columns: Mapping[str, Column]) -> Batch:
+        """Return the batch with more or other columns."""
+        return Batch(self.ids, self.positions, {**self.columns, **columns})
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        moved = {name: column.to(device) for name, column in self.columns.items()}
+        return Batch(self.ids, self.positions.to(device), moved)
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Tensor | Sequence[str]], *, first: int = 0) -> Batch:
+        """Make a batch with one row a sample, for tests and embedding.
+
+        Example:
+            >>> Batch.of({"image": torch.zeros(2, 1, 4, 4), "text": ["a", "b"]}).size
+            2
+        """
+        size = len(next(iter(columns.values())))
+        owner = torch.arange(size)
+        made = {n: Column(v if isinstance(v, Tensor) else tuple(v), owner) for n, v in columns.items()}
+        return cls(tuple(str(first + i) for i in range(size)), owner + first, made)

@@ -1,0 +1,123 @@
+"""FeatureTable: ids and columns named by keys, in Parquet; made by one feature pass, eaten by everything after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.core.errors import DataError
+from medvlp.core.files import written_whole
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["FeatureTable"]
+
+# (R, D) array, or R arrays (n_r, D), or R strings or numbers.
+Column = np.ndarray | Sequence[Any]
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """R rows.
+
+    Attributes:
+        ids: R sample ids; several rows may carry one id (crops, sentences).
+        columns: key -> (R, D) float32 array (fixed), a list of R arrays (n_r, D) (ragged), or R strings or numbers.
+        meta: plain data about its making: model hash, data hash, preset.
+
+    Raises:
+        DataError: if a column has another number of rows than there are ids.
+
+    Example:
+        >>> table = FeatureTable(["a", "b"], {"image/raw": np.eye(2, dtype=np.float32)})
+        >>> table["image/raw"].shape, len(table)
+        ((2, 2), 2)
+    """
+
+    ids: Sequence[str]
+    columns: Mapping[str, Column]
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, values in self.columns.items():
+            if len(values) != len(self.ids):
+                raise DataError(
+                    f"Column {name!r} has {len(values)} rows, the table has {len(self.ids)}: make it again."
+                )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a fixed column as an array."""
+        if name not in self.columns:
+            raise DataError(f"The table has no column {name!r}: {did_you_mean(name, self.columns)}.")
+        return np.asarray(self.columns[name])
+
+    def rows(self, index: np.ndarray) -> FeatureTable:
+        """Return some rows (integer index or bool mask over R)."""
+        chosen = [int(i) for i in (np.flatnonzero(index) if np.asarray(index).dtype == bool else index)]
+        taken: dict[str, Column] = {
+            name: values[chosen] if isinstance(values, np.ndarray) else [values[i] for i in chosen]
+            for name, values in self.columns.items()
+        }
+        return FeatureTable([self.ids[i] for i in chosen], taken, self.meta)
+
+    def save(self, path: Path) -> None:
+        """Write Parquet whole; (R, D) arrays become fixed-size lists, the rest lists or plain columns."""
+        import json
+
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays: dict[str, pa.Array] = {"id": pa.array(list(self.ids), pa.string())}
+        for name, values in self.columns.items():
+            if isinstance(values, np.ndarray) and values.ndim == 2:
+                flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
+                arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+            elif not isinstance(values, np.ndarray) and len(values) and isinstance(values[0], np.ndarray):
+                arrays[name] = pa.array([np.asarray(v, dtype=np.float32).tolist() for v in values])
+            else:
+                arrays[name] = pa.array(values.tolist() if isinstance(values, np.ndarray) else list(values))
+        table = pa.table(arrays).replace_schema_metadata({"medvlp": json.dumps(dict(self.meta), default=str)})
+        with written_whole(path) as temporary:
+            pq.write_table(table, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> FeatureTable:
+        """Read Parquet.
+
+        Raises:
+            DataError: if the file is missing, damaged or without an id column.
+        """
+        import json
+
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist: make the table with `medvlp embed`.") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path} is not a readable Parquet file ({error}): make it again.") from None
+        if "id" not in table.column_names:
+            raise DataError(f"{path} has no column 'id': it is not a feature table.")
+        columns: dict[str, Column] = {}
+        for name in table.column_names:
+            if name == "id":
+                continue
+            column = table[name].combine_chunks()
+            if pa.types.is_fixed_size_list(column.type):
+                columns[name] = column.flatten().to_numpy().reshape(len(table), column.type.list_size)
+            elif pa.types.is_list(column.type):
+                columns[name] = [np.asarray(v, dtype=np.float32) for v in column.to_pylist()]
+            elif pa.types.is_string(column.type):
+                columns[name] = column.to_pylist()
+            else:
+                columns[name] = column.to_numpy(zero_copy_only=False)
+        meta = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
+        return cls(table["id"].to_pylist(), columns, meta)

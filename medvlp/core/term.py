@@ -1,0 +1,53 @@
+"""A loss term as (sum, count): the only form that is right when valid counts differ between processes and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Term", "Terms"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A sum over rows and how many rows (or how much weight) it is a sum of.
+
+    The value is the sum over all processes and chunks of ``sum`` divided by that of ``count``; a count of 0 gives 0
+    with zero gradient. No objective takes a mean.
+
+    Attributes:
+        sum: () differentiable.
+        count: () without gradient.
+    """
+
+    sum: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, weight: Tensor | None = None) -> Term:
+        """Sum (R,) rows, each with its weight (default 1).
+
+        Rows of weight 0 are removed before they are summed, so that a NaN there cannot leak.
+
+        Example:
+            >>> t = Term.of(torch.tensor([1.0, 3.0, float("nan")]), torch.tensor([1.0, 1.0, 0.0]))
+            >>> t.value().item(), t.count.item()
+            (2.0, 2.0)
+        """
+        if weight is None:
+            return cls(rows.sum(), torch.tensor(float(rows.numel()), dtype=rows.dtype, device=rows.device))
+        weight = weight.to(rows.dtype)
+        return cls((torch.where(weight != 0, rows, torch.zeros_like(rows)) * weight).sum(), weight.sum().detach())
+
+    def value(self) -> Tensor:
+        """Return sum / count of this term alone; 0 where the count is 0."""
+        return self.sum / self.count if float(self.count) != 0 else self.sum * 0
+
+    def __add__(self, other: Term) -> Term:
+        return Term(self.sum + other.sum, self.count + other.count)
+
+
+Terms = Mapping[str, Term]
