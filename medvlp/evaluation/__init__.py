@@ -1,0 +1,26 @@
+"""Metrics, intervals, retrieval, probes, results and the page: what turns scores into numbers one can believe."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Clusters": "bootstrap",
+        "Interval": "bootstrap",
+        "LinearProbe": "probe",
+        "Metric": "results",
+        "ProbeData": "probe",
+        "Result": "results",
+        "UndefinedMetricError": "metrics",
+        "auroc": "metrics",
+        "average_precision": "metrics",
+        "evaluate_retrieval": "retrieval",
+        "evaluate_scores": "classification",
+        "fit_linear_probe": "probe",
+        "load_result": "results",
+        "rank_queries": "retrieval",
+        "size_terciles": "classification",
+        "thumbnails": "probe",
+        "write_result": "results",
+    },
+)

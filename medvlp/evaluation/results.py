@@ -1,0 +1,266 @@
+"""The one form of an evaluation's outcome: metric rows with their uncertainty, and the per-case table they come from.
+
+`results.json` names its per-case Parquet file with a sha256, so that every number can be recomputed from stored
+predictions and a changed byte is noticed. The JSON Schema of the file lies beside this module (`results.schema.json`)
+for other programs; reading checks against the same definition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medvlp.core.errors import DataError
+
+__all__ = ["SCHEMA", "Metric", "Result", "json_schema", "load_result", "write_result"]
+
+SCHEMA = "medvlp.results/1"
+Role = Literal["model", "control"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number with its uncertainty; a row of ``results.json``.
+
+    Attributes:
+        metric: ``"auroc"``, ``"average_precision"``, ``"recall@5"``, ...
+        label: finding, ``"macro"``, or retrieval direction.
+        value: the number; None where it is not defined, and `reason` says why.
+        low, high: interval at `level`; None where it is not defined or not asked for.
+        level: confidence level of the interval.
+        method: how the interval was made: ``"patient_bootstrap"``.
+        interval: form of the interval: ``"percentile"``.
+        n: rows (images, studies, queries) with a known label.
+        positives: positive rows; None where the word has no meaning.
+        patients: patients among the rows.
+        split: as in the predictions; empty where they name none.
+        policy: what was done with uncertain labels: ``"u_ignore"`` leaves them out.
+        group: subgroup, ``"site=north"``; None is everybody.
+        labels_used: for a macro average, over how many labels.
+        min_positives: for a macro average, the positive rows that a label needs to take part.
+        prevalence: positives / n.
+        chance: what a random ranking of the same rows is expected to reach.
+        pool: candidates that a retrieval query ranks.
+        resamples, skipped: bootstrap resamples in which the number is, and is not, defined.
+        reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
+            fewer: the interval is optimistic), ``"few_resamples"``; None where there is nothing to say.
+        operating_point: name of the threshold the number was taken at.
+    """
+
+    metric: str
+    label: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    method: str = "patient_bootstrap"
+    interval: str = "percentile"
+    n: int
+    positives: int | None = None
+    patients: int
+    split: str = ""
+    policy: str = "u_ignore"
+    group: str | None = None
+    labels_used: int | None = None
+    min_positives: int | None = None
+    prevalence: float | None = None
+    chance: float | None = None
+    pool: int | None = None
+    resamples: int | None = None
+    skipped: int | None = None
+    reason: str | None = None
+    operating_point: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The outcome of one evaluation.
+
+    Attributes:
+        name: what was evaluated: ``"zero_shot"``, ``"linear_probe"``, ``"retrieval"``.
+        recipe: hash of the recipe (prompts, model, options).
+        data: hash of the data.
+        metrics: the rows.
+        cases: per-case table, one row an image or query; None where it was not loaded or not kept.
+        role: ``"control"`` for what a model must beat (a thumbnail classifier), else ``"model"``.
+        synthetic: the numbers are from synthetic data and say nothing of clinical performance.
+        title: words for a page; empty uses `name`.
+    """
+
+    name: str
+    recipe: str
+    data: str
+    metrics: tuple[Metric, ...]
+    cases: pd.DataFrame | None = field(default=None, compare=False)
+    role: Role = "model"
+    synthetic: bool = False
+    title: str = ""
+
+    def find(self, metric: str, label: str, *, split: str | None = None, group: str | None = None) -> Metric:
+        """Return the row of a metric and label.
+
+        Raises:
+            DataError: if there is none, or several (name the split then).
+
+        Example:
+            >>> row = Metric(metric="auroc", label="effusion", value=0.9, n=10, patients=8)
+            >>> Result(name="zero_shot", recipe="", data="", metrics=(row,)).find("auroc", "effusion").value
+            0.9
+        """
+        rows = [
+            row
+            for row in self.metrics
+            if (row.metric, row.label, row.group) == (metric, label, group) and split in (None, row.split)
+        ]
+        if len(rows) != 1:
+            raise DataError(
+                f"Result {self.name!r} has {len(rows)} rows of {metric!r} for {label!r} "
+                f"(group {group!r}, split {split!r}): "
+                f"ask for one of {', '.join(sorted({f'{row.metric}/{row.label}' for row in self.metrics})[:12])}."
+            )
+        return rows[0]
+
+
+class _Cases(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    path: str = Field(description="file name beside results.json", pattern=r"^[^/\\]+\.parquet$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", title="medvlp results", populate_by_name=True, allow_inf_nan=False)
+    schema_id: Literal["medvlp.results/1"] = Field(alias="schema")
+    name: str
+    role: Role = "model"
+    title: str = ""
+    synthetic: bool = False
+    recipe: str
+    data: str
+    metrics: tuple[Metric, ...]
+    cases: _Cases | None = None
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of ``results.json``, as stored beside this module."""
+    schema = {"$id": SCHEMA, **_Document.model_json_schema(by_alias=True)}
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def write_result(result: Result, path: Path, *, cases: str | None = None) -> None:
+    """Write ``results.json`` and, beside it, the per-case Parquet file; each is complete or absent.
+
+    Args:
+        result: what to write.
+        path: the JSON file.
+        cases: file name of the per-case table; by default the JSON file's name with ``.parquet``.
+
+    Raises:
+        DataError: if `cases` is not a plain file name ending in ``.parquet``, or a metric is NaN or infinite.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer, entry = io.BytesIO(), None
+    try:
+        if result.cases is not None:
+            result.cases.to_parquet(buffer, index=False)
+            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+            entry = _Cases(path=cases or f"{path.stem}.parquet", sha256=digest)
+        document = _Document(
+            schema=SCHEMA,
+            name=result.name,
+            role=result.role,
+            title=result.title,
+            synthetic=result.synthetic,
+            recipe=result.recipe,
+            data=result.data,
+            metrics=result.metrics,
+            cases=entry,
+        )
+        text = json.dumps(_without_none(document.model_dump(mode="json", by_alias=True)), indent=1, allow_nan=False)
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise DataError(
+            f"Result {result.name!r} cannot be written to {path.name}: {_first(error)}; undefined numbers are None."
+        ) from error
+    # Cases first: a results.json never names a file that is not there yet.
+    if entry is not None:
+        _write_whole(path.parent / entry.path, buffer.getvalue())
+    _write_whole(path, (text + "\n").encode())
+
+
+def load_result(path: Path, *, cases: bool = True) -> Result:
+    """Read ``results.json`` and its per-case table, checking the schema and the sha256.
+
+    Args:
+        path: the JSON file.
+        cases: also read the per-case table; its bytes are checked either way.
+
+    Raises:
+        DataError: if a file is missing, does not follow the schema, or was changed after it was written.
+    """
+    path = Path(path)
+    try:
+        document = _Document.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: run `medvlp evaluate` or `medvlp score` to make it.") from error
+    except ValidationError as error:
+        raise DataError(f"{path} is not a results file of schema {SCHEMA}: {_first(error)}; write it again.") from error
+    table = None
+    if document.cases is not None:
+        stored = path.parent / document.cases.path
+        if not stored.is_file():
+            raise DataError(
+                f"{path} names the per-case table {document.cases.path}, which is missing: put it beside it."
+            )
+        content = stored.read_bytes()
+        if hashlib.sha256(content).hexdigest() != document.cases.sha256:
+            raise DataError(
+                f"{stored} does not have the sha256 that {path.name} names, it was changed or damaged: "
+                f"restore it or evaluate again."
+            )
+        table = pd.read_parquet(io.BytesIO(content)) if cases else None
+    return Result(
+        name=document.name,
+        role=document.role,
+        title=document.title,
+        synthetic=document.synthetic,
+        recipe=document.recipe,
+        data=document.data,
+        metrics=document.metrics,
+        cases=table,
+    )
+
+
+def _without_none(document: dict[str, object]) -> dict[str, object]:
+    """Leave optional keys out of the metric rows; value, low and high stay, as null, because readers look for them."""
+    kept = ("value", "low", "high", "positives")
+    rows = [{k: v for k, v in row.items() if v is not None or k in kept} for row in document["metrics"]]  # type: ignore[union-attr]
+    return {**document, "metrics": rows}
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"
+    return str(error)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside, sync, rename: a reader sees the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,186 @@
+"""Statistics of a predictions table: per finding, macro, groups, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
+from medvlp.evaluation.classification import evaluate_scores, size_terciles
+
+
+def _table(rows: int = 240, patients: int = 90, seed: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "id": [f"S{index}" for index in range(rows)],
+            "patient_id": [f"P{index}" for index in generator.integers(0, patients, rows)],
+        }
+    )
+    for finding, prevalence in (("effusion", 0.3), ("nodule", 0.15)):
+        label = (generator.random(rows) < prevalence).astype(float)
+        table[f"score:{finding}"] = label + generator.normal(size=rows)
+        label[generator.random(rows) < 0.1] = -1
+        label[generator.random(rows) < 0.1] = np.nan
+        table[f"label:{finding}"] = label
+    return table
+
+
+def _evaluate(table: pd.DataFrame, resamples: int = 100, **options):
+    return evaluate_scores(table, seed=3, recipe="r", data="d", resamples=resamples, **options)
+
+
+def test_each_finding_is_scikit_learn_on_its_known_rows_and_macro_is_their_mean() -> None:
+    table = _table()
+    result = _evaluate(table)
+    expected = []
+    for finding in ("effusion", "nodule"):
+        known = table[table[f"label:{finding}"].isin([0, 1])]
+        truth, scores = known[f"label:{finding}"], known[f"score:{finding}"]
+        row = result.find("auroc", finding)
+        assert row.value == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+        assert result.find("average_precision", finding).value == pytest.approx(average_precision_score(truth, scores))
+        assert (row.n, row.positives, row.patients) == (len(known), int(truth.sum()), known["patient_id"].nunique())
+        assert row.policy == "u_ignore"
+        assert row.prevalence == result.find("average_precision", finding).chance == truth.mean()
+        expected.append(row.value)
+    macro = result.find("auroc", "macro")
+    assert macro.value == pytest.approx(np.mean(expected), abs=1e-15)
+    assert (macro.labels_used, macro.n, macro.chance) == (2, 240, 0.5)
+
+
+def test_the_macro_interval_comes_from_the_same_patients_for_all_findings() -> None:
+    table = _table()
+    positive = (table[["label:effusion", "label:nodule"]] == 1).any(axis=1)
+    clusters = patient_clusters(table["patient_id"], positive)
+    weights = resample_patients(clusters, start=0, stop=50, seed=3)
+    draws = []
+    for resample in range(50):
+        values = []
+        for finding in ("effusion", "nodule"):
+            known = table[f"label:{finding}"].isin([0, 1]).to_numpy()
+            weight = weights[clusters.patient, resample][known]
+            truth, scores = table.loc[known, f"label:{finding}"], table.loc[known, f"score:{finding}"]
+            values.append(roc_auc_score(truth, scores, sample_weight=weight))
+        draws.append(np.mean(values))
+    macro = _evaluate(table, resamples=50).find("auroc", "macro")
+    assert [macro.low, macro.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+
+
+def test_same_seed_same_numbers_and_the_stored_cases_give_them_again() -> None:
+    result = _evaluate(_table())
+    assert result.cases is not None
+    assert _evaluate(result.cases) == result
+    assert _evaluate(result.cases.sample(frac=1, random_state=1)) == result
+
+
+def test_a_finding_without_positives_is_named_and_left_out_of_macro() -> None:
+    table = _table()
+    table["label:edema"], table["score:edema"] = 0, 0.5
+    result = _evaluate(table)
+    row = result.find("auroc", "edema")
+    assert (row.value, row.low, row.reason, row.chance) == (None, None, "no_positives", None)
+    assert result.find("auroc", "macro").labels_used == 2
+    nothing = _evaluate(table[["id", "patient_id", "label:edema", "score:edema"]]).find("auroc", "macro")
+    assert (nothing.value, nothing.labels_used, nothing.reason) == (None, 0, "no_labels")
+
+
+def test_few_positive_patients_are_flagged_and_may_be_kept_out_of_macro() -> None:
+    table = _table()
+    few = int((table["label:nodule"] == 1).sum())
+    result = _evaluate(table, min_positives=few + 1)
+    assert result.find("auroc", "nodule").reason == "few_positives"
+    macro = result.find("auroc", "macro")
+    assert (macro.labels_used, macro.min_positives) == (1, few + 1)
+    assert macro.value == result.find("auroc", "effusion").value
+
+
+def test_a_group_is_the_same_numbers_on_its_rows() -> None:
+    table = _table()
+    table["group:site"] = np.where(np.arange(len(table)) % 3 == 0, "north", "south")
+    north = table[(table["group:site"] == "north") & table["label:effusion"].isin([0, 1])]
+    row = _evaluate(table).find("auroc", "effusion", group="site=north")
+    assert row.value == pytest.approx(roc_auc_score(north["label:effusion"], north["score:effusion"]), abs=1e-12)
+    assert row.n == len(north)
+    assert row.low is not None
+    assert row.low < row.value < row.high
+
+
+def test_size_terciles_compare_each_third_of_the_positives_with_all_negatives() -> None:
+    table = _table()
+    positive = (table["label:nodule"] == 1).to_numpy()
+    size = np.where(positive, np.arange(len(table)), 0)
+    table["group:size@nodule"] = size_terciles(size, positive)
+    result = _evaluate(table)
+    terciles = [result.find("auroc", "nodule", group=f"size={name}") for name in ("1 small", "2 medium", "3 large")]
+    assert sum(row.positives for row in terciles) == positive.sum()
+    assert len({row.n - row.positives for row in terciles}) == 1  # the same negatives
+    # Negatives are shared, so the AUROC of all is the mean of the thirds weighted by their positives.
+    mean = sum(row.value * row.positives for row in terciles) / positive.sum()
+    assert mean == pytest.approx(result.find("auroc", "nodule").value, abs=1e-12)
+    assert not [row for row in result.metrics if row.label == "effusion" and row.group]
+
+
+def test_splits_are_evaluated_apart() -> None:
+    table = _table()
+    table["split"] = np.where(table["patient_id"].str[-1].isin(list("01234")), "test", "validate")
+    result = _evaluate(table)
+    alone = _evaluate(table[table["split"] == "test"])
+    assert result.find("auroc", "macro", split="test") == alone.find("auroc", "macro")
+    with pytest.raises(DataError, match="has 2 rows of 'auroc' for 'macro'"):
+        result.find("auroc", "macro")
+
+
+def test_without_resamples_there_is_no_interval() -> None:
+    row = _evaluate(_table(), resamples=0).find("auroc", "effusion")
+    assert (row.low, row.method, row.interval) == (None, "none", "none")
+
+
+def test_blank_strings_are_missing_labels() -> None:
+    table = _table()
+    text = table.astype({"label:nodule": object})
+    text["label:nodule"] = ["" if np.isnan(value) else str(value) for value in table["label:nodule"]]
+    assert _evaluate(text) == _evaluate(table)
+
+
+def _with(column: str, value: object):
+    table = _table()
+    table[column] = value
+    return table
+
+
+def _damaged(column: str, value: object):
+    table = _table().astype({column: object})
+    table.loc[int(np.flatnonzero(table["label:effusion"] == 1)[0]), column] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (_table().drop(columns="patient_id"), "no column 'patient_id': add it"),
+        (_table().drop(columns="score:nodule"), "label:nodule and no score:nodule"),
+        (_table().drop(columns="label:nodule"), "score:nodule and no label:nodule"),
+        (_table()[["id", "patient_id"]], "no column label:NAME"),
+        (_with("id", "same"), "239 rows whose id occurs before"),
+        (_with("group:size@mass", "a"), "group:size@mass and no label:mass"),
+        (_with("split", ["a", "b"] * 120), "patients are in more than one split: split by patient"),
+        (_damaged("label:effusion", 2), "label:effusion holds 2, allowed are 1"),
+        (_damaged("score:effusion", np.nan), "score:effusion, rows with a known label, hold 1 values that are NaN"),
+        (_damaged("score:effusion", ""), "hold 1 values that are NaN"),
+        (_damaged("score:effusion", "high"), "score:effusion holds something that is not a number"),
+        (_damaged("patient_id", None), "1 rows without 'patient_id'"),
+    ],
+)
+def test_a_table_that_would_give_wrong_numbers_is_refused(table: pd.DataFrame, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        _evaluate(table)
+
+
+def test_a_score_may_be_missing_where_the_label_is() -> None:
+    table = _table()
+    table.loc[table["label:effusion"].isna() | (table["label:effusion"] == -1), "score:effusion"] = np.nan
+    assert _evaluate(table).find("auroc", "effusion") == _evaluate(_table()).find("auroc", "effusion")
