@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Encoded", "unit"]
+__all__ = ["Encoded", "concatenate", "unit"]
 
 
 def unit(values: Tensor) -> Tensor:
@@ -92,3 +92,35 @@ class Encoded:
 
 
 _TENSORS = ("pooled", "tokens", "mask", "position", "layers", "attention")
+
+
+def concatenate(parts: Sequence[Encoded], first_samples: Sequence[int]) -> Encoded:
+    """Put the rows of several chunks together; owners are shifted to the whole batch, token axes padded alike.
+
+    Args:
+        parts: the same view, chunk by chunk.
+        first_samples: index of each chunk's first sample in the whole batch.
+
+    Example:
+        >>> a = Encoded(owner=torch.tensor([0]), pooled=torch.ones(1, 2))
+        >>> concatenate([a, a], [0, 5]).owner.tolist()
+        [0, 5]
+    """
+    owner = torch.cat(
+        [torch.where(p.owner >= 0, p.owner + first, p.owner) for p, first in zip(parts, first_samples, strict=True)]
+    )
+    taken = {name: _cat([getattr(p, name) for p in parts]) for name in _TENSORS if getattr(parts[0], name) is not None}
+    extra = {name: _cat([p.extra[name] for p in parts]) for name in parts[0].extra}
+    return Encoded(owner=owner, grid=parts[0].grid, extra=extra, **taken)
+
+
+def _cat(tensors: list[Tensor]) -> Tensor:
+    """Concatenate along rows; axes that differ (token counts of texts) are padded with zeros to the longest."""
+    shape = [max(t.shape[axis] for t in tensors) for axis in range(1, tensors[0].dim())]
+    if all(list(t.shape[1:]) == shape for t in tensors):
+        return torch.cat(tensors)
+    padded = []
+    for tensor in tensors:
+        amounts = [a for axis in range(tensor.dim() - 1, 0, -1) for a in (0, shape[axis - 1] - tensor.shape[axis])]
+        padded.append(torch.nn.functional.pad(tensor, amounts))
+    return torch.cat(padded)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = ["read_json", "sha256_of", "written_whole", "write_json", "write_text"]
+__all__ = ["read_json", "sha256_of", "write_error", "write_json", "write_text", "written_whole"]
 
 
 @contextmanager
@@ -38,18 +38,28 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"The disk is full: {path} could not be written ({error.strerror}); nothing that was complete is lost, "
-                "make room and start the same command again."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(
-                f"{path} cannot be written ({error.strerror}): choose a folder you may write to."
-            ) from error
-        raise
+        raise write_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_error(error: Exception, path: Path) -> Exception:
+    """Return the sentence for a write that failed, or the error itself where the user cannot mend it.
+
+    Example:
+        >>> type(write_error(OSError(errno.ENOSPC, "No space left on device"), Path("a"))).__name__
+        'UserError'
+    """
+    # Writers in compiled code (safetensors) report the system's error only as words.
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "os error 28" in str(error)
+    if full or "No space left" in str(error):
+        return UserError(
+            f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
+            "start the same command again."
+        )
+    if getattr(error, "errno", None) in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return UserError(f"{path} cannot be written ({error}): choose a folder you may write to.")
+    return error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,18 @@
+"""Task, loop, phases, distributed, accumulation, optimisers, checkpoints, logging."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "OptimiserOptions": "optimisers",
+        "Outcome": "trainer",
+        "PhasePlan": "phases",
+        "Ramp": "schedules",
+        "Setup": "trainer",
+        "Task": "task",
+        "Trainer": "trainer",
+        "TrainingOptions": "options",
+        "value_at": "schedules",
+    },
+)

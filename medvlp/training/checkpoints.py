@@ -1,0 +1,138 @@
+"""Checkpoints: complete or absent, safetensors and JSON only, every byte under a hash.
+
+``checkpoints/step-000123/`` holds ``weights``, ``optimiser`` and ``states`` as safetensors, ``trainer.json`` and
+``MANIFEST.json`` (file -> SHA-256). It is written beside, synced, renamed. ``best`` is a link to the one that
+validation chose.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import sha256_of, write_error
+
+__all__ = ["Checkpoint", "latest", "load_checkpoint", "load_weights", "point_best", "prune", "save_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        weights: parameters and buffers of the task (model and objectives) by name.
+        optimiser: as `optimiser_state` gives it.
+        states: ``"state|tensor"`` -> tensor.
+        trainer: plain data: samples seen, phase, guard, best so far, recipe hash.
+    """
+
+    weights: Mapping[str, Tensor]
+    optimiser: Mapping[str, Tensor]
+    states: Mapping[str, Tensor]
+    trainer: Mapping[str, object]
+
+
+_PARTS = ("weights", "optimiser", "states")
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint whole.
+
+    Raises:
+        UserError: when the disk is full; the checkpoints that were complete stay.
+    """
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        for part in _PARTS:
+            tensors = getattr(checkpoint, part)
+            # safetensors refuses tensors that share memory: every one is written as its own.
+            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(own, temporary / f"{part}.safetensors")
+        (temporary / "trainer.json").write_text(json.dumps(dict(checkpoint.trainer), indent=1))
+        hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+        (temporary / "MANIFEST.json").write_text(json.dumps(hashes, indent=1))
+        for path in temporary.iterdir():
+            with open(path, "rb") as handle:
+                os.fsync(handle.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise write_error(error, folder) from error
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint after checking every file against its hash.
+
+    Raises:
+        UserError: if a file is missing or differs from its hash.
+    """
+    manifest = folder / "MANIFEST.json"
+    if not manifest.is_file():
+        raise UserError(f"{folder} is not a checkpoint (it has no MANIFEST.json): name a folder checkpoints/step-*.")
+    for name, expected in json.loads(manifest.read_text()).items():
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != expected:
+            raise UserError(
+                f"{path} is damaged or was changed since it was written (its SHA-256 differs from the manifest's): "
+                "resume from another checkpoint of the run."
+            )
+    tensors = {part: load_file(folder / f"{part}.safetensors") for part in _PARTS}
+    return Checkpoint(**tensors, trainer=json.loads((folder / "trainer.json").read_text()))
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, source: Path) -> None:
+    """Copy weights into a module of the same architecture.
+
+    Raises:
+        UserError: naming the first parameters that are missing, left over or of another shape.
+    """
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    shapes = [n for n in own if n in weights and own[n].shape != weights[n].shape]
+    if missing or extra or shapes:
+        faults = [
+            f"{len(names)} {what} (first: {names[0]})"
+            for names, what in ((missing, "missing"), (extra, "unknown"), (shapes, "of another shape"))
+            if names
+        ]
+        raise UserError(
+            f"{source} holds another model than the configuration describes: {'; '.join(faults)}; "
+            "use the config.yaml that lies beside the checkpoint."
+        )
+    module.load_state_dict(dict(weights))
+
+
+def latest(run: Path) -> Path | None:
+    """Return the newest complete checkpoint of a run, or None."""
+    found = sorted((run / "checkpoints").glob("step-*/MANIFEST.json"))
+    return found[-1].parent if found else None
+
+
+def point_best(folder: Path) -> None:
+    """Let ``best`` point to a checkpoint, atomically."""
+    link = folder.parent / ".best.part"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    os.replace(link, folder.parent / "best")
+
+
+def prune(run: Path, *, keep: int) -> None:
+    """Remove all but the last `keep` checkpoints and the best one."""
+    folder = run / "checkpoints"
+    best = (folder / "best").resolve() if (folder / "best").is_symlink() else None
+    complete = sorted(path.parent for path in folder.glob("step-*/MANIFEST.json"))
+    for old in complete[: max(len(complete) - keep, 0)]:
+        if old.resolve() != best:
+            shutil.rmtree(old)

@@ -1,0 +1,58 @@
+"""Several processes under torchrun: start, wrap, stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from medvlp.core import collectives
+from medvlp.core.protocols import Model
+
+__all__ = ["local_device", "processes", "wrap"]
+
+
+@contextmanager
+def processes(device: str) -> Iterator[None]:
+    """Join the process group that torchrun describes, if it does, and leave it at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if cuda:
+        torch.cuda.set_device(local_device("cuda"))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def wrap(model: Model) -> nn.Module:
+    """Wrap the model in DDP where there are several processes.
+
+    Parameters that `forward` does not use (batch heads, scale) are left to the task. Buffers are not broadcast: the
+    engine has no buffer that may differ between processes, and BatchNorm in towers is frozen or announced as inexact.
+    """
+    if collectives.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
+        return model
+    ddp = nn.parallel.DistributedDataParallel
+    ddp._set_params_and_buffers_to_ignore_for_model(model, model.outside_forward())
+    inside = [p for n, p in model.named_parameters() if p.requires_grad and n not in set(model.outside_forward())]
+    if not inside:
+        return model
+    device = next(model.parameters()).device
+    ids = [device.index] if device.type == "cuda" and device.index is not None else None
+    # A plan that asks for one tower leaves the other without gradients: such parameters are found, not waited for.
+    return ddp(model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
+
+
+def local_device(choice: str) -> torch.device:
+    """Return this process's device of the chosen kind: one CUDA device a process."""
+    if choice == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(choice)

@@ -1,0 +1,89 @@
+"""Between a gradient and the optimiser: a step that is not finite, or a spike, is skipped and written down."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medvlp.core.errors import UserError
+
+__all__ = ["Guard", "GuardOptions"]
+
+
+class GuardOptions(BaseModel):
+    """When a step is skipped.
+
+    Attributes:
+        spike: skip when the gradient norm exceeds this many times the median of the last `window` steps; null: never.
+        window: steps remembered.
+        most: skipped steps in a row that stop the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spike: float | None = Field(default=20.0, gt=1)
+    window: int = Field(default=100, ge=10)
+    most: int = Field(default=10, ge=1)
+
+
+@dataclass
+class Guard:
+    """Decides about each step; its memory is part of the checkpoint.
+
+    Example:
+        >>> guard = Guard(GuardOptions(most=3))
+        >>> guard.refuses(loss=1.0, norm=1.0), guard.refuses(loss=float("nan"), norm=1.0), guard.skipped
+        (None, 'the loss is not finite', 1)
+    """
+
+    options: GuardOptions
+    norms: deque[float] = field(default_factory=deque)
+    skipped: int = 0
+    in_a_row: int = 0
+
+    def refuses(self, *, loss: float, norm: float) -> str | None:
+        """Return why the step must be skipped, or None.
+
+        Raises:
+            UserError: after too many skipped steps in a row.
+        """
+        reason = self._reason(loss, norm)
+        if reason is None:
+            self.in_a_row = 0
+            self.norms.append(norm)
+            while len(self.norms) > self.options.window:
+                self.norms.popleft()
+            return None
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row >= self.options.most:
+            raise UserError(
+                f"{self.in_a_row} training steps in a row were skipped because {reason}: lower optimiser.rate, or look "
+                "at the samples listed in skipped.jsonl."
+            )
+        return reason
+
+    def _reason(self, loss: float, norm: float) -> str | None:
+        if not math.isfinite(loss):
+            return "the loss is not finite"
+        if not math.isfinite(norm):
+            return "the gradient is not finite"
+        if self.options.spike is not None and len(self.norms) >= 10:
+            median = sorted(self.norms)[len(self.norms) // 2]
+            if norm > self.options.spike * median:
+                return f"the gradient norm {norm:.3g} is over {self.options.spike:g} times the median {median:.3g}"
+        return None
+
+    def state(self) -> dict[str, object]:
+        """Plain data for the checkpoint."""
+        return {"norms": list(self.norms), "skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Take the checkpoint's data back."""
+        norms = state["norms"]
+        self.norms = deque(float(n) for n in norms) if isinstance(norms, list) else deque()
+        self.skipped = int(str(state["skipped"]))
+        self.in_a_row = int(str(state["in_a_row"]))

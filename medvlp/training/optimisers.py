@@ -1,0 +1,113 @@
+"""AdamW with weight decay only where it is due, and its state by parameter name, so that a checkpoint can name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from medvlp.core.errors import UserError
+from medvlp.training.schedules import warmup_cosine
+
+__all__ = ["OptimiserOptions", "load_optimiser_state", "make_optimiser", "optimiser_state", "set_rate"]
+
+
+class OptimiserOptions(BaseModel):
+    """How parameters are updated.
+
+    Attributes:
+        name: AdamW (Loshchilov and Hutter 2019).
+        rate: peak learning rate.
+        warmup: samples of linear warm-up from 0.
+        schedule: ``cosine`` to `final` at the end, or ``constant`` after the warm-up.
+        final: fraction of the peak rate at the end.
+        weight_decay: decoupled; never on biases, norms, embeddings of positions, or scales (tensors of one axis).
+        betas: decay rates of the moments.
+        eps: added to the root of the second moment.
+        clip: largest gradient norm over all parameters; null for none.
+        rates: factor on the rate by parameter-name pattern, the first match counts:
+            ``{"model.towers.text.*": 0.1}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["adamw"] = "adamw"
+    rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=2000, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final: float = Field(default=0.01, ge=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(default=1e-8, gt=0)
+    clip: float | None = Field(default=1.0, gt=0)
+    rates: dict[str, float] = Field(default_factory=dict)
+
+
+def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.AdamW:
+    """Build AdamW over the parameters that require a gradient.
+
+    Each group carries ``factor`` (on the rate) and ``names``, its parameters' names in order.
+
+    Raises:
+        UserError: if nothing is trainable.
+    """
+    from fnmatch import fnmatch
+
+    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            factor = next((f for pattern, f in options.rates.items() if fnmatch(name, pattern)), 1.0)
+            decay = options.weight_decay if _decays(name, parameter) else 0.0
+            groups.setdefault((decay, factor), []).append((name, parameter))
+    if not groups:
+        raise UserError("No parameter is trainable in this phase: widen phases[].trainable.")
+    made = [
+        {"params": [p for _, p in members], "names": [n for n, _ in members], "weight_decay": decay, "factor": factor}
+        for (decay, factor), members in groups.items()
+    ]
+    return torch.optim.AdamW(made, lr=options.rate, betas=options.betas, eps=options.eps)
+
+
+def _decays(name: str, parameter: Tensor) -> bool:
+    return parameter.dim() > 1 and not any(word in name for word in ("position", "pos_embed", "cls_token"))
+
+
+def set_rate(optimiser: torch.optim.Optimizer, options: OptimiserOptions, *, samples: int, horizon: int) -> float:
+    """Set the rate for the step that starts after `samples` of `horizon`; returns the peak group's rate."""
+    factor = min(samples / options.warmup, 1.0) if options.warmup else 1.0
+    if options.schedule == "cosine":
+        factor = warmup_cosine(samples, warmup=options.warmup, horizon=horizon, final=options.final)
+    # A rate of exactly 0 at the first step would leave Adam's moments set by a step not taken: start one sample in.
+    factor = max(factor, 1.0 / max(options.warmup, 1)) if samples < options.warmup else factor
+    for group in optimiser.param_groups:
+        group["lr"] = options.rate * factor * group["factor"]
+    return options.rate * factor
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return ``{"parameter|slot": tensor}``."""
+    out: dict[str, Tensor] = {}
+    for group in optimiser.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            for slot, value in optimiser.state.get(parameter, {}).items():
+                out[f"{name}|{slot}"] = torch.as_tensor(value)
+    return out
+
+
+def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Take back what `optimiser_state` gave; parameters without an entry start afresh."""
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, slot = key.rpartition("|")
+        by_name.setdefault(name, {})[slot] = value
+    for group in optimiser.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            if name in by_name:
+                # `step` stays on the CPU, as AdamW keeps it; moments live with their parameter.
+                optimiser.state[parameter] = {
+                    slot: value.clone() if slot == "step" else value.to(parameter.device, copy=True)
+                    for slot, value in by_name[name].items()
+                }

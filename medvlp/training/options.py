@@ -1,0 +1,47 @@
+"""How a run is carried out: what does not change what is learned, and what little does."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medvlp.training.guard import GuardOptions
+
+__all__ = ["TrainingOptions"]
+
+
+class TrainingOptions(BaseModel):
+    """Options of the loop; all horizons in samples.
+
+    Attributes:
+        batch: global batch, over all processes; a multiple of their number.
+        chunks: parts in which a process encodes its share, to fit memory; gradients are the same.
+        device: where; ``auto`` takes the first of cuda, mps, cpu.
+        precision: number format of the towers; ``auto`` is bfloat16 on a GPU that has it, else float32.
+        workers: processes that read and augment.
+        validate_every: samples between validations.
+        checkpoint_every: samples between checkpoints.
+        keep: last checkpoints kept, besides the best.
+        log_every: samples between rows of the log.
+        patience: validations without a new best that end the run early; null for never.
+        average: horizon of the exponential moving average of the weights that is validated and released; null for none.
+        guard: when a step is skipped.
+        deterministic: ask torch for deterministic kernels (bit for bit on CUDA too, at a price).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch: int = Field(default=128, gt=0)
+    chunks: int = Field(default=1, gt=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: int = Field(default=0, ge=0)
+    validate_every: int = Field(default=5000, gt=0)
+    checkpoint_every: int = Field(default=5000, gt=0)
+    keep: int = Field(default=2, gt=0)
+    log_every: int = Field(default=512, gt=0)
+    patience: int | None = Field(default=None, gt=0)
+    average: int | None = Field(default=None, gt=0)
+    guard: GuardOptions = GuardOptions()
+    deterministic: bool = False

@@ -1,0 +1,98 @@
+"""A phase: until when, what trains, on what, towards what. A recipe is a list of phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Objective
+from medvlp.core.sample import Batch
+from medvlp.core.suggest import did_you_mean
+from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.schedules import Number
+
+__all__ = ["PhasePlan", "Refresh", "set_trainable"]
+
+
+class Refresh(BaseModel):
+    """Run a feature pass over the training data and give it to a state, every so many samples.
+
+    Attributes:
+        state: name of the state.
+        every: samples between two passes; the first is at the start of the phase.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: str
+    every: int = Field(gt=0)
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """A phase, built.
+
+    Attributes:
+        until: samples seen by the run at its end.
+        objectives: by name; the names are unique over the run.
+        weights: by objective name.
+        optimiser: options; a phase with its own has its own warm-up and horizon.
+        own_optimiser: whether moments and horizon start afresh.
+        batches: from a number of samples seen, this process's batches, without end.
+        trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again.
+        patches: specs for `medvlp.models.patches`.
+        refresh: feature passes.
+    """
+
+    until: int
+    objectives: Mapping[str, Objective]
+    weights: Mapping[str, Number]
+    optimiser: OptimiserOptions
+    batches: Callable[[int], Iterable[Batch]]
+    own_optimiser: bool = False
+    trainable: Sequence[str] = ("*",)
+    patches: Sequence[Mapping[str, object]] = ()
+    refresh: Sequence[Refresh] = field(default_factory=tuple)
+
+
+def set_trainable(root: nn.Module, patterns: Sequence[str], *, where: str) -> list[str]:
+    """Set ``requires_grad`` by patterns, later ones over earlier; modules that are wholly frozen go to eval mode.
+
+    Returns the names of what trains.
+
+    Raises:
+        ConfigError: if a pattern matches no parameter.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+        >>> set_trainable(net, ["*", "!0.*"], where="phases[0]")
+        ['1.weight', '1.bias']
+    """
+    named = dict(root.named_parameters())
+    chosen = dict.fromkeys(named, False)
+    for pattern in patterns:
+        matches = [name for name in named if fnmatch(name, pattern.removeprefix("!"))]
+        if not matches:
+            raise ConfigError(
+                f"{where}.trainable has {pattern!r}, which matches no parameter: {_parents(pattern, named)}."
+            )
+        for name in matches:
+            chosen[name] = not pattern.startswith("!")
+    for name, parameter in named.items():
+        parameter.requires_grad_(chosen[name])
+    root.train()
+    for module in root.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+    return [name for name, on in chosen.items() if on]
+
+
+def _parents(pattern: str, names: Iterable[str]) -> str:
+    groups = sorted({".".join(name.split(".")[:3]) + ".*" for name in names})
+    return did_you_mean(pattern.removeprefix("!"), groups)

@@ -1,0 +1,71 @@
+"""Device and number format, each chosen with its reason, which is logged once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.training.distributed import local_device
+
+__all__ = ["Choice", "Precision", "choose_device", "choose_precision"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A device and why."""
+
+    device: torch.device
+    reason: str
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A number format for the towers and why. Terms are always float32 (float64 where the model is)."""
+
+    device_type: str
+    dtype: torch.dtype
+    reason: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which towers run."""
+        if self.dtype in (torch.float32, torch.float64):
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+
+def choose_device(wish: Literal["auto", "cpu", "cuda", "mps"]) -> Choice:
+    """Return the device.
+
+    Raises:
+        ConfigError: if the wished device is not there.
+
+    Example:
+        >>> choose_device("cpu").reason
+        'asked for'
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wish == "auto":
+        found = next(name for name in ("cuda", "mps", "cpu") if there[name])
+        return Choice(local_device(found), f"the first of cuda, mps, cpu that this machine has is {found}")
+    if not there[wish]:
+        have = ", ".join(name for name, ok in there.items() if ok)
+        raise ConfigError(f"training.device is {wish!r}, but torch sees none: choose one of auto, {have}.")
+    return Choice(local_device(wish), "asked for")
+
+
+def choose_precision(wish: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
+    """Return the number format of the towers.
+
+    Example:
+        >>> choose_precision("auto", torch.device("cpu")).dtype
+        torch.float32
+    """
+    if wish != "auto":
+        return Precision(device.type, getattr(torch, wish), "asked for")
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return Precision(device.type, torch.bfloat16, "the GPU has bfloat16 units")
+    return Precision(device.type, torch.float32, f"bfloat16 is not known to be faster on {device.type}")

@@ -1,0 +1,64 @@
+"""Numbers that change over a run, as functions of samples seen: never of steps or epochs.
+
+A horizon in samples means the same run at every batch size, number of processes and accumulation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Number", "Ramp", "value_at", "warmup_cosine"]
+
+
+class Ramp(BaseModel):
+    """From `start` to `end` between two sample counts, constant outside.
+
+    Attributes:
+        start: value up to `begin`.
+        end: value from `until` on.
+        begin: samples seen at which it begins to change.
+        until: samples seen at which it has arrived.
+        shape: ``linear`` or ``cosine`` (half a period).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: float
+    end: float
+    begin: int = Field(default=0, ge=0)
+    until: int = Field(gt=0)
+    shape: Literal["linear", "cosine"] = "linear"
+
+
+Number = float | Ramp
+
+
+def value_at(number: Number, samples: int) -> float:
+    """Return the number's value after `samples` samples.
+
+    Example:
+        >>> value_at(Ramp(start=0.0, end=1.0, until=100), 25), value_at(0.5, 25)
+        (0.25, 0.5)
+    """
+    if not isinstance(number, Ramp):
+        return float(number)
+    done = min(max((samples - number.begin) / max(number.until - number.begin, 1), 0.0), 1.0)
+    if number.shape == "cosine":
+        done = 0.5 - 0.5 * math.cos(math.pi * done)
+    return number.start + (number.end - number.start) * done
+
+
+def warmup_cosine(samples: int, *, warmup: int, horizon: int, final: float) -> float:
+    """Return the factor on the peak rate: linear from 0 over `warmup` samples, then half a cosine down to `final`.
+
+    Example:
+        >>> [round(warmup_cosine(s, warmup=10, horizon=110, final=0.0), 3) for s in (0, 5, 10, 60, 110)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if samples < warmup:
+        return samples / warmup
+    done = min((samples - warmup) / max(horizon - warmup, 1), 1.0)
+    return final + (1.0 - final) * (0.5 + 0.5 * math.cos(math.pi * done))

@@ -1,0 +1,346 @@
+"""The training step as one contract: ``log = task.backward(batch)`` owns both passes and leaves exact gradients.
+
+A step is cut at `Encoded`. Pass 1 encodes chunk by chunk without a graph and keeps the planned rows as leaves; the
+batch-scope terms are computed on the leaves of all chunks (and, through `Context.all`, of all processes), and their
+backward fills the leaves' gradients. Pass 2 encodes each chunk again with a graph, adds the sample-scope terms, and
+sends both back through the towers in one backward. With one chunk, pass 1 is pass 2's forward.
+
+Why every process ends with the gradient of the whole batch: each term enters as ``world * sum / count over all``; the
+gradient of `gather_rows` sums over processes; towers are averaged by DDP in the last chunk, everything outside the
+towers (batch heads, scale, objective parameters) once by this class.
+
+Dropout and the like draw from the device's generator, which is seeded per chunk from the position of its first sample:
+so pass 2 repeats pass 1, and a resumed run repeats the interrupted one, without any generator state to save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core import collectives
+from medvlp.core.context import Context, collect_parts
+from medvlp.core.encoded import Encoded, concatenate
+from medvlp.core.keys import Key, Plan
+from medvlp.core.protocols import Model, Objective, State, Teacher
+from medvlp.core.randomness import seed_of
+from medvlp.core.sample import Batch
+from medvlp.core.term import Term
+from medvlp.training.distributed import wrap
+from medvlp.training.precision import Precision
+
+__all__ = ["StepLog", "Task", "make_plan"]
+
+
+@dataclass(frozen=True)
+class StepLog:
+    """What a step reports: ``loss`` is the weighted sum, ``terms`` the unweighted global values."""
+
+    loss: float
+    terms: Mapping[str, float]
+    scale: float
+
+
+@dataclass
+class _Chunk:
+    first: int
+    batch: Batch
+    plan: Plan
+
+
+def make_plan(objectives: Mapping[str, Objective], states: Mapping[str, State]) -> Plan:
+    """Return the union of what objectives and states need."""
+    needs: set[Key] = set()
+    for part in (*objectives.values(), *states.values()):
+        needs |= part.needs()
+    return Plan.of(needs)
+
+
+class Task(nn.Module):
+    """Model, objectives and states of one phase.
+
+    Args:
+        model: as built, on its device.
+        objectives: by name.
+        states: by name; a `Teacher` serves keys ``name:view/part``.
+        seed: of the run.
+        chunks: how many chunks a process's part of the batch is encoded in.
+        precision: autocast of the towers; terms are float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        objectives: Mapping[str, Objective],
+        states: Mapping[str, State],
+        seed: int,
+        chunks: int,
+        precision: Precision,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objectives = nn.ModuleDict(dict(objectives))
+        self.states = states
+        self.seed = seed
+        self.chunks = chunks
+        self.precision = precision
+        self.plan = make_plan(objectives, states)
+        self.model.check(self.plan)
+        self._wrapped: nn.Module | None = None
+
+    def backward(self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int) -> StepLog:
+        """Leave the gradient of the weighted sum of all terms in every trainable parameter's ``grad``.
+
+        Args:
+            batch: this process's samples, on the model's device.
+            weights: objective name -> weight at this step.
+            samples_seen: by the run before this step.
+        """
+        for state in self.states.values():
+            batch = state.extend(batch)
+        chunks = self._chunks(batch)
+        graphs: list[dict[str, Encoded]] = []
+        if len(chunks) == 1:
+            graphs = [self._encode(chunks[0], wrapped=True)]
+            kept = graphs
+        else:
+            with torch.no_grad():
+                kept = [self._encode(chunk, wrapped=False) for chunk in chunks]
+        leaves = _leaves(kept, [chunk.first for chunk in chunks])
+        taught = self._teach(batch)
+        terms = self._batch_terms(batch, leaves, taught, samples_seen)
+        counts = {name: collectives.total(term.count) for name, term in terms.items()}
+        loss = self._sum(terms, counts, weights)
+        if loss.requires_grad:
+            loss.backward()
+        taken = _Cursor(leaves)
+        sample_logs = self._second_pass(chunks, graphs, taken, weights, samples_seen)
+        self._average_outside()
+        return self._log(terms, counts, sample_logs, weights)
+
+    def after_step(self, samples_seen: int) -> None:
+        """Let the modules clamp or normalise and the states follow, after the optimiser's step."""
+        for module in self.modules():
+            hook = getattr(module, "after_step", None)
+            if module is not self and callable(hook):
+                hook(samples_seen)
+        for state in self.states.values():
+            state.after_step(self.model, samples_seen)
+
+    # passes ---------------------------------------------------------------------------------------------------------
+
+    def _chunks(self, batch: Batch) -> list[_Chunk]:
+        pieces = list(batch.chunks(min(self.chunks, batch.size)))
+        # A bank belongs to no chunk: it is encoded once, with the last one, in which the towers are reduced.
+        without = Plan(frozenset(key for key in self.plan.needs if not (key.is_bank and not key.who)))
+        plans = [without] * (len(pieces) - 1) + [self.plan]
+        return [_Chunk(first, piece, plan) for (first, piece), plan in zip(pieces, plans, strict=True)]
+
+    def _encode(self, chunk: _Chunk, *, wrapped: bool) -> dict[str, Encoded]:
+        torch.manual_seed(seed_of(self.seed, int(chunk.batch.positions[0]), "device generator"))
+        with self.precision.autocast():
+            return (self._ddp() if wrapped else self.model)(chunk.batch, chunk.plan)
+
+    def _ddp(self) -> nn.Module:
+        if self._wrapped is None:
+            self._wrapped = wrap(self.model)
+        return self._wrapped
+
+    def _teach(self, batch: Batch) -> dict[str, dict[str, Encoded]]:
+        taught = {}
+        for name, plan in self.plan.teachers.items():
+            teacher = self.states[name]
+            assert isinstance(teacher, Teacher)  # the builder has checked it, with a sentence for the user
+            with torch.no_grad(), self.precision.autocast():
+                taught[name] = teacher.encode(batch, plan)
+        return taught
+
+    def _batch_terms(
+        self, batch: Batch, leaves: dict[str, Encoded], taught: dict[str, dict[str, Encoded]], samples_seen: int
+    ) -> dict[str, Term]:
+        # Masked rows of absent views are dropped before batch heads, so that no statistic sees them.
+        there = {view: rows if view.startswith("bank.") else _present(rows) for view, rows in leaves.items()}
+        parts = collect_parts(self.model.finish(there, self.plan), self.plan.views)
+        for name, encoded in taught.items():
+            parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name)
+        ctx = self._context(parts, batch, samples_seen, alone=False)
+        for state in self.states.values():
+            state.observe(ctx)
+        return self._terms("batch", ctx)
+
+    def _second_pass(
+        self,
+        chunks: Sequence[_Chunk],
+        graphs: list[dict[str, Encoded]],
+        taken: _Cursor,
+        weights: Mapping[str, float],
+        samples_seen: int,
+    ) -> dict[str, tuple[float, float]]:
+        alone = [name for name, objective in self.objectives.items() if objective.scope == "sample"]
+        counts = self._sample_counts(chunks, graphs, samples_seen) if alone else {}
+        sums: dict[str, float] = dict.fromkeys(counts, 0.0)
+        for i, chunk in enumerate(chunks):
+            with self._sync(last=i == len(chunks) - 1):
+                encoded = graphs[i] if graphs else self._encode(chunk, wrapped=True)
+                outputs, grads = taken.next(encoded)
+                if alone:
+                    terms = self._sample_terms(chunk, encoded, samples_seen)
+                    loss = self._sum(terms, counts, weights)
+                    if loss.requires_grad:
+                        outputs.append(loss)
+                        grads.append(None)
+                    for name, term in terms.items():
+                        sums[name] += float(term.sum.detach())
+                if outputs:
+                    torch.autograd.backward(outputs, grads)
+        return {name: (sums[name], float(counts[name])) for name in counts}
+
+    def _sample_counts(
+        self, chunks: Sequence[_Chunk], graphs: list[dict[str, Encoded]], samples_seen: int
+    ) -> dict[str, Tensor]:
+        """Count what sample-scope terms will be divided by, before the first of them goes backward."""
+        counts: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for i, chunk in enumerate(chunks):
+                encoded = graphs[i] if graphs else self._encode(chunk, wrapped=False)
+                for name, term in self._sample_terms(chunk, encoded, samples_seen).items():
+                    counts[name] = counts[name] + term.count if name in counts else term.count
+        return {name: collectives.total(count) for name, count in counts.items()}
+
+    def _sample_terms(self, chunk: _Chunk, encoded: dict[str, Encoded], samples_seen: int) -> dict[str, Term]:
+        parts = collect_parts(encoded, _tower_parts(encoded, chunk.plan))
+        return self._terms("sample", self._context(parts, chunk.batch, samples_seen, alone=True))
+
+    # terms ----------------------------------------------------------------------------------------------------------
+
+    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, alone: bool) -> Context:
+        return Context(
+            parts=parts,
+            batch=batch,
+            scale=self.model.scale,
+            states=self.states,
+            heads=self.model.heads,
+            seed=self.seed,
+            samples_seen=samples_seen,
+            alone=alone,
+        )
+
+    def _terms(self, scope: str, ctx: Context) -> dict[str, Term]:
+        return {
+            f"{name}/{part}": term
+            for name, objective in self.objectives.items()
+            if objective.scope == scope
+            for part, term in objective(ctx).items()
+        }
+
+    def _sum(self, terms: Mapping[str, Term], counts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        # The zero keeps the sum differentiable where every weight or count is 0.
+        loss = sum((p.sum() * 0 for p in self.model.scale.parameters()), torch.zeros(()))
+        for name, term in terms.items():
+            weight, count = weights[name.split("/")[0]], counts[name]
+            if weight != 0 and float(count) != 0:
+                loss = loss + term.sum * (weight * collectives.world_size() / count)
+        return loss
+
+    def _sync(self, *, last: bool) -> AbstractContextManager[object]:
+        wrapped = self._ddp()
+        no_sync = getattr(wrapped, "no_sync", None)
+        return nullcontext() if last or no_sync is None else no_sync()
+
+    def _average_outside(self) -> None:
+        if collectives.world_size() == 1:
+            return
+        outside = set(self.model.outside_forward())
+        own = [p for n, p in self.model.named_parameters() if n in outside] + list(self.objectives.parameters())
+        trained = [p for p in own if p.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        collectives.average_([p.grad for p in trained if p.grad is not None])
+
+    def _log(
+        self,
+        terms: Mapping[str, Term],
+        counts: Mapping[str, Tensor],
+        sample: Mapping[str, tuple[float, float]],
+        weights: Mapping[str, float],
+    ) -> StepLog:
+        sums = {name: float(collectives.total(term.sum)) for name, term in terms.items()}
+        values = {name: sums[name] / float(counts[name]) if float(counts[name]) else 0.0 for name in sums}
+        for name, (own, count) in sample.items():
+            values[name] = sum(float(str(s)) for s in collectives.gather_objects(own)) / count if count else 0.0
+        loss = sum(weights[name.split("/")[0]] * value for name, value in values.items())
+        value = getattr(self.model.scale, "value", None)
+        return StepLog(loss, values, float(value) if isinstance(value, Tensor) else 1.0)
+
+
+def _present(rows: Encoded) -> Encoded:
+    return rows if bool((rows.owner >= 0).all()) else rows.rows(rows.owner >= 0)
+
+
+def _tower_parts(encoded: Mapping[str, Encoded], plan: Plan) -> dict[str, frozenset[str]]:
+    """Planned parts that are there before batch-stage heads: what a sample-scope objective may read."""
+    return {v: parts & frozenset(encoded[v].parts()) for v, parts in plan.views.items() if v in encoded}
+
+
+def _tensors(rows: Encoded) -> dict[str, Tensor]:
+    """Floating tensors of a view by name: what gradients flow through."""
+    named = {f.name: getattr(rows, f.name) for f in fields(rows) if f.name not in ("owner", "grid", "extra", "mask")}
+    named |= {f"extra {name}": value for name, value in rows.extra.items()}
+    return {name: t for name, t in named.items() if isinstance(t, Tensor) and t.is_floating_point()}
+
+
+def _leaves(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> dict[str, Encoded]:
+    """Concatenate the chunks' rows and cut the graph: every floating tensor becomes a leaf."""
+    views: dict[str, Encoded] = {}
+    for view in dict.fromkeys(name for chunk in chunks for name in chunk):
+        there = [(chunk[view], first) for chunk, first in zip(chunks, firsts, strict=True) if view in chunk]
+        rows = concatenate([r for r, _ in there], [f for _, f in there])
+        cut = {name: t.detach().requires_grad_() for name, t in _tensors(rows).items()}
+        plain = {name: t for name, t in cut.items() if not name.startswith("extra ")}
+        extra = {name.removeprefix("extra "): t for name, t in cut.items() if name.startswith("extra ")}
+        views[view] = Encoded(
+            owner=rows.owner,
+            mask=rows.mask,
+            grid=rows.grid,
+            extra={**rows.extra, **extra},
+            **plain,
+        )
+    return views
+
+
+class _Cursor:
+    """Hands the leaves' gradients out again, chunk by chunk, in the order in which they were put together."""
+
+    def __init__(self, leaves: Mapping[str, Encoded]) -> None:
+        self._leaves = {view: _tensors(rows) for view, rows in leaves.items()}
+        self._done = dict.fromkeys(leaves, 0)
+
+    def next(self, encoded: Mapping[str, Encoded]) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Return this chunk's tensors with their gradients.
+
+        Tensors that no term used are left out, but not where DDP waits for every parameter that it saw in the forward:
+        a process without a single report must still send zeros for its text tower.
+        """
+        outputs: list[Tensor] = []
+        grads: list[Tensor | None] = []
+        for view, rows in encoded.items():
+            start, stop = self._done[view], self._done[view] + rows.owner.shape[0]
+            self._done[view] = stop
+            for name, tensor in _tensors(rows).items():
+                grad = self._leaves[view][name].grad
+                if grad is None and tensor.requires_grad and collectives.world_size() > 1:
+                    outputs.append(tensor)
+                    grads.append(torch.zeros_like(tensor))
+                elif grad is not None and tensor.requires_grad:
+                    piece = grad[start:stop]
+                    # Leaves were padded to the longest chunk; this chunk's own tokens come first.
+                    piece = piece[tuple(slice(0, n) for n in tensor.shape)]
+                    outputs.append(tensor)
+                    grads.append(piece.to(tensor.dtype))
+        return outputs, grads

@@ -1,0 +1,345 @@
+"""The loop. It knows phases, samples seen, checkpoints and logs; nothing of images or text.
+
+Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken in by the builder), else fresh weights.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core import collectives
+from medvlp.core.errors import UserError
+from medvlp.core.keys import Key
+from medvlp.core.progress import progress
+from medvlp.core.protocols import Model, State
+from medvlp.core.sample import Batch
+from medvlp.core.table import FeatureTable
+from medvlp.training.checkpoints import Checkpoint, latest, load_checkpoint, load_weights, point_best, prune
+from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
+from medvlp.training.guard import Guard
+from medvlp.training.journal import Journal
+from medvlp.training.optimisers import load_optimiser_state, make_optimiser, optimiser_state, set_rate
+from medvlp.training.options import TrainingOptions
+from medvlp.training.phases import PhasePlan, set_trainable
+from medvlp.training.precision import Precision
+from medvlp.training.schedules import value_at
+from medvlp.training.task import StepLog, Task
+
+__all__ = ["Outcome", "Setup", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that the loop is given.
+
+    Attributes:
+        run: folder.
+        model: built, heads mounted, on its device.
+        states: by name, bound.
+        phases: in order.
+        options: of the loop.
+        seed: of the run.
+        precision: of the towers.
+        recipe: hash of the configuration: a checkpoint of another recipe is refused.
+        validate: model -> metrics on validation data; called on the first process only.
+        choose: metric by which the best checkpoint is chosen; larger is better.
+        feature_pass: (model, needs) -> table over the training data, for `refresh`.
+        released: the model that is validated: an average of the weights, or the model itself.
+    """
+
+    run: Path
+    model: Model
+    states: Mapping[str, State]
+    phases: Sequence[PhasePlan]
+    options: TrainingOptions
+    seed: int
+    precision: Precision
+    recipe: str
+    validate: Callable[[Model, int], Mapping[str, float]] | None = None
+    choose: str = ""
+    feature_pass: Callable[[Model, frozenset[Key]], FeatureTable] | None = None
+    released: Model | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    samples_seen: int
+    best: Path | None
+    best_value: float | None
+    skipped: int
+
+
+class Trainer:
+    """Runs the phases of a setup, from its newest checkpoint if there is one."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        objectives = {name: part for phase in setup.phases for name, part in phase.objectives.items()}
+        self.root = nn.ModuleDict({"model": setup.model, "objectives": nn.ModuleDict(objectives)})
+        self.guard = Guard(setup.options.guard)
+        self.samples_seen = 0
+        self.best_value: float | None = None
+        self.stale = 0
+        self._phase = -1
+        self._stop: str | None = None
+        self._moments: Mapping[str, Tensor] = {}
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def fit(self, *, stop_at: int | None = None) -> Outcome:
+        """Train to the end of the last phase.
+
+        Args:
+            stop_at: samples seen at which to save and stop, as a signal would.
+
+        Raises:
+            UserError: when interrupted (everything saved), out of memory, or after too many skipped steps.
+        """
+        self._resume()
+        first = collectives.rank() == 0
+        journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first)
+        total = self.setup.phases[-1].until
+        try:
+            with self._signals(), progress("Training", unit="samples") as tell:
+                for index, phase in enumerate(self.setup.phases):
+                    if self.samples_seen < phase.until and not self._ended_early():
+                        self._run_phase(index, phase, journal, stop_at, lambda done: tell(done, total))
+            return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
+        finally:
+            journal.close()
+
+    def dry_run(self) -> tuple[str, StepLog]:
+        """Build the first phase, send one batch through it, change nothing; returns the plan in words."""
+        phase = self.setup.phases[0]
+        task, _ = self._start(0, phase)
+        batch = next(iter(phase.batches(0))).to(self._device)
+        weights = {name: value_at(weight, 0) for name, weight in phase.weights.items()}
+        log = task.backward(batch, weights, samples_seen=0)
+        lines = [f"  {view}: {', '.join(sorted(parts))}" for view, parts in task.plan.views.items()]
+        lines += [f"  {who}: {', '.join(map(str, sorted(p.needs)))}" for who, p in task.plan.teachers.items()]
+        return "\n".join(lines), log
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _run_phase(
+        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, tell: Callable[[int], None]
+    ) -> None:
+        begin = self.setup.phases[index - 1].until if index else 0
+        task, optimiser = self._start(index, phase)
+        if self.samples_seen == 0:
+            self._checkpoint(optimiser)
+        options = self.setup.options
+        origin = begin if phase.own_optimiser else 0
+        horizon = (phase.until if phase.own_optimiser else self.setup.phases[-1].until) - origin
+        for batch in phase.batches(self.samples_seen):
+            self._refresh(phase, begin)
+            seen = self.samples_seen
+            rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
+            log, norm, skipped = self._step(task, optimiser, phase, batch)
+            self.samples_seen = seen + options.batch
+            tell(self.samples_seen)
+            if _crossed(seen, self.samples_seen, options.log_every) or skipped:
+                row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
+                journal.write("train", self.samples_seen, row | ({"skipped": skipped} if skipped else {}))
+            done = self.samples_seen >= phase.until
+            if done or _crossed(seen, self.samples_seen, options.validate_every):
+                self._validate(journal, optimiser)
+            elif _crossed(seen, self.samples_seen, options.checkpoint_every):
+                self._checkpoint(optimiser)
+            self._stop_if_asked(optimiser, stop_at)
+            if done or self._ended_early():
+                self._moments = optimiser_state(optimiser)
+                return
+
+    def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
+        set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
+        task = Task(
+            model=self.setup.model,
+            objectives=phase.objectives,
+            states=self.setup.states,
+            seed=self.setup.seed,
+            chunks=self.setup.options.chunks,
+            precision=self.setup.precision,
+        )
+        optimiser = make_optimiser(self.root, phase.optimiser)
+        fresh = phase.own_optimiser and self._phase != index
+        if not fresh:
+            load_optimiser_state(optimiser, self._moments)
+        self._phase = index
+        return task, optimiser
+
+    def _step(
+        self, task: Task, optimiser: torch.optim.Optimizer, phase: PhasePlan, batch: Batch
+    ) -> tuple[StepLog, float, str | None]:
+        seen = self.samples_seen
+        optimiser.zero_grad(set_to_none=True)
+        weights = {name: value_at(weight, seen) for name, weight in phase.weights.items()}
+        try:
+            log = task.backward(batch.to(self._device), weights, samples_seen=seen)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"Out of memory with training.batch {self.setup.options.batch} in {self.setup.options.chunks} chunks: "
+                f"set training.chunks={self.setup.options.chunks * 2} (the gradients stay the same) and resume."
+            ) from error
+        trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+        clip = phase.optimiser.clip
+        norm = float(nn.utils.clip_grad_norm_(trained, clip if clip is not None else float("inf")))
+        reason = self.guard.refuses(loss=log.loss, norm=norm)
+        if reason is None:
+            optimiser.step()
+            task.after_step(seen + self.setup.options.batch)
+        else:
+            self._write_skipped(batch, reason)
+        return log, norm, reason
+
+    def _write_skipped(self, batch: Batch, reason: str) -> None:
+        everywhere = [str(i) for ids in collectives.gather_objects(batch.ids) for i in _as_tuple(ids)]
+        if collectives.rank() == 0:
+            with open(self.setup.run / "skipped.jsonl", "a", encoding="utf-8") as handle:
+                handle.write(json.dumps({"samples": self.samples_seen, "reason": reason, "ids": everywhere}) + "\n")
+
+    def _refresh(self, phase: PhasePlan, begin: int) -> None:
+        for refresh in phase.refresh:
+            since = self.samples_seen - begin
+            if self.setup.feature_pass is not None and (
+                since == 0 or _crossed(since - self.setup.options.batch, since, refresh.every)
+            ):
+                state = self.setup.states[refresh.state]
+                state.refresh(self.setup.feature_pass(self.setup.model, state.needs()))
+
+    # validation and checkpoints -------------------------------------------------------------------------------------
+
+    def _validate(self, journal: Journal, optimiser: torch.optim.Optimizer) -> None:
+        metrics: Mapping[str, float] = {}
+        if self.setup.validate is not None:
+            if collectives.rank() == 0:
+                model = self.setup.released or self.setup.model
+                modes = {module: module.training for module in model.modules()}
+                model.eval()
+                metrics = dict(self.setup.validate(model, self.samples_seen))
+                for module, mode in modes.items():
+                    module.training = mode
+            shared = collectives.broadcast_object(dict(metrics))
+            metrics = shared if isinstance(shared, dict) else {}
+            journal.write("validate", self.samples_seen, metrics)
+        value = metrics.get(self.setup.choose)
+        better = value is not None and (self.best_value is None or value > self.best_value)
+        self.stale = 0 if better or value is None else self.stale + 1
+        if better:
+            self.best_value = value
+        folder = self._checkpoint(optimiser)
+        if better and collectives.rank() == 0:
+            point_best(folder)
+            prune(self.setup.run, keep=self.setup.options.keep)
+
+    def _checkpoint(self, optimiser: torch.optim.Optimizer) -> Path:
+        folder = self.setup.run / "checkpoints" / f"step-{self.samples_seen // self.setup.options.batch:08d}"
+        if collectives.rank() == 0:
+            states = {
+                f"{name}|{key}": tensor
+                for name, state in self.setup.states.items()
+                for key, tensor in state.state_dict().items()
+            }
+            trainer = {
+                "samples_seen": self.samples_seen,
+                "phase": self._phase,
+                "recipe": self.setup.recipe,
+                "best_value": self.best_value,
+                "stale": self.stale,
+                "guard": self.guard.state(),
+            }
+            weights: dict[str, Tensor] = self.root.state_dict()
+            write_checkpoint(folder, Checkpoint(weights, optimiser_state(optimiser), states, trainer))
+            prune(self.setup.run, keep=self.setup.options.keep)
+        collectives.barrier()
+        return folder
+
+    def _resume(self) -> None:
+        folder = latest(self.setup.run)
+        if folder is None:
+            return
+        checkpoint = load_checkpoint(folder)
+        trainer = checkpoint.trainer
+        if trainer["recipe"] != self.setup.recipe:
+            raise UserError(
+                f"{self.setup.run} holds a run of another configuration (recipe {trainer['recipe']}, now "
+                f"{self.setup.recipe}): choose another run folder, or resume with the config.yaml that lies in it."
+            )
+        load_weights(self.root, checkpoint.weights, source=folder)
+        for name, state in self.setup.states.items():
+            prefix = f"{name}|"
+            own = {k.removeprefix(prefix): v for k, v in checkpoint.states.items() if k.startswith(prefix)}
+            state.load_state_dict(own)
+        self.samples_seen = int(str(trainer["samples_seen"]))
+        self.best_value = float(str(trainer["best_value"])) if trainer["best_value"] is not None else None
+        self.stale = int(str(trainer["stale"]))
+        guard = trainer["guard"]
+        self.guard.restore(guard if isinstance(guard, dict) else {})
+        self._phase = int(str(trainer["phase"]))
+        self._moments = checkpoint.optimiser
+
+    def _best(self) -> Path | None:
+        link = self.setup.run / "checkpoints" / "best"
+        return link.resolve() if link.is_symlink() else latest(self.setup.run)
+
+    def _ended_early(self) -> bool:
+        patience = self.setup.options.patience
+        return patience is not None and self.stale >= patience
+
+    # interruption ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn SIGTERM and SIGINT into a stop at the end of the step; a second one acts at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self._stop = signal.Signals(number).name
+            for each in before:
+                signal.signal(each, before[each])
+
+        before = {}
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                before[number] = signal.signal(number, ask)
+        except ValueError:  # not the main thread: there are no signals to catch
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop_if_asked(self, optimiser: torch.optim.Optimizer, stop_at: int | None) -> None:
+        asked = self._stop or ("stop_at" if stop_at is not None and self.samples_seen >= stop_at else None)
+        # Every process must stop after the same step: one that was told tells the others.
+        words = [word for word in collectives.gather_objects(asked) if word]
+        if not words:
+            return
+        self._checkpoint(optimiser)
+        raise UserError(
+            f"Training was interrupted ({words[0]}) after {self.samples_seen} samples; all of it is saved in "
+            f"{self.setup.run}: start the same command again, or medvlp train --resume, to go on."
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.setup.model.parameters()).device
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every != after // every
+
+
+def _as_tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
