@@ -1,0 +1,24 @@
+"""Files to pixels with geometry: DICOM, NIfTI, PNG, JPEG, TIFF. Right, or refused with a reason."""
+
+from __future__ import annotations
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Fit": "resize",
+        "Image": "image",
+        "Preset": "presets",
+        "Resized": "resize",
+        "UnreadableImage": "errors",
+        "Volume": "volume",
+        "inspect": "inspection",
+        "preset_info": "presets",
+        "preset_names": "presets",
+        "read_image": "read",
+        "read_volume": "nifti",
+        "resize_pad": "resize",
+        "write_png": "png",
+    },
+)

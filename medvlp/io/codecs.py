@@ -1,0 +1,202 @@
+"""Compressed frames to stored values, chosen by the code stream's own markers and checked against the header first.
+
+Decoders are permissively licensed and in-process: OpenJPEG (JPEG 2000, HTJ2K), CharLS (JPEG-LS), libjpeg-turbo,
+liblj92 and a SOF3 decoder (JPEG), PackBits (RLE).
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.io.errors import UnreadableImage
+
+__all__ = ["Codestream", "decode_jpeg_family", "decode_rle", "probe_codestream"]
+
+_SOF_NAMES = {0xC0: "jpeg", 0xC1: "jpeg", 0xC2: "jpeg", 0xC3: "jpeg_lossless", 0xF7: "jpeg_ls"}
+_MAX_TILES = 65535
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """What a compressed frame says of itself.
+
+    Attributes:
+        codec: "jpeg", "jpeg_lossless", "jpeg_ls" or "jpeg_2000".
+        rows: height in pixels.
+        columns: width in pixels.
+        samples: components.
+        precision: bits of a component.
+        rgb: what the stream says of its colours: True RGB, False luminance and chrominance, None nothing.
+    """
+
+    codec: str
+    rows: int
+    columns: int
+    samples: int
+    precision: int
+    rgb: bool | None = None
+
+
+def probe_codestream(data: bytes) -> Codestream:
+    """Read the size markers of a JPEG, JPEG-LS or JPEG 2000 stream.
+
+    Raises:
+        UnreadableImage: ``corrupt`` or ``no_decoder``.
+    """
+    if data[:4] == b"\xff\x4f\xff\x51":
+        return _probe_j2k(data, 0)
+    if data[4:8] == b"jP  ":
+        start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
+        if start >= 0:
+            return _probe_j2k(data, start)
+    if data[:2] == b"\xff\xd8":
+        return _probe_jpeg(data)
+    raise UnreadableImage("corrupt", detail="its compressed pixels start with no known code stream")
+
+
+def _probe_j2k(data: bytes, start: int) -> Codestream:
+    """SIZ marker segment, ISO/IEC 15444-1 A.5.1."""
+    if len(data) < start + 43:
+        raise UnreadableImage("truncated", detail="its JPEG 2000 stream ends inside its header")
+    x1, y1, x0, y0, tile_x, tile_y, tx0, ty0, count = struct.unpack(">8IH", data[start + 8 : start + 42])
+    if x1 <= x0 or y1 <= y0 or not tile_x or not tile_y or tx0 > x0 or ty0 > y0:
+        raise UnreadableImage("corrupt", detail="its JPEG 2000 stream has impossible sizes")
+    if -(-(x1 - tx0) // tile_x) * -(-(y1 - ty0) // tile_y) > _MAX_TILES:
+        raise UnreadableImage("corrupt", detail="its JPEG 2000 stream has too many tiles")
+    parts = data[start + 42 : start + 42 + 3 * count]
+    if count == 0 or len(parts) < 3 * count:
+        raise UnreadableImage("corrupt", detail="its JPEG 2000 stream has no components")
+    depths = {(byte & 0x7F) + 1 for byte in parts[::3]}
+    if len(depths) > 1 or any(step != 1 for step in parts[1::3] + parts[2::3]):
+        raise UnreadableImage("no_decoder", detail="its JPEG 2000 components differ in depth or size")
+    return Codestream("jpeg_2000", rows=y1 - y0, columns=x1 - x0, samples=count, precision=depths.pop())
+
+
+def _probe_jpeg(data: bytes) -> Codestream:
+    """Walk the marker segments up to the start of frame, ITU-T T.81 B.2."""
+    position, rgb = 2, None
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            break
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
+            position += 2
+            continue
+        size = struct.unpack(">H", data[position + 2 : position + 4])[0]
+        body = data[position + 4 : position + 2 + size]
+        if marker == 0xE0 and body[:4] == b"JFIF":
+            rgb = False
+        elif marker == 0xEE and body[:5] == b"Adobe" and len(body) >= 12:
+            rgb = body[11] == 0
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            if marker not in _SOF_NAMES:
+                raise UnreadableImage("no_decoder", detail=f"JPEG process SOF{marker - 0xC0} is not supported")
+            if len(body) < 6:
+                break
+            precision, rows, columns, samples = struct.unpack(">BHHB", body[:6])
+            if rgb is None and bytes(body[6::3][:3]) == b"RGB":  # component identifiers
+                rgb = True
+            return Codestream(_SOF_NAMES[marker], rows, columns, samples, precision, rgb)
+        elif marker in (0xD9, 0xDA):
+            break
+        position += 2 + size
+    raise UnreadableImage("corrupt", detail="its JPEG stream has no start of frame")
+
+
+def decode_jpeg_family(data: bytes, stream: Codestream, *, to_rgb: bool) -> np.ndarray:
+    """Decode one frame to integers ``(rows, columns)`` or ``(rows, columns, samples)``.
+
+    Args:
+        data: the frame's code stream.
+        stream: what ``probe_codestream`` said of it; its size was checked by the caller.
+        to_rgb: convert a lossy JPEG's luminance and chrominance to RGB.
+
+    Raises:
+        UnreadableImage: ``no_decoder`` or ``corrupt``.
+    """
+    try:
+        if stream.codec == "jpeg_2000":
+            import openjpeg
+
+            array = openjpeg.decode(data)
+        elif stream.codec == "jpeg_ls":
+            array = _decode_jpeg_ls(data, stream)
+        else:
+            array = _decode_jpeg(data, stream, to_rgb)
+    except ImportError as error:
+        raise UnreadableImage(
+            "no_decoder", detail=f"no decoder for {stream.codec} is installed", hint=f"pip install {error.name}"
+        ) from None
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise UnreadableImage(
+            "corrupt", detail=f"its {stream.codec} pixels cannot be decoded ({type(error).__name__})"
+        ) from None
+    shape = (stream.rows, stream.columns) + ((stream.samples,) if stream.samples > 1 else ())
+    if array.size != stream.rows * stream.columns * stream.samples:
+        raise UnreadableImage("corrupt", detail=f"its {stream.codec} pixels decode to another size")
+    return np.asarray(array).reshape(shape)
+
+
+def _decode_jpeg_ls(data: bytes, stream: Codestream) -> np.ndarray:
+    import jpeg_ls
+
+    buffer, info = jpeg_ls.decode_pixel_data(data)
+    array = np.frombuffer(buffer, np.uint8 if stream.precision <= 8 else np.uint16)
+    if stream.samples > 1 and info["interleave_mode"] == 0:  # planes one after another
+        return array.reshape(stream.samples, stream.rows, stream.columns).transpose(1, 2, 0)
+    return array
+
+
+def _decode_jpeg(data: bytes, stream: Codestream, to_rgb: bool) -> np.ndarray:
+    import imagecodecs
+
+    if stream.codec == "jpeg_lossless":
+        # liblj92 is the faster, but only for one component of the first-order predictors; the other takes the rest.
+        return imagecodecs.jpegsof3_decode(data) if stream.samples > 1 else imagecodecs.ljpeg_decode(data)
+    if stream.samples == 1:
+        return imagecodecs.jpeg8_decode(data)
+    return imagecodecs.jpeg8_decode(data, colorspace="YCBCR" if to_rgb else "RGB", outcolorspace="RGB")
+
+
+def decode_rle(data: bytes, *, rows: int, columns: int, samples: int, bits_allocated: int) -> np.ndarray:
+    """Decode one RLE Lossless frame (PS3.5 annex G) to unsigned integers ``(rows, columns[, samples])``.
+
+    Each byte of each sample is one PackBits segment, most significant first.
+
+    Raises:
+        UnreadableImage: ``corrupt`` or ``truncated``.
+    """
+    import imagecodecs
+
+    if len(data) < 64:
+        raise UnreadableImage("truncated", detail="its RLE header is cut off")
+    count, *offsets = struct.unpack("<16I", data[:64])
+    width = bits_allocated // 8
+    if width < 1 or count != samples * width:
+        raise UnreadableImage("corrupt", detail=f"it has {count} RLE segments where {samples * width} are needed")
+    starts = [*offsets[:count], len(data)]
+    if starts[0] < 64 or any(a > b for a, b in itertools.pairwise(starts)):
+        raise UnreadableImage("corrupt", detail="its RLE segments overlap")
+    planes = np.empty((samples, rows * columns, width), np.uint8)
+    for index in range(count):
+        segment = data[starts[index] : starts[index + 1]]
+        if 128 * len(segment) < rows * columns:  # two bytes give at most 128: refuse before allocating
+            raise UnreadableImage("truncated", detail="an RLE segment is too short for its rows and columns")
+        try:
+            plane = np.frombuffer(imagecodecs.packbits_decode(segment), np.uint8)
+        except Exception:
+            raise UnreadableImage("corrupt", detail="an RLE segment cannot be decoded") from None
+        if plane.size < rows * columns:
+            raise UnreadableImage("truncated", detail="an RLE segment ends before its last pixel")
+        planes[index // width, :, width - 1 - index % width] = plane[: rows * columns]
+    values = planes.view(f"<u{width}").reshape(samples, rows, columns)
+    return values[0] if samples == 1 else values.transpose(1, 2, 0)

@@ -1,0 +1,279 @@
+"""One frame of a DICOM file as stored values: cut out of the file, decoded, freed of unused bits, sign extended."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.encaps import get_frame
+
+from medvlp.io.codecs import decode_jpeg_family, decode_rle, probe_codestream
+from medvlp.io.dicom_header import Parsed
+from medvlp.io.dicom_layout import Layout
+from medvlp.io.errors import UnreadableImage
+
+__all__ = ["Stored", "read_frame"]
+
+_NATIVE = {
+    "": "native", "1.2.840.10008.1.2": "native", "1.2.840.10008.1.2.1": "native", "1.2.840.10008.1.2.1.99": "native",
+    "1.2.840.10008.1.2.2": "native",
+}  # fmt: skip
+_RLE = "1.2.840.10008.1.2.5"
+_VIDEO = "1.2.840.10008.1.2.4.10"  # MPEG2, H.264 and H.265 are .100 to .109
+_CODEC_OF_SYNTAX = {
+    "50": "jpeg", "51": "jpeg", "57": "jpeg_lossless", "70": "jpeg_lossless", "80": "jpeg_ls", "81": "jpeg_ls",
+    "90": "jpeg_2000", "91": "jpeg_2000", "92": "jpeg_2000", "93": "jpeg_2000",
+    "201": "jpeg_2000", "202": "jpeg_2000", "203": "jpeg_2000",
+}  # fmt: skip
+_JPEG_ROOT = "1.2.840.10008.1.2.4."
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Stored values of one frame.
+
+    Attributes:
+        values: integers or floats ``(rows, columns)`` or ``(rows, columns, 3)``.
+        container: the values before unused bits were removed; None where there were none.
+        photometric: colour space of ``values``.
+        minimum: smallest storable value.
+        maximum: largest storable value.
+        step: what was decoded, and how.
+    """
+
+    values: np.ndarray
+    container: np.ndarray | None
+    photometric: str
+    minimum: int
+    maximum: int
+    step: str
+
+
+def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> Stored:
+    """Read one frame.
+
+    Args:
+        parsed: the file split at its pixels.
+        layout: its checked layout.
+        frame: index from 0, below ``layout.frames``.
+        notes: warnings are appended here.
+
+    Raises:
+        UnreadableImage: the bytes do not agree with the layout, or cannot be decoded.
+    """
+    if parsed.length is None:
+        return _encapsulated(parsed, layout, frame, notes)
+    if parsed.syntax not in _NATIVE:
+        raise UnreadableImage(
+            "bad_header",
+            detail=f"Transfer Syntax UID {_printable(parsed.syntax)} does not fit pixel data of defined length",
+        )
+    if layout.kind != "int":
+        values = _native(parsed, layout, frame, notes).astype(np.float64)
+        return Stored(values, None, layout.photometric, 0, 0, f"stored values: {layout.kind} pixel data")
+    return _finish(
+        _native(parsed, layout, frame, notes), layout, layout.bits_stored, layout.photometric, "uncompressed"
+    )
+
+
+def _printable(uid: str) -> str:
+    return uid if all(character in "0123456789." for character in uid) and len(uid) <= 64 else "(not a UID)"
+
+
+def _native(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> np.ndarray:
+    """Cut one uncompressed frame out of the file; its length was proved first."""
+    if layout.bits_allocated == 1:
+        return _native_bits(parsed, layout, frame)
+    width = layout.bits_allocated // 8
+    samples = layout.samples
+    subsampled = layout.photometric == "YBR_FULL_422"
+    frame_bytes = layout.frame_pixels * width * (2 if subsampled else samples)
+    if subsampled and parsed.length in _padded(layout.frame_pixels * width * 3 * layout.frames):
+        subsampled, frame_bytes = False, layout.frame_pixels * width * 3
+        notes.append(
+            "PhotometricInterpretation is YBR_FULL_422 but the chrominance is not subsampled: read as YBR_FULL"
+        )
+    if subsampled and layout.columns % 2:
+        raise UnreadableImage("bad_header", detail=f"YBR_FULL_422 with an odd number of columns ({layout.columns})")
+    _check_length(
+        parsed, layout, frame_bytes * layout.frames, smallest_lie=min(layout.rows, layout.columns) * width, notes=notes
+    )
+    parsed.stream.seek(parsed.offset + frame * frame_bytes)
+    data = parsed.stream.read(frame_bytes)
+    if len(data) < frame_bytes:
+        raise UnreadableImage("truncated", detail="it ends inside its pixel data")
+    order = parsed.header.order
+    code = {"float32": "f4", "float64": "f8"}.get(layout.kind, f"u{width}")
+    if width == 1 and order == ">" and parsed.vr == "OW":
+        # 8-bit samples in big endian 16-bit words: each pair of bytes is swapped (PS3.5 8.1.1); read the pair's words.
+        data = _swapped_bytes(parsed, frame * frame_bytes, frame_bytes)
+    array = np.frombuffer(data, order + code)
+    if subsampled:
+        return _spread_chroma(array, layout)
+    if samples == 1:
+        return array.reshape(layout.rows, layout.columns)
+    if layout.planar:
+        return array.reshape(samples, layout.rows, layout.columns).transpose(1, 2, 0)
+    return array.reshape(layout.rows, layout.columns, samples)
+
+
+def _swapped_bytes(parsed: Parsed, start: int, count: int) -> bytes:
+    first = start - start % 2
+    parsed.stream.seek(parsed.offset + first)
+    words = parsed.stream.read(count + 2 - count % 2)
+    words = words[: len(words) - len(words) % 2]
+    swapped = np.frombuffer(words, ">u2").astype("<u2").tobytes()
+    data = swapped[start - first : start - first + count]
+    if len(data) < count:
+        raise UnreadableImage("truncated", detail="it ends inside its pixel data")
+    return data
+
+
+def _padded(length: int) -> tuple[int, int]:
+    return length, length + length % 2
+
+
+def _check_length(parsed: Parsed, layout: Layout, expected: int, *, smallest_lie: int, notes: list[str]) -> None:
+    """Compare the layout with the element's length.
+
+    A wrong number of rows or columns leaves at least ``smallest_lie`` bytes over, so fewer are harmless padding.
+    """
+    length = parsed.length or 0
+    shape = (
+        f"{layout.frames} frames of {layout.rows} x {layout.columns} x {layout.samples} at {layout.bits_allocated} bits"
+    )
+    if parsed.available < min(length, expected):
+        raise UnreadableImage("truncated", detail=f"its pixel data ends after {parsed.available} of {length} bytes")
+    if length < expected:
+        raise UnreadableImage("truncated", detail=f"{shape} need {expected} bytes of pixel data, it has {length}")
+    if length - expected >= max(2, smallest_lie):
+        raise UnreadableImage("length_mismatch", detail=f"{shape} need {expected} bytes of pixel data, it has {length}")
+    if length not in _padded(expected):
+        notes.append(f"{length - expected} bytes behind the last pixel were ignored")
+
+
+def _native_bits(parsed: Parsed, layout: Layout, frame: int) -> np.ndarray:
+    """One bit a pixel, first pixel in the lowest bit; frames follow without padding (PS3.5 8.2)."""
+    total = layout.frame_pixels * layout.frames
+    length = (total + 7) // 8
+    if (parsed.length or 0) < length or parsed.available < length:
+        raise UnreadableImage("truncated", detail=f"{total} pixels of 1 bit need {length} bytes of pixel data")
+    if (parsed.length or 0) > length + 1:
+        raise UnreadableImage("length_mismatch", detail=f"{total} pixels of 1 bit need {length} bytes of pixel data")
+    first = frame * layout.frame_pixels
+    start, stop = first // 8, (first + layout.frame_pixels + 7) // 8
+    if parsed.header.order == ">" and parsed.vr == "OW":
+        data = _swapped_bytes(parsed, start, min(stop, (parsed.length or 0)) - start)
+    else:
+        parsed.stream.seek(parsed.offset + start)
+        data = parsed.stream.read(stop - start)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    skip = first - 8 * start
+    return bits[skip : skip + layout.frame_pixels].reshape(layout.rows, layout.columns)
+
+
+def _spread_chroma(array: np.ndarray, layout: Layout) -> np.ndarray:
+    """Y1 Y2 Cb Cr for each two pixels of a row (PS3.3 C.7.6.3.1.2) to Y Cb Cr for each."""
+    quads = array.reshape(layout.rows, layout.columns // 2, 4)
+    pixels = np.empty((layout.rows, layout.columns, 3), array.dtype)
+    pixels[:, 0::2, 0], pixels[:, 1::2, 0] = quads[..., 0], quads[..., 1]
+    pixels[:, 0::2, 1:] = pixels[:, 1::2, 1:] = quads[..., 2:]
+    return pixels
+
+
+def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> Stored:
+    syntax = parsed.syntax
+    if syntax.startswith(_VIDEO):
+        raise UnreadableImage("no_decoder", detail="it holds video (MPEG)", hint="export its frames as images")
+    data = _frame_bytes(parsed, layout, frame)
+    if syntax == _RLE:
+        values = decode_rle(
+            data, rows=layout.rows, columns=layout.columns, samples=layout.samples, bits_allocated=layout.bits_allocated
+        )
+        return _finish(values, layout, layout.bits_stored, layout.photometric, "RLE Lossless decoded")
+    stream = probe_codestream(data)
+    named = _CODEC_OF_SYNTAX.get(syntax.removeprefix(_JPEG_ROOT)) if syntax.startswith(_JPEG_ROOT) else None
+    if named != stream.codec:
+        notes.append(
+            f"Transfer Syntax UID {_printable(syntax) or 'missing'}: the pixels are {stream.codec} and were so decoded"
+        )
+    if (stream.rows, stream.columns, stream.samples) != (layout.rows, layout.columns, layout.samples):
+        raise UnreadableImage(
+            "length_mismatch",
+            detail=f"its {stream.codec} stream is {stream.rows} x {stream.columns} x {stream.samples}, "
+            f"its header says {layout.rows} x {layout.columns} x {layout.samples}",
+        )
+    if stream.precision > layout.bits_allocated:
+        raise UnreadableImage(
+            "length_mismatch",
+            detail=f"its {stream.codec} stream has {stream.precision} bits, BitsAllocated is {layout.bits_allocated}",
+        )
+    photometric, to_rgb = _stream_colours(layout, stream.codec, stream.rgb, notes)
+    values = decode_jpeg_family(data, stream, to_rgb=to_rgb)
+    return _finish(values, layout, min(layout.bits_stored, stream.precision), photometric, f"{stream.codec} decoded")
+
+
+def _stream_colours(layout: Layout, codec: str, rgb: bool | None, notes: list[str]) -> tuple[str, bool]:
+    """Return the colour space after decoding, and whether the JPEG decoder has to convert to RGB."""
+    if layout.samples == 1:
+        return layout.photometric, False
+    if codec == "jpeg_2000" and layout.photometric in ("YBR_ICT", "YBR_RCT"):
+        return "RGB", False  # the decoder undoes the component transform that its own stream announces
+    if codec != "jpeg":
+        return layout.photometric, False
+    says_rgb = layout.photometric == "RGB"
+    if rgb is None:
+        return "RGB", not says_rgb
+    if rgb != says_rgb:
+        space = "RGB" if rgb else "YCbCr"
+        notes.append(
+            f"PhotometricInterpretation is {layout.photometric}, the JPEG stream says {space}: the stream was trusted"
+        )
+    return "RGB", not rgb
+
+
+def _frame_bytes(parsed: Parsed, layout: Layout, frame: int) -> bytes:
+    header = parsed.header
+    offsets, lengths = header.raw("ExtendedOffsetTable"), header.raw("ExtendedOffsetTableLengths")
+    extended = (offsets, lengths) if offsets and lengths and len(offsets) == len(lengths) else None
+    parsed.stream.seek(parsed.offset)
+    try:
+        data = get_frame(parsed.stream, frame, extended_offsets=extended, number_of_frames=layout.frames)
+    except (struct.error, EOFError):
+        raise UnreadableImage("truncated", detail="its encapsulated pixel data is cut off") from None
+    except Exception as error:
+        raise UnreadableImage(
+            "corrupt", detail=f"frame {frame} cannot be found in its encapsulated pixel data ({type(error).__name__})"
+        ) from None
+    if not data:
+        raise UnreadableImage("truncated", detail=f"frame {frame} of its encapsulated pixel data is empty")
+    return data
+
+
+def _finish(array: np.ndarray, layout: Layout, bits: int, photometric: str, how: str) -> Stored:
+    """Cut the stored bits out of their container and extend the sign (PS3.5 8.1.1).
+
+    Args:
+        array: integers as they lie in the file or come from the decoder.
+        layout: where the bits should be.
+        bits: bits that carry the value; fewer than BitsStored if the code stream has fewer.
+        photometric: colour space of ``array``.
+        how: first part of the step's sentence.
+    """
+    width = 8 * array.dtype.itemsize
+    # Decoders put the value's lowest bit at bit 0; only uncompressed and RLE data keep HighBit.
+    shift = layout.high_bit + 1 - layout.bits_stored if how in ("uncompressed", "RLE Lossless decoded") else 0
+    sign = "signed" if layout.signed else "unsigned"
+    step = f"stored values: {how}, {layout.bits_stored} of {layout.bits_allocated} bits, {sign}"
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    unsigned = native.view(f"u{width // 8}")
+    if shift == 0 and bits >= width:
+        values = native.view(f"i{width // 8}") if layout.signed else unsigned
+        return Stored(values, None, photometric, layout.minimum, layout.maximum, step)
+    cut = (unsigned >> shift if shift else unsigned) & unsigned.dtype.type((1 << bits) - 1)
+    if layout.signed:
+        up = width - bits  # move the sign bit to the top and back: the arithmetic shift extends it
+        cut = (cut << up).view(f"i{width // 8}") >> up
+    container = native.view(f"i{width // 8}") if layout.signed else unsigned
+    return Stored(cut, container, photometric, layout.minimum, layout.maximum, step)

@@ -1,0 +1,71 @@
+"""The one exception of reading: a file is right, or refused with a short reason and the way to mend it."""
+
+from __future__ import annotations
+
+import os
+
+from medvlp.core.errors import DataError
+
+__all__ = ["REASONS", "UnreadableImage"]
+
+#: reason code -> what the user can do about it (the default hint).
+REASONS: dict[str, str] = {
+    "not_found": "check the path",
+    "no_permission": "give this user the right to read the file",
+    "directory": "name one file inside it",
+    "not_regular": "give a regular file, not a device, pipe or socket",
+    "io_error": "check the disk or the network share, then copy the file again",
+    "empty": "copy or export the file again",
+    "pointer": "fetch the content first (git lfs pull, git annex get)",
+    "archive": "unpack it and read its files",
+    "not_an_image": "give a DICOM, NIfTI, PNG, JPEG or TIFF file",
+    "unsupported_format": "convert it to DICOM, NIfTI, PNG, JPEG or TIFF",
+    "truncated": "copy or export the file again",
+    "corrupt": "copy or export the file again",
+    "too_large": "crop or downsample it before reading, or export it as tiles",
+    "bad_header": "export the file again from its source",
+    "length_mismatch": "export the file again: rows, columns, frames and bits must agree with the pixel data",
+    "no_pixels": "choose an image object: this one (report, plan, directory ...) holds no pixel data",
+    "no_decoder": "decompress it first, for example with dcmdjpeg or gdcmconv --raw",
+    "bad_lut": "export the file again, or remove the lookup table from it",
+    "bad_rescale": "export the file again with a valid rescale slope and intercept",
+    "bad_frame": "choose a frame that the file has",
+    "several_volumes": "extract one volume, for example with fslroi or nibabel",
+    "volume": "read it with medvlp.io.read_volume",
+    "not_a_volume": "read it with medvlp.io.read_image",
+    "bad_affine": "repair the header's sform or qform",
+}
+
+
+class UnreadableImage(DataError):  # noqa: N818 (the design's name)
+    """A file that cannot be read rightly; the only exception that reading raises because of a file's content.
+
+    Args:
+        reason: short code, one of ``REASONS``.
+        detail: what is wrong, with the tag or field and its value; never a patient's data.
+        hint: how to mend it; the reason's usual hint if not given.
+        path: the file; filled in by the reader that knows it.
+
+    Example:
+        >>> print(UnreadableImage("empty", detail="it has 0 bytes", path="a.dcm"))
+        a.dcm cannot be read (empty): it has 0 bytes; copy or export the file again.
+    """
+
+    def __init__(self, reason: str, *, detail: str, hint: str | None = None, path: str | os.PathLike[str] = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        self.hint = REASONS[reason] if hint is None else hint
+        self.path = os.fspath(path)
+        super().__init__(f"{self.path or 'the file'} cannot be read ({reason}): {detail}; {self.hint}.")
+
+    def at(self, path: str | os.PathLike[str]) -> UnreadableImage:
+        """Return the same refusal naming ``path``."""
+        return UnreadableImage(self.reason, detail=self.detail, hint=self.hint, path=path)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders by pickling their constructor's positional arguments; ours are keywords.
+        return (_rebuild, (self.reason, self.detail, self.hint, self.path))
+
+
+def _rebuild(reason: str, detail: str, hint: str, path: str) -> UnreadableImage:
+    return UnreadableImage(reason, detail=detail, hint=hint, path=path)

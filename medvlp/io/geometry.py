@@ -1,0 +1,173 @@
+"""Pixel spacing of a 2D image and the way a radiograph is hung."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.io.dicom_header import Header
+from medvlp.io.image import SpacingKind
+
+__all__ = ["Hanging", "Spacing", "find_spacing", "hanging_of"]
+
+_PROJECTION = ("CR", "DX", "RG", "MG", "PX", "IO", "XA", "RF")
+_HUNG = ("CR", "DX", "RG")
+_TRUNK = (
+    "",
+    "CHEST",
+    "THORAX",
+    "RIB",
+    "RIBS",
+    "LUNG",
+    "HEART",
+    "STERNUM",
+    "ABDOMEN",
+    "PELVIS",
+    "SPINE",
+    "TSPINE",
+    "LSPINE",
+    "CSPINE",
+    "TRUNK",
+)
+_FRONTAL_ROWS = {"L": False, "R": True}  # first letter -> whether columns have to be reversed
+_COLUMNS = {"F": False, "H": True}  # second letter -> whether rows have to be reversed
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """``value`` is (row, column) in mm, or None; ``source`` names the attribute."""
+
+    value: tuple[float, float] | None
+    kind: SpacingKind
+    source: str
+
+
+@dataclass(frozen=True)
+class Hanging:
+    """How to turn the picture: transpose first, then reverse columns and rows."""
+
+    transpose: bool = False
+    flip_columns: bool = False
+    flip_rows: bool = False
+    source: str = ""
+
+    @property
+    def identity(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.transpose or self.flip_columns or self.flip_rows)
+
+    @property
+    def words(self) -> str:
+        """What is done, for a step's sentence."""
+        todo = {
+            "transposed": self.transpose,
+            "columns reversed": self.flip_columns,
+            "rows reversed": self.flip_rows,
+        }
+        return ", ".join(word for word, on in todo.items() if on)
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Turn ``(H, W)`` or ``(H, W, C)``."""
+        if self.transpose:
+            array = array.swapaxes(0, 1)
+        if self.flip_columns:
+            array = array[:, ::-1]
+        if self.flip_rows:
+            array = array[::-1]
+        return np.ascontiguousarray(array)
+
+
+def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -> Spacing:
+    """Find the pixel spacing and say what it measures (PS3.3 10.7.1).
+
+    Pixel Spacing is calibrated in the patient; in a projection it is not if it merely repeats Imager Pixel Spacing,
+    which is measured at the detector and magnified.
+
+    Args:
+        headers: where to look, in order: the data set, then pixel measures of the frame.
+        modality: the image's Modality.
+        notes: warnings are appended here.
+    """
+    pixel = _pair(headers, "PixelSpacing", notes)
+    imager = _pair(headers[:1], "ImagerPixelSpacing", notes)
+    scanned = _pair(headers[:1], "NominalScannedPixelSpacing", notes)
+    calibrated = headers[0].text("PixelSpacingCalibrationType") is not None
+    if pixel and imager and pixel == imager and modality in _PROJECTION and not calibrated:
+        found = Spacing(imager, "detector", "ImagerPixelSpacing (PixelSpacing is the same)")
+    elif pixel:
+        found = Spacing(pixel, "calibrated", "PixelSpacing")
+    elif imager:
+        found = Spacing(imager, "detector", "ImagerPixelSpacing")
+    elif scanned:
+        found = Spacing(scanned, "detector", "NominalScannedPixelSpacing")
+    else:
+        notes.append("no usable pixel spacing: lengths cannot be measured")
+        return _aspect_only(headers[0], notes)
+    if found.value and abs(found.value[0] / found.value[1] - 1) > 1e-3:
+        notes.append(
+            f"pixels are not square: {found.value[0]:g} mm between rows, {found.value[1]:g} mm between columns"
+        )
+    return found
+
+
+def _aspect_only(header: Header, notes: list[str]) -> Spacing:
+    try:
+        ratio = header.numbers("PixelAspectRatio")
+    except (ValueError, struct.error):
+        ratio = ()
+    if len(ratio) == 2 and ratio[0] != ratio[1]:
+        notes.append(f"pixels are not square: PixelAspectRatio {ratio[0]:g}\\{ratio[1]:g}")
+    return Spacing(None, None, "")
+
+
+def _pair(headers: tuple[Header, ...], keyword: str, notes: list[str]) -> tuple[float, float] | None:
+    for header in headers:
+        if not header.has(keyword):
+            continue
+        try:
+            values = header.numbers(keyword)
+        except (ValueError, struct.error):
+            notes.append(f"{keyword} is not two numbers and was ignored")
+            continue
+        if len(values) >= 2 and 1e-6 < values[0] < 1e4 and 1e-6 < values[1] < 1e4:
+            return (values[0], values[1])
+        if values:
+            notes.append(
+                f"{keyword} {', '.join(f'{value:g}' for value in values[:3])} is not a spacing and was ignored"
+            )
+    return None
+
+
+def hanging_of(header: Header, modality: str, notes: list[str]) -> Hanging:
+    r"""Return how to turn a radiograph of the trunk so that it hangs as usual, by Patient Orientation only.
+
+    A frontal view hangs with the patient's left at the viewer's right and the feet down (``L\F``). A lateral view is
+    only turned to feet down: which way the patient faces is the department's choice. Hands and feet hang otherwise and
+    are left alone.
+
+    Args:
+        header: the data set.
+        modality: the image's Modality.
+        notes: a warning is appended for each turn.
+    """
+    part = (header.text("BodyPartExamined") or "").upper().replace(" ", "").replace("_", "")
+    letters = tuple(value[:1] for value in header.texts("PatientOrientation"))
+    if modality not in _HUNG or part not in _TRUNK or len(letters) != 2:
+        return Hanging()
+    rows, columns = letters
+    transpose = rows in _COLUMNS and columns not in _COLUMNS
+    if transpose:
+        rows, columns = columns, rows
+    if columns not in _COLUMNS or rows not in ("L", "R", "A", "P"):
+        return Hanging()
+    hanging = Hanging(
+        transpose=transpose,
+        flip_columns=_FRONTAL_ROWS.get(rows, False),
+        flip_rows=_COLUMNS[columns],
+        source=f"PatientOrientation {letters[0]}\\{letters[1]}",
+    )
+    if not hanging.identity:
+        notes.append(f"{hanging.source} is unusual: the picture was turned to hang as a radiologist expects it")
+    return hanging

@@ -1,0 +1,42 @@
+"""What reading a 2D image returns: display-ready pixels with spacing, and the account of how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["Image", "SpacingKind"]
+
+SpacingKind = Literal["calibrated", "detector"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A 2D image as a display shows it.
+
+    Attributes:
+        pixels: float32 ``(H, W)``, or ``(H, W, 3)`` RGB, in [0, 1]; 1 is white.
+        spacing: ``(row, column)`` distance of pixel centres in mm, or None where the file gives none.
+        spacing_kind: ``"calibrated"`` (in the patient), ``"detector"`` (at the detector, magnified), or None.
+        meta: allow-listed facts of the file; never a name, identifier, date or free text.
+        steps: what was done, in order, each naming the tag or field that asked for it.
+        warnings: guesses and contradictions that a reader of the image should know about.
+
+    Example:
+        >>> Image(pixels=np.zeros((2, 3), np.float32)).shape
+        (2, 3)
+    """
+
+    pixels: np.ndarray
+    spacing: tuple[float, float] | None = None
+    spacing_kind: SpacingKind = None
+    meta: dict[str, str | int | float] = field(default_factory=dict)
+    steps: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of ``pixels``."""
+        return tuple(self.pixels.shape)

@@ -1,0 +1,138 @@
+"""Grayscale transformations of DICOM as functions on arrays: modality, values of interest, padding (PS3.3 C.11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.io.errors import UnreadableImage
+
+__all__ = ["LookupTable", "full_range", "lookup_table", "padding_mask", "window"]
+
+
+@dataclass(frozen=True, eq=False)
+class LookupTable:
+    """A Modality or VOI LUT (PS3.3 C.11.1.1, C.11.2.1.1).
+
+    Attributes:
+        entries: integers ``(N,)``.
+        first: value that the first entry belongs to.
+        bits: depth of the entries; the output range is 0 to 2**bits - 1.
+    """
+
+    entries: np.ndarray
+    first: int
+    bits: int
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Map values to entries; below the first and above the last value, the first and the last entry.
+
+        Args:
+            values: any shape, integers or whole-numbered floats.
+
+        Returns:
+            float64 of the same shape, 0 to 2**bits - 1.
+
+        Example:
+            >>> LookupTable(np.array([0, 10, 20]), first=5, bits=8)(np.array([0, 5, 6, 99]))
+            array([ 0.,  0., 10., 20.])
+        """
+        index = np.clip(np.rint(np.asarray(values, np.float64)) - self.first, 0, len(self.entries) - 1)
+        return self.entries.astype(np.float64)[index.astype(np.int64)]
+
+
+def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
+    """Map values to [0, 1] by a VOI window.
+
+    With c the center, w the width and x a value (PS3.3 C.11.2.1.2.1, C.11.2.1.3.2, C.11.2.1.3.1)::
+
+        LINEAR        0 for x <= c - 0.5 - (w-1)/2;  1 for x > c - 0.5 + (w-1)/2;  else (x - (c-0.5)) / (w-1) + 0.5
+        LINEAR_EXACT  0 for x <= c - w/2;            1 for x > c + w/2;            else (x - c) / w + 0.5
+        SIGMOID       1 / (1 + exp(-4 (x - c) / w))
+
+    Args:
+        values: modality values of any shape.
+        center: Window Center.
+        width: Window Width; at least 1 for LINEAR, above 0 for the others.
+        function: VOI LUT Function.
+
+    Returns:
+        float64 of the same shape.
+
+    Raises:
+        ValueError: a width or function that the standard does not allow.
+
+    Example:
+        >>> window(np.array([-160.0, 240.0]), center=40, width=400)
+        array([0., 1.])
+    """
+    x = np.asarray(values, np.float64)
+    if not (np.isfinite(center) and np.isfinite(width)):
+        raise ValueError(f"window {center}, {width} is not finite")
+    if function == "LINEAR":
+        if width < 1:
+            raise ValueError(f"Window Width {width} is below 1")
+        if width == 1:
+            return (x > center - 0.5).astype(np.float64)
+        return np.clip((x - (center - 0.5)) / (width - 1) + 0.5, 0.0, 1.0)
+    if width <= 0:
+        raise ValueError(f"Window Width {width} is not above 0")
+    if function == "LINEAR_EXACT":
+        return np.clip((x - center) / width + 0.5, 0.0, 1.0)
+    if function == "SIGMOID":
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - center) / width, -700.0, 700.0)))
+    raise ValueError(f"VOI LUT Function {function!r} is not LINEAR, LINEAR_EXACT or SIGMOID")
+
+
+def full_range(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map ``low`` to 0 and ``high`` to 1; all to 0 where they are equal.
+
+    Example:
+        >>> full_range(np.array([10.0, 15.0, 20.0]), 10, 20)
+        array([0. , 0.5, 1. ])
+    """
+    x = np.asarray(values, np.float64)
+    return np.clip((x - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(x)
+
+
+def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np.ndarray:
+    """Return where stored values are padding: equal to ``value``, or between it and ``limit``, both included.
+
+    PS3.3 C.7.5.1.1.2; the limit may lie on either side of the value.
+
+    Example:
+        >>> padding_mask(np.array([0, 3, 7]), 5, 0)
+        array([ True,  True, False])
+    """
+    if limit is None:
+        return values == value
+    return (values >= min(value, limit)) & (values <= max(value, limit))
+
+
+def lookup_table(descriptor: tuple[int, ...], data: bytes, order: str, *, name: str) -> LookupTable:
+    """Build a table from LUT Descriptor and LUT Data.
+
+    Args:
+        descriptor: number of entries (0 is 65536), first mapped value, bits of an entry.
+        data: entries of 16 bits, or of 8 bits where their number says so.
+        order: ``"<"`` or ``">"``.
+        name: of the sequence, for messages.
+
+    Raises:
+        UnreadableImage: ``bad_lut``.
+    """
+    if len(descriptor) != 3:
+        raise UnreadableImage("bad_lut", detail=f"LUTDescriptor of {name} has {len(descriptor)} values, not 3")
+    count, first, bits = descriptor[0] & 0xFFFF or 65536, descriptor[1], descriptor[2]
+    if not 1 <= bits <= 16:
+        raise UnreadableImage("bad_lut", detail=f"LUTDescriptor of {name} says {bits} bits an entry")
+    if len(data) in (2 * count, 2 * count + 1):
+        entries = np.frombuffer(data[: 2 * count], order + "u2")
+    elif bits <= 8 and len(data) in (count, count + 1):
+        entries = np.frombuffer(data[:count], np.uint8)
+    else:
+        raise UnreadableImage("bad_lut", detail=f"LUTData of {name} has {len(data)} bytes for {count} entries")
+    if int(entries.max()) >= 1 << bits:
+        raise UnreadableImage("bad_lut", detail=f"LUTData of {name} holds {int(entries.max())}, beyond {bits} bits")
+    return LookupTable(entries=entries, first=first, bits=bits)

@@ -1,0 +1,231 @@
+"""NIfTI-1 and NIfTI-2 volumes: nibabel reads the header, sizes are proved before voxels are read.
+
+Reading rules where files differ: slope 0 means unscaled (NIfTI-1 standard), a slope or intercept that is not finite is
+refused; the sform counts before the qform, a sform that is singular is passed over, a volume with neither is refused
+no place and gets its voxel sizes only, with a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import BinaryIO
+
+import nibabel as nib
+import numpy as np
+
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.sniff import open_regular, sniff
+from medvlp.io.volume import Volume
+
+__all__ = ["MAX_VOLUME_BYTES", "read_volume"]
+
+MAX_VOLUME_BYTES = 4 << 30
+"""Largest float32 volume that is read, about 1024 x 1024 x 1024 voxels."""
+_MAX_GZIP_RATIO = 200  # beyond 64 MiB of data; a segmentation of few labels reaches 100, deflate's own limit is 1032
+_FREE_BYTES = 64 << 20
+_CHUNK = 1 << 20
+_UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_NUMERIC = "iuf"
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read a NIfTI file as modality values with their place in the patient.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``, recognised by content.
+
+    Returns:
+        voxels float32 ``(z, y, x)``; ``world_of(k, j, i)`` in RAS millimetres.
+
+    Raises:
+        UnreadableImage: the file cannot be read rightly.
+    """
+    with open_regular(path) as stream:
+        try:
+            if sniff(stream) != "nifti":
+                raise UnreadableImage("not_a_volume", detail="it is a 2D image file")
+            return _read(stream)
+        except UnreadableImage as error:
+            raise error.at(path) from error.__cause__
+        except OSError as error:
+            raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
+        except MemoryError as error:
+            raise UnreadableImage("too_large", detail="there is not enough memory", path=path) from error
+        except Exception as error:
+            raise UnreadableImage(
+                "corrupt", detail=f"it cannot be parsed ({type(error).__name__})", path=path
+            ) from error
+
+
+class _Source:
+    """Bytes of a plain or gzip file, in order, with a cap on how far a small file may swell."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._packed = stream.read(2) == b"\x1f\x8b"
+        self.size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._given = 0
+
+    def exactly(self, count: int) -> bytearray:
+        """Return the next ``count`` bytes, or refuse the file as truncated."""
+        if self._packed:
+            limit = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
+            if self._given + count > limit:
+                raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {limit}")
+        elif count > self.size - self._given:
+            raise UnreadableImage(
+                "truncated", detail=f"its header needs {self._given + count} bytes, the file has {self.size}"
+            )
+        data = self._inflate(count) if self._packed else bytearray(self._stream.read(count))
+        if len(data) < count:
+            raise UnreadableImage("truncated", detail="it ends before its last voxel")
+        self._given += count
+        return data
+
+    def _inflate(self, count: int) -> bytearray:
+        data = bytearray()
+        while len(data) < count and not self._inflater.eof:
+            packed = self._inflater.unconsumed_tail or self._stream.read(_CHUNK)
+            if not packed:
+                break
+            try:
+                data += self._inflater.decompress(packed, count - len(data))
+            except zlib.error:
+                raise UnreadableImage("corrupt", detail="its gzip data cannot be inflated") from None
+        return data
+
+    def finish(self) -> None:
+        """Check the gzip trailer (length and CRC), which damage in the middle does not survive."""
+        while self._packed and not self._inflater.eof:
+            packed = self._inflater.unconsumed_tail or self._stream.read(_CHUNK)
+            if not packed:
+                raise UnreadableImage("truncated", detail="its gzip data is cut off")
+            try:
+                self._given += len(self._inflater.decompress(packed, _CHUNK))
+            except zlib.error:
+                raise UnreadableImage("corrupt", detail="the checksum of its gzip data is wrong") from None
+            if self._given > max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size):
+                raise UnreadableImage("too_large", detail="its gzip data does not end")
+
+
+def _read(stream: BinaryIO) -> Volume:
+    source = _Source(stream)
+    first = source.exactly(4)
+    two = 540 in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
+    kind = nib.Nifti2Header if two else nib.Nifti1Header
+    block = bytes(first + source.exactly(536 if two else 344))
+    header = kind(block, check=False)
+    if bytes(header["magic"].tobytes()[:2]) == b"ni":
+        raise UnreadableImage(
+            "unsupported_format",
+            detail="it is the header of a .hdr/.img pair",
+            hint="convert the pair to one .nii file",
+        )
+    notes: list[str] = []
+    steps: list[str] = []
+    shape = _shape(header, steps)
+    dtype = header.get_data_dtype()
+    if dtype.kind not in _NUMERIC or dtype.itemsize > 8:
+        raise UnreadableImage(
+            "unsupported_format", detail=f"its voxels are {dtype}, not single numbers of up to 64 bits"
+        )
+    voxels = int(np.prod([int(size) for size in shape], dtype=object))
+    if 4 * voxels > MAX_VOLUME_BYTES:
+        raise UnreadableImage(
+            "too_large", detail=f"{' x '.join(map(str, shape))} voxels are more than {MAX_VOLUME_BYTES} bytes"
+        )
+    offset = int(header["vox_offset"])
+    if not len(block) <= offset <= 1 << 24:
+        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
+    slope, inter = _scaling(header)
+    affine = _affine(header, shape, notes, steps)
+    source.exactly(offset - len(block))
+    data = source.exactly(voxels * dtype.itemsize)
+    source.finish()
+    # File order is x fastest: as C order that is (z, y, x) without moving a byte.
+    values = np.frombuffer(data, dtype).reshape(shape[::-1])
+    if slope == 1 and inter == 0:
+        result = values.astype(np.float32)
+    else:
+        result = (values.astype(np.float64) * slope + inter).astype(np.float32)
+    steps.append(f"values: {dtype.name} * {slope:g} + {inter:g}")
+    if dtype.kind == "f" and not np.isfinite(result).all():
+        notes.append(f"{int((~np.isfinite(result)).sum())} voxels are not finite and were kept")
+    meta: dict[str, str | int | float] = {"Format": "NIfTI-2" if two else "NIfTI-1", "DataType": dtype.name}
+    meta["AxisCodes"] = "".join(str(code) for code in nib.aff2axcodes(affine))
+    return Volume(voxels=result, affine=affine, meta=meta, steps=tuple(steps), warnings=tuple(notes))
+
+
+def _shape(header: nib.Nifti1Header, steps: list[str]) -> tuple[int, int, int]:
+    dim = [int(size) for size in header["dim"]]
+    if not 1 <= dim[0] <= 7 or any(size < 1 for size in dim[1 : dim[0] + 1]):
+        raise UnreadableImage("bad_header", detail=f"dim is {dim[: max(1, min(dim[0], 7)) + 1]}")
+    sizes = dim[1 : dim[0] + 1]
+    if any(size > 1 for size in sizes[3:]):
+        raise UnreadableImage(
+            "several_volumes", detail=f"it has {' x '.join(map(str, sizes))} voxels: more than three dimensions"
+        )
+    if len(sizes) > 3:
+        steps.append(f"dimensions of size 1 dropped from {' x '.join(map(str, sizes))}")
+    x, y, z = (*sizes[:3], 1, 1)[:3]
+    return x, y, z
+
+
+def _scaling(header: nib.Nifti1Header) -> tuple[float, float]:
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0:
+        return 1.0, 0.0
+    if not (np.isfinite(slope) and np.isfinite(inter)):
+        raise UnreadableImage("bad_rescale", detail=f"scl_slope is {slope:g}, scl_inter is {inter:g}")
+    return slope, inter
+
+
+def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[str], steps: list[str]) -> np.ndarray:
+    """Choose sform, else qform, else voxel sizes; in millimetres, RAS."""
+    scale = _UNITS_TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    if scale != 1:
+        steps.append(f"spatial units converted to mm, times {scale:g}")
+    forms: dict[str, np.ndarray] = {}
+    if int(header["sform_code"]) > 0:
+        sform = np.asarray(header.get_sform(), np.float64)
+        if _is_sound(sform):
+            forms["sform"] = sform
+        else:
+            notes.append("the sform is singular or not finite and was passed over")
+    if int(header["qform_code"]) > 0:
+        try:
+            qform = np.asarray(header.get_qform(), np.float64)
+        except Exception:
+            qform = np.full((4, 4), np.nan)
+        if _is_sound(qform):
+            forms["qform"] = qform
+        else:
+            notes.append("the qform is singular or not finite and was passed over")
+    if len(forms) == 2:
+        corners = np.array(
+            [[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], np.float64
+        )
+        apart = float(np.abs((forms["sform"] - forms["qform"]) @ corners.T).max()) * scale
+        if apart > 1e-3:
+            notes.append(f"sform and qform differ by up to {apart:.3g} mm: the sform was used")
+    for name, affine in forms.items():
+        steps.append(f"place: {name}")
+        affine = affine.copy()
+        affine[:3] *= scale
+        return affine
+    sizes = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise UnreadableImage("bad_affine", detail="it has no sform, no qform and no voxel sizes")
+    notes.append(
+        "it has neither sform nor qform: voxel sizes only, orientation and origin are unknown (RAS from 0 assumed)"
+    )
+    steps.append("place: none, pixdim only")
+    affine = np.diag([*(sizes * scale), 1.0])
+    return affine
+
+
+def _is_sound(affine: np.ndarray) -> bool:
+    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12)

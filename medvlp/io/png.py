@@ -1,0 +1,44 @@
+"""Write an image as PNG, complete or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image as Pillow
+
+from medvlp.core.errors import UserError
+from medvlp.io.image import Image
+
+__all__ = ["write_png"]
+
+
+def write_png(image: Image, path: str | os.PathLike[str], *, bits: Literal[8, 16] = 8) -> None:
+    """Write ``image.pixels`` as a PNG of 8 or (gray only) 16 bits, without any metadata.
+
+    Args:
+        image: pixels in [0, 1].
+        path: where to write; an existing file is replaced only by a complete one.
+        bits: depth.
+
+    Raises:
+        UserError: the folder does not exist or cannot be written, or 16 bits are asked for colour.
+    """
+    if bits == 16 and image.pixels.ndim == 3:
+        raise UserError(f"{path}: a PNG of 16 bits is written for gray images only; choose 8 bits.")
+    top = (1 << bits) - 1
+    values = np.rint(np.clip(image.pixels, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
+    target = os.fspath(path)
+    temporary = f"{target}.{os.getpid()}.part"
+    try:
+        try:
+            Pillow.fromarray(values).save(temporary, format="PNG")
+            os.replace(temporary, target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be written ({error.strerror or error}); choose a writable folder that exists."
+        ) from None

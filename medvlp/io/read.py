@@ -1,0 +1,64 @@
+"""One function for every 2D image: told apart by content, read by a named recipe, right or refused."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from medvlp.core.errors import UserError
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.image import Image
+from medvlp.io.presets import preset_info
+from medvlp.io.sniff import open_regular, sniff
+
+__all__ = ["read_image"]
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    preset: str = "dicom_voi_v1",
+    frame: int | None = None,
+    color: Literal["gray", "rgb"] = "gray",
+) -> Image:
+    """Read a DICOM, PNG, JPEG or TIFF file as a display shows it.
+
+    Args:
+        path: the file; its name's suffix does not matter.
+        preset: named recipe from stored to display values, see ``medvlp.io.preset_info``.
+        frame: frame of a multi-frame DICOM or page of a TIFF, from 0; None takes the first and warns if there are more.
+        color: "gray" for pixels ``(H, W)``, "rgb" for ``(H, W, 3)``.
+
+    Returns:
+        pixels float32 in [0, 1], 1 = white, with spacing in mm, the steps taken and warnings.
+
+    Raises:
+        UnreadableImage: the file cannot be read rightly; ``reason`` says why and ``hint`` how to mend it.
+        UserError: there is no such preset or colour.
+    """
+    recipe = preset_info(preset)
+    if color not in ("gray", "rgb"):
+        raise UserError(f"color is {color!r}: choose 'gray' or 'rgb'.")
+    with open_regular(path) as stream:
+        try:
+            kind = sniff(stream)
+            if kind == "nifti":
+                raise UnreadableImage("volume", detail="it is a NIfTI volume")
+            if kind == "dicom":
+                from medvlp.io.dicom import read_dicom
+
+                return read_dicom(stream, preset=recipe, frame=frame, color=color)
+            from medvlp.io.raster import read_raster
+
+            return read_raster(stream, kind, frame=frame, color=color)
+        except UnreadableImage as error:
+            raise error.at(path) from error.__cause__
+        except OSError as error:
+            raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
+        except MemoryError as error:
+            raise UnreadableImage("too_large", detail="there is not enough memory", path=path) from error
+        except Exception as error:
+            # A damaged file can fail anywhere in a parser; the cause stays attached for developers.
+            raise UnreadableImage(
+                "corrupt", detail=f"it cannot be parsed ({type(error).__name__})", path=path
+            ) from error
