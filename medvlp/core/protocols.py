@@ -40,10 +40,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head that an objective needs: a component of `medvlp.models.heads` and its options."""
+    """A head that an objective needs: a component of `medvlp.models.heads` and its options.
+
+    Attributes:
+        name: of the component.
+        options: of its constructor.
+        keep: whether it goes into the bundle, because the released model's score reads what it gives.
+    """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
+    keep: bool = False
 
 
 class Head(nn.Module):
@@ -53,10 +60,12 @@ class Head(nn.Module):
         reads: parts it needs in the `Encoded` it is given.
         stage: ``tower``: runs inside the model, chunk by chunk; ``batch``: runs after it on all own rows of the process
             (BatchNorm allowed); ``call``: runs only when an objective calls it (``ctx.heads[name]``).
+        width: of what it gives, for a head that reads it; None where that is no width.
     """
 
     reads: tuple[str, ...] = ("pooled",)
     stage: Literal["tower", "batch", "call"] = "tower"
+    width: int | None = None
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {part: (R, ...)}; a head with one output gives it under the name it is mounted with."""
@@ -71,6 +80,10 @@ class Score(nn.Module):
     """
 
     reads: tuple[str, ...] = ("embedding",)
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """Heads that give what it reads, on both sides: an objective that takes a score declares them as its own."""
+        return {}
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
         """Return (R, C), unscaled."""
@@ -95,11 +108,13 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         kinds: kinds of field it encodes.
+        offers: parts it can compute.
         width: W of ``pooled``.
         token_width: W of ``tokens``.
     """
 
     kinds: tuple[str, ...]
+    offers: frozenset[str] = frozenset({"pooled", "tokens", "mask"})
     width: int
     token_width: int
 
