@@ -1,0 +1,184 @@
+"""The typed tree of a run: frozen, unknown keys are errors, all errors at once with their path and the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from medvlp.config.yaml import load_tree
+from medvlp.core.errors import ConfigError
+from medvlp.core.registry import validation_sentences
+from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.options import TrainingOptions
+from medvlp.training.phases import Refresh
+
+__all__ = ["BankConfig", "DataConfig", "EvaluationConfig", "PhaseConfig", "RunConfig", "TokenizerConfig", "load_config"]
+
+Component = dict[str, Any]
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _named(value: object) -> object:
+    """A component may be given by its name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class DataConfig(_Node):
+    """Where the samples come from and how they are prepared.
+
+    Attributes:
+        root: folder of the data set.
+        layout: component of `medvlp.data.layouts` that indexes it; not needed where a manifest is given.
+        manifest: Parquet manifest made by `medvlp index`; its images lie under `root`.
+        columns: short for the layout ``csv``: manifest field -> column of the table.
+        table: with `columns`: the CSV file, under `root`.
+        where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
+        split: fractions by patient, used where the manifest has no split column.
+        prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
+        suffix: random views, training only.
+        quarantine: largest fraction of unreadable records; more stop the run.
+        allow_leaks: train although a patient, study or image is in two splits; results are then marked.
+        cache: folder of the cache; null for the user's default.
+    """
+
+    root: str
+    layout: Component | None = None
+    manifest: str | None = None
+    columns: dict[str, str] | None = None
+    table: str | None = None
+    where: dict[str, Any] = Field(default_factory=dict)
+    split: dict[Literal["train", "validate", "test"], float] = Field(
+        default_factory=lambda: {"train": 0.7, "validate": 0.12, "test": 0.18}
+    )
+    prefix: list[Component]
+    suffix: list[Component] = Field(default_factory=list)
+    quarantine: float = Field(default=0.02, ge=0, le=1)
+    allow_leaks: bool = False
+    cache: str | None = None
+
+    @field_validator("layout", mode="before")
+    @classmethod
+    def _layout_by_name(cls, value: object) -> object:
+        return _named(value)
+
+
+class TokenizerConfig(_Node):
+    """Words to numbers.
+
+    Attributes:
+        name: ``clinical_wordpiece`` (trained on the training reports) or ``transformers`` (by path or name).
+        vocab_size: of a trained vocabulary.
+        max_length: tokens; longer reports are cut, counted and announced.
+        path: folder or name, for ``transformers``.
+    """
+
+    name: Literal["clinical_wordpiece", "transformers"] = "clinical_wordpiece"
+    vocab_size: int = Field(default=4096, ge=64)
+    max_length: int = Field(default=256, ge=8)
+    path: str | None = None
+
+
+class BankConfig(_Node):
+    """An ordered list of texts that belong to no sample: a text file with one entry a line."""
+
+    file: str
+
+
+class PhaseConfig(_Node):
+    """One phase of a recipe; `until` counts samples seen by the whole run."""
+
+    until: int = Field(gt=0)
+    objectives: list[Component] = Field(min_length=1)
+    trainable: list[str] = Field(default_factory=lambda: ["*"])
+    patches: list[Component] = Field(default_factory=list)
+    refresh: list[Refresh] = Field(default_factory=list)
+    optimiser: OptimiserOptions | None = None
+    where: dict[str, Any] = Field(default_factory=dict)
+
+
+class EvaluationConfig(_Node):
+    """How a model is judged.
+
+    Attributes:
+        prompts: zero-shot prompt pairs, a file in ``configs/zero_shot/``.
+        choose: validation metric that picks the best checkpoint.
+        resamples: of the patient bootstrap.
+        split: what the final evaluation uses.
+        where: keep records, as in `DataConfig`.
+        groups: columns by which controls are printed.
+        probe: whether a linear probe is fitted.
+        gallery: pictures with boxes and heat maps on the page.
+    """
+
+    prompts: str = "zero_shot/cxr_findings_v1.yaml"
+    choose: str = "zero_shot/auroc/macro"
+    resamples: int = Field(default=1000, ge=100)
+    split: str = "test"
+    where: dict[str, Any] = Field(default_factory=dict)
+    groups: list[str] = Field(default_factory=list)
+    probe: bool = True
+    gallery: int = Field(default=12, ge=0)
+
+
+class RunConfig(_Node):
+    """A run.
+
+    Attributes:
+        run: folder that everything is written to.
+        seed: of every draw.
+        data: samples.
+        tokenizer: words to numbers.
+        model: component of `medvlp.models.architectures`.
+        banks: by name.
+        states: by name, components of `medvlp.state`.
+        phases: the recipe.
+        optimiser: of all phases without their own.
+        training: how the loop is carried out.
+        evaluation: how the model is judged.
+        init_from: bundle whose weights the model starts from.
+    """
+
+    run: str
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: Component
+    banks: dict[str, BankConfig] = Field(default_factory=dict)
+    states: dict[str, Component] = Field(default_factory=dict)
+    phases: list[PhaseConfig] = Field(min_length=1)
+    optimiser: OptimiserOptions = OptimiserOptions()
+    training: TrainingOptions = TrainingOptions()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    init_from: str | None = None
+
+    @field_validator("phases")
+    @classmethod
+    def _phases_go_on(cls, phases: list[PhaseConfig]) -> list[PhaseConfig]:
+        ends = [phase.until for phase in phases]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"phases must end at growing numbers of samples, not {ends}")
+        return phases
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read, merge and check a configuration.
+
+    Raises:
+        ConfigError: with one sentence a fault, all at once.
+    """
+    return check_config(load_tree(path, overrides), source=str(path))
+
+
+def check_config(tree: Mapping[str, object], *, source: str) -> RunConfig:
+    """Check a plain tree."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        sentences = validation_sentences(error, where="", model=RunConfig)
+        raise ConfigError(f"{source}: {' '.join(sentences)}") from None

@@ -1,0 +1,134 @@
+"""YAML to plain data: ``base:`` inheritance and dotted overrides, and nothing that could run code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.resources import resource_folder
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["load_tree", "merge", "override"]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, which plain YAML lets the second one win."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
+    seen: set[object] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# YAML 1.1 reads 1e-3 as text; people who write rates do not.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a configuration: its base first, itself over it, overrides over both.
+
+    Args:
+        path: a file, or the name of one in ``configs/``.
+        overrides: ``a.b=value`` with the value in YAML; list items by number: ``phases.0.until=100``.
+
+    Raises:
+        ConfigError: if a file is missing or not YAML, a base leads in a circle, or an override names nothing.
+    """
+    tree = _load(_find(path), ())
+    for text in overrides:
+        tree = override(tree, text)
+    return tree
+
+
+def _find(path: str | Path, beside: Path | None = None) -> Path:
+    wished = Path(path)
+    choices = [wished, resource_folder("configs") / wished]
+    if beside is not None:
+        choices.insert(0, beside / wished)
+    for choice in choices:
+        if choice.is_file():
+            return choice
+    folder = resource_folder("configs")
+    names = [str(p.relative_to(folder)) for p in folder.rglob("*.yaml")]
+    raise ConfigError(
+        f"Configuration {str(path)!r} is neither a file nor in configs/: {did_you_mean(str(path), names)}."
+    )
+
+
+def _load(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    path = path.resolve()
+    if path in chain:
+        raise ConfigError(f"{path} is its own base, by way of {' -> '.join(p.name for p in chain)}: break the circle.")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no mapping at its top: write `key: value` lines.")
+    base = tree.pop("base", None)
+    return tree if base is None else merge(_load(_find(str(base), path.parent), (*chain, path)), tree)
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; lists and components of another name are replaced whole.
+
+    Example:
+        >>> merge({"a": {"name": "x", "k": 1}, "b": 2}, {"a": {"name": "y"}})
+        {'a': {'name': 'y'}, 'b': 2}
+    """
+    out = dict(under)
+    for key, value in over.items():
+        below = out.get(key)
+        same = isinstance(below, Mapping) and isinstance(value, Mapping)
+        renamed = same and "name" in value and value["name"] != below.get("name")
+        out[key] = merge(below, value) if same and not renamed else value
+    return out
+
+
+def override(tree: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the tree with one ``dotted.path=value`` set.
+
+    Raises:
+        ConfigError: if there is no ``=`` or a list item does not exist.
+
+    Example:
+        >>> override({"phases": [{"until": 5}]}, "phases.0.until=9")
+        {'phases': [{'until': 9}]}
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"Override {text!r} is not of the form key.path=value.")
+    parts = re.sub(r"\[(\d+)\]", r".\1", path).split(".")
+    return _set(tree, parts, yaml.load(value, Loader=_Loader), path)
+
+
+def _set(node: Any, parts: list[str], value: Any, path: str) -> Any:  # noqa: ANN401
+    if not parts:
+        return value
+    head, rest = parts[0], parts[1:]
+    if isinstance(node, list):
+        if not head.isdigit() or int(head) >= len(node):
+            raise ConfigError(
+                f"Override {path!r}: the list has {len(node)} items, numbered from 0; {head!r} is not one."
+            )
+        return [_set(item, rest, value, path) if i == int(head) else item for i, item in enumerate(node)]
+    if isinstance(node, str) and rest == [] and head != "name":
+        node = {"name": node}  # a component given by its name alone
+    if not isinstance(node, dict | None):
+        raise ConfigError(f"Override {path!r}: {head!r} lies under a plain value, which has no keys.")
+    inner = dict(node or {})
+    inner[head] = _set(inner.get(head), rest, value, path)
+    return inner

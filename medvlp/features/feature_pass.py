@@ -1,0 +1,79 @@
+"""The one feature pass: batches through a model into a table; clusters, probes, evaluators and the index eat tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import torch
+
+from medvlp.core.context import collect_parts
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, Plan
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Batch
+from medvlp.core.table import FeatureTable
+
+__all__ = ["feature_pass"]
+
+
+def feature_pass(
+    model: Model,
+    batches: Iterable[Batch],
+    needs: Iterable[Key],
+    *,
+    meta: Mapping[str, object] | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> FeatureTable:
+    """Encode batches in evaluation mode and collect the needs, one row a sample.
+
+    Args:
+        model: on its device; its mode is put back afterwards.
+        batches: each sample once.
+        needs: keys of views and batch fields. A sample without the view gets a row of NaN; words stay words.
+        meta: about the making, stored with the table.
+        tell: called with the number of samples done.
+
+    Returns:
+        A table with one column a key, named by it.
+
+    Raises:
+        ConfigError: if a view has several rows for a sample, or a key asks a teacher.
+    """
+    plan = Plan.of(needs)
+    if plan.teachers:
+        raise ConfigError(f"A feature pass runs one model, but asks teachers: {', '.join(plan.teachers)}.")
+    model.check(plan)
+    device = next(model.parameters()).device
+    ids: list[str] = []
+    columns: dict[str, list[np.ndarray]] = {}
+    words: dict[str, list[str]] = {}
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches:
+            moved = batch.to(device)
+            parts = collect_parts(model.finish(model(moved, plan), plan), plan.views)
+            ids.extend(batch.ids)
+            for key, part in parts.items():
+                rows = _one_row_each(part.values, part.owner, batch.size, str(key))
+                columns.setdefault(str(key), []).append(rows)
+            for name in plan.fields:
+                if name not in batch or isinstance(batch[name].values, tuple):
+                    words.setdefault(name, []).extend(batch.strings(name))
+                else:
+                    columns.setdefault(name, []).append(np.asarray(batch[name].values))
+            if tell is not None:
+                tell(len(ids))
+    for module, mode in modes.items():
+        module.training = mode
+    made: dict[str, np.ndarray | list[str]] = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+    return FeatureTable(ids, {**made, **words}, meta or {})
+
+
+def _one_row_each(values: torch.Tensor, owner: torch.Tensor, size: int, key: str) -> np.ndarray:
+    if len(torch.unique(owner)) != len(owner):
+        raise ConfigError(f"Key {key!r} has several rows for one sample: pool them in a head before a feature pass.")
+    rows = np.full((size, *values.shape[1:]), np.nan, dtype=np.float32)
+    rows[owner.cpu().numpy()] = values.float().cpu().numpy()
+    return rows

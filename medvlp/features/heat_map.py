@@ -1,0 +1,66 @@
+"""Where the score of an (image, text) pair comes from: gradient times activation on the image tokens.
+
+With tokens T (N, W) that are mean-pooled and projected linearly, the map is an exact decomposition of the score (class
+activation mapping, Zhou et al. 2016); with any other pooling it is its first-order form (Selvaraju et al. 2017, without
+averaging the gradient over the grid). Positive: evidence for the text. It says what the model used, not what is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.encoded import unit
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Batch
+
+__all__ = ["HeatMap", "heat_map"]
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A map over the model's view of an image.
+
+    Attributes:
+        values: (rows, columns) float32, evidence a token; the sum is the score's change to first order.
+        score: cosine of the pair.
+    """
+
+    values: np.ndarray
+    score: float
+
+    def resized(self, size: int) -> np.ndarray:
+        """Return (size, size) float32 by bilinear interpolation, positive evidence only, the largest value 1."""
+        grid = torch.from_numpy(np.maximum(self.values, 0))[None, None]
+        large = torch.nn.functional.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False)[0, 0]
+        top = float(large.max())
+        return (large / top if top > 0 else large).numpy()
+
+
+def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
+    """Explain one pair.
+
+    Args:
+        model: in evaluation mode.
+        image: (C, H, W) as the model's preprocessing gives it.
+        vector: (D,) direction in the embedding space: a text's embedding, or a difference of two.
+
+    Raises:
+        ConfigError: if the image tower's tokens form no grid, or its pooled output does not depend on them.
+    """
+    plan = Plan.of(keys("image/tokens", "image/raw"))
+    device = next(model.parameters()).device
+    with torch.enable_grad():
+        encoded = model(Batch.of({"image": image[None].to(device)}), plan)["image"]
+        tokens, raw = encoded.part("tokens"), encoded.part("raw")
+        score = (unit(raw)[0] * vector.to(device)).sum()
+        (grad,) = torch.autograd.grad(score, tokens, allow_unused=True)
+    if encoded.grid is None or grad is None:
+        raise ConfigError("This image tower gives no grid of tokens from which its embedding is pooled: no heat map.")
+    values = (grad * tokens).sum(-1)[0].reshape(encoded.grid)
+    return HeatMap(values.detach().float().cpu().numpy(), float(score.detach()))

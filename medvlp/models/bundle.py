@@ -1,0 +1,166 @@
+"""The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
+
+``model.safetensors``, ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels, zero-shot prompts,
+provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of the ``sha256sum`` tool). Everything that
+loading reads is checked against the manifest first. Preprocessing belongs to the model: the views that made its training
+images are stored here and run again at scoring.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from medvlp.models.bank import Bank
+from medvlp.models.build import build_model
+from medvlp.text.tokenizers import Tokenizer, load_tokenizer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import sha256_of, write_error
+from medvlp.core.protocols import Model
+
+__all__ = ["Bundle", "check_manifest", "load_bundle", "load_model", "save_bundle"]
+
+SCHEMA = "medvlp.bundle/1"
+# Keys that later versions fill and other programs may look for.
+RESERVED = ("operating_points", "calibration", "ood", "text_cache")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: None for a model without text.
+        preprocessing: specs of the views that make an image of a file.
+        labels: findings that the zero-shot prompts cover.
+        zero_shot: prompt sets as plain data.
+        provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
+        card: model card in Markdown.
+    """
+
+    model: Model
+    tokenizer: Tokenizer | None
+    preprocessing: Sequence[Mapping[str, object]]
+    labels: Sequence[str] = ()
+    zero_shot: Sequence[Mapping[str, object]] = ()
+    provenance: Mapping[str, object] = field(default_factory=dict)
+    card: str = ""
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write a bundle whole; training-only heads are left out.
+
+    Raises:
+        UserError: when the disk is full; an older bundle of the same name stays then.
+    """
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model: Any = bundle.model
+    dropped = tuple(f"heads.{name}." for name in model.training_only)
+    weights = {
+        name: tensor for name, tensor in model.state_dict().items() if not (dropped and name.startswith(dropped))
+    }
+    described = {
+        "schema": SCHEMA,
+        "model": dict(model.spec),
+        "banks": {name: {"texts": list(bank.texts), "sha256": bank.sha256} for name, bank in model.banks.items()},
+        "preprocessing": [dict(spec) for spec in bundle.preprocessing],
+        "labels": list(bundle.labels),
+        "zero_shot": [dict(prompts) for prompts in bundle.zero_shot],
+        "provenance": dict(bundle.provenance),
+        **dict.fromkeys(RESERVED),
+    }
+    try:
+        temporary.mkdir(parents=True)
+        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+        save_file(own, temporary / "model.safetensors")
+        (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
+        (temporary / "card.md").write_text(bundle.card)
+        if bundle.tokenizer is not None:
+            bundle.tokenizer.save(temporary / "tokenizer")
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        lines = [f"{sha256_of(path)}  {path.relative_to(temporary).as_posix()}\n" for path in files]
+        (temporary / "MANIFEST.sha256").write_text("".join(lines))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise write_error(error, folder) from error
+
+
+def check_manifest(folder: Path) -> None:
+    """Check every file of a bundle against its hash.
+
+    Raises:
+        UserError: if the folder is no bundle, or a file is missing or was changed.
+    """
+    manifest = folder / "MANIFEST.sha256"
+    if not manifest.is_file():
+        raise UserError(f"{folder} is not a bundle (it has no MANIFEST.sha256): name a folder that training released.")
+    listed = set()
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        expected, _, name = line.partition("  ")
+        path = (folder / name).resolve()
+        listed.add(name)
+        if not path.is_relative_to(folder.resolve()) or not path.is_file() or sha256_of(path) != expected:
+            raise UserError(
+                f"{folder / name} is damaged or was changed since it was released (its SHA-256 differs from "
+                "MANIFEST.sha256): get the bundle again."
+            )
+    needed = {"model.safetensors", "bundle.yaml"}
+    if not needed <= listed:
+        raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read a bundle after checking it.
+
+    Raises:
+        UserError: if it is damaged, of a later schema, or its weights do not fit its architecture.
+    """
+    folder = Path(folder)
+    check_manifest(folder)
+    described = yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))
+    if described.get("schema") != SCHEMA:
+        raise UserError(
+            f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
+        )
+    tokenizer = load_tokenizer(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
+    banks = {name: Bank(name=name, texts=tuple(bank["texts"])) for name, bank in described["banks"].items()}
+    model = build_model(described["model"], tokenizer=tokenizer, banks=banks, where="model")
+    _load_weights(model, folder)
+    model.eval()
+    return Bundle(
+        model=model,
+        tokenizer=tokenizer,
+        preprocessing=described["preprocessing"],
+        labels=described["labels"],
+        zero_shot=described["zero_shot"],
+        provenance=described["provenance"],
+        card=(folder / "card.md").read_text(encoding="utf-8"),
+    )
+
+
+def load_model(folder: str | Path) -> Model:
+    """Return a bundle's model alone, for teachers and `init_from`."""
+    return load_bundle(folder).model
+
+
+def _load_weights(model: Model, folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    result = model.load_state_dict(weights, strict=False)
+    faults = [*result.missing_keys, *result.unexpected_keys]
+    if faults:
+        raise UserError(
+            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} names differ, the "
+            f"first is {faults[0]!r}): get the bundle again."
+        )

@@ -1,0 +1,8 @@
+"""Predictors and zero-shot recipes."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {"VisionLanguageModel": "model", "ZeroShot": "zero_shot", "load": "model", "make_zero_shot": "zero_shot"},
+)

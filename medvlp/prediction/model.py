@@ -1,0 +1,162 @@
+"""What `medvlp.load` gives: a released model that takes files and words, and gives scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import UserError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import View
+from medvlp.core.registry import build
+from medvlp.core.sample import Batch, ImageRecord, Sample
+from medvlp.features.heat_map import HeatMap, heat_map
+from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
+from medvlp.text.prompts import PromptSet
+
+__all__ = ["Prepared", "VisionLanguageModel", "load"]
+
+Image = str | Path | np.ndarray
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as the model sees it.
+
+    Attributes:
+        pixels: (C, H, W) float32 in [0, 1].
+        record: where it came from, to map boxes and heat maps back to the source.
+        warnings: what reading announced.
+    """
+
+    pixels: Tensor
+    record: ImageRecord | None
+    warnings: tuple[str, ...]
+
+
+class VisionLanguageModel:
+    """A bundle at work.
+
+    Args:
+        bundle: as loaded.
+        device: where the model runs.
+        batch: images or texts encoded at a time.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str = "cpu", batch: int = 64) -> None:
+        self.bundle = bundle
+        self.model = bundle.model.to(device).eval()
+        self._batch = batch
+        self._views: list[View] = [
+            build("data/views", spec, where=f"preprocessing[{i}]") for i, spec in enumerate(bundle.preprocessing)
+        ]
+        self._zero_shot: ZeroShot | None = None
+
+    # embeddings -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, image: Image) -> Prepared:
+        """Run the model's preprocessing on a file, or on (H, W) pixels in [0, 1] where 1 is white on the display.
+
+        Raises:
+            UnreadableImage: if the file cannot be read as an image.
+        """
+        value: object = str(image) if isinstance(image, str | Path) else np.asarray(image, dtype=np.float32)
+        sample = Sample(id="image", fields={"image": value})
+        generator = torch.Generator()
+        for view in self._views:
+            sample = view(sample, generator)
+        pixels = sample.fields["image"]
+        if not isinstance(pixels, Tensor):
+            raise UserError("This bundle's preprocessing makes no pixels of an image: it was trained on texts alone.")
+        warnings = sample.fields.get("warnings", ())
+        return Prepared(pixels, sample.records.get("image"), warnings if isinstance(warnings, tuple) else ())
+
+    def embed_image(self, images: Image | Sequence[Image]) -> np.ndarray:
+        """Return (N, D) float32 unit embeddings of files or arrays."""
+        many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        return self.embed_prepared([self.prepare(image).pixels for image in many])
+
+    def embed_prepared(self, pixels: Sequence[Tensor]) -> np.ndarray:
+        """Return (N, D) float32 unit embeddings of prepared pixels."""
+        return self._embed("image", [torch.stack(list(some)) for some in _runs(pixels, self._batch)])
+
+    def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
+        """Return (T, D) float32 unit embeddings."""
+        many = [texts] if isinstance(texts, str) else list(texts)
+        return self._embed("text", [list(some) for some in _runs(many, self._batch)])
+
+    def score(self, images: Image | Sequence[Image], texts: str | Sequence[str]) -> np.ndarray:
+        """Return (N, T) cosine similarities in [-1, 1] of images and texts."""
+        return self.embed_image(images) @ self.embed_text(texts).T
+
+    def explain(self, image: Image, text: str) -> HeatMap:
+        """Return where in an image the score of a text comes from, over the model's view of it."""
+        return heat_map(self.model, self.prepare(image).pixels, torch.from_numpy(self.embed_text(text)[0]))
+
+    # zero-shot ------------------------------------------------------------------------------------------------------
+
+    @property
+    def zero_shot(self) -> ZeroShot:
+        """Class vectors of the bundle's prompts, embedded once.
+
+        Raises:
+            UserError: if the bundle has no prompts.
+        """
+        if self._zero_shot is None:
+            if not self.bundle.zero_shot:
+                raise UserError("This bundle has no zero-shot prompts: score it against your own texts with .score().")
+            prompts = [_prompt_set(each) for each in self.bundle.zero_shot]
+            self._zero_shot = make_zero_shot(prompts, self.embed_text, scale=self.scale)
+        return self._zero_shot
+
+    @property
+    def scale(self) -> float:
+        """The model's logit scale."""
+        value = getattr(self.model.scale, "value", None)
+        return float(value) if isinstance(value, Tensor) else 1.0
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _embed(self, view: str, batches: Sequence[Tensor | list[str]]) -> np.ndarray:
+        plan = Plan.of(keys(f"{view}/embedding"))
+        self.model.check(plan)
+        device = next(self.model.parameters()).device
+        rows = []
+        with torch.inference_mode():
+            for values in batches:
+                encoded = self.model.finish(self.model(Batch.of({view: values}).to(device), plan), plan)
+                rows.append(encoded[view].part("embedding").float().cpu().numpy())
+        if not rows:
+            raise UserError(f"There is no {view} to embed: give at least one.")
+        return np.concatenate(rows)
+
+
+def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
+    """Load a bundle for scoring.
+
+    Args:
+        path: folder that training released (``RUN/bundle``).
+        device: where it runs.
+
+    Raises:
+        UserError: if the bundle is damaged or of another version.
+    """
+    return VisionLanguageModel(load_bundle(path), device=device)
+
+
+def _prompt_set(plain: Mapping[str, object]) -> PromptSet:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    return PromptSet(**fields)  # pyrefly: ignore
+
+
+def _runs(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
