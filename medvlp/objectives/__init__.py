@@ -1,0 +1,18 @@
+"""One method per file, and the contrast most of them are made of."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Caption": "caption",
+        "Clip": "clip",
+        "Distill": "distill",
+        "Reading": "_contrast",
+        "Relation": "_targets",
+        "Siglip": "siglip",
+        "Similarity": "_contrast",
+        "contrast": "_contrast",
+        "sigmoid_contrast": "_contrast",
+    },
+)

@@ -1,0 +1,91 @@
+"""From the words of a configuration to who is whose positive, and which pairs are left out as probable false negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import Score
+from medvlp.objectives._contrast import Similarity
+
+__all__ = ["Exclusion", "Pairs", "Relation", "needed_fields", "pairs", "related", "similarity"]
+
+# What makes a text a positive of an image.
+Relation = Literal["own", "same_study", "same_report", "shared_labels"]
+# What takes a pair that is no positive out of the loss. A patient's other studies are no positives, but hardly negatives.
+Exclusion = Literal["none", "same_study", "same_report", "same_patient", "shared_labels"]
+
+_FIELDS = {"same_study": "id.study", "same_patient": "id.patient"}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Own rows against everybody's columns.
+
+    Attributes:
+        target: bool (R, C), positives.
+        exclude: bool (R, C), neither positive nor negative; None excludes nothing.
+    """
+
+    target: Tensor
+    exclude: Tensor | None
+
+
+def needed_fields(*relations: str, text: str) -> frozenset[Key]:
+    """Batch fields that relations compare; shared labels take whatever label fields the batch has.
+
+    Example:
+        >>> sorted(map(str, needed_fields("same_report", "same_patient", text="text.impression")))
+        ['id.patient', 'text.impression']
+    """
+    fields = {_FIELDS[relation] for relation in relations if relation in _FIELDS}
+    return keys(*sorted(fields | ({text} if "same_report" in relations else set())))
+
+
+def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) -> Tensor:
+    """Whether own rows and everybody's columns are related, bool (R, C); a sample is always related to itself.
+
+    Args:
+        ctx: the step.
+        relation: a word of `Relation` or `Exclusion`, "none" excepted.
+        rows: key of the rows.
+        columns: key of the columns.
+        text: the field whose equality makes the same report, white space and case aside.
+    """
+    if relation == "shared_labels":
+        return ctx.shared_labels(rows=rows, columns=columns)
+    what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": text}[relation]
+    return ctx.same(what, rows=rows, columns=columns)
+
+
+def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, columns: str, text: str) -> Pairs:
+    """Return positives and exclusions; a positive is never excluded.
+
+    Example:
+        >>> import torch
+        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.keys import parse_key
+        >>> from medvlp.core.sample import Batch
+        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(3), torch.arange(3)) for v in ("image", "text")}
+        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b", "A "], "id.patient": ["p", "p", "q"]}))
+        >>> found = pairs(
+        ...     ctx, "same_report", "same_patient", rows="image/embedding", columns="text/embedding", text="text"
+        ... )
+        >>> found.target.int().tolist(), found.exclude.int().tolist()
+        ([[1, 0, 1], [0, 1, 0], [1, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    """
+    target = related(ctx, positives, rows=rows, columns=columns, text=text)
+    if exclude == "none":
+        return Pairs(target, None)
+    return Pairs(target, related(ctx, exclude, rows=rows, columns=columns, text=text) & ~target)
+
+
+def similarity(ctx: Context, score: Score, rows: str, columns: str) -> Similarity:
+    """Own rows of one view against everybody's rows of another, at the model's logit scale."""
+    own = {part: ctx[f"{rows}/{part}"] for part in score.reads}
+    everybody = {part: ctx.all(f"{columns}/{part}") for part in score.reads}
+    return Similarity(own, everybody, score, ctx.scale)

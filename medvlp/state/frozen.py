@@ -1,0 +1,79 @@
+"""A teacher that does not move: the student as it was at the start, or another model from a bundle."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import DataError
+from medvlp.core.protocols import Model
+from medvlp.state._model_teacher import ModelTeacher, load_tensors, save_tensors
+
+__all__ = ["Frozen"]
+
+
+class Frozen(ModelTeacher):
+    """A model that answers for itself as it was.
+
+    A checkpoint holds the whole copy of a student; of a bundle it holds the digest only, and a run that is resumed
+    beside a changed bundle is refused.
+
+    Args:
+        bundle: folder of a released model; None copies the student at the start.
+
+    Example:
+        >>> Frozen().bundle is None
+        True
+    """
+
+    def __init__(self, *, bundle: Path | None = None) -> None:
+        super().__init__()
+        self.bundle = bundle
+
+    def bind(self, model: Model) -> None:
+        """Copy the student, or load the bundle to where the student is; bound again, nothing changes.
+
+        Raises:
+            DataError: if the bundle is missing or damaged.
+        """
+        if self._model is not None:
+            return
+        if self.bundle is None:
+            self._keep(copy.deepcopy(model))
+            return
+        from medvlp.models.bundle import load_model
+
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self._keep(load_model(self.bundle).to(device))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the copy's tensors, or the digest of the bundle's."""
+        return save_tensors(self.model) if self.bundle is None else {"digest": _digest(self.model)}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take them back.
+
+        Raises:
+            DataError: if they are another model's, or the bundle's weights are no longer those of the saved run.
+        """
+        if self.bundle is None:
+            load_tensors(self.model, tensors, who="frozen")
+        elif "digest" not in tensors or not torch.equal(tensors["digest"].cpu(), _digest(self.model)):
+            raise DataError(
+                f"The weights in {self.bundle} are not those that this run was taught by: restore the bundle, "
+                "or start a new run."
+            )
+
+
+def _digest(model: Model) -> Tensor:
+    """SHA-256 of names, shapes and bytes of a model's tensors, (32,) uint8."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(save_tensors(model).items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
