@@ -1,7 +1,7 @@
 """Compressed frames to stored values, chosen by the code stream's own markers and checked against the header first.
 
-Decoders are permissively licensed and in-process: OpenJPEG (JPEG 2000, HTJ2K), CharLS (JPEG-LS), libjpeg-turbo,
-liblj92 and a SOF3 decoder (JPEG), PackBits (RLE).
+Decoders are permissively licensed: OpenJPEG (JPEG 2000, HTJ2K), CharLS (JPEG-LS), libjpeg-turbo (JPEG, lossless JPEG),
+imagecodecs' PackBits (RLE).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _probe_jpeg(data: bytes) -> Codestream:
             if len(body) < 6:
                 break
             precision, rows, columns, samples = struct.unpack(">BHHB", body[:6])
-            if rgb is None and bytes(body[6::3][:3]) == b"RGB":  # component identifiers
+            if rgb is None and body[6::3][:3] == b"RGB":  # component identifiers
                 rgb = True
             return Codestream(_SOF_NAMES[marker], rows, columns, samples, precision, rgb)
         elif marker in (0xD9, 0xDA):
@@ -159,11 +159,8 @@ def _decode_jpeg_ls(data: bytes, stream: Codestream) -> np.ndarray:
 def _decode_jpeg(data: bytes, stream: Codestream, to_rgb: bool) -> np.ndarray:
     import imagecodecs
 
-    if stream.codec == "jpeg_lossless":
-        # liblj92 is the faster, but only for one component of the first-order predictors; the other takes the rest.
-        return imagecodecs.jpegsof3_decode(data) if stream.samples > 1 else imagecodecs.ljpeg_decode(data)
     if stream.samples == 1:
-        return imagecodecs.jpeg8_decode(data)
+        return imagecodecs.jpeg8_decode(data)  # libjpeg-turbo 3: lossy of 8 and 12 bits, lossless of 2 to 16
     return imagecodecs.jpeg8_decode(data, colorspace="YCBCR" if to_rgb else "RGB", outcolorspace="RGB")
 
 
@@ -192,9 +189,10 @@ def decode_rle(data: bytes, *, rows: int, columns: int, samples: int, bits_alloc
         if 128 * len(segment) < rows * columns:  # two bytes give at most 128: refuse before allocating
             raise UnreadableImage("truncated", detail="an RLE segment is too short for its rows and columns")
         try:
-            plane = np.frombuffer(imagecodecs.packbits_decode(segment), np.uint8)
+            # The room given is what rows and columns need: a segment that holds more belongs to another size.
+            plane = np.frombuffer(imagecodecs.packbits_decode(segment, out=rows * columns), np.uint8)
         except Exception:
-            raise UnreadableImage("corrupt", detail="an RLE segment cannot be decoded") from None
+            raise UnreadableImage("corrupt", detail="an RLE segment does not decode to its rows and columns") from None
         if plane.size < rows * columns:
             raise UnreadableImage("truncated", detail="an RLE segment ends before its last pixel")
         planes[index // width, :, width - 1 - index % width] = plane[: rows * columns]

@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.encaps import get_frame
 
 from medvlp.io.codecs import decode_jpeg_family, decode_rle, probe_codestream
-from medvlp.io.dicom_header import Parsed
+from medvlp.io.dicom_file import Parsed
 from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
 
@@ -67,7 +67,7 @@ def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> 
     if parsed.syntax not in _NATIVE:
         raise UnreadableImage(
             "bad_header",
-            detail=f"Transfer Syntax UID {_printable(parsed.syntax)} does not fit pixel data of defined length",
+            detail=f"Transfer Syntax UID {parsed.syntax} does not fit pixel data of defined length",
         )
     if layout.kind != "int":
         values = _native(parsed, layout, frame, notes).astype(np.float64)
@@ -75,10 +75,6 @@ def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> 
     return _finish(
         _native(parsed, layout, frame, notes), layout, layout.bits_stored, layout.photometric, "uncompressed"
     )
-
-
-def _printable(uid: str) -> str:
-    return uid if all(character in "0123456789." for character in uid) and len(uid) <= 64 else "(not a UID)"
 
 
 def _native(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> np.ndarray:
@@ -137,7 +133,7 @@ def _padded(length: int) -> tuple[int, int]:
 def _check_length(parsed: Parsed, layout: Layout, expected: int, *, smallest_lie: int, notes: list[str]) -> None:
     """Compare the layout with the element's length.
 
-    A wrong number of rows or columns leaves at least ``smallest_lie`` bytes over, so fewer are harmless padding.
+    A wrong number of rows or columns leaves at least ``smallest_lie`` bytes over: fewer, or only zeros, are padding.
     """
     length = parsed.length or 0
     shape = (
@@ -147,10 +143,17 @@ def _check_length(parsed: Parsed, layout: Layout, expected: int, *, smallest_lie
         raise UnreadableImage("truncated", detail=f"its pixel data ends after {parsed.available} of {length} bytes")
     if length < expected:
         raise UnreadableImage("truncated", detail=f"{shape} need {expected} bytes of pixel data, it has {length}")
-    if length - expected >= max(2, smallest_lie):
+    if length - expected >= max(2, smallest_lie) and not _only_zeros(parsed, expected, length - expected):
         raise UnreadableImage("length_mismatch", detail=f"{shape} need {expected} bytes of pixel data, it has {length}")
     if length not in _padded(expected):
         notes.append(f"{length - expected} bytes behind the last pixel were ignored")
+
+
+def _only_zeros(parsed: Parsed, start: int, count: int) -> bool:
+    if count > 1 << 16:
+        return False
+    parsed.stream.seek(parsed.offset + start)
+    return not any(parsed.stream.read(count))
 
 
 def _native_bits(parsed: Parsed, layout: Layout, frame: int) -> np.ndarray:
@@ -195,9 +198,7 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
     stream = probe_codestream(data)
     named = _CODEC_OF_SYNTAX.get(syntax.removeprefix(_JPEG_ROOT)) if syntax.startswith(_JPEG_ROOT) else None
     if named != stream.codec:
-        notes.append(
-            f"Transfer Syntax UID {_printable(syntax) or 'missing'}: the pixels are {stream.codec} and were so decoded"
-        )
+        notes.append(f"Transfer Syntax UID {syntax or 'missing'}: the pixels are {stream.codec} and were so decoded")
     if (stream.rows, stream.columns, stream.samples) != (layout.rows, layout.columns, layout.samples):
         raise UnreadableImage(
             "length_mismatch",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medvlp.io.dicom_header import Header, Parsed
+from medvlp.io.dicom_file import Parsed
+from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
 
 __all__ = ["MAX_PIXELS", "Layout", "check_layout"]

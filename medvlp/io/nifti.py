@@ -7,12 +7,13 @@ no place and gets its voxel sizes only, with a warning.
 
 from __future__ import annotations
 
+import math
 import os
-import zlib
 from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
 
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular, sniff
@@ -66,7 +67,7 @@ class _Source:
         self._packed = stream.read(2) == b"\x1f\x8b"
         self.size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
-        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._inflater = isal_zlib.decompressobj(31)  # gzip with its trailer checked
         self._given = 0
 
     def exactly(self, count: int) -> bytearray:
@@ -93,7 +94,7 @@ class _Source:
                 break
             try:
                 data += self._inflater.decompress(packed, count - len(data))
-            except zlib.error:
+            except isal_zlib.error:  # pyrefly: ignore[not-a-type]
                 raise UnreadableImage("corrupt", detail="its gzip data cannot be inflated") from None
         return data
 
@@ -105,7 +106,7 @@ class _Source:
                 raise UnreadableImage("truncated", detail="its gzip data is cut off")
             try:
                 self._given += len(self._inflater.decompress(packed, _CHUNK))
-            except zlib.error:
+            except isal_zlib.error:  # pyrefly: ignore[not-a-type]
                 raise UnreadableImage("corrupt", detail="the checksum of its gzip data is wrong") from None
             if self._given > max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size):
                 raise UnreadableImage("too_large", detail="its gzip data does not end")
@@ -132,7 +133,7 @@ def _read(stream: BinaryIO) -> Volume:
         raise UnreadableImage(
             "unsupported_format", detail=f"its voxels are {dtype}, not single numbers of up to 64 bits"
         )
-    voxels = int(np.prod([int(size) for size in shape], dtype=object))
+    voxels = math.prod(shape)
     if 4 * voxels > MAX_VOLUME_BYTES:
         raise UnreadableImage(
             "too_large", detail=f"{' x '.join(map(str, shape))} voxels are more than {MAX_VOLUME_BYTES} bytes"

@@ -6,7 +6,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -41,7 +41,7 @@ _POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/")
 
 
 @contextmanager
-def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_regular(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     """Open a regular file for reading; everything that goes wrong with it is an ``UnreadableImage``.
 
     A pipe or device is refused before it is opened: opening a pipe would wait for ever.
