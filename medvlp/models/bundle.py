@@ -1,9 +1,9 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
-``model.safetensors``, ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels, zero-shot prompts,
-provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of the ``sha256sum`` tool). Everything that
-loading reads is checked against the manifest first. Preprocessing belongs to the model: the views that made its training
-images are stored here and run again at scoring.
+``model.safetensors``, ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels, prompts,
+provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is
+checked against the manifest first. Preprocessing belongs to the model: the views that made its training images are
+stored here and run again at scoring.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from medvlp.models.bank import Bank
-from medvlp.models.build import build_model
-from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import sha256_of, write_error
 from medvlp.core.protocols import Model
+from medvlp.models.bank import Bank
+from medvlp.models.build import build_model
+from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
 __all__ = ["Bundle", "check_manifest", "load_bundle", "load_model", "save_bundle"]
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medvlp.core.errors import UserError
-from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import View
 from medvlp.core.registry import build
-from medvlp.core.sample import Batch, ImageRecord, Sample
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
@@ -24,7 +23,6 @@ from medvlp.text.prompts import PromptSet
 __all__ = ["Prepared", "VisionLanguageModel", "load"]
 
 Image = str | Path | np.ndarray
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,12 @@ class VisionLanguageModel:
 
     def embed_prepared(self, pixels: Sequence[Tensor]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of prepared pixels."""
-        return self._embed("image", [torch.stack(list(some)) for some in _runs(pixels, self._batch)])
+        return embed(self.model, "image", pixels, batch=self._batch)
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings."""
         many = [texts] if isinstance(texts, str) else list(texts)
-        return self._embed("text", [list(some) for some in _runs(many, self._batch)])
+        return embed(self.model, "text", many, batch=self._batch)
 
     def score(self, images: Image | Sequence[Image], texts: str | Sequence[str]) -> np.ndarray:
         """Return (N, T) cosine similarities in [-1, 1] of images and texts."""
@@ -120,23 +118,7 @@ class VisionLanguageModel:
     @property
     def scale(self) -> float:
         """The model's logit scale."""
-        value = getattr(self.model.scale, "value", None)
-        return float(value) if isinstance(value, Tensor) else 1.0
-
-    # ----------------------------------------------------------------------------------------------------------------
-
-    def _embed(self, view: str, batches: Sequence[Tensor | list[str]]) -> np.ndarray:
-        plan = Plan.of(keys(f"{view}/embedding"))
-        self.model.check(plan)
-        device = next(self.model.parameters()).device
-        rows = []
-        with torch.inference_mode():
-            for values in batches:
-                encoded = self.model.finish(self.model(Batch.of({view: values}).to(device), plan), plan)
-                rows.append(encoded[view].part("embedding").float().cpu().numpy())
-        if not rows:
-            raise UserError(f"There is no {view} to embed: give at least one.")
-        return np.concatenate(rows)
+        return logit_scale(self.model)
 
 
 def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
@@ -155,8 +137,3 @@ def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
 def _prompt_set(plain: Mapping[str, object]) -> PromptSet:
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
     return PromptSet(**fields)  # pyrefly: ignore
-
-
-def _runs(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

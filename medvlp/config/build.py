@@ -1,0 +1,279 @@
+"""From the typed tree to the things themselves: manifest, tokenizer, model, states, phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medvlp.config.tree import DataConfig, PhaseConfig, RunConfig
+from medvlp.core import collectives
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import Key
+from medvlp.core.progress import progress
+from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
+from medvlp.core.registry import build, component, fill
+from medvlp.core.sample import Batch
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.loader import Loader
+from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.split import check_split, split_by_patient
+from medvlp.models.bank import Bank
+from medvlp.models.build import build_model
+from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
+from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.phases import PhasePlan
+from medvlp.training.schedules import Number, Ramp
+from medvlp.training.task import make_plan
+
+__all__ = [
+    "Parts",
+    "build_banks",
+    "build_objectives",
+    "build_parts",
+    "build_phases",
+    "build_views",
+    "open_manifest",
+    "open_split",
+    "open_tokenizer",
+]
+
+
+# data ---------------------------------------------------------------------------------------------------------------
+
+
+def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
+    """Index or load the cohort, keep what `where` asks for, split it if it is not, refuse a leaking split.
+
+    Raises:
+        ConfigError: if it is not said how the cohort is indexed.
+        DataError: if a patient, study or image is in two splits.
+    """
+    root = Path(data.root).expanduser()
+    if data.manifest is not None:
+        manifest = Manifest.load(Path(data.manifest), root=root)
+    else:
+        spec = data.layout
+        if data.columns is not None and spec is None:
+            spec = {"name": "csv", "table": data.table, "columns": data.columns}
+        if spec is None:
+            raise ConfigError(
+                "data says neither layout, columns nor manifest: name one, so that the cohort can be read."
+            )
+        options = fill("data/layouts", spec, where="data.layout")
+        index = component("data/layouts", str(options.pop("name")))
+        manifest = index(root, **options)
+    if data.where:
+        manifest = manifest.where(data.where)
+    if "split" not in manifest:
+        manifest = split_by_patient(manifest, fractions=data.split, seed=seed)
+    leaks = check_split(manifest)
+    if leaks and not data.allow_leaks:
+        kinds = ", ".join(sorted({leak.kind for leak in leaks}))
+        raise DataError(
+            f"The split leaks: {len(leaks)} pairs share a {kinds} across splits (the first: {leaks[0].a} and "
+            f"{leaks[0].b}); split by patient, or set data.allow_leaks=true and results will be marked."
+        )
+    return manifest
+
+
+def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:
+    """Build views in order."""
+    return [build("data/views", spec, where=f"{where}[{i}]") for i, spec in enumerate(specs)]
+
+
+def open_split(
+    manifest: Manifest,
+    split: str,
+    *,
+    prefix: Sequence[Mapping[str, object]],
+    data: DataConfig,
+    workers: int,
+) -> Prepared:
+    """Take one split and run its deterministic prefix, from the cache where it is there."""
+    with progress(f"Reading {split}", unit="records") as tell:
+        return prepare(
+            manifest.split_of(split),
+            build_views(prefix, where="data.prefix"),
+            cache=None if data.cache is None else Path(data.cache),
+            workers=workers,
+            cap=data.quarantine,
+            progress=tell,
+        )
+
+
+# words --------------------------------------------------------------------------------------------------------------
+
+
+def open_tokenizer(config: RunConfig, run: Path, train: Prepared) -> Tokenizer | None:
+    """Load the run's tokenizer, or train it on the training reports; None where there are none."""
+    folder = run / "tokenizer"
+    if config.tokenizer.name == "transformers":
+        if config.tokenizer.path is None:
+            raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
+        return TransformersTokenizer(config.tokenizer.path, max_length=config.tokenizer.max_length)
+    if not folder.is_dir() and "text" in train.manifest:
+        if collectives.rank() == 0:
+            texts = [text for batch in _once(train) for text in batch.strings("text") if text]
+            made = train_wordpiece(
+                texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length
+            )
+            made.save(folder)
+        collectives.barrier()
+    return load_tokenizer(folder) if folder.is_dir() else None
+
+
+def build_banks(config: RunConfig) -> dict[str, Bank]:
+    """Read the banks' texts, one a line.
+
+    Raises:
+        DataError: if a file is missing or empty.
+    """
+    banks = {}
+    for name, bank in config.banks.items():
+        path = Path(bank.file)
+        if not path.is_file():
+            raise DataError(f"banks.{name}.file {bank.file!r} does not exist: give a text file with one entry a line.")
+        texts = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        if not texts:
+            raise DataError(f"banks.{name}.file {bank.file!r} has no entry: write one a line.")
+        banks[name] = Bank(name=name, texts=texts)
+    return banks
+
+
+# recipe -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains with."""
+
+    model: Model
+    tokenizer: Tokenizer | None
+    states: Mapping[str, State]
+    objectives: Sequence[Mapping[str, Objective]]
+    weights: Sequence[Mapping[str, Number]]
+
+
+def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
+    """Build model, states and objectives, and refuse a recipe that cannot be computed, before any batch.
+
+    Args:
+        config: the run.
+        tokenizer: for the text tower.
+        fields: batch fields that the data has.
+
+    Raises:
+        ConfigError: naming the phase, the need, and what is missing.
+    """
+    model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
+    given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
+    states: dict[str, State] = {
+        name: build("state", spec, where=f"states.{name}", given=given) for name, spec in config.states.items()
+    }
+    objectives, weights = build_objectives(config.phases, given)
+    for i, phase in enumerate(objectives):
+        _check_needs(phase, states, fields, where=f"phases[{i}]")
+        heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
+        plan = make_plan(phase, states)
+        model.mount(heads, plan)
+        model.check(plan)
+    for state in states.values():
+        if isinstance(state, Teacher):
+            state.bind(model)
+    return Parts(model, tokenizer, states, objectives, weights)
+
+
+def build_objectives(
+    phases: Sequence[PhaseConfig], given: Mapping[str, object]
+) -> tuple[list[dict[str, Objective]], list[dict[str, Number]]]:
+    """Build every phase's objectives; one with the same options in two phases is the same module.
+
+    ``weight`` is a number or a ramp (``{start, end, until}``), 1 by default; ``as`` renames one, where a phase has two
+    of a kind.
+    """
+    built: dict[str, tuple[dict[str, object], Objective]] = {}
+    objectives: list[dict[str, Objective]] = []
+    weights: list[dict[str, Number]] = []
+    for i, phase in enumerate(phases):
+        here: dict[str, Objective] = {}
+        rates: dict[str, Number] = {}
+        for j, spec in enumerate(phase.objectives):
+            where = f"phases[{i}].objectives[{j}]"
+            options = {key: value for key, value in spec.items() if key not in ("weight", "as")}
+            filled = fill("objectives", options, where=where)
+            name = str(spec.get("as", filled["name"]))
+            if name in here:
+                raise ConfigError(f"{where}: the phase has two objectives named {name!r}: give one of them `as: NAME`.")
+            if name not in built or built[name][0] != filled:
+                unique = name if name not in built else f"{name}-{i}"
+                built[unique] = (filled, build("objectives", options, where=where, given=given))
+                name = unique
+            here[name] = built[name][1]
+            rates[name] = _weight(spec.get("weight", 1.0), f"{where}.weight")
+        objectives.append(here)
+        weights.append(rates)
+    return objectives, weights
+
+
+def build_phases(
+    config: RunConfig, parts: Parts, batches: Callable[[PhaseConfig], Callable[[int], Iterator[Batch]]]
+) -> list[PhasePlan]:
+    """Put the recipe together."""
+    return [
+        PhasePlan(
+            until=phase.until,
+            objectives=objectives,
+            weights=weights,
+            optimiser=phase.optimiser or config.optimiser,
+            own_optimiser=phase.optimiser is not None,
+            batches=batches(phase),
+            trainable=phase.trainable,
+            patches=phase.patches,
+            refresh=phase.refresh,
+        )
+        for phase, objectives, weights in zip(config.phases, parts.objectives, parts.weights, strict=True)
+    ]
+
+
+def _check_needs(
+    objectives: Mapping[str, Objective], states: Mapping[str, State], fields: Sequence[str], *, where: str
+) -> None:
+    there = {*fields, *(field for state in states.values() for field in state.fields())}
+    for name, objective in objectives.items():
+        for key in sorted(objective.needs()):
+            _check_need(key, name, states, there, where)
+
+
+def _check_need(key: Key, name: str, states: Mapping[str, State], there: set[str], where: str) -> None:
+    if key.is_state:
+        if key.view not in states:
+            raise ConfigError(
+                f"{where}: objective {name!r} needs the state {key.view!r}: {did_you_mean(key.view, states)}."
+            )
+        return
+    if key.who and not isinstance(states.get(key.who), Teacher):
+        teachers = [n for n, state in states.items() if isinstance(state, Teacher)]
+        raise ConfigError(
+            f"{where}: objective {name!r} needs {str(key)!r} of a teacher {key.who!r}, which is not under states: "
+            f"{did_you_mean(key.who, teachers)}."
+        )
+    if not key.is_bank and key.view not in there:
+        raise ConfigError(
+            f"{where}: objective {name!r} needs the field {key.view!r}, which the data lacks: "
+            f"{did_you_mean(key.view, there)}."
+        )
+
+
+def _weight(value: Any, where: str) -> Number:  # noqa: ANN401
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Mapping):
+        return Ramp.model_validate(value)
+    raise ConfigError(f"{where} is {value!r}: give a number or a ramp {{start, end, until}}.")
+
+
+def _once(prepared: Prepared) -> Iterator[Batch]:
+    yield from Loader(prepared, [], batch=256, seed=0, workers=0).once()

@@ -1,0 +1,310 @@
+"""Train from a configuration: the one path that the command line, the quick start and the tests take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from medvlp.config.build import Parts, build_parts, build_phases, build_views, open_manifest, open_split, open_tokenizer
+from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.config.validate import Validator
+from medvlp.core import collectives
+from medvlp.core.errors import UserError
+from medvlp.core.files import write_json, write_text
+from medvlp.core.keys import Key
+from medvlp.core.protocols import Model
+from medvlp.core.provenance import code_hash, environment, hash_of
+from medvlp.core.registry import fill
+from medvlp.core.resources import resource
+from medvlp.core.sample import Batch
+from medvlp.core.table import FeatureTable
+from medvlp.data.loader import Loader
+from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import Prepared
+from medvlp.features.feature_pass import feature_pass
+from medvlp.models.bundle import Bundle, load_model, save_bundle
+from medvlp.state.ema import Ema
+from medvlp.text.prompts import PromptSet, load_prompts
+from medvlp.training.checkpoints import load_checkpoint, load_weights
+from medvlp.training.distributed import processes
+from medvlp.training.precision import choose_device, choose_precision
+from medvlp.training.trainer import Outcome, Setup, Trainer
+
+__all__ = ["Trained", "dry_run", "full_tree", "recipe_of", "train"]
+
+# A change of these does not change what is learned, so it does not change the recipe.
+_NOT_RECIPE = ("run", "evaluation")
+_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        run: its folder.
+        bundle: the released model.
+        outcome: how training ended.
+        manifest: the cohort, all splits.
+    """
+
+    run: Path
+    bundle: Path
+    outcome: Outcome
+    manifest: Manifest
+
+
+def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str], None] = lambda text: None) -> Trained:
+    """Train, or go on training, and release the best model as ``run/bundle``.
+
+    Args:
+        config: the run.
+        stop_at: samples seen at which to save and stop, as a signal would.
+        say: told each automatic choice with its reason.
+
+    Raises:
+        UserError: for anything the user can mend, an interruption included; all that was complete is saved.
+    """
+    run = Path(config.run)
+    with processes(config.training.device):
+        built = _Built(config, say)
+        if collectives.rank() == 0:
+            built.write_run_files()
+        trainer = Trainer(built.setup)
+        outcome = trainer.fit(stop_at=stop_at)
+        if collectives.rank() == 0:
+            built.release(outcome)
+        collectives.barrier()
+    return Trained(run, run / "bundle", outcome, built.manifest)
+
+
+def dry_run(config: RunConfig) -> str:
+    """Build everything, send one batch through the first phase, change nothing; returns the plan in words."""
+    built = _Built(config, lambda text: None)
+    plan, log = Trainer(built.setup).dry_run()
+    sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
+    return (
+        f"Plan of the first phase (view: parts)\n{plan}\n"
+        f"Parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}\n"
+        f"Records: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
+        f"One batch of {config.training.batch}: loss {log.loss:.4f} "
+        f"({', '.join(f'{name} {value:.4f}' for name, value in log.terms.items())}); nothing was changed."
+    )
+
+
+def recipe_of(config: RunConfig) -> str:
+    """Return the hash of all that decides what is learned."""
+    tree = config.model_dump(mode="json")
+    for key in _NOT_RECIPE:
+        tree.pop(key)
+    for key in _NOT_RECIPE_TRAINING:
+        tree["training"].pop(key)
+    tree["data"].pop("cache")
+    return hash_of(tree)
+
+
+def full_tree(config: RunConfig) -> dict[str, object]:
+    """Return the tree with every default of every component filled in, as it is written into the run folder."""
+    tree = config.model_dump(mode="json")
+    for phase in tree["phases"]:
+        for i, spec in enumerate(phase["objectives"]):
+            own = {key: spec[key] for key in ("weight", "as") if key in spec}
+            rest = {key: value for key, value in spec.items() if key not in own}
+            phase["objectives"][i] = {**fill("objectives", rest, where="objectives"), **own}
+    for key in ("prefix", "suffix"):
+        tree["data"][key] = [fill("data/views", spec, where=f"data.{key}") for spec in tree["data"][key]]
+    return json.loads(json.dumps(tree, default=str))
+
+
+class _Built:
+    """Everything of a run, made once: data, words, model, setup."""
+
+    def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
+        self.config = config
+        self.run = Path(config.run)
+        device, options = choose_device(config.training.device), config.training
+        precision = choose_precision(options.precision, device.device)
+        say(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
+        if options.deterministic:
+            torch.use_deterministic_algorithms(True)
+        if options.batch % collectives.world_size():
+            raise UserError(
+                f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: choose "
+                "a multiple."
+            )
+        self.manifest = open_manifest(config.data, seed=config.seed)
+        names = [name for name in ("train", "validate") if name in set(self.manifest.column("split").tolist())]
+        self.splits: dict[str, Prepared] = {
+            name: open_split(
+                self.manifest, name, prefix=config.data.prefix, data=config.data, workers=max(options.workers, 1)
+            )
+            for name in names
+        }
+        self.tokenizer = open_tokenizer(config, self.run, self.splits["train"])
+        fields = [n for n in self.manifest.names if n != "id"]
+        self.parts: Parts = build_parts(config, self.tokenizer, fields)
+        if config.init_from is not None:
+            source = Path(config.init_from)
+            load_weights(self.parts.model, load_model(source).state_dict(), source=source)
+        self.parts.model.to(device.device)
+        self.prompts = _prompts(config)
+        self.setup = self._setup(precision)
+        inexact = _batch_norms(self.parts.model)
+        if inexact and (options.chunks > 1 or collectives.world_size() > 1):
+            say(
+                f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not those of the batch."
+            )
+
+    def _setup(self, precision: object) -> Setup:
+        config, states = self.config, dict(self.parts.states)
+        released = None
+        if config.training.average is not None:
+            average = Ema(horizon=config.training.average)
+            average.bind(self.parts.model)
+            states["average"] = average
+            released = average.model
+        return Setup(
+            run=self.run,
+            model=self.parts.model,
+            states=states,
+            phases=build_phases(config, self.parts, self._batches),
+            options=config.training,
+            seed=config.seed,
+            precision=precision,  # pyrefly: ignore
+            recipe=recipe_of(config),
+            validate=self._validator(),
+            choose=config.evaluation.choose,
+            feature_pass=self._features,
+            released=released,
+        )
+
+    def _validator(self) -> Validator | None:
+        if "validate" not in self.splits:
+            return None
+        return Validator(self.splits["validate"], self.prompts, where=self.config.evaluation.where)
+
+    def _batches(self, phase: PhaseConfig) -> Callable[[int], Iterator[Batch]]:
+        train = self.splits["train"]
+        train = train.where(phase.where) if phase.where else train
+        suffix = build_views(self.config.data.suffix, where="data.suffix")
+        options = self.config.training
+
+        def batches(start: int) -> Iterator[Batch]:
+            loader = Loader(
+                train,
+                suffix,
+                batch=options.batch,
+                seed=self.config.seed,
+                workers=options.workers,
+                rank=collectives.rank(),
+                world=collectives.world_size(),
+                start=start,
+            )
+            return iter(loader)
+
+        return batches
+
+    def _features(self, model: Model, needs: frozenset[Key]) -> FeatureTable:
+        loader = Loader(self.splits["train"], [], batch=256, seed=self.config.seed, workers=0)
+        return feature_pass(model, loader.once(), needs)
+
+    # files ----------------------------------------------------------------------------------------------------------
+
+    def write_run_files(self) -> None:
+        """Write config.yaml (full tree), environment.json and data.json."""
+        write_text(
+            self.run / "config.yaml", yaml.safe_dump(full_tree(self.config), sort_keys=False, allow_unicode=True)
+        )
+        write_json(self.run / "environment.json", environment())
+        self.manifest.save(self.run / "manifest.parquet")
+        write_json(self.run / "data.json", self.data_facts())
+
+    def data_facts(self) -> dict[str, object]:
+        """Return the hash, counts and quarantined records of the data."""
+        splits = self.manifest.column("split").tolist()
+        quarantined = [
+            {"split": name, **dataclasses.asdict(record)}
+            for name, prepared in self.splits.items()
+            for record in prepared.quarantined
+        ]
+        return {
+            "manifest": self.manifest.hash,
+            "records": {name: splits.count(name) for name in sorted(set(splits))},
+            "leaks_allowed": self.config.data.allow_leaks,
+            "synthetic": bool(self.manifest.meta.get("synthetic", False)),
+            "quarantined": quarantined,
+        }
+
+    def release(self, outcome: Outcome) -> None:
+        """Load the best checkpoint and save it as the run's bundle."""
+        if outcome.best is None:
+            return
+        checkpoint = load_checkpoint(outcome.best)
+        root = torch.nn.ModuleDict({"model": self.parts.model})
+        weights = {name: t for name, t in checkpoint.weights.items() if name.startswith("model.")}
+        load_weights(root, weights, source=outcome.best)
+        model: Model = self.parts.model
+        average = self.setup.states.get("average")
+        if isinstance(average, Ema):
+            own = {k.removeprefix("average|"): v for k, v in checkpoint.states.items() if k.startswith("average|")}
+            average.load_state_dict(own)
+            model = average.model
+        facts = self.data_facts()
+        provenance: Mapping[str, object] = {
+            "recipe": recipe_of(self.config),
+            "code": code_hash(),
+            "data": facts["manifest"],
+            "samples_seen": checkpoint.trainer["samples_seen"],
+            "seed": self.config.seed,
+            "synthetic": facts["synthetic"],
+            "leaks_allowed": self.config.data.allow_leaks,
+        }
+        bundle = Bundle(
+            model=model,
+            tokenizer=self.tokenizer,
+            preprocessing=full_tree(self.config)["data"]["prefix"],  # pyrefly: ignore
+            labels=tuple(each.label for each in self.prompts),
+            zero_shot=[_plain(each) for each in self.prompts],
+            provenance=provenance,
+            card=_card(provenance, outcome),
+        )
+        save_bundle(self.run / "bundle", bundle)
+
+
+def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
+    path = Path(config.evaluation.prompts)
+    return load_prompts(path if path.is_file() else resource("configs", config.evaluation.prompts))
+
+
+def _plain(prompts: PromptSet) -> dict[str, object]:
+    fields = dataclasses.asdict(prompts)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+def _batch_norms(model: Model) -> int:
+    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    return sum(isinstance(module, kinds) and module.training for module in model.modules())
+
+
+def _card(provenance: Mapping[str, object], outcome: Outcome) -> str:
+    synthetic = (
+        "Trained on synthetic data: it proves the machinery and knows nothing of patients.\n\n"
+        if provenance["synthetic"]
+        else ""
+    )
+    best = (
+        "not measured"
+        if outcome.best_value is None
+        else f"{outcome.best_value:.4f} (validation, by which it was chosen)"
+    )
+    facts = "\n".join(f"- {key}: {value}" for key, value in provenance.items())
+    return (
+        f"# Model card\n\n{synthetic}Research use only; not a medical device. Scores are not calibrated.\n\n"
+        f"- best validation metric: {best}\n{facts}\n"
+    )

@@ -1,0 +1,53 @@
+"""Embed loose values, outside any manifest: prompts, words typed into a demo, prepared pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import UserError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Batch
+
+__all__ = ["embed", "logit_scale"]
+
+
+def embed(model: Model, view: str, values: Sequence[Tensor] | Sequence[str], *, batch: int = 64) -> np.ndarray:
+    """Return (N, D) float32 unit embeddings.
+
+    Args:
+        model: on its device; runs in evaluation mode, its mode is put back afterwards.
+        view: ``"image"`` for (C, H, W) tensors, ``"text"`` for strings.
+        values: at least one.
+        batch: how many are encoded at a time.
+
+    Raises:
+        UserError: for no values.
+    """
+    if len(values) == 0:
+        raise UserError(f"There is no {view} to embed: give at least one.")
+    plan = Plan.of(keys(f"{view}/embedding"))
+    model.check(plan)
+    device = next(model.parameters()).device
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(values), batch):
+            some = values[start : start + batch]
+            column = torch.stack([v for v in some if isinstance(v, Tensor)]) if isinstance(some[0], Tensor) else some
+            encoded = model.finish(model(Batch.of({view: column}).to(device), plan), plan)  # pyrefly: ignore
+            rows.append(encoded[view].part("embedding").float().cpu().numpy())
+    for module, mode in modes.items():
+        module.training = mode
+    return np.concatenate(rows)
+
+
+def logit_scale(model: Model) -> float:
+    """Return the model's logit scale; 1 for a model without one."""
+    value = getattr(model.scale, "value", None)
+    return float(value) if isinstance(value, Tensor) else 1.0
