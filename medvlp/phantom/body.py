@@ -1,0 +1,139 @@
+"""A study's body: one chest with its findings planted, from which every radiograph and CT of the study is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from medvlp.core.randomness import numpy_generator
+from medvlp.phantom.bones import rib_cloud, rib_lines, skeleton
+from medvlp.phantom.facts import Study
+from medvlp.phantom.flesh import SPACING, Grid, grid_of, voxelise
+from medvlp.phantom.materials import hounsfield
+from medvlp.phantom.plant import plant
+from medvlp.phantom.points import Cloud, join, volume_splat
+from medvlp.phantom.regions import Region, region_mask
+from medvlp.phantom.thorax import Anatomy, anatomy_of, with_findings
+from medvlp.phantom.vessels import airway_cloud, blood_cloud, excess, main_airways
+
+__all__ = ["Body", "build_body"]
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A chest to be looked at.
+
+    Attributes:
+        study: whose visit it is.
+        anatomy: numbers of the chest, findings included.
+        grid: voxel centres.
+        density: float32 (Z, Y, X), soft tissue relative to water.
+        lung: float32 (Z, Y, X), share of the voxel inside the pleural cavities.
+        heart: float32 (Z, Y, X), share that is heart or great vessel.
+        soft: fine soft structures, as what they add to the voxels.
+        bone: bones, as cortical bone in the place of soft tissue.
+        metal: devices, as titanium.
+        regions: extent of each of the study's findings.
+        centering: mm by which the tube stands off the ideal centre, across and up.
+    """
+
+    study: Study
+    anatomy: Anatomy
+    grid: Grid
+    density: np.ndarray
+    lung: np.ndarray
+    heart: np.ndarray
+    soft: Cloud
+    bone: Cloud
+    metal: Cloud
+    regions: tuple[Region, ...]
+    centering: tuple[float, float]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel edges (dz, dy, dx) in mm."""
+        return SPACING
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """Centre of voxel (0, 0, 0) as (x, y, z) in mm, LPS."""
+        return self.grid.origin
+
+    @cached_property
+    def hu(self) -> np.ndarray:
+        """float32 (Z, Y, X) in Hounsfield units, fine structures voxelised."""
+        shape = self.grid.shape
+        parts = [volume_splat(cloud, self.origin, SPACING, shape) for cloud in (self.soft, self.bone, self.metal)]
+        density = np.maximum(self.density + parts[0], 0.0)
+        return hounsfield(density, np.clip(parts[1], 0.0, 1.0), np.clip(parts[2], 0.0, 1.0)).astype(np.float32)
+
+    @property
+    def lungs(self) -> np.ndarray:
+        """bool (Z, Y, X): inside of the pleural cavities."""
+        return self.lung > 0.5
+
+    def mask(self, index: int) -> np.ndarray:
+        """Return bool (Z, Y, X) of the study's finding ``index``."""
+        return region_mask(self.regions[index], self.grid)
+
+    @property
+    def masks(self) -> tuple[np.ndarray, ...]:
+        """One bool (Z, Y, X) for each of the study's findings."""
+        return tuple(self.mask(i) for i in range(len(self.regions)))
+
+
+def build_body(study: Study, *, seed: int) -> Body:
+    """Build the chest of a study and plant its findings.
+
+    The normal anatomy depends on (seed, patient) only, so a patient looks the same at every visit; a study with an AP
+    view is taken lying at the bedside (shallow breath, arms down).
+
+    Args:
+        study: facts of the visit.
+        seed: the cohort's seed.
+
+    Returns:
+        The body: deterministic, the same bytes on every run.
+
+    Raises:
+        DataError: if a finding's name, side or lobe is none that can be planted.
+
+    Example:
+        >>> from medvlp.phantom.facts import Patient
+        >>> person = Patient("P000001", "F", 52, 164.0, 24.0, "train")
+        >>> body = build_body(Study("S1", person, 0, "20200101", "A1", "north", "one", ("PA",), (), None), seed=0)
+        >>> bool(-950 < np.median(body.hu[body.lungs]) < -700)
+        True
+    """
+    supine = "AP" in study.views
+    normal = anatomy_of(study.patient, seed=seed, supine=supine)
+    anatomy = with_findings(normal, study.findings)
+    grid = grid_of(normal)
+    flesh = voxelise(anatomy, grid)
+    ribs = rib_lines(normal)
+    blood = [blood_cloud(anatomy, side) for side in (0, 1)]
+    plants = plant(study.findings, anatomy, flesh, ribs, blood)
+    broken = {(part.side, part.number) for part in plants.broken}
+    whole = [(side, n) for side in (0, 1) for n in range(12) if (side, n + 1) not in broken]
+    index = tuple(np.array(part) for part in zip(*whole, strict=True))
+    slender = np.array([0.86, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])[index[1], None]
+    cage = rib_cloud(ribs.line[index], ribs.outward[index], ribs.upward[index], density=anatomy.bone, slender=slender)
+    soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
+    soft += [excess(airway_cloud(anatomy, side), flesh, 0.0) for side in (0, 1)]
+    soft += [excess(main_airways(anatomy), flesh, 0.0)]
+    draw = numpy_generator(seed, study.number, f"phantom/pose/{study.patient.id}")
+    return Body(
+        study=study,
+        anatomy=anatomy,
+        grid=grid,
+        density=flesh.density,
+        lung=flesh.lung,
+        heart=flesh.heart,
+        soft=join([*soft, *plants.soft]),
+        bone=join([cage, skeleton(anatomy), *plants.bone]),
+        metal=join(plants.metal),
+        regions=plants.regions,
+        centering=(float(draw.normal(0.0, 4.0)), float(draw.normal(0.0, 6.0))),
+    )

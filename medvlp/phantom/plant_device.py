@@ -1,0 +1,128 @@
+"""Devices: pacemaker, central venous line, endotracheal tube."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medvlp.core.randomness import numpy_generator
+from medvlp.phantom.facts import Finding
+from medvlp.phantom.flesh import Flesh
+from medvlp.phantom.points import Cloud, ball, curve, polyline
+from medvlp.phantom.regions import Plant, Region
+from medvlp.phantom.thorax import Anatomy, cage_at, heart_borders
+from medvlp.phantom.vessels import carina
+
+__all__ = ["plant_central_line", "plant_endotracheal_tube", "plant_pacemaker"]
+
+
+def _border(anatomy: Anatomy, z: float, left: bool) -> float:
+    borders = heart_borders(anatomy, np.array([z]))
+    return float(borders[1 if left else 0][0])
+
+
+def _caval(anatomy: Anatomy) -> list[tuple[float, float, float]]:
+    """Return places along the superior vena cava, from above."""
+    tall, deep = anatomy.scale[2], anatomy.scale[1]
+    x = _border(anatomy, 10.0 * tall, False) + 8.0
+    return [(x + 4.0, -20.0 * deep, 42.0 * tall), (x, -17.0 * deep, 14.0 * tall), (x, -14.0 * deep, -16.0 * tall)]
+
+
+def plant_pacemaker(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
+    """Put a generator under the skin below a clavicle, with leads through the caval vein to right atrium and ventricle."""
+    sign = 1.0 if finding.side == "left" else -1.0
+    draw = numpy_generator(finding.seed, 0, "pacemaker")
+    broad, deep, tall = anatomy.scale
+    x, z = sign * (100.0 + float(draw.normal(0, 5))) * broad, anatomy.apex - (62.0 + float(draw.normal(0, 6))) * tall
+    y = float(cage_at(anatomy, np.array(z)).front) - 0.55 * anatomy.muscle
+    wide, high = float(draw.uniform(21.0, 24.0)), float(draw.uniform(20.0, 23.0))
+    u, v = np.meshgrid(np.arange(-wide, wide, 0.9), np.arange(-high, high, 0.9))
+    can = (np.abs(u / wide) ** 3.2 + np.abs(v / high) ** 3.2 < 1.0).ravel()
+    u, v = u.ravel()[can], v.ravel()[can]
+    turn = sign * float(draw.normal(0.15, 0.15))
+    across, up = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
+    box = np.stack([x + across, np.full_like(across, y), z + up], 1).astype(np.float32)
+    thickness = np.where(
+        v > 0.55 * high, 1.0, np.where((np.abs(v + 4) < 9) & (np.abs(u) < 14), 3.8, 2.7)
+    )  # header, battery
+    metal = [Cloud(box, (0.81 * thickness).astype(np.float32))]
+
+    entry = (x - sign * 6.0, y + 2.0, z + high + 2.0)
+    vein = [
+        (sign * 72.0 * broad, -46.0 * deep, anatomy.apex - 24.0 * tall),
+        (sign * 38.0 * broad, -38.0 * deep, anatomy.apex - 38.0 * tall),
+    ]
+    if sign > 0:
+        vein.append((6.0, -32.0 * deep, 52.0 * tall))
+    low = max(anatomy.domes)
+    floor = low + 12.0
+    atrium_z = 0.5 * (floor - 20.0 * tall)
+    atrium = (_border(anatomy, atrium_z, False) + 13.0, -22.0 * deep, atrium_z)
+    apex_x = 0.66 * _border(anatomy, floor, True)
+    ventricle = [
+        atrium,
+        (0.5 * atrium[0], -38.0 * deep, floor + 6.0),
+        (0.35 * apex_x, -52.0 * deep, floor - 5.0),
+        (apex_x, -58.0 * deep, floor - 2.0),
+    ]
+    hook = [
+        (atrium[0] + 3.0, -30.0 * deep, atrium_z - 14.0),
+        (atrium[0] + 12.0, -42.0 * deep, atrium_z + 2.0),
+        (atrium[0] + 9.0, -44.0 * deep, atrium_z + 18.0),
+    ]
+    lines = [curve([entry, *vein, *_caval(anatomy), *ventricle], 2.5)]
+    if draw.random() < 0.75:
+        shifted = [(a + 2.5, b, c) for a, b, c in (*vein, *_caval(anatomy), atrium)]
+        lines.append(curve([entry, *shifted, *hook], 2.5))
+    points = [box]
+    for line in lines:
+        metal.append(polyline(line, 1.05, step=0.9, area=4.0).scaled(0.85))
+        for tip in (line[-1], line[-6]):
+            lump = ball(tip, 1.9, 0.9)
+            metal.append(Cloud(lump, np.full(len(lump), 28.0 / len(lump), np.float32)))
+        points.append(line)
+    return Plant(Region(points=np.concatenate(points), reach=2.5), metal=tuple(metal))
+
+
+def plant_central_line(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
+    """Put a catheter through the internal jugular or subclavian vein of a side, tip at the cavoatrial junction."""
+    sign = 1.0 if finding.side == "left" else -1.0
+    draw = numpy_generator(finding.seed, 0, "catheter")
+    broad, deep, tall = anatomy.scale
+    if draw.random() < 0.65:
+        start = [
+            (sign * 38.0 * broad, -16.0 * deep, anatomy.apex + 70.0),
+            (sign * 31.0 * broad, -14.0 * deep, anatomy.apex + 20.0),
+            (sign * 29.0 * broad, -26.0 * deep, anatomy.apex - 34.0 * tall),
+        ]
+    else:
+        start = [
+            (sign * 128.0 * broad, -62.0 * deep, anatomy.apex - 62.0 * tall),
+            (sign * 84.0 * broad, -52.0 * deep, anatomy.apex - 28.0 * tall),
+            (sign * 40.0 * broad, -38.0 * deep, anatomy.apex - 36.0 * tall),
+        ]
+    if sign > 0:
+        start.append((4.0, -32.0 * deep, 54.0 * tall))
+    caval = _caval(anatomy)
+    tip = (caval[-1][0] + float(draw.normal(0, 2)), caval[-1][1], caval[-1][2] - float(draw.uniform(4.0, 26.0)))
+    line = curve([*start, *caval, tip], 2.0)
+    catheter = polyline(line, 1.25, step=0.9, area=6.0).scaled(0.3)
+    return Plant(Region(points=line, reach=3.0), metal=(catheter,))
+
+
+def plant_endotracheal_tube(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
+    """Put a tube into the trachea, tip ``size`` mm above the carina, with its radio-opaque stripe."""
+    x, y, z = carina(anatomy)
+    draw = numpy_generator(finding.seed, 0, "tube")
+    tip = z + finding.size
+    lean = float(draw.normal(0.0, 1.5))
+    top = anatomy.apex + 75.0
+    share = (top - tip) / max(top - z, 1.0)
+    knots = [
+        (0.3 * x + lean, 2.0, top),
+        (0.5 * x + lean, 2.0 + 0.5 * (y - 8.0) * share, 0.5 * (top + tip)),
+        (0.85 * x, 2.0 + (y - 4.0) * share, tip),
+    ]
+    line = curve(knots, 2.0)
+    wall = polyline(line, 5.2, step=1.2, area=1.6, hollow=0.74).scaled(1.25)
+    stripe = polyline(line + np.float32([3.6, -2.0, 0.0]), 0.8, step=0.8, area=4.0).scaled(0.42)
+    return Plant(Region(points=line, reach=5.5), soft=(wall,), metal=(stripe,))

@@ -1,0 +1,74 @@
+"""Where a finding lies: voxels, or points for what is finer than a voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medvlp.phantom.points import Cloud
+
+if TYPE_CHECKING:
+    from medvlp.phantom.flesh import Grid
+
+__all__ = ["Plant", "Region", "region_of", "region_mask"]
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """The extent of one finding.
+
+    Attributes:
+        box: voxels (Z, Y, X) that ``voxels`` covers, None where there are only points.
+        voxels: bool, the finding inside the box.
+        points: float32 (N, 3) in mm, or None.
+        reach: mm around each point that belong to the finding.
+    """
+
+    box: Box | None = None
+    voxels: np.ndarray | None = None
+    points: np.ndarray | None = None
+    reach: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plant:
+    """What planting one finding adds: its extent and clouds of soft tissue, bone and metal."""
+
+    region: Region
+    soft: tuple[Cloud, ...] = ()
+    bone: tuple[Cloud, ...] = ()
+    metal: tuple[Cloud, ...] = field(default=())
+
+
+def region_of(mask: np.ndarray, offset: Box | None = None) -> Region:
+    """Return the region of a bool array, cropped to its content.
+
+    Args:
+        mask: bool (Z, Y, X).
+        offset: where the array lies in the body's grid; the whole grid without it.
+    """
+    if not mask.any():
+        return Region()
+    slices = []
+    for axis in range(3):
+        other = tuple(i for i in range(3) if i != axis)
+        filled = np.flatnonzero(mask.any(other))
+        slices.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    inner = (slices[0], slices[1], slices[2])
+    base = (0, 0, 0) if offset is None else tuple(part.start for part in offset)
+    box = tuple(slice(part.start + b, part.stop + b) for part, b in zip(inner, base, strict=True))
+    return Region(box=(box[0], box[1], box[2]), voxels=mask[inner].copy())
+
+
+def region_mask(region: Region, grid: Grid) -> np.ndarray:
+    """Return a region as bool (Z, Y, X) on the body's grid."""
+    mask = np.zeros(grid.shape, bool)
+    if region.box is not None and region.voxels is not None:
+        mask[region.box] = region.voxels
+    if region.points is not None and len(region.points):
+        mask.reshape(-1)[grid.index(region.points)] = True
+    return mask

@@ -1,0 +1,331 @@
+"""One person's chest as numbers: curves in mm over the height, from which voxels, bones and vessels are all made.
+
+Frame: x to the patient's left, y to the back, z to the head; x = 0 is the midline, z = 0 the carina. Every curve is given
+for a man of 175 cm and scaled. Anatomy depends on (seed, patient) only; posture and findings change copies of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+
+from medvlp.core.randomness import numpy_generator
+from medvlp.phantom.facts import Finding, Patient
+
+__all__ = [
+    "Anatomy",
+    "Cage",
+    "anatomy_of",
+    "cage_at",
+    "dome_height",
+    "heart_borders",
+    "heart_depth",
+    "spine_y",
+    "with_findings",
+]
+
+# Distance below the lung's apex -> half width, front and back of the space inside the ribs.
+_BELOW: Final = (-6.0, 0.0, 5.0, 12.0, 25.0, 45.0, 75.0, 120.0, 180.0, 250.0, 340.0)
+_WIDTH: Final = (44.0, 53.0, 66.0, 79.0, 93.0, 107.0, 121.0, 134.0, 143.0, 145.0, 140.0)
+_FRONT: Final = (16.0, 10.0, -2.0, -14.0, -28.0, -44.0, -60.0, -76.0, -88.0, -96.0, -96.0)
+_BACK: Final = (24.0, 32.0, 46.0, 57.0, 69.0, 80.0, 88.0, 92.0, 93.0, 90.0, 80.0)
+
+# Height over the carina -> borders of the heart and great vessels, right (x < 0) and left.
+_Z: Final = (
+    -170.0,
+    -155.0,
+    -145.0,
+    -132.0,
+    -118.0,
+    -104.0,
+    -88.0,
+    -70.0,
+    -50.0,
+    -32.0,
+    -18.0,
+    -4.0,
+    12.0,
+    40.0,
+    75.0,
+    130.0,
+)
+_RIGHT: Final = (
+    -8.0,
+    -22.0,
+    -32.0,
+    -39.0,
+    -44.0,
+    -47.0,
+    -48.0,
+    -46.0,
+    -41.0,
+    -34.0,
+    -30.0,
+    -29.0,
+    -29.0,
+    -29.0,
+    -26.0,
+    -24.0,
+)
+_LEFT: Final = (5.0, 40.0, 66.0, 83.0, 90.0, 89.0, 82.0, 71.0, 57.0, 45.0, 38.0, 31.0, 27.0, 27.0, 25.0, 24.0)
+_MIDDLE: Final = (
+    -50.0,
+    -48.0,
+    -46.0,
+    -43.0,
+    -39.0,
+    -36.0,
+    -33.0,
+    -30.0,
+    -26.0,
+    -22.0,
+    -18.0,
+    -14.0,
+    -10.0,
+    -5.0,
+    6.0,
+    12.0,
+)
+_HALF: Final = (10.0, 28.0, 38.0, 45.0, 50.0, 52.0, 52.0, 50.0, 47.0, 43.0, 40.0, 40.0, 40.0, 36.0, 30.0, 28.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Numbers of one chest, mm unless said otherwise.
+
+    Attributes:
+        sex: ``"F"`` or ``"M"``.
+        age: years at the study.
+        supine: lying for a bedside film (shallow breath, arms down).
+        scale: of width, depth and height against a man of 175 cm.
+        apex: z of the lung's apex.
+        domes: z of the right and left hemidiaphragm.
+        dome_drop: how far a dome falls to the lateral recess.
+        shift: the mediastinum's displacement to the patient's left.
+        heart_ratio: width of the heart over inner width of the chest.
+        fat: thickness under the skin.
+        muscle: thickness of the chest wall between ribs and fat.
+        breast: thickness of the breasts, 0 for men.
+        lung: density of the parenchyma without its vessels, relative to water.
+        vessel: relative calibre of the lung vessels (upper, lower zone).
+        bone: relative density of bone.
+        kyphosis: how far the spine bends back.
+        unfolding: of the aorta with age.
+        depth: additional depth of the chest (barrel chest).
+        seed: makes this patient's ribs, vessels and folds.
+    """
+
+    sex: Literal["F", "M"]
+    age: int
+    supine: bool
+    scale: tuple[float, float, float]
+    apex: float
+    domes: tuple[float, float]
+    dome_drop: float
+    shift: float
+    heart_ratio: float
+    fat: float
+    muscle: float
+    breast: float
+    lung: float
+    vessel: tuple[float, float]
+    bone: float
+    kyphosis: float
+    unfolding: float
+    depth: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cage:
+    """The inside of the ribs at some heights: half width, front and back, and the exponent of its rounded outline."""
+
+    width: np.ndarray
+    front: np.ndarray
+    back: np.ndarray
+    exponent: float = 2.4
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Centre in y."""
+        return (self.front + self.back) / 2
+
+    @property
+    def half(self) -> np.ndarray:
+        """Half depth in y."""
+        return (self.back - self.front) / 2
+
+
+def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int = 0) -> Anatomy:
+    """Return a patient's normal chest.
+
+    Args:
+        patient: who.
+        seed: the cohort's seed.
+        supine: bedside posture.
+        years: time since the first study.
+
+    Example:
+        >>> person = Patient("P000001", "M", 60, 178.0, 26.0, "train")
+        >>> 0.40 <= anatomy_of(person, seed=0).heart_ratio <= 0.48
+        True
+    """
+    draw = numpy_generator(seed, 0, f"phantom/thorax/{patient.id}")
+    female = patient.sex == "F"
+    age = patient.age + years
+    tall = patient.height / 175.0 * float(draw.normal(1.0, 0.03))
+    broad = (
+        (0.91 if female else 1.0)
+        * (0.45 + 0.55 * tall)
+        * (1.0 + 0.003 * (patient.bmi - 25))
+        * float(draw.normal(1, 0.03))
+    )
+    deep = (0.9 if female else 1.0) * (1.0 + 0.006 * (patient.bmi - 25)) * float(draw.normal(1.0, 0.04))
+    breath = float(draw.normal(0.0, 7.0))
+    right = -122.0 * tall + breath + 0.6 * max(patient.bmi - 25, 0)
+    left = right - float(draw.uniform(5.0, 16.0))
+    ratio = float(np.clip(draw.normal(0.435, 0.018) + 0.0012 * (patient.bmi - 25), 0.405, 0.475))
+    fat = float(np.clip(5.0 + 1.25 * (patient.bmi - 19.0) + (4.0 if female else 0.0), 4.0, 42.0))
+    breast = float(np.clip((16.0 + 1.5 * (patient.bmi - 20.0)) * draw.normal(1.0, 0.25), 8.0, 55.0)) if female else 0.0
+    raised = 24.0 if supine else 0.0
+    return Anatomy(
+        sex=patient.sex,
+        age=age,
+        supine=supine,
+        scale=(broad, deep, tall),
+        apex=112.0 * tall,
+        domes=(right + raised, left + raised),
+        dome_drop=float(draw.normal(40.0, 4.0)) * (0.9 if supine else 1.0),
+        shift=0.0,
+        heart_ratio=ratio * (1.06 if supine else 1.0),
+        fat=fat,
+        muscle=(13.0 if female else 17.0) * float(draw.normal(1.0, 0.12)),
+        breast=breast * (0.7 if supine else 1.0),
+        lung=float(np.clip(draw.normal(0.17, 0.015), 0.13, 0.21)) * (1.25 if supine else 1.0),
+        vessel=(0.95, 1.0) if supine else (0.72, 1.0),
+        bone=float(
+            np.clip((1.12 if not female else 1.0) - 0.006 * max(age - 45, 0) * (1.3 if female else 1.0), 0.6, 1.2)
+        ),
+        kyphosis=float(max(0.0, draw.normal(0.35, 0.2) + 0.02 * max(age - 55, 0))),
+        unfolding=float(np.clip((age - 45) / 40.0 + draw.normal(0.0, 0.15), 0.0, 1.2)),
+        depth=0.0,
+        seed=int(draw.integers(2**62)),
+    )
+
+
+def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
+    """Return the chest as the findings that change its shape leave it.
+
+    Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.13 amount; emphysema flattens and lowers the diaphragm, deepens
+    the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed lobe
+    raises its hemidiaphragm and draws the mediastinum over; a large pneumothorax pushes it away.
+    """
+    result = anatomy
+    large = any(finding.name == "cardiomegaly" for finding in findings)
+    for finding in findings:
+        amount, sign = finding.amount, 1.0 if finding.side == "left" else -1.0
+        domes = list(result.domes)
+        if finding.name == "cardiomegaly":
+            result = replace(result, heart_ratio=0.52 + 0.13 * amount)
+        elif finding.name == "emphysema":
+            result = replace(
+                result,
+                domes=(domes[0] - 14 - 26 * amount, domes[1] - 14 - 26 * amount),
+                dome_drop=result.dome_drop * (0.72 - 0.5 * amount),
+                depth=result.depth + 10 + 26 * amount,
+                lung=result.lung * (0.74 - 0.32 * amount),
+                vessel=(result.vessel[0] * (0.9 - 0.25 * amount), result.vessel[1] * (0.9 - 0.25 * amount)),
+                heart_ratio=result.heart_ratio if large else result.heart_ratio * (0.9 - 0.08 * amount),
+            )
+        elif finding.name == "edema":
+            upper = result.vessel[1] * (1.05 + 0.4 * amount)
+            result = replace(result, vessel=(upper, result.vessel[1] * (1.05 + 0.15 * amount)))
+        elif finding.name == "atelectasis":
+            pull = 3.0 + 8.0 * amount if amount < 0.5 else 8.0 + 18.0 * amount
+            for i, name in enumerate(("right", "left")):
+                if finding.side in (name, "bilateral"):
+                    domes[i] += pull
+            shift = 0.0 if finding.side == "bilateral" or amount < 0.5 else sign * 16.0 * amount
+            result = replace(result, domes=(domes[0], domes[1]), shift=result.shift + shift)
+        elif finding.name == "pneumothorax":
+            result = replace(result, shift=result.shift - sign * 9.0 * max(amount - 0.4, 0.0))
+        elif finding.name == "effusion" and finding.side != "bilateral":
+            result = replace(result, shift=result.shift - sign * 16.0 * max(amount - 0.45, 0.0))
+    return result
+
+
+def cage_at(anatomy: Anatomy, z: np.ndarray) -> Cage:
+    """Return the inside of the ribs at heights ``z`` (any shape).
+
+    Example:
+        >>> person = anatomy_of(Patient("P000001", "M", 60, 178.0, 26.0, "train"), seed=0)
+        >>> low, high = cage_at(person, np.array([-120.0, 100.0])).width
+        >>> bool(low > high)
+        True
+    """
+    broad, deep, tall = anatomy.scale
+    below = (anatomy.apex - np.asarray(z, np.float64)) / tall
+    barrel = anatomy.depth * np.clip(below / 120.0, 0.0, 1.0)
+    bend = 8.0 * anatomy.kyphosis * np.exp(-(((below - 110.0) / 80.0) ** 2))
+    return Cage(
+        width=np.interp(below, _BELOW, _WIDTH) * broad,
+        front=np.interp(below, _BELOW, _FRONT) * deep - 0.6 * barrel,
+        back=np.interp(below, _BELOW, _BACK) * deep + 0.4 * barrel + bend,
+    )
+
+
+def spine_y(anatomy: Anatomy, z: np.ndarray) -> np.ndarray:
+    """Return the y of the vertebral bodies' centres at heights ``z``."""
+    below = (anatomy.apex - np.asarray(z, np.float64)) / anatomy.scale[2]
+    base = np.interp(below, (-80, -20, 30, 110, 200, 300, 360), (12.0, 24.0, 45.0, 62.0, 58.0, 42.0, 34.0))
+    bend = 10.0 * anatomy.kyphosis * np.exp(-(((below - 110.0) / 80.0) ** 2))
+    return base * anatomy.scale[1] + bend + 0.25 * anatomy.depth * np.clip(below / 120.0, 0.0, 1.0)
+
+
+def heart_borders(anatomy: Anatomy, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x of the right and left border of heart and great vessels at heights ``z``.
+
+    The part below z = -20 mm is stretched until its greatest width is ``heart_ratio`` of the greatest inner width.
+    """
+    tall = anatomy.scale[2]
+    floor = max(anatomy.domes) + 122.0 * tall  # a raised diaphragm carries the heart up
+    height = np.asarray(z, np.float64) / tall
+    height = height - np.clip(floor, -40.0, 45.0) * np.clip((-height - 10.0) / 90.0, 0.0, 1.0) / tall
+    right, left = np.interp(height, _Z, _RIGHT), np.interp(height, _Z, _LEFT)
+    inner = float(cage_at(anatomy, np.linspace(max(anatomy.domes) - 15.0, 0.0, 12)).width.max()) * 2
+    stretch = anatomy.heart_ratio * inner / (max(_LEFT) - min(_RIGHT))
+    weight = np.clip((-height - 15.0) / 30.0, 0.0, 1.0)
+    wide = anatomy.scale[0] + (stretch - anatomy.scale[0]) * weight
+    return right * wide + anatomy.shift, left * wide + anatomy.shift
+
+
+def heart_depth(anatomy: Anatomy, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centre in y and the half depth of heart and great vessels at heights ``z``."""
+    tall, deep = anatomy.scale[2], anatomy.scale[1]
+    floor = max(anatomy.domes) + 122.0 * tall
+    height = np.asarray(z, np.float64) / tall
+    height = height - np.clip(floor, -40.0, 45.0) * np.clip((-height - 10.0) / 90.0, 0.0, 1.0) / tall
+    big = 0.5 + 0.5 * anatomy.heart_ratio / 0.44
+    return np.interp(height, _Z, _MIDDLE) * deep, np.interp(height, _Z, _HALF) * deep * big
+
+
+def dome_height(anatomy: Anatomy, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
+    """Return z of a hemidiaphragm over the plane.
+
+    Args:
+        anatomy: whose.
+        x: mm, broadcasts with ``y``.
+        y: mm.
+        side: 0 right, 1 left.
+    """
+    broad, deep, _ = anatomy.scale
+    sign = 1.0 if side else -1.0
+    outward = sign * x - 70.0 * broad
+    across = outward / np.where(outward > 0, 76.0, 105.0) / broad
+    along = (y + 8.0) / (np.where(y > -8.0, 104.0, 100.0) * deep)
+    distance = across * across + along * along
+    drop = 1.0 - np.sqrt(np.maximum(1.0 - 0.93 * distance, 0.02)) + 0.8 * np.maximum(distance - 1.0, 0.0)
+    back = 22.0 * np.maximum(y / deep, 0.0) / 90.0
+    return anatomy.domes[side] - anatomy.dome_drop * 1.25 * drop - back
