@@ -1,0 +1,285 @@
+"""A whole synthetic hospital on disk: drawn, rendered, reported, filed; resumable, the same bytes however it is made.
+
+Order makes it safe: the pictures of a study first, then its rows, after the last study the tables, ``cohort.json``
+last. Whatever interrupts it, the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from threadpoolctl import threadpool_limits
+
+from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.phantom._files import write_atomically
+from medvlp.phantom.facts import Study
+from medvlp.phantom.sampling import age_at, sample_cohort
+from medvlp.phantom.truth import write_tables
+from medvlp.phantom.write_study import StudyJob, write_study
+
+__all__ = ["SCHEMA", "CohortSummary", "make_cohort"]
+
+SCHEMA: Final = "medvlp.phantom/1"
+NOTE: Final = (
+    "Synthetic pictures and reports of people who do not exist: for tests, tutorials and CI. "
+    "They prove the machinery and say nothing about clinical performance."
+)
+# What decides bytes besides our own code.
+_PACKAGES: Final = (
+    "numpy", "scipy", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "nibabel", "pyarrow",
+)  # fmt: skip
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+Modality = Literal["cxr", "ct"]
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSummary:
+    """What a cohort on disk holds.
+
+    Attributes:
+        root: its folder.
+        modality: ``"cxr"`` or ``"ct"``.
+        seed: it was drawn from.
+        image_size: height of a radiograph in pixels.
+        patients: people.
+        studies: visits.
+        images: files of pictures or volumes.
+        made: studies rendered by this call, 0 where the cohort was complete.
+    """
+
+    root: Path
+    modality: Modality
+    seed: int
+    image_size: int
+    patients: int
+    studies: int
+    images: int
+    made: int
+
+
+def make_cohort(
+    out: Path,
+    *,
+    patients: int,
+    modality: Modality = "cxr",
+    seed: int = 0,
+    image_size: int = 256,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> CohortSummary:
+    """Write a cohort into a folder, or go on with one that was interrupted, or return at once where it is complete.
+
+    ::
+
+        out/dicom/<PatientID>/<AccessionNumber>/<VIEW>.dcm       radiographs (modality "cxr")
+        out/ct/<PatientID>/<AccessionNumber>.nii.gz              volumes (modality "ct")
+        out/reports.csv                                          AccessionNumber, StudyInstanceUID, ..., Report
+        out/truth/*.parquet                                      see `phantom/truth.py`
+        out/truth/ct_masks/<PatientID>/<AccessionNumber>.nii.gz  label = index of the finding + 1
+        out/cohort.json                                          recipe and counts; there only when all else is
+
+    Args:
+        out: folder; new, empty, or holding a cohort of the same recipe.
+        patients: how many people, at least 1 (from 6 on, each split has somebody).
+        modality: radiographs or CT.
+        seed: of everything.
+        image_size: height of the radiographs in pixels, at least 32.
+        workers: processes; the bytes do not depend on it. More than one needs the caller's script to be importable
+            (``if __name__ == "__main__":``), as with every spawned process.
+        progress: called with (studies done, studies in all).
+
+    Raises:
+        ConfigError: if a number is not allowed.
+        DataError: if the folder holds another cohort or other things.
+        UserError: if the disk is full.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     made = make_cohort(Path(folder) / "hospital", patients=1, image_size=64, workers=1)
+        ...     again = make_cohort(Path(folder) / "hospital", patients=1, image_size=64, workers=1)
+        >>> made.studies > 0, again.made
+        (True, 0)
+    """
+    if image_size < 32 or workers < 1:
+        name, value, least = ("image_size", image_size, 32) if image_size < 32 else ("workers", workers, 1)
+        raise ConfigError(f"{name}={value} is too small for a phantom cohort: use at least {least}.")
+    recipe = _recipe(patients=patients, modality=modality, seed=seed, image_size=image_size)
+    out = Path(out)
+    finished = _finished(out, recipe)
+    if finished is not None:
+        return finished
+    studies = sample_cohort(patients=patients, seed=seed, modality=modality)
+    rows = out / "truth" / ".rows"
+    with _disk(out, len(studies)):
+        _claim(out, recipe)
+        jobs = _jobs(out, studies, seed=seed, image_size=image_size)
+        todo = [job for job in jobs if not _rows_file(rows, job).exists()]
+        _render(todo, rows, workers=workers, done=len(jobs) - len(todo), total=len(jobs), progress=progress)
+        documents = [json.loads(_rows_file(rows, job).read_text("utf-8")) for job in jobs]
+        write_tables(out, documents)
+        images = sum(len(document["images"]) for document in documents)
+        facts = recipe | {"synthetic": True, "note": NOTE, "studies": len(studies), "images": images}
+        write_atomically(out / "cohort.json", _json(facts))
+    shutil.rmtree(rows)
+    return CohortSummary(out, modality, seed, image_size, patients, len(studies), images, len(todo))
+
+
+def _recipe(**choices: int | str) -> dict[str, Any]:
+    """What the bytes are a function of."""
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"schema": SCHEMA, **choices, "versions": versions, "code": _code_hash()}
+
+
+def _code_hash() -> str:
+    """SHA-256 of the sources of this package."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _finished(out: Path, recipe: dict[str, Any]) -> CohortSummary | None:
+    """Return the complete cohort that is there, or None where one can be made or resumed.
+
+    Other package versions are accepted for a complete cohort (it is what it says it is) and refused for half a one,
+    whose second half would not match the first.
+    """
+    for path in (out / "cohort.json", out / "truth" / ".rows" / "recipe.json"):
+        if not path.exists():
+            continue
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except (ValueError, OSError) as error:
+            raise DataError(
+                f"{path} cannot be read as a phantom cohort's recipe ({error}): choose another folder."
+            ) from None
+        complete = path.name == "cohort.json"
+        wrong = [key for key in recipe if found.get(key) != recipe[key] and not (complete and key == "versions")]
+        if wrong:
+            told = ", ".join(f"{key} {_short(found.get(key))} instead of {_short(recipe[key])}" for key in wrong)
+            raise DataError(
+                f"The folder {out} holds {'a' if complete else 'an unfinished'} phantom cohort of another recipe "
+                f"({told}): choose another folder, delete this one, or ask for the same cohort."
+            )
+        if complete:
+            counts = (int(found[key]) for key in ("seed", "image_size", "patients", "studies", "images"))
+            return CohortSummary(out, found["modality"], *counts, made=0)
+        return None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is not empty and holds no phantom cohort: choose a new or empty folder.")
+    return None
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 24 else f"{text[:12]}..."
+
+
+def _claim(out: Path, recipe: dict[str, Any]) -> None:
+    path = out / "truth" / ".rows" / "recipe.json"
+    if not path.exists():
+        write_atomically(path, _json(recipe))
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _jobs(out: Path, studies: tuple[Study, ...], *, seed: int, image_size: int) -> list[StudyJob]:
+    first = {}
+    for study in studies:
+        first.setdefault(study.patient.id, study.date)
+    return [
+        StudyJob(out, study, age_at(study, first[study.patient.id]), seed=seed, image_size=image_size)
+        for study in studies
+    ]
+
+
+def _rows_file(rows: Path, job: StudyJob) -> Path:
+    return rows / f"{job.study.id}.json"
+
+
+def _render(
+    todo: list[StudyJob],
+    rows: Path,
+    *,
+    workers: int,
+    done: int,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Make the missing studies, here or in worker processes."""
+    tell = progress or (lambda _done, _total: None)
+    tell(done, total)
+    if workers == 1 or len(todo) < 2:
+        for job in todo:
+            _one(job, rows)
+            done += 1
+            tell(done, total)
+        return
+    # Spawned, not forked: a fork would inherit the locks of whatever threads torch or BLAS run in the caller.
+    context = multiprocessing.get_context("spawn")
+    with _single_threaded(), concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(_one, job, rows) for job in todo]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+                done += 1
+                tell(done, total)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _one(job: StudyJob, rows: Path) -> None:
+    """Render one study; its rows are written last and mean that it is complete."""
+    # The number of threads of BLAS can change the last bit of a sum, hence a pixel.
+    with threadpool_limits(1):
+        document = write_study(job)
+    write_atomically(_rows_file(rows, job), json.dumps(document, sort_keys=True).encode())
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Let spawned processes start with one numerical thread each: set in the parent, as they read it at import."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _disk(out: Path, total: int) -> Iterator[None]:
+    """Turn a full disk into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        done = len(list((out / "truth" / ".rows").glob("S*.json")))
+        raise UserError(
+            f"The disk that holds {out} is full after {done} of {total} studies: free some space and run the same "
+            f"command again, it goes on from there."
+        ) from error

@@ -1,0 +1,102 @@
+"""One study: rendered, reported and filed, and the rows of truth that come of it. A function of its job only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.core.randomness import numpy_generator
+from medvlp.phantom.body import Body, build_body
+from medvlp.phantom.facts import Study, View
+from medvlp.phantom.looks import look_of, scanner_named
+from medvlp.phantom.projection import geometry_of
+from medvlp.phantom.radiograph import expose, project
+from medvlp.phantom.report import write_report
+from medvlp.phantom.truth import finding_rows, rle_encode, study_row, triplet_rows
+from medvlp.phantom.write_dicom import write_radiograph
+
+__all__ = ["StudyJob", "write_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyJob:
+    """What is needed to make one study.
+
+    Attributes:
+        out: root of the cohort.
+        study: its facts.
+        age: years at the study.
+        seed: of the cohort.
+        image_size: of the radiographs, pixels a side.
+    """
+
+    out: Path
+    study: Study
+    age: int
+    seed: int
+    image_size: int
+
+
+def write_study(job: StudyJob) -> dict[str, Any]:
+    """Write the pictures (or the volume) of a study and return its rows: table name -> rows, and ``report``.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    study, seed = job.study, job.seed
+    report = write_report(study, seed=seed, held_out=study.patient.split == "test")
+    document: dict[str, Any] = {
+        "studies": [study_row(study, age=job.age, seed=seed)],
+        "images": [],
+        "findings": finding_rows(study),
+        "boxes": [],
+        "triplets": triplet_rows(study, report.triplets),
+        "report": report.text,
+    }
+    body = build_body(study, seed=seed)
+    for view in study.views:
+        _add_radiograph(document, job, body, view)
+    return document
+
+
+def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: View) -> None:
+    study, scanner = job.study, scanner_named(job.study.scanner)
+    serial = int(study.id[1:])
+    projection = project(body, view, size=job.image_size)
+    look = look_of(scanner, numpy_generator(job.seed, serial, f"phantom.look.{view}"))
+    picture = expose(projection, look, generator=numpy_generator(job.seed, serial, f"phantom.noise.{view}"))
+    where = Path("dicom") / study.patient.id / study.accession / f"{view}.dcm"
+    written = write_radiograph(
+        job.out / where,
+        picture,
+        study=study,
+        view=view,
+        scanner=scanner,
+        spacing=projection.pixel_spacing,
+        # Of the middle of the chest: x and y are 0 there.
+        magnification=float(geometry_of(body, view, job.image_size).magnification(np.zeros(1))[0]),
+        age=job.age,
+        marker=bool(look.marker),
+        seed=job.seed,
+    )
+    document["images"].append(
+        {
+            "path": where.as_posix(),
+            "accession": study.accession,
+            "view": view,
+            "sop_uid": written.sop_uid,
+            "rows": written.rows,
+            "columns": written.columns,
+            "slices": 1,
+            "photometric": written.photometric,
+            "transfer_syntax": written.transfer_syntax,
+        }
+    )
+    for index, (finding, mask, box) in enumerate(zip(study.findings, projection.masks, projection.boxes, strict=True)):
+        if box is not None:
+            place = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
+            head = {"path": where.as_posix(), "finding": index, "name": finding.name, "side": finding.side}
+            document["boxes"].append(head | place | {"mask": rle_encode(mask)})
