@@ -1,0 +1,1 @@
+"""One verb per file, no logic: each parses words and calls the library."""

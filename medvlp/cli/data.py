@@ -1,0 +1,58 @@
+"""``medvlp data``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_layouts() -> None:
+    """List the layouts that can be indexed."""
+    from medvlp.core.registry import available
+
+    for name in available("data/layouts"):
+        typer.echo(name)
+
+
+@app.command("index")
+def index(
+    name: Annotated[str, typer.Argument(help="Layout, see `medvlp data list`.")],
+    root: Annotated[Path, typer.Argument(help="Folder as it was downloaded.")],
+    out: Annotated[Path, typer.Option(help="Manifest, Parquet.")],
+    options: Annotated[list[str] | None, typer.Argument(help="Options of the layout: key.path=value ...")] = None,
+) -> None:
+    """Turn a folder into a manifest."""
+    from medvlp.config.index import index_cohort
+
+    manifest = index_cohort(name, root, options or [])
+    manifest.save(out)
+    typer.echo(f"{out}: {len(manifest)} records, columns {', '.join(manifest.names)}.")
+
+
+@app.command("check")
+def check(
+    manifest: Annotated[Path, typer.Argument(help="Manifest or CSV with its column names.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Look for patients, studies and images that are in two splits; exit 0 clean, 3 leaks found."""
+    from medvlp.data.manifest import Manifest
+    from medvlp.data.split import check_split
+
+    leaks = check_split(Manifest.load(manifest))
+    if as_json:
+        found = [{"kind": k.kind, "a": k.a, "b": k.b, "split_a": k.split_a, "split_b": k.split_b} for k in leaks]
+        typer.echo(json.dumps(found))
+    else:
+        for leak in leaks:
+            typer.echo(f"{leak.kind}: {leak.a} ({leak.split_a}) and {leak.b} ({leak.split_b})")
+        typer.echo(f"{len(leaks)} leaks")
+    if leaks:
+        raise typer.Exit(3)

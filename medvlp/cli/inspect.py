@@ -1,0 +1,43 @@
+"""``medvlp inspect``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A DICOM, PNG, JPEG, TIFF or NIfTI file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Write the picture as a PNG file.")] = None,
+) -> None:
+    """Show what is in a file, and what reading it did."""
+    from medvlp.io import inspect as look
+    from medvlp.io import read_image, write_png
+
+    found = look(path)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    elif "unreadable" in found:
+        print(f"medvlp: {path} cannot be read ({found['unreadable']}): {found['hint']}", file=sys.stderr)
+    else:
+        for key in ("kind", "shape", "spacing", "steps", "warnings", "meta"):
+            typer.echo(f"{key:9}{_plain(found.get(key))}")
+    if "unreadable" in found:
+        raise typer.Exit(2)
+    if png is not None and found["kind"] == "image":
+        write_png(read_image(path), png)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "".join(f"\n  {name}: {item}" for name, item in value.items())
+    if isinstance(value, list | tuple) and value and isinstance(value[0], str):
+        return "".join(f"\n  {item}" for item in value)
+    return str(value)

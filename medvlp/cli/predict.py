@@ -1,0 +1,33 @@
+"""``medvlp predict``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A bundle.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images.")],
+    recipe: Annotated[str, typer.Option(help="How scores are made of embeddings.")] = "zero_shot",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Score images for the findings of a model; the scores are not calibrated probabilities."""
+    from medvlp.prediction import load, predict_files
+
+    found = predict_files(load(model), paths, recipe=recipe, name=str(model))
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for result in found["results"]:
+            typer.echo(f"{result['path']}")
+            for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
+                typer.echo(f"  {label:20}{score:.3f}")
+            for warning in result["warnings"]:
+                typer.echo(f"  note: {warning}")
+        typer.echo("Scores are not calibrated.")

@@ -1,0 +1,39 @@
+"""``medvlp train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["train"]
+
+
+def train(
+    config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of one in configs/.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value ...")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build, run one batch, print the plan, change nothing.")
+    ] = False,
+) -> None:
+    """Train a model; also under torchrun. A run folder that has checkpoints goes on from the newest."""
+    from medvlp.config.train import dry_run as rehearse
+    from medvlp.config.train import train as run
+    from medvlp.config.tree import load_config
+    from medvlp.core.errors import UserError
+
+    if resume is not None:
+        source, words = resume / "config.yaml", [*([config] if config else []), *(overrides or [])]
+        if not source.is_file():
+            raise UserError(f"{resume} is not a run folder (it has no config.yaml): name the folder given as `run`.")
+        config, overrides = str(source), words
+    if config is None:
+        raise UserError("Name a configuration, e.g. pretrain/phantom_clip.yaml, or --resume RUN.")
+    tree = load_config(config, overrides or [])
+    if dry_run:
+        typer.echo(rehearse(tree))
+        return
+    done = run(tree, say=typer.echo)
+    typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")
