@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medvlp.core import collectives
+
+
+def test_without_a_process_group_everything_is_identity():
+    values = torch.arange(3.0)
+    assert (collectives.rank(), collectives.world_size()) == (0, 1)
+    assert collectives.gather_rows(values) is values
+    assert collectives.gather_objects("a") == ["a"]
+    assert collectives.broadcast_object("a") == "a"
+    assert torch.equal(collectives.total(values), values)
+    collectives.average_([values])
+    assert values.tolist() == [0, 1, 2]
+
+
+def gathered(rows: list[int]) -> dict:
+    rank = collectives.rank()
+    generator = torch.Generator().manual_seed(rank)
+    own = torch.randn(rows[rank], 3, generator=generator, dtype=torch.float64).requires_grad_()
+    everything = collectives.gather_rows(own)
+    # A loss that is not symmetric in rank, row or process: each process weighs each row differently.
+    weight = torch.arange(1.0, everything.numel() + 1, dtype=torch.float64).view_as(everything) * (rank + 1)
+    (weight * everything**2).sum().backward()
+    averaged = torch.full((2,), float(rank))
+    collectives.average_([averaged, torch.tensor([rank], dtype=torch.float64)])
+    return {
+        "own": own.detach(),
+        "grad": own.grad,
+        "everything": everything.detach(),
+        "bool": collectives.gather_rows(own.detach() > 0),
+        "int": collectives.gather_rows(torch.full((rows[rank],), rank)),
+        "total": collectives.total(torch.tensor(rank + 1.0)),
+        "averaged": averaged,
+        "objects": collectives.gather_objects(f"rank {rank}"),
+        "broadcast": collectives.broadcast_object(f"from {rank}"),
+    }
+
+
+@pytest.mark.pool
+@pytest.mark.parametrize("rows", [[2, 2], [3, 1], [0, 2], [1, 0, 3, 2]])
+def test_rows_and_their_gradients_are_exact_for_any_number_of_rows(pool, rows):
+    world = len(rows)
+    results = pool.run(world, gathered, rows)
+    own = torch.cat([r["own"] for r in results])
+    weight = torch.arange(1.0, own.numel() + 1, dtype=torch.float64).view_as(own)
+    grad = torch.cat([r["grad"] for r in results])
+    # The sum over processes of their losses' gradients: (1 + ... + world) * weight * 2 rows.
+    torch.testing.assert_close(grad, world * (world + 1) / 2 * weight * 2 * own, rtol=1e-12, atol=1e-12)
+    for r in results:
+        assert torch.equal(r["everything"], own)
+        assert torch.equal(r["bool"], own > 0)
+        assert r["int"].tolist() == [rank for rank, n in enumerate(rows) for _ in range(n)]
+        assert r["total"].item() == world * (world + 1) / 2
+        assert r["averaged"].tolist() == [(world - 1) / 2] * 2
+        assert r["objects"] == [f"rank {rank}" for rank in range(world)]
+        assert r["broadcast"] == "from 0"
+
+
+def failing() -> None:
+    if collectives.rank() == 1:
+        raise ValueError("one rank only")
+    collectives.barrier()
+
+
+def alive() -> int:
+    return collectives.rank()
+
+
+@pytest.mark.pool
+def test_the_pool_tells_which_rank_failed_and_works_on(pool):
+    with pytest.raises(RuntimeError, match=r"Rank 1 of 2 failed:[\s\S]*ValueError: one rank only"):
+        pool.run(2, failing)
+    assert pool.run(3, alive) == [0, 1, 2]

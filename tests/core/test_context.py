@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medvlp.core.context import Context, Part, collect_parts
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys, parse_key
+from medvlp.core.sample import Batch, Column
+
+
+def context(batch: Batch, *, image: list[int] | None = None, text: list[int] | None = None, **options) -> Context:
+    """Rows of two views with the given owners (default: one row a sample)."""
+    parts = {}
+    for view, owner in (("image", image), ("text", text)):
+        owners = torch.arange(batch.size) if owner is None else torch.tensor(owner)
+        parts[parse_key(f"{view}/raw")] = Part(torch.arange(float(len(owners)))[:, None], owners)
+    return Context(parts=parts, batch=batch, **options)
+
+
+def test_reports_are_the_same_by_their_words_white_space_and_case_aside():
+    batch = Batch.of({"text": ["No effusion.", "no  EFFUSION.\n", "Effusion.", "", ""]})
+    same = context(batch).same("report", rows="image", columns="text")
+    expected = torch.eye(5).bool()
+    expected[0, 1] = expected[1, 0] = True  # and nothing equals a missing report but its own sample
+    assert torch.equal(same, expected)
+
+
+def test_the_same_study_patient_or_field():
+    batch = Batch.of(
+        {
+            "text": ["a", "b", "c"],
+            "id.patient": ["p", "p", ""],
+            "id.study": ["s", "t", ""],
+            "label.cluster": torch.tensor([1.0, float("nan"), float("nan")]),
+            "label.other": torch.tensor([1.0, 1.0, 0.0]),
+        }
+    )
+    ctx = context(batch)
+
+    def pairs(what):
+        return (ctx.same(what, rows="image", columns="text") & ~torch.eye(3).bool()).nonzero().tolist()
+
+    assert pairs("patient") == [[0, 1], [1, 0]]
+    assert pairs("study") == []
+    assert pairs("label.cluster") == []  # NaN equals nothing
+    assert pairs("label.other") == [[0, 1], [1, 0]]
+    assert pairs("sample") == []
+
+
+def test_several_rows_of_a_sample_belong_together_and_a_bank_to_nobody():
+    batch = Batch.of({"text": ["a", "b"]})
+    ctx = context(batch, image=[0, 1], text=[0, 0, 1])
+    assert ctx.same("sample", rows="image", columns="text").tolist() == [[True, True, False], [False, False, True]]
+    ctx = Context(parts={parse_key("bank.words/raw"): Part(torch.zeros(4, 1), torch.full((4,), -1))}, batch=batch)
+    assert ctx.owner("bank.words/raw").tolist() == [-1] * 4
+    assert ctx.all("bank.words/raw") is ctx["bank.words/raw"]
+
+
+def test_shared_labels_are_present_findings_in_common():
+    nan = float("nan")
+    batch = Batch.of(
+        {
+            "text": ["a", "b", "c", "d"],
+            "label.effusion": torch.tensor([1.0, 1.0, 0.0, nan]),
+            "label.nodule": torch.tensor([0.0, -1.0, -1.0, nan]),
+        }
+    )
+    shared = context(batch).shared_labels(rows="image", columns="text")
+    expected = torch.eye(4).bool()
+    expected[0, 1] = expected[1, 0] = True  # two absent or two uncertain findings are nothing in common
+    assert torch.equal(shared, expected)
+    with pytest.raises(ConfigError, match="Shared labels need label fields, and the batch has none"):
+        context(Batch.of({"text": ["a"]})).shared_labels(rows="image", columns="text")
+
+
+def test_masked_rows_of_an_absent_view_are_dropped_and_half_precision_ends():
+    encoded = {
+        "image": Encoded(owner=torch.tensor([0, -1, 1]), pooled=torch.arange(3.0)[:, None].bfloat16()),
+        "bank.words": Encoded(owner=torch.tensor([-1, -1]), pooled=torch.zeros(2, 1)),
+    }
+    parts = collect_parts(encoded, Plan.of(keys("image/pooled", "bank.words/pooled")).views, who="ema")
+    image = parts[parse_key("ema:image/pooled")]
+    assert image.values.dtype == torch.float32
+    assert image.values.tolist() == [[0], [2]]
+    assert image.owner.tolist() == [0, 1]
+    assert parts[parse_key("ema:bank.words/pooled")].values.shape == (2, 1)
+
+
+def test_draws_are_a_function_of_seed_position_and_name_alone():
+    whole = context(Batch.of({"text": ["a"] * 6}, first=100), seed=3)
+    part = context(Batch.of({"text": ["a"] * 2}, first=103), seed=3)
+    assert torch.equal(whole.uniform(4, 5, name="mask")[3:5], part.uniform(4, 5, name="mask"))
+    assert not torch.equal(whole.uniform(4, name="mask"), whole.uniform(4, name="noise"))
+    other = context(Batch.of({"text": ["a"] * 6}, first=100), seed=4)
+    assert not torch.equal(whole.uniform(4, name="mask"), other.uniform(4, name="mask"))
+    assert whole.uniform(name="mask").shape == (6,)
+
+
+def test_draws_are_uniform_and_independent_of_their_neighbours():
+    draws = context(Batch.of({"text": ["a"] * 200})).uniform(100, name="u").double()
+    count = draws.numel()
+    assert 0 <= draws.min()
+    assert draws.max() < 1
+    assert abs(draws.mean() - 0.5) < 4 * (1 / 12 / count) ** 0.5
+    histogram = torch.histc(draws, 20, 0, 1)
+    assert ((histogram - count / 20) ** 2 / (count / 20)).sum() < 43.8  # chi2 of 19, 0.999
+    for a, b in ((draws[1:], draws[:-1]), (draws[:, 1:], draws[:, :-1])):
+        assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) < 4 / count**0.5
+
+
+def test_what_was_not_planned_is_refused():
+    ctx = context(Batch.of({"text": ["a"]}))
+    with pytest.raises(ConfigError, match=r"Key 'image/row' was not planned: did you mean 'image/raw'\?"):
+        _ = ctx["image/row"]
+    with pytest.raises(ConfigError, match=r"View 'imag' was not planned"):
+        ctx.same("sample", rows="imag", columns="text")
+    with pytest.raises(ConfigError, match=r"ctx.same needs field 'id.patient'"):
+        ctx.same("patient", rows="image", columns="text")
+    with pytest.raises(ConfigError, match="The batch has no field 'label.effusion'"):
+        _ = ctx["label.effusion"]
+    with pytest.raises(ConfigError, match="Field 'text' holds words"):
+        _ = ctx["text"]
+
+
+def test_a_sample_scope_objective_does_not_see_other_chunks():
+    ctx = context(Batch.of({"text": ["a", "b"]}), alone=True)
+    with pytest.raises(ConfigError, match="asked for everybody's 'image/raw': declare scope = 'batch'"):
+        ctx.all("image/raw")
+    assert ctx.owner("image/raw").tolist() == [0, 1]
+    assert ctx["image/raw"].shape == (2, 1)
+
+
+# several processes --------------------------------------------------------------------------------------------------
+
+
+def who_is_who() -> dict:
+    """Rank r holds r + 1 samples; text rows twice a sample on odd ranks, tokens of different length everywhere."""
+    from medvlp.core.collectives import rank
+
+    count = rank() + 1
+    first = sum(range(rank() + 1))
+    owner = torch.arange(count).repeat_interleave(1 + rank() % 2)
+    words = Column(tuple("odd" if (first + i) % 2 else "even" for i in range(count)), torch.arange(count))
+    batch = Batch(tuple(map(str, range(count))), torch.arange(count) + first, {"text": words})
+    tokens = torch.full((len(owner), rank() + 1, 1), float(rank() + 1))
+    parts = {
+        parse_key("image/raw"): Part(torch.arange(float(count))[:, None] + first, torch.arange(count)),
+        parse_key("text/tokens"): Part(tokens, owner),
+        parse_key("text/mask"): Part(torch.ones(len(owner), rank() + 1, dtype=torch.bool), owner),
+    }
+    ctx = Context(parts=parts, batch=batch)
+    return {
+        "rows": ctx.all("image/raw").flatten(),
+        "own": ctx.own("image/raw"),
+        "owner": ctx.all_owner("text/tokens"),
+        "mask": ctx.all("text/mask").sum(1),
+        "tokens": ctx.all("text/tokens").sum((1, 2)),
+        "same": ctx.same("report", rows="image", columns="image"),
+    }
+
+
+@pytest.mark.pool
+def test_everybodys_rows_stand_in_rank_order(pool):
+    results = pool.run(4, who_is_who)
+    for rank, got in enumerate(results):
+        assert got["rows"].tolist() == list(range(10))
+        assert got["own"].tolist() == list(range(sum(range(rank + 1)), sum(range(rank + 2))))
+        assert got["owner"].tolist() == [0, 1, 1, 2, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8, 9, 9]
+        lengths = [1, 2, 2, 2, 2, 3, 3, 3] + [4] * 8
+        assert got["mask"].tolist() == lengths  # shorter rows are padded with masked tokens
+        assert got["tokens"].tolist() == [n * n for n in lengths]
+    same = torch.cat([got["same"] for got in results])
+    parity = torch.arange(10) % 2
+    assert torch.equal(same, parity[:, None] == parity[None, :])

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+
+import pytest
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import read_json, sha256_of, write_json, write_text, written_whole
+
+
+def test_a_file_is_complete_or_as_it_was(tmp_path):
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+
+    def interrupted():
+        with written_whole(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_missing_folders_are_made(tmp_path):
+    write_json(tmp_path / "a" / "b" / "c.json", {"ä": [1, None]})
+    assert read_json(tmp_path / "a" / "b" / "c.json") == {"ä": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.ENOSPC, "The disk is full: .* could not be written.*; nothing that was complete is lost, make room"),
+        (errno.EDQUOT, "The disk is full"),
+        (errno.EACCES, "cannot be written.*: choose a folder you may write to"),
+    ],
+)
+def test_a_disk_that_refuses_is_told_in_one_sentence(tmp_path, monkeypatch, code, sentence):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def full(handle):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=sentence):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"auroc": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "does not exist: check the path"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b"[1]", "holds list, not a JSON object"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(tmp_path, content, sentence):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=sentence):
+        read_json(path)
+
+
+def test_sha256_is_of_the_bytes(tmp_path):
+    data = bytes(range(256)) * 999
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(data).hexdigest()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from typing import Annotated, Literal
+
+import pytest
+
+from medvlp.core import registry
+from medvlp.core.errors import ConfigError
+from medvlp.core.registry import FromModel, build, component, fill, json_schema, schema
+
+
+class Part:
+    """A component with one option of each sort."""
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[int, FromModel("width")],
+        rate: float,
+        mode: Literal["fast", "slow"] = "fast",
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self.width, self.rate, self.mode, self.names = width, rate, mode, names
+
+
+class Loose:
+    """A component that hides its options."""
+
+    def __init__(self, **options: object) -> None:
+        self.options = options
+
+
+@pytest.fixture(autouse=True)
+def other_package(monkeypatch):
+    """Another package's entry points, beside the files of medvlp/objectives."""
+    here = sys.modules[__name__]
+    monkeypatch.setitem(sys.modules, "other_package", here)
+    points = [EntryPoint(n, f"other_package:{c}", "medvlp.objectives") for n, c in (("part", "Part"), ("loose", "Loose"))]
+    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
+    caches = (registry.available, registry.component, registry.schema)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+def test_a_components_name_is_its_file_and_private_files_are_none():
+    names = registry.available("objectives")
+    assert {"clip", "siglip", "caption", "distill", "part"} <= set(names)
+    assert not any(name.startswith("_") for name in names)
+    assert list(names) == sorted(names)
+    assert component("objectives", "clip").__name__ == "Clip"
+
+
+def test_other_packages_components_are_built_like_our_own():
+    part = build("objectives", {"name": "part", "rate": 0.5}, where="x", given={"width": 7})
+    assert (part.width, part.rate, part.mode, part.names) == (7, 0.5, "fast", ())
+
+
+def test_every_default_is_written_out_and_given_values_are_no_options():
+    assert fill("objectives", {"name": "part", "rate": 1}, where="x") == {
+        "name": "part",
+        "rate": 1.0,
+        "mode": "fast",
+        "names": (),
+    }
+    assert "width" not in schema("objectives", "part").model_fields
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"rate": 1}, "phases.0 needs a name"),
+        ({"name": "prat"}, r"no objectives component named 'prat': did you mean 'part'\?"),
+        ({"name": "../clip"}, "no objectives component named"),
+        ({"name": "_contrast"}, "no objectives component named"),
+        ({"name": "part"}, "phases.0.rate is missing"),
+        ({"name": "part", "rate": "much"}, "phases.0.rate is 'much': input should be a valid number"),
+        ({"name": "part", "rate": 1, "mode": "fats"}, "phases.0.mode is 'fats': input should be 'fast' or 'slow'"),
+        ({"name": "part", "rate": 1, "moed": "x"}, r"phases.0.moed is not a known key: did you mean 'mode'\?"),
+        ({"name": "part", "rate": 1, "width": 3}, "phases.0.width is not a known key"),
+    ],
+)
+def test_faulty_specs_are_refused_with_path_and_nearest_name(spec, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        fill("objectives", spec, where="phases.0")
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        fill("objectives", {"name": "part", "mode": "x", "colour": 1}, where="p")
+    assert all(path in str(caught.value) for path in ("p.mode", "p.colour", "p.rate"))
+
+
+def test_what_the_model_lacks_is_named():
+    with pytest.raises(ConfigError, match="p: 'part' needs 'width' from the model, which has none"):
+        build("objectives", {"name": "part", "rate": 1}, where="p")
+
+
+def test_options_that_are_passed_through_are_refused():
+    with pytest.raises(ConfigError, match=r"Component Loose passes .*options: .* through: name every option"):
+        schema("objectives", "loose")
+
+
+def test_folders_that_do_not_exist_are_refused():
+    with pytest.raises(ConfigError, match="There is no component folder 'objektives' in medvlp"):
+        registry.available("objektives")
+
+
+def test_json_schema_accepts_a_good_spec_and_refuses_a_bad_one(monkeypatch):
+    jsonschema = pytest.importorskip("jsonschema")
+    monkeypatch.setattr(registry, "available", lambda folder: ("distill", "part"))
+    whole = json_schema("objectives")
+    jsonschema.validate({"name": "part", "rate": 1}, whole)
+    jsonschema.validate({"name": "distill", "teacher": "t", "bank": "b"}, whole)
+    for bad in ({"name": "part"}, {"name": "part", "rate": 1, "x": 2}, {"name": "none"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, whole)

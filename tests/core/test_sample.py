@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.sample import Batch, Column
+
+
+def batch() -> Batch:
+    """Five samples; sample 1 has no image and sample 3 has two."""
+    return Batch(
+        ids=tuple("abcde"),
+        positions=torch.arange(5) + 10,
+        columns={
+            "image": Column(torch.arange(5.0), torch.tensor([0, 2, 3, 3, 4])),
+            "text": Column(("u", "v", "w", "x", "y"), torch.arange(5)),
+        },
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+def test_chunks_are_all_samples_once_in_order(count):
+    pieces = list(batch().chunks(count))
+    assert [start for start, _ in pieces] == [sum(p.size for _, p in pieces[:i]) for i in range(len(pieces))]
+    assert tuple(i for _, piece in pieces for i in piece.ids) == batch().ids
+    assert torch.cat([piece.positions for _, piece in pieces]).tolist() == [10, 11, 12, 13, 14]
+    assert torch.cat([piece["image"].values for _, piece in pieces]).tolist() == [0, 1, 2, 3, 4]
+    assert torch.cat([piece["image"].owner + start for start, piece in pieces]).tolist() == [0, 2, 3, 3, 4]
+    assert max(p.size for _, p in pieces) - min(p.size for _, p in pieces) <= 1
+
+
+def test_rows_follow_their_samples():
+    piece = batch().take(1, 4)
+    assert piece.ids == ("b", "c", "d")
+    assert piece["image"].values.tolist() == [1, 2, 3]
+    assert piece["image"].owner.tolist() == [1, 2, 2]
+    assert piece["text"].values == ("v", "w", "x")
+
+
+def test_strings_of_a_field_that_is_not_there_are_empty():
+    assert batch().strings("text.negative") == [""] * 5
+
+
+def test_a_missing_field_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"The batch has no field 'imag': did you mean 'image'\?"):
+        _ = batch()["imag"]
+    assert "imag" not in batch()
+    assert "image" in batch()

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.core.table import FeatureTable
+
+
+def table() -> FeatureTable:
+    fixed = np.arange(6, dtype=np.float32).reshape(3, 2)
+    ragged = [np.zeros((0, 2), np.float32), np.ones((1, 2), np.float32), np.full((2, 2), 2, np.float32)]
+    return FeatureTable(
+        ["a", "b", "b"],
+        {"image/raw": fixed, "text/tokens": ragged, "text": ["x", "", "ü"], "label.effusion": np.array([1.0, 0.0, -1.0])},
+        {"model": "0123"},
+    )
+
+
+def test_a_table_is_read_back_from_its_file(tmp_path):
+    made = table()
+    made.save(tmp_path / "t.parquet")
+    read = FeatureTable.load(tmp_path / "t.parquet")
+    assert list(read.ids) == list(made.ids)
+    assert dict(read.meta) == {"model": "0123"}
+    assert list(read.columns) == list(made.columns)
+    assert read["image/raw"].dtype == np.float32
+    assert (read["image/raw"] == made["image/raw"]).all()
+    assert (read["label.effusion"] == made["label.effusion"]).all()
+    assert list(read.columns["text"]) == ["x", "", "ü"]
+    for left, right in zip(read.columns["text/tokens"], made.columns["text/tokens"], strict=True):
+        assert left.reshape(-1, 2).tolist() == right.tolist()
+
+
+def test_rows_by_index_and_by_mask_are_the_same_rows(tmp_path):
+    made = table()
+    for chosen in (made.rows(np.array([0, 2])), made.rows(np.array([True, False, True]))):
+        assert list(chosen.ids) == ["a", "b"]
+        assert chosen["image/raw"].tolist() == [[0, 1], [4, 5]]
+        assert list(chosen.columns["text"]) == ["x", "ü"]
+        assert len(chosen) == 2
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(DataError, match="Column 'image/raw' has 2 rows, the table has 1"):
+        FeatureTable(["a"], {"image/raw": np.eye(2)})
+    with pytest.raises(DataError, match=r"no column 'image/row': did you mean 'image/raw'\?"):
+        _ = table()["image/row"]
+    with pytest.raises(DataError, match="does not exist: make the table with `medvlp embed`"):
+        FeatureTable.load(tmp_path / "none.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
+        FeatureTable.load(tmp_path / "bad.parquet")
+
+
+def test_a_parquet_file_without_ids_is_no_table(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="has no column 'id': it is not a feature table"):
+        FeatureTable.load(tmp_path / "x.parquet")
+
+
+def test_an_empty_table_is_read_back(tmp_path):
+    FeatureTable([], {"image/raw": np.zeros((0, 4), np.float32)}).save(tmp_path / "e.parquet")
+    assert FeatureTable.load(tmp_path / "e.parquet")["image/raw"].shape == (0, 4)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medvlp.core.term import Term
+
+
+def test_terms_of_chunks_add_up_to_the_term_of_the_whole():
+    """What a mean of means gets wrong: chunks with 3, 1 and 0 valid rows."""
+    rows = torch.randn(9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weight = torch.tensor([1.0, 1, 1, 0, 0, 1, 0, 0, 0])
+    whole = Term.of(rows, weight)
+    parts = [Term.of(rows[i : i + 3], weight[i : i + 3]) for i in (0, 3, 6)]
+    total = parts[0] + parts[1] + parts[2]
+    torch.testing.assert_close(total.value(), rows[weight > 0].mean(), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(total.value(), whole.value(), rtol=1e-14, atol=1e-14)
+
+
+def test_a_count_of_zero_gives_zero_with_zero_gradient():
+    rows = torch.tensor([float("nan"), float("inf")], requires_grad=True)
+    term = Term.of(rows, torch.zeros(2))
+    term.value().backward()
+    assert term.value().item() == 0
+    assert rows.grad is not None
+    assert rows.grad.tolist() == [0, 0]
+
+
+def test_the_count_carries_no_gradient():
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert not Term.of(torch.ones(2), weight).count.requires_grad
+    assert Term.of(torch.ones(2), weight).sum.item() == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sum_and_count_have_the_dtype_of_the_rows(dtype):
+    for weight in (None, torch.tensor([True, False])):
+        term = Term.of(torch.ones(2, dtype=dtype), weight)
+        assert (term.sum.dtype, term.count.dtype) == (dtype, dtype)
