@@ -130,6 +130,10 @@ class Encoder(nn.Module, ABC):
     def blank(self, device: torch.device) -> Tensor | Sequence[str]:
         """One row that stands in for an absent view, so that every process runs the same collectives."""
 
+    def released(self) -> Mapping[str, object]:
+        """Options with which a bundle rebuilds it: no first weights to fetch, nothing left to chance or to a path."""
+        return {}
+
 
 class Model(nn.Module, ABC):
     """``model(batch, plan) -> {view: Encoded}``: the only function that is wrapped for several processes.
