@@ -119,6 +119,8 @@ def build_body(study: Study, *, seed: int) -> Body:
     whole = [(side, n) for side in (0, 1) for n in range(12) if (side, n + 1) not in broken]
     index = tuple(np.array(part) for part in zip(*whole, strict=True))
     slender = np.array([0.86, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])[index[1], None]
+    # Towards the front a rib is broader but thinner: it shows less.
+    slender = slender * np.linspace(1.12, 0.82, ribs.line.shape[2])
     cage = rib_cloud(ribs.line[index], ribs.outward[index], ribs.upward[index], density=anatomy.bone, slender=slender)
     soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
     soft += [excess(airway_cloud(anatomy, side), flesh, 0.0) for side in (0, 1)]

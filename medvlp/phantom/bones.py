@@ -26,7 +26,7 @@ _BODY: Final = 17.0  # height of the template vertebra's body in mm
 
 # One value a rib: end of the bony part (degrees from the back's midline), fall from spine to sternum in mm, lateral reach.
 _END: Final = np.radians([142, 146, 147, 147, 147, 145, 142, 134, 125, 114, 88, 62])
-_FALL: Final = np.array([42, 62, 78, 90, 100, 107, 110, 108, 102, 92, 66, 42], np.float64)
+_FALL: Final = np.array([48, 74, 94, 106, 114, 119, 121, 119, 113, 104, 84, 60], np.float64)
 _REACH: Final = np.array([0.84, 0.97, 1, 1, 1, 1, 1, 1, 1, 1, 0.99, 0.98])
 
 
@@ -76,14 +76,14 @@ def rib_lines(anatomy: Anatomy) -> Ribs:
     t = np.linspace(0.0, 1.0, _SAMPLES)
     angle = np.radians(9.0) + t * (_END[:, None] - np.radians(9.0))  # (12, N)
     fall = _FALL[:, None] * steep * anatomy.scale[2]
-    tilt = (1.0 - np.cos(angle)) / 2
-    drop = fall * (0.62 * tilt + 0.38 * angle / np.pi) - 6.0 * np.exp(-(((angle - 0.45) / 0.28) ** 2))
+    # Level beside the spine, steep at the side, flatter again in front.
+    sine, cosine = np.sin(angle), np.cos(angle)
+    drop = fall * (0.68 * np.maximum(1.0 - np.maximum(cosine, 0.0), 0.0) ** 0.8 + 0.32 * np.maximum(-cosine, 0.0))
     start = np.array([vertebra_z(anatomy, n + 1.0) + 3.0 for n in range(RIBS)])[:, None]
     z = start - drop
     z = np.stack([z, z]) + jitter[:, :, None]
     cage = cage_at(anatomy, z)
     power = 2.0 / cage.exponent
-    sine, cosine = np.sin(angle), np.cos(angle)
     wide = (cage.width + 5.5) * _REACH[:, None]
     x = wide * np.abs(sine) ** power
     y = cage.middle + (cage.half + 5.5) * np.sign(cosine) * np.abs(cosine) ** power
@@ -121,11 +121,11 @@ def rib_cloud(
     turn = (np.arange(count, dtype=np.float32) * np.float32(2.399963)).reshape(step.shape)[..., None]
     angle = turn + np.arange(_RING, dtype=np.float32) * np.float32(2 * np.pi / _RING)
     size = np.broadcast_to(np.asarray(slender, np.float32), step.shape)[..., None]
-    tall, thick = np.float32(6.8) * size, np.float32(3.4) * size
+    tall, thick = np.float32(7.2) * size, np.float32(3.4) * size
     upper = np.sin(angle)
     shell_out, shell_up = thick * np.cos(angle), tall * upper
     # Lower margins of ribs are sharp and thin (the costal groove): their cortex carries less.
-    share = (1.0 + 0.25 * upper) * step[..., None] * size * np.float32(31.0 * 1.15 / _RING * density)
+    share = (1.0 + 0.25 * upper) * step[..., None] * size * np.float32(33.0 * 1.25 / _RING * density)
     lattice = 0.5 * (1.0 + np.cos(turn * 3.0))
     inner = np.stack([np.sqrt(lattice[..., 0]) * 0.8] * 2, -1)
     core_angle = np.concatenate([turn, turn + np.float32(np.pi)], -1)
@@ -219,7 +219,7 @@ def _vertebra() -> Cloud:
 def _spine(anatomy: Anatomy) -> Cloud:
     template = _vertebra()
     pieces = []
-    for number in range(-4, 16):
+    for number in range(-4, 18):
         z = (
             vertebra_z(anatomy, number)
             if number >= 1
@@ -240,15 +240,15 @@ def skeleton(anatomy: Anatomy) -> Cloud:
     draw = numpy_generator(anatomy.seed, 3, "skeleton")
     density = anatomy.bone
     lift = float(draw.normal(0.0, 5.0)) + (8.0 if anatomy.supine else 0.0)
-    parts = [_spine(anatomy).scaled(density)]
+    parts = [_spine(anatomy).scaled(0.6 * density)]
     for sign in (-1.0, 1.0):
         height = lift + float(draw.normal(0.0, 2.0))
         knots = np.array([(18, -58, 38), (52, -62, 28), (92, -40, 20), (134, -6, 14), (170, 16, 4)], np.float64)
         line = curve(
             [(sign * x * broad, y * deep, anatomy.apex - below * tall + height * x / 170) for x, y, below in knots], 2.0
         )
-        radius = np.interp(np.linspace(0, 1, len(line)), (0, 0.1, 0.5, 1.0), (9.0, 6.8, 5.4, 6.6)).astype(np.float32)
-        parts.append(polyline(line, radius, step=1.8, hollow=0.72, area=2.2).scaled(0.85 * density))
+        radius = np.interp(np.linspace(0, 1, len(line)), (0, 0.1, 0.5, 1.0), (10.5, 7.8, 6.2, 7.4)).astype(np.float32)
+        parts.append(polyline(line, radius, step=1.8, hollow=0.72, area=2.2).scaled(density))
         parts += _scapula(anatomy, sign)
     cage = cage_at(anatomy, anatomy.apex - np.array([44.0, 80.0, 130.0, 185.0]) * tall)
     for depth in (-12.0, -3.0):

@@ -32,7 +32,7 @@ __all__ = [
 SPACING: Final = (3.5, 5.0, 3.5)
 """Voxel edges (dz, dy, dx) in mm: the body is drawn finer across the two directions that a frontal film shows."""
 
-_EDGE: Final = 3.5  # mm over which a border fades, about a voxel
+_EDGE: Final = 4.2  # mm over which a border fades, about a voxel
 _MUSCLE: Final = np.float32(1.05)
 _FAT: Final = np.float32(0.92)
 
@@ -157,14 +157,14 @@ def aorta_line(anatomy: Anatomy) -> np.ndarray:
 
 
 def _body(anatomy: Anatomy, grid: Grid, cage: Cage) -> np.ndarray:
-    """Return the density of trunk, shoulders, neck, breasts and arms, without lungs."""
+    """Return the density of trunk, shoulders, neck and breasts, without lungs."""
     broad, deep, tall = anatomy.scale
     below = (anatomy.apex - grid.z) / tall
     wall = anatomy.muscle + anatomy.fat
     shoulder = np.interp(
         below,
-        (-80, -50, -30, -14, 2, 18, 38, 80, 110, 140, 175),
-        (60, 62, 72, 98, 140, 176, 194, 194, 182, 160, 120),
+        (-80, -50, -30, -14, 2, 18, 38, 80, 120, 160, 200, 240),
+        (60, 62, 72, 98, 140, 176, 193, 196, 190, 181, 170, 150),
     )
     width = np.maximum(_column(cage.width) + wall + 4.0, shoulder * broad + 0.6 * anatomy.fat).astype(np.float32)
     neck = np.interp(below, (-80, -30, 0, 30, 60, 120), (-40.0, -38.0, -40.0, -46.0, -54.0, -54.0)) * deep
@@ -182,13 +182,6 @@ def _body(anatomy: Anatomy, grid: Grid, cage: Cage) -> np.ndarray:
     outer += inner
     if anatomy.breast > 0:
         _breasts(outer, anatomy, grid, cage)
-    if anatomy.supine:
-        for sign in (-1.0, 1.0):
-            arm = np.zeros(grid.shape, np.float32)
-            reach = float(cage.width.max()) + wall
-            line = curve([(sign * (reach + 28), 25, anatomy.apex - 60), (sign * (reach + 52), 30, -250.0)], 60.0)
-            capsule(arm, grid, line, 36.0 + 0.4 * anatomy.fat)
-            np.maximum(outer, arm * np.float32(1.0), out=outer)
     return outer
 
 
@@ -249,7 +242,7 @@ def voxelise(anatomy: Anatomy, grid: Grid) -> Flesh:
     near = grid.part(center)
     before = near.y - _column(spine_y(anatomy, heights))
     before = np.where(before > 0, before * np.float32(0.38), before)  # arches and muscles reach far back
-    spine = _rounded(near.x, _column(np.full(len(heights), 21.0)), before, _column(np.full(len(heights), 23.0)), 2.2)
+    spine = _rounded(near.x, _column(np.full(len(heights), 25.0)), before, _column(np.full(len(heights), 24.0)), 1.8)
     septum = np.clip(np.float32(0.5) + (np.float32(5.0) - np.abs(near.x - anatomy.shift)) / _EDGE, 0.0, 1.0)
     lung *= np.float32(1.0) - heart
     lung[center] *= (np.float32(1.0) - spine) * (np.float32(1.0) - septum)

@@ -161,7 +161,27 @@ def _cloud_path(cloud: Cloud, geometry: Geometry) -> np.ndarray | float:
     row, column, large = geometry.pixels(cloud.xyz)
     weight = cloud.volume * large * large * np.float32(1.0 / geometry.pixel**2)
     image = plane_splat(row, column, weight, (geometry.size, geometry.size))
-    return ndimage.gaussian_filter(image, max(0.5, 0.75 / geometry.pixel), mode="nearest", truncate=3.0)
+    return ndimage.gaussian_filter(image, max(0.5, 0.8 / geometry.pixel), mode="nearest", truncate=3.0)
+
+
+def _arms_path(body: Body, geometry: Geometry) -> np.ndarray:
+    """Return mm of path (size, size) through arms that hang beside the chest; for CT and lateral films they are raised."""
+    anatomy = body.anatomy
+    trunk = 146.0 * anatomy.scale[0] + anatomy.muscle + anatomy.fat
+    radius = 38.0 + 0.35 * anatomy.fat + (6.0 if anatomy.sex == "M" else 0.0)
+    spread = (18.0, 34.0) if anatomy.supine else (26.0, 70.0)
+    top = anatomy.apex - 58.0 * anatomy.scale[2]
+    scale = float(geometry.magnification(np.array(20.0)))
+    pixel = (np.arange(geometry.size, dtype=np.float32) - (geometry.size - 1) / 2) * np.float32(geometry.pixel / scale)
+    x, z = pixel[None, :] + np.float32(geometry.center[0]), np.float32(geometry.center[1]) - pixel[:, None]
+    path = np.zeros((geometry.size, geometry.size), np.float32)
+    for sign in (-1.0, 1.0):
+        start = np.float32([sign * (0.86 * trunk + spread[0]), top])
+        step = np.float32([sign * (trunk + radius + spread[1]), top - 300.0]) - start
+        along = np.clip(((x - start[0]) * step[0] + (z - start[1]) * step[1]) / float((step * step).sum()), 0.0, 1.0)
+        square = (x - start[0] - along * step[0]) ** 2 + (z - start[1] - along * step[1]) ** 2
+        path = np.maximum(path, 2.0 * np.sqrt(np.maximum(np.float32(radius * radius) - square, 0.0)))
+    return path * np.float32(1.03)
 
 
 def _region_mask(region: Region, body: Body, geometry: Geometry) -> np.ndarray:
@@ -208,6 +228,8 @@ def project(body: Body, view: View, *, size: int) -> Projection:
     """
     geometry = geometry_of(body, view, size)
     soft = _voxel_path(body.density, body, geometry)
+    if view != "LATERAL":
+        soft = np.maximum(soft, _arms_path(body, geometry))
     soft = np.maximum(soft + _cloud_path(body.soft, geometry), 0.0)
     exponent = attenuation(soft, _cloud_path(body.bone, geometry), _cloud_path(body.metal, geometry))
     masks = tuple(_region_mask(region, body, geometry) for region in body.regions)

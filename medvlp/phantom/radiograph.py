@@ -114,19 +114,20 @@ def _detect(projection: Projection, look: DetectorLook, generator: np.random.Gen
 def _display(exponent: np.ndarray, look: DetectorLook) -> np.ndarray:
     """Return values in [0, 1] after the device's processing: equalisation, edge enhancement, curve."""
     height, width = exponent.shape
-    inner = exponent[height // 8 : height - height // 10, width // 7 : width - width // 7]
+    body = exponent > np.float32(0.75)  # what is not bare beam
     if look.equalise:
-        clipped = np.maximum(exponent, np.float32(np.quantile(inner, 0.02)) - np.float32(0.6))
+        clipped = np.maximum(exponent, np.float32(np.quantile(exponent[body][::4], 0.03)))
         exponent = exponent - np.float32(look.equalise) * _smooth(clipped, 0.1 * height)
     if look.sharpness:
         # Faint structures are enhanced in full, strong edges less: no bright seams along skin and metal.
         fine = exponent - ndimage.gaussian_filter(exponent, 1.6 * height / 256, mode="nearest", truncate=3.0)
         fine /= np.float32(1.0) + np.abs(fine) * np.float32(2.0)
         exponent = exponent + np.float32(look.sharpness) * fine
-    inner = exponent[height // 8 : height - height // 10, width // 7 : width - width // 7]
-    low, high = (np.float32(q) for q in np.quantile(inner[::2, ::2], (0.015, 0.985)))
+    inner = exponent[height // 8 : height - height // 10 : 2, width // 7 : width - width // 7 : 2]
+    inner = inner[body[height // 8 : height - height // 10 : 2, width // 7 : width - width // 7 : 2]]
+    low, high = (np.float32(q) for q in np.quantile(inner, (0.015, 0.88)))
     value = (exponent - low) / max(high - low, np.float32(1e-3))
-    value = np.float32(0.13) + np.float32(0.76) * value
+    value = np.float32(0.2) + np.float32(0.6) * value
     steep = np.float32(3.4 * look.contrast)
     value = 1.0 / (1.0 + np.exp(-steep * (value - np.float32(0.5)), dtype=np.float32))
     first, last = (1.0 / (1.0 + np.exp(np.float32(sign * 0.58) * steep)) for sign in (1, -1))

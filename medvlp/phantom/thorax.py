@@ -28,7 +28,7 @@ __all__ = [
 
 # Distance below the lung's apex -> half width, front and back of the space inside the ribs.
 _BELOW: Final = (-6.0, 0.0, 5.0, 12.0, 25.0, 45.0, 75.0, 120.0, 180.0, 250.0, 340.0)
-_WIDTH: Final = (44.0, 53.0, 66.0, 79.0, 93.0, 107.0, 121.0, 134.0, 143.0, 145.0, 140.0)
+_WIDTH: Final = (42.0, 49.0, 59.0, 70.0, 83.0, 98.0, 115.0, 131.0, 142.0, 146.0, 142.0)
 _FRONT: Final = (16.0, 10.0, -2.0, -14.0, -28.0, -44.0, -60.0, -76.0, -88.0, -96.0, -96.0)
 _BACK: Final = (24.0, 32.0, 46.0, 57.0, 69.0, 80.0, 88.0, 92.0, 93.0, 90.0, 80.0)
 
@@ -88,7 +88,7 @@ _MIDDLE: Final = (
     6.0,
     12.0,
 )
-_HALF: Final = (10.0, 28.0, 38.0, 45.0, 50.0, 52.0, 52.0, 50.0, 47.0, 43.0, 40.0, 40.0, 40.0, 36.0, 30.0, 28.0)
+_HALF: Final = (10.0, 30.0, 42.0, 51.0, 57.0, 60.0, 60.0, 58.0, 55.0, 50.0, 47.0, 46.0, 45.0, 40.0, 34.0, 32.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
         scale=(broad, deep, tall),
         apex=112.0 * tall,
         domes=(right + raised, left + raised),
-        dome_drop=float(draw.normal(40.0, 4.0)) * (0.9 if supine else 1.0),
+        dome_drop=float(draw.normal(46.0, 4.5)) * (0.9 if supine else 1.0),
         shift=0.0,
         heart_ratio=ratio * (1.06 if supine else 1.0),
         fat=fat,

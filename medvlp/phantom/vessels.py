@@ -89,7 +89,8 @@ def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: 
     draw = numpy_generator(seed, side, "phantom/tree")
     root = hilum(anatomy, side)
     target = _targets(anatomy, side, draw, root)
-    start = np.repeat(root[None], len(target), 0) + draw.normal(0.0, 3.0, target.shape).astype(np.float32)
+    start = np.repeat(root[None], len(target), 0) + draw.normal(0.0, 4.0, target.shape).astype(np.float32)
+    start[:, 2] += np.clip(0.33 * (target[:, 2] - root[2]), -40.0, 16.0)  # they leave along the hilum's stem
     reach = np.sqrt(((target - start) ** 2).sum(1))
     calibre = (radius * (0.75 + 0.35 * np.minimum(reach / 130.0, 1.2))).astype(np.float32)
     aim = target
@@ -144,7 +145,7 @@ def _stem(anatomy: Anatomy, side: int) -> Cloud:
         knots = [(18.0, -14.0, -8.0), (36.0, 2.0, -4.0), (46.0, 18.0, -16.0), (52.0, 26.0, -46.0), (58.0, 32.0, -80.0)]
     line = curve(np.array(knots) * (broad, deep, tall), 4.0)
     line[:, 0] += np.float32(root[0] - (-42.0 * broad if side == 0 else 44.0 * broad))
-    radius = np.interp(np.linspace(0, 1, len(line)), (0, 0.4, 1.0), (9.5, 8.0, 3.6)).astype(np.float32)
+    radius = np.interp(np.linspace(0, 1, len(line)), (0, 0.4, 1.0), (10.5, 9.0, 4.2)).astype(np.float32)
     return polyline(line, radius, step=2.0, area=5.0)
 
 
@@ -152,7 +153,7 @@ def blood_cloud(anatomy: Anatomy, side: int) -> Cloud:
     """Return arteries and veins of one lung as full tubes; `excess` turns them into what they add to the voxels."""
     upper, lower = anatomy.vessel
     clouds = [_stem(anatomy, side).scaled(1.0 if upper < 1 else 1.15)]
-    for kind, radius in ((0, 3.1), (1, 2.7)):
+    for kind, radius in ((0, 4.0), (1, 3.4)):
         tree = grow(anatomy, side, seed=anatomy.seed + 11 * kind + 1, radius=radius)
         middle = (tree.start[:, 2] + tree.end[:, 2]) / 2
         share = np.clip((middle + 30.0) / 70.0 + 0.5, 0.0, 1.0)
