@@ -19,7 +19,17 @@ from medvlp.phantom.facts import FINDINGS, Finding, Lobe, Severity
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["RULES", "Extent", "Rule", "draw_extent", "finding_rule", "fractured_ribs", "lobes_of", "severity_of"]
+__all__ = [
+    "RULES",
+    "Extent",
+    "Rule",
+    "draw_extent",
+    "finding_rule",
+    "fractured_rib",
+    "fractured_ribs",
+    "lobes_of",
+    "severity_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,3 +319,13 @@ def fractured_ribs(finding: Finding) -> tuple[int, ...]:
     first = 4 + seed_of(finding.seed, 0, "rib") % 5
     count = (1, 1, 1, 2, 2, 2, 2, 3, 3, 3)[seed_of(finding.seed, 1, "rib") % 10]
     return tuple(range(first, min(first + count, 10)))
+
+
+def fractured_rib(finding: Finding) -> int:
+    """Return the uppermost rib that a rib fracture breaks, the one with the largest step.
+
+    Example:
+        >>> fractured_rib(Finding("rib_fracture", "left", "", "", 8.0, 0.3, 5))
+        5
+    """
+    return fractured_ribs(finding)[0]
