@@ -135,8 +135,8 @@ class _Built:
             torch.use_deterministic_algorithms(True)
         if options.batch % collectives.world_size():
             raise UserError(
-                f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: choose "
-                "a multiple."
+                f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: "
+                "choose a multiple."
             )
         self.manifest = open_manifest(config.data, seed=config.seed)
         names = [name for name in ("train", "validate") if name in set(self.manifest.column("split").tolist())]
@@ -157,9 +157,7 @@ class _Built:
         self.setup = self._setup(precision)
         inexact = _batch_norms(self.parts.model)
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
-            say(
-                f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not those of the batch."
-            )
+            say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
 
     def _setup(self, precision: object) -> Setup:
         config, states = self.config, dict(self.parts.states)

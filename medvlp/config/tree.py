@@ -15,12 +15,23 @@ from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
 
-__all__ = ["BankConfig", "DataConfig", "EvaluationConfig", "PhaseConfig", "RunConfig", "TokenizerConfig", "load_config"]
+__all__ = [
+    "BankConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "Node",
+    "PhaseConfig",
+    "RunConfig",
+    "TokenizerConfig",
+    "load_config",
+]
 
 Component = dict[str, Any]
 
 
-class _Node(BaseModel):
+class Node(BaseModel):
+    """A frozen part of a tree; unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -29,7 +40,7 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-class DataConfig(_Node):
+class DataConfig(Node):
     """Where the samples come from and how they are prepared.
 
     Attributes:
@@ -56,7 +67,7 @@ class DataConfig(_Node):
     split: dict[Literal["train", "validate", "test"], float] = Field(
         default_factory=lambda: {"train": 0.7, "validate": 0.12, "test": 0.18}
     )
-    prefix: list[Component]
+    prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
     quarantine: float = Field(default=0.02, ge=0, le=1)
     allow_leaks: bool = False
@@ -68,7 +79,7 @@ class DataConfig(_Node):
         return _named(value)
 
 
-class TokenizerConfig(_Node):
+class TokenizerConfig(Node):
     """Words to numbers.
 
     Attributes:
@@ -84,13 +95,13 @@ class TokenizerConfig(_Node):
     path: str | None = None
 
 
-class BankConfig(_Node):
+class BankConfig(Node):
     """An ordered list of texts that belong to no sample: a text file with one entry a line."""
 
     file: str
 
 
-class PhaseConfig(_Node):
+class PhaseConfig(Node):
     """One phase of a recipe; `until` counts samples seen by the whole run."""
 
     until: int = Field(gt=0)
@@ -102,7 +113,7 @@ class PhaseConfig(_Node):
     where: dict[str, Any] = Field(default_factory=dict)
 
 
-class EvaluationConfig(_Node):
+class EvaluationConfig(Node):
     """How a model is judged.
 
     Attributes:
@@ -126,7 +137,7 @@ class EvaluationConfig(_Node):
     gallery: int = Field(default=12, ge=0)
 
 
-class RunConfig(_Node):
+class RunConfig(Node):
     """A run.
 
     Attributes:

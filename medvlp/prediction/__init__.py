@@ -4,5 +4,12 @@ from medvlp.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    {"VisionLanguageModel": "model", "ZeroShot": "zero_shot", "load": "model", "make_zero_shot": "zero_shot"},
+    {
+        "VisionLanguageModel": "model",
+        "ZeroShot": "zero_shot",
+        "load": "model",
+        "make_zero_shot": "zero_shot",
+        "predict_files": "files",
+        "side_margins": "laterality",
+    },
 )

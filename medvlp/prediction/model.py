@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["Prepared", "VisionLanguageModel", "load"]
+__all__ = ["Prepared", "VisionLanguageModel", "load", "prompt_sets"]
 
 Image = str | Path | np.ndarray
 
@@ -111,8 +111,7 @@ class VisionLanguageModel:
         if self._zero_shot is None:
             if not self.bundle.zero_shot:
                 raise UserError("This bundle has no zero-shot prompts: score it against your own texts with .score().")
-            prompts = [_prompt_set(each) for each in self.bundle.zero_shot]
-            self._zero_shot = make_zero_shot(prompts, self.embed_text, scale=self.scale)
+            self._zero_shot = make_zero_shot(prompt_sets(self.bundle), self.embed_text, scale=self.scale)
         return self._zero_shot
 
     @property
@@ -134,6 +133,9 @@ def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
     return VisionLanguageModel(load_bundle(path), device=device)
 
 
-def _prompt_set(plain: Mapping[str, object]) -> PromptSet:
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
-    return PromptSet(**fields)  # pyrefly: ignore
+def prompt_sets(bundle: Bundle) -> list[PromptSet]:
+    """Return the bundle's prompts."""
+    return [
+        PromptSet(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})  # pyrefly: ignore
+        for plain in bundle.zero_shot
+    ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["ZeroShot", "make_zero_shot"]
+__all__ = ["EmbedText", "ZeroShot", "make_zero_shot", "unit_mean"]
 
 EmbedText = Callable[[Sequence[str]], np.ndarray]
 
@@ -63,11 +63,12 @@ def make_zero_shot(prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale
     """
     texts = sorted({text for each in prompts for text in (*each.positive, *each.negative)})
     vectors = dict(zip(texts, embed_text(texts), strict=True))
-    positive = np.stack([_unit_mean([vectors[t] for t in each.positive]) for each in prompts])
-    negative = np.stack([_unit_mean([vectors[t] for t in each.negative]) for each in prompts])
+    positive = np.stack([unit_mean([vectors[t] for t in each.positive]) for each in prompts])
+    negative = np.stack([unit_mean([vectors[t] for t in each.negative]) for each in prompts])
     return ZeroShot(tuple(each.label for each in prompts), positive, negative, scale)
 
 
-def _unit_mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
+def unit_mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of unit vectors (D,), at unit length: an ensemble of prompts."""
     mean = np.mean(vectors, axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-12)

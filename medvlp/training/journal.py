@@ -31,7 +31,7 @@ class Journal:
             return
         run.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
-            rows = [row for row in read_journal(self._path) if int(str(row.get("samples", 0))) <= samples_seen]
+            rows = [row for row in read_journal(self._path) if int(str(row.get("samples_seen", 0))) <= samples_seen]
             with written_whole(self._path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
         from torch.utils.tensorboard import SummaryWriter
@@ -42,7 +42,7 @@ class Journal:
         """Append one row; floats also go to TensorBoard under ``kind/name``."""
         if not self._active or self._board is None:
             return
-        row = {"kind": kind, "samples": samples, "seconds": round(time.time() - self._started, 3), **values}
+        row = {"kind": kind, "samples_seen": samples, "seconds": round(time.time() - self._started, 3), **values}
         try:
             with open(self._path, "a", encoding="utf-8") as handle:
                 handle.write(json.dumps(row) + "\n")

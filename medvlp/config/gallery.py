@@ -1,0 +1,121 @@
+"""Pictures for the page: representative positives with planted boxes and heat maps, and ranked reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.table import FeatureTable
+from medvlp.data.prepare import Prepared
+from medvlp.evaluation.page import Box, GalleryItem, RetrievalExample, RetrievalHit
+from medvlp.evaluation.retrieval import rank_queries
+from medvlp.features.heat_map import heat_map
+from medvlp.phantom.planted import Planted
+from medvlp.prediction.model import VisionLanguageModel
+
+__all__ = ["make_gallery", "make_retrieval_examples"]
+
+
+def make_gallery(
+    model: VisionLanguageModel,
+    prepared: Prepared,
+    scores: Mapping[str, np.ndarray],
+    truth: Planted | None,
+    *,
+    count: int,
+) -> list[GalleryItem]:
+    """Take for each finding the positive whose score is the median of its positives: neither the best nor the worst."""
+    items = []
+    for label, values in list(scores.items())[:count]:
+        positive = np.flatnonzero(np.asarray(prepared.manifest.column(f"label.{label}"), dtype=float) == 1)
+        if len(positive):
+            index = int(positive[np.argsort(values[positive], kind="stable")[len(positive) // 2]])
+            items.append(_item(model, prepared, index, label, float(values[index]), truth))
+    return items
+
+
+def _item(
+    model: VisionLanguageModel, prepared: Prepared, index: int, label: str, score: float, truth: Planted | None
+) -> GalleryItem:
+    sample = prepared.sample(index)
+    pixels, record = _pixels(sample), prepared.manifest.record(index)
+    try:
+        direction = torch.from_numpy(np.asarray(model.zero_shot.direction(label), dtype=np.float32))
+        values = heat_map(model.model, pixels, direction).resized(pixels.shape[-1])
+    except ConfigError:
+        values = None  # an image tower without a grid of tokens: the page shows the picture alone
+    study = str(record.get("id.study", ""))
+    planted = () if truth is None else truth.findings.get(study, ())
+    words = ", ".join(" ".join(w for w in (f.side, f.lobe, f.severity) if w) for f in planted if f.name == label)
+    return GalleryItem(
+        image=_bytes(pixels),
+        finding=label,
+        score=score,
+        boxes=_boxes(sample.records.get("image"), pixels, str(record.get("image", "")), label, truth),
+        heat_map=values,
+        truth=words,
+        sentence="" if truth is None else truth.sentences.get((study, label), ""),
+        note=", ".join(str(record[n]) for n in ("view_position", "site") if n in record),
+    )
+
+
+def _boxes(record: ImageRecord | None, pixels: Tensor, path: str, label: str, truth: Planted | None) -> tuple[Box, ...]:
+    if truth is None or record is None:
+        return ()
+    left, top, right, bottom = record.box
+    across, down = pixels.shape[-1] / (right - left), pixels.shape[-2] / (bottom - top)
+    return tuple(
+        Box((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down, label)
+        for each in truth.boxes.get(path, ())
+        if each.name == label
+        for x0, y0, x1, y1 in [each.box]
+    )
+
+
+def make_retrieval_examples(
+    model: VisionLanguageModel, prepared: Prepared, table: FeatureTable, first: np.ndarray, *, count: int = 4
+) -> list[RetrievalExample]:
+    """Take queries evenly over the studies, in order: not chosen by how well they went."""
+    rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
+    images, texts = table["image/embedding"][rows], table["text/embedding"][rows]
+    reports = [str(table.columns["text"][i]) for i in rows]
+    names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
+    group = np.array([names[" ".join(r.lower().split())] for r in reports])
+    chosen = np.linspace(0, len(rows) - 1, num=min(count, len(rows))).astype(int)
+    similarity = images[chosen] @ texts.T
+    ranks = rank_queries(similarity, group[chosen], group)
+    examples = []
+    for at, query in enumerate(chosen):
+        order = np.argsort(-similarity[at], kind="stable")[:5]
+        hits = tuple(
+            RetrievalHit(
+                rank=r + 1, text=reports[c], score=float(similarity[at, c]), correct=bool(group[c] == group[query])
+            )
+            for r, c in enumerate(order)
+        )
+        examples.append(
+            RetrievalExample(
+                image=_bytes(_pixels(prepared.sample(int(rows[query])))),
+                hits=hits,
+                expected_rank=float(ranks.expected_rank()[at]),
+                pool=len(rows),
+                relevant=int(ranks.relevant[at]),
+            )
+        )
+    return examples
+
+
+def _pixels(sample: Sample) -> Tensor:
+    pixels = sample.fields["image"]
+    if not isinstance(pixels, Tensor):
+        raise ConfigError("The preprocessing makes no pixels: a gallery needs a model of images.")
+    return pixels
+
+
+def _bytes(pixels: Tensor) -> np.ndarray:
+    return np.rint(pixels[0].numpy() * 255).clip(0, 255).astype(np.uint8)

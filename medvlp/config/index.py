@@ -1,0 +1,32 @@
+"""Index a cohort by a layout named on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medvlp.config.yaml import override
+from medvlp.core.registry import component, fill
+from medvlp.data.manifest import Manifest
+
+__all__ = ["index_cohort"]
+
+
+def index_cohort(name: str, root: Path, options: Sequence[str]) -> Manifest:
+    """Index a folder.
+
+    Args:
+        name: layout.
+        root: folder.
+        options: of the layout, ``key.path=value``.
+
+    Raises:
+        ConfigError: for an unknown layout or option.
+        DataError: if the folder is not of that layout.
+    """
+    spec: dict[str, object] = {"name": name}
+    for text in options:
+        spec = override(spec, text)
+    filled = fill("data/layouts", spec, where="options")
+    index = component("data/layouts", str(filled.pop("name")))
+    return index(root, **filled)
