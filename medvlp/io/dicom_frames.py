@@ -210,6 +210,9 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
             "length_mismatch",
             detail=f"its {stream.codec} stream has {stream.precision} bits, BitsAllocated is {layout.bits_allocated}",
         )
+    # Decoders fill what is missing without a word; the end marker is the one proof that the stream is whole.
+    if not data.rstrip(b"\x00\xff").endswith(b"\xff\xd9"):
+        raise UnreadableImage("truncated", detail=f"its {stream.codec} stream has no end marker")
     photometric, to_rgb = _stream_colours(layout, stream.codec, stream.rgb, notes)
     values = decode_jpeg_family(data, stream, to_rgb=to_rgb)
     return _finish(values, layout, min(layout.bits_stored, stream.precision), photometric, f"{stream.codec} decoded")

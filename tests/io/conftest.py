@@ -63,6 +63,7 @@ def encapsulate(frames: list[bytes], *, fragments: int = 1, table: bool = False)
     for frame in frames:
         offsets.append(len(body))
         step = -(-len(frame) // fragments)
+        step += step % 2  # only a frame's last fragment may be padded
         for start in range(0, len(frame), step):
             piece = frame[start : start + step]
             piece += b"\0" * (len(piece) % 2)

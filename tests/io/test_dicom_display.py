@@ -27,7 +27,10 @@ def test_window_is_applied_to_rescaled_values(dicom):
 
 def test_fractional_slope(dicom):
     stored = np.array([[0, 100, 200, 3000]], np.uint16)
-    path = dicom(stored, {0x00281050: ("DS", [100]), 0x00281051: ("DS", [200]), 0x00281053: ("DS", [0.684]), 0x00281052: ("DS", [20])})
+    path = dicom(
+        stored,
+        {0x00281050: ("DS", [100]), 0x00281051: ("DS", [200]), 0x00281053: ("DS", [0.684]), 0x00281052: ("DS", [20])},
+    )
     assert shown(path)[0] == pytest.approx(linear(stored[0] * 0.684 + 20, 100, 200), abs=1e-6)
 
 
@@ -209,7 +212,13 @@ def test_rgb_of_a_gray_image_repeats_it(dicom):
 
 def test_float_pixel_data(dicom, tmp_path):
     # (7FE0,0008) OF, 32 bits, no BitsStored (PS3.3 C.7.6.24).
-    path = dicom(np.array([[-1.5, 0.5, 2.5, np.nan]], np.float32).tobytes(), {0x00280103: None, 0x00280101: None, 0x00280102: None}, rows=1, columns=4, bits=32)
+    path = dicom(
+        np.array([[-1.5, 0.5, 2.5, np.nan]], np.float32).tobytes(),
+        {0x00280103: None, 0x00280101: None, 0x00280102: None},
+        rows=1,
+        columns=4,
+        bits=32,
+    )
     path.write_bytes(path.read_bytes().replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x08\x00OF"))
     image = read_image(path)
     assert image.pixels[0].tolist() == [0, 0.5, 1, 0]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, window
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, window
 
 
 def linear(x: float, c: float, w: float) -> float:
@@ -69,7 +69,9 @@ def test_sigmoid_does_not_overflow_far_away():
         assert window(np.array([-1e6, 1e6]), 0, 1, "SIGMOID") == pytest.approx([0.0, 1.0])
 
 
-@pytest.mark.parametrize(("w", "function"), [(0.5, "LINEAR"), (0, "LINEAR_EXACT"), (-1, "SIGMOID"), (math.nan, "LINEAR")])
+@pytest.mark.parametrize(
+    ("w", "function"), [(0.5, "LINEAR"), (0, "LINEAR_EXACT"), (-1, "SIGMOID"), (math.nan, "LINEAR")]
+)
 def test_widths_that_the_standard_forbids_are_refused(w, function):
     with pytest.raises(ValueError, match="Width|finite"):
         window(np.zeros(1), 0, w, function)
@@ -93,7 +95,8 @@ def test_8_bit_entries_may_lie_in_bytes_or_words():
 
 
 @pytest.mark.parametrize(
-    ("descriptor", "data"), [((4, 0), b"12345678"), ((4, 0, 17), b"12345678"), ((4, 0, 16), b"123456"), ((1, 0, 4), b"\x10\0")]
+    ("descriptor", "data"),
+    [((4, 0), b"12345678"), ((4, 0, 17), b"12345678"), ((4, 0, 16), b"123456"), ((1, 0, 4), b"\x10\0")],
 )
 def test_tables_that_contradict_their_descriptor_are_refused(descriptor, data):
     with pytest.raises(UnreadableImage) as refusal:

@@ -1,0 +1,348 @@
+"""The same stored values, whatever the transfer syntax, byte order, layout or frame they are written in."""
+
+from __future__ import annotations
+
+import struct
+
+import imagecodecs
+import jpeg_ls
+import numpy as np
+import pytest
+from openjpeg.utils import encode_array
+
+from medvlp.io import UnreadableImage, read_image
+from medvlp.io.codecs import decode_rle, probe_codestream
+
+IMPLICIT, EXPLICIT, DEFLATED, BIG, RLE = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.5",
+)
+JPEG, JPEG_LOSSLESS, JPEG_LS, J2K, HTJ2K = (f"1.2.840.10008.1.2.4.{n}" for n in ("50", "70", "80", "90", "201"))
+RNG = np.random.default_rng(20)
+GRAY8 = RNG.integers(0, 256, (48, 40)).astype(np.uint8)
+GRAY12 = RNG.integers(0, 4096, (48, 40)).astype(np.uint16)
+SIGNED = RNG.integers(-2048, 2048, (48, 40)).astype(np.int16)
+TWELVE = {0x00280101: ("US", 12), 0x00280102: ("US", 11)}
+
+
+def unit(values):
+    values = values.astype(float)
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def refused(path, **options):
+    with pytest.raises(UnreadableImage) as refusal:
+        read_image(path, **options)
+    assert refusal.value.path == str(path)
+    return refusal.value.reason
+
+
+def rle(values):
+    """PS3.5 annex G by hand: 64-byte header, one PackBits segment a byte of each sample, high byte first."""
+    planes = np.atleast_3d(values)
+    segments = []
+    for sample in range(planes.shape[2]):
+        for byte in range(planes.itemsize - 1, -1, -1):
+            plane = (planes[..., sample].astype(np.uint64) >> (8 * byte)) & 0xFF
+            data = b""
+            for row in plane.astype(np.uint8):
+                runs = np.split(row, np.flatnonzero(np.diff(row)) + 1)
+                for run in runs:
+                    data += bytes([257 - len(run), run[0]]) if len(run) > 1 else bytes([0, run[0]])
+            segments.append(data + b"\0" * (len(data) % 2))
+    offsets, position = [], 64
+    for segment in segments:
+        offsets.append(position)
+        position += len(segment)
+    return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(offsets))) + b"".join(segments)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, DEFLATED, BIG])
+@pytest.mark.parametrize("values", [GRAY8, GRAY12, SIGNED], ids=["uint8", "uint12", "int12"])
+def test_uncompressed(dicom, syntax, values):
+    tags = None if values is GRAY8 else TWELVE
+    image = read_image(dicom(values, tags, syntax=syntax))
+    assert image.pixels == pytest.approx(unit(values), abs=1e-7)
+    assert image.meta["TransferSyntaxUID"] == syntax
+    assert image.warnings == ()
+
+
+def test_uint32_and_int32(dicom):
+    values = np.array([[-(2**31), 0, 2**31 - 1]], np.int32)
+    assert read_image(dicom(values)).pixels[0] == pytest.approx(unit(values)[0], abs=1e-7)
+
+
+def test_8_bits_in_big_endian_words_are_swapped_in_pairs(dicom):
+    # PS3.5 8.1.1: OW is swapped as 16-bit words whatever BitsAllocated is; an odd frame ends inside a word.
+    values = np.arange(15, dtype=np.uint8).reshape(3, 5)
+    words = np.append(values.ravel(), np.uint8(0)).reshape(-1, 2)[:, ::-1].tobytes()
+    path = dicom(words, rows=3, columns=5, bits=8, syntax=BIG, vr="OW")
+    assert read_image(path).pixels == pytest.approx(unit(values), abs=1e-7)
+
+
+def encoders():
+    tags12 = TWELVE
+    return [
+        pytest.param(RLE, GRAY8, None, rle(GRAY8), id="rle-8"),
+        pytest.param(RLE, GRAY12, tags12, rle(GRAY12), id="rle-12"),
+        pytest.param(RLE, SIGNED, None, rle(SIGNED.view(np.uint16)), id="rle-signed"),
+        pytest.param(J2K, GRAY8, None, bytes(encode_array(GRAY8, photometric_interpretation=2)), id="j2k-8"),
+        pytest.param(J2K, GRAY12, tags12, bytes(encode_array(GRAY12, bits_stored=12, photometric_interpretation=2)), id="j2k-12"),
+        pytest.param(J2K, SIGNED, tags12, bytes(encode_array(SIGNED, bits_stored=12, photometric_interpretation=2)), id="j2k-signed"),
+        pytest.param(JPEG_LS, GRAY8, None, bytes(jpeg_ls.encode_array(GRAY8)), id="jls-8"),
+        pytest.param(JPEG_LS, GRAY12, tags12, bytes(jpeg_ls.encode_array(GRAY12)), id="jls-12"),
+        pytest.param(JPEG_LS, SIGNED, None, bytes(jpeg_ls.encode_array(SIGNED.view(np.uint16))), id="jls-signed"),
+        pytest.param(JPEG_LOSSLESS, GRAY8, None, imagecodecs.ljpeg_encode(GRAY8), id="lossless-jpeg-8"),
+        pytest.param(JPEG_LOSSLESS, GRAY12, tags12, imagecodecs.ljpeg_encode(GRAY12, bitspersample=12), id="lossless-jpeg-12"),
+        pytest.param(HTJ2K, GRAY12, tags12, imagecodecs.htj2k_encode(GRAY12, reversible=True), id="htj2k-12"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("syntax", "values", "tags", "frame"), encoders())
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_lossless_syntaxes_give_the_stored_values(dicom, syntax, values, tags, frame, fragments):
+    path = dicom(values, tags, syntax=syntax, compressed=[frame], fragments=fragments)
+    image = read_image(path)
+    assert image.pixels == pytest.approx(unit(values), abs=1e-7)
+    assert image.warnings == ()
+
+
+def test_j2k_sign_is_the_tags_not_the_streams(dicom):
+    # -1 of 12 bits, encoded as the unsigned 4095: Pixel Representation 1 decides (pitfall of pydicom issue 1149).
+    stream = bytes(encode_array(SIGNED.view(np.uint16) & 0x0FFF, bits_stored=12, photometric_interpretation=2))
+    path = dicom(SIGNED, TWELVE, syntax=J2K, compressed=[stream])
+    assert read_image(path).pixels == pytest.approx(unit(SIGNED), abs=1e-7)
+
+
+def test_stream_of_another_syntax_is_decoded_by_its_own_markers_and_announced(dicom):
+    path = dicom(GRAY8, syntax=J2K, compressed=[bytes(jpeg_ls.encode_array(GRAY8))])
+    image = read_image(path)
+    assert image.pixels == pytest.approx(unit(GRAY8), abs=1e-7)
+    assert any("the pixels are jpeg_ls" in note for note in image.warnings)
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_frame_chooses_a_frame(dicom, compressed, table):
+    stack = RNG.integers(0, 256, (4, 6, 5)).astype(np.uint8)
+    path = dicom(
+        stack,
+        syntax=RLE if compressed else EXPLICIT,
+        compressed=[rle(f) for f in stack] if compressed else None,
+        table=table,
+    )
+    for index in range(4):
+        image = read_image(path, frame=index)
+        assert image.pixels == pytest.approx(unit(stack[index]), abs=1e-7)
+        assert image.warnings == ()
+    first = read_image(path)
+    assert first.pixels == pytest.approx(unit(stack[0]), abs=1e-7)
+    assert "the file has 4 frames: the first was taken (frame= chooses another)" in first.warnings
+    assert refused(path, frame=4) == refused(path, frame=-1) == "bad_frame"
+
+
+def test_one_bit_frames_follow_without_padding(dicom):
+    # PS3.5 8.2: 3 frames of 3 x 3 pixels are 27 bits in 4 bytes, first pixel in the lowest bit.
+    bits = RNG.integers(0, 2, (3, 3, 3)).astype(np.uint8)
+    bits[:, 0, :2] = 0, 1
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    path = dicom(packed, {0x00280101: ("US", 1), 0x00280102: ("US", 0)}, rows=3, columns=3, frames=3, bits=1)
+    for index in range(3):
+        assert read_image(path, frame=index).pixels.tolist() == bits[index].tolist()
+
+
+def test_functional_groups_give_each_frame_its_own_rescale_window_and_spacing(dicom):
+    stack = np.stack([np.full((2, 2), 10), np.full((2, 2), 10)]).astype(np.uint16)
+    stack[:, 0, 0] = 0
+
+    def group(slope, center):
+        return {
+            0x00289110: ("SQ", [{0x00280030: ("DS", [0.7, 0.7])}]),
+            0x00289132: ("SQ", [{0x00281050: ("DS", [center]), 0x00281051: ("DS", [201])}]),
+            0x00289145: ("SQ", [{0x00281052: ("DS", [0]), 0x00281053: ("DS", [slope])}]),
+        }
+
+    tags = {0x00280030: None, 0x52009230: ("SQ", [group(1, 100.5), group(10, 50.5)])}
+    path = dicom(stack, tags)
+    assert read_image(path, frame=0).pixels[1, 1] == pytest.approx((10 - 100) / 200 + 0.5)
+    assert read_image(path, frame=1).pixels[1, 1] == pytest.approx((100 - 50) / 200 + 0.5)
+    assert read_image(path, frame=1).spacing == (0.7, 0.7)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_rgb_by_pixel_and_by_plane(dicom, planar):
+    rgb = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    data = (rgb if planar == 0 else rgb.transpose(2, 0, 1)).tobytes()
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "RGB"), 0x00280006: ("US", planar)}
+    path = dicom(data, tags, rows=4, columns=6, bits=8)
+    assert read_image(path, color="rgb").pixels == pytest.approx(rgb / 255, abs=1e-7)
+    gray = read_image(path)
+    assert gray.pixels == pytest.approx(rgb @ [0.299, 0.587, 0.114] / 255, abs=1e-6)
+    assert "the image is coloured: it was made gray by its luma" in gray.warnings
+
+
+def test_gray_in_rgb_is_read_without_loss(dicom):
+    rgb = np.repeat(GRAY8[..., None], 3, axis=-1)
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "RGB"), 0x00280006: ("US", 0)}
+    image = read_image(dicom(rgb.tobytes(), tags, rows=48, columns=40, bits=8))
+    assert (image.pixels == (GRAY8 / 255).astype(np.float32)).all()
+    assert image.warnings == ()
+
+
+def to_ybr(rgb):
+    """PS3.3 C.7.6.3.1.2, YBR_FULL."""
+    r, g, b = np.moveaxis(rgb.astype(float), -1, 0)
+    y = 0.2990 * r + 0.5870 * g + 0.1140 * b
+    cb = -0.1687 * r - 0.3313 * g + 0.5000 * b + 128
+    cr = 0.5000 * r - 0.4187 * g - 0.0813 * b + 128
+    return np.clip(np.rint(np.stack([y, cb, cr], -1)), 0, 255).astype(np.uint8)
+
+
+def test_ybr_full(dicom):
+    rgb = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL"), 0x00280006: ("US", 0)}
+    path = dicom(to_ybr(rgb).tobytes(), tags, rows=4, columns=6, bits=8)
+    assert read_image(path, color="rgb").pixels == pytest.approx(rgb / 255, abs=1.6 / 255)
+
+
+def test_ybr_full_422_shares_chrominance_between_two_pixels(dicom):
+    rgb = np.repeat(RNG.integers(0, 256, (4, 3, 3)), 2, axis=1).astype(np.uint8)
+    ybr = to_ybr(rgb)
+    quads = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], -1)
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL_422"), 0x00280006: ("US", 0)}
+    path = dicom(quads.tobytes(), tags, rows=4, columns=6, bits=8)
+    assert read_image(path, color="rgb").pixels == pytest.approx(rgb / 255, abs=1.6 / 255)
+
+
+def test_jpeg_colour_follows_the_tag_unless_the_stream_knows_better(dicom):
+    rgb = np.zeros((16, 16, 3), np.uint8)
+    rgb[:] = (200, 30, 60)
+    jfif = imagecodecs.jpeg8_encode(rgb, level=100)
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL_422"), 0x00280006: ("US", 0)}
+    options = {"rows": 16, "columns": 16, "bits": 8, "syntax": JPEG}
+    good = read_image(dicom(b"", tags, compressed=[jfif], **options), color="rgb")
+    assert good.pixels[8, 8] == pytest.approx(rgb[8, 8] / 255, abs=3 / 255)
+    assert good.warnings == ()
+    lying = read_image(dicom(b"", {**tags, 0x00280004: ("CS", "RGB")}, compressed=[jfif], **options), color="rgb")
+    assert (lying.pixels == good.pixels).all()
+    assert any("the JPEG stream says YCbCr" in note for note in lying.warnings)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palette(dicom, bits):
+    top = (1 << bits) - 1
+    red, green, blue = ([0, top, top // 2], [top, 0, 0], [0, 0, top])
+    code = "<u2"
+    tags = {0x00280004: ("CS", "PALETTE COLOR")}
+    for index, table in enumerate((red, green, blue)):
+        tags[0x00281101 + index] = ("US", [3, 5, bits])
+        data = bytes([*table, 0]) if bits == 8 else np.array(table, code).tobytes()
+        tags[0x00281201 + index] = ("OW", data)
+    path = dicom(np.array([[0, 5, 6, 7, 99]], np.uint8), tags)
+    expected = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 0], [top // 2 / top, 0, 1], [top // 2 / top, 0, 1]])
+    assert read_image(path, color="rgb").pixels[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+@pytest.mark.parametrize("meta", [False, True])
+def test_missing_preamble_is_read_and_announced(dicom, syntax, meta):
+    image = read_image(dicom(GRAY12, syntax=syntax, preamble=None, meta=meta))
+    assert image.pixels == pytest.approx(unit(GRAY12), abs=1e-7)
+    assert any("preamble is missing" in note for note in image.warnings)
+    assert any("Transfer Syntax UID is missing" in note for note in image.warnings) == (not meta)
+
+
+def test_wrong_syntax_in_the_meta_information_is_announced(dicom):
+    path = dicom(GRAY12, syntax=IMPLICIT)
+    path.write_bytes(path.read_bytes().replace(b"UI\x12\x001.2.840.10008.1.2\0", b"UI\x14\x001.2.840.10008.1.2.1\0"))
+    image = read_image(path)
+    assert image.pixels == pytest.approx(unit(GRAY12), abs=1e-7)
+    assert any("the data set is Implicit VR" in note for note in image.warnings)
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_cut_pixel_data(dicom):
+    path = dicom(GRAY12)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert refused(path) == "truncated"
+
+
+def test_rows_or_columns_that_disagree_with_the_length(dicom):
+    assert refused(dicom(GRAY12 + 1, rows=47)) == "length_mismatch"
+    assert refused(dicom(GRAY12 + 1, columns=39)) == "length_mismatch"
+    assert refused(dicom(GRAY12 + 1, rows=49)) == "truncated"
+
+
+def test_a_few_bytes_behind_the_last_pixel_are_announced(dicom):
+    image = read_image(dicom(GRAY12.tobytes() + b"\0" * 64, rows=48, columns=40, bits=16))
+    assert image.pixels == pytest.approx(unit(GRAY12), abs=1e-7)
+    assert "64 bytes behind the last pixel were ignored" in image.warnings
+
+
+def test_impossible_sizes_are_refused_before_allocation(dicom):
+    assert refused(dicom(b"\0" * 8, rows=65535, columns=65535, bits=16)) == "too_large"
+    assert refused(dicom(b"\0" * 8, rows=0, columns=4, bits=16)) == "bad_header"
+    assert refused(dicom(b"\0" * 8, rows=2, columns=2, bits=16, frames=2**31 - 1)) == "truncated"
+    assert refused(dicom(b"\0" * 8, {0x00280101: ("US", 17)}, rows=2, columns=2, bits=16)) == "bad_header"
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "jpeg_ls", "jpeg_2000"])
+def test_code_stream_without_its_end_marker_is_truncated(dicom, codec):
+    whole = {
+        "jpeg": imagecodecs.jpeg8_encode(GRAY8),
+        "jpeg_ls": bytes(jpeg_ls.encode_array(GRAY8)),
+        "jpeg_2000": bytes(encode_array(GRAY8, photometric_interpretation=2)),
+    }[codec]
+    syntax = {"jpeg": JPEG, "jpeg_ls": JPEG_LS, "jpeg_2000": J2K}[codec]
+    assert refused(dicom(GRAY8, syntax=syntax, compressed=[whole[: len(whole) * 3 // 4]])) == "truncated"
+    assert read_image(dicom(GRAY8, syntax=syntax, compressed=[whole + b"\xff\0"])).warnings == ()
+
+
+def test_jpeg_2000_of_another_size_is_refused_before_it_is_decoded(dicom):
+    stream = bytearray(encode_array(GRAY8, photometric_interpretation=2))
+    stream[8:16] = struct.pack(">II", 60000, 60000)  # Xsiz, Ysiz
+    stream[24:32] = struct.pack(">II", 60000, 60000)  # XTsiz, YTsiz: one tile
+    assert refused(dicom(GRAY8, syntax=J2K, compressed=[bytes(stream)])) == "length_mismatch"
+
+
+def test_rle_that_lies_about_its_size(dicom):
+    assert refused(dicom(b"", rows=9000, columns=9000, bits=16, syntax=RLE, compressed=[rle(GRAY12)])) == "truncated"
+    assert refused(dicom(GRAY12, rows=24, syntax=RLE, compressed=[rle(GRAY12)])) == "corrupt"
+    assert refused(dicom(GRAY8, syntax=RLE, compressed=[rle(GRAY12)])) == "corrupt"
+
+
+def test_deflate_bomb_is_refused(dicom):
+    # 100 MB of zeros deflate to 100 kB.
+    assert refused(dicom(b"\0" * 100_000_000, rows=10000, columns=10000, bits=8, syntax=DEFLATED)) == "too_large"
+
+
+def test_video_names_what_it_is(dicom):
+    path = dicom(GRAY8, syntax="1.2.840.10008.1.2.4.102", compressed=[b"\0" * 16])
+    with pytest.raises(UnreadableImage, match="video") as refusal:
+        read_image(path)
+    assert refusal.value.reason == "no_decoder"
+
+
+def test_object_without_pixels(dicom):
+    path = dicom(b"", {0x00280010: None, 0x00280011: None}, rows=1, columns=1, bits=8)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"\xe0\x7f\x10\x00")])
+    assert refused(path) == "no_pixels"
+
+
+def test_probe_reads_what_streams_say_of_themselves():
+    stream = probe_codestream(bytes(encode_array(GRAY12, bits_stored=12, photometric_interpretation=2)))
+    assert (stream.codec, stream.rows, stream.columns, stream.samples, stream.precision) == ("jpeg_2000", 48, 40, 1, 12)
+    stream = probe_codestream(bytes(jpeg_ls.encode_array(GRAY12)))
+    assert (stream.codec, stream.rows, stream.columns, stream.samples) == ("jpeg_ls", 48, 40, 1)
+
+
+def test_decode_rle_of_three_samples_and_two_bytes():
+    values = RNG.integers(0, 65536, (5, 7, 3)).astype(np.uint16)
+    decoded = decode_rle(rle(values), rows=5, columns=7, samples=3, bits_allocated=16)
+    assert (decoded == values).all()
