@@ -30,7 +30,6 @@ __getattr__, __dir__, __all__ = attach(
         "Triplet": "triplet",
         "UserError": "errors",
         "build": "registry",
-        "keys": "keys",
         "parse_key": "keys",
     },
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import Objective, Score
+from medvlp.core.protocols import HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import Reading, contrast
@@ -78,6 +80,10 @@ class Clip(Objective):
         """What the score reads of both views, and the fields that tell who is the same."""
         read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in self.score.reads))
         return read | needed_fields(self.positives, self.exclude, text=self.text)
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """Heads that the score reads."""
+        return self.score.heads()
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions."""

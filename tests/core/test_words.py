@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,13 @@ def test_the_environment_names_no_machine_and_no_folder():
     assert "/" not in text
     assert told["packages"]["torch"]
     assert len(told["code"]) == 16
+
+
+def test_no_public_name_hides_behind_a_submodule_of_the_same_name():
+    """Importing ``package.name`` sets the package's attribute to the module, whatever __getattr__ would give."""
+    clashes = []
+    for path in sorted(Path(medvlp.__file__).parent.rglob("__init__.py")):
+        names = re.findall(r'^ +"(\w+)": "\w+",?$', path.read_text(), re.MULTILINE)
+        files = {p.stem for p in path.parent.glob("*.py")} | {p.name for p in path.parent.iterdir() if p.is_dir()}
+        clashes += [f"{path.parent.name}: {name}" for name in names if name in files]
+    assert clashes == []

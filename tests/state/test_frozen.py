@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from medvlp.core import Batch, DataError, Plan
+from medvlp.core.keys import keys
+from medvlp.state import Frozen
+from tests.state.toy import Toy, moved
+
+PLAN = Plan.of(keys("image/pooled"))
+BATCH = Batch.of({"image": torch.arange(8.0).reshape(2, 4)})
+
+
+def test_the_student_moves_and_its_frozen_copy_does_not():
+    student, teacher = Toy(), Frozen()
+    teacher.bind(student)
+    before = teacher.encode(BATCH, PLAN)["image"].part("pooled")
+    torch.testing.assert_close(before, student.eval()(BATCH, PLAN)["image"].part("pooled"), rtol=0, atol=0)
+    moved(student, 1)
+    teacher.after_step(student, 8)
+    teacher.bind(student)  # bound again, it stays
+    assert torch.equal(teacher.encode(BATCH, PLAN)["image"].part("pooled"), before)
+    assert not before.requires_grad
+
+
+def test_a_saved_copy_is_taken_back_whatever_the_new_student_is():
+    first, second = Frozen(), Frozen()
+    first.bind(Toy(seed=1))
+    second.bind(Toy(seed=2))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.encode(BATCH, PLAN)["image"].part("pooled"), second.encode(BATCH, PLAN)["image"].part("pooled"))
+    third = Frozen()
+    third.bind(Toy(width=5))
+    with pytest.raises(DataError, match="saved frozen teacher does not fit this model at 'norm.bias'"):
+        third.load_state_dict(first.state_dict())
+
+
+@pytest.fixture
+def released(monkeypatch, tmp_path):
+    """Bundles by the seed of their weights; the reader itself is tested with the models."""
+    module = ModuleType("medvlp.models.bundle")
+    module.load_model = lambda path: Toy(seed=int(path.name))
+    monkeypatch.setitem(sys.modules, "medvlp.models.bundle", module)
+    return tmp_path
+
+
+def test_a_bundle_teaches_instead_of_the_student_and_only_its_digest_is_saved(released):
+    teacher = Frozen(bundle=released / "7")
+    teacher.bind(Toy(seed=1))
+    expected = Toy(seed=7).eval()(BATCH, PLAN)["image"].part("pooled")
+    assert torch.equal(teacher.encode(BATCH, PLAN)["image"].part("pooled"), expected)
+    saved = teacher.state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in saved.items()} == {"digest": (32,)}
+    again = Frozen(bundle=released / "7")
+    again.bind(Toy(seed=2))
+    again.load_state_dict(saved)
+
+
+def test_a_bundle_that_changed_is_refused(released):
+    teacher, other = Frozen(bundle=released / "7"), Frozen(bundle=released / "8")
+    teacher.bind(Toy())
+    other.bind(Toy())
+    with pytest.raises(DataError, match="weights in .*8 are not those that this run was taught by: restore the bundle"):
+        other.load_state_dict(teacher.state_dict())
