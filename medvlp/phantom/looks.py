@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from medvlp.core.errors import DataError
+from medvlp.phantom.facts import View
 from medvlp.phantom.radiograph import DetectorLook
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ SCANNERS: tuple[Scanner, ...] = (
         look=_look(exposure=50, scatter=0.3, noise=0.2, contrast=0.95, gamma=1.0, equalise=0.3, sharpness=0.6,
                    blur=0.4, vignetting=0.03, marker="L"),
         convention=Convention(sop="DX", photometric="MONOCHROME1", bits=14, stored=(0.1, 0.8), voi="sigmoid",
-                              window=(0.02, 0.98), syntax="jpeg2000", spacing="detector"),
+                              window=(0.2, 0.8), syntax="jpeg2000", spacing="detector"),
     ),
     Scanner(
         name="N-MOB", site="north", manufacturer="Aquilon", model="Go", mobile=True,
@@ -244,13 +245,16 @@ def devices_of(site: str, *, modality: Literal["cxr", "ct"], bedside: bool) -> t
     return tuple(device.name for device in SCANNERS if device.site == site and device.mobile == bedside)
 
 
-def look_of(scanner: Scanner, generator: np.random.Generator) -> DetectorLook:
+def look_of(scanner: Scanner, view: View, generator: np.random.Generator) -> DetectorLook:
     """Return the look of one exposure: dose, hardness and collimation differ from picture to picture.
+
+    A left lateral film carries the letter L whichever letter the device burns into frontal ones.
 
     Example:
         >>> from medvlp.core.randomness import numpy_generator
-        >>> look_of(scanner_named("S-MOB"), numpy_generator(0, 0, "look")).bits
-        16
+        >>> scanner, draw = scanner_named("S-DR1"), numpy_generator(0, 0, "look")
+        >>> look_of(scanner, "PA", draw).marker, look_of(scanner, "LATERAL", draw).marker
+        ('R', 'L')
     """
     look = scanner.look
     dose, hardness, power = (float(number) for number in generator.standard_normal(3))
@@ -261,5 +265,6 @@ def look_of(scanner: Scanner, generator: np.random.Generator) -> DetectorLook:
         exposure=look.exposure * 2.0 ** (0.4 * dose),
         contrast=look.contrast * (1.0 + 0.05 * hardness),
         gamma=look.gamma * (1.0 + 0.05 * power),
+        marker="L" if look.marker and view == "LATERAL" else look.marker,
         border=(edges[0] + top, edges[1] + right, edges[2] + bottom, edges[3] + left),
     )

@@ -66,7 +66,7 @@ def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: V
     study, scanner = job.study, scanner_named(job.study.scanner)
     serial = int(study.id[1:])
     projection = project(body, view, size=job.image_size)
-    look = look_of(scanner, numpy_generator(job.seed, serial, f"phantom.look.{view}"))
+    look = look_of(scanner, view, numpy_generator(job.seed, serial, f"phantom.look.{view}"))
     picture = expose(projection, look, generator=numpy_generator(job.seed, serial, f"phantom.noise.{view}"))
     where = Path("dicom") / study.patient.id / study.accession / f"{view}.dcm"
     written = write_radiograph(
