@@ -90,8 +90,8 @@ def contrast(
         ValueError: if shapes disagree, a distribution does not sum to 1 or is read otherwise than ``shared``.
 
     References:
-        van den Oord et al. 2018 (InfoNCE); Khosla et al. 2020, eq. 2 (shared), eq. 3 less log |P| (any); Yeh et al. 2022
-        (decoupled contrastive learning).
+        van den Oord et al. 2018 (InfoNCE); Khosla et al. 2020, eq. 2 (shared), eq. 3 less log |P| (any);
+        Yeh et al. 2022 (decoupled contrastive learning).
 
     Example:
         >>> scores = torch.tensor([[2.0, 0.0], [0.0, 0.0]])

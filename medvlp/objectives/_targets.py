@@ -1,4 +1,4 @@
-"""From the words of a configuration to who is whose positive, and which pairs are left out as probable false negatives."""
+"""From the words of a configuration to who is whose positive, and which pairs are left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Exclusion", "Pairs", "Relation", "needed_fields", "pairs", "related"
 
 # What makes a text a positive of an image.
 Relation = Literal["own", "same_study", "same_report", "shared_labels"]
-# What takes a pair that is no positive out of the loss. A patient's other studies are no positives, but hardly negatives.
+# What takes a pair that is no positive out of the loss: a patient's other studies are hardly negatives.
 Exclusion = Literal["none", "same_study", "same_report", "same_patient", "shared_labels"]
 
 _FIELDS = {"same_study": "id.study", "same_patient": "id.patient"}

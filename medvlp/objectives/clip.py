@@ -29,7 +29,7 @@ class Clip(Objective):
         image: view of the images.
         text: view of the texts.
         score: component of `models/scores`; ``late_interaction`` makes this FILIP.
-        positives: which texts belong to an image: of its own sample, study, an equal report, or with a finding in common.
+        positives: which texts belong to an image: of its sample, of its study, an equal report, a finding in common.
         exclude: which of the others are left out because they are probably no negatives.
         reading: of several positives, see `contrast`.
         positive_in_denominator: False is decoupled contrastive learning (Yeh et al. 2022).

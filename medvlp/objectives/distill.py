@@ -1,4 +1,4 @@
-"""Distillation over a bank (VR-LwF, Ding et al. 2022): new images keep the place among texts that the teacher gave them."""
+"""Distillation over a bank (VR-LwF, Ding et al. 2022): images keep the place among texts that a teacher gave."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Distill(Objective):
 
     L = mean over own image rows of CE(softmax(v0 e0^T / T), softmax(v e^T / T)), v and v0 the student's and the
     teacher's embedding of the same image, e0 the teacher's embeddings of the bank. With the paper's logits s v e^T at
-    temperature t, T is t / s (2 / 100), and its factor t^2 belongs to the objective's weight. L is the teacher's entropy
-    plus a divergence: its gradient is zero where the student still is the teacher, its value is not.
+    temperature t, T is t / s (2 / 100), and its factor t^2 belongs to the objective's weight. L is the teacher's
+    entropy plus a divergence: its gradient is zero where the student still is the teacher, its value is not.
 
     With a frozen teacher and a bank of words this keeps zero-shot ability through fine-tuning, without old patients'
     data; with a larger teacher it is plain distillation.

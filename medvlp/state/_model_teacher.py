@@ -1,4 +1,4 @@
-"""What every teacher that holds a model has in common: it is bound, encodes without gradient in eval mode, and is saved."""
+"""What teachers that hold a model have in common: they encode without gradient, in eval mode, and are saved."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ def test_digits_do_not_run_together():
 
 def test_generators_leave_the_global_state_alone():
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
     torch.rand(3, generator=torch_generator(0, 1, "a"))
     numpy_generator(0, 1, "a").random(3)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (before[1] == np.random.get_state()[1]).all()
 
 
 def test_draws_are_uniform_and_neighbours_independent():

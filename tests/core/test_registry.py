@@ -37,7 +37,9 @@ def other_package(monkeypatch):
     """Another package's entry points, beside the files of medvlp/objectives."""
     here = sys.modules[__name__]
     monkeypatch.setitem(sys.modules, "other_package", here)
-    points = [EntryPoint(n, f"other_package:{c}", "medvlp.objectives") for n, c in (("part", "Part"), ("loose", "Loose"))]
+    points = [
+        EntryPoint(n, f"other_package:{c}", "medvlp.objectives") for n, c in (("part", "Part"), ("loose", "Loose"))
+    ]
     monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
     caches = (registry.available, registry.component, registry.schema)
     for cached in caches:

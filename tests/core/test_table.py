@@ -12,7 +12,12 @@ def table() -> FeatureTable:
     ragged = [np.zeros((0, 2), np.float32), np.ones((1, 2), np.float32), np.full((2, 2), 2, np.float32)]
     return FeatureTable(
         ["a", "b", "b"],
-        {"image/raw": fixed, "text/tokens": ragged, "text": ["x", "", "ü"], "label.effusion": np.array([1.0, 0.0, -1.0])},
+        {
+            "image/raw": fixed,
+            "text/tokens": ragged,
+            "text": ["x", "", "ü"],
+            "label.effusion": np.array([1.0, 0.0, -1.0]),
+        },
         {"model": "0123"},
     )
 

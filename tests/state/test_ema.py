@@ -33,7 +33,8 @@ def test_the_average_is_its_closed_form_over_uneven_steps():
     last, before = samples[-1], [0, *samples[:-1]]
     weight = [math.exp(-last / horizon)]
     weight += [
-        math.exp(-(last - n) / horizon) * (1 - math.exp(-(n - b) / horizon)) for n, b in zip(samples, before, strict=True)
+        math.exp(-(last - n) / horizon) * (1 - math.exp(-(n - b) / horizon))
+        for n, b in zip(samples, before, strict=True)
     ]
     assert sum(weight) == pytest.approx(1, abs=1e-14)
     own = (*teacher.model.parameters(), *teacher.model.buffers())

@@ -32,7 +32,9 @@ def test_a_saved_copy_is_taken_back_whatever_the_new_student_is():
     first.bind(Toy(seed=1))
     second.bind(Toy(seed=2))
     second.load_state_dict(first.state_dict())
-    assert torch.equal(first.encode(BATCH, PLAN)["image"].part("pooled"), second.encode(BATCH, PLAN)["image"].part("pooled"))
+    assert torch.equal(
+        first.encode(BATCH, PLAN)["image"].part("pooled"), second.encode(BATCH, PLAN)["image"].part("pooled")
+    )
     third = Frozen()
     third.bind(Toy(width=5))
     with pytest.raises(DataError, match="saved frozen teacher does not fit this model at 'norm.bias'"):
