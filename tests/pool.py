@@ -34,7 +34,7 @@ SIZE = 4
 
 
 class Pool:
-    """Up to `SIZE` processes; closed and started afresh after a failure, since the other ranks may hang in a collective."""
+    """Up to `SIZE` processes; started afresh after a failure, since the other ranks may hang in a collective."""
 
     def __init__(self) -> None:
         self._processes: list[Any] = []

@@ -19,8 +19,8 @@ class Siglip(Objective):
     """Sum over all pairs of -log sigmoid(y (s f(v, t) + b)), divided by the number of image rows.
 
     Own image rows meet everybody's texts, so each pair is asked once over all processes. The model needs a logit scale
-    with a bias that starts low (the paper: scale 10, bias -10), or the first steps are spent learning that most pairs do
-    not match.
+    with a bias that starts low (the paper: scale 10, bias -10), or the first steps are spent learning that most pairs
+    do not match.
 
     Args:
         image: view of the images.

@@ -71,7 +71,7 @@ def test_shared_labels_are_present_findings_in_common():
     expected = torch.eye(4).bool()
     expected[0, 1] = expected[1, 0] = True  # two absent or two uncertain findings are nothing in common
     assert torch.equal(shared, expected)
-    with pytest.raises(ConfigError, match="Shared labels need label fields, and the batch has none"):
+    with pytest.raises(ConfigError, match=r"Shared labels need label fields, and the batch has none"):
         context(Batch.of({"text": ["a"]})).shared_labels(rows="image", columns="text")
 
 
@@ -118,15 +118,15 @@ def test_what_was_not_planned_is_refused():
         ctx.same("sample", rows="imag", columns="text")
     with pytest.raises(ConfigError, match=r"ctx.same needs field 'id.patient'"):
         ctx.same("patient", rows="image", columns="text")
-    with pytest.raises(ConfigError, match="The batch has no field 'label.effusion'"):
+    with pytest.raises(ConfigError, match=r"The batch has no field 'label.effusion'"):
         _ = ctx["label.effusion"]
-    with pytest.raises(ConfigError, match="Field 'text' holds words"):
+    with pytest.raises(ConfigError, match=r"Field 'text' holds words"):
         _ = ctx["text"]
 
 
 def test_a_sample_scope_objective_does_not_see_other_chunks():
     ctx = context(Batch.of({"text": ["a", "b"]}), alone=True)
-    with pytest.raises(ConfigError, match="asked for everybody's 'image/raw': declare scope = 'batch'"):
+    with pytest.raises(ConfigError, match=r"asked for everybody's 'image/raw': declare scope = 'batch'"):
         ctx.all("image/raw")
     assert ctx.owner("image/raw").tolist() == [0, 1]
     assert ctx["image/raw"].shape == (2, 1)

@@ -31,7 +31,7 @@ def test_every_public_name_of_core_is_there():
 
 def test_a_name_that_a_package_lacks_is_an_attribute_error():
     get, _, _ = attach("medvlp.core", {"Triplet": "triplet"})
-    with pytest.raises(AttributeError, match="module 'medvlp.core' has no attribute 'Tripel'"):
+    with pytest.raises(AttributeError, match=r"module 'medvlp.core' has no attribute 'Tripel'"):
         get("Tripel")
 
 

@@ -169,5 +169,5 @@ def test_what_clip_refuses(options, sentence):
 
 def test_a_field_that_the_batch_lacks_is_named():
     image, text = rows(2, 0), rows(2, 1)
-    with pytest.raises(ConfigError, match="ctx.same needs field 'id.patient'"):
+    with pytest.raises(ConfigError, match=r"ctx.same needs field 'id.patient'"):
         Clip(exclude="same_patient")(context(image, text, Batch.of({"text": ["a", "b"]})))

@@ -246,7 +246,7 @@ def test_shared_is_linear_so_a_uniform_distribution_over_positives_is_the_same()
 
 
 def test_decoupled_is_nce_plus_log_of_the_rest_and_its_gradient_is_not_damped():
-    """Yeh et al. 2022: L_DCL = L_NCE + log(1 - q), and NCE's gradient is DCL's times (1 - q), q the positive's share."""
+    """Yeh et al. 2022: L_DCL = L_NCE + log(1 - q), and NCE's gradient is DCL's times (1 - q)."""
     z = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     q = z.detach().softmax(1).diagonal()
     coupled = contrast(z, torch.arange(6))

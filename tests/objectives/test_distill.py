@@ -72,5 +72,5 @@ def test_needs_and_refusals():
     assert sorted(map(str, objective.needs())) == both
     objective = Distill(teacher="frozen", bank="words", image="image.local", texts="student")
     assert sorted(map(str, objective.needs())) == sorted([*both, "bank.words/embedding"])
-    with pytest.raises(ConfigError, match="temperature of objective 'distill' is 0.0: use a number above 0"):
+    with pytest.raises(ConfigError, match=r"temperature of objective 'distill' is 0.0: use a number above 0"):
         Distill(teacher="frozen", bank="words", temperature=0.0)

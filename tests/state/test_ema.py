@@ -150,16 +150,16 @@ def test_every_process_holds_the_same_bytes(pool):
 
 
 def test_what_is_refused():
-    with pytest.raises(ConfigError, match="horizon of state 'ema' is 0.0: use a number of samples above 0"):
+    with pytest.raises(ConfigError, match=r"horizon of state 'ema' is 0.0: use a number of samples above 0"):
         Ema(horizon=0.0)
     teacher = Ema(horizon=1.0)
-    with pytest.raises(ConfigError, match="no model yet: bind it to the student"):
+    with pytest.raises(ConfigError, match=r"no model yet: bind it to the student"):
         teacher.encode(Batch.of({"image": torch.ones(1, 4)}), PLAN)
     teacher.bind(Toy())
     saved = teacher.state_dict()
     other = Ema(horizon=1.0)
     other.bind(Toy(width=5))
     before = other.model.tower.weight.clone()
-    with pytest.raises(DataError, match="saved EMA teacher does not fit this model at 'norm.bias': resume with"):
+    with pytest.raises(DataError, match=r"saved EMA teacher does not fit this model at 'norm.bias': resume with"):
         other.load_state_dict(saved)
     assert torch.equal(other.model.tower.weight, before)

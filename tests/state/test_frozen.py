@@ -37,7 +37,7 @@ def test_a_saved_copy_is_taken_back_whatever_the_new_student_is():
     )
     third = Frozen()
     third.bind(Toy(width=5))
-    with pytest.raises(DataError, match="saved frozen teacher does not fit this model at 'norm.bias'"):
+    with pytest.raises(DataError, match=r"saved frozen teacher does not fit this model at 'norm.bias'"):
         third.load_state_dict(first.state_dict())
 
 
@@ -66,5 +66,7 @@ def test_a_bundle_that_changed_is_refused(released):
     teacher, other = Frozen(bundle=released / "7"), Frozen(bundle=released / "8")
     teacher.bind(Toy())
     other.bind(Toy())
-    with pytest.raises(DataError, match="weights in .*8 are not those that this run was taught by: restore the bundle"):
+    with pytest.raises(
+        DataError, match=r"weights in .*8 are not those that this run was taught by: restore the bundle"
+    ):
         other.load_state_dict(teacher.state_dict())
