@@ -83,20 +83,24 @@ def test_8_bits_in_big_endian_words_are_swapped_in_pairs(dicom):
     assert read_image(path).pixels == pytest.approx(unit(values), abs=1e-7)
 
 
+def j2k(values, bits):
+    return bytes(encode_array(values, bits_stored=bits, photometric_interpretation=2))
+
+
 def encoders():
     tags12 = TWELVE
     return [
         pytest.param(RLE, GRAY8, None, rle(GRAY8), id="rle-8"),
         pytest.param(RLE, GRAY12, tags12, rle(GRAY12), id="rle-12"),
         pytest.param(RLE, SIGNED, None, rle(SIGNED.view(np.uint16)), id="rle-signed"),
-        pytest.param(J2K, GRAY8, None, bytes(encode_array(GRAY8, photometric_interpretation=2)), id="j2k-8"),
-        pytest.param(J2K, GRAY12, tags12, bytes(encode_array(GRAY12, bits_stored=12, photometric_interpretation=2)), id="j2k-12"),
-        pytest.param(J2K, SIGNED, tags12, bytes(encode_array(SIGNED, bits_stored=12, photometric_interpretation=2)), id="j2k-signed"),
+        pytest.param(J2K, GRAY8, None, j2k(GRAY8, 8), id="j2k-8"),
+        pytest.param(J2K, GRAY12, tags12, j2k(GRAY12, 12), id="j2k-12"),
+        pytest.param(J2K, SIGNED, tags12, j2k(SIGNED, 12), id="j2k-signed"),
         pytest.param(JPEG_LS, GRAY8, None, bytes(jpeg_ls.encode_array(GRAY8)), id="jls-8"),
         pytest.param(JPEG_LS, GRAY12, tags12, bytes(jpeg_ls.encode_array(GRAY12)), id="jls-12"),
         pytest.param(JPEG_LS, SIGNED, None, bytes(jpeg_ls.encode_array(SIGNED.view(np.uint16))), id="jls-signed"),
-        pytest.param(JPEG_LOSSLESS, GRAY8, None, imagecodecs.ljpeg_encode(GRAY8), id="lossless-jpeg-8"),
-        pytest.param(JPEG_LOSSLESS, GRAY12, tags12, imagecodecs.ljpeg_encode(GRAY12, bitspersample=12), id="lossless-jpeg-12"),
+        pytest.param(JPEG_LOSSLESS, GRAY8, None, imagecodecs.ljpeg_encode(GRAY8), id="sof3-8"),
+        pytest.param(JPEG_LOSSLESS, GRAY12, tags12, imagecodecs.ljpeg_encode(GRAY12, bitspersample=12), id="sof3-12"),
         pytest.param(HTJ2K, GRAY12, tags12, imagecodecs.htj2k_encode(GRAY12, reversible=True), id="htj2k-12"),
     ]  # fmt: skip
 
@@ -112,7 +116,7 @@ def test_lossless_syntaxes_give_the_stored_values(dicom, syntax, values, tags, f
 
 def test_j2k_sign_is_the_tags_not_the_streams(dicom):
     # -1 of 12 bits, encoded as the unsigned 4095: Pixel Representation 1 decides (pitfall of pydicom issue 1149).
-    stream = bytes(encode_array(SIGNED.view(np.uint16) & 0x0FFF, bits_stored=12, photometric_interpretation=2))
+    stream = j2k(SIGNED.view(np.uint16) & 0x0FFF, 12)
     path = dicom(SIGNED, TWELVE, syntax=J2K, compressed=[stream])
     assert read_image(path).pixels == pytest.approx(unit(SIGNED), abs=1e-7)
 
@@ -255,6 +259,7 @@ def test_missing_preamble_is_read_and_announced(dicom, syntax, meta):
     assert any("Transfer Syntax UID is missing" in note for note in image.warnings) == (not meta)
 
 
+@pytest.mark.filterwarnings("ignore:Expected explicit VR")
 def test_wrong_syntax_in_the_meta_information_is_announced(dicom):
     path = dicom(GRAY12, syntax=IMPLICIT)
     path.write_bytes(path.read_bytes().replace(b"UI\x12\x001.2.840.10008.1.2\0", b"UI\x14\x001.2.840.10008.1.2.1\0"))
@@ -296,7 +301,7 @@ def test_code_stream_without_its_end_marker_is_truncated(dicom, codec):
     whole = {
         "jpeg": imagecodecs.jpeg8_encode(GRAY8),
         "jpeg_ls": bytes(jpeg_ls.encode_array(GRAY8)),
-        "jpeg_2000": bytes(encode_array(GRAY8, photometric_interpretation=2)),
+        "jpeg_2000": j2k(GRAY8, 8),
     }[codec]
     syntax = {"jpeg": JPEG, "jpeg_ls": JPEG_LS, "jpeg_2000": J2K}[codec]
     assert refused(dicom(GRAY8, syntax=syntax, compressed=[whole[: len(whole) * 3 // 4]])) == "truncated"
@@ -304,7 +309,7 @@ def test_code_stream_without_its_end_marker_is_truncated(dicom, codec):
 
 
 def test_jpeg_2000_of_another_size_is_refused_before_it_is_decoded(dicom):
-    stream = bytearray(encode_array(GRAY8, photometric_interpretation=2))
+    stream = bytearray(j2k(GRAY8, 8))
     stream[8:16] = struct.pack(">II", 60000, 60000)  # Xsiz, Ysiz
     stream[24:32] = struct.pack(">II", 60000, 60000)  # XTsiz, YTsiz: one tile
     assert refused(dicom(GRAY8, syntax=J2K, compressed=[bytes(stream)])) == "length_mismatch"
@@ -336,7 +341,7 @@ def test_object_without_pixels(dicom):
 
 
 def test_probe_reads_what_streams_say_of_themselves():
-    stream = probe_codestream(bytes(encode_array(GRAY12, bits_stored=12, photometric_interpretation=2)))
+    stream = probe_codestream(j2k(GRAY12, 12))
     assert (stream.codec, stream.rows, stream.columns, stream.samples, stream.precision) == ("jpeg_2000", 48, 40, 1, 12)
     stream = probe_codestream(bytes(jpeg_ls.encode_array(GRAY12)))
     assert (stream.codec, stream.rows, stream.columns, stream.samples) == ("jpeg_ls", 48, 40, 1)

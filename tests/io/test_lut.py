@@ -73,7 +73,7 @@ def test_sigmoid_does_not_overflow_far_away():
     ("w", "function"), [(0.5, "LINEAR"), (0, "LINEAR_EXACT"), (-1, "SIGMOID"), (math.nan, "LINEAR")]
 )
 def test_widths_that_the_standard_forbids_are_refused(w, function):
-    with pytest.raises(ValueError, match="Width|finite"):
+    with pytest.raises(ValueError, match=r"Width|finite"):
         window(np.zeros(1), 0, w, function)
 
 

@@ -1,0 +1,180 @@
+"""NIfTI headers written by hand from nifti1.h; the place of each voxel is known."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from medvlp.io import UnreadableImage, read_volume
+
+RNG = np.random.default_rng(7)
+VOXELS = RNG.integers(-1000, 1000, (4, 3, 2)).astype(np.int16)  # (z, y, x)
+AFFINE = np.array([[-0.8, 0.1, 0, 90], [0, 0.5, 0.2, -126], [0, 0, 2.5, -72]], float)
+TYPES = {"uint8": 2, "int16": 4, "int32": 8, "float32": 16, "float64": 64, "uint16": 512, "int64": 1024}
+
+
+def nifti(
+    voxels, *, order="<", slope=1.0, inter=0.0, sform=AFFINE, qform=None, code=1, dim=None, units=2, two=False,
+    pixdim=(1.0, 1.0, 1.0), magic=None,
+):  # fmt: skip
+    """Return a NIfTI-1 or -2 file; ``qform`` is (b, c, d, qfac, x, y, z)."""
+    dim = dim or [voxels.ndim, *voxels.shape[::-1]]
+    dim = list(dim) + [1] * (8 - len(dim))
+    kind = TYPES[voxels.dtype.name]
+    rows = np.zeros((3, 4)) if sform is None else sform
+    b, c, d, qfac, *origin = qform or (0, 0, 0, 1, 0, 0, 0)
+    scode, qcode = (0 if sform is None else code), (0 if qform is None else 1)
+    sizes = [qfac, *pixdim, 1, 1, 1, 1]
+    if two:
+        head = struct.pack(
+            order + "i8s2h8q3d8d", 540, magic or b"n+2\0\r\n\x1a\n", kind, 8 * voxels.itemsize, *dim, 0, 0, 0, *sizes
+        )
+        head += struct.pack(order + "q2d", 544, slope, inter) + struct.pack(order + "4d2q", 0, 0, 0, 0, 0, 0)
+        head += b"\0" * 104 + struct.pack(order + "2i6d12d", qcode, scode, b, c, d, *origin, *rows.ravel())
+        head += b"\0" * 4 + struct.pack(order + "2i", units, 0)
+        head = head.ljust(540, b"\0")
+    else:
+        head = struct.pack(
+            order + "i36x8h3f4h8f3f", 348, *dim, 0, 0, 0, 0, kind, 8 * voxels.itemsize, 0, *sizes, 352, slope, inter
+        )
+        head += struct.pack(order + "h2B4f2i", 0, 0, units, 0, 0, 0, 0, 0, 0)
+        head += b"\0" * 104 + struct.pack(order + "2h6f12f", qcode, scode, b, c, d, *origin, *rows.ravel())
+        head += b"\0" * 16 + (magic or b"n+1\0")
+        assert len(head) == 348
+    return head + b"\0" * 4 + voxels.astype(voxels.dtype.newbyteorder(order)).tobytes()
+
+
+def write(tmp_path, data, *, packed=False):
+    path = tmp_path / "volume.bin"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    return path
+
+
+def refused(path):
+    with pytest.raises(UnreadableImage) as refusal:
+        read_volume(path)
+    assert refusal.value.path == str(path)
+    return refusal.value.reason
+
+
+@pytest.mark.parametrize("two", [False, True], ids=["nifti1", "nifti2"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_voxels_and_their_places(tmp_path, two, order, packed):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, order=order, two=two), packed=packed))
+    assert volume.voxels.dtype == np.float32
+    assert (volume.voxels == VOXELS).all()
+    for k, j, i in np.ndindex(4, 3, 2):
+        assert volume.world_of(k, j, i) == pytest.approx(AFFINE @ [i, j, k, 1], abs=1e-4)
+    assert volume.warnings == ()
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_number_type(tmp_path, name):
+    values = np.abs(VOXELS % 100).astype(name)
+    assert (read_volume(write(tmp_path, nifti(values))).voxels == values).all()
+
+
+def test_spacing_is_z_y_x(tmp_path):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=np.diag([0.7, 0.8, 3.0, 1.0])[:3])))
+    assert volume.spacing == pytest.approx((3.0, 0.8, 0.7))
+
+
+def test_slope_and_intercept(tmp_path):
+    assert read_volume(write(tmp_path, nifti(VOXELS, slope=2.0, inter=-1024.0))).voxels == pytest.approx(
+        VOXELS * 2.0 - 1024
+    )
+
+
+def test_slope_0_means_unscaled_whatever_the_intercept(tmp_path):
+    assert (read_volume(write(tmp_path, nifti(VOXELS, slope=0.0, inter=7.0))).voxels == VOXELS).all()
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(np.nan, 0), (np.inf, 0), (1, np.nan)])
+def test_scaling_that_is_not_finite_is_refused(tmp_path, slope, inter):
+    assert refused(write(tmp_path, nifti(VOXELS, slope=slope, inter=inter))) == "bad_rescale"
+
+
+def test_nan_voxels_are_kept_and_counted(tmp_path):
+    values = VOXELS.astype(np.float32)
+    values[1, 1, 1] = np.nan
+    volume = read_volume(write(tmp_path, nifti(values)))
+    assert np.isnan(volume.voxels[1, 1, 1])
+    assert "1 voxels are not finite and were kept" in volume.warnings
+
+
+def test_qform_where_there_is_no_sform(tmp_path):
+    # Quaternion (0, 0, 1) turns by 180 degrees about z: x and y are negated (nifti1.h, method 2).
+    data = nifti(VOXELS, sform=None, qform=(0, 0, 1, 1, 10, 20, 30), pixdim=(0.7, 0.8, 3.0))
+    volume = read_volume(write(tmp_path, data))
+    assert volume.world_of(2, 1, 1) == pytest.approx((10 - 0.7, 20 - 0.8, 36), abs=1e-4)
+
+
+def test_sform_counts_before_a_different_qform_and_it_is_announced(tmp_path):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, qform=(0, 0, 0, 1, 0, 0, 0))))
+    assert volume.world_of(0, 0, 0) == pytest.approx((90, -126, -72))
+    assert any("sform and qform differ" in note for note in volume.warnings)
+
+
+def test_singular_sform_is_passed_over_and_announced(tmp_path):
+    data = nifti(VOXELS, sform=np.zeros((3, 4)), qform=(0, 0, 0, 1, 1, 2, 3))
+    volume = read_volume(write(tmp_path, data))
+    assert volume.world_of(0, 0, 0) == pytest.approx((1, 2, 3))
+    assert "the sform is singular or not finite and was passed over" in volume.warnings
+
+
+def test_no_form_gives_sizes_only_and_is_announced(tmp_path):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=None, pixdim=(0.7, 0.8, 3.0))))
+    assert volume.spacing == pytest.approx((3.0, 0.8, 0.7))
+    assert any("neither sform nor qform" in note for note in volume.warnings)
+
+
+def test_metres_become_millimetres(tmp_path):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=AFFINE / 1000, units=1)))
+    assert volume.world_of(3, 2, 1) == pytest.approx(AFFINE @ [1, 2, 3, 1], abs=1e-3)
+
+
+def test_trailing_dimensions_of_1_are_dropped(tmp_path):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, dim=[5, 2, 3, 4, 1, 1])))
+    assert volume.shape == (4, 3, 2)
+
+
+def test_several_volumes_are_refused(tmp_path):
+    assert refused(write(tmp_path, nifti(np.zeros((2, 4, 3, 2), np.int16)))) == "several_volumes"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_cut_files_are_refused(tmp_path, packed):
+    path = write(tmp_path, nifti(RNG.integers(0, 9999, (8, 9, 10)).astype(np.int16)), packed=packed)
+    data = path.read_bytes()
+    for cut in (1, 9, len(data) // 2):
+        path.write_bytes(data[:-cut])
+        assert refused(path) == "truncated"
+
+
+def test_damaged_gzip_does_not_pass_its_checksum(tmp_path):
+    path = write(tmp_path, nifti(VOXELS), packed=True)
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1  # in the CRC
+    path.write_bytes(bytes(data))
+    assert refused(path) == "corrupt"
+
+
+def test_header_that_claims_more_than_the_file_holds(tmp_path):
+    assert refused(write(tmp_path, nifti(VOXELS, dim=[3, 500, 500, 500]))) == "truncated"
+    assert refused(write(tmp_path, nifti(VOXELS, dim=[3, 30000, 30000, 30000]))) == "too_large"
+    assert refused(write(tmp_path, nifti(VOXELS, dim=[3, 500, 500, 500]), packed=True)) == "too_large"
+    assert refused(write(tmp_path, nifti(VOXELS, dim=[3, 2, -3, 4]))) == "bad_header"
+    assert refused(write(tmp_path, nifti(VOXELS, dim=[9, 2, 3, 4]))) == "bad_header"
+
+
+def test_half_of_a_pair_is_refused(tmp_path):
+    with pytest.raises(UnreadableImage, match="pair"):
+        read_volume(write(tmp_path, nifti(VOXELS, magic=b"ni1\0")))
+
+
+def test_an_image_is_not_a_volume(tmp_path, dicom):
+    assert refused(dicom(np.zeros((2, 2), np.uint8))) == "not_a_volume"

@@ -1,0 +1,95 @@
+"""The resize is the exact area mean, and its record maps points both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medvlp.io import resize_pad
+
+side = st.integers(1, 40)
+
+
+def area_mean(pixels, height, width):
+    """The integral of the piecewise constant image over each new pixel, term by term."""
+    rows, columns = pixels.shape
+    result = np.zeros((height, width))
+    for v in range(height):
+        for u in range(width):
+            y0, y1, x0, x1 = v * rows / height, (v + 1) * rows / height, u * columns / width, (u + 1) * columns / width
+            total = 0.0
+            for y in range(int(y0), min(rows, int(np.ceil(y1)))):
+                for x in range(int(x0), min(columns, int(np.ceil(x1)))):
+                    total += pixels[y, x] * (min(y + 1, y1) - max(y, y0)) * (min(x + 1, x1) - max(x, x0))
+            result[v, u] = total / ((y1 - y0) * (x1 - x0))
+    return result
+
+
+@settings(max_examples=40, deadline=None)
+@given(side, side, st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_shrinking_is_the_area_mean(rows, columns, size, seed):
+    if size > max(rows, columns):
+        size = max(rows, columns)
+    pixels = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
+    resized = resize_pad(pixels, size)
+    fit = resized.fit
+    inside = resized.pixels[fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
+    if fit.height <= rows and fit.width <= columns:
+        assert inside == pytest.approx(area_mean(pixels, fit.height, fit.width), abs=2e-6)
+
+
+@given(side, side, st.integers(1, 60))
+def test_a_constant_stays_constant_and_the_rest_is_black(rows, columns, size):
+    resized = resize_pad(np.ones((rows, columns), np.float32), size)
+    fit = resized.fit
+    inside = np.zeros((size, size), bool)
+    inside[fit.top : fit.top + fit.height, fit.left : fit.left + fit.width] = True
+    assert resized.pixels[inside] == pytest.approx(1, abs=1e-6)
+    assert not resized.pixels[~inside].any()
+    assert resized.pixels.dtype == np.float32
+
+
+@given(side, side, st.integers(1, 60))
+def test_aspect_is_kept_and_the_image_is_centred(rows, columns, size):
+    fit = resize_pad(np.zeros((rows, columns), np.float32), size).fit
+    assert max(fit.height, fit.width) == size
+    assert fit.scale == size / max(rows, columns)
+    assert abs(fit.height - max(1, rows * fit.scale)) <= 0.5
+    assert abs(fit.width - max(1, columns * fit.scale)) <= 0.5
+    assert 0 <= (size - fit.height - 2 * fit.top) <= 1
+    assert 0 <= (size - fit.width - 2 * fit.left) <= 1
+
+
+@given(side, side, st.integers(1, 60), st.floats(0, 1), st.floats(0, 1))
+def test_maps_are_inverse_and_take_corners_to_corners(rows, columns, size, x, y):
+    fit = resize_pad(np.zeros((rows, columns), np.float32), size).fit
+    assert fit.to_view(0, 0) == (fit.left, fit.top)
+    assert fit.to_view(columns, rows) == pytest.approx((fit.left + fit.width, fit.top + fit.height))
+    assert fit.to_source(*fit.to_view(x * columns, y * rows)) == pytest.approx((x * columns, y * rows))
+
+
+def test_a_box_lies_over_the_same_pixels_in_the_view():
+    pixels = np.zeros((100, 60), np.float32)
+    pixels[20:40, 10:30] = 1
+    resized = resize_pad(pixels, 50)
+    (x0, y0), (x1, y1) = resized.fit.to_view(10, 20), resized.fit.to_view(30, 40)
+    expected = np.zeros((50, 50))
+    expected[round(y0) : round(y1), round(x0) : round(x1)] = 1
+    assert (resized.pixels == expected).all()
+
+
+def test_the_right_size_is_untouched():
+    pixels = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    assert (resize_pad(pixels, 32).pixels == pixels).all()
+
+
+def test_enlarging_interpolates_between_pixel_centres():
+    resized = resize_pad(np.array([[0, 1], [0, 1]], np.float32), 4)
+    assert resized.pixels.tolist() == [[0, 0.25, 0.75, 1]] * 4
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match="resize_pad needs pixels"):
+        resize_pad(np.zeros((2, 2, 3), np.float32), 4)
