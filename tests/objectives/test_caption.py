@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medvlp.core import Batch, Column, ConfigError, Context, Part
+from medvlp.core.keys import parse_key
+from medvlp.objectives import Caption
+
+WORDS, WIDTH = 6, 3
+
+
+class Decoder(nn.Module):
+    """Logits from the last word and the mean of the image's real tokens: causal, and easy to write out by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.after = nn.Parameter(torch.randn(WORDS, WORDS, generator=generator, dtype=torch.float64))
+        self.seen = nn.Parameter(torch.randn(WIDTH, WORDS, generator=generator, dtype=torch.float64))
+
+    def forward_logits(self, tokens: Tensor, mask: Tensor | None, ids: Tensor) -> Tensor:
+        weight = torch.ones(tokens.shape[:2], dtype=torch.float64) if mask is None else mask.double()
+        image = (tokens * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
+        return self.after[ids] + (image @ self.seen)[:, None]
+
+
+def context(view: str = "image", *, pad: int = 0, image_owner=(0, 1, 1, 3), text_owner=(0, 0, 1, 2), samples: int = 4):
+    """Sample 0 has two texts, 1 two images, 2 no image, 3 no text."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, WORDS, (len(text_owner), 5), generator=generator)
+    mask = torch.arange(5)[None] < torch.tensor([5, 2, 1, 4])[: len(text_owner), None]
+    ids, mask = (torch.cat([t, t.new_zeros(len(text_owner), pad)], 1) for t in (ids * mask, mask))
+    tokens = torch.randn(len(image_owner), 4, WIDTH, generator=generator, dtype=torch.float64)
+    real = torch.arange(4)[None] < torch.tensor([4, 1, 2, 3])[: len(image_owner), None]
+    images, texts = torch.tensor(image_owner), torch.tensor(text_owner)
+    parts = {
+        f"{view}/tokens": Part(tokens, images),
+        f"{view}/mask": Part(real, images),
+        "text/ids": Part(ids, texts),
+        "text/mask": Part(mask, texts),
+    }
+    batch = Batch(
+        tuple(map(str, range(samples))), torch.arange(samples), {"text": Column(("",) * len(text_owner), texts)}
+    )
+    parts = {parse_key(key): part for key, part in parts.items()}
+    return Context(parts=parts, batch=batch, heads={"captioner": Decoder()}, alone=True)
+
+
+@pytest.mark.parametrize("view", ["image", "stack"])
+def test_each_word_after_the_first_is_predicted_from_the_words_before_it(view):
+    ctx = context(view)
+    term = Caption(image=view)(ctx)["next_token"]
+    decoder, total, count = ctx.heads["captioner"], 0.0, 0
+    for text, image in ((0, 0), (1, 0), (2, 1)):  # the text of sample 2 has no image; sample 1 is read from its first
+        tokens = ctx[f"{view}/tokens"][image]
+        tokens = tokens if view == "image" else tokens[ctx["stack/mask"][image]]
+        words = ctx["text/ids"][text][ctx["text/mask"][text]].tolist()
+        for last, word in zip(words, words[1:], strict=False):
+            logits = (decoder.after[last] + tokens.mean(0) @ decoder.seen).tolist()
+            total += math.log(sum(map(math.exp, logits))) - logits[word]
+            count += 1
+    assert term.sum.item() == pytest.approx(total, rel=1e-12)
+    assert term.count.item() == count == 5  # four words after the first, one, none
+
+
+def test_padding_changes_nothing():
+    plain, padded = (Caption()(context(pad=pad))["next_token"] for pad in (0, 7))
+    assert plain.sum.item() == pytest.approx(padded.sum.item(), rel=1e-14)
+    assert plain.count == padded.count
+
+
+def test_chunks_add_up_to_the_whole():
+    whole = Caption()(context())["next_token"]
+    ctx = context()
+    parts = []
+    for start, stop in ((0, 1), (1, 4)):
+        some = {}
+        for key, part in ctx.parts.items():
+            here = (part.owner >= start) & (part.owner < stop)
+            some[key] = Part(part.values[here], part.owner[here] - start)
+        parts.append(
+            Caption()(Context(parts=some, batch=ctx.batch.take(start, stop), heads=ctx.heads, alone=True))["next_token"]
+        )
+    total = parts[0] + parts[1]
+    torch.testing.assert_close(total.sum, whole.sum, rtol=1e-13, atol=1e-13)
+    assert total.count == whole.count
+
+
+@pytest.mark.parametrize(
+    "owners", [{"image_owner": ()}, {"text_owner": ()}, {"image_owner": (2,), "text_owner": (0, 1)}]
+)
+def test_a_chunk_without_pairs_gives_nothing_and_still_has_a_gradient(owners):
+    ctx = context(**owners)
+    term = Caption()(ctx)["next_token"]
+    assert (term.sum.item(), term.count.item()) == (0.0, 0.0)
+    term.sum.backward()
+    assert ctx.heads["captioner"].after.grad.abs().max() == 0
+
+
+def test_needs_heads_and_refusals():
+    assert sorted(map(str, Caption(image="stack", text="text.findings").needs())) == [
+        "stack/mask",
+        "stack/tokens",
+        "text.findings/ids",
+        "text.findings/mask",
+    ]
+    spec = Caption(layers=3, heads=2).heads()["captioner"]
+    assert (spec.name, spec.keep) == ("generator", False)
+    with pytest.raises(ConfigError, match=r"layers of objective 'caption' is 0: use a number of at least 1"):
+        Caption(layers=0)
