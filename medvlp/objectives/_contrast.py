@@ -145,7 +145,7 @@ def sigmoid_contrast(
     weight = z.new_full(z.shape[:1], 1.0 if z.shape[1] else 0.0)
     loss = -F.logsigmoid(torch.where(target, z, -z))
     if exclude is not None:
-        loss = torch.where(exclude, torch.zeros_like(loss), loss)
+        loss = torch.where(exclude, 0.0, loss)
         weight = (~exclude).any(dim=1).to(z.dtype)
     return Term.of(loss.sum(dim=1), weight if row_weight is None else weight * row_weight.to(z.dtype))
 
@@ -197,7 +197,7 @@ def _positives(
     elif reading == "each" and positive_in_denominator:
         # log(exp z + exp n) - z = -log sigmoid(z - n), exact for both signs; without negatives nothing is lost.
         against = -F.logsigmoid(z - _logsumexp(z, negative)[:, None])
-        loss = torch.where(negative.any(dim=1), _mean(against, positive), torch.zeros_like(denominator))
+        loss = torch.where(negative.any(dim=1), _mean(against, positive), 0.0)
     else:
         loss = denominator - _mean(z, positive)
     return _smoothed(loss, z, allowed, denominator, smoothing), valid
@@ -209,13 +209,13 @@ def _distribution(z: Tensor, target: Tensor, allowed: Tensor | None, smoothing: 
     if bool((((mass - 1).abs() > 1e-3) & (mass != 0)).any()) or bool((target.detach() < 0).any()):
         raise ValueError("A distribution as target has rows that sum to 1 (or to 0 for none) and no negative entry.")
     if allowed is not None:
-        target = torch.where(allowed, target, torch.zeros_like(target))
+        target = torch.where(allowed, target, 0.0)
     mass = target.sum(dim=1)
     valid = mass.detach() > 0
-    target = target / torch.where(valid, mass, torch.ones_like(mass))[:, None]
+    target = target / torch.where(valid, mass, 1.0)[:, None]
     denominator = z.logsumexp(dim=1) if allowed is None else _logsumexp(z, allowed)
     # where() first: a column of probability 0 may hold a score of -inf.
-    loss = denominator - (torch.where(target > 0, z, torch.zeros_like(z)) * target).sum(dim=1)
+    loss = denominator - (torch.where(target > 0, z, 0.0) * target).sum(dim=1)
     return _smoothed(loss, z, allowed, denominator, smoothing), valid
 
 
@@ -227,7 +227,7 @@ def _smoothed(loss: Tensor, z: Tensor, allowed: Tensor | None, denominator: Tens
 
 
 def _mean(z: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, z, torch.zeros_like(z)).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    return torch.where(mask, z, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def _logsumexp(z: Tensor, mask: Tensor) -> Tensor:
@@ -260,8 +260,8 @@ def _cleared(z: Tensor, exclude: Tensor | None, row_weight: Tensor | None) -> Te
     if row_weight is not None and row_weight.shape != z.shape[:1]:
         raise ValueError(f"row_weight is (R,) = {tuple(z.shape[:1])}, not {tuple(row_weight.shape)}.")
     if exclude is not None:
-        z = torch.where(exclude, torch.zeros_like(z), z)
-    return z if row_weight is None else torch.where((row_weight != 0)[:, None], z, torch.zeros_like(z))
+        z = torch.where(exclude, 0.0, z)
+    return z if row_weight is None else torch.where((row_weight != 0)[:, None], z, 0.0)
 
 
 def _check_target(z: Tensor, target: Tensor) -> None:

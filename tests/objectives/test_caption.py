@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -59,7 +60,7 @@ def test_each_word_after_the_first_is_predicted_from_the_words_before_it(view):
         tokens = ctx[f"{view}/tokens"][image]
         tokens = tokens if view == "image" else tokens[ctx["stack/mask"][image]]
         words = ctx["text/ids"][text][ctx["text/mask"][text]].tolist()
-        for last, word in zip(words, words[1:], strict=False):
+        for last, word in itertools.pairwise(words):
             logits = (decoder.after[last] + tokens.mean(0) @ decoder.seen).tolist()
             total += math.log(sum(map(math.exp, logits))) - logits[word]
             count += 1
