@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import write_text, written_whole
 
 __all__ = ["SCHEMA", "Metric", "Result", "json_schema", "load_result", "write_result"]
 
@@ -164,9 +164,9 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
 
     Raises:
         DataError: if `cases` is not a plain file name ending in ``.parquet``, or a metric is NaN or infinite.
+        UserError: if the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer, entry = io.BytesIO(), None
     try:
         if result.cases is not None:
@@ -191,8 +191,9 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
         ) from error
     # Cases first: a results.json never names a file that is not there yet.
     if entry is not None:
-        _write_whole(path.parent / entry.path, buffer.getvalue())
-    _write_whole(path, (text + "\n").encode())
+        with written_whole(path.parent / entry.path) as beside:
+            beside.write_bytes(buffer.getvalue())
+    write_text(path, text + "\n")
 
 
 def load_result(path: Path, *, cases: bool = True) -> Result:
@@ -250,17 +251,3 @@ def _first(error: Exception) -> str:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"
     return str(error)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

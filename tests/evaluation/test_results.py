@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, UserError
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Metric, Result, json_schema, load_result, write_result
 
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file(result: Result, tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="The disk is full"):
         write_result(result, tmp_path / "r.json")
     assert (tmp_path / "r.json").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json", "r.parquet"]

@@ -1,0 +1,203 @@
+"""Draw the page: plain data in, one HTML text out that needs nothing else, no script, no network, no font."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from medvlp.evaluation.bootstrap import patient_clusters
+from medvlp.evaluation.curves import precision_recall_curve, roc_curve
+from medvlp.evaluation.metrics import UndefinedMetricError
+from medvlp.evaluation.page import content, words
+from medvlp.evaluation.page.charts import Series, curve_chart, series_chart
+from medvlp.evaluation.page.inputs import GalleryItem, ReportInputs
+from medvlp.evaluation.page.pictures import heat_map_layer, png_uri
+from medvlp.evaluation.results import Metric, Result
+
+__all__ = ["render_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class _CurveFigure:
+    """A finding's chart with its caption."""
+
+    name: str
+    caption: str
+    svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A gallery item with its picture and heat map as data URIs."""
+
+    item: GalleryItem
+    uri: str
+    heat_uri: str | None
+    width: int
+    height: int
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Return the page as HTML.
+
+    Every text from data (reports, findings, configuration) is escaped; a content security policy in the page forbids
+    scripts and any request.
+
+    Args:
+        inputs: what to show; empty parts leave their section out.
+
+    Example:
+        >>> "<title>A &lt;b&gt;</title>" in render_report(ReportInputs(title="A <b>", results=()))
+        True
+    """
+    headline = content.headline_of(inputs.results)
+    scored = [result for result in inputs.results if content.metric_rows(result)]
+    ranked = [result for result in inputs.results if content.retrieval_rows(result)]
+    roc, precision_recall = _curves(headline, inputs) if headline is not None else ([], [])
+    loss, validation = _learning_curves(inputs.log)
+    return (
+        _environment()
+        .get_template("report.html.jinja", globals=_HELPERS)
+        .render(
+            inputs=inputs,
+            summary=content.summary_of(inputs.results),
+            tiles=content.tiles_of(inputs.results),
+            forest=content.finding_forest(inputs.results),
+            headline=headline,
+            roc=roc,
+            precision_recall=precision_recall,
+            scored=[(result, content.metric_rows(result)) for result in scored],
+            retrieved=[(result, content.retrieval_rows(result)) for result in ranked],
+            controls=[result for result in inputs.results if result.role == "control"],
+            dimensions=content.dimensions(headline) if headline is not None else [],
+            loss=loss,
+            validation=validation,
+            gallery=[_picture(item) for item in inputs.gallery],
+            examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medvlp.evaluation.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": words.number,
+        "integer": words.integer,
+        "percent": words.percent,
+        "interval": words.interval,
+        "finding": words.finding,
+    }
+    return environment
+
+
+def _is_tree(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value)
+
+
+def _reason(row: Metric) -> str:
+    return words.REASONS.get(row.reason or "", "")
+
+
+def _macros(result: Result) -> list[Metric]:
+    return [row for row, _ in content.metric_rows(result) if row.label == "macro"]
+
+
+def _plain(value: object) -> str:
+    """Return a leaf of a configuration in one line."""
+    if isinstance(value, Mapping):
+        return "{}" if not value else ", ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _notes(rows: Sequence[tuple[Metric, Metric | None]]) -> list[str]:
+    """Return the foot notes of a table: each reason once, in the order met."""
+    reasons = [row.reason for row, _ in rows if row.reason]
+    return [words.REASONS.get(reason, reason) for reason in dict.fromkeys(reasons)]
+
+
+_HELPERS: dict[str, Any] = {
+    "name_of": words.name_of,
+    "reason_of": _reason,
+    "is_tree": _is_tree,
+    "plain": _plain,
+    "notes_of": _notes,
+    "macros_of": _macros,
+}
+
+
+def _curves(result: Result, inputs: ReportInputs) -> tuple[list[_CurveFigure], list[_CurveFigure]]:
+    """Draw ROC and precision-recall of every finding from the per-case table; none without it."""
+    roc: list[_CurveFigure] = []
+    precision_recall: list[_CurveFigure] = []
+    if result.cases is None:
+        return roc, precision_recall
+    rows = {row.label: (row, precision) for row, precision in content.metric_rows(result) if row.split in ("", "test")}
+    table = result.cases if "split" not in result.cases else result.cases[result.cases["split"].astype(str) == "test"]
+    for at, (label, (row, precision)) in enumerate(rows.items()):
+        if label == "macro" or row.value is None or f"score:{label}" not in table:
+            continue
+        truth = pd.to_numeric(table[f"label:{label}"], errors="coerce")
+        known = truth.isin([0, 1]).to_numpy()
+        labels, scores = truth[known].to_numpy(), pd.to_numeric(table.loc[known, f"score:{label}"]).to_numpy()
+        clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels == 1)
+        try:
+            first = roc_curve(labels, scores, clusters, resamples=inputs.resamples, seed=inputs.seed)
+            second = precision_recall_curve(labels, scores, clusters, resamples=inputs.resamples, seed=inputs.seed)
+        except UndefinedMetricError:
+            continue
+        prevalence = float(np.mean(labels))
+        name = words.finding(label)
+        chart = curve_chart(first, kind="roc", chance=prevalence, key=f"roc-{at}")
+        roc.append(_CurveFigure(name, f"AUROC {words.number(row.value)}", Markup(chart)))
+        chart = curve_chart(second, kind="pr", chance=prevalence, key=f"pr-{at}")
+        value = words.number(precision.value if precision is not None else None)
+        precision_recall.append(_CurveFigure(name, f"AP {value}", Markup(chart)))
+    return roc, precision_recall
+
+
+def _learning_curves(log: Sequence[Mapping[str, object]]) -> tuple[Markup | None, Markup | None]:
+    """Draw losses, and validation metrics, over samples seen; None where the log has none."""
+    names = dict.fromkeys(name for row in log for name in row)
+    validation = [name for name in names if name.lower().startswith(("val", "best"))]
+    losses = [name for name in names if "loss" in name.lower() and name not in validation]
+    charts: list[Markup | None] = []
+    for chosen, label, key, smooth in (
+        (losses, "training loss", "loss", True),
+        (validation, "validation", "validation", False),
+    ):
+        series = [line for line in (_series(log, name) for name in chosen) if line is not None][:6]
+        charts.append(Markup(series_chart(series, ylabel=label, key=key, smooth=smooth)) if series else None)
+    return charts[0], charts[1]
+
+
+def _series(log: Sequence[Mapping[str, object]], name: str) -> Series | None:
+    points = [
+        (float(x), float(y))
+        for x, y in ((row.get("samples_seen"), row.get(name)) for row in log)
+        if isinstance(x, (int, float)) and isinstance(y, (int, float)) and not isinstance(y, bool) and np.isfinite(y)
+    ]
+    return Series(name, *np.array(points).T) if len(points) >= 2 else None
+
+
+def _picture(item: GalleryItem) -> _Picture:
+    height, width = item.image.shape[:2]
+    heat = None if item.heat_map is None else png_uri(heat_map_layer(item.heat_map))
+    return _Picture(item, png_uri(item.image), heat, width, height)

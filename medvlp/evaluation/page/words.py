@@ -1,0 +1,83 @@
+"""Numbers and names as a reader wants them."""
+
+from __future__ import annotations
+
+from medvlp.evaluation.results import Metric
+
+__all__ = ["REASONS", "finding", "integer", "interval", "name_of", "number", "percent"]
+
+REASONS = {
+    "no_positives": "no positive case: not defined",
+    "no_negatives": "no negative case: not defined",
+    "no_rows": "no case",
+    "no_labels": "no finding has both classes",
+    "few_positives": "30 positive patients or fewer: the interval is optimistic",
+    "few_resamples": "defined in fewer than half of the resamples: no interval",
+}
+_NAMES = {"zero_shot": "Zero-shot", "linear_probe": "Linear probe", "retrieval": "Retrieval", "thumbnail": "Thumbnail"}
+_METRICS = {"auroc": "AUROC", "average_precision": "AP", "median_rank": "median rank", "mean_rank": "mean rank"}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with fixed digits, or a dash.
+
+    Example:
+        >>> number(0.84361), number(None), number(12.5, 1)
+        ('0.844', '–', '12.5')
+    """
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def integer(value: int | None) -> str:
+    """Return a count with narrow spaces between thousands.
+
+    Example:
+        >>> integer(12345).split(), integer(999)
+        (['12', '345'], '999')
+    """
+    return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent.
+
+    Example:
+        >>> percent(0.0713), percent(0.41)
+        ('7.1 %', '41 %')
+    """
+    return "–" if value is None else f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def interval(row: Metric, digits: int = 3) -> str:
+    """Return the interval of a row in words, empty where there is none.
+
+    Example:
+        >>> interval(Metric(metric="auroc", label="x", value=0.8, low=0.7, high=0.9, n=9, patients=9))
+        '0.700 to 0.900'
+    """
+    return "" if row.low is None or row.high is None else f"{row.low:.{digits}f} to {row.high:.{digits}f}"
+
+
+def finding(label: str) -> str:
+    """Return a label as words.
+
+    Example:
+        >>> finding("rib_fracture"), finding("image_to_report")
+        ('rib fracture', 'image → report')
+    """
+    arrows = {"image_to_report": "image → report", "report_to_image": "report → image"}
+    return arrows.get(label, label.replace("_", " "))
+
+
+def name_of(name: str, title: str = "") -> str:
+    """Return the words for a result or metric: its title, a known name, or the name itself with spaces.
+
+    Example:
+        >>> name_of("zero_shot"), name_of("auroc"), name_of("my_run")
+        ('Zero-shot', 'AUROC', 'My run')
+    """
+    if title:
+        return title
+    known = _NAMES.get(name) or _METRICS.get(name)
+    words = name.replace("_", " ")
+    return known or words[:1].upper() + words[1:]
