@@ -11,7 +11,7 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.bones import rib_cloud, rib_lines, skeleton
 from medvlp.phantom.facts import Study
 from medvlp.phantom.flesh import SPACING, Grid, grid_of, voxelise
-from medvlp.phantom.materials import hounsfield
+from medvlp.phantom.materials import voxel_hounsfield
 from medvlp.phantom.plant import plant
 from medvlp.phantom.points import Cloud, join, volume_splat
 from medvlp.phantom.regions import Region, region_mask
@@ -63,15 +63,14 @@ class Body:
 
     @cached_property
     def hu(self) -> np.ndarray:
-        """float32 (Z, Y, X) in Hounsfield units, fine structures voxelised."""
+        """Hounsfield units, float32 (Z, Y, X), fine structures voxelised."""
         shape = self.grid.shape
         parts = [volume_splat(cloud, self.origin, SPACING, shape) for cloud in (self.soft, self.bone, self.metal)]
-        density = np.maximum(self.density + parts[0], 0.0)
-        return hounsfield(density, np.clip(parts[1], 0.0, 1.0), np.clip(parts[2], 0.0, 1.0)).astype(np.float32)
+        return voxel_hounsfield(self.density, parts[0], parts[1], parts[2])
 
     @property
     def lungs(self) -> np.ndarray:
-        """bool (Z, Y, X): inside of the pleural cavities."""
+        """Inside of the pleural cavities, bool (Z, Y, X)."""
         return self.lung > 0.5
 
     def mask(self, index: int) -> np.ndarray:

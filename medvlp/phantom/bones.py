@@ -21,10 +21,10 @@ __all__ = ["RIBS", "Rib", "Ribs", "rib_cloud", "rib_lines", "skeleton", "vertebr
 
 RIBS: Final = 12
 _SAMPLES: Final = 168  # along a rib, about 1.8 mm apart
-_RING: Final = 20  # around its cortex
+_RING: Final = 22  # around its cortex
 _BODY: Final = 17.0  # height of the template vertebra's body in mm
 
-# One value a rib: end of the bony part (degrees from the back's midline), fall from spine to sternum in mm, lateral reach.
+# One value a rib: end of its bone (degrees from the back's midline), fall from spine to front in mm, lateral reach.
 _END: Final = np.radians([142, 146, 147, 147, 147, 145, 142, 134, 125, 114, 88, 62])
 _FALL: Final = np.array([48, 74, 94, 106, 114, 119, 121, 119, 113, 104, 84, 60], np.float64)
 _REACH: Final = np.array([0.84, 0.97, 1, 1, 1, 1, 1, 1, 1, 1, 0.99, 0.98])
@@ -32,7 +32,7 @@ _REACH: Final = np.array([0.84, 0.97, 1, 1, 1, 1, 1, 1, 1, 1, 0.99, 0.98])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rib:
-    """One rib's line and frame, each float32 ``(N, 3)``: ``outward`` points away from the lung, ``upward`` along its height."""
+    """One rib, each float32 ``(N, 3)``: its line, ``outward`` away from the lung, ``upward`` along its height."""
 
     line: np.ndarray
     outward: np.ndarray
@@ -125,7 +125,7 @@ def rib_cloud(
     upper = np.sin(angle)
     shell_out, shell_up = thick * np.cos(angle), tall * upper
     # Lower margins of ribs are sharp and thin (the costal groove): their cortex carries less.
-    share = (1.0 + 0.25 * upper) * step[..., None] * size * np.float32(33.0 * 1.25 / _RING * density)
+    share = (1.0 + 0.25 * upper) * step[..., None] * size * np.float32(33.0 * 1.0 / _RING * density)
     lattice = 0.5 * (1.0 + np.cos(turn * 3.0))
     inner = np.stack([np.sqrt(lattice[..., 0]) * 0.8] * 2, -1)
     core_angle = np.concatenate([turn, turn + np.float32(np.pi)], -1)
@@ -210,9 +210,9 @@ def _vertebra() -> Cloud:
         )
         parts.append(polyline(process, 4.0, step=2.0, hollow=0.7, area=4.0))
         lamina = curve([(sign * 0.62 * width, 1.5 * depth, 0.0), (0.0, 2.2 * depth, -0.3 * height)], 3.0)
-        parts.append(polyline(lamina, 4.0, step=2.0, hollow=0.6, area=4.0))
+        parts.append(polyline(lamina, 3.4, step=2.0, hollow=0.75, area=3.0))
     spinous = curve([(0, 2.2 * depth, -0.3 * height), (0, 3.4 * depth, -1.1 * height)], 3.0)
-    parts.append(polyline(spinous, 3.4, step=2.0, hollow=0.6, area=4.0))
+    parts.append(polyline(spinous, 2.6, step=2.0, hollow=0.7, area=3.0))
     return join(parts)
 
 
@@ -227,9 +227,8 @@ def _spine(anatomy: Anatomy) -> Cloud:
         )
         height = (vertebra_z(anatomy, max(number, 1)) - vertebra_z(anatomy, max(number, 1) + 1)) * 0.76
         size = float(np.interp(number, (-4, 1, 12, 15), (0.72, 0.86, 1.2, 1.3))) * anatomy.scale[0]
-        xyz = template.xyz * np.float32([size, size, height / _BODY]) + np.float32(
-            [0.0, float(spine_y(anatomy, np.array(z))), z]
-        )
+        place = np.array([0.0, float(spine_y(anatomy, np.array(z))), z], np.float32)
+        xyz = template.xyz * np.array([size, size, height / _BODY], np.float32) + place
         pieces.append(Cloud(xyz.astype(np.float32), template.volume * np.float32(size * size)))
     return join(pieces)
 
@@ -240,7 +239,7 @@ def skeleton(anatomy: Anatomy) -> Cloud:
     draw = numpy_generator(anatomy.seed, 3, "skeleton")
     density = anatomy.bone
     lift = float(draw.normal(0.0, 5.0)) + (8.0 if anatomy.supine else 0.0)
-    parts = [_spine(anatomy).scaled(0.6 * density)]
+    parts = [_spine(anatomy).scaled(0.5 * density)]
     for sign in (-1.0, 1.0):
         height = lift + float(draw.normal(0.0, 2.0))
         knots = np.array([(18, -58, 38), (52, -62, 28), (92, -40, 20), (134, -6, 14), (170, 16, 4)], np.float64)

@@ -1,7 +1,7 @@
 """The soft parts of a chest as voxels: skin, fat and muscle, lungs, heart and great vessels, diaphragm, stomach.
 
-Edges are painted with their partial volume, so a border lies where the curves say to a fraction of a voxel. Everything is
-elementwise float32, hence the same bytes whatever the number of threads.
+Edges are painted with their partial volume, so a border lies where the curves say to a fraction of a voxel. All of it
+is elementwise float32, hence the same bytes whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _rounded(
 
 
 def capsule(field: np.ndarray, grid: Grid, line: np.ndarray, radius: np.ndarray | float) -> None:
-    """Paint a tube along a line ``(N, 3)`` into a field (Z, Y, X): the maximum of what is there and the tube's share."""
+    """Paint a tube along a line ``(N, 3)`` into a field (Z, Y, X): the maximum of what is there and the tube."""
     radii = np.broadcast_to(np.asarray(radius, np.float32), (len(line),))
     for a, b, r in zip(line[:-1], line[1:], radii[1:], strict=True):
         reach = float(r) + 4.0
@@ -168,9 +168,9 @@ def _body(anatomy: Anatomy, grid: Grid, cage: Cage) -> np.ndarray:
     )
     width = np.maximum(_column(cage.width) + wall + 4.0, shoulder * broad + 0.6 * anatomy.fat).astype(np.float32)
     neck = np.interp(below, (-80, -30, 0, 30, 60, 120), (-40.0, -38.0, -40.0, -46.0, -54.0, -54.0)) * deep
-    nape = np.interp(below, (-80, -30, 20, 60), (76.0, 80.0, 100.0, 108.0)) * deep
+    nape = np.interp(below, (-80, -30, 20, 60), (70.0, 74.0, 92.0, 101.0)) * deep
     front = np.minimum(_column(cage.front) - anatomy.muscle, neck) - anatomy.fat
-    back = np.maximum(_column(cage.back) + 27.0, nape) + 0.9 * anatomy.fat
+    back = np.maximum(_column(cage.back) + 22.0, nape) + 0.9 * anatomy.fat
     belly = np.float32(max(anatomy.fat - 12.0, 0.0)) * np.clip((below - 230.0) / 90.0, 0.0, 1.0)
     middle, half = (front + back - belly) / 2, (back - front + belly) / 2
     middle, half = middle.astype(np.float32), half.astype(np.float32)
@@ -187,7 +187,7 @@ def _body(anatomy: Anatomy, grid: Grid, cage: Cage) -> np.ndarray:
 
 def _breasts(density: np.ndarray, anatomy: Anatomy, grid: Grid, cage: Cage) -> None:
     draw = numpy_generator(anatomy.seed, 0, "breasts")
-    broad, deep, tall = anatomy.scale
+    broad, _, tall = anatomy.scale
     big = anatomy.breast
     sag = 0.5 * big + float(draw.uniform(0.0, 14.0))
     for sign in (-1.0, 1.0):
@@ -196,13 +196,15 @@ def _breasts(density: np.ndarray, anatomy: Anatomy, grid: Grid, cage: Cage) -> N
         index = int(np.argmin(np.abs(grid.z[:, 0, 0] - z)))
         y = float(cage.front[index]) - anatomy.muscle - 0.5 * anatomy.fat + 14.0
         wide, long = (54.0 + 0.5 * big) * broad, (50.0 + 0.7 * big) * tall
-        deepness = 20.0 + 1.15 * big
-        box = grid.box((x - wide - 4, y - deepness - 5, z - long - 4), (x + wide + 4, y + 10.0, z + long + 4))
+        deepness = 20.0 + 0.85 * big
+        box = grid.box((x - wide - 9, y - deepness - 9, z - long - 9), (x + wide + 9, y + 10.0, z + 1.9 * long + 9))
         near = grid.part(box)
         # Fuller below than above: the lower border is what a frontal film shows.
-        up = np.where(near.z > z, (near.z - z) / (1.25 * long), (near.z - z) / (0.8 * long))
-        radial = np.sqrt(((near.x - x) / wide) ** 2 + ((near.y - y) / deepness) ** 2 + up * up)
-        soft = np.clip(np.float32(0.5) + (1.0 - radial) * np.float32(0.5 * (wide + deepness) / 6.0), 0.0, 1.0)
+        up = np.where(near.z > z, (near.z - z) / (1.8 * long), (near.z - z) / (0.8 * long))
+        # A cap whose height falls off smoothly from its centre: no edge above, a rounded one below.
+        flat = np.maximum(1.0 - ((near.x - x) / wide) ** 2 - up * up, 0.0)
+        reach = np.float32(deepness) * flat ** np.where(near.z > z, 1.3, 0.75)
+        soft = np.clip(np.float32(0.5) + (near.y - (np.float32(y) - reach)) / 5.0, 0.0, 1.0) * (near.y < y) * (flat > 0)
         np.maximum(density[box], soft * np.float32(0.97), out=density[box])
 
 
@@ -234,7 +236,7 @@ def voxelise(anatomy: Anatomy, grid: Grid) -> Flesh:
     right, left = heart_borders(anatomy, heights)
     middle, depth = heart_depth(anatomy, heights)
     heart[box] = _rounded(
-        near.x - _column((right + left) / 2), _column((left - right) / 2), near.y - _column(middle), _column(depth), 2.2
+        near.x - _column((right + left) / 2), _column((left - right) / 2), near.y - _column(middle), _column(depth), 2.5
     )
     capsule(heart, grid, aorta_line(anatomy), 13.0 + 1.2 * anatomy.unfolding)
 
@@ -242,8 +244,8 @@ def voxelise(anatomy: Anatomy, grid: Grid) -> Flesh:
     near = grid.part(center)
     before = near.y - _column(spine_y(anatomy, heights))
     before = np.where(before > 0, before * np.float32(0.38), before)  # arches and muscles reach far back
-    spine = _rounded(near.x, _column(np.full(len(heights), 25.0)), before, _column(np.full(len(heights), 24.0)), 1.8)
-    septum = np.clip(np.float32(0.5) + (np.float32(5.0) - np.abs(near.x - anatomy.shift)) / _EDGE, 0.0, 1.0)
+    spine = _rounded(near.x, _column(np.full(len(heights), 23.0)), before, _column(np.full(len(heights), 24.0)), 2.2)
+    septum = np.clip(np.float32(0.5) + (np.float32(3.0) - np.abs(near.x - anatomy.shift)) / _EDGE, 0.0, 1.0)
     lung *= np.float32(1.0) - heart
     lung[center] *= (np.float32(1.0) - spine) * (np.float32(1.0) - septum)
 

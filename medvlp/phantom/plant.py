@@ -131,8 +131,9 @@ def plant(findings: tuple[Finding, ...], anatomy: Anatomy, flesh: Flesh, ribs: R
     for index in sorted(range(len(findings)), key=lambda i: _ORDER.index(findings[i].name)):
         finding = findings[index]
         if finding.name == "cardiomegaly":
+            high = flesh.grid.z > np.float32(min(anatomy.domes) - 30.0)
             low = flesh.grid.z < np.float32(-18.0 * anatomy.scale[2])
-            regions[index] = region_of((flesh.heart > 0.5) & low & (flesh.grid.y < 32.0))
+            regions[index] = region_of((flesh.heart > 0.5) & low & high & (flesh.grid.y < 32.0))
         elif finding.name in _DEVICES:
             part = _DEVICES[finding.name](finding, anatomy, flesh)
             regions[index] = part.region

@@ -28,7 +28,7 @@ def _caval(anatomy: Anatomy) -> list[tuple[float, float, float]]:
 
 
 def plant_pacemaker(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
-    """Put a generator under the skin below a clavicle, with leads through the caval vein to right atrium and ventricle."""
+    """Put a generator under the skin below a clavicle, with leads through the caval vein to the right heart."""
     sign = 1.0 if finding.side == "left" else -1.0
     draw = numpy_generator(finding.seed, 0, "pacemaker")
     broad, deep, tall = anatomy.scale
@@ -42,7 +42,7 @@ def plant_pacemaker(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
     across, up = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
     box = np.stack([x + across, np.full_like(across, y), z + up], 1).astype(np.float32)
     thickness = np.where(
-        v > 0.55 * high, 1.0, np.where((np.abs(v + 4) < 9) & (np.abs(u) < 14), 3.8, 2.7)
+        v > 0.55 * high, 1.2, np.where((np.abs(v + 4) < 9) & (np.abs(u) < 14), 5.0, 3.6)
     )  # header, battery
     metal = [Cloud(box, (0.81 * thickness).astype(np.float32))]
 
@@ -105,7 +105,7 @@ def plant_central_line(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plan
     caval = _caval(anatomy)
     tip = (caval[-1][0] + float(draw.normal(0, 2)), caval[-1][1], caval[-1][2] - float(draw.uniform(4.0, 26.0)))
     line = curve([*start, *caval, tip], 2.0)
-    catheter = polyline(line, 1.25, step=0.9, area=6.0).scaled(0.3)
+    catheter = polyline(line, 1.25, step=0.9, area=6.0).scaled(0.5)
     return Plant(Region(points=line, reach=3.0), metal=(catheter,))
 
 
@@ -123,6 +123,6 @@ def plant_endotracheal_tube(finding: Finding, anatomy: Anatomy, flesh: Flesh) ->
         (0.85 * x, 2.0 + (y - 4.0) * share, tip),
     ]
     line = curve(knots, 2.0)
-    wall = polyline(line, 5.2, step=1.2, area=1.6, hollow=0.74).scaled(1.25)
-    stripe = polyline(line + np.float32([3.6, -2.0, 0.0]), 0.8, step=0.8, area=4.0).scaled(0.42)
+    wall = polyline(line, 5.2, step=1.2, area=1.6, hollow=0.74).scaled(1.9)
+    stripe = polyline(line + np.array([3.6, -2.0, 0.0], np.float32), 0.8, step=0.8, area=4.0).scaled(0.9)
     return Plant(Region(points=line, reach=5.5), soft=(wall,), metal=(stripe,))

@@ -9,8 +9,8 @@ from medvlp.phantom.facts import Finding, Lobe
 from medvlp.phantom.flesh import Flesh, Grid, fill, noise, wall_distance
 from medvlp.phantom.points import Cloud, ball, tubes
 from medvlp.phantom.regions import Box, Plant, Region, region_of
-from medvlp.phantom.thorax import Anatomy, Cage, cage_at, dome_height, heart_borders
-from medvlp.phantom.vessels import excess, grow, hilum
+from medvlp.phantom.thorax import Anatomy, Cage, cage_at, heart_borders
+from medvlp.phantom.vessels import grow, hilum
 
 __all__ = ["lobe_share", "plant_atelectasis", "plant_consolidation", "plant_edema", "plant_emphysema", "plant_nodule"]
 
@@ -18,7 +18,7 @@ __all__ = ["lobe_share", "plant_atelectasis", "plant_consolidation", "plant_edem
 def lobe_share(anatomy: Anatomy, grid: Grid, side: int, lobe: Lobe) -> np.ndarray:
     """Return the share of each voxel (broadcasts to Z, Y, X) on a lobe's side of the fissures.
 
-    The oblique fissure falls from high behind to low in front; the right lung's minor fissure lies level with the hilum.
+    The oblique fissure falls from high behind to low in front; the right lung's minor fissure is level with the hilum.
     An empty lobe is the whole lung.
     """
     if not lobe:
@@ -50,7 +50,7 @@ def _center(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int, margin:
         flesh: voxels.
         side: 0 right, 1 left.
         margin: mm to the ribs.
-        clear: only where neither heart nor diaphragm hides it on a frontal film, as befits what a report describes.
+        clear: only where neither heart, hilum nor diaphragm hides it on a frontal film, as a report implies.
     """
     draw = numpy_generator(finding.seed, side, "place")
     box = _half(flesh.grid, side)
@@ -61,6 +61,8 @@ def _center(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int, margin:
     if clear:
         right, left = heart_borders(anatomy, heights)
         edge = (left if side else -right) + 0.5 * margin + 4.0
+        root = hilum(anatomy, side)
+        allowed &= (near.x - root[0]) ** 2 + (near.z - root[2]) ** 2 > np.float32((26.0 + 0.5 * margin) ** 2)
         allowed &= np.abs(near.x) > np.maximum(edge, 34.0).astype(np.float32).reshape(-1, 1, 1)
         allowed &= near.z > np.float32(float(anatomy.domes[side]) + 0.4 * margin)
     roomy = allowed & (wall_distance(near, flesh.cage) > margin)
@@ -72,13 +74,13 @@ def _center(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int, margin:
         return hilum(anatomy, side)
     # Two draws out of a fixed order: the place moves little when the lung changes little between studies.
     z, y, x = np.unravel_index(int(places[int(draw.random() * len(places))]), candidate.shape)
-    return np.float32([near.x[0, 0, x], near.y[0, y, 0], near.z[z, 0, 0]])
+    return np.array([near.x[0, 0, x], near.y[0, y, 0], near.z[z, 0, 0]], np.float32)
 
 
 def plant_consolidation(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
     """Fill air spaces over ``size`` mm of a lobe: fuzzy border, sharp where a fissure stops it; airways stay open."""
     radius = finding.size / 2
-    center = _center(finding, anatomy, flesh, side, min(0.45 * radius, 22.0), False)
+    center = _center(finding, anatomy, flesh, side, min(0.45 * radius, 22.0), True)
     reach = 1.35 * radius + 4.0
     low, high = center - reach, center + reach
     box = flesh.grid.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
@@ -91,9 +93,9 @@ def plant_consolidation(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: 
         + ((near.z - center[2]) / stretch[2]) ** 2
     ) / np.float32(radius)
     field = 1.0 - distance + np.float32(0.16) * noise(draw, near, 14.0) + np.float32(0.07) * noise(draw, near, 7.0)
-    share = np.clip(field * 2.6, 0.0, 1.0) * lobe_share(anatomy, near, side, finding.lobe)
+    share = np.clip(field * 2.4 + 0.5, 0.0, 1.0) * lobe_share(anatomy, near, side, finding.lobe)
     side_only = (near.x > 0) if side else (near.x < 0)
-    opacity = np.float32(0.55 + 0.35 * min(finding.amount * 1.6, 1.0))
+    opacity = np.float32(0.76 + 0.2 * min(finding.amount * 1.6, 1.0))
     inside = fill(flesh, box, (share * opacity * side_only).astype(np.float32), 1.03)
     return Plant(region_of(inside > 0.3, box))
 
@@ -142,7 +144,7 @@ def plant_edema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> 
         start, (start + inward * length).astype(np.float32), np.full(count, 0.9), np.full(count, 0.6), step=1.5
     )
     tree = grow(anatomy, side, seed=anatomy.seed + 1, radius=2.9, generations=3)
-    beside = np.float32([2.5, 3.0, 2.5])
+    beside = np.array([2.5, 3.0, 2.5], np.float32)
     cuffs = tubes(
         tree.start + beside, tree.end + beside, tree.radius + 1.4, tree.radius + 0.8, step=2.4, area=4.0, hollow=0.7
     )
@@ -168,7 +170,7 @@ def _plates(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plan
         z = floor + lift + 17.0 * i + float(draw.uniform(-4.0, 8.0))
         x = sign * float(draw.uniform(72.0, 92.0)) * anatomy.scale[0]
         y = float(draw.uniform(-15.0, 25.0))
-        long, deep = float(draw.uniform(32.0, 48.0)), float(draw.uniform(24.0, 38.0))
+        long, deep = float(draw.uniform(32.0, 48.0)), float(draw.uniform(16.0, 28.0))
         tilt, back = float(draw.uniform(-0.1, 0.35)) * sign, float(draw.normal(0.0, 0.08))
         layers = max(int(finding.size / 2.0), 1)
         u, v, w = np.meshgrid(

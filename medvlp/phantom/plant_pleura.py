@@ -77,8 +77,7 @@ class Collapse:
         weight = self._low(z)
         rim = 0.42 * self.size * np.sqrt(weight) * (0.35 + 0.65 * weight)
         inner = cage_at(self.anatomy, z + self.size * weight)
-        # Lying or sitting, air gathers in front as well.
-        return Cage(inner.width - rim, inner.front + 0.8 * rim, inner.back - 0.35 * rim)
+        return Cage(inner.width - rim, inner.front + 0.35 * rim, inner.back - 0.35 * rim)
 
     def moved(self, xyz: np.ndarray) -> np.ndarray:
         """Return where points ``(N, 3)`` of the expanded lung lie in the shrunken one."""
@@ -103,7 +102,8 @@ def _pleural_line(collapse: Collapse) -> Cloud:
     top = anatomy.apex - 0.97 * collapse.size
     z = np.arange(float(anatomy.domes[side]) - 10.0, top + 5.0, 1.7)
     cage = collapse.cage(z)
-    angle = np.radians(np.linspace(-86.0, 86.0, 64))[None]
+    turn = np.modf(np.arange(len(z)) * 0.6180339887)[0][:, None]  # staggered: no stripes where rows line up
+    angle = np.radians(-86.0 + 172.0 / 64 * (np.arange(64)[None] + turn))
     power = 2.0 / cage.exponent
     width, half = cage.width[:, None], np.maximum(cage.half, 0.5)[:, None]
     x = sign * width * np.abs(np.cos(angle)) ** power

@@ -50,7 +50,7 @@ def plant_rib_fracture(
     """
     draw = numpy_generator(finding.seed, side, "fracture")
     behind = draw.random() < 0.65
-    where = draw.uniform(0.27, 0.44) if behind else draw.uniform(0.66, 0.78)
+    where = draw.uniform(0.17, 0.31) if behind else draw.uniform(0.7, 0.82)
     up = 1.0 if draw.random() < 0.6 else -1.0
     bones, lenses, marks, broken = [], [], [], []
     for i, number in enumerate(fractured_ribs(finding)):

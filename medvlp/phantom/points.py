@@ -74,7 +74,9 @@ def curve(knots: Sequence[Sequence[float]] | np.ndarray, step: float) -> np.ndar
 
 def ring_frame(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return two unit vectors ``(N, 3)`` across each unit direction ``(N, 3)``."""
-    reference = np.where(np.abs(direction[:, 2:3]) < 0.8, np.float32([[0, 0, 1]]), np.float32([[0, 1, 0]]))
+    reference = np.where(
+        np.abs(direction[:, 2:3]) < 0.8, np.array([[0, 0, 1]], np.float32), np.array([[0, 1, 0]], np.float32)
+    )
     first = np.cross(direction, reference)
     first /= np.sqrt((first * first).sum(1, keepdims=True))
     return first, np.cross(direction, first)
@@ -102,23 +104,26 @@ def tubes(
         hollow: inner radius as a share of the outer one; only the wall gets points then.
 
     Example:
-        >>> one = tubes(np.zeros((1, 3), np.float32), np.float32([[0, 0, 10]]), np.ones(1), np.ones(1), step=1.0)
+        >>> one = tubes(np.zeros((1, 3), np.float32), np.array([[0, 0, 10]], np.float32), np.ones(1), np.ones(1), step=1.0)
         >>> round(float(one.volume.sum()), 2)  # pi r2 h
         31.42
     """
     length = np.sqrt(((end - start) ** 2).sum(1))
     count = np.maximum(np.ceil(length / step), 1).astype(np.int64)
     segment = np.repeat(np.arange(len(count)), count)
-    along = (np.arange(len(segment)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / count[segment]
-    radius = radius_start[segment] + (radius_end - radius_start)[segment] * along
+    within = np.arange(len(segment)) - np.repeat(np.cumsum(count) - count, count)
+    along = ((within + 0.5) / count[segment]).astype(np.float32)
+    radius = (radius_start[segment] + (radius_end - radius_start)[segment] * along).astype(np.float32)
     full = np.pi * radius**2 * (1.0 - hollow**2)
     copies = np.maximum(np.ceil(full / area), 1).astype(np.int64)
     section = np.repeat(np.arange(len(copies)), copies)
     k = np.arange(len(section)) - np.repeat(np.cumsum(copies) - copies, copies)
     owner = segment[section]
-    share = (k + 0.5) / copies[section]
+    share = ((k + 0.5) / copies[section]).astype(np.float32)
     # A lone point stays on the axis; several fill the disc (or the wall) evenly by the golden angle.
-    reach = np.where(copies[section] > 1, radius[section], 0.0) * np.sqrt(hollow**2 + (1.0 - hollow**2) * share)
+    reach = np.where(copies[section] > 1, radius[section], np.float32(0.0)) * np.sqrt(
+        np.float32(hollow**2) + np.float32(1.0 - hollow**2) * share
+    )
     angle = (np.arange(len(section)) * _GOLDEN).astype(np.float32)
     direction = ((end - start) / np.maximum(length, 1e-6)[:, None]).astype(np.float32)
     first, second = ring_frame(direction)
@@ -142,7 +147,7 @@ def polyline(
     return tubes(line[:-1], line[1:], radii[:-1], radii[1:], step=step, area=area, hollow=hollow)
 
 
-def ball(center: Sequence[float], radius: float, spacing: float) -> np.ndarray:
+def ball(center: Sequence[float] | np.ndarray, radius: float, spacing: float) -> np.ndarray:
     """Return points ``(N, 3)`` of a cubic lattice inside a sphere.
 
     Example:
@@ -152,7 +157,7 @@ def ball(center: Sequence[float], radius: float, spacing: float) -> np.ndarray:
     axis = np.arange(-radius + spacing / 2, radius, spacing, dtype=np.float32)
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     inside = x * x + y * y + z * z <= radius * radius
-    return np.stack([x[inside], y[inside], z[inside]], 1) + np.float32(center)
+    return np.stack([x[inside], y[inside], z[inside]], 1) + np.asarray(center, np.float32)
 
 
 def plane_splat(row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -196,7 +201,7 @@ def volume_splat(
         shape: (Z, Y, X).
 
     Example:
-        >>> one = Cloud(np.float32([[1, 1, 1]]), np.float32([4.0]))
+        >>> one = Cloud(np.array([[1, 1, 1]], np.float32), np.array([4.0], np.float32))
         >>> float(volume_splat(one, (0, 0, 0), (2, 2, 2), (2, 2, 2)).sum()) * 8
         4.0
     """

@@ -125,6 +125,14 @@ def _taps(
     return taps
 
 
+def _gather(image: np.ndarray, taps: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return an image resampled along its rows."""
+    total = np.zeros((len(taps[0][0]), image.shape[1]), np.float32)
+    for index, weight in taps:
+        total += image[index] * weight[:, None]
+    return total
+
+
 def _resample(image: np.ndarray, body: Body, geometry: Geometry, along: float) -> np.ndarray:
     """Return a slab's path lengths (Z, across) as the detector sees them."""
     lateral = geometry.view == "LATERAL"
@@ -133,9 +141,7 @@ def _resample(image: np.ndarray, body: Body, geometry: Geometry, along: float) -
     rows = _taps(origin[2], SPACING[0], image.shape[0], geometry.center[1], scale, geometry.size, True)
     first, edge = (origin[1], SPACING[1]) if lateral else (origin[0], SPACING[2])
     columns = _taps(first, edge, image.shape[1], geometry.center[0], scale, geometry.size, False)
-    tall = sum(image[index] * weight[:, None] for index, weight in rows)
-    wide = np.ascontiguousarray(tall.T)
-    return sum(wide[index] * weight[:, None] for index, weight in columns).T
+    return _gather(np.ascontiguousarray(_gather(image, rows).T), columns).T
 
 
 def _voxel_path(field: np.ndarray, body: Body, geometry: Geometry) -> np.ndarray:
@@ -165,7 +171,7 @@ def _cloud_path(cloud: Cloud, geometry: Geometry) -> np.ndarray | float:
 
 
 def _arms_path(body: Body, geometry: Geometry) -> np.ndarray:
-    """Return mm of path (size, size) through arms that hang beside the chest; for CT and lateral films they are raised."""
+    """Return mm of path (size, size) through arms that hang beside the chest; CT and lateral films have them raised."""
     anatomy = body.anatomy
     trunk = 146.0 * anatomy.scale[0] + anatomy.muscle + anatomy.fat
     radius = 38.0 + 0.35 * anatomy.fat + (6.0 if anatomy.sex == "M" else 0.0)
@@ -176,8 +182,8 @@ def _arms_path(body: Body, geometry: Geometry) -> np.ndarray:
     x, z = pixel[None, :] + np.float32(geometry.center[0]), np.float32(geometry.center[1]) - pixel[:, None]
     path = np.zeros((geometry.size, geometry.size), np.float32)
     for sign in (-1.0, 1.0):
-        start = np.float32([sign * (0.86 * trunk + spread[0]), top])
-        step = np.float32([sign * (trunk + radius + spread[1]), top - 300.0]) - start
+        start = np.array([sign * (0.86 * trunk + spread[0]), top], np.float32)
+        step = np.array([sign * (trunk + radius + spread[1]), top - 300.0], np.float32) - start
         along = np.clip(((x - start[0]) * step[0] + (z - start[1]) * step[1]) / float((step * step).sum()), 0.0, 1.0)
         square = (x - start[0] - along * step[0]) ** 2 + (z - start[1] - along * step[1]) ** 2
         path = np.maximum(path, 2.0 * np.sqrt(np.maximum(np.float32(radius * radius) - square, 0.0)))
@@ -200,7 +206,7 @@ def _region_mask(region: Region, body: Body, geometry: Geometry) -> np.ndarray:
     if region.points is not None and len(region.points):
         row, column, _ = geometry.pixels(region.points)
         hit = plane_splat(row, column, np.ones(len(row), np.float32), shape) > 0.05
-        reach = int(round(region.reach / geometry.pixel))
+        reach = round(region.reach / geometry.pixel)
         mask |= ndimage.binary_dilation(hit, iterations=reach) if reach else hit
     return mask
 
@@ -215,8 +221,8 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
 def project(body: Body, view: View, *, size: int) -> Projection:
     """Project a body onto a detector.
 
-    Frontal films are shown as a radiologist hangs them, the patient's left at the image's right; a lateral film is a left
-    lateral with the front at the image's left.
+    Frontal films are shown as a radiologist hangs them, the patient's left at the image's right; a lateral film is a
+    left lateral with the front at the image's left.
 
     Args:
         body: from `build_body`.

@@ -29,7 +29,8 @@ class DetectorLook:
         contrast: slope of the display curve; 1 is a plain film, larger is harder.
         gamma: power after the curve; below 1 brightens the lungs.
         equalise: share of the large-scale contrast that processing takes away (0 film, 0.5 strong).
-        sharpness: strength of the edge enhancement.
+        sharpness: strength of the edge enhancement (structures of about 3 mm).
+        detail: strength with which structures of about 12 mm are brought out (multi-scale processing).
         blur: of the detector in pixels (standard deviation).
         vignetting: loss of signal in the corners, 0 to 1.
         low: share of the stored range below the darkest useful value.
@@ -48,8 +49,9 @@ class DetectorLook:
     noise: float = 0.2
     contrast: float = 1.0
     gamma: float = 1.0
-    equalise: float = 0.25
+    equalise: float = 0.4
     sharpness: float = 0.5
+    detail: float = 0.6
     blur: float = 0.4
     vignetting: float = 0.03
     low: float = 0.02
@@ -118,16 +120,18 @@ def _display(exponent: np.ndarray, look: DetectorLook) -> np.ndarray:
     if look.equalise:
         clipped = np.maximum(exponent, np.float32(np.quantile(exponent[body][::4], 0.03)))
         exponent = exponent - np.float32(look.equalise) * _smooth(clipped, 0.1 * height)
-    if look.sharpness:
-        # Faint structures are enhanced in full, strong edges less: no bright seams along skin and metal.
-        fine = exponent - ndimage.gaussian_filter(exponent, 1.6 * height / 256, mode="nearest", truncate=3.0)
-        fine /= np.float32(1.0) + np.abs(fine) * np.float32(2.0)
-        exponent = exponent + np.float32(look.sharpness) * fine
+    original = exponent
+    for strength, reach in ((look.sharpness, 1.6), (look.detail, 5.0)):
+        if strength:
+            # Faint structures are enhanced in full, strong edges less: no bright seams along skin and metal.
+            fine = original - ndimage.gaussian_filter(original, reach * height / 256, mode="nearest", truncate=2.5)
+            fine /= np.float32(1.0) + np.abs(fine) * np.float32(3.0)
+            exponent = exponent + np.float32(strength) * fine
     inner = exponent[height // 8 : height - height // 10 : 2, width // 7 : width - width // 7 : 2]
     inner = inner[body[height // 8 : height - height // 10 : 2, width // 7 : width - width // 7 : 2]]
-    low, high = (np.float32(q) for q in np.quantile(inner, (0.015, 0.88)))
+    low, high = (np.float32(q) for q in np.quantile(inner, (0.015, 0.97)))
     value = (exponent - low) / max(high - low, np.float32(1e-3))
-    value = np.float32(0.2) + np.float32(0.6) * value
+    value = np.float32(0.2) + np.float32(0.66) * value
     steep = np.float32(3.4 * look.contrast)
     value = 1.0 / (1.0 + np.exp(-steep * (value - np.float32(0.5)), dtype=np.float32))
     first, last = (1.0 / (1.0 + np.exp(np.float32(sign * 0.58) * steep)) for sign in (1, -1))
@@ -154,7 +158,7 @@ def _mark(value: np.ndarray, look: DetectorLook) -> None:
 def expose(projection: Projection, look: DetectorLook, *, generator: np.random.Generator) -> np.ndarray:
     """Return the stored pixels of a radiograph, in the sense of MONOCHROME2 (bone bright).
 
-    Quantum and electronic noise on primary and scattered radiation, then logarithm, equalisation, edge enhancement and a
+    Quantum and electronic noise on primary and scattered radiation, then logarithm, equalisation, enhancement and a
     display curve between quantiles of the chest, as a digital system chooses them; then collimation and marker.
 
     Args:

@@ -114,9 +114,9 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
                 sides=(("left", 0.4), ("right", 0.45), ("bilateral", 0.15)),
                 lobes=_LUNG,
                 size="diameter of the opacity, which stops at the fissures; opacity grows with the amount",
-                low=30.0,
-                high=120.0,
-                median=60.0,
+                low=40.0,
+                high=140.0,
+                median=75.0,
                 spread=0.35,
                 amount=(0.0, 1.0),
                 cuts=(0.25, 0.55),
@@ -314,7 +314,7 @@ def fractured_ribs(finding: Finding) -> tuple[int, ...]:
 
     Example:
         >>> fractured_ribs(Finding("rib_fracture", "left", "", "", 8.0, 0.3, 5))
-        (5, 6)
+        (7, 8, 9)
     """
     first = 4 + seed_of(finding.seed, 0, "rib") % 5
     count = (1, 1, 1, 2, 2, 2, 2, 3, 3, 3)[seed_of(finding.seed, 1, "rib") % 10]
@@ -326,6 +326,6 @@ def fractured_rib(finding: Finding) -> int:
 
     Example:
         >>> fractured_rib(Finding("rib_fracture", "left", "", "", 8.0, 0.3, 5))
-        5
+        7
     """
     return fractured_ribs(finding)[0]

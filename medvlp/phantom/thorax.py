@@ -1,7 +1,7 @@
 """One person's chest as numbers: curves in mm over the height, from which voxels, bones and vessels are all made.
 
-Frame: x to the patient's left, y to the back, z to the head; x = 0 is the midline, z = 0 the carina. Every curve is given
-for a man of 175 cm and scaled. Anatomy depends on (seed, patient) only; posture and findings change copies of it.
+Frame: x to the patient's left, y to the back, z to the head; x = 0 is the midline, z = 0 the carina. Every curve is
+given for a man of 175 cm and scaled. Anatomy depends on (seed, patient) only; posture and findings change copies of it.
 """
 
 from __future__ import annotations
@@ -32,63 +32,28 @@ _WIDTH: Final = (42.0, 49.0, 59.0, 70.0, 83.0, 98.0, 115.0, 131.0, 142.0, 146.0,
 _FRONT: Final = (16.0, 10.0, -2.0, -14.0, -28.0, -44.0, -60.0, -76.0, -88.0, -96.0, -96.0)
 _BACK: Final = (24.0, 32.0, 46.0, 57.0, 69.0, 80.0, 88.0, 92.0, 93.0, 90.0, 80.0)
 
-# Height over the carina -> borders of the heart and great vessels, right (x < 0) and left.
-_Z: Final = (
-    -170.0,
-    -155.0,
-    -145.0,
-    -132.0,
-    -118.0,
-    -104.0,
-    -88.0,
-    -70.0,
-    -50.0,
-    -32.0,
-    -18.0,
-    -4.0,
-    12.0,
-    40.0,
-    75.0,
-    130.0,
+# Height over the carina; right (x < 0) and left border of heart and great vessels; their centre in y and half depth.
+_CONTOUR: Final = (
+    (-170.0, -8.0, 5.0, -50.0, 10.0),
+    (-155.0, -22.0, 40.0, -48.0, 30.0),
+    (-145.0, -32.0, 66.0, -46.0, 42.0),
+    (-132.0, -39.0, 83.0, -43.0, 51.0),
+    (-118.0, -44.0, 90.0, -39.0, 57.0),
+    (-104.0, -47.0, 89.0, -36.0, 60.0),
+    (-88.0, -48.0, 82.0, -33.0, 60.0),
+    (-70.0, -46.0, 71.0, -30.0, 58.0),
+    (-50.0, -41.0, 57.0, -26.0, 55.0),
+    (-32.0, -34.0, 45.0, -22.0, 50.0),
+    (-18.0, -30.0, 38.0, -18.0, 47.0),
+    (-4.0, -29.0, 32.0, -14.0, 46.0),
+    (12.0, -29.0, 28.0, -10.0, 46.0),
+    (40.0, -29.0, 27.0, -4.0, 44.0),
+    (62.0, -29.0, 29.0, 2.0, 42.0),
+    (84.0, -34.0, 36.0, 8.0, 38.0),
+    (104.0, -43.0, 46.0, 12.0, 35.0),
+    (130.0, -50.0, 54.0, 14.0, 32.0),
 )
-_RIGHT: Final = (
-    -8.0,
-    -22.0,
-    -32.0,
-    -39.0,
-    -44.0,
-    -47.0,
-    -48.0,
-    -46.0,
-    -41.0,
-    -34.0,
-    -30.0,
-    -29.0,
-    -29.0,
-    -29.0,
-    -26.0,
-    -24.0,
-)
-_LEFT: Final = (5.0, 40.0, 66.0, 83.0, 90.0, 89.0, 82.0, 71.0, 57.0, 45.0, 38.0, 31.0, 27.0, 27.0, 25.0, 24.0)
-_MIDDLE: Final = (
-    -50.0,
-    -48.0,
-    -46.0,
-    -43.0,
-    -39.0,
-    -36.0,
-    -33.0,
-    -30.0,
-    -26.0,
-    -22.0,
-    -18.0,
-    -14.0,
-    -10.0,
-    -5.0,
-    6.0,
-    12.0,
-)
-_HALF: Final = (10.0, 30.0, 42.0, 51.0, 57.0, 60.0, 60.0, 58.0, 55.0, 50.0, 47.0, 46.0, 45.0, 40.0, 34.0, 32.0)
+_Z, _RIGHT, _LEFT, _MIDDLE, _HALF = np.array(_CONTOUR).T
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +183,8 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
 def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
     """Return the chest as the findings that change its shape leave it.
 
-    Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.13 amount; emphysema flattens and lowers the diaphragm, deepens
-    the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed lobe
+    Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.13 amount; emphysema flattens and lowers the diaphragm,
+    deepens the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed lobe
     raises its hemidiaphragm and draws the mediastinum over; a large pneumothorax pushes it away.
     """
     result = anatomy
@@ -295,7 +260,7 @@ def heart_borders(anatomy: Anatomy, z: np.ndarray) -> tuple[np.ndarray, np.ndarr
     height = height - np.clip(floor, -40.0, 45.0) * np.clip((-height - 10.0) / 90.0, 0.0, 1.0) / tall
     right, left = np.interp(height, _Z, _RIGHT), np.interp(height, _Z, _LEFT)
     inner = float(cage_at(anatomy, np.linspace(max(anatomy.domes) - 15.0, 0.0, 12)).width.max()) * 2
-    stretch = anatomy.heart_ratio * inner / (max(_LEFT) - min(_RIGHT))
+    stretch = anatomy.heart_ratio * inner / float(_LEFT.max() - _RIGHT.min())
     weight = np.clip((-height - 15.0) / 30.0, 0.0, 1.0)
     wide = anatomy.scale[0] + (stretch - anatomy.scale[0]) * weight
     return right * wide + anatomy.shift, left * wide + anatomy.shift

@@ -41,7 +41,7 @@ def hilum(anatomy: Anatomy, side: int) -> np.ndarray:
     """Return the middle of a hilum, float32 ``(3,)``; the left one stands higher."""
     broad, deep, tall = anatomy.scale
     place = (-42.0 * broad, 6.0 * deep, -24.0 * tall) if side == 0 else (44.0 * broad, 10.0 * deep, -13.0 * tall)
-    return np.float32([place[0] + 0.7 * anatomy.shift, place[1], place[2]])
+    return np.array([place[0] + 0.7 * anatomy.shift, place[1], place[2]], np.float32)
 
 
 def _targets(anatomy: Anatomy, side: int, draw: np.random.Generator, root: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def _targets(anatomy: Anatomy, side: int, draw: np.random.Generator, root: np.nd
         y = float(cage.middle) + float(cage.half) * 0.9 * np.sin(angle)
         bottom = float(dome_height(anatomy, np.array(x), np.array(y), side)) + 6.0
         targets.append((x, y, max(z, bottom) if share > 0.15 else bottom))
-    return np.float32(targets)
+    return np.array(targets, np.float32)
 
 
 def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: int = 6) -> Tree:
@@ -152,13 +152,13 @@ def _stem(anatomy: Anatomy, side: int) -> Cloud:
 def blood_cloud(anatomy: Anatomy, side: int) -> Cloud:
     """Return arteries and veins of one lung as full tubes; `excess` turns them into what they add to the voxels."""
     upper, lower = anatomy.vessel
-    clouds = [_stem(anatomy, side).scaled(1.0 if upper < 1 else 1.15)]
+    clouds = [_stem(anatomy, side)]
     for kind, radius in ((0, 4.0), (1, 3.4)):
         tree = grow(anatomy, side, seed=anatomy.seed + 11 * kind + 1, radius=radius)
         middle = (tree.start[:, 2] + tree.end[:, 2]) / 2
         share = np.clip((middle + 30.0) / 70.0 + 0.5, 0.0, 1.0)
         wide = (tree.radius * (lower + (upper - lower) * share)).astype(np.float32)
-        clouds.append(tubes(tree.start, tree.end, wide, wide * np.float32(0.85), step=2.4, area=4.0))
+        clouds.append(tubes(tree.start, tree.end, wide, wide * np.float32(0.85), step=1.9, area=2.6))
     return join(clouds)
 
 
@@ -173,8 +173,8 @@ def main_airways(anatomy: Anatomy) -> Cloud:
     parts = [polyline(trachea, wide, step=1.8, area=3.0)]
     for side, lean in ((0, (-16.0, 2.0, -16.0)), (1, (20.0, 4.0, -14.0))):
         end = hilum(anatomy, side)
-        middle = np.float32([x, y, z]) + np.float32(lean)
-        line = curve(np.stack([np.float32([x, y, z]), middle, end]), 3.0)
+        middle = np.array([x, y, z], np.float32) + np.array(lean, np.float32)
+        line = curve(np.stack([np.array([x, y, z], np.float32), middle, end]), 3.0)
         parts.append(polyline(line, np.linspace(6.6, 4.6, len(line)).astype(np.float32), step=1.8, area=3.0))
     return join(parts)
 
@@ -182,7 +182,7 @@ def main_airways(anatomy: Anatomy) -> Cloud:
 def airway_cloud(anatomy: Anatomy, side: int) -> Cloud:
     """Return the lumen of the smaller bronchi of one lung as full tubes."""
     tree = grow(anatomy, side, seed=anatomy.seed + 1, radius=2.9, generations=4)  # beside the arteries
-    beside = np.float32([2.5, 3.0, 2.5])
+    beside = np.array([2.5, 3.0, 2.5], np.float32)
     return tubes(
         tree.start + beside, tree.end + beside, tree.radius, tree.radius * np.float32(0.85), step=2.4, area=4.0
     )
