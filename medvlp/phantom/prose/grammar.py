@@ -1,0 +1,221 @@
+"""From facts to words: the slots that a finding fills, and the realisation of a form as a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from medvlp.phantom.facts import Finding, Study
+from medvlp.phantom.prose.form import Noun, SentenceForm, slots_of
+from medvlp.phantom.prose.wording import Wording
+from medvlp.phantom.rules import fractured_rib
+
+__all__ = [
+    "Pick",
+    "british",
+    "conditions_of",
+    "eligible",
+    "finding_conditions",
+    "millimetres",
+    "realise",
+    "side_slots",
+    "slots_for",
+]
+
+T = TypeVar("T")
+
+
+class Pick(Protocol):
+    """Draws one of several options."""
+
+    def __call__(self, options: Sequence[T], /) -> T:
+        """Return one of the options."""
+        ...
+
+
+_ORDINALS = {4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth"}
+_ZONES = {
+    "upper": (("upper lung zone", "upper lung zones"), ("upper zone", "upper zones")),
+    "middle": (("mid lung zone", "mid lung zones"), ("mid zone", "mid zones")),
+    "lower": (("lung base", "lung bases"), ("lower lung zone", "lower lung zones"), ("lower zone", "lower zones")),
+}
+_PAIRED = {  # slot: what one is called, what both are called
+    "angle": ("costophrenic angle", "costophrenic angles"),
+    "apex": ("lung apex", "lung apices"),
+    "base": ("lung base", "lung bases"),
+    "diaphragm": ("hemidiaphragm", "hemidiaphragms"),
+    "hemithorax": ("hemithorax", "hemithoraces"),
+    "lower_hemithorax": ("lower hemithorax", "lower hemithoraces"),
+    "lung": ("lung", "lungs"),
+    "space": ("pleural space", "pleural spaces"),
+}
+_ADVERBS = {"mild": ("mildly",), "moderate": ("moderately",), "severe": ("severely", "markedly")}
+_QUANTITIES = {
+    "mild": ("a small amount of", "trace", "minimal"),
+    "moderate": ("a moderate amount of",),
+    "severe": ("a large amount of",),
+}
+_BRITISH = (("edema", "oedema"), ("Edema", "Oedema"), ("isualized", "isualised"), ("aracterization", "aracterisation"))
+_VOWEL = re.compile(r"\b([Aa]) (?=(?:[aeiou]|8|11\b|18\b|ET\b|AP\b)(?!ni))")
+_CHOICE = re.compile(r"<([^<>]+)>")
+_NUMBER = re.compile(r"\[([^\[\]|]*)\|([^\[\]|]*)\]")
+_SLOT = re.compile(r"\{([a-z_]+)\}")
+
+
+def millimetres(size: float, pick: Pick) -> str:
+    """Return a length as reports write it: below a centimetre in mm, above in either unit.
+
+    Example:
+        >>> millimetres(17.3, lambda words: words[-1])
+        '1.7 cm'
+    """
+    whole = f"{size:.0f} mm"
+    return whole if size < 9.5 else pick((whole, f"{size / 10:.1f} cm"))
+
+
+def conditions_of(study: Study) -> frozenset[str]:
+    """Return what is true of the whole study, in the words that forms put before ``?``."""
+    names = {finding.name for finding in study.findings}
+    lung = {"consolidation", "nodule", "edema", "atelectasis", "emphysema"}
+    shifting = {"effusion", "pneumothorax", "atelectasis"}
+    shifted = any(finding.name in shifting and finding.severity == "severe" for finding in study.findings)
+    facts = {
+        "erect": "PA" in study.views,
+        "supine": "AP" in study.views and "PA" not in study.views,
+        "clear": not names & lung,
+        "bones": "rib_fracture" not in names,
+        "midline": not shifted,
+        "mediastinum": not names & {"cardiomegaly", "edema"} and not shifted,
+        "volumes": not names & {"emphysema", "atelectasis", "effusion", "pneumothorax"},
+        "diaphragm": not names & {"emphysema", "atelectasis", "effusion", "consolidation"},
+        "old": study.patient.age >= 60,
+    }
+    return frozenset(name for name, holds in facts.items() if holds)
+
+
+def side_slots(side: str, pick: Pick) -> dict[str, str]:
+    """Return the slots that speak of a side; none where side has no meaning.
+
+    Example:
+        >>> side_slots("left", lambda words: words[0])["the_apex"]
+        'the left lung apex'
+    """
+    if side not in ("left", "right", "bilateral"):
+        return {}
+    both = side == "bilateral"
+    slots = {
+        "side": side,
+        "sided": side if both else f"{side}-sided",
+        "on_side": pick(("bilaterally", "on both sides")) if both else f"on the {side}",
+    }
+    for slot, (one, several) in _PAIRED.items():
+        slots[slot] = f"bilateral {several}" if both else f"{side} {one}"
+        slots[f"the_{slot}"] = f"both {several}" if both else f"the {side} {one}"
+    return slots
+
+
+def _lobe_slots(finding: Finding, pick: Pick) -> dict[str, str]:
+    """Return place and zone; the whole lung where no lobe is named."""
+    if finding.side not in ("left", "right", "bilateral"):
+        return {}
+    both, lobe = finding.side == "bilateral", finding.lobe
+    owner = "both" if both else f"the {finding.side}"
+    if not lobe or (lobe == "middle" and finding.side != "right"):
+        lung = "lungs" if both else "lung"
+        return {"place": finding.side, "the_place": f"{owner} {lung}", "the_zone": f"{owner} {lung}"}
+    one, several = pick(_ZONES[lobe])
+    return {
+        "place": f"{finding.side} {lobe} lobe",
+        "the_place": f"{owner} {lobe} lobe{'s' if both else ''}",
+        "the_zone": f"{owner} {several if both else one}",
+    }
+
+
+def _displacement(size: float, pick: Pick) -> str:
+    if size <= 0:
+        return "nondisplaced"
+    if size < 6:
+        return pick(("mildly displaced", "minimally displaced"))
+    return "displaced" if size < 11 else "widely displaced"
+
+
+def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = True) -> dict[str, str]:
+    """Return every slot that the facts of a finding fill.
+
+    Args:
+        finding: the facts.
+        wording: the finding's words.
+        pick: draws one of several words.
+        graded: False leaves the severity out (what is gone has none).
+    """
+    severity = finding.severity if graded and wording.grades else ""
+    plural = finding.side == "bilateral"
+    slots = {"a": "" if plural else "a ", "severity": "", "severely": ""}
+    slots |= side_slots(finding.side, pick) | _lobe_slots(finding, pick)
+    if severity:
+        slots["severity"] = pick(wording.grades[severity])
+        slots["severely"] = pick(_ADVERBS[severity])
+        slots["quantity"] = pick(_QUANTITIES[severity])
+    if finding.size > 0 and graded:
+        slots["size"] = millimetres(finding.size, pick)
+    if finding.name == "rib_fracture":
+        rib = fractured_rib(finding)
+        slots["rib"] = pick((_ORDINALS[rib], f"{rib}th"))
+        slots["the_ribs"] = f"the {finding.side} {slots['rib']} rib{'s' if plural else ''}"
+        slots["displaced"] = _displacement(finding.size, pick)
+    if finding.name == "cardiomegaly":
+        slots["ratio"] = f"{0.52 + 0.13 * finding.amount:.2f}"  # the rule of the finding
+    return slots
+
+
+def finding_conditions(finding: Finding) -> frozenset[str]:
+    """Return what is true of one finding, in the words that forms put before ``?``."""
+    names: set[str] = set()
+    if finding.severity:
+        names |= {finding.severity} | ({"graded"} if finding.severity != "mild" else set())
+        names.add("collapse" if finding.severity == "severe" else "plate")
+    if finding.name == "endotracheal_tube":
+        names.add("low" if 0 < finding.size < 30 else "high" if finding.size > 60 else "good")
+    return frozenset(names)
+
+
+def eligible(form: SentenceForm | Noun, slots: Mapping[str, str], conditions: frozenset[str]) -> bool:
+    """Return whether the facts fill all slots of a form and fulfil its conditions."""
+    return conditions.issuperset(form.when) and slots_of(form.template) <= slots.keys()
+
+
+def realise(template: str, slots: Mapping[str, str], pick: Pick, *, plural: bool = False, capital: bool = True) -> str:
+    """Return the words of a template: choices drawn, number agreed, slots filled, articles and spaces mended.
+
+    Args:
+        template: a form or noun phrase in the notation of `prose.form`.
+        slots: what fills the slots.
+        pick: draws one of several words.
+        plural: takes the second of ``[one|several]``.
+        capital: starts with a capital letter, as a sentence does.
+
+    Example:
+        >>> slots = {"a": "a ", "severity": "", "side": "left"}
+        >>> realise("There [is|are] {a}{severity} {side} effusion[|s].", slots, lambda words: words[0])
+        'There is a left effusion.'
+    """
+    text = _CHOICE.sub(lambda found: pick(found[1].split("|")), template)
+    text = _NUMBER.sub(lambda found: found[2 if plural else 1], text)
+    text = _SLOT.sub(lambda found: slots[found[1]], text)
+    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r" ([.,])", r"\1", text)
+    text = _VOWEL.sub(r"\1n ", text)
+    return text[:1].upper() + text[1:] if capital else text
+
+
+def british(text: str) -> str:
+    """Return the text in British spelling.
+
+    Example:
+        >>> british("Pulmonary edema.")
+        'Pulmonary oedema.'
+    """
+    for american, local in _BRITISH:
+        text = text.replace(american, local)
+    return text

@@ -1,0 +1,133 @@
+"""How a report looks: header conventions, and the sections that are not about the picture."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medvlp.phantom.facts import Study
+from medvlp.phantom.prose.grammar import Pick
+
+__all__ = ["LAYOUTS", "Layout", "lay_out", "opening_sections"]
+
+_TITLES: dict[str, tuple[str, ...]] = {
+    "exam": ("EXAM", "EXAMINATION", "STUDY", "PROCEDURE"),
+    "indication": (
+        "INDICATION",
+        "INDICATION",
+        "CLINICAL HISTORY",
+        "HISTORY",
+        "REASON FOR EXAM",
+        "CLINICAL INFORMATION",
+    ),
+    "technique": ("TECHNIQUE",),
+    "comparison": ("COMPARISON", "COMPARISON", "COMPARISONS", "PRIOR STUDIES"),
+    "findings": ("FINDINGS", "FINDINGS", "FINDINGS", "REPORT"),
+    "impression": ("IMPRESSION", "IMPRESSION", "IMPRESSION", "CONCLUSION", "OPINION"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A header convention.
+
+    Attributes:
+        name: what it is called here.
+        header: the header with ``{title}`` and ``{number}``, up to where the body starts.
+        between: what stands between two sections.
+        upper: whether titles are in capitals.
+        before: what stands before the first section.
+        wrap: columns at which lines are broken, 0 for none.
+    """
+
+    name: str
+    header: str
+    between: str
+    upper: bool = True
+    before: str = ""
+    wrap: int = 0
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    Layout("capitals", "{title}: ", "\n\n"),
+    Layout("capitals_own_line", "{title}:\n", "\n\n"),
+    Layout("title_case", "{title}: ", "\n", upper=False),
+    Layout("bare_own_line", "{title}\n", "\n\n"),
+    Layout("dash", "{title} - ", "\n"),
+    Layout("numbered", "{number}. {title}: ", "\n"),
+    Layout("one_line", "{title}: ", " "),
+    Layout("wrapped", "{title}:  ", "\n\n", before="                                 FINAL REPORT\n", wrap=78),
+)
+
+_SYMPTOMS = (
+    "cough",
+    "shortness of breath",
+    "chest pain",
+    "fever",
+    "fever and cough",
+    "dyspnea",
+    "hypoxia",
+    "weakness",
+    "leukocytosis",
+    "tachycardia",
+    "altered mental status",
+)
+_REASONS = ("follow-up", "fall", "trauma", "preoperative evaluation", "routine examination")
+
+
+def opening_sections(study: Study, pick: Pick) -> dict[str, str]:
+    """Return exam, indication, technique and comparison; they tell of the visit, never of what is seen."""
+    views = {"PA": "PA", "AP": "AP", "LATERAL": "lateral"}
+    taken = " and ".join(views[view] for view in study.views) or "frontal"
+    many = len(study.views) > 1
+    portable = "portable " if study.views == ("AP",) else ""
+    person = pick(("woman", "female")) if study.patient.sex == "F" else pick(("man", "male"))
+    age = f"{study.patient.age}-year-old {person}"
+    symptom, reason = pick(_SYMPTOMS), pick(_REASONS)
+    exam = pick(
+        (f"Chest radiograph, {taken}.", f"{portable}{taken} chest x-ray.", f"XR chest {taken}.", f"{taken} chest.")
+    )
+    prior = study.prior is not None
+    return {
+        "exam": exam[:1].upper() + exam[1:],
+        "indication": pick(
+            (
+                f"{age} with {symptom}.",
+                f"{age}, {symptom}.",
+                f"{age}, {reason}.",
+                f"{symptom.capitalize()}.",
+                f"{reason.capitalize()}.",
+            )
+        ),
+        "technique": pick(
+            (
+                f"{portable.capitalize()}{taken} view{'s' if many else ''} of the chest.",
+                f"{taken[:1].upper()}{taken[1:]} radiograph{'s' if many else ''} of the chest "
+                f"{'were' if many else 'was'} obtained.",
+            )
+        ),
+        "comparison": pick(("Prior chest radiograph.", "Previous study available.", "Chest radiograph, prior visit."))
+        if prior
+        else pick(("None.", "None available.", "No prior studies.")),
+    }
+
+
+def _wrapped(text: str, columns: int) -> str:
+    return "\n".join(
+        textwrap.fill(line, columns, initial_indent=" ", subsequent_indent=" ", break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
+def lay_out(sections: Mapping[str, str], layout: Layout, pick: Pick) -> str:
+    """Return the report's text; the sections come in the order given."""
+    parts: list[str] = []
+    for number, (name, body) in enumerate(sections.items(), start=1):
+        title = pick(_TITLES[name])
+        title = title if layout.upper else title.capitalize()
+        flat = re.sub(r"\n", " ", body) if layout.name == "one_line" else body
+        part = layout.header.format(title=title, number=number) + flat
+        parts.append(_wrapped(part, layout.wrap) if layout.wrap else part)
+    return layout.before + layout.between.join(parts)

@@ -1,0 +1,318 @@
+"""Reports of the synthetic hospital: radiology prose as a function of a study's facts.
+
+A report is planned first (what is said of each finding, what is denied, what is said of normal anatomy) and then worded
+by sentence forms (`medvlp.phantom.prose`). Half of the forms are held out: they are used for held-out patients only, so
+that a model is never tested on sentences it has read. What a report says is true of the facts; a part of the mild
+findings is hedged, and a part of what is absent is not mentioned, as in life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medvlp.core.randomness import numpy_generator
+from medvlp.core.triplet import Side, Triplet
+from medvlp.phantom.facts import Finding, Study
+from medvlp.phantom.prose.change import DEVICES, change_of, resolved
+from medvlp.phantom.prose.form import SentenceForm
+from medvlp.phantom.prose.grammar import conditions_of, side_slots
+from medvlp.phantom.prose.layout import LAYOUTS, lay_out, opening_sections
+from medvlp.phantom.prose.words import SENTENCE_FORMS, WORDINGS, sentence_forms
+from medvlp.phantom.prose.writer import Statement, Writer, say, say_plainly, system_of
+
+__all__ = ["SENTENCE_FORMS", "Report", "sentence_forms", "write_report"]
+
+_DENIAL_RATE = {
+    "effusion": 0.8,
+    "pneumothorax": 0.8,
+    "consolidation": 0.75,
+    "cardiomegaly": 0.65,
+    "edema": 0.45,
+    "nodule": 0.3,
+    "atelectasis": 0.2,
+    "rib_fracture": 0.4,
+    "emphysema": 0.12,
+    "pacemaker": 0.08,
+    "central_line": 0.08,
+    "endotracheal_tube": 0.08,
+}
+_LISTED = ("effusion", "pneumothorax", "consolidation", "edema", "nodule", "atelectasis")  # denied in one breath
+_SIDED = ("effusion", "pneumothorax", "consolidation", "nodule", "rib_fracture")  # denied for the other side
+_SMALL_NODULE = 12.0  # mm, about what overlapping vessels can feign
+_JOINTS = (("effusion", "pneumothorax"), ("effusion", "atelectasis"), ("cardiomegaly", "edema"))
+_ADVISED = {"nodule": 0.4, "consolidation": 0.2, "pneumothorax": 0.3}
+_ANATOMY = (
+    ("trachea", "mediastinum"),
+    ("mediastinum", "mediastinum"),
+    ("abdomen", "end"),
+    ("soft_tissue", "end"),
+    ("spine", "bones"),
+    ("volumes", "lungs"),
+    ("diaphragm", "pleura"),
+    ("aorta", "mediastinum"),
+)
+_UNCERTAIN_RATE = 0.25  # of the mild findings
+_MACRO_RATE = 0.12  # of the normal studies: the house's macro, word for word the same
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report and its truth.
+
+    Attributes:
+        text: the whole report.
+        sections: canonical lower-case name -> body, in the order of the text; ``{"": text}`` where it has no headers.
+        triplets: every statement about a finding, in the order of the text; ``sentence`` stands in the text word for
+            word (up to line breaks).
+        forms: the sentence forms that were used.
+    """
+
+    text: str
+    sections: dict[str, str]
+    triplets: tuple[Triplet, ...]
+    forms: tuple[SentenceForm, ...]
+
+
+def write_report(study: Study, *, seed: int, held_out: bool) -> Report:
+    """Write the report of a study.
+
+    Args:
+        study: the facts; views, age, sex and the prior study count, site and scanner do not.
+        seed: of the cohort; the same seed and study give the same report.
+        held_out: True uses the held-out half of the sentence forms and only these; False the other half.
+
+    Returns:
+        Report in which every finding is asserted as present, or as uncertain where it is mild.
+
+    Raises:
+        DataError: if a finding has a side or lobe in which no sentence can place it.
+
+    Example:
+        >>> from medvlp.phantom.facts import Patient
+        >>> patient = Patient("P1", "F", 61, 165.0, 24.0, "train")
+        >>> effusion = Finding("effusion", "left", "", "moderate", 50.0, 0.3, 1)
+        >>> study = Study("S1", patient, 0, "20200101", "A1", "north", "x", ("PA",), (effusion,), None)
+        >>> report = write_report(study, seed=0, held_out=False)
+        >>> {(t.side, t.presence) for t in report.triplets if t.observation == "effusion"}
+        {('left', 'present')}
+    """
+    generator = numpy_generator(seed, 0, f"report/{study.id}")
+    spelling = "british" if generator.random() < 0.3 else "american"
+    writer = Writer(study, held_out, generator, spelling, conditions_of(study))
+    if not study.findings and not resolved(study) and writer.chance(_MACRO_RATE):
+        findings, impression = _macro(writer)
+    else:
+        findings, impression = _plan(writer)
+    return _assemble(writer, findings, impression)
+
+
+def _plan(writer: Writer) -> tuple[list[Statement], list[Statement]]:
+    """Return the statements of the findings section and of the impression."""
+    study = writer.study
+    doubted = {
+        place for place, finding in enumerate(study.findings) if _faint(finding) and writer.chance(_UNCERTAIN_RATE)
+    }
+    certain = [finding for place, finding in enumerate(study.findings) if place not in doubted]
+    doubtful = [finding for place, finding in enumerate(study.findings) if place in doubted]
+    findings = _mention(writer, certain, doubtful)
+    impression = _conclude(writer, certain, doubtful)
+    for gone in resolved(study):
+        topic = "device/resolved" if gone.name in DEVICES else "change/resolved"
+        findings.append(say(writer, [gone], topic, "absent", graded=False))
+        if writer.chance(0.4):
+            impression.append(say(writer, [gone], topic, "absent", graded=False))
+    impression += _advise(writer, certain)
+    findings += _deny(writer) + _other_side(writer) + _normal_anatomy(writer)
+    return _ordered(writer, findings), impression
+
+
+def _faint(finding: Finding) -> bool:
+    return finding.severity == "mild" or (finding.name == "nodule" and finding.size < _SMALL_NODULE)
+
+
+def _mention(writer: Writer, certain: Sequence[Finding], doubtful: Sequence[Finding]) -> list[Statement]:
+    """Return one sentence for each finding, or for a pair that is read as one picture."""
+    left = list(certain)
+    statements: list[Statement] = []
+    for first, second in _JOINTS:
+        for one in [finding for finding in left if finding.name == first]:
+            partner = next(
+                (other for other in left if other.name == second and _joined(one, other) and one in left), None
+            )
+            if partner is not None and not _changed(writer, one, partner) and writer.chance(0.6):
+                statements.append(say(writer, [one, partner], f"joint/{first}+{second}"))
+                left = [finding for finding in left if finding is not one and finding is not partner]
+    statements += [_present(writer, finding) for finding in left]
+    statements += [_doubt(writer, finding) for finding in doubtful]
+    return statements
+
+
+def _joined(one: Finding, other: Finding) -> bool:
+    return one.name == "cardiomegaly" or (one.side == other.side and other.lobe in ("", "lower"))
+
+
+def _changed(writer: Writer, *findings: Finding) -> bool:
+    return any(change_of(finding, writer.study.prior) for finding in findings)
+
+
+def _present(writer: Writer, finding: Finding, *, brief: bool = False) -> Statement:
+    """Say that a finding is there; with a prior, mostly how it has changed."""
+    change = change_of(finding, writer.study.prior)
+    if change and writer.chance(0.75):
+        return say(writer, [finding], f"{'device' if finding.name in DEVICES else 'change'}/{change}")
+    return say(writer, [finding], "impression/finding" if brief else f"{finding.name}/present")
+
+
+def _doubt(writer: Writer, finding: Finding) -> Statement:
+    topic = f"{finding.name}/uncertain" if writer.chance(0.4) else "doubt"
+    return say(writer, [finding], topic, "uncertain")
+
+
+def _conclude(writer: Writer, certain: Sequence[Finding], doubtful: Sequence[Finding]) -> list[Statement]:
+    """Return the impression: what matters first, or that there is nothing."""
+    acute = [finding for finding in certain if finding.name not in DEVICES]
+    devices = [finding for finding in certain if finding.name in DEVICES and writer.chance(0.3)]
+    grades = {"severe": 0, "moderate": 1, "": 1, "mild": 2}
+    acute.sort(key=lambda finding: grades[finding.severity])
+    statements = [_present(writer, finding, brief=writer.chance(0.6)) for finding in acute + devices]
+    statements += [_doubt(writer, finding) for finding in doubtful]
+    if not acute and not doubtful:
+        nothing = say_plainly(writer, "impression/normal", "end")
+        statements = ([nothing] if nothing else []) + statements
+    return statements
+
+
+def _advise(writer: Writer, certain: Sequence[Finding]) -> list[Statement]:
+    names = sorted({finding.name for finding in certain} & _ADVISED.keys())
+    advice = [say_plainly(writer, f"advice/{name}", "end") for name in names if writer.chance(_ADVISED[name])]
+    return [statement for statement in advice if statement is not None]
+
+
+def _deny(writer: Writer) -> list[Statement]:
+    """Return sentences on a part of what is absent, alone or two and three in one breath."""
+    names = {finding.name for finding in writer.study.findings}
+    gone = {finding.name for finding in writer.study.prior or ()}
+    denied = [name for name, rate in _DENIAL_RATE.items() if name not in names | gone and writer.chance(rate)]
+    listed = writer.shuffled([name for name in denied if name in _LISTED])
+    alone = [name for name in denied if name not in _LISTED]
+    statements: list[Statement] = []
+    while listed:  # "no effusion or pneumothorax", as it is dictated
+        count = min(len(listed), int(writer.pick((1, 2, 2, 3))))
+        group, listed = listed[:count], listed[count:]
+        if count == 1:
+            alone += group
+        else:
+            statements.append(_deny_together(writer, group))
+    for name in alone:
+        said = say_plainly(writer, f"{name}/absent", system_of(name), [(WORDINGS[name].anatomy, name)])
+        statements += [said] if said else []
+    return statements
+
+
+def _deny_together(writer: Writer, names: Sequence[str]) -> Statement:
+    topic = "absent/three" if len(names) == 3 else "absent/two"
+    slots = {
+        place: writer.pick(WORDINGS[name].denied)
+        for place, name in zip(("first", "second", "third"), names, strict=False)
+    }
+    return _denial(writer.word(writer.form(topic, slots, writer.conditions), slots), names)
+
+
+def _other_side(writer: Writer) -> list[Statement]:
+    """Return, now and then, that the other side is free of what one side has."""
+    statements: list[Statement] = []
+    opposite: dict[str, Side] = {"left": "right", "right": "left"}
+    present = {(finding.name, finding.side) for finding in writer.study.findings}
+    gone = {finding.name for finding in writer.study.prior or ()}
+    for name, side in sorted(present):
+        other = opposite.get(side)
+        both = {(name, "bilateral"), (name, other)} & present
+        if name not in _SIDED or name in gone or other is None or both or not writer.chance(0.2):
+            continue
+        slots = {"a": "a ", "denied": writer.pick(WORDINGS[name].denied), **side_slots(other, writer.pick)}
+        statements.append(
+            _denial(writer.word(writer.form("absent/side", slots, writer.conditions), slots), [name], other)
+        )
+    return statements
+
+
+def _normal_anatomy(writer: Writer) -> list[Statement]:
+    topics = writer.shuffled(_ANATOMY)[: int(writer.pick((0, 1, 1, 2, 2, 3)))]
+    said = [say_plainly(writer, f"normal/{topic}", system) for topic, system in topics]
+    return [statement for statement in said if statement is not None]
+
+
+def _ordered(writer: Writer, statements: Sequence[Statement]) -> list[Statement]:
+    """Return the statements system by system, as a reader goes through a film: each has their own order."""
+    middle = writer.shuffled(("lungs", "pleura", "heart", "mediastinum"))
+    order = ["devices", *middle] if writer.chance(0.6) else [*middle, "devices"]
+    order += ["bones", "end"]
+    return sorted(statements, key=lambda statement: order.index(statement.system))
+
+
+def _macro(writer: Writer) -> tuple[list[Statement], list[Statement]]:
+    """Return the macro of a normal study: the first form of each topic, always the same words."""
+
+    def first(topic: str) -> str:
+        form = next(form for form in sentence_forms(topic, held_out=writer.held_out) if form.when in ((), ("clear",)))
+        return writer.word(form, {"first": "pleural effusion", "second": "pneumothorax"})
+
+    writer.spelling = "american"
+    findings = [
+        _denial(first(topic), names)
+        for topic, names in (
+            ("cardiomegaly/absent", ("cardiomegaly",)),
+            ("consolidation/absent", ("consolidation",)),
+            ("absent/two", ("effusion", "pneumothorax")),
+        )
+    ]
+    return findings, [Statement(first("impression/normal"), (), "end")]
+
+
+def _denial(sentence: str, names: Sequence[str], side: Side = "") -> Statement:
+    triplets = tuple(Triplet(WORDINGS[name].anatomy, side, name, "absent", "", sentence) for name in names)
+    return Statement(sentence, triplets, system_of(names[0]))
+
+
+def _assemble(writer: Writer, findings: Sequence[Statement], impression: Sequence[Statement]) -> Report:
+    """Lay the statements out under a header convention, or under none."""
+    shape = float(writer.generator.random())
+    if shape < 0.06:  # one paragraph, without headers
+        spoken = [*findings, *(impression if writer.chance(0.5) else ())]
+        text = _prose(spoken)
+        return Report(text, {"": text}, _triplets(spoken), tuple(writer.used))
+    sections = {
+        name: body
+        for name, body in opening_sections(writer.study, writer.pick).items()
+        if writer.chance({"exam": 0.6, "indication": 0.9, "technique": 0.5, "comparison": 0.8}[name])
+    }
+    if shape < 0.12:  # impression only: it says everything
+        spoken = list(findings)
+        sections["impression"] = _listed(writer, spoken)
+    else:
+        spoken = list(findings)
+        sections["findings"] = _prose(findings)
+        if shape < 0.9:
+            spoken += impression
+            sections["impression"] = _listed(writer, impression)
+    text = lay_out(sections, writer.pick(LAYOUTS), writer.pick)
+    return Report(text, sections, _triplets(spoken), tuple(writer.used))
+
+
+def _prose(statements: Sequence[Statement]) -> str:
+    return " ".join(statement.sentence for statement in statements)
+
+
+def _listed(writer: Writer, statements: Sequence[Statement]) -> str:
+    """Return the statements numbered, one a line, or as prose."""
+    style = float(writer.generator.random())
+    if len(statements) < 2 or style < 0.4:
+        return _prose(statements)
+    return "\n".join(
+        f"{f'{number}.' if style < 0.9 else '-'} {statement.sentence}" for number, statement in enumerate(statements, 1)
+    )
+
+
+def _triplets(statements: Sequence[Statement]) -> tuple[Triplet, ...]:
+    return tuple(triplet for statement in statements for triplet in statement.triplets)

@@ -1,0 +1,23 @@
+"""Reports to meaning: sections, sentences, tokenizers and prompts."""
+
+from __future__ import annotations
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "PromptSet": "prompts",
+        "ReportText": "sections",
+        "TokenBatch": "tokenizers",
+        "Tokenizer": "tokenizers",
+        "TransformersTokenizer": "tokenizers",
+        "WordPieceTokenizer": "wordpiece",
+        "load_prompts": "prompts",
+        "load_tokenizer": "tokenizers",
+        "report_text": "sections",
+        "split_sections": "sections",
+        "split_sentences": "sentences",
+        "train_wordpiece": "wordpiece",
+    },
+)

@@ -1,0 +1,131 @@
+"""Zero-shot prompt sets: for each label several ways to say yes and several to say no, kept as data.
+
+A score compares the image with the mean of the positive prompts against the mean of the negative ones. Sets are YAML,
+so that a recipe can be read, hashed and changed without code::
+
+    name: cxr_findings_v1
+    sets:
+      - label: effusion
+        positive: [pleural effusion, There is a pleural effusion.]
+        negative: [no pleural effusion, There is no pleural effusion.]
+        sided: ["{side} pleural effusion"]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from medvlp.core.errors import ConfigError
+
+__all__ = ["PromptSet", "load_prompts"]
+
+_KEYS = ("label", "positive", "negative", "sided")
+_REQUIRED = _KEYS[:3]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts of one label.
+
+    Attributes:
+        name: of the recipe they belong to.
+        label: as in the label columns, e.g. ``"effusion"``.
+        positive: texts that say the finding is there.
+        negative: texts that say it is not.
+        sided: templates with ``{side}``, for scores of left against right; empty where side has no meaning.
+    """
+
+    name: str
+    label: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    sided: tuple[str, ...] = ()
+
+    def on(self, side: str) -> tuple[str, ...]:
+        """Return the sided prompts for a side.
+
+        Raises:
+            ConfigError: if the label has none.
+
+        Example:
+            >>> PromptSet("v1", "effusion", ("effusion",), ("no effusion",), ("{side} effusion",)).on("left")
+            ('left effusion',)
+        """
+        if not self.sided:
+            raise ConfigError(
+                f"The prompts {self.name} for {self.label!r} have no sided templates: add sided: with {{side}}."
+            )
+        return tuple(template.replace("{side}", side) for template in self.sided)
+
+
+def load_prompts(path: str | Path) -> tuple[PromptSet, ...]:
+    """Read prompt sets from a YAML file.
+
+    Raises:
+        ConfigError: if the file cannot be read, a key is unknown or missing, a list is empty or holds something that is
+            no text, a label comes twice, a prompt is both positive and negative, or a template has no ``{side}``.
+
+    Example:
+        >>> from medvlp.core.resources import resource
+        >>> sets = load_prompts(resource("configs", "zero_shot/cxr_findings_v1.yaml"))
+        >>> sets[0].label
+        'effusion'
+    """
+    where = Path(path)
+    try:
+        tree = yaml.safe_load(where.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The prompt file {where} cannot be read ({type(error).__name__}): check the path."
+        ) from error
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        place = f" near line {line + 1}" if line is not None else ""
+        raise ConfigError(f"The prompt file {where} is no valid YAML{place}: mend the syntax there.") from error
+    if not isinstance(tree, dict) or set(tree) != {"name", "sets"} or not isinstance(tree["sets"], list):
+        raise ConfigError(
+            f"The prompt file {where} must have just the keys name and sets, sets being a list: rewrite it so."
+        )
+    sets = tuple(_prompt_set(where, str(tree["name"]), entry) for entry in tree["sets"])
+    labels = [each.label for each in sets]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if not sets or twice:
+        what = f"has {', '.join(twice)} twice: keep one set each" if twice else "has no sets: add one for each label"
+        raise ConfigError(f"The prompt file {where} {what}.")
+    return sets
+
+
+def _prompt_set(where: Path, name: str, entry: object) -> PromptSet:
+    if not isinstance(entry, dict) or not set(_REQUIRED) <= set(entry) <= set(_KEYS):
+        found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
+        raise ConfigError(
+            f"A set in the prompt file {where} has {found}, but needs label, positive and negative, and may have "
+            f"sided: mend its keys."
+        )
+    label = str(entry["label"])
+    positive, negative = (_texts(where, label, key, entry) for key in ("positive", "negative"))
+    sided = _texts(where, label, "sided", entry) if "sided" in entry else ()
+    both = sorted(set(positive) & set(negative))
+    if both:
+        raise ConfigError(f"In the prompt file {where} {label} has {both[0]!r} as positive and negative: keep one.")
+    for template in sided:
+        if re.findall(r"\{[^}]*\}", template) != ["{side}"]:
+            raise ConfigError(
+                f"In the prompt file {where} the sided prompt {template!r} of {label} needs {{side}} once."
+            )
+    return PromptSet(name, label, positive, negative, sided)
+
+
+def _texts(where: Path, label: str, key: str, entry: Mapping[str, object]) -> tuple[str, ...]:
+    texts = entry[key]
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ConfigError(
+            f"In the prompt file {where} {key} of {label} must be a list of texts, none empty: quote what YAML would "
+            f"read as something else (no, yes, numbers)."
+        )
+    return tuple(texts)

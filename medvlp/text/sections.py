@@ -1,0 +1,227 @@
+"""A report's text -> its sections, whatever the house's header convention.
+
+A header is a known title (``FINDINGS``, ``Clinical history``, ``CONCLUSION`` ...) that stands
+
+* at the start of a line, followed by a colon or a dash, whatever the case: ``Findings: ...``, ``IMPRESSION - ...``,
+  ``3. FINDINGS: ...``, ``**Impression:** ...``, or alone on its line in capitals or title case;
+* inside a line, followed by a colon, in capitals, or in title case behind the end of a sentence (tables of reports
+  often have their line breaks removed).
+
+What stands before the first header is kept under ``""``; page banners (``FINAL REPORT``) are dropped. Other lines that
+begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``), which are
+parts of the section they stand in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["ReportText", "report_text", "split_sections"]
+
+_TITLES: dict[str, tuple[str, ...]] = {
+    "exam": (
+        "exam",
+        "examination",
+        "study",
+        "procedure",
+        "exam type",
+        "type of exam",
+        "type of examination",
+        "procedure comments",
+    ),
+    "indication": (
+        "indication",
+        "indications",
+        "history",
+        "clinical history",
+        "clinical indication",
+        "clinical information",
+        "clinical details",
+        "clinical data",
+        "clinical statement",
+        "reason for exam",
+        "reason for examination",
+        "reason for study",
+        "reason for this examination",
+        "medical history",
+        "patient history",
+    ),
+    "technique": ("technique", "techniques", "method", "protocol", "views"),
+    "comparison": ("comparison", "comparisons", "comparison study", "prior", "prior studies", "previous studies"),
+    "findings": (
+        "findings",
+        "finding",
+        "report",
+        "radiographic findings",
+        "findings and impression",
+        "findings/impression",
+        "impression and findings",
+        "observations",
+        "description",
+    ),
+    "impression": (
+        "impression",
+        "impressions",
+        "conclusion",
+        "conclusions",
+        "opinion",
+        "summary",
+        "interpretation",
+        "diagnosis",
+    ),
+    "recommendation": ("recommendation", "recommendations", "recommendation(s)", "advice", "follow-up recommendations"),
+    "addendum": ("addendum", "addenda"),
+    "other": ("notification", "notifications", "wet read", "comment", "comments", "note", "signed", "dictated by"),
+}
+_NAME = {title: name for name, titles in _TITLES.items() for title in titles}
+_ANATOMY = re.compile(  # any of these words makes "LINES, TUBES AND DEVICES:" a part of its section
+    r"\b(lungs?|hearts?|pleural?|mediastin(um|al)|hil(a|um|ar)|bones?|osseous|skeletal|lines|tubes|devices|hardware|"
+    r"abdomen|airways?|trachea|aorta|diaphragm|vessels|vasculature|cardiac|cardiomediastinal|spine|ribs|wall|"
+    r"tissues?|catheters?)\b",
+    re.IGNORECASE,
+)
+_NOT_INSIDE = frozenset(  # words of ordinary sentences: headers only at the start of a line
+    ("note", "comment", "comments", "prior", "views", "method", "protocol", "summary", "diagnosis", "finding", "signed")
+)
+_ANY = "|".join(re.escape(title).replace(r"\ ", r"[ \t]+") for title in sorted(_NAME, key=len, reverse=True))
+_MARK = r"(?:\(?\d{1,2}[.)][ \t]*|[-•][ \t]+)?"
+_AT_LINE = re.compile(
+    rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ALONE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
+_UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
+_CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
+_BANNER = re.compile(r"^[ \t]*(final|preliminary|wet)[ \t]+(report|read)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Where a header stands and which section it opens; `keep` leaves its words in the body."""
+
+    start: int
+    end: int
+    name: str
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportText:
+    """What `report_text` chose.
+
+    Attributes:
+        text: the words, sections joined by a blank line.
+        used: names of the sections they come from, in order.
+        fell_back: True where none of the wanted sections had words and another was taken.
+    """
+
+    text: str
+    used: tuple[str, ...]
+    fell_back: bool
+
+
+def split_sections(report: str) -> dict[str, str]:
+    r"""Split a report into sections.
+
+    Args:
+        report: the whole text.
+
+    Returns:
+        Canonical lower-case name -> body, in the order of the text. Names are ``exam``, ``indication``, ``technique``,
+        ``comparison``, ``findings``, ``impression``, ``recommendation``, ``addendum``, ``other`` and ``""`` for what
+        stands before the first header (all of it where there is none). A section that comes twice is joined by a line
+        break; a joint section (``FINDINGS AND IMPRESSION``) is ``findings``; sections without words are left out. Lines
+        of a body are stripped and keep their breaks.
+
+    Example:
+        >>> split_sections("FINDINGS: Clear lungs.\n\nIMPRESSION - Normal.")
+        {'findings': 'Clear lungs.', 'impression': 'Normal.'}
+        >>> split_sections("Clear lungs.")
+        {'': 'Clear lungs.'}
+    """
+    text = _BANNER.sub("", report.replace("\r\n", "\n").replace("\r", "\n"))
+    headers = _headers(text)
+    sections: dict[str, str] = {}
+    edges = [_Header(0, 0, ""), *headers]
+    for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True):
+        body = _body(text[header.start if header.keep else header.end : following.start])
+        if body:
+            sections[header.name] = f"{sections[header.name]}\n{body}" if header.name in sections else body
+    return sections
+
+
+def report_text(report: str, sections: Sequence[str] = ("findings", "impression")) -> ReportText:
+    r"""Return the words of the wanted sections, and say so where others had to be taken.
+
+    Where none of the wanted sections has words the first of these that has some is taken and `fell_back` is True: the
+    text before the first header, ``findings``, ``impression``, ``addendum``, ``other``, and last the whole report.
+
+    Args:
+        report: the whole text.
+        sections: canonical names, in the order in which they are joined. A wanted section that is missing beside one
+            that is there is no fall back: `used` tells.
+
+    Example:
+        >>> report_text("INDICATION: Cough.\nFINDINGS: Clear lungs.\nIMPRESSION: Normal.").text
+        'Clear lungs.\n\nNormal.'
+        >>> report_text("Clear lungs.")
+        ReportText(text='Clear lungs.', used=('',), fell_back=True)
+    """
+    parts = split_sections(report)
+    used = tuple(name for name in sections if name in parts)
+    if used:
+        return ReportText("\n\n".join(parts[name] for name in used), used, fell_back=False)
+    for name in ("", "findings", "impression", "addendum", "other"):
+        if name in parts:
+            return ReportText(parts[name], (name,), fell_back=True)
+    return ReportText(report.strip(), tuple(parts), fell_back=True)
+
+
+def _headers(text: str) -> list[_Header]:
+    """Return the headers in the order of the text, none overlapping another."""
+    found: dict[int, _Header] = {}
+    for pattern in (_AT_LINE, _ALONE, _INSIDE):
+        for match in pattern.finditer(text):
+            title = match["title"]
+            if pattern is not _AT_LINE and not _stands_as_header(text, match, inside=pattern is _INSIDE):
+                continue
+            found.setdefault(match.start("title"), _Header(match.start(), match.end(), _canonical(title)))
+    starts = set(found)
+    for match in _UNKNOWN.finditer(text):
+        title = match["title"].strip()
+        if match.start("title") not in starts and not _is_anatomy(title):
+            view = bool(_CHEST_VIEW.search(title))
+            header = _Header(match.start(), match.end(), "findings" if view else "other", keep=not view)
+            found.setdefault(match.start("title"), header)
+    kept: list[_Header] = []
+    for _, header in sorted(found.items()):
+        if not kept or header.start >= kept[-1].end:
+            kept.append(header)
+    return kept
+
+
+def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:
+    """Return whether a title without the usual place is a header and not a word of a sentence."""
+    title = match["title"]
+    if inside and title.lower() in _NOT_INSIDE:
+        return False
+    if title.isupper():
+        return True
+    if not title[0].isupper():
+        return False
+    return not inside or text[: match.start("title")].rstrip(" \t")[-1:] in ("", "\n", ".", "?", "!")
+
+
+def _canonical(title: str) -> str:
+    return _NAME[" ".join(title.lower().split())]
+
+
+def _is_anatomy(title: str) -> bool:
+    return bool(_ANATOMY.search(title))
+
+
+def _body(text: str) -> str:
+    return "\n".join(line for line in (line.strip() for line in text.split("\n")) if line)

@@ -1,0 +1,196 @@
+"""Texts -> token ids: the one protocol, the batch, and any tokenizer of `transformers`.
+
+Reports are longer than the 77 tokens of CLIP: the default limit is 256, and what is cut is counted, never silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+import yaml
+
+from medvlp.core.errors import ConfigError, DataError, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch"]
+
+_CARD = "tokenizer.yaml"
+_MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenBatch:
+    """Token ids of several texts.
+
+    Attributes:
+        ids: int64 ``(R, L)``, padded with the tokenizer's `pad_id`.
+        mask: bool ``(R, L)``, True on tokens.
+        truncated: how many of the texts were longer than the limit and lost their end.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    truncated: int
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What every tokenizer offers.
+
+    Attributes:
+        name: kind, as written in ``tokenizer.yaml``.
+        vocab_size: ids are below it.
+        max_length: longest sequence, special tokens included.
+        pad_id: id of the padding.
+    """
+
+    name: str
+    vocab_size: int
+    max_length: int
+    pad_id: int
+
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        """Return the ids of the texts, padded to the longest, rounded up to a multiple of 8."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything that `load_tokenizer` needs into a folder."""
+        ...
+
+
+def pad_batch(rows: Sequence[Sequence[int]], *, pad_id: int, truncated: int) -> TokenBatch:
+    """Pad rows of ids to one length, a multiple of 8.
+
+    Example:
+        >>> pad_batch([[1, 2, 3]], pad_id=0, truncated=0).ids.tolist()
+        [[1, 2, 3, 0, 0, 0, 0, 0]]
+    """
+    longest = max((len(row) for row in rows), default=1)
+    length = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
+    ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
+    mask = torch.zeros((len(rows), length), dtype=torch.bool)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[place, : len(row)] = True
+    return TokenBatch(ids, mask, truncated)
+
+
+class TransformersTokenizer:
+    """Any tokenizer of `transformers`, by folder or by name.
+
+    Files on this machine are tried first; the network only for a name that is not there. Code that comes with a
+    tokenizer is never run.
+
+    Args:
+        path_or_name: folder, or name on the Hugging Face hub.
+        max_length: longest sequence, special tokens included.
+
+    Raises:
+        UserError: if there is no such tokenizer here and it cannot be fetched.
+        ConfigError: if it knows no padding token, or `max_length` leaves no room for a word.
+    """
+
+    name = "transformers"
+
+    def __init__(self, path_or_name: str | Path, max_length: int = 256) -> None:
+        self._inner = _from_pretrained(str(path_or_name))
+        if self._inner.pad_token_id is None:
+            raise ConfigError(
+                f"The tokenizer {path_or_name} has no padding token: use one that has, or add it and save it."
+            )
+        specials = self._inner.num_special_tokens_to_add()
+        if max_length <= specials:
+            raise ConfigError(
+                f"max_length is {max_length}, but the tokenizer {path_or_name} adds {specials} special tokens to every "
+                f"text: set it to {specials + 1} or more."
+            )
+        self.max_length = max_length
+        self.vocab_size = len(self._inner)
+        self.pad_id = int(self._inner.pad_token_id)
+
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        """Return the ids of the texts; see `Tokenizer`."""
+        if not texts:
+            return pad_batch([], pad_id=self.pad_id, truncated=0)
+        full = self._inner(list(texts), add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
+        over = sum(len(row) > self.max_length for row in full)
+        if over:  # cut by the tokenizer itself, which knows where its special tokens go
+            full = self._inner(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
+        return pad_batch(full, pad_id=self.pad_id, truncated=over)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._inner.save_pretrained(str(folder))
+        write_card(folder, name=self.name, max_length=self.max_length)
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Return the tokenizer that was saved in a folder.
+
+    Raises:
+        DataError: if the folder holds no readable ``tokenizer.yaml`` or names an unknown kind.
+    """
+    path = Path(folder) / _CARD
+    try:
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} cannot be read as a tokenizer's card ({type(error).__name__}): save the tokenizer again."
+        ) from error
+    if (
+        not isinstance(card, dict)
+        or not isinstance(card.get("name"), str)
+        or not isinstance(card.get("max_length"), int)
+    ):
+        raise DataError(f"{path} lacks name or max_length: save the tokenizer again with its save method.")
+    if card["name"] == TransformersTokenizer.name:
+        return TransformersTokenizer(folder, max_length=card["max_length"])
+    if card["name"] == "clinical_wordpiece":
+        from medvlp.text.wordpiece import read_wordpiece
+
+        return read_wordpiece(folder, max_length=card["max_length"])
+    raise DataError(
+        f"{path} names the tokenizer {card['name']!r}, but this version knows clinical_wordpiece and transformers: "
+        f"install the version of medvlp that wrote it."
+    )
+
+
+def write_card(folder: str | Path, *, name: str, max_length: int) -> None:
+    """Write ``tokenizer.yaml``: which kind it is and how long its sequences may be."""
+    card = yaml.safe_dump({"name": name, "max_length": max_length}, sort_keys=False)
+    (Path(folder) / _CARD).write_text(card, encoding="utf-8")
+
+
+def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:
+    local = Path(path_or_name).is_dir()
+    try:
+        return _fetch(path_or_name, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if local:
+            raise UserError(
+                f"The folder {path_or_name} holds no tokenizer that transformers can read ({type(error).__name__}): "
+                f"give the folder that has its tokenizer.json or vocab.txt and tokenizer_config.json."
+            ) from error
+    try:
+        return _fetch(path_or_name, local_files_only=False)
+    except Exception as error:  # whatever the hub's client raises when offline: all of it means the same to the user
+        raise UserError(
+            f"The tokenizer {path_or_name!r} is neither a folder here, nor in the local cache, nor could it be fetched "
+            f"({type(error).__name__}): give a folder, or fetch it once on a machine with network."
+        ) from error
+
+
+def _fetch(path_or_name: str, *, local_files_only: bool) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(path_or_name, local_files_only=local_files_only, trust_remote_code=False)
+    if found is None:
+        raise OSError(f"transformers has no tokenizer class for {path_or_name}")
+    return found
