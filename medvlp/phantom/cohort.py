@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -97,7 +98,8 @@ def make_cohort(
         patients: how many people, at least 1 (from 6 on, each split has somebody).
         modality: radiographs or CT.
         seed: of everything.
-        image_size: height of the radiographs in pixels, at least 32.
+        image_size: height of the radiographs in pixels, at least 32; volumes are (3/16, 1/2, 1/2) of it, 48 x 128 x 128
+            voxels at 256.
         workers: processes; the bytes do not depend on it. More than one needs the caller's script to be importable
             (``if __name__ == "__main__":``), as with every spawned process.
         progress: called with (studies done, studies in all).
@@ -127,7 +129,7 @@ def make_cohort(
     rows = out / "truth" / ".rows"
     with _disk(out, len(studies)):
         _claim(out, recipe)
-        jobs = _jobs(out, studies, seed=seed, image_size=image_size)
+        jobs = _jobs(out, studies, seed=seed, image_size=image_size, modality=modality)
         todo = [job for job in jobs if not _rows_file(rows, job).exists()]
         _render(todo, rows, workers=workers, done=len(jobs) - len(todo), total=len(jobs), progress=progress)
         documents = [json.loads(_rows_file(rows, job).read_text("utf-8")) for job in jobs]
@@ -145,8 +147,9 @@ def _recipe(**choices: int | str) -> dict[str, Any]:
     return {"schema": SCHEMA, **choices, "versions": versions, "code": _code_hash()}
 
 
+@functools.cache
 def _code_hash() -> str:
-    """SHA-256 of the sources of this package."""
+    """SHA-256 of the sources of this package, as they were when this process first asked."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
     for path in sorted(here.rglob("*.py")):
@@ -201,13 +204,12 @@ def _json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _jobs(out: Path, studies: tuple[Study, ...], *, seed: int, image_size: int) -> list[StudyJob]:
+def _jobs(out: Path, studies: tuple[Study, ...], *, seed: int, image_size: int, modality: Modality) -> list[StudyJob]:
     first = {}
     for study in studies:
         first.setdefault(study.patient.id, study.date)
     return [
-        StudyJob(out, study, age_at(study, first[study.patient.id]), seed=seed, image_size=image_size)
-        for study in studies
+        StudyJob(out, study, age_at(study, first[study.patient.id]), seed, image_size, modality) for study in studies
     ]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.body import Body, build_body
+from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import Study, View
 from medvlp.phantom.looks import look_of, scanner_named
 from medvlp.phantom.projection import geometry_of
@@ -17,6 +18,7 @@ from medvlp.phantom.radiograph import expose, project
 from medvlp.phantom.report import write_report
 from medvlp.phantom.truth import finding_rows, rle_encode, study_row, triplet_rows
 from medvlp.phantom.write_dicom import write_radiograph
+from medvlp.phantom.write_nifti import ras_affine, write_nifti
 
 __all__ = ["StudyJob", "write_study"]
 
@@ -30,7 +32,8 @@ class StudyJob:
         study: its facts.
         age: years at the study.
         seed: of the cohort.
-        image_size: of the radiographs, pixels a side.
+        image_size: of the radiographs, pixels a side; a volume has half of it in x and y, 3/16 of it in z.
+        modality: radiographs or CT.
     """
 
     out: Path
@@ -38,6 +41,7 @@ class StudyJob:
     age: int
     seed: int
     image_size: int
+    modality: Literal["cxr", "ct"]
 
 
 def write_study(job: StudyJob) -> dict[str, Any]:
@@ -57,9 +61,39 @@ def write_study(job: StudyJob) -> dict[str, Any]:
         "report": report.text,
     }
     body = build_body(study, seed=seed)
+    if job.modality == "ct":
+        _add_volume(document, job, body)
     for view in study.views:
         _add_radiograph(document, job, body, view)
     return document
+
+
+def _add_volume(document: dict[str, Any], job: StudyJob, body: Body) -> None:
+    study, size = job.study, job.image_size
+    shape = (round(size * 3 / 16), size // 2, size // 2)
+    volume = render_ct(body, shape=shape, generator=numpy_generator(job.seed, int(study.id[1:]), "phantom.noise.CT"))
+    labels = np.zeros(shape, np.uint8)
+    # Where two findings overlap, the smaller one is seen.
+    order = sorted(range(len(volume.masks)), key=lambda index: -int(volume.masks[index].sum()))
+    for index in order:
+        labels[volume.masks[index]] = index + 1
+    affine = ras_affine((volume.spacing[2], volume.spacing[1], volume.spacing[0]), volume.origin)
+    name = Path(study.patient.id) / f"{study.accession}.nii.gz"
+    write_nifti(job.out / "truth" / "ct_masks" / name, labels, affine)
+    write_nifti(job.out / "ct" / name, volume.hu, affine)
+    document["images"].append(
+        {
+            "path": (Path("ct") / name).as_posix(),
+            "accession": study.accession,
+            "view": "CT",
+            "sop_uid": "",
+            "rows": shape[1],
+            "columns": shape[2],
+            "slices": shape[0],
+            "photometric": "",
+            "transfer_syntax": "",
+        }
+    )
 
 
 def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: View) -> None:
