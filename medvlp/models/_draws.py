@@ -1,0 +1,76 @@
+"""Random draws inside a tower, a function of the sample and not of the batch, chunk or process it is encoded in.
+
+A patch that drops tokens sees only rows. So the model says, before it calls a tower, which sample each row belongs to;
+the draw is a hash of (seed, sample's position, view, row within the sample, name). Pass 2 of a step draws what pass 1
+drew, and one process draws what four do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.randomness import seed_of
+
+__all__ = ["RowDraws"]
+
+
+@dataclass
+class RowDraws:
+    """Draws for the rows that are being encoded.
+
+    Attributes:
+        seed: of the run.
+        view: being encoded.
+        positions: (R,) int64, place of each row's sample in the run's sample stream; -1 for rows without a sample.
+        number: (R,) int64, which row of its sample it is.
+
+    Example:
+        >>> draws = RowDraws(seed=0)
+        >>> draws.enter("image", torch.tensor([5, 9]), torch.tensor([0, 1]))
+        >>> together = draws.uniform(3, "drop")
+        >>> draws.enter("image", torch.tensor([9]), torch.tensor([0]))
+        >>> bool((draws.uniform(3, "drop") == together[1:]).all())
+        True
+    """
+
+    seed: int = 0
+    view: str = ""
+    positions: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    number: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    def enter(self, view: str, positions: Tensor, owner: Tensor) -> None:
+        """Say which rows come next.
+
+        Args:
+            view: its name.
+            positions: (B,) of the batch's samples.
+            owner: (R,) sample of each row, ascending; -1 for rows without a sample.
+        """
+        there = owner.clamp(min=0)
+        self.view = view
+        own = positions[there] if positions.numel() else torch.zeros_like(there)
+        self.positions = torch.where(owner >= 0, own, -1)
+        # Owners ascend, so a row's number within its sample is its distance from the first row of that owner.
+        self.number = torch.arange(owner.shape[0], device=owner.device) - torch.searchsorted(owner, owner)
+
+    def uniform(self, count: int, name: str) -> Tensor:
+        """Return (R, count) draws in [0, 1), float32."""
+        with np.errstate(over="ignore"):
+            position = self.positions.cpu().numpy().astype(np.uint64)[:, None]
+            number = self.number.cpu().numpy().astype(np.uint64)[:, None]
+            word = position * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(self.seed, 0, f"{self.view}/{name}"))
+            word = _mix(_mix(word) + number)
+            word = _mix(word + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03))
+        draws = (word >> np.uint64(40)).astype(np.float32) / np.float32(2**24)  # 24 bits, exact in float32
+        return torch.from_numpy(draws).to(self.positions.device)
+
+
+def _mix(word: np.ndarray) -> np.ndarray:
+    """Return the splitmix64 finaliser (Steele et al. 2014)."""
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))

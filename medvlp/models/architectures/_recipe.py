@@ -1,0 +1,117 @@
+"""From the parts that a plan asks of a view to what must be computed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.protocols import Encoder, Head
+from medvlp.core.suggest import did_you_mean
+from medvlp.models.bank import Bank
+
+__all__ = ["Recipe", "kind_of", "make_recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one view is computed.
+
+    Attributes:
+        view: its name.
+        kind: whose tower encodes it.
+        bank: name of the bank, or empty.
+        tower: parts asked of the tower.
+        heads: tower-stage heads, in the order in which they read each other.
+        later: batch-stage heads, in that order.
+        keep: parts that leave `forward`: what the plan asks for and what later heads read.
+    """
+
+    view: str
+    kind: str
+    bank: str
+    tower: frozenset[str]
+    heads: tuple[str, ...]
+    later: tuple[str, ...]
+    keep: frozenset[str]
+
+
+def kind_of(view: str) -> str:
+    """Return the kind of tower that encodes a view; banks are texts.
+
+    Example:
+        >>> kind_of("image.local"), kind_of("bank.findings")
+        ('image', 'text')
+    """
+    return "text" if view.startswith("bank.") else parse_field(view).kind
+
+
+def make_recipe(
+    view: str,
+    parts: frozenset[str],
+    *,
+    towers: Mapping[str, Encoder],
+    heads: Mapping[str, Head],
+    banks: Mapping[str, Bank],
+) -> Recipe:
+    """Resolve the parts asked of a view.
+
+    Raises:
+        ConfigError: if there is no such tower or bank, or it cannot give a part; what is offered is named.
+    """
+    bank = view.removeprefix("bank.") if view.startswith("bank.") else ""
+    example = f"{view}/{min(parts)}"
+    if bank and bank not in banks:
+        raise ConfigError(f"Need {example!r} asks for the bank {bank!r}: {did_you_mean(bank, banks)}.")
+    if bank and banks[bank].vectors is not None:
+        for part in sorted(parts - {"raw", "embedding"}):
+            raise ConfigError(
+                f"Need '{view}/{part}' cannot be computed: bank {bank!r} holds the constant vectors of "
+                f"{banks[bank].encoder!r} (allowed: embedding, raw)."
+            )
+        return Recipe(view, "", bank, frozenset(), (), (), frozenset({"raw"}))
+    kind = kind_of(view)
+    if kind not in towers:
+        raise ConfigError(f"Need {example!r} asks for a tower of kind {kind!r}: {did_you_mean(kind, towers)}.")
+    return _resolve(view, kind, bank, parts, towers[kind], heads)
+
+
+def _resolve(
+    view: str, kind: str, bank: str, parts: frozenset[str], tower: Encoder, heads: Mapping[str, Head]
+) -> Recipe:
+    own: set[str] = set()
+    early: list[str] = []
+    later: list[str] = []
+    open_: list[str] = []
+
+    def visit(part: str) -> None:
+        head = heads.get(f"{kind}/{part}")
+        if head is None and part == "embedding":
+            visit("raw")
+        elif head is None:
+            if part not in tower.offers:
+                asked = f"{view}/{part}" if not open_ else f"{kind}/{part} (read by head {open_[-1]!r})"
+                raise ConfigError(
+                    f"Need '{asked}' cannot be computed: {did_you_mean(part, _offered(kind, tower, heads))}."
+                )
+            own.add(part)
+        elif part in open_:
+            raise ConfigError(f"Heads of kind {kind!r} read each other in a circle: {' -> '.join([*open_, part])}.")
+        elif part not in early and part not in later:
+            open_.append(part)
+            for read in head.reads:
+                visit(read)
+            open_.pop()
+            (early if head.stage == "tower" else later).append(part)
+
+    for part in sorted(parts):
+        visit(part)
+    read_later = {read for part in later for read in heads[f"{kind}/{part}"].reads}
+    keep = {"raw" if part == "embedding" and "raw" in (*early, *later) else part for part in parts | read_later}
+    return Recipe(view, kind, bank, frozenset(own), tuple(early), tuple(later), frozenset(keep - set(later)))
+
+
+def _offered(kind: str, tower: Encoder, heads: Mapping[str, Head]) -> list[str]:
+    mounted = [name.partition("/")[2] for name in heads if name.startswith(f"{kind}/")]
+    return sorted({*tower.offers, *mounted, *(["embedding"] if "raw" in mounted else [])})

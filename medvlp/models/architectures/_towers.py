@@ -1,0 +1,263 @@
+"""What dual and single-tower models have in common: towers by kind, heads, banks, scale, and the plan they obey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan
+from medvlp.core.protocols import Encoder, Head, HeadSpec, Model
+from medvlp.core.registry import build, fill
+from medvlp.core.sample import Batch
+from medvlp.core.suggest import did_you_mean
+from medvlp.models._draws import RowDraws
+from medvlp.models._seeded import seeded
+from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
+from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
+from medvlp.models.bank import Bank
+from medvlp.models.scale import LogitScale, ScaleOptions
+
+__all__ = ["TowerModel"]
+
+
+class TowerModel(Model):
+    """Towers by kind, each with a projection head that gives ``raw``; see `Model`.
+
+    A view is encoded by the tower of its kind: ``image.local`` by that of images. Banks are encoded by the text tower,
+    or are the constant vectors of a frozen encoder. Part names are the tower's own, ``raw``, ``embedding`` (``raw`` at
+    unit length) and those of the mounted heads; nothing that the plan does not ask for is computed.
+
+    Args:
+        towers: kind -> encoder.
+        embed_dim: D of ``raw``.
+        projection: options of the component `projection` that gives ``raw`` in each tower.
+        heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``.
+        scale: of the logits.
+        banks: by name.
+        vocab_size: of the text tower's tokenizer, for heads that speak.
+        seed: of the first weights.
+        where: path in the configuration, for error sentences.
+
+    Attributes:
+        towers: kind -> encoder.
+        heads: mounted heads.
+        banks: by name.
+        patches: parameters of patches that stand at the towers' sites.
+        draws: random draws for patches, by row.
+        training_only: names of mounted heads that do not go into the bundle.
+        spec: architecture with every option, from which `build_model` makes this model again, weights aside.
+        embed_dim: D.
+    """
+
+    def __init__(
+        self,
+        *,
+        towers: Mapping[str, Encoder],
+        embed_dim: int,
+        projection: Mapping[str, object],
+        heads: Mapping[str, Mapping[str, object]],
+        scale: ScaleOptions,
+        banks: Mapping[str, Bank],
+        vocab_size: int | None,
+        seed: int,
+        where: str,
+    ) -> None:
+        super().__init__()
+        self.towers: Mapping[str, Encoder] = nn.ModuleDict(dict(towers))  # pyrefly: ignore
+        self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
+        self.patches = nn.ModuleDict()
+        self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias)
+        self.banks: dict[str, Bank] = dict(banks)
+        self.draws = RowDraws(seed=seed)
+        self.embed_dim = embed_dim
+        self.training_only: set[str] = set()
+        self.spec: dict[str, object] = {}
+        self._vocab_size = vocab_size
+        self._seed = seed
+        self._where = where
+        self._head_specs: dict[str, Mapping[str, object]] = {}
+        self._recipes: dict[Plan, dict[str, Recipe]] = {}
+        own = {f"{kind}/raw": {"name": "projection", **projection} for kind in self.towers}
+        self._mount_all({**own, **heads}, where=f"{where}.heads.")
+
+    @property
+    def scale(self) -> nn.Module:
+        """See `Model`."""
+        return self.logit_scale
+
+    # encoding -------------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
+        """See `Model`. A plan of banks alone needs nothing of the batch."""
+        return {view: self._encode(batch, recipe) for view, recipe in self._recipe(plan).items()}
+
+    def finish(self, encoded: Mapping[str, Encoded], plan: Plan) -> dict[str, Encoded]:
+        """See `Model`."""
+        done = dict(encoded)
+        for view, recipe in self._recipe(plan).items():
+            for part in recipe.later:
+                rows = done[view]
+                head = self.heads[f"{recipe.kind}/{part}"]
+                done[view] = rows.give(head(_widened(rows), part))
+        return done
+
+    def _encode(self, batch: Batch, recipe: Recipe) -> Encoded:
+        bank = self.banks.get(recipe.bank)
+        if bank is not None and bank.vectors is not None:
+            return self._constant(bank)
+        tower = self.towers[recipe.kind]
+        device = next(tower.parameters()).device
+        column = batch.columns.get(recipe.view)
+        mask = None
+        if bank is not None:
+            values, owner = bank.texts, torch.full((len(bank.texts),), -1, device=device)
+        elif column is None or column.owner.numel() == 0:
+            values, owner = tower.blank(device), torch.full((1,), -1, device=device)
+        else:
+            values, owner, mask = column.values, column.owner, column.mask
+        if len(self.patches):
+            self.draws.enter(recipe.view, batch.positions, owner)
+        rows = replace(tower(values, parts=recipe.tower, mask=mask), owner=owner)
+        for part in recipe.heads:
+            rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
+        return _only(rows, recipe.keep)
+
+    def _constant(self, bank: Bank) -> Encoded:
+        assert bank.vectors is not None
+        like = self.logit_scale.log_scale
+        vectors = bank.vectors.to(device=like.device, dtype=like.dtype)
+        return Encoded(owner=torch.full((len(vectors),), -1, device=like.device), extra={"raw": vectors})
+
+    # plan -----------------------------------------------------------------------------------------------------------
+
+    def check(self, plan: Plan) -> None:
+        """See `Model`."""
+        self._recipe(plan)
+
+    def _recipe(self, plan: Plan) -> dict[str, Recipe]:
+        if plan not in self._recipes:
+            towers, heads = dict(self.towers.items()), dict(self.heads.items())
+            self._recipes[plan] = {
+                view: make_recipe(view, parts, towers=towers, heads=heads, banks=self.banks)
+                for view, parts in plan.views.items()
+            }
+        return self._recipes[plan]
+
+    def outside_forward(self) -> list[str]:
+        """See `Model`."""
+        late = tuple(f"heads.{name}." for name, head in self.heads.items() if head.stage != "tower")
+        return [name for name, _ in self.named_parameters() if name.startswith((*late, "logit_scale."))]
+
+    def add_bank(self, bank: Bank) -> None:
+        """Add a bank, or replace the one of its name."""
+        self.banks[bank.name] = bank
+        self._recipes.clear()
+
+    # heads ----------------------------------------------------------------------------------------------------------
+
+    def mount(self, heads: Mapping[str, HeadSpec], plan: Plan) -> None:
+        """See `Model`. A head mounted before with the same options stays as it is, with its weights.
+
+        Raises:
+            ConfigError: if nothing asks for a head, its options are faulty, or another head has its name.
+        """
+        asked = {(kind_of(view), part) for view, parts in plan.views.items() for part in parts}
+        wanted = spread_heads(heads, asked, kinds=tuple(self.towers))
+        fresh = {name for name in wanted if name not in self.heads}
+        self._mount_all({name: {"name": head.name, **head.options} for name, head in wanted.items()}, where="head ")
+        self.training_only |= {name for name in fresh if not wanted[name].keep}
+        for name in (name for name, head in wanted.items() if head.keep):
+            self.training_only.discard(name)
+            kept: Mapping[str, object] = self.spec.get("heads") or {}  # pyrefly: ignore
+            self.spec["heads"] = {**kept, name: self._head_specs[name]}
+
+    def _mount_all(self, specs: Mapping[str, Mapping[str, object]], *, where: str) -> None:
+        """Mount heads, those that others read first: they tell how wide they are."""
+        for name in reading_order(specs, where=where):
+            self._mount_one(name, specs[name], where=f"{where}{name}")
+
+    def _mount_one(self, name: str, spec: Mapping[str, object], *, where: str) -> None:
+        filled = fill("models/heads", spec, where=where)
+        if name in self.heads:
+            if filled != self._head_specs[name]:
+                raise ConfigError(
+                    f"{where}: another head {name!r} is mounted already, with {dict(self._head_specs[name])}: give one "
+                    f"of the two another name."
+                )
+            return
+        kind, slash, part = name.rpartition("/")
+        if slash and kind not in self.towers:
+            raise ConfigError(f"{where}: there is no tower of kind {kind!r}: {did_you_mean(kind, self.towers)}.")
+        if not part or "." in name:
+            raise ConfigError(f"{where}: a head's name is kind/part, or part for a call-stage head, without dots.")
+        with seeded(self._seed, f"head {name}"):
+            head = build("models/heads", spec, where=where, given=self._given(kind, reads_of(filled)))
+        if (head.stage == "call") != (not slash):
+            form = "a plain part" if head.stage == "call" else "kind/part"
+            raise ConfigError(f"{where}: a head of stage {head.stage!r} is mounted as {form}, not as {name!r}.")
+        self._refuse_late_reads(kind, head, where=where)
+        like = self.logit_scale.log_scale
+        self.heads[name] = head.to(device=like.device, dtype=like.dtype)  # pyrefly: ignore
+        self._head_specs[name] = filled
+        self._recipes.clear()
+
+    def _given(self, kind: str, reads: tuple[str, ...]) -> dict[str, object]:
+        """Return what a head may ask of the model; a call-stage head reads images where there are images."""
+        tower = self.towers[kind or ("image" if "image" in self.towers else next(iter(self.towers)))]
+        given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width}
+        if self._vocab_size is not None:
+            given["vocab_size"] = self._vocab_size
+        first = reads[0] if reads else "pooled"
+        above = self._read_head(kind, first)
+        width = above.width if above is not None else {"pooled": tower.width}.get(first, tower.token_width)
+        if width is not None:
+            given["width"] = width
+        return given
+
+    def _read_head(self, kind: str, part: str) -> Head | None:
+        name = f"{kind}/{'raw' if part == 'embedding' else part}"
+        return dict(self.heads.items()).get(name)
+
+    def _refuse_late_reads(self, kind: str, head: Head, *, where: str) -> None:
+        for read in head.reads:
+            above = self._read_head(kind, read)
+            if head.stage == "tower" and above is not None and above.stage == "batch":
+                raise ConfigError(
+                    f"{where}: it runs inside the tower and reads {read!r}, made after it: set its stage to batch."
+                )
+
+
+def _widened(rows: Encoded) -> Encoded:
+    """Return rows in float32 where autocast left half precision: heads after the towers run without it."""
+
+    def wide(value: Tensor) -> Tensor:
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+    return replace(
+        rows,
+        pooled=None if rows.pooled is None else wide(rows.pooled),
+        tokens=None if rows.tokens is None else wide(rows.tokens),
+        layers=None if rows.layers is None else wide(rows.layers),
+        attention=None if rows.attention is None else wide(rows.attention),
+        extra={name: wide(value) for name, value in rows.extra.items()},
+    )
+
+
+def _only(rows: Encoded, keep: frozenset[str]) -> Encoded:
+    """Drop what only heads inside the tower read: kept rows live until the step's end."""
+    return Encoded(
+        owner=rows.owner,
+        pooled=rows.pooled if "pooled" in keep else None,
+        tokens=rows.tokens if "tokens" in keep else None,
+        mask=rows.mask if keep & {"tokens", "mask"} else None,
+        grid=rows.grid,
+        position=rows.position if keep & {"tokens", "position"} else None,
+        layers=rows.layers if "layers" in keep else None,
+        attention=rows.attention if "attention" in keep else None,
+        extra={name: value for name, value in rows.extra.items() if name in keep},
+    )

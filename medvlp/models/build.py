@@ -1,0 +1,50 @@
+"""From a specification to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medvlp.core.protocols import Model
+from medvlp.core.registry import build
+from medvlp.models.bank import Bank
+from medvlp.text.tokenizers import Tokenizer
+
+__all__ = ["build_model"]
+
+
+def build_model(
+    spec: Mapping[str, object],
+    *,
+    tokenizer: Tokenizer | None,
+    banks: Mapping[str, Bank] | None = None,
+    seed: int = 0,
+    where: str = "model",
+) -> Model:
+    """Build a model from ``{name: dual, vision: {...}, text: {...}, ...}``.
+
+    The same specification and seed give the same first weights, bit for bit, and the global random state is left alone.
+
+    Args:
+        spec: component of `models/architectures` and its options.
+        tokenizer: of the text tower.
+        banks: by name.
+        seed: of the first weights.
+        where: path in the configuration, for error sentences.
+
+    Raises:
+        ConfigError: for a faulty specification.
+
+    Example:
+        >>> from medvlp.text.tokenizers import pad_batch
+        >>> class Letters:
+        ...     name, vocab_size, max_length, pad_id = "letters", 128, 16, 0
+        ...     def __call__(self, texts):
+        ...         return pad_batch([[ord(c) for c in t] for t in texts], pad_id=0, truncated=0)
+        >>> model = build_model({"name": "single", "width": 16, "layers": 1}, tokenizer=Letters())
+        >>> sorted(model.heads)
+        ['image/raw', 'text/raw']
+    """
+    given: dict[str, object] = {"banks": dict(banks or {}), "seed": seed, "where": where}
+    if tokenizer is not None:
+        given["tokenizer"] = tokenizer
+    return build("models/architectures", spec, where=where, given=given)

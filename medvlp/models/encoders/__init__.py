@@ -1,0 +1,1 @@
+"""Encoders: values of one kind to `Encoded`; a component's name is its file."""

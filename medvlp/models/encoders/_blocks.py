@@ -1,0 +1,190 @@
+"""Pre-norm transformer blocks on torch's fused attention: the trunk of text towers and single towers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medvlp.core.errors import ConfigError
+
+__all__ = ["Attention", "Block", "CrossAttention", "Trunk", "TrunkOutput", "mlp"]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over (R, N, W); keys that the mask hides get no weight.
+
+    Args:
+        width: W.
+        heads: number of heads; divides W.
+        causal: each token sees itself and those before it.
+
+    Raises:
+        ConfigError: if `heads` does not divide `width`.
+    """
+
+    def __init__(self, *, width: int, heads: int, causal: bool = False) -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(
+                f"{heads} attention heads do not divide the width {width}: choose a divisor of the width."
+            )
+        self.heads = heads
+        self.causal = causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Return (R, N, W).
+
+        Args:
+            tokens: (R, N, W).
+            mask: (R, N) bool, True where a key is real; None: all are. A causal layer needs none: padding comes last.
+        """
+        q, k, v = self._split(tokens)
+        keep = None if mask is None or self.causal else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep, is_causal=self.causal)
+        return self.output(_merge_heads(mixed))
+
+    def weights(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the attention weights, mean over heads, (R, N queries, N keys)."""
+        q, k, _ = self._split(tokens)
+        logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if mask is not None:
+            logits = logits.masked_fill(~mask[:, None, None, :], float("-inf"))
+        return logits.softmax(dim=-1).mean(dim=1)
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (_split_heads(part, self.heads) for part in self.qkv(tokens).chunk(3, dim=-1))
+        return q, k, v
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of (R, L, W) over a context (R, N, W'); keys that the mask hides get no weight.
+
+    Args:
+        width: W.
+        context_width: W'.
+        heads: number of heads; divides W.
+    """
+
+    def __init__(self, *, width: int, context_width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(
+                f"{heads} attention heads do not divide the width {width}: choose a divisor of the width."
+            )
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(context_width, 2 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """Return (R, L, W)."""
+        q = _split_heads(self.query(tokens), self.heads)
+        k, v = (_split_heads(part, self.heads) for part in self.key_value(context).chunk(2, dim=-1))
+        keep = None if mask is None else mask[:, None, None, :]
+        return self.output(_merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=keep)))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, *, width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width=width, heads=heads)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = mlp(width, mlp_ratio)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Return (R, N, W)."""
+        tokens = tokens + self.dropout(self.attention(self.norm_attention(tokens), mask))
+        return tokens + self.dropout(self.mlp(self.norm_mlp(tokens)))
+
+
+@dataclass(frozen=True)
+class TrunkOutput:
+    """What a trunk returns: tokens (R, N, W), and where asked for layers (R, L, N, W) and attention (R, L, N, N)."""
+
+    tokens: Tensor
+    layers: Tensor | None
+    attention: Tensor | None
+
+
+class Trunk(nn.Module):
+    """Blocks and a final norm.
+
+    Args:
+        width: W.
+        layers: number of blocks.
+        heads: attention heads; divides W.
+        mlp_ratio: width of the hidden layer over W.
+        dropout: of each residual branch.
+
+    Raises:
+        ConfigError: without a layer, or if `heads` does not divide `width`.
+    """
+
+    def __init__(self, *, width: int, layers: int, heads: int, mlp_ratio: float = 4.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ConfigError(f"A transformer of {layers} layers encodes nothing: set layers to 1 or more.")
+        self.width = width
+        self.blocks = nn.ModuleList(
+            Block(width=width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self._initialise(layers)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None, *, layers: bool, attention: bool) -> TrunkOutput:
+        """Run the blocks over (R, N, W); `layers` and `attention` say what to keep on the way."""
+        states: list[Tensor] = []
+        weights: list[Tensor] = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            if attention:
+                weights.append(block.attention.weights(block.norm_attention(tokens), mask))
+            tokens = block(tokens, mask)
+            if layers:
+                states.append(tokens)
+        return TrunkOutput(
+            self.norm(tokens),
+            torch.stack(states, dim=1) if layers else None,
+            torch.stack(weights, dim=1) if attention else None,
+        )
+
+    def _initialise(self, layers: int) -> None:
+        # CLIP's widths: inputs keep unit variance, and the residual stream does not grow with depth.
+        branch = self.width**-0.5 * (2 * layers) ** -0.5
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            first, last = block.mlp[0], block.mlp[-1]
+            for linear, std in (
+                (block.attention.qkv, self.width**-0.5),
+                (block.attention.output, branch),
+                (first, (2 * self.width) ** -0.5),
+                (last, branch),
+            ):
+                assert isinstance(linear, nn.Linear)
+                nn.init.normal_(linear.weight, std=std)
+                nn.init.zeros_(linear.bias)
+
+
+def mlp(width: int, ratio: float) -> nn.Sequential:
+    """Return Linear, GELU, Linear."""
+    hidden = round(width * ratio)
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def _split_heads(tokens: Tensor, heads: int) -> Tensor:
+    rows, length, width = tokens.shape
+    return tokens.view(rows, length, heads, width // heads).transpose(1, 2)
+
+
+def _merge_heads(tokens: Tensor) -> Tensor:
+    rows, heads, length, width = tokens.shape
+    return tokens.transpose(1, 2).reshape(rows, length, heads * width)

@@ -1,0 +1,251 @@
+"""Any backbone of timm as an image tower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Encoder, Site
+from medvlp.models.encoders._norm import Norm, set_norm
+from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
+from medvlp.models.encoders._timm import Option, channel_statistic, create_backbone, has_fixed_size
+
+__all__ = ["TimmEncoder"]
+
+
+class TimmEncoder(Encoder):
+    """A timm backbone without its classifier: a vector, tokens in a grid, and of transformers layers and attention.
+
+    Images are (R, C, H, W) in [0, 1]; mean and standard deviation are subtracted and divided here, so that they travel
+    with the weights. Tokens of a convolutional backbone are the cells of its last map, row by row; class and register
+    tokens of a transformer are left out of `tokens`. `attention` is (R, L, P + N, N): mean over heads; queries are
+    first the P class and register tokens, keys the N patches.
+
+    Args:
+        architecture: timm's name, e.g. ``resnet18`` or ``vit_tiny_patch16_224``.
+        image_size: side of the square image in pixels; transformers are built for it.
+        channels: 1 for gray, 3 for colour.
+        pretrained: fetch timm's weights from the Hugging Face hub, or take them from its local cache.
+        norm: BatchNorm: ``keep``; ``group``: GroupNorm instead, exact over chunks and processes; ``frozen``: fixed
+            statistics and weights.
+        pool: timm's name of a global pooling; None: the backbone's own.
+        drop_path: rate of stochastic depth.
+        mean: subtracted, one number a channel; None: the backbone's with pretrained weights, else 0.5.
+        std: divided by; None: the backbone's with pretrained weights, else 0.25.
+        channels_last: memory order of a convolutional backbone; up to twice as fast on a CPU, results the same.
+        options: further sizes by timm's own names, e.g. ``{layers: [1, 1, 1, 1], channels: [32, 64, 128, 256]}``.
+
+    Raises:
+        ConfigError: for an architecture or option that timm does not know, or that cannot be built.
+        UserError: if pretrained weights are asked for and cannot be had.
+
+    Example:
+        >>> tower = TimmEncoder(architecture="resnet10t", image_size=64, channels=1)
+        >>> rows = tower(torch.rand(2, 1, 64, 64), parts=frozenset({"pooled", "tokens"}))
+        >>> rows.pooled.shape, rows.tokens.shape, rows.grid
+        (torch.Size([2, 512]), torch.Size([2, 4, 512]), (2, 2))
+    """
+
+    kinds = ("image",)
+    backbone: Any
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        architecture: str,
+        image_size: Annotated[int, Field(ge=16)] = 224,
+        channels: Literal[1, 3] = 1,
+        pretrained: bool = False,
+        norm: Norm = "keep",
+        pool: str | None = None,
+        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        channels_last: bool = True,
+        options: Mapping[str, Option] | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.image_size = image_size
+        self.channels = channels
+        backbone = create_backbone(
+            architecture,
+            image_size=image_size,
+            channels=channels,
+            pretrained=pretrained,
+            pool=pool,
+            drop_path=drop_path,
+            options=options or {},
+        )
+        self.backbone = set_norm(backbone, norm)
+        self.pooled_output = nn.Identity()
+        own_mean, own_std = (
+            backbone.pretrained_cfg[n] if pretrained else d for n, d in (("mean", (0.5,)), ("std", (0.25,)))
+        )
+        self.register_buffer(
+            "mean", channel_statistic(mean, own_mean, channels=channels, name="mean"), persistent=False
+        )
+        self.register_buffer("std", channel_statistic(std, own_std, channels=channels, name="std"), persistent=False)
+        self._measure()
+        if channels_last and self._layout == "NCHW":
+            self._memory = torch.channels_last
+            self.backbone.to(memory_format=torch.channels_last)
+
+    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
+        """Encode (R, C, H, W) images; see `Encoder`."""
+        if not isinstance(values, Tensor):
+            raise ConfigError("An image tower was given texts: fields of kind image hold tensors.")
+        self._check_shape(values)
+        pixels = (values.to(self.mean.dtype) - self.mean) / self.std
+        pixels = pixels.contiguous(memory_format=self._memory)
+        layers: list[Tensor] = []
+        attention: list[Tensor] = []
+        with ExitStack() as stack:
+            if "layers" in parts:
+                stack.enter_context(_outputs(self._blocks(), layers))
+            if "attention" in parts:
+                stack.enter_context(_attention_weights(self._blocks(), attention))
+            features = self.backbone.forward_features(pixels)
+        pooled = self.backbone.forward_head(features, pre_logits=True) if "pooled" in parts else None
+        tokens = self._tokens(features) if parts & {"tokens", "mask"} else None
+        return Encoded(
+            owner=torch.arange(len(values), device=values.device),
+            pooled=None if pooled is None else self.pooled_output(pooled),
+            tokens=tokens if "tokens" in parts else None,
+            mask=None if tokens is None else torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device),
+            grid=None if tokens is None else self._grid(tokens.shape[1], values.shape[-2], values.shape[-1]),
+            layers=torch.stack([state[:, self._prefix :] for state in layers], dim=1) if layers else None,
+            attention=torch.stack([w[..., self._prefix :].mean(dim=1) for w in attention], dim=1)
+            if attention
+            else None,
+        )
+
+    def sites(self) -> Mapping[str, Site]:
+        """See `Encoder`; the blocks of a convolutional backbone are its stages."""
+        blocks = self._blocks()
+        found = {
+            **block_sites(blocks),
+            **linear_sites(self.backbone),
+            "pooled.output": Site(self.pooled_output, "after"),
+        }
+        if self._layout == "NLC" and blocks:
+            removable = isinstance(self.backbone, VisionTransformer)
+            found["tokens.input"] = TokenSite(blocks[0], "before", prefix=self._prefix, removable=removable)
+            attention = dict(blocks[-1].named_children()).get("attn")
+            if attention is not None:
+                found["attention.last"] = Site(attention, "after")
+        return found
+
+    def blank(self, device: torch.device) -> Tensor:
+        """Return one black image."""
+        return torch.zeros(1, self.channels, self.image_size, self.image_size, device=device)
+
+    def released(self) -> Mapping[str, object]:
+        """See `Encoder`: the bundle brings the weights, mean and std are written out."""
+        return {"pretrained": False, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _measure(self) -> None:
+        """Learn widths and layout from one black image: timm's attributes do not tell them for every backbone."""
+        self._memory: torch.memory_format = torch.contiguous_format
+        was = self.backbone.training
+        self.backbone.eval()
+        features = self.backbone.forward_features(self.blank(torch.device("cpu")))
+        if not isinstance(features, Tensor) or features.dim() not in (3, 4):
+            raise ConfigError(f"timm's {self.architecture!r} gives no single feature map: choose another architecture.")
+        self.width = self.backbone.forward_head(features, pre_logits=True).shape[-1]
+        self.backbone.train(was)
+        if features.dim() == 3:
+            self._layout, self.token_width = "NLC", features.shape[-1]
+            self._prefix = int(getattr(self.backbone, "num_prefix_tokens", 0))
+            count = features.shape[1] - self._prefix
+            side = round(count**0.5)
+            self._patch = self.image_size / side if side * side == count else None
+        else:
+            last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+            self._layout, self.token_width = ("NHWC", features.shape[3]) if last else ("NCHW", features.shape[1])
+            self._prefix, self._patch = 0, None
+            self._map_rows = features.shape[1 if last else 2]
+        offers = {"pooled", "tokens", "mask"}
+        if self._layout == "NLC" and len(self._blocks()):
+            offers.add("layers")
+            if all(hasattr(getattr(block, "attn", None), "attn_drop") for block in self._blocks()):
+                offers.add("attention")
+        self.offers = frozenset(offers)
+
+    def _blocks(self) -> list[nn.Module]:
+        blocks = getattr(self.backbone, "blocks", None)
+        if self._layout == "NLC":
+            return list(blocks) if isinstance(blocks, (nn.Sequential, nn.ModuleList)) else []
+        return [self.backbone.get_submodule(str(info["module"])) for info in self.backbone.feature_info]
+
+    def _tokens(self, features: Tensor) -> Tensor:
+        if self._layout == "NLC":
+            return features[:, self._prefix :]
+        return features.flatten(2).transpose(1, 2) if self._layout == "NCHW" else features.flatten(1, 2)
+
+    def _grid(self, count: int, height: int, width: int) -> tuple[int, int] | None:
+        """Return (rows, columns), or None where a patch took tokens away."""
+        if self._layout == "NLC":
+            if self._patch is None:
+                return None
+            rows, columns = int(height // self._patch), int(width // self._patch)
+        else:
+            # A stride is the same for every size, up to the rounding of odd maps, which the count settles.
+            rows = round(height * self._map_rows / self.image_size) or 1
+            columns = count // rows
+        return (rows, columns) if rows * columns == count else None
+
+    def _check_shape(self, values: Tensor) -> None:
+        if values.dim() != 4 or values.shape[1] != self.channels:
+            raise ConfigError(
+                f"The image tower {self.architecture!r} takes images of shape (R, {self.channels}, H, W) and was given "
+                f"{tuple(values.shape)}: set channels of the tower to that of the data's views."
+            )
+        dynamic = bool(getattr(self.backbone, "dynamic_img_size", False))
+        if has_fixed_size(self.architecture) and not dynamic and values.shape[-2:] != (self.image_size,) * 2:
+            raise ConfigError(
+                f"The image tower {self.architecture!r} is built for {self.image_size} x {self.image_size} pixels and "
+                f"was given {values.shape[-2]} x {values.shape[-1]}: set image_size to the size of the data's views."
+            )
+
+
+@contextmanager
+def _outputs(modules: Sequence[nn.Module], kept: list[Tensor]) -> Iterator[None]:
+    """Keep what modules return while the context is open."""
+    hooks = [module.register_forward_hook(lambda _m, _i, out: kept.append(out)) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _attention_weights(blocks: Sequence[nn.Module], kept: list[Tensor]) -> Iterator[None]:
+    """Keep softmaxed attention weights (R, heads, Q, K): the fused kernel never forms them, so it is set aside."""
+    with ExitStack() as stack:
+        for block in blocks:
+            attention: Any = block.attn
+            hook = attention.attn_drop.register_forward_pre_hook(lambda _m, inputs: kept.append(inputs[0]))
+            stack.callback(hook.remove)
+            stack.callback(_restore(attention, "fused_attn", False))
+        yield
+
+
+def _restore(module: nn.Module, name: str, value: object) -> Callable[[], None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    return lambda: setattr(module, name, before)

@@ -1,0 +1,56 @@
+"""A small text transformer, trained from scratch on the reports at hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import Trunk
+from medvlp.models.encoders._text import TextPool, TextTower
+from medvlp.text.tokenizers import Tokenizer
+
+__all__ = ["TextTransformer"]
+
+
+class TextTransformer(TextTower):
+    """Pre-norm transformer with learned positions, GELU and fused attention; every token sees every real token.
+
+    Args:
+        words: tokenizer, given by the builder; it sets the vocabulary and the longest text.
+        width: of tokens and of the pooled vector.
+        layers: number of blocks.
+        heads: attention heads; divides the width.
+        mlp_ratio: width of the blocks' hidden layer over the width.
+        pool: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
+        dropout: of each residual branch; above 0 two passes over the same rows repeat only by their seed.
+        tokenizer: name of the tokenizer, for the reader of the configuration; whoever builds the model builds it.
+
+    Raises:
+        ConfigError: if `heads` does not divide `width`.
+
+    Example:
+        >>> import torch
+        >>> from medvlp.text.tokenizers import pad_batch
+        >>> class Letters:
+        ...     name, vocab_size, max_length, pad_id = "letters", 128, 16, 0
+        ...     def __call__(self, texts):
+        ...         return pad_batch([[ord(c) for c in t] for t in texts], pad_id=0, truncated=0)
+        >>> tower = TextTransformer(words=Letters(), width=8, layers=1, heads=2)
+        >>> tower(["effusion", "no"], parts=frozenset({"pooled"})).pooled.shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(
+        self,
+        *,
+        words: Annotated[Tokenizer, FromModel("tokenizer")],
+        width: int = 192,
+        layers: int = 4,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        pool: TextPool = "mean",
+        dropout: float = 0.0,
+        tokenizer: str | None = None,
+    ) -> None:
+        trunk = Trunk(width=width, layers=layers, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout)
+        super().__init__(words=words, trunk=trunk, own=True, pool=pool)

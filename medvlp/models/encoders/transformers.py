@@ -1,0 +1,180 @@
+"""Any text encoder of transformers as a text tower."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.protocols import Encoder, Site
+from medvlp.core.registry import FromModel
+from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
+from medvlp.models.encoders._text import pool_tokens, texts_of
+from medvlp.text.tokenizers import Tokenizer
+
+__all__ = ["TransformersEncoder"]
+
+Value = bool | int | float | str | None
+
+
+class TransformersEncoder(Encoder):
+    """A transformers model over token ids: its last hidden states are the tokens.
+
+    Weights are read as safetensors only, and code that comes with a model is never run.
+
+    Args:
+        words: tokenizer, given by the builder; for pretrained weights it must be the one they were trained with.
+        path: folder, or name on the Hugging Face hub or in its local cache.
+        config: instead of `path`: ``{model_type: bert, hidden_size: 128, ...}`` for random weights; the vocabulary and
+            the number of positions follow the tokenizer unless given.
+        pool: ``cls`` the first token, ``mean`` over real tokens, ``pooler`` the model's own pooler.
+        tokenizer: name of the tokenizer, for the reader of the configuration; whoever builds the model builds it.
+
+    Raises:
+        ConfigError: if not exactly one of `path` and `config` is given, the model type is unknown, or vocabulary or
+            positions are fewer than the tokenizer's.
+        UserError: if the model cannot be read.
+
+    Attributes:
+        truncated: texts cut so far.
+    """
+
+    kinds = ("text",)
+
+    def __init__(
+        self,
+        *,
+        words: Annotated[Tokenizer, FromModel("tokenizer")],
+        path: str | None = None,
+        config: Mapping[str, Value] | None = None,
+        pool: Literal["cls", "mean", "pooler"] = "cls",
+        tokenizer: str | None = None,
+    ) -> None:
+        super().__init__()
+        if (path is None) == (config is None):
+            raise ConfigError("The text tower 'transformers' needs path or config, one of the two: set one.")
+        self.words = words
+        self.pool = pool
+        self.truncated = 0
+        self.backbone: Any = _fetch(path) if path is not None else _from_config(config or {}, words)
+        settings = self.backbone.config
+        _check_fit(settings, words)
+        has_pooler = isinstance(dict(self.backbone.named_children()).get("pooler"), nn.Module)
+        if pool == "pooler" and not has_pooler:
+            raise ConfigError(f"The text tower of type {settings.model_type!r} has no pooler: set pool to cls or mean.")
+        if pool != "pooler" and has_pooler:
+            self.backbone.pooler = None  # unused parameters would wait for gradients that never come
+        self.width = self.token_width = int(settings.hidden_size)
+        self.offers = frozenset({"pooled", "tokens", "mask", "layers", "ids"})
+        self.pooled_output = nn.Identity()
+
+    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
+        """Tokenise and encode R texts; see `Encoder`. A text without a word is encoded as one padding token."""
+        texts = texts_of(values)
+        batch = self.words(texts)
+        self.truncated += batch.truncated
+        device = next(self.backbone.parameters()).device
+        real = batch.mask.clone()
+        real[:, 0] = True
+        length = int(real.any(dim=0).nonzero().max()) + 1
+        ids, real = batch.ids[:, :length].to(device), real[:, :length].to(device)
+        extra = {"ids": ids} if "ids" in parts else {}
+        owner = torch.arange(len(texts), device=device)
+        if not parts & {"pooled", "tokens", "layers"}:
+            return Encoded(owner=owner, mask=real, extra=extra)
+        out = self.backbone(input_ids=ids, attention_mask=real.long(), output_hidden_states="layers" in parts)
+        tokens = out.last_hidden_state
+        pooled = None
+        if "pooled" in parts:
+            pooled = out.pooler_output if self.pool == "pooler" else pool_tokens(tokens, real, self.pool)
+        return Encoded(
+            owner=owner,
+            pooled=None if pooled is None else self.pooled_output(pooled),
+            tokens=tokens if "tokens" in parts else None,
+            mask=real,
+            layers=torch.stack(out.hidden_states[1:], dim=1) if "layers" in parts else None,
+            extra=extra,
+        )
+
+    def sites(self) -> Mapping[str, Site]:
+        """See `Encoder`."""
+        blocks = _blocks(self.backbone)
+        embeddings = dict(self.backbone.named_children()).get("embeddings")
+        return {
+            **({} if embeddings is None else {"tokens.input": TokenSite(embeddings, "after")}),
+            **block_sites(blocks),
+            **linear_sites(self.backbone),
+            "pooled.output": Site(self.pooled_output, "after"),
+        }
+
+    def blank(self, device: torch.device) -> Sequence[str]:
+        """Return one empty text."""
+        return ("",)
+
+    def released(self) -> Mapping[str, object]:
+        """See `Encoder`: the configuration in full, so that a bundle needs neither folder nor hub."""
+        settings = self.backbone.config.to_dict()
+        plain = {k: v for k, v in settings.items() if isinstance(v, Value) and k not in _NOT_ARCHITECTURE}
+        return {"path": None, "config": plain}
+
+
+_NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
+
+
+def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa: ANN401  (known at run time only)
+    options = dict(config)
+    kind = options.pop("model_type", None)
+    if kind not in transformers.CONFIG_MAPPING:
+        raise ConfigError(
+            f"config.model_type of the text tower is {kind!r}: use a type that transformers knows, such as 'bert'."
+        )
+    options.setdefault("vocab_size", words.vocab_size)
+    options.setdefault("pad_token_id", words.pad_id)
+    # RoBERTa-like models count positions from the padding's id on.
+    options.setdefault("max_position_embeddings", words.max_length + words.pad_id + 1)
+    try:
+        settings = transformers.AutoConfig.for_model(str(kind), **options)
+        return transformers.AutoModel.from_config(settings, trust_remote_code=False)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"transformers cannot build a text tower from {dict(config)} ({said}): mend config."
+        ) from error
+
+
+def _fetch(path: str) -> Any:  # noqa: ANN401
+    try:
+        return transformers.AutoModel.from_pretrained(path, use_safetensors=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The text tower {path!r} cannot be read ({type(error).__name__}): give a folder with config.json and "
+            f"model.safetensors, or run once with a network."
+        ) from error
+
+
+def _check_fit(settings: transformers.PretrainedConfig, words: Tokenizer) -> None:
+    sizes = settings.to_dict()
+    if "hidden_size" not in sizes:
+        raise ConfigError(f"transformers' {settings.model_type!r} is no plain text encoder: choose one such as 'bert'.")
+    if words.vocab_size > sizes["vocab_size"]:
+        raise ConfigError(
+            f"The tokenizer has {words.vocab_size} ids and the text tower {sizes['vocab_size']}: use the tokenizer "
+            f"that belongs to the tower."
+        )
+    positions = sizes.get("max_position_embeddings")
+    if positions is not None and words.max_length > positions:
+        raise ConfigError(
+            f"The tokenizer's max_length is {words.max_length} and the text tower has {positions} positions: set "
+            f"tokenizer.max_length to {positions} or less."
+        )
+
+
+def _blocks(backbone: nn.Module) -> list[nn.Module]:
+    """Return the transformer layers: the longest list of modules of one class."""
+    lists = [list(m) for m in backbone.modules() if isinstance(m, nn.ModuleList) and len({type(x) for x in m}) == 1]
+    return max(lists, key=len, default=[])

@@ -1,0 +1,92 @@
+"""A linear map or a small network over one part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Head
+from medvlp.core.registry import FromModel
+from medvlp.models.heads._batch_norm import RowBatchNorm
+
+__all__ = ["Projection"]
+
+
+class Projection(Head):
+    """(R, ..., W) -> (R, ..., D): linear, or hidden layers with norm and ReLU and a linear layer behind them.
+
+    Args:
+        in_width: W, given by the builder.
+        embed_dim: the model's, given by the builder.
+        reads: part that is projected.
+        width: D; None: the model's `embed_dim`.
+        hidden: width of the hidden layers; None: no hidden layer.
+        layers: number of linear layers where there are hidden ones.
+        norm: of the hidden layers; ``batch`` needs ``stage: batch``, where all rows of all processes are together.
+        bias: of the last layer.
+        stage: ``tower`` or ``batch``, see `Head`.
+
+    Raises:
+        ConfigError: for BatchNorm in the tower, or a norm without hidden layer.
+
+    Example:
+        >>> import torch
+        >>> head = Projection(in_width=4, embed_dim=2)
+        >>> head(Encoded(owner=torch.arange(3), pooled=torch.ones(3, 4)), "raw")["raw"].shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        *,
+        in_width: Annotated[int, FromModel("width")],
+        embed_dim: Annotated[int, FromModel("embed_dim")],
+        reads: str = "pooled",
+        width: Annotated[int, Field(ge=1)] | None = None,
+        hidden: Annotated[int, Field(ge=1)] | None = None,
+        layers: Annotated[int, Field(ge=2)] = 2,
+        norm: Literal["none", "layer", "batch"] = "none",
+        bias: bool = False,
+        stage: Literal["tower", "batch"] = "tower",
+    ) -> None:
+        super().__init__()
+        if norm == "batch" and stage == "tower":
+            raise ConfigError(
+                "A projection with norm 'batch' sees one chunk only at stage 'tower': set stage to batch."
+            )
+        if norm != "none" and hidden is None:
+            raise ConfigError(f"A projection with norm {norm!r} has no hidden layer to normalise: set hidden.")
+        self.reads = (reads,)
+        self.stage = stage
+        self.width = width or embed_dim
+        widths = [in_width] if hidden is None else [in_width, *[hidden] * (layers - 1)]
+        self.hidden = nn.ModuleList(nn.Linear(a, b, bias=norm != "batch") for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(_norm(norm, b) for b in widths[1:])
+        self.output = nn.Linear(widths[-1], self.width, bias=bias)
+        # Unit gain whatever the widths: the projected rows start at the size of what was read.
+        nn.init.normal_(self.output.weight, std=widths[-1] ** -0.5)
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return {name: (R, ..., D)}."""
+        values = encoded.part(self.reads[0])
+        for linear, norm in zip(self.hidden, self.norms, strict=True):
+            values = linear(values)
+            values = norm(values, encoded.owner) if isinstance(norm, RowBatchNorm) else norm(values)
+            values = values.relu()
+        return {name: self.output(values)}
+
+    def extra_repr(self) -> str:
+        """Name what is read and when."""
+        return f"reads={self.reads[0]}, stage={self.stage}"
+
+
+def _norm(norm: str, width: int) -> nn.Module:
+    if norm == "batch":
+        return RowBatchNorm(width)
+    return nn.LayerNorm(width) if norm == "layer" else nn.Identity()

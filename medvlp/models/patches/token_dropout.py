@@ -1,0 +1,90 @@
+"""Dropping tokens while training: FLIP (Li et al. 2023) where tokens can be taken out, zeros where they cannot."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, cat
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Site
+from medvlp.core.registry import FromModel
+from medvlp.models.encoders._sites import TokenSite
+from medvlp.models.patches._patch import Patch, Uniform
+
+__all__ = ["TokenDropout"]
+
+
+class TokenDropout(Patch):
+    """Each row loses a fraction of its tokens, chosen anew for each sample; class and register tokens stay.
+
+    ``remove`` takes them out: ceil((1 - rate) N) of N tokens are left, in order, and the tower is that much faster;
+    its `grid` then is None. ``zero`` sets each to zero with probability `rate` and leaves the shape alone. Nothing is
+    dropped in eval mode.
+
+    Args:
+        site: given by the builder.
+        uniform: draws by row, given by the builder.
+        kind: tower.
+        on: site; only ``tokens.input`` knows the tokens in the batch's order.
+        rate: fraction that is dropped.
+        mode: ``remove`` or ``zero``.
+
+    Raises:
+        ConfigError: at a site that does not hold all tokens, or whose tokens cannot be removed.
+
+    Example:
+        >>> import torch
+        >>> site = TokenSite(torch.nn.Identity(), "after", prefix=1, removable=True)
+        >>> patch = TokenDropout(site=site, uniform=lambda n: torch.rand(2, n), rate=0.75)
+        >>> patch(torch.rand(2, 1 + 16, 8), torch.zeros(0)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        *,
+        site: Annotated[Site, FromModel("site")],
+        uniform: Annotated[Uniform, FromModel("uniform")],
+        kind: str = "image",
+        on: str = "tokens.input",
+        rate: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        mode: Literal["remove", "zero"] = "remove",
+    ) -> None:
+        super().__init__()
+        if not isinstance(site, TokenSite):
+            raise ConfigError(
+                f"token_dropout stands at tokens.input, and {on!r} is another site: write on: tokens.input."
+            )
+        if mode == "remove" and not site.removable:
+            raise ConfigError(
+                f"Tokens of the {kind} tower are masked or tied to a grid and cannot be removed: set mode to zero."
+            )
+        self.rate = rate
+        self.mode = mode
+        self._prefix = site.prefix
+        self._uniform = uniform
+
+    def forward(self, value: Tensor, source: Tensor) -> Tensor:
+        """Drop tokens of (R, P + N, W)."""
+        if not self.training or self.rate == 0:
+            return value
+        count = value.shape[1] - self._prefix
+        draws = self._uniform(count).to(value.device)
+        if self.mode == "zero":
+            kept = value[:, self._prefix :] * (draws >= self.rate)[:, :, None].to(value.dtype)
+            return _joined(value[:, : self._prefix], kept)
+        left = max(1, math.ceil((1 - self.rate) * count))
+        index = draws.argsort(dim=1, stable=True)[:, :left].sort(dim=1).values
+        kept = value[:, self._prefix :].gather(1, index[:, :, None].expand(-1, -1, value.shape[2]))
+        return _joined(value[:, : self._prefix], kept)
+
+    def extra_repr(self) -> str:
+        """Name rate and mode."""
+        return f"rate={self.rate}, mode={self.mode}"
+
+
+def _joined(prefix: Tensor, tokens: Tensor) -> Tensor:
+    return tokens if prefix.shape[1] == 0 else cat([prefix, tokens], dim=1)

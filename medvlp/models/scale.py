@@ -1,0 +1,82 @@
+"""The learnable temperature and bias of logits."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from medvlp.core.errors import ConfigError
+
+__all__ = ["LogitScale", "ScaleOptions"]
+
+
+class ScaleOptions(BaseModel):
+    """Options of `LogitScale`.
+
+    Attributes:
+        init: first value of the scale; 14.28 is 1 / 0.07 of CLIP, 10 is SigLIP's.
+        max: upper bound, held after each optimiser step.
+        bias: first value of the bias, -10 for SigLIP; None for no bias.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    init: float = Field(default=14.28, gt=0)
+    max: float = Field(default=100.0, gt=0)
+    bias: float | None = None
+
+
+class LogitScale(nn.Module):
+    """scores -> exp(log_scale) * scores + bias.
+
+    The parameter is the logarithm, so that a step multiplies the scale and never makes it negative. It has shape (1,),
+    not (): sharded training cannot split a scalar. The bound is applied after the optimiser's step, not in `forward`,
+    where a clamp would have no gradient beyond the bound and the scale could never come back.
+
+    Args:
+        init: first scale.
+        max: upper bound.
+        bias: first bias; None for no bias.
+
+    Raises:
+        ConfigError: if `init` is not in (0, max].
+
+    Example:
+        >>> scale = LogitScale(init=10.0, bias=-1.0)
+        >>> round(scale(torch.tensor([[0.5]])).item(), 4)
+        4.0
+    """
+
+    def __init__(self, *, init: float = 14.28, max: float = 100.0, bias: float | None = None) -> None:
+        super().__init__()
+        if not 0 < init <= max:
+            raise ConfigError(f"scale.init is {init}: choose a number above 0 and not above scale.max, {max}.")
+        self.max = max
+        self.log_scale = nn.Parameter(torch.tensor([math.log(init)]))
+        self.bias = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
+
+    @property
+    def value(self) -> Tensor:
+        """The scale, (1,)."""
+        return self.log_scale.exp()
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scale and shift scores of any shape."""
+        scaled = self.value * scores
+        return scaled if self.bias is None else scaled + self.bias
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring the scale back under its bound."""
+        self.log_scale.clamp_(max=math.log(self.max))
+
+    def after_step(self, samples_seen: int) -> None:
+        """Hold the bound, once per optimiser step."""
+        self.clamp_()
+
+    def extra_repr(self) -> str:
+        """Name the bound."""
+        return f"max={self.max}, bias={self.bias is not None}"

@@ -1,0 +1,1 @@
+"""Scores: similarities of rows and columns; a component's name is its file."""
