@@ -79,7 +79,7 @@ def curve_chart(curve: Curve, *, kind: str, chance: float, key: str) -> str:
     return _svg(draw, width=2.15, height=2.1, key=key)
 
 
-def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: bool) -> str:
+def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: bool, pale: Sequence[Series] = ()) -> str:
     """Return a wide chart of series over samples seen.
 
     Args:
@@ -87,9 +87,13 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
         ylabel: of the axis.
         key: unique in the page.
         smooth: draw the values pale and their running mean strong; else the values with markers.
+        pale: lines behind the others, without a name of their own.
     """
 
     def draw(axes: Axes) -> None:
+        for line in pale:
+            label = "single findings" if line is pale[0] else None
+            axes.plot(*_thinned(line.x, line.y), color="#b9c3cb", linewidth=0.8, label=label)
         for colour, line in zip(COLOURS * (1 + len(series) // len(COLOURS)), series, strict=False):
             x, y = _thinned(line.x, line.y)
             if smooth and len(y) >= 20:
@@ -104,8 +108,8 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.set_xlabel("samples seen")
-        axes.set_ylabel(ylabel if len(series) > 1 else series[0].name)
-        if len(series) > 1:
+        axes.set_ylabel(ylabel)
+        if len(series) + len(pale) > 1:
             axes.legend(frameon=False, fontsize=7.5, handlelength=1.4, labelcolor=INK)
 
     return _svg(draw, width=4.9, height=2.7, key=key)

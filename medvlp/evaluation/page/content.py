@@ -137,10 +137,12 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
     for result in results:
         row = _macro(result)
         if result.role == "model" and row is not None:
-            against = f"over {row.labels_used} findings; chance is 0.5"
-            tiles.append(
-                Tile(f"{name_of(result.name, result.title)}, macro AUROC", number(row.value), interval(row), against)
+            several = row.labels_used != 1
+            against = (
+                f"over {row.labels_used} findings; chance is 0.5" if several else f"n {integer(row.n)}; chance is 0.5"
             )
+            name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
+            tiles.append(Tile(name, number(row.value), interval(row), against))
     retrieval = _retrieval_headline(results)
     if retrieval is not None:
         times = f"{retrieval.value / retrieval.chance:.0f} times " if retrieval.value and retrieval.chance else ""
@@ -161,10 +163,14 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
 
 
 def finding_forest(results: Sequence[Result]) -> Forest | None:
-    """Return AUROC per finding, one mark a result, macro last; None where no result has any."""
-    series = [(result, f"series{min(at, 3)}") for at, result in enumerate(r for r in results if _macro(r))]
-    if not series:
+    """Return AUROC per finding, one mark a result that shares findings with the headline, macro last."""
+    best = headline_of(results)
+    if best is None:
         return None
+    # A result on other labels (one that tells left from right, say) is no further reading of the same findings.
+    asked = _findings(best)
+    alike = [result for result in results if _macro(result) and asked & _findings(result)]
+    series = [(result, f"series{min(at, 3)}") for at, result in enumerate(alike)]
     labels = list(dict.fromkeys(row.label for result, _ in series for row in result.metrics if _plain_auroc(row)))
     ordered = [label for label in labels if label != "macro"] + ["macro"]
     rows = []
@@ -186,7 +192,7 @@ def control_forest(result: Result, group_name: str) -> Forest:
     for value in _values(result, group_name):
         row = _only(result, "auroc", "macro", f"{group_name}={value}")
         if row is not None:
-            rows.append((value, f"{integer(row.n)} cases", [(result, "series0", row)], row, False))
+            rows.append((finding(value), f"{integer(row.n)} cases", [(result, "series0", row)], row, False))
     everybody = _macro(result)
     if everybody is not None:
         rows.append(("everybody", f"{integer(everybody.n)} cases", [(result, "series0", everybody)], everybody, True))
@@ -284,6 +290,10 @@ def _only(result: Result, metric: str, label: str, group: str | None = None) -> 
 def _macro(result: Result) -> Metric | None:
     row = _only(result, "auroc", "macro")
     return row if row is not None and row.value is not None else None
+
+
+def _findings(result: Result) -> set[str]:
+    return {row.label for row in result.metrics if _plain_auroc(row)} - {"macro"}
 
 
 def _values(result: Result, name: str) -> list[str]:

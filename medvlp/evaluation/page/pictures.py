@@ -45,10 +45,9 @@ def heat_map_layer(heat_map: NDArray[np.floating]) -> NDArray[np.uint8]:
     low, high = float(heat_map.min()), float(heat_map.max())
     unit = (heat_map - low) / (high - low) if high > low else np.zeros_like(heat_map, dtype=np.float64)
     height, width = heat_map.shape
-    stretch = max(1, _LAYER_EDGE // max(height, width))
-    smooth = Image.fromarray(unit.astype(np.float32)).resize(
-        (width * stretch, height * stretch), Image.Resampling.BILINEAR
-    )
+    stretch = _LAYER_EDGE / max(height, width)
+    size = max(1, round(width * stretch)), max(1, round(height * stretch))
+    smooth = Image.fromarray(unit.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     value = np.clip(np.asarray(smooth), 0, 1)
     layer = colormaps["inferno"](0.25 + 0.7 * value)  # (h, w, 4) in [0, 1]; the black end would look like absence
     layer[..., 3] = _OPACITY * value

@@ -76,7 +76,12 @@ def render_report(inputs: ReportInputs) -> str:
             scored=[(result, content.metric_rows(result)) for result in scored],
             retrieved=[(result, content.retrieval_rows(result)) for result in ranked],
             controls=[result for result in inputs.results if result.role == "control"],
-            dimensions=content.dimensions(headline) if headline is not None else [],
+            dimensions=[
+                (result, dimension)
+                for result in inputs.results
+                if result.role == "model"
+                for dimension in content.dimensions(result)
+            ],
             loss=loss,
             validation=validation,
             gallery=[_picture(item) for item in inputs.gallery],
@@ -174,27 +179,43 @@ def _curves(result: Result, inputs: ReportInputs) -> tuple[list[_CurveFigure], l
 
 
 def _learning_curves(log: Sequence[Mapping[str, object]]) -> tuple[Markup | None, Markup | None]:
-    """Draw losses, and validation metrics, over samples seen; None where the log has none."""
-    names = dict.fromkeys(name for row in log for name in row)
-    validation = [name for name in names if name.lower().startswith(("val", "best"))]
-    losses = [name for name in names if "loss" in name.lower() and name not in validation]
-    charts: list[Markup | None] = []
-    for chosen, label, key, smooth in (
-        (losses, "training loss", "loss", True),
-        (validation, "validation", "validation", False),
-    ):
-        series = [line for line in (_series(log, name) for name in chosen) if line is not None][:6]
-        charts.append(Markup(series_chart(series, ylabel=label, key=key, smooth=smooth)) if series else None)
-    return charts[0], charts[1]
+    """Draw losses of training rows, and metrics of validation rows, over samples seen; None where there are none.
+
+    A macro average stands out before the findings that it is made of.
+    """
+    training = _lines([row for row in log if row.get("kind", "train") == "train"])
+    losses = [line for line in training if line.name == "loss" or "/" in line.name]
+    # With one objective its term is the loss: one line is enough.
+    losses = [line for at, line in enumerate(losses) if not any(_same(line, other) for other in losses[:at])]
+    metrics = _lines([row for row in log if row.get("kind") == "validate"])
+    macro = [line for line in metrics if line.name.endswith("macro")]
+    pale = [line for line in metrics if line not in macro] if macro else []
+    loss = series_chart(losses[:6], ylabel="training loss", key="loss", smooth=True) if losses else None
+    validation = None
+    if metrics:
+        strong = macro or metrics[:6]
+        validation = series_chart(strong, ylabel="validation", key="validation", smooth=False, pale=pale)
+    return Markup(loss) if loss else None, Markup(validation) if validation else None
 
 
-def _series(log: Sequence[Mapping[str, object]], name: str) -> Series | None:
-    points = [
-        (float(x), float(y))
-        for x, y in ((row.get("samples_seen"), row.get(name)) for row in log)
-        if isinstance(x, (int, float)) and isinstance(y, (int, float)) and not isinstance(y, bool) and np.isfinite(y)
-    ]
-    return Series(name, *np.array(points).T) if len(points) >= 2 else None
+def _lines(rows: Sequence[Mapping[str, object]]) -> list[Series]:
+    """Return the numeric columns with at least two points, in the order met."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("kind", "samples_seen", "seconds"))
+    found = []
+    for name in names:
+        pairs = ((row.get("samples_seen"), row.get(name)) for row in rows)
+        points = [
+            (float(x), float(y))
+            for x, y in pairs
+            if isinstance(x, int | float) and isinstance(y, int | float) and not isinstance(y, bool) and np.isfinite(y)
+        ]
+        if len(points) >= 2:
+            found.append(Series(name, *np.array(points).T))
+    return found
+
+
+def _same(one: Series, other: Series) -> bool:
+    return len(one.y) == len(other.y) and np.allclose(one.y, other.y, rtol=1e-6)
 
 
 def _picture(item: GalleryItem) -> _Picture:

@@ -23,7 +23,7 @@ from medvlp.evaluation.results import Result, load_result
 __all__ = ["read_gallery", "read_run", "write_gallery", "write_report_page"]
 
 _GALLERY = "gallery"
-_ORDER = ("zero_shot", "linear_probe", "retrieval")
+_ORDER = ("zero_shot", "linear_probe", "laterality", "retrieval")
 
 
 def write_report_page(run: Path, out: Path) -> None:
@@ -63,7 +63,7 @@ def read_run(run: Path) -> ReportInputs:
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
     return ReportInputs(
-        title=str(config.get("name") or run.resolve().name),
+        title=_title(config) or run.resolve().name,
         results=results,
         log=_log(run / "log.jsonl"),
         gallery=gallery,
@@ -199,6 +199,18 @@ def _config(path: Path) -> dict[str, object]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not YAML ({error}): restore it or remove it.") from error
     return tree if isinstance(tree, dict) else {}
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    """Return objectives and towers of a training configuration; empty where it is none."""
+    try:
+        objectives = dict.fromkeys(each["name"] for phase in config["phases"] for each in phase["objectives"])
+        towers = [
+            part.get("architecture") or part["name"] for part in (config["model"]["vision"], config["model"]["text"])
+        ]
+    except (KeyError, TypeError, AttributeError):
+        return ""
+    return f"{' and '.join(map(str, objectives))}: {' with '.join(map(str, towers))}"
 
 
 def _log(path: Path) -> list[Mapping[str, object]]:

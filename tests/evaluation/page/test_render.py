@@ -95,13 +95,12 @@ def _inputs(results: tuple[Result, ...]) -> ReportInputs:
         title=f"Run {HOSTILE}",
         results=results,
         log=[
-            {
-                "samples_seen": step * 64,
-                "loss": 3.0 / (step + 1),
-                f"loss/{HOSTILE}": 1.0,
-                "validation/macro_auroc": 0.5 + step / 100,
-            }
+            {"kind": "train", "samples_seen": step * 64, "loss": 3.0 / (step + 1), f"clip/{HOSTILE}": 1.0}
             for step in range(30)
+        ]
+        + [
+            {"kind": "validate", "samples_seen": 64 * step, "auroc/macro": 0.5 + step / 9, "auroc/edema": 0.4}
+            for step in range(4)
         ],
         gallery=(
             GalleryItem(
@@ -197,6 +196,7 @@ def test_the_page_says_what_the_results_say(page: str) -> None:
     assert "recipe-hash" in text
     assert "no positive case: not defined" in text  # edema
     assert "30 positive patients or fewer: the interval is optimistic" in text  # rib fracture
+    assert "single findings" in text  # learning curves: the macro average before its findings
     for group in ("north", "south", "1 small", "2 medium", "3 large"):
         assert group in text
 

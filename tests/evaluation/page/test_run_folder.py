@@ -45,7 +45,8 @@ def run(tmp_path):
     write_result(replace(result, name="zero_shot"), tmp_path / "results" / "zero_shot.json")
     write_result(replace(result, name="a_thumbnail", role="control"), tmp_path / "results" / "a_thumbnail.json")
     write_gallery(tmp_path, GALLERY, EXAMPLES)
-    (tmp_path / "config.yaml").write_text("name: Quick start\nseed: 3\nmodel: {embed_dim: 128}\n")
+    towers = "{vision: {name: timm, architecture: resnet10t}, text: {name: transformer}}"
+    (tmp_path / "config.yaml").write_text(f"seed: 3\nmodel: {towers}\nphases: [{{objectives: [{{name: clip}}]}}]\n")
     (tmp_path / "environment.json").write_text('{"python": "3.11"}')
     (tmp_path / "data.json").write_text(
         '{"manifest_hash": "abc", "quarantined": [{"id": "S1", "reason": "truncated"}]}'
@@ -57,7 +58,7 @@ def run(tmp_path):
 def test_a_run_is_read_whole_models_first_and_controls_last(run) -> None:
     inputs = read_run(run)
     assert [result.name for result in inputs.results] == ["zero_shot", "linear_probe", "a_thumbnail"]
-    assert inputs.title == "Quick start"
+    assert inputs.title == "clip: resnet10t with transformer"
     assert [row["loss"] for row in inputs.log] == [2.0, 1.0]  # the torn line of a killed run is left out
     assert inputs.quarantined == (Quarantined("S1", "truncated"),)
     assert inputs.provenance == {"seed": 3, "manifest_hash": "abc"}
