@@ -1,0 +1,28 @@
+"""Cohorts to batches: manifest, layouts, splits, prepared views, loader."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Cache": "cache",
+        "CacheInfo": "cache",
+        "Leak": "split",
+        "Loader": "loader",
+        "Manifest": "manifest",
+        "Prepared": "prepare",
+        "Quarantined": "quarantine",
+        "Records": "pipeline",
+        "apply_views": "pipeline",
+        "cache_info": "cache",
+        "check_split": "split",
+        "clear_cache": "cache",
+        "collate": "collate",
+        "index_cohort": "layouts",
+        "prepare": "prepare",
+        "refuse_leaks": "split",
+        "split_by_patient": "split",
+        "split_hash": "split",
+        "suffix_seed": "pipeline",
+    },
+)

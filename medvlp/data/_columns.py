@@ -1,0 +1,101 @@
+"""What the values of a manifest column may be, decided by the column's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from medvlp.core.errors import DataError
+from medvlp.core.fields import KINDS
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["PATH_KINDS", "normal"]
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
+
+# Kinds whose column holds a path that a view of the prefix reads.
+PATH_KINDS: tuple[str, ...] = ("image", "stack", "volume")
+_WORDS = ("split", "deidentified")
+_DEIDENTIFIED = ("yes", "no", "unknown")
+
+
+def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str) -> pa.Array:
+    """Return a column in the type that its name asks for: strings, float32 labels and numbers, vectors, attributes.
+
+    Raises:
+        DataError: for an unknown kind before the dot, or a value that the kind does not allow.
+    """
+    array = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks) if column.num_chunks else None
+    if array is None:
+        array = pa.array([], column.type)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind, dot, _ = name.partition(".")
+    if dot and kind not in KINDS:
+        raise DataError(f"{source}: the column {name!r} is of no known kind: {did_you_mean(kind, KINDS)}.")
+    if kind in ("label", "number"):
+        array = _floats(name, array, source)
+        if kind == "label":
+            _refuse_odd_labels(name, array, ids, source)
+        return array
+    if kind == "vector":
+        return array.cast(pa.list_(pa.float32()))
+    if kind in (*PATH_KINDS, "text", "id") or name in _WORDS:
+        array = _words(array)
+        if name == "deidentified":
+            odd = pc.filter(array, pc.invert(pc.is_in(array.fill_null("unknown"), pa.array(_DEIDENTIFIED))))
+            if len(odd):
+                raise DataError(f"{source}: deidentified is {odd[0].as_py()!r}: write yes, no or unknown.")
+        return array
+    if kind in KINDS:
+        raise DataError(
+            f"{source}: a column cannot hold the kind {kind!r} ({name!r}): let a view make such fields from the images."
+        )
+    return _attribute(array)
+
+
+def _attribute(array: pa.Array) -> pa.Array:
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.int64())
+    if pa.types.is_floating(array.type):
+        return pc.if_else(pc.is_nan(array), None, array).cast(pa.float64())
+    if pa.types.is_boolean(array.type):
+        return pc.if_else(array, "yes", "no")
+    return _words(array)
+
+
+def _words(array: pa.Array) -> pa.Array:
+    if pa.types.is_floating(array.type):  # integers that pandas widened because some were missing
+        whole = pc.if_else(pc.is_nan(array), None, array)
+        array = whole.cast(pa.int64(), safe=False) if pc.all(pc.equal(pc.floor(whole), whole)).as_py() else whole
+    array = array.cast(pa.string())
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(array), ""), None, array)
+
+
+def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        array = _words(array)
+    try:
+        array = array.cast(pa.float32())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{source}: the column {name!r} must hold numbers ({reason}): leave unknown ones blank."
+        ) from None
+    return pc.if_else(pc.is_nan(array), None, array)
+
+
+def _refuse_odd_labels(name: str, array: pa.Array, ids: pa.Array | None, source: str) -> None:
+    odd = pc.fill_null(pc.invert(pc.is_in(array, pa.array([1.0, 0.0, -1.0], pa.float32()))), False)
+    odd = pc.and_(odd, array.is_valid())
+    if pc.any(odd).as_py():
+        at = pc.index(odd, True).as_py()
+        who = f" of record {ids[at].as_py()!r}" if ids is not None else ""
+        raise DataError(
+            f"{source}: {name}{who} is {array[at].as_py():g}: a label is 1 (present), 0 (absent), -1 (uncertain) "
+            f"or blank."
+        )

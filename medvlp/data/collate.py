@@ -1,0 +1,94 @@
+"""Samples -> `Batch`, by the kinds of `medvlp.core.fields`: what is missing is no row, NaN or empty, never zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Batch, Column, Sample
+
+__all__ = ["collate"]
+
+# Kinds whose value is itself a list of rows (boxes of one image): the lists are joined end to end.
+_LISTS = ("boxes", "graph")
+
+
+def collate(samples: Sequence[Sample], positions: Tensor, *, fields: Sequence[str] = ()) -> Batch:
+    """Join samples.
+
+    ``rows`` kinds give a row for each value, with its owner (none where a sample lacks the field); ``stack`` kinds one
+    row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask.
+
+    Args:
+        samples: B samples.
+        positions: (B,) int64, places in the run's stream.
+        fields: names of labels, numbers and ids that the batch must have even if all of its samples lack them.
+
+    Raises:
+        DataError: if the values of a field differ in shape, or an image is still a path.
+
+    Example:
+        >>> batch = collate([Sample("a", {"text": "x", "label.f": 1.0}), Sample("b", {})], torch.arange(2))
+        >>> batch["text"].owner.tolist(), batch["label.f"].values.tolist()
+        ([0], [1.0, nan])
+    """
+    names = sorted({name for sample in samples for name in sample.fields} | set(fields))
+    columns = {name: column for name in names if (column := _column(name, samples)) is not None}
+    return Batch(tuple(sample.id for sample in samples), positions, columns)
+
+
+def _column(name: str, samples: Sequence[Sample]) -> Column | None:
+    kind = parse_field(name).spec
+    if kind.collate == "stack":
+        owner = torch.arange(len(samples))
+        values = [sample.fields.get(name) for sample in samples]
+        if kind.dtype == "str":
+            return Column(tuple("" if value is None else str(value) for value in values), owner)
+        return Column(torch.tensor([float("nan") if v is None else v for v in values], dtype=torch.float32), owner)
+    rows: list[object] = []
+    owners: list[int] = []
+    for index, sample in enumerate(samples):
+        value = sample.fields.get(name)
+        if value is None:
+            continue
+        several = value if isinstance(value, tuple) else (value,)
+        rows.extend(several)
+        owners.extend([index] * len(several))
+    if not rows:
+        return None
+    owner = torch.tensor(owners, dtype=torch.int64)
+    if kind.dtype == "str":
+        return Column(tuple(str(row) for row in rows), owner)
+    tensors = [row for row in rows if isinstance(row, Tensor)]
+    if len(tensors) != len(rows):
+        raise DataError(f"The field {name!r} holds a path, not pixels: put the view `read` first in the data's views.")
+    if kind.name in _LISTS:
+        return Column(torch.cat(tensors), owner.repeat_interleave(torch.tensor([len(t) for t in tensors])))
+    if kind.collate == "pad":
+        return _padded(name, tensors, owner)
+    _refuse_unlike(name, tensors, 0)
+    return Column(torch.stack(tensors), owner)
+
+
+def _padded(name: str, tensors: list[Tensor], owner: Tensor) -> Column:
+    _refuse_unlike(name, tensors, 1)
+    longest = max(len(t) for t in tensors)
+    values = tensors[0].new_zeros((len(tensors), longest, *tensors[0].shape[1:]))
+    mask = torch.zeros((len(tensors), longest), dtype=torch.bool)
+    for row, tensor in enumerate(tensors):
+        values[row, : len(tensor)] = tensor
+        mask[row, : len(tensor)] = True
+    return Column(values, owner, mask)
+
+
+def _refuse_unlike(name: str, tensors: list[Tensor], first: int) -> None:
+    shapes = sorted({tuple(t.shape[first:]) for t in tensors})
+    if len(shapes) > 1:
+        raise DataError(
+            f"The field {name!r} has values of different shapes in one batch ({shapes[0]} and {shapes[1]}): "
+            "let a view bring them to one size."
+        )

@@ -1,0 +1,94 @@
+"""SHA-256 of files, remembered: a file is hashed once and then recognised by path, size and modification time.
+
+What is remembered names no patient: the path is stored as its own hash. A file that changes within its size *and* its
+modification time (in nanoseconds) would not be noticed; that is the price of not reading an archive at every start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from medvlp.core.files import sha256_of
+from medvlp.data.cache import Cache, open_database
+from medvlp.data.parallel import Progress, chunked, run_chunks
+
+__all__ = ["content_hashes"]
+
+_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha TEXT) WITHOUT ROWID"
+_CHUNK = 64
+
+
+def content_hashes(
+    paths: Sequence[Path | None], *, cache: Cache, workers: int = 0, progress: Progress | None = None
+) -> list[str]:
+    """Return the SHA-256 of each file, in hex; empty where there is no path or no readable file.
+
+    Args:
+        paths: resolved paths.
+        cache: where hashes are remembered.
+        workers: processes.
+        progress: told after each chunk of files that had to be read.
+    """
+    known = _Memory(cache)
+    try:
+        stamps = [_stamp(path) for path in paths]
+        out = [known.get(stamp) if stamp else "" for stamp in stamps]
+        todo = [i for i, (stamp, sha) in enumerate(zip(stamps, out, strict=True)) if stamp and not sha]
+        chunks = chunked(todo, _CHUNK)
+        done = 0
+        for chunk, hashes in zip(chunks, run_chunks(_hash, list(paths), chunks, workers=workers), strict=True):
+            for index, sha in zip(chunk, hashes, strict=True):
+                out[index] = sha
+            known.put([(stamps[i], out[i]) for i in chunk])
+            done += len(chunk)
+            if progress is not None:
+                progress(done, len(todo))
+        return out
+    finally:
+        known.close()
+
+
+_Stamp = tuple[str, int, int]
+
+
+def _stamp(path: Path | None) -> _Stamp | None:
+    if path is None:
+        return None
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
+    return name, stat.st_size, stat.st_mtime_ns
+
+
+def _hash(paths: list[Path | None], chunk: Sequence[int]) -> list[str]:
+    out = []
+    for index in chunk:
+        path = paths[index]
+        try:
+            out.append(sha256_of(path) if path is not None else "")
+        except OSError:
+            out.append("")  # the prefix reads it next, and says why it cannot
+    return out
+
+
+class _Memory:
+    def __init__(self, cache: Cache) -> None:
+        self._database = open_database(cache.files / "contents.sqlite", _TABLE)
+
+    def get(self, stamp: _Stamp) -> str:
+        row = self._database.execute(
+            "SELECT sha FROM files WHERE path = ? AND size = ? AND mtime = ?", stamp
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def put(self, rows: Sequence[tuple[_Stamp | None, str]]) -> None:
+        values = [(*stamp, sha) for stamp, sha in rows if stamp and sha]
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
+
+    def close(self) -> None:
+        self._database.close()

@@ -1,0 +1,34 @@
+"""Layouts: a folder as somebody left it -> `Manifest`; one file each, chosen by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medvlp.data.manifest import Manifest
+    from medvlp.data.parallel import Progress
+
+__all__ = ["index_cohort"]
+
+
+def index_cohort(
+    layout: str, root: Path, options: Mapping[str, object] | None = None, *, progress: Progress | None = None
+) -> Manifest:
+    """Index a folder by a named layout.
+
+    Args:
+        layout: ``hospital``, ``csv``, ``phantom``, or one that another package adds.
+        root: the folder.
+        options: of the layout, as they stand in a configuration.
+        progress: told (done, total) files.
+
+    Raises:
+        ConfigError: for an unknown layout or option, with the nearest name.
+        DataError: as the layout says.
+    """
+    from medvlp.core.registry import build
+
+    spec = {**(options or {}), "name": layout, "root": Path(root)}
+    return build("data/layouts", spec, where="data", given={"progress": progress})

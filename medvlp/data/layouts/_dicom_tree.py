@@ -1,0 +1,140 @@
+"""The headers of a tree of DICOM files, read in parallel up to the pixels."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+from medvlp.data.parallel import Progress, chunked, run_chunks
+
+__all__ = ["Header", "Scan", "scan_tree"]
+
+_KEYWORDS = (
+    "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
+    "Laterality", "PatientSex", "PatientAge", "InstitutionName", "Manufacturer", "ManufacturerModelName",
+    "PatientIdentityRemoved", "Rows",
+)  # fmt: skip
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_YEARS = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a manifest needs of one file.
+
+    Attributes:
+        path: relative to the root, with forward slashes.
+        tags: keyword -> value, stripped, of those that are there.
+    """
+
+    path: str
+    tags: dict[str, str]
+
+    def get(self, keyword: str) -> str:
+        """Value of a tag, empty where there is none."""
+        return self.tags.get(keyword, "")
+
+    @property
+    def age(self) -> int | None:
+        """Whole years (DICOM PS3.5, AS), at most 90: above that an age identifies (45 CFR 164.514)."""
+        match = _AGE.fullmatch(self.get("PatientAge"))
+        return min(90, int(int(match[1]) / _YEARS[match[2]])) if match else None
+
+    @property
+    def deidentified(self) -> str:
+        """``yes``, ``no`` or ``unknown``, from Patient Identity Removed (0012,0062)."""
+        return {"YES": "yes", "NO": "no"}.get(self.get("PatientIdentityRemoved").upper(), "unknown")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Headers of image files in the order of their paths, and what else was there: reason -> paths."""
+
+    headers: tuple[Header, ...]
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+
+
+def scan_tree(
+    root: Path, *, folder: str = ".", modalities: Sequence[str], workers: int = 0, progress: Progress | None = None
+) -> Scan:
+    """Read all headers below a folder.
+
+    Args:
+        root: what paths are relative to.
+        folder: below root, where the files are.
+        modalities: wanted values of Modality (0008,0060).
+        workers: processes.
+        progress: told (done, total) files.
+
+    Raises:
+        DataError: if the folder does not exist or holds no wanted image.
+    """
+    top = (root / folder).resolve()
+    if not top.is_dir():
+        raise DataError(f"The folder {root / folder} does not exist: check the root of the data.")
+    base = root.resolve()
+    paths = sorted(
+        Path(place, name).relative_to(base).as_posix()
+        for place, folders, names in os.walk(top)
+        for name in names
+        if not name.startswith(".")
+    )
+    chunks = chunked(paths, _CHUNK)
+    headers: list[Header] = []
+    skipped: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    done = 0
+    for chunk in run_chunks(_read, base, chunks, workers=workers):
+        for path, tags, reason in chunk:
+            reason = reason or _refusal(tags, modalities, seen)
+            if reason:
+                skipped.setdefault(reason, []).append(path)
+            else:
+                seen.add(tags["SOPInstanceUID"])
+                headers.append(Header(path, tags))
+        done += len(chunk)
+        if progress is not None:
+            progress(done, len(paths))
+    if not headers:
+        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(skipped.items())) or "no files at all"
+        raise DataError(
+            f"{root / folder} holds no {' or '.join(modalities)} image ({told}): check the folder and the modalities."
+        )
+    return Scan(tuple(headers), skipped)
+
+
+def _refusal(tags: dict[str, str], modalities: Sequence[str], seen: set[str]) -> str:
+    if not tags.get("SOPInstanceUID"):
+        return "no_instance_uid"
+    if "Rows" not in tags:
+        return "no_pixels"
+    if tags.get("Modality", "") not in modalities:
+        return "other_modality"
+    return "repeated" if tags["SOPInstanceUID"] in seen else ""
+
+
+def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], str]]:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    out = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote values of the file, which may be a patient's
+        for path in chunk:
+            tags: dict[str, str] = {}
+            reason = ""
+            try:
+                found = dcmread(base / path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+                tags = {k: str(found.get(k)).strip() for k in _KEYWORDS if found.get(k) not in (None, "")}
+            except InvalidDicomError:
+                reason = "not_dicom"
+            except Exception:  # a damaged header can fail anywhere in the parser; the file is listed, not dropped
+                reason = "unreadable"
+            out.append((path, tags, reason))
+    return out

@@ -1,0 +1,86 @@
+"""A text table as a hospital exports it: any of the usual separators, quoted line breaks, a byte order mark."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["Table", "read_table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of strings.
+
+    Attributes:
+        path: of the file.
+        names: of the columns.
+        rows: values, stripped; short rows are filled up with blanks.
+        lines: line of the file at which each row ends, for messages.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
+
+    def column(self, name: str) -> list[str]:
+        """Values of one column.
+
+        Raises:
+            DataError: if there is no such column, with the nearest name.
+        """
+        if name not in self.names:
+            raise DataError(f"{self.path} has no column {name!r}: {did_you_mean(name, [n for n in self.names if n])}.")
+        at = self.names.index(name)
+        return [row[at] for row in self.rows]
+
+
+def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
+    r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
+
+    Raises:
+        DataError: if the file is missing, empty, in another encoding, or a row has more values than the header.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "t.csv"
+        >>> _ = path.write_text("a;b\n1;2\n")
+        >>> read_table(path).column("b")
+        ['2']
+    """
+    try:
+        text = path.read_text(encoding=encoding)
+    except FileNotFoundError:
+        raise DataError(f"The table {path} does not exist: check its name and the root folder.") from None
+    except (UnicodeDecodeError, LookupError):
+        raise DataError(f"{path} is not in the encoding {encoding}: save it as UTF-8, or set encoding.") from None
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    # A report may be longer than the module's default limit of 131,072 characters.
+    csv.field_size_limit(1 << 24)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        names = tuple(name.strip() for name in next(reader, []))
+        rows, lines = [], []
+        for row in reader:
+            if not any(value.strip() for value in row):
+                continue
+            if len(row) > len(names):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: {len(row)} values under {len(names)} columns: quote values "
+                    f"that hold "
+                    f"{delimiter!r} or a line break."
+                )
+            rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}, is not CSV ({error}): export the table again.") from None
+    if not names or not rows:
+        raise DataError(f"{path} has no rows: export the table again.")
+    return Table(path, names, tuple(rows), tuple(lines))

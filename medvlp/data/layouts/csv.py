@@ -1,0 +1,122 @@
+"""``csv``: any table with a column of image files, of words, or both."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+from medvlp.core.suggest import did_you_mean
+from medvlp.data._columns import PATH_KINDS
+from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.pseudonym import pseudonym, secret_key
+
+__all__ = ["index"]
+
+_SHORT = {"patient_id": "id.patient", "study_id": "id.study"}
+_HOLE = re.compile(r"\{([^{}]*)\}")
+
+
+def index(
+    root: Path,
+    *,
+    columns: dict[str, str],
+    table: str = "metadata.csv",
+    images: str = ".",
+    where: dict[str, str | list[str]] | None = None,
+    pseudonymise: bool = False,
+    key_file: Path | None = None,
+    encoding: str = "utf-8-sig",
+) -> Manifest:
+    r"""Index a table, one row a row of it.
+
+    Args:
+        root: folder of all.
+        columns: manifest column -> column of the table, or a pattern of several: ``{image: "{folder}/{filename}", text:
+            clinical_notes, patient_id: patientid, label.pneumonia: pneumonia, view_position: view}``. ``patient_id``
+            and ``study_id`` are ``id.patient`` and ``id.study``. Without ``id`` the image's path is the id, else the
+            row's number.
+        table: CSV file, below root.
+        images: folder that image paths are relative to, below root.
+        where: column of the table -> wanted value or values; other rows are left out.
+        pseudonymise: replace patient and study identifiers by keyed hashes. Splits then depend on the key.
+        key_file: secret of the pseudonyms (default `medvlp.data.pseudonym.default_key_file`).
+        encoding: of the table.
+
+    Raises:
+        DataError: for a column that the table lacks (with the nearest name), no row left, a value that a label
+            cannot have, or when no image file exists.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "metadata.csv").write_text("who,note\n7,Clear lungs.\n")
+        >>> index(root, columns={"text": "note", "patient_id": "who"}).record(0)
+        {'id': 'row-000001', 'text': 'Clear lungs.', 'id.patient': '7'}
+    """
+    root = Path(root)
+    source = read_table(root / table, encoding=encoding)
+    keep = _kept(source, where or {})
+    values = {_SHORT.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
+    if pseudonymise:
+        key = secret_key(key_file)
+        for name, prefix in (("id.patient", "p"), ("id.study", "s")):
+            if name in values:
+                values[name] = [pseudonym(value, key, prefix=prefix) for value in values[name]]
+    numbers = [number + 1 for number in keep]
+    if "id" not in values:
+        values = {"id": _ids(values, numbers), **values}
+    manifest = Manifest.of(values, root=root / images, meta={"layout": "csv", "table": table})
+    _refuse_all_missing(manifest)
+    return manifest
+
+
+def _kept(source: Table, where: dict[str, str | list[str]]) -> list[int]:
+    keep = list(range(len(source.rows)))
+    for name, wanted in where.items():
+        column = source.column(name)
+        allowed = {wanted} if isinstance(wanted, str) else set(wanted)
+        keep = [row for row in keep if column[row] in allowed]
+        if not keep:
+            there = ", ".join(sorted({value or "(blank)" for value in column})[:12])
+            raise DataError(f"{source.path} has no row left where {name} is {wanted!r}: the column holds {there}.")
+    return keep
+
+
+def _values(source: Table, spec: str, keep: list[int]) -> list[str]:
+    """One column, or a pattern over several; a row that lacks one of a pattern's parts has no value."""
+    holes = _HOLE.findall(spec)
+    if not holes:
+        column = source.column(spec)
+        return [column[row] for row in keep]
+    for name in holes:
+        if name not in source.names:
+            raise DataError(
+                f"{source.path} has no column {name!r}, asked for by {spec!r}: "
+                f"{did_you_mean(name, [n for n in source.names if n])}."
+            )
+    parts = {name: source.column(name) for name in holes}
+    return [
+        _HOLE.sub(lambda match, row=row: parts[match[1]][row], spec) if all(parts[name][row] for name in holes) else ""
+        for row in keep
+    ]
+
+
+def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:
+    paths = values.get("image", [])
+    if paths and all(paths) and len(set(paths)) == len(paths):
+        return list(paths)
+    return [f"row-{number:06d}" for number in numbers]
+
+
+def _refuse_all_missing(manifest: Manifest) -> None:
+    """A wrong folder or pattern is found here; single missing files are found, and listed, when they are read."""
+    for name in (n for kind in PATH_KINDS for n in manifest.names_of(kind)):
+        paths = [path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None]
+        if paths and not any(path.is_file() for path in paths):
+            raise DataError(
+                f"None of the {len(paths)} files of the column {name!r} exists, the first is {paths[0]}: check "
+                f"`columns` and "
+                "`images`."
+            )

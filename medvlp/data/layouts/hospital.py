@@ -1,0 +1,176 @@
+"""``hospital``: a tree of DICOM files and a table of reports, joined by accession number or study UID.
+
+Nothing is dropped silently: images without a report, reports without an image, reports whose patient is not the
+image's, and files that are no wanted image are listed in the manifest's `meta`. No raw patient identifier enters the
+manifest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.data.layouts._dicom_tree import Header, scan_tree
+from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+from medvlp.data.pseudonym import pseudonym, secret_key
+
+__all__ = ["index"]
+
+Join = Literal["auto", "AccessionNumber", "StudyInstanceUID"]
+
+
+def index(
+    root: Path,
+    *,
+    images: str = ".",
+    reports: str = "reports.csv",
+    columns: dict[str, str] | None = None,
+    join: Join = "auto",
+    modalities: tuple[str, ...] = ("CR", "DX"),
+    keep_unjoined: bool = False,
+    encoding: str = "utf-8-sig",
+    key_file: Path | None = None,
+    workers: int = 0,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    """Index a hospital folder, one row an image, each with the report of its study.
+
+    Columns: ``id``, ``id.patient`` and ``id.study`` (keyed hashes), ``image``, ``text``, ``view_position``,
+    ``laterality``, ``sex``, ``age`` (whole years, 90 and above as 90), ``site``, ``scanner``, ``deidentified``.
+
+    Args:
+        root: folder of all.
+        images: folder of the DICOM tree, below root.
+        reports: report table, below root.
+        columns: names in the table of AccessionNumber, StudyInstanceUID, PatientID and Report, where they differ.
+        join: which number joins; ``auto`` takes the accession number where both sides have it, else the study UID.
+        modalities: wanted values of Modality.
+        keep_unjoined: keep images without a report and reports without an image as rows, beside listing them.
+        encoding: of the table.
+        key_file: secret of the pseudonyms, made if absent (default `medvlp.data.pseudonym.default_key_file`).
+        workers: processes for reading headers.
+        progress: told (done, total) files.
+
+    Raises:
+        DataError: if the table or a column is missing, there is no wanted image, or nothing joins.
+    """
+    root = Path(root)
+    table = read_table(root / reports, encoding=encoding)
+    book = _Reports(table, columns or {}, join)
+    scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
+    key = secret_key(key_file)
+    rows: list[dict[str, object]] = []
+    bare: list[str] = []
+    for header in scan.headers:
+        text = book.text_of(header)
+        if text is None:
+            bare.append(header.path)
+        if text is not None or keep_unjoined:
+            rows.append(_row(header, text, key))
+    unused = book.unused()
+    if keep_unjoined:
+        rows += [book.row_of(place, key) for place in unused]
+    if len(bare) == len(scan.headers):
+        raise DataError(
+            f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.told}: "
+            "check `join` and `columns`, and that both come from the same system."
+        )
+    meta: dict[str, object] = {
+        "layout": "hospital",
+        "images_without_report": bare,
+        "reports_without_image": [table.lines[place] for place in unused],  # lines of the table, no identifiers
+        "images_of_another_patient_than_the_report": book.contradicted,
+        "reports_of_several_rows": book.several,
+        "skipped": scan.skipped,
+    }
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return Manifest.of({name: [row.get(name) for row in rows] for name in names}, root=root, meta=meta)
+
+
+def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
+    scanner = " ".join(filter(None, (header.get("Manufacturer"), header.get("ManufacturerModelName"))))
+    return {
+        "id": pseudonym(header.get("SOPInstanceUID"), key, prefix="i"),
+        "id.patient": pseudonym(header.get("PatientID"), key, prefix="p"),
+        "id.study": pseudonym(header.get("StudyInstanceUID") or header.get("AccessionNumber"), key, prefix="s"),
+        "image": header.path,
+        "text": text,
+        "view_position": header.get("ViewPosition"),
+        "laterality": header.get("ImageLaterality") or header.get("Laterality"),
+        "sex": header.get("PatientSex"),
+        "age": header.age,
+        "site": header.get("InstitutionName"),
+        "scanner": scanner,
+        "deidentified": header.deidentified,
+    }
+
+
+class _Reports:
+    """The table's rows by the numbers that join them."""
+
+    def __init__(self, table: Table, columns: Mapping[str, str], join: Join) -> None:
+        known = ("AccessionNumber", "StudyInstanceUID", "PatientID", "Report")
+        unknown = sorted(set(columns) - set(known))
+        if unknown:
+            raise DataError(
+                f"The report table is described by {', '.join(known)}, not {unknown[0]!r}: change `columns`."
+            )
+        named = {keyword: columns.get(keyword, keyword) for keyword in known}
+        self.texts = table.column(named["Report"])
+        wanted = ("AccessionNumber", "StudyInstanceUID") if join == "auto" else (join,)
+        there = [keyword for keyword in wanted if named[keyword] in table.names]
+        if not there:
+            table.column(named[wanted[0]])  # says which columns there are
+        asked = "PatientID" in columns
+        patients = table.column(named["PatientID"]) if asked or named["PatientID"] in table.names else []
+        self.patients = patients or [""] * len(self.texts)
+        self.told = " or ".join(there)
+        self._numbers = {keyword: table.column(named[keyword]) for keyword in there}
+        self._by: dict[str, dict[str, list[int]]] = {}
+        for keyword, numbers in self._numbers.items():
+            places: dict[str, list[int]] = defaultdict(list)
+            for place, number in enumerate(numbers):
+                if number and self.texts[place]:
+                    places[number].append(place)
+            self._by[keyword] = dict(places)
+        self._used: set[int] = set()
+        self.contradicted: list[str] = []
+        self.several = 0
+
+    def text_of(self, header: Header) -> str | None:
+        """The report of an image's study: rows of the same number are joined in their order (addenda)."""
+        for keyword, places in self._by.items():
+            found = places.get(header.get(keyword), [])
+            # Accession numbers are given anew by each system: a number alone does not make it the same patient.
+            mine = [p for p in found if not self.patients[p] or not header.get("PatientID") or self._same(p, header)]
+            if found and not mine:
+                self.contradicted.append(header.path)
+            if mine:
+                texts = list(dict.fromkeys(self.texts[place] for place in mine))
+                self.several += len(texts) > 1 and not self._used.issuperset(mine)
+                self._used.update(mine)
+                return "\n".join(texts)
+        return None
+
+    def unused(self) -> list[int]:
+        """Rows with words that no image joined."""
+        return [place for place, text in enumerate(self.texts) if text and place not in self._used]
+
+    def row_of(self, place: int, key: bytes) -> dict[str, object]:
+        """A row of the manifest for a report without image."""
+        study = next((n[place] for k, n in reversed(self._numbers.items()) if n[place]), "")
+        return {
+            "id": pseudonym(f"report {place} {study}", key, prefix="r"),
+            "id.patient": pseudonym(self.patients[place], key, prefix="p"),
+            "id.study": pseudonym(study, key, prefix="s"),
+            "text": self.texts[place],
+        }
+
+    def _same(self, place: int, header: Header) -> bool:
+        return self.patients[place] == header.get("PatientID")

@@ -1,0 +1,122 @@
+"""``phantom``: the synthetic hospital, read as any hospital folder, with the planted truth beside it.
+
+Identifiers are not hashed: nobody stands behind them, and a split must be the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medvlp.core.errors import DataError
+from medvlp.core.files import read_json
+from medvlp.core.registry import FromModel
+from medvlp.data.layouts._dicom_tree import scan_tree
+from medvlp.data.layouts._table import read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+
+__all__ = ["index", "TruthBox", "truth_boxes"]
+
+_ATTRIBUTES = ("split", "sex", "age", "site", "scanner")
+
+
+@dataclass(frozen=True)
+class TruthBox:
+    """Where a planted finding is to be seen, in pixels of the stored image, half open: x0 <= x < x1."""
+
+    name: str
+    side: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+def index(
+    root: Path,
+    *,
+    workers: int = 0,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    """Index a phantom cohort, one row a radiograph (or CT volume), with ``label.FINDING`` of its study.
+
+    Args:
+        root: folder that `medvlp.phantom.make_cohort` wrote.
+        workers: processes for reading headers.
+        progress: told (done, total) files.
+
+    Raises:
+        DataError: if the folder holds no complete cohort, or its files and its truth disagree.
+    """
+    root = Path(root)
+    if not (root / "cohort.json").is_file():
+        raise DataError(
+            f"{root} holds no complete phantom cohort (there is no cohort.json): make it, or go on making it, with "
+            f"`medvlp phantom {root}`."
+        )
+    facts = read_json(root / "cohort.json")
+    studies = {row["accession"]: row for row in _truth(root, "studies").to_pylist()}
+    table = read_table(root / "reports.csv")
+    reports = dict(zip(table.column("AccessionNumber"), table.column("Report"), strict=True))
+    field = "image" if facts.get("modality") == "cxr" else "volume"
+    pictures = _truth(root, "images").to_pylist()
+    if field == "image":
+        _refuse_other_files(root, pictures, workers, progress)
+    rows = [_row(picture, studies[picture["accession"]], reports, field) for picture in pictures]
+    meta = {"layout": "phantom", "synthetic": True, "seed": facts.get("seed"), "note": facts.get("note")}
+    return Manifest.of({name: [row[name] for row in rows] for name in rows[0]}, root=root, meta=meta)
+
+
+def truth_boxes(manifest: Manifest) -> Mapping[str, tuple[TruthBox, ...]]:
+    """Return the boxes of each radiograph that has some, by the id of its record."""
+    ids = dict(zip(manifest.column("image"), manifest.column("id"), strict=True))
+    found: dict[str, list[TruthBox]] = {}
+    for row in _truth(manifest.root, "boxes").select(["path", "name", "side", "x0", "y0", "x1", "y1"]).to_pylist():
+        record = ids.get(row.pop("path"))
+        if record is not None:
+            found.setdefault(record, []).append(TruthBox(**row))
+    return {record: tuple(boxes) for record, boxes in found.items()}
+
+
+def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, str], field: str) -> dict[str, object]:
+    labels = {
+        f"label.{name.removeprefix('label:')}": value for name, value in study.items() if name.startswith("label:")
+    }
+    return {
+        "id": f"{picture['accession']}-{picture['view']}",
+        "id.patient": study["patient_id"],
+        "id.study": study["study_id"],
+        field: picture["path"],
+        "text": reports.get(picture["accession"]),
+        "view_position": picture["view"],
+        **{name: study[name] for name in _ATTRIBUTES},
+        "study_number": study["number"],
+        "deidentified": "yes",
+        **labels,
+    }
+
+
+def _refuse_other_files(root: Path, pictures: list[dict[str, Any]], workers: int, progress: Progress | None) -> None:
+    """The files on disk must be those of the truth: same paths, same studies."""
+    scan = scan_tree(root, folder="dicom", modalities=("CR", "DX"), workers=workers, progress=progress)
+    told = {(picture["path"], picture["accession"]) for picture in pictures}
+    there = {(header.path, header.get("AccessionNumber")) for header in scan.headers}
+    if told != there:
+        raise DataError(
+            f"{root} lacks {len(told - there)} radiographs of its truth and holds {len(there - told)} others: "
+            "make the cohort again in another folder."
+        )
+
+
+def _truth(root: Path, name: str) -> pa.Table:
+    path = root / "truth" / f"{name}.parquet"
+    try:
+        return pq.read_table(path)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}): make the cohort again.") from None

@@ -1,0 +1,175 @@
+"""Batches of a prepared cohort. Its state is one integer: the position in the run's sample stream.
+
+Every sample is a function of (seed, position, manifest, views), so neither workers nor processes nor a restart can
+change one. Workers are given (positions, indices); they know no epoch and keep no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.memory import keep_freed_memory
+from medvlp.core.protocols import View
+from medvlp.core.sample import Batch
+from medvlp.data.collate import collate
+from medvlp.data.parallel import leave_signals_to_parent, start_method
+from medvlp.data.pipeline import apply_views, suffix_seed
+from medvlp.data.prepare import Prepared
+from medvlp.data.sampler import Stream, rank_part
+
+__all__ = ["Loader"]
+
+
+class Loader:
+    """An endless stream of batches, and one pass in order.
+
+    Args:
+        prepared: the cohort.
+        suffix: random views, in order; deterministic ones are allowed.
+        batch: samples of a global batch, over all processes.
+        seed: of the run.
+        workers: processes; 0 makes batches in this one.
+        rank: this process.
+        world: number of processes.
+        start: position at which the stream is taken up: samples seen so far by the whole run.
+        shuffle: whether epochs are permuted.
+        origin: position at which this cohort's first epoch began (the begin of its phase).
+
+    Raises:
+        ConfigError: if the batch cannot be cut into `world` equal parts.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
+        >>> from medvlp.data.prepare import prepare
+        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"]}, root=Path("."))
+        >>> batch = next(iter(Loader(prepare(m, []), [], batch=2, seed=0, workers=0)))
+        >>> sorted(batch.ids), batch.positions.tolist()
+        (['a', 'b'], [0, 1])
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        suffix: Sequence[View],
+        *,
+        batch: int,
+        seed: int,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+        shuffle: bool = True,
+        origin: int = 0,
+    ) -> None:
+        if start < origin:
+            raise ConfigError(
+                f"The loader starts at sample {start}, before its data begin at {origin}: check the phases."
+            )
+        self._part = rank_part(batch, rank=rank, world=world)
+        self._prepared = prepared
+        self._suffix = tuple(suffix)
+        self._batch = batch
+        self._seed = seed
+        self._workers = workers
+        self._rank = rank
+        self._world = world
+        self.start = start
+        self._stream = Stream(len(prepared), seed, shuffle, origin)
+
+    def __len__(self) -> int:
+        """Number of samples in the cohort."""
+        return len(self._prepared)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this process's part of each global batch, for ever, from `start`."""
+        plan = _Endless(self._stream, self.start, self._batch, self._part)
+        return self._run(plan, self._suffix)
+
+    def once(self) -> Iterator[Batch]:
+        """Yield the whole cohort in its order, without random views; the last batch may be short.
+
+        With several processes each takes a contiguous part of the cohort; positions are indices in it.
+        """
+        size, step = len(self._prepared), self._batch // self._world
+        first, last = self._rank * size // self._world, (self._rank + 1) * size // self._world
+        bounds = range(first, last, step)
+        plan = _Listed([_Order(np.arange(b, min(b + step, last)), np.arange(b, min(b + step, last))) for b in bounds])
+        return self._run(plan, tuple(view for view in self._suffix if not view.random))
+
+    def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
+        keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
+        maker = _Maker(self._prepared, views, self._seed)
+        if self._workers <= 0:
+            return (maker[order] for order in plan)
+        return iter(
+            DataLoader(
+                maker,
+                batch_size=None,  # the plan already names batches
+                sampler=plan,
+                num_workers=self._workers,
+                collate_fn=_as_made,
+                worker_init_fn=_begin_worker,
+                multiprocessing_context=start_method(),
+                prefetch_factor=4,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a worker is asked for: places in the stream and the samples that stand there, (B,) each."""
+
+    positions: np.ndarray
+    indices: np.ndarray
+
+
+class _Endless(Sampler[_Order]):
+    def __init__(self, stream: Stream, start: int, batch: int, part: slice) -> None:
+        self._stream, self._start, self._batch, self._part = stream, start, batch, part
+
+    def __iter__(self) -> Iterator[_Order]:
+        position = self._start
+        while True:
+            first, last = position + self._part.start, position + self._part.stop
+            yield _Order(np.arange(first, last), self._stream.indices(first, last))
+            position += self._batch
+
+
+class _Listed(Sampler[_Order]):
+    def __init__(self, orders: list[_Order]) -> None:
+        self._orders = orders
+
+    def __iter__(self) -> Iterator[_Order]:
+        return iter(self._orders)
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+
+class _Maker(Dataset[Batch]):
+    def __init__(self, prepared: Prepared, views: tuple[View, ...], seed: int) -> None:
+        self._prepared, self._views, self._seed = prepared, views, seed
+
+    def __getitem__(self, index: _Order) -> Batch:
+        samples = [
+            apply_views(self._prepared.sample(row), self._views, draw=suffix_seed(self._seed, position))
+            for position, row in zip(index.positions.tolist(), index.indices.tolist(), strict=True)
+        ]
+        return collate(samples, torch.from_numpy(index.positions), fields=self._prepared.records.stacked)
+
+
+def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader expects a list, which it is not here)
+    return batch
+
+
+def _begin_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    leave_signals_to_parent()

@@ -1,0 +1,298 @@
+"""Manifest: the table of a cohort, one row a sample, in Parquet; everything that trains or evaluates starts from it.
+
+Columns are field names (``image``, ``text``, ``id.patient``, ``label.effusion``, ``number.weight``) and free attributes
+(``split``, ``view_position``, ``sex``, ``age``, ``site``, ``scanner``, ``deidentified``). ``id`` is the unique name
+of the row. Image paths are relative to `root` and must stay inside it: a manifest from elsewhere cannot name other
+files. The table stays in Arrow memory, so ten million rows are neither Python objects nor copied by forked workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from medvlp.core.errors import DataError
+from medvlp.core.fields import KINDS
+from medvlp.core.files import written_whole
+from medvlp.core.suggest import did_you_mean
+from medvlp.data._columns import normal
+
+__all__ = ["Manifest"]
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
+
+_REQUIRED_ONE_OF = ("image", "stack", "volume", "text", "vector")
+
+
+class Manifest:
+    """A cohort.
+
+    Args:
+        table: columns as the module says; blank strings become missing values.
+        root: folder that image paths are relative to.
+        meta: plain data about its making (layout, unjoined files ...), saved with it.
+        source: what error sentences call it.
+
+    Raises:
+        DataError: if it is empty, lacks ``id`` or anything to encode, an id stands twice, a column's kind is unknown or
+            a label is not 1, 0, -1 or blank.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a", "b"], "text": ["Clear lungs.", ""], "label.effusion": [0, 1]}, root=Path("."))
+        >>> len(m), m.record(1)
+        (2, {'id': 'b', 'label.effusion': 1.0})
+    """
+
+    def __init__(
+        self, table: pa.Table, *, root: Path, meta: Mapping[str, object] | None = None, source: str = "The manifest"
+    ) -> None:
+        if "id" not in table.column_names:
+            names = ", ".join(table.column_names)
+            raise DataError(f"{source} has no column 'id' (it has: {names}): add one unique name a row.")
+        if not any(name.partition(".")[0] in _REQUIRED_ONE_OF for name in table.column_names):
+            raise DataError(
+                f"{source} has nothing to encode: it needs a column of the kind {', '.join(_REQUIRED_ONE_OF)}."
+            )
+        if len(table) == 0:
+            raise DataError(f"{source} is empty: index the data again, or loosen the selection.")
+        self.root = Path(root)
+        self.meta: dict[str, object] = dict(meta or {})
+        ids = normal("id", table["id"], None, source)
+        _refuse_repeated(ids, source)
+        self._table = pa.table({name: normal(name, table[name], ids, source) for name in table.column_names})
+        self._arrays: dict[str, pa.Array] = {}
+        self._source = source
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, Sequence[object]], *, root: Path, meta: Mapping[str, object] | None = None
+    ) -> Manifest:
+        """Make a manifest of Python lists, None where a value is missing."""
+        return cls(pa.table({name: pa.array(list(values)) for name, values in columns.items()}), root=root, meta=meta)
+
+    @classmethod
+    def load(cls, path: Path, *, root: Path | None = None) -> Manifest:
+        """Read Parquet, or a CSV or TSV whose header already has this module's column names.
+
+        Args:
+            path: the file.
+            root: folder of the images; default: what the file says, else the file's own folder.
+
+        Raises:
+            DataError: if the file is missing, damaged, or no manifest.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DataError(f"The manifest {path} does not exist: make it with `medvlp data index`.")
+        try:
+            table = _read_text_table(path) if path.suffix.lower() in (".csv", ".tsv") else pq.read_table(path)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"The manifest {path} cannot be read ({reason}): make it again.") from None
+        saved = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
+        folder = path.resolve().parent
+        found = root if root is not None else folder / str(saved.get("root", "."))
+        return cls(
+            table.replace_schema_metadata(None), root=found, meta=saved.get("meta"), source=f"The manifest {path}"
+        )
+
+    def save(self, path: Path) -> None:
+        """Write Parquet whole. A root at or below the file's folder is kept relative, so both can be moved together."""
+        path = Path(path)
+        folder, root = path.resolve().parent, self.root.resolve()
+        saved = str(root.relative_to(folder)) if root.is_relative_to(folder) else str(root)
+        meta = json.dumps({"root": saved, "meta": self.meta}, ensure_ascii=False, default=str)
+        with written_whole(path) as temporary:
+            pq.write_table(self._table.replace_schema_metadata({"medvlp": meta}), temporary, compression="zstd")
+
+    # looking --------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table.column_names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self._table.column_names)
+
+    def names_of(self, kind: str) -> tuple[str, ...]:
+        """Names of the columns of a field kind, e.g. all labels; the row's own ``id`` is not one of them.
+
+        Example:
+            >>> Manifest.of({"id": ["a"], "text": ["x"], "id.patient": ["p"]}, root=Path(".")).names_of("id")
+            ('id.patient',)
+        """
+        return tuple(n for n in self.names if n != "id" and n.partition(".")[0] == kind and kind in KINDS)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column: strings as an object array with None where missing, numbers as floats with NaN where missing.
+
+        Raises:
+            DataError: if there is no such column, with the nearest name.
+        """
+        array = self.arrow(name)
+        if pa.types.is_integer(array.type) and array.null_count:
+            array = array.cast(pa.float64())
+        return array.to_numpy(zero_copy_only=False)
+
+    def arrow(self, name: str) -> pa.Array:
+        """One column as one contiguous Arrow array: the form whose single values are quick to reach."""
+        if name not in self._arrays:
+            if name not in self._table.column_names:
+                raise DataError(f"{self._source} has no column {name!r}: {did_you_mean(name, self.names)}.")
+            self._arrays[name] = _contiguous(self._table[name])
+        return self._arrays[name]
+
+    def record(self, index: int) -> dict[str, object]:
+        """One row, without its missing values."""
+        values = ((name, self.arrow(name)[index].as_py()) for name in self.names)
+        return {name: value for name, value in values if value is not None}
+
+    def path(self, index: int, field: str = "image") -> Path | None:
+        """The file of an image-like field, or None where the row has none.
+
+        Raises:
+            DataError: if the path leaves `root`, also by a symbolic link.
+        """
+        value = self.arrow(field)[index].as_py()
+        if value is None:
+            return None
+        path = (self._real_root / value).resolve()
+        if not path.is_relative_to(self._real_root):
+            raise DataError(
+                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} leaves the folder "
+                f"{self.root}: set root to a folder that holds all images."
+            )
+        return path
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits of the SHA-256 of all names and values; neither `root` nor `meta` enter."""
+        digest = hashlib.sha256()
+        for name in sorted(self.names):
+            array = self.arrow(name)
+            digest.update(f"\x1e{name}\x1f{len(array)}\x1f".encode())
+            if pa.types.is_string(array.type):
+                filled = array.fill_null("\x00")
+                digest.update(np.ascontiguousarray(pc.binary_length(filled).to_numpy(zero_copy_only=False)).tobytes())
+                digest.update("".join(filled.to_pylist()).encode())
+            elif pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
+                digest.update(np.asarray(self.column(name), dtype=np.float64).tobytes())
+            else:
+                digest.update(json.dumps(array.to_pylist()).encode())
+        return digest.hexdigest()[:16]
+
+    # choosing -------------------------------------------------------------------------------------------------------
+
+    def take(self, index: np.ndarray | Sequence[int]) -> Manifest:
+        """Some rows, by integer index or boolean mask."""
+        chosen = np.asarray(index)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return Manifest(self._table.take(pa.array(chosen)), root=self.root, meta=self.meta, source=self._source)
+
+    def where(self, conditions: Mapping[str, object]) -> Manifest:
+        """Rows whose columns have the given value, or one of the given values; None asks for missing ones.
+
+        Raises:
+            DataError: for an unknown column, a value of another type, or when no row is left.
+
+        Example:
+            >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "sex": ["F", "M"]}, root=Path("."))
+            >>> m.where({"sex": ["F", "O"]}).column("id").tolist()
+            ['a']
+        """
+        keep = np.ones(len(self), dtype=bool)
+        for name, wanted in conditions.items():
+            keep &= self._matches(name, wanted)
+            if not keep.any():
+                there = sorted({str(v) for v in pc.unique(self.arrow(name)).to_pylist()[:200]})[:12]
+                raise DataError(
+                    f"{self._source} has no record left where {name} is {wanted!r}: the column holds "
+                    f"{', '.join(there)}."
+                )
+        return self.take(keep)
+
+    def having(self, *names: str) -> Manifest:
+        """Rows that miss none of the named columns."""
+        keep = np.ones(len(self), dtype=bool)
+        for name in names:
+            keep &= self.arrow(name).is_valid().to_numpy(zero_copy_only=False)
+        if not keep.any():
+            raise DataError(f"{self._source} has no record with all of {', '.join(names)}: check how it was indexed.")
+        return self.take(keep)
+
+    def split_of(self, name: str) -> Manifest:
+        """The rows of one split."""
+        if "split" not in self:
+            raise DataError(f"{self._source} has no column 'split': split it by patient first, or name a split column.")
+        return self.where({"split": name})
+
+    def with_column(self, name: str, values: Sequence[object] | np.ndarray) -> Manifest:
+        """The same rows with one more, or another, column."""
+        array = pa.array(list(values))
+        at = self._table.schema.get_field_index(name)
+        table = self._table.append_column(name, array) if at < 0 else self._table.set_column(at, name, array)
+        return Manifest(table, root=self.root, meta=self.meta, source=self._source)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _real_root(self) -> Path:
+        return self.root.resolve()
+
+    def _matches(self, name: str, wanted: object) -> np.ndarray:
+        array = self.arrow(name)
+        values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+        try:
+            asked = pa.array([v for v in values if v is not None]).cast(array.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"{self._source}: {name} holds {array.type}, not {wanted!r}: ask for such a value."
+            ) from None
+        found = pc.is_in(array, value_set=asked, skip_nulls=True)
+        if any(v is None for v in values):
+            found = pc.or_(found, array.is_null())
+        return found.to_numpy(zero_copy_only=False)
+
+
+def _refuse_repeated(ids: pa.Array, source: str) -> None:
+    if ids.null_count:
+        raise DataError(f"{source}: {ids.null_count} rows have no id: give every row a unique one.")
+    counts = pc.value_counts(ids)
+    repeated = pc.filter(counts, pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        first = repeated[0].as_py()
+        raise DataError(
+            f"{source}: {len(repeated)} ids stand more than once, the first is {first['values']!r} ({first['counts']} "
+            "times): ids must be unique."
+        )
+
+
+def _contiguous(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _read_text_table(path: Path) -> pa.Table:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with open(path, encoding="utf-8-sig", newline="") as handle:
+        header = handle.readline().rstrip("\r\n").split(delimiter)
+    types = {name.strip('"'): pa.string() for name in header}
+    return pyarrow.csv.read_csv(
+        path, parse_options=parse, convert_options=pyarrow.csv.ConvertOptions(column_types=types)
+    )

@@ -1,0 +1,98 @@
+"""Independent chunks of work over worker processes, results in the order of the chunks, with progress."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from medvlp.core.errors import UserError
+
+__all__ = ["Progress", "chunked", "leave_signals_to_parent", "run_chunks", "start_method"]
+
+# Told (done, total) as work goes on.
+Progress = Callable[[int, int], None]
+
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+
+_shared: object = None
+
+
+def start_method() -> str:
+    """How worker processes start: ``fork`` where there is one (the manifest is then shared, not copied)."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut a sequence into runs of `size`.
+
+    Example:
+        >>> chunked([1, 2, 3], 2)
+        [[1, 2], [3]]
+    """
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, workers: int) -> Iterator[R]:
+    """Yield ``work(shared, chunk)`` for each chunk, in order.
+
+    Args:
+        work: a module-level function.
+        shared: what every call needs; sent to each worker once.
+        chunks: arguments.
+        workers: processes; 0 works in this one.
+
+    Raises:
+        UserError: if a worker is killed from outside, mostly for want of memory.
+
+    Example:
+        >>> list(run_chunks(pow, 2, [1, 2, 3], workers=0))
+        [2, 4, 8]
+    """
+    if workers <= 0 or len(chunks) < 2:
+        for chunk in chunks:
+            yield work(shared, chunk)
+        return
+    context = multiprocessing.get_context(start_method())
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_begin, initargs=(shared,))
+    waiting: deque[Future[R]] = deque()
+    try:
+        # A bounded window: a million chunks are not a million pending futures.
+        for chunk in chunks:
+            waiting.append(pool.submit(_call, work, chunk))
+            if len(waiting) >= 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "A worker process was killed from outside, probably for want of memory: start again with fewer workers; "
+            "what was finished is kept."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def leave_signals_to_parent() -> None:
+    """In a worker: the interrupt key is the parent's affair, and no handler of the parent's outlives the fork."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _begin(shared: object) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # workers share the cores; and OpenMP after a fork may hang
+    leave_signals_to_parent()
+    global _shared
+    _shared = shared
+
+
+def _call(work: Callable[[S, T], R], chunk: T) -> R:
+    return work(_shared, chunk)  # pyrefly: ignore

@@ -1,0 +1,138 @@
+"""From a row of the manifest to a sample: the row's fields, the deterministic prefix of views, the random suffix.
+
+The random suffix at position p of the run is made with one number, `suffix_seed`, which the image's record keeps:
+with it and the views a sample can be made again bit for bit, alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.protocols import View
+from medvlp.core.randomness import seed_of, torch_generator
+from medvlp.core.sample import Sample
+from medvlp.data._columns import PATH_KINDS
+from medvlp.data.manifest import Manifest
+
+__all__ = ["Records", "apply_views", "suffix_seed", "view_name", "view_spec"]
+
+
+def suffix_seed(seed: int, position: int) -> int:
+    """Return the number that all random views of a sample are a function of."""
+    return seed_of(seed, position, "suffix")
+
+
+def view_name(view: View) -> str:
+    """Return a view's component name: its file.
+
+    Example:
+        >>> from medvlp.data.views.affine import Affine
+        >>> view_name(Affine())
+        'affine'
+    """
+    return type(view).__module__.rpartition(".")[2]
+
+
+def view_spec(view: View) -> dict[str, object]:
+    """Return a view as ``{name: ..., option: ...}``, as it stands in a configuration.
+
+    Raises:
+        ConfigError: if its options cannot be listed.
+
+    Example:
+        >>> from medvlp.data.views.sections import Sections
+        >>> view_spec(Sections())
+        {'name': 'sections', 'sections': ('findings', 'impression'), 'field': 'text'}
+    """
+    if not is_dataclass(view):
+        raise ConfigError(
+            f"The view {view_name(view)!r} must be a dataclass, so that its options are part of its cache key."
+        )
+    return {"name": view_name(view), **{f.name: getattr(view, f.name) for f in dataclass_fields(view)}}
+
+
+def view_source(view: View) -> bytes:
+    """Return the source file of a view: a cache is never read by other code than wrote it."""
+    return Path(inspect.getfile(type(view))).read_bytes()
+
+
+def apply_views(sample: Sample, views: Sequence[View], *, draw: int = 0) -> Sample:
+    """Apply views in order; the k-th one draws from its own generator, a function of (draw, k, its name).
+
+    Args:
+        sample: a row's fields, or what the prefix made of them.
+        views: prefix or suffix.
+        draw: `suffix_seed` of the position; deterministic views do not use it.
+    """
+    for place, view in enumerate(views):
+        sample = view(sample, torch_generator(draw, place, view_name(view)))
+    return sample
+
+
+class Records:
+    """A manifest's rows as samples: image fields hold resolved paths, labels, ids and numbers their values.
+
+    Args:
+        manifest: the rows.
+        numbers: attributes (``age``) that samples carry as ``number.age``, beside the manifest's own number columns.
+
+    Raises:
+        DataError: if an attribute asked for is not numeric.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a"], "text": ["x"], "label.f": [1], "age": [60]}, root=Path("."))
+        >>> Records(m, numbers=("age",)).sample(0).fields
+        {'text': 'x', 'label.f': 1.0, 'number.age': 60.0}
+    """
+
+    def __init__(self, manifest: Manifest, *, numbers: Sequence[str] = ()) -> None:
+        self.manifest = manifest
+        self._ids = manifest.arrow("id")
+        self._paths = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
+        self._words = [(name, manifest.arrow(name)) for kind in ("text", "id") for name in manifest.names_of(kind)]
+        self._vectors = [(name, manifest.arrow(name)) for name in manifest.names_of("vector")]
+        real = {name: name for kind in ("label", "number") for name in manifest.names_of(kind)}
+        real |= {f"number.{name}": name for name in numbers}
+        self._real_names = tuple(real)
+        columns = [_numeric(manifest, name) for name in real.values()]
+        self._real = np.stack(columns, axis=1) if columns else np.zeros((len(manifest), 0), np.float32)
+
+    @property
+    def stacked(self) -> tuple[str, ...]:
+        """Fields that every batch has, missing values included."""
+        return (*self._real_names, *(name for name, _ in self._words if name.startswith("id.")))
+
+    def sample(self, index: int, *, paths: bool = True) -> Sample:
+        """One row; without `paths` image fields are left out, for when their pixels are known."""
+        fields: dict[str, object] = {}
+        if paths:
+            for name in self._paths:
+                path = self.manifest.path(index, name)
+                if path is not None:
+                    fields[name] = str(path)
+        for name, array in self._words:
+            value = array[index].as_py()
+            if value is not None:
+                fields[name] = value
+        for name, array in self._vectors:
+            if array[index].is_valid:
+                fields[name] = torch.tensor(array[index].as_py(), dtype=torch.float32)
+        for name, value in zip(self._real_names, self._real[index].tolist(), strict=True):
+            if value == value:
+                fields[name] = value
+        return Sample(self._ids[index].as_py(), fields)
+
+
+def _numeric(manifest: Manifest, name: str) -> np.ndarray:
+    values = manifest.column(name)
+    if values.dtype == object:
+        raise DataError(f"The attribute {name!r} holds words, not numbers: it cannot be a number field.")
+    return values.astype(np.float32)

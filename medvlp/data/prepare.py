@@ -1,0 +1,232 @@
+"""Before training: read every record once, leave out what cannot be read, keep the rest where it is quick to reach."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.protocols import View
+from medvlp.core.provenance import code_hash, hash_of
+from medvlp.core.sample import Sample
+from medvlp.data._columns import PATH_KINDS
+from medvlp.data.cache import Cache, locked, make_room
+from medvlp.data.contents import content_hashes
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+from medvlp.data.pipeline import Records, view_source, view_spec
+from medvlp.data.pool import Array, Filled, Pool, open_array, read_row
+from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
+
+__all__ = ["Prepared", "Store", "pool_name", "prepare"]
+
+# Libraries whose version can change a decoded pixel.
+_DECODERS = ("numpy", "torch", "scipy", "pillow", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs")
+
+
+class Store:
+    """What the prefix made of the records of one manifest, in its order.
+
+    Args:
+        pool: open pool; it is held until the store is gone.
+        rows: row of each record.
+        changes: words and geometry of each record, JSON.
+    """
+
+    def __init__(self, pool: Pool, rows: np.ndarray, changes: pa.Array) -> None:
+        self._pool: Pool | None = pool
+        self._folder = pool.folder
+        self._arrays: dict[str, Array] = dict(pool.arrays)
+        self._rows = rows
+        self._changes = changes
+        self._data = pool.open_arrays()
+
+    def sample(self, index: int, base: Sample) -> Sample:
+        """Put the prefix's work over the fields of a record."""
+        return read_row(self._arrays, self._data, int(self._rows[index]), self._changes[index].as_py(), base)
+
+    def __getstate__(self) -> dict[str, object]:
+        # A spawned worker maps the files again; a forked one shares them.
+        return {**self.__dict__, "_pool": None, "_data": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._data = {name: open_array(self._folder / f"{name}.bin", array) for name, array in self._arrays.items()}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cohort that is ready to be loaded.
+
+    Attributes:
+        manifest: the readable records.
+        quarantined: the others, with reasons.
+        records: rows as samples.
+        store: what the prefix made of them; None where there was no prefix.
+    """
+
+    manifest: Manifest
+    quarantined: tuple[Quarantined, ...]
+    records: Records
+    store: Store | None
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def sample(self, index: int) -> Sample:
+        """Record `index` after the prefix."""
+        base = self.records.sample(index, paths=self.store is None)
+        return base if self.store is None else self.store.sample(index, base)
+
+
+def prepare(
+    manifest: Manifest,
+    prefix: Sequence[View],
+    *,
+    cache: Cache | None = None,
+    workers: int = 0,
+    cap: float = 0.02,
+    numbers: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Prepared:
+    """Run the deterministic prefix over a cohort, from the cache where it was done before.
+
+    A record is known by the SHA-256 of its files' bytes and its words, so a moved or re-indexed archive, another
+    split and a smaller cohort all find it again. Several processes may prepare the same data: one works, the others
+    wait.
+
+    Args:
+        manifest: the cohort.
+        prefix: views, all with ``random = False``; they may read image-like and text fields only.
+        cache: default `Cache.default()`.
+        workers: processes for hashing and reading; 0 works in this one.
+        cap: largest fraction of unreadable records; more stop the run.
+        numbers: numeric attributes that samples carry as ``number.NAME``.
+        progress: told (done, total) records.
+
+    Raises:
+        ConfigError: if a view of the prefix is random, or makes what the cache cannot hold.
+        DataError: if more than `cap` of the records cannot be read, or the cache is too small.
+
+    Example:
+        >>> from medvlp.data.views.sections import Sections
+        >>> m = Manifest.of({"id": ["a"], "text": ["IMPRESSION: Normal."]}, root=Path("."))
+        >>> import tempfile
+        >>> prepare(m, [Sections()], cache=Cache(Path(tempfile.mkdtemp()))).sample(0).fields
+        {'text': 'Normal.'}
+    """
+    records = Records(manifest, numbers=numbers)
+    for view in prefix:
+        if view.random:
+            raise ConfigError(f"The view {view_spec(view)['name']!r} is random: move it from the prefix to the suffix.")
+    if not prefix:
+        return Prepared(manifest, (), records, None)
+    cache = cache or Cache.default()
+    keys, unread = _keys(manifest, cache, workers)
+    pool = Pool(cache.pools / pool_name(prefix), prefix)
+    failed = _fill(pool, records, keys, cache=cache, workers=workers, cap=cap, progress=progress, unread=unread)
+    found = pool.lookup(keys)
+    pool.finish()
+    readable = np.array([place is not None and index not in failed for index, place in enumerate(found)])
+    lost = tuple(failed[index] for index in sorted(failed))
+    refuse_too_many(lost, total=len(manifest), cap=cap)
+    good = [place for place, here in zip(found, readable, strict=True) if place is not None and here]
+    if not good:
+        raise DataError("No record of the manifest can be read: check its root folder and its image paths.")
+    store = Store(
+        pool, np.array([row for row, _ in good], np.int64), pa.array([told for _, told in good], pa.large_string())
+    )
+    kept = manifest if readable.all() else manifest.take(readable)
+    return Prepared(kept, lost, records if readable.all() else Records(kept, numbers=numbers), store)
+
+
+def pool_name(prefix: Sequence[View]) -> str:
+    """Return the hash of the views with all options, of the code that runs them, and of the decoders' versions."""
+    sources = [hashlib.sha256(view_source(view)).hexdigest() for view in prefix]
+    return hash_of([[view_spec(view) for view in prefix], sources, _code(), _versions()])
+
+
+def _code() -> str:
+    return code_hash("io", "text", "data/views")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _DECODERS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _keys(manifest: Manifest, cache: Cache, workers: int) -> tuple[list[str], set[int]]:
+    """Return the key of each record, and the records one of whose files could not be hashed."""
+    parts: list[list[str]] = []
+    unread: set[int] = set()
+    for name in (n for kind in PATH_KINDS for n in manifest.names_of(kind)):
+        there = manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False)
+        paths: list[Path | None] = [manifest.path(i, name) if there[i] else None for i in range(len(manifest))]
+        hashes = content_hashes(paths, cache=cache, workers=workers)
+        unread |= {i for i, (known, sha) in enumerate(zip(there, hashes, strict=True)) if known and not sha}
+        parts.append([f"{name}\x1f{sha}" for sha in hashes])
+    for name in manifest.names_of("text"):
+        parts.append([f"{name}\x1f{value or ''}" for value in manifest.arrow(name).to_pylist()])
+    joined = ("\x1e".join(row) for row in zip(*parts, strict=True))
+    return [hashlib.sha256(text.encode()).hexdigest()[:32] for text in joined], unread
+
+
+def _fill(
+    pool: Pool,
+    records: Records,
+    keys: Sequence[str],
+    *,
+    cache: Cache,
+    workers: int,
+    cap: float,
+    progress: Progress | None,
+    unread: set[int],
+) -> dict[int, Quarantined]:
+    """Make what is missing; return the records that failed."""
+    total = len(keys)
+    failed: dict[int, Quarantined] = {}
+
+    def note(results: Sequence[Filled]) -> None:
+        failed.update({result.index: result.failure for result in results if result.failure is not None})
+        if len(failed) > allowed_failures(total, cap):
+            refuse_too_many(list(failed.values()), total=total, cap=cap, stopped=True)
+
+    if all(place is not None for place in pool.lookup(keys)) and not unread:
+        return failed
+    with locked(pool.folder / "fill"):
+        found = pool.lookup(keys)
+        # A file without a hash has no key of its own: it is only tried to learn why it cannot be read.
+        missing = {
+            key: i for i, (key, place) in enumerate(zip(keys, found, strict=True)) if place is None and i not in unread
+        }
+        todo = sorted([(index, key) for key, index in missing.items()] + [(i, f"{keys[i]}?{i}") for i in unread])
+        note(pool.learn_shapes(records, [index for index, _ in todo], patience=allowed_failures(total, cap)))
+        todo = [(index, key) for index, key in todo if index not in failed]
+        make_room(cache, pool=pool.folder.name, needed=len(todo) * pool.row_bytes)
+        done = total - len(todo)
+        for results in pool.fill(records, todo, workers=workers):
+            note(results)
+            done += len(results)
+            if progress is not None:
+                progress(done, total)
+    for index in unread - set(failed):
+        failed[index] = Quarantined(
+            records.sample(index, paths=False).id, "changed", "the file changed while it was read"
+        )
+    # Records with the same content as one that failed are unreadable too.
+    bad = {keys[index]: entry for index, entry in failed.items() if index not in unread}
+    for index, key in enumerate(keys):
+        if key in bad and index not in failed:
+            failed[index] = Quarantined(records.sample(index, paths=False).id, bad[key].reason, bad[key].hint)
+    return failed

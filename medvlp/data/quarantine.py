@@ -1,0 +1,68 @@
+"""Records that cannot be read: listed with their reason, left out, and too many of them stop the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medvlp.core.errors import DataError
+from medvlp.io.errors import UnreadableImage
+
+__all__ = ["Quarantined", "allowed_failures", "quarantined", "refuse_too_many"]
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A record left out.
+
+    Attributes:
+        id: of the record.
+        reason: short code of `medvlp.io.UnreadableImage`, or ``refused``.
+        hint: what is wrong and how to mend it; neither the path nor anything of the patient.
+    """
+
+    id: str
+    reason: str
+    hint: str
+
+
+def quarantined(record: str, error: DataError) -> Quarantined:
+    """Return the entry for a record that raised an error."""
+    if isinstance(error, UnreadableImage):
+        return Quarantined(record, error.reason, f"{error.detail}; {error.hint}")
+    return Quarantined(record, "refused", str(error))
+
+
+def allowed_failures(total: int, cap: float) -> int:
+    """Return how many of `total` records may fail.
+
+    Example:
+        >>> allowed_failures(100, 0.02), allowed_failures(10, 0.02)
+        (2, 0)
+    """
+    return math.floor(total * cap + 1e-9)
+
+
+def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, stopped: bool = False) -> None:
+    """Stop when more than a fraction `cap` of the records cannot be read.
+
+    Args:
+        found: unreadable records.
+        total: number of records asked for.
+        cap: largest fraction.
+        stopped: whether reading was given up before all records were tried.
+
+    Raises:
+        DataError: with the counts by reason and the first record.
+    """
+    if len(found) <= allowed_failures(total, cap):
+        return
+    reasons = sorted({entry.reason for entry in found})
+    told = ", ".join(f"{sum(entry.reason == reason for entry in found)} {reason}" for reason in reasons)
+    first = found[0]
+    raise DataError(
+        f"{'At least ' if stopped else ''}{len(found)} of {total} records cannot be read ({told}), more than the "
+        f"cap of "
+        f"{cap:.1%}; the first is {first.id!r}: {first.hint}; mend or remove them, or raise the quarantine cap."
+    )

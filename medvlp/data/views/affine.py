@@ -1,0 +1,148 @@
+"""``affine``: a small random rotation, scaling and shift of the picture. It never mirrors.
+
+Left and right are words of the report: a flipped picture with an unflipped report teaches the opposite of the truth, so
+this project has no flip at all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import ImageRecord, Sample
+
+__all__ = ["Affine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """Rotate about the centre by an angle in +-degrees, scale by e^u with u in +-log(1 + scale), shift by +-translate.
+
+    Each is uniform; outside the picture is black; interpolation is bilinear. ``boxes`` follow (as the box around the
+    turned corners) and so do ``mask`` fields (nearest pixel). The image's record notes the seed and the source box.
+
+    Attributes:
+        degrees: largest rotation, below 45.
+        scale: largest enlargement or reduction, 0.1 = 10 %.
+        translate: largest shift in each direction, as a fraction of the side.
+        probability: that a sample is changed at all.
+        field: the image field.
+
+    Raises:
+        ConfigError: if a range is not allowed.
+
+    Example:
+        >>> same = Affine(degrees=0, scale=0, translate=0)
+        >>> image = torch.rand(1, 8, 8)
+        >>> moved = same(Sample("a", {"image": image}), torch.Generator().manual_seed(0)).fields["image"]
+        >>> bool(torch.allclose(moved, image, atol=1e-5))
+        True
+    """
+
+    random: ClassVar[bool] = True
+
+    degrees: float = 10.0
+    scale: float = 0.1
+    translate: float = 0.05
+    probability: float = 1.0
+    field: str = "image"
+
+    def __post_init__(self) -> None:
+        allowed = 0 <= self.degrees < 45 and 0 <= self.scale < 1 and 0 <= self.translate < 0.5
+        if not allowed or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "image":
+            raise ConfigError(
+                f"affine takes an image field with 0 <= degrees < 45, 0 <= scale < 1, 0 <= translate < 0.5 and a "
+                f"probability, not field={self.field!r}, degrees={self.degrees}, scale={self.scale}, "
+                f"translate={self.translate}, probability={self.probability}: change these."
+            )
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Move the picture and what is marked on it."""
+        image = sample.fields.get(self.field)
+        if not isinstance(image, Tensor):
+            return sample
+        chance, turn, size, right, down = torch.rand(5, generator=generator).tolist()
+        if chance >= self.probability:
+            return sample
+        angle = math.radians(self.degrees) * (2 * turn - 1)
+        zoom = math.exp(math.log1p(self.scale) * (2 * size - 1))
+        shift = complex((2 * right - 1) * self.translate, (2 * down - 1) * self.translate)
+        height, width = image.shape[-2:]
+        side = max(height, width)
+        # A point of the plane as a complex number: one multiplication turns and scales. `forward` takes source to view.
+        forward = zoom * complex(math.cos(angle), math.sin(angle))
+        inverse, back = 1 / forward, -shift * side / forward
+        grid = _grid(height, width, inverse, back)
+        fields = dict(sample.fields)
+        fields[self.field] = grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[
+            0
+        ]
+        centre = complex(width / 2, height / 2)
+        for name, value in sample.fields.items():
+            if not isinstance(value, Tensor) or not self._marks(name, sample):
+                continue
+            if name.startswith("boxes"):
+                fields[name] = _turned(value, forward, centre, shift * side, width, height)
+            else:
+                moved = grid_sample(value[None, None].float(), grid, mode="nearest", align_corners=False)
+                fields[name] = moved[0, 0] > 0.5
+        records = dict(sample.records)
+        if self.field in records:
+            # The view's own square, seen from the source: its centre moves back, its side shrinks as the picture grows.
+            records[self.field] = _moved(
+                records[self.field], generator.initial_seed(), zoom, centre + back, width, height
+            )
+        return Sample(sample.id, fields, records)
+
+    def _marks(self, name: str, sample: Sample) -> bool:
+        """Whether boxes or a mask lie on this picture: of its own role; on ``image`` all that name no other one."""
+        kind, _, role = name.partition(".")
+        if kind not in ("boxes", "mask"):
+            return False
+        own = self.field.partition(".")[2]
+        return role == own or (not own and f"image.{role}" not in sample.fields)
+
+
+@lru_cache(maxsize=8)
+def _plane(height: int, width: int) -> Tensor:
+    """Pixel centres from the image's centre, complex (H, W): x + iy."""
+    x = torch.arange(width, dtype=torch.float32) - (width - 1) / 2
+    y = torch.arange(height, dtype=torch.float32) - (height - 1) / 2
+    return torch.complex(x.repeat(height, 1), y[:, None].repeat(1, width))
+
+
+def _grid(height: int, width: int, inverse: complex, back: complex) -> Tensor:
+    """Sampling grid (1, H, W, 2) in [-1, 1], as `grid_sample` wants it."""
+    if height == width:
+        half = width / 2
+        points = (_plane(height, width) * (inverse / half)).add_(back / half)
+        return torch.view_as_real(points)[None]
+    points = torch.view_as_real((_plane(height, width) * inverse).add_(back))
+    return (points * torch.tensor([2 / width, 2 / height]))[None]
+
+
+def _turned(boxes: Tensor, forward: complex, centre: complex, shift: complex, width: int, height: int) -> Tensor:
+    """Boxes (N, 4) -> boxes around their moved corners, cut at the view."""
+    if not len(boxes):
+        return boxes
+    x, y = boxes[:, [0, 2, 0, 2]], boxes[:, [1, 1, 3, 3]]
+    corners = (torch.complex(x, y) - centre) * forward + (centre + shift)
+    x, y = corners.real.clamp(0, width), corners.imag.clamp(0, height)
+    return torch.stack([x.amin(1), y.amin(1), x.amax(1), y.amax(1)], dim=1)
+
+
+def _moved(record: ImageRecord, seed: int, zoom: float, middle: complex, width: int, height: int) -> ImageRecord:
+    x0, y0, x1, y1 = record.box
+    per_x, per_y = (x1 - x0) / width, (y1 - y0) / height
+    cx, cy = x0 + middle.real * per_x, y0 + middle.imag * per_y
+    half_x, half_y = (x1 - x0) / zoom / 2, (y1 - y0) / zoom / 2
+    spacing = None if record.spacing is None else (record.spacing[0] / zoom, record.spacing[1] / zoom)
+    return replace(record, seed=seed, box=(cx - half_x, cy - half_y, cx + half_x, cy + half_y), spacing=spacing)

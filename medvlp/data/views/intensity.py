@@ -1,0 +1,80 @@
+"""``intensity``: other exposures, windows and detectors, as far as a report would still be true of the picture.
+
+Black stays darker than white: an inverted radiograph is another convention, settled when the file is read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample
+
+__all__ = ["Intensity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intensity:
+    """y = clip(c (x^g - 1/2) + 1/2 + b + noise): gamma, contrast, brightness and detector noise.
+
+    log g is uniform in +-log(1 + gamma), log c in +-log(1 + contrast), b in +-brightness; the noise is normal with a
+    standard deviation uniform in 0..noise. Every map is increasing, and the pixels stay in [0, 1].
+
+    Attributes:
+        gamma: largest change of the exponent, 0.25 = 25 %.
+        contrast: largest change of the contrast about mid-grey.
+        brightness: largest shift.
+        noise: largest standard deviation of the noise.
+        probability: that a sample is changed at all.
+        field: the image field.
+
+    Raises:
+        ConfigError: if a range is not allowed.
+
+    Example:
+        >>> same = Intensity(gamma=0, contrast=0, brightness=0, noise=0)
+        >>> image = torch.rand(1, 8, 8)
+        >>> changed = same(Sample("a", {"image": image}), torch.Generator().manual_seed(0)).fields["image"]
+        >>> bool(torch.allclose(changed, image))
+        True
+    """
+
+    random: ClassVar[bool] = True
+
+    gamma: float = 0.25
+    contrast: float = 0.2
+    brightness: float = 0.1
+    noise: float = 0.03
+    probability: float = 1.0
+    field: str = "image"
+
+    def __post_init__(self) -> None:
+        ranges = {"gamma": self.gamma, "contrast": self.contrast, "brightness": self.brightness, "noise": self.noise}
+        wrong = [f"{name}={value}" for name, value in ranges.items() if not 0 <= value < 1]
+        if wrong or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "image":
+            told = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
+            raise ConfigError(
+                f"intensity takes an image field, ranges from 0 to below 1 and a probability, not {told}: change these."
+            )
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Change the grey values."""
+        image = sample.fields.get(self.field)
+        if not isinstance(image, Tensor):
+            return sample
+        chance, g, c, b, n = torch.rand(5, generator=generator).tolist()
+        if chance >= self.probability:
+            return sample
+        contrast = math.exp(math.log1p(self.contrast) * (2 * c - 1))
+        bias = 0.5 - 0.5 * contrast + (2 * b - 1) * self.brightness
+        out = image.pow(math.exp(math.log1p(self.gamma) * (2 * g - 1))) if self.gamma else image.clone()
+        out.mul_(contrast).add_(bias)
+        if self.noise:
+            out.add_(torch.randn(image.shape, generator=generator), alpha=n * self.noise)
+        return Sample(sample.id, {**sample.fields, self.field: out.clamp_(0, 1)}, sample.records)

@@ -1,0 +1,57 @@
+"""``sections``: the report becomes the sections that are learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample
+
+__all__ = ["Sections"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    r"""Report -> the words of the wanted sections; a report that has none of them gives what stands for them.
+
+    A report without words becomes a missing one.
+
+    Attributes:
+        sections: canonical names (`medvlp.text.split_sections`), in the order in which they are joined.
+        field: the text field.
+
+    Raises:
+        ConfigError: for a field of another kind or an empty list.
+
+    Example:
+        >>> sample = Sample("a", {"text": "INDICATION: Cough.\nIMPRESSION: Normal."})
+        >>> Sections()(sample, torch.Generator()).fields
+        {'text': 'Normal.'}
+    """
+
+    random: ClassVar[bool] = False
+
+    sections: tuple[str, ...] = ("findings", "impression")
+    field: str = "text"
+
+    def __post_init__(self) -> None:
+        if parse_field(self.field).kind != "text" or not self.sections:
+            raise ConfigError(
+                f"sections takes a text field and at least one section, not {self.field!r} and {self.sections}: "
+                f"change one."
+            )
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Choose the words."""
+        from medvlp.text.sections import report_text
+
+        report = sample.fields.get(self.field)
+        if not isinstance(report, str):
+            return sample
+        chosen = report_text(report, self.sections).text
+        fields = {name: value for name, value in sample.fields.items() if name != self.field}
+        return Sample(sample.id, {**fields, self.field: chosen} if chosen else fields, sample.records)

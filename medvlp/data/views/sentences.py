@@ -1,0 +1,84 @@
+"""``sentences``: in training, some sentences of the report in their order; in evaluation the report stays whole.
+
+A picture must agree with each sentence of its report, not only with all of them; so drawn sentences are the cheapest
+augmentation that text has (they also shorten it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample
+
+__all__ = ["Sentences"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """With `probability`, replace a report by k of its sentences, in their order; k is uniform in least..most.
+
+    The id field ``id.report`` keeps a hash of the whole report, so that two samples with one report are still known as
+    such (``ctx.same("id.report", ...)``) after different sentences were drawn.
+
+    Attributes:
+        probability: of drawing; else the report stays whole.
+        least: fewest sentences.
+        most: most sentences; 0 for all there are.
+        field: the text field.
+
+    Raises:
+        ConfigError: if a number is not allowed.
+
+    Example:
+        >>> draw = Sentences(probability=1.0, most=1)
+        >>> sample = Sample("a", {"text": "Clear lungs. Normal heart."})
+        >>> draw(sample, torch.Generator().manual_seed(0)).fields["text"] in ("Clear lungs.", "Normal heart.")
+        True
+    """
+
+    random: ClassVar[bool] = True
+
+    probability: float = 0.5
+    least: int = 1
+    most: int = 0
+    field: str = "text"
+
+    def __post_init__(self) -> None:
+        fits = 0 <= self.probability <= 1 and self.least >= 1 and (self.most == 0 or self.most >= self.least)
+        if not fits or parse_field(self.field).kind != "text":
+            raise ConfigError(
+                f"sentences takes a text field, a probability and 1 <= least <= most (0: all), not {self.field!r}, "
+                f"{self.probability}, {self.least} and {self.most}: change these."
+            )
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Draw sentences."""
+        report = sample.fields.get(self.field)
+        if not isinstance(report, str):
+            return sample
+        parts, tag = _parts(report)
+        fields = {**sample.fields, "id.report": tag} if self.field == "text" else dict(sample.fields)
+        chance, size = torch.rand(2, generator=generator).tolist()
+        if chance < self.probability and len(parts) > 1:
+            most = min(self.most or len(parts), len(parts))
+            least = min(self.least, most)
+            count = least + min(int(size * (most - least + 1)), most - least)
+            chosen = torch.rand(len(parts), generator=generator).argsort()[:count].sort().values.tolist()
+            fields[self.field] = " ".join(parts[i] for i in chosen)
+        return Sample(sample.id, fields, sample.records)
+
+
+@lru_cache(maxsize=1 << 14)
+def _parts(report: str) -> tuple[tuple[str, ...], str]:
+    from medvlp.text.sentences import split_sentences
+
+    # White space and case aside, as two reports are compared everywhere.
+    tag = hashlib.blake2b(" ".join(report.lower().split()).encode(), digest_size=8).hexdigest()
+    return tuple(split_sentences(report)), tag
