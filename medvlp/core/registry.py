@@ -180,6 +180,9 @@ def _types_in(annotation: Any) -> list[Any]:  # noqa: ANN401
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
     function = target.__init__ if inspect.isclass(target) else target
+    # A class without a constructor of its own has that of object or torch.nn.Module, and no options.
+    if function is object.__init__ or (inspect.isclass(target) and function.__module__.startswith("torch.")):
+        return []
     found = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":

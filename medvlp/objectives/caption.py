@@ -36,7 +36,8 @@ class Caption(Objective):
     Args:
         image: view whose tokens are read; of a stack, the slices.
         text: view whose words are written, all of them: its encoder must give ``ids``.
-        layers: of the decoder.
+        width: of the decoder.
+        layers: its blocks.
         heads: of its attention.
         head: name under which the decoder is mounted; two captioners of one name share it.
 
@@ -44,7 +45,7 @@ class Caption(Objective):
         ``next_token``.
 
     Raises:
-        ConfigError: if a number of layers or heads is not positive.
+        ConfigError: if width, layers or heads is not positive.
 
     Example:
         >>> sorted(map(str, Caption().needs()))
@@ -54,14 +55,21 @@ class Caption(Objective):
     scope: Literal["batch", "sample"] = "sample"
 
     def __init__(
-        self, *, image: str = "image", text: str = "text", layers: int = 2, heads: int = 4, head: str = "captioner"
+        self,
+        *,
+        image: str = "image",
+        text: str = "text",
+        width: int = 192,
+        layers: int = 2,
+        heads: int = 4,
+        head: str = "captioner",
     ) -> None:
         super().__init__()
-        for name, value in (("layers", layers), ("heads", heads)):
+        self.head = head
+        self.options = {"width": width, "layers": layers, "heads": heads}
+        for name, value in self.options.items():
             if value < 1:
                 raise ConfigError(f"{name} of objective 'caption' is {value}: use a number of at least 1.")
-        self.head = head
-        self.options: dict[str, object] = {"layers": layers, "heads": heads}
         self._tokens = f"{image}/tokens"
         # Image tokens fill their grid; slices of a stack are padded to the longest.
         self._token_mask = f"{image}/mask" if parse_field(image).kind == "stack" else None

@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint
 from typing import Annotated, Literal
 
 import pytest
+import torch
 
 from medvlp.core import registry
 from medvlp.core.errors import ConfigError
@@ -32,14 +33,21 @@ class Loose:
         self.options = options
 
 
+class Bare:
+    """A component without options."""
+
+
+class BareModule(torch.nn.Module):
+    """The same, of a base whose constructor takes anything."""
+
+
 @pytest.fixture(autouse=True)
 def other_package(monkeypatch):
     """Another package's entry points, beside the files of medvlp/objectives."""
     here = sys.modules[__name__]
     monkeypatch.setitem(sys.modules, "other_package", here)
-    points = [
-        EntryPoint(n, f"other_package:{c}", "medvlp.objectives") for n, c in (("part", "Part"), ("loose", "Loose"))
-    ]
+    names = {"part": "Part", "loose": "Loose", "bare": "Bare", "bare_module": "BareModule"}
+    points = [EntryPoint(name, f"other_package:{c}", "medvlp.objectives") for name, c in names.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
     caches = (registry.available, registry.component, registry.schema)
     for cached in caches:
@@ -105,6 +113,13 @@ def test_what_the_model_lacks_is_named():
 def test_options_that_are_passed_through_are_refused():
     with pytest.raises(ConfigError, match=r"Component Loose passes .*options: .* through: name every option"):
         schema("objectives", "loose")
+
+
+@pytest.mark.parametrize("name", ["bare", "bare_module"])
+def test_a_class_without_constructor_has_no_options(name):
+    build("objectives", {"name": name}, where="x")
+    with pytest.raises(ConfigError, match=r"x.rate is not a known key"):
+        fill("objectives", {"name": name, "rate": 1}, where="x")
 
 
 def test_folders_that_do_not_exist_are_refused():

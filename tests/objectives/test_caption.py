@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medvlp.core import Batch, Column, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
+from medvlp.core.registry import build
 from medvlp.objectives import Caption
 
 WORDS, WIDTH = 6, 3
@@ -100,6 +101,18 @@ def test_a_chunk_without_pairs_gives_nothing_and_still_has_a_gradient(owners):
     assert (term.sum.item(), term.count.item()) == (0.0, 0.0)
     term.sum.backward()
     assert ctx.heads["captioner"].after.grad.abs().max() == 0
+
+
+def test_the_decoder_that_it_declares_can_be_built_and_called():
+    spec = Caption(width=8, layers=1, heads=2).heads()["captioner"]
+    given = {"token_width": WIDTH, "vocab_size": WORDS}
+    decoder = build("models/heads", {"name": spec.name, **spec.options}, where="x", given=given).double()
+    ctx = context()
+    term = Caption()(Context(parts=ctx.parts, batch=ctx.batch, heads={"captioner": decoder}, alone=True))["next_token"]
+    # Untrained, it is nearly uniform over the words.
+    assert term.value().item() == pytest.approx(math.log(WORDS), abs=0.1)
+    term.sum.backward()
+    assert all(p.grad is not None for p in decoder.parameters())
 
 
 def test_needs_heads_and_refusals():

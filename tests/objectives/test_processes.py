@@ -12,6 +12,7 @@ SPECS = [
     {"name": "clip", "positives": "own", "exclude": "same_patient", "label_smoothing": 0.1},
     {"name": "clip", "positives": "same_study", "reading": "any", "positive_in_denominator": False},
     {"name": "clip", "positives": "shared_labels", "exclude": "same_report", "reading": "each"},
+    {"name": "clip", "score": "late_interaction"},
     {"name": "siglip"},
     {"name": "siglip", "positives": "own", "exclude": "same_report"},
 ]

@@ -47,6 +47,14 @@ def rows_of(view: str) -> tuple[Tensor, Tensor]:
     return torch.randn(len(owner), 5, generator=generator, dtype=torch.float64), owner
 
 
+def tokens_of(view: str) -> tuple[Tensor, Tensor]:
+    """Tokens and their mask of the rows of `rows_of`, one to six of them real."""
+    rows = len(rows_of(view)[1])
+    generator = torch.Generator().manual_seed(10 + len(view))
+    real = torch.randint(1, 7, (rows, 1), generator=generator)
+    return torch.randn(rows, 6, 5, generator=generator, dtype=torch.float64), torch.arange(6)[None] < real
+
+
 def fields() -> dict[str, Column]:
     every = torch.arange(SAMPLES)
     effusion = torch.tensor([0.0, 1, 0, float("nan"), 1, -1, 0])
@@ -76,6 +84,10 @@ def step(spec: Mapping[str, object], bounds: list[int]) -> dict[str, Tensor]:
         values, owner = rows_of(view)
         here = (owner >= start) & (owner < stop)
         parts[parse_key(f"{view}/embedding")] = Part(unit(tower(values[here])), owner[here] - start)
+        tokens, mask = (t[here] for t in tokens_of(view))
+        longest = int(mask.sum(1).max()) if len(mask) else 1  # each process pads to its own longest row
+        parts[parse_key(f"{view}/local")] = Part(tower(tokens[:, :longest]), owner[here] - start)
+        parts[parse_key(f"{view}/mask")] = Part(mask[:, :longest], owner[here] - start)
     whole = Batch(tuple(map(str, range(SAMPLES))), torch.arange(SAMPLES), fields())
     terms = objective(Context(parts=parts, batch=whole.take(start, stop), scale=scale))
     value, loss = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
