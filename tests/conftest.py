@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from medvlp.phantom.cohort import CohortSummary, make_cohort
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
 
 
 def sha256_of_tree(root: Path) -> dict[str, str]:
@@ -29,4 +31,6 @@ def tree_hashes() -> Callable[[Path], dict[str, str]]:
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
     """Twelve patients at 128 px with all three splits; read only: other tests share it."""
+    from medvlp.phantom.cohort import make_cohort  # here, so that only who asks for a cohort imports the phantom
+
     return make_cohort(tmp_path_factory.mktemp("tiny") / "hospital", patients=12, image_size=128, workers=1)
