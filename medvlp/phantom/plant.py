@@ -102,8 +102,8 @@ def _both(parts: Sequence[Region], flesh: Flesh) -> Region:
     for part in parts:
         if part.box is not None and part.voxels is not None:
             mask[part.box] |= part.voxels
-    voxels = region_of(mask)
-    return Region(voxels.box, voxels.voxels, np.concatenate(points) if points else None, parts[0].reach)
+    voxels = region_of(mask, depth=parts[0].depth)
+    return Region(voxels.box, voxels.voxels, np.concatenate(points) if points else None, parts[0].reach, parts[0].depth)
 
 
 def plant(findings: tuple[Finding, ...], anatomy: Anatomy, flesh: Flesh, ribs: Ribs, blood: Sequence[Cloud]) -> Plants:

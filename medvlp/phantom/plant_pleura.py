@@ -129,5 +129,5 @@ def plant_pneumothorax(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: i
     inner *= np.clip(0.5 + (np.float32(anatomy.apex - 0.97 * finding.size + 2.0) - near.z) / 3.5, 0.0, 1.0)
     fill(flesh, box, np.full(inner.shape, np.float32(0.04 + 0.1 * finding.amount)) * inner, 0.9)
     inside = fill(flesh, box, np.float32(1.0) - inner, 0.001)
-    region = region_of(inside > 0.5, (rows, slice(0, None), slice(half if side else 0, None)))
+    region = region_of(inside > 0.5, (rows, slice(0, None), slice(half if side else 0, None)), depth=18.0)
     return Plant(region, soft=(_pleural_line(collapse),))

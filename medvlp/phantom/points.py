@@ -104,7 +104,8 @@ def tubes(
         hollow: inner radius as a share of the outer one; only the wall gets points then.
 
     Example:
-        >>> one = tubes(np.zeros((1, 3), np.float32), np.array([[0, 0, 10]], np.float32), np.ones(1), np.ones(1), step=1.0)
+        >>> ends = np.array([[[0, 0, 0]], [[0, 0, 10]]], np.float32)
+        >>> one = tubes(ends[0], ends[1], np.ones(1), np.ones(1), step=1.0)
         >>> round(float(one.volume.sum()), 2)  # pi r2 h
         31.42
     """

@@ -202,7 +202,7 @@ def _region_mask(region: Region, body: Body, geometry: Geometry) -> np.ndarray:
         other = region.box[1 if lateral else 2]
         flat = np.zeros((body.grid.shape[0], body.grid.shape[1 if lateral else 2]), np.float32)
         flat[region.box[0], other] = path
-        mask |= _resample(flat, body, geometry, along) > 0.75 * edge
+        mask |= _resample(flat, body, geometry, along) > max(region.depth, 0.75 * edge)
     if region.points is not None and len(region.points):
         row, column, _ = geometry.pixels(region.points)
         hit = plane_splat(row, column, np.ones(len(row), np.float32), shape) > 0.05

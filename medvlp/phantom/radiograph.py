@@ -12,7 +12,7 @@ from medvlp.core.errors import DataError
 from medvlp.phantom.marker import letter_image
 from medvlp.phantom.projection import Projection, project
 
-__all__ = ["DetectorLook", "Projection", "expose", "project"]
+__all__ = ["DetectorLook", "Projection", "detect", "expose", "project"]
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 
@@ -23,7 +23,8 @@ class DetectorLook:
 
     Attributes:
         bits: stored bits, 8 to 16.
-        exposure: photons (in thousands) that reach an unattenuated mm2 of detector; sets the quantum noise.
+        exposure: photons (in thousands) that reach a mm2 of detector behind the average chest; sets the quantum noise
+            (75 is about 2.5 uGy, a standard film; 20 a low-dose bedside one).
         scatter_fraction: scattered share of the signal behind the average chest (0.2 with a grid, 0.6 without).
         noise: electronic noise, relative to the quantum noise behind the average chest.
         contrast: slope of the display curve; 1 is a plain film, larger is harder.
@@ -44,7 +45,7 @@ class DetectorLook:
     """
 
     bits: int = 12
-    exposure: float = 40.0
+    exposure: float = 60.0
     scatter_fraction: float = 0.3
     noise: float = 0.2
     contrast: float = 1.0
@@ -90,7 +91,7 @@ def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     return small
 
 
-def _detect(projection: Projection, look: DetectorLook, generator: np.random.Generator) -> np.ndarray:
+def detect(projection: Projection, look: DetectorLook, generator: np.random.Generator) -> np.ndarray:
     """Return the noisy exponent that the detector measures, float32 (H, W)."""
     primary = np.exp(-projection.line_integral, dtype=np.float32)
     height, width = primary.shape
@@ -104,7 +105,8 @@ def _detect(projection: Projection, look: DetectorLook, generator: np.random.Gen
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         x = np.linspace(-1, 1, width, dtype=np.float32)[None]
         signal *= np.float32(1.0) - np.float32(look.vignetting / 2) * (x * x + y * y)
-    quanta = np.float32(look.exposure * 1000.0 * projection.pixel_spacing[0] * projection.pixel_spacing[1])
+    photons = look.exposure * 1000.0 * projection.pixel_spacing[0] * projection.pixel_spacing[1]
+    quanta = np.float32(photons / (behind / (1.0 - look.scatter_fraction)))
     electronic = np.float32(look.noise**2 * behind)
     deviation = np.sqrt((signal + electronic) / quanta)
     signal += deviation * generator.standard_normal(signal.shape, np.float32)
@@ -172,7 +174,7 @@ def expose(projection: Projection, look: DetectorLook, *, generator: np.random.G
     Raises:
         DataError: if the look's bits or scatter fraction are out of range (when it is made).
     """
-    value = _display(_detect(projection, look, generator), look)
+    value = _display(detect(projection, look, generator), look)
     if look.rotation:
         value = ndimage.rotate(value, look.rotation, reshape=False, order=1, mode="nearest")
     height, width = value.shape

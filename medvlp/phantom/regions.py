@@ -26,12 +26,14 @@ class Region:
         voxels: bool, the finding inside the box.
         points: float32 (N, 3) in mm, or None.
         reach: mm around each point that belong to the finding.
+        depth: mm of path through the voxels from which on a film shows the finding.
     """
 
     box: Box | None = None
     voxels: np.ndarray | None = None
     points: np.ndarray | None = None
     reach: float = 2.0
+    depth: float = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,12 +46,13 @@ class Plant:
     metal: tuple[Cloud, ...] = field(default=())
 
 
-def region_of(mask: np.ndarray, offset: Box | None = None) -> Region:
+def region_of(mask: np.ndarray, offset: Box | None = None, *, depth: float = 4.0) -> Region:
     """Return the region of a bool array, cropped to its content.
 
     Args:
         mask: bool (Z, Y, X).
         offset: where the array lies in the body's grid; the whole grid without it.
+        depth: see `Region`.
     """
     if not mask.any():
         return Region()
@@ -61,7 +64,7 @@ def region_of(mask: np.ndarray, offset: Box | None = None) -> Region:
     inner = (slices[0], slices[1], slices[2])
     base = (0, 0, 0) if offset is None else tuple(part.start for part in offset)
     box = tuple(slice(part.start + b, part.stop + b) for part, b in zip(inner, base, strict=True))
-    return Region(box=(box[0], box[1], box[2]), voxels=mask[inner].copy())
+    return Region(box=(box[0], box[1], box[2]), voxels=mask[inner].copy(), depth=depth)
 
 
 def region_mask(region: Region, grid: Grid) -> np.ndarray:

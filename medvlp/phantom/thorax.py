@@ -184,8 +184,8 @@ def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
     """Return the chest as the findings that change its shape leave it.
 
     Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.13 amount; emphysema flattens and lowers the diaphragm,
-    deepens the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed lobe
-    raises its hemidiaphragm and draws the mediastinum over; a large pneumothorax pushes it away.
+    deepens the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed
+    lobe raises its hemidiaphragm and draws the mediastinum over; a large pneumothorax or effusion pushes it away.
     """
     result = anatomy
     large = any(finding.name == "cardiomegaly" for finding in findings)
