@@ -19,6 +19,11 @@ from medvlp.phantom.thorax import Anatomy, cage_at, dome_height
 __all__ = ["Tree", "airway_cloud", "blood_cloud", "carina", "excess", "grow", "hilum", "main_airways"]
 
 _SHARES: Final = (0.30, 0.22, 0.17, 0.13, 0.10, 0.08)  # lengths of six generations on the way from hilum to pleura
+# Where main branches end: share of the lung's height, angle from the side in degrees (negative is the front).
+_PLAN: Final = np.array(
+    [(0.97, 10), (0.88, -45), (0.84, 55), (0.68, -25), (0.62, 30), (0.45, -60), (0.42, 0)]
+    + [(0.36, 50), (0.2, -65), (0.12, -30), (0.1, 15), (0.04, 50), (0.0, 75)]
+)
 _TAPER: Final = 0.74  # calibre of a daughter vessel
 
 
@@ -44,36 +49,18 @@ def hilum(anatomy: Anatomy, side: int) -> np.ndarray:
     return np.array([place[0] + 0.7 * anatomy.shift, place[1], place[2]], np.float32)
 
 
-def _targets(anatomy: Anatomy, side: int, draw: np.random.Generator, root: np.ndarray) -> np.ndarray:
+def _targets(anatomy: Anatomy, side: int, draw: np.random.Generator) -> np.ndarray:
     """Return points near the pleura, well spread over a lung, that the main branches grow to."""
     sign = 1.0 if side else -1.0
     top, floor = anatomy.apex, float(anatomy.domes[side])
-    # Height share, angle from the side (degrees; negative is the front), reach to the wall.
-    plan = [
-        (0.97, 10),
-        (0.88, -45),
-        (0.84, 55),
-        (0.68, -25),
-        (0.62, 30),
-        (0.45, -60),
-        (0.42, 0),
-        (0.36, 50),
-        (0.2, -65),
-        (0.12, -30),
-        (0.1, 15),
-        (0.04, 50),
-        (0.0, 75),
-    ]
-    targets = []
-    for share, degrees in plan:
-        z = floor + (top - floor) * (share + draw.normal(0, 0.02))
-        angle = np.radians(degrees + draw.normal(0, 8))
-        cage = cage_at(anatomy, np.array(z))
-        x = sign * float(cage.width) * 0.93 * np.cos(angle)
-        y = float(cage.middle) + float(cage.half) * 0.9 * np.sin(angle)
-        bottom = float(dome_height(anatomy, np.array(x), np.array(y), side)) + 6.0
-        targets.append((x, y, max(z, bottom) if share > 0.15 else bottom))
-    return np.array(targets, np.float32)
+    share, degrees = _PLAN.T
+    z = floor + (top - floor) * (share + draw.normal(0.0, 0.02, len(share)))
+    angle = np.radians(degrees + draw.normal(0.0, 8.0, len(share)))
+    cage = cage_at(anatomy, z)
+    x = sign * cage.width * 0.93 * np.cos(angle)
+    y = cage.middle + cage.half * 0.9 * np.sin(angle)
+    bottom = dome_height(anatomy, x, y, side) + 6.0
+    return np.stack([x, y, np.where(share > 0.15, np.maximum(z, bottom), bottom)], 1).astype(np.float32)
 
 
 def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: int = 6) -> Tree:
@@ -88,7 +75,7 @@ def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: 
     """
     draw = numpy_generator(seed, side, "phantom/tree")
     root = hilum(anatomy, side)
-    target = _targets(anatomy, side, draw, root)
+    target = _targets(anatomy, side, draw)
     start = np.repeat(root[None], len(target), 0) + draw.normal(0.0, 4.0, target.shape).astype(np.float32)
     start[:, 2] += np.clip(0.33 * (target[:, 2] - root[2]), -40.0, 16.0)  # they leave along the hilum's stem
     reach = np.sqrt(((target - start) ** 2).sum(1))
