@@ -74,13 +74,14 @@ class Report:
     forms: tuple[SentenceForm, ...]
 
 
-def write_report(study: Study, *, seed: int, held_out: bool) -> Report:
+def write_report(study: Study, *, seed: int, held_out: bool, age: int | None = None) -> Report:
     """Write the report of a study.
 
     Args:
         study: the facts; views, age, sex and the prior study count, site and scanner do not.
         seed: of the cohort; the same seed and study give the same report.
         held_out: True uses the held-out half of the sentence forms and only these; False the other half.
+        age: years at the study, where that is known to differ from the age at the patient's first one.
 
     Returns:
         Report in which every finding is asserted as present, or as uncertain where it is mild.
@@ -104,7 +105,7 @@ def write_report(study: Study, *, seed: int, held_out: bool) -> Report:
         findings, impression = _macro(writer)
     else:
         findings, impression = _plan(writer)
-    return _assemble(writer, findings, impression)
+    return _assemble(writer, study.patient.age if age is None else age, findings, impression)
 
 
 def _plan(writer: Writer) -> tuple[list[Statement], list[Statement]]:
@@ -216,7 +217,7 @@ def _deny_together(writer: Writer, names: Sequence[str]) -> Statement:
         place: writer.pick(WORDINGS[name].denied)
         for place, name in zip(("first", "second", "third"), names, strict=False)
     }
-    return _denial(writer.word(writer.form(topic, slots, writer.conditions), slots), names)
+    return _denial(writer.word(writer.pick(writer.allowed(topic, slots, writer.conditions)), slots), names)
 
 
 def _other_side(writer: Writer) -> list[Statement]:
@@ -232,7 +233,9 @@ def _other_side(writer: Writer) -> list[Statement]:
             continue
         slots = {"a": "a ", "denied": writer.pick(WORDINGS[name].denied), **side_slots(other, writer.pick)}
         statements.append(
-            _denial(writer.word(writer.form("absent/side", slots, writer.conditions), slots), [name], other)
+            _denial(
+                writer.word(writer.pick(writer.allowed("absent/side", slots, writer.conditions)), slots), [name], other
+            )
         )
     return statements
 
@@ -275,7 +278,7 @@ def _denial(sentence: str, names: Sequence[str], side: Side = "") -> Statement:
     return Statement(sentence, triplets, system_of(names[0]))
 
 
-def _assemble(writer: Writer, findings: Sequence[Statement], impression: Sequence[Statement]) -> Report:
+def _assemble(writer: Writer, age: int, findings: Sequence[Statement], impression: Sequence[Statement]) -> Report:
     """Lay the statements out under a header convention, or under none."""
     shape = float(writer.generator.random())
     if shape < 0.06:  # one paragraph, without headers
@@ -284,7 +287,7 @@ def _assemble(writer: Writer, findings: Sequence[Statement], impression: Sequenc
         return Report(text, {"": text}, _triplets(spoken), tuple(writer.used))
     sections = {
         name: body
-        for name, body in opening_sections(writer.study, writer.pick).items()
+        for name, body in opening_sections(writer.study, age, writer.pick).items()
         if writer.chance({"exam": 0.6, "indication": 0.9, "technique": 0.5, "comparison": 0.8}[name])
     }
     if shape < 0.12:  # impression only: it says everything

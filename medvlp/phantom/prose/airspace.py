@@ -30,7 +30,7 @@ CONSOLIDATION = Wording(
         There is {severity} consolidation in {the_place}.
         {severity} {place} consolidation.
         {severity} airspace opacity is <seen|noted|present> in {the_place}.
-        {severity} {place} airspace opacit[y|ies], <suspicious for|consistent with> pneumonia.
+        {severity} {place} airspace opacit[y|ies] with air bronchograms.
         {the_place} [shows|show] {severity} consolidation.
         There [is|are] {a}{severity} opacit[y|ies] in {the_place}, likely pneumonia.
         {severity} airspace disease in {the_place}.
@@ -46,11 +46,11 @@ CONSOLIDATION = Wording(
         {severity} consolidation is noted in {the_place}.
         {severity} opacity in {the_place}, consistent with consolidation.
         There is {severity} {place} airspace disease, likely pneumonia.
-        Airspace opacity with {severity} consolidation is present in {the_place}.
+        {severity} consolidation with air bronchograms is present in {the_place}.
         {place} pneumonia with {severity} consolidation.
         {severity} airspace opacity involving {the_place}.
         {the_zone} [shows|show] {severity} airspace disease, suspicious for pneumonia.
-        In {the_place} there is {severity} consolidation.
+        In {the_place} there is {severity} consolidation, consistent with pneumonia.
         There is {severity} opacification in {the_zone}, most consistent with consolidation.
         Airspace consolidation of {the_place}, {severity}.
         {a}{severity} opacit[y|ies] [projects|project] over {the_zone}, representing airspace disease.

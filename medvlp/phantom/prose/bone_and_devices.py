@@ -27,12 +27,12 @@ RIB_FRACTURE = Wording(
         {displaced} {side} rib fracture[|s].
         {displaced} fracture[|s] of the {side} {rib} rib[|s].
         {a}fracture[|s] of the {side} {rib} rib[|s] [is|are] <seen|noted|present>.
-        Fracture[|s] of the {side} {rib} rib[|s], displaced by {size}.
+        Fracture[|s] of the {side} {rib} rib[|s], displaced by [|up to ]{size}.
         {side} {rib} rib fracture[|s].
-        The {side} {rib} rib[|s] [is|are] fractured with {size} of displacement.
+        The {side} {rib} rib[|s] [is|are] fractured with [|up to ]{size} of displacement.
         {a}{displaced} rib fracture[|s] [is|are] seen {on_side}.
         Acute {displaced} fracture[|s] involving the {side} {rib} rib[|s].
-        {a}cortical step in the {side} {rib} rib[|s] [is|are] consistent with {a}{displaced} fracture[|s].
+        [A cortical step|Cortical steps] in the {side} {rib} rib[|s], consistent with {a}{displaced} fracture[|s].
         {the_ribs} [shows|show] {a}{displaced} fracture[|s].
         {sided} rib fracture[|s] with displacement of the fragments.
         """,
@@ -41,13 +41,13 @@ RIB_FRACTURE = Wording(
         {displaced} rib fracture[|s] {on_side}.
         Acute fracture[|s] of the {side} {rib} rib[|s].
         There [is|are] {a}{displaced} fracture[|s] of the {side} {rib} rib[|s].
-        The {side} {rib} rib[|s] [shows|show] a cortical step, in keeping with {a}fracture[|s].
-        {side} {rib} rib fracture[|s], displaced by {size}.
-        Fractured {side} {rib} rib[|s] with {size} displacement of the fragments.
+        The {side} {rib} rib[|s] [shows a cortical step|show cortical steps], in keeping with {a}fracture[|s].
+        {side} {rib} rib fracture[|s], displaced by [|up to ]{size}.
+        Fractured {side} {rib} rib[|s] with [|up to ]{size} displacement of the fragments.
         {a}{sided} {rib} rib fracture[|s] [is|are] noted.
         {a}{displaced} fracture[|s] [involves|involve] the {side} {rib} rib[|s].
         The {side} {rib} rib[|s] [is|are] fractured.
-        {the_ribs} [has|have] {a}fracture[|s] with {size} of displacement.
+        {the_ribs} [has|have] {a}fracture[|s] with [|up to ]{size} of displacement.
         There [is|are] {a}acute {side} rib fracture[|s].
         """,
     )
@@ -92,11 +92,11 @@ PACEMAKER = Wording(
         There is a {sided} pacemaker.
         {sided} pacemaker in place.
         {a}{side} chest wall pacemaker is <seen|noted|present>.
-        {sided} pacemaker with lead projecting over the heart.
-        {sided} cardiac pacing device with intact lead.
-        A pacemaker generator overlies the {side} chest with its lead over the cardiac silhouette.
+        {sided} pacemaker with ventricular lead projecting over the heart.
+        {sided} cardiac pacing device with intact ventricular lead.
+        A pacemaker generator overlies the {side} chest with its ventricular lead over the cardiac silhouette.
         {a}{sided} pacemaker is in satisfactory position.
-        {side} pectoral pacemaker generator, lead in expected position.
+        {side} pectoral pacemaker generator, ventricular lead in expected position.
         Pacemaker generator projects over the {side} upper chest.
         Cardiac pacing device in the {side} chest wall.
         Pacemaker in situ {on_side}.
@@ -105,16 +105,16 @@ PACEMAKER = Wording(
         """
         {a}{sided} pacemaker is in place.
         There is a pacemaker {on_side}.
-        {sided} pacemaker, lead in satisfactory position.
+        {sided} pacemaker, ventricular lead in satisfactory position.
         Pacemaker generator in the {side} chest wall with lead tip projecting over the ventricle.
         {a}{side} pectoral pacemaker is seen.
         {a}cardiac pacing device overlies the {side} upper chest.
-        The {sided} pacemaker has an intact lead over the heart.
+        The {sided} pacemaker has an intact ventricular lead over the heart.
         There is a {sided} cardiac pacing device.
-        {side} chest wall pacemaker with lead in expected position.
-        {sided} pacemaker generator and lead are noted.
+        {side} chest wall pacemaker with ventricular lead in expected position.
+        {sided} pacemaker generator and ventricular lead are noted.
         {sided} cardiac device, consistent with a pacemaker.
-        The lead of the {sided} pacemaker projects over the cardiac silhouette.
+        The ventricular lead of the {sided} pacemaker projects over the cardiac silhouette.
         """,
     )
     + read_forms(

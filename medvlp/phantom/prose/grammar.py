@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from medvlp.phantom.facts import Finding, Study
 from medvlp.phantom.prose.form import Noun, SentenceForm, slots_of
 from medvlp.phantom.prose.wording import Wording
-from medvlp.phantom.rules import fractured_rib
+from medvlp.phantom.rules import fractured_ribs
 
 __all__ = [
     "Pick",
@@ -35,11 +35,6 @@ class Pick(Protocol):
 
 
 _ORDINALS = {4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth"}
-_ZONES = {
-    "upper": (("upper lung zone", "upper lung zones"), ("upper zone", "upper zones")),
-    "middle": (("mid lung zone", "mid lung zones"), ("mid zone", "mid zones")),
-    "lower": (("lung base", "lung bases"), ("lower lung zone", "lower lung zones"), ("lower zone", "lower zones")),
-}
 _PAIRED = {  # slot: what one is called, what both are called
     "angle": ("costophrenic angle", "costophrenic angles"),
     "apex": ("lung apex", "lung apices"),
@@ -116,20 +111,22 @@ def side_slots(side: str, pick: Pick) -> dict[str, str]:
 
 
 def _lobe_slots(finding: Finding, pick: Pick) -> dict[str, str]:
-    """Return place and zone; the whole lung where no lobe is named."""
+    """Return place and zone; the whole lung where no lobe is named.
+
+    A lobe is no zone: only what lies on the diaphragm (plates of a lower lobe) is said to be at the base.
+    """
     if finding.side not in ("left", "right", "bilateral"):
         return {}
     both, lobe = finding.side == "bilateral", finding.lobe
     owner = "both" if both else f"the {finding.side}"
+    ending = "s" if both else ""
     if not lobe or (lobe == "middle" and finding.side != "right"):
-        lung = "lungs" if both else "lung"
-        return {"place": finding.side, "the_place": f"{owner} {lung}", "the_zone": f"{owner} {lung}"}
-    one, several = pick(_ZONES[lobe])
-    return {
-        "place": f"{finding.side} {lobe} lobe",
-        "the_place": f"{owner} {lobe} lobe{'s' if both else ''}",
-        "the_zone": f"{owner} {several if both else one}",
-    }
+        where = f"{owner} lung{ending}"
+        return {"place": finding.side, "the_place": where, "the_zone": where}
+    where = f"{owner} {lobe} lobe{ending}"
+    basal = finding.name == "atelectasis" and lobe == "lower"
+    zone = pick(("lung base", "lower zone")) if basal else f"{lobe} lobe"
+    return {"place": f"{finding.side} {lobe} lobe", "the_place": where, "the_zone": f"{owner} {zone}{ending}"}
 
 
 def _displacement(size: float, pick: Pick) -> str:
@@ -138,6 +135,11 @@ def _displacement(size: float, pick: Pick) -> str:
     if size < 6:
         return pick(("mildly displaced", "minimally displaced"))
     return "displaced" if size < 11 else "widely displaced"
+
+
+def is_plural(finding: Finding) -> bool:
+    """Return whether a finding is spoken of as several: on both sides, or more than one rib."""
+    return finding.side == "bilateral" or (finding.name == "rib_fracture" and len(fractured_ribs(finding)) > 1)
 
 
 def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = True) -> dict[str, str]:
@@ -150,7 +152,7 @@ def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = 
         graded: False leaves the severity out (what is gone has none).
     """
     severity = finding.severity if graded and wording.grades else ""
-    plural = finding.side == "bilateral"
+    plural = is_plural(finding)
     slots = {"a": "" if plural else "a ", "severity": "", "severely": ""}
     slots |= side_slots(finding.side, pick) | _lobe_slots(finding, pick)
     if severity:
@@ -160,8 +162,14 @@ def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = 
     if finding.size > 0 and graded:
         slots["size"] = millimetres(finding.size, pick)
     if finding.name == "rib_fracture":
-        rib = fractured_rib(finding)
-        slots["rib"] = pick((_ORDINALS[rib], f"{rib}th"))
+        first, *others = fractured_ribs(finding)
+        link = " and " if len(others) == 1 else " to "
+        slots["rib"] = pick(
+            (
+                link.join((_ORDINALS[first], *(_ORDINALS[rib] for rib in others[-1:]))),
+                link.join((f"{first}th", *(f"{rib}th" for rib in others[-1:]))),
+            )
+        )
         slots["the_ribs"] = f"the {finding.side} {slots['rib']} rib{'s' if plural else ''}"
         slots["displaced"] = _displacement(finding.size, pick)
     if finding.name == "cardiomegaly":

@@ -77,14 +77,14 @@ _SYMPTOMS = (
 _REASONS = ("follow-up", "fall", "trauma", "preoperative evaluation", "routine examination")
 
 
-def opening_sections(study: Study, pick: Pick) -> dict[str, str]:
+def opening_sections(study: Study, age: int, pick: Pick) -> dict[str, str]:
     """Return exam, indication, technique and comparison; they tell of the visit, never of what is seen."""
     views = {"PA": "PA", "AP": "AP", "LATERAL": "lateral"}
     taken = " and ".join(views[view] for view in study.views) or "frontal"
     many = len(study.views) > 1
     portable = "portable " if study.views == ("AP",) else ""
     person = pick(("woman", "female")) if study.patient.sex == "F" else pick(("man", "male"))
-    age = f"{study.patient.age}-year-old {person}"
+    whom = f"{age}-year-old {person}"
     symptom, reason = pick(_SYMPTOMS), pick(_REASONS)
     exam = pick(
         (f"Chest radiograph, {taken}.", f"{portable}{taken} chest x-ray.", f"XR chest {taken}.", f"{taken} chest.")
@@ -94,9 +94,9 @@ def opening_sections(study: Study, pick: Pick) -> dict[str, str]:
         "exam": exam[:1].upper() + exam[1:],
         "indication": pick(
             (
-                f"{age} with {symptom}.",
-                f"{age}, {symptom}.",
-                f"{age}, {reason}.",
+                f"{whom} with {symptom}.",
+                f"{whom}, {symptom}.",
+                f"{whom}, {reason}.",
                 f"{symptom.capitalize()}.",
                 f"{reason.capitalize()}.",
             )

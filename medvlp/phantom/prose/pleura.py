@@ -25,7 +25,7 @@ EFFUSION = Wording(
         """
         There [is|are] {a}{severity} {side} pleural effusion[|s].
         {severity} {side} pleural effusion[|s].
-        {severity} {side} pleural effusion[|s] [is|are] <seen|noted|present>.
+        {severity} {side} pleural effusion[|s] [is|are] <seen|noted>.
         mild? Blunting of {the_angle} is consistent with {a}{severity} pleural effusion[|s].
         mild? {the_angle} [is|are] blunted by {a}{severity} pleural effusion[|s].
         {a}{severity} pleural effusion[|s] [is|are] seen {on_side}.
@@ -38,7 +38,7 @@ EFFUSION = Wording(
         supine,graded? Hazy opacity over {the_hemithorax} reflects {a}{severity} layering effusion[|s].
         severe? {severity} {side} pleural effusion[|s] with opacification of {the_lower_hemithorax}.
         {sided} pleural effusion[|s], {severity} in size.
-        {severity} {side} effusion[|s], reaching {size} above the costophrenic angle.
+        erect? {severity} {side} effusion[|s], reaching {size} above the costophrenic angle.
         """,
         """
         {a}{severity} {sided} pleural effusion[|s] [is|are] present.
@@ -56,7 +56,7 @@ EFFUSION = Wording(
         severe? Opacification of {the_lower_hemithorax} represents {a}{severity} effusion[|s].
         The {sided} pleural effusion[|s] [is|are] {severity} in size.
         Fluid in {the_space}, {severity} in amount.
-        Pleural effusion[|s] {on_side}, {severity}, with fluid reaching {size} above the costophrenic angle.
+        erect? Pleural effusion[|s] {on_side}, {severity}, with fluid reaching {size} above the costophrenic angle.
         """,
     )
     + read_forms(

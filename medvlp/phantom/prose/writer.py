@@ -13,7 +13,7 @@ from medvlp.core.triplet import Presence, Triplet
 from medvlp.phantom.facts import Finding, Study
 from medvlp.phantom.prose.change import DEVICES
 from medvlp.phantom.prose.form import Noun, SentenceForm
-from medvlp.phantom.prose.grammar import british, eligible, finding_conditions, realise, slots_for
+from medvlp.phantom.prose.grammar import british, eligible, finding_conditions, is_plural, realise, slots_for
 from medvlp.phantom.prose.words import SENTENCE_FORMS, WORDINGS, sentence_forms
 
 __all__ = ["Statement", "Writer", "anatomy_of", "say", "say_plainly", "system_of"]
@@ -86,20 +86,6 @@ class Writer:
         forms = [form for form in _FORMS[topic, self.held_out] if eligible(form, slots, conditions)]
         return [form for form in forms if form not in self.used] or forms
 
-    def form(self, topic: str, slots: Mapping[str, str], conditions: frozenset[str]) -> SentenceForm:
-        """Return one of the allowed forms.
-
-        Raises:
-            DataError: if there is none, as when a finding that needs a side has none.
-        """
-        forms = self.allowed(topic, slots, conditions)
-        if not forms:
-            raise DataError(
-                f"Study {self.study.id} has facts that no sentence on {topic} can say: give each finding a side and "
-                f"lobe that medvlp.phantom.rules allows."
-            )
-        return self.pick(forms)
-
     def word(self, form: SentenceForm, slots: Mapping[str, str], *, plural: bool = False) -> str:
         """Return the form as a sentence in the report's spelling."""
         self.used.append(form)
@@ -135,13 +121,19 @@ def say(
     finding = findings[0]
     slots = slots_for(finding, WORDINGS[finding.name], writer.pick, graded=graded)
     conditions = writer.conditions | (finding_conditions(finding) if graded else frozenset())
-    plural = finding.side == "bilateral"
+    plural = is_plural(finding)
     noun: Noun | None = None
     names = [noun for noun in WORDINGS[finding.name].named if eligible(noun, slots, conditions)]
     if names:
         noun = writer.pick(names)
         slots["np"] = realise(noun.template, slots, writer.pick, plural=plural, capital=False)
-    form = writer.form(topic, slots, conditions)
+    forms = writer.allowed(topic, slots, conditions)
+    if not forms:
+        raise DataError(
+            f"Study {writer.study.id} has a {finding.name} with side {finding.side!r} and lobe {finding.lobe!r} that "
+            f"no sentence on {topic} can say: give it a side and lobe that medvlp.phantom.rules allows."
+        )
+    form = writer.pick(forms)
     if noun is not None and "{np}" in form.template:
         slots["a"] = "" if noun.mass or plural else "a "
         plural = plural and not noun.mass

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medvlp.text.sections import ReportText, report_text, split_sections
+
+MIMIC = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+
+ INDICATION:  ___F with new onset ascites  // eval for infection
+
+ TECHNIQUE:  Chest PA and lateral
+
+ COMPARISON:  None.
+
+ FINDINGS:
+
+ There is no focal consolidation, pleural effusion or pneumothorax.  Bilateral
+ nodular opacities that most likely represent nipple shadows.
+
+ IMPRESSION:
+
+ No acute cardiopulmonary process.
+"""
+
+
+def test_a_report_with_indented_headers_and_a_banner_is_split() -> None:
+    sections = split_sections(MIMIC)
+    assert list(sections) == ["exam", "indication", "technique", "comparison", "findings", "impression"]
+    assert sections["comparison"] == "None."
+    assert sections["findings"].endswith("Bilateral\nnodular opacities that most likely represent nipple shadows.")
+    assert sections["impression"] == "No acute cardiopulmonary process."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FINDINGS: Clear lungs.\n\nIMPRESSION: Normal.",
+        "Findings: Clear lungs.\nImpression: Normal.",
+        "FINDINGS\nClear lungs.\n\nIMPRESSION\nNormal.",
+        "Findings\r\nClear lungs.\r\nConclusion\r\nNormal.",
+        "FINDINGS - Clear lungs.\nIMPRESSION - Normal.",
+        "1. FINDINGS: Clear lungs.\n2. IMPRESSION: Normal.",
+        "**Findings:** Clear lungs.\n**Impression:** Normal.",
+        "## Findings\nClear lungs.\n## Impression\nNormal.",
+        "REPORT: Clear lungs. CONCLUSION: Normal.",
+        "FINDINGS: Clear lungs. IMPRESSION: Normal.",
+        "Findings: Clear lungs. Impression: Normal.",
+        "findings: Clear lungs.\nimpression: Normal.",
+        "PA AND LATERAL VIEWS OF THE CHEST: Clear lungs.\nIMPRESSION: Normal.",
+    ],
+)
+def test_every_header_convention_gives_the_same_sections(text: str) -> None:
+    assert split_sections(text) == {"findings": "Clear lungs.", "impression": "Normal."}
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("REASON FOR EXAM", "indication"),
+        ("CLINICAL HISTORY", "indication"),
+        ("PRIOR STUDIES", "comparison"),
+        ("PROCEDURE", "exam"),
+        ("OPINION", "impression"),
+        ("RECOMMENDATION(S)", "recommendation"),
+        ("ADDENDUM", "addendum"),
+        ("NOTIFICATION", "other"),
+    ],
+)
+def test_titles_have_canonical_names(title: str, name: str) -> None:
+    assert split_sections(f"{title}: Some words.") == {name: "Some words."}
+
+
+def test_words_of_ordinary_sentences_are_no_headers() -> None:
+    text = "FINDINGS: In comparison with the prior study, findings are unchanged. The impression is of edema."
+    assert list(split_sections(text)) == ["findings"]
+
+
+def test_names_of_anatomy_stay_in_their_section() -> None:
+    text = "FINDINGS:\nLUNGS: Clear.\nLINES, TUBES AND DEVICES: None.\nHEART: Normal.\nIMPRESSION: Normal."
+    sections = split_sections(text)
+    assert sections["findings"] == "LUNGS: Clear.\nLINES, TUBES AND DEVICES: None.\nHEART: Normal."
+    assert sections["impression"] == "Normal."
+
+
+def test_numbered_impressions_are_one_section() -> None:
+    assert (
+        split_sections("IMPRESSION: 1. Edema.\n2. No pneumothorax.")["impression"] == "1. Edema.\n2. No pneumothorax."
+    )
+
+
+def test_a_section_that_comes_twice_is_joined_and_an_empty_one_left_out() -> None:
+    text = "FINDINGS: Clear.\nTECHNIQUE:\nIMPRESSION: Normal.\nIMPRESSION: No change."
+    assert split_sections(text) == {"findings": "Clear.", "impression": "Normal.\nNo change."}
+
+
+def test_text_before_the_first_header_is_kept() -> None:
+    assert split_sections("Portable film.\nFINDINGS: Clear.") == {"": "Portable film.", "findings": "Clear."}
+    assert split_sections("No effusion.") == {"": "No effusion."}
+    assert split_sections(" \n ") == {}
+
+
+@given(st.text(alphabet=st.sampled_from("FINDINGS:impression -.\n1 Aa"), max_size=80))
+def test_no_word_is_lost_but_headers(text: str) -> None:
+    kept = "".join(split_sections(text).values())
+    letters = set(re.sub(r"\W", "", kept))
+    assert letters <= set(text)
+    assert len(kept) <= len(text)
+
+
+def test_report_text_takes_the_wanted_sections_and_tells_which() -> None:
+    text = "INDICATION: Cough.\nIMPRESSION: Normal.\nFINDINGS: Clear."
+    assert report_text(text) == ReportText("Clear.\n\nNormal.", ("findings", "impression"), fell_back=False)
+    assert report_text("INDICATION: Cough.\nIMPRESSION: Normal.").used == ("impression",)
+
+
+def test_report_text_says_that_it_fell_back() -> None:
+    assert report_text("Clear lungs.") == ReportText("Clear lungs.", ("",), fell_back=True)
+    assert report_text("FINDINGS: Clear.", ("impression",)) == ReportText("Clear.", ("findings",), fell_back=True)
+    only = report_text("INDICATION: Cough.")
+    assert only == ReportText("INDICATION: Cough.", ("indication",), fell_back=True)

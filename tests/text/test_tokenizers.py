@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import BertTokenizerFast
+
+from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer, pad_batch
+from medvlp.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer, train_wordpiece
+
+CORPUS = [
+    "There is a small left pleural effusion. No pneumothorax.",
+    "Moderate right pleural effusion with adjacent atelectasis.",
+    "The heart is mildly enlarged. No pulmonary oedema.",
+    "Endotracheal tube tip 3.4 cm above the carina.",
+] * 3
+
+TRAIN = f"""
+import hashlib
+from medvlp.text.wordpiece import train_wordpiece
+print(hashlib.sha256("\\n".join(train_wordpiece({CORPUS!r}, vocab_size=160).tokens()).encode()).hexdigest())
+"""
+
+
+@pytest.fixture
+def wordpiece() -> WordPieceTokenizer:
+    return train_wordpiece(CORPUS, vocab_size=400, max_length=32)
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path, wordpiece: WordPieceTokenizer) -> Path:
+    """A tokenizer of transformers, made here: nothing is fetched."""
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(wordpiece.tokens()))
+    BertTokenizerFast(str(vocabulary)).save_pretrained(str(tmp_path / "bert"))
+    return tmp_path / "bert"
+
+
+def test_special_tokens_have_the_first_ids(wordpiece: WordPieceTokenizer) -> None:
+    assert wordpiece.tokens()[:5] == SPECIAL_TOKENS == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    assert (wordpiece.pad_id, wordpiece.cls_id, wordpiece.sep_id, wordpiece.mask_id) == (0, 2, 3, 4)
+
+
+def test_the_same_corpus_gives_the_same_vocabulary_in_every_process_and_order() -> None:
+    runs = {
+        subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    }
+    assert len(runs) == 1
+    assert train_wordpiece(CORPUS, vocab_size=160).tokens() == train_wordpiece(CORPUS[::-1], vocab_size=160).tokens()
+
+
+def test_saved_files_are_the_same_bytes_and_load_as_the_same_tokenizer(
+    tmp_path: Path, wordpiece: WordPieceTokenizer
+) -> None:
+    for name in ("a", "b"):
+        train_wordpiece(CORPUS, vocab_size=400, max_length=32).save(tmp_path / name)
+    for file in ("tokenizer.json", "tokenizer.yaml"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    loaded = load_tokenizer(tmp_path / "a")
+    assert isinstance(loaded, Tokenizer)
+    assert (loaded.name, loaded.max_length, loaded.vocab_size) == ("clinical_wordpiece", 32, wordpiece.vocab_size)
+    assert torch.equal(loaded(CORPUS).ids, wordpiece(CORPUS).ids)
+
+
+def test_words_of_the_corpus_come_back_and_letters_it_never_saw_are_unknown(wordpiece: WordPieceTokenizer) -> None:
+    batch = wordpiece(["Small LEFT pleural effusion.", "Öedema 日"])
+    assert wordpiece.decode(batch.ids[0][batch.mask[0]].tolist()) == "small left pleural effusion ."
+    assert wordpiece.unknown_id in batch.ids[1].tolist()
+
+
+def test_a_vocabulary_smaller_than_the_corpus_cuts_words_into_pieces() -> None:
+    small = train_wordpiece(CORPUS, vocab_size=80)
+    assert small.vocab_size <= 80
+    ids = small(["enlarged"]).ids[0]
+    assert int((ids > 3).sum()) > 1
+    assert small.decode(ids.tolist()) == "enlarged"
+
+
+def test_case_is_kept_where_asked_for() -> None:
+    cased = train_wordpiece(["Left left"], vocab_size=60, lowercase=False)
+    first, second = cased(["Left", "left"]).ids
+    assert not torch.equal(first, second)
+    folded = train_wordpiece(["Left left"], vocab_size=60)
+    first, second = folded(["Left", "left"]).ids
+    assert torch.equal(first, second)
+
+
+def test_batches_are_padded_to_a_multiple_of_eight_and_masked(wordpiece: WordPieceTokenizer) -> None:
+    batch = wordpiece(["No pneumothorax.", "There is a small left pleural effusion. No pneumothorax."])
+    assert batch.ids.dtype == torch.int64
+    assert batch.mask.dtype == torch.bool
+    assert batch.ids.shape[1] % 8 == 0
+    assert bool((batch.ids[~batch.mask] == wordpiece.pad_id).all())
+    assert batch.mask.sum(1).tolist() == [5, 13]
+    assert batch.ids[0, 0] == wordpiece.cls_id
+    assert batch.ids[0, 4] == wordpiece.sep_id
+    assert batch.truncated == 0
+
+
+def test_what_is_cut_is_counted_and_still_ends_with_the_separator(wordpiece: WordPieceTokenizer) -> None:
+    batch = wordpiece(["No effusion. " * 30, "No effusion.", "Left. " * 40])
+    assert batch.truncated == 2
+    assert batch.ids.shape == (3, 32)
+    assert batch.ids[0, -1] == batch.ids[2, -1] == wordpiece.sep_id
+
+
+def test_reports_longer_than_77_tokens_are_whole_by_default() -> None:
+    batch = train_wordpiece(CORPUS)([" ".join(CORPUS)])
+    assert batch.truncated == 0
+    assert int(batch.mask.sum()) > 77
+
+
+def test_no_text_gives_an_empty_batch(wordpiece: WordPieceTokenizer) -> None:
+    assert wordpiece([]).ids.shape == (0, 8)
+    assert int(wordpiece([""]).mask.sum()) == 2
+    assert pad_batch([[7] * 8], pad_id=0, truncated=0).ids.shape == (1, 8)
+
+
+def test_a_tokenizer_of_transformers_gives_the_same_ids_counts_truncation_and_loads_again(
+    tmp_path: Path, bert_folder: Path, wordpiece: WordPieceTokenizer
+) -> None:
+    bert = TransformersTokenizer(bert_folder, max_length=32)
+    assert isinstance(bert, Tokenizer)
+    assert torch.equal(bert(CORPUS).ids, wordpiece(CORPUS).ids)
+    long = bert(["No effusion. " * 30, "No effusion."])
+    assert (long.truncated, long.ids.shape) == (1, (2, 32))
+    assert bert([]).ids.shape == (0, 8)
+    bert.save(tmp_path / "saved")
+    again = load_tokenizer(tmp_path / "saved")
+    assert (again.name, again.max_length) == ("transformers", 32)
+    assert torch.equal(again(CORPUS).ids, bert(CORPUS).ids)
+
+
+def test_mistakes_are_told_in_one_sentence(tmp_path: Path, bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="neither a folder here, nor in the local cache, nor could it be fetched"):
+        TransformersTokenizer("nobody/no-such-tokenizer")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"holds no tokenizer that transformers can read"):
+        TransformersTokenizer(tmp_path / "empty")
+    with pytest.raises(
+        ConfigError, match=r"max_length is 2, but the tokenizer .* adds 2 special tokens .* set it to 3"
+    ):
+        TransformersTokenizer(bert_folder, max_length=2)
+    with pytest.raises(DataError, match=r"no word to learn a vocabulary from"):
+        train_wordpiece(["", "  "])
+    with pytest.raises(ConfigError, match=r"vocab_size is 10, but special tokens and the corpus' letters alone are"):
+        train_wordpiece(CORPUS, vocab_size=10)
+    with pytest.raises(ConfigError, match=r"max_length is 2, but \[CLS\], \[SEP\] and one word need 3"):
+        train_wordpiece(CORPUS, max_length=2)
+
+
+def test_broken_folders_are_refused(tmp_path: Path, wordpiece: WordPieceTokenizer) -> None:
+    with pytest.raises(DataError, match=r"tokenizer.yaml cannot be read as a tokenizer's card \(FileNotFoundError\)"):
+        load_tokenizer(tmp_path)
+    wordpiece.save(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match=r"tokenizer.json cannot be read as a tokenizer"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.yaml").write_text(yaml.safe_dump({"name": "other", "max_length": 8}))
+    with pytest.raises(DataError, match=r"names the tokenizer 'other', but this version knows"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.yaml").write_text("[]")
+    with pytest.raises(DataError, match=r"lacks name or max_length"):
+        load_tokenizer(tmp_path)
