@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.models.scale import LogitScale
+
+
+def test_scores_are_multiplied_by_the_exponential_of_the_parameter_and_shifted_by_the_bias() -> None:
+    scale = LogitScale(init=14.28, bias=-10.0)
+    assert scale.log_scale.shape == (1,)
+    assert scale.log_scale.item() == pytest.approx(math.log(14.28))
+    torch.testing.assert_close(scale(torch.tensor([[0.5, -1.0]])), torch.tensor([[-2.86, -24.28]]))
+
+
+def test_the_bound_is_held_after_the_step_and_has_no_part_in_the_gradient() -> None:
+    scale = LogitScale(init=100.0, max=100.0)
+    scale(torch.ones(1, 1)).sum().backward()
+    assert scale.log_scale.grad is not None
+    assert scale.log_scale.grad.item() == pytest.approx(100.0)
+    with torch.no_grad():
+        scale.log_scale += 1.0
+    scale.after_step(samples_seen=32)
+    assert scale.value.item() == pytest.approx(100.0, rel=1e-6)
+    with torch.no_grad():
+        scale.log_scale -= 1.0
+    scale.after_step(samples_seen=64)
+    assert scale.value.item() == pytest.approx(100.0 / math.e, rel=1e-5)
+
+
+@pytest.mark.parametrize("init", [0.0, -1.0, 200.0])
+def test_a_first_value_outside_the_bounds_is_refused(init: float) -> None:
+    with pytest.raises(ConfigError, match=r"choose a number above 0 and not above scale.max"):
+        LogitScale(init=init)

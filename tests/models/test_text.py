@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.models.encoders import _text
+from medvlp.models.encoders.transformer import TextTransformer
+from medvlp.models.encoders.transformers import TransformersEncoder
+from tests.models.words import HashWords
+
+PARTS = frozenset({"pooled", "tokens", "mask", "ids"})
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+SHORT, LONG = "small effusion", "no focal consolidation is seen in either lung and the heart is of normal size"
+
+
+def transformer(**changes: object) -> TextTransformer:
+    return TextTransformer(words=HashWords(), width=16, layers=2, heads=2, **changes)
+
+
+def bert(**changes: object) -> TransformersEncoder:
+    return TransformersEncoder(words=HashWords(), config=BERT, **changes).eval()
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls", "last"])
+def test_padding_to_a_longer_batch_does_not_change_a_text(pool: str) -> None:
+    tower = transformer(pool=pool)
+    alone, together = tower([SHORT], parts=PARTS), tower([SHORT, LONG], parts=PARTS)
+    assert together.mask.shape[1] > alone.mask.shape[1]
+    torch.testing.assert_close(together.pooled[:1], alone.pooled, rtol=0, atol=1e-5)
+    torch.testing.assert_close(together.tokens[:1, :2], alone.tokens, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean", "pooler"])
+def test_padding_does_not_change_a_text_of_a_transformers_model(pool: str) -> None:
+    tower = bert(pool=pool)
+    alone, together = tower([SHORT], parts=PARTS), tower([SHORT, LONG], parts=PARTS)
+    torch.testing.assert_close(together.pooled[:1], alone.pooled, rtol=0, atol=1e-5)
+
+
+def test_pooling_reads_real_tokens_only() -> None:
+    for pool, pick in (("mean", lambda t: t.mean(0)), ("cls", lambda t: t[0]), ("last", lambda t: t[-1])):
+        rows = transformer(pool=pool)([SHORT, LONG], parts=PARTS)
+        for row in range(2):
+            real = rows.tokens[row][rows.mask[row]]
+            torch.testing.assert_close(rows.pooled[row], pick(real))
+
+
+def test_grouping_by_length_equals_one_padded_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [" ".join(["word"] * (1 + 7 * i % 23)) + f" {i}" for i in range(40)]
+    tower = transformer().double()
+    grouped = tower(texts, parts=PARTS)
+    monkeypatch.setattr(_text, "_GROUP", 1000)
+    whole = tower(texts, parts=PARTS)
+    torch.testing.assert_close(grouped.pooled, whole.pooled, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(grouped.tokens[whole.mask], whole.tokens[whole.mask], rtol=1e-10, atol=1e-12)
+    assert torch.equal(grouped.part("ids"), whole.part("ids"))
+
+
+def test_layers_end_in_the_tokens_and_attention_sums_to_one_over_real_keys() -> None:
+    tower = transformer()
+    rows = tower([SHORT, LONG], parts=PARTS | {"layers", "attention"})
+    torch.testing.assert_close(tower.trunk.norm(rows.layers[:, -1]), rows.tokens)
+    torch.testing.assert_close(rows.attention.sum(dim=-1), torch.ones(2, 2, rows.mask.shape[1]))
+    assert not rows.attention[0, :, :, 2:].any()
+    block = tower.trunk.blocks[0]
+    tokens = block.norm_attention(tower.word(rows.part("ids")) + tower.position[: rows.mask.shape[1]])
+    q, k, _ = (part.view(2, -1, 2, 8).transpose(1, 2) for part in block.attention.qkv(tokens).chunk(3, dim=-1))
+    logits = (q @ k.transpose(-1, -2) / 8**0.5).masked_fill(~rows.mask[:, None, None, :], float("-inf"))
+    torch.testing.assert_close(rows.attention[:, 0], logits.softmax(dim=-1).mean(dim=1))
+
+
+def test_an_empty_text_is_a_finite_row() -> None:
+    rows = transformer()(["", SHORT], parts=PARTS)
+    assert rows.pooled.isfinite().all()
+    assert rows.mask[0].tolist() == [True, False]
+    assert transformer().blank(torch.device("cpu")) == ("",)
+
+
+def test_texts_that_lost_their_end_are_counted() -> None:
+    tower = transformer()
+    tower(["word " * 30, "short", "word " * 25], parts=PARTS)
+    tower(["word " * 25], parts=PARTS)
+    assert tower.truncated == 3
+
+
+def test_a_random_transformers_model_equals_the_model_that_transformers_builds() -> None:
+    tower = bert(pool="pooler")
+    rows = tower([SHORT, LONG], parts=PARTS | {"layers"})
+    ids, mask = rows.part("ids"), rows.mask
+    out = tower.backbone(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
+    torch.testing.assert_close(rows.pooled, out.pooler_output)
+    torch.testing.assert_close(rows.layers[:, 1], out.hidden_states[2])
+    assert (tower.width, tower.token_width) == (16, 16)
+
+
+def test_a_pooler_that_is_not_used_is_left_out() -> None:
+    assert not any("pooler" in name for name, _ in bert(pool="mean").named_parameters())
+
+
+def test_a_saved_folder_is_read_and_a_bundle_rebuilds_it_without_the_folder(tmp_path: Path) -> None:
+    first = bert()
+    first.backbone.save_pretrained(tmp_path)
+    second = TransformersEncoder(words=HashWords(), path=str(tmp_path)).eval()
+    texts = [SHORT, LONG]
+    torch.testing.assert_close(first(texts, parts=PARTS).tokens, second(texts, parts=PARTS).tokens)
+    released = second.released()
+    assert released["path"] is None
+    third = TransformersEncoder(words=HashWords(), config=released["config"]).eval()
+    third.load_state_dict(second.state_dict())
+    assert torch.equal(third(texts, parts=PARTS).pooled, second(texts, parts=PARTS).pooled)
+
+
+def test_weights_that_are_no_safetensors_are_not_read(tmp_path: Path) -> None:
+    tower = bert()
+    tower.backbone.config.save_pretrained(tmp_path)
+    torch.save(tower.backbone.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        UserError, match=r"cannot be read \(OSError\): give a folder with config.json and model.safetensors"
+    ):
+        TransformersEncoder(words=HashWords(), path=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "needs path or config, one of the two"),
+        ({"path": "x", "config": BERT}, "needs path or config, one of the two"),
+        (
+            {"config": {"model_type": "brt"}},
+            "config.model_type of the text tower is 'brt': use a type that transformers knows",
+        ),
+        ({"config": {**BERT, "vocab_size": 10}}, "The tokenizer has 64 ids and the text tower 10"),
+        ({"config": {**BERT, "max_position_embeddings": 8}}, "max_length is 24 and the text tower has 8 positions"),
+        ({"config": {**BERT, "num_attention_heads": 3}}, "transformers cannot build a text tower from"),
+    ],
+)
+def test_faulty_transformers_towers_are_refused_with_a_sentence(options: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        TransformersEncoder(words=HashWords(), **options)
+
+
+def test_a_text_tower_refuses_a_tensor() -> None:
+    with pytest.raises(ConfigError, match="A text tower was given a tensor"):
+        transformer()(torch.zeros(1, 1, 8, 8), parts=PARTS)
