@@ -18,8 +18,9 @@ def inspect(
     png: Annotated[Path | None, typer.Option(help="Write the picture as a PNG file.")] = None,
 ) -> None:
     """Show what is in a file, and what reading it did."""
-    from medvlp.io import inspect as look
-    from medvlp.io import read_image, write_png
+    from medvlp.io.inspection import inspect as look
+    from medvlp.io.png import write_png
+    from medvlp.io.read import read_image
 
     found = look(path)
     if as_json:

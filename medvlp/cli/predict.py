@@ -18,7 +18,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Score images for the findings of a model; the scores are not calibrated probabilities."""
-    from medvlp.prediction import load, predict_files
+    from medvlp.prediction.files import predict_files
+    from medvlp.prediction.model import load
 
     found = predict_files(load(model), paths, recipe=recipe, name=str(model))
     if as_json:

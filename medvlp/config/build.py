@@ -13,7 +13,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key
 from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
-from medvlp.core.registry import build, component, fill
+from medvlp.core.registry import build, fill
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.loader import Loader
@@ -62,13 +62,14 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
             raise ConfigError(
                 "data says neither layout, columns nor manifest: name one, so that the cohort can be read."
             )
-        options = fill("data/layouts", spec, where="data.layout")
-        index = component("data/layouts", str(options.pop("name")))
-        manifest = index(root, **options)
+        with progress("Indexing", unit="files") as tell:
+            manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
     if data.where:
         manifest = manifest.where(data.where)
     if "split" not in manifest:
-        manifest = split_by_patient(manifest, fractions=data.split, seed=seed)
+        manifest = split_by_patient(
+            manifest, fractions={str(name): part for name, part in data.split.items()}, seed=seed
+        )
     leaks = check_split(manifest)
     if leaks and not data.allow_leaks:
         kinds = ", ".join(sorted({leak.kind for leak in leaks}))
@@ -180,9 +181,6 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         plan = make_plan(phase, states)
         model.mount(heads, plan)
         model.check(plan)
-    for state in states.values():
-        if isinstance(state, Teacher):
-            state.bind(model)
     return Parts(model, tokenizer, states, objectives, weights)
 
 

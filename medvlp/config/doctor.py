@@ -26,8 +26,9 @@ def checks() -> Iterator[tuple[str, str]]:
     yield "precision", f"{precision.dtype} ({precision.reason})"
     yield from _decoders()
     cache = cache_info()
-    yield "cache", f"{cache.folder}: {cache.bytes / 1e6:.1f} MB of at most {cache.limit / 1e6:.0f} MB, patients' pixels"
-    yield "cache is private", "yes" if cache.private else f"no: chmod 700 {cache.folder}"
+    yield "cache", f"{cache.folder}: {cache.bytes / 1e6:.1f} MB of at most {cache.cap / 1e6:.0f} MB, patients' pixels"
+    mode = cache.folder.stat().st_mode & 0o777
+    yield "cache is private", "yes" if mode == 0o700 else f"no (mode {mode:o}): chmod 700 {cache.folder}"
     yield "processes", f"WORLD_SIZE={os.environ.get('WORLD_SIZE', '1')}"
 
 

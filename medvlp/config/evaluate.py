@@ -26,7 +26,7 @@ from medvlp.data.loader import Loader
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
-from medvlp.evaluation.page import write_gallery, write_report_page
+from medvlp.evaluation.page.run_folder import write_gallery, write_report_page
 from medvlp.evaluation.probe import ProbeData, fit_linear_probe, thumbnails
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.retrieval import evaluate_retrieval

@@ -12,7 +12,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
-from medvlp.evaluation.page import Box, GalleryItem, RetrievalExample, RetrievalHit
+from medvlp.evaluation.page.inputs import Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.retrieval import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
@@ -83,7 +83,7 @@ def make_retrieval_examples(
     """Take queries evenly over the studies, in order: not chosen by how well they went."""
     rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
     images, texts = table["image/embedding"][rows], table["text/embedding"][rows]
-    reports = [str(table.columns["text"][i]) for i in rows]
+    reports = [str(table.columns["text"][int(i)]) for i in rows]
     names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
     group = np.array([names[" ".join(r.lower().split())] for r in reports])
     chosen = np.linspace(0, len(rows) - 1, num=min(count, len(rows))).astype(int)

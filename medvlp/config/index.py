@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medvlp.config.yaml import override
-from medvlp.core.registry import component, fill
+from medvlp.core.progress import progress
+from medvlp.core.registry import build
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index_cohort"]
@@ -27,6 +28,5 @@ def index_cohort(name: str, root: Path, options: Sequence[str]) -> Manifest:
     spec: dict[str, object] = {"name": name}
     for text in options:
         spec = override(spec, text)
-    filled = fill("data/layouts", spec, where="options")
-    index = component("data/layouts", str(filled.pop("name")))
-    return index(root, **filled)
+    with progress("Indexing", unit="files") as tell:
+        return build("data/layouts", spec, where="options", given={"root": root, "progress": tell})

@@ -83,9 +83,8 @@ def summary_lines(results: Path) -> list[str]:
                 interval = f" [{low:.3f}, {high:.3f}]" if isinstance(low, float) and isinstance(high, float) else ""
                 group = f" ({row['group']})" if row.get("group") else ""
                 chance = f", chance {row['chance']:.4f}" if row.get("chance") is not None else ""
-                lines.append(
-                    f"{path.stem}: {row['metric']} {row['label']}{group} {row['value']:.3f}{interval}, n {row['n']}{chance}"
-                )
+                what = f"{path.stem}: {row['metric']} {row['label']}{group}"
+                lines.append(f"{what} {row['value']:.3f}{interval}, n {row['n']}{chance}")
     return lines
 
 

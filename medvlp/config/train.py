@@ -18,7 +18,7 @@ from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.keys import Key
-from medvlp.core.protocols import Model
+from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment, hash_of
 from medvlp.core.registry import fill
 from medvlp.core.resources import resource
@@ -140,12 +140,8 @@ class _Built:
             )
         self.manifest = open_manifest(config.data, seed=config.seed)
         names = [name for name in ("train", "validate") if name in set(self.manifest.column("split").tolist())]
-        self.splits: dict[str, Prepared] = {
-            name: open_split(
-                self.manifest, name, prefix=config.data.prefix, data=config.data, workers=max(options.workers, 1)
-            )
-            for name in names
-        }
+        where = {"train": {}, "validate": config.evaluation.where}
+        self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"])
         fields = [n for n in self.manifest.names if n != "id"]
         self.parts: Parts = build_parts(config, self.tokenizer, fields)
@@ -153,11 +149,20 @@ class _Built:
             source = Path(config.init_from)
             load_weights(self.parts.model, load_model(source).state_dict(), source=source)
         self.parts.model.to(device.device)
+        # Teachers copy the student: after its weights have come and it stands on its device.
+        for state in self.parts.states.values():
+            if isinstance(state, Teacher):
+                state.bind(self.parts.model)
         self.prompts = _prompts(config)
         self.setup = self._setup(precision)
         inexact = _batch_norms(self.parts.model)
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
             say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+
+    def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
+        chosen = self.manifest.where(where) if where else self.manifest
+        workers = self.config.training.workers
+        return open_split(chosen, split, prefix=self.config.data.prefix, data=self.config.data, workers=workers)
 
     def _setup(self, precision: object) -> Setup:
         config, states = self.config, dict(self.parts.states)
@@ -185,11 +190,12 @@ class _Built:
     def _validator(self) -> Validator | None:
         if "validate" not in self.splits:
             return None
-        return Validator(self.splits["validate"], self.prompts, where=self.config.evaluation.where)
+        return Validator(self.splits["validate"], self.prompts)
 
     def _batches(self, phase: PhaseConfig) -> Callable[[int], Iterator[Batch]]:
-        train = self.splits["train"]
-        train = train.where(phase.where) if phase.where else train
+        train = self._open("train", phase.where) if phase.where else self.splits["train"]
+        # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
+        begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
         suffix = build_views(self.config.data.suffix, where="data.suffix")
         options = self.config.training
 
@@ -203,6 +209,7 @@ class _Built:
                 rank=collectives.rank(),
                 world=collectives.world_size(),
                 start=start,
+                origin=begin,
             )
             return iter(loader)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,11 +25,10 @@ class Validator:
     Args:
         prepared: validation records.
         prompts: of the findings; those without a label column, or with one class only, are left out.
-        where: keep records, as in the evaluation.
     """
 
-    def __init__(self, prepared: Prepared, prompts: Sequence[PromptSet], *, where: Mapping[str, object]) -> None:
-        self._prepared = prepared.where(where) if where else prepared
+    def __init__(self, prepared: Prepared, prompts: Sequence[PromptSet]) -> None:
+        self._prepared = prepared
         self._prompts = [each for each in prompts if f"label.{each.label}" in self._prepared.manifest]
 
     def __call__(self, model: Model, samples_seen: int) -> dict[str, float]:

@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = ["read_json", "sha256_of", "write_error", "write_json", "write_text", "written_whole"]
+__all__ = ["read_json", "refuse_write", "sha256_of", "write_json", "write_text", "written_whole"]
 
 
 @contextmanager
@@ -38,28 +39,32 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise write_error(error, path) from error
+        refuse_write(error, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_error(error: Exception, path: Path) -> Exception:
-    """Return the sentence for a write that failed, or the error itself where the user cannot mend it.
+def refuse_write(error: Exception, path: Path) -> NoReturn:
+    """Raise the sentence for a write that failed, or the error itself where the user cannot mend it.
+
+    Raises:
+        UserError: when the disk is full or the folder cannot be written.
 
     Example:
-        >>> type(write_error(OSError(errno.ENOSPC, "No space left on device"), Path("a"))).__name__
-        'UserError'
+        >>> refuse_write(OSError(errno.ENOSPC, "No space left on device"), Path("a"))
+        Traceback (most recent call last):
+        medvlp.core.errors.UserError: The disk is full: a could not be written; ...
     """
     # Writers in compiled code (safetensors) report the system's error only as words.
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "os error 28" in str(error)
     if full or "No space left" in str(error):
-        return UserError(
+        raise UserError(
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
             "start the same command again."
-        )
+        ) from error
     if getattr(error, "errno", None) in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return UserError(f"{path} cannot be written ({error}): choose a folder you may write to.")
-    return error
+        raise UserError(f"{path} cannot be written ({error}): choose a folder you may write to.") from error
+    raise error
 
 
 def write_text(path: Path, text: str) -> None:

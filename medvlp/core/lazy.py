@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 __all__ = ["attach"]
 
 
 def attach(
     package: str, names: Mapping[str, str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package whose public names live in submodules.
 
     Args:
@@ -24,7 +25,7 @@ def attach(
     """
     public = sorted(names)
 
-    def get(name: str) -> object:
+    def get(name: str) -> Any:  # noqa: ANN401 (any public name)
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"{package}.{names[name]}"), name)

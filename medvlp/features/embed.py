@@ -50,4 +50,4 @@ def embed(model: Model, view: str, values: Sequence[Tensor] | Sequence[str], *, 
 def logit_scale(model: Model) -> float:
     """Return the model's logit scale; 1 for a model without one."""
     value = getattr(model.scale, "value", None)
-    return float(value) if isinstance(value, Tensor) else 1.0
+    return float(value.detach()) if isinstance(value, Tensor) else 1.0

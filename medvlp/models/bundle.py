@@ -1,8 +1,8 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
 ``model.safetensors``, ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels, prompts,
-provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is
-checked against the manifest first. Preprocessing belongs to the model: the views that made its training images are
+provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads
+is checked against the manifest first. Preprocessing belongs to the model: the views that made its training images are
 stored here and run again at scoring.
 """
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import sha256_of, write_error
+from medvlp.core.files import refuse_write, sha256_of
 from medvlp.core.protocols import Model
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
@@ -94,7 +94,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         os.replace(temporary, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise write_error(error, folder) from error
+        refuse_write(error, folder)
 
 
 def check_manifest(folder: Path) -> None:

@@ -37,8 +37,8 @@ class Planted:
 
     Attributes:
         boxes: image path relative to the hospital -> its boxes.
-        findings: accession number -> its findings.
-        sentences: (accession number, finding) -> the report's sentence that states it.
+        findings: study id -> its findings.
+        sentences: (study id, finding) -> the report's sentence that states it.
     """
 
     boxes: Mapping[str, tuple[PlantedBox, ...]]
@@ -57,16 +57,18 @@ def read_planted(root: Path) -> Planted | None:
     ).to_pylist():
         box = PlantedBox(row["name"], row["side"], (row["x0"], row["y0"], row["x1"], row["y1"]))
         boxes.setdefault(row["path"], []).append(box)
+    studies = pq.read_table(truth / "studies.parquet", columns=["accession", "study_id"]).to_pylist()
+    study_of = {row["accession"]: row["study_id"] for row in studies}
     findings: dict[str, list[PlantedFinding]] = {}
     for row in pq.read_table(truth / "findings.parquet").to_pylist():
         found = PlantedFinding(row["name"], row["side"], row["lobe"], row["severity"], row["size_mm"])
-        findings.setdefault(row["accession"], []).append(found)
+        findings.setdefault(study_of[row["accession"]], []).append(found)
     sentences: dict[tuple[str, str], str] = {}
     for row in pq.read_table(truth / "triplets.parquet").to_pylist():
         if row["presence"] != "absent":
-            sentences.setdefault((row["accession"], row["observation"]), row["sentence"])
+            sentences.setdefault((study_of[row["accession"]], row["observation"]), row["sentence"])
     return Planted(
         {path: tuple(found) for path, found in boxes.items()},
-        {accession: tuple(found) for accession, found in findings.items()},
+        {study: tuple(found) for study, found in findings.items()},
         sentences,
     )

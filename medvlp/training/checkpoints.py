@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import sha256_of, write_error
+from medvlp.core.files import refuse_write, sha256_of
 
 __all__ = ["Checkpoint", "latest", "load_checkpoint", "load_weights", "point_best", "prune", "save_checkpoint"]
 
@@ -69,7 +69,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         os.replace(temporary, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise write_error(error, folder) from error
+        refuse_write(error, folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from medvlp.core.files import write_error, written_whole
+from medvlp.core.files import refuse_write, written_whole
 
 __all__ = ["Journal", "read_journal"]
 
@@ -47,7 +47,7 @@ class Journal:
             with open(self._path, "a", encoding="utf-8") as handle:
                 handle.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise write_error(error, self._path) from error
+            refuse_write(error, self._path)
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._board.add_scalar(f"{kind}/{name}", value, samples)

@@ -276,7 +276,7 @@ class Task(nn.Module):
             values[name] = sum(float(str(s)) for s in collectives.gather_objects(own)) / count if count else 0.0
         loss = sum(weights[name.split("/")[0]] * value for name, value in values.items())
         value = getattr(self.model.scale, "value", None)
-        return StepLog(loss, values, float(value) if isinstance(value, Tensor) else 1.0)
+        return StepLog(loss, values, float(value.detach()) if isinstance(value, Tensor) else 1.0)
 
 
 def _present(rows: Encoded) -> Encoded:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from medvlp.core.errors import UserError
+from medvlp.training.guard import Guard, GuardOptions
+
+
+def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
+    guard = Guard(GuardOptions())
+    assert guard.refuses(loss=float("inf"), norm=1.0) == "the loss is not finite"
+    assert guard.refuses(loss=1.0, norm=float("nan")) == "the gradient is not finite"
+    assert (guard.skipped, guard.in_a_row) == (2, 2)
+    assert guard.refuses(loss=1.0, norm=1.0) is None
+    assert (guard.skipped, guard.in_a_row) == (2, 0)
+
+
+def test_a_spike_is_measured_against_the_median_and_is_not_remembered() -> None:
+    guard = Guard(GuardOptions(spike=5.0))
+    for norm in (1.0, 2.0, 3.0) * 4:
+        assert guard.refuses(loss=1.0, norm=norm) is None
+    assert guard.refuses(loss=1.0, norm=10.0) is None
+    reason = guard.refuses(loss=1.0, norm=10.1)
+    assert reason == "the gradient norm 10.1 is over 5 times the median 2"
+    assert max(guard.norms) == 10.0
+
+
+def test_its_memory_survives_a_checkpoint() -> None:
+    guard = Guard(GuardOptions())
+    for i in range(150):
+        guard.refuses(loss=1.0, norm=float(i + 1))
+    other = Guard(GuardOptions())
+    other.restore(guard.state())
+    assert other == guard
+    assert len(guard.norms) == 100
+
+
+def test_too_many_in_a_row_stop_the_run_with_one_sentence() -> None:
+    guard = Guard(GuardOptions(most=3))
+    guard.refuses(loss=float("nan"), norm=1.0)
+    guard.refuses(loss=float("nan"), norm=1.0)
+    with pytest.raises(UserError, match=r"3 training steps in a row were skipped .* lower optimiser\.rate"):
+        guard.refuses(loss=float("nan"), norm=1.0)

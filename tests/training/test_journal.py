@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from medvlp.training.journal import Journal, read_journal
+
+
+def test_a_resumed_run_writes_no_row_twice_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, samples_seen=0)
+    for samples in (10, 20, 30):
+        journal.write("train", samples, {"loss": float(samples)})
+    journal.close()
+    with open(tmp_path / "log.jsonl", "a") as handle:
+        handle.write('{"kind": "train", "sam')
+    assert [row["samples_seen"] for row in read_journal(tmp_path / "log.jsonl")] == [10, 20, 30]
+    again = Journal(tmp_path, samples_seen=20)
+    again.write("train", 30, {"loss": 3.0})
+    again.close()
+    rows = read_journal(tmp_path / "log.jsonl")
+    assert [(row["samples_seen"], row["loss"]) for row in rows] == [(10, 10.0), (20, 20.0), (30, 3.0)]

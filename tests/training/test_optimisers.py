@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medvlp.core.errors import UserError
+from medvlp.training.optimisers import (
+    OptimiserOptions,
+    load_optimiser_state,
+    make_optimiser,
+    optimiser_state,
+    set_rate,
+)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+
+
+def test_tensors_of_one_axis_have_no_weight_decay() -> None:
+    optimiser = make_optimiser(net(), OptimiserOptions(weight_decay=0.1))
+    decayed = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
+    assert decayed == {
+        "0.weight": 0.1,
+        "2.weight": 0.1,
+        "0.bias": 0.0,
+        "1.weight": 0.0,
+        "1.bias": 0.0,
+        "2.bias": 0.0,
+    }
+
+
+def test_a_rate_pattern_scales_the_rate_of_what_it_matches() -> None:
+    options = OptimiserOptions(rate=1e-2, warmup=0, schedule="constant", rates={"2.*": 0.1})
+    optimiser = make_optimiser(net(), options)
+    set_rate(optimiser, options, samples=5, horizon=10)
+    rates = {name: group["lr"] for group in optimiser.param_groups for name in group["names"]}
+    assert rates["0.weight"] == pytest.approx(1e-2)
+    assert rates["2.weight"] == pytest.approx(1e-3)
+
+
+def test_one_step_is_adamw_by_its_formula() -> None:
+    module = nn.Linear(2, 1, bias=False).double()
+    before = module.weight.detach().clone()
+    options = OptimiserOptions(rate=0.01, weight_decay=0.1, betas=(0.9, 0.98), warmup=0, schedule="constant")
+    optimiser = make_optimiser(module, options)
+    set_rate(optimiser, options, samples=0, horizon=1)
+    module.weight.grad = torch.tensor([[0.5, -2.0]], dtype=torch.float64)
+    optimiser.step()
+    # Step 1: m_hat = g and v_hat = g^2, so the update is sign(g) up to eps, after the decay of the old weight.
+    gradient = module.weight.grad
+    expected = before * (1 - 0.01 * 0.1) - 0.01 * gradient / (gradient.abs() + 1e-8)
+    assert torch.allclose(module.weight, expected, atol=1e-12)
+
+
+def test_state_by_name_goes_on_bit_for_bit() -> None:
+    options = OptimiserOptions(rate=0.01)
+    draws = torch.Generator().manual_seed(1)
+    gradients = [[torch.randn(p.shape, generator=draws) for p in net().parameters()] for _ in range(6)]
+
+    def steps(module: nn.Module, optimiser: torch.optim.Optimizer, which: range) -> None:
+        for i in which:
+            for parameter, gradient in zip(module.parameters(), gradients[i], strict=True):
+                parameter.grad = gradient.clone()
+            optimiser.step()
+
+    whole = net()
+    steps(whole, make_optimiser(whole, options), range(6))
+    first = net()
+    half = make_optimiser(first, options)
+    steps(first, half, range(3))
+    saved = {name: tensor.clone() for name, tensor in optimiser_state(half).items()}
+    second = make_optimiser(first, options)
+    load_optimiser_state(second, saved)
+    steps(first, second, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), first.parameters(), strict=True))
+
+
+def test_nothing_to_train_is_refused_with_the_key_to_mend() -> None:
+    with pytest.raises(UserError, match=r"widen phases\[\]\.trainable"):
+        make_optimiser(net().requires_grad_(False), OptimiserOptions())

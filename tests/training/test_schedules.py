@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medvlp.training.schedules import Ramp, value_at, warmup_cosine
+
+
+@given(st.integers(0, 10_000), st.integers(1, 2_000), st.integers(2_001, 9_000), st.floats(0, 1))
+def test_warmup_cosine_is_its_formula(samples: int, warmup: int, horizon: int, final: float) -> None:
+    got = warmup_cosine(samples, warmup=warmup, horizon=horizon, final=final)
+    if samples < warmup:
+        assert got == samples / warmup
+    else:
+        t = min((samples - warmup) / (horizon - warmup), 1.0)
+        assert got == pytest.approx(final + (1 - final) * (1 + math.cos(math.pi * t)) / 2, abs=1e-12)
+
+
+@given(st.integers(-5, 300), st.sampled_from(["linear", "cosine"]))
+def test_a_ramp_is_constant_outside_and_monotone_inside(samples: int, shape: str) -> None:
+    ramp = Ramp(start=1.0, end=3.0, begin=50, until=150, shape=shape)
+    value = value_at(ramp, samples)
+    assert value == 1.0 if samples <= 50 else value == 3.0 if samples >= 150 else 1.0 < value < 3.0
+    assert value_at(ramp, samples + 1) >= value
+
+
+def test_both_shapes_meet_in_the_middle() -> None:
+    for shape in ("linear", "cosine"):
+        assert value_at(Ramp(start=0.0, end=2.0, until=100, shape=shape), 50) == pytest.approx(1.0)
