@@ -51,7 +51,7 @@ def write_study(job: StudyJob) -> dict[str, Any]:
         OSError: as the file system says.
     """
     study, seed = job.study, job.seed
-    report = write_report(study, seed=seed, held_out=study.patient.split == "test")
+    report = write_report(study, seed=seed, held_out=study.patient.split == "test", age=job.age)
     document: dict[str, Any] = {
         "studies": [study_row(study, age=job.age, seed=seed)],
         "images": [],

@@ -342,3 +342,17 @@ def test_zero_shot_prompts_are_not_copied_from_held_out_forms() -> None:
         sided = (*prompts.on("left"), *prompts.on("right")) if prompts.sided else ()
         for text in (*prompts.positive, *prompts.negative, *sided):
             assert text.lower() not in kept | spoken
+
+
+def test_reports_of_ct_speak_of_no_radiograph() -> None:
+    for study in studies()[:300]:
+        report = write_report(replace(study, views=()), seed=0, held_out=False)
+        assert not re.search(
+            r"radiograph|x-ray|\bXR\b|\b(PA|AP|lateral) (view|chest)|frontal", report.text, re.IGNORECASE
+        )
+
+
+def test_the_age_at_the_study_is_told_where_it_is_known() -> None:
+    texts = [write_report(a_study(), seed=seed, held_out=False, age=88).text for seed in range(40)]
+    assert any("88-year-old" in text for text in texts)
+    assert not any("61-year-old" in text for text in texts)

@@ -13,6 +13,7 @@ from medvlp.phantom.rules import fractured_ribs
 
 __all__ = [
     "Pick",
+    "as_ct",
     "british",
     "conditions_of",
     "eligible",
@@ -84,6 +85,7 @@ def conditions_of(study: Study) -> frozenset[str]:
         "mediastinum": not names & {"cardiomegaly", "edema"} and not shifted,
         "volumes": not names & {"emphysema", "atelectasis", "effusion", "pneumothorax"},
         "diaphragm": not names & {"emphysema", "atelectasis", "effusion", "consolidation"},
+        "film": bool(study.views),
         "old": study.patient.age >= 60,
     }
     return frozenset(name for name, holds in facts.items() if holds)
@@ -215,6 +217,16 @@ def realise(template: str, slots: Mapping[str, str], pick: Pick, *, plural: bool
     text = re.sub(r" ([.,])", r"\1", text)
     text = _VOWEL.sub(r"\1n ", text)
     return text[:1].upper() + text[1:] if capital else text
+
+
+def as_ct(text: str) -> str:
+    """Return the text with the words for radiographs changed into those for CT.
+
+    Example:
+        >>> as_ct("Normal chest radiograph.")
+        'Normal chest CT.'
+    """
+    return re.sub(r"\b[Rr]adiograph(ic)?\b", "CT", text)
 
 
 def british(text: str) -> str:

@@ -79,17 +79,12 @@ _REASONS = ("follow-up", "fall", "trauma", "preoperative evaluation", "routine e
 
 def opening_sections(study: Study, age: int, pick: Pick) -> dict[str, str]:
     """Return exam, indication, technique and comparison; they tell of the visit, never of what is seen."""
-    views = {"PA": "PA", "AP": "AP", "LATERAL": "lateral"}
-    taken = " and ".join(views[view] for view in study.views) or "frontal"
-    many = len(study.views) > 1
-    portable = "portable " if study.views == ("AP",) else ""
     person = pick(("woman", "female")) if study.patient.sex == "F" else pick(("man", "male"))
     whom = f"{age}-year-old {person}"
     symptom, reason = pick(_SYMPTOMS), pick(_REASONS)
-    exam = pick(
-        (f"Chest radiograph, {taken}.", f"{portable}{taken} chest x-ray.", f"XR chest {taken}.", f"{taken} chest.")
-    )
-    prior = study.prior is not None
+    exams, techniques, image = _film(study) if study.views else _SCAN
+    earlier = (f"Prior chest {image}.", "Previous study available.", f"Chest {image}, prior visit.")
+    exam, technique = pick(exams), pick(techniques)
     return {
         "exam": exam[:1].upper() + exam[1:],
         "indication": pick(
@@ -101,17 +96,30 @@ def opening_sections(study: Study, age: int, pick: Pick) -> dict[str, str]:
                 f"{reason.capitalize()}.",
             )
         ),
-        "technique": pick(
-            (
-                f"{portable.capitalize()}{taken} view{'s' if many else ''} of the chest.",
-                f"{taken[:1].upper()}{taken[1:]} radiograph{'s' if many else ''} of the chest "
-                f"{'were' if many else 'was'} obtained.",
-            )
-        ),
-        "comparison": pick(("Prior chest radiograph.", "Previous study available.", "Chest radiograph, prior visit."))
-        if prior
-        else pick(("None.", "None available.", "No prior studies.")),
+        "technique": technique[:1].upper() + technique[1:],
+        "comparison": pick(("None.", "None available.", "No prior studies.") if study.prior is None else earlier),
     }
+
+
+_SCAN = (  # a study without views is a CT
+    ("CT chest.", "CT of the chest without contrast.", "Chest CT without contrast."),
+    ("Axial images of the chest were obtained without contrast.", "CT of the chest without intravenous contrast."),
+    "CT",
+)
+
+
+def _film(study: Study) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Return ways to name the exam, ways to name the technique, and what the picture is called."""
+    names = {"PA": "PA", "AP": "AP", "LATERAL": "lateral"}
+    taken = " and ".join(names[view] for view in study.views)
+    many = len(study.views) > 1
+    portable = "portable " if study.views == ("AP",) else ""
+    exams = (f"Chest radiograph, {taken}.", f"{portable}{taken} chest x-ray.", f"XR chest {taken}.", f"{taken} chest.")
+    techniques = (
+        f"{portable}{taken} view{'s' if many else ''} of the chest.",
+        f"{taken} radiograph{'s' if many else ''} of the chest {'were' if many else 'was'} obtained.",
+    )
+    return exams, techniques, "radiograph"
 
 
 def _wrapped(text: str, columns: int) -> str:

@@ -133,23 +133,23 @@ _ADVICE = (
     read_forms(
         "advice/nodule",
         """
-        CT of the chest is recommended for further evaluation of the nodule.
-        Recommend chest CT for further characterization.
+        film? CT of the chest is recommended for further evaluation of the nodule.
+        film? Recommend chest CT for further characterization.
         """,
         """
-        Further evaluation with chest CT is recommended.
-        CT is recommended for characterization of the nodule.
+        film? Further evaluation with chest CT is recommended.
+        film? CT is recommended for characterization of the nodule.
         """,
     )
     + read_forms(
         "advice/consolidation",
         """
-        Recommend follow-up radiograph in 6 weeks to ensure clearing.
-        Follow-up chest radiograph after treatment is recommended.
+        film? Recommend follow-up radiograph in 6 weeks to ensure clearing.
+        film? Follow-up chest radiograph after treatment is recommended.
         """,
         """
-        Follow-up radiograph in 6 weeks is recommended to ensure clearing.
-        Recommend radiograph after treatment.
+        film? Follow-up radiograph in 6 weeks is recommended to ensure clearing.
+        film? Recommend radiograph after treatment.
         """,
     )
     + read_forms(

@@ -13,7 +13,7 @@ from medvlp.core.triplet import Presence, Triplet
 from medvlp.phantom.facts import Finding, Study
 from medvlp.phantom.prose.change import DEVICES
 from medvlp.phantom.prose.form import Noun, SentenceForm
-from medvlp.phantom.prose.grammar import british, eligible, finding_conditions, is_plural, realise, slots_for
+from medvlp.phantom.prose.grammar import as_ct, british, eligible, finding_conditions, is_plural, realise, slots_for
 from medvlp.phantom.prose.words import SENTENCE_FORMS, WORDINGS, sentence_forms
 
 __all__ = ["Statement", "Writer", "anatomy_of", "say", "say_plainly", "system_of"]
@@ -90,6 +90,7 @@ class Writer:
         """Return the form as a sentence in the report's spelling."""
         self.used.append(form)
         text = realise(form.template, slots, self.pick, plural=plural)
+        text = text if self.study.views else as_ct(text)
         return british(text) if self.spelling == "british" else text
 
 
