@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["PATH_KINDS", "normal"]
+__all__ = ["PATH_KINDS", "normal", "plain_numbers"]
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
@@ -54,6 +55,30 @@ def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, 
             f"{source}: a column cannot hold the kind {kind!r} ({name!r}): let a view make such fields from the images."
         )
     return _attribute(array)
+
+
+def plain_numbers(name: str, values: Sequence[str | None]) -> Sequence[str | float | None]:
+    """Turn an attribute of a text table into numbers, if each of its values is one as it would be printed.
+
+    Example:
+        >>> plain_numbers("age", ["61", "", "7"]), plain_numbers("code", ["007", "12"])
+        ([61.0, None, 7.0], ['007', '12'])
+    """
+    if name.partition(".")[0] in KINDS or name in _WORDS:
+        return values
+    found: list[float | None] = []
+    for value in values:
+        if not value:
+            found.append(None)
+            continue
+        try:
+            number = float(value)
+        except ValueError:
+            return values
+        if value not in (str(number), str(int(number)) if number.is_integer() else ""):
+            return values
+        found.append(number)
+    return found if any(number is not None for number in found) else values
 
 
 def _attribute(array: pa.Array) -> pa.Array:

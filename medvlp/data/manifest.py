@@ -25,7 +25,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
-from medvlp.data._columns import normal
+from medvlp.data._columns import normal, plain_numbers
 
 __all__ = ["Manifest"]
 
@@ -293,6 +293,6 @@ def _read_text_table(path: Path) -> pa.Table:
     with open(path, encoding="utf-8-sig", newline="") as handle:
         header = handle.readline().rstrip("\r\n").split(delimiter)
     types = {name.strip('"'): pa.string() for name in header}
-    return pyarrow.csv.read_csv(
-        path, parse_options=parse, convert_options=pyarrow.csv.ConvertOptions(column_types=types)
-    )
+    convert = pyarrow.csv.ConvertOptions(column_types=types)
+    read = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
+    return pa.table({name: plain_numbers(name, read[name].to_pylist()) for name in read.column_names})

@@ -12,6 +12,7 @@ import errno
 import json
 import math
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +87,7 @@ class Pool:
         self._database = open_database(folder / "index.sqlite", _TABLE)
         self.arrays: dict[str, Array] = {}
         if (folder / "spec.json").exists():
-            saved = read_json(folder / "spec.json")["arrays"]
-            assert isinstance(saved, dict)
-            self.arrays = {name: Array(tuple(spec["shape"]), spec["bits"]) for name, spec in saved.items()}
+            self.arrays = _read_spec(folder / "spec.json")
             self._forget_lost_rows()
 
     def finish(self) -> None:
@@ -161,11 +160,10 @@ class Pool:
         try:
             job = _Job(records, self.views, self.folder, self.arrays)
             for results in run_chunks(_fill, job, chunks, workers=workers):
-                with _told_when_full(self.folder):
+                good = [(keys[r.index], r.row, r.changes) for r in results if r.failure is None]
+                with _told_when_full(self.folder), self._database:
                     for descriptor in descriptors:
                         os.fsync(descriptor)
-                good = [(keys[r.index], r.row, r.changes) for r in results if r.failure is None]
-                with self._database:
                     self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", good)
                 yield [Filled(r.index, r.failure) for r in results]
         finally:
@@ -192,7 +190,10 @@ class Pool:
         descriptor = os.open(self.folder / f"{name}.bin", os.O_CREAT | os.O_RDWR, 0o600)
         size = rows * self.arrays[name].row_bytes
         if size > os.fstat(descriptor).st_size:
-            os.posix_fallocate(descriptor, 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)  # a full disk is noticed now, not in the middle
+            else:
+                os.ftruncate(descriptor, size)
         return descriptor
 
     def _forget_lost_rows(self) -> None:
@@ -202,6 +203,18 @@ class Pool:
             rows = path.stat().st_size // array.row_bytes if path.exists() else 0
             with self._database:
                 self._database.execute("DELETE FROM rows WHERE row >= ?", (rows,))
+
+
+def _read_spec(path: Path) -> dict[str, Array]:
+    saved = read_json(path).get("arrays")
+    try:
+        if not isinstance(saved, dict):
+            raise TypeError
+        return {name: Array(tuple(spec["shape"]), spec["bits"]) for name, spec in saved.items()}
+    except (KeyError, TypeError):
+        raise DataError(
+            f"The cache pool {path.parent} is damaged: remove that folder, it will be made again."
+        ) from None
 
 
 def open_array(path: Path, array: Array) -> np.ndarray:
@@ -317,7 +330,8 @@ class _told_when_full:  # noqa: N801 (reads as the statement it is)
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
             raise UserError(
                 f"The disk of the cache {self.folder} is full: make room, or set MEDVLP_CACHE to a folder "
                 f"elsewhere; what was "

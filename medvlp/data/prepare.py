@@ -89,7 +89,7 @@ def prepare(
     manifest: Manifest,
     prefix: Sequence[View],
     *,
-    cache: Cache | None = None,
+    cache: Cache | Path | None = None,
     workers: int = 0,
     cap: float = 0.02,
     numbers: Sequence[str] = (),
@@ -104,7 +104,7 @@ def prepare(
     Args:
         manifest: the cohort.
         prefix: views, all with ``random = False``; they may read image-like and text fields only.
-        cache: default `Cache.default()`.
+        cache: the cache or its folder; default `Cache.default()`.
         workers: processes for hashing and reading; 0 works in this one.
         cap: largest fraction of unreadable records; more stop the run.
         numbers: numeric attributes that samples carry as ``number.NAME``.
@@ -127,7 +127,7 @@ def prepare(
             raise ConfigError(f"The view {view_spec(view)['name']!r} is random: move it from the prefix to the suffix.")
     if not prefix:
         return Prepared(manifest, (), records, None)
-    cache = cache or Cache.default()
+    cache = Cache(cache) if isinstance(cache, Path) else cache or Cache.default()
     keys, unread = _keys(manifest, cache, workers)
     pool = Pool(cache.pools / pool_name(prefix), prefix)
     failed = _fill(pool, records, keys, cache=cache, workers=workers, cap=cap, progress=progress, unread=unread)

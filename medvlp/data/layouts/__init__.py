@@ -30,5 +30,5 @@ def index_cohort(
     """
     from medvlp.core.registry import build
 
-    spec = {**(options or {}), "name": layout, "root": Path(root)}
-    return build("data/layouts", spec, where="data", given={"progress": progress})
+    spec = {**(options or {}), "name": layout}
+    return build("data/layouts", spec, where="data.layout", given={"root": Path(root), "progress": progress})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
-from medvlp.data._columns import PATH_KINDS
+from medvlp.data._columns import PATH_KINDS, plain_numbers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.pseudonym import pseudonym, secret_key
@@ -19,10 +21,10 @@ _HOLE = re.compile(r"\{([^{}]*)\}")
 
 
 def index(
-    root: Path,
+    root: Annotated[Path, FromModel("root")],
     *,
     columns: dict[str, str],
-    table: str = "metadata.csv",
+    table: str | None = None,
     images: str = ".",
     where: dict[str, str | list[str]] | None = None,
     pseudonymise: bool = False,
@@ -37,7 +39,7 @@ def index(
             clinical_notes, patient_id: patientid, label.pneumonia: pneumonia, view_position: view}``. ``patient_id``
             and ``study_id`` are ``id.patient`` and ``id.study``. Without ``id`` the image's path is the id, else the
             row's number.
-        table: CSV file, below root.
+        table: CSV file, below root; may be left out where root holds only one.
         images: folder that image paths are relative to, below root.
         where: column of the table -> wanted value or values; other rows are left out.
         pseudonymise: replace patient and study identifiers by keyed hashes. Splits then depend on the key.
@@ -56,7 +58,7 @@ def index(
         {'id': 'row-000001', 'text': 'Clear lungs.', 'id.patient': '7'}
     """
     root = Path(root)
-    source = read_table(root / table, encoding=encoding)
+    source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
     keep = _kept(source, where or {})
     values = {_SHORT.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
     if pseudonymise:
@@ -67,9 +69,18 @@ def index(
     numbers = [number + 1 for number in keep]
     if "id" not in values:
         values = {"id": _ids(values, numbers), **values}
-    manifest = Manifest.of(values, root=root / images, meta={"layout": "csv", "table": table})
+    typed = {name: plain_numbers(name, column) for name, column in values.items()}
+    manifest = Manifest.of(typed, root=root / images, meta={"layout": "csv", "table": source.path.name})
     _refuse_all_missing(manifest)
     return manifest
+
+
+def _only_table(root: Path) -> Path:
+    found = sorted(path for path in root.glob("*") if path.suffix.lower() in (".csv", ".tsv"))
+    if len(found) != 1:
+        told = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {told}).")
+    return found[0]
 
 
 def _kept(source: Table, where: dict[str, str | list[str]]) -> list[int]:

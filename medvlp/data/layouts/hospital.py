@@ -26,7 +26,7 @@ Join = Literal["auto", "AccessionNumber", "StudyInstanceUID"]
 
 
 def index(
-    root: Path,
+    root: Annotated[Path, FromModel("root")],
     *,
     images: str = ".",
     reports: str = "reports.csv",

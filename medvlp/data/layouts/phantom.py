@@ -39,7 +39,7 @@ class TruthBox:
 
 
 def index(
-    root: Path,
+    root: Annotated[Path, FromModel("root")],
     *,
     workers: int = 0,
     progress: Annotated[Progress | None, FromModel("progress")] = None,

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import csv
+import hmac
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.data.layouts import index_cohort
+from medvlp.data.layouts.phantom import truth_boxes
+from medvlp.data.pseudonym import pseudonym, secret_key
+from medvlp.data.split import check_split, split_by_patient
+
+COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
+
+
+def write_dicom(path: Path, *, patient: str, accession: str, study: str, modality: str = "DX", **tags: str) -> str:
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    uid = str(tags.pop("SOPInstanceUID", "") or generate_uid(entropy_srcs=[str(path)]))
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = uid
+    data.PatientID, data.AccessionNumber, data.StudyInstanceUID, data.Modality = patient, accession, study, modality
+    data.PatientName = f"NAME^{patient}"
+    for keyword, value in tags.items():
+        setattr(data, keyword, value)
+    data.Rows = data.Columns = 2
+    data.BitsAllocated = data.BitsStored = 8
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation, data.HighBit = (
+        1,
+        "MONOCHROME2",
+        0,
+        7,
+    )
+    data.PixelData = bytes(4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+    return uid
+
+
+def write_table(path: Path, rows: list[dict[str, str]], delimiter: str = ",") -> None:
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Path:
+    """Four patients' files and a report table with the usual flaws."""
+    root = tmp_path / "pacs"
+    write_dicom(
+        root / "d/1/PA.dcm", patient="MRN1", accession="A1", study="1.2.1", ViewPosition="PA", PatientAge="094Y"
+    )
+    write_dicom(root / "d/1/LAT.dcm", patient="MRN1", accession="A1", study="1.2.1", PatientIdentityRemoved="YES")
+    write_dicom(root / "d/2/PA", patient="MRN2", accession="", study="1.2.2", PatientAge="018M", InstitutionName="West")
+    write_dicom(root / "d/3/PA.dcm", patient="MRN3", accession="A3", study="1.2.3", PatientSex="F")
+    write_dicom(root / "d/4/PA.dcm", patient="MRN4", accession="A4", study="1.2.4")
+    write_dicom(root / "d/4/CT.dcm", patient="MRN4", accession="A4", study="1.2.4", modality="CT")
+    (root / "d/4/notes.txt").write_text("x")
+    rows = [
+        ("A1", "1.2.1", "MRN1", "First,\nwith a line break."),
+        ("A1", "1.2.1", "MRN1", "Addendum."),
+        ("", "1.2.2", "MRN2", "Second."),
+        ("A3", "", "MRN9", "Of another patient: the number was given twice."),
+        ("A8", "1.2.8", "MRN8", "No image."),
+    ]
+    write_table(
+        root / "reports.csv",
+        [dict(zip(("AccessionNumber", "StudyInstanceUID", "PatientID", "Report"), row, strict=True)) for row in rows],
+    )
+    return root
+
+
+# hospital -----------------------------------------------------------------------------------------------------------
+
+
+def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Path, tmp_path: Path) -> None:
+    manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")})
+    by_path = {str(record["image"]): record for record in map(manifest.record, range(len(manifest)))}
+    assert {path: record["text"] for path, record in by_path.items()} == {
+        "d/1/LAT.dcm": "First,\nwith a line break.\nAddendum.",
+        "d/1/PA.dcm": "First,\nwith a line break.\nAddendum.",
+        "d/2/PA": "Second.",  # no accession number: the study UID joins
+    }
+    assert by_path["d/1/PA.dcm"]["view_position"] == "PA"
+    assert [by_path[path]["deidentified"] for path in ("d/1/LAT.dcm", "d/1/PA.dcm")] == ["yes", "unknown"]
+    assert (by_path["d/1/PA.dcm"]["age"], by_path["d/2/PA"]["age"]) == (90, 1)
+    assert by_path["d/2/PA"]["site"] == "West"
+    assert manifest.meta["images_without_report"] == ["d/3/PA.dcm", "d/4/PA.dcm"]
+    assert manifest.meta["images_of_another_patient_than_the_report"] == ["d/3/PA.dcm"]
+    assert manifest.meta["reports_without_image"] == [6, 7]  # lines of the table; the first report has two
+    assert manifest.meta["reports_of_several_rows"] == 1
+    assert manifest.meta["skipped"] == {
+        "not_dicom": ["d/4/notes.txt", "reports.csv"],
+        "other_modality": ["d/4/CT.dcm"],
+    }
+
+
+def test_no_raw_identifier_enters_the_manifest_and_equal_patients_stay_equal(hospital: Path, tmp_path: Path) -> None:
+    manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key"), "keep_unjoined": True})
+    manifest.save(tmp_path / "m.parquet")
+    told = str([manifest.record(i) for i in range(len(manifest))]) + str(manifest.meta)
+    assert not any(raw in told for raw in ("MRN", "NAME^", "1.2.1", "A1"))
+    assert b"MRN" not in (tmp_path / "m.parquet").read_bytes()
+    patients = dict(zip(manifest.column("image"), manifest.column("id.patient"), strict=True))
+    assert patients["d/1/PA.dcm"] == patients["d/1/LAT.dcm"] != patients["d/2/PA"]
+    assert len(manifest) == 5 + 2  # every image and every report without one
+    again = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key"), "keep_unjoined": True})
+    assert again.hash == manifest.hash
+    other = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "other"), "keep_unjoined": True})
+    assert other.hash != manifest.hash
+
+
+def test_workers_and_progress_do_not_change_the_index(hospital: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    options = {"key_file": str(tmp_path / "key")}
+    one = index_cohort("hospital", hospital, options, progress=lambda done, total: told.append((done, total)))
+    for k in range(70):
+        write_dicom(hospital / f"e/{k}.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    several = index_cohort("hospital", hospital, {**options, "workers": 2})
+    assert told[-1] == (8, 8)
+    assert len(several) == len(one) + 70
+    assert several.column("image").tolist() == sorted(several.column("image").tolist())
+
+
+def test_the_same_instance_twice_is_one_record_and_listed(hospital: Path, tmp_path: Path) -> None:
+    uid = write_dicom(hospital / "d/1/a.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    write_dicom(hospital / "d/1/b.dcm", patient="MRN1", accession="A1", study="1.2.1", SOPInstanceUID=uid)
+    manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")})
+    assert manifest.meta["skipped"]["repeated"] == ["d/1/b.dcm"]  # type: ignore[index]
+
+
+def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path, tmp_path: Path) -> None:
+    key = {"key_file": str(tmp_path / "key")}
+    with pytest.raises(DataError, match="has no column 'Reports': did you mean 'Report'"):
+        index_cohort("hospital", hospital, {**key, "columns": {"Report": "Reports"}})
+    with pytest.raises(DataError, match=r"holds no MG image \(1 not_dicom, 6 other_modality\)"):
+        index_cohort("hospital", hospital, {**key, "images": "d", "modalities": ["MG"]})
+    with pytest.raises(DataError, match=r"reports.xls does not exist"):
+        index_cohort("hospital", hospital, {**key, "reports": "reports.xls"})
+    write_table(hospital / "other.csv", [{"AccessionNumber": "Z", "Report": "x"}], delimiter=";")
+    with pytest.raises(DataError, match=r"None of the 5 images .* joins a report of .* by AccessionNumber"):
+        index_cohort("hospital", hospital, {**key, "reports": "other.csv"})
+    (hospital / "latin.csv").write_bytes("AccessionNumber,Report\nA1,Ödem\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not in the encoding utf-8-sig: save it as UTF-8, or set encoding"):
+        index_cohort("hospital", hospital, {**key, "reports": "latin.csv"})
+    manifest = index_cohort("hospital", hospital, {**key, "reports": "latin.csv", "encoding": "latin-1"})
+    assert set(manifest.column("text")) == {"Ödem"}
+    with pytest.raises(ConfigError, match=r"data\.layout\.reprots is not a known key: did you mean 'reports'"):
+        index_cohort("hospital", hospital, {"reprots": "x"})
+    with pytest.raises(ConfigError, match="did you mean 'hospital'"):
+        index_cohort("hospitl", hospital)
+
+
+# csv ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "img").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "img" / name).touch()
+    rows = [
+        {
+            "who": "007",
+            "folder": "img",
+            "file": "a.png",
+            "note": "Clear.",
+            "pneumonia": "0",
+            "kind": "X-ray",
+            "age": "61",
+        },
+        {"who": "008", "folder": "img", "file": "b.png", "note": "", "pneumonia": "-1", "kind": "X-ray", "age": ""},
+        {"who": "008", "folder": "img", "file": "c.nii", "note": "CT.", "pneumonia": "", "kind": "CT", "age": "7"},
+    ]
+    write_table(tmp_path / "metadata.csv", rows)
+    return tmp_path
+
+
+COLUMNS = {
+    "image": "{folder}/{file}",
+    "text": "note",
+    "patient_id": "who",
+    "label.pneumonia": "pneumonia",
+    "age": "age",
+}
+
+
+def test_any_table_becomes_a_manifest(table: Path) -> None:
+    manifest = index_cohort("csv", table, {"columns": COLUMNS, "where": {"kind": "X-ray"}})
+    assert [manifest.record(i) for i in range(2)] == [
+        {
+            "id": "img/a.png",
+            "image": "img/a.png",
+            "text": "Clear.",
+            "id.patient": "007",
+            "label.pneumonia": 0.0,
+            "age": 61,
+        },
+        {"id": "img/b.png", "image": "img/b.png", "id.patient": "008", "label.pneumonia": -1.0},
+    ]
+    assert manifest.path(0) == (table / "img/a.png").resolve()
+    hidden = index_cohort("csv", table, {"columns": COLUMNS, "pseudonymise": True, "key_file": str(table / "key")})
+    assert len(set(hidden.column("id.patient"))) == 2
+    assert not set(hidden.column("id.patient")) & {"007", "008"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"columns": {**COLUMNS, "text": "notes"}}, "has no column 'notes': did you mean 'note'?"),
+        (
+            {"columns": {**COLUMNS, "image": "{folder}/{fil}"}},
+            "no column 'fil', asked for by '{folder}/{fil}': did you mean",
+        ),
+        ({"columns": {**COLUMNS, "image": "file"}}, "None of the 3 files of the column 'image' exists, the first is"),
+        (
+            {"columns": {**COLUMNS, "label.pneumonia": "who"}},
+            "label.pneumonia of record 'img/a.png' is 7: a label is 1",
+        ),
+        ({"columns": COLUMNS, "where": {"kind": "MR"}}, "no row left where kind is 'MR': the column holds CT, X-ray"),
+        ({"columns": {"patient_id": "who"}}, "nothing to encode"),
+        ({"columns": {**COLUMNS, "image": "../{file}"}}, "leaves the folder"),
+    ],
+)
+def test_a_wrong_column_is_one_sentence(table: Path, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(DataError) as caught:
+        index_cohort("csv", table, options)
+    assert sentence in str(caught.value)
+
+
+def test_the_only_table_is_found_and_of_several_one_must_be_named(table: Path) -> None:
+    assert len(index_cohort("csv", table, {"columns": COLUMNS})) == 3
+    (table / "second.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match=r"must say which one is meant \(there: metadata.csv, second.csv\)"):
+        index_cohort("csv", table, {"columns": COLUMNS})
+    (table / "bad.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(DataError, match="line 2: 3 values under 2 columns"):
+        index_cohort("csv", table, {"columns": COLUMNS, "table": "bad.csv"})
+
+
+@pytest.mark.skipif(not COVID.is_dir(), reason="the data pack covid-cxr is not at hand")
+def test_the_covid_notes_are_read_in_place_and_split_without_leaks(cache: object) -> None:
+    columns = {
+        "image": "{folder}/{filename}",
+        "text": "clinical_notes",
+        "patient_id": "patientid",
+        "view_position": "view",
+    }
+    manifest = index_cohort("csv", COVID, {"table": "metadata.csv", "columns": columns})
+    assert len(manifest) == 96
+    assert len(manifest.having("text")) == 50
+    assert check_split(split_by_patient(manifest), cache=cache) == []  # type: ignore[arg-type]
+
+
+# pseudonyms ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pseudonym_is_hmac_sha256_under_a_private_key(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "key"
+    key = secret_key(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert pseudonym("4711", key, prefix="p") == "p" + hmac.new(key, b"4711", "sha256").hexdigest()[:16]
+    assert secret_key(tmp_path / "b") != key
+    path.write_text("short")
+    with pytest.raises(DataError, match="not a pseudonym key of 32 bytes"):
+        secret_key(path)
+
+
+# phantom ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    make: Callable[..., object] = pytest.importorskip("medvlp.phantom.cohort").make_cohort
+    out = tmp_path_factory.mktemp("phantom") / "hospital"
+    make(out, patients=6, image_size=64, workers=1)
+    return out
+
+
+def test_the_phantom_is_the_hospital_folder_with_its_truth(phantom: Path, tmp_path: Path) -> None:
+    manifest = index_cohort("phantom", phantom)
+    plain = index_cohort("hospital", phantom, {"images": "dicom", "key_file": str(tmp_path / "key")})
+    assert sorted(manifest.column("image")) == sorted(plain.column("image"))
+    reports = dict(zip(plain.column("image"), plain.column("text"), strict=True))
+    assert all(
+        reports[path] == text for path, text in zip(manifest.column("image"), manifest.column("text"), strict=True)
+    )
+    assert len(manifest.names_of("label")) >= 10
+    assert set(manifest.column("split")) == {"train", "validate", "test"}
+    assert check_split(manifest, images=False) == []
+    boxes = truth_boxes(manifest)
+    assert boxes
+    assert set(boxes) <= set(manifest.column("id"))
+    for record, found in boxes.items():
+        row = manifest.column("id").tolist().index(record)
+        for box in found:
+            assert manifest.column(f"label.{box.name}")[row] == 1
+            assert box.x0 < box.x1
+            assert box.y0 < box.y1
+
+
+def test_an_unfinished_or_changed_phantom_is_one_sentence(phantom: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no complete phantom cohort .*medvlp phantom"):
+        index_cohort("phantom", tmp_path)
+    victim = sorted((phantom / "dicom").rglob("*.dcm"))[0]
+    aside = phantom / "aside"
+    os.replace(victim, aside)
+    try:
+        with pytest.raises(DataError, match="lacks 1 radiographs of its truth and holds 0 others"):
+            index_cohort("phantom", phantom)
+    finally:
+        os.replace(aside, victim)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.sample import Batch
+from medvlp.data.cache import Cache
+from medvlp.data.loader import Loader
+from medvlp.data.manifest import Manifest
+from medvlp.data.pipeline import apply_views, suffix_seed
+from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.views.affine import Affine
+from medvlp.data.views.intensity import Intensity
+from medvlp.data.views.read import Read
+from medvlp.data.views.sections import Sections
+from medvlp.data.views.sentences import Sentences
+
+SUFFIX = [Affine(), Intensity(), Sentences(probability=1)]
+
+
+@pytest.fixture
+def prepared(cohort: Callable[..., Manifest], cache: Cache) -> Prepared:
+    return prepare(cohort(10), [Read(size=16), Sections()], cache=cache)
+
+
+def take(loader: Loader, count: int) -> list[Batch]:
+    return list(itertools.islice(iter(loader), count))
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    assert a.ids == b.ids
+    assert torch.equal(a.positions, b.positions)
+    assert a.columns.keys() == b.columns.keys()
+    for name, column in a.columns.items():
+        other = b[name]
+        assert torch.equal(column.owner, other.owner)
+        if isinstance(column.values, torch.Tensor):
+            assert isinstance(other.values, torch.Tensor)
+            assert torch.equal(column.values.nan_to_num(9), other.values.nan_to_num(9)), name
+        else:
+            assert column.values == other.values
+
+
+def test_no_workers_two_workers_and_a_resumed_run_give_identical_bits(prepared: Prepared) -> None:
+    alone = take(Loader(prepared, SUFFIX, batch=4, seed=3), 8)
+    several = take(Loader(prepared, SUFFIX, batch=4, seed=3, workers=2), 8)
+    resumed = take(Loader(prepared, SUFFIX, batch=4, seed=3, workers=2, start=12), 5)
+    for a, b in zip(alone, several, strict=True):
+        assert_same(a, b)
+    for a, b in zip(alone[3:], resumed, strict=True):
+        assert_same(a, b)
+
+
+def test_the_parts_of_all_processes_are_the_global_batch(prepared: Prepared) -> None:
+    whole = take(Loader(prepared, SUFFIX, batch=4, seed=3), 6)
+    for world in (2, 4):
+        parts = [take(Loader(prepared, SUFFIX, batch=4, seed=3, rank=r, world=world), 6) for r in range(world)]
+        each = 4 // world
+        for k, batch in enumerate(whole):
+            for r in range(world):
+                assert_same(parts[r][k], batch.take(r * each, (r + 1) * each))
+
+
+def test_epochs_are_exact_and_a_sample_is_seen_differently_each_time(prepared: Prepared) -> None:
+    batches = take(Loader(prepared, SUFFIX, batch=4, seed=3), 5)
+    ids = [name for batch in batches for name in batch.ids]
+    assert sorted(ids[:10]) == sorted(ids[10:]) == sorted(prepared.manifest.column("id").tolist())
+    where = [place for place, name in enumerate(ids) if name == "s0"]
+    images = torch.cat([batch["image"].values for batch in batches])  # type: ignore[arg-type]
+    assert not torch.equal(images[where[0]], images[where[1]])
+
+
+def test_a_sample_can_be_made_again_alone_from_its_position(prepared: Prepared) -> None:
+    batch = take(Loader(prepared, SUFFIX, batch=4, seed=3), 4)[3]
+    for row, position in enumerate(batch.positions.tolist()):
+        index = prepared.manifest.column("id").tolist().index(batch.ids[row])
+        again = apply_views(prepared.sample(index), SUFFIX, draw=suffix_seed(3, position))
+        assert torch.equal(batch["image"].values[row], again.fields["image"])  # type: ignore[index, arg-type]
+        assert batch["text"].values[row] == again.fields["text"]
+
+
+def test_once_is_the_whole_cohort_in_order_with_whole_reports_and_a_short_last_batch(prepared: Prepared) -> None:
+    for workers in (0, 2):
+        batches = list(Loader(prepared, SUFFIX, batch=4, seed=3, workers=workers).once())
+        assert [batch.size for batch in batches] == [4, 4, 2]
+        assert [name for batch in batches for name in batch.ids] == prepared.manifest.column("id").tolist()
+        assert batches[2].positions.tolist() == [8, 9]
+        assert batches[0].strings("text")[0] == "First fact 0. Second fact. Third fact.\n\nDone."
+        assert torch.equal(batches[0]["image"].values[1], prepared.sample(1).fields["image"])  # type: ignore[index, arg-type]
+
+
+def test_once_over_processes_covers_each_record_once(prepared: Prepared) -> None:
+    seen = [
+        name
+        for rank in range(3)
+        for batch in Loader(prepared, [], batch=6, seed=0, rank=rank, world=3).once()
+        for name in batch.ids
+    ]
+    assert seen == prepared.manifest.column("id").tolist()
+
+
+def test_labels_ids_and_missing_values_are_in_every_batch(prepared: Prepared) -> None:
+    batch = next(Loader(prepared, [], batch=4, seed=0).once())
+    labels = batch["label.effusion"].values
+    torch.testing.assert_close(labels, torch.tensor([1.0, 0.0, -1.0, float("nan")]), equal_nan=True)
+    assert batch["id.patient"].values == ("p0", "p0", "p1", "p1")
+
+
+def test_an_origin_starts_the_epochs_of_a_phase(prepared: Prepared) -> None:
+    late = take(Loader(prepared, [], batch=5, seed=3, start=15, origin=15), 2)
+    assert sorted(name for batch in late for name in batch.ids) == sorted(prepared.manifest.column("id").tolist())
+    with pytest.raises(ConfigError, match="starts at sample 5, before its data begin at 15"):
+        Loader(prepared, [], batch=5, seed=3, start=5, origin=15)
+
+
+def test_a_batch_for_unequal_processes_is_refused(prepared: Prepared) -> None:
+    with pytest.raises(ConfigError, match="5 samples cannot be cut into 2 equal parts"):
+        Loader(prepared, [], batch=5, seed=0, world=2)

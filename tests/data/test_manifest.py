@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.data.manifest import Manifest
+
+
+def small(root: Path = Path(), **more: list[object]) -> Manifest:
+    columns = {"id": ["a", "b", "c"], "text": ["x", " ", None], "label.f": [1, 0, None], "sex": ["F", "M", "F"]}
+    return Manifest.of({**columns, **more}, root=root)
+
+
+def test_blank_strings_and_nan_are_missing_and_records_leave_them_out() -> None:
+    manifest = small(age=[61, float("nan"), None])
+    assert manifest.record(0) == {"id": "a", "text": "x", "label.f": 1.0, "sex": "F", "age": 61.0}
+    assert manifest.record(1) == {"id": "b", "label.f": 0.0, "sex": "M"}
+    assert np.isnan(manifest.column("label.f")[2])
+    assert manifest.column("text").tolist() == ["x", None, None]
+
+
+def test_saved_and_loaded_is_the_same_manifest_with_its_root_and_meta(tmp_path: Path) -> None:
+    manifest = Manifest(small(tmp_path)._table, root=tmp_path / "images", meta={"layout": "csv"})
+    manifest.save(tmp_path / "m.parquet")
+    loaded = Manifest.load(tmp_path / "m.parquet")
+    assert loaded.hash == manifest.hash
+    assert loaded.root.resolve() == (tmp_path / "images").resolve()
+    assert loaded.meta == {"layout": "csv"}
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "m.parquet").rename(tmp_path / "moved" / "m.parquet")
+    assert Manifest.load(tmp_path / "moved" / "m.parquet").root.resolve() == (tmp_path / "moved" / "images").resolve()
+
+
+def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        'id,text,label.f,id.patient,age\n1,"two\nlines",-1,007,33\n2,,,8,\n', encoding="utf-8"
+    )
+    manifest = Manifest.load(tmp_path / "m.csv")
+    assert manifest.record(0) == {"id": "1", "text": "two\nlines", "label.f": -1.0, "id.patient": "007", "age": 33.0}
+    assert manifest.record(1) == {"id": "2", "id.patient": "8"}
+
+
+def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:
+    whole = small()._table
+    pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1)]).select(["sex", "label.f", "text", "id"])
+    assert Manifest(pieces, root=Path("elsewhere")).hash == small().hash
+    assert small(sex=["F", "M", "M"]).hash != small().hash
+    assert small(text=["x", None, "y"]).hash != small(text=["x", "y", None]).hash
+
+
+def test_where_takes_values_lists_and_missing() -> None:
+    manifest = small()
+    assert manifest.where({"sex": "F"}).column("id").tolist() == ["a", "c"]
+    assert manifest.where({"sex": ["F", "M"], "label.f": [0, None]}).column("id").tolist() == ["b", "c"]
+    assert manifest.having("text", "label.f").column("id").tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: small().where({"sexx": "F"}), "did you mean 'sex'?"),
+        (lambda: small().where({"sex": "X"}), "no record left where sex is 'X': the column holds F, M"),
+        (lambda: small().where({"label.f": "many"}), "holds float, not 'many'"),
+        (lambda: small().split_of("train"), "no column 'split'"),
+        (lambda: small().column("label.effusion"), "no column 'label.effusion'"),
+        (lambda: Manifest.of({"text": ["x"]}, root=Path()), "no column 'id'"),
+        (lambda: Manifest.of({"id": ["a"], "sex": ["F"]}, root=Path()), "nothing to encode"),
+        (lambda: Manifest.of({"id": [], "text": []}, root=Path()), "is empty"),
+        (lambda: small(id=["a", "a", "b"]), "1 ids stand more than once, the first is 'a' (2 times)"),
+        (lambda: small(id=["a", "", "b"]), "1 rows have no id"),
+        (lambda: small(**{"label.f": [1, 2, 0]}), "label.f of record 'b' is 2: a label is 1 (present)"),
+        (lambda: small(**{"label.f": ["1", "yes", "0"]}), "must hold numbers"),
+        (lambda: small(**{"lable.f": [1, 1, 0]}), "did you mean 'label'?"),
+        (lambda: small(**{"boxes.f": [1, 1, 0]}), "cannot hold the kind 'boxes'"),
+        (lambda: small(deidentified=["yes", "maybe", "no"]), "write yes, no or unknown"),
+        (lambda: small(text=[None] * 3).having("text"), "no record with all of text"),
+    ],
+)
+def test_a_mistake_is_one_sentence(make: object, sentence: str) -> None:
+    with pytest.raises(DataError) as caught:
+        make()  # type: ignore[operator]
+    assert sentence in str(caught.value)
+
+
+def test_a_path_that_leaves_the_root_is_refused_also_through_a_link(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret.png").touch()
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "in.png").touch()
+    paths = ["../secret.png", str(tmp_path / "secret.png"), "link.png", "in.png", None]
+    manifest = Manifest.of({"id": list("abcde"), "image": paths}, root=root)
+    for bad in range(3):
+        with pytest.raises(DataError, match="leaves the folder"):
+            manifest.path(bad)
+    assert manifest.path(3) == (root / "in.png").resolve()
+    assert manifest.path(4) is None
+
+
+def test_a_missing_or_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist: make it with"):
+        Manifest.load(tmp_path / "m.parquet")
+    (tmp_path / "m.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match="cannot be read"):
+        Manifest.load(tmp_path / "m.parquet")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="no column 'id'"):
+        Manifest.load(tmp_path / "other.parquet")
