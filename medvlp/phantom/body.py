@@ -115,14 +115,11 @@ def build_body(study: Study, *, seed: int) -> Body:
     blood = [blood_cloud(anatomy, side) for side in (0, 1)]
     plants = plant(study.findings, anatomy, flesh, ribs, blood)
     broken = {(part.side, part.number) for part in plants.broken}
-    whole = [(side, n) for side in (0, 1) for n in range(12) if (side, n + 1) not in broken]
-    index = tuple(np.array(part) for part in zip(*whole, strict=True))
-    slender = np.array([0.86, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])[index[1], None]
-    # Towards the front a rib is broader but thinner: it shows less.
-    slender = slender * np.linspace(1.12, 0.82, ribs.line.shape[2])
-    cage = rib_cloud(ribs.line[index], ribs.outward[index], ribs.upward[index], density=anatomy.bone, slender=slender)
+    whole = np.array([(side, n) for side in (0, 1) for n in range(1, 13) if (side, n) not in broken])
+    slender = np.array([0.9, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])[whole[:, 1] - 1]
+    cage = rib_cloud(ribs.some(whole[:, 0], whole[:, 1]), density=anatomy.bone, slender=slender)
     soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
-    soft += [excess(airway_cloud(anatomy, side), flesh, 0.0) for side in (0, 1)]
+    soft += [excess(airway_cloud(anatomy, side), flesh, 0.0, within_lung=True) for side in (0, 1)]
     soft += [excess(main_airways(anatomy), flesh, 0.0)]
     draw = numpy_generator(seed, study.number, f"phantom/pose/{study.patient.id}")
     return Body(

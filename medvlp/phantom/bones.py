@@ -22,6 +22,7 @@ __all__ = ["RIBS", "Rib", "Ribs", "rib_cloud", "rib_lines", "skeleton", "vertebr
 RIBS: Final = 12
 _SAMPLES: Final = 168  # along a rib, about 1.8 mm apart
 _RING: Final = 22  # around its cortex
+_CORE: Final = 10  # in its marrow
 _BODY: Final = 17.0  # height of the template vertebra's body in mm
 
 # One value a rib: end of its bone (degrees from the back's midline), fall from spine to front in mm, lateral reach.
@@ -47,6 +48,11 @@ class Ribs:
     outward: np.ndarray
     upward: np.ndarray
 
+    def some(self, sides: np.ndarray, numbers: np.ndarray) -> Ribs:
+        """Return several ribs (K, N, 3) by their sides and numbers (1 to 12)."""
+        index = (sides, numbers - 1)
+        return Ribs(self.line[index], self.outward[index], self.upward[index])
+
     def one(self, side: int, number: int) -> Rib:
         """Return a rib by side and number (1 to 12)."""
         index = (side, number - 1)
@@ -64,7 +70,7 @@ def vertebra_z(anatomy: Anatomy, number: float) -> float:
         True
     """
     n = number - 1.0
-    return anatomy.apex - (4.0 + 19.0 * n + 0.32 * n * n) * anatomy.scale[2]
+    return anatomy.apex - (3.0 + 20.4 * n + 0.28 * n * n) * anatomy.scale[2]
 
 
 def rib_lines(anatomy: Anatomy) -> Ribs:
@@ -104,33 +110,38 @@ def rib_lines(anatomy: Anatomy) -> Ribs:
 
 
 def rib_cloud(
-    line: np.ndarray, outward: np.ndarray, upward: np.ndarray, *, density: float, slender: np.ndarray | float = 1.0
+    rib: Rib | Ribs, *, density: float, part: slice = slice(None), slender: np.ndarray | float = 1.0
 ) -> Cloud:
-    """Return ribs as a shell of cortex with a thin lattice inside.
+    """Return ribs as a shell of cortex around a thin lattice.
+
+    Behind they are narrow with a thick cortex, at the side and in front broader and thinner.
 
     Args:
-        line: ``(..., N, 3)``.
-        outward: unit vectors ``(..., N, 3)`` away from the lung.
-        upward: unit vectors ``(..., N, 3)`` along the height.
+        rib: one rib or several.
         density: relative density of the bone.
-        slender: relative size of the cross-section, broadcasts with ``(..., N)``.
+        part: which of the samples along the rib.
+        slender: relative height of each rib, broadcasts with the ribs' leading axes.
     """
+    along = np.linspace(0.0, 1.0, rib.line.shape[-2], dtype=np.float32)[part]
+    line, outward, upward = (array[..., part, :] for array in (rib.line, rib.outward, rib.upward))
+    height = np.interp(along, (0.0, 0.3, 0.6, 1.0), (0.67, 0.71, 0.9, 0.88)) * np.asarray(slender)[..., None]
+    cortex = np.interp(along, (0.0, 0.3, 0.6, 1.0), (1.4, 1.35, 1.0, 0.62)).astype(np.float32)[:, None]
     step = np.sqrt((np.diff(line, axis=-2) ** 2).sum(-1))
     step = np.concatenate([step, step[..., -1:]], -1)  # (..., N)
     count = int(np.prod(step.shape))
     turn = (np.arange(count, dtype=np.float32) * np.float32(2.399963)).reshape(step.shape)[..., None]
     angle = turn + np.arange(_RING, dtype=np.float32) * np.float32(2 * np.pi / _RING)
-    size = np.broadcast_to(np.asarray(slender, np.float32), step.shape)[..., None]
+    size = np.broadcast_to(height.astype(np.float32), step.shape)[..., None]
     tall, thick = np.float32(7.2) * size, np.float32(3.4) * size
-    upper = np.sin(angle)
-    shell_out, shell_up = thick * np.cos(angle), tall * upper
-    # Lower margins of ribs are sharp and thin (the costal groove): their cortex carries less.
-    share = (1.0 + 0.25 * upper) * step[..., None] * size * np.float32(33.0 * 1.0 / _RING * density)
-    lattice = 0.5 * (1.0 + np.cos(turn * 3.0))
-    inner = np.stack([np.sqrt(lattice[..., 0]) * 0.8] * 2, -1)
-    core_angle = np.concatenate([turn, turn + np.float32(np.pi)], -1)
-    core_out, core_up = thick * inner * np.cos(core_angle), tall * inner * np.sin(core_angle)
-    core = np.broadcast_to(step[..., None] * size * np.float32(9.0 / 2 * density), core_out.shape)
+    shell_out, shell_up = thick * np.cos(angle), tall * np.sin(angle)
+    # Cortex of even thickness: the flat faces hold more of it than the rounded margins.
+    around = np.sqrt((3.4 * np.sin(angle)) ** 2 + (7.2 * np.cos(angle)) ** 2) * np.float32(2 * np.pi / _RING)
+    share = around * step[..., None] * size * cortex * np.float32(1.05 * density)
+    spread = (np.arange(_CORE, dtype=np.float32) + np.float32(0.5)) / np.float32(_CORE)
+    core_angle = turn + np.arange(_CORE, dtype=np.float32) * np.float32(2.399963)
+    core_out = thick * np.sqrt(spread) * np.float32(0.85) * np.cos(core_angle)
+    core_up = tall * np.sqrt(spread) * np.float32(0.85) * np.sin(core_angle)
+    core = np.broadcast_to(step[..., None] * size * cortex * np.float32(14.0 / _CORE * density), core_out.shape)
     out = np.concatenate([shell_out, core_out], -1)[..., None]
     up = np.concatenate([shell_up, core_up], -1)[..., None]
     xyz = line[..., None, :] + out * outward[..., None, :] + up * upward[..., None, :]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.bones import Ribs, rib_cloud
+from medvlp.phantom.bones import Rib, Ribs, rib_cloud
 from medvlp.phantom.facts import Finding
 from medvlp.phantom.flesh import Flesh
 from medvlp.phantom.points import Cloud, join
@@ -49,8 +49,8 @@ def plant_rib_fracture(
         What it adds (the broken ribs included), and which ribs must not be drawn whole.
     """
     draw = numpy_generator(finding.seed, side, "fracture")
-    behind = draw.random() < 0.65
-    where = draw.uniform(0.17, 0.31) if behind else draw.uniform(0.7, 0.82)
+    # Behind, where a frontal film shows the rib in full; breaks at its lateral turn are mostly missed on films.
+    where = draw.uniform(0.09, 0.24)
     up = 1.0 if draw.random() < 0.6 else -1.0
     bones, lenses, marks, broken = [], [], [], []
     for i, number in enumerate(fractured_ribs(finding)):
@@ -65,8 +65,9 @@ def plant_rib_fracture(
         back = np.where(t <= at, np.maximum(1.0 - (at - t) / 0.16, 0.0), 0.0)[:, None]
         move = rib.upward * np.float32(0.88 * up * step) - rib.outward * np.float32(0.4 * step)
         line = rib.line + (share * move - 0.12 * back * move).astype(np.float32)
+        moved = Rib(line, rib.outward, rib.upward)
         for part in (slice(0, first), slice(first + gap, count)):
-            bones.append(rib_cloud(line[part], rib.outward[part], rib.upward[part], density=anatomy.bone))
+            bones.append(rib_cloud(moved, density=anatomy.bone, part=part))
         along = rib.line[min(first + 3, count - 1)] - rib.line[first - 3]
         along = along / np.sqrt((along**2).sum())
         lenses.append(_haematoma(rib.line[first], rib.outward[first], along, float(np.clip(0.75 * step, 4.0, 9.0))))

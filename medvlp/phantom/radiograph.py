@@ -52,7 +52,7 @@ class DetectorLook:
     gamma: float = 1.0
     equalise: float = 0.4
     sharpness: float = 0.5
-    detail: float = 0.6
+    detail: float = 1.0
     blur: float = 0.4
     vignetting: float = 0.03
     low: float = 0.02
@@ -123,7 +123,7 @@ def _display(exponent: np.ndarray, look: DetectorLook) -> np.ndarray:
         clipped = np.maximum(exponent, np.float32(np.quantile(exponent[body][::4], 0.03)))
         exponent = exponent - np.float32(look.equalise) * _smooth(clipped, 0.1 * height)
     original = exponent
-    for strength, reach in ((look.sharpness, 1.6), (look.detail, 5.0)):
+    for strength, reach in ((look.sharpness, 1.6), (look.detail, 5.5)):
         if strength:
             # Faint structures are enhanced in full, strong edges less: no bright seams along skin and metal.
             fine = original - ndimage.gaussian_filter(original, reach * height / 256, mode="nearest", truncate=2.5)

@@ -175,14 +175,17 @@ def airway_cloud(anatomy: Anatomy, side: int) -> Cloud:
     )
 
 
-def excess(cloud: Cloud, flesh: Flesh, density: float) -> Cloud:
+def excess(cloud: Cloud, flesh: Flesh, density: float, *, within_lung: bool = False) -> Cloud:
     """Return what tubes filled with a material add to (or take from) the voxels in which they lie.
 
     Args:
         cloud: tubes.
         flesh: voxels.
         density: of what fills them, relative to water; 0 is air, which only ever takes away.
+        within_lung: leave out what lies outside the pleural cavities.
     """
-    around = flesh.density.reshape(-1)[flesh.grid.index(cloud.xyz)]
-    change = np.float32(density) - around
+    place = flesh.grid.index(cloud.xyz)
+    change = np.float32(density) - flesh.density.reshape(-1)[place]
+    if within_lung:
+        change *= flesh.lung.reshape(-1)[place]
     return cloud.scaled(np.minimum(change, 0.0) if density < 0.5 else np.maximum(change, 0.0))
