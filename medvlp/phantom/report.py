@@ -162,6 +162,7 @@ def _present(writer: Writer, finding: Finding, *, brief: bool = False) -> Statem
     change = change_of(finding, writer.study.prior)
     if change and writer.chance(0.75):
         return say(writer, [finding], f"{'device' if finding.name in DEVICES else 'change'}/{change}")
+    brief = brief and finding.name not in DEVICES
     return say(writer, [finding], "impression/finding" if brief else f"{finding.name}/present")
 
 

@@ -356,3 +356,9 @@ def test_the_age_at_the_study_is_told_where_it_is_known() -> None:
     texts = [write_report(a_study(), seed=seed, held_out=False, age=88).text for seed in range(40)]
     assert any("88-year-old" in text for text in texts)
     assert not any("61-year-old" in text for text in texts)
+
+
+def test_only_a_study_without_any_finding_is_called_normal() -> None:
+    for study, report in pairs():
+        if re.search(r"Normal (chest )?(radiograph|CT)", report.text):
+            assert not study.findings

@@ -253,7 +253,7 @@ _SUMMARY = read_forms(
     """
     {np}, as described.
     Findings in keeping with {a}{np}.
-    Impression of {a}{np}.
+    {a}{np} [is|are] identified.
     {np}, as noted above.
     """,
 )

@@ -85,6 +85,7 @@ def conditions_of(study: Study) -> frozenset[str]:
         "mediastinum": not names & {"cardiomegaly", "edema"} and not shifted,
         "volumes": not names & {"emphysema", "atelectasis", "effusion", "pneumothorax"},
         "diaphragm": not names & {"emphysema", "atelectasis", "effusion", "consolidation"},
+        "bare": not names,
         "film": bool(study.views),
         "old": study.patient.age >= 60,
     }

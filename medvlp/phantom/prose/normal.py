@@ -112,7 +112,7 @@ _CONCLUSION = read_forms(
     """
     No acute cardiopulmonary abnormality.
     No acute cardiopulmonary process.
-    Normal chest radiograph.
+    bare? Normal chest radiograph.
     No acute disease.
     No radiographic evidence of acute cardiopulmonary disease.
     No acute findings.
@@ -120,7 +120,7 @@ _CONCLUSION = read_forms(
     """,
     """
     No acute cardiopulmonary disease.
-    Normal radiograph of the chest.
+    bare? Normal radiograph of the chest.
     No evidence of acute cardiopulmonary process.
     No acute abnormality.
     No acute intrathoracic process.
