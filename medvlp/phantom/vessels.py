@@ -21,9 +21,9 @@ __all__ = ["Tree", "airway_cloud", "blood_cloud", "carina", "excess", "grow", "h
 _SHARES: Final = (0.30, 0.22, 0.17, 0.13, 0.10, 0.08)  # lengths of six generations on the way from hilum to pleura
 # Where main branches end: share of the lung's height, angle from the side in degrees (negative is the front).
 _PLAN: Final = np.array(
-    [(0.97, 10), (0.88, -45), (0.84, 55), (0.68, -25), (0.62, 30), (0.45, -60), (0.42, 0)]
-    + [(0.36, 50), (0.2, -65), (0.12, -30), (0.1, 15), (0.04, 50), (0.0, 75)]
-)
+    ((0.97, 0.88, 0.84, 0.68, 0.62, 0.45, 0.42, 0.36, 0.2, 0.12, 0.1, 0.04, 0.0),
+     (10, -45, 55, -25, 30, -60, 0, 50, -65, -30, 15, 50, 75))
+).T  # fmt: skip
 _TAPER: Final = 0.74  # calibre of a daughter vessel
 
 
