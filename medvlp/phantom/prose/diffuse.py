@@ -169,7 +169,7 @@ EMPHYSEMA = Wording(
         """
         ~{severity} emphysema
         ~{severity} emphysematous change
-        ~{severity} hyperinflation consistent with emphysema
+        ~{severity} pulmonary emphysema
         """
     ),
     denied=("emphysema", "hyperinflation"),
