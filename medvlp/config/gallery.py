@@ -47,8 +47,9 @@ def _item(
     try:
         direction = torch.from_numpy(np.asarray(model.zero_shot.direction(label), dtype=np.float32))
         values = heat_map(model.model, pixels, direction).resized(pixels.shape[-1])
-    except ConfigError:
-        values = None  # an image tower without a grid of tokens: the page shows the picture alone
+        missing = []
+    except ConfigError as error:
+        values, missing = None, [f"no heat map: {error}"]
     study = str(record.get("id.study", ""))
     planted = () if truth is None else truth.findings.get(study, ())
     words = ", ".join(" ".join(w for w in (f.side, f.lobe, f.severity) if w) for f in planted if f.name == label)
@@ -60,7 +61,7 @@ def _item(
         heat_map=values,
         truth=words,
         sentence="" if truth is None else truth.sentences.get((study, label), ""),
-        note=", ".join(str(record[n]) for n in ("view_position", "site") if n in record),
+        note=", ".join([str(record[n]) for n in ("view_position", "site") if n in record] + missing),
     )
 
 

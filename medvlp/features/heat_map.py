@@ -60,7 +60,9 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
         tokens, raw = encoded.part("tokens"), encoded.part("raw")
         score = (unit(raw)[0] * vector.to(device)).sum()
         (grad,) = torch.autograd.grad(score, tokens, allow_unused=True)
-    if encoded.grid is None or grad is None:
-        raise ConfigError("This image tower gives no grid of tokens from which its embedding is pooled: no heat map.")
+    if encoded.grid is None or grad is None or not bool(grad.any()):
+        raise ConfigError(
+            "This image tower's embedding is not pooled from a grid of tokens (a class token takes it): use `pool: avg`."
+        )
     values = (grad * tokens).sum(-1)[0].reshape(encoded.grid)
     return HeatMap(values.detach().float().cpu().numpy(), float(score.detach()))

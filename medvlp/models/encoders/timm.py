@@ -116,8 +116,11 @@ class TimmEncoder(Encoder):
             if "attention" in parts:
                 stack.enter_context(_attention_weights(self._blocks(), attention))
             features = self.backbone.forward_features(pixels)
-        pooled = self.backbone.forward_head(features, pre_logits=True) if "pooled" in parts else None
         tokens = self._tokens(features) if parts & {"tokens", "mask"} else None
+        if tokens is not None:
+            # The pooled output is made of the very tokens that are given out: heat maps ask for its gradient in them.
+            features = self._with_tokens(features, tokens)
+        pooled = self.backbone.forward_head(features, pre_logits=True) if "pooled" in parts else None
         return Encoded(
             owner=torch.arange(len(values), device=values.device),
             pooled=None if pooled is None else self.pooled_output(pooled),
@@ -195,6 +198,12 @@ class TimmEncoder(Encoder):
         if self._layout == "NLC":
             return features[:, self._prefix :]
         return features.flatten(2).transpose(1, 2) if self._layout == "NCHW" else features.flatten(1, 2)
+
+    def _with_tokens(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Return the same features, rebuilt from their tokens."""
+        if self._layout == "NLC":
+            return torch.cat([features[:, : self._prefix], tokens], dim=1)
+        return tokens.transpose(1, 2).reshape(features.shape) if self._layout == "NCHW" else tokens.view(features.shape)
 
     def _grid(self, count: int, height: int, width: int) -> tuple[int, int] | None:
         """Return (rows, columns), or None where a patch took tokens away."""
