@@ -28,8 +28,13 @@ _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
 _UNDEFINED = 0xFFFFFFFF
 
-# Said by ``Parsed.warnings`` in our own words.
-warnings.filterwarnings("ignore", message="Expected (implicit|explicit) VR", module=r"pydicom\.")
+# The first is said by ``Parsed.warnings``, the second ends in a refusal, and text is never decoded: no need to repeat
+# them on the terminal, the less as the second names the file.
+warnings.filterwarnings(
+    "ignore",
+    message="Expected (implicit|explicit) VR|End of file reached|Unknown encoding|Incorrect value for Specific",
+    module=r"pydicom\.",
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,11 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 def _at_pixel_element(stream: BinaryIO, header: Header, syntax: str, notes: list[str]) -> Parsed:
     order = header.order
+    start = stream.tell()
+    size = stream.seek(0, io.SEEK_END)
+    if start > size:
+        raise UnreadableImage("truncated", detail="a tag before its pixel data claims more bytes than the file has")
+    stream.seek(start)
     head = stream.read(12)
     is_pixels = len(head) >= 8
     group, element = struct.unpack(order + "HH", head[:4]) if is_pixels else (0, 0)
@@ -120,7 +130,7 @@ def _at_pixel_element(stream: BinaryIO, header: Header, syntax: str, notes: list
     else:
         vr, length, skip = None, struct.unpack(order + "I", head[4:8])[0], len(head) - 8
     offset = stream.tell() - skip
-    available = stream.seek(0, io.SEEK_END) - offset
+    available = size - offset
     return Parsed(
         header=header,
         syntax=syntax,

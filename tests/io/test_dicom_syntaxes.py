@@ -277,6 +277,12 @@ def test_cut_pixel_data(dicom):
     assert refused(path) == "truncated"
 
 
+def test_tag_that_claims_more_than_the_file_holds(dicom):
+    path = dicom(GRAY12)
+    path.write_bytes(path.read_bytes().replace(b"\x28\x00\x30\x00DS\x08\x00", b"\x28\x00\x30\x00DS\xff\xff"))
+    assert refused(path) == "truncated"
+
+
 def test_rows_or_columns_that_disagree_with_the_length(dicom):
     assert refused(dicom(GRAY12 + 1, rows=47)) == "length_mismatch"
     assert refused(dicom(GRAY12 + 1, columns=39)) == "length_mismatch"

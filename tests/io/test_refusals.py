@@ -178,7 +178,7 @@ def outcome(read, path):
 def test_mutants_are_read_in_range_or_refused(tmp_path, name):
     read = read_image
     if name.endswith(".dcm"):
-        with open(get_testdata_file(name), "rb") as stream:
+        with open(get_testdata_file(name, download=False), "rb") as stream:
             data = stream.read()
     elif name == "nifti.gz":
         import nibabel
