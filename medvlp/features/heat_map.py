@@ -62,7 +62,7 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
         (grad,) = torch.autograd.grad(score, tokens, allow_unused=True)
     if encoded.grid is None or grad is None or not bool(grad.any()):
         raise ConfigError(
-            "This image tower's embedding is not pooled from a grid of tokens (a class token takes it): use `pool: avg`."
+            "This image tower pools its embedding from no grid of tokens (a class token takes it): use `pool: avg`."
         )
     values = (grad * tokens).sum(-1)[0].reshape(encoded.grid)
     return HeatMap(values.detach().float().cpu().numpy(), float(score.detach()))
