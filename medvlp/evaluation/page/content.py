@@ -39,7 +39,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point with its interval on a forest row, in percent of the axis; `style` is a class of the style sheet."""
+    """A point with its interval on a forest row, in percent of the axis.
+
+    `style` is a class of the style sheet; `few` says that few positives make the interval optimistic.
+    """
 
     series: str
     style: str
@@ -48,6 +51,7 @@ class Mark:
     high: float | None
     value: str
     interval: str
+    few: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,13 @@ class ForestRow:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Rows over one axis; ticks are ``(percent, words)``, chance is in percent."""
+    """Rows over one axis; ticks are ``(percent, words)``, chance is in percent; `few` if any mark is."""
 
     rows: tuple[ForestRow, ...]
     ticks: tuple[tuple[float, str], ...]
     chance: float
     legend: tuple[tuple[str, str], ...]
+    few: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +130,13 @@ def summary_of(results: Sequence[Result]) -> str:
         f"finding{'s' if row.labels_used != 1 else ''}, on {integer(row.n)} {split}cases "
         f"of {integer(row.patients)} patients"
     )
-    controls = [(result, _macro(result)) for result in results if result.role == "control"]
-    said = [f"the control ({name_of(r.name, r.title)}) reaches {number(m.value)}" for r, m in controls if m is not None]
-    return "; ".join([words, *said]) + "."
+    controls = [m.value for r in results if r.role == "control" if (m := _macro(r)) is not None and m.value is not None]
+    if controls:
+        strongest = max(controls)
+        beaten = row.value is not None and strongest >= row.value
+        words += f"; the {'strongest ' if len(controls) > 1 else ''}control reaches {number(strongest)}"
+        words += ", which the model does not beat" if beaten else ""
+    return f"{words}."
 
 
 def tiles_of(results: Sequence[Result]) -> list[Tile]:
@@ -145,7 +154,8 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
             tiles.append(Tile(name, number(row.value), interval(row), against))
     retrieval = _retrieval_headline(results)
     if retrieval is not None:
-        times = f"{retrieval.value / retrieval.chance:.0f} times " if retrieval.value and retrieval.chance else ""
+        ratio = retrieval.value / retrieval.chance if retrieval.value and retrieval.chance else 0.0
+        times = f"{ratio:.{0 if ratio >= 3 else 1}f} times " if ratio else ""
         name = f"Recall@{retrieval.metric.partition('@')[2]}, {finding(retrieval.label)}"
         against = f"{times}a random ranking ({number(retrieval.chance)})"
         tiles.append(Tile(name, number(retrieval.value), interval(retrieval), against))
@@ -268,13 +278,15 @@ def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> F
                 high=None if row.high is None else at(row.high),
                 value=number(row.value),
                 interval=interval(row),
+                few=row.reason == "few_positives",
             )
             for result, style, row in present
             if row.value is not None
         )
         laid.append(ForestRow(name, cases, marks, REASONS.get(first.reason or "", ""), summary))
+    few = any(mark.few for row in laid for mark in row.marks)
     steps = [low + 0.1 * step for step in range(round((1 - low) * 10) + 1)]
-    return Forest(tuple(laid), tuple((at(step), f"{step:.1f}") for step in steps), at(0.5), legend)
+    return Forest(tuple(laid), tuple((at(step), f"{step:.1f}") for step in steps), at(0.5), legend, few)
 
 
 def _plain_auroc(row: Metric) -> bool:

@@ -105,6 +105,7 @@ def _environment() -> Environment:
         "percent": words.percent,
         "interval": words.interval,
         "finding": words.finding,
+        "tidy": words.tidy,
     }
     return environment
 

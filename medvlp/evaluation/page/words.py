@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medvlp.evaluation.results import Metric
 
-__all__ = ["REASONS", "finding", "integer", "interval", "name_of", "number", "percent"]
+__all__ = ["REASONS", "finding", "integer", "interval", "name_of", "number", "percent", "tidy"]
 
 REASONS = {
     "no_positives": "no positive case: not defined",
@@ -81,3 +81,13 @@ def name_of(name: str, title: str = "") -> str:
     known = _NAMES.get(name) or _METRICS.get(name)
     words = name.replace("_", " ")
     return known or words[:1].upper() + words[1:]
+
+
+def tidy(text: str) -> str:
+    """Return a report without blank lines and outer white space.
+
+    Example:
+        >>> tidy("FINDINGS: clear. ").splitlines(), len(tidy("a" + chr(10) * 3 + "b").splitlines())
+        (['FINDINGS: clear.'], 2)
+    """
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
