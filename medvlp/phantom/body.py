@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.bones import rib_cloud, rib_lines, skeleton
+from medvlp.phantom.bones import humeri, rib_cloud, rib_lines, skeleton
 from medvlp.phantom.facts import Study
 from medvlp.phantom.flesh import SPACING, Grid, grid_of, voxelise
 from medvlp.phantom.materials import voxel_hounsfield
@@ -34,6 +34,7 @@ class Body:
         heart: float32 (Z, Y, X), share that is heart or great vessel.
         soft: fine soft structures, as what they add to the voxels.
         bone: bones, as cortical bone in the place of soft tissue.
+        arms: bones of the hanging arms, which only frontal films show.
         metal: devices, as titanium.
         regions: extent of each of the study's findings.
         centering: mm by which the tube stands off the ideal centre, across and up.
@@ -47,6 +48,7 @@ class Body:
     heart: np.ndarray
     soft: Cloud
     bone: Cloud
+    arms: Cloud
     metal: Cloud
     regions: tuple[Region, ...]
     centering: tuple[float, float]
@@ -131,6 +133,7 @@ def build_body(study: Study, *, seed: int) -> Body:
         heart=flesh.heart,
         soft=join([*soft, *plants.soft]),
         bone=join([cage, skeleton(anatomy), *plants.bone]),
+        arms=humeri(anatomy),
         metal=join(plants.metal),
         regions=plants.regions,
         centering=(float(draw.normal(0.0, 4.0)), float(draw.normal(0.0, 6.0))),

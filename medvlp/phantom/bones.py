@@ -17,7 +17,7 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.points import Cloud, curve, join, polyline
 from medvlp.phantom.thorax import Anatomy, cage_at, spine_y
 
-__all__ = ["RIBS", "Rib", "Ribs", "rib_cloud", "rib_lines", "skeleton", "vertebra_z"]
+__all__ = ["RIBS", "Rib", "Ribs", "humeri", "rib_cloud", "rib_lines", "skeleton", "vertebra_z"]
 
 RIBS: Final = 12
 _SAMPLES: Final = 168  # along a rib, about 1.8 mm apart
@@ -182,12 +182,23 @@ def _scapula(anatomy: Anatomy, sign: float) -> list[Cloud]:
         polyline(curve([superior, at(135, 52, 20), at(150, 18, 28)], 3.0), 3.4, step=2.0, hollow=0.6),
         polyline(curve([at(162, 36, 20), glenoid, at(160, 36, 54)], 2.0), 7.0, step=2.0, hollow=0.82),
     ]
-    head = at(180, 30, 36)
-    arm = at(192, 30, 120) if anatomy.supine else at(214, 24, 104)
-    shaft = curve([head, tuple(0.6 * h + 0.4 * e for h, e in zip(head, arm, strict=True)), arm], 3.0)
-    radius = np.interp(np.arange(len(shaft)), (0, 5, 12), (21.0, 18.0, 11.5)).astype(np.float32)
-    parts.append(polyline(shaft, radius, step=2.2, hollow=0.86).scaled(0.85))
     return [part.scaled(density) for part in parts]
+
+
+def humeri(anatomy: Anatomy) -> Cloud:
+    """Return the bones of arms that hang beside the chest; only frontal films show them."""
+    broad, deep, tall = anatomy.scale
+    out = -8.0 if anatomy.supine else 12.0
+    reach = 146.0 * broad + anatomy.muscle + anatomy.fat + 52.0
+    parts = []
+    for sign in (-1.0, 1.0):
+        head = (sign * (180.0 * broad + out), 42.0 * deep, anatomy.apex - 38.0 * tall)
+        neck = (sign * (190.0 * broad + out), 42.0 * deep, anatomy.apex - 66.0 * tall)
+        elbow = (sign * (reach + (16.0 if anatomy.supine else 52.0)), 40.0 * deep, anatomy.apex - 330.0 * tall)
+        line = curve([head, neck, elbow], 4.0)
+        radius = np.interp(np.arange(len(line)), (0, 1, 4, 8, 14), (9.0, 20.0, 21.0, 15.0, 11.0)).astype(np.float32)
+        parts.append(polyline(line, radius, step=2.2, hollow=0.78, area=2.6))
+    return join(parts).scaled(0.8 * anatomy.bone)
 
 
 @cache
@@ -201,16 +212,18 @@ def _vertebra() -> Cloud:
             [width * waist * np.cos(turn), depth * waist * np.sin(turn), np.full_like(turn, level * height)], 1
         )
         parts.append(polyline(ring.astype(np.float32), 1.1, step=2.6, area=9.0))
-    radius = np.sqrt((np.arange(60) + 0.5) / 60)[:, None]
-    spiral = (np.arange(60) * 2.399963)[:, None]
+    radius = np.sqrt((np.arange(140) + 0.5) / 140)[:, None]
+    spiral = (np.arange(140) * 2.399963)[:, None]
     for level in (-0.5, 0.5):
         disc = np.concatenate(
             [width * radius * np.cos(spiral), depth * radius * np.sin(spiral), np.full_like(radius, level * height)], 1
         )
-        parts.append(Cloud(disc.astype(np.float32), np.full(60, np.pi * width * depth * 0.8 / 60, np.float32)))
-    draw = np.random.Generator(np.random.Philox(7)).uniform(-0.5, 0.5, (90, 3))
+        parts.append(Cloud(disc.astype(np.float32), np.full(140, np.pi * width * depth * 0.8 / 140, np.float32)))
+    draw = np.random.Generator(np.random.Philox(7)).uniform(-0.5, 0.5, (280, 3))
     lattice = draw * (1.5 * width, 1.5 * depth, height)
-    parts.append(Cloud(lattice.astype(np.float32), np.full(90, np.pi * width * depth * height * 0.11 / 90, np.float32)))
+    parts.append(
+        Cloud(lattice.astype(np.float32), np.full(280, np.pi * width * depth * height * 0.11 / 280, np.float32))
+    )
     for sign in (-1.0, 1.0):
         pedicle = curve(
             [(sign * 0.62 * width, 0.8 * depth, 0.2 * height), (sign * 0.62 * width, 1.5 * depth, 0.2 * height)], 3.0
@@ -221,9 +234,9 @@ def _vertebra() -> Cloud:
         )
         parts.append(polyline(process, 4.0, step=2.0, hollow=0.7, area=4.0))
         lamina = curve([(sign * 0.62 * width, 1.5 * depth, 0.0), (0.0, 2.2 * depth, -0.3 * height)], 3.0)
-        parts.append(polyline(lamina, 3.4, step=2.0, hollow=0.75, area=3.0))
+        parts.append(polyline(lamina, 3.0, step=2.0, hollow=0.8, area=2.5))
     spinous = curve([(0, 2.2 * depth, -0.3 * height), (0, 3.4 * depth, -1.1 * height)], 3.0)
-    parts.append(polyline(spinous, 2.6, step=2.0, hollow=0.7, area=3.0))
+    parts.append(polyline(spinous, 2.2, step=2.0, hollow=0.75, area=2.5))
     return join(parts)
 
 
@@ -245,7 +258,7 @@ def _spine(anatomy: Anatomy) -> Cloud:
 
 
 def skeleton(anatomy: Anatomy) -> Cloud:
-    """Return everything of bone but the ribs."""
+    """Return everything of bone but ribs and arms."""
     broad, deep, tall = anatomy.scale
     draw = numpy_generator(anatomy.seed, 3, "skeleton")
     density = anatomy.bone

@@ -244,7 +244,7 @@ def voxelise(anatomy: Anatomy, grid: Grid) -> Flesh:
     near = grid.part(center)
     before = near.y - _column(spine_y(anatomy, heights))
     before = np.where(before > 0, before * np.float32(0.38), before)  # arches and muscles reach far back
-    spine = _rounded(near.x, _column(np.full(len(heights), 23.0)), before, _column(np.full(len(heights), 24.0)), 2.2)
+    spine = _rounded(near.x, _column(np.full(len(heights), 23.0)), before, _column(np.full(len(heights), 24.0)), 3.0)
     septum = np.clip(np.float32(0.5) + (np.float32(3.0) - np.abs(near.x - anatomy.shift)) / _EDGE, 0.0, 1.0)
     lung *= np.float32(1.0) - heart
     lung[center] *= (np.float32(1.0) - spine) * (np.float32(1.0) - septum)

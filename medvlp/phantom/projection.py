@@ -17,7 +17,7 @@ from medvlp.phantom.body import Body
 from medvlp.phantom.facts import View
 from medvlp.phantom.flesh import SPACING
 from medvlp.phantom.materials import attenuation
-from medvlp.phantom.points import Cloud, plane_splat
+from medvlp.phantom.points import Cloud, join, plane_splat
 from medvlp.phantom.regions import Region
 
 __all__ = ["Geometry", "Projection", "geometry_of", "project"]
@@ -237,7 +237,8 @@ def project(body: Body, view: View, *, size: int) -> Projection:
     if view != "LATERAL":
         soft = np.maximum(soft, _arms_path(body, geometry))
     soft = np.maximum(soft + _cloud_path(body.soft, geometry), 0.0)
-    exponent = attenuation(soft, _cloud_path(body.bone, geometry), _cloud_path(body.metal, geometry))
+    bone = body.bone if view == "LATERAL" else join([body.bone, body.arms])
+    exponent = attenuation(soft, _cloud_path(bone, geometry), _cloud_path(body.metal, geometry))
     masks = tuple(_region_mask(region, body, geometry) for region in body.regions)
     spacing = (geometry.pixel, geometry.pixel)
     return Projection(view, exponent, masks, tuple(_box(mask) for mask in masks), spacing)

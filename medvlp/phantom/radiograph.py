@@ -100,7 +100,7 @@ def detect(projection: Projection, look: DetectorLook, generator: np.random.Gene
     ratio = look.scatter_fraction / (1.0 - look.scatter_fraction)
     # Air around the body scatters nothing: the bright outside must not flood the shoulders.
     source = np.minimum(primary, np.float32(2.5 * behind))
-    signal = primary + np.float32(ratio) * (np.float32(0.35 * behind) + np.float32(0.65) * _smooth(source, reach))
+    signal = primary + np.float32(ratio) * (np.float32(0.2 * behind) + np.float32(0.8) * _smooth(source, reach))
     if look.vignetting:
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         x = np.linspace(-1, 1, width, dtype=np.float32)[None]

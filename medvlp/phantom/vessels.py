@@ -153,11 +153,11 @@ def main_airways(anatomy: Anatomy) -> Cloud:
     """Return the lumen of trachea, main and lobar bronchi as full tubes."""
     x, y, z = carina(anatomy)
     top = anatomy.apex + 60.0
-    wide = 8.6 if anatomy.sex == "M" else 7.4
+    wide = 9.6 if anatomy.sex == "M" else 8.3
     trachea = curve(
         [(0.3 * x, 2.0, top), (0.6 * x, y - 12.0, anatomy.apex - 20.0), (x, y - 2.0, z + 14.0), (x, y, z)], 3.0
     )
-    parts = [polyline(trachea, wide, step=1.8, area=3.0)]
+    parts = [polyline(trachea, wide, step=1.6, area=2.6)]
     for side, lean in ((0, (-16.0, 2.0, -16.0)), (1, (20.0, 4.0, -14.0))):
         end = hilum(anatomy, side)
         middle = np.array([x, y, z], np.float32) + np.array(lean, np.float32)

@@ -26,7 +26,7 @@ def slab(chests: Any, thickness_voxels: int) -> Any:
     empty = Cloud(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
     density = np.zeros_like(body.density)
     density[:, 20 : 20 + thickness_voxels] = 1.0
-    return replace(body, density=density, soft=empty, bone=empty, metal=empty)
+    return replace(body, density=density, soft=empty, bone=empty, arms=empty, metal=empty)
 
 
 def test_slab_of_water_projects_to_its_beer_lambert_exponent(chests: Any) -> None:
