@@ -27,6 +27,7 @@ _MAX_INFLATE_RATIO = 100  # an X-ray deflates 2 to 5 times, an empty mask 100s: 
 _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
 _UNDEFINED = 0xFFFFFFFF
+_UID = re.compile(r"[0-9.]{1,64}")
 
 # The first is said by ``Parsed.warnings``, the second ends in a refusal, and text is never decoded: no need to repeat
 # them on the terminal, the less as the second names the file.
@@ -173,7 +174,7 @@ def _file_meta(stream: BinaryIO, notes: list[str]) -> str:
             raise UnreadableImage("truncated", detail="it ends inside its file meta information")
         if element[2:4] == b"\x10\x00":
             syntax = value.decode("ascii", "replace").strip(" \0")
-            if not re.fullmatch(r"[0-9.]{1,64}", syntax):
+            if not _UID.fullmatch(syntax):
                 notes.append("Transfer Syntax UID is not a UID and was ignored")
                 syntax = ""
 

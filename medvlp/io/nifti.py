@@ -1,8 +1,8 @@
 """NIfTI-1 and NIfTI-2 volumes: nibabel reads the header, sizes are proved before voxels are read.
 
 Reading rules where files differ: slope 0 means unscaled (NIfTI-1 standard), a slope or intercept that is not finite is
-refused; the sform counts before the qform, a sform that is singular is passed over, a volume with neither is refused
-no place and gets its voxel sizes only, with a warning.
+refused; the sform counts before the qform; a singular form is passed over; a volume with neither form keeps its voxel
+sizes only, with a warning.
 """
 
 from __future__ import annotations
