@@ -123,6 +123,6 @@ def plant_endotracheal_tube(finding: Finding, anatomy: Anatomy, flesh: Flesh) ->
         (0.85 * x, 2.0 + (y - 4.0) * share, tip),
     ]
     line = curve(knots, 2.0)
-    wall = polyline(line, 5.2, step=1.2, area=1.6, hollow=0.74).scaled(1.9)
-    stripe = polyline(line + np.array([3.6, -2.0, 0.0], np.float32), 0.8, step=0.8, area=4.0).scaled(0.9)
+    wall = polyline(line, 5.2, step=1.2, area=1.6, hollow=0.74).scaled(2.3)
+    stripe = polyline(line + np.array([3.6, -2.0, 0.0], np.float32), 1.0, step=0.8, area=4.0).scaled(0.9)
     return Plant(Region(points=line, reach=5.5), soft=(wall,), metal=(stripe,))

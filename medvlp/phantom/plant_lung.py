@@ -126,8 +126,8 @@ def plant_edema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> 
     draw = numpy_generator(finding.seed, side, "shape")
     root = hilum(anatomy, side)
     away = ((near.x - root[0]) / 62.0) ** 2 + ((near.y - root[1]) / 75.0) ** 2 + ((near.z - root[2] + 14.0) / 78.0) ** 2
-    wing = np.exp(-away) * np.float32(0.1 + 0.5 * amount) * (1.0 + 0.38 * noise(draw, near, 20.0))
-    base = np.float32(0.03 + 0.1 * amount) * np.clip((20.0 - near.z) / 120.0, 0.15, 1.0)
+    wing = np.exp(-away) * np.float32(0.12 + 0.6 * amount**1.3) * (1.0 + 0.38 * noise(draw, near, 20.0))
+    base = np.float32(0.04 + 0.15 * amount) * np.clip((20.0 - near.z) / 120.0, 0.15, 1.0)
     share = np.clip(wing + base * (1.0 + 0.3 * noise(draw, near, 9.0)), 0.0, 0.85).astype(np.float32)
     inside = fill(flesh, box, share, 1.0)
     sign = 1.0 if side else -1.0
@@ -171,21 +171,20 @@ def _plates(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plan
         x = sign * float(draw.uniform(72.0, 92.0)) * anatomy.scale[0]
         y = float(draw.uniform(-15.0, 25.0))
         long, deep = float(draw.uniform(32.0, 48.0)), float(draw.uniform(16.0, 28.0))
-        tilt, back = float(draw.uniform(-0.1, 0.35)) * sign, float(draw.normal(0.0, 0.08))
-        layers = max(int(finding.size / 2.0), 1)
-        u, v, w = np.meshgrid(
-            np.arange(-long, long, 2.0),
-            np.arange(-deep, deep, 2.5),
-            (np.arange(layers) + 0.5) / layers - 0.5,
-            indexing="ij",
-        )
-        inside = (u / long) ** 2 + (v / deep) ** 2 < 1.0
+        tilt, back = float(draw.uniform(-0.1, 0.35)) * sign, float(draw.normal(0.0, 0.1))
+        turn = float(draw.uniform(0.0, 6.0))
+        count = int(long * deep * (2.0 + 0.5 * finding.size))
+        u, v, w = draw.uniform(-1.0, 1.0, (3, count))
+        inside = u * u + v * v < 1.0
         u, v, w = u[inside], v[inside], w[inside]
-        thin = np.sqrt(np.maximum(1.0 - (u / long) ** 4, 0.05))
-        bent = 0.004 * u * u
-        xyz = np.stack([x + u, y + v, z + tilt * u + back * v - bent + w * finding.size * thin], 1)
-        each = 2.0 * 2.5 * finding.size / layers
-        clouds.append(Cloud(xyz.astype(np.float32), (each * thin).astype(np.float32)))
+        # Thickest in the middle, irregular, fading towards its rim and its two faces.
+        ragged = 1.0 + 0.35 * np.sin(9.0 * u + 6.0 * v + turn) * np.sin(5.0 * v - turn)
+        thick = 0.5 * finding.size * np.sqrt(np.maximum(1.0 - u**4, 0.05)) * ragged
+        height = z + tilt * long * u + back * deep * v - 0.004 * (long * u) ** 2 + thick * w
+        weight = (1.0 - w * w) * np.minimum(3.0 * (1.0 - u * u - v * v), 1.0)
+        xyz = np.stack([x + long * u, y + deep * v, height], 1)
+        volume = 8.0 * long * deep * thick * weight / count
+        clouds.append(Cloud(xyz.astype(np.float32), volume.astype(np.float32)))
     points = np.concatenate([cloud.xyz for cloud in clouds])
     inside_lung = flesh.lung.reshape(-1)[flesh.grid.index(points)] > 0.5
     return Plant(Region(points=points[inside_lung], reach=2.0), soft=tuple(clouds))
