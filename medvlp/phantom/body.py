@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.bones import humeri, rib_cloud, rib_lines, skeleton
+from medvlp.phantom.bones import Ribs, humeri, rib_cloud, rib_lines, skeleton
 from medvlp.phantom.facts import Study
 from medvlp.phantom.flesh import SPACING, Grid, grid_of, voxelise
 from medvlp.phantom.materials import voxel_hounsfield
@@ -85,6 +85,20 @@ class Body:
         return tuple(self.mask(i) for i in range(len(self.regions)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """The bones of a chest; read only, shared by a patient's studies."""
+
+    ribs: Ribs
+    skeleton: Cloud
+    arms: Cloud
+
+
+@lru_cache(maxsize=4)
+def _frame(anatomy: Anatomy) -> _Frame:
+    return _Frame(rib_lines(anatomy), skeleton(anatomy), humeri(anatomy))
+
+
 def build_body(study: Study, *, seed: int) -> Body:
     """Build the chest of a study and plant its findings.
 
@@ -99,7 +113,7 @@ def build_body(study: Study, *, seed: int) -> Body:
         The body: deterministic, the same bytes on every run.
 
     Raises:
-        DataError: if a finding's name, side or lobe is none that can be planted.
+        DataError: if a finding's name or side is none that can be planted.
 
     Example:
         >>> from medvlp.phantom.facts import Patient
@@ -113,13 +127,14 @@ def build_body(study: Study, *, seed: int) -> Body:
     anatomy = with_findings(normal, study.findings)
     grid = grid_of(normal)
     flesh = voxelise(anatomy, grid)
-    ribs = rib_lines(normal)
+    # Of all findings only the barrel chest of emphysema moves bones.
+    frame = _frame(replace(normal, depth=anatomy.depth))
     blood = [blood_cloud(anatomy, side) for side in (0, 1)]
-    plants = plant(study.findings, anatomy, flesh, ribs, blood)
+    plants = plant(study.findings, anatomy, flesh, frame.ribs, blood)
     broken = {(part.side, part.number) for part in plants.broken}
     whole = np.array([(side, n) for side in (0, 1) for n in range(1, 13) if (side, n) not in broken])
     slender = np.array([0.9, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])[whole[:, 1] - 1]
-    cage = rib_cloud(ribs.some(whole[:, 0], whole[:, 1]), density=anatomy.bone, slender=slender)
+    cage = rib_cloud(frame.ribs.some(whole[:, 0], whole[:, 1]), density=anatomy.bone, slender=slender)
     soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
     soft += [excess(airway_cloud(anatomy, side), flesh, 0.0, within_lung=True) for side in (0, 1)]
     soft += [excess(main_airways(anatomy), flesh, 0.0)]
@@ -132,8 +147,8 @@ def build_body(study: Study, *, seed: int) -> Body:
         lung=flesh.lung,
         heart=flesh.heart,
         soft=join([*soft, *plants.soft]),
-        bone=join([cage, skeleton(anatomy), *plants.bone]),
-        arms=humeri(anatomy),
+        bone=join([cage, frame.skeleton, *plants.bone]),
+        arms=frame.arms,
         metal=join(plants.metal),
         regions=plants.regions,
         centering=(float(draw.normal(0.0, 4.0)), float(draw.normal(0.0, 6.0))),
