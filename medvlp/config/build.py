@@ -14,14 +14,16 @@ from medvlp.core.keys import Key
 from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
 from medvlp.core.registry import build, fill
+from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.loader import Loader
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.split import check_split, split_by_patient
-from medvlp.models.bank import Bank
+from medvlp.models.bank import Bank, read_bank
 from medvlp.models.build import build_model
+from medvlp.models.bundle import load_bundle
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.phases import PhasePlan
@@ -109,38 +111,49 @@ def open_split(
 
 
 def open_tokenizer(config: RunConfig, run: Path, train: Prepared) -> Tokenizer | None:
-    """Load the run's tokenizer, or train it on the training reports; None where there are none."""
+    """Load the run's tokenizer; else take that of `init_from`, whose token embeddings mean nothing to another.
+
+    Else train one on the training reports; None where there are none.
+    """
     folder = run / "tokenizer"
     if config.tokenizer.name == "transformers":
         if config.tokenizer.path is None:
             raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
         return TransformersTokenizer(config.tokenizer.path, max_length=config.tokenizer.max_length)
-    if not folder.is_dir() and "text" in train.manifest:
+    if not folder.is_dir():
         if collectives.rank() == 0:
-            texts = [text for batch in _once(train) for text in batch.strings("text") if text]
-            made = train_wordpiece(
-                texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length
-            )
-            made.save(folder)
+            made = _new_tokenizer(config, train)
+            if made is not None:
+                made.save(folder)
         collectives.barrier()
     return load_tokenizer(folder) if folder.is_dir() else None
 
 
+def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
+    if config.init_from is not None:
+        return load_bundle(config.init_from).tokenizer
+    if "text" not in train.manifest:
+        return None
+    texts = [text for batch in _once(train) for text in batch.strings("text") if text]
+    return train_wordpiece(texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length)
+
+
 def build_banks(config: RunConfig) -> dict[str, Bank]:
-    """Read the banks' texts, one a line.
+    """Read the banks' texts, one a line; a file is looked for from the working folder, then in ``configs/``.
 
     Raises:
-        DataError: if a file is missing or empty.
+        DataError: if a file is missing, empty, or has an entry twice.
     """
     banks = {}
     for name, bank in config.banks.items():
-        path = Path(bank.file)
-        if not path.is_file():
-            raise DataError(f"banks.{name}.file {bank.file!r} does not exist: give a text file with one entry a line.")
-        texts = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        if not texts:
-            raise DataError(f"banks.{name}.file {bank.file!r} has no entry: write one a line.")
-        banks[name] = Bank(name=name, texts=texts)
+        path, shipped = Path(bank.file).expanduser(), resource_folder("configs") / bank.file
+        if not path.is_file() and not shipped.is_file():
+            there = [p.relative_to(resource_folder("configs")).as_posix() for p in shipped.parent.glob("*.txt")]
+            raise DataError(
+                f"banks.{name}.file {bank.file!r} is neither a file nor in configs/: "
+                f"{did_you_mean(bank.file, there) if there else 'give a text file with one entry a line'}."
+            )
+        banks[name] = read_bank(path if path.is_file() else shipped, name=name)
     return banks
 
 

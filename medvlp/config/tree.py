@@ -96,7 +96,12 @@ class TokenizerConfig(Node):
 
 
 class BankConfig(Node):
-    """An ordered list of texts that belong to no sample: a text file with one entry a line."""
+    """An ordered list of texts that belong to no sample.
+
+    Attributes:
+        file: text file with one entry a line; blank and ``#`` lines are left out. From the working folder, else one in
+            ``configs/``.
+    """
 
     file: str
 

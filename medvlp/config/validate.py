@@ -1,4 +1,4 @@
-"""Validation during training: zero-shot AUROC on validation patients, by which the best checkpoint is chosen."""
+"""Validation during training: zero-shot AUROC and retrieval on validation patients; one of them chooses the best."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from medvlp.core.keys import keys
 from medvlp.core.protocols import Model
+from medvlp.core.table import FeatureTable
 from medvlp.data.loader import Loader
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.metrics import auroc
+from medvlp.evaluation.retrieval import rank_queries
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.feature_pass import feature_pass
 from medvlp.prediction.zero_shot import make_zero_shot
@@ -32,11 +34,20 @@ class Validator:
         self._prompts = [each for each in prompts if f"label.{each.label}" in self._prepared.manifest]
 
     def __call__(self, model: Model, samples_seen: int) -> dict[str, float]:
-        """Return ``zero_shot/auroc/LABEL`` and their mean ``zero_shot/auroc/macro``."""
-        if not self._prompts:
+        """Return ``zero_shot/auroc/LABEL``, their mean ``zero_shot/auroc/macro``, and ``retrieval/recall@5``.
+
+        What the data lacks is left out: AUROC needs labels, retrieval images and words.
+        """
+        paired = "image" in self._prepared.manifest and "text" in self._prepared.manifest
+        needs = ["image/embedding"] if self._prompts or paired else []
+        needs += ["text/embedding", "text"] if paired else []
+        if not needs:
             return {}
         loader = Loader(self._prepared, [], batch=128, seed=0, workers=0)
-        table = feature_pass(model, loader.once(), keys("image/embedding"))
+        table = feature_pass(model, loader.once(), keys(*needs))
+        return (self._zero_shot(model, table) if self._prompts else {}) | (_retrieval(table) if paired else {})
+
+    def _zero_shot(self, model: Model, table: FeatureTable) -> dict[str, float]:
         shot = make_zero_shot(self._prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
         scores = shot.scores(table["image/embedding"])
         metrics: dict[str, float] = {}
@@ -48,3 +59,16 @@ class Validator:
         if metrics:
             metrics["zero_shot/auroc/macro"] = float(np.mean(list(metrics.values())))
         return metrics
+
+
+def _retrieval(table: FeatureTable, k: int = 5) -> dict[str, float]:
+    """Mean over both directions of recall at k; records with the same words are one another's answers."""
+    images, texts = table["image/embedding"], table["text/embedding"]
+    there = np.isfinite(images).all(1) & np.isfinite(texts).all(1)
+    words = [" ".join(str(text).lower().split()) for text in np.asarray(table.columns["text"], dtype=object)[there]]
+    group = np.unique(words, return_inverse=True)[1]
+    if len(set(words)) < 2:
+        return {}
+    similarity = images[there] @ texts[there].T
+    recalls = [rank_queries(each, group, group).recall(k).mean() for each in (similarity, similarity.T)]
+    return {f"retrieval/recall@{k}": float(np.mean(recalls))}

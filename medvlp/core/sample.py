@@ -28,12 +28,14 @@ class ImageRecord:
         box: (x0, y0, x1, y1) of the view in pixels of the source; may reach outside it where the view is padded.
         flip: whether left and right are swapped; no view of this project sets it without swapping the words too.
         spacing: (row, column) in mm of one view pixel, where known.
+        warnings: what reading the source announced, for who scores a single file; the cache of a cohort drops it.
     """
 
     seed: int
     box: tuple[float, float, float, float]
     flip: bool = False
     spacing: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

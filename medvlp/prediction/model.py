@@ -74,8 +74,8 @@ class VisionLanguageModel:
         pixels = sample.fields["image"]
         if not isinstance(pixels, Tensor):
             raise UserError("This bundle's preprocessing makes no pixels of an image: it was trained on texts alone.")
-        warnings = sample.fields.get("warnings", ())
-        return Prepared(pixels, sample.records.get("image"), warnings if isinstance(warnings, tuple) else ())
+        record = sample.records.get("image")
+        return Prepared(pixels, record, () if record is None else record.warnings)
 
     def embed_image(self, images: Image | Sequence[Image]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of files or arrays."""

@@ -27,6 +27,7 @@ def index(
     table: str | None = None,
     images: str = ".",
     where: dict[str, str | list[str]] | None = None,
+    same_patient: tuple[str, ...] = (),
     pseudonymise: bool = False,
     key_file: Path | None = None,
     encoding: str = "utf-8-sig",
@@ -42,6 +43,9 @@ def index(
         table: CSV file, below root; may be left out where root holds only one.
         images: folder that image paths are relative to, below root.
         where: column of the table -> wanted value or values; other rows are left out.
+        same_patient: columns of the table in which an equal value also means the same patient (the address of a case
+            report, say, where a case stands under two numbers). Rows that any chain of equal values links, those of
+            ``patient_id`` among them, get one ``id.patient``, so that no split can part them.
         pseudonymise: replace patient and study identifiers by keyed hashes. Splits then depend on the key.
         key_file: secret of the pseudonyms (default `medvlp.data.pseudonym.default_key_file`).
         encoding: of the table.
@@ -61,6 +65,8 @@ def index(
     source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
     keep = _kept(source, where or {})
     values = {_SHORT.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
+    if same_patient:
+        values["id.patient"] = _linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
     if pseudonymise:
         key = secret_key(key_file)
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
@@ -112,6 +118,31 @@ def _values(source: Table, spec: str, keep: list[int]) -> list[str]:
         _HOLE.sub(lambda match, row=row: parts[match[1]][row], spec) if all(parts[name][row] for name in holes) else ""
         for row in keep
     ]
+
+
+def _linked(columns: list[list[str] | None]) -> list[str]:
+    """Name rows by the first row that a chain of equal, not blank values links them to.
+
+    Example:
+        >>> _linked([["7", "8", "9", ""], ["a", "b", "a", "b"]])
+        ['7', '8', '7', '8']
+    """
+    there = [column for column in columns if column is not None]
+    parent = list(range(len(there[0])))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    for column in there:
+        first: dict[str, int] = {}
+        for row, value in enumerate(column):
+            if value:
+                a, b = root(first.setdefault(value, row)), root(row)
+                parent[max(a, b)] = min(a, b)
+    # A row without any value stays without a patient: the split refuses it instead of guessing.
+    return [next((column[root(row)] for column in there if column[root(row)]), "") for row in range(len(parent))]
 
 
 def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:

@@ -73,8 +73,9 @@ class Read:
                 image.spacing[1] * fit.source_width / fit.width,
             )
         pixels = quantise(torch.from_numpy(resized.pixels)[None], self.bits)
+        record = ImageRecord(seed=0, box=corners, spacing=spacing, warnings=image.warnings)
         return Sample(
             sample.id,
             {**sample.fields, self.field: pixels},
-            {**sample.records, self.field: ImageRecord(seed=0, box=corners, spacing=spacing)},
+            {**sample.records, self.field: record},
         )
