@@ -210,19 +210,21 @@ def _evaluate_split(
     everybody = [_column(finding, None, *parsed[finding], np.ones(len(table), bool), clusters) for finding in findings]
     grouped = _grouped_columns(table, parsed, clusters)
     columns = everybody + grouped
-    used = [column for column in columns if column.slots is not None]
+    used = [(column, column.slots) for column in columns if column.slots is not None]
 
     def statistic(weights: FloatArray) -> FloatArray:
-        histograms = [column.slots @ weights for column in used if column.slots is not None]
-        values = [function(h) for h in histograms for function in (auroc_of_slots, average_precision_of_slots)]
+        values = []
+        for _, slots in used:  # one histogram at a time: together they would be the largest thing in memory
+            histogram = slots @ weights
+            values += [auroc_of_slots(histogram), average_precision_of_slots(histogram)]
         return np.stack(values, axis=1) if values else np.empty((weights.shape[1], 0))
 
     point = statistic(np.ones((clusters.patients, 1)))
     draws = np.empty((0, 2 * len(used)))
     if resamples and used:
-        height = max(column.slots.shape[0] for column in used if column.slots is not None)
+        height = max(slots.shape[0] for _, slots in used)
         draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height)
-    place = {(column.label, column.group): 2 * index for index, column in enumerate(used)}
+    place = {(column.label, column.group): 2 * index for index, (column, _) in enumerate(used)}
 
     metrics: list[Metric] = []
     for group in dict.fromkeys(column.group for column in columns):

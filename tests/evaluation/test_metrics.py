@@ -32,6 +32,7 @@ def _cases(number: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]
     return cases
 
 
+@pytest.mark.slow
 def test_ten_thousand_random_cases_equal_scikit_learn() -> None:
     worst = 0.0
     for labels, scores, weights in _cases(10_000):
