@@ -68,6 +68,8 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
             manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
     if data.where:
         manifest = manifest.where(data.where)
+    if data.having:
+        manifest = manifest.having(*data.having)
     if "split" not in manifest:
         manifest = split_by_patient(
             manifest, fractions={str(name): part for name, part in data.split.items()}, seed=seed

@@ -79,7 +79,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         trainer = Trainer(built.setup)
         outcome = trainer.fit(stop_at=stop_at)
         if collectives.rank() == 0:
-            built.release(outcome)
+            built.release(outcome, trainer)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)
 
@@ -171,7 +171,7 @@ class _Built:
             average = Ema(horizon=config.training.average)
             average.bind(self.parts.model)
             states["average"] = average
-            released = average.model
+            released = lambda: average.model  # noqa: E731 (binding again replaces the model)
         return Setup(
             run=self.run,
             model=self.parts.model,
@@ -246,11 +246,12 @@ class _Built:
             "quarantined": quarantined,
         }
 
-    def release(self, outcome: Outcome) -> None:
+    def release(self, outcome: Outcome, trainer: Trainer) -> None:
         """Load the best checkpoint and save it as the run's bundle."""
         if outcome.best is None:
             return
         checkpoint = load_checkpoint(outcome.best)
+        trainer.stand_at(int(str(checkpoint.trainer["phase"])))
         root = torch.nn.ModuleDict({"model": self.parts.model})
         weights = {name: t for name, t in checkpoint.weights.items() if name.startswith("model.")}
         load_weights(root, weights, source=outcome.best)

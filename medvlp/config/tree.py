@@ -50,6 +50,7 @@ class DataConfig(Node):
         columns: short for the layout ``csv``: manifest field -> column of the table.
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
+        having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
         split: fractions by patient, used where the manifest has no split column.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
@@ -64,6 +65,7 @@ class DataConfig(Node):
     columns: dict[str, str] | None = None
     table: str | None = None
     where: dict[str, Any] = Field(default_factory=dict)
+    having: list[str] = Field(default_factory=list)
     split: dict[Literal["train", "validate", "test"], float] = Field(
         default_factory=lambda: {"train": 0.7, "validate": 0.12, "test": 0.18}
     )

@@ -221,6 +221,9 @@ class State(ABC):
     def after_step(self, model: nn.Module, samples_seen: int) -> None:  # noqa: B027
         """Follow the model, once per optimiser step, after it."""
 
+    def restructure(self, model: Model) -> None:  # noqa: B027
+        """Follow the model after patches or surgery changed which tensors it has."""
+
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors to save."""

@@ -87,6 +87,10 @@ class Ema(ModelTeacher):
             else:
                 tensor.copy_(student[name])
 
+    def restructure(self, model: Model) -> None:
+        """Bind again."""
+        self.bind(model)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the teacher's tensors and the samples it has followed for."""
         return {**save_tensors(self.model), "samples_seen": torch.tensor(self._samples_seen)}

@@ -23,6 +23,7 @@ from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, State
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
+from medvlp.models.patches._patch import Handle, apply_patches
 from medvlp.training.checkpoints import Checkpoint, latest, load_checkpoint, load_weights, point_best, prune
 from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
 from medvlp.training.guard import Guard
@@ -53,7 +54,7 @@ class Setup:
         validate: model -> metrics on validation data; called on the first process only.
         choose: metric by which the best checkpoint is chosen; larger is better.
         feature_pass: (model, needs) -> table over the training data, for `refresh`.
-        released: the model that is validated: an average of the weights, or the model itself.
+        released: gives the model that is validated: an average of the weights, or the model itself.
     """
 
     run: Path
@@ -67,7 +68,7 @@ class Setup:
     validate: Callable[[Model, int], Mapping[str, float]] | None = None
     choose: str = ""
     feature_pass: Callable[[Model, frozenset[Key]], FeatureTable] | None = None
-    released: Model | None = None
+    released: Callable[[], Model] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Trainer:
         self._phase = -1
         self._stop: str | None = None
         self._moments: Mapping[str, Tensor] = {}
+        self._patched = -1
+        self._patches: Handle | None = None
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -132,6 +135,22 @@ class Trainer:
 
     # ----------------------------------------------------------------------------------------------------------------
 
+    def stand_at(self, index: int) -> None:
+        """Put the patches of a phase in place of another's: what its checkpoints hold and its model computes."""
+        if self._patched == index:
+            return
+        if self._patches is not None:
+            self._patches.remove()
+        phase, before = self.setup.phases[index], self._patches
+        where = f"phases[{index}].patches"
+        made = (
+            apply_patches(self.setup.model, phase.patches, seed=self.setup.seed, where=where) if phase.patches else None
+        )
+        self._patches, self._patched = made, index
+        if made is not None or before is not None:
+            for state in self.setup.states.values():
+                state.restructure(self.setup.model)
+
     def _run_phase(
         self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, tell: Callable[[int], None]
     ) -> None:
@@ -163,6 +182,7 @@ class Trainer:
                 return
 
     def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
+        self.stand_at(index)
         set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
         task = Task(
             model=self.setup.model,
@@ -224,7 +244,7 @@ class Trainer:
         metrics: Mapping[str, float] = {}
         if self.setup.validate is not None:
             if collectives.rank() == 0:
-                model = self.setup.released or self.setup.model
+                model = self.setup.released() if self.setup.released else self.setup.model
                 modes = {module: module.training for module in model.modules()}
                 model.eval()
                 metrics = dict(self.setup.validate(model, self.samples_seen))
@@ -276,6 +296,8 @@ class Trainer:
                 f"{self.setup.run} holds a run of another configuration (recipe {trainer['recipe']}, now "
                 f"{self.setup.recipe}): choose another run folder, or resume with the config.yaml that lies in it."
             )
+        if int(str(trainer["phase"])) >= 0:
+            self.stand_at(int(str(trainer["phase"])))
         load_weights(self.root, checkpoint.weights, source=folder)
         for name, state in self.setup.states.items():
             prefix = f"{name}|"
