@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.models.encoders import _text
+from medvlp.models.encoders import _blocks, _text
 from medvlp.models.encoders.transformer import TextTransformer
 from medvlp.models.encoders.transformers import TransformersEncoder
 from tests.models.words import HashWords
@@ -63,6 +63,22 @@ def test_grouping_by_length_equals_one_padded_batch(monkeypatch: pytest.MonkeyPa
     torch.testing.assert_close(grouped.pooled, whole.pooled, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(grouped.tokens[whole.mask], whole.tokens[whole.mask], rtol=1e-10, atol=1e-12)
     assert torch.equal(grouped.part("ids"), whole.part("ids"))
+
+
+@pytest.mark.parametrize("length", [5, 200])
+def test_half_precision_attention_on_a_cpu_is_that_of_float32_to_its_precision(length: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(2, 3, length, 8, generator=generator, requires_grad=True) for _ in range(3)]
+    keep = torch.arange(length)[None] < torch.tensor([[length], [length // 2]])
+    outs, grads = [], []
+    for dtype in (torch.float32, torch.bfloat16):
+        q, k, v = (value.to(dtype) for value in values)
+        out = _blocks._attend(q, k, v, keep[:, None, None, :], causal=False)
+        outs.append(out.float())
+        grads.append(torch.autograd.grad(out.float().square().sum(), values))
+    torch.testing.assert_close(outs[1], outs[0], rtol=0.05, atol=0.03)
+    for half, full in zip(grads[1], grads[0], strict=True):
+        assert (half - full).norm() < 0.03 * full.norm()
 
 
 def test_layers_end_in_the_tokens_and_attention_sums_to_one_over_real_keys() -> None:

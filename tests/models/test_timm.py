@@ -95,6 +95,8 @@ def test_memory_order_changes_speed_only() -> None:
         first = TimmEncoder(architecture="resnet10t", image_size=64, options=SMALL, channels_last=False).eval()
     assert last.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last(pixels, parts=parts).pooled, first(pixels, parts=parts).pooled)
+    grouped = TimmEncoder(architecture="resnet10t", image_size=64, options=SMALL, norm="group")
+    assert grouped.backbone.layer1[0].conv1.weight.is_contiguous()
 
 
 def test_measuring_a_backbone_leaves_batch_statistics_alone() -> None:

@@ -184,7 +184,7 @@ def mlp(width: int, ratio: float) -> nn.Sequential:
 def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, *, causal: bool) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v over (R, heads, L, D).
 
-    torch's fused kernel, but for short sequences in half precision on a CPU: its backward there takes two to three times
+    torch's fused kernel, but for short bfloat16 sequences on a CPU: its backward there takes two to three times
     as long as the three plain operations (measured with torch 2.13 for 40 to 128 tokens).
     """
     short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and max(q.shape[2], k.shape[2]) <= _SHORT
