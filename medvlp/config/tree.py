@@ -129,6 +129,7 @@ class EvaluationConfig(Node):
         resamples: of the patient bootstrap.
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
+        min_positives: positive records that a finding needs to take part in a macro average.
         groups: columns by which controls are printed.
         probe: whether a linear probe is fitted.
         gallery: pictures with boxes and heat maps on the page.
@@ -138,6 +139,7 @@ class EvaluationConfig(Node):
     choose: str = "zero_shot/auroc/macro"
     resamples: int = Field(default=1000, ge=100)
     split: str = "test"
+    min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
     groups: list[str] = Field(default_factory=list)
     probe: bool = True
