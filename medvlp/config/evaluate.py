@@ -17,6 +17,7 @@ from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import keys
+from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
@@ -116,6 +117,7 @@ class _Judge:
     """One evaluation: what is read and embedded once and used by several measures."""
 
     def __init__(self, config: EvaluationRun) -> None:
+        keep_freed_memory()
         self.config, self.options = config, config.evaluation
         self.model: VisionLanguageModel = load(config.model)
         whole = open_manifest(config.data, seed=config.seed)
@@ -159,6 +161,7 @@ class _Judge:
             pd.DataFrame(rows),
             seed=self.config.seed,
             resamples=self.options.resamples,
+            min_positives=self.options.min_positives,
             recipe=self.recipe,
             data=self.manifest.hash,
             name=name,
@@ -235,11 +238,9 @@ class _Judge:
         opened = {"train": self._open("train"), "validate": self._open("validate"), "test": self.prepared}
         tables = {**{s: self._embed(opened[s]) for s in ("train", "validate")}, "test": self.table}
         deep = {split: table["image/embedding"] for split, table in tables.items()}
-        yield self._probe("linear_probe", "Linear probe on frozen embeddings", opened, deep, control=False)
+        yield self._probe("linear_probe", "Linear probe", opened, deep, control=False)
         small = {split: _thumbnails(prepared) for split, prepared in opened.items()}
-        yield self._probe(
-            "thumbnail", "Control: logistic regression on a 16 x 16 thumbnail", opened, small, control=True
-        )
+        yield self._probe("thumbnail", "Control: 16 x 16 thumbnail", opened, small, control=True)
 
     def _probe(
         self,

@@ -18,6 +18,7 @@ from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.keys import Key
+from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment, hash_of
 from medvlp.core.registry import fill
@@ -27,6 +28,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.loader import Loader
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
+from medvlp.data.split import split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, load_model, save_bundle
 from medvlp.state.ema import Ema
@@ -128,6 +130,7 @@ class _Built:
     def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
         self.config = config
         self.run = Path(config.run)
+        keep_freed_memory()
         device, options = choose_device(config.training.device), config.training
         precision = choose_precision(options.precision, device.device)
         say(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
@@ -240,6 +243,7 @@ class _Built:
         ]
         return {
             "manifest": self.manifest.hash,
+            "split": split_hash(self.manifest),
             "records": {name: splits.count(name) for name in sorted(set(splits))},
             "leaks_allowed": self.config.data.allow_leaks,
             "synthetic": bool(self.manifest.meta.get("synthetic", False)),

@@ -18,7 +18,26 @@ from medvlp.phantom.regions import Region, region_mask
 from medvlp.phantom.thorax import Anatomy, anatomy_of, with_findings
 from medvlp.phantom.vessels import airway_cloud, blood_cloud, excess, main_airways
 
-__all__ = ["Body", "build_body"]
+__all__ = ["Body", "Pose", "build_body"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """How a patient stood (or lay) before the tube: no two films are centred alike.
+
+    Attributes:
+        across: mm by which the beam's centre lies off the midline, to the patient's left.
+        up: mm by which it lies too high.
+        field: size of the field against one that just holds the chest.
+        roll: degrees by which the trunk leans in the picture, counterclockwise.
+        yaw: degrees by which the trunk is turned about its long axis.
+    """
+
+    across: float
+    up: float
+    field: float
+    roll: float
+    yaw: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +56,7 @@ class Body:
         arms: bones of the hanging arms, which only frontal films show.
         metal: devices, as titanium.
         regions: extent of each of the study's findings.
-        centering: mm by which the tube stands off the ideal centre, across and up.
+        pose: how the patient stood before the tube.
     """
 
     study: Study
@@ -51,7 +70,7 @@ class Body:
     arms: Cloud
     metal: Cloud
     regions: tuple[Region, ...]
-    centering: tuple[float, float]
+    pose: Pose
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -99,6 +118,13 @@ def _frame(anatomy: Anatomy) -> _Frame:
     return _Frame(rib_lines(anatomy), skeleton(anatomy), humeri(anatomy))
 
 
+def _pose(study: Study, seed: int) -> Pose:
+    draw = numpy_generator(seed, study.number, f"phantom/pose/{study.patient.id}")
+    loose = 1.5 if "AP" in study.views else 1.0  # at the bedside nobody stands straight
+    across, up, roll, yaw = (float(value) for value in np.clip(draw.standard_normal(4), -2.2, 2.2))
+    return Pose(7.0 * loose * across, 9.0 * up, float(draw.uniform(0.98, 1.2)), 1.6 * loose * roll, 2.5 * loose * yaw)
+
+
 def build_body(study: Study, *, seed: int) -> Body:
     """Build the chest of a study and plant its findings.
 
@@ -138,7 +164,6 @@ def build_body(study: Study, *, seed: int) -> Body:
     soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
     soft += [excess(airway_cloud(anatomy, side), flesh, 0.0, within_lung=True) for side in (0, 1)]
     soft += [excess(main_airways(anatomy), flesh, 0.0)]
-    draw = numpy_generator(seed, study.number, f"phantom/pose/{study.patient.id}")
     return Body(
         study=study,
         anatomy=anatomy,
@@ -151,5 +176,5 @@ def build_body(study: Study, *, seed: int) -> Body:
         arms=frame.arms,
         metal=join(plants.metal),
         regions=plants.regions,
-        centering=(float(draw.normal(0.0, 4.0)), float(draw.normal(0.0, 6.0))),
+        pose=_pose(study, seed),
     )

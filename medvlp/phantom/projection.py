@@ -38,6 +38,8 @@ class Geometry:
         detector: position of the detector along the beam (y, or x in a lateral film), mm.
         toward: +1 where the source lies at larger values along the beam, else -1.
         center: mm (across, up) of the beam's centre.
+        shear: mm across for each mm along the beam, of a patient who is turned a little.
+        roll: degrees by which the picture leans, counterclockwise.
     """
 
     view: View
@@ -47,6 +49,8 @@ class Geometry:
     detector: float
     toward: float
     center: tuple[float, float]
+    shear: float = 0.0
+    roll: float = 0.0
 
     def magnification(self, along: np.ndarray) -> np.ndarray:
         """Return how much larger things at a depth along the beam appear on the detector."""
@@ -58,8 +62,19 @@ class Geometry:
         large = self.magnification(xyz[:, along]).astype(np.float32)
         scale = large / np.float32(self.pixel)
         middle = np.float32((self.size - 1) / 2)
-        column = middle + (xyz[:, across] - np.float32(self.center[0])) * scale
-        return middle - (xyz[:, 2] - np.float32(self.center[1])) * scale, column, large
+        right = (xyz[:, across] + np.float32(self.shear) * xyz[:, along] - np.float32(self.center[0])) * scale
+        down = (np.float32(self.center[1]) - xyz[:, 2]) * scale
+        sine, cosine = np.float32(np.sin(np.radians(self.roll))), np.float32(np.cos(np.radians(self.roll)))
+        return middle + cosine * down - sine * right, middle + sine * down + cosine * right, large
+
+    def turned(self, image: np.ndarray) -> np.ndarray:
+        """Return an upright picture (size, size) leaned as `pixels` leans points."""
+        if self.roll == 0.0:
+            return image
+        sine, cosine = np.sin(np.radians(self.roll)), np.cos(np.radians(self.roll))
+        matrix = np.array([[cosine, sine], [-sine, cosine]])
+        middle = np.full(2, (self.size - 1) / 2)
+        return ndimage.affine_transform(image, matrix, middle - matrix @ middle, order=1, mode="nearest")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,18 +106,21 @@ def geometry_of(body: Body, view: View, size: int) -> Geometry:
         raise DataError(f"There is no view {view!r} in the phantom: use PA, AP or LATERAL.")
     anatomy, y, x = body.anatomy, body.grid.y[0, :, 0], body.grid.x[0, 0]
     trunk = 2.0 * (147.0 * anatomy.scale[0] + anatomy.muscle + anatomy.fat)
-    field = float(np.clip(trunk + 34.0, 350.0, 415.0)) * (1.09 if view != "AP" else 1.17)
+    pose = body.pose
+    field = float(np.clip(trunk + 26.0, 340.0, 420.0)) * pose.field * (1.07 if view != "AP" else 1.15)
     middle = body.grid.shape[0] // 2
     filled = np.flatnonzero(body.density[middle, :, x.size // 2] > 0.5)
     front, back = float(y[filled[0]]), float(y[filled[-1]])
-    up = anatomy.apex + 42.0 + body.centering[1] - 0.5 * field / 1.1
+    up = anatomy.apex + 38.0 + 0.35 * (field - 380.0) + pose.up - 0.5 * field / 1.1
+    shear = float(np.tan(np.radians(pose.yaw)))
+    middle_y = (front + back) / 2 + 0.5 * pose.across
     if view == "LATERAL":
         side = float(x[np.flatnonzero(body.density[middle, y.size // 2] > 0.5)[-1]])
-        return Geometry(view, size, field / size, 1800.0, side + 30.0, -1.0, ((front + back) / 2, up))
-    center = (body.centering[0], up)
+        return Geometry(view, size, field / size, 1800.0, side + 30.0, -1.0, (middle_y, up), shear, pose.roll)
+    center = (pose.across, up)
     if view == "PA":
-        return Geometry(view, size, field / size, 1800.0, front - 25.0, 1.0, center)
-    return Geometry(view, size, field / size, 1000.0, back + 35.0, -1.0, center)
+        return Geometry(view, size, field / size, 1800.0, front - 25.0, 1.0, center, shear, pose.roll)
+    return Geometry(view, size, field / size, 1000.0, back + 35.0, -1.0, center, shear, pose.roll)
 
 
 def _taps(
@@ -140,7 +158,8 @@ def _resample(image: np.ndarray, body: Body, geometry: Geometry, along: float) -
     origin = body.origin
     rows = _taps(origin[2], SPACING[0], image.shape[0], geometry.center[1], scale, geometry.size, True)
     first, edge = (origin[1], SPACING[1]) if lateral else (origin[0], SPACING[2])
-    columns = _taps(first, edge, image.shape[1], geometry.center[0], scale, geometry.size, False)
+    across = geometry.center[0] - geometry.shear * along
+    columns = _taps(first, edge, image.shape[1], across, scale, geometry.size, False)
     return _gather(np.ascontiguousarray(_gather(image, rows).T), columns).T
 
 
@@ -202,7 +221,7 @@ def _region_mask(region: Region, body: Body, geometry: Geometry) -> np.ndarray:
         other = region.box[1 if lateral else 2]
         flat = np.zeros((body.grid.shape[0], body.grid.shape[1 if lateral else 2]), np.float32)
         flat[region.box[0], other] = path
-        mask |= _resample(flat, body, geometry, along) > max(region.depth, 0.75 * edge)
+        mask |= geometry.turned(_resample(flat, body, geometry, along)) > max(region.depth, 0.75 * edge)
     if region.points is not None and len(region.points):
         row, column, _ = geometry.pixels(region.points)
         hit = plane_splat(row, column, np.ones(len(row), np.float32), shape) > 0.05
@@ -236,6 +255,7 @@ def project(body: Body, view: View, *, size: int) -> Projection:
     soft = _voxel_path(body.density, body, geometry)
     if view != "LATERAL":
         soft = np.maximum(soft, _arms_path(body, geometry))
+    soft = geometry.turned(soft)
     soft = np.maximum(soft + _cloud_path(body.soft, geometry), 0.0)
     bone = body.bone if view == "LATERAL" else join([body.bone, body.arms])
     exponent = attenuation(soft, _cloud_path(bone, geometry), _cloud_path(body.metal, geometry))

@@ -41,7 +41,6 @@ class DetectorLook:
         marker_polarity: ``"bright"`` (lead) or ``"dark"`` (burned in by software on a light plate).
         border: collimated border in pixels of 256 (top, right, bottom, left).
         border_value: 0 black, 1 white; collimated film is dark after processing or blanked white.
-        rotation: degrees by which the cassette lies askew.
     """
 
     bits: int = 12
@@ -62,7 +61,6 @@ class DetectorLook:
     marker_polarity: Literal["bright", "dark"] = "bright"
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
     border_value: float = 0.0
-    rotation: float = 0.0
 
     def __post_init__(self) -> None:
         if not 8 <= self.bits <= 16:
@@ -175,8 +173,6 @@ def expose(projection: Projection, look: DetectorLook, *, generator: np.random.G
         DataError: if the look's bits or scatter fraction are out of range (when it is made).
     """
     value = _display(detect(projection, look, generator), look)
-    if look.rotation:
-        value = ndimage.rotate(value, look.rotation, reshape=False, order=1, mode="nearest")
     height, width = value.shape
     top, right, bottom, left = (round(edge * height / 256) for edge in look.border)
     for part in (value[:top], value[height - bottom :], value[:, :left], value[:, width - right :]):

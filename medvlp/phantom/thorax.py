@@ -140,18 +140,18 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
     draw = numpy_generator(seed, 0, f"phantom/thorax/{patient.id}")
     female = patient.sex == "F"
     age = patient.age + years
-    tall = patient.height / 175.0 * float(draw.normal(1.0, 0.03))
+    tall = patient.height / 175.0 * float(draw.normal(1.0, 0.04))
     broad = (
         (0.91 if female else 1.0)
         * (0.45 + 0.55 * tall)
         * (1.0 + 0.003 * (patient.bmi - 25))
-        * float(draw.normal(1, 0.03))
+        * float(draw.normal(1, 0.045))
     )
-    deep = (0.9 if female else 1.0) * (1.0 + 0.006 * (patient.bmi - 25)) * float(draw.normal(1.0, 0.04))
-    breath = float(draw.normal(0.0, 7.0))
+    deep = (0.9 if female else 1.0) * (1.0 + 0.006 * (patient.bmi - 25)) * float(draw.normal(1.0, 0.06))
+    breath = float(draw.normal(0.0, 10.0))
     right = -122.0 * tall + breath + 0.6 * max(patient.bmi - 25, 0)
     left = right - float(draw.uniform(5.0, 16.0))
-    ratio = float(np.clip(draw.normal(0.435, 0.018) + 0.0012 * (patient.bmi - 25), 0.405, 0.475))
+    ratio = float(np.clip(draw.normal(0.44, 0.024) + 0.0012 * (patient.bmi - 25), 0.395, 0.482))
     fat = float(np.clip(5.0 + 1.25 * (patient.bmi - 19.0) + (4.0 if female else 0.0), 4.0, 42.0))
     breast = float(np.clip((16.0 + 1.5 * (patient.bmi - 20.0)) * draw.normal(1.0, 0.25), 8.0, 55.0)) if female else 0.0
     raised = 24.0 if supine else 0.0
@@ -162,13 +162,13 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
         scale=(broad, deep, tall),
         apex=112.0 * tall,
         domes=(right + raised, left + raised),
-        dome_drop=float(draw.normal(46.0, 4.5)) * (0.9 if supine else 1.0),
+        dome_drop=float(draw.normal(46.0, 6.0)) * (0.9 if supine else 1.0),
         shift=0.0,
         heart_ratio=ratio * (1.06 if supine else 1.0),
         fat=fat,
         muscle=(13.0 if female else 17.0) * float(draw.normal(1.0, 0.12)),
         breast=breast * (0.7 if supine else 1.0),
-        lung=float(np.clip(draw.normal(0.17, 0.015), 0.13, 0.21)) * (1.25 if supine else 1.0),
+        lung=float(np.clip(draw.normal(0.175, 0.025), 0.125, 0.24)) * (1.25 if supine else 1.0),
         vessel=(0.95, 1.0) if supine else (0.72, 1.0),
         bone=float(
             np.clip((1.12 if not female else 1.0) - 0.006 * max(age - 45, 0) * (1.3 if female else 1.0), 0.6, 1.2)

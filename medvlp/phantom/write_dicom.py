@@ -150,7 +150,6 @@ def write_radiograph(
     spacing: tuple[float, float],
     magnification: float,
     age: int,
-    marker: bool,
     seed: int,
 ) -> RadiographFile:
     """Write one radiograph.
@@ -164,7 +163,6 @@ def write_radiograph(
         spacing: (row, column) mm on the detector.
         magnification: of the middle of the chest on the detector.
         age: years at the study.
-        marker: True where letters are burned into the picture.
         seed: of the cohort; makes the UIDs.
 
     Raises:
@@ -174,7 +172,8 @@ def write_radiograph(
     stored = store(picture, convention, numpy_generator(seed, _serial(study), f"phantom.collimator.{view}"))
     dataset = _header(study, view, scanner, age=age, seed=seed)
     dataset.Rows, dataset.Columns = stored.pixels.shape
-    dataset.BurnedInAnnotation = "YES" if marker else "NO"
+    # A side marker identifies nobody: YES would say that the pixels do (PS3.3 C.7.6.1).
+    dataset.BurnedInAnnotation = "NO"
     _add_spacing(dataset, convention, spacing, magnification)
     _add_pixel_description(dataset, convention, stored)
     _add_display(dataset, convention, stored)

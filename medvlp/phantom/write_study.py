@@ -113,7 +113,6 @@ def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: V
         # Of the middle of the chest: x and y are 0 there.
         magnification=float(geometry_of(body, view, job.image_size).magnification(np.zeros(1))[0]),
         age=job.age,
-        marker=bool(look.marker),
         seed=job.seed,
     )
     document["images"].append(

@@ -13,9 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.layouts.phantom import truth_boxes
 from medvlp.data.pseudonym import pseudonym, secret_key
 from medvlp.data.split import check_split, split_by_patient
+from medvlp.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
 
@@ -297,15 +297,20 @@ def test_the_phantom_is_the_hospital_folder_with_its_truth(phantom: Path, tmp_pa
     assert len(manifest.names_of("label")) >= 10
     assert set(manifest.column("split")) == {"train", "validate", "test"}
     assert check_split(manifest, images=False) == []
-    boxes = truth_boxes(manifest)
-    assert boxes
-    assert set(boxes) <= set(manifest.column("id"))
-    for record, found in boxes.items():
-        row = manifest.column("id").tolist().index(record)
-        for box in found:
-            assert manifest.column(f"label.{box.name}")[row] == 1
-            assert box.x0 < box.x1
-            assert box.y0 < box.y1
+    planted = read_planted(phantom)
+    assert planted is not None
+    assert planted.boxes
+    assert set(planted.boxes) <= set(manifest.column("image"))
+    rows = {path: row for row, path in enumerate(manifest.column("image"))}
+    for path, found in planted.boxes.items():
+        study = manifest.column("id.study")[rows[path]]
+        for each in found:
+            x0, y0, x1, y1 = each.box
+            assert manifest.column(f"label.{each.name}")[rows[path]] == 1
+            assert each.name in {finding.name for finding in planted.findings[study]}
+            assert (study, each.name) in planted.sentences
+            assert x0 < x1
+            assert y0 < y1
 
 
 def test_an_unfinished_or_changed_phantom_is_one_sentence(phantom: Path, tmp_path: Path) -> None:

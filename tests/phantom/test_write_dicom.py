@@ -42,7 +42,6 @@ def write(path: Path, scanner: Scanner, view: View = "PA") -> RadiographFile:
         spacing=(1.5, 1.5),
         magnification=1.1,
         age=57,
-        marker=False,
         seed=0,
     )
 

@@ -6,7 +6,6 @@ Identifiers are not hashed: nobody stands behind them, and a split must be the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,21 +20,9 @@ from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
-__all__ = ["index", "TruthBox", "truth_boxes"]
+__all__ = ["index"]
 
 _ATTRIBUTES = ("split", "sex", "age", "site", "scanner")
-
-
-@dataclass(frozen=True)
-class TruthBox:
-    """Where a planted finding is to be seen, in pixels of the stored image, half open: x0 <= x < x1."""
-
-    name: str
-    side: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
 
 
 def index(
@@ -71,17 +58,6 @@ def index(
     rows = [_row(picture, studies[picture["accession"]], reports, field) for picture in pictures]
     meta = {"layout": "phantom", "synthetic": True, "seed": facts.get("seed"), "note": facts.get("note")}
     return Manifest.of({name: [row[name] for row in rows] for name in rows[0]}, root=root, meta=meta)
-
-
-def truth_boxes(manifest: Manifest) -> Mapping[str, tuple[TruthBox, ...]]:
-    """Return the boxes of each radiograph that has some, by the id of its record."""
-    ids = dict(zip(manifest.column("image"), manifest.column("id"), strict=True))
-    found: dict[str, list[TruthBox]] = {}
-    for row in _truth(manifest.root, "boxes").select(["path", "name", "side", "x0", "y0", "x1", "y1"]).to_pylist():
-        record = ids.get(row.pop("path"))
-        if record is not None:
-            found.setdefault(record, []).append(TruthBox(**row))
-    return {record: tuple(boxes) for record, boxes in found.items()}
 
 
 def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, str], field: str) -> dict[str, object]:
