@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from medvlp.phantom.body import build_body
 from medvlp.phantom.bones import rib_lines
 from medvlp.phantom.facts import FINDINGS
 from medvlp.phantom.plant_pleura import collapse_of
@@ -172,7 +174,7 @@ def test_every_finding_is_seen_on_a_frontal_film(chests: Any, name: str) -> None
 
 def test_pixels_of_points_follow_the_pinhole_camera(chests: Any) -> None:
     body = chests.body()
-    geometry = geometry_of(body, "PA", 256)
+    geometry = replace(geometry_of(body, "PA", 256), shear=0.0, roll=0.0)
     near = np.array([[50.0, geometry.detector, geometry.center[1]]], np.float32)
     far = near + np.array([[0.0, 200.0, 0.0]], np.float32)
     middle = (256 - 1) / 2
@@ -180,3 +182,26 @@ def test_pixels_of_points_follow_the_pinhole_camera(chests: Any) -> None:
     assert m0[0] == pytest.approx(1.0)
     assert m1[0] == pytest.approx(1800.0 / 1600.0)
     assert (c1[0] - middle) / (c0[0] - middle) == pytest.approx(1800.0 / 1600.0, rel=1e-4)
+
+
+def test_a_leaning_picture_leans_points_and_voxels_alike(chests: Any) -> None:
+    body = chests.body(example(chests, "consolidation", "left", 60.0))
+    upright = geometry_of(body, "PA", 128)
+    leaning = replace(upright, roll=10.0)
+    points = np.array([[70.0, 0.0, 20.0]], np.float32)
+    row, column, _ = upright.pixels(points)
+    spot = np.zeros((128, 128), np.float32)
+    spot[round(float(row[0])), round(float(column[0]))] = 1.0
+    turned = leaning.turned(spot)
+    there = np.unravel_index(np.argmax(turned), turned.shape)
+    expected = leaning.pixels(points)
+    assert abs(there[0] - expected[0][0]) < 1.2
+    assert abs(there[1] - expected[1][0]) < 1.2
+    assert expected[0][0] < row[0]  # right of the centre goes up when it leans counterclockwise
+
+
+def test_no_two_studies_are_centred_alike(chests: Any) -> None:
+    first = chests.body()
+    second = build_body(replace(chests.study(), number=1), seed=0)
+    assert first.pose != second.pose
+    assert np.array_equal(first.density, second.density)
