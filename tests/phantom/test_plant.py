@@ -186,7 +186,7 @@ def test_pixels_of_points_follow_the_pinhole_camera(chests: Any) -> None:
 
 def test_a_leaning_picture_leans_points_and_voxels_alike(chests: Any) -> None:
     body = chests.body(example(chests, "consolidation", "left", 60.0))
-    upright = geometry_of(body, "PA", 128)
+    upright = replace(geometry_of(body, "PA", 128), roll=0.0)
     leaning = replace(upright, roll=10.0)
     points = np.array([[70.0, 0.0, 20.0]], np.float32)
     row, column, _ = upright.pixels(points)
