@@ -1,0 +1,50 @@
+"""What every benchmark prints besides its result: versions, processors, threads and the load of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+
+__all__ = ["interleaved_ms", "print_report"]
+
+# Load at the start of the script: what ran beside it, not what it did itself.
+_LOAD_BEFORE = os.getloadavg()[0]
+
+
+def print_report(benchmark: str, *, n: int | Mapping[str, int], packages: tuple[str, ...], **results: object) -> None:
+    """Print one JSON line.
+
+    Args:
+        benchmark: name of the script.
+        n: what was measured on: one count, or counts by what they count.
+        packages: distributions whose versions matter.
+        results: plain data.
+    """
+    line = {
+        "benchmark": benchmark,
+        "n": n,
+        **results,
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "load_before": round(_LOAD_BEFORE, 2),
+        "load_after": round(os.getloadavg()[0], 2),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def interleaved_ms(works: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
+    """Return the median milliseconds of several works, run in turn, so that a busy moment meets all of them."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for repeat in range(repeats + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if repeat:  # the first round chooses kernels and touches memory
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: round(statistics.median(spent), 3) for name, spent in times.items()}
