@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -30,13 +33,39 @@ app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 
 
+class _InterruptedError(BaseException):
+    """A signal: nothing that handles errors on the way may take it for one."""
+
+
 def main() -> None:
     """Run the command line."""
+    _leave_on_signals()
     try:
         app()
     except UserError as error:
         print(f"medvlp: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except _InterruptedError as signal_:
+        print(
+            f"medvlp: Interrupted ({signal_}); what was complete is kept: start the same command again to go on.",
+            file=sys.stderr,
+        )
+        sys.exit(UserError.exit_code)
+
+
+def _leave_on_signals() -> None:
+    """End a command with one sentence; training takes both signals over while it runs, and saves first."""
+    main_process = os.getpid()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == main_process:
+            raise _InterruptedError(signal.Signals(number).name)
+        # A worker inherits the handler, not the duty to explain.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
 
 
 if __name__ == "__main__":

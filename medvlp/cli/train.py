@@ -20,18 +20,17 @@ def train(
 ) -> None:
     """Train a model; also under torchrun. A run folder that has checkpoints goes on from the newest."""
     from medvlp.config.train import dry_run as rehearse
+    from medvlp.config.train import resumed
     from medvlp.config.train import train as run
     from medvlp.config.tree import load_config
     from medvlp.core.errors import UserError
 
     if resume is not None:
-        source, words = resume / "config.yaml", [*([config] if config else []), *(overrides or [])]
-        if not source.is_file():
-            raise UserError(f"{resume} is not a run folder (it has no config.yaml): name the folder given as `run`.")
-        config, overrides = str(source), words
-    if config is None:
+        tree = resumed(resume, [*([config] if config else []), *(overrides or [])])
+    elif config is not None:
+        tree = load_config(config, overrides or [])
+    else:
         raise UserError("Name a configuration, e.g. pretrain/phantom_clip.yaml, or --resume RUN.")
-    tree = load_config(config, overrides or [])
     if dry_run:
         typer.echo(rehearse(tree))
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan
 from medvlp.training.schedules import Number, Ramp
 from medvlp.training.task import make_plan
@@ -112,22 +115,35 @@ def open_split(
 # words --------------------------------------------------------------------------------------------------------------
 
 
-def open_tokenizer(config: RunConfig, run: Path, train: Prepared) -> Tokenizer | None:
-    """Load the run's tokenizer; else take that of `init_from`, whose token embeddings mean nothing to another.
+def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool = True) -> Tokenizer | None:
+    """Load the tokenizer of a run that has checkpoints; else take that of `init_from`, else train one on the reports.
 
-    Else train one on the training reports; None where there are none.
+    Token embeddings mean nothing to another tokenizer: a run that goes on, or starts from a bundle, must have the same.
+
+    Args:
+        config: the run.
+        run: its folder.
+        train: training records.
+        keep: whether a new one is written into the run's folder.
+
+    Returns:
+        None where there are no texts.
     """
     folder = run / "tokenizer"
     if config.tokenizer.name == "transformers":
         if config.tokenizer.path is None:
             raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
         return TransformersTokenizer(config.tokenizer.path, max_length=config.tokenizer.max_length)
-    if not folder.is_dir():
-        if collectives.rank() == 0:
-            made = _new_tokenizer(config, train)
-            if made is not None:
-                made.save(folder)
-        collectives.barrier()
+    # Without a checkpoint nothing was trained with what lies there, and it may be half written or of another recipe.
+    old = latest(run) is not None and folder.is_dir()
+    if not keep:
+        return load_tokenizer(folder) if old else _new_tokenizer(config, train)
+    if collectives.rank() == 0 and not old:
+        made = _new_tokenizer(config, train)
+        shutil.rmtree(folder, ignore_errors=True)
+        if made is not None:
+            made.save(folder)
+    collectives.barrier()
     return load_tokenizer(folder) if folder.is_dir() else None
 
 
@@ -192,6 +208,11 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     objectives, weights = build_objectives(config.phases, given)
     for i, phase in enumerate(objectives):
         _check_needs(phase, states, fields, where=f"phases[{i}]")
+        for j, refresh in enumerate(config.phases[i].refresh):
+            if refresh.state not in states:
+                raise ConfigError(
+                    f"phases[{i}].refresh[{j}].state is {refresh.state!r}: {did_you_mean(refresh.state, states)}."
+                )
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
         model.mount(heads, plan)
@@ -218,6 +239,8 @@ def build_objectives(
             options = {key: value for key, value in spec.items() if key not in ("weight", "as")}
             filled = fill("objectives", options, where=where)
             name = str(spec.get("as", filled["name"]))
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise ConfigError(f"{where}.as is {name!r}: use letters, digits, _ and -.")
             if name in here:
                 raise ConfigError(f"{where}: the phase has two objectives named {name!r}: give one of them `as: NAME`.")
             if name not in built or built[name][0] != filled:

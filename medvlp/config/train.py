@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from pydantic import BaseModel
 
 from medvlp.config.build import Parts, build_parts, build_phases, build_views, open_manifest, open_split, open_tokenizer
-from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.config.tree import PhaseConfig, RunConfig, load_config
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
@@ -33,12 +35,12 @@ from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, load_model, save_bundle
 from medvlp.state.ema import Ema
 from medvlp.text.prompts import PromptSet, load_prompts
-from medvlp.training.checkpoints import load_checkpoint, load_weights
+from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import choose_device, choose_precision
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
-__all__ = ["Trained", "dry_run", "full_tree", "recipe_of", "train"]
+__all__ = ["Trained", "dry_run", "full_tree", "recipe_of", "resumed", "train"]
 
 # A change of these does not change what is learned, so it does not change the recipe.
 _NOT_RECIPE = ("run", "evaluation")
@@ -74,21 +76,29 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         UserError: for anything the user can mend, an interruption included; all that was complete is saved.
     """
     run = Path(config.run)
+    # Before anything is written: a run folder of another recipe stays as it is.
+    refuse_other_recipe(run, recipe_of(config))
     with processes(config.training.device):
         built = _Built(config, say)
+        trainer = Trainer(built.setup)
+        trainer.resume()
         if collectives.rank() == 0:
             built.write_run_files()
-        trainer = Trainer(built.setup)
         outcome = trainer.fit(stop_at=stop_at)
         if collectives.rank() == 0:
+            if outcome.best_value is None:
+                say(f"Validation does not measure {config.evaluation.choose!r}: the last checkpoint is released.")
             built.release(outcome, trainer)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)
 
 
 def dry_run(config: RunConfig) -> str:
-    """Build everything, send one batch through the first phase, change nothing; returns the plan in words."""
-    built = _Built(config, lambda text: None)
+    """Build everything, send one batch through the first phase, change nothing; returns the plan in words.
+
+    Nothing is written but the cache of prepared images, which the run itself will use.
+    """
+    built = _Built(config, lambda text: None, keep=False)
     plan, log = Trainer(built.setup).dry_run()
     sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
     return (
@@ -100,9 +110,24 @@ def dry_run(config: RunConfig) -> str:
     )
 
 
+def resumed(run: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the configuration of a run from its folder, wherever the folder now lies.
+
+    Raises:
+        UserError: if it is no run folder.
+    """
+    source = run / "config.yaml"
+    if not source.is_file():
+        raise UserError(f"{run} is not a run folder (it has no config.yaml): name the folder given as `run`.")
+    return load_config(source, overrides).model_copy(update={"run": str(run)})
+
+
 def recipe_of(config: RunConfig) -> str:
-    """Return the hash of all that decides what is learned."""
-    tree = config.model_dump(mode="json")
+    """Return the hash of all that decides what is learned, defaults included.
+
+    So a run can be taken up with the configuration that it was started with, and with the full tree in its folder.
+    """
+    tree: dict[str, Any] = full_tree(config)
     for key in _NOT_RECIPE:
         tree.pop(key)
     for key in _NOT_RECIPE_TRAINING:
@@ -114,20 +139,42 @@ def recipe_of(config: RunConfig) -> str:
 def full_tree(config: RunConfig) -> dict[str, object]:
     """Return the tree with every default of every component filled in, as it is written into the run folder."""
     tree = config.model_dump(mode="json")
-    for phase in tree["phases"]:
-        for i, spec in enumerate(phase["objectives"]):
+    tree["model"] = _full_model(tree["model"])
+    tree["states"] = {name: fill("state", spec, where=f"states.{name}") for name, spec in tree["states"].items()}
+    if tree["data"]["layout"] is not None:
+        tree["data"]["layout"] = fill("data/layouts", tree["data"]["layout"], where="data.layout")
+    for i, phase in enumerate(tree["phases"]):
+        where = f"phases[{i}]"
+        for j, spec in enumerate(phase["objectives"]):
             own = {key: spec[key] for key in ("weight", "as") if key in spec}
             rest = {key: value for key, value in spec.items() if key not in own}
-            phase["objectives"][i] = {**fill("objectives", rest, where="objectives"), **own}
+            phase["objectives"][j] = {**fill("objectives", rest, where=f"{where}.objectives[{j}]"), **own}
+        phase["patches"] = [
+            fill("models/patches", spec, where=f"{where}.patches[{j}]") for j, spec in enumerate(phase["patches"])
+        ]
     for key in ("prefix", "suffix"):
-        tree["data"][key] = [fill("data/views", spec, where=f"data.{key}") for spec in tree["data"][key]]
-    return json.loads(json.dumps(tree, default=str))
+        views = enumerate(tree["data"][key])
+        tree["data"][key] = [fill("data/views", spec, where=f"data.{key}[{i}]") for i, spec in views]
+    return json.loads(json.dumps(tree, default=_plain_value))
+
+
+def _full_model(spec: dict[str, Any]) -> dict[str, Any]:
+    model = fill("models/architectures", spec, where="model")
+    for tower in ("vision", "text"):
+        inner = model.get(tower)
+        if isinstance(inner, Mapping):
+            model[tower] = fill("models/encoders", inner, where=f"model.{tower}")
+    return model
+
+
+def _plain_value(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 class _Built:
     """Everything of a run, made once: data, words, model, setup."""
 
-    def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
+    def __init__(self, config: RunConfig, say: Callable[[str], None], *, keep: bool = True) -> None:
         self.config = config
         self.run = Path(config.run)
         keep_freed_memory()
@@ -142,15 +189,20 @@ class _Built:
                 "choose a multiple."
             )
         self.manifest = open_manifest(config.data, seed=config.seed)
-        names = [name for name in ("train", "validate") if name in set(self.manifest.column("split").tolist())]
+        there = set(self.manifest.column("split").tolist())
+        if "train" not in there:
+            raise UserError(
+                f"No record is in the split 'train' (there: {', '.join(map(str, sorted(there, key=str)))}): "
+                "name the training records so, or leave the split column out."
+            )
+        names = [name for name in ("train", "validate") if name in there]
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
-        self.tokenizer = open_tokenizer(config, self.run, self.splits["train"])
+        self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         fields = [n for n in self.manifest.names if n != "id"]
         self.parts: Parts = build_parts(config, self.tokenizer, fields)
         if config.init_from is not None:
-            source = Path(config.init_from)
-            load_weights(self.parts.model, load_model(source).state_dict(), source=source)
+            _start_from(self.parts.model, Path(config.init_from))
         self.parts.model.to(device.device)
         # Teachers copy the student: after its weights have come and it stands on its device.
         for state in self.parts.states.values():
@@ -184,6 +236,7 @@ class _Built:
             seed=config.seed,
             precision=precision,  # pyrefly: ignore
             recipe=recipe_of(config),
+            data=self.splits["train"].manifest.hash,
             validate=self._validator(),
             choose=config.evaluation.choose,
             feature_pass=self._features,
@@ -285,6 +338,14 @@ class _Built:
             card=_card(provenance, outcome),
         )
         save_bundle(self.run / "bundle", bundle)
+
+
+def _start_from(model: Model, source: Path) -> None:
+    """Take a bundle's weights; heads that only training has were left out of it, and start afresh."""
+    weights = dict(load_model(source).state_dict())
+    fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
+    own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
+    load_weights(model, {**own, **weights}, source=source)
 
 
 def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:

@@ -125,7 +125,8 @@ class EvaluationConfig(Node):
 
     Attributes:
         prompts: zero-shot prompt pairs, a file in ``configs/zero_shot/``.
-        choose: validation metric that picks the best checkpoint.
+        choose: validation metric that picks the best checkpoint: ``zero_shot/auroc/LABEL`` (or ``macro``), or
+            ``retrieval/recall@5``.
         resamples: of the patient bootstrap.
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
@@ -136,7 +137,7 @@ class EvaluationConfig(Node):
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
-    choose: str = "zero_shot/auroc/macro"
+    choose: str = Field(default="zero_shot/auroc/macro", pattern=r"^(zero_shot/auroc/.+|retrieval/recall@5)$")
     resamples: int = Field(default=1000, ge=100)
     split: str = "test"
     min_positives: int = Field(default=30, ge=1)

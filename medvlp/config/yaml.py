@@ -112,7 +112,11 @@ def override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     if not equals or not path:
         raise ConfigError(f"Override {text!r} is not of the form key.path=value.")
     parts = re.sub(r"\[(\d+)\]", r".\1", path).split(".")
-    return _set(tree, parts, yaml.load(value, Loader=_Loader), path)
+    try:
+        given = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Override {text!r}: the value is not YAML ({' '.join(str(error).split())}).") from None
+    return _set(tree, parts, given, path)
 
 
 def _set(node: Any, parts: list[str], value: Any, path: str) -> Any:  # noqa: ANN401

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NoReturn
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = ["read_json", "refuse_write", "sha256_of", "write_json", "write_text", "written_whole"]
+__all__ = ["put_in_place", "read_json", "refuse_write", "sha256_of", "write_json", "write_text", "written_whole"]
 
 
 @contextmanager
@@ -42,6 +43,36 @@ def written_whole(path: Path) -> Iterator[Path]:
         refuse_write(error, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, folder: Path) -> None:
+    """Sync a folder that was written beside another, and rename it to it; an older one of that name goes last.
+
+    Example:
+        >>> import tempfile
+        >>> parent = Path(tempfile.mkdtemp())
+        >>> (parent / ".a.part").mkdir()
+        >>> put_in_place(parent / ".a.part", parent / "a")
+        >>> [path.name for path in parent.iterdir()]
+        ['a']
+    """
+    for path in [*sorted(temporary.rglob("*")), temporary]:
+        _sync(path)
+    older = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, older)
+    os.replace(temporary, folder)
+    _sync(folder.parent)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_write(error: Exception, path: Path) -> NoReturn:

@@ -19,9 +19,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import refuse_write, sha256_of
+from medvlp.core.files import put_in_place, read_json, refuse_write, sha256_of
 
-__all__ = ["Checkpoint", "latest", "load_checkpoint", "load_weights", "point_best", "prune", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "latest",
+    "load_checkpoint",
+    "load_weights",
+    "point_best",
+    "prune",
+    "refuse_other_recipe",
+    "save_checkpoint",
+]
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,25 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         (temporary / "trainer.json").write_text(json.dumps(dict(checkpoint.trainer), indent=1))
         hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         (temporary / "MANIFEST.json").write_text(json.dumps(hashes, indent=1))
-        for path in temporary.iterdir():
-            with open(path, "rb") as handle:
-                os.fsync(handle.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        put_in_place(temporary, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         refuse_write(error, folder)
+
+
+def refuse_other_recipe(run: Path, recipe: str) -> None:
+    """Refuse a run folder whose newest checkpoint is of another configuration, before anything in it is touched.
+
+    Raises:
+        UserError: if it is.
+    """
+    folder = latest(run)
+    found = None if folder is None else read_json(folder / "trainer.json").get("recipe")
+    if found is not None and found != recipe:
+        raise UserError(
+            f"{run} holds a run of another configuration (recipe {found}, now {recipe}): choose another run folder, "
+            "or resume with the config.yaml that lies in it."
+        )
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

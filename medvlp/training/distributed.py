@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 
 import torch
 import torch.distributed as dist
@@ -47,8 +48,10 @@ def wrap(model: Model) -> nn.Module:
         return model
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" and device.index is not None else None
+    # Newer versions of torch renamed the option: the old name warns there, the new one is unknown to older ones.
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in signature(ddp).parameters else "broadcast_buffers"
     # A plan that asks for one tower leaves the other without gradients: such parameters are found, not waited for.
-    return ddp(model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
+    return ddp(model, device_ids=ids, find_unused_parameters=True, **{buffers: False})  # pyrefly: ignore
 
 
 def local_device(choice: str) -> torch.device:

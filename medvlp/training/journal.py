@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from medvlp.core.files import refuse_write, written_whole
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["SKIPPED", "Journal", "append_row", "read_journal"]
+
+LOG, SKIPPED = "log.jsonl", "skipped.jsonl"
 
 
 class Journal:
@@ -18,22 +21,20 @@ class Journal:
     Args:
         run: the run's folder.
         samples_seen: of the checkpoint that is resumed; later rows of the interrupted run are taken out, since they
-            will be written again.
+            will be written again: of the log those after it, of the skipped steps those that began at it or after.
         active: False on all processes but the first.
     """
 
     def __init__(self, run: Path, *, samples_seen: int, active: bool = True) -> None:
-        self._path = run / "log.jsonl"
+        self._path = run / LOG
         self._active = active
         self._started = time.time()
         self._board = None
         if not active:
             return
         run.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            rows = [row for row in read_journal(self._path) if int(str(row.get("samples_seen", 0))) <= samples_seen]
-            with written_whole(self._path) as temporary:
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        _cut(self._path, samples_seen + 1)
+        _cut(run / SKIPPED, samples_seen)
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=samples_seen)
@@ -43,11 +44,7 @@ class Journal:
         if not self._active or self._board is None:
             return
         row = {"kind": kind, "samples_seen": samples, "seconds": round(time.time() - self._started, 3), **values}
-        try:
-            with open(self._path, "a", encoding="utf-8") as handle:
-                handle.write(json.dumps(row) + "\n")
-        except OSError as error:
-            refuse_write(error, self._path)
+        append_row(self._path, row)
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._board.add_scalar(f"{kind}/{name}", value, samples)
@@ -56,6 +53,28 @@ class Journal:
         """Flush TensorBoard."""
         if self._board is not None:
             self._board.close()
+
+
+def append_row(path: Path, row: Mapping[str, object]) -> None:
+    """Append one JSON row; a number that is not finite, which JSON does not know, becomes null.
+
+    Raises:
+        UserError: when the disk is full.
+    """
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    try:
+        with open(path, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(plain, allow_nan=False) + "\n")
+    except OSError as error:
+        refuse_write(error, path)
+
+
+def _cut(path: Path, end: int) -> None:
+    """Keep the rows before a number of samples."""
+    if path.exists():
+        rows = [row for row in read_journal(path) if int(str(row.get("samples_seen", 0))) < end]
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_journal(path: Path) -> list[dict[str, object]]:

@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from medvlp.core import collectives
 from medvlp.core.context import Context, collect_parts
 from medvlp.core.encoded import Encoded, concatenate
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import Model, Objective, State, Teacher
 from medvlp.core.randomness import seed_of
-from medvlp.core.sample import Batch
+from medvlp.core.sample import Batch, Column
 from medvlp.core.term import Term
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
@@ -103,6 +104,7 @@ class Task(nn.Module):
         """
         for state in self.states.values():
             batch = state.extend(batch)
+        batch = _with_planned(batch, self.plan.fields)
         chunks = self._chunks(batch)
         graphs: list[dict[str, Encoded]] = []
         if len(chunks) == 1:
@@ -253,15 +255,20 @@ class Task(nn.Module):
         return nullcontext() if last or no_sync is None else no_sync()
 
     def _average_outside(self) -> None:
+        """Average what DDP does not see; a gradient that no process has stays none, as with one process."""
         if collectives.world_size() == 1:
             return
         outside = set(self.model.outside_forward())
         own = [p for n, p in self.model.named_parameters() if n in outside] + list(self.objectives.parameters())
         trained = [p for p in own if p.requires_grad]
-        for parameter in trained:
+        if not trained:
+            return
+        here = torch.tensor([p.grad is not None for p in trained], dtype=torch.float32, device=trained[0].device)
+        used = [p for p, anywhere in zip(trained, collectives.total(here).tolist(), strict=True) if anywhere]
+        for parameter in used:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        collectives.average_([p.grad for p in trained if p.grad is not None])
+        collectives.average_([p.grad for p in used if p.grad is not None])
 
     def _log(
         self,
@@ -277,6 +284,23 @@ class Task(nn.Module):
         loss = sum(weights[name.split("/")[0]] * value for name, value in values.items())
         value = getattr(self.model.scale, "value", None)
         return StepLog(loss, values, float(value.detach()) if isinstance(value, Tensor) else 1.0)
+
+
+def _with_planned(batch: Batch, names: Sequence[str]) -> Batch:
+    """Give the batch every planned field: one that no sample of this process has is absent, but not unknown."""
+    absent = [name for name in names if name not in batch]
+    if not absent:
+        return batch
+    made, device = {}, batch.positions.device
+    for name in absent:
+        kind = parse_field(name).spec
+        stacked = kind.collate == "stack"
+        owner = torch.arange(batch.size if stacked else 0, device=device)
+        if kind.dtype == "str":
+            made[name] = Column(("",) * len(owner), owner)
+        elif stacked:
+            made[name] = Column(torch.full((batch.size,), torch.nan, device=device), owner)
+    return batch.with_columns(made)
 
 
 def _present(rows: Encoded) -> Encoded:
@@ -324,8 +348,8 @@ class _Cursor:
     def next(self, encoded: Mapping[str, Encoded]) -> tuple[list[Tensor], list[Tensor | None]]:
         """Return this chunk's tensors with their gradients.
 
-        Tensors that no term used are left out, but not where DDP waits for every parameter that it saw in the forward:
-        a process without a single report must still send zeros for its text tower.
+        Tensors that no term used are sent zeros: a process without a single report must still take part in the average
+        of its text tower, and the optimiser must meet the same gradients on one process as on several.
         """
         outputs: list[Tensor] = []
         grads: list[Tensor | None] = []
@@ -334,7 +358,7 @@ class _Cursor:
             self._done[view] = stop
             for name, tensor in _tensors(rows).items():
                 grad = self._leaves[view][name].grad
-                if grad is None and tensor.requires_grad and collectives.world_size() > 1:
+                if grad is None and tensor.requires_grad:
                     outputs.append(tensor)
                     grads.append(torch.zeros_like(tensor))
                 elif grad is not None and tensor.requires_grad:

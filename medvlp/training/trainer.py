@@ -5,7 +5,6 @@ Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken 
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,17 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core import collectives
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Key
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, State
 from medvlp.core.sample import Batch
+from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.models.patches._patch import Handle, apply_patches
-from medvlp.training.checkpoints import Checkpoint, latest, load_checkpoint, load_weights, point_best, prune
+from medvlp.training.checkpoints import (
+    Checkpoint,
+    latest,
+    load_checkpoint,
+    load_weights,
+    point_best,
+    prune,
+    refuse_other_recipe,
+)
 from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
 from medvlp.training.guard import Guard
-from medvlp.training.journal import Journal
+from medvlp.training.journal import SKIPPED, Journal, append_row
 from medvlp.training.optimisers import load_optimiser_state, make_optimiser, optimiser_state, set_rate
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, set_trainable
@@ -51,6 +59,7 @@ class Setup:
         seed: of the run.
         precision: of the towers.
         recipe: hash of the configuration: a checkpoint of another recipe is refused.
+        data: hash of the training records: a checkpoint taken on other records is refused.
         validate: model -> metrics on validation data; called on the first process only.
         choose: metric by which the best checkpoint is chosen; larger is better.
         feature_pass: (model, needs) -> table over the training data, for `refresh`.
@@ -65,6 +74,7 @@ class Setup:
     seed: int
     precision: Precision
     recipe: str
+    data: str = ""
     validate: Callable[[Model, int], Mapping[str, float]] | None = None
     choose: str = ""
     feature_pass: Callable[[Model, frozenset[Key]], FeatureTable] | None = None
@@ -97,6 +107,9 @@ class Trainer:
         self._moments: Mapping[str, Tensor] = {}
         self._patched = -1
         self._patches: Handle | None = None
+        self._resumed = False
+        self._best_name = ""
+        self._saved: int | None = None
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -109,7 +122,7 @@ class Trainer:
         Raises:
             UserError: when interrupted (everything saved), out of memory, or after too many skipped steps.
         """
-        self._resume()
+        self.resume()
         first = collectives.rank() == 0
         journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first)
         total = self.setup.phases[-1].until
@@ -205,9 +218,12 @@ class Trainer:
         seen = self.samples_seen
         optimiser.zero_grad(set_to_none=True)
         weights = {name: value_at(weight, seen) for name, weight in phase.weights.items()}
+        statistics = [(tensor, tensor.clone()) for tensor in _running_statistics(self.root)]
         try:
             log = task.backward(batch.to(self._device), weights, samples_seen=seen)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             raise UserError(
                 f"Out of memory with training.batch {self.setup.options.batch} in {self.setup.options.chunks} chunks: "
                 f"set training.chunks={self.setup.options.chunks * 2} (the gradients stay the same) and resume."
@@ -220,14 +236,18 @@ class Trainer:
             optimiser.step()
             task.after_step(seen + self.setup.options.batch)
         else:
+            # A step that is not taken leaves nothing behind: one NaN in a running mean would never go away.
+            for tensor, before in statistics:
+                tensor.copy_(before)
             self._write_skipped(batch, reason)
         return log, norm, reason
 
     def _write_skipped(self, batch: Batch, reason: str) -> None:
         everywhere = [str(i) for ids in collectives.gather_objects(batch.ids) for i in _as_tuple(ids)]
         if collectives.rank() == 0:
-            with open(self.setup.run / "skipped.jsonl", "a", encoding="utf-8") as handle:
-                handle.write(json.dumps({"samples": self.samples_seen, "reason": reason, "ids": everywhere}) + "\n")
+            append_row(
+                self.setup.run / SKIPPED, {"samples_seen": self.samples_seen, "reason": reason, "ids": everywhere}
+            )
 
     def _refresh(self, phase: PhasePlan, begin: int) -> None:
         for refresh in phase.refresh:
@@ -254,17 +274,31 @@ class Trainer:
             metrics = shared if isinstance(shared, dict) else {}
             journal.write("validate", self.samples_seen, metrics)
         value = metrics.get(self.setup.choose)
+        # Data may lack what a whole family of metrics needs (labels): then the last checkpoint is released.
+        family = {name.split("/")[0] for name in metrics}
+        unknown = value is None and self.setup.choose.split("/")[0] in family
         better = value is not None and (self.best_value is None or value > self.best_value)
         self.stale = 0 if better or value is None else self.stale + 1
         if better:
             self.best_value = value
-        folder = self._checkpoint(optimiser)
+            self._best_name = self._folder.name
+        self._checkpoint(optimiser)
         if better and collectives.rank() == 0:
-            point_best(folder)
+            point_best(self._folder)
             prune(self.setup.run, keep=self.setup.options.keep)
+        if unknown:
+            raise ConfigError(
+                f"evaluation.choose is {self.setup.choose!r}, which validation does not measure: "
+                f"{did_you_mean(self.setup.choose, metrics)}; all is saved, mend it and resume."
+            )
 
-    def _checkpoint(self, optimiser: torch.optim.Optimizer) -> Path:
-        folder = self.setup.run / "checkpoints" / f"step-{self.samples_seen // self.setup.options.batch:08d}"
+    @property
+    def _folder(self) -> Path:
+        return self.setup.run / "checkpoints" / f"step-{self.samples_seen // self.setup.options.batch:08d}"
+
+    def _checkpoint(self, optimiser: torch.optim.Optimizer) -> None:
+        if self._saved == self.samples_seen:
+            return  # a signal right after a checkpoint, or a run that was just resumed: the same bytes
         if collectives.rank() == 0:
             states = {
                 f"{name}|{key}": tensor
@@ -275,26 +309,39 @@ class Trainer:
                 "samples_seen": self.samples_seen,
                 "phase": self._phase,
                 "recipe": self.setup.recipe,
+                "data": self.setup.data,
+                "best": self._best_name,
                 "best_value": self.best_value,
                 "stale": self.stale,
                 "guard": self.guard.state(),
             }
             weights: dict[str, Tensor] = self.root.state_dict()
-            write_checkpoint(folder, Checkpoint(weights, optimiser_state(optimiser), states, trainer))
+            write_checkpoint(self._folder, Checkpoint(weights, optimiser_state(optimiser), states, trainer))
             prune(self.setup.run, keep=self.setup.options.keep)
         collectives.barrier()
-        return folder
+        self._saved = self.samples_seen
 
-    def _resume(self) -> None:
-        folder = latest(self.setup.run)
-        if folder is None:
-            return
+    def resume(self) -> None:
+        """Take up the newest checkpoint of the run, if there is one; a second call does nothing.
+
+        Raises:
+            UserError: if it is damaged, or of another configuration, model or data.
+        """
+        if not self._resumed:
+            self._resumed = True
+            folder = latest(self.setup.run)
+            if folder is not None:
+                self._take_up(folder)
+            collectives.barrier()  # nobody writes before everybody has looked
+
+    def _take_up(self, folder: Path) -> None:
+        refuse_other_recipe(self.setup.run, self.setup.recipe)
         checkpoint = load_checkpoint(folder)
         trainer = checkpoint.trainer
-        if trainer["recipe"] != self.setup.recipe:
+        if trainer["data"] != self.setup.data:
             raise UserError(
-                f"{self.setup.run} holds a run of another configuration (recipe {trainer['recipe']}, now "
-                f"{self.setup.recipe}): choose another run folder, or resume with the config.yaml that lies in it."
+                f"The training records of {self.setup.run} are not those that it was trained on (hash "
+                f"{trainer['data']}, now {self.setup.data}): restore the data, or choose another run folder."
             )
         if int(str(trainer["phase"])) >= 0:
             self.stand_at(int(str(trainer["phase"])))
@@ -310,6 +357,12 @@ class Trainer:
         self.guard.restore(guard if isinstance(guard, dict) else {})
         self._phase = int(str(trainer["phase"]))
         self._moments = checkpoint.optimiser
+        self._saved = self.samples_seen
+        self._best_name = str(trainer["best"])
+        # Killed between a checkpoint and its link, the run would release another model than one that was not.
+        best = folder.parent / self._best_name
+        if self._best_name and collectives.rank() == 0 and best.is_dir():
+            point_best(best)
 
     def _best(self) -> Path | None:
         link = self.setup.run / "checkpoints" / "best"
@@ -361,6 +414,17 @@ class Trainer:
 
 def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
+
+
+def _running_statistics(module: nn.Module) -> list[Tensor]:
+    """What a forward pass changes: the running statistics of BatchNorm, wherever they are."""
+    kinds = ("running_mean", "running_var", "num_batches_tracked")
+    return [tensor for name, tensor in module.named_buffers() if name.rpartition(".")[2] in kinds]
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU's allocator has no exception of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _as_tuple(value: object) -> tuple[object, ...]:
