@@ -19,12 +19,13 @@ class GuardOptions(BaseModel):
     Attributes:
         spike: skip when the gradient norm exceeds this many times the median of the last `window` steps; null: never.
         window: steps remembered.
-        most: skipped steps in a row that stop the run.
+        most: skipped steps in a row that stop the run if they were not finite; as many spikes in a row are no spikes but
+            another stretch of the loss, and the median is taken anew.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spike: float | None = Field(default=20.0, gt=1)
+    spike: float | None = Field(default=100.0, gt=1)
     window: int = Field(default=100, ge=10)
     most: int = Field(default=10, ge=1)
 
@@ -56,6 +57,10 @@ class Guard:
             self.norms.append(norm)
             while len(self.norms) > self.options.window:
                 self.norms.popleft()
+            return None
+        if math.isfinite(norm) and math.isfinite(loss) and self.in_a_row + 1 >= self.options.most:
+            self.norms.clear()
+            self.in_a_row = 0
             return None
         self.skipped += 1
         self.in_a_row += 1

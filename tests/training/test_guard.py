@@ -25,6 +25,15 @@ def test_a_spike_is_measured_against_the_median_and_is_not_remembered() -> None:
     assert max(guard.norms) == 10.0
 
 
+def test_many_spikes_in_a_row_are_another_stretch_of_the_loss() -> None:
+    guard = Guard(GuardOptions(spike=5.0, most=3))
+    for _ in range(20):
+        guard.refuses(loss=1.0, norm=1.0)
+    reasons = [guard.refuses(loss=1.0, norm=50.0) for _ in range(4)]
+    assert [reason is None for reason in reasons] == [False, False, True, True]
+    assert guard.skipped == 2
+
+
 def test_its_memory_survives_a_checkpoint() -> None:
     guard = Guard(GuardOptions())
     for i in range(150):

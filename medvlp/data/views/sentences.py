@@ -31,6 +31,8 @@ class Sentences:
         probability: of drawing; else the report stays whole.
         least: fewest sentences.
         most: most sentences; 0 for all there are.
+        extra: further rows beside that text, each one sentence drawn for itself (the same one may come twice): a
+            picture is then compared with single statements too, which is what zero-shot prompts are.
         field: the text field.
 
     Raises:
@@ -48,14 +50,15 @@ class Sentences:
     probability: float = 0.5
     least: int = 1
     most: int = 0
+    extra: int = 0
     field: str = "text"
 
     def __post_init__(self) -> None:
         fits = 0 <= self.probability <= 1 and self.least >= 1 and (self.most == 0 or self.most >= self.least)
-        if not fits or parse_field(self.field).kind != "text":
+        if not fits or self.extra < 0 or parse_field(self.field).kind != "text":
             raise ConfigError(
-                f"sentences takes a text field, a probability and 1 <= least <= most (0: all), not {self.field!r}, "
-                f"{self.probability}, {self.least} and {self.most}: change these."
+                f"sentences takes a text field, a probability, 1 <= least <= most (0: all) and extra >= 0, not "
+                f"{self.field!r}, {self.probability}, {self.least}, {self.most} and {self.extra}: change these."
             )
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
@@ -72,6 +75,9 @@ class Sentences:
             count = least + min(int(size * (most - least + 1)), most - least)
             chosen = torch.rand(len(parts), generator=generator).argsort()[:count].sort().values.tolist()
             fields[self.field] = " ".join(parts[i] for i in chosen)
+        if self.extra and parts:
+            drawn = (torch.rand(self.extra, generator=generator) * len(parts)).long().tolist()
+            fields[self.field] = (str(fields[self.field]), *(parts[i] for i in drawn))
         return Sample(sample.id, fields, sample.records)
 
 

@@ -38,6 +38,8 @@ class TimmEncoder(Encoder):
             statistics and weights.
         pool: timm's name of a global pooling; None: the backbone's own.
         drop_path: rate of stochastic depth.
+        coordinates: give the backbone each pixel's row and column as two more channels (CoordConv, Liu et al. 2018): a
+            pooled convolution cannot tell left from right without them, and reports speak of sides.
         mean: subtracted, one number a channel; None: the backbone's with pretrained weights, else 0.5.
         std: divided by; None: the backbone's with pretrained weights, else 0.25.
         channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm,
@@ -70,6 +72,7 @@ class TimmEncoder(Encoder):
         norm: Norm = "keep",
         pool: str | None = None,
         drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        coordinates: bool = False,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         channels_last: bool | None = None,
@@ -78,11 +81,16 @@ class TimmEncoder(Encoder):
         super().__init__()
         self.architecture = architecture
         self.image_size = image_size
+        if pretrained and coordinates:
+            raise ConfigError(
+                f"timm's {architecture!r} has no pretrained weights for coordinates: choose one of the two."
+            )
         self.channels = channels
+        self.coordinates = coordinates
         backbone = create_backbone(
             architecture,
             image_size=image_size,
-            channels=channels,
+            channels=channels + 2 * coordinates,
             pretrained=pretrained,
             pool=pool,
             drop_path=drop_path,
@@ -108,6 +116,8 @@ class TimmEncoder(Encoder):
             raise ConfigError("An image tower was given texts: fields of kind image hold tensors.")
         self._check_shape(values)
         pixels = (values.to(self.mean.dtype) - self.mean) / self.std
+        if self.coordinates:
+            pixels = torch.cat([pixels, _coordinates(pixels)], dim=1)
         pixels = pixels.contiguous(memory_format=self._memory)
         layers: list[Tensor] = []
         attention: list[Tensor] = []
@@ -166,7 +176,9 @@ class TimmEncoder(Encoder):
         self._memory: torch.memory_format = torch.contiguous_format
         was = self.backbone.training
         self.backbone.eval()
-        features = self.backbone.forward_features(self.blank(torch.device("cpu")))
+        black = self.blank(torch.device("cpu"))
+        black = torch.cat([black, _coordinates(black)], dim=1) if self.coordinates else black
+        features = self.backbone.forward_features(black)
         if not isinstance(features, Tensor) or features.dim() not in (3, 4):
             raise ConfigError(f"timm's {self.architecture!r} gives no single feature map: choose another architecture.")
         self.width = self.backbone.forward_head(features, pre_logits=True).shape[-1]
@@ -230,6 +242,12 @@ class TimmEncoder(Encoder):
                 f"The image tower {self.architecture!r} is built for {self.image_size} x {self.image_size} pixels and "
                 f"was given {values.shape[-2]} x {values.shape[-1]}: set image_size to the size of the data's views."
             )
+
+
+def _coordinates(pixels: Tensor) -> Tensor:
+    """Return where each pixel lies, (R, 2, H, W): rows and columns from -1 to 1."""
+    rows, columns = (torch.linspace(-1, 1, n, dtype=pixels.dtype, device=pixels.device) for n in pixels.shape[-2:])
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(pixels), -1, -1, -1)
 
 
 @contextmanager
