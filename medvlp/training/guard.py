@@ -19,8 +19,8 @@ class GuardOptions(BaseModel):
     Attributes:
         spike: skip when the gradient norm exceeds this many times the median of the last `window` steps; null: never.
         window: steps remembered.
-        most: skipped steps in a row that stop the run if they were not finite; as many spikes in a row are no spikes but
-            another stretch of the loss, and the median is taken anew.
+        most: skipped steps in a row that stop the run if they were not finite; as many spikes in a row are no spikes
+            but another stretch of the loss, and the median is taken anew.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
