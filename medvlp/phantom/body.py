@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.bones import Ribs, humeri, rib_cloud, rib_lines, skeleton
+from medvlp.phantom.bones import RIBS, SLENDER, Ribs, humeri, rib_cloud, rib_lines, skeleton
 from medvlp.phantom.facts import Study
 from medvlp.phantom.flesh import SPACING, Grid, grid_of, voxelise
 from medvlp.phantom.materials import voxel_hounsfield
@@ -109,13 +109,16 @@ class _Frame:
     """The bones of a chest; read only, shared by a patient's studies."""
 
     ribs: Ribs
+    cage: Cloud
     skeleton: Cloud
     arms: Cloud
 
 
 @lru_cache(maxsize=4)
 def _frame(anatomy: Anatomy) -> _Frame:
-    return _Frame(rib_lines(anatomy), skeleton(anatomy), humeri(anatomy))
+    ribs = rib_lines(anatomy)
+    cage = rib_cloud(ribs, density=anatomy.bone, slender=SLENDER)
+    return _Frame(ribs, cage, skeleton(anatomy), humeri(anatomy))
 
 
 def _pose(study: Study, seed: int) -> Pose:
@@ -157,10 +160,11 @@ def build_body(study: Study, *, seed: int) -> Body:
     frame = _frame(replace(normal, depth=anatomy.depth))
     blood = [blood_cloud(anatomy, side) for side in (0, 1)]
     plants = plant(study.findings, anatomy, flesh, frame.ribs, blood)
-    broken = {(part.side, part.number) for part in plants.broken}
-    whole = np.array([(side, n) for side in (0, 1) for n in range(1, 13) if (side, n) not in broken])
-    slender = np.array([0.9, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])[whole[:, 1] - 1]
-    cage = rib_cloud(frame.ribs.some(whole[:, 0], whole[:, 1]), density=anatomy.bone, slender=slender)
+    whole = np.ones((2, RIBS), bool)
+    for part in plants.broken:
+        whole[part.side, part.number - 1] = False
+    points = frame.cage.xyz.reshape(2, RIBS, -1, 3)[whole].reshape(-1, 3)
+    cage = Cloud(points, frame.cage.volume.reshape(2, RIBS, -1)[whole].reshape(-1))
     soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
     soft += [excess(airway_cloud(anatomy, side), flesh, 0.0, within_lung=True) for side in (0, 1)]
     soft += [excess(main_airways(anatomy), flesh, 0.0)]

@@ -17,9 +17,12 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.points import Cloud, curve, join, polyline
 from medvlp.phantom.thorax import Anatomy, cage_at, spine_y
 
-__all__ = ["RIBS", "Rib", "Ribs", "humeri", "rib_cloud", "rib_lines", "skeleton", "vertebra_z"]
+__all__ = ["RIBS", "SLENDER", "Rib", "Ribs", "humeri", "rib_cloud", "rib_lines", "skeleton", "vertebra_z"]
 
 RIBS: Final = 12
+SLENDER: Final = np.array([0.9, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])
+"""Relative height of each rib."""
+
 _SAMPLES: Final = 168  # along a rib, about 1.8 mm apart
 _RING: Final = 22  # around its cortex
 _CORE: Final = 10  # in its marrow
@@ -47,11 +50,6 @@ class Ribs:
     line: np.ndarray
     outward: np.ndarray
     upward: np.ndarray
-
-    def some(self, sides: np.ndarray, numbers: np.ndarray) -> Ribs:
-        """Return several ribs (K, N, 3) by their sides and numbers (1 to 12)."""
-        index = (sides, numbers - 1)
-        return Ribs(self.line[index], self.outward[index], self.upward[index])
 
     def one(self, side: int, number: int) -> Rib:
         """Return a rib by side and number (1 to 12)."""
@@ -197,7 +195,7 @@ def humeri(anatomy: Anatomy) -> Cloud:
         elbow = (sign * (reach + (16.0 if anatomy.supine else 52.0)), 40.0 * deep, anatomy.apex - 330.0 * tall)
         line = curve([head, neck, elbow], 4.0)
         radius = np.interp(np.arange(len(line)), (0, 1, 4, 8, 14), (9.0, 20.0, 21.0, 15.0, 11.0)).astype(np.float32)
-        parts.append(polyline(line, radius, step=2.2, hollow=0.78, area=2.6))
+        parts.append(polyline(line, radius, step=2.6, hollow=0.78, area=4.0))
     return join(parts).scaled(0.8 * anatomy.bone)
 
 

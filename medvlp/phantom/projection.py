@@ -17,7 +17,7 @@ from medvlp.phantom.body import Body
 from medvlp.phantom.facts import View
 from medvlp.phantom.flesh import SPACING
 from medvlp.phantom.materials import attenuation
-from medvlp.phantom.points import Cloud, join, plane_splat
+from medvlp.phantom.points import Cloud, plane_splat
 from medvlp.phantom.regions import Region
 
 __all__ = ["Geometry", "Projection", "geometry_of", "project"]
@@ -179,13 +179,18 @@ def _voxel_path(field: np.ndarray, body: Body, geometry: Geometry) -> np.ndarray
     return np.maximum(total, 0.0)
 
 
-def _cloud_path(cloud: Cloud, geometry: Geometry) -> np.ndarray | float:
-    """Return mm of path (size, size) through a cloud, 0.0 if it is empty."""
-    if not len(cloud.xyz):
+def _cloud_path(geometry: Geometry, *clouds: Cloud) -> np.ndarray | float:
+    """Return mm of path (size, size) through clouds of one material, 0.0 if they are empty."""
+    shape = (geometry.size, geometry.size)
+    image: np.ndarray | None = None
+    for cloud in clouds:
+        if len(cloud.xyz):
+            row, column, large = geometry.pixels(cloud.xyz)
+            weight = cloud.volume * (large * large * np.float32(1.0 / geometry.pixel**2))
+            part = plane_splat(row, column, weight, shape)
+            image = part if image is None else image + part
+    if image is None:
         return 0.0
-    row, column, large = geometry.pixels(cloud.xyz)
-    weight = cloud.volume * large * large * np.float32(1.0 / geometry.pixel**2)
-    image = plane_splat(row, column, weight, (geometry.size, geometry.size))
     return ndimage.gaussian_filter(image, max(0.5, 0.8 / geometry.pixel), mode="nearest", truncate=3.0)
 
 
@@ -256,9 +261,9 @@ def project(body: Body, view: View, *, size: int) -> Projection:
     if view != "LATERAL":
         soft = np.maximum(soft, _arms_path(body, geometry))
     soft = geometry.turned(soft)
-    soft = np.maximum(soft + _cloud_path(body.soft, geometry), 0.0)
-    bone = body.bone if view == "LATERAL" else join([body.bone, body.arms])
-    exponent = attenuation(soft, _cloud_path(bone, geometry), _cloud_path(body.metal, geometry))
+    soft = np.maximum(soft + _cloud_path(geometry, body.soft), 0.0)
+    bones = (body.bone,) if view == "LATERAL" else (body.bone, body.arms)
+    exponent = attenuation(soft, _cloud_path(geometry, *bones), _cloud_path(geometry, body.metal))
     masks = tuple(_region_mask(region, body, geometry) for region in body.regions)
     spacing = (geometry.pixel, geometry.pixel)
     return Projection(view, exponent, masks, tuple(_box(mask) for mask in masks), spacing)
