@@ -231,7 +231,11 @@ class Trainer:
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
         norm = float(nn.utils.clip_grad_norm_(trained, clip if clip is not None else float("inf")))
-        reason = self.guard.refuses(loss=log.loss, norm=norm)
+        try:
+            reason = self.guard.refuses(loss=log.loss, norm=norm)
+        except UserError:
+            self._write_skipped(batch, "the last of too many in a row")
+            raise
         if reason is None:
             optimiser.step()
             task.after_step(seen + self.setup.options.batch)
