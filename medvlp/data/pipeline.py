@@ -65,12 +65,17 @@ def view_source(view: View) -> bytes:
 
 
 def apply_views(sample: Sample, views: Sequence[View], *, draw: int = 0) -> Sample:
-    """Apply views in order; the k-th one draws from its own generator, a function of (draw, k, its name).
+    r"""Apply views in order; the k-th one draws from its own generator, a function of (draw, k, its name).
 
     Args:
         sample: a row's fields, or what the prefix made of them.
         views: prefix or suffix.
         draw: `suffix_seed` of the position; deterministic views do not use it.
+
+    Example:
+        >>> from medvlp.data.views.sections import Sections
+        >>> apply_views(Sample("a", {"text": "FINDINGS: Clear.\nTECHNIQUE: PA."}), [Sections()]).fields
+        {'text': 'Clear.'}
     """
     for place, view in enumerate(views):
         sample = view(sample, torch_generator(draw, place, view_name(view)))

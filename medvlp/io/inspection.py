@@ -20,6 +20,10 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, object]:
         ``{"path", "kind": "image" | "volume", "shape", "spacing", "steps", "warnings", "meta"}`` or, where it cannot be
         read, ``{"path", "unreadable": reason, "hint": what is wrong and how to mend it}``. Spacing is in mm, in the
         order of the axes.
+
+    Example:
+        >>> inspect("missing.dcm")["unreadable"]
+        'not_found'
     """
     name = os.fspath(path)
     try:

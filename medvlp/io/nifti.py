@@ -41,6 +41,15 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
 
     Raises:
         UnreadableImage: the file cannot be read rightly.
+
+    Example:
+        >>> import tempfile
+        >>> import nibabel
+        >>> path = os.path.join(tempfile.mkdtemp(), "ct.nii")
+        >>> nibabel.Nifti1Image(np.full((4, 3, 2), -1000, np.int16), np.diag([1.0, 1.0, 5.0, 1.0])).to_filename(path)
+        >>> volume = read_volume(path)
+        >>> volume.shape, volume.spacing, float(volume.voxels.min())
+        ((2, 3, 4), (5.0, 1.0, 1.0), -1000.0)
     """
     with open_regular(path) as stream:
         try:

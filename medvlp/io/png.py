@@ -25,6 +25,14 @@ def write_png(image: Image, path: str | os.PathLike[str], *, bits: Literal[8, 16
 
     Raises:
         UserError: the folder does not exist or cannot be written, or 16 bits are asked for colour.
+
+    Example:
+        >>> import tempfile
+        >>> from medvlp.io import read_image
+        >>> path = os.path.join(tempfile.mkdtemp(), "half.png")
+        >>> write_png(Image(np.full((1, 1), 0.5, np.float32)), path, bits=16)
+        >>> round(float(read_image(path).pixels[0, 0]), 4)
+        0.5
     """
     if bits == 16 and image.pixels.ndim == 3:
         raise UserError(f"{path}: a PNG of 16 bits is written for gray images only; choose 8 bits.")

@@ -35,6 +35,16 @@ def read_image(
     Raises:
         UnreadableImage: the file cannot be read rightly; ``reason`` says why and ``hint`` how to mend it.
         UserError: there is no such preset or colour.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from medvlp.io import write_png
+        >>> path = os.path.join(tempfile.mkdtemp(), "square.png")
+        >>> write_png(Image(np.eye(2, dtype=np.float32)), path)
+        >>> image = read_image(path)
+        >>> image.pixels.tolist(), image.spacing, image.steps
+        ([[1.0, 0.0], [0.0, 1.0]], None, ('values / 255 (8 bits)',))
     """
     recipe = preset_info(preset)
     if color not in ("gray", "rgb"):

@@ -65,8 +65,9 @@ class VisionLanguageModel:
 
         Raises:
             UnreadableImage: if the file cannot be read as an image.
+            UserError: if an array is not such pixels.
         """
-        value: object = str(image) if isinstance(image, str | Path) else np.asarray(image, dtype=np.float32)
+        value: object = str(image) if isinstance(image, str | Path) else _pixels(np.asarray(image))
         sample = Sample(id="image", fields={"image": value})
         generator = torch.Generator()
         for view in self._views:
@@ -120,6 +121,18 @@ class VisionLanguageModel:
         return logit_scale(self.model)
 
 
+def _pixels(array: np.ndarray) -> np.ndarray:
+    if array.ndim != 2 or not array.size:
+        raise UserError(f"An image as an array has the shape (H, W), not {array.shape}: give gray pixels.")
+    pixels = array.astype(np.float32)
+    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+        raise UserError(
+            f"An image as an array holds values in [0, 1], 1 white, not {array.min():g} to {array.max():g}: "
+            "give the path of its file, or scale it as a display would."
+        )
+    return pixels
+
+
 def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
     """Load a bundle for scoring.
 
@@ -129,6 +142,18 @@ def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
 
     Raises:
         UserError: if the bundle is damaged or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> from medvlp.models.build import build_model
+        >>> from medvlp.models.bundle import save_bundle
+        >>> from medvlp.text import train_wordpiece
+        >>> words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+        >>> small = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
+        >>> folder = Path(tempfile.mkdtemp()) / "bundle"
+        >>> save_bundle(folder, Bundle(small, words, preprocessing=[{"name": "read", "size": 32}]))
+        >>> load(folder).score(np.zeros((40, 30)), ["pleural effusion", "clear lungs"]).shape
+        (1, 2)
     """
     return VisionLanguageModel(load_bundle(path), device=device)
 

@@ -136,6 +136,15 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
     Raises:
         DataError: if the folder holds no readable ``tokenizer.yaml`` or names an unknown kind.
+
+    Example:
+        >>> import tempfile
+        >>> from medvlp.text import train_wordpiece
+        >>> folder = tempfile.mkdtemp()
+        >>> train_wordpiece(["no pleural effusion"] * 2, vocab_size=64, max_length=16).save(folder)
+        >>> tokenizer = load_tokenizer(folder)
+        >>> tokenizer.name, tokenizer(["effusion"]).mask.sum().item()
+        ('clinical_wordpiece', 3)
     """
     path = Path(folder) / _CARD
     try:

@@ -97,3 +97,17 @@ def test_a_heat_map_lies_over_the_models_view_of_the_radiograph(
     assert (y0, y1) == pytest.approx((0, 1955), abs=1)
     assert x1 - x0 == pytest.approx(y1 - y0, abs=1955 / 64)  # to a pixel of the view
     assert float(prepared.pixels[0, :, 0].abs().max()) == 0
+
+
+def test_pixels_that_were_read_already_score_as_their_file(
+    pydicom_file: Callable[[str], Path], model: VisionLanguageModel
+) -> None:
+    import medvlp
+    from medvlp.core.errors import UserError
+
+    image = medvlp.read_image(pydicom_file(CHEST))
+    np.testing.assert_array_equal(model.embed_image(image.pixels), model.embed_image(pydicom_file(CHEST)))
+    with pytest.raises(UserError, match=r"values in \[0, 1\], 1 white, not 0 to 4095: give the path of its file"):
+        model.embed_image(np.array([[0, 4095]]))
+    with pytest.raises(UserError, match=r"has the shape \(H, W\), not \(1, 2, 3\)"):
+        model.embed_image(np.zeros((1, 2, 3)))

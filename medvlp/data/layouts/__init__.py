@@ -16,7 +16,7 @@ __all__ = ["index_cohort"]
 def index_cohort(
     layout: str, root: Path, options: Mapping[str, object] | None = None, *, progress: Progress | None = None
 ) -> Manifest:
-    """Index a folder by a named layout.
+    r"""Index a folder by a named layout.
 
     Args:
         layout: ``hospital``, ``csv``, ``phantom``, or one that another package adds.
@@ -27,6 +27,14 @@ def index_cohort(
     Raises:
         ConfigError: for an unknown layout or option, with the nearest name.
         DataError: as the layout says.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "notes.csv").write_text("case,note\nc1,Clear lungs.\nc1,Effusion.\n")
+        >>> manifest = index_cohort("csv", root, {"columns": {"text": "note", "patient_id": "case"}})
+        >>> len(manifest), manifest.names
+        (2, ('id', 'text', 'id.patient'))
     """
     from medvlp.core.registry import build
 

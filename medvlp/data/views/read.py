@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from medvlp.core.errors import ConfigError, DataError
@@ -18,6 +19,8 @@ __all__ = ["Read"]
 @dataclass(frozen=True, kw_only=True)
 class Read:
     """Path -> (1, size, size) float32 in [0, 1], 1 white; aspect kept, padded with black; a sample without it is kept.
+
+    Instead of a path the field may hold pixels, (H, W) in [0, 1], as somebody who has read a file himself gives them.
 
     The pixels are rounded to `bits`, so that what is cached is exactly what is read: training from the cache, training
     without it and serving see the same numbers. At 8 bits the rounding moves a pixel by at most 1/510 of the display
@@ -54,15 +57,16 @@ class Read:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Read the file that the field names."""
+        from medvlp.io.image import Image
         from medvlp.io.read import read_image
         from medvlp.io.resize import resize_pad
 
-        path = sample.fields.get(self.field)
-        if path is None:
+        source = sample.fields.get(self.field)
+        if source is None:
             return sample
-        if not isinstance(path, str):
+        if not isinstance(source, str | np.ndarray):
             raise DataError(f"The field {self.field!r} of {sample.id!r} has been read already: use `read` once.")
-        image = read_image(path, preset=self.preset)
+        image = Image(source) if isinstance(source, np.ndarray) else read_image(source, preset=self.preset)
         resized = resize_pad(image.pixels, self.size)
         fit = resized.fit
         corners = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
