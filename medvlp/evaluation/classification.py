@@ -45,6 +45,7 @@ class _Column:
     label: str
     group: str | None
     slots: csr_array | None
+    height: int
     n: int
     positives: int
     patients: int
@@ -222,7 +223,7 @@ def _evaluate_split(
     point = statistic(np.ones((clusters.patients, 1)))
     draws = np.empty((0, 2 * len(used)))
     if resamples and used:
-        height = max(slots.shape[0] for _, slots in used)
+        height = max(column.height for column, _ in used)
         draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height)
     place = {(column.label, column.group): 2 * index for index, (column, _) in enumerate(used)}
 
@@ -280,13 +281,15 @@ def _column(
         reason = "no_rows"
     elif not truth.any() or truth.all():
         reason = "no_positives" if not truth.any() else "no_negatives"
-    slots = None
+    slots, height = None, 0
     if reason is None:
-        slots = slots_by_patient(score_levels(truth, scores[rows]), patient, clusters.patients)
+        levels = score_levels(truth, scores[rows])
+        slots, height = slots_by_patient(levels, patient, clusters.patients), levels.slots
     return _Column(
         label=label,
         group=group,
         slots=slots,
+        height=height,
         n=len(rows),
         positives=int(truth.sum()),
         patients=len(np.unique(patient)),

@@ -95,14 +95,15 @@ def _with_band(
             f"A curve is not defined: the {len(truth)} rows are of one class; leave this label out.",
             reason="no_negatives" if truth.any() else "no_positives",
         )
-    matrix = slots_by_patient(score_levels(truth, values), clusters.patient, clusters.patients)
+    levels = score_levels(truth, values)
+    matrix = slots_by_patient(levels, clusters.patient, clusters.patients)
 
     def statistic(weights: FloatArray) -> FloatArray:
         histograms = matrix @ weights
         return np.stack([on_grid(histogram) for histogram in histograms.T])
 
     x, y = vertices(matrix @ np.ones(clusters.patients))
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=matrix.shape[0])
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
     draws = draws[~np.isnan(draws).any(axis=1)]
     if not len(draws):
         draws = on_grid(matrix @ np.ones(clusters.patients))[None]
