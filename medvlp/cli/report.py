@@ -13,9 +13,15 @@ __all__ = ["report"]
 def report(
     source: Annotated[Path, typer.Argument(help="A run's folder, or a results.json.")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run or of results, one file, no network."""
     from medvlp.config.evaluate import write_page
 
     write_page(source, out)
+    if sheet is not None:
+        from medvlp.evaluation.page.sheet import write_sheet
+
+        write_sheet(source, sheet)
+        typer.echo(f"{sheet}: the pictures, planted boxes beside heat maps.")
     typer.echo(f"Open {out}")

@@ -11,10 +11,12 @@ __getattr__, __dir__, __all__ = attach(
         "ReportInputs": "inputs",
         "RetrievalExample": "inputs",
         "RetrievalHit": "inputs",
+        "draw_sheet": "sheet",
         "read_gallery": "run_folder",
         "read_run": "run_folder",
         "render_report": "render",
         "write_gallery": "run_folder",
         "write_report_page": "run_folder",
+        "write_sheet": "sheet",
     },
 )
