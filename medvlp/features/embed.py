@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medvlp.core.errors import UserError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
@@ -33,17 +34,13 @@ def embed(model: Model, view: str, values: Sequence[Tensor] | Sequence[str], *, 
     plan = Plan.of(keys(f"{view}/embedding"))
     model.check(plan)
     device = next(model.parameters()).device
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     rows = []
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for start in range(0, len(values), batch):
             some = values[start : start + batch]
             column = torch.stack([v for v in some if isinstance(v, Tensor)]) if isinstance(some[0], Tensor) else some
             encoded = model.finish(model(Batch.of({view: column}).to(device), plan), plan)  # pyrefly: ignore
             rows.append(encoded[view].part("embedding").float().cpu().numpy())
-    for module, mode in modes.items():
-        module.training = mode
     return np.concatenate(rows)
 
 

@@ -10,6 +10,7 @@ import torch
 from medvlp.core.context import collect_parts
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
+from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
@@ -48,9 +49,7 @@ def feature_pass(
     ids: list[str] = []
     columns: dict[str, list[np.ndarray]] = {}
     words: dict[str, list[str]] = {}
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for batch in batches:
             moved = batch.to(device)
             parts = collect_parts(model.finish(model(moved, plan), plan), plan.views)
@@ -65,8 +64,6 @@ def feature_pass(
                     columns.setdefault(name, []).append(np.asarray(batch[name].values))
             if tell is not None:
                 tell(len(ids))
-    for module, mode in modes.items():
-        module.training = mode
     made: dict[str, np.ndarray | list[str]] = {name: np.concatenate(pieces) for name, pieces in columns.items()}
     return FeatureTable(ids, {**made, **words}, meta or {})
 

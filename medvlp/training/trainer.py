@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Key
+from medvlp.core.modes import evaluating
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, State
 from medvlp.core.sample import Batch
@@ -269,11 +270,8 @@ class Trainer:
         if self.setup.validate is not None:
             if collectives.rank() == 0:
                 model = self.setup.released() if self.setup.released else self.setup.model
-                modes = {module: module.training for module in model.modules()}
-                model.eval()
-                metrics = dict(self.setup.validate(model, self.samples_seen))
-                for module, mode in modes.items():
-                    module.training = mode
+                with evaluating(model):
+                    metrics = dict(self.setup.validate(model, self.samples_seen))
             shared = collectives.broadcast_object(dict(metrics))
             metrics = shared if isinstance(shared, dict) else {}
             journal.write("validate", self.samples_seen, metrics)
