@@ -123,9 +123,11 @@ def _frame(anatomy: Anatomy) -> _Frame:
 
 def _pose(study: Study, seed: int) -> Pose:
     draw = numpy_generator(seed, study.number, f"phantom/pose/{study.patient.id}")
-    loose = 1.5 if "AP" in study.views else 1.0  # at the bedside nobody stands straight
+    loose = 1.4 if "AP" in study.views else 1.0  # at the bedside nobody stands straight
     across, up, roll, yaw = (float(value) for value in np.clip(draw.standard_normal(4), -2.2, 2.2))
-    return Pose(8.5 * loose * across, 12.0 * up, float(draw.uniform(0.97, 1.2)), 1.6 * loose * roll, 2.5 * loose * yaw)
+    return Pose(
+        11.0 * loose * across, 15.0 * up, float(draw.uniform(0.98, 1.28)), 2.2 * loose * roll, 2.8 * loose * yaw
+    )
 
 
 def build_body(study: Study, *, seed: int) -> Body:

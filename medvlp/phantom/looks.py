@@ -8,6 +8,7 @@ inverted.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -148,7 +149,7 @@ SCANNERS: tuple[Scanner, ...] = (
     ),
     Scanner(
         name="N-MOB", site="north", manufacturer="Aquilon", model="Go", mobile=True,
-        look=_look(exposure=25, scatter=0.5, noise=0.3, contrast=1.05, gamma=0.95, equalise=0.4, sharpness=0.6,
+        look=_look(exposure=25, scatter=0.42, noise=0.25, contrast=1.05, gamma=0.95, equalise=0.4, sharpness=0.6,
                    blur=0.5, vignetting=0.05, marker="L"),
         convention=Convention(sop="DX", photometric="MONOCHROME2", bits=14, stored=(0.04, 0.55), voi="several",
                               window=(0.02, 0.98), syntax="explicit", spacing="detector"),
@@ -170,7 +171,7 @@ SCANNERS: tuple[Scanner, ...] = (
     ),
     Scanner(
         name="S-MOB", site="south", manufacturer="Borealis", model="Plate M", mobile=True,
-        look=_look(exposure=18, scatter=0.55, noise=0.4, contrast=1.2, gamma=1.1, equalise=0.1, sharpness=0.25,
+        look=_look(exposure=20, scatter=0.46, noise=0.35, contrast=1.2, gamma=1.1, equalise=0.1, sharpness=0.25,
                    blur=0.8, vignetting=0.1, marker="R", polarity="dark", border=(3, 4, 3, 4)),
         convention=Convention(sop="CR", photometric="MONOCHROME1", bits=12, stored=(0.1, 0.9), voi="linear",
                               window=(0.0, 1.0), syntax="rle", rescale=(0.5, -512.0), spacing="pixel",
@@ -193,7 +194,7 @@ SCANNERS: tuple[Scanner, ...] = (
     ),
     Scanner(
         name="E-MOB", site="east", manufacturer="Cirrus", model="Cart", mobile=True,
-        look=_look(exposure=22, scatter=0.5, noise=0.3, contrast=0.95, gamma=0.9, equalise=0.5, sharpness=0.8,
+        look=_look(exposure=24, scatter=0.42, noise=0.25, contrast=0.95, gamma=0.9, equalise=0.5, sharpness=0.8,
                    blur=0.5, vignetting=0.04, marker=""),
         convention=Convention(sop="CR", photometric="MONOCHROME2", bits=15, stored=(0.05, 0.75), voi="several",
                               window=(0.0, 1.0), syntax="jpeg2000", rescale=(2.0, 100.0), spacing="pixel",
@@ -257,14 +258,14 @@ def look_of(scanner: Scanner, view: View, generator: np.random.Generator) -> Det
         ('R', 'L')
     """
     look = scanner.look
-    dose, hardness, power = (float(number) for number in generator.standard_normal(3))
+    dose, hardness, power = (min(max(float(number), -2.2), 2.2) for number in generator.standard_normal(3))
     top, right, bottom, left = (int(extra) if scanner.mobile else 0 for extra in generator.integers(0, 4, 4))
     edges = look.border
     return replace(
         look,
         exposure=look.exposure * 2.0 ** (0.4 * dose),
-        contrast=look.contrast * (1.0 + 0.05 * hardness),
-        gamma=look.gamma * (1.0 + 0.05 * power),
+        contrast=look.contrast * math.exp(0.13 * hardness),
+        gamma=look.gamma * math.exp(0.16 * power),
         marker="L" if look.marker and view == "LATERAL" else look.marker,
         border=(edges[0] + top, edges[1] + right, edges[2] + bottom, edges[3] + left),
     )

@@ -32,9 +32,11 @@ def plant_pacemaker(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
     sign = 1.0 if finding.side == "left" else -1.0
     draw = numpy_generator(finding.seed, 0, "pacemaker")
     broad, deep, tall = anatomy.scale
-    x, z = sign * (100.0 + float(draw.normal(0, 5))) * broad, anatomy.apex - (62.0 + float(draw.normal(0, 6))) * tall
+    # In front of the axilla or below the clavicle, high or on the breast: no two pockets lie alike.
+    x = sign * (98.0 + float(np.clip(draw.normal(0, 13), -28, 26))) * broad
+    z = anatomy.apex - (70.0 + float(np.clip(draw.normal(0, 17), -24, 40))) * tall
     y = float(cage_at(anatomy, np.array(z)).front) - 0.55 * anatomy.muscle
-    wide, high = float(draw.uniform(21.0, 24.0)), float(draw.uniform(20.0, 23.0))
+    wide, high = float(draw.uniform(17.0, 25.0)), float(draw.uniform(16.0, 23.0))
     u, v = np.meshgrid(np.arange(-wide, wide, 0.9), np.arange(-high, high, 0.9))
     can = (np.abs(u / wide) ** 3.2 + np.abs(v / high) ** 3.2 < 1.0).ravel()
     u, v = u.ravel()[can], v.ravel()[can]

@@ -29,13 +29,13 @@ _DENIAL_RATE = {
     "consolidation": 0.75,
     "cardiomegaly": 0.65,
     "edema": 0.45,
-    "nodule": 0.3,
-    "atelectasis": 0.2,
+    "nodule": 0.45,
+    "atelectasis": 0.35,
     "rib_fracture": 0.4,
-    "emphysema": 0.12,
-    "pacemaker": 0.08,
-    "central_line": 0.08,
-    "endotracheal_tube": 0.08,
+    "emphysema": 0.3,
+    "pacemaker": 0.25,
+    "central_line": 0.2,
+    "endotracheal_tube": 0.2,
 }
 _LISTED = ("effusion", "pneumothorax", "consolidation", "edema", "nodule", "atelectasis")  # denied in one breath
 _SIDED = ("effusion", "pneumothorax", "consolidation", "nodule", "rib_fracture")  # denied for the other side

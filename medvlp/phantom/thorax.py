@@ -134,7 +134,7 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
 
     Example:
         >>> person = Patient("P000001", "M", 60, 178.0, 26.0, "train")
-        >>> 0.40 <= anatomy_of(person, seed=0).heart_ratio <= 0.48
+        >>> 0.38 <= anatomy_of(person, seed=0).heart_ratio <= 0.495
         True
     """
     draw = numpy_generator(seed, 0, f"phantom/thorax/{patient.id}")
@@ -148,10 +148,10 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
         * float(draw.normal(1, 0.045))
     )
     deep = (0.9 if female else 1.0) * (1.0 + 0.006 * (patient.bmi - 25)) * float(draw.normal(1.0, 0.06))
-    breath = float(draw.normal(0.0, 10.0))
+    breath = float(np.clip(draw.normal(0.0, 14.0), -32.0, 32.0))
     right = -122.0 * tall + breath + 0.6 * max(patient.bmi - 25, 0)
     left = right - float(draw.uniform(5.0, 16.0))
-    ratio = float(np.clip(draw.normal(0.44, 0.024) + 0.0012 * (patient.bmi - 25), 0.395, 0.482))
+    ratio = float(np.clip(draw.normal(0.446, 0.032) + 0.0012 * (patient.bmi - 25), 0.38, 0.495))
     fat = float(np.clip(5.0 + 1.25 * (patient.bmi - 19.0) + (4.0 if female else 0.0), 4.0, 42.0))
     breast = float(np.clip((16.0 + 1.5 * (patient.bmi - 20.0)) * draw.normal(1.0, 0.25), 8.0, 55.0)) if female else 0.0
     raised = 24.0 if supine else 0.0
@@ -168,7 +168,7 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
         fat=fat,
         muscle=(13.0 if female else 17.0) * float(draw.normal(1.0, 0.12)),
         breast=breast * (0.7 if supine else 1.0),
-        lung=float(np.clip(draw.normal(0.175, 0.025), 0.125, 0.24)) * (1.25 if supine else 1.0),
+        lung=float(np.clip(draw.normal(0.18, 0.038), 0.115, 0.27)) * (1.25 if supine else 1.0),
         vessel=(0.95, 1.0) if supine else (0.72, 1.0),
         bone=float(
             np.clip((1.12 if not female else 1.0) - 0.006 * max(age - 45, 0) * (1.3 if female else 1.0), 0.6, 1.2)
@@ -183,7 +183,7 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
 def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
     """Return the chest as the findings that change its shape leave it.
 
-    Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.13 amount; emphysema flattens and lowers the diaphragm,
+    Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.12 amount; emphysema flattens and lowers the diaphragm,
     deepens the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed
     lobe raises its hemidiaphragm and draws the mediastinum over; a large pneumothorax or effusion pushes it away.
     """
@@ -193,14 +193,14 @@ def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
         amount, sign = finding.amount, 1.0 if finding.side == "left" else -1.0
         domes = list(result.domes)
         if finding.name == "cardiomegaly":
-            result = replace(result, heart_ratio=0.52 + 0.13 * amount)
+            result = replace(result, heart_ratio=0.52 + 0.12 * amount)
         elif finding.name == "emphysema":
             result = replace(
                 result,
-                domes=(domes[0] - 14 - 26 * amount, domes[1] - 14 - 26 * amount),
-                dome_drop=result.dome_drop * (0.72 - 0.5 * amount),
-                depth=result.depth + 10 + 26 * amount,
-                lung=result.lung * (0.74 - 0.32 * amount),
+                domes=(domes[0] - 8 - 28 * amount, domes[1] - 8 - 28 * amount),
+                dome_drop=result.dome_drop * (0.8 - 0.55 * amount),
+                depth=result.depth + 6 + 28 * amount,
+                lung=result.lung * (0.84 - 0.38 * amount),
                 vessel=(result.vessel[0] * (0.9 - 0.25 * amount), result.vessel[1] * (0.9 - 0.25 * amount)),
                 heart_ratio=result.heart_ratio if large else result.heart_ratio * (0.9 - 0.08 * amount),
             )

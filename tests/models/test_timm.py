@@ -173,3 +173,26 @@ def test_pretrained_weights_that_cannot_be_had_are_one_sentence(monkeypatch: pyt
         UserError, match=r"weights of timm's 'resnet18' .* set pretrained: false, or run once with a network"
     ):
         TimmEncoder(architecture="resnet18", pretrained=True)
+
+
+def test_columns_keep_what_lies_left_apart_from_what_lies_right() -> None:
+    torch.manual_seed(0)
+    tower = TimmEncoder(architecture="resnet10t", image_size=64, channels=1, columns=2).eval()
+    whole = TimmEncoder(architecture="resnet10t", image_size=64, channels=1).eval()
+    whole.load_state_dict(tower.state_dict())
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        halves = tower(image, parts=frozenset({"pooled"})).pooled.unflatten(1, (2, -1))
+        one = whole(image, parts=frozenset({"pooled"})).pooled
+    assert tower.width == 2 * whole.width
+    assert not torch.allclose(halves[:, 0], halves[:, 1])
+    torch.testing.assert_close(halves.mean(dim=1), one)  # equal halves: their means average to the mean of the map
+
+
+@pytest.mark.parametrize(
+    ("architecture", "columns", "words"),
+    [("vit_tiny_patch16_224", 2, "needs the map of a convolutional backbone"), ("resnet10t", 3, "2 cells wide")],
+)
+def test_columns_without_a_map_to_cut_are_refused(architecture: str, columns: int, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        TimmEncoder(architecture=architecture, image_size=64, channels=1, columns=columns)

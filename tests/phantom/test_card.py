@@ -62,9 +62,9 @@ def test_front_matter_names_labels_and_splits() -> None:
     assert front["synthetic"] is True
     assert set(front) == {"name", "title", "modality", "synthetic", "licence", "labels", "splits"}
     assert {name: round(share * 17) for name, share in front["splits"].items()} == {
-        "train": 12,
-        "validate": 2,
-        "test": 3,
+        "train": 14,
+        "validate": 1,
+        "test": 2,
     }
 
 

@@ -37,6 +37,8 @@ class TimmEncoder(Encoder):
         norm: BatchNorm: ``keep``; ``group``: GroupNorm instead, exact over chunks and processes; ``frozen``: fixed
             statistics and weights.
         pool: timm's name of a global pooling; None: the backbone's own.
+        columns: parts, side by side, into which a convolutional backbone's last map is cut; each is pooled for itself
+            and the vectors are joined. 2 keeps apart what lies in the left and in the right half of the picture.
         drop_path: rate of stochastic depth.
         coordinates: give the backbone each pixel's row and column as two more channels (CoordConv, Liu et al. 2018): a
             pooled convolution cannot tell left from right without them, and reports speak of sides.
@@ -47,7 +49,8 @@ class TimmEncoder(Encoder):
         options: further sizes by timm's own names, e.g. ``{layers: [1, 1, 1, 1], channels: [32, 64, 128, 256]}``.
 
     Raises:
-        ConfigError: for an architecture or option that timm does not know, or that cannot be built.
+        ConfigError: for an architecture or option that timm does not know, or that cannot be built; for `columns` where
+            there is no map to cut.
         UserError: if pretrained weights are asked for and cannot be had.
 
     Example:
@@ -71,6 +74,7 @@ class TimmEncoder(Encoder):
         pretrained: bool = False,
         norm: Norm = "keep",
         pool: str | None = None,
+        columns: Annotated[int, Field(ge=1)] = 1,
         drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         coordinates: bool = False,
         mean: Sequence[float] | None = None,
@@ -87,6 +91,7 @@ class TimmEncoder(Encoder):
             )
         self.channels = channels
         self.coordinates = coordinates
+        self.columns = columns
         backbone = create_backbone(
             architecture,
             image_size=image_size,
@@ -131,7 +136,7 @@ class TimmEncoder(Encoder):
         if tokens is not None:
             # The pooled output is made of the very tokens that are given out: heat maps ask for its gradient in them.
             features = self._with_tokens(features, tokens)
-        pooled = self.backbone.forward_head(features, pre_logits=True) if "pooled" in parts else None
+        pooled = self._pool(features) if "pooled" in parts else None
         return Encoded(
             owner=torch.arange(len(values), device=values.device),
             pooled=None if pooled is None else self.pooled_output(pooled),
@@ -181,7 +186,17 @@ class TimmEncoder(Encoder):
         features = self.backbone.forward_features(black)
         if not isinstance(features, Tensor) or features.dim() not in (3, 4):
             raise ConfigError(f"timm's {self.architecture!r} gives no single feature map: choose another architecture.")
-        self.width = self.backbone.forward_head(features, pre_logits=True).shape[-1]
+        if self.columns > 1 and (getattr(self.backbone, "output_fmt", "NCHW") != "NCHW" or features.dim() != 4):
+            raise ConfigError(
+                f"columns={self.columns} needs the map of a convolutional backbone, which timm's {self.architecture!r} "
+                f"does not give: set columns to 1 or choose another architecture."
+            )
+        if self.columns > 1 and features.shape[3] < self.columns:
+            raise ConfigError(
+                f"The last map of timm's {self.architecture!r} is {features.shape[3]} cells wide at {self.image_size} "
+                f"pixels: set columns to at most that, not {self.columns}."
+            )
+        self.width = self._pool(features).shape[-1]
         self.backbone.train(was)
         if features.dim() == 3:
             self._layout, self.token_width = "NLC", features.shape[-1]
@@ -206,6 +221,13 @@ class TimmEncoder(Encoder):
         if self._layout == "NLC":
             return list(blocks) if isinstance(blocks, (nn.Sequential, nn.ModuleList)) else []
         return [self.backbone.get_submodule(str(info["module"])) for info in self.backbone.feature_info]
+
+    def _pool(self, features: Tensor) -> Tensor:
+        """Return the pooled rows (R, columns x width of a pooling)."""
+        if self.columns == 1:
+            return self.backbone.forward_head(features, pre_logits=True)
+        parts = features.tensor_split(self.columns, dim=3)
+        return torch.cat([self.backbone.forward_head(part, pre_logits=True) for part in parts], dim=1)
 
     def _tokens(self, features: Tensor) -> Tensor:
         if self._layout == "NLC":
