@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests that start several processes on one worker of xdist, so that they share the processes of `pool.py`."""
+    if item.get_closest_marker("pool") is not None:
+        item.add_marker(pytest.mark.xdist_group("pool"))
 
 
 def sha256_of_tree(root: Path) -> dict[str, str]:
@@ -28,9 +36,33 @@ def tree_hashes() -> Callable[[Path], dict[str, str]]:
     return sha256_of_tree
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's cache."""
+    before = os.environ.get("MEDVLP_CACHE")
+    os.environ["MEDVLP_CACHE"] = str(tmp_path_factory.mktemp("cache") / "medvlp")
+    yield
+    if before is None:
+        del os.environ["MEDVLP_CACHE"]
+    else:
+        os.environ["MEDVLP_CACHE"] = before
+
+
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
     """Twelve patients at 128 px with all three splits; read only: other tests share it."""
     from medvlp.phantom.cohort import make_cohort  # here, so that only who asks for a cohort imports the phantom
 
     return make_cohort(tmp_path_factory.mktemp("tiny") / "hospital", patients=12, image_size=128, workers=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A finished run on the tiny hospital, with its bundle; read only: other tests share it."""
+    from medvlp.config.train import train
+    from medvlp.config.tree import load_config
+    from tests.tiny import tiny_tree, write_tree
+
+    folder = tmp_path_factory.mktemp("tiny_run")
+    tree = tiny_tree(folder / "run", tiny_cohort.root, folder / "cache")
+    return train(load_config(write_tree(folder / "config.yaml", tree)))

@@ -38,6 +38,7 @@ from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import choose_device, choose_precision
+from medvlp.training.task import make_plan
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
 __all__ = ["Trained", "dry_run", "full_tree", "recipe_of", "resumed", "train"]
@@ -133,6 +134,8 @@ def recipe_of(config: RunConfig) -> str:
     for key in _NOT_RECIPE_TRAINING:
         tree["training"].pop(key)
     tree["data"].pop("cache")
+    if tree["data"]["layout"] is not None:
+        tree["data"]["layout"].pop("workers", None)
     return hash_of(tree)
 
 
@@ -208,6 +211,11 @@ class _Built:
         for state in self.parts.states.values():
             if isinstance(state, Teacher):
                 state.bind(self.parts.model)
+        for objectives in self.parts.objectives:
+            for name, asked in make_plan(objectives, self.parts.states).teachers.items():
+                teacher = self.parts.states[name]
+                if isinstance(teacher, Teacher):
+                    teacher.check(asked)
         self.prompts = _prompts(config)
         self.setup = self._setup(precision)
         inexact = _batch_norms(self.parts.model)

@@ -87,8 +87,9 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
         medvlp.core.errors.UserError: The disk is full: a could not be written; ...
     """
     # Writers in compiled code (safetensors) report the system's error only as words.
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "os error 28" in str(error)
-    if full or "No space left" in str(error):
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    told = any(f"(os error {code})" in str(error) for code in codes)
+    if told or getattr(error, "errno", None) in codes:
         raise UserError(
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
             "start the same command again."

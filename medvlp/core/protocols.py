@@ -244,6 +244,13 @@ class Teacher(State):
     def encode(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
         """Encode and finish the planned views."""
 
+    def check(self, plan: Plan) -> None:
+        """Refuse, once bound, a plan that it cannot encode.
+
+        Raises:
+            ConfigError: naming the need and what the teacher offers.
+        """
+
 
 @runtime_checkable
 class View(Protocol):

@@ -38,6 +38,10 @@ class ModelTeacher(Teacher):
         """Encode and finish the planned views, without gradient, with dropout off and batch statistics frozen."""
         return self.model.finish(self.model(batch, plan), plan)
 
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan that the teacher's model cannot compute; see `Model`."""
+        self.model.check(plan)
+
     def _keep(self, model: Model) -> None:
         self._model = model.requires_grad_(False).eval()
 

@@ -36,7 +36,9 @@ class Frozen(ModelTeacher):
         self.bundle = bundle
 
     def bind(self, model: Model) -> None:
-        """Copy the student, or load the bundle to where the student is; bound again, nothing changes.
+        """Copy the student, or load the bundle to where the student is and give it the student's banks.
+
+        Bound again, nothing changes.
 
         Raises:
             DataError: if the bundle is missing or damaged.
@@ -46,10 +48,17 @@ class Frozen(ModelTeacher):
         if self.bundle is None:
             self._keep(copy.deepcopy(model))
             return
+        from medvlp.models.architectures._towers import TowerModel
         from medvlp.models.bundle import load_model
 
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self._keep(load_model(self.bundle).to(device))
+        teacher = load_model(self.bundle).to(device)
+        if isinstance(model, TowerModel) and isinstance(teacher, TowerModel):
+            # The run's banks are texts: the teacher encodes them with its own text tower.
+            for bank in model.banks.values():
+                if bank.name not in teacher.banks and bank.vectors is None:
+                    teacher.add_bank(bank)
+        self._keep(teacher)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the copy's tensors, or the digest of the bundle's."""

@@ -1,0 +1,127 @@
+"""Every shipped configuration is read, built at toy size, stepped once and released."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from medvlp.config.train import full_tree, recipe_of, train
+from medvlp.config.tree import load_config
+from medvlp.config.yaml import load_tree
+from medvlp.core.resources import resource_folder
+from medvlp.data.layouts.phantom import index
+from medvlp.models.bundle import load_bundle
+from tests.tiny import MODEL, VISION, write_tree
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+PRETRAIN = sorted(path.name for path in (resource_folder("configs") / "pretrain").glob("*.yaml"))
+BATCH = 8
+
+
+def toy(tree: dict[str, Any], folder: Path, hospital: Path, bundle: Path) -> dict[str, Any]:
+    """The same recipe, small: its names, objectives, states, banks, views and layouts stay."""
+    tree["run"] = str(folder / "run")
+    data = tree["data"]
+    data["cache"], data["root"] = str(folder / "cache"), str(hospital)
+    layout = data["layout"] if isinstance(data["layout"], dict) else {"name": data["layout"]}
+    if layout["name"] == "hospital":
+        layout["images"] = "dicom"
+    if layout["name"] == "csv":
+        data["root"] = str(as_csv(folder / "csv", hospital))
+    for view in data["prefix"]:
+        if view["name"] == "read":
+            view["size"] = 32
+    tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
+    if tree["model"]["name"] == "dual":
+        tree["model"]["vision"] |= VISION
+        if tree["model"]["text"]["name"] == "transformer":
+            tree["model"]["text"] |= MODEL["text"]
+        tree["model"]["embed_dim"] = MODEL["embed_dim"]
+    else:
+        tree["model"] |= {"image_size": 32, "patch_size": 8, "width": 16, "layers": 1, "attention_heads": 2}
+    if tree["tokenizer"]["name"] == "transformers":
+        tree["tokenizer"]["path"] = tree["model"]["text"]["path"] = str(tiny_bert(folder / "bert"))
+    if tree.get("init_from") is not None:
+        tree["init_from"] = str(bundle)
+    for i, phase in enumerate(tree["phases"]):
+        phase["until"] = BATCH * (i + 1)
+    tree["training"] = {"batch": BATCH, "log_every": BATCH}
+    return tree
+
+
+def as_csv(folder: Path, hospital: Path) -> Path:
+    """Write the tiny hospital as a folder with a table, its files linked."""
+    manifest = index(hospital)
+    folder.mkdir(parents=True)
+    with open(folder / "table.csv", "w", newline="") as handle:
+        rows = csv.writer(handle)
+        rows.writerow(["image", "report", "patient_id"])
+        for i in range(len(manifest)):
+            record = manifest.record(i)
+            link = folder / f"{i}.dcm"
+            link.hardlink_to(hospital / str(record["image"]))
+            rows.writerow([link.name, record["text"], record["id.patient"]])
+    return folder
+
+
+def tiny_bert(folder: Path) -> Path:
+    """A BERT of two thousand numbers with a vocabulary of its own, as transformers saves it."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "effusion", "left", "right", "no", "lung", "."]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
+    small = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+    )
+    BertModel(small).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", PRETRAIN)
+def test_it_is_built_stepped_and_released(
+    name: str, tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path
+) -> None:
+    tree = toy(load_tree(f"pretrain/{name}"), tmp_path, tiny_cohort.root, tiny_run.bundle)
+    config = load_config(write_tree(tmp_path / "toy.yaml", tree))
+    done = train(config)
+    assert done.outcome.samples_seen == BATCH * len(config.phases)
+    assert done.outcome.skipped == 0
+    released = load_bundle(done.bundle)
+    assert released.provenance["recipe"] == recipe_of(config)
+    assert not released.model.training
+    # The tree in the run folder is complete, and the same recipe: it can be resumed from.
+    written = load_config(done.run / "config.yaml")
+    assert full_tree(written) == full_tree(config)
+    assert recipe_of(written) == recipe_of(config)
+
+
+@pytest.mark.parametrize("name", PRETRAIN)
+def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
+    config = load_config(f"pretrain/{name}")
+    assert config.phases
+    assert full_tree(config)["model"]
+
+
+def test_a_released_model_can_teach_with_a_bank_of_the_run(
+    tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path
+) -> None:
+    """The bank is the configuration's; the teacher, whose bundle knows none, encodes it with its own text tower."""
+    tree = toy(load_tree("pretrain/phantom_distill.yaml"), tmp_path, tiny_cohort.root, tiny_run.bundle)
+    tree["states"] = {"before": {"name": "frozen", "bundle": str(tiny_run.bundle)}}
+    done = train(load_config(write_tree(tmp_path / "toy.yaml", tree)))
+    assert done.outcome.samples_seen == BATCH
+    released = load_bundle(done.bundle).model
+    assert "phrases" in released.banks
