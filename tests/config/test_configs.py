@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
 
 PRETRAIN = sorted(path.name for path in (resource_folder("configs") / "pretrain").glob("*.yaml"))
-BATCH = 8
+BATCH, SIZE = 8, 64
 
 
 def toy(tree: dict[str, Any], folder: Path, hospital: Path, bundle: Path) -> dict[str, Any]:
@@ -36,15 +36,15 @@ def toy(tree: dict[str, Any], folder: Path, hospital: Path, bundle: Path) -> dic
         data["root"] = str(as_csv(folder / "csv", hospital))
     for view in data["prefix"]:
         if view["name"] == "read":
-            view["size"] = 32
+            view["size"] = SIZE
     tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
     if tree["model"]["name"] == "dual":
-        tree["model"]["vision"] |= VISION
+        tree["model"]["vision"] |= {**VISION, "image_size": SIZE}
         if tree["model"]["text"]["name"] == "transformer":
             tree["model"]["text"] |= MODEL["text"]
         tree["model"]["embed_dim"] = MODEL["embed_dim"]
     else:
-        tree["model"] |= {"image_size": 32, "patch_size": 8, "width": 16, "layers": 1, "attention_heads": 2}
+        tree["model"] |= {"image_size": SIZE, "patch_size": 16, "width": 16, "layers": 1, "attention_heads": 2}
     if tree["tokenizer"]["name"] == "transformers":
         tree["tokenizer"]["path"] = tree["model"]["text"]["path"] = str(tiny_bert(folder / "bert"))
     if tree.get("init_from") is not None:
@@ -90,11 +90,19 @@ def tiny_bert(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The quick start's recipe at toy size: its bundle is what others start from."""
+    folder = tmp_path_factory.mktemp("quick")
+    tree = toy(load_tree("pretrain/phantom_clip.yaml"), folder, tiny_cohort.root, Path())
+    return train(load_config(write_tree(folder / "toy.yaml", tree)))
+
+
 @pytest.mark.parametrize("name", PRETRAIN)
 def test_it_is_built_stepped_and_released(
-    name: str, tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path
+    name: str, tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:
-    tree = toy(load_tree(f"pretrain/{name}"), tmp_path, tiny_cohort.root, tiny_run.bundle)
+    tree = toy(load_tree(f"pretrain/{name}"), tmp_path, tiny_cohort.root, quick.bundle)
     config = load_config(write_tree(tmp_path / "toy.yaml", tree))
     done = train(config)
     assert done.outcome.samples_seen == BATCH * len(config.phases)
@@ -116,11 +124,11 @@ def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
 
 
 def test_a_released_model_can_teach_with_a_bank_of_the_run(
-    tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path
+    tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:
     """The bank is the configuration's; the teacher, whose bundle knows none, encodes it with its own text tower."""
-    tree = toy(load_tree("pretrain/phantom_distill.yaml"), tmp_path, tiny_cohort.root, tiny_run.bundle)
-    tree["states"] = {"before": {"name": "frozen", "bundle": str(tiny_run.bundle)}}
+    tree = toy(load_tree("pretrain/phantom_distill.yaml"), tmp_path, tiny_cohort.root, quick.bundle)
+    tree["states"] = {"before": {"name": "frozen", "bundle": str(quick.bundle)}}
     done = train(load_config(write_tree(tmp_path / "toy.yaml", tree)))
     assert done.outcome.samples_seen == BATCH
     released = load_bundle(done.bundle).model
