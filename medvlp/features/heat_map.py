@@ -1,8 +1,10 @@
 """Where the score of an (image, text) pair comes from: gradient times activation on the image tokens.
 
-With tokens T (N, W) that are mean-pooled and projected linearly, the map is an exact decomposition of the score (class
-activation mapping, Zhou et al. 2016); with any other pooling it is its first-order form (Selvaraju et al. 2017, without
-averaging the gradient over the grid). Positive: evidence for the text. It says what the model used, not what is there.
+With tokens T (N, W) that are pooled by mean or maximum and projected linearly without bias, the map is an exact
+decomposition of the score (class activation mapping, Zhou et al. 2016); with any other pooling it is its first-order
+form (Selvaraju et al. 2017, without averaging the gradient over the grid). The length of the embedding is taken as it
+is: through it the evidence of all tokens would sum to zero. Positive: evidence for the text. It says what the model
+used, not what is there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
@@ -27,7 +28,7 @@ class HeatMap:
     """A map over the model's view of an image.
 
     Attributes:
-        values: (rows, columns) float32, evidence a token; the sum is the score's change to first order.
+        values: (rows, columns) float32, evidence a token; where the map is exact, the sum is the score.
         score: cosine of the pair.
     """
 
@@ -56,9 +57,12 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
     plan = Plan.of(keys("image/tokens", "image/raw"))
     device = next(model.parameters()).device
     with torch.enable_grad():
-        encoded = model(Batch.of({"image": image[None].to(device)}), plan)["image"]
-        tokens, raw = encoded.part("tokens"), encoded.part("raw")
-        score = (unit(raw)[0] * vector.to(device)).sum()
+        # The image asks for the gradient, so that a frozen model explains itself too.
+        batch = Batch.of({"image": image[None].to(device).requires_grad_()})
+        encoded = model.finish(model(batch, plan), plan)["image"]
+        tokens, raw = encoded.part("tokens"), encoded.part("raw").float()
+        length = raw[0].detach().norm().clamp(min=1e-12)
+        score = (raw[0] / length) @ vector.to(device)
         (grad,) = torch.autograd.grad(score, tokens, allow_unused=True)
     if encoded.grid is None or grad is None or not bool(grad.any()):
         raise ConfigError(

@@ -8,7 +8,6 @@ stored here and run again at scoring.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import refuse_write, sha256_of
+from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
@@ -90,18 +89,17 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         lines = [f"{sha256_of(path)}  {path.relative_to(temporary).as_posix()}\n" for path in files]
         (temporary / "MANIFEST.sha256").write_text("".join(lines))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        put_in_place(temporary, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         refuse_write(error, folder)
 
 
 def check_manifest(folder: Path) -> None:
-    """Check every file of a bundle against its hash.
+    """Check every file of a bundle against its hash, and that every file which loading reads is listed.
 
     Raises:
-        UserError: if the folder is no bundle, or a file is missing or was changed.
+        UserError: if the folder is no bundle, or a file is missing, was changed, or came in without being listed.
     """
     manifest = folder / "MANIFEST.sha256"
     if not manifest.is_file():
@@ -116,7 +114,8 @@ def check_manifest(folder: Path) -> None:
                 f"{folder / name} is damaged or was changed since it was released (its SHA-256 differs from "
                 "MANIFEST.sha256): get the bundle again."
             )
-    needed = {"model.safetensors", "bundle.yaml"}
+    tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
+    needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 
