@@ -189,10 +189,12 @@ def test_columns_keep_what_lies_left_apart_from_what_lies_right() -> None:
     torch.testing.assert_close(halves.mean(dim=1), one)  # equal halves: their means average to the mean of the map
 
 
-@pytest.mark.parametrize(
-    ("architecture", "columns", "words"),
-    [("vit_tiny_patch16_224", 2, "needs the map of a convolutional backbone"), ("resnet10t", 3, "2 cells wide")],
-)
-def test_columns_without_a_map_to_cut_are_refused(architecture: str, columns: int, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        TimmEncoder(architecture=architecture, image_size=64, channels=1, columns=columns)
+def test_columns_of_a_map_one_cell_wide_are_that_cell() -> None:
+    tower = TimmEncoder(architecture="resnet10t", image_size=32, channels=1, columns=2).eval()
+    left, right = tower(torch.rand(2, 1, 32, 32), parts=frozenset({"pooled"})).pooled.chunk(2, dim=1)
+    assert torch.equal(left, right)
+
+
+def test_columns_without_a_map_to_cut_are_refused() -> None:
+    with pytest.raises(ConfigError, match="needs the map of a convolutional backbone"):
+        TimmEncoder(architecture="vit_tiny_patch16_224", image_size=64, channels=1, columns=2)

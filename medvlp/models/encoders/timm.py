@@ -38,7 +38,8 @@ class TimmEncoder(Encoder):
             statistics and weights.
         pool: timm's name of a global pooling; None: the backbone's own.
         columns: parts, side by side, into which a convolutional backbone's last map is cut; each is pooled for itself
-            and the vectors are joined. 2 keeps apart what lies in the left and in the right half of the picture.
+            and the vectors are joined. 2 keeps apart what lies in the left and in the right half of the picture; parts
+            share a cell where their number does not divide the map's width.
         drop_path: rate of stochastic depth.
         coordinates: give the backbone each pixel's row and column as two more channels (CoordConv, Liu et al. 2018): a
             pooled convolution cannot tell left from right without them, and reports speak of sides.
@@ -191,11 +192,6 @@ class TimmEncoder(Encoder):
                 f"columns={self.columns} needs the map of a convolutional backbone, which timm's {self.architecture!r} "
                 f"does not give: set columns to 1 or choose another architecture."
             )
-        if self.columns > 1 and features.shape[3] < self.columns:
-            raise ConfigError(
-                f"The last map of timm's {self.architecture!r} is {features.shape[3]} cells wide at {self.image_size} "
-                f"pixels: set columns to at most that, not {self.columns}."
-            )
         self.width = self._pool(features).shape[-1]
         self.backbone.train(was)
         if features.dim() == 3:
@@ -226,7 +222,9 @@ class TimmEncoder(Encoder):
         """Return the pooled rows (R, columns x width of a pooling)."""
         if self.columns == 1:
             return self.backbone.forward_head(features, pre_logits=True)
-        parts = features.tensor_split(self.columns, dim=3)
+        width, n = features.shape[3], self.columns
+        # Bounds as of adaptive pooling: parts share a cell where the width does not divide.
+        parts = [features[..., i * width // n : -(-(i + 1) * width // n)] for i in range(n)]
         return torch.cat([self.backbone.forward_head(part, pre_logits=True) for part in parts], dim=1)
 
     def _tokens(self, features: Tensor) -> Tensor:
