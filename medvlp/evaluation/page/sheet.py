@@ -20,7 +20,7 @@ __all__ = ["draw_sheet", "write_sheet"]
 
 _GAP, _CAPTION = 8, 36
 _PAPER, _INK, _GREY, _BOX = (255, 255, 255), (20, 24, 28), (95, 100, 108), (84, 214, 255)
-_COLOURS = 128  # of the palette: a third of the bytes, and no visible step in a radiograph
+_COLOURS = 256  # of the palette: a third of the bytes
 
 
 def draw_sheet(items: Sequence[GalleryItem], *, columns: int = 4) -> NDArray[np.uint8]:
