@@ -340,6 +340,7 @@ class _Built:
             model=model,
             tokenizer=self.tokenizer,
             preprocessing=full_tree(self.config)["data"]["prefix"],  # pyrefly: ignore
+            score=_score_of(self.config),
             labels=tuple(each.label for each in self.prompts),
             zero_shot=[_plain(each) for each in self.prompts],
             provenance=provenance,
@@ -354,6 +355,12 @@ def _start_from(model: Model, source: Path) -> None:
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
     own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
     load_weights(model, {**own, **weights}, source=source)
+
+
+def _score_of(config: RunConfig) -> str:
+    """Return the score of the last phase's contrastive objective; ``dot`` where it has none."""
+    phases: Any = full_tree(config)["phases"]
+    return next((str(spec["score"]) for spec in phases[-1]["objectives"] if "score" in spec), "dot")
 
 
 def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:

@@ -40,6 +40,7 @@ class Bundle:
         model: in evaluation mode.
         tokenizer: None for a model without text.
         preprocessing: specs of the views that make an image of a file.
+        score: component of `medvlp.models.scores` by which the model was trained to compare an image with a text.
         labels: findings that the zero-shot prompts cover.
         zero_shot: prompt sets as plain data.
         provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
@@ -49,6 +50,7 @@ class Bundle:
     model: Model
     tokenizer: Tokenizer | None
     preprocessing: Sequence[Mapping[str, object]]
+    score: str = "dot"
     labels: Sequence[str] = ()
     zero_shot: Sequence[Mapping[str, object]] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
@@ -71,6 +73,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     described = {
         "schema": SCHEMA,
         "model": dict(model.spec),
+        "score": bundle.score,
         "banks": {name: {"texts": list(bank.texts), "sha256": bank.sha256} for name, bank in model.banks.items()},
         "preprocessing": [dict(spec) for spec in bundle.preprocessing],
         "labels": list(bundle.labels),
@@ -142,6 +145,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         model=model,
         tokenizer=tokenizer,
         preprocessing=described["preprocessing"],
+        score=described["score"],
         labels=described["labels"],
         zero_shot=described["zero_shot"],
         provenance=described["provenance"],
@@ -156,10 +160,12 @@ def load_model(folder: str | Path) -> Model:
 
 def _load_weights(model: Model, folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
-    result = model.load_state_dict(weights, strict=False)
-    faults = [*result.missing_keys, *result.unexpected_keys]
+    own = model.state_dict()
+    faults = sorted(own.keys() ^ weights.keys())
+    faults += [name for name in own if name in weights and own[name].shape != weights[name].shape]
     if faults:
         raise UserError(
-            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} names differ, the "
-            f"first is {faults[0]!r}): get the bundle again."
+            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} differ, the first is "
+            f"{faults[0]!r}): get the bundle again."
         )
+    model.load_state_dict(weights)

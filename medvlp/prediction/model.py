@@ -47,9 +47,17 @@ class VisionLanguageModel:
         bundle: as loaded.
         device: where the model runs.
         batch: images or texts encoded at a time.
+
+    Raises:
+        UserError: if the model was trained by another score than the dot product of its embeddings.
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "cpu", batch: int = 64) -> None:
+        if bundle.score != "dot":
+            raise UserError(
+                f"This bundle compares images with texts by {bundle.score!r}, but files are scored by the dot product of "
+                "embeddings: train with score: dot, or compare its parts with medvlp.models.scores yourself."
+            )
         self.bundle = bundle
         self.model = bundle.model.to(device).eval()
         self._batch = batch
