@@ -165,7 +165,7 @@ def _load_weights(model: Model, folder: Path) -> None:
     faults += [name for name in own if name in weights and own[name].shape != weights[name].shape]
     if faults:
         raise UserError(
-            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} differ, the first is "
-            f"{faults[0]!r}): get the bundle again."
+            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} differ, the first "
+            f"is {faults[0]!r}): get the bundle again."
         )
     model.load_state_dict(weights)

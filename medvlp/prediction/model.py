@@ -55,8 +55,8 @@ class VisionLanguageModel:
     def __init__(self, bundle: Bundle, *, device: str = "cpu", batch: int = 64) -> None:
         if bundle.score != "dot":
             raise UserError(
-                f"This bundle compares images with texts by {bundle.score!r}, but files are scored by the dot product of "
-                "embeddings: train with score: dot, or compare its parts with medvlp.models.scores yourself."
+                f"This bundle compares images with texts by {bundle.score!r}, but files are scored by the dot product "
+                "of embeddings: train with score: dot, or compare its parts with medvlp.models.scores yourself."
             )
         self.bundle = bundle
         self.model = bundle.model.to(device).eval()
