@@ -11,9 +11,10 @@ app = typer.Typer(help="The cache of prepared images. It holds patients' pixels.
 
 @app.command("clear")
 def clear() -> None:
-    """Delete all prepared images; they are made again when needed."""
+    """Delete all prepared images but those in use; they are made again when needed."""
     from medvlp.data.cache import cache_info, clear_cache
 
-    before = cache_info()
-    clear_cache()
-    typer.echo(f"Deleted {before.bytes / 1e6:.1f} MB in {before.folder}.")
+    freed = clear_cache()
+    left = cache_info()
+    kept = f" {left.bytes / 1e6:.1f} MB are in use by a running process and stay." if left.pools else ""
+    typer.echo(f"Deleted {freed / 1e6:.1f} MB in {left.folder}.{kept}")

@@ -31,14 +31,14 @@ COMMAND = [sys.executable, "-m", "medvlp.cli.main"]
 
 
 def long_tree(run: Path, hospital: Path, cache: Path) -> dict:
-    """Eighty steps with two phases, sixteen checkpoints and eight validations: long enough to be hit anywhere."""
+    """Eighty steps with two phases, nine checkpoints and four validations: long enough to be hit anywhere."""
     tree = tiny_tree(run, hospital, cache)
     clip = {"name": "clip"}
     tree["phases"] = [
         {"until": 320, "objectives": [clip]},
         {"until": 640, "objectives": [clip, {"name": "caption", "width": 16, "layers": 1, "heads": 2, "weight": 0.3}]},
     ]
-    tree["training"] |= {"validate_every": 80, "checkpoint_every": 40}
+    tree["training"] |= {"validate_every": 160, "checkpoint_every": 80}
     tree["evaluation"]["choose"] = "retrieval/recall@5"
     return tree
 

@@ -36,7 +36,7 @@ def test_killed_three_times_and_asked_to_stop_once_a_run_ends_with_the_same_byte
     words = ("train", str(config), f"run={run}")
 
     def writing() -> bool:
-        return samples_in_log(run) > 40 and any((run / "checkpoints").glob(".step-*.part"))
+        return samples_in_log(run) > 80 and any((run / "checkpoints").glob(".step-*.part"))
 
     moments: list[Callable[[], bool]] = [
         (run / "config.yaml").exists,  # nothing is saved yet
@@ -48,7 +48,7 @@ def test_killed_three_times_and_asked_to_stop_once_a_run_ends_with_the_same_byte
     assert not (run / "bundle").exists()
     process = start("train", "--resume", str(run))
     begun = samples_in_log(run)
-    assert signal_when(process, lambda: samples_in_log(run) > begun + 40, signal.SIGTERM)
+    assert signal_when(process, lambda: samples_in_log(run) > begun + 80, signal.SIGTERM)
     assert process.returncode == 2
     told = process.stderr.read().splitlines() if process.stderr else []
     assert len(told) == 1, told

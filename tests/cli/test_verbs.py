@@ -1,0 +1,297 @@
+"""What each verb prints and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from medvlp.config.build import open_split
+from medvlp.config.tree import DataConfig
+from medvlp.core.table import FeatureTable
+from medvlp.data.layouts.phantom import index
+from medvlp.data.manifest import Manifest
+from medvlp.prediction.model import load
+from medvlp.training.journal import read_journal
+from tests.tiny import tiny_tree, write_tree
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+Cli = Callable[..., Any]
+VERBS = (
+    "quickstart",
+    "phantom",
+    "data",
+    "inspect",
+    "train",
+    "embed",
+    "predict",
+    "evaluate",
+    "report",
+    "cache",
+    "doctor",
+)
+PREFIX: list[dict[str, object]] = [{"name": "read", "size": 32}]
+HEAVY = ("numpy", "pandas", "pydicom", "torch", "monai", "transformers", "timm", "sklearn", "matplotlib", "pyarrow")
+
+
+def one_document(text: str) -> Any:
+    """Parse what must be one JSON document and nothing else."""
+    assert text.endswith("\n")
+    assert text.count("\n") == 1
+    return json.loads(text)
+
+
+@pytest.fixture
+def film(tiny_cohort: CohortSummary) -> Path:
+    record = index(tiny_cohort.root).where({"view_position": ["PA"]}).record(0)
+    return tiny_cohort.root / str(record["image"])
+
+
+@pytest.fixture
+def config(tiny_cohort: CohortSummary, tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "c.yaml", tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache"))
+
+
+# light ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [None, ["--help"], *([verb, "--help"] for verb in VERBS)], ids=str)
+def test_nothing_heavy_is_loaded_to_import_or_to_be_helped(words: list[str] | None) -> None:
+    if words is None:
+        code = "import medvlp"
+    else:
+        code = (
+            f"sys.argv = ['medvlp', *{words!r}]\nfrom medvlp.cli.main import main\ntry: main()\nexcept SystemExit: pass"
+        )
+    code = f"import sys\n{code}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_verb(cli: Cli) -> None:
+    told = cli("--help")
+    assert told.code == 0
+    assert all(f"  {verb} " in told.out for verb in VERBS)
+
+
+# files ---------------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_tells_one_document(cli: Cli, film: Path, tmp_path: Path) -> None:
+    found = one_document(cli("inspect", film, "--json").out)
+    assert {"path", "kind", "shape", "spacing", "steps", "warnings", "meta"} <= found.keys()
+    assert (found["path"], found["kind"], len(found["shape"])) == (str(film), "image", 2)
+    plain = cli("inspect", film, "--png", tmp_path / "a.png")
+    assert plain.code == 0
+    assert "kind     image" in plain.out
+    assert (tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_inspect_of_what_cannot_be_read_exits_2_in_both_forms(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    ran = cli("inspect", path, "--json")
+    found = one_document(ran.out)
+    assert (ran.code, ran.err) == (2, "")
+    assert (found["path"], found["unreadable"]) == (str(path), "not_an_image")
+    assert found["hint"]
+    assert f"{path} cannot be read (not_an_image): " in cli("inspect", path).refused()
+
+
+def test_predict_tells_one_document(cli: Cli, tiny_run: Trained, film: Path) -> None:
+    found = one_document(cli("predict", tiny_run.bundle, film, film, "--json").out)
+    assert set(found) == {"model", "recipe", "results"}
+    assert (found["model"], found["recipe"], len(found["results"])) == (str(tiny_run.bundle), "zero_shot", 2)
+    for result in found["results"]:
+        assert set(result) == {"path", "scores", "calibrated", "warnings"}
+        assert result["calibrated"] is False
+        assert all(0 <= score <= 1 for score in result["scores"].values())
+    plain = cli("predict", tiny_run.bundle, film)
+    assert plain.out.splitlines()[0] == str(film)
+    assert plain.out.endswith("Scores are not calibrated.\n")
+
+
+# data ----------------------------------------------------------------------------------------------------------------
+
+
+def test_data_list_names_the_layouts(cli: Cli) -> None:
+    assert cli("data", "list").out.split() == ["csv", "hospital", "phantom"]
+
+
+def test_data_index_writes_the_manifest_and_check_finds_it_clean(
+    cli: Cli, tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    out = tmp_path / "m.parquet"
+    told = cli("data", "index", "phantom", tiny_cohort.root, "--out", out)
+    assert told.code == 0
+    assert told.out.startswith(f"{out}: {tiny_cohort.images} records, columns id, ")
+    assert Manifest.load(out).hash == index(tiny_cohort.root).hash
+    checked = cli("data", "check", out, "--json")
+    assert (checked.code, one_document(checked.out)) == (0, [])
+    assert cli("data", "check", out).out == "0 leaks\n"
+    assert (
+        "is not a known key: did you mean"
+        in cli("data", "index", "hospital", tiny_cohort.root, "--out", out, "report=reports.csv").refused()
+    )
+
+
+def test_embed_writes_unit_rows_of_both_kinds(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    told = cli("embed", tiny_run.bundle, tiny_run.run / "manifest.parquet", "--out", out, "--workers", "1")
+    assert told.code == 0
+    table = FeatureTable.load(out)
+    assert sorted(table.ids) == sorted(tiny_run.manifest.column("id"))
+    for key in ("image/embedding", "text/embedding"):
+        np.testing.assert_allclose(np.linalg.norm(table[key], axis=1), 1, atol=1e-5)
+    assert table.meta["data"] == tiny_run.manifest.hash
+
+
+# training ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_the_plan_and_changes_nothing(
+    cli: Cli, config: Path, tiny_run: Trained, tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    told = cli("train", config, "--dry-run")
+    assert told.code == 0
+    assert "Plan of the first phase (view: parts)\n  image: embedding\n  text: embedding\n" in told.out
+    assert "nothing was changed." in told.out
+    assert not (config.parent / "run").exists()
+    before = tree_hashes(tiny_run.run)
+    assert cli("train", "--resume", tiny_run.run, "--dry-run").code == 0
+    assert tree_hashes(tiny_run.run) == before
+
+
+def test_train_tells_its_choices_and_writes_the_run(cli: Cli, config: Path) -> None:
+    run = config.parent / "run"
+    told = cli("train", config, "phases.0.until=16", "training.validate_every=8")
+    assert told.code == 0
+    assert told.err == ""
+    assert "Device " in told.out
+    assert told.out.endswith(f"Released {run / 'bundle'} after 16 samples.\n")
+    written = {path.name for path in run.iterdir()}
+    assert {
+        "config.yaml",
+        "environment.json",
+        "data.json",
+        "log.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "bundle",
+    } <= written
+    environment = json.loads((run / "environment.json").read_text())
+    assert {"medvlp", "code", "python", "packages"} <= environment.keys()
+    data = json.loads((run / "data.json").read_text())
+    assert {"manifest", "split", "records", "quarantined"} <= data.keys()
+
+
+def test_a_finished_run_started_again_is_released_again_and_unchanged(
+    cli: Cli, config: Path, tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    words = ("train", config, "phases.0.until=16")
+    assert cli(*words).code == 0
+    kept = {n: h for n, h in tree_hashes(config.parent / "run").items() if not n.startswith("tensorboard")}
+    assert cli(*words).code == 0
+    again = {n: h for n, h in tree_hashes(config.parent / "run").items() if not n.startswith("tensorboard")}
+    assert again == kept
+
+
+# judging -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_evaluate_and_report_write_results_and_pages(
+    cli: Cli, tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    out = tmp_path / "judged"
+    words = [f"model={tiny_run.bundle}", f"out={out}", f"data.root={tiny_cohort.root}", "workers=1"]
+    words += [
+        "evaluation.resamples=100",
+        "evaluation.gallery=2",
+        "evaluation.min_positives=1",
+        "evaluation.split=train",
+    ]
+    told = cli("evaluate", "evaluate/phantom.yaml", *words, "evaluation.probe=false")
+    assert told.code == 0, told.err
+    results = json.loads((out / "results" / "zero_shot.json").read_text())
+    assert {"schema", "recipe", "data", "metrics", "cases"} <= results.keys()
+    assert (out / "results" / results["cases"]["path"]).is_file()
+    assert "<html" in (out / "report.html").read_text()
+    told = cli("report", out, "--out", tmp_path / "page.html")
+    assert told.out == f"Open {tmp_path / 'page.html'}\n"
+    assert "<html" in (tmp_path / "page.html").read_text()
+
+
+# the machine ---------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_shows_versions_decoders_and_a_private_cache(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDVLP_CACHE", str(tmp_path / "cache"))
+    told = cli("doctor").out
+    for word in ("medvlp", "python", "torch", "device", "precision", "JPEG", "cache is private        yes"):
+        assert word in told
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_cache_clear_deletes_prepared_pixels_but_those_in_use(
+    cli: Cli, tiny_cohort: CohortSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "own"
+    monkeypatch.setenv("MEDVLP_CACHE", str(cache))
+    prepared = open_split(index(tiny_cohort.root), "test", prefix=PREFIX, data=DataConfig(root="."), workers=0)
+    size = sum(path.stat().st_size for path in cache.rglob("*.bin"))
+    assert size == len(prepared) * 32 * 32
+    told = cli("cache", "clear")
+    assert told.code == 0
+    assert f"Deleted 0.0 MB in {cache}. 0.0 MB are in use by a running process and stay." in told.out
+    assert prepared.sample(0)
+    del prepared
+    assert cli("cache", "clear").out == f"Deleted 0.0 MB in {cache}.\n"
+    assert not any(path.is_file() for path in cache.rglob("*.bin"))
+
+
+def test_phantom_writes_a_hospital(cli: Cli, tmp_path: Path) -> None:
+    told = cli("phantom", tmp_path / "h", "--patients", "2", "--image-size", "64", "--workers", "1")
+    assert told.code == 0
+    assert told.out.startswith(f"{tmp_path / 'h'}: 2 patients, ")
+    assert len(index(tmp_path / "h")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.pool
+def test_torchrun_trains_as_one_process_does(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    """GroupNorm and no dropout: losses and embeddings may differ by rounding only.
+
+    Weights may differ more: where a gradient is nothing but rounding (a bias that attention cancels), AdamW's steps are
+    its signs.
+    """
+    losses, embeddings = {}, {}
+    for name, launcher in (
+        ("one", ["-m", "medvlp.cli.main"]),
+        ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "medvlp.cli.main"]),
+    ):
+        tree = tiny_tree(tmp_path / name, tiny_cohort.root, tmp_path / "cache")
+        tree["phases"][0]["until"] = 32
+        config = write_tree(tmp_path / f"{name}.yaml", tree)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        ran = subprocess.run(
+            [sys.executable, *launcher, "train", str(config)], env=environment, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+        losses[name] = [row["loss"] for row in read_journal(tmp_path / name / "log.jsonl") if row["kind"] == "train"]
+        embeddings[name] = load(tmp_path / name / "bundle").embed_text(["left effusion", "no effusion", "clear lungs"])
+    assert len(losses["one"]) == 4
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
+    np.testing.assert_allclose(embeddings["two"], embeddings["one"], atol=1e-4)
