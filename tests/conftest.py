@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,10 +16,24 @@ if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep tests that start several processes on one worker of xdist, so that they share the processes of `pool.py`."""
-    if item.get_closest_marker("pool") is not None:
-        item.add_marker(pytest.mark.xdist_group("pool"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep files with tests that start several processes on one worker, so that they share the processes of `pool.py`.
+
+    Told by their text: the process that schedules does not collect, and pytest 9.2 hides the groups of xdist 3.8.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "pool" if _starts_processes(config.rootpath / nodeid.partition("::")[0]) else nodeid
+
+    return Scheduling(config, log)
+
+
+@cache
+def _starts_processes(path: Path) -> bool:
+    return path.suffix == ".py" and "pytest.mark.pool" in path.read_text(encoding="utf-8")
 
 
 def sha256_of_tree(root: Path) -> dict[str, str]:
