@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medvlp.config.evaluate import EvaluationRun, evaluate
+from medvlp.config.recipe import full_tree
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.files import read_json
@@ -42,6 +44,10 @@ def run_quickstart(
         The page, ``out/run/report.html``.
     """
     hospital, run = out / "hospital", out / "run"
+    # Read and checked first: a fault is told before the hospital is made. Quoted as JSON, any folder's name is YAML.
+    own = [f"run={json.dumps(str(run))}", f"seed={seed}", f"data.root={json.dumps(str(hospital))}"]
+    tree = load_config(config, [*own, *overrides])
+    full_tree(tree)
     say(f"1/3 Synthetic hospital in {hospital} (real DICOM files, no real patient)")
     with progress("Making the hospital", unit="studies") as tell:
         made = make_cohort(
@@ -53,7 +59,6 @@ def run_quickstart(
             progress=tell,
         )
     say(f"    {made.patients} patients, {made.studies} studies, {made.images} images")
-    tree = load_config(config, [f"run={run}", f"seed={seed}", f"data.root={hospital}", *overrides])
     say(f"2/3 Training in {run}")
     trained = train(tree, say=lambda text: say(f"    {text}"))
     say(f"3/3 Evaluating on test patients of split {tree.evaluation.split!r}")

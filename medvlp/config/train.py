@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from pydantic import BaseModel
 
-from medvlp.config.build import Parts, build_parts, build_phases, build_views, open_manifest, open_split, open_tokenizer
-from medvlp.config.tree import PhaseConfig, RunConfig, load_config
+from medvlp.config.build import (
+    Parts,
+    build_banks,
+    build_parts,
+    build_phases,
+    build_views,
+    open_manifest,
+    open_split,
+    open_tokenizer,
+)
+from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
@@ -22,8 +31,7 @@ from medvlp.core.files import write_json, write_text
 from medvlp.core.keys import Key
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
-from medvlp.core.provenance import code_hash, environment, hash_of
-from medvlp.core.registry import fill
+from medvlp.core.provenance import code_hash, environment
 from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
@@ -32,7 +40,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.split import split_hash
 from medvlp.features.feature_pass import feature_pass
-from medvlp.models.bundle import Bundle, load_model, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.state.ema import Ema
 from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
@@ -41,11 +49,7 @@ from medvlp.training.precision import choose_device, choose_precision
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
-__all__ = ["Trained", "dry_run", "full_tree", "recipe_of", "resumed", "train"]
-
-# A change of these does not change what is learned, so it does not change the recipe.
-_NOT_RECIPE = ("run", "evaluation")
-_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every")
+__all__ = ["Trained", "dry_run", "train"]
 
 
 @dataclass(frozen=True)
@@ -111,80 +115,24 @@ def dry_run(config: RunConfig) -> str:
     )
 
 
-def resumed(run: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Return the configuration of a run from its folder, wherever the folder now lies.
-
-    Raises:
-        UserError: if it is no run folder.
-    """
-    source = run / "config.yaml"
-    if not source.is_file():
-        raise UserError(f"{run} is not a run folder (it has no config.yaml): name the folder given as `run`.")
-    return load_config(source, overrides).model_copy(update={"run": str(run)})
-
-
-def recipe_of(config: RunConfig) -> str:
-    """Return the hash of all that decides what is learned, defaults included.
-
-    So a run can be taken up with the configuration that it was started with, and with the full tree in its folder.
-    """
-    tree: dict[str, Any] = full_tree(config)
-    for key in _NOT_RECIPE:
-        tree.pop(key)
-    for key in _NOT_RECIPE_TRAINING:
-        tree["training"].pop(key)
-    tree["data"].pop("cache")
-    if tree["data"]["layout"] is not None:
-        tree["data"]["layout"].pop("workers", None)
-    return hash_of(tree)
-
-
-def full_tree(config: RunConfig) -> dict[str, object]:
-    """Return the tree with every default of every component filled in, as it is written into the run folder."""
-    tree = config.model_dump(mode="json")
-    tree["model"] = _full_model(tree["model"])
-    tree["states"] = {name: fill("state", spec, where=f"states.{name}") for name, spec in tree["states"].items()}
-    if tree["data"]["layout"] is not None:
-        tree["data"]["layout"] = fill("data/layouts", tree["data"]["layout"], where="data.layout")
-    for i, phase in enumerate(tree["phases"]):
-        where = f"phases[{i}]"
-        for j, spec in enumerate(phase["objectives"]):
-            own = {key: spec[key] for key in ("weight", "as") if key in spec}
-            rest = {key: value for key, value in spec.items() if key not in own}
-            phase["objectives"][j] = {**fill("objectives", rest, where=f"{where}.objectives[{j}]"), **own}
-        phase["patches"] = [
-            fill("models/patches", spec, where=f"{where}.patches[{j}]") for j, spec in enumerate(phase["patches"])
-        ]
-    for key in ("prefix", "suffix"):
-        views = enumerate(tree["data"][key])
-        tree["data"][key] = [fill("data/views", spec, where=f"data.{key}[{i}]") for i, spec in views]
-    return json.loads(json.dumps(tree, default=_plain_value))
-
-
-def _full_model(spec: dict[str, Any]) -> dict[str, Any]:
-    model = fill("models/architectures", spec, where="model")
-    for tower in ("vision", "text"):
-        inner = model.get(tower)
-        if isinstance(inner, Mapping):
-            model[tower] = fill("models/encoders", inner, where=f"model.{tower}")
-    return model
-
-
-def _plain_value(value: object) -> object:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
-
-
 class _Built:
     """Everything of a run, made once: data, words, model, setup."""
 
     def __init__(self, config: RunConfig, say: Callable[[str], None], *, keep: bool = True) -> None:
         self.config = config
         self.run = Path(config.run)
+        # What is quick to refuse comes before hours of reading.
+        self.prompts = _prompts(config)
+        full_tree(config)
+        build_banks(config)
+        if config.init_from is not None:
+            check_manifest(Path(config.init_from))
         keep_freed_memory()
         device, options = choose_device(config.training.device), config.training
         precision = choose_precision(options.precision, device.device)
         say(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
         if options.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
             torch.use_deterministic_algorithms(True)
         if options.batch % collectives.world_size():
             raise UserError(
@@ -216,7 +164,6 @@ class _Built:
                 teacher = self.parts.states[name]
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
-        self.prompts = _prompts(config)
         self.setup = self._setup(precision)
         inexact = _batch_norms(self.parts.model)
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):

@@ -112,6 +112,23 @@ def test_several_faults_are_told_at_once_with_their_paths(cli: Cli, config: Path
         assert path in told
 
 
+def test_several_faults_of_components_are_told_at_once_and_before_anything_is_read(cli: Cli, config: Path) -> None:
+    words = ["data.prefix.0.sise=3", "model.vision.architectur=x", "states.old={name: frozn}", "model.embed_dim=0"]
+    words += ["phases.0.objectives=[{name: clip, reading: all}]", "phases.0.patches=[{name: lore}]"]
+    told = cli("train", config, *words, "data.root=/nowhere").refused()
+    paths = ("data.prefix[0].sise is", "model.vision.architectur is", "named 'frozn'", "model.embed_dim is 0")
+    for path in (*paths, "phases[0].objectives[0].reading is 'all'", "named 'lore'"):
+        assert path in told, path
+    assert cli("train", config, *words, "--dry-run").refused() == told
+
+
+def test_the_quick_start_refuses_before_it_makes_a_hospital(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "a: b"
+    told = cli("quickstart", "--out", out, "model.vision.architectur=resnet10t").refused()
+    assert "model.vision.architectur is not a known key: did you mean 'architecture'?" in told
+    assert not out.exists()
+
+
 def test_a_missing_configuration_has_the_nearest_name(cli: Cli, tmp_path: Path) -> None:
     assert "did you mean 'pretrain/phantom_clip.yaml'?" in cli("train", "pretrain/phantom_clp.yaml").refused()
     assert "Name a configuration" in cli("train").refused()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.config.train import full_tree, recipe_of, train
+from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.resources import resource_folder

@@ -10,7 +10,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from medvlp.config.train import full_tree, recipe_of, resumed, train
+from medvlp.config.recipe import full_tree, recipe_of, resumed
+from medvlp.config.train import train
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import UserError
 from medvlp.training.checkpoints import latest, load_checkpoint

@@ -1,0 +1,88 @@
+"""The recipe of a run: the tree with every default, and the hash of all in it that decides what is learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from medvlp.config.tree import RunConfig, load_config
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.provenance import hash_of
+from medvlp.core.registry import fill
+
+__all__ = ["full_tree", "recipe_of", "resumed"]
+
+# A change of these does not change what is learned, so it does not change the recipe.
+_NOT_RECIPE = ("run", "evaluation")
+_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every")
+
+
+def resumed(run: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the configuration of a run from its folder, wherever the folder now lies.
+
+    Raises:
+        UserError: if it is no run folder.
+    """
+    source = run / "config.yaml"
+    if not source.is_file():
+        raise UserError(f"{run} is not a run folder (it has no config.yaml): name the folder given as `run`.")
+    return load_config(source, overrides).model_copy(update={"run": str(run)})
+
+
+def recipe_of(config: RunConfig) -> str:
+    """Return the hash of all that decides what is learned, defaults included.
+
+    So a run can be taken up with the configuration that it was started with, and with the full tree in its folder.
+    """
+    tree: dict[str, Any] = full_tree(config)
+    for key in _NOT_RECIPE:
+        tree.pop(key)
+    for key in _NOT_RECIPE_TRAINING:
+        tree["training"].pop(key)
+    tree["data"].pop("cache")
+    if tree["data"]["layout"] is not None:
+        tree["data"]["layout"].pop("workers", None)
+    return hash_of(tree)
+
+
+def full_tree(config: RunConfig) -> dict[str, object]:
+    """Return the tree with every default of every component filled in, as it is written into the run folder.
+
+    Raises:
+        ConfigError: for the faults of all components at once, each with its path and the nearest right name.
+    """
+    tree = config.model_dump(mode="json")
+    faults: list[str] = []
+
+    def filled(folder: str, spec: Mapping[str, Any], where: str, own: tuple[str, ...] = ()) -> dict[str, Any]:
+        try:
+            checked = fill(folder, {key: value for key, value in spec.items() if key not in own}, where=where)
+        except ConfigError as error:
+            faults.append(str(error))
+            return dict(spec)
+        return {**checked, **{key: spec[key] for key in own if key in spec}}
+
+    tree["model"] = filled("models/architectures", tree["model"], "model")
+    for tower in ("vision", "text"):
+        if isinstance(tree["model"].get(tower), Mapping):
+            tree["model"][tower] = filled("models/encoders", tree["model"][tower], f"model.{tower}")
+    tree["states"] = {name: filled("state", spec, f"states.{name}") for name, spec in tree["states"].items()}
+    if tree["data"]["layout"] is not None:
+        tree["data"]["layout"] = filled("data/layouts", tree["data"]["layout"], "data.layout")
+    lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
+    for i, phase in enumerate(tree["phases"]):
+        lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
+        lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ()))
+    for folder, node, key, where, own in lists:
+        node[key] = [filled(folder, spec, f"{where}[{j}]", own) for j, spec in enumerate(node[key])]
+    if faults:
+        raise ConfigError(" ".join(faults))
+    return json.loads(json.dumps(tree, default=_plain_value))
+
+
+def _plain_value(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
