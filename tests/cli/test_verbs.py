@@ -270,6 +270,24 @@ def test_phantom_writes_a_hospital(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_quick_start_writes_a_page_and_a_second_one_goes_on_where_it_stopped(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "quick start: 1"
+    words = ["phases.0.until=64", "training.batch=16", "training.validate_every=32", "evaluation.resamples=100"]
+    words += ["model.vision.options.channels=[8, 8, 16, 16]", "model.text.width=16", "tokenizer.vocab_size=512"]
+    words += ["evaluation.gallery=2", "evaluation.min_positives=1", "optimiser.warmup=16"]
+    told = cli("quickstart", "--out", out, "--patients", "16", *words)
+    assert told.code == 0, told.err
+    assert [line[:3] for line in told.out.splitlines() if line[1:2] == "/"] == ["1/3", "2/3", "3/3"]
+    assert told.out.splitlines()[-1] == f"Open {out / 'run' / 'report.html'}"
+    page = (out / "run" / "report.html").read_text()
+    assert "synthetic" in page.lower()
+    log = (out / "run" / "log.jsonl").read_text()
+    again = cli("quickstart", "--out", out, "--patients", "16", *words)
+    assert again.code == 0, again.err
+    assert (out / "run" / "log.jsonl").read_text() == log
+
+
+@pytest.mark.slow
 @pytest.mark.pool
 def test_torchrun_trains_as_one_process_does(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     """GroupNorm and no dropout: losses and embeddings may differ by rounding only.
