@@ -22,4 +22,6 @@ def embed(
 
     table = embed_manifest(model, manifest, root=root, workers=workers)
     table.save(out)
-    typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.")
+    left_out = table.meta["left_out"]
+    told = f" Left out, because they cannot be read: {left_out}." if left_out else ""
+    typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")

@@ -102,14 +102,15 @@ def write_page(source: Path, out: Path) -> None:
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
-    """Embed every record's image and report with a bundle."""
+    """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
     loaded = load(model)
     table = Manifest.load(manifest, root=root)
     views = build_views(loaded.bundle.preprocessing, where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
     needs = [f"{view}/embedding" for view in ("image", "text") if view in prepared.manifest]
-    meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash}
+    left_out = [record.id for record in prepared.quarantined]
+    meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
     return feature_pass(loaded.model, _once(prepared), keys(*needs), meta=meta)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.core.errors import UserError
+from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.training.checkpoints import latest
 from tests.tiny import tiny_tree, write_tree
@@ -219,6 +220,19 @@ def test_a_cohort_without_training_records_is_refused(cli: Cli, config: Path, tm
     table = manifest_of(tmp_path / "m.csv", rows, "id,text,id.patient,split")
     told = cli("train", config, f"data.manifest={table}", "data.where={}").refused()
     assert "No record is in the split 'train' (there: test)" in told
+
+
+def test_embed_names_the_records_that_it_leaves_out(
+    cli: Cli, tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path
+) -> None:
+    root, record = hospital_with_damage(tiny_cohort, tmp_path)
+    index(root).save(tmp_path / "m.parquet")
+    told = cli("embed", tiny_run.bundle, tmp_path / "m.parquet", "--out", tmp_path / "t.parquet", "--workers", "1")
+    assert told.code == 0
+    assert told.out.endswith(f"Left out, because they cannot be read: ['{record}'].\n")
+    table = FeatureTable.load(tmp_path / "t.parquet")
+    assert len(table) == tiny_cohort.images - 1
+    assert record not in table.ids
 
 
 # runs, checkpoints, bundles ------------------------------------------------------------------------------------------
