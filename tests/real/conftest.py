@@ -24,7 +24,7 @@ def pack() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         if not (PACKS / name / "README.md").is_file():
-            pytest.skip(f"the data pack {name} is not at hand (looked for {PACKS.name}/{name} beside the repository)")
+            pytest.skip(f"the data pack {name} is not at hand (looked for shared/data/{name} beside the repository)")
         return PACKS / name
 
     return find
