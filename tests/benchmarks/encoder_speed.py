@@ -22,6 +22,7 @@ from medvlp.phantom.report import write_report
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.text.sections import report_text
 from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.precision import choose_precision
 
 
 def main() -> None:
@@ -41,14 +42,17 @@ def main() -> None:
     draws = torch.Generator().manual_seed(0)
     pixels = torch.rand(asked.batch, channels, size, size, generator=draws)
     batch = Batch.of({"image": pixels, "text": texts[: asked.batch]})
+    precision = choose_precision(config.training.precision, torch.device("cpu"))
     rates = {}
     for name, views in (("images", ["image"]), ("reports", ["text"]), ("pairs", ["image", "text"])):
         plan = Plan.of(keys(*(f"{view}/embedding" for view in views)))
         best = float("inf")
         for repeat in range(asked.repeats + 1):
             start = time.perf_counter()
-            encoded = model.finish(model(batch, plan), plan)
-            torch.stack([encoded[view].part("embedding").square().mean() for view in views]).sum().backward()
+            with precision.autocast():
+                encoded = model(batch, plan)
+            encoded = model.finish(encoded, plan)
+            torch.stack([encoded[view].part("embedding").float()[:, 0].mean() for view in views]).sum().backward()
             optimiser.step()
             optimiser.zero_grad()
             if repeat:  # the first call chooses kernels
@@ -62,6 +66,7 @@ def main() -> None:
         packages=("torch", "timm"),
         config=asked.config,
         size=size,
+        dtype=str(precision.dtype).removeprefix("torch."),
         parameters=towers,
         mean_tokens=round(float(tokens.mean()), 1),
         **rates,
