@@ -1,6 +1,6 @@
 """Images and reports a second on which the quick start's towers train: forward, backward and step; one JSON line.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/encoder_speed.py [--config pretrain/phantom_clip.yaml] [--batch 128]
+    OMP_NUM_THREADS=2 python tests/benchmarks/encoder_speed.py [--config pretrain/phantom_clip.yaml] [--batch 32]
 
 Reports are those that the phantom writes; pixels are noise, which costs what radiographs cost. `encoders.py` compares
 many architectures; this measures the one that is used. The best of a few repeats counts: other work only slows.
@@ -29,19 +29,20 @@ def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--config", default="pretrain/phantom_clip.yaml")
-    arguments.add_argument("--batch", type=int, default=128)
+    arguments.add_argument("--batch", type=int, default=None, help="default: as in the configuration")
     arguments.add_argument("--repeats", type=int, default=4)
     asked = arguments.parse_args()
     config = load_config(asked.config, ["data.root=unused"])
-    texts = reports(max(asked.batch, 512))
+    rows = asked.batch or config.training.batch
+    texts = reports(max(rows, 512))
     words = train_wordpiece(texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length)
     model = build_model(config.model, tokenizer=words)
     optimiser = torch.optim.AdamW(model.parameters())
     size = int(config.data.prefix[0]["size"])
     channels = int(config.model["vision"].get("channels", 1))
     draws = torch.Generator().manual_seed(0)
-    pixels = torch.rand(asked.batch, channels, size, size, generator=draws)
-    batch = Batch.of({"image": pixels, "text": texts[: asked.batch]})
+    pixels = torch.rand(rows, channels, size, size, generator=draws)
+    batch = Batch.of({"image": pixels, "text": texts[:rows]})
     precision = choose_precision(config.training.precision, torch.device("cpu"))
     rates = {}
     for name, views in (("images", ["image"]), ("reports", ["text"]), ("pairs", ["image", "text"])):
@@ -57,12 +58,12 @@ def main() -> None:
             optimiser.zero_grad()
             if repeat:  # the first call chooses kernels
                 best = min(best, time.perf_counter() - start)
-        rates[f"{name}_per_second"] = round(asked.batch / best, 1)
-    tokens = words(texts[: asked.batch]).mask.sum(dim=1).float()
+        rates[f"{name}_per_second"] = round(rows / best, 1)
+    tokens = words(texts[:rows]).mask.sum(dim=1).float()
     towers = {kind: sum(p.numel() for p in tower.parameters()) for kind, tower in model.towers.items()}
     print_report(
         "encoder_speed",
-        n=asked.batch,
+        n=rows,
         packages=("torch", "timm"),
         config=asked.config,
         size=size,
