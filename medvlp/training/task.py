@@ -102,6 +102,12 @@ class Task(nn.Module):
             weights: objective name -> weight at this step.
             samples_seen: by the run before this step.
         """
+        device = batch.positions.device
+        # Whoever calls this finds the generators as they were.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return self._backward(batch, weights, samples_seen)
+
+    def _backward(self, batch: Batch, weights: Mapping[str, float], samples_seen: int) -> StepLog:
         for state in self.states.values():
             batch = state.extend(batch)
         batch = _with_planned(batch, self.plan.fields)

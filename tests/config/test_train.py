@@ -124,6 +124,22 @@ def test_a_tokenizer_that_a_killed_start_left_is_not_trusted(tree: dict[str, Any
     assert train(config_of(tree)).outcome.samples_seen == 8
 
 
+def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> None:
+    tree["phases"][0]["until"] = 8
+    told: list[str] = []
+    train(config_of(tree), say=told.append)
+    assert told[0].startswith("Device ")
+    assert "torch.float32: " in told[0]
+    assert not any("BatchNorm" in sentence for sentence in told)
+    assert any("does not measure 'zero_shot/auroc/macro': the last checkpoint is released" in word for word in told)
+    tree["run"] += "-2"
+    tree["model"] = {**tree["model"], "vision": {**tree["model"]["vision"], "norm": "keep"}}
+    tree["training"]["chunks"] = 2
+    told.clear()
+    train(config_of(tree), say=told.append)
+    assert any("BatchNorm layers see one chunk of one process at a time: gradients are not exact" in w for w in told)
+
+
 def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str, Any]) -> None:
     lora = {"name": "lora", "kind": "text", "on": "linear[*]", "rank": 2}
     clip = {"name": "clip", "positives": "own"}

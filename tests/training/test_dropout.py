@@ -26,7 +26,9 @@ def gradients(task: Task, root: torch.nn.Module, batch=None) -> dict[str, torch.
 def test_a_step_can_be_repeated_bit_for_bit_whatever_was_drawn_before() -> None:
     for chunks in (1, 2):
         task, root = make_task(DROPPING, OBJECTIVES, ["*"], chunks=chunks, dtype=torch.float64)
+        state = torch.get_rng_state()
         first = gradients(task, root)
+        assert torch.equal(torch.get_rng_state(), state)  # and nothing is left behind
         torch.rand(1000)
         again = gradients(task, root)
         assert all(torch.equal(first[name], again[name]) for name in first)
