@@ -7,7 +7,7 @@ import os
 import pytest
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import read_json, sha256_of, write_json, write_text, written_whole
+from medvlp.core.files import put_in_place, read_json, refuse_write, sha256_of, write_json, write_text, written_whole
 
 
 def test_a_file_is_complete_or_as_it_was(tmp_path):
@@ -79,3 +79,35 @@ def test_sha256_is_of_the_bytes(tmp_path):
     data = bytes(range(256)) * 999
     (tmp_path / "a").write_bytes(data)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_takes_the_place_of_an_older_one_whole(tmp_path):
+    for name, text in (("a", "old"), (".a.part", "new")):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "x").write_text(text)
+    (tmp_path / "a" / "gone").write_text("")
+    put_in_place(tmp_path / ".a.part", tmp_path / "a")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["inner"]
+    assert (tmp_path / "a" / "inner" / "x").read_text() == "new"
+
+
+def test_a_folder_that_cannot_be_synced_leaves_the_older_one(tmp_path, monkeypatch):
+    for name in ("a", ".a.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(name)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        put_in_place(tmp_path / ".a.part", tmp_path / "a")
+    assert (tmp_path / "a" / "x").read_text() == "a"
+
+
+def test_compiled_writers_tell_the_systems_error_only_in_words(tmp_path):
+    with pytest.raises(UserError, match="The disk is full: .*weights could not be written"):
+        refuse_write(RuntimeError("I/O error: File too large (os error 27)"), tmp_path / "weights")
+    with pytest.raises(RuntimeError, match="something else"):
+        refuse_write(RuntimeError("something else"), tmp_path / "weights")
