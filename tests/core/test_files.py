@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_synced_leaves_the_older_one(tmp_path, monkeypat
 
 
 def test_compiled_writers_tell_the_systems_error_only_in_words(tmp_path):
-    with pytest.raises(UserError, match="The disk is full: .*weights could not be written"):
+    with pytest.raises(UserError, match=r"The disk is full: .*weights could not be written"):
         refuse_write(RuntimeError("I/O error: File too large (os error 27)"), tmp_path / "weights")
     with pytest.raises(RuntimeError, match="something else"):
         refuse_write(RuntimeError("something else"), tmp_path / "weights")
