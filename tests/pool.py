@@ -82,10 +82,24 @@ class Pool:
                 except EOFError:
                     good, value = False, "the process died"
                 if not good:
+                    told = {rank: value, **self._failures(waiting)}
                     self.close()
-                    raise RuntimeError(f"Rank {rank} of {world_size} failed:\n{value}")
+                    words = (f"Rank {each} of {world_size} failed:\n{told[each]}" for each in sorted(told))
+                    raise RuntimeError("\n".join(words))
                 results[rank] = value
         return results
+
+    @staticmethod
+    def _failures(waiting: dict[Any, int]) -> dict[int, str]:
+        """Return what else has failed by now: a rank that lost its peer may be heard before the peer that fell."""
+        failures: dict[int, str] = {}
+        for pipe, rank in waiting.items():
+            if pipe.poll():
+                with contextlib.suppress(EOFError):
+                    good, value = _unpack(pipe.recv_bytes())
+                    if not good:
+                        failures[rank] = value
+        return failures
 
 
 @cache
@@ -120,11 +134,11 @@ def _serve(pipe: Any) -> None:
             dist.barrier()
         except Exception:
             answer = _pack((False, traceback.format_exc()))
-        finally:
-            if dist.is_initialized():
-                dist.destroy_process_group()
+        # Told before the group ends: its end makes the other ranks fail, and the cause must not come after them.
         with contextlib.suppress(BrokenPipeError):
             pipe.send_bytes(answer)
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _function(path: str, module: str, name: str) -> Callable[..., Any]:
