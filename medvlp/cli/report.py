@@ -16,9 +16,9 @@ def report(
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run or of results, one file, no network."""
-    from medvlp.config.evaluate import write_page
+    from medvlp.evaluation.page.run_folder import write_report_page
 
-    write_page(source, out)
+    write_report_page(source, out)
     if sheet is not None:
         from medvlp.evaluation.page.sheet import write_sheet
 

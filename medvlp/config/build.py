@@ -19,7 +19,7 @@ from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.loader import Loader
+from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.split import check_split, split_by_patient
@@ -152,7 +152,7 @@ def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
         return load_bundle(config.init_from).tokenizer
     if "text" not in train.manifest:
         return None
-    texts = [text for batch in _once(train) for text in batch.strings("text") if text]
+    texts = [text for batch in in_order(train, batch=256) for text in batch.strings("text") if text]
     return train_wordpiece(texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length)
 
 
@@ -309,7 +309,3 @@ def _weight(value: Any, where: str) -> Number:  # noqa: ANN401
     if isinstance(value, Mapping):
         return Ramp.model_validate(value)
     raise ConfigError(f"{where} is {value!r}: give a number or a ramp {{start, end, until}}.")
-
-
-def _once(prepared: Prepared) -> Iterator[Batch]:
-    yield from Loader(prepared, [], batch=256, seed=0, workers=0).once()

@@ -21,9 +21,8 @@ from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
-from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
-from medvlp.data.loader import Loader
+from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
@@ -36,7 +35,7 @@ from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.laterality import side_margins
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
 
-__all__ = ["Evaluated", "EvaluationRun", "embed_manifest", "evaluate", "load_evaluation", "write_page"]
+__all__ = ["Evaluated", "EvaluationRun", "embed_manifest", "evaluate", "load_evaluation"]
 
 
 class EvaluationRun(Node):
@@ -96,11 +95,6 @@ def evaluate(config: EvaluationRun) -> Evaluated:
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
-def write_page(source: Path, out: Path) -> None:
-    """Draw the page of a run folder or of a results file."""
-    write_report_page(source, out)
-
-
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
     """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
     loaded = load(model)
@@ -111,7 +105,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     needs = [f"{view}/embedding" for view in ("image", "text") if view in prepared.manifest]
     left_out = [record.id for record in prepared.quarantined]
     meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
-    return feature_pass(loaded.model, _once(prepared), keys(*needs), meta=meta)
+    return feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
 
 
 class _Judge:
@@ -290,7 +284,7 @@ class _Judge:
     def _embed(self, prepared: Prepared) -> FeatureTable:
         there = [view for view in ("image", "text") if view in prepared.manifest]
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
-        return feature_pass(self.model.model, _once(prepared), keys(*needs))
+        return feature_pass(self.model.model, in_order(prepared), keys(*needs))
 
     def _first_of_study(self) -> np.ndarray:
         studies = pd.Series(self.prepared.manifest.column("id.study"))
@@ -311,9 +305,5 @@ def _size(truth: Planted, study: str, label: str) -> float:
     return max((f.size for f in truth.findings.get(study, ()) if f.name == label), default=0.0)
 
 
-def _once(prepared: Prepared) -> Iterator[Batch]:
-    yield from Loader(prepared, [], batch=128, seed=0, workers=0).once()
-
-
 def _thumbnails(prepared: Prepared) -> np.ndarray:
-    return np.concatenate([thumbnails(np.asarray(batch["image"].values)[:, 0]) for batch in _once(prepared)])
+    return np.concatenate([thumbnails(np.asarray(batch["image"].values)[:, 0]) for batch in in_order(prepared)])

@@ -35,7 +35,7 @@ from medvlp.core.provenance import code_hash, environment
 from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
-from medvlp.data.loader import Loader
+from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.split import split_hash
@@ -45,7 +45,7 @@ from medvlp.state.ema import Ema
 from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
-from medvlp.training.precision import choose_device, choose_precision
+from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
@@ -123,7 +123,8 @@ class _Built:
         self.run = Path(config.run)
         # What is quick to refuse comes before hours of reading.
         self.prompts = _prompts(config)
-        full_tree(config)
+        self.tree: dict[str, Any] = full_tree(config)
+        self.recipe = recipe_of(config)
         build_banks(config)
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
@@ -174,7 +175,7 @@ class _Built:
         workers = self.config.training.workers
         return open_split(chosen, split, prefix=self.config.data.prefix, data=self.config.data, workers=workers)
 
-    def _setup(self, precision: object) -> Setup:
+    def _setup(self, precision: Precision) -> Setup:
         config, states = self.config, dict(self.parts.states)
         released = None
         if config.training.average is not None:
@@ -189,8 +190,8 @@ class _Built:
             phases=build_phases(config, self.parts, self._batches),
             options=config.training,
             seed=config.seed,
-            precision=precision,  # pyrefly: ignore
-            recipe=recipe_of(config),
+            precision=precision,
+            recipe=self.recipe,
             data=self.splits["train"].manifest.hash,
             validate=self._validator(),
             choose=config.evaluation.choose,
@@ -227,16 +228,13 @@ class _Built:
         return batches
 
     def _features(self, model: Model, needs: frozenset[Key]) -> FeatureTable:
-        loader = Loader(self.splits["train"], [], batch=256, seed=self.config.seed, workers=0)
-        return feature_pass(model, loader.once(), needs)
+        return feature_pass(model, in_order(self.splits["train"], batch=256), needs)
 
     # files ----------------------------------------------------------------------------------------------------------
 
     def write_run_files(self) -> None:
         """Write config.yaml (full tree), environment.json and data.json."""
-        write_text(
-            self.run / "config.yaml", yaml.safe_dump(full_tree(self.config), sort_keys=False, allow_unicode=True)
-        )
+        write_text(self.run / "config.yaml", yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
         write_json(self.run / "environment.json", environment())
         self.manifest.save(self.run / "manifest.parquet")
         write_json(self.run / "data.json", self.data_facts())
@@ -275,7 +273,7 @@ class _Built:
             model = average.model
         facts = self.data_facts()
         provenance: Mapping[str, object] = {
-            "recipe": recipe_of(self.config),
+            "recipe": self.recipe,
             "code": code_hash(),
             "data": facts["manifest"],
             "samples_seen": checkpoint.trainer["samples_seen"],
@@ -286,8 +284,8 @@ class _Built:
         bundle = Bundle(
             model=model,
             tokenizer=self.tokenizer,
-            preprocessing=full_tree(self.config)["data"]["prefix"],  # pyrefly: ignore
-            score=_score_of(self.config),
+            preprocessing=self.tree["data"]["prefix"],
+            score=_score_of(self.tree),
             labels=tuple(each.label for each in self.prompts),
             zero_shot=[_plain(each) for each in self.prompts],
             provenance=provenance,
@@ -304,10 +302,9 @@ def _start_from(model: Model, source: Path) -> None:
     load_weights(model, {**own, **weights}, source=source)
 
 
-def _score_of(config: RunConfig) -> str:
+def _score_of(tree: Mapping[str, Any]) -> str:
     """Return the score of the last phase's contrastive objective; ``dot`` where it has none."""
-    phases: Any = full_tree(config)["phases"]
-    return next((str(spec["score"]) for spec in phases[-1]["objectives"] if "score" in spec), "dot")
+    return next((str(spec["score"]) for spec in tree["phases"][-1]["objectives"] if "score" in spec), "dot")
 
 
 def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from medvlp.core.keys import keys
 from medvlp.core.protocols import Model
 from medvlp.core.table import FeatureTable
-from medvlp.data.loader import Loader
+from medvlp.data.loader import in_order
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.metrics import auroc
 from medvlp.evaluation.retrieval import rank_queries
@@ -43,8 +43,7 @@ class Validator:
         needs += ["text/embedding", "text"] if paired else []
         if not needs:
             return {}
-        loader = Loader(self._prepared, [], batch=128, seed=0, workers=0)
-        table = feature_pass(model, loader.once(), keys(*needs))
+        table = feature_pass(model, in_order(self._prepared), keys(*needs))
         return (self._zero_shot(model, table) if self._prompts else {}) | (_retrieval(table) if paired else {})
 
     def _zero_shot(self, model: Model, table: FeatureTable) -> dict[str, float]:

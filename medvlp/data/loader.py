@@ -24,7 +24,7 @@ from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.sampler import Stream, rank_part
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "in_order"]
 
 
 class Loader:
@@ -121,6 +121,20 @@ class Loader:
                 prefetch_factor=4,
             )
         )
+
+
+def in_order(prepared: Prepared, *, batch: int = 128) -> Iterator[Batch]:
+    """Yield a whole cohort in its order, without random views, in this process: what tables are made of.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
+        >>> from medvlp.data.prepare import prepare
+        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"]}, root=Path("."))
+        >>> [batch.ids for batch in in_order(prepare(m, []), batch=1)]
+        [('a',), ('b',)]
+    """
+    return Loader(prepared, [], batch=batch, seed=0).once()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from medvlp.core.errors import DataError
 
-__all__ = ["REASONS", "UnreadableImage"]
+__all__ = ["REASONS", "UnreadableImage", "refusing"]
 
 #: reason code -> what the user can do about it (the default hint).
 REASONS: dict[str, str] = {
@@ -65,6 +67,29 @@ class UnreadableImage(DataError):  # noqa: N818 (the design's name)
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders by pickling their constructor's positional arguments; ours are keywords.
         return (_rebuild, (self.reason, self.detail, self.hint, self.path))
+
+
+@contextmanager
+def refusing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever reading a file raises into the one refusal, which names the file.
+
+    Example:
+        >>> with refusing("a.dcm"):
+        ...     raise ValueError("somewhere in a parser")
+        Traceback (most recent call last):
+        medvlp.io.errors.UnreadableImage: a.dcm cannot be read (corrupt): it cannot be parsed (ValueError); ...
+    """
+    try:
+        yield
+    except UnreadableImage as error:
+        raise error.at(path) from error.__cause__
+    except OSError as error:
+        raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
+    except MemoryError as error:
+        raise UnreadableImage("too_large", detail="there is not enough memory", path=path) from error
+    except Exception as error:
+        # A damaged file can fail anywhere in a parser; the cause stays attached for developers.
+        raise UnreadableImage("corrupt", detail=f"it cannot be parsed ({type(error).__name__})", path=path) from error
 
 
 def _rebuild(reason: str, detail: str, hint: str, path: str) -> UnreadableImage:

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 from isal import isal_zlib
 
-from medvlp.io.errors import UnreadableImage
+from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular, sniff
 from medvlp.io.volume import Volume
 
@@ -51,21 +51,10 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         >>> volume.shape, volume.spacing, float(volume.voxels.min())
         ((2, 3, 4), (5.0, 1.0, 1.0), -1000.0)
     """
-    with open_regular(path) as stream:
-        try:
-            if sniff(stream) != "nifti":
-                raise UnreadableImage("not_a_volume", detail="it is a 2D image file")
-            return _read(stream)
-        except UnreadableImage as error:
-            raise error.at(path) from error.__cause__
-        except OSError as error:
-            raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
-        except MemoryError as error:
-            raise UnreadableImage("too_large", detail="there is not enough memory", path=path) from error
-        except Exception as error:
-            raise UnreadableImage(
-                "corrupt", detail=f"it cannot be parsed ({type(error).__name__})", path=path
-            ) from error
+    with open_regular(path) as stream, refusing(path):
+        if sniff(stream) != "nifti":
+            raise UnreadableImage("not_a_volume", detail="it is a 2D image file")
+        return _read(stream)
 
 
 class _Source:

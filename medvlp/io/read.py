@@ -6,7 +6,7 @@ import os
 from typing import Literal
 
 from medvlp.core.errors import UserError
-from medvlp.io.errors import UnreadableImage
+from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.image import Image
 from medvlp.io.presets import preset_info
 from medvlp.io.sniff import open_regular, sniff
@@ -49,26 +49,14 @@ def read_image(
     recipe = preset_info(preset)
     if color not in ("gray", "rgb"):
         raise UserError(f"color is {color!r}: choose 'gray' or 'rgb'.")
-    with open_regular(path) as stream:
-        try:
-            kind = sniff(stream)
-            if kind == "nifti":
-                raise UnreadableImage("volume", detail="it is a NIfTI volume")
-            if kind == "dicom":
-                from medvlp.io.dicom import read_dicom
+    with open_regular(path) as stream, refusing(path):
+        kind = sniff(stream)
+        if kind == "nifti":
+            raise UnreadableImage("volume", detail="it is a NIfTI volume")
+        if kind == "dicom":
+            from medvlp.io.dicom import read_dicom
 
-                return read_dicom(stream, preset=recipe, frame=frame, color=color)
-            from medvlp.io.raster import read_raster
+            return read_dicom(stream, preset=recipe, frame=frame, color=color)
+        from medvlp.io.raster import read_raster
 
-            return read_raster(stream, kind, frame=frame, color=color)
-        except UnreadableImage as error:
-            raise error.at(path) from error.__cause__
-        except OSError as error:
-            raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
-        except MemoryError as error:
-            raise UnreadableImage("too_large", detail="there is not enough memory", path=path) from error
-        except Exception as error:
-            # A damaged file can fail anywhere in a parser; the cause stays attached for developers.
-            raise UnreadableImage(
-                "corrupt", detail=f"it cannot be parsed ({type(error).__name__})", path=path
-            ) from error
+        return read_raster(stream, kind, frame=frame, color=color)
