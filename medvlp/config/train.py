@@ -37,6 +37,7 @@ from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.data.split import split_hash
 from medvlp.features.feature_pass import feature_pass
@@ -151,7 +152,9 @@ class _Built:
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
-        fields = [n for n in self.manifest.names if n != "id"]
+        self.suffix = build_views(config.data.suffix, where="data.suffix")
+        prefix = build_views(config.data.prefix, where="data.prefix")
+        fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
         self.parts: Parts = build_parts(config, self.tokenizer, fields)
         if config.init_from is not None:
             _start_from(self.parts.model, Path(config.init_from))
@@ -208,13 +211,12 @@ class _Built:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
-        suffix = build_views(self.config.data.suffix, where="data.suffix")
         options = self.config.training
 
         def batches(start: int) -> Iterator[Batch]:
             loader = Loader(
                 train,
-                suffix,
+                self.suffix,
                 batch=options.batch,
                 seed=self.config.seed,
                 workers=options.workers,

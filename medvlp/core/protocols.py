@@ -254,7 +254,10 @@ class Teacher(State):
 
 @runtime_checkable
 class View(Protocol):
-    """``(Sample, generator) -> Sample``; a view with ``random = False`` belongs to the cached prefix."""
+    """``(Sample, generator) -> Sample``; a view with ``random = False`` belongs to the cached prefix.
+
+    One that makes a field which no manifest holds says so in a property ``adds``, a tuple of names.
+    """
 
     random: bool
 

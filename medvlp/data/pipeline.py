@@ -22,7 +22,7 @@ from medvlp.core.sample import Sample
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.manifest import Manifest
 
-__all__ = ["Records", "apply_views", "suffix_seed", "view_name", "view_spec"]
+__all__ = ["Records", "added_fields", "apply_views", "suffix_seed", "view_name", "view_spec"]
 
 
 def suffix_seed(seed: int, position: int) -> int:
@@ -57,6 +57,17 @@ def view_spec(view: View) -> dict[str, object]:
             f"The view {view_name(view)!r} must be a dataclass, so that its options are part of its cache key."
         )
     return {"name": view_name(view), **{f.name: getattr(view, f.name) for f in dataclass_fields(view)}}
+
+
+def added_fields(views: Sequence[View]) -> tuple[str, ...]:
+    """Return the fields that samples have after some views and that no manifest needs to hold.
+
+    Example:
+        >>> from medvlp.data.views.other_side import OtherSide
+        >>> added_fields([OtherSide()])
+        ('text.negative',)
+    """
+    return tuple(field for view in views for field in getattr(view, "adds", ()))
 
 
 def view_source(view: View) -> bytes:

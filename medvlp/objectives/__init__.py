@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "Caption": "caption",
         "Clip": "clip",
         "Distill": "distill",
+        "HardNegatives": "hard_negatives",
         "Reading": "_contrast",
         "Relation": "_targets",
         "Siglip": "siglip",

@@ -189,6 +189,12 @@ def test_an_objective_that_needs_what_the_data_lack_is_refused_by_name(cli: Cli,
     assert "phases[0]: objective 'clip' needs the field 'image', which the data lacks" in cli(*words).refused()
     told = cli(*words, "phases.0.objectives=[{name: clip, image: text, positives: same_study}]").refused()
     assert "objective 'clip' needs the field 'id.study', which the data lacks: (allowed: id.patient" in told
+    told = cli(*words, "phases.0.objectives=[{name: hard_negatives, image: text}]").refused()
+    assert "objective 'hard_negatives' needs the field 'text.negative', which the data lacks" in told
+    # A field that a view makes is there, though no manifest has it.
+    words[-1] = "data.suffix=[{name: other_side}]"
+    ran = cli(*words, "phases.0.objectives=[{name: hard_negatives, image: text}]", "--dry-run")
+    assert (ran.code, ran.err.count("data lacks")) == (0, 0), ran.err
 
 
 def test_a_teacher_or_bank_that_is_not_there_is_refused_by_name(cli: Cli, config: Path) -> None:

@@ -13,10 +13,11 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import torch_generator
 from medvlp.core.registry import available, build
 from medvlp.core.sample import ImageRecord, Sample
-from medvlp.data.pipeline import apply_views, view_spec
+from medvlp.data.pipeline import added_fields, apply_views, view_spec
 from medvlp.data.views.affine import Affine
 from medvlp.data.views.intensity import Intensity
 from medvlp.data.views.read import Read
+from medvlp.data.views.other_side import OtherSide
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
 from medvlp.io.read import read_image
@@ -197,6 +198,31 @@ def test_read_is_the_display_image_resized_and_rounded_by_at_most_half_a_level(t
     assert sample.records["image"].box == pytest.approx((0, -10, 50, 40))  # the square view reaches 10 rows beyond
 
 
+def test_a_section_gets_a_field_of_its_own_and_one_that_is_not_there_gives_none() -> None:
+    report = "INDICATION: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
+    view = Sections(sections=("impression",), to="text.impression")
+    fields = view(Sample("a", {"text": report}), torch.Generator()).fields
+    assert fields == {"text": report, "text.impression": "Normal."}
+    assert added_fields([view, Sections()]) == ("text.impression",)
+    without = Sample("a", {"text": "FINDINGS: Clear."})
+    assert view(without, torch.Generator()).fields == without.fields
+
+
+def test_a_text_with_a_side_gets_a_copy_with_the_other_one_and_stays_as_it_is() -> None:
+    generator = torch.Generator()
+    several = ("Left effusion. No nodule.", "Normal heart.", "Right nodule.")
+    for value, copies in (
+        ("Left effusion.", ("Right effusion.",)),
+        (several, ("Right effusion. No nodule.", "Left nodule.")),
+        ("No left effusion.", None),
+    ):
+        fields = OtherSide()(Sample("a", {"text": value}), generator).fields
+        assert fields["text"] == value
+        assert fields.get("text.negative") == copies
+    assert OtherSide()(Sample("a", {}), generator).fields == {}
+    assert added_fields([OtherSide(to="text.wrong")]) == ("text.wrong",)
+
+
 # all ----------------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +256,9 @@ def test_a_draw_is_a_function_of_its_seed_place_and_name_alone() -> None:
         lambda: Intensity(gamma=1.5),
         lambda: Sentences(least=3, most=2),
         lambda: Sections(sections=()),
+        lambda: Sections(to="image"),
+        lambda: OtherSide(field="image"),
+        lambda: OtherSide(to="text"),
         lambda: Read(size=2),
         lambda: Read(field="text"),
     ],

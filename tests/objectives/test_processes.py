@@ -13,6 +13,7 @@ SPECS = [
     {"name": "clip", "positives": "same_study", "reading": "any", "positive_in_denominator": False},
     {"name": "clip", "positives": "shared_labels", "exclude": "same_report", "reading": "each"},
     {"name": "clip", "score": "late_interaction"},
+    {"name": "hard_negatives"},
     {"name": "siglip"},
     {"name": "siglip", "positives": "own", "exclude": "same_report"},
 ]

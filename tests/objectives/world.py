@@ -88,6 +88,10 @@ def step(spec: Mapping[str, object], bounds: list[int]) -> dict[str, Tensor]:
         longest = int(mask.sum(1).max()) if len(mask) else 1  # each process pads to its own longest row
         parts[parse_key(f"{view}/local")] = Part(tower(tokens[:, :longest]), owner[here] - start)
         parts[parse_key(f"{view}/mask")] = Part(mask[:, :longest], owner[here] - start)
+    copies = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    owner = torch.tensor([1, 1, 4])
+    here = (owner >= start) & (owner < stop)
+    parts[parse_key("text.negative/embedding")] = Part(unit(towers["text"](copies[here])), owner[here] - start)
     whole = Batch(tuple(map(str, range(SAMPLES))), torch.arange(SAMPLES), fields())
     terms = objective(Context(parts=parts, batch=whole.take(start, stop), scale=scale))
     value, loss = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)

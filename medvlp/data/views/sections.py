@@ -23,6 +23,8 @@ class Sections:
     Attributes:
         sections: canonical names (`medvlp.text.split_sections`), in the order in which they are joined.
         field: the text field.
+        to: text field that is written, the report staying as it is; there a report without the wanted sections gives
+            nothing. None: the report itself is replaced.
 
     Raises:
         ConfigError: for a field of another kind or an empty list.
@@ -37,13 +39,20 @@ class Sections:
 
     sections: tuple[str, ...] = ("findings", "impression")
     field: str = "text"
+    to: str | None = None
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "text" or not self.sections:
+        kinds = {parse_field(name).kind for name in (self.field, self.to or self.field)}
+        if kinds != {"text"} or not self.sections:
             raise ConfigError(
-                f"sections takes a text field and at least one section, not {self.field!r} and {self.sections}: "
-                f"change one."
+                f"sections takes text fields and at least one section, not {self.field!r}, {self.to!r} and "
+                f"{self.sections}: change one."
             )
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """The field that it makes, where that is another than it reads."""
+        return () if self.to is None else (self.to,)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Choose the words."""
@@ -52,6 +61,10 @@ class Sections:
         report = sample.fields.get(self.field)
         if not isinstance(report, str):
             return sample
-        chosen = report_text(report, self.sections).text
+        found = report_text(report, self.sections)
+        if self.to is not None:
+            there = bool(found.text) and not found.fell_back
+            return Sample(sample.id, {**sample.fields, self.to: found.text}, sample.records) if there else sample
+        chosen = found.text
         fields = {name: value for name, value in sample.fields.items() if name != self.field}
         return Sample(sample.id, {**fields, self.field: chosen} if chosen else fields, sample.records)

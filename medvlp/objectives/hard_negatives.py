@@ -1,0 +1,86 @@
+"""Hard negatives: an image tells its own text from false copies of it (DeGLA, Hu et al. 2025, image-grounded part)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from medvlp.core.context import Context
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import HeadSpec, Objective, Score
+from medvlp.core.registry import build
+from medvlp.core.term import Terms
+from medvlp.objectives._contrast import Similarity, contrast
+
+__all__ = ["HardNegatives"]
+
+
+class HardNegatives(Objective):
+    r"""Cross entropy of an image's own text against its own false copies, at the model's logit scale.
+
+    L = mean over images with a false copy, and over their texts t, of -log( e^{s f(v,t)} / (e^{s f(v,t)} + sum_{n} e^{s
+    f(v,n)}) ), n the false copies of the same sample. In-batch negatives differ from a report in many ways at once, so
+    that a model may match pictures and reports without telling left from right (Yuksekgonul et al. 2023: a bag of
+    words); a copy that is false in one word leaves nothing else to go by. Other samples' copies are no negatives here:
+    they may be true of the image.
+
+    Args:
+        image: view of the images.
+        text: view of the true texts.
+        negative: view of the false copies, as the view ``other_side`` writes them.
+        score: component of `models/scores`.
+
+    Returns:
+        ``own_text``; images without a false copy add nothing.
+
+    Example:
+        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.keys import parse_key
+        >>> from medvlp.core.sample import Batch
+        >>> rows = {"image": torch.eye(2), "text": torch.eye(2), "text.negative": torch.eye(2)[[1]]}
+        >>> parts = {parse_key(f"{v}/embedding"): Part(rows[v], torch.arange(len(rows[v]))) for v in rows}
+        >>> term = HardNegatives()(Context(parts=parts, batch=Batch.of({"text": ["left", "right"]})))["own_text"]
+        >>> round(term.value().item(), 4), term.count.item()
+        (0.3133, 1.0)
+    """
+
+    def __init__(
+        self, *, image: str = "image", text: str = "text", negative: str = "text.negative", score: str = "dot"
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.text = text
+        self.negative = negative
+        self.score: Score = build("models/scores", {"name": score}, where="score of objective 'hard_negatives'")
+
+    def needs(self) -> frozenset[Key]:
+        """What the score reads of the three views."""
+        return keys(*(f"{view}/{part}" for view in (self.image, self.text, self.negative) for part in self.score.reads))
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """Heads that the score reads."""
+        return self.score.heads()
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        part = self.score.reads[0]
+        owner, of_text, of_copy = (ctx.owner(f"{view}/{part}") for view in (self.image, self.text, self.negative))
+        rows = {part: ctx[f"{self.image}/{part}"] for part in self.score.reads}
+        both = (self.text, self.negative)
+        columns = {part: torch.cat([ctx[f"{view}/{part}"] for view in both]) for part in self.score.reads}
+        own = owner[:, None] == torch.cat([of_text, of_copy])[None, :]
+        true = own.clone()
+        true[:, len(of_text) :] = False
+        term = contrast(
+            Similarity(rows, columns, self.score, ctx.scale),
+            true,
+            exclude=~own,
+            positives="each",
+            row_weight=(own & ~true).any(dim=1).to(torch.float32),
+        )
+        return {"own_text": term}
+
+    def extra_repr(self) -> str:
+        """Name what is compared."""
+        return f"{self.image}: {self.text} against {self.negative}"

@@ -1,0 +1,48 @@
+"""Left and right in report prose."""
+
+from __future__ import annotations
+
+import re
+
+from medvlp.text.sentences import split_sentences
+
+__all__ = ["other_side"]
+
+_SIDE = re.compile(r"\b(?:left|right)(?=\b|ward)", re.IGNORECASE)
+# A sentence with such a word may be as true of the other side: "no left effusion", "the right lung is clear".
+_ABSENT = re.compile(
+    r"\b(?:no|not|none|nor|neither|never|without|absent|absence|free|negative|clear|cleared|clearing|normal|intact|sharp"
+    r"|unremarkable|resol(?:ved|ution|ving)|remov(?:ed|al)|cannot|bilateral(?:ly)?|both)\b",
+    re.IGNORECASE,
+)
+
+
+def other_side(text: str) -> str | None:
+    """Turn left into right and right into left wherever that makes a false statement of a true one.
+
+    Only side words change: those of sentences that state something of one side. A sentence that names both sides, or
+    that denies or calls normal ("no left effusion"), stays as it is: its mirror image may be as true.
+
+    Returns:
+        str | None: the text with at least one statement now false, or None where nothing can be turned.
+
+    Example:
+        >>> other_side("1. Left effusion. 2. No right pneumothorax.")
+        '1. Right effusion. 2. No right pneumothorax.'
+        >>> other_side("No left effusion.") is None
+        True
+    """
+    turn = iter([each for sentence in split_sentences(text) for each in _to_turn(sentence)])
+    turned = _SIDE.sub(lambda found: _mirrored(found[0]) if next(turn) else found[0], text)
+    return None if turned == text else turned
+
+
+def _to_turn(sentence: str) -> list[bool]:
+    """Whether each side word of a sentence is to be turned, in order."""
+    sides = [word.lower() for word in _SIDE.findall(sentence)]
+    return [len(set(sides)) == 1 and _ABSENT.search(sentence) is None] * len(sides)
+
+
+def _mirrored(word: str) -> str:
+    other = "right" if word.lower() == "left" else "left"
+    return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medvlp.text.laterality import other_side
+
+
+@pytest.mark.parametrize(
+    ("text", "turned"),
+    [
+        ("Left effusion.", "Right effusion."),
+        ("Small RIGHT-sided effusion.", "Small LEFT-sided effusion."),
+        ("Mediastinum is shifted rightward.", "Mediastinum is shifted leftward."),
+        ("1. Left effusion.\n2. Right rib fracture.", "1. Right effusion.\n2. Left rib fracture."),
+        ("A  left\n effusion.", "A  right\n effusion."),
+        ("Left effusion. No right pneumothorax.", "Right effusion. No right pneumothorax."),
+        ("Left effusion larger than right. Left nodule.", "Left effusion larger than right. Right nodule."),
+    ],
+)
+def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, turned: str) -> None:
+    assert other_side(text) == turned
+    assert other_side(turned) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Cardiomegaly.",
+        "No left effusion.",
+        "The right lung is clear.",
+        "The left and right hila are prominent.",
+        "Bilateral effusions, left lower lobe atelectasis.",
+        "The left chest tube has been removed.",
+        "Right pneumothorax has resolved.",
+        "The patient left the department upright.".replace("left", "went to"),
+        "Brightness is adequate, cleft lip repair.",
+    ],
+)
+def test_what_may_be_as_true_of_the_other_side_gives_no_negative(text: str) -> None:
+    assert other_side(text) is None
+
+
+SENTENCES = st.sampled_from(
+    [
+        "Left effusion.",
+        "no right nodule",
+        "RIGHT apical pneumothorax.",
+        "Both lungs are hyperinflated.",
+        "1. Left, right.",
+        "The heart is enlarged",
+        "",
+        "\n\n",
+        "5 mm left nodule. Dr. Wright was told.",
+    ]
+)
+
+
+@given(st.lists(SENTENCES, max_size=6).map(" ".join))
+def test_only_side_words_change_and_twice_is_once_undone(text: str) -> None:
+    turned = other_side(text)
+    if turned is None:
+        return
+    assert turned != text
+    blank = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+    assert blank.sub("_", turned) == blank.sub("_", text)
+    assert other_side(turned) == text
