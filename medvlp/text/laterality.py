@@ -6,7 +6,7 @@ import re
 
 from medvlp.text.sentences import split_sentences
 
-__all__ = ["other_side"]
+__all__ = ["other_side", "sided_statements"]
 
 _SIDE = re.compile(r"\b(?:left|right)(?=\b|ward)", re.IGNORECASE)
 # A sentence with such a word may be as true of the other side: "no left effusion", "the right lung is clear".
@@ -35,6 +35,21 @@ def other_side(text: str) -> str | None:
     turn = iter([each for sentence in split_sentences(text) for each in _to_turn(sentence)])
     turned = _SIDE.sub(lambda found: _mirrored(found[0]) if next(turn) else found[0], text)
     return None if turned == text else turned
+
+
+def sided_statements(text: str) -> list[tuple[str, str]]:
+    """Return each sentence that states something of one side, beside its false copy of the other side.
+
+    A sentence whose copy the text states as well is left out: both are true.
+
+    Example:
+        >>> sided_statements("Left effusion. No right pneumothorax. Left nodule. Right nodule.")
+        [('Left effusion.', 'Right effusion.')]
+    """
+    sentences = split_sentences(text)
+    said = {sentence.lower() for sentence in sentences}
+    pairs = [(sentence, other_side(sentence)) for sentence in sentences]
+    return [(sentence, other) for sentence, other in pairs if other is not None and other.lower() not in said]
 
 
 def _to_turn(sentence: str) -> list[bool]:

@@ -223,6 +223,24 @@ def test_a_text_with_a_side_gets_a_copy_with_the_other_one_and_stays_as_it_is() 
     assert added_fields([OtherSide(to="text.wrong")]) == ("text.wrong",)
 
 
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_statements_of_a_side_are_drawn_without_repetition_beside_their_own_copies(seed: int) -> None:
+    text = (
+        "Left effusion. Normal heart. Right nodule. No left fracture. Left atelectasis. Right atelectasis. Left line."
+    )
+    pairs = {"Left effusion.": "Right effusion.", "Right nodule.": "Left nodule.", "Left line.": "Right line."}
+    view = OtherSide(stated="text.stated", most=2)
+    fields = apply_views(Sample("a", {"text": text}), [view], draw=seed).fields
+    stated, copies = fields["text.stated"], fields["text.negative"]
+    assert isinstance(stated, tuple)
+    assert len(set(stated)) == 2
+    assert [pairs[sentence] for sentence in stated] == list(copies)  # type: ignore[call-overload]
+    assert set(added_fields([view])) == {"text.stated", "text.negative"}
+    none = Sample("a", {"text": "Normal heart. No left fracture."})
+    assert view(none, torch.Generator()).fields == none.fields
+
+
 # all ----------------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.text.laterality import other_side
+from medvlp.text.laterality import other_side, sided_statements
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,9 @@ def test_only_side_words_change_and_twice_is_once_undone(text: str) -> None:
     blank = re.compile(r"\b(left|right)\b", re.IGNORECASE)
     assert blank.sub("_", turned) == blank.sub("_", text)
     assert other_side(turned) == text
+
+
+def test_statements_of_a_side_come_with_their_false_copies_and_without_what_is_true_of_both() -> None:
+    report = "FINDINGS\n1. Small left effusion, up to 1.2 cm.\n2. Right nodule. Left nodule. 3. No right effusion. Big heart."
+    assert sided_statements(report) == [("Small left effusion, up to 1.2 cm.", "Small right effusion, up to 1.2 cm.")]
+    assert sided_statements("") == []
