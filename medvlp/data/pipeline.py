@@ -48,9 +48,9 @@ def view_spec(view: View) -> dict[str, object]:
         ConfigError: if its options cannot be listed.
 
     Example:
-        >>> from medvlp.data.views.sections import Sections
-        >>> view_spec(Sections())
-        {'name': 'sections', 'sections': ('findings', 'impression'), 'field': 'text'}
+        >>> from medvlp.data.views.other_side import OtherSide
+        >>> view_spec(OtherSide(most=1))
+        {'name': 'other_side', 'field': 'text', 'to': 'text.negative', 'stated': None, 'most': 1}
     """
     if not is_dataclass(view):
         raise ConfigError(

@@ -16,8 +16,8 @@ from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.pipeline import added_fields, apply_views, view_spec
 from medvlp.data.views.affine import Affine
 from medvlp.data.views.intensity import Intensity
-from medvlp.data.views.read import Read
 from medvlp.data.views.other_side import OtherSide
+from medvlp.data.views.read import Read
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
 from medvlp.io.read import read_image

@@ -72,6 +72,6 @@ def test_only_side_words_change_and_twice_is_once_undone(text: str) -> None:
 
 
 def test_statements_of_a_side_come_with_their_false_copies_and_without_what_is_true_of_both() -> None:
-    report = "FINDINGS\n1. Small left effusion, up to 1.2 cm.\n2. Right nodule. Left nodule. 3. No right effusion. Big heart."
+    report = "FINDINGS\n1. Small left effusion, up to 1.2 cm.\n2. Right nodule. Left nodule. 3. No right cyst."
     assert sided_statements(report) == [("Small left effusion, up to 1.2 cm.", "Small right effusion, up to 1.2 cm.")]
     assert sided_statements("") == []
