@@ -81,9 +81,12 @@ def summary_lines(results: Path) -> list[str]:
     """Return one line a result with its headline number, its interval and its n."""
     lines = []
     for path in sorted(results.glob("*.json")):
-        for row in _rows(path):
+        rows = _rows(path)
+        # A mean over one label is that label's number again.
+        own = {row["label"] for row in rows if (row["metric"], row["label"]) in _HEADLINES} - {"macro"}
+        for row in rows:
             shown = (row["metric"], row["label"]) in _HEADLINES and row.get("group") in (None, "report_group<=3")
-            if shown and row["value"] is not None:
+            if shown and row["value"] is not None and not (own and row["label"] == "macro"):
                 low, high = row.get("low"), row.get("high")
                 interval = f" [{low:.3f}, {high:.3f}]" if isinstance(low, float) and isinstance(high, float) else ""
                 group = f" ({row['group']})" if row.get("group") else ""

@@ -58,7 +58,9 @@ def test_a_run_that_starts_from_a_bundle_speaks_with_the_bundles_words(
     first = train(load_config("pretrain/phantom_clip.yaml", [*data, *SMALL, f"run={tmp_path / 'a'}"]))
     again = [*data, *SMALL, f"run={tmp_path / 'b'}", f"init_from={first.bundle}", "banks={}"]
     # Another part of the data has other words: a tokenizer trained on it would give other numbers.
-    second = train(load_config("pretrain/phantom_distill.yaml", [*again, "data.where={view_position: [PA]}", "states={}"]))
+    second = train(
+        load_config("pretrain/phantom_distill.yaml", [*again, "data.where={view_position: [PA]}", "states={}"])
+    )
     tokenizers = [(run / "tokenizer" / "tokenizer.json").read_bytes() for run in (first.run, second.run)]
     assert tokenizers[0] == tokenizers[1]
     kept = open_tokenizer(load_config(second.run / "config.yaml"), second.run, None)  # type: ignore[arg-type]
