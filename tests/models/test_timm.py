@@ -198,3 +198,32 @@ def test_columns_of_a_map_one_cell_wide_are_that_cell() -> None:
 def test_columns_without_a_map_to_cut_are_refused() -> None:
     with pytest.raises(ConfigError, match="needs the map of a convolutional backbone"):
         TimmEncoder(architecture="vit_tiny_patch16_224", image_size=64, channels=1, columns=2)
+
+
+def test_squares_of_pixels_as_channels_cost_half_the_side_and_lose_no_pixel() -> None:
+    options = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem_width": 8}
+    tower = TimmEncoder(architecture="resnet10t", image_size=64, unshuffle=2, mean=[0.0], std=[1.0], options=options)
+    tower.eval()
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    squares = torch.stack([images[:, 0, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
+    rows = tower(images, parts=frozenset({"pooled", "tokens"}))
+    expected = tower.backbone.forward_features(squares)
+    torch.testing.assert_close(rows.tokens, expected.flatten(2).transpose(1, 2))
+    half = TimmEncoder(architecture="resnet10t", image_size=32, options=options)
+    assert rows.grid == half(images[..., ::2, ::2], parts=frozenset({"tokens"})).grid == (1, 1)
+    # Two of the squares' rows and columns: a backbone that is given places gets one for each square.
+    placed = TimmEncoder(architecture="resnet10t", image_size=64, unshuffle=2, coordinates=True, options=options)
+    assert placed.backbone.conv1[0].in_channels == 6
+    changed = images.clone()
+    changed[0, 0, 33, 17] += 0.5
+    assert not torch.equal(tower(changed, parts=frozenset({"pooled"})).pooled[0], rows.pooled[0])
+
+
+def test_squares_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match="image_size 63 is no multiple of unshuffle 2"):
+        TimmEncoder(architecture="resnet10t", image_size=63, unshuffle=2)
+    with pytest.raises(ConfigError, match="no pretrained weights for unshuffle"):
+        TimmEncoder(architecture="resnet10t", pretrained=True, unshuffle=2)
+    tower = TimmEncoder(architecture="resnet10t", image_size=64, unshuffle=2)
+    with pytest.raises(ConfigError, match="sides that are multiples of 2 and was given 64 x 63"):
+        tower(torch.rand(1, 1, 64, 63), parts=frozenset({"pooled"}))

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -43,6 +44,9 @@ class TimmEncoder(Encoder):
         drop_path: rate of stochastic depth.
         coordinates: give the backbone each pixel's row and column as two more channels (CoordConv, Liu et al. 2018): a
             pooled convolution cannot tell left from right without them, and reports speak of sides.
+        unshuffle: side of the squares of pixels that become channels in front of the backbone (space to depth, as in
+            the stem of TResNet, Ridnik et al. 2021): with 2 a backbone pays for half the side and still sees every
+            pixel, so that a thin line is not averaged away.
         mean: subtracted, one number a channel; None: the backbone's with pretrained weights, else 0.5.
         std: divided by; None: the backbone's with pretrained weights, else 0.25.
         channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm,
@@ -78,6 +82,7 @@ class TimmEncoder(Encoder):
         columns: Annotated[int, Field(ge=1)] = 1,
         drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         coordinates: bool = False,
+        unshuffle: Annotated[int, Field(ge=1)] = 1,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         channels_last: bool | None = None,
@@ -86,17 +91,23 @@ class TimmEncoder(Encoder):
         super().__init__()
         self.architecture = architecture
         self.image_size = image_size
-        if pretrained and coordinates:
+        if pretrained and (coordinates or unshuffle > 1):
             raise ConfigError(
-                f"timm's {architecture!r} has no pretrained weights for coordinates: choose one of the two."
+                f"timm's {architecture!r} has no pretrained weights for {'coordinates' if coordinates else 'unshuffle'}"
+                ": choose one of the two."
+            )
+        if image_size % unshuffle:
+            raise ConfigError(
+                f"image_size {image_size} is no multiple of unshuffle {unshuffle}: change one of the two."
             )
         self.channels = channels
         self.coordinates = coordinates
+        self.unshuffle = unshuffle
         self.columns = columns
         backbone = create_backbone(
             architecture,
-            image_size=image_size,
-            channels=channels + 2 * coordinates,
+            image_size=image_size // unshuffle,
+            channels=channels * unshuffle**2 + 2 * coordinates,
             pretrained=pretrained,
             pool=pool,
             drop_path=drop_path,
@@ -121,9 +132,7 @@ class TimmEncoder(Encoder):
         if not isinstance(values, Tensor):
             raise ConfigError("An image tower was given texts: fields of kind image hold tensors.")
         self._check_shape(values)
-        pixels = (values.to(self.mean.dtype) - self.mean) / self.std
-        if self.coordinates:
-            pixels = torch.cat([pixels, _coordinates(pixels)], dim=1)
+        pixels = self._stem((values.to(self.mean.dtype) - self.mean) / self.std)
         pixels = pixels.contiguous(memory_format=self._memory)
         layers: list[Tensor] = []
         attention: list[Tensor] = []
@@ -182,9 +191,7 @@ class TimmEncoder(Encoder):
         self._memory: torch.memory_format = torch.contiguous_format
         was = self.backbone.training
         self.backbone.eval()
-        black = self.blank(torch.device("cpu"))
-        black = torch.cat([black, _coordinates(black)], dim=1) if self.coordinates else black
-        features = self.backbone.forward_features(black)
+        features = self.backbone.forward_features(self._stem(self.blank(torch.device("cpu"))))
         if not isinstance(features, Tensor) or features.dim() not in (3, 4):
             raise ConfigError(f"timm's {self.architecture!r} gives no single feature map: choose another architecture.")
         if self.columns > 1 and (getattr(self.backbone, "output_fmt", "NCHW") != "NCHW" or features.dim() != 4):
@@ -211,6 +218,12 @@ class TimmEncoder(Encoder):
             if all(hasattr(getattr(block, "attn", None), "attn_drop") for block in self._blocks()):
                 offers.add("attention")
         self.offers = frozenset(offers)
+
+    def _stem(self, pixels: Tensor) -> Tensor:
+        """Return what the backbone reads: squares of pixels as channels, and where each square lies."""
+        if self.unshuffle > 1:
+            pixels = F.pixel_unshuffle(pixels, self.unshuffle)
+        return torch.cat([pixels, _coordinates(pixels)], dim=1) if self.coordinates else pixels
 
     def _blocks(self) -> list[nn.Module]:
         blocks = getattr(self.backbone, "blocks", None)
@@ -255,6 +268,11 @@ class TimmEncoder(Encoder):
             raise ConfigError(
                 f"The image tower {self.architecture!r} takes images of shape (R, {self.channels}, H, W) and was given "
                 f"{tuple(values.shape)}: set channels of the tower to that of the data's views."
+            )
+        if values.shape[-2] % self.unshuffle or values.shape[-1] % self.unshuffle:
+            raise ConfigError(
+                f"The image tower {self.architecture!r} takes sides that are multiples of {self.unshuffle} and was "
+                f"given {values.shape[-2]} x {values.shape[-1]}: change the size of the data's views."
             )
         dynamic = bool(getattr(self.backbone, "dynamic_img_size", False))
         if has_fixed_size(self.architecture) and not dynamic and values.shape[-2:] != (self.image_size,) * 2:
