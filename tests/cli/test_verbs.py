@@ -272,7 +272,8 @@ def test_phantom_writes_a_hospital(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_quick_start_writes_a_page_and_a_second_one_goes_on_where_it_stopped(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "quick start: 1"
-    words = ["phases.0.until=64", "training.batch=16", "training.validate_every=32", "evaluation.resamples=100"]
+    words = [f"phases.{i}.until={until}" for i, until in enumerate((16, 48, 64))]
+    words += ["training.batch=16", "training.validate_every=32", "evaluation.resamples=100"]
     words += ["model.vision.options.channels=[8, 8, 16, 16]", "model.text.width=16", "tokenizer.vocab_size=512"]
     words += ["evaluation.gallery=2", "evaluation.min_positives=1", "optimiser.warmup=16"]
     told = cli("quickstart", "--out", out, "--patients", "16", *words)
