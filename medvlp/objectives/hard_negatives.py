@@ -64,20 +64,17 @@ class HardNegatives(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        part = self.score.reads[0]
-        owner, of_text, of_copy = (ctx.owner(f"{view}/{part}") for view in (self.image, self.text, self.negative))
-        rows = {part: ctx[f"{self.image}/{part}"] for part in self.score.reads}
-        both = (self.text, self.negative)
-        columns = {part: torch.cat([ctx[f"{view}/{part}"] for view in both]) for part in self.score.reads}
-        own = owner[:, None] == torch.cat([of_text, of_copy])[None, :]
-        true = own.clone()
-        true[:, len(of_text) :] = False
+        views = (self.image, self.text, self.negative)
+        image, text, copies = ({part: ctx[f"{view}/{part}"] for part in self.score.reads} for view in views)
+        owner, of_text, of_copy = (ctx.owner(f"{view}/{self.score.reads[0]}") for view in views)
+        true, false = owner[:, None] == of_text, owner[:, None] == of_copy
+        columns = {part: torch.cat([text[part], copies[part]]) for part in self.score.reads}
         term = contrast(
-            Similarity(rows, columns, self.score, ctx.scale),
-            true,
-            exclude=~own,
+            Similarity(image, columns, self.score, ctx.scale),
+            torch.cat([true, torch.zeros_like(false)], dim=1),
+            exclude=~torch.cat([true, false], dim=1),
             positives="each",
-            row_weight=(own & ~true).any(dim=1).to(torch.float32),
+            row_weight=false.any(dim=1).to(torch.float32),
         )
         return {"own_text": term}
 

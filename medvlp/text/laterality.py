@@ -32,7 +32,8 @@ def other_side(text: str) -> str | None:
         >>> other_side("No left effusion.") is None
         True
     """
-    turn = iter([each for sentence in split_sentences(text) for each in _to_turn(sentence)])
+    sentences = split_sentences(text)
+    turn = iter([_states_a_side(sentence) for sentence in sentences for _ in _SIDE.findall(sentence)])
     turned = _SIDE.sub(lambda found: _mirrored(found[0]) if next(turn) else found[0], text)
     return None if turned == text else turned
 
@@ -48,14 +49,14 @@ def sided_statements(text: str) -> list[tuple[str, str]]:
     """
     sentences = split_sentences(text)
     said = {sentence.lower() for sentence in sentences}
-    pairs = [(sentence, other_side(sentence)) for sentence in sentences]
-    return [(sentence, other) for sentence, other in pairs if other is not None and other.lower() not in said]
+    stated = [sentence for sentence in sentences if _states_a_side(sentence)]
+    pairs = [(sentence, _SIDE.sub(lambda found: _mirrored(found[0]), sentence)) for sentence in stated]
+    return [(sentence, other) for sentence, other in pairs if other.lower() not in said]
 
 
-def _to_turn(sentence: str) -> list[bool]:
-    """Whether each side word of a sentence is to be turned, in order."""
-    sides = [word.lower() for word in _SIDE.findall(sentence)]
-    return [len(set(sides)) == 1 and _ABSENT.search(sentence) is None] * len(sides)
+def _states_a_side(sentence: str) -> bool:
+    """Whether a sentence names exactly one of the two sides and denies nothing."""
+    return len({word.lower() for word in _SIDE.findall(sentence)}) == 1 and _ABSENT.search(sentence) is None
 
 
 def _mirrored(word: str) -> str:

@@ -235,7 +235,7 @@ def test_statements_of_a_side_are_drawn_without_repetition_beside_their_own_copi
     stated, copies = fields["text.stated"], fields["text.negative"]
     assert isinstance(stated, tuple)
     assert len(set(stated)) == 2
-    assert [pairs[sentence] for sentence in stated] == list(copies)  # type: ignore[call-overload]
+    assert tuple(pairs[sentence] for sentence in stated) == copies
     assert set(added_fields([view])) == {"text.stated", "text.negative"}
     none = Sample("a", {"text": "Normal heart. No left fracture."})
     assert view(none, torch.Generator()).fields == none.fields

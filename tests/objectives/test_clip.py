@@ -12,6 +12,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.objectives import Clip, Siglip
+from tests.objectives.world import rows
 
 
 class Times(torch.nn.Module):
@@ -23,10 +24,6 @@ class Times(torch.nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         return self.scale * scores + self.bias
-
-
-def rows(count: int, seed: int) -> Tensor:
-    return unit(torch.randn(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
 
 
 def context(image: Tensor, text: Tensor, batch: Batch, *, owner: Tensor | None = None, scale: float = 10.0) -> Context:

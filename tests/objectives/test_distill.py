@@ -6,13 +6,9 @@ import pytest
 import torch
 
 from medvlp.core import Batch, ConfigError, Context, Part
-from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.objectives import Distill
-
-
-def rows(count: int, seed: int) -> torch.Tensor:
-    return unit(torch.randn(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+from tests.objectives.world import rows
 
 
 def context(student, taught, bank, taught_bank) -> Context:

@@ -5,14 +5,10 @@ import torch
 from torch import Tensor
 
 from medvlp.core import Batch, Context, Part
-from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.objectives import HardNegatives
-
-
-def rows(count: int, seed: int) -> Tensor:
-    return unit(torch.randn(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+from tests.objectives.world import rows
 
 
 def context(image: Tensor, text: tuple[Tensor, list[int]], copies: tuple[Tensor, list[int]]) -> Context:

@@ -28,6 +28,11 @@ WORDS = (
 SAMPLES = 7
 
 
+def rows(count: int, seed: int) -> Tensor:
+    """Unit vectors (count, 6) in float64."""
+    return unit(torch.randn(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
 class Scale(nn.Module):
     """Learnable scale and bias."""
 

@@ -37,7 +37,7 @@ def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, tur
         "Bilateral effusions, left lower lobe atelectasis.",
         "The left chest tube has been removed.",
         "Right pneumothorax has resolved.",
-        "The patient left the department upright.".replace("left", "went to"),
+        "The patient went to the department upright.",
         "Brightness is adequate, cleft lip repair.",
     ],
 )
