@@ -50,7 +50,7 @@ def view_spec(view: View) -> dict[str, object]:
     Example:
         >>> from medvlp.data.views.other_side import OtherSide
         >>> view_spec(OtherSide(most=1))
-        {'name': 'other_side', 'field': 'text', 'to': 'text.negative', 'stated': None, 'most': 1}
+        {'name': 'other_side', 'field': 'text', 'to': 'text.negative', 'stated': None, 'most': 1, 'unsided': 0}
     """
     if not is_dataclass(view):
         raise ConfigError(

@@ -85,20 +85,41 @@ def plant_pacemaker(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
     return Plant(Region(points=np.concatenate(points), reach=2.5), metal=tuple(metal))
 
 
+def _limbs(entry: np.ndarray, sign: float, draw: np.random.Generator) -> list[Cloud]:
+    """Return what of a catheter lies on the skin: the hub beside its entry, and lumens that hang over the chest."""
+    hub = entry + np.array([sign * draw.uniform(9.0, 18.0), -6.0, draw.uniform(-4.0, 12.0)])
+    lump = ball(hub, 5.5, 1.1)
+    clouds = [
+        polyline(curve([entry, hub], 2.0), 1.5, step=0.9, area=6.0).scaled(0.3),
+        Cloud(lump, np.full(len(lump), 150.0 / len(lump), np.float32)),
+    ]
+    for _ in range(int(draw.integers(2, 4))):
+        reach, turn = float(draw.uniform(45.0, 95.0)), float(draw.normal(-0.5, 0.45))
+        end = hub + reach * np.array([sign * np.cos(turn), -0.1, np.sin(turn)])
+        middle = 0.5 * (hub + end) + np.array([0.0, 0.0, float(draw.normal(6.0, 9.0))])
+        clouds.append(polyline(curve([hub, middle, end], 2.0), 1.5, step=0.9, area=6.0).scaled(0.25))
+        tip = ball(end, 3.2, 1.0)
+        clouds.append(Cloud(tip, np.full(len(tip), 45.0 / len(tip), np.float32)))
+    return clouds
+
+
 def plant_central_line(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
-    """Put a catheter through the internal jugular or subclavian vein of a side, tip at the cavoatrial junction."""
+    """Put a catheter through the internal jugular or subclavian vein of a side, tip at the cavoatrial junction.
+
+    Two of three are of 7 or 8 French (2.4 to 2.7 mm), the others dialysis catheters of 12 French (4 mm).
+    """
     sign = 1.0 if finding.side == "left" else -1.0
     draw = numpy_generator(finding.seed, 0, "catheter")
     broad, deep, tall = anatomy.scale
     if draw.random() < 0.65:
         start = [
-            (sign * 38.0 * broad, -16.0 * deep, anatomy.apex + 70.0),
-            (sign * 31.0 * broad, -14.0 * deep, anatomy.apex + 20.0),
+            (sign * 42.0 * broad, -24.0 * deep, anatomy.apex + float(draw.uniform(22.0, 48.0))),
+            (sign * 32.0 * broad, -15.0 * deep, anatomy.apex + 8.0),
             (sign * 29.0 * broad, -26.0 * deep, anatomy.apex - 34.0 * tall),
         ]
     else:
         start = [
-            (sign * 128.0 * broad, -62.0 * deep, anatomy.apex - 62.0 * tall),
+            (sign * float(draw.uniform(108.0, 128.0)) * broad, -62.0 * deep, anatomy.apex - 62.0 * tall),
             (sign * 84.0 * broad, -52.0 * deep, anatomy.apex - 28.0 * tall),
             (sign * 40.0 * broad, -38.0 * deep, anatomy.apex - 36.0 * tall),
         ]
@@ -107,8 +128,11 @@ def plant_central_line(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plan
     caval = _caval(anatomy)
     tip = (caval[-1][0] + float(draw.normal(0, 2)), caval[-1][1], caval[-1][2] - float(draw.uniform(4.0, 26.0)))
     line = curve([*start, *caval, tip], 2.0)
-    catheter = polyline(line, 1.25, step=0.9, area=6.0).scaled(0.5)
-    return Plant(Region(points=line, reach=3.0), metal=(catheter,))
+    large = draw.random() < 1 / 3
+    radius, density = (2.0, 0.45) if large else (float(draw.uniform(1.2, 1.35)), 0.55)
+    catheter = polyline(line, radius, step=0.9, area=6.0).scaled(density)
+    outside = _limbs(line[0].astype(np.float64), sign, draw)
+    return Plant(Region(points=line, reach=3.0), metal=(catheter, *outside))
 
 
 def plant_endotracheal_tube(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:

@@ -126,8 +126,8 @@ def plant_edema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> 
     draw = numpy_generator(finding.seed, side, "shape")
     root = hilum(anatomy, side)
     away = ((near.x - root[0]) / 62.0) ** 2 + ((near.y - root[1]) / 75.0) ** 2 + ((near.z - root[2] + 14.0) / 78.0) ** 2
-    wing = np.exp(-away) * np.float32(0.12 + 0.6 * amount**1.3) * (1.0 + 0.38 * noise(draw, near, 20.0))
-    base = np.float32(0.04 + 0.15 * amount) * np.clip((20.0 - near.z) / 120.0, 0.15, 1.0)
+    wing = np.exp(-away) * np.float32(0.08 + 0.6 * amount**1.5) * (1.0 + 0.38 * noise(draw, near, 20.0))
+    base = np.float32(0.02 + 0.15 * amount) * np.clip((20.0 - near.z) / 120.0, 0.15, 1.0)
     share = np.clip(wing + base * (1.0 + 0.3 * noise(draw, near, 9.0)), 0.0, 0.85).astype(np.float32)
     inside = fill(flesh, box, share, 1.0)
     sign = 1.0 if side else -1.0

@@ -29,6 +29,7 @@ __all__ = [
     "finding_rule",
     "fractured_rib",
     "fractured_ribs",
+    "heart_ratio",
     "lobes_of",
     "severity_of",
 ]
@@ -147,7 +148,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
                 high=0.0,
                 median=0.0,
                 spread=0.0,
-                amount=(0.0, 1.0),  # cardiothoracic ratio 0.52 + 0.12 amount
+                amount=(0.0, 1.0),  # see `heart_ratio`
                 cuts=(0.3, 0.65),
                 source="Danzer, Am J Med Sci 1919;157:513 (cardiothoracic ratio above 0.50)",
             ),
@@ -306,6 +307,16 @@ def draw_extent(rule: Rule, generator: np.random.Generator) -> Extent:
         return Extent(size, 1.0, "")
     amount = (size - rule.low) / (rule.high - rule.low)
     return Extent(size, amount, severity_of(rule, amount))
+
+
+def heart_ratio(amount: float) -> float:
+    """Return the cardiothoracic ratio that cardiomegaly of an amount has.
+
+    Example:
+        >>> heart_ratio(0.0), heart_ratio(1.0)
+        (0.505, 0.64)
+    """
+    return 0.505 + 0.135 * amount
 
 
 def fractured_ribs(finding: Finding) -> tuple[int, ...]:

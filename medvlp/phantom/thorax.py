@@ -13,6 +13,7 @@ import numpy as np
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.facts import Finding, Patient
+from medvlp.phantom.rules import heart_ratio
 
 __all__ = [
     "Anatomy",
@@ -183,7 +184,7 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
 def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
     """Return the chest as the findings that change its shape leave it.
 
-    Cardiomegaly sets the cardiothoracic ratio to 0.52 + 0.12 amount; emphysema flattens and lowers the diaphragm,
+    Cardiomegaly sets the cardiothoracic ratio of its rule; emphysema flattens and lowers the diaphragm,
     deepens the chest, narrows the heart and thins the lungs; oedema redistributes flow to the upper zones; a collapsed
     lobe raises its hemidiaphragm and draws the mediastinum over; a large pneumothorax or effusion pushes it away.
     """
@@ -193,16 +194,16 @@ def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
         amount, sign = finding.amount, 1.0 if finding.side == "left" else -1.0
         domes = list(result.domes)
         if finding.name == "cardiomegaly":
-            result = replace(result, heart_ratio=0.52 + 0.12 * amount)
+            result = replace(result, heart_ratio=heart_ratio(amount))
         elif finding.name == "emphysema":
             result = replace(
                 result,
-                domes=(domes[0] - 8 - 28 * amount, domes[1] - 8 - 28 * amount),
-                dome_drop=result.dome_drop * (0.8 - 0.55 * amount),
-                depth=result.depth + 6 + 28 * amount,
-                lung=result.lung * (0.84 - 0.38 * amount),
+                domes=(domes[0] - 5 - 26 * amount, domes[1] - 5 - 26 * amount),
+                dome_drop=result.dome_drop * (0.85 - 0.55 * amount),
+                depth=result.depth + 3 + 26 * amount,
+                lung=result.lung * (0.88 - 0.36 * amount),
                 vessel=(result.vessel[0] * (0.9 - 0.25 * amount), result.vessel[1] * (0.9 - 0.25 * amount)),
-                heart_ratio=result.heart_ratio if large else result.heart_ratio * (0.9 - 0.08 * amount),
+                heart_ratio=result.heart_ratio if large else result.heart_ratio * (0.94 - 0.1 * amount),
             )
         elif finding.name == "edema":
             upper = result.vessel[1] * (1.05 + 0.4 * amount)

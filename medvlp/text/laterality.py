@@ -6,13 +6,20 @@ import re
 
 from medvlp.text.sentences import split_sentences
 
-__all__ = ["other_side", "sided_statements"]
+__all__ = ["other_side", "sided_statements", "unsided_statements"]
 
 _SIDE = re.compile(r"\b(?:left|right)(?=\b|ward)", re.IGNORECASE)
-# A sentence with such a word may be as true of the other side: "no left effusion", "the right lung is clear".
+# A sentence with such a word states nothing: "no left effusion", "the right lung is clear".
 _ABSENT = re.compile(
     r"\b(?:no|not|none|nor|neither|never|without|absent|absence|free|negative|clear|cleared|clearing|normal|intact|sharp"
-    r"|unremarkable|resol(?:ved|ution|ving)|remov(?:ed|al)|cannot|bilateral(?:ly)?|both)\b",
+    r"|unremarkable|resol(?:ved|ution|ving)|remov(?:ed|al)|cannot)\b",
+    re.IGNORECASE,
+)
+_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|both)\b", re.IGNORECASE)
+# Nor does one with such a word, or a heading.
+_ORDINARY = re.compile(
+    r"\b(?:midline|(?:is|are) central|within|well|preserved|upper limits?|average|adequate(?:ly)?|appropriate(?:ly)?"
+    r"|correlat\w+|recommend\w*|follow-?up|advised?)\b|[:?]\s*$",
     re.IGNORECASE,
 )
 
@@ -54,9 +61,27 @@ def sided_statements(text: str) -> list[tuple[str, str]]:
     return [(sentence, other) for sentence, other in pairs if other.lower() not in said]
 
 
+def unsided_statements(text: str) -> list[str]:
+    """Return each sentence that states something abnormal, of no side or of both.
+
+    What denies, calls normal or tells that something is gone states nothing here.
+
+    Example:
+        >>> unsided_statements("The heart is enlarged. Left effusion. No edema. Bilateral opacities.")
+        ['The heart is enlarged.', 'Bilateral opacities.']
+    """
+    return [
+        sentence
+        for sentence in split_sentences(text)
+        if not (_SIDE.search(sentence) or _ABSENT.search(sentence) or _ORDINARY.search(sentence))
+        and re.search(r"[a-z]", sentence)  # capitals alone are a heading
+    ]
+
+
 def _states_a_side(sentence: str) -> bool:
     """Whether a sentence names exactly one of the two sides and denies nothing."""
-    return len({word.lower() for word in _SIDE.findall(sentence)}) == 1 and _ABSENT.search(sentence) is None
+    sides = {word.lower() for word in _SIDE.findall(sentence)}
+    return len(sides) == 1 and not (_ABSENT.search(sentence) or _BOTH.search(sentence))
 
 
 def _mirrored(word: str) -> str:

@@ -1,12 +1,13 @@
 """Zero-shot prompt sets: for each label several ways to say yes and several to say no, kept as data.
 
-A score compares the image with the mean of the positive prompts against the mean of the negative ones. Sets are YAML,
-so that a recipe can be read, hashed and changed without code::
+A score compares the image with the mean of the positive prompts against the mean of the negative ones. Reports rarely
+name a finding without its place, so a positive prompt may hold ``{side}`` and then stands for both sides (prompts with
+places: Huang et al., GLoRIA, ICCV 2021). Sets are YAML, so that a recipe can be read, hashed and changed without code::
 
     name: cxr_findings_v1
     sets:
       - label: effusion
-        positive: [pleural effusion, There is a pleural effusion.]
+        positive: [pleural effusion, There is a pleural effusion., "Small {side} pleural effusion."]
         negative: [no pleural effusion, There is no pleural effusion.]
         sided: ["{side} pleural effusion"]
 """
@@ -26,6 +27,8 @@ __all__ = ["PromptSet", "load_prompts"]
 
 _KEYS = ("label", "positive", "negative", "sided")
 _REQUIRED = _KEYS[:3]
+_SIDES = ("left", "right")
+_BRACES = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class PromptSet:
     Attributes:
         name: of the recipe they belong to.
         label: as in the label columns, e.g. ``"effusion"``.
-        positive: texts that say the finding is there.
+        positive: texts that say the finding is there, those with a side once for each.
         negative: texts that say it is not.
         sided: templates with ``{side}``, for scores of left against right; empty where side has no meaning.
     """
@@ -110,15 +113,29 @@ def _prompt_set(where: Path, name: str, entry: object) -> PromptSet:
     label = str(entry["label"])
     positive, negative = (_texts(where, label, key, entry) for key in ("positive", "negative"))
     sided = _texts(where, label, "sided", entry) if "sided" in entry else ()
+    positive = _filled(where, label, positive)
     both = sorted(set(positive) & set(negative))
     if both:
         raise ConfigError(f"In the prompt file {where} {label} has {both[0]!r} as positive and negative: keep one.")
     for template in sided:
-        if re.findall(r"\{[^}]*\}", template) != ["{side}"]:
+        if _BRACES.findall(template) != ["{side}"]:
             raise ConfigError(
                 f"In the prompt file {where} the sided prompt {template!r} of {label} needs {{side}} once."
             )
     return PromptSet(name, label, positive, negative, sided)
+
+
+def _filled(where: Path, label: str, prompts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return positive prompts with those of a side written out for both."""
+    filled: list[str] = []
+    for prompt in prompts:
+        if _BRACES.findall(prompt) not in ([], ["{side}"]):
+            raise ConfigError(
+                f"In the prompt file {where} the positive prompt {prompt!r} of {label} may hold {{side}} once and no "
+                f"other braces."
+            )
+        filled += [prompt.replace("{side}", side) for side in _SIDES] if "{side}" in prompt else [prompt]
+    return tuple(filled)
 
 
 def _texts(where: Path, label: str, key: str, entry: Mapping[str, object]) -> tuple[str, ...]:

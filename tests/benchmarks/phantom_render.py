@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import scipy
 
+from medvlp.core.memory import keep_freed_memory
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.body import build_body
 from medvlp.phantom.ct import render_ct
@@ -65,7 +66,7 @@ def main() -> None:
         "processes": PROCESSES,
         "load_before": os.getloadavg()[0],
     }
-    with ProcessPoolExecutor(PROCESSES) as pool:
+    with ProcessPoolExecutor(PROCESSES, initializer=keep_freed_memory) as pool:  # as `make_cohort` does
         list(pool.map(radiographs, range(2 * PROCESSES)))  # imports and caches
         for name, work, count in (("radiographs", radiographs, STUDIES), ("volumes", volume, VOLUMES)):
             start = time.perf_counter()

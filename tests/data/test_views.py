@@ -241,6 +241,23 @@ def test_statements_of_a_side_are_drawn_without_repetition_beside_their_own_copi
     assert view(none, torch.Generator()).fields == none.fields
 
 
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_statements_without_a_side_are_drawn_where_asked_and_have_no_copy(seed: int) -> None:
+    text = "Left effusion. The heart is enlarged. No edema. Emphysema. The trachea is midline. Right nodule."
+    view = OtherSide(stated="text.stated", most=1, unsided=1)
+    fields = apply_views(Sample("a", {"text": text}), [view], draw=seed).fields
+    stated = fields["text.stated"]
+    assert isinstance(stated, tuple)
+    assert stated[0] in ("Left effusion.", "Right nodule.")
+    assert stated[1:] in (("The heart is enlarged.",), ("Emphysema.",))
+    assert fields["text.negative"] == ("Right effusion." if stated[0] == "Left effusion." else "Left nodule.",)
+    alone = view(Sample("a", {"text": "Emphysema. No edema."}), torch.Generator()).fields
+    assert alone == {"text": "Emphysema. No edema.", "text.stated": ("Emphysema.",)}
+    none = Sample("a", {"text": "The lungs are clear."})
+    assert view(none, torch.Generator()).fields == none.fields
+
+
 # all ----------------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +294,8 @@ def test_a_draw_is_a_function_of_its_seed_place_and_name_alone() -> None:
         lambda: Sections(to="image"),
         lambda: OtherSide(field="image"),
         lambda: OtherSide(to="text"),
+        lambda: OtherSide(unsided=1),
+        lambda: OtherSide(stated="text.stated", unsided=-1),
         lambda: Read(size=2),
         lambda: Read(field="text"),
     ],

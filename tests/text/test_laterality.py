@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.text.laterality import other_side, sided_statements
+from medvlp.text.laterality import other_side, sided_statements, unsided_statements
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,16 @@ def test_statements_of_a_side_come_with_their_false_copies_and_without_what_is_t
     report = "FINDINGS\n1. Small left effusion, up to 1.2 cm.\n2. Right nodule. Left nodule. 3. No right cyst."
     assert sided_statements(report) == [("Small left effusion, up to 1.2 cm.", "Small right effusion, up to 1.2 cm.")]
     assert sided_statements("") == []
+
+
+def test_statements_without_a_side_are_abnormal_and_name_none() -> None:
+    report = (
+        "FINDINGS\n1. The heart is enlarged.\n2. Bilateral effusions. 3. Small left effusion. No edema. Heart size is "
+        "normal. Emphysema has resolved. The trachea is midline. ET tube 3.1 cm above the carina. Trachea is central."
+    )
+    assert unsided_statements(report) == [
+        "The heart is enlarged.",
+        "Bilateral effusions.",
+        "ET tube 3.1 cm above the carina.",
+    ]
+    assert unsided_statements("") == []

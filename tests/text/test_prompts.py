@@ -25,6 +25,12 @@ def test_sided_prompts_name_the_side() -> None:
         PromptSet("v1", "edema", ("a",), ("b",)).on("left")
 
 
+def test_a_positive_prompt_with_a_side_stands_for_both(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.yaml"
+    path.write_text('name: v1\nsets: [{label: a, positive: [x, "{side} x", y], negative: [z]}]')
+    assert load_prompts(path)[0].positive == ("x", "left x", "right x", "y")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -42,6 +48,10 @@ def test_sided_prompts_name_the_side() -> None:
         (
             "name: v1\nsets: [{label: a, positive: [x], negative: [z], sided: [left a]}]",
             r"'left a' of a needs \{side\}",
+        ),
+        (
+            "name: v1\nsets: [{label: a, positive: ['{place} a'], negative: [z]}]",
+            r"positive prompt '\{place\} a' of a may hold \{side\} once",
         ),
         (
             "name: v1\nsets: [{label: a, positive: [x], negative: [z]}, {label: a, positive: [x], negative: [z]}]",

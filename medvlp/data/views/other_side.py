@@ -14,6 +14,8 @@ from medvlp.core.sample import Sample
 
 __all__ = ["OtherSide"]
 
+_Pair = tuple[str, str | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OtherSide:
@@ -29,9 +31,11 @@ class OtherSide:
         to: the text field that false copies are written to.
         stated: the text field that drawn sentences are written to; None copies whole texts.
         most: most sentences that are drawn, where `stated` is given.
+        unsided: most sentences drawn besides that state something abnormal of no side or of both; they have no copy.
 
     Raises:
-        ConfigError: if a field is no text field, two are the same, or `most` is below 1.
+        ConfigError: if a field is no text field, two are the same, `most` is below 1 or `unsided` below 0, or `unsided`
+            is asked for without `stated`.
 
     Example:
         >>> view = OtherSide(stated="text.stated")
@@ -46,6 +50,7 @@ class OtherSide:
     to: str = "text.negative"
     stated: str | None = None
     most: int = 2
+    unsided: int = 0
 
     def __post_init__(self) -> None:
         names = [self.field, *self.adds]
@@ -53,6 +58,11 @@ class OtherSide:
             raise ConfigError(
                 f"other_side reads one text field, writes others and draws at least one sentence, not {self.field!r}, "
                 f"{self.adds} and {self.most}: change these."
+            )
+        if self.unsided < 0 or (self.unsided and self.stated is None):
+            raise ConfigError(
+                f"other_side cannot draw unsided={self.unsided} sentences: use 0, or more with the field stated, and "
+                f"change one."
             )
 
     @property
@@ -67,12 +77,20 @@ class OtherSide:
         if self.stated is None:
             copies = tuple(other for text in texts if (other := _other_side(text)) is not None)
             return Sample(sample.id, {**sample.fields, self.to: copies}, sample.records) if copies else sample
-        pairs = [pair for text in texts for pair in _statements(text)]
-        if not pairs:
-            return sample
-        drawn = torch.rand(len(pairs), generator=generator).argsort()[: self.most].sort().values.tolist()
-        stated, copies = zip(*(pairs[i] for i in drawn), strict=True)
-        return Sample(sample.id, {**sample.fields, self.to: copies, self.stated: stated}, sample.records)
+        found = [pair for text in texts for pair in _statements(text)]
+        sided = [pair for pair in found if pair[1] is not None]
+        drawn = _drawn(sided, self.most, generator)
+        if self.unsided:
+            drawn += _drawn([pair for pair in found if pair[1] is None], self.unsided, generator)
+        stated = tuple(sentence for sentence, _ in drawn)
+        copies = tuple(copy for _, copy in drawn if copy is not None)
+        new = {name: rows for name, rows in ((self.to, copies), (self.stated, stated)) if rows}
+        return Sample(sample.id, {**sample.fields, **new}, sample.records)
+
+
+def _drawn(pairs: list[_Pair], most: int, generator: torch.Generator) -> list[_Pair]:
+    """Return at most so many, each as likely as another, in their order."""
+    return [pairs[i] for i in torch.rand(len(pairs), generator=generator).argsort()[:most].sort().values.tolist()]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -83,7 +101,8 @@ def _other_side(text: str) -> str | None:
 
 
 @lru_cache(maxsize=1 << 14)
-def _statements(text: str) -> tuple[tuple[str, str], ...]:
-    from medvlp.text.laterality import sided_statements
+def _statements(text: str) -> tuple[_Pair, ...]:
+    """Return each statement with its false copy, None where it has no side."""
+    from medvlp.text.laterality import sided_statements, unsided_statements
 
-    return tuple(sided_statements(text))
+    return (*sided_statements(text), *((sentence, None) for sentence in unsided_statements(text)))

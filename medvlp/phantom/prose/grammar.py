@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from medvlp.phantom.facts import Finding, Study
 from medvlp.phantom.prose.form import Noun, SentenceForm, slots_of
 from medvlp.phantom.prose.wording import Wording
-from medvlp.phantom.rules import fractured_ribs
+from medvlp.phantom.rules import fractured_ribs, heart_ratio
 
 __all__ = [
     "Pick",
@@ -176,7 +176,7 @@ def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = 
         slots["the_ribs"] = f"the {finding.side} {slots['rib']} rib{'s' if plural else ''}"
         slots["displaced"] = _displacement(finding.size, pick)
     if finding.name == "cardiomegaly":
-        slots["ratio"] = f"{0.52 + 0.13 * finding.amount:.2f}"  # the rule of the finding
+        slots["ratio"] = f"{heart_ratio(finding.amount):.2f}"
     return slots
 
 
