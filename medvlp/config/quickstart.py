@@ -16,7 +16,7 @@ from medvlp.phantom.cohort import make_cohort
 
 __all__ = ["run_quickstart"]
 
-PATIENTS = 1900
+PATIENTS = 2500
 IMAGE_SIZE = 256
 WORKERS = 2
 
