@@ -231,7 +231,7 @@ class _Judge:
         if not {"train", "validate"} <= there:
             return
         opened = {"train": self._open("train"), "validate": self._open("validate"), "test": self.prepared}
-        tables = {**{s: self._embed(opened[s]) for s in ("train", "validate")}, "test": self.table}
+        tables = {**{s: self._embed(opened[s], texts=False) for s in ("train", "validate")}, "test": self.table}
         deep = {split: table["image/embedding"] for split, table in tables.items()}
         yield self._probe("linear_probe", "Linear probe", opened, deep, control=False)
         small = {split: _thumbnails(prepared) for split, prepared in opened.items()}
@@ -281,8 +281,8 @@ class _Judge:
             workers=self.config.workers,
         )
 
-    def _embed(self, prepared: Prepared) -> FeatureTable:
-        there = [view for view in ("image", "text") if view in prepared.manifest]
+    def _embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
+        there = [view for view in (("image", "text") if texts else ("image",)) if view in prepared.manifest]
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
         return feature_pass(self.model.model, in_order(prepared), keys(*needs))
 
