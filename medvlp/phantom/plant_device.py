@@ -90,14 +90,14 @@ def _limbs(entry: np.ndarray, sign: float, draw: np.random.Generator) -> list[Cl
     hub = entry + np.array([sign * draw.uniform(9.0, 18.0), -6.0, draw.uniform(-4.0, 12.0)])
     lump = ball(hub, 5.5, 1.1)
     clouds = [
-        polyline(curve([entry, hub], 2.0), 1.5, step=0.9, area=6.0).scaled(0.3),
+        polyline(curve(np.stack([entry, hub]), 2.0), 1.5, step=0.9, area=6.0).scaled(0.3),
         Cloud(lump, np.full(len(lump), 150.0 / len(lump), np.float32)),
     ]
     for _ in range(int(draw.integers(2, 4))):
         reach, turn = float(draw.uniform(45.0, 95.0)), float(draw.normal(-0.5, 0.45))
         end = hub + reach * np.array([sign * np.cos(turn), -0.1, np.sin(turn)])
         middle = 0.5 * (hub + end) + np.array([0.0, 0.0, float(draw.normal(6.0, 9.0))])
-        clouds.append(polyline(curve([hub, middle, end], 2.0), 1.5, step=0.9, area=6.0).scaled(0.25))
+        clouds.append(polyline(curve(np.stack([hub, middle, end]), 2.0), 1.5, step=0.9, area=6.0).scaled(0.25))
         tip = ball(end, 3.2, 1.0)
         clouds.append(Cloud(tip, np.full(len(tip), 45.0 / len(tip), np.float32)))
     return clouds
