@@ -112,7 +112,9 @@ def fit_linear_probe(
         checked = np.isin(validation.labels[:, column], (0.0, 1.0))
         for strength in ordered:
             # Far more rows than columns: Newton's steps took a sixteenth of the time of L-BFGS, for the same AUROC.
-            model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200).fit(features[known], target)
+            model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=200).fit(
+                features[known], target
+            )
             weight, bias = model.coef_[0], float(model.intercept_[0])
             try:
                 value = auroc(validation.labels[checked, column], held_out[checked] @ weight + bias)
