@@ -27,17 +27,7 @@ from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_man
 __all__ = ["Prepared", "Store", "pool_name", "prepare"]
 
 # Libraries whose version can change a decoded pixel.
-_DECODERS = (
-    "numpy",
-    "torch",
-    "scipy",
-    "pillow",
-    "pydicom",
-    "pylibjpeg-openjpeg",
-    "pylibjpeg-rle",
-    "pyjpegls",
-    "imagecodecs",
-)
+_DECODERS = ("numpy", "torch", "scipy", "pillow", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs")
 
 
 class Store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 
@@ -14,7 +14,7 @@ from medvlp.core.sample import Sample
 
 __all__ = ["OtherSide"]
 
-_Pair = tuple[str, str | None]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +77,18 @@ class OtherSide:
         if self.stated is None:
             copies = tuple(other for text in texts if (other := _other_side(text)) is not None)
             return Sample(sample.id, {**sample.fields, self.to: copies}, sample.records) if copies else sample
-        found = [pair for text in texts for pair in _statements(text)]
-        sided = [pair for pair in found if pair[1] is not None]
-        drawn = _drawn(sided, self.most, generator)
+        pairs = _drawn([pair for text in texts for pair in _sided(text)], self.most, generator)
+        stated, copies = tuple(true for true, _ in pairs), tuple(false for _, false in pairs)
         if self.unsided:
-            drawn += _drawn([pair for pair in found if pair[1] is None], self.unsided, generator)
-        stated = tuple(sentence for sentence, _ in drawn)
-        copies = tuple(copy for _, copy in drawn if copy is not None)
+            stated += tuple(_drawn([each for text in texts for each in _unsided(text)], self.unsided, generator))
         new = {name: rows for name, rows in ((self.to, copies), (self.stated, stated)) if rows}
         return Sample(sample.id, {**sample.fields, **new}, sample.records)
 
 
-def _drawn(pairs: list[_Pair], most: int, generator: torch.Generator) -> list[_Pair]:
+def _drawn(statements: list[_T], most: int, generator: torch.Generator) -> list[_T]:
     """Return at most so many, each as likely as another, in their order."""
-    return [pairs[i] for i in torch.rand(len(pairs), generator=generator).argsort()[:most].sort().values.tolist()]
+    order = torch.rand(len(statements), generator=generator).argsort()
+    return [statements[i] for i in order[:most].sort().values.tolist()]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -101,8 +99,14 @@ def _other_side(text: str) -> str | None:
 
 
 @lru_cache(maxsize=1 << 14)
-def _statements(text: str) -> tuple[_Pair, ...]:
-    """Return each statement with its false copy, None where it has no side."""
-    from medvlp.text.laterality import sided_statements, unsided_statements
+def _sided(text: str) -> tuple[tuple[str, str], ...]:
+    from medvlp.text.laterality import sided_statements
 
-    return (*sided_statements(text), *((sentence, None) for sentence in unsided_statements(text)))
+    return tuple(sided_statements(text))
+
+
+@lru_cache(maxsize=1 << 14)
+def _unsided(text: str) -> tuple[str, ...]:
+    from medvlp.text.laterality import unsided_statements
+
+    return tuple(unsided_statements(text))
