@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build, run one batch, print the plan, change nothing.")
     ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of a configuration, for editors, and end.")
+    ] = False,
 ) -> None:
     """Train a model; also under torchrun. A run folder that has checkpoints goes on from the newest."""
     from medvlp.config.recipe import resumed
@@ -25,6 +29,11 @@ def train(
     from medvlp.config.tree import load_config
     from medvlp.core.errors import UserError
 
+    if schema:
+        from medvlp.config.schema import config_schema
+
+        typer.echo(json.dumps(config_schema(), indent=2))
+        return
     if resume is not None:
         tree = resumed(resume, [*([config] if config else []), *(overrides or [])])
     elif config is not None:

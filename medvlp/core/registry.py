@@ -136,14 +136,16 @@ def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping
 
 
 def json_schema(folder: str) -> dict[str, object]:
-    """Return the JSON Schema of all components of a folder, for editors."""
-    choices = []
+    """Return the JSON Schema of all components of a folder, for editors; ``$defs`` are at its top, under unique names."""
+    choices, shared = [], {}
     for name in available(folder):
-        part = schema(folder, name).model_json_schema()
+        prefix = f"{folder.replace('/', '.')}.{name}."
+        part = schema(folder, name).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+        shared |= {prefix + key: value for key, value in part.pop("$defs", {}).items()}
         part.setdefault("properties", {})["name"] = {"const": name}
         part["required"] = sorted({*part.get("required", []), "name"})
         choices.append(part)
-    return {"oneOf": choices}
+    return {"oneOf": choices, "$defs": shared}
 
 
 def validation_sentences(error: ValidationError, *, where: str, model: type[BaseModel]) -> list[str]:

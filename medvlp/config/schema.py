@@ -1,0 +1,72 @@
+"""The JSON Schema of a training configuration, so that an editor completes keys and marks what is not one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medvlp.config.tree import RunConfig
+from medvlp.core.registry import json_schema
+
+__all__ = ["config_schema"]
+
+# definition, property, folder of components, keys that stand beside a component's own options
+_LISTS = (
+    ("DataConfig", "prefix", "data/views", ()),
+    ("DataConfig", "suffix", "data/views", ()),
+    ("PhaseConfig", "objectives", "objectives", ("weight", "as")),
+    ("PhaseConfig", "patches", "models/patches", ()),
+)
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the schema of a YAML file that ``medvlp train`` takes, with every option of every component installed.
+
+    A file may inherit by ``base:``, so no key is required but a component's name in a list, and a component without a
+    name goes on with its base's.
+
+    Example:
+        >>> sorted(config_schema()["properties"])[:3]
+        ['banks', 'base', 'data']
+    """
+    whole = RunConfig.model_json_schema()
+    shared = whole["$defs"]
+    for definition, key, folder, beside in _LISTS:
+        shared[definition]["properties"][key]["items"] = _component(folder, shared, beside)
+    name_alone = {"type": "string"}
+    shared["DataConfig"]["properties"]["layout"] = {
+        "anyOf": [*_inheriting(_component("data/layouts", shared)), name_alone, {"type": "null"}]
+    }
+    model = _component("models/architectures", shared)
+    encoder = {"anyOf": _inheriting(_component("models/encoders", shared))}
+    for choice in model["oneOf"]:
+        choice["properties"] |= {tower: encoder for tower in ("vision", "text") if tower in choice["properties"]}
+    whole["properties"]["model"] = {"anyOf": _inheriting(model)}
+    whole["properties"]["states"] = {"type": "object", "additionalProperties": _component("state", shared)}
+    whole["properties"]["base"] = {"type": "string", "description": "configuration that this one goes over"}
+    return _nothing_required({"$schema": "https://json-schema.org/draft/2020-12/schema", **whole})
+
+
+def _component(folder: str, shared: dict[str, Any], beside: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The components of a folder; what they share goes to the top, where its references point."""
+    found: dict[str, Any] = json_schema(folder)
+    shared |= found.pop("$defs")
+    for choice in found["oneOf"]:
+        choice["properties"] |= dict.fromkeys(beside, True)
+    return found
+
+
+def _inheriting(component: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [dict(component), {"type": "object", "not": {"required": ["name"]}}]
+
+
+def _nothing_required(node: Any) -> Any:  # noqa: ANN401
+    """Take every ``required`` away but that of a name, which tells components apart."""
+    if isinstance(node, list):
+        return [_nothing_required(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    out = {key: _nothing_required(value) for key, value in node.items()}
+    if isinstance(node.get("required"), list):  # a mapping would be an option of that name
+        out["required"] = [key for key in node["required"] if key == "name"]
+    return out

@@ -1,0 +1,47 @@
+"""The schema that editors use says of the shipped configurations what the reader says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from medvlp.config.schema import config_schema
+from medvlp.core.resources import resource_folder
+
+jsonschema = pytest.importorskip("jsonschema")
+FILES = sorted((resource_folder("configs") / "pretrain").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    schema = config_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(validator, path) -> None:
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(path.read_text()))] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sed": 1},
+        {"seed": -1},
+        {"training": {"bach": 3}},
+        {"model": {"name": "duel"}},
+        {"model": {"name": "dual", "vision": {"name": "timm", "architecure": "resnet18"}}},
+        {"phases": [{"until": 5, "objectives": [{"name": "clip", "positive": "own"}]}]},
+        {"phases": [{"until": 5, "objectives": [{"weight": 2}]}]},
+        {"data": {"suffix": [{"name": "flip"}]}},
+    ],
+)
+def test_what_the_reader_refuses_is_marked(validator, wrong) -> None:
+    assert not validator.is_valid(wrong)
+
+
+def test_a_part_without_a_name_goes_on_with_its_base(validator) -> None:
+    assert validator.is_valid({"base": "phantom_clip.yaml", "model": {"embed_dim": 64, "vision": {"image_size": 64}}})
