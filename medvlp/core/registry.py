@@ -136,7 +136,7 @@ def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping
 
 
 def json_schema(folder: str) -> dict[str, object]:
-    """Return the JSON Schema of all components of a folder, for editors; ``$defs`` are at its top, under unique names."""
+    """Return the JSON Schema of all components of a folder, for editors; ``$defs`` with unique names at its top."""
     choices, shared = [], {}
     for name in available(folder):
         prefix = f"{folder.replace('/', '.')}.{name}."
