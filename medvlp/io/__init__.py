@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Fit": "resize",
         "Image": "image",
-        "Preset": "presets",
+        "Preset": "preset",
         "Resized": "resize",
         "UnreadableImage": "errors",
         "Volume": "volume",
