@@ -130,7 +130,7 @@ def compare_presets(
     if not cases:
         raise DataError(_nothing(left_out))
     measures = tuple(_measure(name, cases, seed) for name in cases[0].values)
-    return Drift(presets, measures, tuple(cases), tuple(left_out), turned, _notes(model, presets))
+    return Drift(presets, measures, tuple(cases), tuple(left_out), turned, _notes(model, presets, patients))
 
 
 def _readings(
@@ -208,11 +208,16 @@ def weighted_medians(values: FloatArray, weights: FloatArray) -> FloatArray:
     return (ordered[lower] + ordered[upper]) / 2
 
 
-def _notes(model: VisionLanguageModel | None, presets: tuple[str, str]) -> tuple[str, ...]:
-    if model is None:
-        return ()
-    own = [str(spec.get("preset")) for spec in model.bundle.preprocessing if spec.get("preset")]
-    return tuple(f"the model was trained with {name}, which is not compared" for name in own if name not in presets)
+def _notes(
+    model: VisionLanguageModel | None, presets: tuple[str, str], patients: Sequence[str] | None
+) -> tuple[str, ...]:
+    own = [] if model is None else [str(spec["preset"]) for spec in model.bundle.preprocessing if spec.get("preset")]
+    notes = [f"the model was trained with {name}, which is not compared" for name in own if name not in presets]
+    if patients is None:
+        notes.append(
+            "the patients are not known: each image counts as one, and intervals are too narrow if it is not so"
+        )
+    return tuple(notes)
 
 
 def _nothing(left_out: Sequence[tuple[str, str, str]]) -> str:

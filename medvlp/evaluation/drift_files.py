@@ -13,28 +13,38 @@ __all__ = ["image_files"]
 _MANIFESTS = (".parquet", ".csv", ".tsv")
 
 
-def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[list[Path], list[str]]:
-    """Return image files and the patient of each.
+def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[list[Path], list[str] | None]:
+    """Return image files and the patient of each, None where nobody says.
 
     Args:
-        paths: files, folders (all files below them), or one manifest; without a manifest every file is a patient.
+        paths: files, folders (all files below them), or one manifest, whose column ``id.patient`` names the patients.
         root: folder of the manifest's images; default: as it says.
 
     Raises:
         DataError: there is no image.
+
+    Example:
+        >>> image_files([Path("a.dcm"), Path("b.dcm")])[1] is None
+        True
     """
     if len(paths) == 1 and paths[0].suffix.lower() in _MANIFESTS:
-        manifest = Manifest.load(paths[0], root=root)
-        if "image" not in manifest:
-            raise DataError(f"The manifest {paths[0]} has no column 'image': presets are compared on images.")
-        found = [manifest.path(k) for k in range(len(manifest))]
-        owners = manifest.column("id.patient" if "id.patient" in manifest else "id")
-        pairs = [(path, str(owner)) for path, owner in zip(found, owners, strict=True) if path is not None]
-    else:
-        pairs = [(path, str(path)) for each in paths for path in (_below(each) if each.is_dir() else [each])]
-    if not pairs:
+        return _of_manifest(Manifest.load(paths[0], root=root), paths[0])
+    found = [path for each in paths for path in (_below(each) if each.is_dir() else [each])]
+    if not found:
         raise DataError("There is no image to compare presets on: name files, a folder with files, or a manifest.")
-    return [path for path, _ in pairs], [owner for _, owner in pairs]
+    return found, None
+
+
+def _of_manifest(manifest: Manifest, source: Path) -> tuple[list[Path], list[str] | None]:
+    if "image" not in manifest:
+        raise DataError(f"The manifest {source} has no column 'image': presets are compared on images.")
+    there = [(k, path) for k in range(len(manifest)) if (path := manifest.path(k)) is not None]
+    if not there:
+        raise DataError(f"The manifest {source} has no image in its column 'image': presets are compared on images.")
+    if "id.patient" not in manifest:
+        return [path for _, path in there], None
+    owners = manifest.column("id.patient")
+    return [path for _, path in there], [str(owners[k]) for k, _ in there]
 
 
 def _below(folder: Path) -> list[Path]:

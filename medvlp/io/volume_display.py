@@ -17,6 +17,7 @@ from medvlp.io.volume import Volume
 
 __all__ = ["window"]
 
+_STEP = "values of interest: "
 _AIR_BELOW = -200.0  # Hounsfield units; no tissue is as light, and no picture of a body is without air around or in it
 
 
@@ -36,7 +37,7 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
         ``warnings`` what had to be guessed. What is not finite becomes 0.
 
     Raises:
-        UserError: the preset is unknown, or none for volumes.
+        UserError: the preset is unknown, or none for volumes, or the volume holds display values already.
         UnreadableImage: ``preset_mismatch``, the volume is of another modality.
 
     Example:
@@ -49,6 +50,8 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
         raise UserError(f"{preset} is a preset for 2D images, not for volumes: choose one of {', '.join(fitting)}.")
     if not isinstance(volume, Volume):
         return _apply(np.asarray(volume), recipe.curve)[0]
+    if any(step.startswith(_STEP) for step in volume.steps):
+        raise UserError(f"The volume holds display values already, {preset} needs modality values: give the one read.")
     notes = _doubts(volume, recipe)
     voxels, step = _apply(volume.voxels, recipe.curve)
     if isinstance(recipe.curve, Percentiles) and not voxels.any():
@@ -58,7 +61,7 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
     return replace(
         volume,
         voxels=voxels,
-        steps=(*volume.steps, f"values of interest: {preset}, {step}"),
+        steps=(*volume.steps, f"{_STEP}{preset}, {step}"),
         warnings=tuple(dict.fromkeys((*volume.warnings, *notes))),
     )
 

@@ -220,6 +220,11 @@ def test_volume_of_another_modality_is_refused():
         window(volume([0, 1, 2, 3], Modality="MR"), "ct_lung_v1")
 
 
+def test_a_volume_is_put_in_a_window_once():
+    with pytest.raises(UserError, match="holds display values already"):
+        window(window(volume([-1000, 1, 2, 3]), "ct_lung_v1"), "ct_bone_v1")
+
+
 def test_constant_volume_is_black_and_announced():
     shown = window(volume([5, 5, 5, 5]), "mr_percentile_v1")
     assert not shown.voxels.any()
