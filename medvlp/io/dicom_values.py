@@ -86,6 +86,18 @@ def values_of_interest(
         low, high = percentile_range(modality.apply(valid.astype(np.float64)), curve.low, curve.high)
         steps.append(f"values of interest: percentiles {curve.low:g} ({low:g}) to {curve.high:g} ({high:g})")
         return _between(low, high, notes)
+    shown = _asked_by_file(modality, groups, choice, steps, notes)
+    if shown is not None:
+        return shown
+    low, high = _extremes(valid, modality.apply)
+    steps.append(f"values of interest: minimum {low:g} to maximum {high:g} of the pixels")
+    return _between(low, high, notes)
+
+
+def _asked_by_file(
+    modality: Modality, groups: tuple[Header, ...], choice: int | str | None, steps: list[str], notes: list[str]
+) -> Pointwise | None:
+    """Return the file's own curve, a VOI LUT Sequence before a window unless one was chosen; None if it has none."""
     tables = groups[-1].items("VOILUTSequence") if choice is None else ()
     if tables:
         table = table_of(tables[0], "VOILUTSequence", signed_first=modality.signed)
@@ -100,9 +112,7 @@ def values_of_interest(
             f"{chosen.function}"
         )
         return lambda values: window(values, chosen.center, chosen.width, chosen.function)
-    low, high = _extremes(valid, modality.apply)
-    steps.append(f"values of interest: minimum {low:g} to maximum {high:g} of the pixels")
-    return _between(low, high, notes)
+    return None
 
 
 def _between(low: float, high: float, notes: list[str]) -> Pointwise:
@@ -112,10 +122,9 @@ def _between(low: float, high: float, notes: list[str]) -> Pointwise:
 
 
 def _extremes(valid: np.ndarray, modality: Pointwise) -> tuple[float, float]:
-    ends = np.array([valid.min(), valid.max()], np.float64)
-    seen = modality(ends)  # monotone, or a table, which is looked at in between
-    if isinstance(modality, LookupTable) and ends[1] - ends[0] < 1 << 17:
-        seen = modality(np.arange(int(ends[0]), int(ends[1]) + 1))
+    # A table need not be monotone, and what it says of values that do not occur does not count.
+    ends = valid if isinstance(modality, LookupTable) else np.array([valid.min(), valid.max()], np.float64)
+    seen = modality(ends)
     return float(seen.min()), float(seen.max())
 
 

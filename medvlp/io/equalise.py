@@ -15,7 +15,7 @@ def eight_bits(values: np.ndarray, curve: EqualisedJpeg) -> np.ndarray:
     ::
 
         minimum   floor(255 (v - min) / (max - min))
-        zero      min(255, round(|255 v / max|)), halves to even
+        zero      min(255, round(|255 v / max|)), halves to even, in float32 as OpenCV's ``convertScaleAbs``
 
     Args:
         values: integers or finite floats of any shape, at least one.
@@ -38,7 +38,7 @@ def eight_bits(values: np.ndarray, curve: EqualisedJpeg) -> np.ndarray:
         return np.zeros(x.shape, np.uint8)
     if curve.origin == "minimum":
         return (x / top * 255).astype(np.uint8)
-    return np.minimum(np.rint(np.abs(x * (255.0 / top))), 255).astype(np.uint8)
+    return np.minimum(np.rint(np.abs(x.astype(np.float32) * np.float32(255.0 / top))), 255).astype(np.uint8)
 
 
 def equalise(picture: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ changes: another behaviour is another version under another name.
 
 Sources: ``dicom_voi_v1`` PS3.3 C.11; ``mimic_jpg_v1`` and ``chexpert_jpg_v1`` what the makers of both data sets say
 they ran (GitHub, MIT-LCP/mimic-cxr issue 16; stanfordmlgroup/chexpert-labeler issue 11); CT windows the customary ones,
-as Radiopaedia's article "Windowing (CT)" lists them; ``mr_percentile_v1`` the clipping of MedSAM (Ma et al. 2024,
-Nature Communications 15:654, Methods).
+as Radiopaedia's article "Windowing (CT)" lists them, with its ends at center less and plus half of the width;
+``mr_percentile_v1`` after MedSAM (Ma et al. 2024, Nature Communications 15:654), which takes the values above 0.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage, Volume, preset_info, preset_names, read_image, window
-from medvlp.io.equalise import equalise
+from medvlp.io.equalise import eight_bits, equalise
 from medvlp.io.preset import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles
 
 CT = {0x00080060: ("CS", "CT"), 0x00281052: ("DS", [-1024]), 0x00281053: ("DS", [1])}
@@ -54,6 +54,11 @@ def test_equalised_value_is_255_times_the_share_of_pixels_above_the_smallest_up_
     for value, new in zip(values, shown.tolist(), strict=True):
         exact = 255 * sum(v <= value for v in rest) / len(rest) if rest else value
         assert abs(new - exact) <= 0.5 + 1e-4  # rounded; 1e-4 for the float32 that the definition computes in
+
+
+def test_negative_stored_values_are_shown_by_their_size_where_only_the_maximum_divides():
+    assert eight_bits(np.array([-300, -50, 0, 100]), EqualisedJpeg("zero")).tolist() == [255, 128, 0, 255]
+    assert eight_bits(np.array([-300, -50, 0, 100]), EqualisedJpeg("minimum")).tolist() == [0, 159, 191, 255]
 
 
 def test_a_picture_of_one_value_is_not_equalised():
