@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = attach(
         "UndefinedMetricError": "metrics",
         "auroc": "metrics",
         "average_precision": "metrics",
+        "Drift": "drift",
+        "compare_presets": "drift",
         "evaluate_retrieval": "retrieval",
         "evaluate_scores": "classification",
         "fit_linear_probe": "probe",

@@ -8,15 +8,17 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from medvlp.io.color import is_gray, palette_table, to_gray, ybr_full_to_rgb
-from medvlp.io.dicom_display import frame_items, grayscale
+from medvlp.io.dicom_display import grayscale
 from medvlp.io.dicom_file import Parsed, parse
 from medvlp.io.dicom_frames import Stored, read_frame
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout, check_layout
+from medvlp.io.dicom_values import frame_items
+from medvlp.io.dicom_windows import windows_of
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.geometry import find_spacing, hanging_of
 from medvlp.io.image import Image
-from medvlp.io.presets import Preset
+from medvlp.io.preset import FileDisplay, Preset
 
 __all__ = ["META_TAGS", "read_dicom"]
 
@@ -43,7 +45,14 @@ _FRAME_GROUPS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTran
 _SAFE = re.compile(r"[A-Za-z0-9 _.,&()/+-]{1,64}")
 
 
-def read_dicom(stream: BinaryIO, *, preset: Preset, frame: int | None, color: Literal["gray", "rgb"]) -> Image:
+def read_dicom(
+    stream: BinaryIO,
+    *,
+    preset: Preset,
+    frame: int | None,
+    color: Literal["gray", "rgb"],
+    window: int | str | None = None,
+) -> Image:
     """Read one frame as a display shows it.
 
     Args:
@@ -51,6 +60,7 @@ def read_dicom(stream: BinaryIO, *, preset: Preset, frame: int | None, color: Li
         preset: the recipe.
         frame: index from 0; None takes the first and says so.
         color: "gray" for ``(H, W)``, "rgb" for ``(H, W, 3)``.
+        window: one of the file's windows, by number from 0 or by its explanation; None leaves the choice to the preset.
 
     Raises:
         UnreadableImage: the file cannot be read rightly.
@@ -59,17 +69,19 @@ def read_dicom(stream: BinaryIO, *, preset: Preset, frame: int | None, color: Li
     parsed = parse(stream)
     notes.extend(parsed.warnings)
     layout = check_layout(parsed, notes)
+    modality = (parsed.header.text("Modality") or "").upper()
+    gray = layout.samples == 1 and layout.photometric != "PALETTE COLOR"
+    _refuse_mismatch(preset, modality, gray, window)
     index = _choose_frame(layout, frame, notes)
     stored = read_frame(parsed, layout, index, notes)
     groups = _groups(parsed.header, index, layout.frames, notes)
     steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
     steps.append(stored.step)
-    if layout.samples == 1 and layout.photometric != "PALETTE COLOR":
-        pixels = grayscale(stored, layout, groups, preset, steps, notes)
+    if gray:
+        pixels = grayscale(stored, layout, groups, preset, window, steps, notes)
         pixels = np.repeat(pixels[..., None], 3, axis=-1) if color == "rgb" else pixels
     else:
         pixels = _colour(stored, layout, parsed.header, color, steps, notes)
-    modality = (parsed.header.text("Modality") or "").upper()
     spacing = find_spacing((parsed.header, *frame_items(groups, "PixelMeasuresSequence")), modality, notes)
     steps.append(f"spacing: {spacing.source}, {spacing.kind}" if spacing.value else "spacing: none")
     value = spacing.value
@@ -82,9 +94,22 @@ def read_dicom(stream: BinaryIO, *, preset: Preset, frame: int | None, color: Li
     if (parsed.header.text("BurnedInAnnotation") or "").upper() == "YES":
         notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
     return Image(
-        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=_meta(parsed), steps=tuple(steps),
+        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=_meta(parsed, groups), steps=tuple(steps),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+def _refuse_mismatch(preset: Preset, modality: str, gray: bool, window: int | str | None) -> None:
+    if preset.modalities and modality not in preset.modalities:
+        known = modality if modality.isalnum() and len(modality) <= 16 else "not readable" if modality else "missing"
+        raise UnreadableImage(
+            "preset_mismatch",
+            detail=f"{preset.name} is for Modality {' or '.join(preset.modalities)}, its Modality is {known}",
+        )
+    if not gray and not isinstance(preset.curve, FileDisplay):
+        raise UnreadableImage("preset_mismatch", detail=f"{preset.name} is for grayscale images, it is in colour")
+    if not gray and window is not None:
+        raise UnreadableImage("bad_window", detail=f"window {window!r} was asked for, it is in colour")
 
 
 def _choose_frame(layout: Layout, frame: int | None, notes: list[str]) -> int:
@@ -136,8 +161,12 @@ def _colour(
     return to_gray(rgb)
 
 
-def _meta(parsed: Parsed) -> dict[str, str | int | float]:
+def _meta(parsed: Parsed, groups: tuple[Header, ...]) -> dict[str, str | int | float]:
     meta: dict[str, str | int | float] = {}
+    for source in (*frame_items(groups, "FrameVOILUTSequence"), parsed.header):
+        if windows := windows_of(source, []):  # what is wrong with them was said when one was chosen
+            meta["Windows"] = ", ".join(f"{window.center:g}/{window.width:g}" for window in windows)
+            break
     for keyword in META_TAGS:
         if not parsed.header.has(keyword):
             continue

@@ -10,20 +10,23 @@ import numpy as np
 from medvlp.io.dicom_frames import Stored
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout
+from medvlp.io.dicom_values import Modality, frame_items, table_of, values_of_interest
+from medvlp.io.equalise import eight_bits, equalise
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, window
-from medvlp.io.presets import Preset
+from medvlp.io.lut import padding_mask
+from medvlp.io.preset import EqualisedJpeg, Preset
 
-__all__ = ["frame_items", "grayscale"]
-
-
-def frame_items(groups: tuple[Header, ...], keyword: str) -> tuple[Header, ...]:
-    """Return the first item of a sequence from each group that has it, in the order of the groups."""
-    return tuple(item for group in groups for item in group.items(keyword)[:1])
+__all__ = ["grayscale"]
 
 
 def grayscale(
-    stored: Stored, layout: Layout, groups: tuple[Header, ...], preset: Preset, steps: list[str], notes: list[str]
+    stored: Stored,
+    layout: Layout,
+    groups: tuple[Header, ...],
+    preset: Preset,
+    choice: int | str | None,
+    steps: list[str],
+    notes: list[str],
 ) -> np.ndarray:
     """Return display values of one frame.
 
@@ -32,6 +35,7 @@ def grayscale(
         layout: the checked layout.
         groups: where its attributes may stand, the data set last.
         preset: the recipe.
+        choice: window of the file, see ``read_image``.
         steps: what is done is appended here.
         notes: warnings are appended here.
 
@@ -39,12 +43,14 @@ def grayscale(
         float32 ``(H, W)`` in [0, 1]; padding is 0.
 
     Raises:
-        UnreadableImage: ``bad_lut`` or ``bad_rescale``.
+        UnreadableImage: ``bad_lut``, ``bad_rescale``, ``bad_window`` or ``preset_mismatch``.
     """
+    if isinstance(preset.curve, EqualisedJpeg):
+        return _as_jpeg(stored.values, layout.photometric, preset.curve, steps, notes)
     header = groups[-1]
     values = stored.values
     padding = _padding(stored, layout, header, steps, notes)
-    modality, signed = _modality(layout, groups, steps, notes)
+    modality = _modality(layout, groups, steps, notes)
     valid = values if padding is None else values[~padding]
     if layout.kind != "int" and not np.isfinite(values).all():
         finite = np.isfinite(values)
@@ -55,11 +61,11 @@ def grayscale(
         notes.append("every pixel is padding")
         return np.zeros(values.shape, np.float32)
     low, high = valid.min(), valid.max()
-    interest = _values_of_interest(modality, (low, high), groups, preset, signed, steps, notes)
+    interest = values_of_interest(valid, modality, groups, preset.curve, choice, steps, notes)
     invert = preset.polarity and _inverted(header, layout.photometric, steps, notes)
 
     def display(numbers: np.ndarray) -> np.ndarray:
-        shown = interest(modality(numbers))
+        shown = interest(modality.apply(numbers))
         return (1.0 - shown if invert else shown).astype(np.float32)
 
     pixels = _apply(display, values, low, high)
@@ -110,10 +116,7 @@ def _padding_number(header: Header, keyword: str, layout: Layout) -> int:
     return value
 
 
-def _modality(
-    layout: Layout, groups: tuple[Header, ...], steps: list[str], notes: list[str]
-) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
-    """Return stored -> modality values, and whether these can be negative."""
+def _modality(layout: Layout, groups: tuple[Header, ...], steps: list[str], notes: list[str]) -> Modality:
     header = groups[-1]
     tables = header.items("ModalityLUTSequence")
     source = next(
@@ -127,20 +130,21 @@ def _modality(
     if tables:
         if source is not None:
             notes.append("both ModalityLUTSequence and RescaleSlope are present: the sequence was used")
-        table = _table(tables[0], "ModalityLUTSequence", signed_first=layout.signed)
+        table = table_of(tables[0], "ModalityLUTSequence", signed_first=layout.signed)
         steps.append(f"modality: ModalityLUTSequence, {len(table.entries)} entries of {table.bits} bits")
-        return table, False
+        return Modality(table, signed=False, unit=(tables[0].text("ModalityLUTType") or "").upper())
     if source is None:
         steps.append("modality: none")
-        return lambda values: values, layout.signed
+        return Modality(lambda values: values, signed=layout.signed, unit=None)
+    unit = (source.text("RescaleType") or header.text("RescaleType") or "").upper()
     slope, intercept = _one(source, "RescaleSlope", 1.0), _one(source, "RescaleIntercept", 0.0)
     if slope == 0:
         raise UnreadableImage("bad_rescale", detail="RescaleSlope is 0")
     steps.append(f"modality: RescaleSlope {slope:g}, RescaleIntercept {intercept:g}")
     if slope == 1 and intercept == 0:
-        return lambda values: values, layout.signed
+        return Modality(lambda values: values, signed=layout.signed, unit=unit)
     lowest = min(layout.minimum * slope, layout.maximum * slope) + intercept
-    return lambda values: values * slope + intercept, lowest < 0
+    return Modality(lambda values: values * slope + intercept, signed=lowest < 0, unit=unit)
 
 
 def _one(header: Header, keyword: str, default: float) -> float:
@@ -149,81 +153,6 @@ def _one(header: Header, keyword: str, default: float) -> float:
     except (ValueError, struct.error):
         raise UnreadableImage("bad_rescale", detail=f"{keyword} is not a finite number") from None
     return float(values[0]) if values else default
-
-
-def _table(item: Header, name: str, *, signed_first: bool) -> LookupTable:
-    try:
-        descriptor = [int(value) for value in item.numbers("LUTDescriptor")]
-        first = [int(value) for value in item.numbers("LUTDescriptor", signed=signed_first)]
-    except (ValueError, struct.error):
-        raise UnreadableImage("bad_lut", detail=f"LUTDescriptor of {name} is not numbers") from None
-    if len(descriptor) == 3:
-        descriptor[1] = first[1]  # only the second value is a pixel value and may be signed
-    return lookup_table(tuple(descriptor), item.raw("LUTData") or b"", item.order, name=name)
-
-
-def _values_of_interest(
-    modality: Callable[[np.ndarray], np.ndarray],
-    extremes: tuple[float, float],
-    groups: tuple[Header, ...],
-    preset: Preset,
-    signed: bool,
-    steps: list[str],
-    notes: list[str],
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return modality values -> [0, 1]."""
-    sources = (*frame_items(groups, "FrameVOILUTSequence"), groups[-1])
-    tables = groups[-1].items("VOILUTSequence") if preset.voi_lut else ()
-    if tables:
-        table = _table(tables[0], "VOILUTSequence", signed_first=signed)
-        steps.append(f"values of interest: VOILUTSequence, {len(table.entries)} entries of {table.bits} bits")
-        top = float((1 << table.bits) - 1)
-        return lambda values: table(values) / top
-    if preset.window:
-        for source in sources:
-            chosen = _first_window(source, notes)
-            if chosen:
-                center, width, function, which = chosen
-                steps.append(f"values of interest: {which}, WindowCenter {center:g}, WindowWidth {width:g}, {function}")
-                return lambda values: window(values, center, width, function)
-    ends = modality(np.array(extremes, np.float64))  # monotone, or a table whose own extremes are taken below
-    low, high = float(ends.min()), float(ends.max())
-    if isinstance(modality, LookupTable):
-        seen = (
-            modality(np.arange(int(extremes[0]), int(extremes[1]) + 1)) if extremes[1] - extremes[0] < 1 << 17 else ends
-        )
-        low, high = float(seen.min()), float(seen.max())
-    steps.append(f"values of interest: minimum {low:g} to maximum {high:g} of the pixels")
-    if low == high:
-        notes.append("all pixels have the same value")
-    return lambda values: full_range(values, low, high)
-
-
-def _first_window(header: Header, notes: list[str]) -> tuple[float, float, str, str] | None:
-    """Return center, width, function and its name of the first window that the standard allows."""
-    try:
-        centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
-    except (ValueError, struct.error):
-        notes.append("WindowCenter or WindowWidth is not a finite number: no window was applied")
-        return None
-    if len(centers) != len(widths):
-        notes.append(
-            f"{len(centers)} WindowCenter and {len(widths)} WindowWidth values: those that pair up were considered"
-        )
-    function = (header.text("VOILUTFunction") or "LINEAR").upper()
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        notes.append("VOILUTFunction is not a defined term: LINEAR was taken")
-        function = "LINEAR"
-    total = min(len(centers), len(widths))
-    for index, (center, width) in enumerate(zip(centers, widths, strict=False)):
-        name = "window" if total == 1 else f"window {index + 1} of {total}"
-        if width >= 1 or (width > 0 and function != "LINEAR"):
-            return center, width, function, name
-        if width > 0:
-            notes.append(f"WindowWidth {width:g} is below 1, which LINEAR does not allow: LINEAR_EXACT was applied")
-            return center, width, "LINEAR_EXACT", name
-        notes.append(f"WindowWidth {width:g} is not allowed: {name} was passed over")
-    return None
 
 
 def _inverted(header: Header, photometric: str, steps: list[str], notes: list[str]) -> bool:
@@ -237,3 +166,19 @@ def _inverted(header: Header, photometric: str, steps: list[str], notes: list[st
             notes.append(f"PresentationLUTShape {known} contradicts {photometric}: the image was inverted once")
     steps.append(f"polarity: inverted by {' and '.join(asked)}" if asked else f"polarity: {photometric}, as stored")
     return bool(asked)
+
+
+def _as_jpeg(
+    values: np.ndarray, photometric: str, curve: EqualisedJpeg, steps: list[str], notes: list[str]
+) -> np.ndarray:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UnreadableImage("preset_mismatch", detail="it has pixels that are not finite")
+    if values.min() == values.max():
+        notes.append("all pixels have the same value")
+    picture = eight_bits(values, curve)
+    steps.append(f"values of interest: 8 bits from {curve.origin} to maximum of the stored values")
+    if photometric == "MONOCHROME1":
+        picture = 255 - picture
+        steps.append("polarity: inverted by MONOCHROME1")
+    steps.append("equalisation: histogram of 256 values")
+    return (equalise(picture) / np.float32(255)).astype(np.float32)

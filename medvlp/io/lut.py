@@ -8,7 +8,7 @@ import numpy as np
 
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["LookupTable", "full_range", "lookup_table", "padding_mask", "window"]
+__all__ = ["LookupTable", "full_range", "lookup_table", "padding_mask", "percentile_range", "window"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +94,34 @@ def full_range(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """
     x = np.asarray(values, np.float64)
     return np.clip((x - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(x)
+
+
+def percentile_range(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Return two percentiles of the values that are neither 0 nor infinite nor NaN.
+
+    Where the two are equal, minimum and maximum of all finite values; where there is no finite value, 0 and 0.
+
+    Args:
+        values: any shape.
+        low: percent, 0 to 100.
+        high: percent, above ``low``.
+
+    Returns:
+        both as floats, interpolated linearly between order statistics.
+
+    Example:
+        >>> percentile_range(np.array([0, 0, 0, 1, 2, 3]), 0.0, 50.0)
+        (1.0, 2.0)
+        >>> percentile_range(np.array([0, 7, 7]), 0.0, 50.0)
+        (0.0, 7.0)
+    """
+    finite = values[np.isfinite(values)]
+    chosen = finite[finite != 0]
+    if chosen.size:
+        start, stop = (float(value) for value in np.percentile(chosen, [low, high]))
+        if start < stop:
+            return start, stop
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np.ndarray:

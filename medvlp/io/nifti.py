@@ -28,6 +28,7 @@ _FREE_BYTES = 64 << 20
 _CHUNK = 1 << 20
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _NUMERIC = "iuf"
+_EXACT_IN_FLOAT32 = 1 << 24
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:
@@ -86,28 +87,37 @@ class _Source:
 
     def _inflate(self, count: int) -> bytearray:
         data = bytearray()
-        while len(data) < count and not self._inflater.eof:
-            packed = self._inflater.unconsumed_tail or self._stream.read(_CHUNK)
-            if not packed:
-                break
-            try:
-                data += self._inflater.decompress(packed, count - len(data))
-            except isal_zlib.error:  # pyrefly: ignore[not-a-type]
-                raise UnreadableImage("corrupt", detail="its gzip data cannot be inflated") from None
+        while len(data) < count and (part := self._part(count - len(data))):
+            data += part
         return data
 
     def finish(self) -> None:
-        """Check the gzip trailer (length and CRC), which damage in the middle does not survive."""
-        while self._packed and not self._inflater.eof:
-            packed = self._inflater.unconsumed_tail or self._stream.read(_CHUNK)
+        """Check the gzip trailers (length and CRC), which damage in the middle does not survive."""
+        while self._packed and (part := self._part(_CHUNK)):
+            self._given += len(part)
+            if self._given > max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size):
+                raise UnreadableImage("too_large", detail="its gzip data does not end")
+
+    def _part(self, most: int) -> bytes:
+        """Return up to ``most`` inflated bytes, none only at the end of the last gzip member (RFC 1952, 2.2)."""
+        while True:
+            if self._inflater.eof:
+                rest = self._inflater.unused_data
+                rest = rest if len(rest) > 1 else rest + self._stream.read(_CHUNK)
+                if not rest.startswith(b"\x1f\x8b"):  # nothing, or padding behind the last member
+                    return b""
+                self._inflater = isal_zlib.decompressobj(31)
+                packed = rest
+            else:
+                packed = self._inflater.unconsumed_tail or self._stream.read(_CHUNK)
             if not packed:
                 raise UnreadableImage("truncated", detail="its gzip data is cut off")
             try:
-                self._given += len(self._inflater.decompress(packed, _CHUNK))
+                part = self._inflater.decompress(packed, most)
             except isal_zlib.error:  # pyrefly: ignore[not-a-type]
-                raise UnreadableImage("corrupt", detail="the checksum of its gzip data is wrong") from None
-            if self._given > max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size):
-                raise UnreadableImage("too_large", detail="its gzip data does not end")
+                raise UnreadableImage("corrupt", detail="its gzip data or its checksum is damaged") from None
+            if part:
+                return part
 
 
 def _read(stream: BinaryIO) -> Volume:
@@ -151,6 +161,8 @@ def _read(stream: BinaryIO) -> Volume:
     else:
         result = (values.astype(np.float64) * slope + inter).astype(np.float32)
     steps.append(f"values: {dtype.name} * {slope:g} + {inter:g}")
+    if dtype.kind in "iu" and dtype.itemsize > 3 and max(-int(values.min()), int(values.max())) > _EXACT_IN_FLOAT32:
+        notes.append(f"whole numbers beyond {_EXACT_IN_FLOAT32} were rounded to float32")
     if dtype.kind == "f" and not np.isfinite(result).all():
         notes.append(f"{int((~np.isfinite(result)).sum())} voxels are not finite and were kept")
     meta: dict[str, str | int | float] = {"Format": "NIfTI-2" if two else "NIfTI-1", "DataType": dtype.name}
@@ -195,6 +207,8 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
         else:
             notes.append("the sform is singular or not finite and was passed over")
     if int(header["qform_code"]) > 0:
+        if header["pixdim"][0] == 0:
+            header["pixdim"][0] = 1  # nifti1.h, method 2: qfac 0 is taken for 1
         try:
             qform = np.asarray(header.get_qform(), np.float64)
         except Exception:

@@ -2,67 +2,148 @@
 
 A preset belongs to the model that was trained with it and is stored in its checkpoint. A published preset never
 changes: another behaviour is another version under another name.
+
+Sources: ``dicom_voi_v1`` PS3.3 C.11; ``mimic_jpg_v1`` and ``chexpert_jpg_v1`` what the makers of both data sets say
+they ran (GitHub, MIT-LCP/mimic-cxr issue 16; stanfordmlgroup/chexpert-labeler issue 11); CT windows the customary ones,
+as Radiopaedia's article "Windowing (CT)" lists them, with its ends at center less and plus half of the width;
+``mr_percentile_v1`` after MedSAM (Ma et al. 2024, Nature Communications 15:654), which takes the values above 0.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from medvlp.core.errors import UserError
+from medvlp.io.preset import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles, Preset
 
 __all__ = ["Preset", "preset_info", "preset_names"]
 
+_Table = tuple[tuple[str, str], ...]
+_RADIOGRAPHS = ("CR", "DX", "RG")
+_STORED = ("stored values", "bits stored cut out at the high bit, sign extended by Pixel Representation")
+_PADDING = ("padding", "Pixel Padding Value or range: left out of statistics, black in the result")
+_MODALITY = ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept, else none")
+_PICTURES = "value / largest value of the bit depth; EXIF orientation; alpha over black"
+_NO_PICTURES = ("PNG, JPEG, TIFF", "refused: they hold display values")
 
-@dataclass(frozen=True)
-class Preset:
-    """One recipe; every switch is read by the reader, and ``table`` says the same in words.
 
-    Attributes:
-        name: what configs and checkpoints call it; ends in its version.
-        version: counts published behaviours under one base name.
-        description: one sentence.
-        voi_lut: apply the VOI LUT Sequence if there is one.
-        window: else apply the first valid window.
-        polarity: show MONOCHROME1 and Presentation LUT Shape INVERSE as they are meant, 1 = white.
-        hang: turn radiographs of the trunk whose Patient Orientation is not the usual one.
-        table: (stage, what is done) in order.
-    """
+def _display() -> Preset:
+    return Preset(
+        name="dicom_voi_v1",
+        version=1,
+        description="DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image.",
+        curve=FileDisplay(),
+        modalities=(),
+        pictures=True,
+        polarity=True,
+        hang=True,
+        table=(
+            _STORED,
+            _PADDING,
+            _MODALITY,
+            ("values of interest", "VOI LUT Sequence, else first window by VOI LUT Function, else minimum to maximum"),
+            ("polarity", "inverted once if MONOCHROME1 or Presentation LUT Shape INVERSE"),
+            ("hanging", "radiographs of the trunk turned to patient's left at the right hand, feet down"),
+            ("colour", "RGB, YBR and palette to RGB; gray by ITU-R BT.601 luma where gray is asked for"),
+            ("PNG, JPEG, TIFF", _PICTURES),
+        ),
+    )
 
-    name: str
-    version: int
-    description: str
-    voi_lut: bool
-    window: bool
-    polarity: bool
-    hang: bool
-    table: tuple[tuple[str, str], ...]
+
+def _jpeg(name: str, whose: str, curve: EqualisedJpeg, scaling: str) -> Preset:
+    table: _Table = (
+        _STORED,
+        ("padding", "not looked at"),
+        ("modality", "not applied"),
+        ("values of interest", f"not applied; {scaling}"),
+        ("polarity", "255 - value if MONOCHROME1; Presentation LUT Shape is not looked at"),
+        ("equalisation", "8-bit histogram equalisation as OpenCV's equalizeHist; value / 255"),
+        ("hanging", "as stored"),
+        ("colour", "refused"),
+        ("PNG, JPEG, TIFF", f"{_PICTURES}; not equalised, for the data set's own files are already"),
+    )
+    return Preset(
+        name=name,
+        version=1,
+        description=f"Chest radiographs as the JPEG files of {whose} were made of DICOM, before JPEG's own loss.",
+        curve=curve,
+        modalities=_RADIOGRAPHS,
+        pictures=True,
+        polarity=True,
+        hang=False,
+        table=table,
+    )
+
+
+def _ct(part: str, center: float, width: float) -> Preset:
+    window = FixedWindow(center, width)
+    return Preset(
+        name=f"ct_{part}_v1",
+        version=1,
+        description=f"CT in the {part.replace('_', ' ')} window: {window.words}; images and volumes.",
+        curve=window,
+        modalities=("CT",),
+        pictures=False,
+        polarity=False,
+        hang=False,
+        table=(
+            _STORED,
+            _PADDING,
+            ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept; refused without, or not in HU"),
+            ("values of interest", f"{window.words}; the file's own windows are not looked at"),
+            ("polarity", "more Hounsfield units are whiter, whatever the file says"),
+            ("hanging", "as stored"),
+            ("colour", "refused"),
+            _NO_PICTURES,
+        ),
+    )
+
+
+def _mr() -> Preset:
+    return Preset(
+        name="mr_percentile_v1",
+        version=1,
+        description="MR from the 0.5 to the 99.5 percentile of the values that are not 0; images and volumes.",
+        curve=Percentiles(0.5, 99.5),
+        modalities=("MR",),
+        pictures=False,
+        polarity=False,
+        hang=False,
+        table=(
+            _STORED,
+            _PADDING,
+            _MODALITY,
+            (
+                "values of interest",
+                "percentiles 0.5 (black) and 99.5 (white), linear between order statistics, of the values of this "
+                "image, or of the whole volume, that are finite, not padding and not 0; minimum to maximum of all "
+                "values if the two percentiles are equal; black if all values are",
+            ),
+            ("polarity", "larger values are whiter, whatever the file says"),
+            ("hanging", "as stored"),
+            ("colour", "refused"),
+            _NO_PICTURES,
+        ),
+    )
 
 
 _PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset(
-            name="dicom_voi_v1",
-            version=1,
-            description="DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image.",
-            voi_lut=True,
-            window=True,
-            polarity=True,
-            hang=True,
-            table=(
-                ("stored values", "bits stored cut out at the high bit, sign extended by Pixel Representation"),
-                ("padding", "Pixel Padding Value or range: left out of statistics, black in the result"),
-                ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept, else none"),
-                (
-                    "values of interest",
-                    "VOI LUT Sequence, else first window by VOI LUT Function, else minimum to maximum",
-                ),
-                ("polarity", "inverted once if MONOCHROME1 or Presentation LUT Shape INVERSE"),
-                ("hanging", "radiographs of the trunk turned to patient's left at the right hand, feet down"),
-                ("colour", "RGB, YBR and palette to RGB; gray by ITU-R BT.601 luma where gray is asked for"),
-                ("PNG, JPEG, TIFF", "value / largest value of the bit depth; EXIF orientation; alpha over black"),
-            ),
+        _display(),
+        _jpeg(
+            "mimic_jpg_v1",
+            "MIMIC-CXR-JPG",
+            EqualisedJpeg("minimum"),
+            "(value - minimum) / (maximum - minimum) * 255, decimals cut off",
         ),
+        _jpeg("chexpert_jpg_v1", "CheXpert", EqualisedJpeg("zero"), "|value * 255 / maximum|, rounded, at most 255"),
+        _ct("lung", -600, 1500),
+        _ct("mediastinum", 50, 350),
+        _ct("soft_tissue", 50, 400),
+        _ct("liver", 30, 150),
+        _ct("bone", 400, 1800),
+        _ct("brain", 40, 80),
+        _ct("stroke", 40, 40),
+        _mr(),
     )
 }
 
@@ -71,8 +152,8 @@ def preset_names() -> tuple[str, ...]:
     """Return the names of all presets, sorted.
 
     Example:
-        >>> preset_names()
-        ('dicom_voi_v1',)
+        >>> [name for name in preset_names() if not name.startswith("ct_")]
+        ['chexpert_jpg_v1', 'dicom_voi_v1', 'mimic_jpg_v1', 'mr_percentile_v1']
     """
     return tuple(sorted(_PRESETS))
 
@@ -84,8 +165,8 @@ def preset_info(name: str) -> Preset:
         UserError: there is no such preset.
 
     Example:
-        >>> preset_info("dicom_voi_v1").version
-        1
+        >>> preset_info("ct_brain_v1").description
+        'CT in the brain window: center 40, width 80 (0 to 80 HU), LINEAR_EXACT; images and volumes.'
     """
     if name not in _PRESETS:
         raise UserError(f"there is no preprocessing preset {name!r}: choose one of {', '.join(preset_names())}.")

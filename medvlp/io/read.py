@@ -8,6 +8,7 @@ from typing import Literal
 from medvlp.core.errors import UserError
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.image import Image
+from medvlp.io.preset import FileDisplay
 from medvlp.io.presets import preset_info
 from medvlp.io.sniff import open_regular, sniff
 
@@ -20,6 +21,7 @@ def read_image(
     preset: str = "dicom_voi_v1",
     frame: int | None = None,
     color: Literal["gray", "rgb"] = "gray",
+    window: int | str | None = None,
 ) -> Image:
     """Read a DICOM, PNG, JPEG or TIFF file as a display shows it.
 
@@ -28,13 +30,15 @@ def read_image(
         preset: named recipe from stored to display values, see ``medvlp.io.preset_info``.
         frame: frame of a multi-frame DICOM or page of a TIFF, from 0; None takes the first and warns if there are more.
         color: "gray" for pixels ``(H, W)``, "rgb" for ``(H, W, 3)``.
+        window: which of a DICOM file's windows to apply, by number from 0 (``meta["Windows"]`` lists center/width) or
+            by its explanation in the file ("LUNG"), before any VOI LUT Sequence; None leaves the choice to the preset.
 
     Returns:
         pixels float32 in [0, 1], 1 = white, with spacing in mm, the steps taken and warnings.
 
     Raises:
         UnreadableImage: the file cannot be read rightly; ``reason`` says why and ``hint`` how to mend it.
-        UserError: there is no such preset or colour.
+        UserError: there is no such preset or colour, or the preset does not look at the file's windows.
 
     Example:
         >>> import tempfile
@@ -49,6 +53,8 @@ def read_image(
     recipe = preset_info(preset)
     if color not in ("gray", "rgb"):
         raise UserError(f"color is {color!r}: choose 'gray' or 'rgb'.")
+    if window is not None and not isinstance(recipe.curve, FileDisplay):
+        raise UserError(f"window is {window!r}, but {preset} does not look at a file's windows: leave one of them out.")
     with open_regular(path) as stream, refusing(path):
         kind = sniff(stream)
         if kind == "nifti":
@@ -56,7 +62,17 @@ def read_image(
         if kind == "dicom":
             from medvlp.io.dicom import read_dicom
 
-            return read_dicom(stream, preset=recipe, frame=frame, color=color)
+            return read_dicom(stream, preset=recipe, frame=frame, color=color, window=window)
+        if not recipe.pictures or window is not None:
+            raise _not_for_pictures(preset, kind, window)
         from medvlp.io.raster import read_raster
 
         return read_raster(stream, kind, frame=frame, color=color)
+
+
+def _not_for_pictures(preset: str, kind: str, window: int | str | None) -> UnreadableImage:
+    if window is not None:
+        return UnreadableImage("bad_window", detail=f"window {window!r} was asked for, {kind.upper()} files have none")
+    return UnreadableImage(
+        "preset_mismatch", detail=f"{preset} is for modality values, {kind.upper()} files hold display values"
+    )

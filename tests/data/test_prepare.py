@@ -134,6 +134,7 @@ def test_options_code_and_decoders_are_part_of_the_key(monkeypatch: pytest.Monke
     assert pool_name([Read(size=16), Sections()]) == name
     assert pool_name([Read(size=32), Sections()]) != name
     assert pool_name([Read(size=16, bits=16), Sections()]) != name
+    assert pool_name([Read(size=16, preset="mimic_jpg_v1"), Sections()]) != name
     monkeypatch.setattr(module, "_code", lambda: "other code")
     assert pool_name(PREFIX) != name
     monkeypatch.undo()

@@ -298,6 +298,7 @@ def test_a_draw_is_a_function_of_its_seed_place_and_name_alone() -> None:
         lambda: OtherSide(stated="text.stated", unsided=-1),
         lambda: Read(size=2),
         lambda: Read(field="text"),
+        lambda: Read(preset="mimic_jpg"),
     ],
 )
 def test_an_option_out_of_range_is_one_sentence_with_its_value(make: object) -> None:

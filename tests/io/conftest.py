@@ -75,7 +75,11 @@ def encapsulate(frames: list[bytes], *, fragments: int = 1, table: bool = False)
 
 @pytest.fixture
 def dicom(tmp_path: Path):
-    """Return a function that writes a DICOM file and returns its path.
+    return dicom_writer(tmp_path)
+
+
+def dicom_writer(folder: Path):
+    """Return a function that writes a DICOM file into a folder and returns its path.
 
     ``pixels`` is a NumPy array (rows, columns), (frames, rows, columns) or bytes; ``tags`` are added or, with None,
     removed; ``compressed`` is a list of frames to be encapsulated.
@@ -139,7 +143,7 @@ def dicom(tmp_path: Path):
             head = DicomWriter().element(0x00020000, "UL", len(group)) + group
         if preamble is not None:
             head = preamble + b"DICM" + head
-        path = tmp_path / f"{next(count)}.bin"
+        path = folder / f"{next(count)}.bin"
         path.write_bytes(head + body)
         return path
 

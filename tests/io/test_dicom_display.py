@@ -104,6 +104,12 @@ def test_modality_lut_that_is_not_monotone_has_its_own_extremes(dicom):
     assert shown(dicom(stored, {0x00283000: ("SQ", [lut])}))[0] == pytest.approx([0, 1, 0.5])
 
 
+def test_extremes_of_a_modality_lut_are_those_of_the_values_that_occur(dicom):
+    stored = np.array([[0, 2, 4]], np.uint8)
+    lut = {0x00283002: ("US", [5, 0, 16]), 0x00283004: ("LO", "US"), 0x00283006: ("US", [10, 90, 30, 0, 20])}
+    assert shown(dicom(stored, {0x00283000: ("SQ", [lut])}))[0] == pytest.approx([0, 1, 0.5])
+
+
 @pytest.mark.parametrize(
     ("photometric", "shape", "inverted", "contradiction"),
     [

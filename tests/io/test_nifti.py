@@ -18,12 +18,12 @@ TYPES = {"uint8": 2, "int16": 4, "int32": 8, "float32": 16, "float64": 64, "uint
 
 def nifti(
     voxels, *, order="<", slope=1.0, inter=0.0, sform=AFFINE, qform=None, code=1, dim=None, units=2, two=False,
-    pixdim=(1.0, 1.0, 1.0), magic=None,
+    pixdim=(1.0, 1.0, 1.0), magic=None, extension=b"", kind=None,
 ):  # fmt: skip
     """Return a NIfTI-1 or -2 file; ``qform`` is (b, c, d, qfac, x, y, z)."""
     dim = dim or [voxels.ndim, *voxels.shape[::-1]]
     dim = list(dim) + [1] * (8 - len(dim))
-    kind = TYPES[voxels.dtype.name]
+    kind = kind or TYPES[voxels.dtype.name]
     rows = np.zeros((3, 4)) if sform is None else sform
     b, c, d, qfac, *origin = qform or (0, 0, 0, 1, 0, 0, 0)
     scode, qcode = (0 if sform is None else code), (0 if qform is None else 1)
@@ -32,19 +32,36 @@ def nifti(
         head = struct.pack(
             order + "i8s2h8q3d8d", 540, magic or b"n+2\0\r\n\x1a\n", kind, 8 * voxels.itemsize, *dim, 0, 0, 0, *sizes
         )
-        head += struct.pack(order + "q2d", 544, slope, inter) + struct.pack(order + "4d2q", 0, 0, 0, 0, 0, 0)
+        head += struct.pack(order + "q2d", 544 + len(extension), slope, inter) + struct.pack(
+            order + "4d2q", 0, 0, 0, 0, 0, 0
+        )
         head += b"\0" * 104 + struct.pack(order + "2i6d12d", qcode, scode, b, c, d, *origin, *rows.ravel())
         head += b"\0" * 4 + struct.pack(order + "2i", units, 0)
         head = head.ljust(540, b"\0")
     else:
         head = struct.pack(
-            order + "i36x8h3f4h8f3f", 348, *dim, 0, 0, 0, 0, kind, 8 * voxels.itemsize, 0, *sizes, 352, slope, inter
+            order + "i36x8h3f4h8f3f",
+            348,
+            *dim,
+            0,
+            0,
+            0,
+            0,
+            kind,
+            8 * voxels.itemsize,
+            0,
+            *sizes,
+            352 + len(extension),
+            slope,
+            inter,
         )
         head += struct.pack(order + "h2B4f2i", 0, 0, units, 0, 0, 0, 0, 0, 0)
         head += b"\0" * 104 + struct.pack(order + "2h6f12f", qcode, scode, b, c, d, *origin, *rows.ravel())
         head += b"\0" * 16 + (magic or b"n+1\0")
         assert len(head) == 348
-    return head + b"\0" * 4 + voxels.astype(voxels.dtype.newbyteorder(order)).tobytes()
+    return (
+        head + bytes([bool(extension), 0, 0, 0]) + extension + voxels.astype(voxels.dtype.newbyteorder(order)).tobytes()
+    )
 
 
 def write(tmp_path, data, *, packed=False):
@@ -178,3 +195,101 @@ def test_half_of_a_pair_is_refused(tmp_path):
 
 def test_an_image_is_not_a_volume(tmp_path, dicom):
     assert refused(dicom(np.zeros((2, 2), np.uint8))) == "not_a_volume"
+
+
+def test_sheared_sform_is_kept_as_it_is(tmp_path):
+    sheared = np.array([[1, 0.4, 0, 1], [0, 1, 0.3, 2], [0.2, 0, 2, 3]], float)
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=sheared)))
+    for k, j, i in np.ndindex(4, 3, 2):
+        assert volume.world_of(k, j, i) == pytest.approx(sheared @ [i, j, k, 1], abs=1e-4)
+    assert volume.warnings == ()
+
+
+@pytest.mark.parametrize("qfac", [1, -1, 0])
+@pytest.mark.parametrize("two", [False, True])
+def test_oblique_qform_is_the_rotation_of_its_quaternion(tmp_path, qfac, two):
+    # nifti1.h, method 2: a = sqrt(1 - b^2 - c^2 - d^2), the third column times qfac, where 0 means 1.
+    b, c, d = 0.1, -0.3, 0.2
+    a = np.sqrt(1 - b * b - c * c - d * d)
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    sizes = np.array([0.7, 0.8, 3.0])
+    data = nifti(VOXELS, sform=None, qform=(b, c, d, qfac, 10, 20, 30), pixdim=sizes, two=two)
+    volume = read_volume(write(tmp_path, data))
+    for k, j, i in np.ndindex(4, 3, 2):
+        place = turn @ (sizes * [i, j, k * (qfac or 1)]) + [10, 20, 30]
+        assert volume.world_of(k, j, i) == pytest.approx(place, abs=1e-4)
+    assert volume.warnings == ()
+
+
+def test_micrometres_become_millimetres(tmp_path):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=AFFINE * 1000, units=3)))
+    assert volume.world_of(3, 2, 1) == pytest.approx(AFFINE @ [1, 2, 3, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize("sform", [np.zeros((3, 4)), np.full((3, 4), np.nan)])
+def test_useless_sform_alone_leaves_the_voxel_sizes_and_says_so(tmp_path, sform):
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=sform, pixdim=(0.7, 0.8, 3.0))))
+    assert volume.spacing == pytest.approx((3.0, 0.8, 0.7))
+    assert volume.warnings[0] == "the sform is singular or not finite and was passed over"
+    assert "neither sform nor qform" in volume.warnings[1]
+
+
+def test_without_forms_and_sizes_there_is_no_place(tmp_path):
+    assert refused(write(tmp_path, nifti(VOXELS, sform=None, pixdim=(0.0, 1.0, 1.0)))) == "bad_affine"
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_header_extensions_are_stepped_over(tmp_path, two):
+    extension = struct.pack("<ii", 32, 6) + b"a comment".ljust(24, b"\0")
+    assert (read_volume(write(tmp_path, nifti(VOXELS, extension=extension, two=two))).voxels == VOXELS).all()
+
+
+@pytest.mark.parametrize("kind", [128, 2304, 32, 1792, 1536, 1])
+def test_colours_complex_long_and_single_bits_are_refused(tmp_path, kind):
+    # RGB24, RGBA32, COMPLEX64, COMPLEX128, FLOAT128, BINARY
+    assert refused(write(tmp_path, nifti(np.zeros((4, 3, 2, 4), np.float64), dim=[3, 2, 3, 4], kind=kind))) in (
+        "unsupported_format",
+        "corrupt",
+    )
+
+
+def test_one_slice_is_a_volume_of_one_slice(tmp_path):
+    assert (read_volume(write(tmp_path, nifti(VOXELS[0]))).voxels == VOXELS[:1]).all()
+
+
+def test_whole_numbers_that_float32_rounds_are_announced(tmp_path):
+    values = VOXELS.astype(np.int32)
+    values[0, 0, 0] = 2**24 + 1
+    assert read_volume(write(tmp_path, nifti(values))).warnings == (
+        "whole numbers beyond 16777216 were rounded to float32",
+    )
+    values[0, 0, 0] = 2**24
+    assert read_volume(write(tmp_path, nifti(values))).warnings == ()
+
+
+def test_gzip_of_several_members_is_one_file(tmp_path):
+    # RFC 1952, 2.2: members follow each other; block compressors write a last empty one.
+    data = nifti(VOXELS)
+    path = tmp_path / "volume.bin"
+    path.write_bytes(b"".join(gzip.compress(data[k : k + 350]) for k in (0, 350)) + gzip.compress(b""))
+    assert (read_volume(path).voxels == VOXELS).all()
+    path.write_bytes(path.read_bytes() + b"\0" * 512)  # padded to a tape's block
+    assert (read_volume(path).voxels == VOXELS).all()
+    path.write_bytes(gzip.compress(data[:400]) + gzip.compress(data[400:])[:-9])
+    assert refused(path) == "truncated"
+
+
+def test_gzip_bomb_is_refused_before_it_is_inflated(tmp_path):
+    # 70 MB of zeros in 72 kB, and more than it asks for: beyond 64 MiB a file may swell 200 times.
+    megabyte = gzip.compress(bytes(1_000_000))
+    path = tmp_path / "volume.bin"
+    path.write_bytes(gzip.compress(nifti(VOXELS, dim=[3, 1000, 1000, 70])) + 70 * megabyte)
+    assert refused(path) == "too_large"
+    path.write_bytes(gzip.compress(nifti(VOXELS)) + 70 * megabyte)
+    assert refused(path) == "too_large"

@@ -11,7 +11,9 @@ import torch
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.suggest import did_you_mean
 from medvlp.data.quantise import Bits, quantise
+from medvlp.io.presets import preset_names
 
 __all__ = ["Read"]
 
@@ -34,7 +36,7 @@ class Read:
 
     Raises:
         UnreadableImage: as `medvlp.io.read_image`.
-        ConfigError: for a field of another kind or a size below 8.
+        ConfigError: for a field of another kind, a size below 8, or a preset that does not exist.
 
     Example:
         >>> Read(size=32)(Sample("a", {"text": "no image"}), torch.Generator()).fields
@@ -53,6 +55,10 @@ class Read:
             raise ConfigError(
                 f"read makes an image field of at least 8 pixels, not {self.field!r} of {self.size}: change field "
                 f"or size."
+            )
+        if self.preset not in preset_names():
+            raise ConfigError(
+                f"There is no preset {self.preset!r}, change it: {did_you_mean(self.preset, preset_names())}."
             )
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:

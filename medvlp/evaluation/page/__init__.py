@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "draw_sheet": "sheet",
         "read_gallery": "run_folder",
         "read_run": "run_folder",
+        "render_drift": "drift",
         "render_report": "render",
         "write_gallery": "run_folder",
         "write_report_page": "run_folder",

@@ -21,7 +21,7 @@ from medvlp.evaluation.page.inputs import GalleryItem, ReportInputs
 from medvlp.evaluation.page.pictures import heat_map_layer, png_uri
 from medvlp.evaluation.results import Metric, Result
 
-__all__ = ["render_report"]
+__all__ = ["environment", "render_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def render_report(inputs: ReportInputs) -> str:
     roc, precision_recall = _curves(headline, inputs) if headline is not None else ([], [])
     loss, validation = _learning_curves(inputs.log)
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja", globals=_HELPERS)
         .render(
             inputs=inputs,
@@ -91,15 +91,16 @@ def render_report(inputs: ReportInputs) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates of all pages, with the filters that write numbers."""
+    made = Environment(
         loader=PackageLoader("medvlp.evaluation.page", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "number": words.number,
         "integer": words.integer,
         "percent": words.percent,
@@ -107,7 +108,7 @@ def _environment() -> Environment:
         "finding": words.finding,
         "tidy": words.tidy,
     }
-    return environment
+    return made
 
 
 def _is_tree(value: object) -> bool:

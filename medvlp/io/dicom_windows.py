@@ -1,0 +1,115 @@
+"""The windows that a DICOM file offers, and the choice among them (PS3.3 C.11.2.1.2)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from medvlp.io.dicom_header import Header
+from medvlp.io.errors import UnreadableImage
+
+__all__ = ["Window", "choose_window", "windows_of"]
+
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window as the file writes it; its width may be one that the standard forbids.
+
+    Attributes:
+        center: Window Center.
+        width: Window Width.
+        function: VOI LUT Function.
+        index: which of the file's windows, from 0.
+        total: how many the file has.
+    """
+
+    center: float
+    width: float
+    function: str
+    index: int
+    total: int
+
+    @property
+    def name(self) -> str:
+        """What steps and warnings call it."""
+        return "window" if self.total == 1 else f"window {self.index} of {self.total}"
+
+
+def windows_of(header: Header, notes: list[str]) -> tuple[Window, ...]:
+    """Return all windows of a data set or item; () where there are none.
+
+    Args:
+        header: where Window Center and Window Width stand.
+        notes: warnings are appended here.
+    """
+    try:
+        centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
+    except (ValueError, struct.error):
+        notes.append("WindowCenter or WindowWidth is not a finite number: no window was applied")
+        return ()
+    if len(centers) != len(widths):
+        notes.append(
+            f"{len(centers)} WindowCenter and {len(widths)} WindowWidth values: those that pair up were considered"
+        )
+    total = min(len(centers), len(widths))
+    if not total:
+        return ()
+    function = (header.text("VOILUTFunction") or "LINEAR").upper()
+    if function not in _FUNCTIONS:
+        notes.append("VOILUTFunction is not a defined term: LINEAR was taken")
+        function = "LINEAR"
+    return tuple(Window(centers[k], widths[k], function, k, total) for k in range(total))
+
+
+def choose_window(sources: tuple[Header, ...], wanted: int | str | None, notes: list[str]) -> Window | None:
+    """Return the window to apply, its width made valid, or None where the file has no valid one.
+
+    Args:
+        sources: where windows may stand, the frame's own first.
+        wanted: its number from 0, or its explanation in the file (case does not matter); None takes the first valid.
+        notes: warnings are appended here.
+
+    Raises:
+        UnreadableImage: ``bad_window``, the wanted window is not there or not valid.
+    """
+    if wanted is not None:
+        return _named(sources, wanted, notes)
+    for source in sources:
+        for window in windows_of(source, notes):
+            if (valid := _valid(window, notes)) is not None:
+                return valid
+            notes.append(f"WindowWidth {window.width:g} is not allowed: {window.name} was passed over")
+    return None
+
+
+def _named(sources: tuple[Header, ...], wanted: int | str, notes: list[str]) -> Window:
+    found = next(((source, listed) for source in sources if (listed := windows_of(source, notes))), None)
+    if found is None:
+        raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has none")
+    source, listed = found
+    if isinstance(wanted, str):
+        # Explanations are free text: they are compared with what the caller wrote, never shown.
+        names = [name.casefold() for name in source.texts("WindowCenterWidthExplanation")]
+        index = names.index(wanted.strip().casefold()) if wanted.strip().casefold() in names else -1
+    else:
+        index = wanted
+    if not 0 <= index < len(listed):
+        offered = ", ".join(f"{window.index}: {window.center:g}/{window.width:g}" for window in listed)
+        raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has (center/width) {offered}")
+    valid = _valid(listed[index], notes)
+    if valid is None:
+        raise UnreadableImage(
+            "bad_window", detail=f"WindowWidth {listed[index].width:g} of {listed[index].name} is not allowed"
+        )
+    return valid
+
+
+def _valid(window: Window, notes: list[str]) -> Window | None:
+    if window.width >= 1 or (window.width > 0 and window.function != "LINEAR"):
+        return window
+    if window.width > 0:
+        notes.append(f"WindowWidth {window.width:g} is below 1, which LINEAR does not allow: LINEAR_EXACT was applied")
+        return Window(window.center, window.width, "LINEAR_EXACT", window.index, window.total)
+    return None
