@@ -4,8 +4,8 @@ A preset belongs to the model that was trained with it and is stored in its chec
 changes: another behaviour is another version under another name.
 
 Sources: ``dicom_voi_v1`` PS3.3 C.11; ``mimic_jpg_v1`` and ``chexpert_jpg_v1`` what the makers of both data sets say
-they ran (GitHub, MIT-LCP/mimic-cxr issue 16; stanfordmlgroup/chexpert-labeler issue 11); CT windows the customary ones,
-as Radiopaedia's article "Windowing (CT)" lists them, with its ends at center less and plus half of the width;
+they ran (GitHub, MIT-LCP/mimic-cxr issue 16; stanfordmlgroup/chexpert-labeler issue 11); CT windows those customary in
+radiology, which no standard fixes, ends at center less and plus half of the width (Radiopaedia, "Windowing (CT)");
 ``mr_percentile_v1`` after MedSAM (Ma et al. 2024, Nature Communications 15:654), which takes the values above 0.
 """
 
