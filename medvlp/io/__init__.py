@@ -14,11 +14,13 @@ __getattr__, __dir__, __all__ = attach(
         "UnreadableImage": "errors",
         "Volume": "volume",
         "inspect": "inspection",
+        "members": "archive",
         "preset_info": "presets",
         "preset_names": "presets",
         "read_image": "read",
         "read_volume": "nifti",
         "resize_pad": "resize",
+        "unpacked": "archive",
         "write_png": "png",
     },
 )

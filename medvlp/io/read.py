@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from medvlp.core.errors import UserError
+from medvlp.io.archive import is_archive, opened_member
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.image import Image
-from medvlp.io.presets import preset_info
+from medvlp.io.presets import Preset, preset_info
 from medvlp.io.sniff import open_regular, sniff
 
 __all__ = ["read_image"]
@@ -20,14 +21,16 @@ def read_image(
     preset: str = "dicom_voi_v1",
     frame: int | None = None,
     color: Literal["gray", "rgb"] = "gray",
+    member: str | None = None,
 ) -> Image:
-    """Read a DICOM, PNG, JPEG or TIFF file as a display shows it.
+    """Read a DICOM, PNG, JPEG or TIFF file, or one in a zip or tar archive, as a display shows it.
 
     Args:
         path: the file; its name's suffix does not matter.
         preset: named recipe from stored to display values, see ``medvlp.io.preset_info``.
         frame: frame of a multi-frame DICOM or page of a TIFF, from 0; None takes the first and warns if there are more.
         color: "gray" for pixels ``(H, W)``, "rgb" for ``(H, W, 3)``.
+        member: name of the file in an archive; None where it holds only one.
 
     Returns:
         pixels float32 in [0, 1], 1 = white, with spacing in mm, the steps taken and warnings.
@@ -50,13 +53,22 @@ def read_image(
     if color not in ("gray", "rgb"):
         raise UserError(f"color is {color!r}: choose 'gray' or 'rgb'.")
     with open_regular(path) as stream, refusing(path):
-        kind = sniff(stream)
-        if kind == "nifti":
-            raise UnreadableImage("volume", detail="it is a NIfTI volume")
-        if kind == "dicom":
-            from medvlp.io.dicom import read_dicom
+        if is_archive(stream):
+            with opened_member(path, member) as inner:
+                return _read(inner, recipe, frame, color)
+        if member is not None:
+            raise UnreadableImage("not_found", detail="it is no archive and has no members", hint="leave member= out")
+        return _read(stream, recipe, frame, color)
 
-            return read_dicom(stream, preset=recipe, frame=frame, color=color)
-        from medvlp.io.raster import read_raster
 
-        return read_raster(stream, kind, frame=frame, color=color)
+def _read(stream: BinaryIO, recipe: Preset, frame: int | None, color: Literal["gray", "rgb"]) -> Image:
+    kind = sniff(stream)
+    if kind == "nifti":
+        raise UnreadableImage("volume", detail="it is a NIfTI volume")
+    if kind == "dicom":
+        from medvlp.io.dicom import read_dicom
+
+        return read_dicom(stream, preset=recipe, frame=frame, color=color)
+    from medvlp.io.raster import read_raster
+
+    return read_raster(stream, kind, frame=frame, color=color)
