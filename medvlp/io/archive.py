@@ -7,6 +7,7 @@ folders the member lies; sizes are counted while unpacking, not believed.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -35,6 +36,7 @@ _MAX_IN_MEMORY = 1 << 30  # one member that is read without a folder
 _CHUNK = 1 << 20
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".7z", ".rar", ".xz", ".bz2", ".zst")
 _HEAD = 512
+_NO_ARCHIVE = "the archive cannot be unpacked ({})"
 _NO_FILE = "one of its members is a link, a device or sparse"
 _MAX_DIRECTORY = 32 << 20  # bytes of a zip's directory: zipfile holds all of it, ten times as large, before we see it
 _MAX_NAMES = 1 << 20  # bytes of a tar's header of names and attributes, which tarfile reads whole
@@ -191,6 +193,8 @@ class _Budget:
 
     def claim(self, size: int) -> None:
         """Refuse what is announced to be too large, before it is unpacked."""
+        if size < 0:  # tarfile takes it, and goes back in the archive for ever
+            raise UnreadableImage("corrupt", detail="a file of the archive has a negative size")
         self._left -= size
         if self._left < 0:
             raise UnreadableImage("too_large", detail=f"its files are larger than {self._limit} bytes unpacked")
@@ -226,11 +230,13 @@ def _opened(path: str | os.PathLike[str]) -> Generator[list[tuple[Member, _Opene
                 yield found
         except (EOFError, tarfile.ReadError) as error:
             raise UnreadableImage("truncated", detail=f"the archive is cut off ({type(error).__name__})") from None
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # the disk's errors; a place before the file's start is not one
+                raise
+            raise UnreadableImage("corrupt", detail=_NO_ARCHIVE.format("OSError")) from None
         except (zipfile.BadZipFile, tarfile.TarError, zlib.error, NotImplementedError, RuntimeError) as error:
             # RuntimeError: a password is needed; NotImplementedError: a method of compression that zipfile lacks.
-            raise UnreadableImage(
-                "corrupt", detail=f"the archive cannot be unpacked ({type(error).__name__})"
-            ) from None
+            raise UnreadableImage("corrupt", detail=_NO_ARCHIVE.format(type(error).__name__)) from None
 
 
 @contextmanager
@@ -276,6 +282,8 @@ class _Entry(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Entry:
         entry = super().frombuf(buf, encoding, errors)
+        if entry.size < 0:
+            raise UnreadableImage("corrupt", detail="a file of the archive has a negative size")
         if entry.type in _NAMES and entry.size > _MAX_NAMES:
             raise UnreadableImage("too_large", detail="a name in the archive is too long")
         if entry.type == tarfile.GNUTYPE_SPARSE:

@@ -44,8 +44,9 @@ def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Litera
     """
     steps: list[str] = []
     notes: list[str] = []
+    _refuse_large_file(stream)
     header = probe_raster(stream, kind, frame or 0)
-    _refuse_large(stream, header)
+    _refuse_large_picture(header)
     if header.pages > 1:
         steps.append(f"frame {header.page} of {header.pages}")
         if frame is None:
@@ -67,13 +68,19 @@ def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Litera
     return Image(pixels=pixels, meta=meta, steps=tuple(steps), warnings=tuple(notes))
 
 
-def _refuse_large(stream: BinaryIO, header: RasterHeader) -> None:
-    if header.rows * header.columns > MAX_PIXELS:
-        raise UnreadableImage("too_large", detail=f"{header.rows} x {header.columns} pixels are more than {MAX_PIXELS}")
+def _refuse_large_file(stream: BinaryIO) -> None:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    if max(size, _bytes_of(header)) > _MAX_BYTES:
-        raise UnreadableImage("too_large", detail=f"the file or its pixels have more than {_MAX_BYTES} bytes")
+    if size > _MAX_BYTES:
+        raise UnreadableImage("too_large", detail=f"it has {size} bytes, more than {_MAX_BYTES}")
+
+
+def _refuse_large_picture(header: RasterHeader) -> None:
+    if header.rows * header.columns > MAX_PIXELS:
+        raise UnreadableImage("too_large", detail=f"{header.rows} x {header.columns} pixels are more than {MAX_PIXELS}")
+    size = _bytes_of(header)
+    if size > _MAX_BYTES:
+        raise UnreadableImage("too_large", detail=f"its pixels take {size} bytes, more than {_MAX_BYTES}")
 
 
 def _bytes_of(header: RasterHeader) -> int:

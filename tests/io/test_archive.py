@@ -150,6 +150,8 @@ def hostile(tmp_path, study):
     yield "bomb in gzip", tarred(tmp_path / "bomb.tar.gz", ("1.dcm", zeros), mode="w:gz"), {"too_large"}
     yield "size that lies", lying_zip(tmp_path / "lie.zip", study), {"corrupt"}
     yield "shared bytes", overlapping_zip(tmp_path / "overlap.zip"), {"too_large"}
+    for number, what in enumerate(("header", "attribute")):
+        yield f"negative size in a {what}", negative_size(tmp_path / f"negative{number}.tar", study, what), {"corrupt"}
     yield "long name", long_name(tmp_path / "long.tar"), {"too_large"}
     data = zipped(tmp_path / "cut.zip", ("1.dcm", study)).read_bytes()
     (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
@@ -175,6 +177,21 @@ def overlapping_zip(path):
     entries = b"".join(data[at:end].replace(b"f0000", b"f%04d" % number) for number in range(1000))
     tail = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1000, 1000, len(entries), at, 0)
     path.write_bytes(data[:at] + entries + tail)
+    return path
+
+
+def negative_size(path, study, where):
+    """A size below zero, on which a reader of tar goes back to the same header again and again."""
+    info = tarfile.TarInfo("1.dcm")
+    if where == "header":
+        data = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        data[124:136] = b"\xff" * 10 + b"\xfe\0"  # base 256, POSIX.1-1988 as GNU extends it: -512
+        data[148:156] = b" " * 8
+        data[148:156] = b"%06o\0 " % sum(data[:512])
+    else:
+        info.pax_headers = {"size": "-512"}
+        data = info.tobuf(tarfile.PAX_FORMAT)
+    path.write_bytes(bytes(data) + study)
     return path
 
 
