@@ -17,6 +17,8 @@ import pytest
 from openjpeg.utils import encode_array
 from PIL import Image as Pillow
 
+from medvlp.io import read_image
+
 DEFLATED, RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 JPEG, JPEG_LS, J2K = (f"1.2.840.10008.1.2.4.{n}" for n in ("50", "80", "90"))
 TINY = np.arange(4096).astype(np.uint8).reshape(64, 64)
@@ -174,8 +176,6 @@ def test_bombs_are_refused_within_a_gigabyte_of_reader_and_helper(bombs):
 
 
 def test_large_empty_picture_of_a_good_encoder_is_no_bomb(dicom):
-    from medvlp.io import read_image
-
     empty = np.zeros((2000, 2000), np.uint8)
     path = dicom(b"", rows=2000, columns=2000, bits=8, syntax=J2K, compressed=[bytes(encode_array(empty))])
     assert path.stat().st_size < 4000

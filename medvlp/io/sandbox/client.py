@@ -29,7 +29,7 @@ FRAME_SECONDS = 20.0
 """Wall clock and processor time for one frame."""
 _START_SECONDS = 120.0  # a busy machine with a cold disk loads numpy slowly; only a broken installation takes longer
 _FLOOR_BYTES = 256 << 20  # what loading a codec and its tables takes, with room
-_MEMORY_FACTOR = 16  # OpenJPEG holds 4 bytes a sample in the picture and in the tile, then the pixels: measured 12
+_MEMORY_FACTOR = 12  # OpenJPEG holds 4 bytes a sample, in the picture and in its tile: 9 times the pixels of 8 bits
 # Enough to find shared libraries and a temporary folder; tokens and passwords of the reader stay with the reader.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "LANG", "LC_ALL")
 _START = "import sys; sys.path[:] = sys.argv[2:]; from medvlp.io.sandbox.helper import main; main(sys.argv[1])"
