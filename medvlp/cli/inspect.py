@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,11 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A DICOM, PNG, JPEG, TIFF or NIfTI file.")],
+    path: Annotated[
+        Path, typer.Argument(help="A DICOM, PNG, JPEG, TIFF or NIfTI file, or a zip or tar archive of one.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    member: Annotated[str | None, typer.Option(help="File in an archive that holds several.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write the picture as a PNG file.")] = None,
 ) -> None:
     """Show what is in a file, and what reading it did."""
@@ -22,7 +26,7 @@ def inspect(
     from medvlp.io.png import write_png
     from medvlp.io.read import read_image
 
-    found = look(path)
+    found = look(path, member=member)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     elif "unreadable" in found:
@@ -30,10 +34,21 @@ def inspect(
     else:
         for key in ("kind", "shape", "spacing", "steps", "warnings", "meta"):
             typer.echo(f"{key:9}{_plain(found.get(key))}")
+        if found["kind"] == "image":
+            _show(path, member)
     if "unreadable" in found:
         raise typer.Exit(2)
     if png is not None and found["kind"] == "image":
-        write_png(read_image(path), png)
+        write_png(read_image(path, member=member), png)
+
+
+def _show(path: Path, member: str | None) -> None:
+    """Draw the picture where standard output is a terminal that can; never into a pipe."""
+    from medvlp.io.read import read_image
+    from medvlp.io.thumbnail import can_show, thumbnail
+
+    if can_show(sys.stdout):
+        typer.echo(thumbnail(read_image(path, member=member, color="rgb"), columns=shutil.get_terminal_size().columns))
 
 
 def _plain(value: object) -> str:

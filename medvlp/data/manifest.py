@@ -165,12 +165,18 @@ class Manifest:
         """The file of an image-like field, or None where the row has none.
 
         Raises:
-            DataError: if the path leaves `root`, also by a symbolic link.
+            DataError: if the path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
         """
         value = self.arrow(field)[index].as_py()
         if value is None:
             return None
-        path = (self._real_root / value).resolve()
+        try:
+            path = (self._real_root / value).resolve()
+        except (ValueError, RuntimeError, OSError) as error:
+            raise DataError(
+                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} is no path "
+                f"({type(error).__name__}): index the data again."
+            ) from None
         if not path.is_relative_to(self._real_root):
             raise DataError(
                 f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} leaves the folder "

@@ -1,5 +1,6 @@
 """Compressed frames to stored values, chosen by the code stream's own markers and checked against the header first.
 
+The markers are read in the reading process; what decodes runs in its helper (``medvlp.io.sandbox``).
 Decoders are permissively licensed: OpenJPEG (JPEG 2000, HTJ2K), CharLS (JPEG-LS), libjpeg-turbo (JPEG, lossless JPEG),
 imagecodecs' PackBits (RLE).
 """
@@ -31,6 +32,7 @@ class Codestream:
         samples: components.
         precision: bits of a component.
         rgb: what the stream says of its colours: True RGB, False luminance and chrominance, None nothing.
+        start: byte where the stream begins: behind the boxes of a JP2 file, else 0.
     """
 
     codec: str
@@ -39,6 +41,7 @@ class Codestream:
     samples: int
     precision: int
     rgb: bool | None = None
+    start: int = 0
 
 
 def probe_codestream(data: bytes) -> Codestream:
@@ -73,7 +76,7 @@ def _probe_j2k(data: bytes, start: int) -> Codestream:
     depths = {(byte & 0x7F) + 1 for byte in parts[::3]}
     if len(depths) > 1 or any(step != 1 for step in parts[1::3] + parts[2::3]):
         raise UnreadableImage("no_decoder", detail="its JPEG 2000 components differ in depth or size")
-    return Codestream("jpeg_2000", rows=y1 - y0, columns=x1 - x0, samples=count, precision=depths.pop())
+    return Codestream("jpeg_2000", rows=y1 - y0, columns=x1 - x0, samples=count, precision=depths.pop(), start=start)
 
 
 def _probe_jpeg(data: bytes) -> Codestream:
@@ -125,7 +128,8 @@ def decode_jpeg_family(data: bytes, stream: Codestream, *, to_rgb: bool) -> np.n
         if stream.codec == "jpeg_2000":
             import openjpeg
 
-            array = openjpeg.decode(data)
+            # The very stream whose sizes were read: a JP2 file can hold another one behind it.
+            array = openjpeg.decode(data[stream.start :], 0)
         elif stream.codec == "jpeg_ls":
             array = _decode_jpeg_ls(data, stream)
         else:

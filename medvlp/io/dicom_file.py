@@ -7,6 +7,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,7 +23,9 @@ __all__ = ["Parsed", "parse"]
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_MAX_INFLATED = 1 << 30  # bytes
+_MAX_INFLATED = 512 << 20  # bytes
+_CHUNK = 1 << 20
+_MAX_ELEMENTS = 100_000  # before the pixels; real files have hundreds, and each one takes time to step over
 _MAX_INFLATE_RATIO = 100  # an X-ray deflates 2 to 5 times, an empty mask 100s: beyond 64 MiB that is a bomb
 _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
@@ -74,7 +77,7 @@ def parse(stream: BinaryIO) -> Parsed:
     notes: list[str] = []
     syntax = _file_meta(stream, notes)
     if syntax == _DEFLATED:
-        stream = io.BytesIO(_inflate(stream))
+        stream = _inflate(stream)
     start = stream.tell()
     probe = stream.read(6)
     stream.seek(start)
@@ -88,8 +91,10 @@ def parse(stream: BinaryIO) -> Parsed:
         notes.append(f"Transfer Syntax UID is missing: {guess} VR {'Little' if little else 'Big'} Endian was assumed")
     try:
         dataset = read_dataset(
-            stream, implicit, little, stop_when=_at_pixels, specific_tags=[BaseTag(tag) for tag in TAGS.values()]
+            stream, implicit, little, stop_when=_at_pixels(), specific_tags=[BaseTag(tag) for tag in TAGS.values()]
         )
+    except UnreadableImage:
+        raise
     except Exception as error:
         raise UnreadableImage("corrupt", detail=f"its data set cannot be parsed ({type(error).__name__})") from None
     header = Header(dataset, "<" if little else ">")
@@ -103,8 +108,18 @@ def parse(stream: BinaryIO) -> Parsed:
     return _at_pixel_element(stream, header, syntax, notes)
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag > 0x7FE00002  # behind the extended offset tables
+def _at_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+    """Return what stops at the pixels, and refuses a file that is nothing but elements."""
+    seen = 0
+
+    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal seen
+        seen += 1
+        if seen > _MAX_ELEMENTS:
+            raise UnreadableImage("too_large", detail=f"it has more than {_MAX_ELEMENTS} elements before its pixels")
+        return tag > 0x7FE00002  # behind the extended offset tables
+
+    return stop
 
 
 def _at_pixel_element(stream: BinaryIO, header: Header, syntax: str, notes: list[str]) -> Parsed:
@@ -179,17 +194,23 @@ def _file_meta(stream: BinaryIO, notes: list[str]) -> str:
                 syntax = ""
 
 
-def _inflate(stream: BinaryIO) -> bytes:
+def _inflate(stream: BinaryIO) -> io.BytesIO:
     """Inflate the rest of a deflated data set (PS3.5 A.5), within a cap on size and ratio."""
-    packed = stream.read()
-    limit = min(_MAX_INFLATED, max(_FREE_INFLATED, _MAX_INFLATE_RATIO * len(packed)))
+    start = stream.tell()
+    packed = stream.seek(0, io.SEEK_END) - start
+    stream.seek(start)
+    limit = min(_MAX_INFLATED, max(_FREE_INFLATED, _MAX_INFLATE_RATIO * packed))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = io.BytesIO()  # grows in place: joining pieces would hold everything twice
     try:
-        data = inflater.decompress(packed, limit)
-        if inflater.unconsumed_tail:
-            raise UnreadableImage("too_large", detail=f"its deflated data set is larger than {limit} bytes")
+        while not inflater.eof:
+            piece = inflater.unconsumed_tail or stream.read(_CHUNK)
+            if not piece:
+                raise UnreadableImage("truncated", detail="its deflated data set is cut off")
+            data.write(inflater.decompress(piece, _CHUNK))
+            if data.tell() > limit:
+                raise UnreadableImage("too_large", detail=f"its deflated data set is larger than {limit} bytes")
     except zlib.error:
         raise UnreadableImage("corrupt", detail="its deflated data set cannot be inflated") from None
-    if not inflater.eof:
-        raise UnreadableImage("truncated", detail="its deflated data set is cut off")
+    data.seek(0)
     return data

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from pydicom.encaps import get_frame
 
-from medvlp.io.codecs import decode_jpeg_family, decode_rle, probe_codestream
+from medvlp.io.codecs import Codestream, probe_codestream
 from medvlp.io.dicom_file import Parsed
 from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.sandbox.client import decode
 
 __all__ = ["Stored", "read_frame"]
 
@@ -27,6 +28,8 @@ _CODEC_OF_SYNTAX = {
     "201": "jpeg_2000", "202": "jpeg_2000", "203": "jpeg_2000",
 }  # fmt: skip
 _JPEG_ROOT = "1.2.840.10008.1.2.4."
+_FREE_BYTES = 32 << 20  # of pixels, whatever the ratio: an empty mask of 4000 x 4000 pixels is a good file
+_MAX_RATIO = 1000  # beyond them; a radiograph is compressed 2 to 40 times, with black around it 100 times
 
 
 @dataclass(frozen=True)
@@ -191,9 +194,7 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
         raise UnreadableImage("no_decoder", detail="it holds video (MPEG)", hint="export its frames as images")
     data = _frame_bytes(parsed, layout, frame)
     if syntax == _RLE:
-        values = decode_rle(
-            data, rows=layout.rows, columns=layout.columns, samples=layout.samples, bits_allocated=layout.bits_allocated
-        )
+        values = _decode_rle(data, layout)
         return _finish(values, layout, layout.bits_stored, layout.photometric, "RLE Lossless decoded")
     stream = probe_codestream(data)
     named = _CODEC_OF_SYNTAX.get(syntax.removeprefix(_JPEG_ROOT)) if syntax.startswith(_JPEG_ROOT) else None
@@ -214,8 +215,38 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
     if not data.rstrip(b"\x00\xff").endswith(b"\xff\xd9"):
         raise UnreadableImage("truncated", detail=f"its {stream.codec} stream has no end marker")
     photometric, to_rgb = _stream_colours(layout, stream.codec, stream.rgb, notes)
-    values = decode_jpeg_family(data, stream, to_rgb=to_rgb)
+    values = _decode_jpeg_family(data, stream, to_rgb)
     return _finish(values, layout, min(layout.bits_stored, stream.precision), photometric, f"{stream.codec} decoded")
+
+
+def _decode_rle(data: bytes, layout: Layout) -> np.ndarray:
+    width = layout.bits_allocated // 8
+    if not width:
+        raise UnreadableImage("bad_header", detail="RLE Lossless needs BitsAllocated of 8 or more, it is 1")
+    shape = (layout.rows, layout.columns) + ((layout.samples,) if layout.samples > 1 else ())
+    arguments = {
+        "rows": layout.rows, "columns": layout.columns, "samples": layout.samples,
+        "bits_allocated": layout.bits_allocated,
+    }  # fmt: skip
+    size = layout.frame_pixels * layout.samples * width
+    return decode("rle", data, arguments, shapes=[shape], dtypes=[_dtype("u", width)], size=size).pixels
+
+
+def _decode_jpeg_family(data: bytes, stream: Codestream, to_rgb: bool) -> np.ndarray:
+    width = 1 if stream.precision <= 8 else 2 if stream.precision <= 16 else 4
+    shape = (stream.rows, stream.columns) + ((stream.samples,) if stream.samples > 1 else ())
+    size = stream.rows * stream.columns * stream.samples * width
+    if size > max(_FREE_BYTES, _MAX_RATIO * len(data)):
+        raise UnreadableImage(
+            "too_large", detail=f"its {stream.codec} stream of {len(data)} bytes claims to hold {size} bytes of pixels"
+        )
+    arguments = {"codestream": asdict(stream), "to_rgb": to_rgb}
+    dtypes = [_dtype(kind, width) for kind in "ui"]
+    return decode("jpeg_family", data, arguments, shapes=[shape], dtypes=dtypes, size=size).pixels
+
+
+def _dtype(kind: str, width: int) -> str:
+    return np.dtype(f"<{kind}{width}").str
 
 
 def _stream_colours(layout: Layout, codec: str, rgb: bool | None, notes: list[str]) -> tuple[str, bool]:

@@ -10,11 +10,12 @@ from medvlp.io.read import read_image
 __all__ = ["inspect"]
 
 
-def inspect(path: str | os.PathLike[str]) -> dict[str, object]:
+def inspect(path: str | os.PathLike[str], *, member: str | None = None) -> dict[str, object]:
     """Read an image or a volume and tell about it.
 
     Args:
         path: any file.
+        member: name of the file in an archive; None where it holds only one.
 
     Returns:
         ``{"path", "kind": "image" | "volume", "shape", "spacing", "steps", "warnings", "meta"}`` or, where it cannot be
@@ -27,7 +28,7 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, object]:
     """
     name = os.fspath(path)
     try:
-        return _image(name)
+        return _image(name, member)
     except UnreadableImage as error:
         if error.reason != "volume":
             return {"path": name, "unreadable": error.reason, "hint": f"{error.detail}; {error.hint}"}
@@ -48,8 +49,8 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, object]:
     }
 
 
-def _image(path: str) -> dict[str, object]:
-    image = read_image(path)
+def _image(path: str, member: str | None) -> dict[str, object]:
+    image = read_image(path, member=member)
     return {
         "path": path,
         "kind": "image",

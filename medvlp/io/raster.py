@@ -1,23 +1,23 @@
-"""PNG, JPEG and TIFF of 8 to 16 bits to a display-ready image."""
+"""PNG, JPEG and TIFF of 8 to 16 bits to a display-ready image; the helper decodes them (``medvlp.io.sandbox``)."""
 
 from __future__ import annotations
 
-from typing import BinaryIO, Literal
+import functools
+import os
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
 from medvlp.io.color import is_gray, to_gray
 from medvlp.io.dicom_layout import MAX_PIXELS
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.geometry import Hanging
 from medvlp.io.image import Image
+from medvlp.io.raster_header import RasterHeader, probe_raster
+from medvlp.io.sandbox.client import decode
 
 __all__ = ["read_raster"]
 
-_FORMATS = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF"}
-_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262
 #: EXIF Orientation -> what makes the picture upright (EXIF 2.32, 4.6.4 A)
 _UPRIGHT = {
     2: Hanging(flip_columns=True), 3: Hanging(flip_columns=True, flip_rows=True), 4: Hanging(flip_rows=True),
@@ -25,6 +25,9 @@ _UPRIGHT = {
     7: Hanging(transpose=True, flip_columns=True, flip_rows=True), 8: Hanging(transpose=True, flip_rows=True),
 }  # fmt: skip
 _BARELY_USED = 1 / 8  # a 16-bit file that stays below this share of its range probably holds 12 bits or fewer
+_MAX_BYTES = 512 << 20
+"""Largest file that is handed to the helper, and largest picture that is taken back: 89 megapixels of 48 bits."""
+_DTYPES = {"1": "|u1", "I": "<i4", "I;16": "<u2", "I;16B": "<u2", "I;16L": "<u2", "I;16N": "<u2"}
 
 
 def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Literal["gray", "rgb"]) -> Image:
@@ -41,112 +44,127 @@ def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Litera
     """
     steps: list[str] = []
     notes: list[str] = []
-    try:
-        picture = Pillow.open(stream, formats=(_FORMATS[kind],))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise UnreadableImage(
-                "too_large", detail=f"{picture.height} x {picture.width} pixels are more than {MAX_PIXELS}"
-            )
-        pages = _pages(picture, kind)
-        if frame is not None and not 0 <= frame < pages:
-            raise UnreadableImage("bad_frame", detail=f"frame {frame} was asked for, it has frames 0 to {pages - 1}")
-        if pages > 1:
-            picture.seek(frame or 0)
-            steps.append(f"frame {frame or 0} of {pages}")
-            if frame is None:
-                notes.append(f"the file has {pages} pages: the first was taken (frame= chooses another)")
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UnreadableImage("too_large", detail="one of its pages is too large")
-        meta: dict[str, str | int | float] = {"Format": _FORMATS[kind], "Mode": picture.mode}
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-        if kind == "png" and _is_deep_colour(stream):
-            pixels = _deep_png(stream, steps)
-        else:
-            pixels = _scaled(picture, kind, steps, notes)
-        if orientation in _UPRIGHT:
-            steps.append(f"EXIF Orientation {orientation} applied")
-            pixels = _UPRIGHT[orientation].apply(pixels)
-    except UnreadableImage:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImage("corrupt", detail=f"its {_FORMATS[kind]} header cannot be read") from None
-    except Pillow.DecompressionBombError:
-        raise UnreadableImage("too_large", detail=f"it has more than {MAX_PIXELS} pixels") from None
-    except Exception as error:
-        reason = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "corrupt"
-        raise UnreadableImage(reason, detail=f"its {_FORMATS[kind]} data cannot be decoded") from None
+    _refuse_large_file(stream)
+    header = probe_raster(stream, kind, frame or 0)
+    _refuse_large_picture(header)
+    if header.pages > 1:
+        steps.append(f"frame {header.page} of {header.pages}")
+        if frame is None:
+            notes.append(f"the file has {header.pages} pages: the first was taken (frame= chooses another)")
+    deep = kind == "png" and header.bits == 16 and header.samples > 1
+    values, facts = _decode(stream, kind, header, deep)
+    meta: dict[str, str | int | float] = {"Format": kind.upper(), "Mode": facts["mode"]}
+    if deep:
+        pixels = _deep(values, steps, notes)
+    elif values.dtype.itemsize > 1:
+        pixels = _deep_gray(values, facts, steps, notes)
+    else:
+        pixels = _eight_bits(values, facts["mode"], steps, notes)
+    if facts["orientation"] in _UPRIGHT:
+        steps.append(f"EXIF Orientation {facts['orientation']} applied")
+        pixels = _UPRIGHT[facts["orientation"]].apply(pixels)
     meta["Rows"], meta["Columns"] = int(pixels.shape[0]), int(pixels.shape[1])
     pixels = _as_color(pixels, color, steps, notes)
     return Image(pixels=pixels, meta=meta, steps=tuple(steps), warnings=tuple(notes))
 
 
-def _pages(picture: Pillow.Image, kind: str) -> int:
-    return int(picture.n_frames) if kind == "tiff" else 1  # pyrefly: ignore  (TiffImageFile has n_frames)
-
-
-def _scaled(picture: Pillow.Image, kind: str, steps: list[str], notes: list[str]) -> np.ndarray:
-    """Return float32 ``(H, W)`` or ``(H, W, 3)`` in [0, 1]."""
-    tags = picture.tag_v2 if kind == "tiff" and hasattr(picture, "tag_v2") else {}  # pyrefly: ignore
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
-        bits = int(np.max(tags.get(_BITS, 16)))
-        values = np.asarray(picture).astype(np.int64)
-        if picture.mode == "I" and bits > 16:
-            raise UnreadableImage(
-                "unsupported_format", detail=f"it has {bits} bits a pixel: what is white is not defined"
-            )
-        top = (1 << bits) - 1
-        if values.min() < 0 or values.max() > top:
-            raise UnreadableImage("unsupported_format", detail="its values are signed or beyond its bit depth")
-        steps.append(f"values / {top} ({bits} bits)")
-        if bits == 16 and 0 < values.max() < top * _BARELY_USED:
-            notes.append(
-                f"the largest value is {int(values.max())} of {top}: it is dark, or has fewer bits than it says"
-            )
-        scaled = (values / top).astype(np.float32)
-        if kind == "tiff" and tags.get(_PHOTOMETRIC) == 0:  # Pillow inverts 8-bit TIFFs of this kind, but not these
-            steps.append("inverted by PhotometricInterpretation WhiteIsZero")
-            scaled = 1 - scaled
-        return scaled
-    if picture.mode == "F":
-        raise UnreadableImage("unsupported_format", detail="it has floating point pixels: what is white is not defined")
-    if picture.mode == "P":
-        steps.append("colour: palette")
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        picture = picture.convert("RGBA")
-        alpha = np.asarray(picture)[..., 3:].astype(np.float32) / 255
-        if alpha.min() < 1:
-            notes.append("transparent pixels were laid over black")
-        steps.append("values / 255 (8 bits), alpha over black")
-        return np.asarray(picture)[..., :3].astype(np.float32) / 255 * alpha
-    if picture.mode == "1":
-        steps.append("values of 1 bit")
-        return np.asarray(picture).astype(np.float32)
-    if picture.mode not in ("L", "RGB"):
-        steps.append(f"colour: {picture.mode} to RGB")
-        picture = picture.convert("RGB")
-    steps.append("values / 255 (8 bits)")
-    # A table of 256 divisions instead of one a pixel.
-    return (np.arange(256, dtype=np.float64) / 255).astype(np.float32).take(np.asarray(picture))
-
-
-def _is_deep_colour(stream: BinaryIO) -> bool:
-    """Whether a PNG has 16 bits and more than one channel, which Pillow would cut to 8 bits (IHDR, PNG 11.2.1)."""
-    stream.seek(24)
-    depth_and_type = stream.read(2)
-    return len(depth_and_type) == 2 and depth_and_type[0] == 16 and depth_and_type[1] in (2, 4, 6)
-
-
-def _deep_png(stream: BinaryIO, steps: list[str]) -> np.ndarray:
-    import imagecodecs
-
+def _refuse_large_file(stream: BinaryIO) -> None:
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    values = imagecodecs.png_decode(stream.read()).astype(np.float64) / 65535
+    if size > _MAX_BYTES:
+        raise UnreadableImage("too_large", detail=f"it has {size} bytes, more than {_MAX_BYTES}")
+
+
+def _refuse_large_picture(header: RasterHeader) -> None:
+    if header.rows * header.columns > MAX_PIXELS:
+        raise UnreadableImage("too_large", detail=f"{header.rows} x {header.columns} pixels are more than {MAX_PIXELS}")
+    size = _bytes_of(header)
+    if size > _MAX_BYTES:
+        raise UnreadableImage("too_large", detail=f"its pixels take {size} bytes, more than {_MAX_BYTES}")
+
+
+def _bytes_of(header: RasterHeader) -> int:
+    """Most bytes that the decoded values can have: a palette becomes RGBA, 12 bits and signed 16 bits become 32."""
+    width = 1 if header.bits <= 8 else 2 if header.bits == 16 and header.samples > 1 else 4
+    return header.rows * header.columns * max(width, 4 if width == 1 else header.samples * width)
+
+
+def _decode(stream: BinaryIO, kind: str, header: RasterHeader, deep: bool) -> tuple[np.ndarray, dict[str, Any]]:
+    """Let the helper decode, and check that its facts are ones."""
+    flat = (header.rows, header.columns)
+    decoded = decode(
+        "raster", stream, {"kind": kind, "page": header.page, "deep": deep},
+        shapes=[flat, *((*flat, channels) for channels in (1, 2, 3, 4))], dtypes=["|u1", "<u2", "<i4"],
+        size=_bytes_of(header),
+    )  # fmt: skip
+    facts = decoded.facts
+    mode = facts.get("mode")
+    integers = (facts.get("bits"), facts.get("orientation"))
+    sound = isinstance(mode, str) and len(mode) <= 8 and mode.isascii() and all(isinstance(n, int) for n in integers)
+    expected = "<u2" if deep else _DTYPES.get(str(mode), "|u1")
+    if not sound or decoded.pixels.dtype.str != expected:
+        raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
+    return decoded.pixels, facts
+
+
+def _deep_gray(values: np.ndarray, facts: dict[str, Any], steps: list[str], notes: list[str]) -> np.ndarray:
+    """Return float32 of a gray picture of more than 8 bits."""
+    bits = facts["bits"]
+    if not 1 <= bits <= 16:
+        raise UnreadableImage("unsupported_format", detail=f"it has {bits} bits a pixel: what is white is not defined")
+    top = (1 << bits) - 1
+    if values.min() < 0 or values.max() > top:
+        raise UnreadableImage("unsupported_format", detail="its values are signed or beyond its bit depth")
+    steps.append(f"values / {top} ({bits} bits)")
+    if bits == 16 and 0 < values.max() < top * _BARELY_USED:
+        notes.append(f"the largest value is {int(values.max())} of {top}: it is dark, or has fewer bits than it says")
+    scaled = _share_of(top).take(values)
+    if facts["white_is_zero"] is True:  # Pillow inverts 8-bit TIFFs of this kind, but not these
+        steps.append("inverted by PhotometricInterpretation WhiteIsZero")
+        scaled = 1 - scaled
+    return scaled
+
+
+def _eight_bits(values: np.ndarray, mode: str, steps: list[str], notes: list[str]) -> np.ndarray:
+    """Return float32 ``(H, W)`` or ``(H, W, 3)`` in [0, 1]."""
+    if mode == "1":
+        steps.append("values of 1 bit")
+        return (values > 0).astype(np.float32)
+    if mode == "P":
+        steps.append("colour: palette")
+    elif mode not in ("L", "RGB", "LA", "La", "PA", "RGBA", "RGBa"):
+        steps.append(f"colour: {mode} to RGB")
+    shares = _share_of(255)
+    if values.ndim == 2 or values.shape[2] == 3:
+        steps.append("values / 255 (8 bits)")
+        return shares.take(values)
+    if values.shape[2] != 4:
+        raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
+    steps.append("values / 255 (8 bits), alpha over black")
+    return _over_black(shares.take(values[..., :3]), shares.take(values[..., 3:]), notes)
+
+
+def _deep(values: np.ndarray, steps: list[str], notes: list[str]) -> np.ndarray:
+    if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
+        raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
     steps.append("values / 65535 (16 bits)")
-    if values.shape[-1] in (2, 4):
+    scaled = _share_of(65535).take(values)
+    if scaled.shape[2] in (2, 4):
         steps.append("alpha over black")
-        values = values[..., :-1] * values[..., -1:]
-    return (values[..., 0] if values.shape[-1] == 1 else values).astype(np.float32)
+        scaled = _over_black(scaled[..., :-1], scaled[..., -1:], notes)
+    return scaled[..., 0] if scaled.shape[2] == 1 else scaled
+
+
+def _over_black(colours: np.ndarray, alpha: np.ndarray, notes: list[str]) -> np.ndarray:
+    if alpha.min() < 1:
+        notes.append("transparent pixels were laid over black")
+    return colours * alpha
+
+
+@functools.cache
+def _share_of(top: int) -> np.ndarray:
+    """A table of all values over the largest: a look-up a pixel is quicker than a division, and needs no float64."""
+    return (np.arange(top + 1, dtype=np.float64) / top).astype(np.float32)
 
 
 def _as_color(pixels: np.ndarray, color: str, steps: list[str], notes: list[str]) -> np.ndarray:

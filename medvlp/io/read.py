@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from medvlp.core.errors import UserError
+from medvlp.io.archive import is_archive, opened_member
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.image import Image
-from medvlp.io.preset import FileDisplay
+from medvlp.io.preset import FileDisplay, Preset
 from medvlp.io.presets import preset_info
 from medvlp.io.sniff import open_regular, sniff
 
@@ -22,8 +23,9 @@ def read_image(
     frame: int | None = None,
     color: Literal["gray", "rgb"] = "gray",
     window: int | str | None = None,
+    member: str | None = None,
 ) -> Image:
-    """Read a DICOM, PNG, JPEG or TIFF file as a display shows it.
+    """Read a DICOM, PNG, JPEG or TIFF file, or one in a zip or tar archive, as a display shows it.
 
     Args:
         path: the file; its name's suffix does not matter.
@@ -32,6 +34,7 @@ def read_image(
         color: "gray" for pixels ``(H, W)``, "rgb" for ``(H, W, 3)``.
         window: which of a DICOM file's windows to apply, by number from 0 (``meta["Windows"]`` lists center/width) or
             by its explanation in the file ("LUNG"), before any VOI LUT Sequence; None leaves the choice to the preset.
+        member: name of the file in an archive; None where it holds only one.
 
     Returns:
         pixels float32 in [0, 1], 1 = white, with spacing in mm, the steps taken and warnings.
@@ -56,18 +59,29 @@ def read_image(
     if window is not None and not isinstance(recipe.curve, FileDisplay):
         raise UserError(f"window is {window!r}, but {preset} does not look at a file's windows: leave one of them out.")
     with open_regular(path) as stream, refusing(path):
-        kind = sniff(stream)
-        if kind == "nifti":
-            raise UnreadableImage("volume", detail="it is a NIfTI volume")
-        if kind == "dicom":
-            from medvlp.io.dicom import read_dicom
+        if is_archive(stream):
+            with opened_member(path, member) as inner:
+                return _read(inner, recipe, frame, color, window)
+        if member is not None:
+            raise UnreadableImage("not_found", detail="it is no archive and has no members", hint="leave member= out")
+        return _read(stream, recipe, frame, color, window)
 
-            return read_dicom(stream, preset=recipe, frame=frame, color=color, window=window)
-        if not recipe.pictures or window is not None:
-            raise _not_for_pictures(preset, kind, window)
-        from medvlp.io.raster import read_raster
 
-        return read_raster(stream, kind, frame=frame, color=color)
+def _read(
+    stream: BinaryIO, recipe: Preset, frame: int | None, color: Literal["gray", "rgb"], window: int | str | None
+) -> Image:
+    kind = sniff(stream)
+    if kind == "nifti":
+        raise UnreadableImage("volume", detail="it is a NIfTI volume")
+    if kind == "dicom":
+        from medvlp.io.dicom import read_dicom
+
+        return read_dicom(stream, preset=recipe, frame=frame, color=color, window=window)
+    if not recipe.pictures or window is not None:
+        raise _not_for_pictures(recipe.name, kind, window)
+    from medvlp.io.raster import read_raster
+
+    return read_raster(stream, kind, frame=frame, color=color)
 
 
 def _not_for_pictures(preset: str, kind: str, window: int | str | None) -> UnreadableImage:

@@ -87,6 +87,15 @@ def test_a_mistake_is_one_sentence(make: object, sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+def test_a_path_with_nul_and_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    manifest = Manifest.of({"id": ["n", "c"], "image": ["a\0/../../etc/passwd", "a/x.png"]}, root=tmp_path)
+    for index, name in enumerate("nc"):
+        with pytest.raises(DataError, match=f"the image of record '{name}' is no path .*: index the data again"):
+            manifest.path(index)
+
+
 def test_a_path_that_leaves_the_root_is_refused_also_through_a_link(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
