@@ -60,6 +60,8 @@ def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Litera
         pixels = _deep_gray(values, facts, steps, notes)
     else:
         pixels = _eight_bits(values, facts["mode"], steps, notes)
+        if header.bits > 8:  # Pillow has no colour of more
+            notes.append(f"{header.bits} bits a channel were cut to 8")
     if facts["orientation"] in _UPRIGHT:
         steps.append(f"EXIF Orientation {facts['orientation']} applied")
         pixels = _UPRIGHT[facts["orientation"]].apply(pixels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -108,6 +110,23 @@ def test_tiff_white_is_zero(tmp_path):
         # What the file stores is unknown to the caller of Pillow; the strip holds it as it is.
         raw = np.frombuffer(path.read_bytes(), values.dtype, values.size, stored.tag_v2[273][0]).reshape(values.shape)
         assert read_image(path).pixels == pytest.approx(1 - raw / top, abs=1e-6)
+
+
+def test_tiff_of_48_bits_says_that_it_is_cut(tmp_path):
+    # TIFF 6.0 section 6 by hand: one directory, three BitsPerSample behind it, then the strip.
+    values = RNG.integers(0, 65536, (7, 5, 3)).astype("<u2")
+    fields = [(256, 5), (257, 7), (258, 0), (259, 1), (262, 2), (273, 0), (277, 3), (278, 7), (279, values.nbytes)]
+    end = 8 + 2 + 12 * len(fields) + 4
+    place = {258: end, 273: end + 6}
+    entries = b"".join(
+        struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, place.get(tag, value))
+        for tag, value in fields
+    )
+    data = struct.pack("<2sHIH", b"II", 42, 8, len(fields)) + entries + b"\0" * 4 + struct.pack("<3H", 16, 16, 16)
+    (tmp_path / "deep.tif").write_bytes(data + values.tobytes())
+    image = read_image(tmp_path / "deep.tif", color="rgb")
+    assert image.pixels == pytest.approx((values >> 8) / 255, abs=1e-6)
+    assert image.warnings == ("16 bits a channel were cut to 8",)
 
 
 def test_tiff_page(tmp_path):
