@@ -13,7 +13,7 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A DICOM, PNG, JPEG, TIFF or NIfTI file.")],
+    path: Annotated[Path, typer.Argument(help="A DICOM, PNG, JPEG, TIFF or NIfTI file, or a folder of DICOM slices.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     png: Annotated[Path | None, typer.Option(help="Write the picture as a PNG file.")] = None,
 ) -> None:

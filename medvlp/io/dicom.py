@@ -18,7 +18,7 @@ from medvlp.io.geometry import find_spacing, hanging_of
 from medvlp.io.image import Image
 from medvlp.io.presets import Preset
 
-__all__ = ["META_TAGS", "read_dicom"]
+__all__ = ["META_TAGS", "meta_of", "read_dicom"]
 
 #: Tags that may enter ``Image.meta``: what the picture is and how it was made. Patient, dates, places, identifiers and
 #: free text are left out; so are sex and age, which a cohort's table provides when they are wanted.
@@ -82,7 +82,7 @@ def read_dicom(stream: BinaryIO, *, preset: Preset, frame: int | None, color: Li
     if (parsed.header.text("BurnedInAnnotation") or "").upper() == "YES":
         notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
     return Image(
-        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=_meta(parsed), steps=tuple(steps),
+        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=meta_of(parsed), steps=tuple(steps),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
@@ -136,7 +136,8 @@ def _colour(
     return to_gray(rgb)
 
 
-def _meta(parsed: Parsed) -> dict[str, str | int | float]:
+def meta_of(parsed: Parsed) -> dict[str, str | int | float]:
+    """Return the allow-listed facts of a file."""
     meta: dict[str, str | int | float] = {}
     for keyword in META_TAGS:
         if not parsed.header.has(keyword):

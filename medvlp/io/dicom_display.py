@@ -11,10 +11,10 @@ from medvlp.io.dicom_frames import Stored
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, window
+from medvlp.io.lut import LookupTable, Rescale, full_range, lookup_table, padding_mask, window
 from medvlp.io.presets import Preset
 
-__all__ = ["frame_items", "grayscale"]
+__all__ = ["frame_items", "grayscale", "modality_of"]
 
 
 def frame_items(groups: tuple[Header, ...], keyword: str) -> tuple[Header, ...]:
@@ -44,7 +44,7 @@ def grayscale(
     header = groups[-1]
     values = stored.values
     padding = _padding(stored, layout, header, steps, notes)
-    modality, signed = _modality(layout, groups, steps, notes)
+    modality, signed = modality_of(layout, groups, steps, notes)
     valid = values if padding is None else values[~padding]
     if layout.kind != "int" and not np.isfinite(values).all():
         finite = np.isfinite(values)
@@ -110,10 +110,20 @@ def _padding_number(header: Header, keyword: str, layout: Layout) -> int:
     return value
 
 
-def _modality(
+def modality_of(
     layout: Layout, groups: tuple[Header, ...], steps: list[str], notes: list[str]
-) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
-    """Return stored -> modality values, and whether these can be negative."""
+) -> tuple[LookupTable | Rescale, bool]:
+    """Return stored -> modality values, and whether these can be negative.
+
+    Args:
+        layout: the checked layout.
+        groups: where the frame's attributes may stand, the data set last.
+        steps: what is done is appended here.
+        notes: warnings are appended here.
+
+    Raises:
+        UnreadableImage: ``bad_lut`` or ``bad_rescale``.
+    """
     header = groups[-1]
     tables = header.items("ModalityLUTSequence")
     source = next(
@@ -132,15 +142,16 @@ def _modality(
         return table, False
     if source is None:
         steps.append("modality: none")
-        return lambda values: values, layout.signed
+        return Rescale(1.0, 0.0), layout.signed
     slope, intercept = _one(source, "RescaleSlope", 1.0), _one(source, "RescaleIntercept", 0.0)
     if slope == 0:
         raise UnreadableImage("bad_rescale", detail="RescaleSlope is 0")
     steps.append(f"modality: RescaleSlope {slope:g}, RescaleIntercept {intercept:g}")
-    if slope == 1 and intercept == 0:
-        return lambda values: values, layout.signed
+    rescale = Rescale(slope, intercept)
+    if rescale.identity:
+        return rescale, layout.signed
     lowest = min(layout.minimum * slope, layout.maximum * slope) + intercept
-    return lambda values: values * slope + intercept, lowest < 0
+    return rescale, lowest < 0
 
 
 def _one(header: Header, keyword: str, default: float) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from pathlib import Path
+from typing import Any
 
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.read import read_image
@@ -10,16 +13,17 @@ from medvlp.io.read import read_image
 __all__ = ["inspect"]
 
 
-def inspect(path: str | os.PathLike[str]) -> dict[str, object]:
+def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read an image or a volume and tell about it.
 
     Args:
-        path: any file.
+        path: any file, or a folder that holds a series of slices.
 
     Returns:
         ``{"path", "kind": "image" | "volume", "shape", "spacing", "steps", "warnings", "meta"}`` or, where it cannot be
         read, ``{"path", "unreadable": reason, "hint": what is wrong and how to mend it}``. Spacing is in mm, in the
-        order of the axes.
+        order of the axes. A multi-frame DICOM file whose frames have places is a volume; ``meta`` of a volume holds its
+        ``affine`` and, of DICOM, its ``geometry``.
 
     Example:
         >>> inspect("missing.dcm")["unreadable"]
@@ -27,29 +31,47 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, object]:
     """
     name = os.fspath(path)
     try:
-        return _image(name)
+        picture = None if Path(name).is_dir() else _image(name)
+        return picture if picture is not None and not _has_frames(picture) else _volume(name, picture)
     except UnreadableImage as error:
-        if error.reason != "volume":
-            return {"path": name, "unreadable": error.reason, "hint": f"{error.detail}; {error.hint}"}
-    from medvlp.io.nifti import read_volume
+        own = "" if error.path == name else f"{Path(error.path).name}: "
+        return {"path": name, "unreadable": error.reason, "hint": f"{own}{error.detail}; {error.hint}"}
+
+
+def _has_frames(picture: dict[str, Any]) -> bool:
+    return picture["meta"].get("NumberOfFrames", 1) > 1
+
+
+def _volume(path: str, picture: dict[str, Any] | None) -> dict[str, Any]:
+    """Tell about a volume, or return the picture of frames that have no place in space."""
+    from medvlp.io.volume_read import read_volume
 
     try:
-        volume = read_volume(name)
+        volume = read_volume(path)
     except UnreadableImage as error:
-        return {"path": name, "unreadable": error.reason, "hint": f"{error.detail}; {error.hint}"}
+        if picture is not None and error.reason in ("no_geometry", "not_a_volume"):
+            return picture
+        raise
+    geometry = {} if volume.geometry is None else {"geometry": dataclasses.asdict(volume.geometry)}
     return {
-        "path": name,
+        "path": path,
         "kind": "volume",
         "shape": list(volume.shape),
         "spacing": list(volume.spacing),
         "steps": list(volume.steps),
         "warnings": list(volume.warnings),
-        "meta": {**volume.meta, "affine": volume.affine.tolist()},
+        "meta": {**volume.meta, "affine": volume.affine.matrix.tolist(), **geometry},
     }
 
 
-def _image(path: str) -> dict[str, object]:
-    image = read_image(path)
+def _image(path: str) -> dict[str, Any] | None:
+    """Tell about an image; None if it is a NIfTI volume."""
+    try:
+        image = read_image(path)
+    except UnreadableImage as error:
+        if error.reason == "volume":
+            return None
+        raise
     return {
         "path": path,
         "kind": "image",
