@@ -38,7 +38,7 @@ def read_dicom_volume(
         stack = stack_slices(chosen.slices)
         _check(stack, on_gap, on_tilt)
         account = Account()
-        account.steps.append(f"series: {found.infos[chosen.number - 1].words}, of {len(found.series)}")
+        account.steps.append(f"series {found.infos[chosen.number - 1].words}")
         account.steps.append(f"units: {_units(chosen.slices)}")
         voxels, duplicates = _read(stack, account)
         left_out = dict(Counter(found.left_out) + Counter(chosen.left_out))
@@ -66,7 +66,8 @@ def _uneven(stack: Stack) -> str:
     if not stack.gaps:
         return f"the steps between its slices vary from {stack.steps.min():.4g} to {stack.steps.max():.4g} mm"
     told = ", ".join(f"{gap.mm:.4g} mm behind slice {gap.after}" for gap in stack.gaps[:_MANY])
-    return f"there are {len(stack.gaps)} gaps between its slices of every {stack.typical:.4g} mm: {told}"
+    more = f" and {len(stack.gaps) - _MANY} more times" if len(stack.gaps) > _MANY else ""
+    return f"its slices are {stack.typical:.4g} mm apart, but it is {told}{more}"
 
 
 def _units(slices: tuple[Slice, ...]) -> str:
@@ -74,9 +75,9 @@ def _units(slices: tuple[Slice, ...]) -> str:
     units = slices[0].units
     odd = next((slice_ for slice_ in slices if slice_.units != units), None)
     if odd is not None:
-        names = " and ".join(f"{name} ({kind})" for name, kind in (units, odd.units))
+        names = " and ".join(f"{slice_.unit} ({slice_.units[1]})" for slice_ in (slices[0], odd))
         raise odd.refusal("mixed_units", f"slices of its series are in {names}")
-    return units[0]
+    return slices[0].unit
 
 
 def _read(stack: Stack, account: Account) -> tuple[np.ndarray, int]:

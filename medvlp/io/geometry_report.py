@@ -49,7 +49,8 @@ class SeriesInfo:
             '2: CT, 120 slices of 512 x 512'
         """
         kind = f"{self.modality} localizer" if self.localizer else self.modality
-        return f"{self.number}: {kind}, {self.slices} slices of {self.rows} x {self.columns}"
+        many = "s" if self.slices > 1 else ""
+        return f"{self.number}: {kind}, {self.slices} slice{many} of {self.rows} x {self.columns}"
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,12 @@ def straighten(voxels: np.ndarray, affine: Affine, normal: np.ndarray) -> Straig
 
     Raises:
         UnreadableImage: ``too_large``.
+
+    Example:
+        >>> sheared = Affine(np.array([[1, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]]))  # x grows with z
+        >>> found = straighten(np.float32([[[4, 8]], [[4, 8]]]), sheared, np.array([0.0, 0.0, 1.0]))
+        >>> found.voxels.tolist(), found.outside
+        ([[[4.0, 8.0, 4.0]], [[4.0, 6.0, 4.0]]], 3)
     """
     matrix = affine.matrix
     step = matrix[:3, 2]

@@ -202,7 +202,7 @@ def _why_none(slices: list[Slice]) -> UnreadableImage:
 def _which_part(parts: Parts, number: int) -> UnreadableImage:
     """Return the refusal of a series that holds several volumes; it names each and how to choose it."""
     names = [
-        f'series="{number}:{index}" ({len(part)} slices of {part[0].size[0]} x {part[0].size[1]})'
+        f'series="{number}:{index}" (slices: {len(part)}, of {part[0].size[0]} x {part[0].size[1]})'
         for index, part in enumerate(parts.parts[:_LISTED], 1)
     ]
     hint = f"choose one: {', '.join(names)}" + (" ..." if len(parts.parts) > _LISTED else "")

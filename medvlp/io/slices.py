@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,8 +18,17 @@ from medvlp.io.sniff import open_regular
 __all__ = ["Place", "Slice", "Source", "slices_of"]
 
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-_MODALITY = re.compile(r"[A-Z]{2,9}")
-_UNIT = re.compile(r"[A-Za-z0-9_./^ -]{1,16}")
+# Terms of the standard (C.7.3.1.1.1; C.11.1.1.2 and C.8.9.1.1.3): whatever else is written there is told to nobody.
+_MODALITIES = (
+    "CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "RG", "PX", "IO", "XA", "RF", "OT", "SC", "SEG", "RTDOSE",
+    "RTIMAGE", "OPT", "OP", "IVUS", "IVOCT", "ES", "BDUS", "SM", "XC",
+)  # fmt: skip
+_UNITS = (
+    "HU", "HU_MOD", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "PCT", "CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS",
+    "BQML", "MGMINML", "UMOLMINML", "MLMING", "MLG", "1CM", "UMOLML", "PROPCNTS", "PROPCPS", "MLMINML", "GML", "STDDEV",
+    "SUV",
+)  # fmt: skip
+_UNSPECIFIED = "unspecified"
 _ORTHOGONAL = 1e-2  # cosine of the angle between rows and columns; direction cosines are rounded to a few digits
 
 
@@ -102,14 +110,20 @@ class Slice:
 
     @property
     def units(self) -> tuple[str, str]:
-        """What its values are: the unit that the file names, and how they are made from stored ones."""
+        """What its values are: the unit as the file writes it (never told), and how they come from stored ones."""
         sequence = "PixelValueTransformationSequence"
         rescaled = self.find("RescaleSlope", sequence) or self.find("RescaleIntercept", sequence)
-        kind = "table" if self.groups[-1].has_group("ModalityLUTSequence") else "rescaled" if rescaled else "stored"
+        kind = "table" if self.groups[-1].items("ModalityLUTSequence") else "rescaled" if rescaled else "stored"
         holder = self.find("RescaleType", sequence)
         named = holder.text("RescaleType") if holder else self.groups[-1].text("Units")
-        named = named or ("HU" if self.modality == "CT" and kind == "rescaled" else "unspecified")
-        return (named if _UNIT.fullmatch(named) else "not readable"), kind
+        named = named or ("HU" if self.modality == "CT" and kind == "rescaled" else _UNSPECIFIED)
+        return named, kind
+
+    @property
+    def unit(self) -> str:
+        """The unit, if it is one of the standard's."""
+        named = self.units[0]
+        return named if named in _UNITS or named == _UNSPECIFIED else "a unit that is not the standard's"
 
 
 def slices_of(source: Source) -> tuple[Slice, ...]:
@@ -125,7 +139,7 @@ def slices_of(source: Source) -> tuple[Slice, ...]:
         detail = f"it has functional groups for {len(per_frame)} frames, NumberOfFrames is {frames}"
         raise UnreadableImage("bad_header", detail=detail)
     modality = (header.text("Modality") or "").upper()
-    modality = modality if _MODALITY.fullmatch(modality) else "unknown modality"
+    modality = modality if modality in _MODALITIES else "other modality"
     unsuited = _unsuited(source)
     found: list[Slice] = []
     for frame in range(frames if per_frame else 1):
