@@ -15,7 +15,8 @@ from medvlp.io.dicom import meta_of
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.geometry_report import GeometryReport
 from medvlp.io.repair import even_out, straighten
-from medvlp.io.series import Found, choose, find_series
+from medvlp.io.series import Found, find_series
+from medvlp.io.series_choice import choose
 from medvlp.io.slice_values import Account, read_slice
 from medvlp.io.slices import Slice
 from medvlp.io.stacking import Stack, normal_of, stack_slices, tolerance

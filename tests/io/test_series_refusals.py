@@ -251,6 +251,15 @@ def test_a_slice_that_is_cut_off_is_named_and_never_dropped(dicom, folder, cut):
         assert (error.reason, error.path) == ("truncated", str(name))
 
 
+def test_a_slice_that_ends_in_its_header_is_not_taken_for_a_document(dicom, folder):
+    write_series(dicom, folder)
+    name = folder / "01.dcm"
+    whole = name.read_bytes()
+    name.write_bytes(whole[: whole.index(bytes.fromhex("28001000"))])  # before Rows
+    error = refusal(folder)
+    assert (error.reason, error.path) == ("truncated", str(name))
+
+
 def test_a_slice_that_was_not_fetched_is_not_passed_over(dicom, folder):
     write_series(dicom, folder)
     (folder / "01.dcm").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
