@@ -15,7 +15,10 @@ __all__ = ["inspect"]
 
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="A DICOM, PNG, JPEG, TIFF or NIfTI file, or a zip or tar archive of one.")
+        Path,
+        typer.Argument(
+            help="A DICOM, PNG, JPEG, TIFF or NIfTI file, a folder of DICOM slices, or a zip or tar archive."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     member: Annotated[str | None, typer.Option(help="File in an archive that holds several.")] = None,

@@ -7,7 +7,9 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "Affine": "affine",
         "Fit": "resize",
+        "GeometryReport": "geometry_report",
         "Image": "image",
         "Preset": "preset",
         "Resized": "resize",
@@ -19,7 +21,7 @@ __getattr__, __dir__, __all__ = attach(
         "preset_info": "presets",
         "preset_names": "presets",
         "read_image": "read",
-        "read_volume": "nifti",
+        "read_volume": "volume_read",
         "resize_pad": "resize",
         "unpacked": "archive",
         "window": "volume_display",

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from medvlp.core.errors import DataError
+from medvlp.io.affine import Affine
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.volume import Volume
 
@@ -49,7 +50,7 @@ def ct_rate_hu(volume: Volume, slope: float, intercept: float, spacing: tuple[fl
 
     Example:
         >>> stored = np.repeat(np.float32([24, 1064]), 4).reshape(2, 2, 2)  # air and muscle, 1024 added
-        >>> hounsfield = ct_rate_hu(Volume(stored, np.eye(4)), 1.0, -1024.0, (1.0, 1.0, 1.0))
+        >>> hounsfield = ct_rate_hu(Volume(stored, Affine(np.eye(4))), 1.0, -1024.0, (1.0, 1.0, 1.0))
         >>> np.unique(hounsfield.voxels).tolist(), hounsfield.steps
         ([-1000.0, 40.0], ('CT-RATE: side-car slope 1 and intercept -1024 applied, the values were raw',))
     """
@@ -92,12 +93,12 @@ def _spaced(volume: Volume, spacing: tuple[float, float, float]) -> Volume:
     if max(abs(a - b) for a, b in zip(given, spacing, strict=True)) <= _SAME_MM:
         return volume
     ratio = np.array([new / old for new, old in zip(spacing[::-1], given[::-1], strict=True)])
-    affine = np.array(volume.affine, np.float64)
-    affine[:3, :3] *= ratio
+    matrix = volume.affine.matrix.copy()
+    matrix[:3, :3] *= ratio
     shown = [" x ".join(f"{size:g}" for size in sizes) for sizes in (given, spacing)]
     return replace(
         volume,
-        affine=affine,
+        affine=Affine(matrix, volume.affine.frame),
         steps=(*volume.steps, f"CT-RATE: spacing {shown[1]} mm of the side-car"),
         warnings=(*volume.warnings, f"the file's spacing {shown[0]} mm was replaced by the side-car's {shown[1]} mm"),
     )

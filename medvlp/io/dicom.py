@@ -20,7 +20,7 @@ from medvlp.io.geometry import find_spacing, hanging_of
 from medvlp.io.image import Image
 from medvlp.io.preset import FileDisplay, Preset
 
-__all__ = ["META_TAGS", "read_dicom"]
+__all__ = ["META_TAGS", "meta_of", "read_dicom"]
 
 #: Tags that may enter ``Image.meta``: what the picture is and how it was made. Patient, dates, places, identifiers and
 #: free text are left out; so are sex and age, which a cohort's table provides when they are wanted.
@@ -94,7 +94,7 @@ def read_dicom(
     if (parsed.header.text("BurnedInAnnotation") or "").upper() == "YES":
         notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
     return Image(
-        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=_meta(parsed, groups), steps=tuple(steps),
+        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=meta_of(parsed, groups), steps=tuple(steps),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
@@ -161,7 +161,8 @@ def _colour(
     return to_gray(rgb)
 
 
-def _meta(parsed: Parsed, groups: tuple[Header, ...]) -> dict[str, str | int | float]:
+def meta_of(parsed: Parsed, groups: tuple[Header, ...]) -> dict[str, str | int | float]:
+    """Return the allow-listed facts of a file, with the windows of the frame whose functional groups are given."""
     meta: dict[str, str | int | float] = {}
     for source in (*frame_items(groups, "FrameVOILUTSequence"), parsed.header):
         if windows := windows_of(source, []):  # what is wrong with them was said when one was chosen

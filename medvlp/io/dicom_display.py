@@ -13,10 +13,10 @@ from medvlp.io.dicom_layout import Layout
 from medvlp.io.dicom_values import Modality, frame_items, table_of, values_of_interest
 from medvlp.io.equalise import eight_bits, equalise
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.lut import padding_mask
+from medvlp.io.lut import Rescale, padding_mask
 from medvlp.io.preset import EqualisedJpeg, Preset
 
-__all__ = ["grayscale"]
+__all__ = ["grayscale", "modality_of"]
 
 
 def grayscale(
@@ -50,7 +50,7 @@ def grayscale(
     header = groups[-1]
     values = stored.values
     padding = _padding(stored, layout, header, steps, notes)
-    modality = _modality(layout, groups, steps, notes)
+    modality = modality_of(layout, groups, steps, notes)
     valid = values if padding is None else values[~padding]
     if layout.kind != "int" and not np.isfinite(values).all():
         finite = np.isfinite(values)
@@ -116,7 +116,18 @@ def _padding_number(header: Header, keyword: str, layout: Layout) -> int:
     return value
 
 
-def _modality(layout: Layout, groups: tuple[Header, ...], steps: list[str], notes: list[str]) -> Modality:
+def modality_of(layout: Layout, groups: tuple[Header, ...], steps: list[str], notes: list[str]) -> Modality:
+    """Return what makes modality values of stored values.
+
+    Args:
+        layout: the checked layout.
+        groups: where the frame's attributes may stand, the data set last.
+        steps: what is done is appended here.
+        notes: warnings are appended here.
+
+    Raises:
+        UnreadableImage: ``bad_lut`` or ``bad_rescale``.
+    """
     header = groups[-1]
     tables = header.items("ModalityLUTSequence")
     source = next(
@@ -135,16 +146,15 @@ def _modality(layout: Layout, groups: tuple[Header, ...], steps: list[str], note
         return Modality(table, signed=False, unit=(tables[0].text("ModalityLUTType") or "").upper())
     if source is None:
         steps.append("modality: none")
-        return Modality(lambda values: values, signed=layout.signed, unit=None)
+        return Modality(Rescale(1.0, 0.0), signed=layout.signed, unit=None)
     unit = (source.text("RescaleType") or header.text("RescaleType") or "").upper()
     slope, intercept = _one(source, "RescaleSlope", 1.0), _one(source, "RescaleIntercept", 0.0)
     if slope == 0:
         raise UnreadableImage("bad_rescale", detail="RescaleSlope is 0")
     steps.append(f"modality: RescaleSlope {slope:g}, RescaleIntercept {intercept:g}")
-    if slope == 1 and intercept == 0:
-        return Modality(lambda values: values, signed=layout.signed, unit=unit)
-    lowest = min(layout.minimum * slope, layout.maximum * slope) + intercept
-    return Modality(lambda values: values * slope + intercept, signed=lowest < 0, unit=unit)
+    rescale = Rescale(slope, intercept)
+    lowest = layout.minimum if rescale.identity else min(layout.minimum * slope, layout.maximum * slope) + intercept
+    return Modality(rescale, signed=layout.signed if rescale.identity else lowest < 0, unit=unit)
 
 
 def _one(header: Header, keyword: str, default: float) -> float:

@@ -30,6 +30,8 @@ _MAX_INFLATE_RATIO = 100  # an X-ray deflates 2 to 5 times, an empty mask 100s: 
 _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
 _UNDEFINED = 0xFFFFFFFF
+#: SOP Class UIDs of slices: CT, MR, PET, NM and their enhanced kinds. Without pixels such a file is a part of one.
+_SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130"))
 _UID = re.compile(r"[0-9.]{1,64}")
 
 # The first is said by ``Parsed.warnings``, the second ends in a refusal, and text is never decoded: no need to repeat
@@ -135,7 +137,7 @@ def _at_pixel_element(stream: BinaryIO, header: Header, syntax: str, notes: list
     kind = _PIXEL_TAGS.get(group << 16 | element)
     if kind is None:
         # An image's header without its pixels: the file was cut; anything else never had any.
-        if header.has("Rows") and header.has("Columns"):
+        if (header.has("Rows") and header.has("Columns")) or header.text("SOPClassUID") in _SLICES:
             raise UnreadableImage("truncated", detail="it has an image header but ends before or lacks its pixel data")
         raise UnreadableImage("no_pixels", detail="its data set holds no pixel data")
     vr = head[4:6].decode("ascii", "replace")

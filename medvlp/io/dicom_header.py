@@ -17,8 +17,14 @@ __all__ = ["TAGS", "Header"]
 
 #: keyword -> tag, for all that reading looks at. Nothing else of a file is kept in memory.
 TAGS: dict[str, int] = {
-    "ImageType": 0x00080008, "SOPClassUID": 0x00080016, "Modality": 0x00080060, "PresentationIntentType": 0x00080068,
-    "Manufacturer": 0x00080070, "BodyPartExamined": 0x00180015, "ViewPosition": 0x00185101,
+    "ImageType": 0x00080008, "SOPClassUID": 0x00080016, "AcquisitionDateTime": 0x0008002A,
+    "AcquisitionTime": 0x00080032, "Modality": 0x00080060, "PresentationIntentType": 0x00080068,
+    "Manufacturer": 0x00080070, "BodyPartExamined": 0x00180015, "SliceThickness": 0x00180050, "EchoTime": 0x00180081,
+    "TriggerTime": 0x00181060, "ViewPosition": 0x00185101, "EffectiveEchoTime": 0x00189082,
+    "DiffusionBValue": 0x00189087, "SeriesInstanceUID": 0x0020000E, "AcquisitionNumber": 0x00200012,
+    "ImagePositionPatient": 0x00200032,
+    "ImageOrientationPatient": 0x00200037, "FrameOfReferenceUID": 0x00200052, "TemporalPositionIdentifier": 0x00200100,
+    "StackID": 0x00209056, "TemporalPositionIndex": 0x00209128, "NominalCardiacTriggerDelayTime": 0x00209153,
     "ImagerPixelSpacing": 0x00181164, "NominalScannedPixelSpacing": 0x00182010,
     "PatientOrientation": 0x00200020, "Laterality": 0x00200060, "ImageLaterality": 0x00200062,
     "SamplesPerPixel": 0x00280002, "PhotometricInterpretation": 0x00280004, "PlanarConfiguration": 0x00280006,
@@ -28,6 +34,7 @@ TAGS: dict[str, int] = {
     "BurnedInAnnotation": 0x00280301, "PixelSpacingCalibrationType": 0x00280A02,
     "WindowCenter": 0x00281050, "WindowWidth": 0x00281051, "RescaleIntercept": 0x00281052, "RescaleSlope": 0x00281053,
     "RescaleType": 0x00281054, "WindowCenterWidthExplanation": 0x00281055, "VOILUTFunction": 0x00281056,
+    "Units": 0x00541001,
     "RedPaletteColorLookupTableDescriptor": 0x00281101, "GreenPaletteColorLookupTableDescriptor": 0x00281102,
     "BluePaletteColorLookupTableDescriptor": 0x00281103,
     "RedPaletteColorLookupTableData": 0x00281201, "GreenPaletteColorLookupTableData": 0x00281202,
@@ -38,6 +45,8 @@ TAGS: dict[str, int] = {
     "ModalityLUTType": 0x00283004, "LUTData": 0x00283006, "VOILUTSequence": 0x00283010,
     "PresentationLUTShape": 0x20500020,
     "SharedFunctionalGroupsSequence": 0x52009229, "PerFrameFunctionalGroupsSequence": 0x52009230,
+    "MREchoSequence": 0x00189114, "MRDiffusionSequence": 0x00189117, "CardiacSynchronizationSequence": 0x00189118,
+    "FrameContentSequence": 0x00209111, "PlanePositionSequence": 0x00209113, "PlaneOrientationSequence": 0x00209116,
     "PixelMeasuresSequence": 0x00289110, "FrameVOILUTSequence": 0x00289132,
     "PixelValueTransformationSequence": 0x00289145,
     "ExtendedOffsetTable": 0x7FE00001, "ExtendedOffsetTableLengths": 0x7FE00002,
@@ -156,7 +165,8 @@ _DECIMAL = {
     TAGS[keyword]
     for keyword in (
         "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing", "PixelAspectRatio", "NumberOfFrames",
-        "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept",
+        "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "SliceThickness", "ImagePositionPatient",
+        "ImageOrientationPatient", "EchoTime", "TriggerTime", "AcquisitionNumber", "TemporalPositionIdentifier",
     )
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_windows import choose_window
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.lut import LookupTable, full_range, lookup_table, percentile_range, window
+from medvlp.io.lut import LookupTable, Rescale, full_range, lookup_table, percentile_range, window
 from medvlp.io.preset import Curve, FixedWindow, Percentiles
 
 __all__ = ["Modality", "frame_items", "table_of", "values_of_interest"]
@@ -29,7 +29,7 @@ class Modality:
         unit: Rescale Type or Modality LUT Type, "" where the file names none; None where nothing is applied.
     """
 
-    apply: Pointwise
+    apply: LookupTable | Rescale
     signed: bool
     unit: str | None
 

@@ -14,7 +14,7 @@ __all__ = ["REASONS", "UnreadableImage", "refusing"]
 REASONS: dict[str, str] = {
     "not_found": "check the path",
     "no_permission": "give this user the right to read the file",
-    "directory": "name one file inside it",
+    "directory": "name one file inside it, or read a series of slices with medvlp.io.read_volume",
     "not_regular": "give a regular file, not a device, pipe or socket",
     "io_error": "check the disk or the network share, then copy the file again",
     "empty": "copy or export the file again",
@@ -40,6 +40,16 @@ REASONS: dict[str, str] = {
     "preset_mismatch": "choose a preset that fits the file, medvlp.io.preset_info tells what each needs",
     "undecidable": "compare with the source: scanner export, side-car and release of the data set",
     "several_volumes": "extract one volume, for example with fslroi or nibabel",
+    "no_series": "give the folder that holds the slices themselves: subfolders are not searched",
+    "several_series": "choose one of them with series=",
+    "bad_series": "choose a series that it has",
+    "no_geometry": "export the original series again, with the position and orientation of each slice",
+    "bad_geometry": "export the original series again",
+    "gap": 'find the missing slices, or let on_gap="resample" interpolate a regular grid',
+    "tilt": 'choose on_tilt="shear" (voxels as they are, a sheared affine) or on_tilt="resample" (a straight grid)',
+    "duplicates": "remove all but one of them",
+    "other_size": "remove it from the folder, or choose one volume with series=",
+    "mixed_units": "export the original series again: its slices must share one unit",
     "volume": "read it with medvlp.io.read_volume",
     "not_a_volume": "read it with medvlp.io.read_image",
     "bad_affine": "repair the header's sform or qform",
@@ -89,7 +99,8 @@ def refusing(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except UnreadableImage as error:
-        raise error.at(path) from error.__cause__
+        # A reader of several files has named the one at fault already.
+        raise (error if error.path else error.at(path)) from error.__cause__
     except OSError as error:
         raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
     except MemoryError as error:

@@ -10,9 +10,9 @@ import numpy as np
 from medvlp.io.dicom_header import Header
 from medvlp.io.image import SpacingKind
 
-__all__ = ["Hanging", "Spacing", "find_spacing", "hanging_of"]
+__all__ = ["PROJECTION", "Hanging", "Spacing", "find_spacing", "hanging_of"]
 
-_PROJECTION = ("CR", "DX", "RG", "MG", "PX", "IO", "XA", "RF")
+PROJECTION = ("CR", "DX", "RG", "MG", "PX", "IO", "XA", "RF")
 _HUNG = ("CR", "DX", "RG")
 _TRUNK = (
     "",
@@ -94,7 +94,7 @@ def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -
     imager = _pair(headers[:1], "ImagerPixelSpacing", notes)
     scanned = _pair(headers[:1], "NominalScannedPixelSpacing", notes)
     calibrated = headers[0].text("PixelSpacingCalibrationType") is not None
-    if pixel and imager and pixel == imager and modality in _PROJECTION and not calibrated:
+    if pixel and imager and pixel == imager and modality in PROJECTION and not calibrated:
         found = Spacing(imager, "detector", "ImagerPixelSpacing (PixelSpacing is the same)")
     elif pixel:
         found = Spacing(pixel, "calibrated", "PixelSpacing")

@@ -8,7 +8,7 @@ import numpy as np
 
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["LookupTable", "full_range", "lookup_table", "padding_mask", "percentile_range", "window"]
+__all__ = ["LookupTable", "Rescale", "full_range", "lookup_table", "padding_mask", "percentile_range", "window"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,28 @@ class LookupTable:
         """
         index = np.clip(np.rint(np.asarray(values, np.float64)) - self.first, 0, len(self.entries) - 1)
         return self.entries.astype(np.float64)[index.astype(np.int64)]
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Modality value = slope * stored value + intercept (PS3.3 C.11.1.1.2)."""
+
+    slope: float
+    intercept: float
+
+    @property
+    def identity(self) -> bool:
+        """Whether stored values are modality values."""
+        return self.slope == 1 and self.intercept == 0
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Map stored values of any shape; float64, or the values themselves where nothing is to be done.
+
+        Example:
+            >>> Rescale(2.0, -1024.0)(np.array([0, 12]))
+            array([-1024., -1000.])
+        """
+        return values if self.identity else values * self.slope + self.intercept
 
 
 def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:

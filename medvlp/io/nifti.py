@@ -15,47 +15,18 @@ import nibabel as nib
 import numpy as np
 from isal import isal_zlib
 
-from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.sniff import open_regular, sniff
-from medvlp.io.volume import Volume
+from medvlp.io.affine import Affine
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.volume import Volume, prove_size
 
-__all__ = ["MAX_VOLUME_BYTES", "read_volume"]
+__all__ = ["read_nifti"]
 
-MAX_VOLUME_BYTES = 4 << 30
-"""Largest float32 volume that is read, about 1024 x 1024 x 1024 voxels."""
 _MAX_GZIP_RATIO = 200  # beyond 64 MiB of data; a segmentation of few labels reaches 100, deflate's own limit is 1032
 _FREE_BYTES = 64 << 20
 _CHUNK = 1 << 20
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _NUMERIC = "iuf"
 _EXACT_IN_FLOAT32 = 1 << 24
-
-
-def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a NIfTI file as modality values with their place in the patient.
-
-    Args:
-        path: ``.nii`` or ``.nii.gz``, recognised by content.
-
-    Returns:
-        voxels float32 ``(z, y, x)``; ``world_of(k, j, i)`` in RAS millimetres.
-
-    Raises:
-        UnreadableImage: the file cannot be read rightly.
-
-    Example:
-        >>> import tempfile
-        >>> import nibabel
-        >>> path = os.path.join(tempfile.mkdtemp(), "ct.nii")
-        >>> nibabel.Nifti1Image(np.full((4, 3, 2), -1000, np.int16), np.diag([1.0, 1.0, 5.0, 1.0])).to_filename(path)
-        >>> volume = read_volume(path)
-        >>> volume.shape, volume.spacing, float(volume.voxels.min())
-        ((2, 3, 4), (5.0, 1.0, 1.0), -1000.0)
-    """
-    with open_regular(path) as stream, refusing(path):
-        if sniff(stream) != "nifti":
-            raise UnreadableImage("not_a_volume", detail="it is a 2D image file")
-        return _read(stream)
 
 
 class _Source:
@@ -120,7 +91,18 @@ class _Source:
                 return part
 
 
-def _read(stream: BinaryIO) -> Volume:
+def read_nifti(stream: BinaryIO) -> Volume:
+    """Read a NIfTI file as modality values with their place in the patient.
+
+    Args:
+        stream: a ``.nii`` or ``.nii.gz`` file, at its start.
+
+    Returns:
+        voxels float32 ``(z, y, x)``; ``world_of(k, j, i)`` in RAS millimetres.
+
+    Raises:
+        UnreadableImage: the file cannot be read rightly.
+    """
     source = _Source(stream)
     first = source.exactly(4)
     two = 540 in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
@@ -142,15 +124,12 @@ def _read(stream: BinaryIO) -> Volume:
             "unsupported_format", detail=f"its voxels are {dtype}, not single numbers of up to 64 bits"
         )
     voxels = math.prod(shape)
-    if 4 * voxels > MAX_VOLUME_BYTES:
-        raise UnreadableImage(
-            "too_large", detail=f"{' x '.join(map(str, shape))} voxels are more than {MAX_VOLUME_BYTES} bytes"
-        )
+    prove_size(*shape[::-1])
     offset = int(header["vox_offset"])
     if not len(block) <= offset <= 1 << 24:
         raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
     slope, inter = _scaling(header)
-    affine = _affine(header, shape, notes, steps)
+    affine = Affine(_affine(header, shape, notes, steps))
     source.exactly(offset - len(block))
     data = source.exactly(voxels * dtype.itemsize)
     source.finish()
@@ -166,7 +145,7 @@ def _read(stream: BinaryIO) -> Volume:
     if dtype.kind == "f" and not np.isfinite(result).all():
         notes.append(f"{int((~np.isfinite(result)).sum())} voxels are not finite and were kept")
     meta: dict[str, str | int | float] = {"Format": "NIfTI-2" if two else "NIfTI-1", "DataType": dtype.name}
-    meta["AxisCodes"] = "".join(str(code) for code in nib.aff2axcodes(affine))
+    meta["AxisCodes"] = affine.codes
     return Volume(voxels=result, affine=affine, meta=meta, steps=tuple(steps), warnings=tuple(notes))
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.io import UnreadableImage, Volume, ct_rate_hu
+from medvlp.io.affine import Affine
 
-AFFINE = np.array([[-1, 0, 0, 10], [0, 0, 2, 20], [0, 3, 0, 30], [0, 0, 0, 1]], float)
+AFFINE = Affine(np.array([[-1, 0, 0, 10], [0, 0, 2, 20], [0, 3, 0, 30], [0, 0, 0, 1]], float))
 SPACING = (2.0, 3.0, 1.0)  # of AFFINE along z, y, x
 
 

@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage, Volume, preset_info, preset_names, read_image, window
+from medvlp.io.affine import Affine
 from medvlp.io.equalise import eight_bits, equalise
 from medvlp.io.preset import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles
 
@@ -198,7 +199,7 @@ def test_mr_of_one_or_two_values(dicom, values, shown, notes):
 
 
 def volume(values, **meta):
-    return Volume(np.asarray(values, np.float32).reshape(1, 2, 2), np.eye(4), meta=meta, steps=("read",))
+    return Volume(np.asarray(values, np.float32).reshape(1, 2, 2), Affine(np.eye(4)), meta=meta, steps=("read",))
 
 
 def test_volume_in_a_window_says_so_and_keeps_its_place():

@@ -1,0 +1,214 @@
+"""One slice of a DICOM series or frame of a multi-frame file: what it is, where it lies, what tells it from others."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from medvlp.io.dicom_display import frame_items
+from medvlp.io.dicom_file import Parsed
+from medvlp.io.dicom_header import Header
+from medvlp.io.dicom_layout import Layout
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.sniff import open_regular
+
+__all__ = ["Place", "Slice", "Source", "slices_of"]
+
+_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+# Terms of the standard (C.7.3.1.1.1; C.11.1.1.2 and C.8.9.1.1.3): whatever else is written there is told to nobody.
+_MODALITIES = (
+    "CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "RG", "PX", "IO", "XA", "RF", "OT", "SC", "SEG", "RTDOSE",
+    "RTIMAGE", "OPT", "OP", "IVUS", "IVOCT", "ES", "BDUS", "SM", "XC",
+)  # fmt: skip
+_UNITS = (
+    "HU", "HU_MOD", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "PCT", "CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS",
+    "BQML", "MGMINML", "UMOLMINML", "MLMING", "MLG", "1CM", "UMOLML", "PROPCNTS", "PROPCPS", "MLMINML", "GML", "STDDEV",
+    "SUV",
+)  # fmt: skip
+_UNSPECIFIED = "unspecified"
+_ORTHOGONAL = 1e-2  # cosine of the angle between rows and columns; direction cosines are rounded to a few digits
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A file whose header was read; ``path`` is where to find it again."""
+
+    path: str
+    parsed: Parsed
+    layout: Layout
+    notes: tuple[str, ...]
+
+    @contextmanager
+    def opened(self) -> Generator[Parsed]:
+        """Give the parsed file with an open stream: its own, or a new one where too many would have been open."""
+        if not self.parsed.stream.closed:
+            yield self.parsed
+            return
+        with open_regular(self.path) as stream:
+            yield replace(self.parsed, stream=stream)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a slice lies (PS3.3 C.7.6.2.1.1), in LPS millimetres.
+
+    Attributes:
+        position: centre of the first pixel.
+        along_row: unit vector in which the column index grows.
+        along_column: unit vector in which the row index grows.
+        spacing: distance between rows, distance between columns.
+        thickness: of the slice, None where the file does not say.
+    """
+
+    position: tuple[float, float, float]
+    along_row: tuple[float, float, float]
+    along_column: tuple[float, float, float]
+    spacing: tuple[float, float]
+    thickness: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One slice.
+
+    Attributes:
+        source: its file.
+        frame: index from 0 in it.
+        groups: where attributes of this frame may stand, the data set last.
+        modality: CT, MR ...
+        unsuited: why it can be no part of a volume, "" where it can.
+        place: where it lies; None where the file does not say.
+        lack: what is missing or wrong where ``place`` is None.
+    """
+
+    source: Source
+    frame: int
+    groups: tuple[Header, ...]
+    modality: str
+    unsuited: str
+    place: Place | None
+    lack: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.source.layout.rows, self.source.layout.columns
+
+    def refusal(self, reason: str, detail: str, hint: str | None = None) -> UnreadableImage:
+        """Return a refusal that names this slice's file, and its frame where there are several."""
+        many = self.source.layout.frames > 1
+        where = f"frame {self.frame}: " if many else ""
+        return UnreadableImage(reason, detail=where + detail, hint=hint, path=self.source.path)
+
+    def find(self, keyword: str, sequence: str | None = None) -> Header | None:
+        """Return the item that holds an attribute: the frame's own, else the shared one, else the data set."""
+        items = frame_items(self.groups, sequence) if sequence else ()
+        return next((header for header in (*items, self.groups[-1]) if header.has(keyword)), None)
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """What its values are: the unit as the file writes it (never told), and how they come from stored ones."""
+        sequence = "PixelValueTransformationSequence"
+        rescaled = self.find("RescaleSlope", sequence) or self.find("RescaleIntercept", sequence)
+        kind = "table" if self.groups[-1].items("ModalityLUTSequence") else "rescaled" if rescaled else "stored"
+        holder = self.find("RescaleType", sequence)
+        named = holder.text("RescaleType") if holder else self.groups[-1].text("Units")
+        named = named or ("HU" if self.modality == "CT" and kind == "rescaled" else _UNSPECIFIED)
+        return named, kind
+
+    @property
+    def unit(self) -> str:
+        """The unit, if it is one of the standard's."""
+        named = self.units[0]
+        return named if named in _UNITS or named == _UNSPECIFIED else "a unit that is not the standard's"
+
+
+def slices_of(source: Source) -> tuple[Slice, ...]:
+    """Return the slices of a file, one for each frame, in the order of the frames.
+
+    Raises:
+        UnreadableImage: the functional groups do not fit the number of frames.
+    """
+    header, frames = source.parsed.header, source.layout.frames
+    shared = header.items("SharedFunctionalGroupsSequence")[:1]
+    per_frame = header.items("PerFrameFunctionalGroupsSequence")
+    if per_frame and len(per_frame) != frames:
+        detail = f"it has functional groups for {len(per_frame)} frames, NumberOfFrames is {frames}"
+        raise UnreadableImage("bad_header", detail=detail)
+    modality = (header.text("Modality") or "").upper()
+    modality = modality if modality in _MODALITIES else "other modality"
+    unsuited = _unsuited(source)
+    found: list[Slice] = []
+    for frame in range(frames if per_frame else 1):
+        own = per_frame[frame : frame + 1]
+        slice_ = Slice(source, frame, (*own, *shared, header), modality, unsuited, None, "")
+        try:
+            found.append(replace(slice_, place=_place(slice_, own)))
+        except _Lacking as lack:
+            found.append(replace(slice_, lack=str(lack)))
+    return tuple(found)
+
+
+class _Lacking(Exception):  # noqa: N818 (an absence, told to nobody but this file)
+    pass
+
+
+def _unsuited(source: Source) -> str:
+    header = source.parsed.header
+    if "LOCALIZER" in (value.upper() for value in header.texts("ImageType")):
+        return "localizer"
+    if (header.text("SOPClassUID") or "") == _SEGMENTATION:
+        return "segmentation"
+    if source.layout.samples > 1 or source.layout.photometric == "PALETTE COLOR":
+        return "colour image"
+    return ""
+
+
+def _place(slice_: Slice, own: tuple[Header, ...]) -> Place:
+    if slice_.source.layout.frames > 1 and not frame_items(own, "PlanePositionSequence"):
+        raise _Lacking("its frames have no positions of their own (PlanePositionSequence)")
+    position = _numbers(slice_, "ImagePositionPatient", "PlanePositionSequence", 3)
+    cosines = _numbers(slice_, "ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    rows, columns = _numbers(slice_, "PixelSpacing", "PixelMeasuresSequence", 2)
+    if not (1e-6 < rows < 1e4 and 1e-6 < columns < 1e4):
+        raise _Lacking(f"PixelSpacing {rows:g}, {columns:g} is not a spacing")
+    along_row, along_column = _unit(cosines[:3]), _unit(cosines[3:])
+    if abs(_dot(along_row, along_column)) > _ORTHOGONAL:
+        raise _Lacking("ImageOrientationPatient is not two directions at a right angle")
+    return Place((position[0], position[1], position[2]), along_row, along_column, (rows, columns), _thickness(slice_))
+
+
+def _numbers(slice_: Slice, keyword: str, sequence: str, count: int) -> tuple[float, ...]:
+    holder = slice_.find(keyword, sequence)
+    if holder is None:
+        raise _Lacking(f"{keyword} is missing")
+    try:
+        values = holder.numbers(keyword)
+    except (ValueError, struct.error):
+        raise _Lacking(f"{keyword} is not numbers") from None
+    if len(values) != count or not all(abs(value) < 1e6 for value in values):
+        raise _Lacking(f"{keyword} is not {count} finite numbers")
+    return values
+
+
+def _unit(vector: tuple[float, ...]) -> tuple[float, float, float]:
+    length = math.sqrt(_dot(vector, vector))
+    if not 0.99 < length < 1.01:
+        raise _Lacking("ImageOrientationPatient is not two unit vectors")
+    x, y, z = vector
+    return x / length, y / length, z / length
+
+
+def _dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def _thickness(slice_: Slice) -> float | None:
+    try:
+        value = _numbers(slice_, "SliceThickness", "PixelMeasuresSequence", 1)[0]
+    except _Lacking:
+        return None
+    return value if value > 0 else None

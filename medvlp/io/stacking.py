@@ -1,0 +1,159 @@
+"""Slices to a stack: ordered by position along their normal, spacing and direction measured from positions only.
+
+The names of files, Instance Number, Slice Thickness and Spacing Between Slices order and measure nothing: they are
+wrong in too many files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.io.affine import Affine
+from medvlp.io.geometry_report import Gap
+from medvlp.io.slices import Place, Slice
+
+__all__ = ["Stack", "by_place", "normal_of", "stack_slices", "tolerance"]
+
+_GAP = 1.5  # of the usual step
+_TILT_DEGREES = 0.1
+
+
+def tolerance(place: Place) -> float:
+    """Return the distance in mm below which two positions are the same: rounding and jitter, never a voxel.
+
+    Example:
+        >>> tolerance(Place((0, 0, 0), (1, 0, 0), (0, 1, 0), (0.7, 0.7), None))
+        0.05
+    """
+    return min(0.05, 0.2 * min(place.spacing))
+
+
+def normal_of(place: Place) -> np.ndarray:
+    """Return the unit vector ``(3,)`` in LPS along which slices are stacked: rows x columns."""
+    normal = np.cross(place.along_row, place.along_column)
+    return normal / np.linalg.norm(normal)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Slices in order of position.
+
+    Attributes:
+        places: the slices at each place; more than one are duplicates.
+        heights: float64 ``(n,)``, position along the normal in mm, ascending.
+        direction: ``(3,)``, displacement in LPS mm for each mm of height; the normal itself unless tilted.
+        typical: median step in mm; the thickness where there is one slice.
+        steps: lengths in mm from each place to the next, ``(n - 1,)``.
+        gaps: steps that are too long.
+        even: whether all places lie on one regular grid.
+        tilt: angle in degrees between direction and normal.
+        tilted: whether the tilt is more than rounding.
+    """
+
+    places: tuple[tuple[Slice, ...], ...]
+    heights: np.ndarray
+    direction: np.ndarray
+    typical: float
+    steps: np.ndarray
+    gaps: tuple[Gap, ...]
+    even: bool
+    tilt: float
+    tilted: bool
+
+    @property
+    def first(self) -> Place:
+        """The place of the first slice."""
+        return _placed(self.places[0][0])
+
+    @property
+    def spacing(self) -> float:
+        """Step of the regular grid from the first to the last slice, in mm along the normal."""
+        count = len(self.places)
+        return float((self.heights[-1] - self.heights[0]) / (count - 1)) if count > 1 else self.typical
+
+    def affine(self, spacing: float) -> Affine:
+        """Return indices -> LPS mm for slices ``spacing`` mm apart along the normal."""
+        place = self.first
+        matrix = np.eye(4)
+        # PixelSpacing is (between rows, between columns): the column index i moves along the row.
+        matrix[:3, 0] = np.multiply(place.along_row, place.spacing[1])
+        matrix[:3, 1] = np.multiply(place.along_column, place.spacing[0])
+        matrix[:3, 2] = self.direction * spacing
+        matrix[:3, 3] = place.position
+        return Affine(matrix, "LPS")
+
+
+def by_place(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Order slices of one orientation along their normal and put those at the same place together.
+
+    Raises:
+        UnreadableImage: ``bad_geometry``, two slices lie beside each other in one plane.
+    """
+    listed = list(slices)
+    positions = np.array([_placed(slice_).position for slice_ in listed])
+    heights = positions @ normal_of(_placed(listed[0]))
+    limit = tolerance(_placed(listed[0]))
+    places: list[list[Slice]] = []
+    start = 0
+    for index in np.argsort(heights, kind="stable"):
+        if places and heights[index] - heights[start] <= limit:
+            if np.abs(positions[index] - positions[start]).max() > limit:
+                detail = "it lies beside another slice, in the same plane"
+                raise listed[index].refusal("bad_geometry", detail)
+            places[-1].append(listed[index])
+            continue
+        places.append([listed[index]])
+        start = index
+    return places
+
+
+def stack_slices(slices: Iterable[Slice]) -> Stack:
+    """Order slices and measure how they are stacked.
+
+    Args:
+        slices: of one orientation, size and pixel spacing.
+
+    Raises:
+        UnreadableImage: ``bad_geometry``, not along one line; ``no_geometry``, one slice of unknown thickness.
+    """
+    places = by_place(slices)
+    firsts = [_placed(place[0]) for place in places]
+    normal, limit = normal_of(firsts[0]), tolerance(firsts[0])
+    positions = np.array([place.position for place in firsts], np.float64)
+    heights = positions @ normal
+    if len(places) == 1:
+        return _single(places[0], heights, normal)
+    span = heights[-1] - heights[0]
+    direction = (positions[-1] - positions[0]) / span
+    away = positions - positions[0] - np.outer(heights - heights[0], direction)
+    worst = int(np.abs(away).max(axis=1).argmax())
+    if np.abs(away[worst]).max() > limit:
+        far = float(np.linalg.norm(away[worst]))
+        raise places[worst][0].refusal("bad_geometry", f"it lies {far:.3g} mm beside the line of the other slices")
+    steps = np.diff(heights)
+    typical = float(np.median(steps))
+    grid = np.linspace(heights[0], heights[-1], len(places))
+    drift = float(np.linalg.norm(direction - normal))
+    tilt = float(np.degrees(np.arctan(drift)))
+    return Stack(
+        places=tuple(tuple(place) for place in places), heights=heights, direction=direction, typical=typical,
+        steps=steps, gaps=tuple(Gap(int(k), float(steps[k])) for k in np.flatnonzero(steps > _GAP * typical)),
+        even=bool(np.abs(heights - grid).max() <= limit), tilt=tilt,
+        tilted=drift * span > limit and tilt > _TILT_DEGREES,
+    )  # fmt: skip
+
+
+def _single(place: list[Slice], heights: np.ndarray, normal: np.ndarray) -> Stack:
+    thickness = _placed(place[0]).thickness
+    if thickness is None:
+        raise place[0].refusal("no_geometry", "it is the only slice, and SliceThickness is missing")
+    return Stack((tuple(place),), heights, normal, thickness, np.zeros(0), (), True, 0.0, False)
+
+
+def _placed(slice_: Slice) -> Place:
+    if slice_.place is None:
+        raise slice_.refusal("no_geometry", slice_.lack)
+    return slice_.place
