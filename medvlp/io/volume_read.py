@@ -83,8 +83,12 @@ def _unpacked(
     on_gap: Literal["error", "resample"],
     on_tilt: Literal["error", "shear", "resample"],
 ) -> Volume:
+    """Read an archive's only file, or the folder that holds its files."""
     with unpacked(path) as folder:
         inside = folder
         while inside.is_dir() and len(entries := list(inside.iterdir())) == 1:
             inside = entries[0]
-        return read_volume(inside, series, on_gap, on_tilt)
+        try:
+            return read_volume(inside, series, on_gap, on_tilt)
+        except UnreadableImage as error:
+            raise error.at(path) from None  # the folder that it names is gone

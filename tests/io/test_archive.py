@@ -13,7 +13,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from medvlp.io import UnreadableImage, inspect, members, read_image, unpacked
+from medvlp.io import UnreadableImage, inspect, members, read_image, read_volume, unpacked
+from tests.io.ct_series import check, write_series
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 
@@ -238,3 +239,30 @@ def test_encrypted_zip_says_so(tmp_path, study):
 def test_empty_archive(tmp_path):
     with pytest.raises(UnreadableImage, match="the archive holds no file"):
         read_image(zipped(tmp_path / "a.zip"))
+
+
+@pytest.mark.parametrize("inside", ["", "study/series/"])
+def test_a_series_in_an_archive_is_the_volume_of_its_folder(dicom, tmp_path, inside):
+    folder = write_series(dicom, tmp_path / "series")
+    files = [(inside + path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
+    volume, packed = read_volume(folder), read_volume(zipped(tmp_path / "a.zip", *files))
+    check(packed)
+    assert np.array_equal(packed.affine, volume.affine)
+    assert packed.geometry == volume.geometry
+    assert inspect(tmp_path / "a.zip")["kind"] == "volume"
+
+
+def test_a_refused_series_in_an_archive_names_the_archive(dicom, tmp_path):
+    folder = write_series(dicom, tmp_path / "series", only=(0, 1, 2, 5, 6))
+    path = zipped(tmp_path / "a.zip", *((path.name, path.read_bytes()) for path in folder.iterdir()))
+    with pytest.raises(UnreadableImage) as refused:
+        read_volume(path)
+    assert (refused.value.reason, refused.value.path) == ("gap", str(path))
+    assert read_volume(path, on_gap="resample").shape == (7, 10, 12)
+
+
+def test_pictures_in_an_archive_are_chosen_by_name(tmp_path, dicom):
+    picture = dicom(PIXELS).read_bytes()
+    path = zipped(tmp_path / "a.zip", ("1.dcm", picture), ("2.dcm", picture))
+    assert inspect(path)["unreadable"] == "several_images"
+    assert inspect(path, member="2.dcm")["kind"] == "image"
