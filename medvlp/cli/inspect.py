@@ -6,9 +6,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medvlp.io.image import Image
+    from medvlp.io.inspection import Look, Seen
 
 __all__ = ["inspect"]
 
@@ -22,14 +26,30 @@ def inspect(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     member: Annotated[str | None, typer.Option(help="File in an archive that holds several.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the picture as a PNG file.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Recipe to display values, as dicom_voi_v1 (images) or ct_lung_v1.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Which of a DICOM image's windows: its number from 0, or its explanation.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Which series of a folder, as its refusal lists them: 2, or 2:1.")
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the picture as a PNG file; of a volume the axial slice in its middle, in the preset's window "
+            "(without one, CT in ct_mediastinum_v1 and MR in mr_percentile_v1)."
+        ),
+    ] = None,
 ) -> None:
     """Show what is in a file, and what reading it did."""
-    from medvlp.io.inspection import inspect as look
+    from medvlp.io.inspection import Look, look
     from medvlp.io.png import write_png
-    from medvlp.io.read import read_image
 
-    found = look(path, member=member)
+    wanted = Look(str(path), member, preset, _number_or_name(window), _number_or_name(series))
+    seen = look(wanted)
+    found = seen.document
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     elif "unreadable" in found:
@@ -37,21 +57,44 @@ def inspect(
     else:
         for key in ("kind", "shape", "spacing", "steps", "warnings", "meta"):
             typer.echo(f"{key:9}{_plain(found.get(key))}")
-        if found["kind"] == "image":
-            _show(path, member)
+        _show(wanted, seen)
     if "unreadable" in found:
         raise typer.Exit(2)
-    if png is not None and found["kind"] == "image":
-        write_png(read_image(path, member=member), png)
+    if png is not None:
+        write_png(_picture(wanted, seen), png)
 
 
-def _show(path: Path, member: str | None) -> None:
+def _number_or_name(value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.isascii() and value.isdecimal() else value
+
+
+def _picture(wanted: Look, seen: Seen) -> Image:
+    """Return the picture of what was read, of a volume its middle slice."""
+    from medvlp.io.image import Image
+    from medvlp.io.middle_slice import middle_axial, volume_preset
+
+    assert seen.content is not None  # what cannot be read has ended the command
+    if isinstance(seen.content, Image):
+        return seen.content
+    return middle_axial(seen.content, volume_preset(seen.content, wanted.preset))
+
+
+def _show(wanted: Look, seen: Seen) -> None:
     """Draw the picture where standard output is a terminal that can; never into a pipe."""
+    from medvlp.io.image import Image
     from medvlp.io.read import read_image
     from medvlp.io.thumbnail import can_show, thumbnail
 
-    if can_show(sys.stdout):
-        typer.echo(thumbnail(read_image(path, member=member, color="rgb"), columns=shutil.get_terminal_size().columns))
+    if not can_show(sys.stdout):
+        return
+    if isinstance(seen.content, Image):
+        preset = wanted.preset or "dicom_voi_v1"
+        picture = read_image(wanted.path, preset=preset, window=wanted.window, member=wanted.member, color="rgb")
+    elif wanted.preset is None:
+        return
+    else:
+        picture = _picture(wanted, seen)
+    typer.echo(thumbnail(picture, columns=shutil.get_terminal_size().columns))
 
 
 def _plain(value: object) -> str:

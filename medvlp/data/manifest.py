@@ -2,8 +2,9 @@
 
 Columns are field names (``image``, ``text``, ``id.patient``, ``label.effusion``, ``number.weight``) and free attributes
 (``split``, ``view_position``, ``sex``, ``age``, ``site``, ``scanner``, ``deidentified``). ``id`` is the unique name
-of the row. Image paths are relative to `root` and must stay inside it: a manifest from elsewhere cannot name other
-files. The table stays in Arrow memory, so ten million rows are neither Python objects nor copied by forked workers.
+of the row. Image paths are relative to `root` and must stay inside it. A saved manifest names its root, which may be
+any folder: give `root` with a manifest from elsewhere, then it cannot name other files. The table stays in Arrow
+memory, so ten million rows are neither Python objects nor copied by forked workers.
 """
 
 from __future__ import annotations
@@ -86,10 +87,12 @@ class Manifest:
 
         Args:
             path: the file.
-            root: folder of the images; default: what the file says, else the file's own folder.
+            root: folder of the images; default: what the file says (an absolute folder where the images did not lie
+                beside it, taken at its word), else the file's own folder.
 
         Raises:
-            DataError: if the file is missing, damaged, or no manifest.
+            DataError: if the file is missing, damaged, or no manifest, or names a root by a path that climbs out of its
+                own folder, which ``save`` never writes.
         """
         path = Path(path)
         if not path.is_file():
@@ -101,7 +104,7 @@ class Manifest:
             raise DataError(f"The manifest {path} cannot be read ({reason}): make it again.") from None
         saved = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
         folder = path.resolve().parent
-        found = root if root is not None else folder / str(saved.get("root", "."))
+        found = root if root is not None else _saved_root(folder, str(saved.get("root", ".")), path)
         return cls(
             table.replace_schema_metadata(None), root=found, meta=saved.get("meta"), source=f"The manifest {path}"
         )
@@ -272,6 +275,12 @@ class Manifest:
         if any(v is None for v in values):
             found = pc.or_(found, array.is_null())
         return found.to_numpy(zero_copy_only=False)
+
+
+def _saved_root(folder: Path, saved: str, path: Path) -> Path:
+    if not Path(saved).is_absolute() and not (folder / saved).resolve().is_relative_to(folder):
+        raise DataError(f"The manifest {path} names a root that climbs out of its folder: give root yourself.")
+    return folder / saved
 
 
 def _refuse_repeated(ids: pa.Array, source: str) -> None:

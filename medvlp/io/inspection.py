@@ -4,21 +4,56 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medvlp.core.errors import UserError
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.image import Image
 from medvlp.io.read import read_image
+from medvlp.io.volume import Volume
 
-__all__ = ["inspect"]
+__all__ = ["Look", "Seen", "inspect", "look"]
 
 
-def inspect(path: str | os.PathLike[str], *, member: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Look:
+    """What to look at and how; fields are arguments of ``inspect``."""
+
+    path: str
+    member: str | None = None
+    preset: str | None = None
+    window: int | str | None = None
+    series: int | str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The document of ``inspect``, and what it tells about; None where that cannot be read."""
+
+    document: dict[str, Any]
+    content: Image | Volume | None
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    member: str | None = None,
+    preset: str | None = None,
+    window: int | str | None = None,
+    series: int | str | None = None,
+) -> dict[str, Any]:
     """Read an image or a volume and tell about it.
 
     Args:
         path: any file, a folder that holds a series of slices, or a zip or tar archive of one.
         member: name of the file in an archive that holds several.
+        preset: recipe to read an image by, ``dicom_voi_v1`` if None; with a volume it is checked that it fits, and what
+            it does is told.
+        window: which of an image's own windows to apply, as in ``read_image``; a multi-frame file is then told as the
+            image of its first frame.
+        series: which series of a folder, as in ``read_volume``.
 
     Returns:
         ``{"path", "kind": "image" | "volume", "shape", "spacing", "steps", "warnings", "meta"}`` or, where it cannot be
@@ -26,59 +61,80 @@ def inspect(path: str | os.PathLike[str], *, member: str | None = None) -> dict[
         order of the axes. A multi-frame DICOM file whose frames have places is a volume; ``meta`` of a volume holds its
         ``affine`` and, of DICOM, its ``geometry``.
 
+    Raises:
+        UserError: there is no such preset, or an option does not fit what the path names.
+
     Example:
         >>> inspect("missing.dcm")["unreadable"]
         'not_found'
     """
-    name = os.fspath(path)
-    try:
-        return _look(name, member)
-    except UnreadableImage as error:
-        own = "" if error.path == name else f"{Path(error.path).name}: "
-        return {"path": name, "unreadable": error.reason, "hint": f"{own}{error.detail}; {error.hint}"}
+    return look(Look(os.fspath(path), member, preset, window, series)).document
 
 
-def _look(path: str, member: str | None) -> dict[str, Any]:
-    if Path(path).is_dir():
-        return _volume(path)
+def look(wanted: Look) -> Seen:
+    """Do what ``inspect`` does, and return what was read with it.
+
+    Example:
+        >>> look(Look("missing.dcm")).content is None
+        True
+    """
     try:
-        picture = _image(path, member)
+        return _look(wanted)
     except UnreadableImage as error:
-        if member is not None or error.reason not in ("volume", "several_images"):
+        own = "" if error.path == wanted.path else f"{Path(error.path).name}: "
+        hint = f"{own}{error.detail}; {error.hint}"
+        return Seen({"path": wanted.path, "unreadable": error.reason, "hint": hint}, None)
+
+
+def _look(wanted: Look) -> Seen:
+    if wanted.series is not None or Path(wanted.path).is_dir():
+        return _volume(wanted)
+    try:
+        picture = _image(wanted)
+    except UnreadableImage as error:
+        if wanted.member is not None or error.reason not in ("volume", "several_images"):
             raise
-        return _volume(path, otherwise=error)
-    frames = picture["meta"].get("NumberOfFrames", 1)
-    return _volume(path, otherwise=picture) if member is None and frames > 1 else picture
+        return _volume(wanted, otherwise=error)
+    frames = picture.document["meta"].get("NumberOfFrames", 1)
+    alone = wanted.member is not None or wanted.window is not None or frames == 1
+    return picture if alone else _volume(wanted, otherwise=picture)
 
 
-def _volume(path: str, *, otherwise: dict[str, Any] | UnreadableImage | None = None) -> dict[str, Any]:
+def _volume(wanted: Look, *, otherwise: Seen | UnreadableImage | None = None) -> Seen:
     """Tell about a volume; where what is there has no place in space, tell `otherwise`."""
+    from medvlp.io.volume_display import window
     from medvlp.io.volume_read import read_volume
 
+    if wanted.window is not None:
+        raise UserError(f"window is {wanted.window!r}, but {wanted.path} is a volume: choose a preset instead.")
+    if wanted.member is not None:
+        raise UserError(f"member is {wanted.member!r}, but a series is of several files: leave one of them out.")
     try:
-        volume = read_volume(path)
+        volume = read_volume(wanted.path, wanted.series)
+        shown = volume if wanted.preset is None else window(volume, wanted.preset)
     except UnreadableImage as error:
         if error.reason not in ("no_geometry", "not_a_volume") or otherwise is None:
-            raise
+            raise (error if error.path else error.at(wanted.path)) from None
         if isinstance(otherwise, UnreadableImage):
             raise otherwise from None
         return otherwise
     geometry = {} if volume.geometry is None else {"geometry": dataclasses.asdict(volume.geometry)}
-    return {
-        "path": path,
+    document = {
+        "path": wanted.path,
         "kind": "volume",
         "shape": list(volume.shape),
         "spacing": list(volume.spacing),
-        "steps": list(volume.steps),
-        "warnings": list(volume.warnings),
+        "steps": list(shown.steps),
+        "warnings": list(shown.warnings),
         "meta": {**volume.meta, "affine": volume.affine.matrix.tolist(), **geometry},
     }
+    return Seen(document, volume)
 
 
-def _image(path: str, member: str | None) -> dict[str, Any]:
-    image = read_image(path, member=member)
-    return {
-        "path": path,
+def _image(wanted: Look) -> Seen:
+    image = read_image(wanted.path, preset=wanted.preset or "dicom_voi_v1", window=wanted.window, member=wanted.member)
+    document = {
+        "path": wanted.path,
         "kind": "image",
         "shape": list(image.shape),
         "spacing": None if image.spacing is None else list(image.spacing),
@@ -87,3 +143,4 @@ def _image(path: str, member: str | None) -> dict[str, Any]:
         "warnings": list(image.warnings),
         "meta": dict(image.meta),
     }
+    return Seen(document, image)

@@ -2,10 +2,12 @@
 
 python tests/benchmarks/fuzz_readers.py --mutants 10000
 
+What is read of a DICOM file is compared with what the standard says of pydicom's parse (``tests/io/referee.py``), in
+another process, since pydicom's decoders have no limits: equal, announced by a warning, argued, or different.
 Seeds are pydicom's and pydicom-data's files below 400 kB, and small PNG, JPEG, TIFF and NIfTI files and archives. Every
 mutant is a function of its number and `--seed`, so one that was found can be made again: `--only NUMBER --keep FILE`.
 Exit code 1 where a reader died, raised another exception than `UnreadableImage`, took over 20 seconds, gave values that
-are not in [0, 1], or reader and helper together took more than a gigabyte.
+are not in [0, 1], differ without a word, or reader and helper together took more than a gigabyte.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -33,7 +36,14 @@ from _report import print_report
 
 from tests.io.mutants import mutant
 
+if TYPE_CHECKING:
+    from medvlp.io import Image
+
 LARGEST_SEED, SECONDS, GIGABYTE = 400_000, 20.0, 1 << 30
+_PIXEL_TAG = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # in either byte order
+_OF_DICOM = ("stored values", "frame ")  # how the steps of a DICOM file begin
+_JUDGE_BYTES = 4 << 30
+_FAULTS = ("escapes", "parent_deaths", "over_20_s", "out_of_range", "different")
 _DEAD_AFTER = 60.0  # what has not answered by then is ended, and counted as a hang
 
 
@@ -79,7 +89,9 @@ def _others() -> list[bytes]:
 def make(files: list[bytes], seed: int, number: int) -> bytes:
     """Return mutant `number`."""
     chance = random.Random(f"{seed}/{number}")
-    return mutant(files[chance.randrange(len(files))], chance)
+    # A third of the files are directories, reports and headers: most mutants are of those that could show a picture.
+    pictures = [data for data in files if any(tag in data for tag in _PIXEL_TAG)]
+    return mutant(chance.choice(pictures if chance.random() < 0.8 else files), chance)
 
 
 # --- the reader, in a process of its own -----------------------------------------------------------------------------
@@ -93,9 +105,14 @@ def read_all() -> None:
     from medvlp.io.sandbox import helper_pid
 
     for line in sys.stdin:
+        path = line.strip()
         start = time.perf_counter()
-        outcome = _outcome(line.strip())
-        said = {"outcome": outcome, "seconds": time.perf_counter() - start, "reader": _peak("self")}
+        outcome, image = _outcome(path)
+        said: dict[str, object] = {"outcome": outcome, "seconds": time.perf_counter() - start}
+        if image is not None and image.steps[0].startswith(_OF_DICOM):
+            np.save(f"{path}.npy", image.pixels)
+            said["warnings"] = image.warnings
+        said["reader"] = _peak("self")
         pid = helper_pid()
         said["helper"] = [pid, _peak(str(pid)) if pid else 0]
         # Of helpers that have died: an upper bound, which counts what they inherited before they began.
@@ -103,24 +120,35 @@ def read_all() -> None:
         print(json.dumps(said), flush=True)
 
 
-def _outcome(path: str) -> str:
+def _outcome(path: str) -> tuple[str, Image | None]:
     from medvlp.io import UnreadableImage, read_image, read_volume
 
     try:
-        pixels = read_image(path).pixels
-        return "read" if np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 1 else "out of range"
+        image = read_image(path)
+        good = np.isfinite(image.pixels).all() and 0 <= image.pixels.min() <= image.pixels.max() <= 1
+        return ("read", image) if good else ("out of range", None)
     except UnreadableImage as error:
         if error.reason != "volume":
-            return error.reason
+            return error.reason, None
     except BaseException as error:
-        return f"escape {type(error).__name__}"
+        return f"escape {type(error).__name__}", None
     try:
         read_volume(path)
-        return "read"
+        return "read", None
     except UnreadableImage as error:
-        return error.reason
+        return error.reason, None
     except BaseException as error:
-        return f"escape {type(error).__name__}"
+        return f"escape {type(error).__name__}", None
+
+
+def judge_all() -> None:
+    """Compare the pixels of each file that is named with the referee's: one JSON line a file."""
+    resource.setrlimit(resource.RLIMIT_AS, (_JUDGE_BYTES, _JUDGE_BYTES))
+    from tests.io.verdict import verdict
+
+    for line in sys.stdin:
+        path, notes = json.loads(line)
+        print(json.dumps({"verdict": verdict(Path(path).read_bytes(), np.load(f"{path}.npy"), notes)}), flush=True)
 
 
 def _peak(process: str) -> int:
@@ -137,20 +165,20 @@ def _peak(process: str) -> int:
 
 
 class Watched:
-    """A reading process, started again when it has ended."""
+    """A process of this script that answers a line of JSON for a line; started again when it has ended."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, __file__, "--read"]
+    def __init__(self, role: str) -> None:
+        command = [sys.executable, __file__, role]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
-    def read(self, path: Path) -> dict[str, object] | None:
-        """Return what the reader says, or None when it has died or does not answer."""
+    def ask(self, question: str) -> dict[str, Any] | None:
+        """Return what the process says, or None when it has died or does not answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write(f"{path}\n".encode())
+            self.process.stdin.write(f"{question}\n".encode())
             self.process.stdin.flush()
         except OSError:
             return None
@@ -172,9 +200,10 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="one mutant, by its number")
     parser.add_argument("--keep", type=Path, help="where to write that mutant")
     parser.add_argument("--read", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.read:
-        read_all()
+    if options.read or options.judge:
+        (read_all if options.read else judge_all)()
         return 0
     files = seeds()
     if options.only is not None and options.keep is not None:
@@ -182,23 +211,32 @@ def main() -> int:
         return 0
     numbers = range(options.mutants) if options.only is None else [options.only]
     outcomes: collections.Counter[str] = collections.Counter()
-    found: dict[str, list[int]] = {"escapes": [], "parent_deaths": [], "over_20_s": [], "out_of_range": []}
+    found: dict[str, list[int]] = {name: [] for name in _FAULTS}
+    verdicts: collections.Counter[str] = collections.Counter()
     helper_deaths, slowest, peaks = 0, 0.0, {"reader": 0, "helper": 0, "dead_helpers": 0}
-    watched = Watched()
+    watched, judge = Watched("--read"), Watched("--judge")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mutant")
         for number in numbers:
             path.write_bytes(make(files, options.seed, number))
-            said = watched.read(path)
+            said = watched.ask(str(path))
             if said is None:
                 found["over_20_s" if watched.process.poll() is None else "parent_deaths"].append(number)
                 watched.end()
-                watched = Watched()
+                watched = Watched("--read")
                 continue
             outcome, seconds = str(said["outcome"]), float(said["seconds"])
             outcomes[outcome.split()[0]] += 1
             slowest = max(slowest, seconds)
             helper_deaths += outcome in ("decoder_died", "timeout")
+            if "warnings" in said:
+                judged = judge.ask(json.dumps([str(path), said["warnings"]]))
+                if judged is None:
+                    judge.end()
+                    judge = Watched("--judge")
+                told = "no opinion: pydicom died" if judged is None else str(judged["verdict"])
+                verdicts[told if told.startswith(("argued", "no opinion")) else told.partition(":")[0]] += 1
+                found["different"] += [number] if told.startswith("different") else []
             found["escapes"] += [number] if outcome.startswith("escape") else []
             found["out_of_range"] += [number] if outcome == "out of range" else []
             found["over_20_s"] += [number] if seconds > SECONDS else []
@@ -206,6 +244,7 @@ def main() -> int:
             peaks["helper"] = max(peaks["helper"], said["helper"][1])
             peaks["dead_helpers"] = max(peaks["dead_helpers"], said["dead_helpers"])
     watched.end()
+    judge.end()
     together = peaks["reader"] + max(peaks["helper"], peaks["dead_helpers"] if helper_deaths else 0)
     print_report(
         "fuzz_readers",
@@ -218,6 +257,7 @@ def main() -> int:
         slowest_s=round(slowest, 2),
         peak_mb={name: peak >> 20 for name, peak in peaks.items()},
         peak_together_mb=together >> 20,
+        verdicts=dict(verdicts.most_common()),
         outcomes=dict(outcomes.most_common()),
     )
     return int(any(found.values()) or together > GIGABYTE)

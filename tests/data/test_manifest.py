@@ -36,6 +36,26 @@ def test_saved_and_loaded_is_the_same_manifest_with_its_root_and_meta(tmp_path: 
     assert Manifest.load(tmp_path / "moved" / "m.parquet").root.resolve() == (tmp_path / "moved" / "images").resolve()
 
 
+def test_an_absolute_root_is_kept_and_a_given_root_confines_a_manifest_from_elsewhere(tmp_path: Path) -> None:
+    far, near = tmp_path / "far", tmp_path / "near"
+    near.mkdir()
+    Manifest(small(image=["a.png", "../b.png", "a.png"])._table, root=far).save(near / "m.parquet")
+    assert Manifest.load(near / "m.parquet").root == far
+    given = Manifest.load(near / "m.parquet", root=near)
+    assert given.path(0) == near / "a.png"
+    with pytest.raises(DataError, match="leaves the folder"):
+        given.path(1)
+
+
+def test_a_relative_root_that_climbs_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    small(tmp_path).save(tmp_path / "m.parquet")
+    table = pq.read_table(tmp_path / "m.parquet")
+    pq.write_table(table.replace_schema_metadata({"medvlp": '{"root": "images/../.."}'}), tmp_path / "m.parquet")
+    with pytest.raises(DataError, match="climbs out of its folder: give root"):
+        Manifest.load(tmp_path / "m.parquet")
+    assert Manifest.load(tmp_path / "m.parquet", root=tmp_path).root == tmp_path
+
+
 def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         'id,text,label.f,id.patient,age\n1,"two\nlines",-1,007,33\n2,,,8,\n', encoding="utf-8"
