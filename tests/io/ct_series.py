@@ -70,6 +70,19 @@ def stored(values: np.ndarray, slope: float = SLOPE, intercept: float = INTERCEP
     return np.rint((values - intercept) / slope).astype(np.uint16)
 
 
+def rle(values: np.ndarray) -> bytes:
+    """PS3.5 annex G with literal runs of up to 128 bytes only."""
+    segments = b""
+    offsets = []
+    for plane in (values >> 8, values & 0xFF):
+        offsets.append(64 + len(segments))
+        data = plane.astype(np.uint8).tobytes()
+        runs = [data[start : start + 128] for start in range(0, len(data), 128)]
+        segment = b"".join(bytes([len(run) - 1]) + run for run in runs)
+        segments += segment + b"\0" * (len(segment) % 2)
+    return np.array([2, *offsets, *[0] * 13], "<u4").tobytes() + segments
+
+
 def write_series(
     dicom: Callable[..., Path],
     folder: Path,

@@ -25,6 +25,7 @@ from tests.io.ct_series import (
     Grid,
     check,
     frame_group,
+    rle,
     stored,
     turned,
     write_enhanced,
@@ -152,19 +153,6 @@ def test_whole_and_other_rescales_are_the_formula_rounded_once(dicom, tmp_path, 
     folder = write_series(dicom, tmp_path / "s", change=change)
     expected = np.stack([stored(Grid().values(k)) * slope - 1024.0 for k in range(8)]).astype(np.float32)
     assert (read_volume(folder).voxels == expected).all()
-
-
-def rle(values):
-    """PS3.5 annex G with literal runs of up to 128 bytes only."""
-    segments = b""
-    offsets = []
-    for plane in (values >> 8, values & 0xFF):
-        offsets.append(64 + len(segments))
-        data = plane.astype(np.uint8).tobytes()
-        runs = [data[start : start + 128] for start in range(0, len(data), 128)]
-        segment = b"".join(bytes([len(run) - 1]) + run for run in runs)
-        segments += segment + b"\0" * (len(segment) % 2)
-    return np.array([2, *offsets, *[0] * 13], "<u4").tobytes() + segments
 
 
 SYNTAXES = {
