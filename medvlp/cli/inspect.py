@@ -97,9 +97,17 @@ def _show(wanted: Look, seen: Seen) -> None:
     typer.echo(thumbnail(picture, columns=shutil.get_terminal_size().columns))
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, indent: int = 2) -> str:
+    """Return a value as text: parts of parts on lines of their own, further in."""
+    line = "\n" + " " * indent
     if isinstance(value, dict):
-        return "".join(f"\n  {name}: {item}" for name, item in value.items())
-    if isinstance(value, list | tuple) and value and isinstance(value[0], str):
-        return "".join(f"\n  {item}" for item in value)
-    return str(value)
+        return "".join(f"{line}{name}: {_plain(item, indent + 2)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple) and value and isinstance(value[0], str | list | tuple | dict):
+        return "".join(line + _one_line(item) for item in value)
+    return str(value) if not isinstance(value, list | tuple) or value else "none"
+
+
+def _one_line(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return ", ".join(f"{item:g}" for item in value) if isinstance(value, list | tuple) else str(value)

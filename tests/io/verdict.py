@@ -1,4 +1,4 @@
-"""The reader against the referee: equal, announced by a warning, argued, or different."""
+"""The reader against the referee: equal, announced by a warning, or different."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def verdict(data: bytes, pixels: np.ndarray, warnings: Sequence[str]) -> str:
         warnings: what was said with them.
 
     Returns:
-        "equal", "announced", "argued: ...", "no opinion: ..." (pydicom cannot read it), or "different: ...".
+        "equal", "announced", "no opinion: ..." (pydicom cannot read it), or "different: ...".
     """
     try:
         opinion = opinion_of(data)
