@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -14,13 +17,67 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-__all__ = ["answer_all", "count", "verdicts"]
+__all__ = ["Readers", "answer_all", "options_of", "reader_of", "scores"]
+
+Readers = Mapping[str, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]]
+"""Reader -> (function, modules that must be there, distributions whose versions count)."""
 
 _READY = '"ready"'
 _START = 600.0  # seconds that imports may take: they are not what is measured
+
+
+def options_of(description: str | None, readers: Readers, cases: str) -> argparse.Namespace:
+    """Return the command line's options; ``read``, ``folder`` and ``start`` are for the processes of the readers.
+
+    Args:
+        description: of the benchmark.
+        readers: those that may be chosen.
+        cases: what a reader is given, in the plural.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--read", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=readers, default=list(readers))
+    parser.add_argument("--limit", type=float, default=60, help=f"Seconds that a reader may take for all {cases}.")
+    return parser.parse_args()
+
+
+def reader_of(readers: Readers, name: str) -> Callable[..., Any]:
+    """Import what a reader needs and return its function."""
+    read, modules, _ = readers[name]
+    for module in modules:
+        importlib.import_module(module)
+    return read
+
+
+def scores(
+    script: str, readers: Readers, names: Sequence[str], folder: Path, options: argparse.Namespace
+) -> dict[str, dict[str, object]]:
+    """Run each chosen reader in a process of its own and count; those not installed are listed as absent.
+
+    Args:
+        script: the benchmark, which with ``--read`` calls :func:`answer_all`.
+        readers: all of them.
+        names: of all cases, in order.
+        folder: where the cases lie.
+        options: of :func:`options_of`.
+    """
+    board: dict[str, dict[str, object]] = {}
+    for reader in options.only:
+        _, modules, distributions = readers[reader]
+        if absent := [module for module in modules if not importlib.util.find_spec(module)]:
+            board[reader] = {"absent": absent}
+            continue
+        command = [sys.executable, script, "--read", reader, "--folder", str(folder)]
+        found = verdicts(command, names, limit=options.limit, cwd=Path(script).resolve().parents[2])
+        board[reader] = {**count(found), "versions": {name: metadata.version(name) for name in distributions}}
+    return board
 
 
 def answer_all(names: Sequence[str], judge: Callable[[int], bool], relevant: re.Pattern[str], start: int) -> None:

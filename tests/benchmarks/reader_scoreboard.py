@@ -10,19 +10,15 @@ python tests/benchmarks/reader_scoreboard.py
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from _report import print_report
-from _scoreboard import answer_all, count, verdicts
+from _scoreboard import Readers, answer_all, options_of, reader_of, scores
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the files are those of the tests, which are not installed
@@ -115,8 +111,7 @@ def torchio(path: str) -> np.ndarray:
     return ScalarImage(path).data.numpy()[0].squeeze(-1).T  # x first
 
 
-#: reader -> (function, modules that must be there, distributions whose versions count)
-READERS: dict[str, tuple[Callable[[str], np.ndarray], tuple[str, ...], tuple[str, ...]]] = {
+READERS: Readers = {
     "medvlp": (ours, ("medvlp",), ("pydicom",)),
     "pydicom pixel_array": (pydicom_pixel_array, ("pydicom",), ("pydicom",)),
     "pydicom modality + VOI": (pydicom_modality_voi, ("pydicom",), ("pydicom",)),
@@ -143,28 +138,13 @@ def judge(shown: np.ndarray, truth: np.ndarray) -> bool:
 
 def read_all(reader: str, folder: Path, start: int) -> None:
     """Judge every file by one reader."""
-    read, modules, _ = READERS[reader]
-    for module in modules:
-        importlib.import_module(module)
+    read = reader_of(READERS, reader)
     answer_all(NAMES, lambda at: judge(read(str(folder / f"{at}.bin")), CASES[at].truth), _RELEVANT, start)
-
-
-def score(reader: str, folder: Path, limit: float) -> dict[str, object]:
-    """Run one reader in a process of its own and count."""
-    command = [sys.executable, __file__, "--read", reader, "--folder", str(folder)]
-    found = verdicts(command, NAMES, limit=limit, cwd=ROOT)
-    return {**count(found), "versions": {name: metadata.version(name) for name in READERS[reader][2]}}
 
 
 def main() -> None:
     """Write the files, run the readers, print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--read", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--only", nargs="+", choices=READERS, default=list(READERS))
-    parser.add_argument("--limit", type=float, default=60, help="Seconds that a reader may take for all files.")
-    options = parser.parse_args()
+    options = options_of(__doc__, READERS, "files")
     if options.read:
         read_all(options.read, options.folder, options.start)
         return
@@ -172,12 +152,7 @@ def main() -> None:
         write = dicom_writer(Path(folder))
         for case in CASES:
             write(case.pixels, case.tags, **case.options)
-        board = {
-            name: score(name, Path(folder), options.limit)
-            if not (absent := [module for module in READERS[name][1] if not importlib.util.find_spec(module)])
-            else {"absent": absent}
-            for name in options.only
-        }
+        board = scores(__file__, READERS, NAMES, Path(folder), options)
     print_report("reader_scoreboard", n=len(CASES), packages=("numpy",), readers=board)
 
 

@@ -9,19 +9,15 @@ python tests/benchmarks/volume_scoreboard.py
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from _report import print_report
-from _scoreboard import answer_all, count, verdicts
+from _scoreboard import Readers, answer_all, options_of, reader_of, scores
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the folders are those of the tests, which are not installed
@@ -133,8 +129,7 @@ def dicom2nifti(folder: Path, case: CtFolder) -> Placed:
         return image.get_fdata(), _FLIP @ image.affine
 
 
-#: reader -> (function, modules that must be there, distributions whose versions count)
-READERS: dict[str, tuple[Callable[[Path, CtFolder], Placed], tuple[str, ...], tuple[str, ...]]] = {
+READERS: Readers = {
     "medvlp": (ours, ("medvlp",), ("pydicom",)),
     "medvlp, repairs asked for": (ours_repaired, ("medvlp",), ("pydicom",)),
     "MONAI PydicomReader": (monai_pydicom, ("monai",), ("monai", "pydicom")),
@@ -149,9 +144,7 @@ NAMES = [case.name for case in CT_FOLDERS]
 
 def read_all(reader: str, folder: Path, start: int) -> None:
     """Judge every folder by one reader."""
-    read, modules, _ = READERS[reader]
-    for module in modules:
-        importlib.import_module(module)
+    read = reader_of(READERS, reader)
 
     def judge(at: int) -> bool:
         case = CT_FOLDERS[at]
@@ -160,22 +153,9 @@ def read_all(reader: str, folder: Path, start: int) -> None:
     answer_all(NAMES, judge, _RELEVANT, start)
 
 
-def score(reader: str, folder: Path, limit: float) -> dict[str, object]:
-    """Run one reader in a process of its own and count."""
-    command = [sys.executable, __file__, "--read", reader, "--folder", str(folder)]
-    found = verdicts(command, NAMES, limit=limit, cwd=ROOT)
-    return {**count(found), "versions": {name: metadata.version(name) for name in READERS[reader][2]}}
-
-
 def main() -> None:
     """Write the folders, run the readers, print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--read", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--only", nargs="+", choices=READERS, default=list(READERS))
-    parser.add_argument("--limit", type=float, default=60, help="Seconds that a reader may take for all folders.")
-    options = parser.parse_args()
+    options = options_of(__doc__, READERS, "folders")
     if options.read:
         read_all(options.read, options.folder, options.start)
         return
@@ -185,12 +165,7 @@ def main() -> None:
         for at, case in enumerate(CT_FOLDERS):
             (folder / str(at)).mkdir()
             case.write(write, folder / str(at))
-        board = {
-            reader: score(reader, folder, options.limit)
-            if not (absent := [module for module in READERS[reader][1] if not importlib.util.find_spec(module)])
-            else {"absent": absent}
-            for reader in options.only
-        }
+        board = scores(__file__, READERS, NAMES, folder, options)
     print_report("volume_scoreboard", n=len(CT_FOLDERS), packages=("numpy",), readers=board)
 
 
