@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -50,6 +51,10 @@ def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, 
             if len(odd):
                 raise DataError(f"{source}: deidentified is {odd[0].as_py()!r}: write yes, no or unknown.")
         return array
+    if kind == "boxes":
+        return _boxes(name, array, source)
+    if kind == "mask":
+        return _mask(name, array, source)
     if kind in KINDS:
         raise DataError(
             f"{source}: a column cannot hold the kind {kind!r} ({name!r}): let a view make such fields from the images."
@@ -79,6 +84,36 @@ def plain_numbers(name: str, values: Sequence[str | None]) -> Sequence[str | flo
             return values
         found.append(number)
     return found if any(number is not None for number in found) else values
+
+
+def _boxes(name: str, array: pa.Array, source: str) -> pa.Array:
+    """Lists of (x0, y0, x1, y1), pixels of the file; an empty list says that somebody looked and found none."""
+    try:
+        array = array.cast(pa.list_(pa.list_(pa.float32())))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(f"{source}: the column {name!r} must hold lists of x0, y0, x1, y1: write them so.") from None
+    corners = pc.list_flatten(array)
+    flat = pc.list_flatten(corners).to_numpy(zero_copy_only=False)
+    four = len(flat) == 4 * len(corners) and pc.all(pc.equal(pc.list_value_length(corners), 4)).as_py() is not False
+    if not four or not (
+        np.isfinite(flat).all() and (flat[2::4] > flat[0::4]).all() and (flat[3::4] > flat[1::4]).all()
+    ):
+        raise DataError(f"{source}: a box of the column {name!r} is not x0 < x1 and y0 < y1: write corners, not sizes.")
+    return array
+
+
+def _mask(name: str, array: pa.Array, source: str) -> pa.Array:
+    """Paths of mask files, or run lengths: height, width, then runs of 0 and 1 in turn down the columns.
+
+    The first run is of 0 and may be empty: the uncompressed form of COCO.
+    """
+    if pa.types.is_list(array.type):
+        array = array.cast(pa.list_(pa.int64()))
+        for runs in array.to_pylist():
+            if runs is not None and (len(runs) < 3 or min(runs) < 0 or sum(runs[2:]) != runs[0] * runs[1]):
+                raise DataError(f"{source}: the runs of the column {name!r} do not fill height x width: write them so.")
+        return array
+    return _words(array)
 
 
 def _attribute(array: pa.Array) -> pa.Array:

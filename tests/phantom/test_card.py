@@ -60,8 +60,8 @@ def test_front_matter_names_labels_and_splits() -> None:
     front = yaml.safe_load(CARD.split("---")[1])
     assert front["labels"] == list(FINDINGS)
     assert front["synthetic"] is True
-    assert set(front) == {"name", "title", "modality", "synthetic", "licence", "labels", "splits"}
-    assert {name: round(share * 17) for name, share in front["splits"].items()} == {
+    options = front["splits"]["official"]["options"]
+    assert {name: round(share * 17) for name, share in options["fractions"].items()} == {
         "train": 14,
         "validate": 1,
         "test": 2,
