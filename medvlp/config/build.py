@@ -19,10 +19,11 @@ from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.leakage import check_split, refuse_leaks
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.data.split import check_split, split_by_patient
+from medvlp.data.split import split_by_patient
 from medvlp.models.bank import Bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
@@ -78,12 +79,8 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
             manifest, fractions={str(name): part for name, part in data.split.items()}, seed=seed
         )
     leaks = check_split(manifest)
-    if leaks and not data.allow_leaks:
-        kinds = ", ".join(sorted({leak.kind for leak in leaks}))
-        raise DataError(
-            f"The split leaks: {len(leaks)} pairs share a {kinds} across splits (the first: {leaks[0].a} and "
-            f"{leaks[0].b}); split by patient, or set data.allow_leaks=true and results will be marked."
-        )
+    if not data.allow_leaks:
+        refuse_leaks(leaks, allow="set data.allow_leaks=true and results will be marked")
     return manifest
 
 
