@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -94,7 +95,7 @@ def fit_hasher(features: np.ndarray, sample: np.ndarray, cropped: np.ndarray) ->
     between = (seen.T @ seen + _PRIOR * np.diag(natural / natural.sum())) / (count + _PRIOR)
     within = moved.T @ moved / len(moved)
     within += 1e-3 * np.trace(within) / len(within) * np.eye(len(within))
-    solved: tuple[np.ndarray, np.ndarray] = eigh(between, within)
+    solved: Any = eigh(between, within)
     values, vectors = (part[..., ::-1][..., :_LENGTH] for part in solved)
     return Hasher(without @ vectors * np.maximum(values, 1e-12) ** -0.25)
 

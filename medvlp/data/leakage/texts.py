@@ -19,11 +19,10 @@ __all__ = ["content_words", "is_abnormal", "text_leaks"]
 _FEWEST_WORDS = 12
 _MOST_STUDIES = 3
 _WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
-_EMPTY = frozenset(
-    ("a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "for", "from", "has", "have", "in", "into", "is", "it")
-    + ("its", "no", "not", "of", "on", "or", "that", "the", "their", "there", "these", "this", "to", "was", "were", "with")
-    + ("which", "without", "findings", "impression", "conclusion", "comparison", "indication", "technique", "history")
-)  # fmt: skip
+_EMPTY = re.compile(
+    r"an?|and|are|as|at|be|been|but|by|for|from|has|have|in|into|is|its?|no|not|of|on|or|that|the|their|there|these|this|"
+    r"to|was|were|with|which|without|findings|impression|conclusion|comparison|indication|technique|history"
+)
 _FINDING = re.compile(
     r"atelecta|cardiomegaly|enlarged|consolidat|o?edema|effusion|emphysem|fibro|fractur|hernia|infiltrat|lesion|"
     r"opaci|mass(?:es)?\b|nodul|thicken|pneumoni[ac]|pneumothora|pacemaker|catheter|\bline\b|\btubes?\b|calcifi|"
@@ -77,7 +76,7 @@ def content_words(text: str) -> int:
         >>> content_words("FINDINGS: There is a small left effusion.")
         3
     """
-    return sum(word not in _EMPTY for word in _WORD.findall(text.lower()))
+    return sum(not _EMPTY.fullmatch(word) for word in _WORD.findall(text.lower()))
 
 
 def is_abnormal(text: str) -> bool:
