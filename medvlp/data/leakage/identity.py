@@ -15,9 +15,7 @@ def identifier_leaks(rows: Rows) -> list[Leak]:
     """Return leaks by ``id.patient`` and ``id.study``; identifiers of two scopes are never the same."""
     leaks: list[Leak] = []
     for kind in ("patient", "study"):
-        values = rows.column(f"id.{kind}")
-        things = [None if value is None else (scope, value) for scope, value in zip(rows.scopes, values, strict=True)]
-        leaks += shared(kind, things, range(len(rows)), rows)
+        leaks += shared(kind, rows.scoped(f"id.{kind}"), range(len(rows)), rows)
     return leaks
 
 
