@@ -1,8 +1,8 @@
 """Copies of one film on two sides: hashes propose pairs, registration decides.
 
 A pair is one film if its registered correlation is high, and stands out from what its likes reach: pictures of a
-synthetic hospital, or slices through one organ, all fit each other well, films of people do not. Each of the two is also
-registered with the twelve pictures of other patients that are nearest by hash. With m the upper quartile of these
+synthetic hospital, or slices through one organ, all fit each other well, films of people do not. Each of the two is
+also registered with the twelve pictures of other patients that are nearest by hash. With m the upper quartile of these
 correlations (those as high as the pair's own, which may be further copies, left out), the pair's correlation c must
 exceed m + 0.6 (1 - m).
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -31,10 +32,10 @@ __all__ = ["Film", "films_of", "is_blank", "near_image_leaks"]
 
 _PIECE, _PAIRS = 512, 256
 _CROPPED, _CROPS = 300, (6, 40)  # pictures from which crops are learnt, and crops of each: fewest and most
-_ALIKE, _STANDS_OUT = 0.64, 0.62
+_ALIKE, _STANDS_OUT = 0.64, 0.6
 _OF_PATIENT = 0.82
 _CERTAIN = 0.9  # from here on likes are not asked: they may be copies themselves
-_LIKES = 5
+_LIKES, _UPPER = 12, 0.75
 _FEW = 0.3  # what stands for likes where there are none
 _BLANK = 1.5  # gray values of 255: a picture that varies less shows nothing that could be recognised
 
@@ -100,7 +101,7 @@ def near_image_leaks(
         if _of_one_patient(rows, films[a].row, films[b].row):
             same = value >= _OF_PATIENT
         else:
-            same = value >= _CERTAIN or _stands_out(value, survey, films, hashes, pairs[at])
+            same = value >= _CERTAIN or _stands_out(value, rows, survey, films, hashes, pairs[at])
         if same:
             detail = _detail(value, signs[at], found.placement[at, 0::2])
             leaks.append(rows.leak("near_image", films[a].row, films[b].row, detail))
@@ -170,18 +171,24 @@ def _of_one_patient(rows: Rows, a: int, b: int) -> bool:
     return rows.patients[a] is not None and rows.patients[a] == rows.patients[b]
 
 
-def _stands_out(value: float, survey: Survey, films: Sequence[Film], hashes: np.ndarray, pair: np.ndarray) -> bool:
+def _stands_out(
+    value: float, rows: Rows, survey: Survey, films: Sequence[Film], hashes: np.ndarray, pair: np.ndarray
+) -> bool:
     """Whether a correlation is far above those of either picture with its likes on any side."""
     keys = {films[number].key for number in pair}
+    own = {rows.patients[films[number].row] for number in pair} - {None}
     likes = []
     for number in pair:
-        order = np.argsort(-np.abs(hashes @ hashes[number]), kind="stable")[: 4 * _LIKES]
-        likes += [(number, other) for other in order if films[other].key not in keys][:_LIKES]
-    if not likes:
-        return value >= _FEW + _STANDS_OUT * (1 - _FEW)
-    pairs = np.array(likes)
-    pictures = {int(number): _picture(survey, films[number].entry) for number in np.unique(pairs)}
-    usual = np.median(register(pictures, pairs, _signs(hashes, pairs), give_up=False).correlation)
+        order = np.argsort(-np.abs(hashes @ hashes[number]), kind="stable")[: 8 * _LIKES]
+        others = (at for at in order if films[at].key not in keys and rows.patients[films[at].row] not in own)
+        likes += [(number, at) for at in islice(others, _LIKES)]
+    usual = _FEW
+    if likes:
+        pairs = np.array(likes)
+        pictures = {int(number): _picture(survey, films[number].entry) for number in np.unique(pairs)}
+        reached = register(pictures, pairs, _signs(hashes, pairs), give_up=False).correlation
+        reached = reached[reached < value]
+        usual = float(np.quantile(reached, _UPPER)) if len(reached) else _FEW
     return value >= usual + _STANDS_OUT * (1 - usual)
 
 
