@@ -119,8 +119,22 @@ class Encoder(nn.Module, ABC):
     token_width: int
 
     @abstractmethod
-    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
-        """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed."""
+    def forward(
+        self,
+        values: Tensor | Sequence[str],
+        *,
+        parts: frozenset[str],
+        mask: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Encoded:
+        """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed.
+
+        Args:
+            values: (R, ...) tensor, or R strings.
+            parts: what is asked for.
+            mask: (R, S), True where a slice of a stack is real.
+            position: (R, S, 3) in mm, of a stack's slices.
+        """
 
     @abstractmethod
     def sites(self) -> Mapping[str, Site]:
