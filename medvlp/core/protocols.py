@@ -61,9 +61,12 @@ class Head(nn.Module):
         stage: ``tower``: runs inside the model, chunk by chunk; ``batch``: runs after it on all own rows of the process
             (BatchNorm allowed); ``call``: runs only when an objective calls it (``ctx.heads[name]``).
         width: of what it gives, for a head that reads it; None where that is no width.
+        gives: what it gives beside the part of its own name: ``weights`` of the head ``volume`` is the part
+            ``volume_weights``.
     """
 
     reads: tuple[str, ...] = ("pooled",)
+    gives: tuple[str, ...] = ()
     stage: Literal["tower", "batch", "call"] = "tower"
     width: int | None = None
 

@@ -73,7 +73,9 @@ class DualModel(TowerModel):
             filled[name] = fill("models/encoders", spec, where=path)
             # First weights depend on the seed and the kind, whatever else the model has.
             with seeded(seed, f"tower {'image' if name == 'vision' else 'text'}"):
-                tower = build("models/encoders", spec, where=path, given={"tokenizer": tokenizer, "seed": seed})
+                tower = build(
+                    "models/encoders", spec, where=path, given={"tokenizer": tokenizer, "seed": seed, "where": path}
+                )
             kind = next((kind for kind in wanted if kind in tower.kinds), "")
             if not kind:
                 raise ConfigError(
