@@ -17,6 +17,7 @@ __all__ = ["Report", "read_reports"]
 _NAMES = ("mimic-cxr-reports.zip", "mimic-cxr-reports", "mimic_cxr_sectioned.csv", "mimic_cxr_sectioned.csv.gz", ".")
 _LARGEST = 1 << 20  # bytes of one report: the longest ones have some thousands
 _CHUNK = 512
+_BLOCK = 32 * _CHUNK
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,20 @@ def read_reports(
         done = 0
         with _reader(found) as read:
             studies = sorted(patients)
-            texts = ([(study, read(patients[study], study)) for study in some] for some in chunked(studies, _CHUNK))
-            for some in run_chunks(_cut, tuple(wanted), list(texts), workers=workers):
-                book |= some
-                done += _CHUNK
+            for block in chunked(studies, _BLOCK):  # a block's texts are in memory, not all of them
+                texts = [(study, read(patients[study], study)) for study in block]
+                for some in run_chunks(_cut, tuple(wanted), chunked(texts, _CHUNK), workers=workers):
+                    book |= some
+                done += len(block)
                 if progress is not None:
-                    progress(min(done, len(studies)), len(studies))
+                    progress(done, len(studies))
     kept = {study: report for study, report in book.items() if study in patients}
     if not kept and place is None:
         return None
     if not kept:
         raise DataError(
-            f"{found} holds no report of the {len(patients)} studies (files/p10/p10000032/s50414267.txt): check that both "
-            "are MIMIC-CXR."
+            f"{found} holds no report of the {len(patients)} studies (files/p10/p10000032/s50414267.txt): check that "
+            "both are MIMIC-CXR."
         )
     return kept
 
@@ -141,7 +143,7 @@ def _cut(wanted: tuple[str, ...], texts: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def _sectioned(path: Path, wanted: Sequence[str]) -> dict[str, Report]:
-    """A table with a column of studies (s50414267) and one a section; its last_paragraph stands for a missing section."""
+    """A table with a column of studies (s50414267) and one a section; last_paragraph stands for missing ones."""
     table = read_table(path)
     columns = {name: table.column(name) for name in table.names if name != "study"}
     book = {}

@@ -1,7 +1,7 @@
-"""What layouts of published data sets share: files listed once, tables found, labels read, rows without a file left out.
+"""What layouts of published data sets share: tables found, files listed once, rows without a file left out.
 
-A published set is its label table and a tree of images of which people often hold a part. Folders are listed, no file is
-asked for one by one: a hundred thousand rows are checked in seconds.
+A published set is its label table and a tree of images of which people often hold a part. Folders are listed, no file
+is asked for one by one: a hundred thousand rows are checked in seconds.
 """
 
 from __future__ import annotations
@@ -109,10 +109,9 @@ def list_files(
         ['a.png', 'b.PNG']
     """
     found: list[str] = []
-    done = 0
-    for some in run_chunks(_walk, (str(root), tuple(suffixes)), chunked(folders, _CHUNK), workers=workers):
+    chunks = chunked(folders, _CHUNK)
+    for done, some in enumerate(run_chunks(_walk, (str(root), tuple(suffixes)), chunks, workers=workers), start=1):
         found += some
-        done += 1
         if progress is not None:
             progress(min(done * _CHUNK, len(folders)), len(folders))
     return sorted(found)
@@ -261,8 +260,8 @@ def published_manifest(
     keep = [row for row, reason in enumerate(reasons) if not reason]
     if not keep and set(left) == {"missing_file"}:
         raise DataError(
-            f"None of the {len(reasons)} images of {table} lies below {root}, the first is {listed[0]}: check the root, "
-            "or set require_files to false where only the labels are wanted."
+            f"None of the {len(reasons)} images of {table} lies below {root}, the first is {listed[0]}: check the "
+            "root, or set require_files to false where only the labels are wanted."
         )
     if not keep:
         told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(left.items())) or "it has none"

@@ -49,7 +49,8 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
     A file whose name ends in ``.gz`` is unpacked.
 
     Raises:
-        DataError: if the file is missing, damaged, empty, in another encoding, or a row has more values than the header.
+        DataError: if the file is missing, damaged, empty, in another encoding, or a row has more values than the
+            header.
 
     Example:
         >>> import tempfile

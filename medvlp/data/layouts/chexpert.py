@@ -52,8 +52,8 @@ def index(
 ) -> Manifest:
     r"""Index CheXpert, one row an image.
 
-    The paths of the tables begin with the name of one release (``CheXpert-v1.0-small/train/...``) whatever the folder is
-    called: images are found by patient, study and view, also in the folders of the full release
+    The paths of the tables begin with the name of one release (``CheXpert-v1.0-small/train/...``) whatever the folder
+    is called: images are found by patient, study and view, also in the folders of the full release
     (``CheXpert-v1.0 batch 2 (train 1)/patient00001/...``).
 
     Columns: ``id`` and ``image``, ``id.patient`` and ``id.study`` (from the path), ``label.FINDING`` (14: 1, 0, -1 or
@@ -71,8 +71,8 @@ def index(
         progress: told (done, total) folders.
 
     Raises:
-        DataError: if a table is missing, a path or label cannot be read, two releases lie below the root, or no image is
-            there.
+        DataError: if a table is missing, a path or label cannot be read, two releases lie below the root, or no image
+            is there.
 
     Example:
         >>> import tempfile
@@ -200,7 +200,7 @@ def _key(text: str, line: int, table: Table, by_study: bool) -> str:
     match = (_STUDY if by_study else _IMAGE).search(text.replace("\\", "/"))
     if match is None:
         raise DataError(
-            f"{table.path}, line {line}: the path is not .../patientN/studyN{'' if by_study else '/viewN_frontal.jpg'}: "
-            "take the table as it was published."
+            f"{table.path}, line {line}: the path does not end in patientN/studyN"
+            f"{'' if by_study else '/viewN_frontal.jpg'}: take the table as it was published."
         )
     return "/".join(match.groups()[: 2 if by_study else 3])

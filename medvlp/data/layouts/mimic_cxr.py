@@ -66,8 +66,8 @@ def index(
             images' here.
         images: endings that are looked for; auto takes JPEG files where there are any.
         labels: table whose labels are taken; radiologist is the hand-labelled test part of release 2.1.0.
-        reports: ``mimic-cxr-reports.zip``, a folder that holds its ``files``, or ``mimic_cxr_sectioned.csv``; absolute
-            or below root. Without it these are looked for at the root.
+        reports: ``mimic-cxr-reports.zip``, a folder that holds its ``files``, or ``mimic_cxr_sectioned.csv``;
+            absolute or below root. Without it these are looked for at the root.
         sections: wanted ones, joined in this order; none for the whole report.
         section_columns: also a column ``text.SECTION`` for each wanted one.
         parts: wanted parts of the official split; empty for all.
@@ -83,7 +83,7 @@ def index(
         >>> import tempfile
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = (root / "mimic-cxr-2.0.0-metadata.csv").write_text(
-        ...     "dicom_id,subject_id,study_id,ViewPosition,StudyDate,StudyTime\nd1,10000032,50414267,PA,21800506,213014.5\n"
+        ...     "dicom_id,subject_id,study_id,ViewPosition\nd1,10000032,50414267,PA\n"
         ... )
         >>> study = root / "files/p10/p10000032/s50414267.txt"
         >>> study.parent.mkdir(parents=True)
@@ -137,9 +137,7 @@ def index(
     return published_manifest(columns, root=root, reasons=reasons, listed=listed, table=table.path, meta=meta)
 
 
-def _files(
-    root: Path, subjects: Sequence[str], images: str, workers: int, progress: Progress | None
-) -> dict[str, str]:
+def _files(root: Path, subjects: Sequence[str], images: str, workers: int, progress: Progress | None) -> dict[str, str]:
     """Return dicom_id -> path. JPEG and DICOM files of one image may lie side by side."""
     folders = [f"files/p{who[:2]}/p{who}" for who in subjects]
     ends = (*_SUFFIXES["jpg"], *_SUFFIXES["dicom"]) if images == "auto" else _SUFFIXES[images]
@@ -192,17 +190,11 @@ def _numbers(table: Table, subjects: Sequence[str], studies: Sequence[str]) -> d
     """Number a patient's studies in their order; intervals and dates stay out."""
     if "StudyDate" not in table.names or "StudyTime" not in table.names:
         return {}
-    when = dict(zip(studies, zip(table.column("StudyDate"), map(_seconds, table.column("StudyTime")), strict=True)))
+    # hhmmss.fff, published without its leading zeros
+    times = (".".join((time.partition(".")[0].zfill(6), time.partition(".")[2])) for time in table.column("StudyTime"))
+    when = dict(zip(studies, zip(table.column("StudyDate"), times, strict=True), strict=True))
     numbers: dict[str, int] = {}
     for rows in rows_of(subjects).values():
         mine = sorted({studies[row] for row in rows}, key=lambda study: (*when[study], study))
         numbers |= {study: number for number, study in enumerate(mine, start=1)}
     return {"study_number": [numbers[study] for study in studies]}
-
-
-def _seconds(text: str) -> float:
-    """hhmmss.fff without its leading zeros -> a number that orders the times of a day."""
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -39,9 +39,9 @@ def index(
 ) -> Manifest:
     r"""Index NIH ChestX-ray14, one row an image.
 
-    Columns: ``id`` (the image's name), ``id.patient``, ``image``, ``label.FINDING`` (14, and ``no_finding``; 1 where the
-    report mining named it, else 0), ``boxes.FINDING`` (8; pixels of the file; missing where nobody drew), ``split``
-    (``train`` is the official list for training and validation), ``view_position``, ``sex``, ``age``,
+    Columns: ``id`` (the image's name), ``id.patient``, ``image``, ``label.FINDING`` (14, and ``no_finding``; 1 where
+    the report mining named it, else 0), ``boxes.FINDING`` (8; pixels of the file; missing where nobody drew),
+    ``split`` (``train`` is the official list for training and validation), ``view_position``, ``sex``, ``age``,
     ``study_number`` (the official follow-up number), ``source``, ``deidentified``.
 
     Args:

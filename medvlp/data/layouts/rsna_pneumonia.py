@@ -48,13 +48,13 @@ def index(
 ) -> Manifest:
     r"""Index the challenge, one row an image: the several rows that the label table has of an image become one.
 
-    Columns: ``id``, ``id.patient``, ``image``, ``label.pneumonia`` (Target), ``label.no_finding`` (class Normal, where the
-    class table is there), ``finding_class``, ``boxes.pneumonia`` (empty: looked, none found), ``view_position``, ``sex``,
-    ``age`` (from the headers), ``source`` (these are NIH ChestX-ray14's images), ``nih_image``, ``table_rows`` (numbers
-    of the label table's rows from 0, for splits that were drawn by row), ``deidentified``.
+    Columns: ``id``, ``id.patient``, ``image``, ``label.pneumonia`` (Target), ``label.no_finding`` (class Normal, where
+    the class table is there), ``finding_class``, ``boxes.pneumonia`` (empty: looked, none found), ``view_position``,
+    ``sex``, ``age`` (from the headers), ``source`` (these are NIH ChestX-ray14's images), ``nih_image``,
+    ``table_rows`` (numbers of the label table's rows from 0, for splits that were drawn by row), ``deidentified``.
 
-    ``patientId`` names an **image**: its 26,684 values are those of fewer patients. Only with RSNA's own mapping file is
-    ``id.patient`` the NIH patient, and a split by patient is one.
+    ``patientId`` names an **image**: its 26,684 values are those of fewer patients. Only with RSNA's own mapping file
+    is ``id.patient`` the NIH patient, and a split by patient is one.
 
     Args:
         root: folder of the tables and of ``stage_2_train_images``.
@@ -134,8 +134,8 @@ def _boxes(table: Table, rows: Mapping[str, list[int]]) -> dict[str, list[list[f
             box = [float(side) for side in sides[row] if side]
             if targets[row] != targets[some[0]] or (targets[row], len(box)) not in (("0", 0), ("1", 4)):
                 raise DataError(
-                    f"{table.path}, line {table.lines[row]}: the rows of an image must have Target 1 and a box each, or "
-                    "Target 0 and none: take the table as it was published."
+                    f"{table.path}, line {table.lines[row]}: the rows of an image must have Target 1 and a box each, "
+                    "or Target 0 and none: take the table as it was published."
                 )
             if box:
                 boxes[name].append([box[0], box[1], box[0] + box[2], box[1] + box[3]])

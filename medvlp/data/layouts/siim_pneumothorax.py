@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -41,11 +41,11 @@ def index(
 ) -> Manifest:
     r"""Index the challenge, one row an image: the several rows that the mask table has of an image become one.
 
-    Columns: ``id`` (ImageId), ``id.patient``, ``image``, ``label.pneumothorax``, ``mask.pneumothorax`` (run lengths of the
-    union, all background where the image is negative; in the PNG form the path of the mask's file), ``split`` (stage 1,
-    where the folders or tables tell it), ``view_position``, ``sex``, ``age`` (from DICOM headers), ``source`` (these are
-    NIH ChestX-ray14's images; nobody has published which), ``table_rows`` (numbers of the mask table's rows from 0, for
-    splits that were drawn by row), ``deidentified``.
+    Columns: ``id`` (ImageId), ``id.patient``, ``image``, ``label.pneumothorax``, ``mask.pneumothorax`` (run lengths of
+    the union, all background where the image is negative; in the PNG form the path of the mask's file), ``split``
+    (stage 1, where the folders or tables tell it), ``view_position``, ``sex``, ``age`` (from DICOM headers),
+    ``source`` (these are NIH ChestX-ray14's images; nobody has published which), ``table_rows`` (numbers of the mask
+    table's rows from 0, for splits that were drawn by row), ``deidentified``.
 
     Args:
         root: folder of ``train-rle.csv`` and ``dicom-images-train``, or of ``png_images`` and
