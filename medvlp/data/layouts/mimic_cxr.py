@@ -58,8 +58,8 @@ def index(
     Columns: ``id`` (dicom_id), ``id.patient``, ``id.study``, ``image``, ``text`` (the wanted sections, by
     `medvlp.text.sections`), ``text_sections`` (those that it came from: others where none of the wanted has words),
     ``label.FINDING`` (14, of the study: 1, 0, -1 or missing), ``split``, ``view_position`` (blank stays missing),
-    ``study_number`` (the patient's studies in their order in time), ``source``, ``deidentified``. Dates are shifted from
-    patient to patient, and none enters the manifest.
+    ``study_number`` (the patient's studies in their order in time), ``source``, ``deidentified``. Dates are shifted
+    from patient to patient, and none enters the manifest.
 
     Args:
         root: folder of ``files`` and of the tables. Reports and images of two downloads may have two folders: give the
