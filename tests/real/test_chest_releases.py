@@ -18,6 +18,8 @@ import pytest
 
 from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
+from medvlp.data.layouts._published import years
+from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 
 
@@ -106,6 +108,17 @@ def test_rsna_is_as_its_card_says(tables: Path, tmp_path: Path) -> None:
     labels = manifest.column("label.pneumonia")
     assert all(bool(some) == labels[row] for row, some in boxes.items())
     assert max(max(box) for some in boxes.values() for box in some) <= 1024
+
+
+def test_the_headers_of_rsna_are_as_its_card_says(tables: Path) -> None:
+    table = read_table(tables / "kaggle_stage_2_train_images_dicom_headers.csv.gz")
+    found = {f"view:{value}": n for value, n in Counter(table.column("ViewPosition")).items()}
+    found |= {f"sex:{value}": n for value, n in Counter(table.column("PatientSex")).items()}
+    told = {c.what: c.value for c in load_card("rsna_pneumonia").counts if c.what.startswith(("view:", "sex:"))}
+    assert found == told
+    ages = table.column("PatientAge")
+    assert all(age.isdecimal() for age in ages)  # no unit, against the rule of DICOM
+    assert sum(years(age) is None for age in ages) == sum(int(age) > 120 for age in ages) > 0
 
 
 def test_siim_is_as_its_card_says_and_its_masks_are_those_of_the_official_decoder(tables: Path, tmp_path: Path) -> None:
