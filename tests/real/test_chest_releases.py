@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
 from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
@@ -144,6 +145,23 @@ def test_siim_is_as_its_card_says_and_its_masks_are_those_of_the_official_decode
         found = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
         assert (height, width) == (1024, 1024)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_the_flaw_that_the_card_states_of_the_row_split_is_there(tables: Path, tmp_path: Path) -> None:
+    (tmp_path / "train-rle.csv.gz").symlink_to(tables / "siim-pneumothorax-train-rle.csv.gz")
+    manifest = index_cohort("siim_pneumothorax", tmp_path, {"require_files": False})
+    rows = [
+        (int(row), name)
+        for name, some in zip(*map(manifest.column, ("id", "table_rows")), strict=True)
+        for row in some.split()
+    ]
+    names = [name for _, name in sorted(rows)]  # the table's rows, in its order
+    train, rest = train_test_split(names, test_size=0.3, random_state=0)
+    test, _ = train_test_split(rest, test_size=0.5, random_state=0)
+    positive = set(manifest.column("id")[manifest.column("label.pneumothorax") == 1])
+    tested = set(test) & positive
+    told = f"{len(tested & set(train))} of {len(tested)} positive test images"
+    assert told in " ".join(load_card("siim_pneumothorax").splits["gloria"].flaw.split())
 
 
 # the images of the pack ---------------------------------------------------------------------------------------------

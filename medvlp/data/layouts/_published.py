@@ -122,7 +122,7 @@ def _walk(shared: tuple[str, tuple[str, ...]], folders: Sequence[str]) -> list[s
     found = []
     for folder in folders:
         for place, below, names in os.walk(os.path.join(root, folder)):  # noqa: PTH118
-            below[:] = [name for name in below if not name.startswith(".")]
+            below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
             inside = os.path.relpath(place, root).replace(os.sep, "/")
             head = "" if inside == "." else f"{inside}/"
             found += [head + n for n in names if not n.startswith(".") and n.lower().endswith(suffixes)]
