@@ -91,7 +91,7 @@ def index(
     official = _official_split(root, names)
     if official is not None:
         columns["split"] = official
-        tables += _LISTS.values()
+        tables += [name for name in _LISTS.values() if optional_table(root, (name,)) is not None]
     box_list = optional_table(root, (_BOXES,)) if boxes else None
     if box_list is not None:
         columns |= _box_columns(read_table(box_list), root, names, paths, other)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts import index_cohort
+from medvlp.data.layouts import _mimic_reports, index_cohort
 from medvlp.data.split import check_split
 
 METADATA = """dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate,\
@@ -135,8 +135,8 @@ def test_a_blank_view_stays_missing_and_frontal_only_lists_it_apart(jpg: Path) -
     }
 
 
-def test_reports_are_the_same_from_archive_folder_and_beside_dicom_files(
-    jpg: Path, archive: Path, tmp_path: Path
+def test_reports_are_the_same_from_archive_folder_and_beside_the_images(
+    jpg: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from_archive = index_cohort("mimic_cxr", jpg, {"reports": str(archive)})
     with zipfile.ZipFile(archive) as some:
@@ -145,8 +145,13 @@ def test_reports_are_the_same_from_archive_folder_and_beside_dicom_files(
     from_folder = index_cohort("mimic_cxr", jpg, {"reports": str(tmp_path / "mimic-cxr-reports")})
     beside = index_cohort("mimic_cxr", jpg)
     assert from_archive.hash == from_folder.hash == beside.hash
-    several = index_cohort("mimic_cxr", jpg, {"reports": str(archive), "workers": 2})
-    assert several.hash == from_archive.hash
+    monkeypatch.setattr(_mimic_reports, "_BLOCK", 2)  # two studies at a time
+    told: list[tuple[int, int]] = []
+    in_blocks = index_cohort(
+        "mimic_cxr", jpg, {"reports": str(archive)}, progress=lambda done, total: told.append((done, total))
+    )
+    assert in_blocks.hash == from_archive.hash
+    assert told[-2:] == [(2, 4), (4, 4)]
 
 
 def test_sections_are_chosen_and_can_have_columns_of_their_own(jpg: Path, archive: Path) -> None:

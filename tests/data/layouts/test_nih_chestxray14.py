@@ -74,6 +74,15 @@ def test_images_of_all_archives_are_found_and_every_column_is_right(root: Path) 
     assert set(manifest.column("source")) == {"nih_chestxray14"}
 
 
+def test_the_manifest_names_the_tables_that_it_was_made_of(root: Path) -> None:
+    (root / "test_list.txt").unlink()
+    assert index_cohort("nih_chestxray14", root).meta["tables"] == [
+        "Data_Entry_2017_v2020.csv",
+        "train_val_list.txt",
+        "BBox_List_2017.csv",
+    ]
+
+
 def test_a_finding_that_is_not_named_is_absent_and_none_is_uncertain(root: Path) -> None:
     manifest = index_cohort("nih_chestxray14", root)
     assert len(manifest.names_of("label")) == 15
