@@ -115,7 +115,7 @@ def summarise(manifest: Manifest) -> CohortSummary:
 
     Example:
         >>> from pathlib import Path
-        >>> m = Manifest.of({"id": ["a", "b", "c"], "text": ["x", "y", "z"], "label.edema": [1, -1, None]}, root=Path("."))
+        >>> m = Manifest.of({"id": ["a", "b", "c"], "text": list("xyz"), "label.edema": [1, -1, None]}, root=Path("."))
         >>> counts = summarise(m).labels[0]
         >>> counts.present, counts.absent, counts.uncertain, counts.blank
         (1, 0, 1, 1)
