@@ -141,13 +141,13 @@ def _thumb(looked: Looked, record: Mapping[str, object], index: int) -> Thumb:
     labels = {name.partition(".")[2]: value for name, value in record.items() if name.startswith("label.")}
     present = [name for name, value in labels.items() if value == 1]
     uncertain = [name for name, value in labels.items() if value == -1]
-    told = _some(present) if present else ("no label present" if labels else "")
+    none = "no label present" if labels else "no label said" if looked.manifest.names_of("label") else ""
     note = [str(record[name]) for name in ("view_position", "split") if name in record]
     return Thumb(
         uri=png_uri(facts.picture),
         width=facts.thumb_width,
         height=facts.thumb_height,
-        labels=told,
+        labels=_some(present) or none,
         uncertain=_some(uncertain),
         note=", ".join(note),
     )
