@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.data.cards import DataCard
@@ -20,6 +21,8 @@ __all__ = ["Against", "LeftOut", "Thumb", "against_card", "left_out", "shares", 
 
 _SHEET = 32
 _FEW = 4  # labels told under a picture
+# What a layout that joins reports and images could not join.
+_UNJOINED = ("images_without_report", "reports_without_image", "images_of_another_patient_than_the_report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +75,14 @@ def shares(counts: Mapping[str, int], total: int) -> list[tuple[str, float, floa
 
 def against_card(card: DataCard | None, manifest: Manifest, summary: CohortSummary) -> list[Against]:
     """Return each count of the card that the manifest can be asked for, beside what was found."""
-    if card is None:
-        return []
-    labels = {counts.name: counts for counts in summary.labels}
-    order = [part.name for part in summary.splits]
     rows = []
-    for count in card.counts:
-        if count.split and count.split not in order:
-            continue
-        part = summary.splits[order.index(count.split)] if count.split else summary.whole
-        kind, _, label = count.what.partition(":")
-        found: int | None = None
-        if kind == "label" and label in labels:
-            by_split = labels[label].by_split
-            found = by_split[order.index(count.split)][0] if count.split else labels[label].present
-        elif kind == "patients":
-            found = part.patients
-        elif kind == "studies":
-            found = part.studies
-        elif kind == "images":
-            found = _images(manifest, count.split)
-        if found is not None:
-            rows.append(Against(count.what, count.split, count.value, found, count.source))
+    splits = {part.name for part in summary.splits}
+    for count in card.counts if card is not None else ():
+        if not count.split or count.split in splits:
+            mask = manifest.column("split") == count.split if count.split else np.ones(len(manifest), bool)
+            found = _found(count.what, manifest, mask)
+            if found is not None:
+                rows.append(Against(count.what.replace(":", ": "), count.split, count.value, found, count.source))
     return rows
 
 
@@ -102,7 +91,12 @@ def thumbs(looked: Looked | None, *, seed: int) -> list[Thumb]:
     if looked is None:
         return []
     manifest = looked.manifest
-    shown = np.flatnonzero(np.any([places >= 0 for places in looked.places.values()], axis=0)) if looked.places else []
+    # A picture that several records name is shown once, with the first of them.
+    first: dict[int, int] = {}
+    for places in looked.places.values():
+        for index in np.flatnonzero(places >= 0).tolist():
+            first.setdefault(int(places[index]), index)
+    shown = sorted(set(first.values()))
     draw = numpy_generator(seed, 0, "contact sheet")
     chosen = sorted(draw.choice(shown, size=min(_SHEET, len(shown)), replace=False).tolist()) if len(shown) else []
     return [_thumb(looked, manifest.record(index), index) for index in chosen]
@@ -115,9 +109,7 @@ def left_out(looked: Looked | None, manifest: Manifest) -> tuple[list[LeftOut], 
     counts = Counter(entry.reason for entry in quarantined)
     skipped = manifest.meta.get("skipped")
     listed = dict(skipped) if isinstance(skipped, Mapping) else {}
-    listed |= {
-        name: value for name, value in manifest.meta.items() if isinstance(value, list) and name != "quarantined"
-    }
+    listed |= {name: manifest.meta[name] for name in _UNJOINED if name in manifest.meta}
     return (
         [LeftOut(reason, count, hints[reason]) for reason, count in counts.most_common()],
         [
@@ -128,12 +120,30 @@ def left_out(looked: Looked | None, manifest: Manifest) -> tuple[list[LeftOut], 
     )
 
 
-def _images(manifest: Manifest, split: str) -> int | None:
-    names = [name for kind in ("image", "volume", "stack") for name in manifest.names_of(kind)]
-    if not names:
+_VALUES = {"label": 1, "absent": 0, "uncertain": -1}
+_DISTINCT = {"patients": ("id.patient",), "studies": ("id.study",)}
+_WORDS = {"view": "view_position", "sex": "sex"}
+
+
+def _found(what: str, manifest: Manifest, mask: np.ndarray) -> int | None:
+    """Count in some records what a card counts, in its words (`medvlp.data.cards.Count`); None where none can tell."""
+    kind, _, which = what.partition(":")
+    if kind in _VALUES:
+        name = f"label.{which}"
+        return int((manifest.column(name)[mask] == _VALUES[kind]).sum()) if name in manifest else None
+    if kind in _WORDS:
+        name = _WORDS[kind]
+        return int((manifest.column(name)[mask] == which).sum()) if name in manifest else None
+    if kind == "boxes":
+        names = [name for name in manifest.names_of("boxes") if not which or name == f"boxes.{which}"]
+        found = [manifest.arrow(name).filter(pa.array(mask)) for name in names]
+        return sum(len(boxes) for column in found for boxes in column.to_pylist() if boxes) if names else None
+    names = _DISTINCT.get(what, manifest.names_of("image") if what == "images" else ())
+    if what == "volumes":
+        names = manifest.names_of("volume")
+    if not names or names[0] not in manifest:
         return None
-    rows = manifest.column("split") == split if split else np.ones(len(manifest), bool)
-    return len({path for name in names for path in manifest.column(name)[rows] if path is not None})
+    return len({value for name in names for value in manifest.column(name)[mask] if value is not None})
 
 
 def _thumb(looked: Looked, record: Mapping[str, object], index: int) -> Thumb:

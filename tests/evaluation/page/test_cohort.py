@@ -79,7 +79,12 @@ def looked(tmp_path: Path) -> Looked:
             "deidentified": ["yes"] * (N - 2) + ["no", "unknown"],
         },
         root=root,
-        meta={"layout": "csv", "skipped": {"missing_file": ["SECRET99.png", "SECRET98.png"]}},
+        meta={
+            "layout": "csv",
+            "tables": ["t.csv"],
+            "images_without_report": ["SECRET1"],
+            "skipped": {"missing_file": ["SECRET99.png", "SECRET98.png"]},
+        },
     )
     return look_through(manifest, cache=Cache(tmp_path / "cache"))
 
@@ -102,6 +107,15 @@ def test_counts_keep_the_four_values_apart_and_stand_by_split(looked: Looked) ->
     assert cells.row("64 × 32") == ["39", "100 %"]
     assert cells.row("empty") == ["1", "it has 0 bytes; copy or export the file again"]
     assert cells.row("missing file") == ["2"]
+    assert cells.row("images without report") == ["1"]
+    assert "tables" not in cells.words
+
+
+def test_a_picture_of_several_records_is_shown_once(looked: Looked, tmp_path: Path) -> None:
+    rows = {"id": ["a", "b", "c"], "image": ["SECRET0.png", "SECRET1.png", "SECRET0.png"]}
+    manifest = Manifest.of(rows, root=looked.manifest.root)
+    again = look_through(manifest, cache=Cache(tmp_path / "cache"))
+    assert len(cohort_page(again.manifest, title="Ours", looked=again).thumbs) == 2
 
 
 def test_nobody_is_named_and_nothing_is_run_or_fetched(looked: Looked) -> None:
@@ -147,17 +161,28 @@ def test_numbers_of_the_card_stand_beside_those_found(looked: Looked) -> None:
         Count(what="patients", value=20, source="recalled"),
         Count(what="label:edema", value=7, source="paper"),
         Count(what="label:mass", value=7, source="paper"),
+        Count(what="uncertain:edema", value=1, source="paper"),
+        Count(what="view:PA", value=1, split="test", source="paper"),
+        Count(what="boxes:edema", value=1, source="paper"),
+        Count(what="boxes", value=3, source="paper"),
         Count(what="reports", value=7, source="paper"),
     ]
     card = DataCard(
         name="x", title="X", modality=["cxr"], licence="l", access="open", counts=counts, splits={"official": SPLIT}
     )
-    found = against_card(card, looked.manifest, summarise(looked.manifest))
+    boxes = [[[0, 0, 1, 1], [2, 2, 3, 3]] if at == 5 else [] if at < 30 else None for at in range(39)]
+    manifest = looked.manifest.with_column("boxes.edema", boxes)
+    views = manifest.split_of("test").column("view_position")
+    found = against_card(card, manifest, summarise(manifest))
     assert [(row.what, row.split, row.card, row.found) for row in found] == [
         ("images", "", 39, 39),
         ("images", "test", 9, 10),
         ("patients", "", 20, 20),
-        ("label:edema", "", 7, 8),
+        ("label: edema", "", 7, 8),
+        ("uncertain: edema", "", 1, 8),
+        ("view: PA", "test", 1, int((views == "PA").sum())),
+        ("boxes: edema", "", 1, 2),
+        ("boxes", "", 3, 2),
     ]
     assert against_card(None, looked.manifest, summarise(looked.manifest)) == []
 
