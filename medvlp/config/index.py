@@ -106,7 +106,7 @@ def index_to_files(
     manifest = index_cohort(name, root, options, workers=workers)
     looked = None
     if survey:
-        with progress("Looking at", unit="images") as tell:
+        with progress("Reading", unit="images") as tell:
             looked = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
         manifest = looked.manifest
     quarantined = looked.quarantined if looked is not None else ()

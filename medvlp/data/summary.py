@@ -88,13 +88,24 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class SizeCounts:
-    """Sizes of images: (rows, columns, images), most frequent first, their extremes, and kinds of files."""
+    """Sizes of images: (rows, columns, images), most frequent first, their extremes, and kinds of files.
+
+    Attributes:
+        images: readable files.
+        rows: at most `_MOST_VALUES`.
+        others: number of further sizes, and of their images.
+        heights: least and most rows.
+        widths: least and most columns.
+        depths: least and most slices; 1 for an image.
+        kinds: (format and values, images).
+    """
 
     images: int
     rows: tuple[tuple[int, int, int], ...]
     others: tuple[int, int]
     heights: tuple[int, int]
     widths: tuple[int, int]
+    depths: tuple[int, int]
     kinds: tuple[tuple[str, int], ...]
 
 
@@ -141,10 +152,12 @@ def summarise_sizes(facts: Iterable[ImageFacts | None]) -> SizeCounts | None:
     """Count sizes and kinds of readable images; None where there is none."""
     sizes: Counter[tuple[int, int]] = Counter()
     kinds: Counter[str] = Counter()
+    depths: set[int] = set()
     for each in facts:
         if each is not None and not each.reason:
             sizes[each.height, each.width] += 1
             kinds[each.kind] += 1
+            depths.add(each.depth)
     if not sizes:
         return None
     ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
@@ -156,6 +169,7 @@ def summarise_sizes(facts: Iterable[ImageFacts | None]) -> SizeCounts | None:
         others=(len(rest), sum(count for _, count in rest)),
         heights=(min(heights), max(heights)),
         widths=(min(widths), max(widths)),
+        depths=(min(depths), max(depths)),
         kinds=tuple(sorted(kinds.items(), key=lambda item: (-item[1], item[0]))),
     )
 

@@ -97,11 +97,11 @@ def test_rare_values_are_summed_and_what_is_not_said_stays_apart() -> None:
 
 
 def test_sizes_of_readable_images_only() -> None:
-    facts = [ImageFacts("a", 10, 20, 1, "PNG L")] * 3 + [ImageFacts("b", 30, 5, 1, "JPEG L"), None]
+    facts = [ImageFacts("a", 10, 20, 1, "PNG L")] * 3 + [ImageFacts("b", 30, 5, 9, "JPEG L"), None]
     facts.append(ImageFacts("c", reason="empty"))
     sizes = summarise_sizes(facts)
     assert sizes is not None
     assert sizes.rows == ((10, 20, 3), (30, 5, 1))
-    assert (sizes.images, sizes.heights, sizes.widths) == (4, (10, 30), (5, 20))
+    assert (sizes.images, sizes.heights, sizes.widths, sizes.depths) == (4, (10, 30), (5, 20), (1, 9))
     assert sizes.kinds == (("PNG L", 3), ("JPEG L", 1))
     assert summarise_sizes([None]) is None
