@@ -168,13 +168,15 @@ def _runs(polygons: list[list[tuple[float, float]]]) -> list[int]:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    if not polygons:
+    drawn = [polygon for polygon in polygons if len(polygon) >= 3]
+    if not drawn:
         return [_SIDE, _SIDE, _SIDE * _SIDE]
+    xs = [x for polygon in drawn for x, _ in polygon]
     picture = Image.new("L", (_SIDE, _SIDE))
-    for polygon in polygons:
-        if len(polygon) >= 3:
-            ImageDraw.Draw(picture).polygon(polygon, fill=1)
-    flat = np.asarray(picture, dtype=np.int8).T.ravel()
-    changes = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
-    runs = [after - before for before, after in pairwise(changes)]
-    return [_SIDE, _SIDE, *([0] if flat[0] else []), *runs]
+    for polygon in drawn:
+        ImageDraw.Draw(picture).polygon(polygon, fill=1)
+    first, last = max(0, int(min(xs)) - 1), min(_SIDE - 1, int(max(xs)) + 1)  # the other columns are empty
+    flat = np.asarray(picture, dtype=bool)[:, first : last + 1].T.ravel()
+    changes = (np.flatnonzero(flat[1:] != flat[:-1]) + 1 + first * _SIDE).tolist()
+    edges = [0, *([first * _SIDE] if flat[0] else []), *changes, *([(last + 1) * _SIDE] if flat[-1] else [])]
+    return [_SIDE, _SIDE, *(after - before for before, after in pairwise([*edges, _SIDE * _SIDE]))]

@@ -21,7 +21,7 @@ from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
-__all__ = ["Readers", "index"]
+__all__ = ["index"]
 
 Readers = Literal["majority", "union", "unanimous", "each"]
 
