@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from xml.etree import ElementTree
 
 from medvlp.core.errors import DataError
 
-__all__ = ["Report", "read_report"]
+__all__ = ["MOST_BYTES", "Report", "read_report"]
 
-_MOST_BYTES = 1 << 20  # the longest of the release has 20 kB
+MOST_BYTES = 1 << 20  # the longest of the release has 20 kB
 
 
 @dataclass(frozen=True)
@@ -30,29 +29,35 @@ class Report:
     images: tuple[str, ...]
 
 
-def read_report(path: Path) -> Report | None:
-    """Read a file, or return None where it is no report.
+def read_report(data: bytes, *, source: str) -> Report | None:
+    """Read a document, or return None where it is no report.
 
     The bytes are decoded here, not by the parser, which would believe what encoding the file names: a declaration of
     entities could hide in another. No report has one, so a file that has is refused before it is parsed (entities can
     grow without bound, and name files of this machine).
 
+    Args:
+        data: the file's bytes; more than a megabyte is no report.
+        source: what error sentences call it.
+
     Raises:
-        DataError: for a file with a document type or entities.
+        DataError: for a document type or entities.
+
+    Example:
+        >>> read_report(b"<eCitation><uId id='CXR7'/><parentImage id='a'/></eCitation>", source="7.xml")
+        Report(uid='CXR7', sections={}, major=(), images=('a',))
     """
+    if len(data) > MOST_BYTES:
+        return None
     try:
-        with open(path, "rb") as handle:
-            data = handle.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DataError(
-            f"{path} declares a document type or entities, which no Open-i report does and which can be an attack: "
+            f"{source} declares a document type or entities, which no Open-i report does and which can be an attack: "
             "remove the file and download the collection again."
         )
-    if len(data) > _MOST_BYTES:
-        return None
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError:

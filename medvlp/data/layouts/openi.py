@@ -8,8 +8,7 @@ is described as one study a patient: a report stands for both.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +16,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
-from medvlp.data.layouts._openi_xml import Report, read_report
+from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -102,9 +101,10 @@ def index(
     view_of = _views(root / views) if views is not None else {}
     made = []
     for report in found:
+        told = _row(report, sections, coded)
         for image in report.images:
             row: Row = {"id": image, "image": pictures.pop(_key(image), f"{images}/{image}.png".removeprefix("./"))}
-            made.append(row | _row(report, sections, coded) | ({"view_position": view_of.get(image)} if views else {}))
+            made.append(row | told | ({"view_position": view_of.get(image)} if views else {}))
     meta |= {
         "reports_without_image": [report.uid for report in found if not report.images],
         "images_without_report": sorted(pictures.values()),
@@ -125,34 +125,53 @@ def _row(report: Report, sections: tuple[str, ...], coded: _Labels) -> Row:
 
 
 def _reports(root: Path, named: str | None, skipped: dict[str, list[str]], progress: Progress | None) -> list[Report]:
-    from medvlp.io.archive import unpacked
-
     place = root / named if named is not None else root / _ARCHIVE if (root / _ARCHIVE).is_file() else root
-    opened: AbstractContextManager[Path] = unpacked(place) if place.is_file() else nullcontext(place)
     found: dict[str, Report] = {}
-    with opened as folder:
-        paths = sorted(list_files(folder, suffixes=(".xml",)), key=_natural)
-        for done, path in enumerate(paths, 1):
-            report = read_report(folder / path)
-            if report is None:
-                skip(skipped, "no_report", path)
-            elif report.uid in found:
-                skip(skipped, "repeated", path)
-            else:
-                found[report.uid] = report
-            if progress is not None:
-                progress(done, len(paths))
+    for done, total, name, data in _archived(place) if place.is_file() else _unpacked(place):
+        report = read_report(data, source=f"{place}, {name},")
+        if report is None:
+            skip(skipped, "no_report", name)
+        elif report.uid in found:
+            skip(skipped, "repeated", name)
+        else:
+            found[report.uid] = report
+        if progress is not None:
+            progress(done, total)
     if not found:
         raise DataError(
             f"{place} holds no Open-i report (XML with eCitation/uId): give the folder of {_ARCHIVE} as root, or set "
             "reports."
         )
-    return list(found.values())
+    return sorted(found.values(), key=lambda report: _natural(report.uid))
 
 
-def _natural(path: str) -> tuple[int, str]:
-    stem = path.rpartition("/")[2].removesuffix(".xml")
-    return (int(stem) if stem.isascii() and stem.isdigit() else -1, path)
+_Document = tuple[int, int, str, bytes]  # how many so far, of how many, name, bytes up to one more than a report has
+
+
+def _archived(path: Path) -> Iterator[_Document]:
+    """The XML files of an archive in its order, read without unpacking it: each is checked before any is read."""
+    from medvlp.io.archive_members import Budget, opened
+
+    with opened(path) as members:
+        wanted = [(member.name, opener) for member, opener in members if member.name.lower().endswith(".xml")]
+        budget = Budget(path.stat().st_size)
+        for done, (name, opener) in enumerate(wanted, 1):
+            with opener() as source:
+                data = source.read(MOST_BYTES + 1)
+            budget.claim(len(data))
+            yield done, len(wanted), name, data
+
+
+def _unpacked(folder: Path) -> Iterator[_Document]:
+    paths = sorted(list_files(folder, suffixes=(".xml",)))
+    for done, path in enumerate(paths, 1):
+        with open(folder / path, "rb") as source:
+            yield done, len(paths), path, source.read(MOST_BYTES + 1)
+
+
+def _natural(uid: str) -> tuple[int, str]:
+    number = uid.upper().removeprefix("CXR")
+    return (int(number) if number.isascii() and number.isdigit() else -1, uid)
 
 
 def _key(name: str) -> str:

@@ -7,6 +7,7 @@ labels; "No finding" is its class 14, a row without a box.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ _KAGGLE = "train.csv"
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _SAME = {"Other disease": "Other diseases"}  # the test table's word
 _MODALITIES = ("CR", "DX", "RG", "")
-_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+_SUFFIXES = (".dicom", ".dcm")  # of a converted copy nobody knows whether it still has the pixels of the boxes
 
 
 def index(
@@ -81,7 +82,7 @@ def index(
         raise ConfigError("headers are read from the images: set require_files to true, or headers to false.")
     skipped: dict[str, list[str]] = {}
     files = list_files(root, "train", "test", suffixes=_SUFFIXES)
-    path_of = {path.rpartition(".")[0]: path for path in sorted(files, reverse=True)}  # of two forms the DICOM
+    path_of = {path.rpartition(".")[0]: path for path in sorted(files)}
     rows: list[Row] = []
     kaggle = not (root / "annotations").is_dir()
     for split, readings, findings, boxed in _kaggle(root) if kaggle else _physionet(root):
@@ -188,8 +189,8 @@ def _rows(
 
 
 def _said(of: dict[str, _Reading], findings: list[str], boxed: list[str], *, least: int) -> Row:
-    votes = {finding: sum(finding in reading.present for reading in of.values()) for finding in findings}
-    labels = {finding: int(count >= least) for finding, count in votes.items()}
+    votes = Counter(finding for reading in of.values() for finding in reading.present)
+    labels = {finding: int(votes[finding] >= least) for finding in findings}
     if any(value for finding, value in labels.items() if finding != "no_finding"):
         labels["no_finding"] = 0
     return {
