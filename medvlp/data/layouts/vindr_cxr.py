@@ -85,10 +85,10 @@ def index(
     path_of = {path.rpartition(".")[0]: path for path in sorted(files)}
     rows: list[Row] = []
     kaggle = not (root / "annotations").is_dir()
-    for split, readings, findings, boxed in _kaggle(root) if kaggle else _physionet(root):
-        for image, of in readings.items():
-            path = path_of.get(f"{split}/{image}", f"{split}/{image}.dicom")
-            rows += _rows(image, split, path, of, findings, boxed, readers)
+    for part in _kaggle(root) if kaggle else _physionet(root):
+        for image, of in part.readings.items():
+            path = path_of.get(f"{part.split}/{image}", f"{part.split}/{image}.dicom")
+            rows += _rows(image, path, of, part, readers)
     if kaggle:
         for stem, path in sorted(path_of.items()):
             if not stem.startswith("test/"):
@@ -99,7 +99,7 @@ def index(
             else:
                 skip(skipped, "unlabelled", path)
     if headers:
-        _add_headers(root, rows, workers, progress)
+        _add_headers(root, [row for row in rows if row["image"] in files], workers, progress)
     meta: dict[str, object] = {"release": "kaggle" if kaggle else "physionet", "readers": readers}
     return manifest_of(
         rows, root=root, layout=_CARD, files=files if require_files else None, skipped=skipped, meta=meta
@@ -115,7 +115,16 @@ class _Reading:
 
 
 _Readings = dict[str, dict[str, _Reading]]  # image -> reader -> reading
-_Part = tuple[str, _Readings, list[str], list[str]]  # split, readings, all findings, those that are boxed
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the tables say of one split: its readings, all findings that were asked for, and those that are boxed."""
+
+    split: str
+    readings: _Readings
+    findings: list[str]
+    boxed: list[str]
 
 
 def _kaggle(root: Path) -> Iterable[_Part]:
@@ -125,7 +134,7 @@ def _kaggle(root: Path) -> Iterable[_Part]:
     readings: _Readings = {}
     _add_boxes(readings, read_table(root / _KAGGLE), words, reader_column="rad_id")
     findings = list(words.values())
-    yield "train", readings, findings, [finding for finding in findings if finding != "no_finding"]
+    yield _Part("train", readings, findings, [finding for finding in findings if finding != "no_finding"])
 
 
 def _physionet(root: Path) -> Iterable[_Part]:
@@ -150,7 +159,7 @@ def _physionet(root: Path) -> Iterable[_Part]:
         boxes = root / "annotations" / f"annotations_{split}.csv"
         if boxes.is_file():
             _add_boxes(readings, read_table(boxes), words, reader_column="rad_id")
-        yield split, readings, list(names.values()), boxed
+        yield _Part(split, readings, list(names.values()), boxed)
 
 
 def _add_boxes(readings: _Readings, table: Table, words: dict[str, str], *, reader_column: str) -> None:
@@ -165,32 +174,30 @@ def _add_boxes(readings: _Readings, table: Table, words: dict[str, str], *, read
         reading = readings.setdefault(image, {}).setdefault(reader, _Reading())
         reading.present.add(finding)
         box = [values[place] for values in corners]
-        if all(box) and "nan" not in box:
+        if not all(box) or "nan" in box:
+            continue
+        try:
             reading.boxes.setdefault(finding, []).append([float(value) for value in box])
+        except ValueError:
+            raise DataError(
+                f"{table.path}, line {table.lines[place]}: the box {', '.join(box)} is no numbers."
+            ) from None
 
 
-def _rows(
-    image: str,
-    split: str,
-    path: str,
-    of: dict[str, _Reading],
-    findings: list[str],
-    boxed: list[str],
-    readers: Readers,
-) -> list[Row]:
-    start: Row = {"id.study": image, "image": path, "split": split}
+def _rows(image: str, path: str, of: dict[str, _Reading], part: _Part, readers: Readers) -> list[Row]:
+    start: Row = {"id.study": image, "image": path, "split": part.split}
     if readers == "each":
         return [
-            {"id": f"{image}:{who}", **start, "readers": who} | _said({who: reading}, findings, boxed, least=1)
+            {"id": f"{image}:{who}", **start, "readers": who} | _said({who: reading}, part, least=1)
             for who, reading in sorted(of.items())
         ]
     least = {"majority": len(of) // 2 + 1, "union": 1, "unanimous": len(of)}[readers]
-    return [{"id": image, **start, "readers": str(len(of))} | _said(of, findings, boxed, least=least)]
+    return [{"id": image, **start, "readers": str(len(of))} | _said(of, part, least=least)]
 
 
-def _said(of: dict[str, _Reading], findings: list[str], boxed: list[str], *, least: int) -> Row:
+def _said(of: dict[str, _Reading], part: _Part, *, least: int) -> Row:
     votes = Counter(finding for reading in of.values() for finding in reading.present)
-    labels = {finding: int(votes[finding] >= least) for finding in findings}
+    labels = {finding: int(votes[finding] >= least) for finding in part.findings}
     if any(value for finding, value in labels.items() if finding != "no_finding"):
         labels["no_finding"] = 0
     return {
@@ -199,7 +206,7 @@ def _said(of: dict[str, _Reading], findings: list[str], boxed: list[str], *, lea
             f"boxes.{finding}": [box for who in sorted(of) for box in of[who].boxes.get(finding, [])]
             if labels[finding]
             else []
-            for finding in boxed
+            for finding in part.boxed
         },
     }
 

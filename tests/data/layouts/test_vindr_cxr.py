@@ -106,6 +106,9 @@ def test_headers_give_sex_and_age_and_an_age_of_0_is_none(kaggle: Path) -> None:
     assert [manifest.record(i).get("sex") for i in range(2)] == ["F", None]
     assert manifest.record(0)["view_position"] == "PA"
     assert "id.patient" not in manifest
+    (kaggle / "test/t.dicom").unlink()
+    (kaggle / "test").rmdir()  # who has only a part of the folders can read its headers too
+    assert index_cohort("vindr_cxr", kaggle, {"headers": True}).hash == manifest.hash
     with pytest.raises(ConfigError, match="headers are read from the images"):
         index_cohort("vindr_cxr", kaggle, {"headers": True, "require_files": False})
 
@@ -163,6 +166,9 @@ def test_a_wrong_table_is_one_sentence(kaggle: Path, physionet: Path) -> None:
     path = physionet / "annotations" / "annotations_train.csv"
     path.write_text(path.read_text().replace("Edema", "Oedema"))
     with pytest.raises(DataError, match="line 2: 'Oedema' is no finding of this release"):
+        index_cohort("vindr_cxr", physionet, {"require_files": False})
+    path.write_text(path.read_text().replace("Oedema", "Edema").replace("1,2,3,5", "1,2,3,five"))
+    with pytest.raises(DataError, match=r"line 3: the box 1, 2, 3, five is no numbers"):
         index_cohort("vindr_cxr", physionet, {"require_files": False})
     labels = physionet / "annotations" / "image_labels_test.csv"
     labels.write_text(labels.read_text().replace("Lung cyst", "Lungcyst"))
