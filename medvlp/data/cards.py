@@ -79,6 +79,7 @@ class DataCard(_Frozen):
         cite: the paper.
         layout: name for ``medvlp data index``; empty where there is none.
         labels: finding of this project's vocabulary -> the data set's own word for it.
+        vocabularies: further word lists of the release, by name: finding -> the words that mean it.
         counts: numbers that are known, each with its source.
         splits: name -> facts; ``official`` is the one that the release defines.
         overlaps: cards of data sets with the same patients or images.
@@ -94,6 +95,7 @@ class DataCard(_Frozen):
     cite: str = ""
     layout: str = ""
     labels: Annotated[dict[str, str], BeforeValidator(_named)] = Field(default_factory=dict)
+    vocabularies: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
     counts: list[Count] = Field(default_factory=list)
     splits: dict[str, SplitFacts] = Field(default_factory=dict)
     overlaps: list[str] = Field(default_factory=list)
