@@ -22,7 +22,8 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.data.split import check_split, split_by_patient
+from medvlp.data.split import check_split
+from medvlp.data.splits import split_by_patient
 from medvlp.models.bank import Bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle

@@ -39,7 +39,7 @@ from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
-from medvlp.data.split import split_hash
+from medvlp.data.splits import split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.state.ema import Ema
