@@ -130,9 +130,9 @@ def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) ->
         if len(best) == len(wanted):
             break
     if not best:
+        first, place = next(iter(wanted), ""), f"in the column {by}" if by else "an id, image, study or patient"
         raise DataError(
-            f"None of {len(wanted)} listed ids (the first: {next(iter(wanted), '')!r}) is {'in ' + by if by else 'an id'}"
-            f"{'' if by else ', image, study or patient'} of the manifest, whose ids look like "
+            f"None of {len(wanted)} listed ids (the first: {first!r}) is {place} of the manifest, whose ids look like "
             f"{manifest.column('id')[0]!r}: check that the list is of this data set."
         )
     return best
@@ -145,14 +145,14 @@ def refuse_shared(parts: Mapping[str, Sequence[str]]) -> None:
         DataError: with the number of them and the first.
     """
     seen: dict[str, str] = {}
-    shared = [
-        (name, seen[name], part) for part, ids in parts.items() for name in ids if seen.setdefault(name, part) != part
-    ]
+    shared = []
+    for part, ids in parts.items():
+        shared += [(name, seen[name], part) for name in ids if seen.setdefault(name, part) != part]
     if shared:
         name, one, other = shared[0]
         raise DataError(
-            f"{len(shared)} ids stand on several lists, the first is {name!r} in {one} and {other}: take them out of one, "
-            "or set repeat: true to have them in both, which leaks."
+            f"{len(shared)} ids stand on several lists, the first is {name!r} in {one} and {other}: take them out of "
+            "one, or set repeat: true to have them in both, which leaks."
         )
 
 

@@ -24,7 +24,7 @@ def subset(
     seed: int = 0,
     by: str = "id.patient",
 ) -> Manifest:
-    """Return the manifest with fewer records in one part; those taken out stand in no part, the others where they stood.
+    """Return the manifest with fewer records in one part; those taken out stand in no part, all others stay.
 
     Patients stand in the order of SHA-256(seed, patient); a share takes the first of them, rounded, at least one. So
     the 1 % of a seed lies in its 10 %. With `per_class` the first n patients with a positive of each label are taken,
@@ -101,7 +101,7 @@ def _of_each_class(inside: Manifest, groups: Grouped, *, n: int, labels: Sequenc
             chosen.update(found[:n].tolist())
     if few:
         raise DataError(
-            f"Fewer than {n} groups of {groups.by} belong to some classes: {', '.join(few)}; name other labels, or take "
-            "fewer of each class."
+            f"Fewer than {n} groups of {groups.by} belong to some classes: {', '.join(few)}; name other labels, or "
+            "take fewer of each class."
         )
     return np.array(sorted(chosen), dtype=np.int64)

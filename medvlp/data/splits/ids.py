@@ -47,7 +47,8 @@ def by_ids(
         >>> import tempfile
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = (root / "test.txt").write_text("b.png")
-        >>> by_ids(Manifest.of({"id": ["a", "b"], "image": ["a.png", "b.png"]}, root=root), files={"test": "test.txt"}).parts
+        >>> cohort = Manifest.of({"id": ["a", "b"], "image": ["a.png", "b.png"]}, root=root)
+        >>> by_ids(cohort, files={"test": Path("test.txt")}).parts
         {'test': ('b',)}
     """
     if sum(each is not None for each in (stored, table, files)) != 1:

@@ -107,8 +107,8 @@ def _made(
     if not paths:
         drawn = "the card does not say how it was drawn" if facts.rule == "fractions" else "it is kept as lists of ids"
         raise DataError(
-            f"The split {where} cannot be rebuilt ({drawn}; made by {facts.source}): get its lists from there, and give "
-            "files: {train: PATH, test: PATH} or table: PATH."
+            f"The split {where} cannot be rebuilt ({drawn}; made by {facts.source}): get its lists from there, and "
+            "give files: {train: PATH, test: PATH} or table: PATH."
         )
     lists = {
         part: read_list(find_file(path, manifest.root), column=facts.options.get("column"))
@@ -122,12 +122,13 @@ def _of_release(manifest: Manifest, card: DataCard, facts: SplitFacts, where: st
     made: Any = manifest.meta.get("split")
     if isinstance(made, dict) and made.get("name") != "official":
         raise DataError(
-            f"The split {where} stood in the column split, which {made.get('name')!r} has replaced: index the data again."
+            f"The split {where} stood in the column split, which {made.get('name')!r} has replaced: index the data "
+            "again."
         )
     if "split" not in manifest:
         raise DataError(
-            f"The split {where} stands in the release's files, and the manifest has no column split: index it by the layout "
-            f"{card.layout or card.name}."
+            f"The split {where} stands in the release's files, and the manifest has no column split: index it by the "
+            f"layout {card.layout or card.name}."
         )
     split = of_column(manifest, name="official")
     joined: dict[str, str] = {str(old): str(new) for old, new in dict(facts.options.get("rename", {})).items()}

@@ -46,7 +46,7 @@ def stratified(
 
     Example:
         >>> from pathlib import Path
-        >>> columns = {"id": list("abcd"), "text": ["x"] * 4, "id.patient": list("pqrs"), "label.effusion": [1, 1, 0, 0]}
+        >>> columns = {"id": list("abcd"), "text": ["x"] * 4, "id.patient": list("pqrs"), "label.edema": [1, 1, 0, 0]}
         >>> cohort = Manifest.of(columns, root=Path("."))
         >>> {part: len(ids) for part, ids in stratified(cohort, fractions={"train": 0.5, "test": 0.5}).parts.items()}
         {'train': 2, 'test': 2}
