@@ -21,6 +21,7 @@ __getattr__, __dir__, _lazy = attach(
         "part_facts": "_summary",
         "part_table": "_summary",
         "split_by_patient": "patient",
+        "split_caveats": "_split",
         "split_hash": "_split",
         "subset": "_subset",
     },

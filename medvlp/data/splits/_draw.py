@@ -50,7 +50,8 @@ class Draw(BaseModel):
         function: that was called.
         by: column of the manifest whose values are the units; found by trial where it is not said.
         units: ``sorted``: different values in the order of their characters, as pandas' ``groupby`` leaves them;
-            ``rows``: every row of `file`, in its order.
+            ``rows``: every row of `file`, in its order; ``table_rows``: the numbers 0 to `count` - 1, which the
+            manifest's column of that name gives for each record, several where a layout joined rows to one record.
         file: table of the release that lists the units; without it they are taken from the manifest.
         column: of `file`, by name, or number from 0 where it has no header.
         header: whether `file` has one.
@@ -63,7 +64,7 @@ class Draw(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     function: Literal["train_test_split"] = "train_test_split"
     by: str | None = None
-    units: Literal["sorted", "rows"] = "sorted"
+    units: Literal["sorted", "rows", "table_rows"] = "sorted"
     file: str | None = None
     column: str | int | None = None
     header: bool = True
@@ -74,7 +75,10 @@ class Draw(BaseModel):
 
     @model_validator(mode="after")
     def _units_are_somewhere(self) -> Draw:
-        if self.file is None and (self.units == "rows" or self.by is None):
+        if self.units == "table_rows":
+            if self.count is None:
+                raise ValueError("numbered rows need a count")
+        elif self.file is None and (self.units == "rows" or self.by is None):
             raise ValueError("units are the rows of a file, or the sorted values of a column: give file or by")
         known = {"all"}
         for step in self.steps:

@@ -10,7 +10,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 
-__all__ = ["PART_WORDS", "Matched", "find_file", "match", "read_list", "read_parts", "refuse_shared"]
+__all__ = ["PART_WORDS", "Matched", "find_file", "match", "match_rows", "read_list", "read_parts", "refuse_shared"]
 
 # What others call the three parts.
 PART_WORDS: dict[str, str] = {
@@ -102,6 +102,30 @@ def read_parts(path: Path, *, column: str | None = None, split_column: str = "sp
     if not parts:
         raise DataError(f"The column {split_column!r} of {path} is blank: name the column that holds the parts.")
     return parts
+
+
+def match_rows(manifest: Manifest, *, column: str = "table_rows") -> Matched:
+    """Find the records that rows of the release's table became, by the numbers that the layout kept.
+
+    Raises:
+        DataError: if the layout kept none.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "table_rows": ["0 2", "1"]}, root=Path("."))
+        >>> match_rows(m)
+        {'0': ('a',), '2': ('a',), '1': ('b',)}
+    """
+    if column not in manifest:
+        raise DataError(
+            f"The split was drawn from rows of the release's table, and the manifest has no column {column!r} that "
+            "says which they were: index the release by its layout."
+        )
+    found = Matched()
+    for record, numbers in zip(manifest.column("id").tolist(), manifest.column(column).tolist(), strict=True):
+        for number in () if numbers is None else str(numbers).removesuffix(".0").split():
+            found[number] = (*found.get(number, ()), record)
+    found.by = column
+    return found
 
 
 def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) -> Matched:

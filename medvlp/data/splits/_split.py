@@ -15,7 +15,7 @@ from medvlp.core.files import read_json, write_json, written_whole
 from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["Split", "load_split", "of_rows", "split_hash"]
+__all__ = ["Split", "load_split", "of_rows", "split_caveats", "split_hash"]
 
 _SCHEMA = "medvlp.split/1"
 
@@ -74,7 +74,7 @@ class Split:
     def told(self, manifest: Manifest) -> tuple[str, ...]:
         """Sentences that whoever uses it on this manifest has to know: its flaw first."""
         missing, unlisted = len(self.missing_in(manifest)), len(self.unlisted_in(manifest))
-        said = [f"The split {self.name!r} has a known flaw: {self.flaw.rstrip('.')}."] if self.flaw else []
+        said = [_flaw(self.name, self.card, self.flaw)] if self.flaw else []
         said += list(self.notes)
         if self.repeated:
             said.append(f"{self.repeated} records stand in more than one part and are repeated, as in the original.")
@@ -248,6 +248,24 @@ def split_hash(manifest: Manifest) -> str:
     """
     splits = manifest.column("split") if "split" in manifest else [None] * len(manifest)
     return hash_of(sorted((name, side) for name, side in zip(manifest.column("id"), splits, strict=True) if side))
+
+
+def split_caveats(manifest: Manifest) -> tuple[str, ...]:
+    """What a reader of numbers on this manifest has to know of its split: the flaw that its card states.
+
+    Example:
+        >>> facts = {"name": "gloria", "card": "siim_pneumothorax", "flaw": "rows of one image on two sides"}
+        >>> split_caveats(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."), meta={"split": facts}))
+        ("The split 'gloria' of siim_pneumothorax has a known flaw: rows of one image on two sides.",)
+    """
+    made: Any = manifest.meta.get("split")
+    if not isinstance(made, dict) or not made.get("flaw"):
+        return ()
+    return (_flaw(str(made.get("name")), str(made.get("card", "")), str(made["flaw"])),)
+
+
+def _flaw(name: str, card: str, flaw: str) -> str:
+    return f"The split {name!r}{f' of {card}' if card else ''} has a known flaw: {flaw.rstrip('.')}."
 
 
 def _copy(name: str, part: str | None, earlier: int) -> str:

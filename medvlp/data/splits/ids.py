@@ -9,7 +9,7 @@ from typing import Annotated
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._lists import find_file, match, read_list, read_parts, refuse_shared
+from medvlp.data.splits._lists import Matched, find_file, match, read_list, read_parts, refuse_shared
 from medvlp.data.splits._split import Split, load_split
 
 __all__ = ["by_ids", "listed"]
@@ -64,13 +64,29 @@ def by_ids(
     return listed(manifest, lists, name=name, by=by, repeat=repeat)
 
 
-def listed(manifest: Manifest, lists: Mapping[str, Sequence[str]], *, name: str, by: str | None, repeat: bool) -> Split:
+def listed(
+    manifest: Manifest,
+    lists: Mapping[str, Sequence[str]],
+    *,
+    name: str,
+    by: str | None,
+    repeat: bool,
+    found: Matched | None = None,
+) -> Split:
     """The split that lists of names mean.
+
+    Args:
+        manifest: the cohort.
+        lists: part -> names.
+        name: of the split.
+        by: column that the names are compared with, or None.
+        repeat: allow an id in several parts.
+        found: what the names mean, where it is known.
 
     Raises:
         DataError: if no name is found, or an id stands in several parts and `repeat` is false.
     """
-    found = match(manifest, [entry for entries in lists.values() for entry in entries], by=by)
+    found = found or match(manifest, [entry for entries in lists.values() for entry in entries], by=by)
     parts = {
         part: tuple(sorted({record for entry in entries if entry in found for record in found[entry]}))
         for part, entries in lists.items()

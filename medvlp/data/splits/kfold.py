@@ -21,7 +21,7 @@ def kfold(
     *,
     folds: int = 5,
     fold: int = 0,
-    validate: bool = True,
+    validation: bool = True,
     stratify: bool = False,
     labels: tuple[str, ...] = (),
     seed: int = 0,
@@ -37,7 +37,7 @@ def kfold(
         manifest: with the column `by`, no value missing.
         folds: how many.
         fold: which is the test, from 0.
-        validate: whether the fold after it validates; otherwise it trains too.
+        validation: whether the fold after it validates; otherwise it trains too.
         stratify: distribute labels evenly, as the rule ``stratified`` does.
         labels: findings that are stratified; all that enough patients have where none is named.
         seed: another seed, other folds.
@@ -54,7 +54,7 @@ def kfold(
         >>> sorted(i for k in range(3) for i in kfold(cohort, folds=3, fold=k).parts["test"])
         ['a', 'b', 'c']
     """
-    least = 3 if validate else 2
+    least = 3 if validation else 2
     if folds < least or not 0 <= fold < folds:
         raise ConfigError(
             f"Fold {fold} of {folds} is none: take {least} folds or more, and a fold from 0 to {max(folds, least) - 1}."
@@ -69,7 +69,7 @@ def kfold(
     else:
         number, used, notes = np.minimum((groups.places * folds).astype(np.int64), folds - 1), (), ()
     role = np.full(folds, "train", dtype=object)
-    if validate:
+    if validation:
         role[(fold + 1) % folds] = "validate"
     role[fold] = "test"
     return of_rows(
@@ -80,12 +80,12 @@ def kfold(
         options={
             "folds": folds,
             "fold": fold,
-            "validate": validate,
+            "validation": validation,
             "stratify": bool(stratify or labels),
             "labels": list(used),
             "seed": seed,
             "by": by,
         },
-        parts=["train", *(["validate"] if validate else []), "test"],
+        parts=["train", *(["validate"] if validation else []), "test"],
         notes=notes,
     )

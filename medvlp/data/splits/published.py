@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel, available
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import DataCard, SplitFacts, cards, load_card
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._draw import carry_out, read_draw
-from medvlp.data.splits._lists import find_file, read_list, read_parts
+from medvlp.data.splits._lists import find_file, match_rows, read_list, read_parts
 from medvlp.data.splits._split import Split
 from medvlp.data.splits.ids import listed
 from medvlp.data.splits.own import of_column
@@ -142,18 +140,20 @@ def _of_release(manifest: Manifest, card: DataCard, facts: SplitFacts, where: st
 def _drawn(
     manifest: Manifest, name: str, card: DataCard, facts: SplitFacts, given: dict[str, Path], where: str
 ) -> Split:
-    draw = read_draw(facts.options["draw"], where=f"the draw of {where}")
-    if draw.file is not None:
+    draw, found = read_draw(facts.options["draw"], where=f"the draw of {where}"), None
+    if draw.units == "table_rows":
+        units, found = [str(number) for number in range(draw.count or 0)], match_rows(manifest)
+    elif draw.file is not None:
         path = given.get(draw.file) or (next(iter(given.values())) if len(given) == 1 else Path(draw.file))
         units = read_list(
             find_file(path, manifest.root), column=draw.column, header=draw.header, separator=draw.separator
         )
     else:
-        column = manifest.column(str(draw.by))
-        units = [str(value) for value in column if value is not None]
+        units = [str(value) for value in manifest.column(str(draw.by)) if value is not None]
     if draw.units == "sorted":
-        units = np.unique(np.array(units, dtype=object)).tolist()
-    made = listed(manifest, carry_out(draw, units), name=name, by=draw.by, repeat=bool(facts.flaw))
+        units = sorted(set(units))
+    lists = carry_out(draw, units)
+    made = listed(manifest, lists, name=name, by=draw.by, repeat=bool(facts.flaw), found=found)
     if not draw.keep:
         return made
     release = _of_release(manifest, card, facts, where).parts

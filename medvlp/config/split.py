@@ -1,0 +1,82 @@
+"""Split a manifest by a rule named on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medvlp.config.yaml import override
+from medvlp.core.errors import ConfigError
+from medvlp.data.manifest import Manifest
+from medvlp.data.splits import Split, make_split, subset
+
+__all__ = ["parse_fractions", "split_cohort"]
+
+
+def split_cohort(
+    path: Path,
+    *,
+    rule: str,
+    root: Path | None = None,
+    card: str | None = None,
+    seed: int | None = None,
+    fractions: str | None = None,
+    share: float | None = None,
+    options: Sequence[str] = (),
+) -> tuple[Split, Manifest]:
+    """Split a manifest.
+
+    Args:
+        path: of the manifest.
+        rule: component of `medvlp.data.splits`, or name of a published split.
+        root: folder of the images; default: as the manifest says.
+        card: data card of a published split.
+        seed: short for the option.
+        fractions: likewise, ``train=.7,validate=.1,test=.2``.
+        share: of the training patients that is kept.
+        options: of the rule, ``key.path=value``.
+
+    Returns:
+        the split, and the manifest with it.
+
+    Raises:
+        ConfigError: for an unknown option, with the nearest name.
+        DataError: as the rule says.
+    """
+    spec: dict[str, object] = {"name": rule}
+    if card is not None:
+        spec["card"] = card
+    if seed is not None:
+        spec["seed"] = seed
+    if fractions is not None:
+        spec["fractions"] = parse_fractions(fractions)
+    for text in options:
+        spec = override(spec, text)
+    manifest = Manifest.load(path, root=root)
+    split = make_split(manifest, spec)
+    placed = split.apply(manifest)
+    if share is not None:
+        placed = subset(placed, share=share, seed=seed or 0)
+    return split, placed
+
+
+def parse_fractions(text: str) -> dict[str, float]:
+    """Read ``train=.7,validate=.1,test=.2``.
+
+    Raises:
+        ConfigError: if it is of another form.
+
+    Example:
+        >>> parse_fractions("train=.8,test=.2")
+        {'train': 0.8, 'test': 0.2}
+    """
+    found: dict[str, float] = {}
+    for piece in text.split(","):
+        name, _, value = piece.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise ConfigError(
+                f"--fractions {text!r} is not of the form train=.7,validate=.1,test=.2: {piece!r} has no number."
+            ) from None
+    return found
