@@ -33,7 +33,7 @@ def split(
     from medvlp.config.split import split_cohort
     from medvlp.data.splits import part_facts, part_table, split_hash
 
-    made, placed = split_cohort(
+    done = split_cohort(
         manifest,
         rule=rule,
         root=root,
@@ -44,20 +44,15 @@ def split(
         options=options or [],
     )
     if out is not None:
-        placed.save(out)
+        done.manifest.save(out)
     if ids is not None:
-        made.save(ids)
-    facts, told = part_facts(placed), made.told(placed)
+        done.split.save(ids)
+    facts, name, digest = part_facts(done.manifest), done.split.name, split_hash(done.manifest)
     if as_json:
-        found = {
-            "name": made.name,
-            "hash": split_hash(placed),
-            "notes": told,
-            "parts": [asdict(part) for part in facts],
-        }
+        found = {"name": name, "hash": digest, "notes": done.told, "parts": [asdict(part) for part in facts]}
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     typer.echo(part_table(facts))
-    for sentence in told:
+    for sentence in done.told:
         typer.echo(f"note: {sentence}")
-    typer.echo(f"split {made.name}, hash {split_hash(placed)}")
+    typer.echo(f"split {name}, hash {digest}")

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.config.yaml import override
 from medvlp.core.errors import ConfigError
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import Split, make_split, subset
+from medvlp.data.splits.own import of_column
 
-__all__ = ["parse_fractions", "split_cohort"]
+__all__ = ["SplitCohort", "parse_fractions", "split_cohort"]
+
+
+@dataclass(frozen=True)
+class SplitCohort:
+    """A split manifest.
+
+    Attributes:
+        split: the lists, of the smaller training set where one was asked for.
+        manifest: with the column ``split``.
+        told: what whoever uses it has to know.
+    """
+
+    split: Split
+    manifest: Manifest
+    told: tuple[str, ...]
 
 
 def split_cohort(
@@ -23,7 +40,7 @@ def split_cohort(
     fractions: str | None = None,
     share: float | None = None,
     options: Sequence[str] = (),
-) -> tuple[Split, Manifest]:
+) -> SplitCohort:
     """Split a manifest.
 
     Args:
@@ -35,9 +52,6 @@ def split_cohort(
         fractions: likewise, ``train=.7,validate=.1,test=.2``.
         share: of the training patients that is kept.
         options: of the rule, ``key.path=value``.
-
-    Returns:
-        the split, and the manifest with it.
 
     Raises:
         ConfigError: for an unknown option, with the nearest name.
@@ -54,10 +68,11 @@ def split_cohort(
         spec = override(spec, text)
     manifest = Manifest.load(path, root=root)
     split = make_split(manifest, spec)
-    placed = split.apply(manifest)
+    told, placed = split.told(manifest), split.apply(manifest)
     if share is not None:
         placed = subset(placed, share=share, seed=seed or 0)
-    return split, placed
+        split = of_column(placed, name=split.name)
+    return SplitCohort(split, placed, told)
 
 
 def parse_fractions(text: str) -> dict[str, float]:

@@ -63,13 +63,13 @@ def iterative_stratification(
     return part
 
 
-def label_pairs(positive: np.ndarray) -> np.ndarray:
-    """Return (N, S (S - 1) / 2): where two labels are positive at once, for the pairs that occur.
+def label_pairs(positive: np.ndarray, *, least: float = 1) -> np.ndarray:
+    """Return (N, up to S (S - 1) / 2): where two labels are positive at once, for pairs that occur `least` times.
 
     Example:
         >>> label_pairs(np.array([[1, 1, 0], [1, 1, 1]], dtype=bool)).sum(0).tolist()
         [2, 1, 1]
     """
     pairs = [positive[:, i] & positive[:, j] for i, j in combinations(range(positive.shape[1]), 2)]
-    kept = [pair for pair in pairs if pair.any()]
+    kept = [pair for pair in pairs if pair.sum() >= least]
     return np.stack(kept, axis=1) if kept else np.zeros((len(positive), 0), dtype=bool)

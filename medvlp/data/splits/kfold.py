@@ -64,7 +64,7 @@ def kfold(
         raise DataError(f"{len(groups)} groups of {by} cannot fill {folds} folds: take fewer.")
     if stratify or labels:
         number, used, notes = stratified_parts(
-            manifest, groups, np.full(folds, 1 / folds), labels=labels, pairs=True, seed=seed
+            manifest, groups, np.full(folds, 1 / folds), labels=labels, pairs=False, seed=seed
         )
     else:
         number, used, notes = np.minimum((groups.places * folds).astype(np.int64), folds - 1), (), ()

@@ -69,7 +69,7 @@ def by_site(
     sides[tested], sides[elsewhere] = "test", None
     if tested.all() or not (~tested & ~elsewhere).any():
         raise DataError(
-            f"Nobody is left to train on when {', '.join(sites.names[chosen])} is the test: hold fewer sites out."
+            f"Nobody is left to train on when {', '.join(sorted(sites.names[chosen]))} is the test: hold fewer sites out."
         )
     return of_rows(
         manifest,

@@ -23,7 +23,7 @@ def stratified(
     labels: tuple[str, ...] = (),
     fractions: dict[str, float] | None = None,
     seed: int = 0,
-    pairs: bool = True,
+    pairs: bool = False,
     by: str = "id.patient",
 ) -> Split:
     """Split by patient so that each part has its share of every label's positives, and of its uncertain ones.
@@ -36,7 +36,7 @@ def stratified(
         labels: findings that are stratified; where none is named, all that enough patients have.
         fractions: part -> share, summing to 1; default `DEFAULT_FRACTIONS`.
         seed: of ties, and of the order in which like patients are taken.
-        pairs: also stratify what occurs together, before single labels.
+        pairs: also stratify what occurs together, before single labels, which are then met a little less well.
         by: column whose equal values stay together.
 
     Raises:
@@ -84,7 +84,9 @@ def stratified_parts(
     values = np.stack([manifest.column(name) for name in columns], axis=1)
     positive = values == 1
     uncertain = (values == -1)[:, (values == -1).any(0)]
-    together = label_pairs(positive) if pairs else np.zeros((len(values), 0), dtype=bool)
+    # A pair so rare that the smallest part is not owed one of it would go to the largest, again and again.
+    least = 1 / shares[shares > 0].min()
+    together = label_pairs(positive, least=least) if pairs else np.zeros((len(values), 0), dtype=bool)
     strata = np.concatenate([together, positive, uncertain], axis=1)
     counts = np.stack([groups.count(strata[:, k]) for k in range(strata.shape[1])], axis=1)
     width = together.shape[1]

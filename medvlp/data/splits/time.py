@@ -95,21 +95,21 @@ def by_time(
 
 
 def _begins(first: np.ndarray, shares: dict[str, float]) -> dict[str, int]:
-    """The first date of each part: that of the patient who is the first beyond the share of the parts before."""
-    ordered = np.sort(first)
-    begins, reached = {}, 0.0
-    for name, share in shares.items():
-        if share == 0:
-            continue
-        # Patients who begin on one day stay together: the part begins with a day, never within one.
-        at = min(round(reached * len(ordered)), len(ordered) - 1)
-        begins[name] = int(ordered[at]) if begins else 0
-        reached += share
-    if len(set(begins.values())) < len(begins):
+    """The first date of each part: before it, as nearly as dates allow, begin the patients of the parts before."""
+    names = [name for name, share in shares.items() if share > 0]
+    days, counts = np.unique(first, return_counts=True)
+    if len(days) < len(names):
         raise DataError(
-            f"The {len(np.unique(ordered))} first dates of {len(ordered)} patients are too few for the parts "
-            f"{', '.join(begins)}: give cuts, or fewer parts."
+            f"The {len(days)} first dates of {len(first)} patients are too few for the parts {', '.join(names)}: give "
+            "cuts, or fewer parts."
         )
+    before = np.concatenate([[0], np.cumsum(counts)[:-1]]) / len(first)
+    begins, at, reached = {names[0]: 0}, 0, shares[names[0]]
+    for index, name in enumerate(names[1:], 1):
+        choices = np.arange(at + 1, len(days) - (len(names) - 1 - index))
+        at = int(choices[np.argmin(np.abs(before[choices] - reached))])
+        begins[name] = int(days[at])
+        reached += shares[name]
     return begins
 
 
