@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import read_json
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 
@@ -41,14 +42,15 @@ class Matched(dict[str, tuple[str, ...]]):
 
 
 def find_file(path: Path, root: Path) -> Path:
-    """Return a file by its path from the working folder, else below `root`.
+    """Return a file by its path from the working folder, else below `root`; gzipped where it is not there as it is.
 
     Raises:
         DataError: if it is at neither place.
     """
     for choice in (Path(path).expanduser(), root / path):
-        if choice.is_file():
-            return choice
+        for found in (choice, choice.with_name(f"{choice.name}.gz")):
+            if found.is_file():
+                return found
     raise DataError(f"The list {path} is neither in the working folder nor in {root}: give its path.")
 
 
@@ -88,11 +90,14 @@ def read_list(path: Path, *, column: str | int | None = None, header: bool = Tru
 def read_parts(path: Path, *, column: str | None = None, split_column: str = "split") -> dict[str, list[str]]:
     """Read a table with a column of ids and one of parts; rows without a part stand in none.
 
-    ``val``, ``valid``, ``validation`` and ``dev`` are ``validate``; ``training`` and ``testing`` are understood too.
+    A ``.json`` holds part -> ids instead, or part -> records with an ``id``, as R2Gen's ``annotation.json``. ``val``,
+    ``valid``, ``validation`` and ``dev`` are ``validate``; ``training`` and ``testing`` are understood too.
 
     Raises:
         DataError: if the file cannot be read, or has no such columns.
     """
+    if path.suffix.lower() == ".json":
+        return _parts_of_json(path)
     table = _table(path, header=True, separator=",")
     sides = table[_column(table, split_column, path)]
     parts: dict[str, list[str]] = {}
@@ -101,6 +106,20 @@ def read_parts(path: Path, *, column: str | None = None, split_column: str = "sp
             parts.setdefault(PART_WORDS.get(side.lower(), side), []).append(name)
     if not parts:
         raise DataError(f"The column {split_column!r} of {path} is blank: name the column that holds the parts.")
+    return parts
+
+
+def _parts_of_json(path: Path) -> dict[str, list[str]]:
+    parts: dict[str, list[str]] = {}
+    for part, entries in read_json(path).items():
+        found = (
+            [entry.get("id") if isinstance(entry, dict) else entry for entry in entries]
+            if isinstance(entries, list)
+            else []
+        )
+        if not found or not all(isinstance(name, str) for name in found):
+            raise DataError(f"{path}: {part!r} is no list of ids, or of records with an id: give part -> ids.")
+        parts[PART_WORDS.get(part.lower(), part)] = [str(name) for name in found]
     return parts
 
 

@@ -92,6 +92,8 @@ def _made(
             f"The split {where} does not exist ({facts.title}): choose a rule, e.g. {{name: patient}}"
             f"{', or ' + ' or '.join(others) if others else ''}."
         )
+    if table is None and "file" in facts.options and not given:
+        table = Path(str(facts.options["file"]))
     if table is not None:
         lists = read_parts(find_file(table, manifest.root), column=facts.options.get("column"))
         return listed(manifest, lists, name=name, by=by, repeat=repeat)

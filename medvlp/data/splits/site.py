@@ -56,7 +56,8 @@ def by_site(
         raise ConfigError(f"The fractions of a split by site are {shares}: name a test, and a part to train on.")
     sites, patients = grouped(manifest, by=column, seed=seed), grouped(manifest, by=by, seed=seed)
     if len(sites) < 2:
-        raise DataError(f"A split by site needs two of them, and the column {column!r} holds only {sites.names[0]!r}.")
+        only = str(sites.names[0])
+        raise DataError(f"A split by site needs two of them, and the column {column!r} holds only {only!r}.")
     for name in held:
         if name not in sites.names:
             raise DataError(f"The column {column!r} holds no {name!r}: {did_you_mean(name, sites.names.tolist())}.")
@@ -67,16 +68,15 @@ def by_site(
     sides = cut(patients.places, others)[patients.code]
     elsewhere = known[patients.code] & ~tested
     sides[tested], sides[elsewhere] = "test", None
-    if tested.all() or not (~tested & ~elsewhere).any():
-        raise DataError(
-            f"Nobody is left to train on when {', '.join(sorted(sites.names[chosen]))} is the test: hold fewer sites out."
-        )
+    outside = sorted(sites.names[chosen].tolist())
+    if not (~tested & ~elsewhere).any():
+        raise DataError(f"Nobody is left to train on when {', '.join(outside)} is the test: hold fewer sites out.")
     return of_rows(
         manifest,
         sides,
         name="site",
         unit="site",
-        options={"held": sorted(sites.names[chosen]), "column": column, "fractions": shares, "seed": seed, "by": by},
+        options={"held": outside, "column": column, "fractions": shares, "seed": seed, "by": by},
         parts=list(shares),
         left_out={f"of a patient of the test, at another {column}": elsewhere},
     )
