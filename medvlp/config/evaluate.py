@@ -134,7 +134,7 @@ class _Judge:
     def marked(self, result: Result) -> Result:
         """The result with the hash of the split, and what a reader has to know of it."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
-        caveats = [f"The model was trained on a split with a known flaw: {trained}"] if trained else []
+        caveats = [f"The model's training: {trained}"] if trained else []
         own = split_caveats(self.whole)
         return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats))
 

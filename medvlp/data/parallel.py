@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -86,9 +88,11 @@ def leave_signals_to_parent() -> None:
 
 
 def _begin(shared: object) -> None:
-    import torch
-
-    torch.set_num_threads(1)  # workers share the cores; and OpenMP after a fork may hang
+    # Workers share the cores; and OpenMP after a fork may hang. Work that does without torch does not wait for it.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    else:
+        os.environ["OMP_NUM_THREADS"] = "1"
     leave_signals_to_parent()
     global _shared
     _shared = shared
