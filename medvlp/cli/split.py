@@ -23,6 +23,7 @@ def split(
     fractions: Annotated[str | None, typer.Option(help="train=.7,validate=.1,test=.2")] = None,
     card: Annotated[str | None, typer.Option(help="Data card of a published split.")] = None,
     share: Annotated[float | None, typer.Option(help="Keep this share of the training patients: 0.01, 0.1.")] = None,
+    per_class: Annotated[int | None, typer.Option(help="Keep so many training patients of each class.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     options: Annotated[list[str] | None, typer.Argument(help="Options of the rule: key.path=value ...")] = None,
@@ -41,6 +42,7 @@ def split(
         seed=seed,
         fractions=fractions,
         share=share,
+        per_class=per_class,
         options=options or [],
     )
     if out is not None:

@@ -39,6 +39,7 @@ def split_cohort(
     seed: int | None = None,
     fractions: str | None = None,
     share: float | None = None,
+    per_class: int | None = None,
     options: Sequence[str] = (),
 ) -> SplitCohort:
     """Split a manifest.
@@ -51,6 +52,7 @@ def split_cohort(
         seed: short for the option.
         fractions: likewise, ``train=.7,validate=.1,test=.2``.
         share: of the training patients that is kept.
+        per_class: instead, training patients of each class that are kept.
         options: of the rule, ``key.path=value``.
 
     Raises:
@@ -69,8 +71,8 @@ def split_cohort(
     manifest = Manifest.load(path, root=root)
     split = make_split(manifest, spec)
     told, placed = split.told(manifest), split.apply(manifest)
-    if share is not None:
-        placed = subset(placed, share=share, seed=seed or 0)
+    if share is not None or per_class is not None:
+        placed = subset(placed, share=share, per_class=per_class, seed=seed or 0)
         split = of_column(placed, name=split.name)
     return SplitCohort(split, placed, told)
 

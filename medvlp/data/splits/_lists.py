@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medvlp.core.errors import DataError
@@ -35,10 +36,17 @@ _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _SUFFIX = re.compile(r"\.(png|jpe?g|dcm|dicom|nii(\.gz)?|npz|npy)$", re.IGNORECASE)
 
 
-class Matched(dict[str, tuple[str, ...]]):
-    """Name on a list -> ids of the records that it means; `by` says which values were compared."""
+@dataclass(frozen=True)
+class Matched:
+    """What names on a list mean.
 
-    by: str = ""
+    Attributes:
+        records: name -> ids of the records that it means.
+        by: which values of the manifest were compared.
+    """
+
+    records: Mapping[str, Sequence[str]]
+    by: str
 
 
 def find_file(path: Path, root: Path) -> Path:
@@ -131,20 +139,19 @@ def match_rows(manifest: Manifest, *, column: str = "table_rows") -> Matched:
 
     Example:
         >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "table_rows": ["0 2", "1"]}, root=Path("."))
-        >>> match_rows(m)
-        {'0': ('a',), '2': ('a',), '1': ('b',)}
+        >>> match_rows(m).records
+        {'0': ['a'], '2': ['a'], '1': ['b']}
     """
     if column not in manifest:
         raise DataError(
             f"The split was drawn from rows of the release's table, and the manifest has no column {column!r} that "
             "says which they were: index the release by its layout."
         )
-    found = Matched()
+    found: dict[str, list[str]] = {}
     for record, numbers in zip(manifest.column("id").tolist(), manifest.column(column).tolist(), strict=True):
         for number in () if numbers is None else str(numbers).removesuffix(".0").split():
-            found[number] = (*found.get(number, ()), record)
-    found.by = column
-    return found
+            found.setdefault(number, []).append(record)
+    return Matched(found, column)
 
 
 def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) -> Matched:
@@ -161,18 +168,17 @@ def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) ->
     Example:
         >>> m = Manifest.of({"id": ["a"], "image": ["images/x_1.png"]}, root=Path("."))
         >>> match(m, ["x_1.png", "x_2.png"])
-        {'x_1.png': ('a',)}
+        Matched(records={'x_1.png': ['a']}, by='image file')
     """
     wanted = dict.fromkeys(names)
-    best = Matched()
+    best = Matched({}, "")
     for space, keys, key_of in _spaces(manifest, by):
-        found = Matched((name, keys[key_of(name)]) for name in wanted if key_of(name) in keys)
-        found.by = space
-        if len(found) > len(best):
-            best = found
-        if len(best) == len(wanted):
+        found = {name: keys[key_of(name)] for name in wanted if key_of(name) in keys}
+        if len(found) > len(best.records):
+            best = Matched(found, space)
+        if len(found) == len(wanted):
             break
-    if not best:
+    if not best.records:
         first, place = next(iter(wanted), ""), f"in the column {by}" if by else "an id, image, study or patient"
         raise DataError(
             f"None of {len(wanted)} listed ids (the first: {first!r}) is {place} of the manifest, whose ids look like "
@@ -199,37 +205,37 @@ def refuse_shared(parts: Mapping[str, Sequence[str]]) -> None:
         )
 
 
-def _spaces(manifest: Manifest, by: str | None) -> list[tuple[str, dict[str, tuple[str, ...]], Callable[[str], str]]]:
-    """What names may be compared with: (name, value -> ids, how a listed name is written there)."""
+def _spaces(manifest: Manifest, by: str | None) -> Iterator[tuple[str, dict[str, list[str]], Callable[[str], str]]]:
+    """What names may be compared with, in turn: (name, value -> ids, how a listed name is written there)."""
     ids = manifest.column("id").tolist()
 
-    def keyed(values: Sequence[str | None], *, unique: bool) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
+    def keyed(values: Sequence[object], *, unique: bool = False) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
         for value, record in zip(values, ids, strict=True):
             if value is not None:
-                found[value] = (*found.get(value, ()), record)
+                found.setdefault(str(value), []).append(record)
         # A file name that several folders have (view1_frontal.jpg) names nothing.
         return {} if unique and any(len(records) > 1 for records in found.values()) else found
 
     if by is not None:
-        column = manifest.column(by).tolist()
-        return [(by, keyed([None if value is None else str(value) for value in column], unique=False), str)]
-    spaces: list[tuple[str, dict[str, tuple[str, ...]], Callable[[str], str]]] = [("id", keyed(ids, unique=False), str)]
+        yield by, keyed(manifest.column(by).tolist()), str
+        return
+    yield "id", keyed(ids), str
     for field in ("image", "volume"):
         if field in manifest:
             paths = manifest.column(field).tolist()
-            whole = keyed(paths, unique=False)
-            files = keyed([None if path is None else PurePosixPath(path).name for path in paths], unique=True)
-            stems = keyed([None if path is None else _stem(path) for path in paths], unique=True)
-            spaces += [
-                (field, whole, str),
-                (f"{field} below its first folder", whole, lambda name: name.partition("/")[2]),
-                (f"{field} file", files, lambda name: PurePosixPath(name).name),
-                (f"{field} file without ending", stems, _stem),
-            ]
-    spaces += [("id without ending", keyed([_stem(name) for name in ids], unique=True), _stem)]
-    spaces += [(name, keyed(manifest.column(name).tolist(), unique=False), str) for name in manifest.names_of("id")]
-    return spaces
+            whole = keyed(paths)
+            yield field, whole, str
+            yield f"{field} below its first folder", whole, lambda name: name.partition("/")[2]
+            yield f"{field} file", keyed([path and PurePosixPath(path).name for path in paths], unique=True), _file
+            yield f"{field} file without ending", keyed([path and _stem(path) for path in paths], unique=True), _stem
+    yield "id without ending", keyed([_stem(name) for name in ids], unique=True), _stem
+    for name in manifest.names_of("id"):
+        yield name, keyed(manifest.column(name).tolist()), str
+
+
+def _file(name: str) -> str:
+    return PurePosixPath(name).name
 
 
 def _stem(name: str) -> str:

@@ -88,11 +88,11 @@ def listed(
     """
     found = found or match(manifest, [entry for entries in lists.values() for entry in entries], by=by)
     parts = {
-        part: tuple(sorted({record for entry in entries if entry in found for record in found[entry]}))
+        part: tuple(sorted({record for entry in entries if entry in found.records for record in found.records[entry]}))
         for part, entries in lists.items()
     }
     if not repeat:
         refuse_shared(parts)
-    missing = sorted({entry for entries in lists.values() for entry in entries} - found.keys())
+    missing = sorted({entry for entries in lists.values() for entry in entries} - found.records.keys())
     unit = {"id.patient": "patient", "id.study": "study"}.get(found.by, "image")
     return Split(name=name, rule="ids", unit=unit, parts=parts, options={"by": found.by}, missing=tuple(missing))

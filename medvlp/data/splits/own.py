@@ -44,7 +44,8 @@ def of_column(manifest: Manifest, *, name: str) -> Split:
     sides = manifest.column("split")
     blank = sides == None  # noqa: E711 (an array of objects)
     unlisted = {"the column split is blank": blank}
-    split = of_rows(manifest, sides, name=name, unit="", options={}, left_out=unlisted)
+    order = [part for part in ("train", "validate", "test") if (sides == part).any()]
+    split = of_rows(manifest, sides, name=name, unit="", options={}, parts=order, left_out=unlisted)
     made: Any = manifest.meta.get("split")
     if not isinstance(made, dict):
         return split
