@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from medvlp.cli import split
 from medvlp.cli.check import check
+from medvlp.cli.split import split
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
-app.command("split")(split.split)
+app.command("split")(split)
 
 
 @app.command("list")
