@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from medvlp.cli.check import check
+from medvlp.cli.split import split
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
+app.command("split")(split)
 
 
 @app.command("list")
@@ -98,25 +102,7 @@ def index(
         typer.echo(f"Open {done.page}")
 
 
-@app.command("check")
-def check(
-    manifest: Annotated[Path, typer.Argument(help="Manifest or CSV with its column names.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-) -> None:
-    """Look for patients, studies and images that are in two splits; exit 0 clean, 3 leaks found."""
-    from medvlp.data.manifest import Manifest
-    from medvlp.data.split import check_split
-
-    leaks = check_split(Manifest.load(manifest))
-    if as_json:
-        found = [{"kind": k.kind, "a": k.a, "b": k.b, "split_a": k.split_a, "split_b": k.split_b} for k in leaks]
-        typer.echo(json.dumps(found))
-    else:
-        for leak in leaks:
-            typer.echo(f"{leak.kind}: {leak.a} ({leak.split_a}) and {leak.b} ({leak.split_b})")
-        typer.echo(f"{len(leaks)} leaks")
-    if leaks:
-        raise typer.Exit(3)
+app.command("check")(check)
 
 
 @app.command("drift")

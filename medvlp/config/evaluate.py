@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
 from medvlp.evaluation.page.run_folder import write_gallery, write_report_page
 from medvlp.evaluation.probe import ProbeData, fit_linear_probe, thumbnails
@@ -79,10 +80,15 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
         raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=EvaluationRun))}") from None
 
 
-def evaluate(config: EvaluationRun) -> Evaluated:
-    """Run all that the data allows, and write results, predictions, pictures and the page."""
-    judge = _Judge(config)
-    found = {result.name: result for result in judge.results()}
+def evaluate(config: EvaluationRun, *, say: Callable[[str], None] = lambda text: None) -> Evaluated:
+    """Run all that the data allows, and write results, predictions, pictures and the page.
+
+    Args:
+        config: what is judged on what.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    judge = _Judge(config, say)
+    found = {result.name: judge.marked(result) for result in judge.results()}
     out = Path(config.out)
     for name, result in found.items():
         write_result(
@@ -111,12 +117,13 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
 class _Judge:
     """One evaluation: what is read and embedded once and used by several measures."""
 
-    def __init__(self, config: EvaluationRun) -> None:
+    def __init__(self, config: EvaluationRun, say: Callable[[str], None]) -> None:
         keep_freed_memory()
         self.config, self.options = config, config.evaluation
         self.model: VisionLanguageModel = load(config.model)
         self.seen = f"{self.model.model.pictures}/embedding"
-        whole = open_manifest(config.data, seed=config.seed)
+        whole = open_manifest(config.data, say=say)
+        self.whole = whole
         self.manifest = whole.where(self.options.where) if self.options.where else whole
         self.truth: Planted | None = read_planted(whole.root)
         self.synthetic = bool(whole.meta.get("synthetic", self.truth is not None))
@@ -124,6 +131,13 @@ class _Judge:
         self.prepared = self._open(self.options.split)
         self.table = self._embed(self.prepared)
         self.prompts = [p for p in prompt_sets(self.model.bundle) if f"label.{p.label}" in self.manifest]
+
+    def marked(self, result: Result) -> Result:
+        """The result with the hash of the split, and what a reader has to know of it."""
+        trained = str(self.model.bundle.provenance.get("split_flaw", ""))
+        caveats = [f"The model's training: {trained}"] if trained else []
+        own = split_caveats(self.whole)
+        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats))
 
     # measures -------------------------------------------------------------------------------------------------------
 

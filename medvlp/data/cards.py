@@ -47,7 +47,11 @@ class SplitFacts(_Frozen):
             (files of ids in the release), ``ids`` (ids given by the user's file), ``fractions`` (drawn by a rule), or
             ``none`` (the release has no split).
         unit: what stands on one side only: ``patient``, ``study``, ``image`` or ``row``.
-        options: what the rule needs: names of files, fractions, seed.
+        options: what the rule needs. ``names``: the parts. ``counts``: part -> records, told where they differ.
+            ``files``: part -> file of ids; ``file``: one with ids and parts; ``column``: of the ids in them; ``by``:
+            the manifest's column that these are compared with, found by trial without it. ``rename``: part of the
+            release -> part. For ``fractions``: ``draw``, how its maker drew it, see `medvlp.data.splits.Draw`; without
+            it the split needs the user's lists.
         flaw: what is wrong with it; empty where nothing is known.
         source: who made or uses it.
     """

@@ -80,4 +80,4 @@ def test_validation_counts_equal_reports_as_answers() -> None:
         [str(i) for i in range(8)], {"image/embedding": turned, "text/embedding": images, "text": words}
     )
     # Only the two with one report find each other's words, one way each.
-    assert _retrieval(wrong, k=1) == {"retrieval/recall@1": pytest.approx(1 / 8)}
+    assert _retrieval(wrong, turned, k=1) == {"retrieval/recall@1": pytest.approx(1 / 8)}
