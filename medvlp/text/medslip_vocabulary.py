@@ -15,6 +15,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.triplet import Side
 from medvlp.text.lemmas import Lemmatiser, lemmatiser
+from medvlp.text.ontology import findings as ontology
 
 __all__ = ["Landmark", "MedslipVocabulary", "load_medslip_vocabulary"]
 
@@ -75,7 +76,7 @@ class MedslipVocabulary:
         excluded: words of change, size and surgery that share the last column.
         merges: lemma -> the lemma it counts as.
         irregular: word forms -> lemma.
-        findings: medvlp's finding -> column and the anatomy meant where none is named.
+        findings: medvlp's finding -> column.
         places: medvlp's anatomy -> rows (left, right, neither).
     """
 
@@ -88,7 +89,7 @@ class MedslipVocabulary:
     excluded: frozenset[str]
     merges: Mapping[str, str]
     irregular: Mapping[str, str]
-    findings: Mapping[str, tuple[str, str]]
+    findings: Mapping[str, str]
     places: Mapping[str, tuple[str, str, str]]
 
     def landmark_of(self, anatomy: str, *, mended: bool = False) -> str:
@@ -132,7 +133,7 @@ class MedslipVocabulary:
     def cell_of_finding(self, finding: str, anatomy: str, side: Side) -> tuple[str, str]:
         """Return row and column of a finding of medvlp's own reader.
 
-        An anatomy that no row is made for is ``other``; where none is named, the finding's own is meant.
+        An anatomy that no row is made for is ``other``; where none is named, the one of the ontology is meant.
 
         Raises:
             ConfigError: if the finding has no column, with the nearest name.
@@ -146,8 +147,9 @@ class MedslipVocabulary:
                 f"The finding {finding!r} has no column in the MeDSLIP vocabulary {self.version}: "
                 f"{did_you_mean(finding, list(self.findings))}."
             )
-        column, usual = self.findings[finding]
+        usual = ontology()[finding].anatomy if finding in ontology() else ""
         left, right, neither = self.places.get(anatomy or usual, ("other", "other", "other"))
+        column = self.findings[finding]
         return {"left": left, "right": right}.get(side, neither), column
 
 
@@ -182,7 +184,7 @@ def load_medslip_vocabulary(version: str = "v1") -> MedslipVocabulary:
         excluded=frozenset(document["excluded"]),
         merges={word: target for target, words in document["merges"].items() for word in words},
         irregular=document["irregular"],
-        findings={name: (entry["observation"], entry["anatomy"]) for name, entry in document["findings"].items()},
+        findings=document["findings"],
         places={
             name: (entry["left"], entry["right"], entry["neither"])
             for entry in document["places"]

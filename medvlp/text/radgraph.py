@@ -1,9 +1,10 @@
 """RadGraph JSON -> reports with entities: both styles of labels, both styles of keys.
 
 The release for MIMIC-CXR (Jain et al., "RadGraph", NeurIPS Datasets 2021) is one object, a report's path
-(``p10/p10000032/s50414267.txt``) -> ``{text, entities: {id: {tokens, label, start_ix, end_ix, relations: [[type, target], ...]}}}`` with the labels
-``ANAT-DP``, ``OBS-DP``, ``OBS-DA``, ``OBS-U``. The `radgraph` package writes the same under ``"0"``, ``"1"`` ..., with
-labels in words: ``Anatomy::definitely present``, ``Observation::uncertain``, ``Observation::measurement::...``.
+(``p10/p10000032/s50414267.txt``) -> ``{text, entities}``; entities are id -> ``{tokens, label, start_ix, end_ix,
+relations: [[type, target], ...]}`` with the labels ``ANAT-DP``, ``OBS-DP``, ``OBS-DA``, ``OBS-U``. The `radgraph` package
+writes the same under ``"0"``, ``"1"`` ..., with labels in words: ``Anatomy::definitely present``,
+``Observation::uncertain``, ``Observation::measurement::...``.
 """
 
 from __future__ import annotations

@@ -108,5 +108,7 @@ def _label(text: str | None, codes: ChexbertCodes, place: str) -> float | None:
         other = "classes" if codes == "labels" else "labels"
         hint = f"; codes={other!r} has it, set that" if value in _CODES[other] else ""
         allowed = ", ".join("blank" if each is None else f"{each:g}" for each in _CODES[codes])
-        raise DataError(f"{place} is {text!r}, allowed with codes={codes!r} are {allowed}{hint or ': check the table'}.")
+        raise DataError(
+            f"{place} is {text!r}, allowed with codes={codes!r} are {allowed}{hint or ': check the table'}."
+        )
     return _CODES[codes][value]
