@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from medvlp.cli.triplets import triplets
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
+app.command("triplets")(triplets)
 
 
 @app.command("list")

@@ -2,8 +2,8 @@
 
 The release for MIMIC-CXR (Jain et al., "RadGraph", NeurIPS Datasets 2021) is one object, a report's path
 (``p10/p10000032/s50414267.txt``) -> ``{text, entities}``; entities are id -> ``{tokens, label, start_ix, end_ix,
-relations: [[type, target], ...]}`` with the labels ``ANAT-DP``, ``OBS-DP``, ``OBS-DA``, ``OBS-U``. The `radgraph` package
-writes the same under ``"0"``, ``"1"`` ..., with labels in words: ``Anatomy::definitely present``,
+relations: [[type, target], ...]}`` with the labels ``ANAT-DP``, ``OBS-DP``, ``OBS-DA``, ``OBS-U``. The `radgraph`
+package writes the same under ``"0"``, ``"1"`` ..., with labels in words: ``Anatomy::definitely present``,
 ``Observation::uncertain``, ``Observation::measurement::...``.
 """
 

@@ -1,8 +1,8 @@
 """CheXbert's table -> labels: present, absent, uncertain and not mentioned kept apart.
 
 CheXbert (Smit et al., EMNLP 2020) writes ``labeled_reports.csv``: the report, then 14 conditions with blank (not
-mentioned), 1, 0 and -1 (uncertain), the codes of the CheXpert labeller. Its network counts classes: 0 blank, 1 positive,
-2 negative, 3 uncertain, and some exports keep these. 0 and 1 stand in both, so the codes are named by the caller.
+mentioned), 1, 0 and -1 (uncertain), the codes of the CheXpert labeller. Its network counts classes, and some exports
+keep these: 0 blank, 1 positive, 2 negative, 3 uncertain. 0 and 1 stand in both, so the caller names the codes.
 """
 
 from __future__ import annotations

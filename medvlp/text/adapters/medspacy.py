@@ -1,8 +1,8 @@
 """medSpaCy's documents -> mentions, so that its ConText can be compared with medvlp's rules on equal terms.
 
 medSpaCy (Eyre et al., AMIA 2021) marks each entity of a document with ``ent._.is_negated``, ``is_uncertain``,
-``is_historical``, ``is_hypothetical`` and ``is_family``. What it says is carried over, right or wrong: its rules as they
-come call "Cannot exclude pneumonia" negated.
+``is_historical``, ``is_hypothetical`` and ``is_family``. What it says is carried over, right or wrong: its rules as
+they come call "Cannot exclude pneumonia" negated.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class ClinicalDocument(Protocol):
     """What is used of a spaCy document that went through medSpaCy."""
 
     @property
-    def ents(self) -> Sequence[_Entity]: ...
+    def ents(self) -> Sequence[_Entity]:
+        """Entities in the order of the text."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
