@@ -28,8 +28,8 @@ def of_report(
 def of_mentions(mentions: Iterable[Mention], *, study_id: str, subject_id: str = "") -> StudyTriplets:
     """Turn mentions into triplets, each once.
 
-    What is history or a condition states nothing of the image and is left out. An anatomy that the words do not name is the finding's own. Modifiers are the change ("new", "stable" ...), the size
-    and the count, where they are said.
+    What is history or a condition states nothing of the image and is left out. An anatomy that the words do not name is
+    the finding's own. Modifiers are the change ("new", "stable" ...), the size and the count, where they are said.
     """
     stated = []
     for mention in mentions:
