@@ -194,7 +194,8 @@ def _label(label: object, place: str) -> tuple[Kind, Presence]:
     if isinstance(label, str):
         if label in _SHORT:
             return _SHORT[label]
-        kind, *middle, certainty = label.lower().split("::")
+        parts = label.lower().split("::")
+        kind, middle, certainty = parts[0], parts[1:-1], parts[-1]
         if kind in ("anatomy", "observation") and certainty in _CERTAINTY and middle in ([], ["measurement"]):
             return "measurement" if middle else kind, _CERTAINTY[certainty]
     raise DataError(

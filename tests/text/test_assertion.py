@@ -4,8 +4,8 @@
 
 * What is resolved, removed, gone or cleared is absent now; what is healed but to be seen (old fractures, calcified
   granulomas) is present.
-* "History of", "status post", "prior", "treated for", and what an earlier film showed, is historical, unless the sentence
-  says that it is still there ("residual", "persistent", "now").
+* "History of", "status post", "prior", "treated for", and what an earlier film showed, is historical, unless the
+  sentence says that it is still there ("residual", "persistent", "now").
 * "No change in", "stable", "no improvement of", "has not cleared", "decreased" and "improving" say that it is present.
   "No new X" is absent.
 * "No X without Y" and the like deny only what stands in their scope; "but", "although", "however", "while", "and there
