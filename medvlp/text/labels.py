@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from medvlp.text.mentions import Mention, read_report
+from medvlp.text.phrases import tokens_of
 from medvlp.text.ontology import Label, Vocabulary, ancestors, vocabulary
 
 __all__ = ["label_mentions", "label_report"]
@@ -36,31 +37,34 @@ def label_report(
 
 def label_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str, float | None]:
     """Return the labels that mentions give, see `label_report`."""
-    said = [(mention.finding, _value(mention, chosen)) for mention in mentions]
-    labels = {label.key: _label(label, said) for label in chosen.labels}
+    read = tuple(mentions)
+    labels = {label.key: _label(label, read, chosen) for label in chosen.labels}
     for label in chosen.labels:
-        if any(labels.get(key) == 1.0 for key in label.implied_by):
+        if any(labels[key] == 1.0 for key in label.implied_by if key in labels):
             labels[label.key] = 1.0
     if "no_finding" in labels:
         labels["no_finding"] = _no_finding(labels)
     return labels
 
 
+def _label(label: Label, mentions: Sequence[Mention], chosen: Vocabulary) -> float | None:
+    named = [mention for mention in mentions if label.key in ancestors(mention.finding)]
+    own = {mention.sentence for mention in named}
+    named += [mention for mention in mentions if mention.finding in label.counts and mention.sentence not in own]
+    above = ancestors(label.key)
+    values = {_value(mention, chosen) for mention in named if not label.unless.intersection(_words(mention.text))}
+    values |= {0.0 for mention in mentions if mention.finding in above and mention.presence == "absent"}
+    return next((value for value in (1.0, -1.0, 0.0) if value in values), None)
+
+
+def _words(text: str) -> set[str]:
+    return {token.word for token in tokens_of(text)}
+
+
 def _value(mention: Mention, chosen: Vocabulary) -> float | None:
     if mention.presence == "uncertain":
-        return 1.0 if mention.cue in chosen.certain else -1.0
+        return 1.0 if chosen.certain.intersection(mention.cue.split()) else -1.0
     return {"present": 1.0, "absent": 0.0}.get(mention.presence)
-
-
-def _label(label: Label, said: Iterable[tuple[str, float | None]]) -> float | None:
-    counted = {label.key, *label.counts}
-    values = {value for finding, value in said if value and counted & ancestors(finding)}
-    denied = {finding for finding, value in said if value == 0.0}
-    if 1.0 in values:
-        return 1.0
-    if -1.0 in values:
-        return -1.0
-    return 0.0 if denied & ancestors(label.key) or denied & set(label.counts) else None
 
 
 def _no_finding(labels: dict[str, float | None]) -> float | None:

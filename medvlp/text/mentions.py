@@ -90,7 +90,7 @@ def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]
             if presence is not None:
                 mentions.append(
                     _mention(value.finding, presence, place, (text, start, tokens[term.first].start, tokens[term.last].end),
-                             sentence, section, assertion.cue)
+                             sentence, section, _cue(value, assertion.cue, words[tokens[term.first].start : tokens[term.last].end]))
                 )
     return mentions
 
@@ -117,10 +117,19 @@ def _mention(
     )
 
 
+def _cue(term: Term, said: str, words: str) -> str:
+    """Return what decided; where it was the term itself, its words."""
+    return said or (" ".join(token.word for token in tokens_of(words)) if term.kind != "term" else "")
+
+
 def _presence(term: Term, said: Presence) -> Presence | None:
     """Return what is said of the finding itself; None where it is nothing."""
     if term.kind == "term":
         return said
+    if term.kind == "ignored":
+        return None
+    if term.kind == "doubtful":
+        return "uncertain" if said == "present" else said
     if term.kind == "normal":
         return "absent" if said in ("present", "uncertain") else None
     if said != "absent":

@@ -19,6 +19,7 @@ from medvlp.core.suggest import did_you_mean
 __all__ = ["VOCABULARIES", "Finding", "Label", "Vocabulary", "ancestors", "findings", "vocabulary"]
 
 _FOLDER = Path(__file__).parent / "_lexicon"
+IGNORED = "ignored"
 _FILES = ("lungs", "pleura", "heart", "bones", "devices", "other")
 
 
@@ -36,6 +37,7 @@ class Finding:
         terms: lines of the phrase notation that name it.
         normal: lines that say it is not there ("costophrenic angles are sharp").
         denied: lines that say something of it only where they are denied ("acute osseous abnormality").
+        doubtful: lines that name a sign of it, which leaves it in doubt ("blunted costophrenic angle").
     """
 
     key: str
@@ -47,6 +49,7 @@ class Finding:
     terms: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,15 @@ class Label:
     Attributes:
         key: of the finding.
         name: as the data set writes it.
-        counts: keys of the findings that count as it, besides the finding itself and its kinds.
+        counts: keys of findings that count as it where a sentence does not name the finding itself or one of its kinds.
+        unless: words that keep a mention from counting.
         implied_by: keys of labels whose presence implies it.
     """
 
     key: str
     name: str
     counts: tuple[str, ...] = ()
+    unless: frozenset[str] = frozenset()
     implied_by: tuple[str, ...] = ()
 
 
@@ -105,6 +110,8 @@ def findings() -> dict[str, Finding]:
     read: dict[str, Finding] = {}
     for name in _FILES:
         for key, facts in load(name).items():
+            if key == IGNORED:
+                continue
             code = facts.get("code")
             read[key] = Finding(
                 key=key,
@@ -116,8 +123,15 @@ def findings() -> dict[str, Finding]:
                 terms=lines(facts.get("terms")),
                 normal=lines(facts.get("normal")),
                 denied=lines(facts.get("denied")),
+                doubtful=lines(facts.get("doubtful")),
             )
     return read
+
+
+@cache
+def ignored() -> tuple[str, ...]:
+    """Return the phrases that look like a finding and are none ("subcutaneous emphysema")."""
+    return lines(load("other")[IGNORED]["terms"])
 
 
 @cache
@@ -138,7 +152,13 @@ def _vocabularies() -> dict[str, Vocabulary]:
             name=name,
             title=facts["title"],
             labels=tuple(
-                Label(key, label["name"], tuple(label.get("counts", ())), tuple(label.get("implied_by", ())))
+                Label(
+                    key=key,
+                    name=label["name"],
+                    counts=tuple(label.get("counts", ())),
+                    unless=frozenset(label.get("unless", ())),
+                    implied_by=tuple(label.get("implied_by", ())),
+                )
                 for key, label in facts["labels"].items()
             ),
             certain=frozenset(facts.get("certain", ())),
