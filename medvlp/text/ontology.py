@@ -6,6 +6,7 @@ codes has one, a code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ class Finding:
         anatomy: where it is when the report does not say; empty where it may be anywhere.
         parents: keys of what it is a kind of.
         code: (scheme, keyword) in ``pydicom.sr.codedict``, or None.
+        at: anatomy -> key of the finding that it is there ("fracture" at a rib).
         sided: False where left and right mean nothing.
         terms: lines of the phrase notation that name it.
         normal: lines that say it is not there ("costophrenic angles are sharp").
@@ -46,6 +48,7 @@ class Finding:
     parents: tuple[str, ...] = ()
     code: tuple[str, str] | None = None
     sided: bool = True
+    at: Mapping[str, str] = field(default_factory=dict)
     terms: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
@@ -59,7 +62,8 @@ class Label:
     Attributes:
         key: of the finding.
         name: as the data set writes it.
-        counts: keys of findings that count as it where a sentence does not name the finding itself or one of its kinds.
+        counts: keys of findings that count as it, beside its kinds.
+        signs: keys of findings that count as it where a sentence names nothing that a label counts.
         unless: words that keep a mention from counting.
         implied_by: keys of labels whose presence implies it.
     """
@@ -67,6 +71,7 @@ class Label:
     key: str
     name: str
     counts: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
     unless: frozenset[str] = frozenset()
     implied_by: tuple[str, ...] = ()
 
@@ -120,6 +125,7 @@ def findings() -> dict[str, Finding]:
                 parents=tuple(facts.get("parents", ())),
                 code=(code[0], code[1]) if code else None,
                 sided=facts.get("sided", True),
+                at=facts.get("at", {}),
                 terms=lines(facts.get("terms")),
                 normal=lines(facts.get("normal")),
                 denied=lines(facts.get("denied")),
@@ -156,6 +162,7 @@ def _vocabularies() -> dict[str, Vocabulary]:
                     key=key,
                     name=label["name"],
                     counts=tuple(label.get("counts", ())),
+                    signs=tuple(label.get("signs", ())),
                     unless=frozenset(label.get("unless", ())),
                     implied_by=tuple(label.get("implied_by", ())),
                 )
