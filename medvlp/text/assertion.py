@@ -43,6 +43,7 @@ _MONTHS = frozenset(
     "january february march april june july august september october november december jan feb sept oct nov dec".split()
 )
 _OF_TIME = frozenset(("in", "since", "from", "last", "of", "until", "late", "early", "mid"))
+_STATES = frozenset("represent reflect indicate show contain demonstrate reveal mean".split())
 _BARE = frozenset(("no", "without", "not", "nor", "never"))
 _TO_THE = frozenset(("of", "in", "to", "from", "for", "with", "within", "along", "at", "on", "by"))
 
@@ -136,6 +137,8 @@ def _forward_end(words: list[str], start: int, kind: str, said: str, stops: set[
         if kind == "conditional":
             continue
         if place > start and word in ("there", "with", "without"):
+            return place
+        if kind == "absent" and place > start + 1 and word in _STATES and words[place - 1] != "to":
             return place
         if word == "," and not _list_goes_on(words, place, stops):
             return place

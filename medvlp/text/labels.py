@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from medvlp.core.triplet import Presence, Side, Triplet
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.phrases import tokens_of
-from medvlp.text.ontology import Vocabulary, ancestors, vocabulary
+from medvlp.text.ontology import Vocabulary, ancestors, findings, vocabulary
 
-__all__ = ["count_mentions", "label_mentions", "label_report"]
+__all__ = ["count_mentions", "label_mentions", "label_report", "label_triplets"]
+
+_GONE = frozenset("resolved resolution cleared clearing removed removal disappeared gone longer".split())
+_LOBES = {
+    "upper lobe": "upper lobe",
+    "middle lobe": "middle lobe",
+    "lower lobe": "lower lobe",
+    "lung base": "lower lobe",
+    "lingula": "upper lobe",
+}
 
 
 def label_report(
@@ -68,6 +78,39 @@ def count_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> list[tupl
         if value is not None and mention.sentence not in named:
             counted += [(label.key, value, mention) for label in chosen.labels if mention.finding in label.signs]
     return sorted(counted, key=lambda each: each[2].start)
+
+
+def label_triplets(
+    text: str, wanted: str | Vocabulary, *, sections: tuple[str, ...] = ("findings", "impression")
+) -> tuple[Triplet, ...]:
+    """Return the statements of a report about the labels of a vocabulary, each at its usual place.
+
+    Unlike `medvlp.text.mentions.triplets` the observation is a label's key, the anatomy is the lobe, or else the place
+    that the label's finding always has, and the side is that which the finding has when none is said (edema: both).
+
+    Example:
+        >>> label_triplets("Small effusion at the left base.", "nih14")[0].anatomy
+        'pleural space'
+    """
+    chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
+    words: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
+    found: dict[Triplet, None] = {}
+    for key, value, mention in count_mentions(read_report(text, sections=sections), chosen):
+        finding = findings()[key]
+        movable = finding.anatomy in ("lung", "lungs", "")
+        place = _LOBES.get(mention.anatomy, "") if movable else ""
+        side: Side = mention.side if finding.sided else ""
+        presence = words[value]
+        triplet = Triplet(
+            anatomy=place or finding.anatomy,
+            side=side or (finding.side if presence != "absent" or _GONE.intersection(mention.cue.split()) else ""),
+            observation=key,
+            presence=presence,
+            severity=mention.severity,
+            sentence=mention.sentence,
+        )
+        found.setdefault(triplet)
+    return tuple(found)
 
 
 def _strongest(values: Iterable[float]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side, Triplet
 from medvlp.text.assertion import PRIOR, Presence, assertions
@@ -84,7 +84,7 @@ def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]
     if not found:
         return []
     sentence = " ".join(words.split())
-    mentions = []
+    mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
         for value in term.values:
             presence = _presence(value, assertion.presence)
@@ -97,7 +97,15 @@ def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]
                     _mention(_key(value.finding, place), presence, place, (text, start, tokens[term.first].start, tokens[term.last].end),
                              sentence, section, _cue(value, assertion.cue, words[tokens[term.first].start : tokens[term.last].end]))
                 )
-    return mentions
+    return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
+
+
+def _completed(mention: Mention, earlier: list[Mention]) -> Mention:
+    """Give a finding that a sentence names twice the place that was said the first time."""
+    same = [other for other in earlier if other.finding == mention.finding and other.side]
+    if not same or mention.side or mention.presence == "absent":
+        return mention
+    return replace(mention, side=same[-1].side, anatomy=mention.anatomy or same[-1].anatomy)
 
 
 def _mention(
@@ -109,7 +117,7 @@ def _mention(
         presence=presence,
         side=place.side if findings()[key].sided else "",
         anatomy=place.anatomy,
-        severity=place.severity,
+        severity=place.severity or findings()[key].grades.get(place.texture, ""),
         size_mm=place.size_mm,
         count=place.count,
         change=place.change,

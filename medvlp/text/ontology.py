@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.triplet import Side
 from medvlp.core.suggest import did_you_mean
 
 __all__ = ["VOCABULARIES", "Finding", "Label", "Vocabulary", "ancestors", "findings", "vocabulary"]
@@ -34,8 +35,10 @@ class Finding:
         anatomy: where it is when the report does not say; empty where it may be anywhere.
         parents: keys of what it is a kind of.
         code: (scheme, keyword) in ``pydicom.sr.codedict``, or None.
+        side: on which side it is where none is said and it is there.
         at: anatomy -> key of the finding that it is there ("fracture" at a rib).
         sided: False where left and right mean nothing.
+        grades: texture -> severity.
         terms: lines of the phrase notation that name it.
         normal: lines that say it is not there ("costophrenic angles are sharp").
         denied: lines that say something of it only where they are denied ("acute osseous abnormality").
@@ -48,7 +51,9 @@ class Finding:
     parents: tuple[str, ...] = ()
     code: tuple[str, str] | None = None
     sided: bool = True
+    side: Side = ""
     at: Mapping[str, str] = field(default_factory=dict)
+    grades: Mapping[str, str] = field(default_factory=dict)
     terms: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
@@ -125,7 +130,9 @@ def findings() -> dict[str, Finding]:
                 parents=tuple(facts.get("parents", ())),
                 code=(code[0], code[1]) if code else None,
                 sided=facts.get("sided", True),
+                side=facts.get("side", ""),
                 at=facts.get("at", {}),
+                grades=facts.get("grades", {}),
                 terms=lines(facts.get("terms")),
                 normal=lines(facts.get("normal")),
                 denied=lines(facts.get("denied")),
