@@ -19,6 +19,9 @@ def triplets(
         typer.Option(help="Also a folder in MeDSLIP's layout: .npy and a JSON list for each split of the CSV."),
     ] = None,
     sections: Annotated[str, typer.Option(help="CSV: sections that are read, comma between.")] = "findings,impression",
+    vocabulary: Annotated[
+        str | None, typer.Option(help="CSV: label list whose labels are the observations; default: all findings.")
+    ] = None,
     uncertain: Annotated[
         Literal["ignore", "negative", "positive", "soft"], typer.Option(help="Uncertain observations in the matrix.")
     ] = "ignore",
@@ -28,11 +31,15 @@ def triplets(
     ] = False,
     nested_modifiers: Annotated[bool, typer.Option(help="RadGraph: modifiers of modifiers count.")] = False,
     across_sentences: Annotated[bool, typer.Option(help="RadGraph: relations between sentences count.")] = False,
+    lemmas: Annotated[
+        Literal["own", "spacy"], typer.Option(help="RadGraph: lemmas of the built-in table, or of spaCy as published.")
+    ] = "own",
     midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
 ) -> None:
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
     from medvlp.core.progress import progress
     from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
+    from medvlp.text.lemmas import spacy_lemmatiser
     from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
     from medvlp.text.triplet_files import write_triplets
 
@@ -47,7 +54,7 @@ def triplets(
             )
         else:
             wanted = tuple(filter(None, (name.strip() for name in sections.split(","))))
-            read = studies_of_table(reports, sections=wanted, progress=tell)
+            read = studies_of_table(reports, sections=wanted, vocabulary=vocabulary, progress=tell)
     write_triplets(read.studies, out)
     count = sum(len(study.triplets) for study in read.studies)
     typer.echo(f"{out}: {len(read.studies)} studies, {count} triplets.")
@@ -56,7 +63,13 @@ def triplets(
         typer.echo(f"Left out, {reason}: {len(lines)} rows (lines {shown}).")
     if matrix is None and medslip is None:
         return
-    found = matrix_of(read.studies, uncertain=uncertain, midlung_right=midlung_right, both_sides=both_sides)
+    found = matrix_of(
+        read.studies,
+        uncertain=uncertain,
+        midlung_right=midlung_right,
+        both_sides=both_sides,
+        lemmas=spacy_lemmatiser() if lemmas == "spacy" else None,
+    )
     if matrix is not None:
         save_matrix(found, matrix)
         typer.echo(f"{matrix}: {found.values.shape[0]} matrices of {found.values.shape[1]} x {found.values.shape[2]}.")

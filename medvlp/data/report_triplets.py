@@ -35,6 +35,7 @@ def studies_of_table(
     path: Path,
     *,
     sections: tuple[str, ...] = ("findings", "impression"),
+    vocabulary: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReadStudies:
     r"""Read the reports of a table by medvlp's rules.
@@ -43,10 +44,12 @@ def studies_of_table(
         path: CSV with the columns ``text`` and ``id`` or ``id.study``; ``id.patient``, ``image`` and ``split`` are used
             where they are. Rows of one study (several images) must carry the same text, which is read once.
         sections: of the reports that are read.
+        vocabulary: label list whose labels are the observations; default: all findings of the ontology.
         progress: called with (done, total).
 
     Raises:
         DataError: if a column is missing, an id is blank, or a study has two texts.
+        ConfigError: if there is no vocabulary of that name.
 
     Example:
         >>> import tempfile
@@ -75,7 +78,9 @@ def studies_of_table(
             continue
         if study not in first:
             first[study] = place
-            studies.append(of_report(text, study_id=study, subject_id=patients[place], sections=sections))
+            studies.append(
+                of_report(text, study_id=study, subject_id=patients[place], sections=sections, vocabulary=vocabulary)
+            )
         elif text != texts[first[study]]:
             raise DataError(
                 f"{path}, lines {table.lines[first[study]]} and {line}, give one study two texts: join them in one "

@@ -44,4 +44,15 @@ def test_bad_input_exits_2_with_one_sentence(cli, tmp_path):
     assert "does not exist" in cli("data", "triplets", tmp_path / "none.csv", "--out", out).refused()
     (tmp_path / "r.csv").write_text("id,report\ns1,Clear.\n")
     assert "has no column 'text'" in cli("data", "triplets", tmp_path / "r.csv", "--out", out).refused()
+    (tmp_path / "r.csv").write_text("id,text\ns1,Clear.\n")
+    ran = cli("data", "triplets", tmp_path / "r.csv", "--out", out, "--vocabulary", "nih15")
+    assert "no label vocabulary 'nih15'" in ran.refused()
     assert not out.exists()
+
+
+def test_a_vocabulary_chooses_the_observations(cli, tmp_path):
+    table, out = tmp_path / "r.csv", tmp_path / "t.jsonl"
+    table.write_text("id,text\ns1,Left lower lobe pneumonia. Hiatal hernia.\n")
+    cli("data", "triplets", table, "--out", out, "--vocabulary", "phantom12")
+    triplets = json.loads(out.read_text())["triplets"]
+    assert [(each["observation"], each["anatomy"]) for each in triplets] == [("consolidation", "lower lobe")]

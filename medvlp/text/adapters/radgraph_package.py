@@ -1,6 +1,6 @@
 """The `radgraph` package, where it is installed: reports -> triplets.
 
-The package is an extra (``pip install openmedvlp[nlp] requests``). It fetches its network's weights from the internet
+The package is an extra (``pip install openmedvlp[nlp]``). It fetches its network's weights from the internet
 when it is first used; medvlp itself fetches nothing. Annotations made elsewhere are read by `read_radgraph`.
 """
 
