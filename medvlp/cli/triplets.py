@@ -43,6 +43,8 @@ def triplets(
     from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
     from medvlp.text.triplet_files import write_triplets
 
+    # Whether spaCy is there is known before anything is read.
+    other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
     with progress("Reading", unit="reports") as tell:
         if reports.suffix.lower() == ".json":
             read = studies_of_radgraph(
@@ -68,7 +70,7 @@ def triplets(
         uncertain=uncertain,
         midlung_right=midlung_right,
         both_sides=both_sides,
-        lemmas=spacy_lemmatiser() if lemmas == "spacy" else None,
+        lemmas=other_lemmas,
     )
     if matrix is not None:
         save_matrix(found, matrix)
