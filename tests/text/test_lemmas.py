@@ -45,9 +45,9 @@ def test_forms_lead_to_their_lemma(form: str, lemma: str) -> None:
     assert LEMMA(form) == lemma
 
 
-@given(st.sampled_from(sorted({*WORDS.observations, *WORDS.excluded, *WORDS.merges})))
-def test_a_word_of_the_vocabulary_is_its_own_lemma(word: str) -> None:
-    assert LEMMA(word) == word
+def test_a_word_of_the_vocabulary_counts_as_itself() -> None:
+    for word in (*WORDS.observations, *WORDS.excluded, *WORDS.merges):
+        assert WORDS.merges.get(LEMMA(word), LEMMA(word)) == WORDS.merges.get(word, word)
 
 
 @given(st.text(alphabet="abceginrsuyd ", max_size=16))

@@ -67,9 +67,7 @@ def test_other_tables_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"t\.csv does not exist"):
         read_chexbert(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("id,Edema\n1,1\n")
-    with pytest.raises(
-        DataError, match=r"lacks CheXbert's column 'Enlarged .*' \(13 of 14 are missing\)"
-    ):
+    with pytest.raises(DataError, match=r"lacks CheXbert's column 'Enlarged .*' \(13 of 14 are missing\)"):
         read_chexbert(tmp_path / "t.csv")
     with pytest.raises(DataError, match="has no rows"):
         read_chexbert(table(tmp_path / "t.csv"))
