@@ -10,11 +10,13 @@ import typer
 
 from medvlp.cli.check import check
 from medvlp.cli.split import split
+from medvlp.cli.triplets import triplets
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
 app.command("split")(split)
+app.command("triplets")(triplets)
 
 
 @app.command("list")
