@@ -61,9 +61,12 @@ class Head(nn.Module):
         stage: ``tower``: runs inside the model, chunk by chunk; ``batch``: runs after it on all own rows of the process
             (BatchNorm allowed); ``call``: runs only when an objective calls it (``ctx.heads[name]``).
         width: of what it gives, for a head that reads it; None where that is no width.
+        gives: what it gives beside the part of its own name: ``weights`` of the head ``volume`` is the part
+            ``volume_weights``.
     """
 
     reads: tuple[str, ...] = ("pooled",)
+    gives: tuple[str, ...] = ()
     stage: Literal["tower", "batch", "call"] = "tower"
     width: int | None = None
 
@@ -119,8 +122,22 @@ class Encoder(nn.Module, ABC):
     token_width: int
 
     @abstractmethod
-    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
-        """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed."""
+    def forward(
+        self,
+        values: Tensor | Sequence[str],
+        *,
+        parts: frozenset[str],
+        mask: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Encoded:
+        """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed.
+
+        Args:
+            values: (R, ...) tensor, or R strings.
+            parts: what is asked for.
+            mask: (R, S), True where a slice of a stack is real.
+            position: (R, S, 3) in mm, of a stack's slices.
+        """
 
     @abstractmethod
     def sites(self) -> Mapping[str, Site]:
@@ -143,6 +160,16 @@ class Model(nn.Module, ABC):
     """
 
     heads: Mapping[str, Head]
+
+    @property
+    @abstractmethod
+    def pictures(self) -> str:
+        """Kind that its tower of pictures encodes: ``image`` or ``stack``."""
+
+    @property
+    @abstractmethod
+    def slice_weights(self) -> str | None:
+        """Part of a stack that says how much each of its slices counts; None where nothing does."""
 
     @abstractmethod
     def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Batch", "Column", "ImageRecord", "Sample"]
+__all__ = ["Batch", "Column", "ImageRecord", "Sample", "Stack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,41 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Slices of a volume, frames of a cine or views of a study: a value of the kind ``stack``.
+
+    Attributes:
+        pixels: (S, C, H, W) float32.
+        position: (S, 3) float32, the middle of each slice in mm: RAS of the patient for slices, (0, 0, number) where
+            there is no place.
+
+    Raises:
+        DataError: if the two do not belong together.
+
+    Example:
+        >>> Stack(torch.zeros(3, 1, 4, 4), torch.zeros(3, 3)).pixels.shape
+        torch.Size([3, 1, 4, 4])
+    """
+
+    pixels: Tensor
+    position: Tensor
+
+    def __post_init__(self) -> None:
+        if self.pixels.dim() != 4 or self.position.shape != (len(self.pixels), 3):
+            raise DataError(
+                f"A stack of shape {tuple(self.pixels.shape)} with positions {tuple(self.position.shape)} is none: it "
+                f"has (S, C, H, W) pixels and (S, 3) positions."
+            )
+
+
+@dataclass(frozen=True)
 class Sample:
     """A record of named fields.
 
     Attributes:
         id: unique in its manifest.
-        fields: field name -> value: a tensor, a string, a float, or a tuple of those where the sample has several rows.
+        fields: field name -> value: a tensor, a stack, a string, a float, or a tuple of those where the sample has
+            several rows.
         records: image-like field -> how it was made.
     """
 
@@ -61,11 +90,13 @@ class Column:
         values: (R, ...) tensor, or R strings.
         owner: (R,) int64, the sample of each row, ascending.
         mask: (R, S) for padded kinds, True where real.
+        position: (R, S, 3) in mm, of a stack's slices; zeros where padded.
     """
 
     values: Tensor | tuple[str, ...]
     owner: Tensor
     mask: Tensor | None = None
+    position: Tensor | None = None
 
     def take(self, start: int, stop: int) -> Column:
         """Return the rows of samples start..stop-1, owners counted from 0."""
@@ -75,7 +106,9 @@ class Column:
             values: Tensor | tuple[str, ...] = self.values[index]
         else:
             values = tuple(self.values[i] for i in index.tolist())
-        return Column(values, self.owner[index] - start, None if self.mask is None else self.mask[index])
+        mask = None if self.mask is None else self.mask[index]
+        position = None if self.position is None else self.position[index]
+        return Column(values, self.owner[index] - start, mask, position)
 
     def to(self, device: torch.device) -> Column:
         """Return the column on a device."""
@@ -83,6 +116,7 @@ class Column:
             self.values.to(device, non_blocking=True) if isinstance(self.values, Tensor) else self.values,
             self.owner.to(device),
             None if self.mask is None else self.mask.to(device),
+            None if self.position is None else self.position.to(device),
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import Batch, Column, Sample
+from medvlp.core.sample import Batch, Column, Sample, Stack
 
 __all__ = ["collate"]
 
@@ -63,6 +65,10 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     owner = torch.tensor(owners, dtype=torch.int64)
     if kind.dtype == "str":
         return Column(tuple(str(row) for row in rows), owner)
+    if all(isinstance(row, Stack) for row in rows):
+        stacks = [row for row in rows if isinstance(row, Stack)]
+        column = _padded(name, [stack.pixels for stack in stacks], owner)
+        return replace(column, position=pad_sequence([stack.position for stack in stacks], batch_first=True))
     tensors = [row for row in rows if isinstance(row, Tensor)]
     if len(tensors) != len(rows):
         raise DataError(f"The field {name!r} holds a path, not pixels: put the view `read` first in the data's views.")

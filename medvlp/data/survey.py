@@ -59,7 +59,7 @@ def survey_images(
         'not_found'
     """
     version = _version()
-    survey = Survey([None if path is None else _stamp(path) for path in paths], _file(cache), version)
+    survey = Survey([None if path is None else _stamp(path) for path in paths], cache, version)
     todo = survey.unknown([index for index, path in enumerate(paths) if path is not None])
     total = sum(path is not None for path in paths)
     done = total - len(todo)
@@ -86,13 +86,13 @@ class Survey(Sequence[ImageFacts | None]):
 
     Args:
         stamps: what each file is known by; None where there is no path, ``("", 0, 0)`` where there is no file.
-        file: the database.
+        cache: where facts are.
         version: of the code that reads.
     """
 
-    def __init__(self, stamps: list[Stamp | None], file: Path, version: str) -> None:
+    def __init__(self, stamps: list[Stamp | None], cache: Cache, version: str) -> None:
         self.stamps = stamps
-        self._file = file
+        self._cache = cache
         self._version = version
         self._passing: dict[int, ImageFacts] = {}
         self._open: tuple[int, sqlite3.Connection] | None = None
@@ -146,8 +146,8 @@ class Survey(Sequence[ImageFacts | None]):
         row = self._row(at, columns)
         if row is None:
             raise DataError(
-                f"The cache {self._file} lost what was known of an image: it was cleared meanwhile, or another version "
-                "of this program reads the same images; start again."
+                f"The cache {self._cache.folder} lost what was known of an image: it was cleared meanwhile, or another "
+                "version of this program reads the same images; start again."
             )
         return ImageFacts(*row)
 
@@ -161,12 +161,8 @@ class Survey(Sequence[ImageFacts | None]):
     def _database(self) -> sqlite3.Connection:
         # A connection must not cross a fork.
         if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), open_database(self._file, _TABLE))
+            self._open = (os.getpid(), open_database(self._cache.files / "survey.sqlite", _TABLE))
         return self._open[1]
-
-
-def _file(cache: Cache) -> Path:
-    return cache.files / "survey.sqlite"
 
 
 @remembered

@@ -216,7 +216,20 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
         raise UnreadableImage("truncated", detail=f"its {stream.codec} stream has no end marker")
     photometric, to_rgb = _stream_colours(layout, stream.codec, stream.rgb, notes)
     values = _decode_jpeg_family(data, stream, to_rgb)
-    return _finish(values, layout, min(layout.bits_stored, stream.precision), photometric, f"{stream.codec} decoded")
+    bits = min(layout.bits_stored, stream.precision)
+    if _reaches_beyond(values, bits):
+        notes.append(
+            f"values of its {stream.codec} stream need more than the {bits} bits stored: the higher bits were cut off; "
+            "the stream may be damaged"
+        )
+    return _finish(values, layout, bits, photometric, f"{stream.codec} decoded")
+
+
+def _reaches_beyond(values: np.ndarray, bits: int) -> bool:
+    """Whether a decoder gave numbers that are neither unsigned nor signed ones of `bits` bits."""
+    low, high, half = int(values.min()), int(values.max()), 1 << (bits - 1)
+    unsigned, signed = low >= 0 and high < 2 * half, low >= -half and high < half
+    return not (unsigned or signed)
 
 
 def _decode_rle(data: bytes, layout: Layout) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medvlp.core.errors import DataError
-from medvlp.core.sample import Sample
+from medvlp.core.sample import Sample, Stack
 from medvlp.data.collate import collate
 
 
@@ -69,3 +69,25 @@ def test_unlike_shapes_and_unread_images_are_one_sentence() -> None:
         collate([Sample("a", {"image": image(1)}), Sample("b", {"image": image(1, 3)})], torch.arange(2))
     with pytest.raises(DataError, match="holds a path, not pixels: put the view `read` first"):
         collate([Sample("a", {"image": "x.png"})], torch.arange(1))
+
+
+def test_stacks_of_different_depth_are_padded_with_their_positions_and_a_mask():
+    def stack(depth: int, value: float) -> Stack:
+        position = torch.arange(depth)[:, None] * torch.tensor([0.0, 0.0, 2.5]) + value
+        return Stack(torch.full((depth, 1, 2, 2), value), position)
+
+    batch = collate([Sample("a", {"stack": stack(2, 1.0)}), Sample("b", {}), Sample("c", {"stack": stack(3, 2.0)})],
+                    torch.arange(3))  # fmt: skip
+    column = batch["stack"]
+    assert column.values.shape == (2, 3, 1, 2, 2)
+    assert column.owner.tolist() == [0, 2]
+    assert column.mask.tolist() == [[True, True, False], [True, True, True]]
+    assert column.position[:, :, 2].tolist() == [[1.0, 3.5, 0.0], [2.0, 4.5, 7.0]]
+    last = batch.take(2, 3)["stack"]
+    assert last.position.tolist() == [stack(3, 2.0).position.tolist()]
+    assert last.owner.tolist() == [0]
+
+
+def test_a_stack_whose_positions_are_not_its_slices_is_refused():
+    with pytest.raises(DataError, match=r"A stack of shape \(2, 1, 4, 4\) with positions \(3, 3\) is none"):
+        Stack(torch.zeros(2, 1, 4, 4), torch.zeros(3, 3))

@@ -15,7 +15,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
 from medvlp.data.pseudonym import pseudonym, secret_key
-from medvlp.data.split import split_by_patient
+from medvlp.data.splits import split_by_patient
 from medvlp.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"

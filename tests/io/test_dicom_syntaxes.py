@@ -114,6 +114,17 @@ def test_lossless_syntaxes_give_the_stored_values(dicom, syntax, values, tags, f
     assert image.warnings == ()
 
 
+def test_values_beyond_the_stored_bits_are_cut_and_announced(dicom):
+    """A damaged or mislabelled stream: 16-bit values under BitsStored 12. PS3.5 8.1.1 leaves no place for them."""
+    wide = (GRAY12 << 2).astype(np.uint16)
+    image = read_image(dicom(wide, TWELVE, syntax=J2K, compressed=[j2k(wide, 16)]))
+    assert any("need more than the 12 bits stored" in note for note in image.warnings)
+    assert image.pixels == pytest.approx(unit(wide & 0xFFF), abs=1e-7)
+    for stored, values in ((GRAY12, GRAY12), (SIGNED, SIGNED)):
+        good = read_image(dicom(stored, TWELVE, syntax=J2K, compressed=[j2k(values, 12)]))
+        assert not any("bits stored" in note for note in good.warnings)
+
+
 def test_j2k_sign_is_the_tags_not_the_streams(dicom):
     # -1 of 12 bits, encoded as the unsigned 4095: Pixel Representation 1 decides (pitfall of pydicom issue 1149).
     stream = j2k(SIGNED.view(np.uint16) & 0x0FFF, 12)

@@ -1,4 +1,4 @@
-"""On the test files of the pydicom package, stored values are the same as pydicom's, bit for bit."""
+"""On the test files of pydicom and pydicom-data, stored values are the same as pydicom's, bit for bit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data.data_manager import external_data_sources
 
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_frames import read_frame
@@ -15,8 +16,10 @@ from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular
 
-# Not get_testdata_files(): it downloads what the package does not hold.
-FILES = sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
+# Not get_testdata_files(): it downloads what the packages do not hold.
+FOLDERS = [Path(pydicom.__file__).parent / "data" / "test_files"]
+FOLDERS += [Path(s.data_path) for s in external_data_sources().values() if hasattr(s, "data_path")]
+FILES = sorted({path for folder in FOLDERS for path in folder.rglob("*") if path.is_file()})
 #: why we refuse what pydicom reads, or reads no better
 REFUSED = {
     "JPEG2000-embedded-sequence-delimiter.dcm": "corrupt",  # its J2K header was overwritten
@@ -64,7 +67,7 @@ def test_stored_values_are_pydicoms():
             # JPEG colour conversion may round differently between builds of libjpeg.
             assert np.abs(mine.astype(np.int64) - other).max() <= (1 if path.name.startswith("SC_") else 0), path.name
         compared += 1
-    assert compared >= 50
+    assert compared >= 150
     assert refused == REFUSED
 
 

@@ -25,6 +25,7 @@ ANNOUNCED = (
     r"both ModalityLUTSequence and",
     r"none of them concerns the pixels",
     r"bytes behind the last pixel",
+    r"need more than the \d+ bits stored",
 )
 
 

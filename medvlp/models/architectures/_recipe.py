@@ -80,6 +80,7 @@ def make_recipe(
 def _resolve(
     view: str, kind: str, bank: str, parts: frozenset[str], tower: Encoder, heads: Mapping[str, Head]
 ) -> Recipe:
+    beside = given_beside(kind, heads)
     own: set[str] = set()
     early: list[str] = []
     later: list[str] = []
@@ -87,7 +88,9 @@ def _resolve(
 
     def visit(part: str) -> None:
         head = heads.get(f"{kind}/{part}")
-        if head is None and part == "embedding":
+        if head is None and part in beside:
+            visit(beside[part])
+        elif head is None and part == "embedding":
             visit("raw")
         elif head is None:
             if part not in tower.offers:
@@ -107,11 +110,19 @@ def _resolve(
 
     for part in sorted(parts):
         visit(part)
+    # What a later head gives beside its own part does not exist before it has run.
+    later_parts = {*later, *(part for part, giver in beside.items() if giver in later)}
     read_later = {read for part in later for read in heads[f"{kind}/{part}"].reads}
     keep = {"raw" if part == "embedding" and "raw" in (*early, *later) else part for part in parts | read_later}
-    return Recipe(view, kind, bank, frozenset(own), tuple(early), tuple(later), frozenset(keep - set(later)))
+    return Recipe(view, kind, bank, frozenset(own), tuple(early), tuple(later), frozenset(keep - later_parts))
+
+
+def given_beside(kind: str, heads: Mapping[str, Head]) -> dict[str, str]:
+    """Parts that heads of a kind give beside their own -> the part whose head gives it."""
+    mounted = {name.partition("/")[2]: head for name, head in heads.items() if name.startswith(f"{kind}/")}
+    return {f"{part}_{more}": part for part, head in mounted.items() for more in head.gives}
 
 
 def _offered(kind: str, tower: Encoder, heads: Mapping[str, Head]) -> list[str]:
     mounted = [name.partition("/")[2] for name in heads if name.startswith(f"{kind}/")]
-    return sorted({*tower.offers, *mounted, *(["embedding"] if "raw" in mounted else [])})
+    return sorted({*tower.offers, *mounted, *given_beside(kind, heads), *(["embedding"] if "raw" in mounted else [])})

@@ -90,6 +90,21 @@ class TowerModel(Model):
         """See `Model`."""
         return self.logit_scale
 
+    @property
+    def pictures(self) -> str:
+        """Kind that the tower of pictures encodes: ``image`` or ``stack``."""
+        return "stack" if "stack" in self.towers else "image"
+
+    @property
+    def slice_weights(self) -> str | None:
+        """Part that says how much each slice of a stack counts, where a head gives one."""
+        names = [
+            f"{name.partition('/')[2]}_weights"
+            for name, head in self.heads.items()
+            if name.startswith("stack/") and "weights" in head.gives
+        ]
+        return names[0] if names else None
+
     # encoding -------------------------------------------------------------------------------------------------------
 
     def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
@@ -113,16 +128,16 @@ class TowerModel(Model):
         tower = self.towers[recipe.kind]
         device = next(tower.parameters()).device
         column = batch.columns.get(recipe.view)
-        mask = None
+        mask = position = None
         if bank is not None:
             values, owner = bank.texts, torch.full((len(bank.texts),), -1, device=device)
         elif column is None or column.owner.numel() == 0:
             values, owner = tower.blank(device), torch.full((1,), -1, device=device)
         else:
-            values, owner, mask = column.values, column.owner, column.mask
+            values, owner, mask, position = column.values, column.owner, column.mask, column.position
         if len(self.patches):
             self.draws.enter(recipe.view, batch.positions, owner)
-        rows = replace(tower(values, parts=recipe.tower, mask=mask), owner=owner)
+        rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)

@@ -1,4 +1,7 @@
-"""Two towers that meet in one space: an image encoder and a text encoder, each with its projection."""
+"""Two towers that meet in one space: an encoder of pictures and one of texts, each with its projection.
+
+Pictures are images, or stacks of slices (a volume, a cine, the views of a study): what the vision tower encodes.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ __all__ = ["DualModel"]
 
 
 class DualModel(TowerModel):
-    """An image tower and a text tower; see `TowerModel` for parts, heads and banks.
+    """A tower of pictures and one of texts; see `TowerModel` for parts, heads and banks.
 
     Args:
-        vision: component of `models/encoders` for images.
+        vision: component of `models/encoders` for images or stacks; its views have the name of that kind.
         text: component of `models/encoders` for texts.
         embed_dim: D of the common space.
         projection: options of the projection of both towers; empty: one linear map without bias.
@@ -62,18 +65,25 @@ class DualModel(TowerModel):
     ) -> None:
         if tokenizer is None:
             raise ConfigError(f"{where}.text needs a tokenizer: give build_model one.")
-        specs = {"image": (vision, f"{where}.vision"), "text": (text, f"{where}.text")}
         towers: dict[str, Encoder] = {}
         filled: dict[str, dict[str, object]] = {}
-        for kind, (spec, path) in specs.items():
-            filled[kind] = fill("models/encoders", spec, where=path)
-            with seeded(seed, f"tower {kind}"):
-                tower = build("models/encoders", spec, where=path, given={"tokenizer": tokenizer})
-            if kind not in tower.kinds:
+        pictures = ""
+        for name, spec, wanted in (("vision", vision, ("image", "stack")), ("text", text, ("text",))):
+            path = f"{where}.{name}"
+            filled[name] = fill("models/encoders", spec, where=path)
+            # First weights depend on the seed and the kind, whatever else the model has.
+            with seeded(seed, f"tower {'image' if name == 'vision' else 'text'}"):
+                tower = build(
+                    "models/encoders", spec, where=path, given={"tokenizer": tokenizer, "seed": seed, "where": path}
+                )
+            kind = next((kind for kind in wanted if kind in tower.kinds), "")
+            if not kind:
                 raise ConfigError(
-                    f"{path}: {spec['name']!r} encodes {', '.join(tower.kinds)} and not {kind}: choose another."
+                    f"{path}: {spec['name']!r} encodes {', '.join(tower.kinds)} and not {' or '.join(wanted)}: choose "
+                    f"another."
                 )
             towers[kind] = tower
+            pictures = pictures or kind
         super().__init__(
             towers=towers,
             embed_dim=embed_dim,
@@ -87,7 +97,7 @@ class DualModel(TowerModel):
         )
         self.spec = {
             "name": "dual",
-            "vision": {**filled["image"], **towers["image"].released()},
+            "vision": {**filled["vision"], **towers[pictures].released()},
             "text": {**filled["text"], **towers["text"].released()},
             "embed_dim": embed_dim,
             "projection": dict(projection),

@@ -50,7 +50,14 @@ class PatchTower(Encoder):
         self.pooled_output = nn.Identity()
         self._trunk = (trunk,)
 
-    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
+    def forward(
+        self,
+        values: Tensor | Sequence[str],
+        *,
+        parts: frozenset[str],
+        mask: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Encoded:
         """Encode R images; see `Encoder`. The pooled vector is the mean of the tokens."""
         expected = (self.channels, self.image_size, self.image_size)
         if not isinstance(values, Tensor) or values.shape[1:] != expected:

@@ -127,7 +127,14 @@ class TimmEncoder(Encoder):
             self._memory = torch.channels_last
             self.backbone.to(memory_format=torch.channels_last)
 
-    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
+    def forward(
+        self,
+        values: Tensor | Sequence[str],
+        *,
+        parts: frozenset[str],
+        mask: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Encoded:
         """Encode (R, C, H, W) images; see `Encoder`."""
         if not isinstance(values, Tensor):
             raise ConfigError("An image tower was given texts: fields of kind image hold tensors.")

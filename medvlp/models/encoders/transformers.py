@@ -73,7 +73,14 @@ class TransformersEncoder(Encoder):
         self.offers = frozenset({"pooled", "tokens", "mask", "layers", "ids"})
         self.pooled_output = nn.Identity()
 
-    def forward(self, values: Tensor | Sequence[str], *, parts: frozenset[str], mask: Tensor | None = None) -> Encoded:
+    def forward(
+        self,
+        values: Tensor | Sequence[str],
+        *,
+        parts: frozenset[str],
+        mask: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Encoded:
         """Tokenise and encode R texts; see `Encoder`. A text without a word is encoded as one padding token."""
         texts = texts_of(values)
         batch = self.words(texts)

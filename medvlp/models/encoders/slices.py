@@ -1,0 +1,122 @@
+"""A 2D tower over the slices of a volume, the frames of a cine or the views of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Encoder, Site
+from medvlp.core.registry import FromModel, build, fill
+from medvlp.models._seeded import seeded
+
+__all__ = ["SliceEncoder"]
+
+
+class SliceEncoder(Encoder):
+    """(R, S, C, H, W) slices -> tokens (R, S, W), one a slice, with mask and position; ``pooled`` is their masked mean.
+
+    A pooler over slices is a head (`SlicePooler`). Instead of pixels a stack may hold what the tower makes of them,
+    (R, S, W, 1, 1): features that were computed once, because the tower is frozen, go through unchanged.
+
+    Args:
+        slice: component of `models/encoders` for images.
+        chunk: slices that the 2D tower takes at a time where it is not trained (all of its parameters frozen by the
+            phase, or no gradient asked for): memory does not grow with the depth of volumes.
+        seed: given by the builder.
+        where: given by the builder.
+
+    Raises:
+        ConfigError: if the slice tower does not encode images.
+
+    Example:
+        >>> tower = SliceEncoder(slice={"name": "timm", "architecture": "resnet10t", "image_size": 32})
+        >>> stack, mask = torch.rand(2, 3, 1, 32, 32), torch.tensor([[True, True, True], [True, False, False]])
+        >>> rows = tower(stack, parts=frozenset({"tokens", "pooled"}), mask=mask)
+        >>> rows.tokens.shape, torch.allclose(rows.pooled[1], rows.tokens[1, 0], atol=1e-6)
+        (torch.Size([2, 3, 512]), True)
+    """
+
+    kinds = ("stack",)
+    offers = frozenset({"pooled", "tokens", "mask", "position"})
+
+    def __init__(
+        self,
+        *,
+        slice: dict[str, Any],
+        chunk: Annotated[int, Field(ge=1)] = 32,
+        seed: Annotated[int, FromModel("seed")] = 0,
+        where: Annotated[str, FromModel("where")] = "model.vision",
+    ) -> None:
+        super().__init__()
+        path = f"{where}.slice"
+        self._spec = fill("models/encoders", slice, where=path)
+        with seeded(seed, "tower image"):
+            tower = build("models/encoders", slice, where=path)
+        if "image" not in tower.kinds:
+            raise ConfigError(
+                f"{path}: {slice['name']!r} encodes {', '.join(tower.kinds)} and not images: choose another."
+            )
+        self.slice: Encoder = tower
+        self.chunk = chunk
+        self.width = self.token_width = tower.width
+
+    def forward(
+        self,
+        values: Tensor | Sequence[str],
+        *,
+        parts: frozenset[str],
+        mask: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Encoded:
+        """Encode stacks; see `Encoder`."""
+        if not isinstance(values, Tensor) or values.dim() != 5:
+            raise ConfigError("A tower of slices takes stacks (R, S, C, H, W): let a view make them of the volumes.")
+        rows, depth = values.shape[:2]
+        real = torch.ones(rows, depth, dtype=torch.bool, device=values.device) if mask is None else mask
+        tokens = self._features(values, real)
+        share = real.to(tokens.dtype) / real.sum(1, keepdim=True).clamp_min(1).to(tokens.dtype)
+        place = torch.zeros(rows, depth, 3, device=values.device) if position is None else position
+        return Encoded(
+            owner=torch.arange(rows, device=values.device),
+            pooled=torch.einsum("rs,rsw->rw", share, tokens) if "pooled" in parts else None,
+            tokens=tokens if "tokens" in parts else None,
+            mask=real,
+            position=place if "position" in parts else None,
+        )
+
+    def sites(self) -> Mapping[str, Site]:
+        """Those of the slice tower."""
+        return self.slice.sites()
+
+    def blank(self, device: torch.device) -> Tensor:
+        """One stack of one black slice."""
+        blank = self.slice.blank(device)
+        assert isinstance(blank, Tensor)
+        return blank[:, None]
+
+    def released(self) -> Mapping[str, object]:
+        """See `Encoder`."""
+        return {"slice": {**self._spec, **self.slice.released()}}
+
+    def _features(self, values: Tensor, real: Tensor) -> Tensor:
+        """Return (R, S, W), zeros where padded; only real slices are encoded."""
+        if values.shape[2:] == (self.width, 1, 1):
+            return values.flatten(2) * real[..., None].to(values.dtype)
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.slice.parameters()):
+            features = self._encode(values[real])
+        else:
+            with torch.no_grad():
+                features = torch.cat([self._encode(part) for part in values[real].split(self.chunk)])
+        tokens = features.new_zeros(*real.shape, self.width)
+        return tokens.masked_scatter(real[..., None], features)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        pooled = self.slice(images, parts=frozenset({"pooled"})).pooled
+        assert pooled is not None
+        return pooled

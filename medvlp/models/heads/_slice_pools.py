@@ -1,0 +1,117 @@
+"""Ways to make one vector of S slices: (R, S, W), mask (R, S), place along (R, S) -> (R, W) and weights (R, S).
+
+All but `max` and `middle` start as the masked mean.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core.errors import ConfigError
+
+__all__ = ["POOLS", "Pool"]
+
+
+class Pool(nn.Module, ABC):
+    """One way; padded slices have no weight and no influence."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (R, W) and (R, S); weights sum to 1."""
+
+
+class MeanPool(Pool):
+    """The masked mean."""
+
+    def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Pool`."""
+        weights = _uniform(mask, slices.dtype)
+        return torch.einsum("rs,rsw->rw", weights, slices), weights
+
+
+class MaxPool(Pool):
+    """The largest value of each channel; a slice's weight is the share of channels that it gives."""
+
+    def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Pool`."""
+        pooled, winner = slices.masked_fill(~mask[..., None], torch.finfo(slices.dtype).min).max(1)
+        votes = torch.zeros(mask.shape, dtype=slices.dtype, device=slices.device)
+        return pooled, votes.scatter_add(1, winner, torch.ones_like(pooled) / pooled.shape[1])
+
+
+class MiddlePool(Pool):
+    """The slice nearest to the middle of the volume."""
+
+    def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Pool`."""
+        nearest = (along - 0.5).abs().masked_fill(~mask, torch.inf).argmin(1)
+        weights = torch.nn.functional.one_hot(nearest, mask.shape[1]).to(slices.dtype)
+        return slices[torch.arange(len(slices), device=slices.device), nearest], weights
+
+
+class AttentionPool(Pool):
+    """The mean of the slices asks, in several heads; values are the slices themselves."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        if width % heads:
+            raise ConfigError(f"{heads} attention heads do not divide the width {width}: choose a divisor of it.")
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        nn.init.zeros_(self.query.weight)  # all slices weigh the same at the start
+        nn.init.zeros_(self.query.bias)
+
+    def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Pool`."""
+        rows, depth, width = slices.shape
+        normed = self.norm(slices)
+        mean = torch.einsum("rs,rsw->rw", _uniform(mask, slices.dtype), normed)
+        query = self.query(mean).view(rows, self.heads, -1)
+        keys = self.key(normed).view(rows, depth, self.heads, -1)
+        logits = torch.einsum("rhd,rshd->rhs", query, keys).float() * (width // self.heads) ** -0.5
+        weights = logits.masked_fill(~mask[:, None], -torch.inf).softmax(-1).to(slices.dtype)
+        pooled = torch.einsum("rhs,rshd->rhd", weights, slices.view(rows, depth, self.heads, -1))
+        return pooled.reshape(rows, width), weights.mean(1)
+
+
+class GatedPool(Pool):
+    """Attention of multiple instance learning with gates (Ilse et al. 2018, eq. 9): softmax w (tanh V h * sigm U h)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        hidden = max(16, width // 4)
+        self.norm = nn.LayerNorm(width)
+        self.what = nn.Linear(width, hidden)
+        self.gate = nn.Linear(width, hidden)
+        self.score = nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(self.score.weight)  # all slices weigh the same at the start
+
+    def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Pool`."""
+        normed = self.norm(slices)
+        logits = self.score(self.what(normed).tanh() * self.gate(normed).sigmoid())[..., 0].float()
+        weights = logits.masked_fill(~mask, -torch.inf).softmax(-1).to(slices.dtype)
+        return torch.einsum("rs,rsw->rw", weights, slices), weights
+
+
+POOLS: Mapping[str, type[Pool]] = {
+    "mean": MeanPool,
+    "cls": MeanPool,
+    "max": MaxPool,
+    "middle": MiddlePool,
+    "attention": AttentionPool,
+    "gated": GatedPool,
+}
+
+
+def _uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    return mask.to(dtype) / mask.sum(1, keepdim=True).clamp_min(1).to(dtype)
