@@ -278,6 +278,7 @@ class _Built:
             average.load_state_dict(own)
             model = average.model
         facts = self.data_facts()
+        flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
             "code": code_hash(),
@@ -287,11 +288,7 @@ class _Built:
             "synthetic": facts["synthetic"],
             "leaks_allowed": self.config.data.allow_leaks,
             "split": facts["split"],
-            **(
-                {"split_flaw": flaw}
-                if (flaw := " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest))))
-                else {}
-            ),
+            **({"split_flaw": flaw} if flaw else {}),
         }
         bundle = Bundle(
             model=model,

@@ -81,10 +81,11 @@ def cohort(
         name = f"{folder.name}-{kind}"
         rows.append([name, copy_of(source[1], kind, folder / f"{kind}.img", draw), f"copy of {kind}", "test"])
         planted[source[0], name] = kind
-    # Another film of a training patient, where the pool has one; else the same patient under another film.
-    other = next((path for path, who in pool if who == sources[0][2] and str(path) != sources[0][0]), sources[0][1])
-    rows = [row for row in rows if row[0] != str(other)]
-    rows.append([f"{folder.name}-patient", other, sources[0][2], "test"])
+    # A film under a training patient's name: the patient's own where the pool has one more.
+    there = {row[0] for row in rows}
+    spare = [path for path, who in pool if str(path) not in there and who == sources[0][2]]
+    spare += [path for path, _ in pool if str(path) not in there]
+    rows.append([f"{folder.name}-patient", spare[0], sources[0][2], "test"])
     planted["patient", sources[0][2]] = "patient"
     order = draw.permutation(len(rows))
     columns = {
