@@ -17,7 +17,7 @@ from medvlp.data.manifest import Manifest
 __all__ = ["Entry", "Rows", "rows_of"]
 
 # Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
-_GENERAL = ("", "csv", "folder", "hospital")
+_GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
 
 
 @dataclass(frozen=True, slots=True)
