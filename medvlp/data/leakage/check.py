@@ -52,7 +52,7 @@ def check_split(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> list[Leak]:
-    """Return the leaks between splits by patient, study and image; one for each shared thing and pair.
+    """Return the leaks between splits by patient, study and image; one for each shared thing and two sides.
 
     Args:
         manifest: with a ``split`` column; records without a split belong to none.

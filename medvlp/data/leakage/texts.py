@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import combinations
 
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.notes import Note
@@ -50,8 +51,8 @@ def text_leaks(rows: Rows) -> tuple[list[Leak], list[Note]]:
             continue
         count = content_words(plain)
         if count >= _FEWEST_WORDS and len(studies[plain]) <= _MOST_STUDIES and is_abnormal(original[plain]):
-            first, *others = sorted(sides.values())
-            leaks += [rows.leak("report_text", first, row, f"{count} words with content") for row in others]
+            detail = f"{count} words with content"
+            leaks += [rows.leak("report_text", a, b, detail) for a, b in combinations(sorted(sides.values()), 2)]
         else:
             repeated += 1
     if not repeated:
