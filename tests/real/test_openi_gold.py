@@ -31,9 +31,8 @@ def reports() -> dict[str, str]:
         for member in archive:
             handle = archive.extractfile(member) if member.name.endswith(".xml") else None
             if handle is not None:
-                parts = {
-                    part.get("Label"): part.text or "" for part in ET.fromstring(handle.read()).iter("AbstractText")
-                }
+                report = ET.fromstring(handle.read())
+                parts = {part.get("Label"): part.text or "" for part in report.iter("AbstractText")}
                 body = f"FINDINGS: {parts.get('FINDINGS', '')}\n\nIMPRESSION: {parts.get('IMPRESSION', '')}"
                 texts[f"CXR{Path(member.name).stem}"] = body
     return texts

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,4 +65,4 @@ def test_a_gap_spans_adjectives_but_no_clause() -> None:
 def test_tokens_stand_where_they_say(text: str) -> None:
     tokens = tokens_of(text)
     assert all(not text[token.start : token.end].isspace() and token.start < token.end for token in tokens)
-    assert all(one.end <= other.start for one, other in zip(tokens, tokens[1:], strict=False))
+    assert all(one.end <= other.start for one, other in pairwise(tokens))
