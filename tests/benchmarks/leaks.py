@@ -159,7 +159,7 @@ def hash_speed(*, count: int) -> None:
     hashes = draw.standard_normal((count, 64)).astype(np.float32)
     hashes /= np.linalg.norm(hashes, axis=1, keepdims=True)
     sides = draw.integers(0, 10, count)
-    start = time.perf_counter()
+    start, began = time.perf_counter(), time.process_time()
     proposed = sum(len(a) for a, _ in nearest_and_like(hashes, sides))
     sizes = np.bincount(sides)
     print_report(
@@ -167,6 +167,7 @@ def hash_speed(*, count: int) -> None:
         n={"hashes": count, "pairs of two sides": (count**2 - int((sizes**2).sum())) // 2},
         packages=("numpy",),
         seconds=round(time.perf_counter() - start, 1),
+        processor_seconds=round(time.process_time() - began, 1),
         proposed=proposed,
     )
 
