@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_the_same_pixels_in_another_file_are_the_same_image(tmp_path: Path, cach
     manifest = Manifest.of({"id": names, "image": names, "split": ["train", "test", "validate"]}, root=tmp_path)
     assert check_split(manifest, cache=cache) == []  # the bytes differ
     leaks = check_split(manifest, near=True, cache=cache)
-    assert [(leak.kind, leak.a, leak.b) for leak in leaks] == [("image", "a.png", "b.png"), ("image", "a.png", "c.tif")]
+    assert {leak.kind for leak in leaks} == {"image"}
+    assert [(leak.a, leak.b) for leak in leaks] == list(combinations(names, 2))
     assert {leak.detail for leak in leaks} == {"same pixels, other files"}
 
 
