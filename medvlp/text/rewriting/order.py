@@ -1,0 +1,201 @@
+"""Another order of the sentences of a section, or of the sections of a report, in which all that is said stays true.
+
+A sentence is never parted from one that it refers to ("This is ...", "It ...", "the nodule"), and nothing crosses a
+sentence that speaks of the rest ("Otherwise unremarkable"). List numbers and line breaks stay where they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medvlp.text.sections import split_sections
+from medvlp.text.spans import body_spans, sentence_spans
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["reorder_sections", "reorder_sentences"]
+
+# A sentence that begins so goes on from the one before.
+_GOES_ON = re.compile(
+    r"(?:this|these|those|that|it|its|they|their|them|such|he|she|his|her|both of|each of|one of|some of|most of|all of"
+    r"|neither of|another|however|also|additionally|in addition|furthermore|moreover|similarly|likewise|alternatively"
+    r"|again|therefore|thus|hence|nevertheless|although|though|but|and|or|nor|which|where|whereas|then|here|given|of note"
+    r"|consequently|accordingly|second(?:ly)?|third(?:ly)?|next|finally|lastly"
+    r"|there(?! (?:is|are|was|were|has|have|may|might|appears?|continues?|remains?)\b)"
+    r"|as (?:above|before|such|well|described|noted|mentioned)"
+    r"|the (?:former|latter|same|above|aforementioned|larger|largest|smaller|smallest|first|second|third|appearance"
+    r"|findings?|tip))\b",
+    re.IGNORECASE,
+)
+# Words anywhere that point to what was said before.
+_POINTS = re.compile(
+    r"\b(?:these|those|such|former|latter|aforementioned|respectively|this (?!study|exam|examination|time|patient|view"
+    r"|radiograph|film|projection|is a\b))",
+    re.IGNORECASE,
+)
+# What is said of the rest: nothing may cross it.
+_REST = re.compile(
+    r"\b(?:other(?:wise)?|others|remainder|remaining|rest of|elsewhere|additional|further (?:abnormality|findings?)"
+    r"|first(?:ly)?|the following|follows)\b",
+    re.IGNORECASE,
+)
+_ELSEWHERE = re.compile(  # what another section or sentence says
+    r"\b(?:above[- ]\w+ed|(?:described|noted|mentioned|listed|detailed|stated|seen|given) (?:above|below|earlier|previously in)"
+    r"|as (?:above|described|noted|mentioned|below)|see (?:above|below|findings|impression)|the above|findings section)\b",
+    re.IGNORECASE,
+)
+# Things that "the ..." may take up again.
+_THING = re.compile(
+    r"\b(effusion|pneumothorax|opacity|opacities|nodule|nodular|mass|lesion|consolidation|fracture|edema|oedema|atelectasis"
+    r"|collapse|infiltrate|density|cyst|cavity|hernia|tube|catheter|line|picc|port|pacemaker|lead|device|drain|wire"
+    r"|hydropneumothorax|pneumonia|emphysema|cardiomegaly|enlargement|congestion|haze|band|abnormality|change|process)"
+    r"(?:e?s)?\b",
+    re.IGNORECASE,
+)
+_ENDED = re.compile(r"[.?!][\"')\]]*$")
+_UNMOVED = ("exam", "indication", "technique", "comparison", "recommendation", "addendum", "other")
+_NUMBER = re.compile(r"^(\s*\(?)(\d{1,2})([.)]\s)")
+
+
+def reorder_sentences(text: str, generator: torch.Generator) -> str:
+    """Draw another order of the sentences, section by section.
+
+    Sentences of the findings, of the impression and of text without headers change places with others of their own
+    paragraph; those of other sections stay. Every order that keeps what belongs together is as likely as any other.
+
+    Args:
+        text: a report or a part of one.
+        generator: what is drawn is a function of its state alone.
+
+    Example:
+        >>> import torch
+        >>> text = "Left effusion. It is small. No nodule."
+        >>> sorted({reorder_sentences(text, torch.Generator().manual_seed(k)) for k in range(20)})
+        ['Left effusion. It is small. No nodule.', 'No nodule. Left effusion. It is small.']
+    """
+    edits: list[tuple[int, int, str]] = []
+    for name, (start, end) in body_spans(text).items():
+        if name not in _UNMOVED:
+            for first, last in _paragraphs(text, start, end):
+                edits.append((first, last, _shuffled(text, first, last, generator)))
+    for first, last, body in reversed(edits):
+        text = text[:first] + body + text[last:]
+    return text
+
+
+def reorder_sections(report: str, generator: torch.Generator) -> str:
+    r"""Draw another order of the sections of a report, headers and numbers in place.
+
+    A report whose sections speak of an "above" or "below", or in which another order would be read as other sections,
+    stays as it is.
+
+    Example:
+        >>> import torch
+        >>> report = "FINDINGS: Clear.\nIMPRESSION: Normal."
+        >>> sorted({reorder_sections(report, torch.Generator().manual_seed(k)) for k in range(20)})
+        ['FINDINGS: Clear.\nIMPRESSION: Normal.', 'IMPRESSION: Normal.\nFINDINGS: Clear.']
+    """
+    spans = body_spans(report)
+    sections = split_sections(report)
+    if len(spans) != len(sections) or len(spans) < 2 or any(map(_ELSEWHERE.search, sections.values())):
+        return report
+    named = [span for name, span in spans.items() if name]
+    opening = spans[""][1] if "" in spans else 0
+    blocks, gaps, at = [], [], opening
+    for _, end in named:
+        piece = report[at:end]
+        gaps.append(piece[: len(piece) - len(piece.lstrip())])
+        blocks.append(piece.lstrip())
+        at = end
+    banner = _banner(blocks[0])
+    lead, blocks[0] = blocks[0][:banner], blocks[0][banner:]
+    order = _drawn_order(len(blocks), generator)
+    numbers = [match[2] if (match := _NUMBER.match(block)) else None for block in blocks]
+    moved = [blocks[place] for place in order]
+    if None not in numbers:
+        moved = [
+            _NUMBER.sub(lambda found, number=str(number): f"{found[1]}{number}{found[3]}", block)
+            for block, number in zip(moved, numbers, strict=True)
+        ]
+    elif any(numbers):
+        return report
+    gaps[0] += lead
+    changed = report[:opening] + "".join(gap + block for gap, block in zip(gaps, moved, strict=True)) + report[at:]
+    return changed if split_sections(changed) == sections else report
+
+
+def _banner(block: str) -> int:
+    """Return where the first section's header begins behind a page banner ("FINAL REPORT"), 0 without one."""
+    line, break_, rest = block.partition("\n")
+    is_banner = break_ and re.fullmatch(r"\s*(final|preliminary|wet)\s+(report|read)\s*:?\s*", line, re.IGNORECASE)
+    return len(block) - len(rest.lstrip()) if is_banner else 0
+
+
+def _paragraphs(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    edges = [start, *(start + gap.start() for gap in re.finditer(r"\n[ \t]*\n", text[start:end])), end]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _shuffled(text: str, start: int, end: int, generator: torch.Generator) -> str:
+    """Return a paragraph with its sentences in a drawn order."""
+    spans = sentence_spans(text, start, end)
+    sentences = [text[a:b] for a, b in spans]
+    gaps = [text[b:c] for (_, b), (c, _) in zip(spans[:-1], spans[1:], strict=True)]
+    complete = all(_ENDED.search(sentence) for sentence in sentences) or all("\n" in gap for gap in gaps)
+    if len(sentences) < 2 or not complete:
+        return text[start:end]
+    order = [k for block in _drawn_blocks(_blocks(sentences), sentences, generator) for k in block]
+    body = sentences[order[0]]
+    for gap, k in zip(gaps, order[1:], strict=True):
+        body += gap + sentences[k]
+    return text[start : spans[0][0]] + body + text[spans[-1][1] : end]
+
+
+def _drawn_blocks(blocks: list[list[int]], sentences: Sequence[str], generator: torch.Generator) -> list[list[int]]:
+    """Return the blocks in a drawn order; none crosses one that speaks of the rest."""
+    drawn: list[list[int]] = []
+    run: list[list[int]] = []
+    for block in [*blocks, None]:
+        if block is None or any(_REST.search(sentences[k]) or _ELSEWHERE.search(sentences[k]) for k in block):
+            drawn += [run[k] for k in _drawn_order(len(run), generator)]
+            run = []
+            drawn += [block] if block is not None else []
+        else:
+            run.append(block)
+    return drawn
+
+
+def _blocks(sentences: Sequence[str]) -> list[list[int]]:
+    """Return runs of sentences that must stay together, in order."""
+    first = list(range(len(sentences)))  # where the block of a sentence begins, at the latest
+    named: dict[str, int] = {}
+    for place, sentence in enumerate(sentences):
+        back = place
+        if place and (_GOES_ON.match(sentence) or _POINTS.search(sentence)):
+            back = place - 1
+        for thing in re.finditer(r"\b(?:the|its)\s+(?:[\w-]+\s+){0,3}", sentence, re.IGNORECASE):
+            found = _THING.search(sentence, thing.start(), min(len(sentence), thing.end() + 24))
+            if found is not None and found[1].lower() in named:
+                back = min(back, named[found[1].lower()])
+        first[place] = back
+        for found in _THING.finditer(sentence):
+            named[found[1].lower()] = place
+    blocks: list[list[int]] = []
+    for place, back in enumerate(first):
+        while len(blocks) > 1 and blocks[-1][0] > back:
+            last = blocks.pop()
+            blocks[-1] += last
+        if blocks and back < place:
+            blocks[-1].append(place)
+        else:
+            blocks.append([place])
+    return blocks
+
+
+def _drawn_order(count: int, generator: torch.Generator) -> list[int]:
+    import torch
+
+    return torch.rand(count, generator=generator).argsort().tolist() if count > 1 else list(range(count))
