@@ -6,12 +6,13 @@ sentence that speaks of the rest ("Otherwise unremarkable"). List numbers and li
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medvlp.text.sections import split_sections
-from medvlp.text.spans import body_spans, sentence_spans
+from medvlp.text.sections import section_spans, split_sections
+from medvlp.text.sentences import sentence_spans
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,8 @@ _THING = re.compile(
 )
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
 _UNMOVED = ("exam", "indication", "technique", "comparison", "recommendation", "addendum", "other")
-_NUMBER = re.compile(r"^(\s*\(?)(\d{1,2})([.)]\s)")
+_NUMBER = re.compile(r"\(?\d{1,2}[.)]\s+")
+_BANNER = re.compile(r"\s*(?:final|preliminary|wet)[ \t]+(?:report|read)[ \t]*:?[ \t]*\n", re.IGNORECASE)
 
 
 def reorder_sentences(text: str, generator: torch.Generator) -> str:
@@ -76,14 +78,13 @@ def reorder_sentences(text: str, generator: torch.Generator) -> str:
         >>> sorted({reorder_sentences(text, torch.Generator().manual_seed(k)) for k in range(20)})
         ['Left effusion. It is small. No nodule.', 'No nodule. Left effusion. It is small.']
     """
-    edits: list[tuple[int, int, str]] = []
-    for name, (start, end) in body_spans(text).items():
-        if name not in _UNMOVED:
-            for first, last in _paragraphs(text, start, end):
-                edits.append((first, last, _shuffled(text, first, last, generator)))
-    for first, last, body in reversed(edits):
-        text = text[:first] + body + text[last:]
-    return text
+    parts: list[str] = []
+    done = 0
+    for name, start, end in section_spans(text):
+        for first, last in _paragraphs(text, start, end) if name not in _UNMOVED else ():
+            parts += [text[done:first], _shuffled(text[first:last], generator)]
+            done = last
+    return "".join([*parts, text[done:]])
 
 
 def reorder_sections(report: str, generator: torch.Generator) -> str:
@@ -98,60 +99,47 @@ def reorder_sections(report: str, generator: torch.Generator) -> str:
         >>> sorted({reorder_sections(report, torch.Generator().manual_seed(k)) for k in range(20)})
         ['FINDINGS: Clear.\nIMPRESSION: Normal.', 'IMPRESSION: Normal.\nFINDINGS: Clear.']
     """
-    spans = body_spans(report)
+    spans = section_spans(report)
     sections = split_sections(report)
     if len(spans) != len(sections) or len(spans) < 2 or any(map(_ELSEWHERE.search, sections.values())):
         return report
-    named = [span for name, span in spans.items() if name]
-    opening = spans[""][1] if "" in spans else 0
-    blocks, gaps, at = [], [], opening
-    for _, end in named:
-        piece = report[at:end]
-        gaps.append(piece[: len(piece) - len(piece.lstrip())])
-        blocks.append(piece.lstrip())
-        at = end
-    banner = _banner(blocks[0])
-    lead, blocks[0] = blocks[0][:banner], blocks[0][banner:]
-    order = _drawn_order(len(blocks), generator)
-    numbers = [match[2] if (match := _NUMBER.match(block)) else None for block in blocks]
-    moved = [blocks[place] for place in order]
-    if None not in numbers:
-        moved = [
-            _NUMBER.sub(lambda found, number=str(number): f"{found[1]}{number}{found[3]}", block)
-            for block, number in zip(moved, numbers, strict=True)
-        ]
-    elif any(numbers):
+    opening = spans[0][2] if spans[0][0] == "" else _banner(report)
+    edges = [opening, *(end for name, _, end in spans if name)]
+    blocks = [report[start:end] for start, end in itertools.pairwise(edges)]
+    cores = [block.strip() for block in blocks]
+    numbers = [match[0] if (match := _NUMBER.match(core)) else "" for core in cores]
+    if any(numbers) and not all(numbers):
         return report
-    gaps[0] += lead
-    changed = report[:opening] + "".join(gap + block for gap, block in zip(gaps, moved, strict=True)) + report[at:]
+    bare = [core.removeprefix(number) for core, number in zip(cores, numbers, strict=True)]
+    changed = report[:opening]
+    for block, core, number, place in zip(blocks, cores, numbers, _drawn_order(len(blocks), generator), strict=True):
+        lead, _, trail = block.partition(core)
+        changed += lead + number + bare[place] + trail
     return changed if split_sections(changed) == sections else report
 
 
-def _banner(block: str) -> int:
-    """Return where the first section's header begins behind a page banner ("FINAL REPORT"), 0 without one."""
-    line, break_, rest = block.partition("\n")
-    is_banner = break_ and re.fullmatch(r"\s*(final|preliminary|wet)\s+(report|read)\s*:?\s*", line, re.IGNORECASE)
-    return len(block) - len(rest.lstrip()) if is_banner else 0
+def _banner(report: str) -> int:
+    """Return where the first section may begin: behind a page banner ("FINAL REPORT"), 0 without one."""
+    match = _BANNER.match(report)
+    return match.end() if match else 0
 
 
 def _paragraphs(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    edges = [start, *(start + gap.start() for gap in re.finditer(r"\n[ \t]*\n", text[start:end])), end]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    breaks = (start + gap.start() for gap in re.finditer(r"\n[ \t]*\n", text[start:end]))
+    return list(itertools.pairwise([start, *breaks, end]))
 
 
-def _shuffled(text: str, start: int, end: int, generator: torch.Generator) -> str:
+def _shuffled(paragraph: str, generator: torch.Generator) -> str:
     """Return a paragraph with its sentences in a drawn order."""
-    spans = sentence_spans(text, start, end)
-    sentences = [text[a:b] for a, b in spans]
-    gaps = [text[b:c] for (_, b), (c, _) in zip(spans[:-1], spans[1:], strict=True)]
-    complete = all(_ENDED.search(sentence) for sentence in sentences) or all("\n" in gap for gap in gaps)
+    spans = sentence_spans(paragraph)
+    sentences = [paragraph[a:b] for a, b in spans]
+    gaps = [paragraph[b:c] for (_, b), (c, _) in itertools.pairwise(spans)]
+    complete = all(map(_ENDED.search, sentences)) or all("\n" in gap for gap in gaps)
     if len(sentences) < 2 or not complete:
-        return text[start:end]
+        return paragraph
     order = [k for block in _drawn_blocks(_blocks(sentences), sentences, generator) for k in block]
-    body = sentences[order[0]]
-    for gap, k in zip(gaps, order[1:], strict=True):
-        body += gap + sentences[k]
-    return text[start : spans[0][0]] + body + text[spans[-1][1] : end]
+    body = sentences[order[0]] + "".join(gap + sentences[k] for gap, k in zip(gaps, order[1:], strict=True))
+    return paragraph[: spans[0][0]] + body + paragraph[spans[-1][1] :]
 
 
 def _drawn_blocks(blocks: list[list[int]], sentences: Sequence[str], generator: torch.Generator) -> list[list[int]]:

@@ -46,7 +46,8 @@ def rewrite(
 
     Example:
         >>> import torch
-        >>> rewrite("No pulmonary nodule. RLL atelectasis.", torch.Generator().manual_seed(2), synonyms=1, abbreviations=1)
+        >>> text = "No pulmonary nodule. RLL atelectasis."
+        >>> rewrite(text, torch.Generator().manual_seed(2), synonyms=1, abbreviations=1)
         'Right lower lobe atelectasis. No lung nodule.'
     """
     changed = turn_sentences(text, generator, rate=synonyms) if synonyms else text

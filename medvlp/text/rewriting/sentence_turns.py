@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from medvlp.text.spans import sentence_spans
+from medvlp.text.sentences import sentence_spans
 
 if TYPE_CHECKING:
     import torch
