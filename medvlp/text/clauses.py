@@ -34,9 +34,10 @@ _UNCLEAR = re.compile(
     re.IGNORECASE,
 )
 # Nouns that say nothing alone.
-_DEPENDENT = frozenset(
-    "thickening enlargement collapse disease abnormality abnormalities process change changes fluid air lesion lesions "
-    "injury widening deviation shift contour silhouette contours findings finding masses".split()
+_DEPENDENT = re.compile(
+    r"(?:thickening|enlargement|collapse|disease|abnormalit(?:y|ies)|process|changes?|fluid|air|lesions?|injury|widening"
+    r"|deviation|shift|contours?|silhouette|findings?)",
+    re.IGNORECASE,
 )
 _JOINT = re.compile(
     r"(?:;\s+|,?\s+(?:and|but)\s+(?=there (?:is|are)\b)|,\s+(?:and\s+|but\s+)?(?=no\b)|\s+(?:and|but)\s+(?=no\b))",
@@ -100,7 +101,7 @@ def _denials(sentence: str) -> list[str]:
 
 def _stands_alone(item: str) -> bool:
     words = item.split()
-    return len(words) <= 5 and not (len(words) == 1 and words[0].lower() in _DEPENDENT)
+    return len(words) <= 5 and not (len(words) == 1 and _DEPENDENT.fullmatch(words[0]) is not None)
 
 
 def _lower(item: str) -> str:

@@ -10,21 +10,21 @@ __all__ = ["mirror_sides"]
 
 # Anatomy that has one side only, and names in which a side is no place: their mirror image is another patient.
 _ONE_SIDED = re.compile(
-    r"\b(?:dextro(?:cardi|posi|vers)\w*|levo(?:cardi|posi|vers|phase)\w*|situs|heterotaxy|isomerism|kartagener\w*|lingul\w*"
-    r"|middle[\s-]lobe\w*|middle (?:and|or) (?:upper|lower) lobes?|RML|minor fissure|horizontal fissure|azygos|hemiazygos"
-    r"|aort(?:a|ic) (?:arch|knob|knuckle|button)|arch|descending aorta|ascending aorta|isthmus"
-    r"|gastric|stomach|fundus|fundal|liver|hepat\w*|spleen\w*|splen\w*|gallbladder|cholecyst\w*|quadrants?|bowel|colon\w*"
-    r"|chilaiditi\w*|apex of the heart|(?:cardiac|heart|ventricular) ap(?:ex|ical)|atri(?:um|al|a|o\w*)|ventric\w*|septal"
-    r"|left main|right heart|left heart|cor pulmonale|(?:superior|inferior) vena cava|SVC|IVC|vena cava|cavoatrial"
-    r"|brachiocephalic|innominate|subclavian arter\w*|thoracic duct|recurrent laryngeal|mitral|tricuspid|pulmonic valve"
-    r"|aortopulmonary|AP window|scimitar|LA|LV|RA|RV|LAE|RAE|LVH|RVH|LVE|RVE|LAD|RCA|LIMA|RIMA|LVAD|RVAD|BiVAD|RVOT|LVOT"
-    r"|LAA|pacemaker leads?|ICD|AICD)\b",
+    r"\b(?:dextro(?:cardi|posi|vers)\w*|levo(?:cardi|posi|vers|phase)\w*|situs|heterotaxy|isomerism|kartagener\w*"
+    r"|lingul\w*|middle[\s-]lobe\w*|middle (?:and|or) (?:upper|lower) lobes?|RML|(?:minor|horizontal) fissure"
+    r"|azygos|hemiazygos|aort(?:a|ic) (?:arch|knob|knuckle|button)|arch|(?:de|a)scending aorta|isthmus"
+    r"|gastric|stomach|fund(?:us|al)|liver|hepat\w*|spleen\w*|splen\w*|gallbladder|cholecyst\w*|quadrants?|bowel|colon\w*"
+    r"|chilaiditi\w*|apex of the heart|(?:cardiac|heart|ventricular) ap(?:ex|ical)|atri(?:um|al|a|o\w*)|ventric\w*"
+    r"|septal|left main|(?:left|right) heart|cor pulmonale|SVC|IVC|vena cava|cavoatrial|brachiocephalic|innominate"
+    r"|subclavian arter\w*|thoracic duct|recurrent laryngeal|mitral|tricuspid|pulmonic valve|aortopulmonary|AP window"
+    r"|scimitar|LA|LV|RA|RV|LAE|RAE|LVH|RVH|LVE|RVE|LAD|RCA|LIMA|RIMA|LVAD|RVAD|BiVAD|RVOT|LVOT|LAA|pacemaker leads?"
+    r"|ICD|AICD)\b",
     re.IGNORECASE,
 )
 _NO_SIDE = re.compile(  # left and right that are no sides
     r"\bleft (?:in|behind|against|without|alone|over|open|the|untreated|after|before|today|to (?!right|the right))\b"
-    r"|\b(?:all|bill of) rights?\b|\bright (?:away|now|after|before|there|through|of way|angles?)\b|\b(?:patient|he|she|who)"
-    r" left\b",
+    r"|\b(?:all|bill of) rights?\b|\bright (?:away|now|after|before|there|through|of way|angles?)\b"
+    r"|\b(?:patient|he|she|who) left\b",
     re.IGNORECASE,
 )
 _LONE_LETTER = re.compile(r"(?<!\w)[LR](?!\w)")

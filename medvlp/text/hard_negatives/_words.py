@@ -7,10 +7,10 @@ import re
 __all__ = ["AGREEMENT", "capital", "is_phrase", "singular_count", "with_article"]
 
 # Nouns that stand without an article.
-_MASS = frozenset(
-    "consolidation edema oedema cardiomegaly atelectasis emphysema fluid air congestion disease pneumonia enlargement loss "
-    "hyperinflation hyperexpansion thickening collapse fibrosis scarring bronchiectasis lymphadenopathy adenopathy change "
-    "tuberculosis ptx pna failure widening elevation haze calcification infection infiltration".split()
+_MASS = re.compile(
+    r"consolidation|o?edema|cardiomegaly|atelectasis|emphysema|fluid|air|congestion|disease|pneumonia|enlargement|loss"
+    r"|hyperinflation|hyperexpansion|thickening|collapse|fibrosis|scarring|bronchiectasis|(?:lymph)?adenopathy|change"
+    r"|tuberculosis|ptx|pna|failure|widening|elevation|haze|calcification|infection|infiltration"
 )
 _VERBS = re.compile(
     r"\b(?:is|are|was|were|has|have|had|be|been|there|not|but|which|that|to|than|as|longer|may|can|cannot|could|with"
@@ -35,7 +35,7 @@ def is_phrase(words: str) -> bool:
     return bool(words.strip()) and len(words.split()) <= 10 and not _VERBS.search(words)
 
 
-def head(phrase: str) -> str:
+def _head(phrase: str) -> str:
     """Return the noun that a phrase is about: the last word before a place."""
     words = re.split(r"\b(?:in|on|at|of|over|within|near|along)\b", phrase, maxsplit=1, flags=re.IGNORECASE)[0].split()
     return words[-1].lower() if words else ""
@@ -43,9 +43,9 @@ def head(phrase: str) -> str:
 
 def singular_count(phrase: str) -> bool:
     """Whether the noun of a phrase takes "a"."""
-    noun = head(phrase)
+    noun = _head(phrase)
     plural = noun.endswith("s") and not noun.endswith(("is", "us", "ss"))
-    return not plural and noun not in _MASS and noun not in ("apices", "effusions", "pneumothoraces")
+    return not plural and _MASS.fullmatch(noun) is None
 
 
 def with_article(phrase: str) -> str:

@@ -55,6 +55,8 @@ class FalseCopy:
         finding: of which finding, as in the label columns.
         before: what the text said: a side, ``present`` or ``absent``, a grade, a place, a number, a device.
         after: what the copy says.
+        statement: the first sentence that was changed, as it was.
+        false_statement: what it became.
     """
 
     text: str
@@ -62,6 +64,8 @@ class FalseCopy:
     finding: str
     before: str
     after: str
+    statement: str
+    false_statement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,7 @@ def _copy(text: str, place: int) -> FalseCopy | None:
     """Return the copy of one plan, None where a sentence fits no rule or more is changed than the one fact."""
     plan = _plans(text)[place]
     spans = _sentences(text)
-    changed = text
+    changed, statement, false_statement = text, "", ""
     done: set[tuple[int, int]] = set()
     for mention in sorted(plan.mentions, key=lambda each: each.start, reverse=True):
         span = next((span for span in spans if span[0] <= mention.start < span[1]), None)
@@ -239,8 +243,9 @@ def _copy(text: str, place: int) -> FalseCopy | None:
             if new is None or new == mention.sentence:
                 return None
             changed = changed[: span[0]] + new + changed[span[1] :]
+            statement, false_statement = mention.sentence, new
             done.add(span)
-    made = FalseCopy(changed, plan.kind, plan.finding, plan.before, plan.after)
+    made = FalseCopy(changed, plan.kind, plan.finding, plan.before, plan.after, statement, false_statement)
     return made if _is_clean(_facts(text), _facts(changed), made) else None
 
 

@@ -17,8 +17,8 @@ _GRADES = re.compile(
 )
 _ENLARGED = r"(?P<state>enlarged|hyperinflated|hyperexpanded|increased(?: in size)?|intubated)"
 _OF_SIZE = re.compile(
-    r"(?P<what>(?:the )?(?:heart|cardiac silhouette|cardiomediastinal silhouette)) is (?:normal(?: in size)?|of normal size"
-    r"|within normal limits)\.",
+    r"(?P<what>(?:the )?(?:heart|cardiac silhouette|cardiomediastinal silhouette)) is (?:normal(?: in size)?"
+    r"|of normal size|within normal limits)\.",
     re.IGNORECASE,
 )
 _SIZE = re.compile(r"(?P<the>the )?heart size is (?:normal|within normal limits)\.", re.IGNORECASE)

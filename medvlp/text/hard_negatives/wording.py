@@ -42,8 +42,8 @@ _GRADE_WORD = re.compile(
     re.IGNORECASE,
 )
 _OTHER_GRADES = re.compile(
-    r"\b(?:subtle|patchy|confluent|dense|extensive|moderate-sized|tiny to|to moderate|to large|to severe|trace (?:pleural )?"
-    r"fluid|minimal (?:pleural )?fluid|widely displaced|(?:mildly|minimally) displaced)\b",
+    r"\b(?:subtle|patchy|confluent|dense|extensive|moderate-sized|tiny to|to moderate|to large|to severe"
+    r"|(?:trace|minimal) (?:pleural )?fluid|(?:widely|mildly|minimally) displaced)\b",
     re.IGNORECASE,
 )
 _PLACES: Mapping[str, tuple[str, ...]] = {
@@ -73,6 +73,10 @@ _PLACE = re.compile(
 _ANY_PLACE = re.compile(
     r"\b(?:ap(?:ex|ical|ices)|bas(?:e|es|al|ilar)|lobes?|zones?|R[UML]L|L[UL]L|perihilar|lingula\w*)\b"
 )
+# A place that the other side lacks would give the copy away.
+_ONE_SIDED = re.compile(
+    r"\b(?:middle[ -]lobe|RML|lingul\w*|minor fissure|aort\w+|gastric|liver|hepatic|spleen)\b", re.IGNORECASE
+)
 _NUMBERS = ("two", "three", "four", "five", "six")
 _SEVERAL = re.compile(
     r"\b(?P<number>two|three|four|five|six|[2-6])(?P<rest> (?:[a-z-]+ ){0,3}?(?P<noun>[a-z]+s)\b)", re.IGNORECASE
@@ -95,8 +99,8 @@ DEVICES: Mapping[
     "chest_tube": (("chest tube",), ("central_line", "pacemaker")),
 }
 _ONLY_THERE = re.compile(  # what one device alone has
-    r"\b(?:leads?|generator|ventric\w*|intubat\w*|pectoral|chest wall|pacing wires?|vena cava|SVC|cavoatrial|drain\w*|side port"
-    r"|stomach|gastric|esophag\w*|fluid component)\b",
+    r"\b(?:leads?|generator|ventric\w*|intubat\w*|pectoral|chest wall|pacing wires?|vena cava|SVC|cavoatrial|drain\w*"
+    r"|side port|stomach|gastric|esophag\w*|fluid component)\b",
     re.IGNORECASE,
 )
 
@@ -108,7 +112,7 @@ def change_side(sentence: str) -> str | None:
         >>> change_side("Small left effusion.")
         'Small right effusion.'
     """
-    return turned(sentence) if states_a_side(sentence) else None
+    return turned(sentence) if states_a_side(sentence) and not _ONE_SIDED.search(sentence) else None
 
 
 def change_severity(sentence: str, finding: str, grade: str) -> str | None:
@@ -207,6 +211,8 @@ def change_device(sentence: str, device: str, other: str) -> str | None:
         rf"\b(?P<article>an? )?(?P<name>{'|'.join(re.escape(name) for name in names)})\b(?!s)", re.IGNORECASE
     )
     if len(pattern.findall(sentence)) != 1 or _ONLY_THERE.search(sentence):
+        return None
+    if other == "pacemaker" and re.search(r"\btips?\b", sentence):
         return None
     name = DEVICES[other][0][0]
 

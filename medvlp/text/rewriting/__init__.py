@@ -7,12 +7,12 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Table": "phrases",
-        "load_table": "phrases",
+        "Table": "tables",
+        "load_table": "tables",
         "numbers_of": "meaning",
         "reorder_sections": "order",
         "reorder_sentences": "order",
-        "reword": "phrases",
+        "reword": "tables",
         "rewrite": "rewrite",
         "same_meaning": "meaning",
         "sides_of": "meaning",

@@ -23,8 +23,8 @@ __all__ = ["reorder_sections", "reorder_sentences"]
 _GOES_ON = re.compile(
     r"(?:this|these|those|that|it|its|they|their|them|such|he|she|his|her|both of|each of|one of|some of|most of|all of"
     r"|neither of|another|however|also|additionally|in addition|furthermore|moreover|similarly|likewise|alternatively"
-    r"|again|therefore|thus|hence|nevertheless|although|though|but|and|or|nor|which|where|whereas|then|here|given|of note"
-    r"|consequently|accordingly|second(?:ly)?|third(?:ly)?|next|finally|lastly"
+    r"|again|therefore|thus|hence|nevertheless|although|though|but|and|or|nor|which|where|whereas|then|here|given"
+    r"|of note|consequently|accordingly|second(?:ly)?|third(?:ly)?|next|finally|lastly"
     r"|there(?! (?:is|are|was|were|has|have|may|might|appears?|continues?|remains?)\b)"
     r"|as (?:above|before|such|well|described|noted|mentioned)"
     r"|the (?:former|latter|same|above|aforementioned|larger|largest|smaller|smallest|first|second|third|appearance"
@@ -44,8 +44,9 @@ _REST = re.compile(
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(  # what another section or sentence says
-    r"\b(?:above[- ]\w+ed|(?:described|noted|mentioned|listed|detailed|stated|seen|given) (?:above|below|earlier|previously in)"
-    r"|as (?:above|described|noted|mentioned|below)|see (?:above|below|findings|impression)|the above|findings section)\b",
+    r"\b(?:above[- ]\w+ed|(?:described|noted|mentioned|listed|detailed|stated|seen|given) (?:above|below|earlier)"
+    r"|as (?:above|described|noted|mentioned|below)|see (?:above|below|findings|impression)|the above"
+    r"|findings section)\b",
     re.IGNORECASE,
 )
 # Things that "the ..." may take up again.
