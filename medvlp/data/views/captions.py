@@ -35,7 +35,7 @@ class Captions:
         >>> view = Captions(absent=0)
         >>> sample = Sample("a", {"label.effusion": 1.0, "label.nodule": 0.0})
         >>> view(sample, torch.Generator().manual_seed(0)).fields["text"]
-        'A pleural effusion is seen.'
+        'Findings are consistent with a pleural effusion.'
     """
 
     random: ClassVar[bool] = True

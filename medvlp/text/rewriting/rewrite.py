@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvlp.text.rewriting.order import reorder_sections, reorder_sentences
-from medvlp.text.rewriting.tables import load_table, reword
 from medvlp.text.rewriting.sentence_turns import turn_sentences
+from medvlp.text.rewriting.tables import load_table, reword
 from medvlp.text.sections import split_sections
 
 if TYPE_CHECKING:
