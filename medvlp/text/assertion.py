@@ -16,7 +16,7 @@ from typing import Literal
 from medvlp.text.ontology import lines, load
 from medvlp.text.phrases import Found, Phrases, Token
 
-__all__ = ["Assertion", "Presence", "assertions"]
+__all__ = ["PRIOR", "VERBS", "Assertion", "Presence", "assertions"]
 
 Presence = Literal["present", "absent", "uncertain", "historical", "conditional"]
 _KINDS: tuple[Presence, ...] = ("absent", "uncertain", "historical", "conditional")
@@ -34,7 +34,18 @@ _STARTERS = frozenset(
     unchanged new persistent worsening improved increasing decreasing interval status heart patient findings again old
     """.split()
 )
-_CONDITION_TO_COMMA = frozenset(("if", "when", "should", "unless", "in"))
+PRIOR = frozenset("prior previous former past earlier treated resected excised".split())
+_AUXILIARY = frozenset(
+    """is are was were has have had been being be appear remain also now both all currently definitely likely presently
+    still , :""".split()
+)
+_MONTHS = frozenset(
+    "january february march april june july august september october november december jan feb sept oct nov dec".split()
+)
+_OF_TIME = frozenset(("in", "since", "from", "last", "of", "until", "late", "early", "mid"))
+_STATES = frozenset("represent reflect indicate show contain demonstrate reveal mean".split())
+_BARE = frozenset(("no", "without", "not", "nor", "never"))
+_TO_THE = frozenset(("of", "in", "to", "from", "for", "with", "within", "along", "at", "on", "by"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ def _cues() -> Phrases[_Cue]:
     ]
     entries += [(line, _Cue("plain", False)) for line in lines(facts["plain"])]
     entries += [(line, _Cue("stop", False)) for line in lines(facts["stop"])]
-    return Phrases(entries)
+    return Phrases([*entries, *((line.replace("cannot", "can not"), cue) for line, cue in entries if "cannot" in line)])
 
 
 def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[object]]) -> list[Assertion]:
@@ -77,6 +88,7 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[object]]) -> lis
         tokens: of the sentence.
         terms: what was found in it.
     """
+    tokens = _dated(tokens)
     words = [token.word for token in tokens]
     used = {place for term in terms for place in term.at}
     cues = [found for found in _cues().find(tokens) if not used.issuperset(found.at)]
@@ -90,9 +102,15 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[object]]) -> lis
             said = " ".join(words[place] for place in found.at)
             if cue.forward:
                 end = _forward_end(words, found.last + 1, kind, said, stops)
-                reached = [found.last < term.last < end for term in terms]
+                reached = [
+                    found.first < term.first < found.last  # in a gap of the cue
+                    or (found.last < term.last < end and not _of_another(words, found, term, said))
+                    for term in terms
+                ]
+                if said in PRIOR and True in reached:
+                    reached = [index == reached.index(True) and reach for index, reach in enumerate(reached)]
             else:
-                start = _backward_start(words, found.first - 1, stops, found.at)
+                start = _backward_start(words, found.first, stops)
                 reached = [start < term.first < found.first for term in terms]
             for mark, reach in zip(marks, reached, strict=True):
                 if reach:
@@ -112,12 +130,17 @@ def _decide(marks: Sequence[tuple[Presence, str, bool]]) -> Assertion:
 
 def _forward_end(words: list[str], start: int, kind: str, said: str, stops: set[int]) -> int:
     """Return the place behind the last word that a forward cue governs."""
-    to_comma = kind == "conditional" and said.split()[0] in _CONDITION_TO_COMMA
     for place in range(start, len(words)):
         word = words[place]
-        if place in stops or (place > start and word in ("there", "with", "without")):
+        if place in stops:
             return place
-        if word == "," and (to_comma or not _list_goes_on(words, place, stops)):
+        if kind == "conditional":
+            continue
+        if place > start and word in ("there", "with", "without"):
+            return place
+        if kind == "absent" and place > start + 1 and word in _STATES and words[place - 1] != "to":
+            return place
+        if word == "," and not _list_goes_on(words, place, stops):
             return place
         if word == "and" and place > start and not _and_goes_on(words, place, stops):
             return place
@@ -159,15 +182,45 @@ def _and_goes_on(words: list[str], place: int, stops: set[int]) -> bool:
     return not verbs or bool(_DETECTED.intersection(segment[verbs[0] + 1 : verbs[0] + 3]))
 
 
-def _backward_start(words: list[str], place: int, stops: set[int], cue: tuple[int, ...]) -> int:
+def _of_another(words: list[str], cue: Found[_Cue], term: Found[object], said: str) -> bool:
+    """Return whether the cue denies something of a finding and not the finding: "no kink in the chest tube"."""
+    if said not in _BARE:
+        return False
+    for place in range(term.first - 1, max(cue.last + 1, term.first - 6), -1):
+        if words[place] in ("the", "this", "these", "known"):
+            return words[place - 1] in _TO_THE and place - 1 > cue.last + 1
+        if words[place] in VERBS or words[place] in (",", "or", "and"):
+            return False
+    return False
+
+
+def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Return the tokens with years and months as such; "may" is one behind "in" or "since"."""
+    dated = []
+    for place, token in enumerate(tokens):
+        before = tokens[place - 1].word if place else ""
+        word = token.word
+        if len(word) == 4 and word.isdigit() and word[:2] in ("19", "20"):
+            word = "year_"
+        elif word in _MONTHS or (word == "may" and before in _OF_TIME):
+            word = "month_"
+        dated.append(Token(word, token.start, token.end))
+    return tuple(dated)
+
+
+def _backward_start(words: list[str], place: int, stops: set[int]) -> int:
     """Return the place before the first word that a backward cue governs."""
+    place -= 1
+    while place >= 0 and words[place] in _AUXILIARY:
+        place -= 1
     joined = False
+    shared = place >= 0 and words[place] == "and"  # "effusions have been drained and are not seen": one subject
     while place >= 0:
         word = words[place]
-        if place in stops or word in VERBS or word in ("with", "without", "there"):
+        if place in stops or word in ("with", "without", "there") or (word in VERBS and not shared):
             return place
         if word == ",":
-            if not joined:
+            if not joined or shared:
                 return place
             before = words[:place]
             item = before[len(before) - before[::-1].index(",") :] if "," in before else before
@@ -176,7 +229,7 @@ def _backward_start(words: list[str], place: int, stops: set[int], cue: tuple[in
         if word in ("and", "or", "nor"):
             left = words[:place]
             left = left[len(left) - left[::-1].index(",") :] if "," in left else left
-            if VERBS.intersection(left):
+            if VERBS.intersection(left) and not shared:
                 return place
             joined = True
         place -= 1

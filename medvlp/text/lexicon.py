@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from medvlp.text.ontology import findings
+from medvlp.text.ontology import findings, ignored
 from medvlp.text.phrases import Phrases
 
 __all__ = ["Term", "terms"]
@@ -19,11 +19,11 @@ class Term:
     Attributes:
         finding: key.
         kind: ``"term"`` names it, ``"normal"`` says that it is not there, ``"denied"`` says something of it only where it
-            is denied.
+            is denied, ``"doubtful"`` names a sign that leaves it in doubt, ``"ignored"`` is no finding.
     """
 
     finding: str
-    kind: Literal["term", "normal", "denied"]
+    kind: Literal["term", "normal", "denied", "doubtful", "ignored"]
 
 
 @cache
@@ -40,4 +40,6 @@ def terms() -> Phrases[Term]:
         entries += [(line, Term(finding.key, "term")) for line in finding.terms]
         entries += [(line, Term(finding.key, "normal")) for line in finding.normal]
         entries += [(line, Term(finding.key, "denied")) for line in finding.denied]
+        entries += [(line, Term(finding.key, "doubtful")) for line in finding.doubtful]
+    entries += [(line, Term("", "ignored")) for line in ignored()]
     return Phrases(entries)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side, Triplet
-from medvlp.text.assertion import Presence, assertions
+from medvlp.text.assertion import PRIOR, Presence, assertions
 from medvlp.text.lexicon import Term, terms
 from medvlp.text.location import Place, places
 from medvlp.text.ontology import findings
@@ -13,6 +13,7 @@ from medvlp.text.phrases import Found, tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
+_BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # told before the picture was looked at
 __all__ = ["Mention", "read_report", "triplets"]
 
 
@@ -83,16 +84,28 @@ def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]
     if not found:
         return []
     sentence = " ".join(words.split())
-    mentions = []
+    mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
         for value in term.values:
             presence = _presence(value, assertion.presence)
+            if presence == "historical" and place.change and assertion.cue in PRIOR:
+                presence = "present"  # the prior effusion is unchanged: it is there
+            if presence == "present" and section in _BEFORE:
+                presence = "historical"
             if presence is not None:
                 mentions.append(
-                    _mention(value.finding, presence, place, (text, start, tokens[term.first].start, tokens[term.last].end),
-                             sentence, section, assertion.cue)
+                    _mention(_key(value.finding, place), presence, place, (text, start, tokens[term.first].start, tokens[term.last].end),
+                             sentence, section, _cue(value, assertion.cue, words[tokens[term.first].start : tokens[term.last].end]))
                 )
-    return mentions
+    return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
+
+
+def _completed(mention: Mention, earlier: list[Mention]) -> Mention:
+    """Give a finding that a sentence names twice the place that was said the first time."""
+    same = [other for other in earlier if other.finding == mention.finding and other.side]
+    if not same or mention.side or mention.presence == "absent":
+        return mention
+    return replace(mention, side=same[-1].side, anatomy=mention.anatomy or same[-1].anatomy)
 
 
 def _mention(
@@ -104,7 +117,7 @@ def _mention(
         presence=presence,
         side=place.side if findings()[key].sided else "",
         anatomy=place.anatomy,
-        severity=place.severity,
+        severity=place.severity or findings()[key].grades.get(place.texture, ""),
         size_mm=place.size_mm,
         count=place.count,
         change=place.change,
@@ -117,10 +130,24 @@ def _mention(
     )
 
 
+def _key(finding: str, place: Place) -> str:
+    """Return the finding, or its kind at the place: a fracture of a rib."""
+    return findings()[finding].at.get(place.anatomy, finding)
+
+
+def _cue(term: Term, said: str, words: str) -> str:
+    """Return what decided; where it was the term itself, its words."""
+    return said or (" ".join(token.word for token in tokens_of(words)) if term.kind != "term" else "")
+
+
 def _presence(term: Term, said: Presence) -> Presence | None:
     """Return what is said of the finding itself; None where it is nothing."""
     if term.kind == "term":
         return said
+    if term.kind == "ignored":
+        return None
+    if term.kind == "doubtful":
+        return "uncertain" if said == "present" else said
     if term.kind == "normal":
         return "absent" if said in ("present", "uncertain") else None
     if said != "absent":

@@ -6,6 +6,7 @@ codes has one, a code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 import yaml
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.triplet import Side
 from medvlp.core.suggest import did_you_mean
 
 __all__ = ["VOCABULARIES", "Finding", "Label", "Vocabulary", "ancestors", "findings", "vocabulary"]
 
 _FOLDER = Path(__file__).parent / "_lexicon"
+IGNORED = "ignored"
 _FILES = ("lungs", "pleura", "heart", "bones", "devices", "other")
 
 
@@ -32,10 +35,14 @@ class Finding:
         anatomy: where it is when the report does not say; empty where it may be anywhere.
         parents: keys of what it is a kind of.
         code: (scheme, keyword) in ``pydicom.sr.codedict``, or None.
+        side: on which side it is where none is said and it is there.
+        at: anatomy -> key of the finding that it is there ("fracture" at a rib).
         sided: False where left and right mean nothing.
+        grades: texture -> severity.
         terms: lines of the phrase notation that name it.
         normal: lines that say it is not there ("costophrenic angles are sharp").
         denied: lines that say something of it only where they are denied ("acute osseous abnormality").
+        doubtful: lines that name a sign of it, which leaves it in doubt ("blunted costophrenic angle").
     """
 
     key: str
@@ -44,9 +51,13 @@ class Finding:
     parents: tuple[str, ...] = ()
     code: tuple[str, str] | None = None
     sided: bool = True
+    side: Side = ""
+    at: Mapping[str, str] = field(default_factory=dict)
+    grades: Mapping[str, str] = field(default_factory=dict)
     terms: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +67,17 @@ class Label:
     Attributes:
         key: of the finding.
         name: as the data set writes it.
-        counts: keys of the findings that count as it, besides the finding itself and its kinds.
+        counts: keys of findings that count as it, beside its kinds.
+        signs: keys of findings that count as it where a sentence names nothing that a label counts.
+        unless: words that keep a mention from counting.
         implied_by: keys of labels whose presence implies it.
     """
 
     key: str
     name: str
     counts: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
+    unless: frozenset[str] = frozenset()
     implied_by: tuple[str, ...] = ()
 
 
@@ -105,6 +120,8 @@ def findings() -> dict[str, Finding]:
     read: dict[str, Finding] = {}
     for name in _FILES:
         for key, facts in load(name).items():
+            if key == IGNORED:
+                continue
             code = facts.get("code")
             read[key] = Finding(
                 key=key,
@@ -113,11 +130,21 @@ def findings() -> dict[str, Finding]:
                 parents=tuple(facts.get("parents", ())),
                 code=(code[0], code[1]) if code else None,
                 sided=facts.get("sided", True),
+                side=facts.get("side", ""),
+                at=facts.get("at", {}),
+                grades=facts.get("grades", {}),
                 terms=lines(facts.get("terms")),
                 normal=lines(facts.get("normal")),
                 denied=lines(facts.get("denied")),
+                doubtful=lines(facts.get("doubtful")),
             )
     return read
+
+
+@cache
+def ignored() -> tuple[str, ...]:
+    """Return the phrases that look like a finding and are none ("subcutaneous emphysema")."""
+    return lines(load("other")[IGNORED]["terms"])
 
 
 @cache
@@ -138,7 +165,14 @@ def _vocabularies() -> dict[str, Vocabulary]:
             name=name,
             title=facts["title"],
             labels=tuple(
-                Label(key, label["name"], tuple(label.get("counts", ())), tuple(label.get("implied_by", ())))
+                Label(
+                    key=key,
+                    name=label["name"],
+                    counts=tuple(label.get("counts", ())),
+                    signs=tuple(label.get("signs", ())),
+                    unless=frozenset(label.get("unless", ())),
+                    implied_by=tuple(label.get("implied_by", ())),
+                )
                 for key, label in facts["labels"].items()
             ),
             certain=frozenset(facts.get("certain", ())),

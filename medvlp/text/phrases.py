@@ -3,7 +3,7 @@
 One phrase a line::
 
     [small] (pleural|pericardial) effusion      [may be there], (one|of these)
-    heart .. enlarged                           up to four words between, none of them ending a clause
+    heart .. enlarged                           up to five words between, none of them ending a clause
     heart ... normal                            up to ten words between, commas and "and" among them
 
 Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of words,
@@ -70,7 +70,7 @@ _IRREGULAR = {
     "generalised": "generalized",
 }
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
-_SHORT_GAP, _LONG_GAP = 4, 10
+_SHORT_GAP, _LONG_GAP = 5, 10
 _ENDS_SHORT = frozenset(
     (",", ";", ":", ".", "(", ")", "and", "or", "but", "with", "without", "however", "no", "normal", "clear", "than")
 )
