@@ -134,9 +134,8 @@ def hard_negatives(
 
 @lru_cache(maxsize=1 << 13)
 def _plans(text: str) -> tuple[_Plan, ...]:
-    mentions = read_report(text)
     by_finding: dict[str, list[Mention]] = {}
-    for mention in mentions:
+    for mention in _read(text):
         by_finding.setdefault(mention.finding, []).append(mention)
     is_normal = any(mention.presence == "present" for mention in by_finding.pop("no_finding", ()))
     plans: list[_Plan] = []
@@ -258,7 +257,14 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _facts(text: str) -> list[_Fact]:
-    return [tuple(getattr(mention, part) for part in _PARTS) for mention in read_report(text)]
+    return [
+        (m.finding, m.presence, m.side, m.anatomy, m.severity, m.size_mm, m.count, m.change) for m in _read(text)
+    ]
+
+
+@lru_cache(maxsize=1 << 10)
+def _read(text: str) -> tuple[Mention, ...]:
+    return read_report(text)
 
 
 def _is_clean(before: Sequence[_Fact], after: Sequence[_Fact], copy: FalseCopy) -> bool:

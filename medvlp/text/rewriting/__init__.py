@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "reorder_sections": "order",
         "reorder_sentences": "order",
         "reword": "tables",
-        "rewrite": "rewrite",
+        "rewrite": "_rewrite",
         "same_meaning": "meaning",
         "sides_of": "meaning",
         "turn_sentences": "sentence_turns",

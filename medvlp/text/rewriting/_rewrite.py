@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from medvlp.text.rewriting.order import reorder_sections, reorder_sentences
 from medvlp.text.rewriting.sentence_turns import turn_sentences
 from medvlp.text.rewriting.tables import load_table, reword
-from medvlp.text.sections import split_sections
+from medvlp.text.sections import section_spans, split_sections
+from medvlp.text.sentences import sentence_spans
 
 if TYPE_CHECKING:
     import torch
@@ -50,10 +51,24 @@ def rewrite(
         >>> rewrite(text, torch.Generator().manual_seed(2), synonyms=1, abbreviations=1)
         'Right lower lobe atelectasis. No lung nodule.'
     """
-    changed = turn_sentences(text, generator, rate=synonyms) if synonyms else text
+    changed = _unwrapped(text)
+    changed = turn_sentences(changed, generator, rate=synonyms) if synonyms else changed
     changed = reword(changed, load_table(_HERE / "synonyms.yaml"), generator, rate=synonyms) if synonyms else changed
     if abbreviations:
         changed = reword(changed, load_table(_HERE / "abbreviations.yaml"), generator, rate=abbreviations)
     changed = reorder_sentences(changed, generator) if sentences else changed
     changed = reorder_sections(changed, generator) if sections else changed
     return changed if sorted(split_sections(changed)) == sorted(split_sections(text)) else text
+
+
+def _unwrapped(text: str) -> str:
+    """Return the text with the line breaks inside sentences made spaces: another word may not fit the line."""
+    parts: list[str] = []
+    done = 0
+    for _, start, end in section_spans(text):
+        for first, last in sentence_spans(text[start:end]):
+            sentence = text[start + first : start + last]
+            if "\n" in sentence:
+                parts += [text[done : start + first], " ".join(sentence.split())]
+                done = start + last
+    return "".join([*parts, text[done:]])
