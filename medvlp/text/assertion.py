@@ -44,6 +44,8 @@ _MONTHS = frozenset(
 )
 _OF_TIME = frozenset(("in", "since", "from", "last", "of", "until", "late", "early", "mid"))
 _STATES = frozenset("represent reflect indicate show contain demonstrate reveal mean".split())
+_LIKENED = frozenset("compatible consistent associated keeping in correlate".split())
+_DIFFERENTIAL = frozenset(("differential", "consideration", "include"))
 _BARE = frozenset(("no", "without", "not", "nor", "never"))
 _TO_THE = frozenset(("of", "in", "to", "from", "for", "with", "within", "along", "at", "on", "by"))
 
@@ -108,7 +110,11 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[object]]) -> lis
                     for term in terms
                 ]
                 if said in PRIOR and True in reached:
-                    reached = [index == reached.index(True) and reach for index, reach in enumerate(reached)]
+                    first = reached.index(True)
+                    reached = [
+                        reach and (index == first or terms[index].first == terms[index - 1].last + 1)
+                        for index, reach in enumerate(reached)
+                    ]
             else:
                 start = _backward_start(words, found.first, stops)
                 reached = [start < term.first < found.first for term in terms]
@@ -136,8 +142,12 @@ def _forward_end(words: list[str], start: int, kind: str, said: str, stops: set[
             return place
         if kind == "conditional":
             continue
-        if place > start and word in ("there", "with", "without"):
+        if place > start and word in ("there", "without"):
             return place
+        if place > start and word == "with" and words[place - 1] not in _LIKENED:
+            return place
+        if word in (",", "and") and (place == start or _DIFFERENTIAL.intersection(said.split())):
+            continue
         if kind == "absent" and place > start + 1 and word in _STATES and words[place - 1] != "to":
             return place
         if word == "," and not _list_goes_on(words, place, stops):
@@ -184,7 +194,7 @@ def _and_goes_on(words: list[str], place: int, stops: set[int]) -> bool:
 
 def _of_another(words: list[str], cue: Found[_Cue], term: Found[object], said: str) -> bool:
     """Return whether the cue denies something of a finding and not the finding: "no kink in the chest tube"."""
-    if said not in _BARE:
+    if said not in _BARE or "xxxx" in words[cue.last : term.first]:  # a word that de-identification took away
         return False
     for place in range(term.first - 1, max(cue.last + 1, term.first - 6), -1):
         if words[place] in ("the", "this", "these", "known"):
