@@ -15,7 +15,7 @@ _ONE_SIDED = re.compile(
     r"|azygos|hemiazygos|aort(?:a|ic) (?:arch|knob|knuckle|button)|arch|(?:de|a)scending aorta|isthmus"
     r"|gastric|stomach|fund(?:us|al)|liver|hepat\w*|spleen\w*|splen\w*|gallbladder|cholecyst\w*|quadrants?|bowel|colon\w*"
     r"|chilaiditi\w*|apex of the heart|(?:cardiac|heart|ventricular) ap(?:ex|ical)|atri(?:um|al|a|o\w*)|ventric\w*"
-    r"|septal|left main|(?:left|right) heart|cor pulmonale|SVC|IVC|vena cava|cavoatrial|brachiocephalic|innominate"
+    r"|left main|(?:left|right) heart|cor pulmonale|SVC|IVC|vena cava|cavoatrial|brachiocephalic|innominate"
     r"|subclavian arter\w*|thoracic duct|recurrent laryngeal|mitral|tricuspid|pulmonic valve|aortopulmonary|AP window"
     r"|scimitar|LA|LV|RA|RV|LAE|RAE|LVH|RVH|LVE|RVE|LAD|RCA|LIMA|RIMA|LVAD|RVAD|BiVAD|RVOT|LVOT|LAA|pacemaker leads?"
     r"|ICD|AICD)\b",

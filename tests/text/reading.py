@@ -16,28 +16,37 @@ PARTS = ("finding", "presence", "side", "anatomy", "severity", "size_mm", "count
 LEFT = {"left", "lt", "l", "lul", "lll", "leftward", "levoscoliosis"}
 RIGHT = {"right", "rt", "r", "rul", "rml", "rll", "rightward", "dextroscoliosis"}
 BOTH = {"both", "bilateral", "bilaterally", "bilat"}
-GRADES = set(
+
+
+def word_set(text: str) -> set[str]:
+    return {*text.split()}
+
+
+GRADES = word_set(
     "small tiny trace minimal minor mild mildly slight slightly minimally moderate moderately large massive severe "
-    "severely marked markedly advanced extensive dense subtle patchy confluent widely".split()
+    "severely marked markedly advanced extensive dense subtle patchy confluent widely"
 )
-NAMES = set("endotracheal et ett nasogastric ng ngt tube central venous catheter line cvc pacemaker cardiac pacing device "
-            "chest".split())  # fmt: skip
 # Words that a copy may have more or fewer of; any other change is more than the fact.
 ALLOWED = {
     "side": LEFT | RIGHT,
     "severity": GRADES | {"a", "an"},
-    "anatomy": set("upper middle mid lower base bases apex apices rul rml rll lul lll".split()),
-    "count": set(
+    "anatomy": word_set("upper middle mid lower base bases apex apices rul rml rll lul lll"),
+    "count": word_set(
         "a an solitary single one two three four five six nodule nodules mass masses opacity opacities is are has have "
-        "measures measure projects project".split()
+        "measures measure projects project"
     ),
-    "device": NAMES | {"a", "an"},
+    "device": word_set(
+        "a an endotracheal et ett nasogastric ng ngt tube central venous catheter line cvc pacemaker cardiac pacing "
+        "device chest"
+    ),
     "negation": GRADES
-    | set(
-        "no not neither nor or and but there is are a an absent present evidence sign signs of seen identified noted normal "
-        "within limits in of size enlarged increased heart the".split()
+    | word_set(
+        "no not neither nor or and but there is are a an absent present evidence sign signs of seen identified noted"
     )
-    | set("acute displaced suspicious overt focal lung pulmonary visible apical rib".split()),  # said of each item
+    | word_set("normal within limits in of size enlarged increased heart the")
+    | word_set(
+        "acute displaced suspicious overt focal lung pulmonary visible apical rib"
+    ),  # said of each item of a list
 }
 
 

@@ -10,7 +10,7 @@ __all__ = ["numbers_of", "sides_of", "same_meaning"]
 _NUMBER = re.compile(r"\d+(?:[.,/:-]\d+)*")
 _LIST_MARK = re.compile(r"(?:^|\n)[ \t]*\(?\d{1,2}[.)](?=\s)")
 _SIDE_WORDS = re.compile(
-    r"\b(?P<left>left|lt\b|l(?=ul\b|ll\b)|l\b)|\b(?P<right>right|rt\b|r(?=ul\b|ml\b|ll\b)|r\b)"
+    r"\b(?P<left>left|lt\b|l(?=ul\b|ll\b)|l\b(?!/))|\b(?P<right>right|rt\b|r(?=ul\b|ml\b|ll\b)|r\b(?!/))"
     r"|\b(?P<both>bilateral|bilat\b|both)",
     re.IGNORECASE,
 )
