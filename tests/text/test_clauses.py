@@ -55,19 +55,20 @@ def test_what_cannot_be_taken_apart_safely_stays_whole(sentence: str) -> None:
     assert split_clauses(sentence) == [sentence]
 
 
-def test_clauses_of_phantom_reports_say_together_what_the_sentence_says() -> None:
+def test_clauses_of_phantom_reports_say_what_the_sentence_says_and_nothing_untrue() -> None:
     taken_apart = 0
-    for report in phantom_reports(400):
+    for report in phantom_reports(1000)[:300]:
+        true = {(triplet.observation, triplet.presence) for triplet in report.triplets}
         for body in split_sections(report.text).values():
             for sentence in split_sentences(body):
                 clauses = split_clauses(sentence)
                 if len(clauses) == 1:
                     continue
                 taken_apart += 1
-                whole = {(m.finding, m.presence, m.side) for m in read_report(sentence)}
-                assert {(m.finding, m.presence, m.side) for each in clauses for m in read_report(each)} == whole, (
-                    sentence
-                )
+                whole = {(m.finding, m.presence) for m in read_report(sentence)}
+                said = {(m.finding, m.presence) for each in clauses for m in read_report(each)}
+                assert whole <= said, sentence
+                assert said - whole <= true, sentence
                 assert sum(map(numbers, clauses), numbers("")) == numbers(sentence)
                 assert set(sum(map(sides, clauses), sides(""))) == set(sides(sentence))
-    assert taken_apart > 200
+    assert taken_apart > 150

@@ -9,7 +9,7 @@ from medvlp.core.randomness import torch_generator
 from medvlp.text.hard_negatives import KINDS, Kind, false_copies, hard_negatives
 from tests.text.reading import denied_by_truth, more_than_the_fact, phantom_reports
 
-COUNT = 200
+COUNT = 120
 
 
 def texts(text: str, kind: Kind) -> set[str]:
@@ -18,7 +18,7 @@ def texts(text: str, kind: Kind) -> set[str]:
 
 def test_of_phantom_reports_exactly_the_one_fact_is_changed_and_it_was_true() -> None:
     wrong, made = Counter[str](), Counter[str]()
-    for place, report in enumerate(phantom_reports(COUNT)):
+    for place, report in enumerate(phantom_reports(1000)[:COUNT]):
         for copy in hard_negatives(report.text, torch_generator(2, place, "hard_negative"), most=2):
             made[copy.kind] += 1
             wrong[more_than_the_fact(report.text, copy)] += 1

@@ -257,9 +257,7 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _facts(text: str) -> list[_Fact]:
-    return [
-        (m.finding, m.presence, m.side, m.anatomy, m.severity, m.size_mm, m.count, m.change) for m in _read(text)
-    ]
+    return [(m.finding, m.presence, m.side, m.anatomy, m.severity, m.size_mm, m.count, m.change) for m in _read(text)]
 
 
 @lru_cache(maxsize=1 << 10)

@@ -27,13 +27,15 @@ _GOES_ON = re.compile(
     r"|of note|consequently|accordingly|second(?:ly)?|third(?:ly)?|next|finally|lastly"
     r"|there(?! (?:is|are|was|were|has|have|may|might|appears?|continues?|remains?)\b)"
     r"|as (?:above|before|such|well|described|noted|mentioned)"
+    r"|correlat\w+|clinical correlation|recommend\w*|consider\w*|suggest|follow[- ]?up|further|attention"
+    r"|findings? (?:was|were)|discussed|communicated|called|dr\b"
     r"|the (?:former|latter|same|above|aforementioned|larger|largest|smaller|smallest|first|second|third|appearance"
     r"|findings?|tip))\b",
     re.IGNORECASE,
 )
 # Words anywhere that point to what was said before.
 _POINTS = re.compile(
-    r"\b(?:these|those|such|former|latter|aforementioned|respectively|this (?!study|exam|examination|time|patient|view"
+    r"\b(?:these|those|such|former|latter|aforementioned|respectively|recommended|advised|this (?!study|exam|examination|time|patient|view"
     r"|radiograph|film|projection|is a\b))",
     re.IGNORECASE,
 )
@@ -55,6 +57,12 @@ _THING = re.compile(
     r"|collapse|infiltrate|density|cyst|cavity|hernia|tube|catheter|line|picc|port|pacemaker|lead|device|drain|wire"
     r"|hydropneumothorax|pneumonia|emphysema|cardiomegaly|enlargement|congestion|haze|band|abnormality|change|process)"
     r"(?:e?s)?\b",
+    re.IGNORECASE,
+)
+# A part of the body as a heading: what follows is said of it, up to the next one.
+_HEADING = re.compile(
+    r"[A-Z][\w /,&-]{2,40}:|(?:(?:left|right|both|upper|lower) )?(?:chest|abdomen|pelvis|knees?|shoulders?|hips?|hands?|feet"
+    r"|foot|ankles?|spine|neck|head|ribs|lungs?|heart|mediastinum|pleura|bones)\.$",
     re.IGNORECASE,
 )
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
@@ -136,7 +144,8 @@ def _shuffled(paragraph: str, generator: torch.Generator) -> str:
     sentences = [paragraph[a:b] for a, b in spans]
     gaps = [paragraph[b:c] for (_, b), (c, _) in itertools.pairwise(spans)]
     complete = all(map(_ENDED.search, sentences)) or all("\n" in gap for gap in gaps)
-    if len(sentences) < 2 or not complete:
+    headed = {_HEADING.match(sentence) is not None for sentence in sentences}
+    if len(sentences) < 2 or not complete or len(headed) > 1:
         return paragraph
     order = [k for block in _drawn_blocks(_blocks(sentences), sentences, generator) for k in block]
     body = sentences[order[0]] + "".join(gap + sentences[k] for gap, k in zip(gaps, order[1:], strict=True))
