@@ -76,8 +76,8 @@ class Rewrite:
         return Sample(sample.id, fields, sample.records)
 
     def _rewritten(self, text: str, generator: torch.Generator) -> str:
-        from medvlp.text.rewriting.meaning import same_meaning
         from medvlp.text.rewriting import rewrite
+        from medvlp.text.rewriting.meaning import same_meaning
 
         other = rewrite(
             text,

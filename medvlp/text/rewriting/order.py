@@ -35,7 +35,8 @@ _GOES_ON = re.compile(
 )
 # Words anywhere that point to what was said before.
 _POINTS = re.compile(
-    r"\b(?:these|those|such|former|latter|aforementioned|respectively|recommended|advised|this (?!study|exam|examination|time|patient|view"
+    r"\b(?:these|those|such|former|latter|aforementioned|respectively|recommended|advised"
+    r"|this (?!study|exam|examination|time|patient|view"
     r"|radiograph|film|projection|is a\b))",
     re.IGNORECASE,
 )
@@ -61,8 +62,8 @@ _THING = re.compile(
 )
 # A part of the body as a heading: what follows is said of it, up to the next one.
 _HEADING = re.compile(
-    r"[A-Z][\w /,&-]{2,40}:|(?:(?:left|right|both|upper|lower) )?(?:chest|abdomen|pelvis|knees?|shoulders?|hips?|hands?|feet"
-    r"|foot|ankles?|spine|neck|head|ribs|lungs?|heart|mediastinum|pleura|bones)\.$",
+    r"[A-Z][\w /,&-]{2,40}:|(?:(?:left|right|both|upper|lower) )?(?:chest|abdomen|pelvis|knees?|shoulders?|hips?|hands?"
+    r"|feet|foot|ankles?|spine|neck|head|ribs|lungs?|heart|mediastinum|pleura|bones)\.$",
     re.IGNORECASE,
 )
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
