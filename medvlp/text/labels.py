@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 from medvlp.core.triplet import Presence, Side, Triplet
-from medvlp.text.mentions import Mention, read_report
+from medvlp.text.language import is_english
+from medvlp.text.lexicon import word_class
+from medvlp.text.mentions import NOT_ENGLISH, Mention, read_report
+from medvlp.text.ontology import Finding, Vocabulary, ancestors, findings, vocabulary
 from medvlp.text.phrases import tokens_of
-from medvlp.text.ontology import Vocabulary, ancestors, findings, vocabulary
 
 __all__ = ["count_mentions", "label_mentions", "label_report", "label_triplets"]
 
-_GONE = frozenset("resolved resolution cleared clearing removed removal disappeared gone longer".split())
 _LOBES = {
     "upper lobe": "upper lobe",
     "middle lobe": "middle lobe",
@@ -26,7 +28,8 @@ def label_report(
 ) -> dict[str, float | None]:
     """Return the labels of a report.
 
-    Present beats uncertain beats absent; what is told as history or on condition counts as not mentioned.
+    Present beats uncertain beats absent; what is told as history or on condition counts as not mentioned. A report
+    without text, or in another language than English (which warns), has no labels at all.
 
     Args:
         text: the whole report.
@@ -42,6 +45,11 @@ def label_report(
         (-1.0, 0.0, None)
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
+    if not text.strip():
+        return dict.fromkeys(label.key for label in chosen.labels)
+    if not is_english(text):
+        warnings.warn(NOT_ENGLISH, stacklevel=2)
+        return dict.fromkeys(label.key for label in chosen.labels)
     return label_mentions(read_report(text, sections=sections), chosen)
 
 
@@ -96,14 +104,15 @@ def label_triplets(
     words: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
     found: dict[Triplet, None] = {}
     for key, value, mention in count_mentions(read_report(text, sections=sections), chosen):
-        finding = findings()[key]
+        finding = findings().get(key, Finding(key, key, ""))
         movable = finding.anatomy in ("lung", "lungs", "")
         place = _LOBES.get(mention.anatomy, "") if movable else ""
         side: Side = mention.side if finding.sided else ""
         presence = words[value]
+        was_there = presence != "absent" or not word_class("gone").isdisjoint(mention.cue.split())
         triplet = Triplet(
             anatomy=place or finding.anatomy,
-            side=side or (finding.side if presence != "absent" or _GONE.intersection(mention.cue.split()) else ""),
+            side=side or (finding.side if was_there else ""),
             observation=key,
             presence=presence,
             severity=mention.severity,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side, Triplet
-from medvlp.text.assertion import PRIOR, Presence, assertions
-from medvlp.text.lexicon import Term, terms
+from medvlp.text.assertion import Presence, assertions
+from medvlp.text.language import is_english
+from medvlp.text.lexicon import Term, terms, word_class
 from medvlp.text.location import Place, places
 from medvlp.text.ontology import findings
-from medvlp.text.phrases import Found, tokens_of
+from medvlp.text.phrases import tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # told before the picture was looked at
-__all__ = ["Mention", "read_report", "triplets"]
+NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
+__all__ = ["NOT_ENGLISH", "Mention", "read_report", "triplets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,17 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
         sections: canonical names of the sections that are read; where the report has none of them, the text that
             `medvlp.text.sections.report_text` falls back on.
 
+    A report in another language than English gives no mention and a warning.
+
     Example:
         >>> for mention in read_report("Small left pleural effusion. No pneumothorax."):
         ...     print(mention.finding, mention.presence, mention.side, mention.severity)
         effusion present left mild
         pneumothorax absent
     """
+    if not is_english(text):
+        warnings.warn(NOT_ENGLISH, stacklevel=2)
+        return ()
     wanted = report_text(text, sections).used
     mentions: list[Mention] = []
     for name, start, end in section_spans(text):
@@ -88,14 +96,21 @@ def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
         for value in term.values:
             presence = _presence(value, assertion.presence)
-            if presence == "historical" and place.change and assertion.cue in PRIOR:
+            if presence == "historical" and place.change and assertion.cue in word_class("prior"):
                 presence = "present"  # the prior effusion is unchanged: it is there
             if presence == "present" and section in _BEFORE:
                 presence = "historical"
             if presence is not None:
                 mentions.append(
-                    _mention(_key(value.finding, place), presence, place, (text, start, tokens[term.first].start, tokens[term.last].end),
-                             sentence, section, _cue(value, assertion.cue, words[tokens[term.first].start : tokens[term.last].end]))
+                    _mention(
+                        _key(value.finding, place),
+                        presence,
+                        place,
+                        (text, start, tokens[term.first].start, tokens[term.last].end),
+                        sentence,
+                        section,
+                        _cue(value, assertion.cue, words[tokens[term.first].start : tokens[term.last].end]),
+                    )
                 )
     return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
 

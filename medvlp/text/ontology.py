@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.triplet import Side
 from medvlp.core.suggest import did_you_mean
+from medvlp.core.triplet import Side
 
 __all__ = ["VOCABULARIES", "Finding", "Label", "Vocabulary", "ancestors", "findings", "vocabulary"]
 
@@ -90,7 +90,6 @@ class Vocabulary:
         title: of the data set.
         labels: in the order of the data set.
         certain: words of doubt that this label list takes for certain.
-        sections: canonical names of the sections that its labels were read from.
     """
 
     name: str
@@ -104,7 +103,7 @@ def lines(text: str | None) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, (text or "").splitlines())))
 
 
-def load(name: str) -> Any:
+def load(name: str) -> dict[str, Any]:
     """Return a file of the lexicon."""
     return yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
@@ -149,13 +148,14 @@ def ignored() -> tuple[str, ...]:
 
 @cache
 def ancestors(key: str) -> frozenset[str]:
-    """Return a finding and all that it is a kind of.
+    """Return a finding and all that it is a kind of; of a key that is no finding, the key alone.
 
     Example:
         >>> sorted(ancestors("rib_fracture"))
         ['fracture', 'rib_fracture']
     """
-    return frozenset({key}.union(*(ancestors(parent) for parent in findings()[key].parents)))
+    parents = findings()[key].parents if key in findings() else ()
+    return frozenset({key}.union(*(ancestors(parent) for parent in parents)))
 
 
 @cache

@@ -6,8 +6,8 @@ One phrase a line::
     heart .. enlarged                           up to five words between, none of them ending a clause
     heart ... normal                            up to ten words between, commas and "and" among them
 
-Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of words,
-so a thousand phrases cost no more than ten.
+Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of
+words, so a thousand phrases cost no more than ten.
 """
 
 from __future__ import annotations
@@ -219,13 +219,15 @@ class Phrases(Generic[T]):
                 kept.append(each)
         return sorted(kept, key=lambda each: each.at)
 
-    def _walk(self, node: _Node[T], words: list[str], at: tuple[int, ...]) -> Iterator[tuple[_Node[T], tuple[int, ...]]]:
+    def _walk(
+        self, node: _Node[T], words: list[str], at: tuple[int, ...]
+    ) -> Iterator[tuple[_Node[T], tuple[int, ...]]]:
         if node.values:
             yield node, at
         following = at[-1] + 1
         if following < len(words) and words[following] in node.following:
             yield from self._walk(node.following[words[following]], words, (*at, following))
-        for gap, longest, ends in ((".." , _SHORT_GAP, _ENDS_SHORT), ("...", _LONG_GAP, _ENDS_LONG)):
+        for gap, longest, ends in (("..", _SHORT_GAP, _ENDS_SHORT), ("...", _LONG_GAP, _ENDS_LONG)):
             after = node.following.get(gap)
             if after is None:
                 continue
