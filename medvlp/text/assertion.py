@@ -84,7 +84,8 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
                 continue
             for index in _reached(words, found, cue, said, stops, terms):
                 marks[index].append(Assertion(cue.presence, said))
-    for index in _alternatives(words, terms):
+    unchanged = [found.first for found in cues if _denies_nothing(words, found)]
+    for index in _alternatives(words, unchanged, stops, terms):
         marks[index].append(Assertion("uncertain", "or"))
     return [_strongest(said) for said in marks]
 
@@ -100,7 +101,8 @@ def _reached(
     """Return the terms that a cue governs."""
     if cue.reach == "backward":
         start = backward_start(words, found.first, stops)
-        return [index for index, term in enumerate(terms) if start < term.first < found.first]
+        reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
+        return reached[-1:] if said in word_class("nearest") else reached
     end = forward_end(words, found.last + 1, str(cue.presence), said, stops)
     reached = [
         index
@@ -108,7 +110,7 @@ def _reached(
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
         or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
     ]
-    if said not in word_class("prior"):
+    if said not in word_class("nearest"):
         return reached
     return [  # an adjective dates the finding that it stands before, and what is written onto that
         index for place, index in enumerate(reached) if not place or terms[index].first == terms[index - 1].last + 1
@@ -129,11 +131,20 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     return tuple(dated)
 
 
-def _alternatives(words: list[str], terms: Sequence[Found[Term]]) -> set[int]:
+def _denies_nothing(words: list[str], found: Found[_Cue]) -> bool:
+    """Return whether a cue is of the kind of "no change in", behind which "or" joins what is there."""
+    return words[found.first] in word_class("bare_denials") and any(cue.presence is None for cue in found.values)
+
+
+def _alternatives(
+    words: list[str], unchanged: Sequence[int], stops: set[int], terms: Sequence[Found[Term]]
+) -> set[int]:
     """Return the terms that are one of two readings: "atelectasis or pneumonia", "scar versus nodule"."""
     found: set[int] = set()
     for place, word in enumerate(words):
         if word not in ("or", "versus", "/"):
+            continue
+        if any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
             continue
         before = next((index for index in reversed(range(len(terms))) if terms[index].last < place), None)
         after = next((index for index, term in enumerate(terms) if term.first > place), None)
