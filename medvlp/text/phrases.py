@@ -22,7 +22,7 @@ __all__ = ["Found", "Phrases", "Token", "expand", "plain", "tokens_of"]
 
 T = TypeVar("T")
 
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE)
+_TOKEN = re.compile(r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE)
 _IRREGULAR = {
     "pneumothoraces": "pneumothorax",
     "pneumothoracies": "pneumothorax",
@@ -48,6 +48,9 @@ _IRREGULAR = {
     "cant": "cannot",
     "vs": "versus",
     "w": "with",
+    "w/o": "without",
+    "c/w": "consistent",
+    "sulci": "sulcus",
     "oedema": "edema",
     "oedematous": "edematous",
     "oesophagus": "esophagus",
