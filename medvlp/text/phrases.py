@@ -22,7 +22,9 @@ __all__ = ["Found", "Phrases", "Token", "expand", "plain", "tokens_of"]
 
 T = TypeVar("T")
 
-_TOKEN = re.compile(r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE
+)
 _IRREGULAR = {
     "pneumothoraces": "pneumothorax",
     "pneumothoracies": "pneumothorax",
