@@ -202,6 +202,7 @@ def test_a_table_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         ("No nodule or mass is seen.", {"There is no nodule or mass.", "No nodule or mass."}),
         ("There are no nodules.", {"No nodules.", "No nodules are seen.", "No nodules are identified."}),
         ("There is no longer a nodule.", {"There is no longer a nodule."}),
+        ("There is no nodule, mass.", {"There is no nodule, mass."}),
         ("There is no effusion, and there is no nodule.", {"There is no effusion, and there is no nodule."}),
         ("No change is seen.", {"There is no change.", "No change."}),
         ("No nodule was seen.", {"No nodule was seen."}),
@@ -269,9 +270,10 @@ def test_sentences_stay_in_their_section_and_those_of_other_sections_where_they_
         "Left lung: Nodule. No effusion. Right lung: Clear.",
         "Chest. Left nodule. Right knee. Old fracture.",
         "LUNGS: Clear.\nNo nodule.\nHEART: Normal.",
+        "left effusion. Clear otherwise.\nlarge heart.",
     ],
 )
-def test_what_stands_under_a_heading_stays_there(text: str) -> None:
+def test_what_stands_under_a_heading_or_begins_small_stays_there(text: str) -> None:
     assert {reorder_sentences(text, drawn(seed)) for seed in range(20)} == {text}
 
 

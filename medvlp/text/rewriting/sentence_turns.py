@@ -61,9 +61,14 @@ def turn_sentences(text: str, generator: torch.Generator, *, rate: float = 0.5) 
 def _turns_of(sentence: str) -> list[tuple[_Turn, re.Match[str]]]:
     for turn in _turns():
         match = turn.pattern.fullmatch(sentence)
-        if match is not None and not (match["x"] and _NO_PHRASE.search(match["x"])):
+        if match is not None and _is_phrase(match["x"]):
             return [(turn, match)]
     return []
+
+
+def _is_phrase(words: str) -> bool:
+    """Whether words are a noun phrase or a list of some, the last joined by "or" or "and"; nothing is one too."""
+    return not _NO_PHRASE.search(words) and ("," not in words or re.search(r"\b(?:or|and)\b", words) is not None)
 
 
 @cache
