@@ -83,26 +83,26 @@ def caption(labels: Mapping[str, float | None], generator: torch.Generator, *, a
             )
         if value not in (1, 0, -1):
             raise DataError(f"The label {name!r} is {value}, allowed are 1, 0, -1 and nothing: correct the column.")
-    draw = _Draw(generator)
     said = [
-        _sentence(draw, "present" if value == 1 else "uncertain", name)
+        _sentence(generator, "present" if value == 1 else "uncertain", name)
         for name, value in known.items()
         if value != 0 and name != _NORMAL
     ]
     if known.get(_NORMAL) == 1 and all(value == 0 or name in {_NORMAL, *_NO_DISEASE} for name, value in known.items()):
-        said.append(draw.one_of(_words().templates["normal"]))
-    denied = draw.shuffled([name for name, value in known.items() if value == 0 and name != _NORMAL])[: max(0, absent)]
+        said.append(_one_of(_words().templates["normal"], generator))
+    gone = [name for name, value in known.items() if value == 0 and name != _NORMAL]
+    denied = _shuffled(gone, generator)[: max(0, absent)]
     while denied:
-        count = min(len(denied), draw.one_of((1, 2, _TOGETHER)))
+        count = min(len(denied), _one_of((1, 2, _TOGETHER), generator))
         group, denied = denied[:count], denied[count:]
-        said.append(_sentence(draw, "absent", *group))
-    return " ".join(draw.shuffled(said))
+        said.append(_sentence(generator, "absent", *group))
+    return " ".join(_shuffled(said, generator))
 
 
-def _sentence(draw: _Draw, topic: str, *findings: str) -> str:
+def _sentence(generator: torch.Generator, topic: str, *findings: str) -> str:
     words = _words()
     together = len(findings) > 1
-    template = draw.one_of(words.templates["absent_together" if together else topic])
+    template = _one_of(words.templates["absent_together" if together else topic], generator)
     phrases = [words.phrases[name] for name in findings]
     listed = ", ".join(phrases[:-1]) + " or " + phrases[-1] if together else phrases[0]
     article = ("an " if phrases[0][0] in "aeiou" else "a ") if findings[0] in words.countable else ""
@@ -110,18 +110,13 @@ def _sentence(draw: _Draw, topic: str, *findings: str) -> str:
     return text[0].upper() + text[1:]
 
 
-class _Draw:
-    """Draws one of several, or an order, from a torch generator."""
+def _one_of(options: Sequence[_T], generator: torch.Generator) -> _T:
+    import torch
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
+    return options[int(torch.randint(len(options), (1,), generator=generator))]
 
-    def one_of(self, options: Sequence[_T]) -> _T:
-        import torch
 
-        return options[int(torch.randint(len(options), (1,), generator=self._generator))]
+def _shuffled(items: Sequence[_T], generator: torch.Generator) -> list[_T]:
+    import torch
 
-    def shuffled(self, items: Sequence[_T]) -> list[_T]:
-        import torch
-
-        return [items[place] for place in torch.randperm(len(items), generator=self._generator).tolist()]
+    return [items[place] for place in torch.randperm(len(items), generator=generator).tolist()]

@@ -100,7 +100,8 @@ def entries() -> list[tuple[str, dict[str, list[str]]]]:
 def test_all_phrases_of_an_entry_are_read_alike(table: str, entry: dict[str, list[str]]) -> None:
     phrases = entry.get("same", [*entry.get("from", []), *entry.get("to", [])])
     after, before = entry.get("after", [""])[0], entry.get("before", [""])[0].replace("#", "5 mm")
-    read = [{fact[:5] for fact in facts(" ".join(f"{after} {phrase} {before}".split()) + ".")} for phrase in phrases]
+    sentences = [" ".join(f"{after} {phrase} {before}".split()) + ". That is all there is." for phrase in phrases]
+    read = [{fact[:5] for fact in facts(sentence)} for sentence in sentences]
     assert all(each == read[0] for each in read), dict(zip(phrases, read, strict=True))
 
 

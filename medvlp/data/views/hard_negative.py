@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.text.hard_negatives.kinds import KINDS, Kind
 
 __all__ = ["HardNegative"]
-
-Kind = Literal["side", "negation", "severity", "anatomy", "count", "device"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class HardNegative:
 
     field: str = "text"
     to: str = "text.negative"
-    kinds: tuple[Kind, ...] = ("side", "negation", "severity", "anatomy", "count", "device")
+    kinds: tuple[Kind, ...] = KINDS
     most: int = 1
     stated: str | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["AGREEMENT", "capital", "is_phrase", "singular_count", "with_article"]
+__all__ = ["AGREEMENT", "article_of", "capital", "is_phrase"]
 
 # Nouns that stand without an article.
 _MASS = re.compile(
@@ -41,20 +41,15 @@ def _head(phrase: str) -> str:
     return words[-1].lower() if words else ""
 
 
-def singular_count(phrase: str) -> bool:
-    """Whether the noun of a phrase takes "a"."""
+def article_of(phrase: str) -> str:
+    """Return ``"a "``, ``"an "`` or nothing, as the noun of a phrase takes it."""
     noun = _head(phrase)
     plural = noun.endswith("s") and not noun.endswith(("is", "us", "ss"))
-    return not plural and _MASS.fullmatch(noun) is None
-
-
-def with_article(phrase: str) -> str:
-    """Return a phrase with its indefinite article where it takes one."""
-    if not singular_count(phrase):
-        return phrase
+    if not noun or plural or _MASS.fullmatch(noun):
+        return ""
     first = phrase.split()[0]
     vowel = first[0] in "AEFHILMNORSX" if first.isupper() and first != "PICC" else first[0].lower() in "aeiou"
-    return ("an " if vowel else "a ") + phrase
+    return "an " if vowel else "a "
 
 
 def capital(text: str) -> str:

@@ -1,38 +1,23 @@
-"""From a text to false copies of it: which facts can be changed, changing them everywhere, reading the result back."""
+"""From a text to false copies of it: a fact is changed wherever it stands, and the result is read back."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from medvlp.text.hard_negatives.negation import affirm, affirm_one, deny
-from medvlp.text.hard_negatives.wording import (
-    DEVICES,
-    change_anatomy,
-    change_count,
-    change_device,
-    change_severity,
-    change_side,
-    other_counts,
-    other_places,
-)
-from medvlp.text.mentions import Mention, read_report
+from medvlp.text.hard_negatives.kinds import KINDS, Kind
+from medvlp.text.hard_negatives.plans import plans_of, read
 from medvlp.text.sections import section_spans
 from medvlp.text.sentences import sentence_spans
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KINDS", "FalseCopy", "Kind", "false_copies", "hard_negatives"]
+__all__ = ["FalseCopy", "false_copies", "hard_negatives"]
 
-Kind = Literal["side", "negation", "severity", "anatomy", "count", "device"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-_OTHER = {"left": "right", "right": "left"}
-_GRADES = ("mild", "moderate", "severe")
-_NO_PLACE = ("edema", "cardiomegaly", "pleural_thickening")  # a lobe in their sentence is not where they are
 _FREE: dict[Kind, tuple[str, ...]] = {  # what may differ in the facts of the finding that is changed
     "side": ("side",),
     "negation": ("presence", "severity", "anatomy"),
@@ -68,18 +53,6 @@ class FalseCopy:
     false_statement: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One change: the mentions of the fact, and how the sentence of each is written anew."""
-
-    kind: Kind
-    finding: str
-    before: str
-    after: str
-    mentions: tuple[Mention, ...]
-    change: Callable[[Mention], str | None]
-
-
 def false_copies(text: str, kinds: Sequence[Kind] = KINDS) -> tuple[FalseCopy, ...]:
     """Return every copy of a text that the rules can make false in exactly one fact.
 
@@ -99,7 +72,7 @@ def false_copies(text: str, kinds: Sequence[Kind] = KINDS) -> tuple[FalseCopy, .
         Moderate left effusion. mild moderate
         Large left effusion. mild severe
     """
-    made = (_copy(text, place) for place, plan in enumerate(_plans(text)) if plan.kind in kinds)
+    made = (_copy(text, place) for place, plan in enumerate(plans_of(text)) if plan.kind in kinds)
     return tuple(copy for copy in made if copy is not None)
 
 
@@ -121,7 +94,7 @@ def hard_negatives(
     """
     import torch
 
-    plans = _plans(text)
+    plans = plans_of(text)
     left = {kind: [place for place, plan in enumerate(plans) if plan.kind == kind] for kind in KINDS if kind in kinds}
     copies: list[FalseCopy] = []
     while len(copies) < most and (open_kinds := [kind for kind, places in left.items() if places]):
@@ -132,104 +105,10 @@ def hard_negatives(
     return tuple(copies)
 
 
-@lru_cache(maxsize=1 << 13)
-def _plans(text: str) -> tuple[_Plan, ...]:
-    by_finding: dict[str, list[Mention]] = {}
-    for mention in _read(text):
-        by_finding.setdefault(mention.finding, []).append(mention)
-    is_normal = any(mention.presence == "present" for mention in by_finding.pop("no_finding", ()))
-    plans: list[_Plan] = []
-    for finding, said in by_finding.items():
-        stated = [mention for mention in said if mention.presence in ("present", "uncertain")]
-        plans += _side(finding, stated, said)
-        plans += _negation(finding, said, is_normal=is_normal)
-        plans += _severity(finding, stated)
-        plans += _anatomy(finding, stated)
-        plans += _count(finding, stated)
-        plans += _device(finding, said, by_finding)
-    return tuple(plans)
-
-
-def _side(finding: str, stated: Sequence[Mention], said: Sequence[Mention]) -> Iterator[_Plan]:
-    sided = tuple(mention for mention in stated if mention.side in _OTHER)
-    if sided and len({mention.side for mention in said} - {""}) == 1:
-        yield _Plan("side", finding, sided[0].side, _OTHER[sided[0].side], sided, lambda m: change_side(m.sentence))
-
-
-def _negation(finding: str, said: Sequence[Mention], *, is_normal: bool) -> Iterator[_Plan]:
-    presences = {mention.presence for mention in said}
-    if presences == {"present"}:
-        yield _Plan("negation", finding, "present", "absent", tuple(said), lambda m: deny(m.sentence))
-    elif presences == {"absent"} and (not is_normal or finding in DEVICES):
-        yield _Plan(
-            "negation",
-            finding,
-            "absent",
-            "present",
-            tuple(said),
-            lambda m: affirm(m.sentence) or affirm_one(m.sentence, m.text),
-        )
-
-
-def _severity(finding: str, stated: Sequence[Mention]) -> Iterator[_Plan]:
-    graded = tuple(mention for mention in stated if mention.severity)
-    if len({mention.severity for mention in graded}) == 1:
-        for grade in _GRADES:
-            if grade != graded[0].severity:
-                change = partial(_graded, grade)
-                yield _Plan("severity", finding, graded[0].severity, grade, graded, change)
-
-
-def _graded(grade: str, mention: Mention) -> str | None:
-    return change_severity(mention.sentence, mention.finding, grade)
-
-
-def _anatomy(finding: str, stated: Sequence[Mention]) -> Iterator[_Plan]:
-    placed = tuple(mention for mention in stated if mention.anatomy and other_places(mention.sentence))
-    if placed and finding not in _NO_PLACE and len({mention.anatomy for mention in placed}) == 1:
-        for place in other_places(placed[0].sentence):
-            yield _Plan(
-                "anatomy",
-                finding,
-                placed[0].anatomy,
-                place,
-                placed,
-                lambda m, place=place: change_anatomy(m.sentence, place),
-            )
-
-
-def _count(finding: str, stated: Sequence[Mention]) -> Iterator[_Plan]:
-    counted = tuple(mention for mention in stated if mention.count is not None)
-    if counted and len({mention.count for mention in counted}) == 1:
-        for number in other_counts(counted[0].sentence):
-            yield _Plan(
-                "count",
-                finding,
-                str(counted[0].count),
-                number,
-                counted,
-                lambda m, number=number: change_count(m.sentence, number),
-            )
-
-
-def _device(finding: str, said: Sequence[Mention], all_said: dict[str, list[Mention]]) -> Iterator[_Plan]:
-    if finding in DEVICES and {mention.presence for mention in said} == {"present"}:
-        for other in DEVICES[finding][1]:
-            if other not in all_said:
-                yield _Plan(
-                    "device",
-                    finding,
-                    finding,
-                    other,
-                    tuple(said),
-                    lambda m, other=other: change_device(m.sentence, m.finding, other),
-                )
-
-
 @lru_cache(maxsize=1 << 14)
 def _copy(text: str, place: int) -> FalseCopy | None:
     """Return the copy of one plan, None where a sentence fits no rule or more is changed than the one fact."""
-    plan = _plans(text)[place]
+    plan = plans_of(text)[place]
     spans = _sentences(text)
     changed, statement, false_statement = text, "", ""
     done: set[tuple[int, int]] = set()
@@ -257,12 +136,7 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _facts(text: str) -> list[_Fact]:
-    return [(m.finding, m.presence, m.side, m.anatomy, m.severity, m.size_mm, m.count, m.change) for m in _read(text)]
-
-
-@lru_cache(maxsize=1 << 10)
-def _read(text: str) -> tuple[Mention, ...]:
-    return read_report(text)
+    return [(m.finding, m.presence, m.side, m.anatomy, m.severity, m.size_mm, m.count, m.change) for m in read(text)]
 
 
 def _is_clean(before: Sequence[_Fact], after: Sequence[_Fact], copy: FalseCopy) -> bool:

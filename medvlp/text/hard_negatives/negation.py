@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from medvlp.text.clauses import split_clauses
-from medvlp.text.hard_negatives._words import capital, is_phrase, with_article
+from medvlp.text.hard_negatives._words import article_of, capital, is_phrase
 
-__all__ = ["affirm", "deny"]
+__all__ = ["affirm", "affirm_one", "deny"]
 
 _SEEN = r"(?P<seen>seen|identified|noted|present|demonstrated|visuali[sz]ed|evident|appreciated|detected)"
 _GRADES = re.compile(
@@ -16,13 +16,29 @@ _GRADES = re.compile(
     re.IGNORECASE,
 )
 _ENLARGED = r"(?P<state>enlarged|hyperinflated|hyperexpanded|increased(?: in size)?|intubated)"
-_OF_SIZE = re.compile(
-    r"(?P<what>(?:the )?(?:heart|cardiac silhouette|cardiomediastinal silhouette)) is (?:normal(?: in size)?"
-    r"|of normal size|within normal limits)\.",
-    re.IGNORECASE,
+_OF = r"(?:evidence of |signs? of )"
+# A denial and what it denies; {a} is the article where the noun takes one.
+_DENIALS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern + r"\.", re.IGNORECASE), stated)
+    for pattern, stated in (
+        (rf"there (?P<be>is|are) no (?P<of>{_OF})(?P<x>[^.]+)", "There {be} {of}{x}."),
+        (r"there (?P<be>is|are) no (?P<x>[^.]+)", "There {be} {a}{x}."),
+        (rf"no (?P<of>{_OF})(?P<x>[^.]+?) (?P<be>is|are) {_SEEN}", "{of}{x} {be} {seen}."),
+        (rf"no (?P<x>[^.]+?) (?P<be>is|are) {_SEEN}", "{a}{x} {be} {seen}."),
+        (rf"no (?P<of>{_OF})(?P<x>[^.]+)", "{of}{x}."),
+        (r"no (?P<x>[^.]+)", "{x}."),
+        (r"(?P<x>[^.]+?) (?P<be>is|are) absent", "{x} {be} present."),
+        (rf"(?P<x>[^.]+?) (?P<be>is|are) not {_SEEN}", "{x} {be} {seen}."),
+        (rf"(?P<x>[^.]+?) (?P<be>is|are) not {_ENLARGED}", "{x} {be} {state}."),
+        (
+            r"(?P<x>(?:the )?(?:heart|cardiac silhouette|cardiomediastinal silhouette)) is (?:normal(?: in size)?"
+            r"|of normal size|within normal limits)",
+            "{x} is enlarged.",
+        ),
+        (r"(?P<x>(?:the )?heart size) is (?:normal|within normal limits)", "{x} is increased."),
+        (r"normal (?P<x>heart size)", "Increased {x}."),
+    )
 )
-_SIZE = re.compile(r"(?P<the>the )?heart size is (?:normal|within normal limits)\.", re.IGNORECASE)
-_NORMAL_SIZE = re.compile(r"normal heart size\.", re.IGNORECASE)
 
 
 def affirm(sentence: str) -> str | None:
@@ -33,29 +49,12 @@ def affirm(sentence: str) -> str | None:
         ('There is a pneumothorax.', 'The heart is enlarged.', None)
     """
     text = " ".join(sentence.split())
-    if match := re.fullmatch(
-        r"there (?P<be>is|are) no (?P<of>evidence of |signs? of )?(?P<x>[^.]+)\.", text, re.IGNORECASE
-    ):
-        if is_phrase(match["x"]):
-            body = f"{match['of']}{match['x']}" if match["of"] else with_article(match["x"])
-            return f"There {match['be']} {body}."
-    elif match := re.fullmatch(rf"no (?P<of>evidence of )?(?P<x>[^.]+?) (?P<be>is|are) {_SEEN}\.", text, re.IGNORECASE):
-        if is_phrase(match["x"]):
-            body = f"{match['of']}{match['x']}" if match["of"] else with_article(match["x"])
-            return capital(f"{body} {match['be']} {match['seen']}.")
-    elif match := re.fullmatch(r"no (?P<x>(?:evidence of |signs? of )?(?P<bare>[^.]+))\.", text, re.IGNORECASE):
-        if is_phrase(match["bare"]):
-            return capital(f"{match['x']}.")
-    elif match := re.fullmatch(r"(?P<x>[^.]+?) (?P<be>is|are) absent\.", text, re.IGNORECASE):
-        return f"{match['x']} {match['be']} present." if is_phrase(match["x"]) else None
-    elif match := re.fullmatch(rf"(?P<x>[^.]+?) (?P<be>is|are) not (?:{_SEEN}|{_ENLARGED})\.", text, re.IGNORECASE):
-        return f"{match['x']} {match['be']} {match['seen'] or match['state']}." if is_phrase(match["x"]) else None
-    elif match := _OF_SIZE.fullmatch(text):
-        return f"{match['what']} is enlarged."
-    elif match := _SIZE.fullmatch(text):
-        return f"{match['the'] or ''}heart size is increased.".replace("heart size", "Heart size", not match["the"])
-    elif _NORMAL_SIZE.fullmatch(text):
-        return "Increased heart size."
+    for pattern, stated in _DENIALS:
+        match = pattern.fullmatch(text)
+        if match is not None:
+            words = match.groupdict(default="")
+            fits = is_phrase(words["x"])
+            return capital(stated.format(a=article_of(words["x"]), **words)) if fits else None
     return None
 
 

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "numbers_of": "meaning",
         "reorder_sections": "order",
         "reorder_sentences": "order",
-        "reword": "tables",
+        "reword": "exchange",
         "rewrite": "_rewrite",
         "same_meaning": "meaning",
         "sides_of": "meaning",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medvlp.text.rewriting.exchange import reword
 from medvlp.text.rewriting.order import reorder_sections, reorder_sentences
 from medvlp.text.rewriting.sentence_turns import turn_sentences
-from medvlp.text.rewriting.tables import load_table, reword
+from medvlp.text.rewriting.tables import load_table
 from medvlp.text.sections import section_spans, split_sections
 from medvlp.text.sentences import sentence_spans
 
