@@ -43,7 +43,7 @@ class _Cue:
     """A cue: what it asserts (None: nothing, it only looks like one), and what it governs."""
 
     presence: Presence | None
-    reach: Literal["forward", "backward", "stop", "nothing"]
+    reach: Literal["forward", "backward", "stop", "cause", "nothing"]
 
 
 @cache
@@ -51,6 +51,7 @@ def _cues() -> Phrases[_Cue]:
     facts = load("cues")
     entries = [(line, _Cue(None, "nothing")) for line in lines(facts["plain"])]
     entries += [(line, _Cue(None, "stop")) for line in lines(facts["stop"])]
+    entries += [(line, _Cue(None, "cause")) for line in lines(facts["cause"])]
     for presence in _STRONGEST_FIRST:
         entries += [(line, _Cue(presence, "forward")) for line in lines(facts["forward"][presence])]
         entries += [(line, _Cue(presence, "backward")) for line in lines(facts["backward"][presence])]
@@ -75,19 +76,33 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     words = [token.word for token in dated]
     used = {place for term in terms for place in term.at}
     cues = [found for found in _cues().find(dated) if not used.issuperset(found.at)]
-    stops = {found.first for found in cues if any(cue.reach == "stop" for cue in found.values)}
+    stops = _places_of("stop", cues) | {
+        place for place, word in enumerate(words) if word == "." and _ends(words, place)
+    }
+    causes = _places_of("cause", cues)
     marks: list[list[Assertion]] = [[] for _ in terms]
     for found in cues:
         said = " ".join(words[place] for place in found.at)
-        for cue in found.values:
-            if cue.presence is None:
-                continue
-            for index in _reached(words, found, cue, said, stops, terms):
-                marks[index].append(Assertion(cue.presence, said))
+        reached: list[int] = []
+        for cue in sorted(found.values, key=lambda cue: cue.reach != "forward"):
+            if cue.presence is not None and not reached:  # what may point both ways points back if nothing follows
+                ends = stops | causes if cue.presence == "absent" else stops
+                reached = _reached(words, found, cue, said, ends, terms)
+                for index in reached:
+                    marks[index].append(Assertion(cue.presence, said))
     unchanged = [found.first for found in cues if _denies_nothing(words, found)]
     for index in _alternatives(words, unchanged, stops, terms):
         marks[index].append(Assertion("uncertain", "or"))
     return [_strongest(said) for said in marks]
+
+
+def _places_of(reach: str, cues: Sequence[Found[_Cue]]) -> set[int]:
+    return {found.first for found in cues if any(cue.reach == reach for cue in found.values)}
+
+
+def _ends(words: list[str], place: int) -> bool:
+    """Return whether a full stop ends a sentence that goes on in small letters: "no effusion. heart normal"."""
+    return words[place] == "." and 0 < place < len(words) - 1 and words[place - 1] not in word_class("abbreviated")
 
 
 def _strongest(said: Sequence[Assertion]) -> Assertion:
@@ -100,7 +115,7 @@ def _reached(
 ) -> list[int]:
     """Return the terms that a cue governs."""
     if cue.reach == "backward":
-        start = backward_start(words, found.first, stops)
+        start = backward_start(words, found.first, said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         return reached[-1:] if said in word_class("nearest") else reached
     end = forward_end(words, found.last + 1, str(cue.presence), said, stops)

@@ -76,16 +76,17 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
     if not is_english(text):
         warnings.warn(NOT_ENGLISH, stacklevel=2)
         return ()
-    wanted = report_text(text, sections).used
+    chosen = report_text(text, sections)
+    told = frozenset[str]() if chosen.fell_back else _BEFORE
     mentions: list[Mention] = []
     for name, start, end in section_spans(text):
-        if name in wanted:
+        if name in chosen.used:
             for first, last in sentence_spans(text[start:end]):
-                mentions += _of_sentence(text, start + first, start + last, name)
+                mentions += _of_sentence(text, start + first, start + last, name, told=name in told)
     return tuple(mentions)
 
 
-def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]:
+def _of_sentence(text: str, start: int, end: int, section: str, *, told: bool) -> list[Mention]:
     words = text[start:end]
     tokens = tokens_of(words)
     found = terms().find(tokens)
@@ -98,7 +99,7 @@ def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]
             presence = _presence(value, assertion.presence)
             if presence == "historical" and place.change and assertion.cue in word_class("prior"):
                 presence = "present"  # the prior effusion is unchanged: it is there
-            if presence == "present" and section in _BEFORE:
+            if presence == "present" and told:
                 presence = "historical"
             if presence is not None:
                 mentions.append(

@@ -38,14 +38,17 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
     return len(words)
 
 
-def backward_start(words: list[str], place: int, stops: set[int]) -> int:
+def backward_start(words: list[str], place: int, said: str, stops: set[int]) -> int:
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
     place -= 1
     while place >= 0 and words[place] in word_class("auxiliaries"):
         place -= 1
+        if words[place + 1] == ",":
+            place = _before_insertion(words, place)
     joined = False
-    shared = place >= 0 and words[place] == "and"  # "effusions have been drained and are not seen": one subject
+    trailing = said in ("if any", "if present", "if real")  # "effusions are small, if any"
+    shared = trailing or (place >= 0 and words[place] == "and")  # "effusions were drained and are not seen"
     while place >= 0:
         word = words[place]
         if place in stops or word in ("with", "without", "there") or (word in verbs and not shared):
@@ -80,6 +83,13 @@ def denies_another(words: list[str], behind: int, finding: int, said: str) -> bo
         if words[place] in word_class("verbs") or words[place] in (",", "or", "and"):
             return False
     return False
+
+
+def _before_insertion(words: list[str], place: int) -> int:
+    """Return the place before what stands between commas: "effusions, left more than right, are likely"."""
+    before = next((back for back in range(place, -1, -1) if words[back] == ","), -1)
+    inserted = words[before + 1 : place + 1]
+    return before - 1 if before > 0 and word_class("verbs").isdisjoint(inserted) and "than" in inserted else place
 
 
 def _likens(word: str) -> bool:
