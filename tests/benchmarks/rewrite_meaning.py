@@ -4,7 +4,7 @@ Phantom reports (both modalities, both halves of the sentence forms) are rewritt
 package torchxrayvision is installed or its archive of Open-i reports given, real ones. Numbers and words of side are
 counted by means of their own; a hard negative must besides change no word that its kind does not allow.
 
-Usage: python tests/benchmarks/rewrite_meaning.py [--reports 10000] [--open-i NLMCXR_reports.tgz] [--show 3]
+Usage: python tests/benchmarks/rewrite_meaning.py [--reports 10000] [--open-i NLMCXR_reports.tgz] [--show 3] [--parts phantom]
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from medvlp.core.randomness import torch_generator
 from medvlp.text.hard_negatives import hard_negatives
 from medvlp.text.rewriting import rewrite
 from tests.text.reading import denied_by_truth, lost_in, more_than_the_fact, phantom_reports
+
+
+PARTS = ("phantom", "hard_negatives", "open_i")
 
 
 def rewritten(texts: list[str], name: str, show: int) -> None:
@@ -94,12 +97,15 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=10_000)
     parser.add_argument("--open-i", type=Path, default=None)
     parser.add_argument("--show", type=int, default=0, help="failures printed in full on standard error")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
-    rewritten([report.text for report in phantom_reports(options.reports)], "phantom", options.show)
-    falsified(options.reports, options.show)
+    if "phantom" in options.parts:
+        rewritten([report.text for report in phantom_reports(options.reports)], "phantom", options.show)
+    if "hard_negatives" in options.parts:
+        falsified(options.reports, options.show)
     spec = importlib.util.find_spec("torchxrayvision")
     path = options.open_i or (Path(str(spec.origin)).parent / "data" / "NLMCXR_reports.tgz" if spec else None)
-    if path is not None and path.is_file():
+    if "open_i" in options.parts and path is not None and path.is_file():
         rewritten(open_i(path), "open-i", options.show)
 
 

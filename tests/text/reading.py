@@ -68,7 +68,7 @@ def words(text: str) -> list[str]:
 def numbers(text: str) -> Counter[str]:
     """Numbers, measures and dates; list marks and numbers of headers belong to places and are left out."""
     lines = [re.sub(r"^\s*\(?\d+[.)]\s+", "", line) for line in text.split("\n")]
-    flat = re.sub(r"(?<=[.:])\s+\d[.)]\s+(?=[A-Z])", " ", " ".join(lines))
+    flat = re.sub(r"(?<=[.:])\s+\d[.)]\s+(?=[A-Z]|\d+\.?\d* [cm]m)", " ", " ".join(lines))
     return Counter(re.findall(r"\d+(?:[./-]\d+)*", flat))
 
 
