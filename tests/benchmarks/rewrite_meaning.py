@@ -4,7 +4,7 @@ Phantom reports (both modalities, both halves of the sentence forms) are rewritt
 package torchxrayvision is installed or its archive of Open-i reports given, real ones. Numbers and words of side are
 counted by means of their own; a hard negative must besides change no word that its kind does not allow.
 
-Usage: python tests/benchmarks/rewrite_meaning.py [--reports 10000] [--open-i NLMCXR_reports.tgz] [--show 3] [--parts phantom]
+Usage: python tests/benchmarks/rewrite_meaning.py [--reports 10000] [--parts phantom] [--open-i FILE.tgz] [--show 3]
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from medvlp.core.randomness import torch_generator
 from medvlp.text.hard_negatives import hard_negatives
 from medvlp.text.rewriting import rewrite
 from tests.text.reading import denied_by_truth, lost_in, more_than_the_fact, phantom_reports
-
 
 PARTS = ("phantom", "hard_negatives", "open_i")
 
