@@ -68,13 +68,14 @@ def words(text: str) -> list[str]:
 def numbers(text: str) -> Counter[str]:
     """Numbers, measures and dates; list marks and numbers of headers belong to places and are left out."""
     lines = [re.sub(r"^\s*\(?\d+[.)]\s+", "", line) for line in text.split("\n")]
-    flat = re.sub(r"(?<=[.:])\s+\d[.)]\s+(?=[A-Z]|\d+\.?\d* [cm]m)", " ", " ".join(lines))
+    flat = re.sub(r"(?<=[.:])\s+\d[.)]\s+(?=[A-Z]|\d+\.?\d* ?[cm]m)", " ", " ".join(lines))
     return Counter(re.findall(r"\d+(?:[./-]\d+)*", flat))
 
 
 def sides(text: str) -> Counter[str]:
     classes = (("left", LEFT), ("right", RIGHT), ("both", BOTH))
-    return Counter(name for word in words(text) for name, members in classes if word in members)
+    plain = re.sub(r"\br/o\b", "", text, flags=re.IGNORECASE)  # rule out
+    return Counter(name for word in words(plain) for name, members in classes if word in members)
 
 
 def fact_of(mention: Mention) -> Fact:

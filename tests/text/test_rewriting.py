@@ -121,6 +121,7 @@ def test_no_entry_exchanges_a_number_a_side_or_a_denial() -> None:
         ("LUNG NODULE IN THE LEFT LUNG", {"PULMONARY NODULE IN THE LEFT LUNG"}),
         ("Osseous abnormality.", {"Bony abnormality."}),
         ("There is an osseous abnormality.", {"There is a bony abnormality."}),
+        ("Right lower lung nodule.", {"Right lower lung nodule."}),
         ("No pleural effusion.", {"No pleural fluid."}),
         ("Small pleural effusion.", {"Small pleural effusion."}),
         ("No pleural\neffusion.", {"No pleural fluid."}),
@@ -272,9 +273,10 @@ def test_sentences_stay_in_their_section_and_those_of_other_sections_where_they_
         "Chest. Left nodule. Right knee. Old fracture.",
         "LUNGS: Clear.\nNo nodule.\nHEART: Normal.",
         "left effusion. Clear otherwise.\nlarge heart.",
+        "1.Left effusion. 2.No nodule. Clear lungs.",
     ],
 )
-def test_what_stands_under_a_heading_or_begins_small_stays_there(text: str) -> None:
+def test_what_stands_under_a_heading_or_begins_small_or_glued_to_its_number_stays_there(text: str) -> None:
     assert {reorder_sentences(text, drawn(seed)) for seed in range(20)} == {text}
 
 

@@ -66,6 +66,7 @@ _HEADING = re.compile(
     r"|feet|foot|ankles?|spine|neck|head|ribs|lungs?|heart|mediastinum|pleura|bones)\.$",
     re.IGNORECASE,
 )
+_GLUED_MARK = re.compile(r"\(?\d{1,2}[.)][A-Za-z]")
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
 _UNMOVED = ("exam", "indication", "technique", "comparison", "recommendation", "addendum", "other")
 _NUMBER = re.compile(r"\(?\d{1,2}[.)]\s+")
@@ -146,9 +147,9 @@ def _shuffled(paragraph: str, generator: torch.Generator) -> str:
     gaps = [paragraph[b:c] for (_, b), (c, _) in itertools.pairwise(spans)]
     complete = all(map(_ENDED.search, sentences)) or all("\n" in gap for gap in gaps)
     headed = {_HEADING.match(sentence) is not None for sentence in sentences}
-    # A sentence that begins with a small letter would be taken for the rest of the one before it.
-    small = any(sentence[0].islower() for sentence in sentences)
-    if len(sentences) < 2 or not complete or small or len(headed) > 1:
+    # What begins with a small letter would be taken for the rest of the sentence before; "1.Left" carries its number.
+    bound = any(sentence[0].islower() or _GLUED_MARK.match(sentence) for sentence in sentences)
+    if len(sentences) < 2 or not complete or bound or len(headed) > 1:
         return paragraph
     order = [k for block in _drawn_blocks(_blocks(sentences), sentences, generator) for k in block]
     body = sentences[order[0]] + "".join(gap + sentences[k] for gap, k in zip(gaps, order[1:], strict=True))
