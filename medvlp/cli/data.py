@@ -61,7 +61,9 @@ def check(
 @app.command("label")
 def label(
     reports: Annotated[Path, typer.Argument(help="CSV with the columns id and text.")],
-    vocabulary: Annotated[str, typer.Option(help="Label list: nih14, chexpert14, vindr28, padchest ...")],
+    vocabulary: Annotated[
+        str, typer.Option(help="nih14, chexpert14, padchest, vindr28, ct_rate18, openi_gold or phantom12.")
+    ],
     out: Annotated[Path, typer.Option(help="CSV with id and one column a finding: 1, 0, -1 or blank.")],
     sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
     evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,

@@ -55,13 +55,16 @@ def label_report(
 
 def label_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str, float | None]:
     """Return the labels that mentions give, see `label_report`."""
-    counted = count_mentions(mentions, chosen)
+    read = tuple(mentions)
+    counted = count_mentions(read, chosen)
     labels = {label.key: _strongest(value for key, value, _ in counted if key == label.key) for label in chosen.labels}
     for label in chosen.labels:
         if any(labels[key] == 1.0 for key in label.implied_by if key in labels):
             labels[label.key] = 1.0
     if "no_finding" in labels:
         labels["no_finding"] = _no_finding(labels)
+        if chosen.whole and any(m.presence in ("present", "uncertain") and m.finding != "no_finding" for m in read):
+            labels["no_finding"] = None
     return labels
 
 

@@ -90,12 +90,14 @@ class Vocabulary:
         title: of the data set.
         labels: in the order of the data set.
         certain: words of doubt that this label list takes for certain.
+        whole: whether its "normal" means that no finding of the ontology is there, and not just none of the list.
     """
 
     name: str
     title: str
     labels: tuple[Label, ...]
     certain: frozenset[str] = field(default_factory=frozenset)
+    whole: bool = False
 
 
 def lines(text: str | None) -> tuple[str, ...]:
@@ -176,6 +178,7 @@ def _vocabularies() -> dict[str, Vocabulary]:
                 for key, label in facts["labels"].items()
             ),
             certain=frozenset(facts.get("certain", ())),
+            whole=facts.get("whole", False),
         )
         for name, facts in load("vocabularies").items()
     }

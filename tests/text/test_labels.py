@@ -55,6 +55,12 @@ def test_no_finding_is_chexperts_nothing_present_or_uncertain_but_devices(text: 
     assert label_report(text, "chexpert14")["no_finding"] == value
 
 
+def test_normal_of_a_whole_report_allows_no_finding_at_all() -> None:
+    assert label_report("Scoliosis. Clear lungs.", "nih14")["no_finding"] == 1.0
+    assert label_report("Scoliosis. Clear lungs.", "openi_gold")["no_finding"] is None
+    assert label_report("Clear lungs.", "openi_gold")["no_finding"] == 1.0
+
+
 def test_nodule_or_mass_counts_both() -> None:
     assert label_report("Right lung mass.", "vindr28")["nodule_or_mass"] == 1.0
     assert label_report("Right lung nodule.", "vindr28")["nodule_or_mass"] == 1.0

