@@ -14,7 +14,9 @@ __all__ = ["predict"]
 def predict(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
     paths: Annotated[list[Path], typer.Argument(help="Images.")],
-    recipe: Annotated[str, typer.Option(help="How scores are made of embeddings.")] = "zero_shot",
+    recipe: Annotated[
+        str, typer.Option(help="How scores are made: a file of configs/zero_shot/recipes, a component, a path.")
+    ] = "zero_shot",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Score images for the findings of a model; the scores are not calibrated probabilities."""

@@ -14,8 +14,9 @@ from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.collate import collate
+from medvlp.models.scale import LogitScale
 
-__all__ = ["embed", "logit_scale"]
+__all__ = ["embed", "embed_parts", "logit_bias", "logit_scale"]
 
 
 def embed(model: Model, view: str, values: Sequence[Tensor | Stack] | Sequence[str], *, batch: int = 64) -> np.ndarray:
@@ -30,21 +31,60 @@ def embed(model: Model, view: str, values: Sequence[Tensor | Stack] | Sequence[s
     Raises:
         UserError: for no values.
     """
+    return embed_parts(model, view, values, ("embedding",), batch=batch)["embedding"]
+
+
+def embed_parts(
+    model: Model,
+    view: str,
+    values: Sequence[Tensor | Stack] | Sequence[str],
+    parts: Sequence[str],
+    *,
+    batch: int = 64,
+) -> dict[str, np.ndarray]:
+    """Return parts of what a model makes of values: part -> (N, ...), token axes padded to the longest.
+
+    Args:
+        model: as for `embed`.
+        view: as for `embed`.
+        values: at least one.
+        parts: ``embedding``, ``mask``, names of heads.
+        batch: how many are encoded at a time.
+
+    Raises:
+        UserError: for no values.
+        ConfigError: for a part that the model does not make.
+    """
     if len(values) == 0:
         raise UserError(f"There is no {view} to embed: give at least one.")
-    plan = Plan.of(keys(f"{view}/embedding"))
+    plan = Plan.of(keys(*(f"{view}/{part}" for part in parts)))
     model.check(plan)
     device = next(model.parameters()).device
-    rows = []
+    rows: dict[str, list[np.ndarray]] = {part: [] for part in parts}
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(values), batch):
             samples = [Sample(str(i), {view: value}) for i, value in enumerate(values[start : start + batch])]
             encoded = model.finish(model(collate(samples, torch.arange(len(samples))).to(device), plan), plan)
-            rows.append(encoded[view].part("embedding").float().cpu().numpy())
-    return np.concatenate(rows)
+            for part in parts:
+                value = encoded[view].part(part)
+                rows[part].append((value.float() if value.is_floating_point() else value).cpu().numpy())
+    return {part: _padded(found) for part, found in rows.items()}
 
 
 def logit_scale(model: Model) -> float:
     """Return the model's logit scale; 1 for a model without one."""
     value = getattr(model.scale, "value", None)
     return float(value.detach()) if isinstance(value, Tensor) else 1.0
+
+
+def logit_bias(model: Model) -> float | None:
+    """Return the model's logit bias; None for a model without one."""
+    bias = model.scale.bias if isinstance(model.scale, LogitScale) else None
+    return float(bias.detach()) if isinstance(bias, Tensor) else None
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    shape = [max(each.shape[axis] for each in rows) for axis in range(1, rows[0].ndim)]
+    return np.concatenate(
+        [np.pad(each, [(0, 0), *((0, s - own) for s, own in zip(shape, each.shape[1:], strict=True))]) for each in rows]
+    )

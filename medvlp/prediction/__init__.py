@@ -5,11 +5,17 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "Given": "recipe",
+        "NamedRecipe": "recipe_files",
+        "Recipe": "recipe",
         "VisionLanguageModel": "model",
         "ZeroShot": "zero_shot",
         "load": "model",
+        "load_recipe": "recipe_files",
         "make_zero_shot": "zero_shot",
         "predict_files": "files",
+        "recipe_names": "recipe_files",
+        "recipe_scores": "recipe_scores",
         "side_margins": "laterality",
     },
 )

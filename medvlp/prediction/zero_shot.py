@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medvlp.prediction.recipe import class_vector, dots, pair_probability
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["EmbedText", "ZeroShot", "make_zero_shot", "unit_mean"]
@@ -44,8 +45,7 @@ class ZeroShot:
             >>> shot.scores(np.array([[1.0, 0.0], [0.0, 1.0]])).round(3).tolist()
             [[0.731], [0.269]]
         """
-        margin = self.scale * (images.astype(np.float64) @ (self.positive - self.negative).astype(np.float64).T)
-        return 1.0 / (1.0 + np.exp(-np.clip(margin, -700, 700)))
+        return pair_probability(dots(images, self.positive), dots(images, self.negative), self.scale)
 
     def direction(self, label: str) -> np.ndarray:
         """Return (D,) p - n of a finding: what a heat map of its score follows."""
@@ -70,5 +70,4 @@ def make_zero_shot(prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale
 
 def unit_mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """Return the mean of unit vectors (D,), at unit length: an ensemble of prompts."""
-    mean = np.mean(vectors, axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return class_vector(np.stack(vectors))

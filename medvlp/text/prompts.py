@@ -25,7 +25,7 @@ from medvlp.core.errors import ConfigError
 
 __all__ = ["PromptSet", "load_prompts"]
 
-_KEYS = ("label", "positive", "negative", "sided")
+_KEYS = ("label", "positive", "negative", "sided", "uncertain")
 _REQUIRED = _KEYS[:3]
 _SIDES = ("left", "right")
 _BRACES = re.compile(r"\{[^}]*\}")
@@ -41,6 +41,7 @@ class PromptSet:
         positive: texts that say the finding is there, those with a side once for each.
         negative: texts that say it is not.
         sided: templates with ``{side}``, for scores of left against right; empty where side has no meaning.
+        uncertain: texts that say it may be there; empty where the recipe does not ask.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PromptSet:
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     sided: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
 
     def on(self, side: str) -> tuple[str, ...]:
         """Return the sided prompts for a side.
@@ -108,11 +110,11 @@ def _prompt_set(where: Path, name: str, entry: object) -> PromptSet:
         found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
         raise ConfigError(
             f"A set in the prompt file {where} has {found}, but needs label, positive and negative, and may have "
-            f"sided: mend its keys."
+            f"sided and uncertain: mend its keys."
         )
     label = str(entry["label"])
     positive, negative = (_texts(where, label, key, entry) for key in ("positive", "negative"))
-    sided = _texts(where, label, "sided", entry) if "sided" in entry else ()
+    sided, uncertain = (_texts(where, label, key, entry) if key in entry else () for key in ("sided", "uncertain"))
     positive = _filled(where, label, positive)
     both = sorted(set(positive) & set(negative))
     if both:
@@ -122,7 +124,7 @@ def _prompt_set(where: Path, name: str, entry: object) -> PromptSet:
             raise ConfigError(
                 f"In the prompt file {where} the sided prompt {template!r} of {label} needs {{side}} once."
             )
-    return PromptSet(name, label, positive, negative, sided)
+    return PromptSet(name, label, positive, negative, sided, uncertain)
 
 
 def _filled(where: Path, label: str, prompts: tuple[str, ...]) -> tuple[str, ...]:
