@@ -20,7 +20,7 @@ from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, p
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
 
-__all__ = ["Ranks", "evaluate_retrieval", "random_recall", "rank_queries"]
+__all__ = ["Ranks", "evaluate_retrieval", "label_groups", "random_recall", "rank_queries", "unit_embeddings"]
 
 _BLOCK_ROWS = 512
 
@@ -121,6 +121,7 @@ def evaluate_retrieval(
     recipe: str,
     data: str,
     ids: Sequence[str] | None = None,
+    labels: ArrayLike | None = None,
     ks: Sequence[int] = (1, 5, 10),
     max_group: int | None = 3,
     resamples: int = 2000,
@@ -134,7 +135,8 @@ def evaluate_retrieval(
 
     Recall at k, and median and mean of the expected rank, for all queries and, as group ``report_group<=K``, for
     queries whose report belongs to at most K studies. The pool is always all studies. `chance` is the exact expectation
-    of a random ranking under the same groups.
+    of a random ranking under the same groups. With `labels` also as group ``label_equal``: a report of any study with
+    the same labels answers the query.
 
     Args:
         image: ``(S, D)`` image embeddings, one a study; compared by cosine.
@@ -145,6 +147,7 @@ def evaluate_retrieval(
         recipe: hash of what made the embeddings.
         data: hash of the data.
         ids: ``(S,)`` study identifiers for the per-case table; by default their position.
+        labels: ``(S, L)`` labels; not mentioned (NaN) is a value like the others. None leaves those rows out.
         ks: lengths of the list that is looked at.
         max_group: K of the restricted rows; None leaves them out.
         resamples: bootstrap resamples; 0 for no intervals.
@@ -164,7 +167,7 @@ def evaluate_retrieval(
         >>> result.find("recall@1", "image_to_report").value, result.find("recall@1", "image_to_report").chance
         (1.0, 0.375)
     """
-    pictures, words = _unit_rows(image, "Image"), _unit_rows(text, "Report")
+    pictures, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
     studies = len(reports)
     if not (pictures.shape == words.shape and len(pictures) == studies == len(patients)):
         raise DataError(
@@ -179,6 +182,7 @@ def evaluate_retrieval(
         )
     keys = [" ".join(report.split()).casefold() for report in reports]
     group = np.unique(np.array(keys), return_inverse=True)[1]
+    alike = None if labels is None else label_groups(labels, studies)
     clusters = patient_clusters(np.asarray(patients).astype(str))
     metrics: list[Metric] = []
     cases = []
@@ -189,6 +193,12 @@ def evaluate_retrieval(
             subsets.append((f"report_group<={max_group}", ranks.relevant <= max_group))
         for subset, chosen in subsets:
             metrics += _direction_rows(ranks, chosen, clusters, ks, resamples, seed, level, direction, subset, split)
+        if alike is not None:
+            wide = _ranks_in_blocks(query, candidate, alike)
+            everybody = np.ones(studies, dtype=bool)
+            metrics += _direction_rows(
+                wide, everybody, clusters, ks, resamples, seed, level, direction, "label_equal", split
+            )
         table = {
             "id": list(ids) if ids is not None else [str(index) for index in range(studies)],
             "patient_id": [str(patient) for patient in patients],
@@ -209,6 +219,22 @@ def evaluate_retrieval(
     )
 
 
+def label_groups(labels: ArrayLike, studies: int) -> NDArray[np.int64]:
+    """Return (S,) numbers of the groups of studies with equal labels (S, L); NaN equals NaN.
+
+    Raises:
+        DataError: if there is not one row a study.
+
+    Example:
+        >>> label_groups([[1, float("nan")], [1, 0], [1, float("nan")]], 3).tolist()
+        [1, 0, 1]
+    """
+    table = np.asarray(labels, dtype=np.float64)
+    if table.ndim != 2 or len(table) != studies:
+        raise DataError(f"The labels have shape {table.shape} for {studies} studies: give one row a study.")
+    return np.unique(np.where(np.isnan(table), 9.0, table), axis=0, return_inverse=True)[1].reshape(-1)
+
+
 def _chance_of_a_hit(relevant: NDArray[np.int64], other: NDArray[np.int64], drawn: NDArray[np.int64]) -> FloatArray:
     """Return the chance of a relevant item among `drawn` of `relevant + other`, drawn without replacement.
 
@@ -221,7 +247,12 @@ def _chance_of_a_hit(relevant: NDArray[np.int64], other: NDArray[np.int64], draw
     return 1.0 - missed
 
 
-def _unit_rows(embedding: ArrayLike, what: str) -> NDArray[np.floating]:
+def unit_embeddings(embedding: ArrayLike, what: str) -> NDArray[np.floating]:
+    """Return embeddings (S, D) at unit length.
+
+    Raises:
+        DataError: if they are no table, or a row is zero, NaN or infinite.
+    """
     rows = np.asarray(embedding)
     if rows.ndim != 2:
         raise DataError(f"{what} embeddings have shape {rows.shape}: give one row a study, (S, D).")

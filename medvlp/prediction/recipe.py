@@ -156,7 +156,7 @@ def class_vector(vectors: np.ndarray, weights: Sequence[float] | None = None) ->
     return unit_rows((share[:, None] * rows).sum(axis=0))
 
 
-def pair_probability(positive: np.ndarray, negative: np.ndarray, scale: float) -> FloatArray:
+def pair_probability(positive: np.ndarray, negative: np.ndarray | float, scale: float) -> FloatArray:
     """Return softmax over two similarities at the first: ``1 / (1 + exp(-scale (positive - negative)))``."""
     margin = scale * (np.asarray(positive, dtype=np.float64) - negative)
     return 1.0 / (1.0 + np.exp(-np.clip(margin, -700, 700)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Stack
 from medvlp.features.embed import embed_parts, logit_bias
+from medvlp.models.bank import Bank
 from medvlp.prediction.model import VisionLanguageModel
 from medvlp.prediction.recipe import FloatArray, Given, class_vector, dots, pair_probability, softmax
 from medvlp.prediction.recipe_files import NamedRecipe
@@ -57,7 +58,7 @@ def given_of(model: VisionLanguageModel, recipe: NamedRecipe, images: Mapping[st
     words = recipe.recipe.words(recipe.prompts)
     parts = recipe.recipe.text_parts
     texts = embed_parts(model.model, "text", list(words), parts) if words and parts else {}
-    banks = model.model.banks
+    banks: Mapping[str, Bank] = model.model.banks  # pyrefly: ignore
     names = {part: tuple(banks[part].texts) for part in recipe.recipe.image_parts if part in banks}
     return Given(recipe.prompts, images, words, texts, model.scale, logit_bias(model.model), names)
 

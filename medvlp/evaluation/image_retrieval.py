@@ -1,0 +1,245 @@
+"""Image -> image retrieval: does the model find studies with the same findings in other patients?
+
+A study is relevant where its labels equal the query's. The query's own patient is taken out of its candidates: another
+film of the same body is found by the body. Ties have an expected rank, as in `retrieval`; average precision is the
+expectation over the order of ties (McSherry and Najork, ECIR 2008, eq. 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.retrieval import label_groups, random_recall, unit_embeddings
+
+__all__ = ["by_study", "evaluate_image_retrieval", "expected_average_precision", "expected_hits"]
+
+_BLOCK_ROWS = 256
+_DIRECTION = "image_to_image"
+
+
+def by_study(embedding: ArrayLike, studies: Sequence[str]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    """Return the unit mean of each study's embeddings, and the first row of each study; studies as they come.
+
+    Args:
+        embedding: (N, D).
+        studies: (N,) identifiers.
+
+    Example:
+        >>> by_study(np.eye(3), ["b", "a", "b"])[0].round(3).tolist()
+        [[0.707, 0.0, 0.707], [0.0, 1.0, 0.0]]
+    """
+    rows = unit_embeddings(embedding, "Image")
+    names = np.asarray(studies).astype(str)
+    if len(names) != len(rows):
+        raise DataError(f"There are {len(names)} studies for {len(rows)} embeddings: give one a row.")
+    _, first, group = np.unique(names, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    total = np.zeros((len(order), rows.shape[1]), dtype=rows.dtype)
+    np.add.at(total, place[group], rows)
+    return unit_embeddings(total, "Study"), first[order]
+
+
+def expected_hits(scores: FloatArray, relevant: NDArray[np.bool_], k: int) -> tuple[float, float]:
+    """Return the chance of a relevant one among the first k, and the expected share of relevant ones among them.
+
+    Args:
+        scores: (C,).
+        relevant: (C,) bool.
+        k: from 1 to C.
+
+    Example:
+        >>> expected_hits(np.array([0.9, 0.5, 0.5]), np.array([False, True, False]), 2)
+        (0.5, 0.25)
+    """
+    edge = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above, tied = scores > edge, scores == edge
+    left = k - int(above.sum())
+    sure, open_relevant = int((above & relevant).sum()), int((tied & relevant).sum())
+    share = (sure + left * open_relevant / int(tied.sum())) / k
+    hit = 1.0 if sure else float(random_recall([open_relevant], int(tied.sum()), left)[0])
+    return hit, share
+
+
+def expected_average_precision(scores: FloatArray, relevant: NDArray[np.bool_]) -> float:
+    """Return the average precision of one ranking, its expectation where scores are tied.
+
+    Args:
+        scores: (C,).
+        relevant: (C,) bool, at least one.
+
+    Example:
+        >>> expected_average_precision(np.array([0.9, 0.5, 0.5]), np.array([False, True, False])).__round__(4)
+        0.4167
+    """
+    order = np.argsort(-scores, kind="stable")
+    listed, hit = scores[order], relevant[order].astype(np.float64)
+    first = np.flatnonzero(np.concatenate([[True], listed[1:] != listed[:-1]]))
+    size = np.diff(np.concatenate([first, [len(listed)]]))
+    found = np.add.reduceat(hit, first)
+    before = np.cumsum(found) - found
+    group = np.repeat(np.arange(len(first)), size)
+    within = np.arange(len(listed)) - first[group]  # places in the tie that come before
+    r, n = found[group], size[group]
+    mates = np.where(n > 1, within * (r - 1) / np.maximum(n - 1, 1), 0.0)
+    return float(((r / n) * (before[group] + mates + 1) / (np.arange(len(listed)) + 1)).sum() / hit.sum())
+
+
+def evaluate_image_retrieval(
+    image: ArrayLike,
+    labels: ArrayLike,
+    patients: Sequence[str],
+    *,
+    seed: int,
+    recipe: str,
+    data: str,
+    ids: Sequence[str] | None = None,
+    ks: Sequence[int] = (1, 5, 10),
+    resamples: int = 2000,
+    level: float = 0.95,
+    split: str = "",
+    name: str = "image_retrieval",
+    title: str = "",
+    synthetic: bool = False,
+) -> Result:
+    """Return recall and precision at k and mean average precision over studies, with a patient bootstrap over queries.
+
+    A query without a relevant study in another patient is no query; it stays a candidate.
+
+    Args:
+        image: (S, D) embeddings, one a study; compared by cosine.
+        labels: (S, L); equal rows are relevant to each other, NaN equals NaN.
+        patients: (S,).
+        seed: of the bootstrap.
+        recipe: hash of what made the embeddings.
+        data: hash of the data.
+        ids: (S,) for the per-case table.
+        ks: lengths of the list that is looked at.
+        resamples: of the bootstrap; 0 for no intervals.
+        level: of the intervals.
+        split: written into the rows.
+        name: of the result.
+        title: its words for a page.
+        synthetic: the data is synthetic.
+
+    Raises:
+        DataError: if lengths disagree, an embedding is not usable, or a k exceeds the smallest pool.
+    """
+    rows, people = unit_embeddings(image, "Image"), np.asarray(patients).astype(str)
+    group = label_groups(labels, len(rows))
+    if len(people) != len(rows) or (ids is not None and len(ids) != len(rows)):
+        raise DataError(f"There are {len(rows)} embeddings, {len(people)} patients: give one row of each a study.")
+    person = np.unique(people, return_inverse=True)[1].reshape(-1)
+    pool = len(rows) - np.bincount(person)[person]
+    if not ks or min(ks) < 1 or max(ks) > pool.min(initial=len(rows)):
+        raise DataError(
+            f"Precision is asked for at k = {list(ks)}, the smallest pool has {pool.min(initial=0)} studies."
+        )
+    distinct, back = np.unique(rows, axis=0, return_inverse=True)  # equal studies get equal scores, wherever they stand
+    cases: dict[str, list[float]] = {}
+    chosen: list[int] = []
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        near = (rows[start : start + _BLOCK_ROWS] @ distinct.T)[:, back.reshape(-1)]
+        for at, scores in enumerate(near, start=start):
+            others = person != person[at]
+            relevant = (group == group[at])[others]
+            if not relevant.any():
+                continue
+            chosen.append(at)
+            own = scores[others].astype(np.float64)
+            told = {"average_precision": expected_average_precision(own, relevant), "relevant": float(relevant.sum())}
+            for k in ks:
+                told[f"recall@{k}"], told[f"precision@{k}"] = expected_hits(own, relevant, k)
+                told[f"chance@{k}"] = float(random_recall([relevant.sum()], len(own), k)[0])
+            told["share"] = float(relevant.mean())
+            for key, value in told.items():
+                cases.setdefault(key, []).append(value)
+    asked = np.array(chosen, dtype=np.int64)
+    frame = pd.DataFrame({key: np.array(values) for key, values in cases.items()})
+    frame.insert(0, "patient_id", people[asked])
+    frame.insert(0, "id", [str(ids[i]) if ids is not None else str(i) for i in asked])
+    metrics = _rows(frame, ks, pool, seed=seed, resamples=resamples, level=level, split=split)
+    return Result(
+        name=name,
+        recipe=recipe,
+        data=data,
+        metrics=metrics,
+        cases=frame.drop(columns=[c for c in frame if str(c).startswith("chance@")]),
+        title=title,
+        synthetic=synthetic,
+    )
+
+
+def _rows(
+    frame: pd.DataFrame,
+    ks: Sequence[int],
+    pool: NDArray[np.int64],
+    *,
+    seed: int,
+    resamples: int,
+    level: float,
+    split: str,
+) -> tuple[Metric, ...]:
+    names = [*(f"recall@{k}" for k in ks), *(f"precision@{k}" for k in ks), "mean_average_precision"]
+    columns = ["average_precision" if each == "mean_average_precision" else each for each in names]
+    if not len(frame):
+        return tuple(
+            Metric(
+                metric=each,
+                label=_DIRECTION,
+                value=None,
+                n=0,
+                patients=0,
+                split=split,
+                policy="none",
+                reason="no_rows",
+                method="none",
+                interval="none",
+            )
+            for each in names
+        )
+    values = frame[columns].to_numpy(dtype=np.float64)
+    clusters = patient_clusters(frame["patient_id"].to_numpy())
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]
+        return (values.T @ row / row.sum(axis=0)).T
+
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(frame)) if resamples else None
+    found = []
+    for at, each in enumerate(names):
+        interval = None if draws is None else percentile_interval(draws[:, at], level=level)
+        chance = frame["share"].mean() if each.startswith("precision") else None
+        if each.startswith("recall"):
+            chance = frame[f"chance@{each.split('@')[1]}"].mean()
+        found.append(
+            Metric(
+                metric=each,
+                label=_DIRECTION,
+                value=float(values[:, at].mean()),
+                low=interval.low if interval else None,
+                high=interval.high if interval else None,
+                level=level,
+                method="patient_bootstrap" if interval else "none",
+                interval="percentile" if interval else "none",
+                n=len(frame),
+                patients=clusters.patients,
+                split=split,
+                policy="none",
+                group="label_equal",
+                chance=None if chance is None else float(chance),
+                pool=int(pool.min()),
+                resamples=interval.used if interval else None,
+                skipped=interval.skipped if interval else None,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,98 @@
+"""How much of a zero-shot number is the choice of words: the AUROC of every single prompt, and their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
+from medvlp.evaluation.results import Metric, Result
+
+__all__ = ["evaluate_prompt_sensitivity"]
+
+
+def evaluate_prompt_sensitivity(
+    scores: Mapping[str, Mapping[str, FloatArray]],
+    labels: Mapping[str, ArrayLike],
+    patients: Sequence[str],
+    *,
+    recipe: str,
+    data: str,
+    split: str = "",
+    name: str = "prompt_sensitivity",
+    title: str = "Single prompts",
+    synthetic: bool = False,
+) -> Result:
+    """Return the AUROC of each prompt (group ``prompt=TEXT``), and the lowest, middle and highest and their range.
+
+    ``auroc_lowest``, ``auroc_median``, ``auroc_highest`` and ``auroc_range`` of a finding describe its prompts; the
+    best single prompt is chosen by the labels it is measured on and is no result. They have no intervals: the prompts
+    are no sample of anything.
+
+    Args:
+        scores: label -> prompt -> (N,), as `medvlp.prediction.recipe_scores.single_prompt_scores` gives.
+        labels: label -> (N,) 1, 0; -1 and NaN are left out.
+        patients: (N,).
+        recipe: hash of what made the scores.
+        data: hash of the data.
+        split: written into the rows.
+        name: of the result.
+        title: its words for a page.
+        synthetic: the data is synthetic.
+
+    Raises:
+        DataError: if a finding has no labels, or lengths disagree.
+
+    Example:
+        >>> prompts = {"a": {"one": np.array([0.1, 0.9]), "two": np.array([0.9, 0.1])}}
+        >>> found = evaluate_prompt_sensitivity(prompts, {"a": [0, 1]}, ["p", "q"], recipe="", data="")
+        >>> found.find("auroc_range", "a").value, found.find("auroc", "a", group="prompt=one").value
+        (1.0, 1.0)
+    """
+    people = np.asarray(patients).astype(str)
+    rows: list[Metric] = []
+    cases = []
+    for label, prompts in scores.items():
+        if label not in labels:
+            raise DataError(f"There are scores of {label!r} and no labels: give both, or leave it out.")
+        truth = np.asarray(labels[label], dtype=np.float64)
+        if any(len(each) != len(truth) for each in (people, *prompts.values())):
+            raise DataError(f"Scores, labels and patients of {label!r} have different lengths: give one each a row.")
+        known = np.isin(truth, (0, 1))
+        told = {
+            "label": label,
+            "n": int(known.sum()),
+            "positives": int((truth[known] == 1).sum()),
+            "patients": len(np.unique(people[known])),
+            "split": split,
+            "method": "none",
+            "interval": "none",
+        }
+        values = []
+        for prompt, score in prompts.items():
+            try:
+                value, reason = auroc(truth[known] == 1, score[known]), None
+                values.append(value)
+            except UndefinedMetricError as error:
+                value, reason = None, error.reason
+            rows.append(Metric(metric="auroc", value=value, group=f"prompt={prompt}", reason=reason, **told))
+            cases.append((label, prompt, value))
+        spread: dict[str, float | None] = dict.fromkeys(("lowest", "median", "highest", "range"))
+        if values:
+            low, high = min(values), max(values)
+            spread = {"lowest": low, "median": float(np.median(values)), "highest": high, "range": high - low}
+        rows += [Metric(metric=f"auroc_{key}", value=value, **told) for key, value in spread.items()]
+    return Result(
+        name=name,
+        recipe=recipe,
+        data=data,
+        metrics=tuple(rows),
+        cases=pd.DataFrame(cases, columns=["label", "prompt", "auroc"]),
+        title=title,
+        synthetic=synthetic,
+        caveats=("Single prompts describe the choice of words: the best of them was chosen on the test labels.",),
+    )

@@ -1,0 +1,300 @@
+"""Written reports against reference reports by what they say, with our own reader and no network.
+
+Words in common reward a fluent report that is wrong. Here both are read (`medvlp.text.mentions`) and their statements
+are compared: findings (F1 of present, and of explicitly absent), side, measurements, and talk of a prior examination
+where there is none. The reader errs too: the numbers compare reports under one reader and are no audit of either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.results import Metric, Result
+from medvlp.text.labels import label_mentions
+from medvlp.text.mentions import Mention, read_report
+from medvlp.text.ontology import Vocabulary, vocabulary
+
+__all__ = ["Comparison", "compare_reports", "evaluate_reports"]
+
+_PRIOR = re.compile(
+    r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
+    r"|previous(?:ly)?|since (?:the )?(?:prior|last)|interval (?:change|increase|decrease|development|improvement)"
+    r"|(?:un|no (?:significant )?)chang(?:ed?)\b|again (?:seen|noted))",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One written report against its reference.
+
+    Attributes:
+        present: label -> (said there by the reference, by the written report); uncertain counts by the policy.
+        absent: label -> (denied by the reference, by the written report).
+        sides: findings that both place on one side; how many.
+        wrong_sides: of these, on different sides.
+        sizes: findings that both measure.
+        wrong_sizes: of these, measures further apart than the tolerance.
+        invented_sizes: measures of the written report of findings that the reference does not measure.
+        prior: the written report speaks of change or of a prior examination.
+        prior_known: there is a prior, or the reference speaks of it.
+    """
+
+    present: dict[str, tuple[bool, bool]]
+    absent: dict[str, tuple[bool, bool]]
+    sides: int
+    wrong_sides: int
+    sizes: int
+    wrong_sizes: int
+    invented_sizes: int
+    prior: bool
+    prior_known: bool
+
+
+def compare_reports(
+    reference: str,
+    written: str,
+    wanted: str | Vocabulary = "chexpert14",
+    *,
+    has_prior: bool | None = None,
+    tolerance_mm: float = 2.0,
+    tolerance: float = 0.15,
+    uncertain_is_present: bool = True,
+) -> Comparison:
+    """Return what two reports of one study say alike and otherwise.
+
+    Args:
+        reference: by a radiologist.
+        written: by whoever is judged.
+        wanted: vocabulary of the findings, or its name.
+        has_prior: whether there is an earlier examination; None asks the reference's words.
+        tolerance_mm: measures may differ by so much,
+        tolerance: or by this share of the reference's.
+        uncertain_is_present: "possible pneumonia" counts as pneumonia; otherwise as nothing said.
+
+    Example:
+        >>> found = compare_reports("Small left effusion.", "Small right effusion, unchanged.")
+        >>> found.present["effusion"], (found.sides, found.wrong_sides), (found.prior, found.prior_known)
+        ((True, True), (1, 1), (True, False))
+    """
+    chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
+    ours, theirs = read_report(reference), read_report(written)
+    labels = label_mentions(ours, chosen), label_mentions(theirs, chosen)
+    yes = (1.0, -1.0) if uncertain_is_present else (1.0,)
+    present = {label.key: (labels[0][label.key] in yes, labels[1][label.key] in yes) for label in chosen.labels}
+    absent = {label.key: (labels[0][label.key] == 0.0, labels[1][label.key] == 0.0) for label in chosen.labels}
+    one, other = _sides(ours), _sides(theirs)
+    both = [key for key in one if key in other]
+    measured, claimed = _sizes(ours), _sizes(theirs)
+    shared = [key for key in claimed if key in measured]
+    limits = {key: max(tolerance_mm, tolerance * max(measured[key])) for key in shared}
+    wrong = [key for key in shared if _distance(measured[key], claimed[key]) > limits[key]]
+    told = _speaks_of_prior(reference, ours)
+    return Comparison(
+        present=present,
+        absent=absent,
+        sides=len(both),
+        wrong_sides=sum(one[key] != other[key] for key in both),
+        sizes=len(shared),
+        wrong_sizes=len(wrong),
+        invented_sizes=len(claimed) - len(shared),
+        prior=_speaks_of_prior(written, theirs),
+        prior_known=told if has_prior is None else has_prior,
+    )
+
+
+def evaluate_reports(
+    references: Sequence[str],
+    written: Sequence[str],
+    patients: Sequence[str],
+    *,
+    seed: int,
+    recipe: str,
+    data: str,
+    wanted: str | Vocabulary = "chexpert14",
+    has_prior: Sequence[bool] | None = None,
+    uncertain_is_present: bool = True,
+    resamples: int = 1000,
+    split: str = "",
+    name: str = "report_text",
+    title: str = "Report text, read by rules",
+    synthetic: bool = False,
+) -> Result:
+    """Return finding-level F1 (a label, micro, macro; also of denials) and rates of errors, with patient intervals.
+
+    ``side_error``: of findings that both reports place on one side, on the other one. ``measurement_error``: of
+    findings that both measure, further apart than 2 mm and 15 %. ``invented_measurement``: reports with a measure that
+    the reference lacks. ``prior_hallucination``: of studies without a prior, reports that speak of one.
+
+    Args:
+        references: (S,) reports by radiologists.
+        written: (S,) reports that are judged.
+        patients: (S,).
+        seed: of the bootstrap.
+        recipe: hash of what wrote the reports.
+        data: hash of the data.
+        wanted: vocabulary of the findings.
+        has_prior: (S,) whether there is an earlier examination; None asks the references' words.
+        uncertain_is_present: as for `compare_reports`; the rows' policy is ``u_ones`` or ``u_zeros``.
+        resamples: of the bootstrap.
+        split: written into the rows.
+        name: of the result.
+        title: its words for a page.
+        synthetic: the data is synthetic.
+
+    Raises:
+        DataError: if lengths disagree or there are no reports.
+
+    Example:
+        >>> found = evaluate_reports(["Left effusion."], ["Left effusion."], ["p"], seed=0, recipe="", data="",
+        ...                          resamples=5)
+        >>> found.find("f1", "effusion").value, found.find("side_error", "reports").value
+        (1.0, 0.0)
+    """
+    count = len(references)
+    if not count or not count == len(written) == len(patients) or (has_prior is not None and len(has_prior) != count):
+        raise DataError(f"There are {count} references, {len(written)} reports, {len(patients)} patients: one a study.")
+    priors = [None] * count if has_prior is None else [bool(each) for each in has_prior]
+    found = [
+        compare_reports(r, w, wanted, has_prior=p, uncertain_is_present=uncertain_is_present)
+        for r, w, p in zip(references, written, priors, strict=True)
+    ]
+    labels = list(found[0].present)
+    rates = {
+        "side_error": [(each.wrong_sides, each.sides) for each in found],
+        "measurement_error": [(each.wrong_sizes, each.sizes) for each in found],
+        "invented_measurement": [(int(each.invented_sizes > 0), 1) for each in found],
+        "prior_hallucination": [
+            (int(each.prior and not each.prior_known), int(not each.prior_known)) for each in found
+        ],
+    }
+    # Every number is a ratio of two sums over studies (F1 = 2 TP / (2 TP + FP + FN)), macro the mean of such ratios.
+    top, bottom, names = [], [], []
+    for metric, said in (("f1", [e.present for e in found]), ("f1_absent", [e.absent for e in found])):
+        for label in labels:
+            pairs = [each[label] for each in said]
+            top.append([2.0 * (a and b) for a, b in pairs])
+            bottom.append([float(a) + float(b) for a, b in pairs])
+            names.append((metric, label))
+    for metric, pairs in rates.items():
+        top.append([float(a) for a, _ in pairs])
+        bottom.append([float(b) for _, b in pairs])
+        names.append((metric, "reports"))
+    return Result(
+        name=name,
+        recipe=recipe,
+        data=data,
+        metrics=_metrics(
+            np.array(top),
+            np.array(bottom),
+            names,
+            np.asarray(patients).astype(str),
+            seed,
+            resamples,
+            split,
+            "u_ones" if uncertain_is_present else "u_zeros",
+        ),
+        cases=pd.DataFrame(
+            {
+                "patient_id": [str(each) for each in patients],
+                **{f"said:{label}": [each.present[label][0] for each in found] for label in labels},
+                **{f"wrote:{label}": [each.present[label][1] for each in found] for label in labels},
+                **{metric: [a for a, _ in pairs] for metric, pairs in rates.items()},
+            }
+        ),
+        title=title,
+        synthetic=synthetic,
+    )
+
+
+def _metrics(
+    top: FloatArray,
+    bottom: FloatArray,
+    names: Sequence[tuple[str, str]],
+    patients: np.ndarray,
+    seed: int,
+    resamples: int,
+    split: str,
+    policy: str,
+) -> tuple[Metric, ...]:
+    clusters = patient_clusters(patients)
+    kinds = ("f1", "f1_absent")
+    rows = {kind: [i for i, (metric, _) in enumerate(names) if metric == kind] for kind in kinds}
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]
+        above, below = top @ row, bottom @ row  # (K, B)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            single = np.where(below > 0, above / below, np.nan)
+            micro = [above[rows[k]].sum(axis=0) / below[rows[k]].sum(axis=0) for k in kinds]
+        defined = {k: ~np.isnan(single[rows[k]]) for k in kinds}
+        macro = [
+            np.where(defined[k].any(axis=0), np.nansum(single[rows[k]], axis=0), np.nan)
+            / np.maximum(defined[k].sum(axis=0), 1)
+            for k in kinds
+        ]
+        return np.concatenate([single, np.stack(micro), np.stack(macro)]).T
+
+    point = statistic(np.ones((clusters.patients, 1)))[0]
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(patients)) if resamples else None
+    every = [*names, *((k, "micro") for k in kinds), *((k, "macro") for k in kinds)]
+    found = []
+    for at, (metric, label) in enumerate(every):
+        value = None if np.isnan(point[at]) else float(point[at])
+        interval = None if draws is None or value is None else percentile_interval(draws[:, at])
+        cases = int((bottom[at] > 0).sum()) if at < len(names) else len(patients)
+        used = int((bottom[rows[metric]].sum(axis=1) > 0).sum()) if label == "macro" else None
+        found.append(
+            Metric(
+                metric=metric,
+                label=label,
+                value=value,
+                low=interval.low if interval else None,
+                high=interval.high if interval else None,
+                method="patient_bootstrap" if interval else "none",
+                interval="percentile" if interval else "none",
+                n=cases,
+                patients=clusters.patients,
+                split=split,
+                policy=policy,
+                labels_used=used,
+                resamples=interval.used if interval else None,
+                skipped=interval.skipped if interval else None,
+                reason="no_rows" if value is None else None,
+            )
+        )
+    return tuple(found)
+
+
+def _sides(mentions: Sequence[Mention]) -> dict[str, str]:
+    """Return finding -> side of what is present on one side only."""
+    said: dict[str, set[str]] = {}
+    for mention in mentions:
+        if mention.presence in ("present", "uncertain") and mention.side:
+            said.setdefault(mention.finding, set()).add(mention.side)
+    return {key: next(iter(sides)) for key, sides in said.items() if len(sides) == 1 and sides < {"left", "right"}}
+
+
+def _sizes(mentions: Sequence[Mention]) -> dict[str, list[float]]:
+    said: dict[str, list[float]] = {}
+    for mention in mentions:
+        if mention.size_mm is not None and mention.presence in ("present", "uncertain"):
+            said.setdefault(mention.finding, []).append(mention.size_mm)
+    return said
+
+
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return how far the measure that fits worst lies from the nearest of the reference."""
+    return max(min(abs(a - b) for a in one) for b in other)
+
+
+def _speaks_of_prior(text: str, mentions: Sequence[Mention]) -> bool:
+    return any(mention.change for mention in mentions) or _PRIOR.search(text) is not None
