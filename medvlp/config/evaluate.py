@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from medvlp.config.build import build_views, open_manifest, open_split
 from medvlp.config.gallery import make_gallery, make_retrieval_examples, picture_of
+from medvlp.config.recipe_results import Judged, picture_results, scores_of_recipe, sensitivity, sentences
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
@@ -36,6 +37,7 @@ from medvlp.features.feature_pass import feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.laterality import side_margins
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
+from medvlp.prediction.recipe_scores import BATCH_SENTENCE
 
 __all__ = ["Evaluated", "EvaluationRun", "embed_manifest", "evaluate", "load_evaluation"]
 
@@ -138,7 +140,7 @@ class _Judge:
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         caveats = [f"The model's training: {trained}"] if trained else []
         own = (*split_caveats(self.whole), *leak_caveats(self.whole))
-        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats))
+        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
 
     # measures -------------------------------------------------------------------------------------------------------
 
@@ -149,23 +151,67 @@ class _Judge:
             sides = self._sides()
             if sides is not None:
                 yield sides
+            yield from self._recipes()
         if {self.seen, "text/embedding"} <= set(self.table.columns):
             yield self._retrieval()
+            checked = sentences(self._judged(), most=self.options.sentences) if self.options.sentences else None
+            if checked is not None:
+                yield checked
         if self.options.probe and self.prompts and self.seen in self.table.columns:
             yield from self._probes()
+
+    def _recipes(self) -> Iterator[Result]:
+        """Other recipes, single prompts, and images found by images."""
+        for name in self.options.recipes:
+            recipe, scores = scores_of_recipe(name, self.model, self.table[self.seen], self.prepared)
+            known = {label: values for label, values in scores.items() if f"label.{label}" in self.manifest}
+            if not known:
+                raise DataError(
+                    f"The recipe {recipe.name!r} scores no finding that this data has labels of: leave it out."
+                )
+            about = f"Zero-shot, {recipe.name} ({recipe.recipe.name})"
+            result = self._scores(f"zero_shot_{recipe.name}", known, about, hashed=recipe.hash)
+            told = [BATCH_SENTENCE.format(name=recipe.name)] if recipe.recipe.batch_dependent else []
+            yield replace(result, caveats=(recipe.about, *told))
+        if self.options.sensitivity:
+            yield sensitivity(self._judged(), self.prompts)
+        pictures = picture_results(self._judged(), [each.label for each in self.prompts])
+        if pictures is not None:
+            yield pictures
+
+    def _judged(self) -> Judged:
+        seen = np.isfinite(self.table[self.seen]).all(axis=1)
+        return Judged(
+            model=self.model,
+            manifest=self.prepared.manifest.take(seen),
+            images=self.table[self.seen][seen],
+            seed=self.config.seed,
+            resamples=self.options.resamples,
+            recipe=self.recipe,
+            data=self.manifest.hash,
+            split=self.options.split,
+            synthetic=self.synthetic,
+        )
 
     def _zero_shot_scores(self) -> dict[str, np.ndarray]:
         scores = self.model.zero_shot.scores(self.table[self.seen])
         return {label: scores[:, i] for i, label in enumerate(self.model.zero_shot.labels)}
 
     def _scores(
-        self, name: str, scores: Mapping[str, np.ndarray], title: str, *, groups: bool = False, control: bool = False
+        self,
+        name: str,
+        scores: Mapping[str, np.ndarray],
+        title: str,
+        *,
+        groups: bool = False,
+        control: bool = False,
+        hashed: str = "",
     ) -> Result:
         rows = _facts(self.prepared.manifest)
-        for prompts in self.prompts:
-            if prompts.label in scores:
-                rows[f"label:{prompts.label}"] = self.prepared.manifest.column(f"label.{prompts.label}")
-                rows[f"score:{prompts.label}"] = scores[prompts.label]
+        for label, values in scores.items():
+            if f"label.{label}" in self.manifest:
+                rows[f"label:{label}"] = self.prepared.manifest.column(f"label.{label}")
+                rows[f"score:{label}"] = values
         if groups:
             rows |= self._groups()
         return evaluate_scores(
@@ -173,7 +219,7 @@ class _Judge:
             seed=self.config.seed,
             resamples=self.options.resamples,
             min_positives=self.options.min_positives,
-            recipe=self.recipe,
+            recipe=hash_of([self.recipe, hashed]) if hashed else self.recipe,
             data=self.manifest.hash,
             name=name,
             title=title,

@@ -171,6 +171,9 @@ class EvaluationConfig(Node):
         groups: columns by which controls are printed.
         probe: whether a linear probe is fitted.
         gallery: pictures with boxes and heat maps on the page.
+        recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
+        sensitivity: whether the AUROC of every single prompt is told.
+        sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
@@ -182,6 +185,9 @@ class EvaluationConfig(Node):
     groups: list[str] = Field(default_factory=list)
     probe: bool = True
     gallery: int = Field(default=12, ge=0)
+    recipes: list[str] = Field(default_factory=list)
+    sensitivity: bool = True
+    sentences: int = Field(default=200, ge=0)
 
 
 class RunConfig(Node):

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -97,7 +98,7 @@ def radeval_scores(
     return {str(key): float(value) for key, value in found.items() if isinstance(value, int | float)}
 
 
-def _package(name: str) -> object:
+def _package(name: str) -> ModuleType:
     if importlib.util.find_spec(name) is None:
         raise UserError(
             f"This metric needs the package {name!r}, which is not installed: install it, give a scorer, or use the "
@@ -112,7 +113,7 @@ def _same(references: Sequence[object], written: Sequence[object]) -> None:
 
 
 def _entities(report: RadGraphReport) -> set[tuple[str, str]]:
-    return {(entity.tokens.casefold(), entity.label) for entity in report.entities}
+    return {(entity.words.casefold(), f"{entity.kind} {entity.presence}") for entity in report.entities}
 
 
 def _f1(one: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
