@@ -140,10 +140,9 @@ def evaluate_image_retrieval(
         raise DataError(f"There are {len(rows)} embeddings, {len(people)} patients: give one row of each a study.")
     person = np.unique(people, return_inverse=True)[1].reshape(-1)
     pool = len(rows) - np.bincount(person)[person]
-    if not ks or min(ks) < 1 or max(ks) > pool.min(initial=len(rows)):
-        raise DataError(
-            f"Precision is asked for at k = {list(ks)}, the smallest pool has {pool.min(initial=0)} studies."
-        )
+    smallest = int(pool.min(initial=len(rows))) if len(rows) else 0
+    if not ks or not 1 <= min(ks) <= max(ks) <= smallest:
+        raise DataError(f"Precision is asked for at k = {list(ks)}, the smallest pool has {smallest} studies.")
     distinct, back = np.unique(rows, axis=0, return_inverse=True)  # equal studies get equal scores, wherever they stand
     cases: dict[str, list[float]] = {}
     chosen: list[int] = []

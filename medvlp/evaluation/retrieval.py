@@ -20,7 +20,15 @@ from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, p
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
 
-__all__ = ["Ranks", "evaluate_retrieval", "label_groups", "random_recall", "rank_queries", "unit_embeddings"]
+__all__ = [
+    "Ranks",
+    "evaluate_retrieval",
+    "label_groups",
+    "random_recall",
+    "rank_embeddings",
+    "rank_queries",
+    "unit_embeddings",
+]
 
 _BLOCK_ROWS = 512
 
@@ -187,14 +195,14 @@ def evaluate_retrieval(
     metrics: list[Metric] = []
     cases = []
     for direction, query, candidate in (("image_to_report", pictures, words), ("report_to_image", words, pictures)):
-        ranks = _ranks_in_blocks(query, candidate, group)
+        ranks = rank_embeddings(query, candidate, group)
         subsets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(studies, dtype=bool))]
         if max_group is not None:
             subsets.append((f"report_group<={max_group}", ranks.relevant <= max_group))
         for subset, chosen in subsets:
             metrics += _direction_rows(ranks, chosen, clusters, ks, resamples, seed, level, direction, subset, split)
         if alike is not None:
-            wide = _ranks_in_blocks(query, candidate, alike)
+            wide = rank_embeddings(query, candidate, alike)
             everybody = np.ones(studies, dtype=bool)
             metrics += _direction_rows(
                 wide, everybody, clusters, ks, resamples, seed, level, direction, "label_equal", split
@@ -266,8 +274,10 @@ def unit_embeddings(embedding: ArrayLike, what: str) -> NDArray[np.floating]:
     return rows / length
 
 
-def _ranks_in_blocks(query: NDArray[np.floating], candidate: NDArray[np.floating], group: NDArray[np.int64]) -> Ranks:
-    """Rank all queries, a block at a time; equal embeddings get equal scores.
+def rank_embeddings(query: NDArray[np.floating], candidate: NDArray[np.floating], group: NDArray[np.int64]) -> Ranks:
+    """Return the ranks of the queries (Q, D) among candidates (C, D), both at unit length and in the same groups.
+
+    A block of queries is ranked at a time; equal embeddings get equal scores.
 
     A matrix product may round two equal columns differently by their place, which would break a tie by position; so
     each distinct candidate is multiplied once and its score copied.

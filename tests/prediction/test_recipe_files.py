@@ -40,7 +40,7 @@ def test_a_positive_prompt_affirms_and_a_negative_one_denies(path: Path) -> None
     for each in load_recipe(path).prompts:
         for text in (*each.positive, *each.negative, *each.uncertain):
             assert "{" not in text
-            assert "no no" not in text.lower()
+            assert "no no " not in f"{text.lower()} "
         if each.label == "no_finding":
             for text in each.positive:
                 assert label_report(text, "chexpert14")["no_finding"] != 0.0
@@ -63,30 +63,23 @@ def test_the_hash_moves_with_an_option_and_with_a_prompt() -> None:
     assert len({base.hash, other.hash, load_recipe("prompt-ensemble", own=OWN).hash}) == 3
 
 
+HEAD = "name: x\nabout: y\nrecipe: {name: pair_softmax}\n"
+SET = "prompts: zero_shot/cxr_findings_v1.yaml\n"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("name: [", "cannot be read"),
+        (f"{HEAD}prompt: z", "prompt is not a known key: did you mean 'prompts'"),
+        (HEAD.replace("pair_softmax", "pair_softmaxx") + SET, "did you mean 'pair_softmax'"),
+        (f"{HEAD}{SET}findings: {{a: [a]}}", "has prompts and templates or findings: keep one"),
         (
-            "name: x\nabout: y\nrecipe: {name: pair_softmax}\nprompt: z",
-            "prompt is not a known key: did you mean 'prompts'",
-        ),
-        (
-            "name: x\nabout: y\nrecipe: {name: pair_softmaxx}\nprompts: zero_shot/cxr_findings_v1.yaml",
-            "did you mean 'pair_softmax'",
-        ),
-        (
-            "name: x\nabout: y\nrecipe: {name: pair_softmax}\nprompts: zero_shot/cxr_findings_v1.yaml\nfindings: {a: [a]}",
-            "has prompts and templates or findings: keep one",
-        ),
-        (
-            "name: x\nabout: y\nrecipe: {name: pair_softmax}\ntemplates: {positive: ['{finding}'], negative: ['no {finding}']}\n"
-            "findings: {no_finding: [no finding]}",
+            HEAD + "templates: {positive: ['{finding}'], negative: ['no {finding}']}\nfindings: {no_finding: [none]}",
             "deny 'no_finding' by a template, and it is itself a denial",
         ),
         (
-            "name: x\nabout: y\nrecipe: {name: pair_softmax}\ntemplates: {positive: ['{size} {finding}'], negative: ['no {finding}']}\n"
-            "findings: {mass: [mass]}",
+            HEAD + "templates: {positive: ['{size} {finding}'], negative: ['no {finding}']}\nfindings: {mass: [mass]}",
             "'mass' has no words for {size}",
         ),
     ],

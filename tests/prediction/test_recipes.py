@@ -141,8 +141,8 @@ def by_hand(name: str, given: Given, image: int, prompts: PromptSet) -> float:
         share = [[math.exp(cosine(r, w)) for w in words] for r in tokens]
         share = [[value / sum(row) for value in row] for row in share]
         local = -math.inf
-        for l, w in enumerate(words):
-            weight = [math.exp(4.0 * row[l]) for row in share]
+        for at, w in enumerate(words):
+            weight = [math.exp(4.0 * row[at]) for row in share]
             context = sum(a / sum(weight) * r / math.sqrt(float(r @ r)) for a, r in zip(weight, tokens, strict=True))
             local = max(local, cosine(np.asarray(context), w))
         best = max(best, (local + cosine(v, given.text("embedding", (text,))[0])) / 2)

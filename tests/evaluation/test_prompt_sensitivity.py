@@ -1,0 +1,37 @@
+"""Each prompt has the AUROC of its own scores; the spread describes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.prompt_sensitivity import evaluate_prompt_sensitivity
+
+
+def test_rows_are_scikit_learns_and_their_order_statistics() -> None:
+    draws = np.random.default_rng(0)
+    truth = np.array([0, 1, 0, 1, 1, 0, -1, np.nan])
+    scores = {f"p{i}": draws.normal(size=8) for i in range(3)}
+    found = evaluate_prompt_sensitivity({"a": scores}, {"a": truth}, list("abcdefgh"), recipe="", data="")
+    values = [roc_auc_score(truth[:6], each[:6]) for each in scores.values()]
+    for name, value in zip(scores, values, strict=True):
+        row = found.find("auroc", "a", group=f"prompt={name}")
+        assert row.value == pytest.approx(value, abs=1e-12)
+        assert (row.n, row.positives, row.patients) == (6, 3, 6)
+    told = {key: found.find(f"auroc_{key}", "a").value for key in ("lowest", "median", "highest", "range")}
+    assert told == pytest.approx(
+        {"lowest": min(values), "median": np.median(values), "highest": max(values), "range": max(values) - min(values)}
+    )
+
+
+def test_a_finding_of_one_class_has_no_number_and_one_without_labels_is_refused() -> None:
+    scores = {"a": {"p": np.zeros(2)}}
+    found = evaluate_prompt_sensitivity(scores, {"a": [1, 1]}, ["x", "y"], recipe="", data="")
+    assert found.find("auroc", "a", group="prompt=p").reason == "no_negatives"
+    assert found.find("auroc_range", "a").value is None
+    with pytest.raises(DataError, match="scores of 'a' and no labels"):
+        evaluate_prompt_sensitivity(scores, {}, ["x", "y"], recipe="", data="")
+    with pytest.raises(DataError, match="have different lengths"):
+        evaluate_prompt_sensitivity(scores, {"a": [1, 0, 1]}, ["x", "y", "z"], recipe="", data="")

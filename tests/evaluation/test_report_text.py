@@ -1,0 +1,117 @@
+"""Written reports are judged by what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.report_text import compare_reports, evaluate_reports
+
+REFERENCE = "There is a small left pleural effusion. No pneumothorax."
+
+
+@pytest.mark.parametrize(
+    ("written", "sides", "wrong"),
+    [
+        ("Left effusion.", 1, 0),
+        ("Right effusion.", 1, 1),
+        ("Bilateral effusions.", 0, 0),
+        ("Effusion.", 0, 0),
+        ("No left effusion.", 0, 0),
+        ("Right pneumothorax.", 0, 0),
+    ],
+)
+def test_a_side_is_wrong_where_both_name_one_and_they_differ(written: str, sides: int, wrong: int) -> None:
+    found = compare_reports(REFERENCE, written)
+    assert (found.sides, found.wrong_sides) == (sides, wrong)
+
+
+@pytest.mark.parametrize(
+    ("written", "counts"),
+    [
+        ("There is a 12 mm nodule in the right upper lobe.", (1, 0, 0)),
+        ("There is a 1.3 cm nodule in the right upper lobe.", (1, 0, 0)),
+        ("There is a 2 cm nodule in the right upper lobe.", (1, 1, 0)),
+        ("There is a nodule in the right upper lobe.", (0, 0, 0)),
+        ("There is a nodule in the right upper lobe. There is a 3 cm mass.", (0, 0, 1)),
+    ],
+)
+def test_measures_may_differ_by_two_millimetres_or_a_share(written: str, counts: tuple[int, int, int]) -> None:
+    found = compare_reports("There is a 12 mm nodule in the right upper lobe.", written)
+    assert (found.sizes, found.wrong_sizes, found.invented_sizes) == counts
+
+
+@pytest.mark.parametrize(
+    ("reference", "written", "has_prior", "expected"),
+    [
+        (REFERENCE, "Small left effusion, unchanged.", None, (True, False)),
+        (REFERENCE, "Compared with the prior study, the effusion is smaller.", None, (True, False)),
+        ("Stable left effusion.", "Unchanged left effusion.", None, (True, True)),
+        (REFERENCE, "Unchanged left effusion.", True, (True, True)),
+        ("Stable left effusion.", "Unchanged left effusion.", False, (True, False)),
+        (REFERENCE, REFERENCE, None, (False, False)),
+    ],
+)
+def test_a_prior_is_made_up_where_there_is_none(
+    reference: str, written: str, has_prior: bool | None, expected: tuple[bool, bool]
+) -> None:
+    found = compare_reports(reference, written, has_prior=has_prior)
+    assert (found.prior, found.prior_known) == expected
+
+
+REFERENCES = [
+    REFERENCE,
+    "No effusion. No pneumothorax.",
+    "Possible pneumonia. Cardiomegaly.",
+    "Left effusion.",
+    "Clear.",
+]
+WRITTEN = ["Right effusion.", "Left effusion, unchanged.", "Pneumonia.", "Left effusion. Cardiomegaly.", "Clear."]
+
+
+@pytest.mark.parametrize("uncertain", [True, False])
+def test_f1_is_scikit_learns_for_labels_micro_and_macro(uncertain: bool) -> None:
+    found = evaluate_reports(
+        REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", uncertain_is_present=uncertain, resamples=50
+    )
+    assert found.cases is not None
+    labels = [name[5:] for name in found.cases if name.startswith("said:")]
+    said = np.stack([found.cases[f"said:{label}"] for label in labels], axis=1)
+    wrote = np.stack([found.cases[f"wrote:{label}"] for label in labels], axis=1)
+    defined = (said | wrote).any(axis=0)
+    for at, label in enumerate(labels):
+        row = found.find("f1", label)
+        assert row.policy == ("u_ones" if uncertain else "u_zeros")
+        if defined[at]:
+            assert row.value == pytest.approx(f1_score(said[:, at], wrote[:, at]))
+        else:
+            assert (row.value, row.reason) == (None, "no_rows")
+    assert found.find("f1", "micro").value == pytest.approx(f1_score(said, wrote, average="micro"))
+    macro = found.find("f1", "macro")
+    assert macro.value == pytest.approx(f1_score(said[:, defined], wrote[:, defined], average="macro"))
+    assert macro.labels_used == defined.sum()
+
+
+def test_rates_are_of_the_reports_where_they_can_be_wrong() -> None:
+    found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", resamples=50)
+    side = found.find("side_error", "reports")
+    assert (side.value, side.n, side.patients) == (0.5, 2, 4)
+    prior = found.find("prior_hallucination", "reports")
+    assert (prior.value, prior.n) == (0.2, 5)
+    assert found.find("measurement_error", "reports").value is None
+    assert found.find("f1_absent", "pneumothorax").value == 0.0
+    assert prior.low is not None
+    assert prior.high is not None
+
+
+def test_a_report_agrees_with_itself() -> None:
+    found = evaluate_reports(REFERENCES, REFERENCES, list("abcde"), seed=0, recipe="", data="", resamples=0)
+    for row in found.metrics:
+        assert row.value in (None, 1.0 if row.metric.startswith("f1") else 0.0)
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(DataError, match="2 references, 1 reports, 2 patients"):
+        evaluate_reports(["a", "b"], ["a"], ["p", "q"], seed=0, recipe="", data="")

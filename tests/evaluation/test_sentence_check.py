@@ -1,0 +1,73 @@
+"""A model that knows the facts tells true sentences from false ones; one that does not is at chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.sentence_check import evaluate_sentence_check, sentence_pairs
+
+TRUE = ["Small left pleural effusion.", "Moderate right pneumothorax.", "No pneumothorax.", "There is no effusion."] * 6
+PATIENTS = [str(i) for i in range(len(TRUE))]
+
+
+def vector(text: str) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(sum(i * ord(c) for i, c in enumerate(text)))).normal(size=64)
+
+
+def embed(texts: Sequence[str]) -> np.ndarray:
+    rows = np.stack([vector(text) for text in texts])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_pairs_differ_in_one_fact_of_the_kinds_asked_for() -> None:
+    pairs = sentence_pairs(TRUE[:3])
+    assert {pair.kind for pair in pairs} == {"side", "negation", "severity"}
+    assert all(pair.true in TRUE and pair.false not in TRUE for pair in pairs)
+    assert {pair.kind for pair in sentence_pairs(TRUE[:3], ("side",))} == {"side"}
+    assert len(set(pairs)) == len(pairs)
+
+
+def test_a_model_that_knows_is_perfect_and_its_mirror_always_wrong() -> None:
+    for sign, expected in ((1.0, 1.0), (-1.0, 0.0)):
+        found = evaluate_sentence_check(
+            sign * embed(TRUE), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50
+        )
+        assert found.find("auroc", "sentence_margin").value == expected
+        assert found.find("recall@1", "hard_negatives").value == expected
+        assert found.find("recall@1", "hard_negatives", group="kind=side").n == 12
+
+
+def test_one_embedding_for_every_sentence_is_chance() -> None:
+    found = evaluate_sentence_check(
+        embed(TRUE), TRUE, PATIENTS, lambda t: np.ones((len(t), 64)), seed=0, recipe="", data="", resamples=50
+    )
+    assert found.find("auroc", "sentence_margin").value == 0.5
+    row = found.find("recall@1", "hard_negatives")
+    assert row.value == pytest.approx(row.chance)
+    assert found.cases is not None
+    assert len(found.cases) == 2 * len(sentence_pairs(TRUE))
+
+
+def test_the_margin_forgets_what_belongs_to_the_wording() -> None:
+    """A constant a topic added to all its sentences moves the cosine and not the margin."""
+    topics = np.eye(4)
+
+    def shifted(texts: Sequence[str]) -> np.ndarray:
+        rows = np.stack([np.concatenate([3 * topics[int("effusion" in t)], embed([t])[0]]) for t in texts])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    image = np.concatenate([np.tile(topics[1] * 3, (len(TRUE), 1)), embed(TRUE)], axis=1)
+    found = evaluate_sentence_check(image, TRUE, PATIENTS, shifted, seed=0, recipe="", data="", resamples=50)
+    assert found.find("auroc", "sentence_margin").value == 1.0
+    assert found.find("auroc", "sentence_cosine").value < 1.0
+
+
+def test_reports_that_cannot_be_falsified_are_told() -> None:
+    with pytest.raises(DataError, match="No sentence of these reports can be falsified"):
+        evaluate_sentence_check(np.eye(2), ["Hello.", ""], ["a", "b"], embed, seed=0, recipe="", data="")
+    with pytest.raises(DataError, match="2 images, 1 reports, 2 patients"):
+        evaluate_sentence_check(np.eye(2), ["Hello."], ["a", "b"], embed, seed=0, recipe="", data="")
