@@ -180,7 +180,7 @@ class _Judge:
             yield pictures
 
     def _judged(self) -> Judged:
-        seen = np.isfinite(self.table[self.seen]).all(axis=1)
+        seen = np.flatnonzero(np.isfinite(self.table[self.seen]).all(axis=1))
         return Judged(
             model=self.model,
             manifest=self.prepared.manifest.take(seen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,8 @@ def test_a_positive_prompt_affirms_and_a_negative_one_denies(path: Path) -> None
                 assert label_report(text, "chexpert14")["no_finding"] != 0.0
             assert not any(text.lower().startswith("no ") for text in each.negative)
         else:
-            assert not any(text.lower().startswith(("no ", "there is no")) for text in each.positive)
-            assert all("no" in text.lower() for text in each.negative)
+            assert not any(text.lower().startswith(("no ", "there is no ")) for text in each.positive)
+            assert any(re.search(r"\b(?:no|not)\b", text.lower()) for text in each.negative)
 
 
 def test_a_component_takes_the_models_own_prompts_and_zero_shot_is_their_ensemble() -> None:

@@ -114,7 +114,7 @@ def test_weights_find_the_prompt_that_tells_and_stay_equal_where_nothing_does() 
     prompts, negative = axes[:3], axes[7]
     weights = fit_prompt_weights(images, prompts, negative, truth, ["validate"] * 400, scale=10.0)
     assert weights.sum() == pytest.approx(1)
-    assert weights[0] > 0.9
+    assert weights[0] > 0.8
     strong = fit_prompt_weights(images, prompts, negative, truth, ["validate"] * 400, scale=10.0, strength=1e6)
     np.testing.assert_allclose(strong, 1 / 3, atol=1e-3)
 

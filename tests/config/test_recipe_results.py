@@ -1,0 +1,67 @@
+"""An evaluation tells other recipes, single prompts, images found by images and sentences with one fact changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from medvlp.config.evaluate import evaluate, load_evaluation
+from medvlp.core.errors import DataError
+from medvlp.evaluation.results import load_result
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+
+def words(run: Trained, cohort: CohortSummary, out: Path) -> list[str]:
+    told = [f"model={run.bundle}", f"out={out}", f"data.root={cohort.root}", "workers=1", "evaluation.resamples=100"]
+    told += ["evaluation.gallery=0", "evaluation.min_positives=1", "evaluation.split=train", "evaluation.probe=false"]
+    return told
+
+
+@pytest.mark.slow
+def test_every_new_measure_is_a_result_and_on_the_page(
+    tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    asked = [*words(tiny_run, tiny_cohort, tmp_path), "evaluation.recipes=[zero_shot, chexzero_v1, gloria_v1]"]
+    done = evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked))
+    names = {"zero_shot", "zero_shot_zero_shot", "zero_shot_chexzero_v1", "zero_shot_gloria_v1", "prompt_sensitivity"}
+    assert names | {"image_retrieval", "sentence_check", "retrieval"} <= set(done.found)
+    # The bundle's own recipe by its name is what is told without a name.
+    own, again = done.found["zero_shot"], done.found["zero_shot_zero_shot"]
+    for row in again.metrics:
+        if row.group is None:
+            assert row.value == own.find(row.metric, row.label, split=row.split).value
+    assert own.recipe != again.recipe != done.found["zero_shot_chexzero_v1"].recipe
+    assert any("depend on the other images" in each for each in done.found["zero_shot_gloria_v1"].caveats)
+    assert not any("depend on" in each for each in done.found["zero_shot_chexzero_v1"].caveats)
+    sensitivity = done.found["prompt_sensitivity"]
+    single = [row.value for row in sensitivity.metrics if row.label == "effusion" and row.metric == "auroc"]
+    assert sensitivity.find("auroc_highest", "effusion").value == max(v for v in single if v is not None)
+    checked = done.found["sentence_check"].find("auroc", "sentence_margin", group="kind=negation")
+    assert checked.value is not None
+    for name, result in done.found.items():
+        assert load_result(tmp_path / "results" / f"{name}.json", cases=False) == result
+    page = done.page.read_text()
+    for word in ("chexzero_v1", "depend on the other images", "Single prompts", "True sentence against one fact"):
+        assert word in page
+    assert "NaN" not in page
+    cases = done.found["image_retrieval"].cases
+    assert cases is not None
+    assert np.isfinite(cases["average_precision"]).all()
+
+
+@pytest.mark.slow
+def test_a_recipe_without_labels_is_refused(tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: r_v1\nabout: x\nrecipe: {name: pair_softmax}\nfindings: {hernia: [hernia]}\n"
+        "templates: {positive: ['{finding}'], negative: ['no {finding}']}\n"
+    )
+    asked = [*words(tiny_run, tiny_cohort, tmp_path / "out"), f"evaluation.recipes=[{path}]"]
+    with pytest.raises(DataError, match="'r_v1' scores no finding that this data has labels of"):
+        evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked))
