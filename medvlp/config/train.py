@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,7 @@ class _Built:
             run=self.run,
             model=self.parts.model,
             states=states,
-            phases=build_phases(config, self.parts, self._batches),
+            phases=build_phases(config, self.parts, self._loaders),
             options=config.training,
             seed=config.seed,
             precision=precision,
@@ -207,14 +207,14 @@ class _Built:
             return None
         return Validator(self.splits["validate"], self.prompts)
 
-    def _batches(self, phase: PhaseConfig) -> Callable[[int], Iterator[Batch]]:
+    def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
         options = self.config.training
 
-        def batches(start: int) -> Iterator[Batch]:
-            loader = Loader(
+        def loader(start: int) -> Loader:
+            return Loader(
                 train,
                 self.suffix,
                 batch=options.batch,
@@ -225,12 +225,14 @@ class _Built:
                 start=start,
                 origin=begin,
             )
-            return iter(loader)
 
-        return batches
+        return loader
 
-    def _features(self, model: Model, needs: frozenset[Key]) -> FeatureTable:
-        return feature_pass(model, in_order(self.splits["train"], batch=256), needs)
+    def _features(self, model: Model, needs: frozenset[Key], batches: Iterable[Batch] | None) -> FeatureTable:
+        if batches is None:
+            rank, world = collectives.rank(), collectives.world_size()
+            batches = in_order(self.splits["train"], batch=256, rank=rank, world=world)
+        return feature_pass(model, batches, needs)
 
     # files ----------------------------------------------------------------------------------------------------------
 

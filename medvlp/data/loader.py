@@ -104,6 +104,18 @@ class Loader:
         plan = _Listed([_Order(np.arange(b, min(b + step, last)), np.arange(b, min(b + step, last))) for b in bounds])
         return self._run(plan, tuple(view for view in self._suffix if not view.random))
 
+    def episode(self, first: int, last: int) -> Iterator[Batch]:
+        """Yield the samples at places first..last-1 of the stream as training sees them there, each at its first place.
+
+        With several processes each takes a contiguous part of those places, whatever it will be trained with.
+        """
+        indices = self._stream.indices(first, last)
+        places = np.sort(np.unique(indices, return_index=True)[1])
+        own = places[self._rank * len(places) // self._world : (self._rank + 1) * len(places) // self._world]
+        step = self._batch // self._world
+        pieces = [own[begin : begin + step] for begin in range(0, len(own), step)]
+        return self._run(_Listed([_Order(first + piece, indices[piece]) for piece in pieces]), self._suffix)
+
     def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
         maker = _Maker(self._prepared, views, self._seed)
@@ -123,8 +135,14 @@ class Loader:
         )
 
 
-def in_order(prepared: Prepared, *, batch: int = 128) -> Iterator[Batch]:
-    """Yield a whole cohort in its order, without random views, in this process: what tables are made of.
+def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    """Yield a cohort in its order, without random views, in this process: what tables are made of.
+
+    Args:
+        prepared: the cohort.
+        batch: samples of a batch.
+        rank: with `world`, yields this process's contiguous part only.
+        world: number of processes that share the cohort.
 
     Example:
         >>> from pathlib import Path
@@ -134,7 +152,7 @@ def in_order(prepared: Prepared, *, batch: int = 128) -> Iterator[Batch]:
         >>> [batch.ids for batch in in_order(prepare(m, []), batch=1)]
         [('a',), ('b',)]
     """
-    return Loader(prepared, [], batch=batch, seed=0).once()
+    return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world).once()
 
 
 @dataclass(frozen=True)
