@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from medvlp.core import collectives
 from medvlp.core.context import Context
@@ -15,7 +15,9 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import State
+from medvlp.core.registry import FromModel
 from medvlp.core.table import FeatureTable
+from medvlp.state._device import device_of
 
 __all__ = ["ClassPrototypes", "Sure", "clean_labels", "moved"]
 
@@ -46,6 +48,7 @@ class ClassPrototypes(State):
         keep: probability with which a label stays.
         relabel: probability with which the other label takes its place.
         temperature: of those probabilities.
+        model: given by the builder; tells on which device to compute.
 
     Raises:
         ConfigError: if a finding is named twice, or none is.
@@ -75,6 +78,7 @@ class ClassPrototypes(State):
         keep: Annotated[float, Field(ge=0, le=1)] = 0.5,
         relabel: Annotated[float, Field(ge=0, le=1)] = 0.6,
         temperature: Annotated[float, Field(gt=0)] = 0.1,
+        model: Annotated[nn.Module | None, FromModel("model")] = None,
     ) -> None:
         if not labels or len(set(labels)) < len(labels):
             raise ConfigError("labels of state 'class_prototypes' names no finding, or one twice: name each once.")
@@ -87,6 +91,7 @@ class ClassPrototypes(State):
         self.keep = keep
         self.relabel = relabel
         self.temperature = temperature
+        self._model = model
         self.prototypes = torch.zeros(len(labels), 2, 0)
         self.seen = torch.zeros(len(labels), 2, dtype=torch.int64)
         self._coming: tuple[Tensor, Tensor] | None = None
@@ -102,7 +107,7 @@ class ClassPrototypes(State):
     @property
     def founded(self) -> Tensor:
         """Which prototypes have had a sample, bool (L, 2)."""
-        return self.seen > 0
+        return self.prototypes.any(dim=2)
 
     # targets --------------------------------------------------------------------------------------------------------
 
@@ -148,17 +153,10 @@ class ClassPrototypes(State):
         self.prototypes, self.seen = unit(means).float(), counts
 
     def _means(self, rows: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
-        device = self._device()
+        device = device_of(self._model)
         sums = collectives.total(torch.einsum("nd,nlc->lcd", rows, member.double()).to(device))
         counts = collectives.total(member.sum(dim=0).to(device))
         return sums / counts.clamp(min=1)[:, :, None], counts
-
-    @staticmethod
-    def _device() -> torch.device:
-        """Sums travel over the processes' own channel: nccl carries what lies on a GPU."""
-        distributed = torch.distributed
-        nccl = collectives.world_size() > 1 and distributed.get_backend() == "nccl"
-        return torch.device("cuda") if nccl else torch.device("cpu")
 
     @torch.no_grad()
     def observe(self, ctx: Context) -> None:

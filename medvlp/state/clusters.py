@@ -23,6 +23,7 @@ from medvlp.core.sample import Batch, Column
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.features.kmeans import Start, kmeans, means_of
+from medvlp.state._device import device_of
 
 __all__ = ["Clusters", "External"]
 
@@ -183,7 +184,7 @@ class Clusters(State):
         Raises:
             DataError: if there are fewer rows than clusters, or the external table lacks the samples.
         """
-        device = self._device()
+        device = device_of(self._model)
         features = {space: unit(torch.from_numpy(table[key]).to(device)) for space, key in self.reads.items()}
         if self.external is not None:
             features["external"] = self._external(self.external, table).to(device)
@@ -223,10 +224,6 @@ class Clusters(State):
             rows = torch.cat([_values(name, torch.from_numpy(table[name])) for name in external.fields], dim=1)
         return rows if external.width is None else _principal(unit(rows), external.width)
 
-    def _device(self) -> torch.device:
-        device = torch.device("cpu") if self._model is None else next(self._model.parameters()).device
-        return torch.device("cpu") if device.type == "mps" else device  # sums are float64, which mps has not
-
     # files ----------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -251,7 +248,7 @@ class Clusters(State):
                 f"The saved clusters are of {', '.join(sorted(saved))}, not of {', '.join(sorted(self.spaces))}: "
                 "resume with the configuration they were saved with."
             )
-        device = self._device()
+        device = device_of(self._model)
         self._passes = int(tensors["passes"])
         ids = json.loads(bytes(tensors["ids"].cpu().tolist()).decode())
         self._row = {each: i for i, each in enumerate(ids)}
