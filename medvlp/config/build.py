@@ -316,9 +316,7 @@ def _check_refreshed(
 def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:
     if key.is_state:
         if key.view not in states:
-            raise ConfigError(
-                f"{where}: {who} needs the state {key.view!r}: {did_you_mean(key.view, states)}."
-            )
+            raise ConfigError(f"{where}: {who} needs the state {key.view!r}: {did_you_mean(key.view, states)}.")
         return
     if key.who and not isinstance(states.get(key.who), Teacher):
         teachers = [n for n, state in states.items() if isinstance(state, Teacher)]
@@ -328,8 +326,7 @@ def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str]
         )
     if not key.is_bank and key.view not in there:
         raise ConfigError(
-            f"{where}: {who} needs the field {key.view!r}, which the data lacks: "
-            f"{did_you_mean(key.view, there)}."
+            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
         )
 
 

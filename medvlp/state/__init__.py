@@ -1,4 +1,4 @@
-"""What lives across steps: teachers that follow the student or stand still, clusters, queues, prototypes of findings."""
+"""What lives across steps: teachers that follow or stand still, clusters, queues, prototypes of findings."""
 
 from medvlp.core.lazy import attach
 

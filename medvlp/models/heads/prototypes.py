@@ -45,7 +45,12 @@ class Prototypes(Head):
         self.weight = nn.Parameter(unit(torch.randn(prototypes, width or embed_dim)))
 
     def scores(self, rows: Tensor, *, learn: bool) -> Tensor:
-        """Return cosines of unit rows (R, D) with all prototypes, (R, K); without `learn` only the rows get a gradient."""
+        """Return cosines of unit rows (R, D) with all prototypes, (R, K).
+
+        Args:
+            rows: (R, D).
+            learn: whether the prototypes get a gradient too.
+        """
         return rows @ (self.weight if learn else self.weight.detach()).to(rows).T
 
     @torch.no_grad()
