@@ -55,8 +55,9 @@ class Prototypes(Head):
 
     @torch.no_grad()
     def after_step(self, samples_seen: int) -> None:
-        """Scale to unit length."""
-        self.weight.copy_(unit(self.weight))
+        """Scale to unit length; what has it stays as it is, bit for bit."""
+        lengths = self.weight.norm(dim=1, keepdim=True)
+        self.weight.copy_(torch.where((lengths - 1).abs() < 1e-6, self.weight, unit(self.weight)))
 
     def extra_repr(self) -> str:
         """Name the sizes."""
