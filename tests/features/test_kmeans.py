@@ -42,7 +42,11 @@ def test_with_restarts_it_is_not_worse_than_faiss(spherical):
     oracle.train(rows.numpy())
     found = kmeans(rows, 8, spherical=spherical)
     scores = torch.from_numpy(oracle.centroids) @ rows.T
-    theirs = (1 - scores.max(0).values) if spherical else torch.cdist(rows, torch.from_numpy(oracle.centroids)).min(1)[0] ** 2
+    theirs = (
+        (1 - scores.max(0).values)
+        if spherical
+        else torch.cdist(rows, torch.from_numpy(oracle.centroids)).min(1)[0] ** 2
+    )
     assert found.objective <= float(theirs.sum()) * 1.02
 
 

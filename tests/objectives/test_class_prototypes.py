@@ -111,7 +111,9 @@ def test_a_perfect_row_costs_what_its_two_prototypes_say():
     fields = {"label.effusion": torch.tensor([1.0])}
     parts = {parse_key(KEY): Part(torch.tensor([[3.0, 0.0]]), torch.arange(1))}
     ctx = Context(parts=parts, batch=Batch.of(fields), states={"class_prototypes": state})
-    assert ClassPrototypeLoss(temperature=1.0)(ctx)["binary"].value().item() == pytest.approx(math.log(1 + math.exp(-2)))
+    assert ClassPrototypeLoss(temperature=1.0)(ctx)["binary"].value().item() == pytest.approx(
+        math.log(1 + math.exp(-2))
+    )
 
 
 def test_what_is_refused():

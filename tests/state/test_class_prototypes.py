@@ -82,9 +82,13 @@ def test_a_refresh_is_the_mean_of_the_labelled_and_of_the_trusted_where_there_ar
 def test_anchors_stand_still():
     rows, labels = drawn(1, 40)
     state = ClassPrototypes(labels=NAMES, momentum=1.0)
-    state.refresh(FeatureTable(list("ab"), {KEY: np.eye(2, 3, dtype=np.float32)} | {
-        f"label.{name}": np.array([1.0, 0.0], np.float32) for name in NAMES
-    }))
+    state.refresh(
+        FeatureTable(
+            list("ab"),
+            {KEY: np.eye(2, 3, dtype=np.float32)}
+            | {f"label.{name}": np.array([1.0, 0.0], np.float32) for name in NAMES},
+        )
+    )
     before = state.prototypes.clone()
     step(state, rows, labels)
     assert torch.equal(state.prototypes, before)
@@ -171,7 +175,9 @@ def test_uncertain_and_missing_labels_are_no_targets():
     [(1, 0.5, 1), (1, 0.49, NAN), (1, 0.39, 0), (0, 0.5, 0), (0, 0.59, NAN), (0, 0.61, 1), (NAN, 0.9, NAN)],
 )
 def test_a_label_stays_turns_or_is_dropped(label, probability, expected):
-    got = clean_labels(torch.tensor([float(label)]).double(), torch.tensor([probability]).double(), keep=0.5, relabel=0.6)
+    got = clean_labels(
+        torch.tensor([float(label)]).double(), torch.tensor([probability]).double(), keep=0.5, relabel=0.6
+    )
     torch.testing.assert_close(got, torch.tensor([float(expected)]).double(), equal_nan=True)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from tests.models.words import DUAL, HashWords
 from tests.training.runs import WORDS, weights_of
 from tests.training.world import FLOAT32
 
-BATCH, END, SAMPLES = 8, 96, 24
+BATCH, END, SAMPLES = 8, 72, 24
 
 
 def _batch(places: Tensor, dtype: torch.dtype) -> Batch:
@@ -63,7 +62,7 @@ def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = 
         for name, spec in {
             "clusters": {"name": "clusters", "clusters": 4},
             "queue": {"name": "queue", "reads": ["image/raw", "text/raw"], "size": 12, "begin": 16},
-            "findings": {"name": "class_prototypes", "labels": ["effusion"], "momentum": 0.9, "clean_from": 48},
+            "findings": {"name": "class_prototypes", "labels": ["effusion"], "momentum": 0.9, "clean_from": 40},
         }.items()
     }
 
@@ -98,7 +97,7 @@ def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = 
         return feature_pass(model, episode(0, SAMPLES) if given is None else given, needs)
 
     refresh = (Refresh(state="clusters", every=20, over=over), Refresh(state="findings", every=1000))
-    ends = ((16, (), ("*",)), (72, refresh, ("*",)), (END, (), ("*", "!model.towers.image.*")))
+    ends = ((16, (), ("*",)), (56, refresh, ("*",)), (END, (), ("*", "!model.towers.image.*")))
     return Setup(
         run=run,
         model=model,
@@ -116,7 +115,9 @@ def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = 
             )
             for phase, (until, refreshes, trainable) in zip(phases, ends, strict=True)
         ],
-        options=TrainingOptions(batch=BATCH, chunks=chunks, validate_every=200, checkpoint_every=8, log_every=8, keep=20),
+        options=TrainingOptions(
+            batch=BATCH, chunks=chunks, validate_every=200, checkpoint_every=8, log_every=8, keep=20
+        ),
         seed=5,
         precision=FLOAT32,
         recipe="recipe",
@@ -134,8 +135,3 @@ def run_in_this_process(folder: str, chunks: int) -> dict[str, Any]:
         for key, tensor in state.state_dict().items()
     }
     return {"weights": weights_of(trainer.root), "states": states}
-
-
-def cluster_field(batch: Batch, state: State) -> np.ndarray:
-    """Clusters of the images of a batch."""
-    return np.asarray(state.extend(batch)["number.cluster_image"].values)

@@ -30,8 +30,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-# Before the clusters, at their first pass, between two, at the second (due at 20, done at 24), the end of each phase.
-@pytest.mark.parametrize("stop", [8, 16, 24, 32, 40, 72, 80])
+# At the first pass of the clusters, between two, at the second (due after 20 samples of the phase, done after 24).
+@pytest.mark.parametrize("stop", [16, 32, 40])
 def test_interrupted_it_goes_on_bit_for_bit(whole: Path, tmp_path: Path, stop: int) -> None:
     with pytest.raises(UserError, match="Training was interrupted"):
         Trainer(make_setup(tmp_path / "run")).fit(stop_at=stop)
@@ -42,7 +42,7 @@ def test_interrupted_it_goes_on_bit_for_bit(whole: Path, tmp_path: Path, stop: i
 def test_every_kind_of_prototype_took_part(whole: Path) -> None:
     checkpoint = load_checkpoint(latest(whole))
     states, weights = checkpoint.states, checkpoint.weights
-    assert int(states["clusters|passes"]) == 3  # at 16, at 40 for what was due at 36, at 56
+    assert int(states["clusters|passes"]) == 2  # at 16, and at 40 for what was due at 36
     assert len(states["queue|rows|image/raw"]) == 12
     assert int(states["findings|seen"].min()) > 10
     torch.testing.assert_close(weights["model.heads.prototypes.weight"].norm(dim=1), torch.ones(5))
@@ -59,7 +59,7 @@ def test_every_kind_of_prototype_took_part(whole: Path) -> None:
     moved = {
         name
         for name in weights
-        if not torch.equal(weights[name], load_checkpoint(whole / "checkpoints" / "step-00000009").weights[name])
+        if not torch.equal(weights[name], load_checkpoint(whole / "checkpoints" / "step-00000007").weights[name])
     }
     assert moved
     assert not [name for name in moved if "towers.image" in name or "proto" in name]  # the image tower is locked
@@ -73,15 +73,14 @@ def same(expected: dict[str, Any], got: dict[str, Any]) -> None:
 
 
 def test_a_step_in_chunks_is_a_whole_step(tmp_path: Path) -> None:
-    expected, got = (run_in_this_process(str(tmp_path / str(chunks)), chunks) for chunks in (1, 4))
+    expected, got = (run_in_this_process(str(tmp_path / str(chunks)), chunks) for chunks in (1, 3))
     same(expected, got)
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize(("processes", "chunks"), [(2, 1), (4, 2)])
-def test_one_process_is_several(pool: Any, tmp_path: Path, processes: int, chunks: int) -> None:
+def test_one_process_is_two(pool: Any, tmp_path: Path) -> None:
     expected = run_in_this_process(str(tmp_path / "one"), 1)
-    got = pool.run(processes, run_in_this_process, str(tmp_path / "several"), chunks)
+    got = pool.run(2, run_in_this_process, str(tmp_path / "two"), 2)
     for each in got:
         same(expected, each)
         assert all(torch.equal(tensor, got[0]["states"][name]) for name, tensor in each["states"].items())
