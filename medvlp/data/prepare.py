@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from medvlp.core.sample import Sample
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes
+from medvlp.data.decoders import decoder_versions
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.pipeline import Records, view_source, view_spec
@@ -25,9 +25,6 @@ from medvlp.data.pool import Array, Filled, Pool, open_array, read_row
 from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
 
 __all__ = ["Prepared", "Store", "pool_name", "prepare"]
-
-# Libraries whose version can change a decoded pixel.
-_DECODERS = ("numpy", "torch", "scipy", "pillow", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs")
 
 
 class Store:
@@ -149,21 +146,11 @@ def prepare(
 def pool_name(prefix: Sequence[View]) -> str:
     """Return the hash of the views with all options, of the code that runs them, and of the decoders' versions."""
     sources = [hashlib.sha256(view_source(view)).hexdigest() for view in prefix]
-    return hash_of([[view_spec(view) for view in prefix], sources, _code(), _versions()])
+    return hash_of([[view_spec(view) for view in prefix], sources, _code(), decoder_versions()])
 
 
 def _code() -> str:
     return code_hash("io", "text", "data/views")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _DECODERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
 
 
 def _keys(manifest: Manifest, cache: Cache, workers: int) -> tuple[list[str], set[int]]:

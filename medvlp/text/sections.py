@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ReportText", "report_text", "split_sections"]
+__all__ = ["ReportText", "report_text", "section_spans", "split_sections"]
 
 _TITLES: dict[str, tuple[str, ...]] = {
     "exam": (
@@ -142,15 +142,37 @@ def split_sections(report: str) -> dict[str, str]:
         >>> split_sections("Clear lungs.")
         {'': 'Clear lungs.'}
     """
-    text = _BANNER.sub("", report.replace("\r\n", "\n").replace("\r", "\n"))
-    headers = _headers(text)
+    text = _same_length(report)
     sections: dict[str, str] = {}
-    edges = [_Header(0, 0, ""), *headers]
-    for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True):
-        body = _body(text[header.start if header.keep else header.end : following.start])
+    for name, start, end in section_spans(report):
+        body = _body(text[start:end])
         if body:
-            sections[header.name] = f"{sections[header.name]}\n{body}" if header.name in sections else body
+            sections[name] = f"{sections[name]}\n{body}" if name in sections else body
     return sections
+
+
+def section_spans(report: str) -> list[tuple[str, int, int]]:
+    r"""Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice.
+
+    Example:
+        >>> report = "FINDINGS: Clear lungs.\nIMPRESSION: Normal."
+        >>> [(name, report[start:end].strip()) for name, start, end in section_spans(report)]
+        [('findings', 'Clear lungs.'), ('impression', 'Normal.')]
+    """
+    text = _same_length(report)
+    headers = _headers(text)
+    edges = [_Header(0, 0, ""), *headers]
+    spans = [
+        (header.name, header.start if header.keep else header.end, following.start)
+        for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True)
+    ]
+    return [(name, start, end) for name, start, end in spans if _body(text[start:end])]
+
+
+def _same_length(report: str) -> str:
+    """Return the report with plain line ends and without page banners; every other character keeps its place."""
+    text = report.replace("\r\n", " \n").replace("\r", "\n")
+    return _BANNER.sub(lambda found: " " * len(found[0]), text)
 
 
 def report_text(report: str, sections: Sequence[str] = ("findings", "impression")) -> ReportText:
