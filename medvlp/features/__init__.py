@@ -1,4 +1,7 @@
-"""One feature pass, and what needs only its tables or one forward: k-means, heat maps."""
+"""One feature pass, and what needs only its tables or one forward: k-means, heat maps.
+
+Functions are imported from their modules, whose names they have.
+"""
 
 from medvlp.core.lazy import attach
 
@@ -7,9 +10,5 @@ __getattr__, __dir__, __all__ = attach(
     {
         "HeatMap": "heat_map",
         "KMeans": "kmeans",
-        "embed": "embed",
-        "feature_pass": "feature_pass",
-        "heat_map": "heat_map",
-        "kmeans": "kmeans",
     },
 )

@@ -35,8 +35,9 @@ class ClassPrototypes(State):
     labelled cohort (of its trusted samples, where there are any); with m = 1 they stay there: anchors.
 
     Labels that were mined are often wrong. From `clean_from` on, a label stays where its probability is at least
-    `keep`, turns to the other where that has `relabel`, and is dropped for the step otherwise, with
-    p = softmax(z . mu / temperature) over absent and present. Labels of trusted samples, and those that are `sure`, are never changed.
+    `keep`, turns to the other where that has `relabel`, and is dropped for the step otherwise; the probability is that
+    of softmax(z . mu / temperature) over absent and present. Labels of trusted samples, and those that are `sure`, are
+    never changed.
 
     Args:
         labels: findings, names of label fields without ``label.``.

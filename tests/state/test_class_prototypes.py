@@ -139,7 +139,7 @@ def test_of_noisy_labels_the_cleaned_are_right_more_often():
 
 
 def test_trusted_labels_and_sure_ones_never_change():
-    rows, truth, given = world(0.4)
+    rows, _, given = world(0.4)
     trusted = torch.zeros(len(given))
     trusted[::3] = 1
     state = ClassPrototypes(labels=["effusion"], clean_from=0, momentum=0.999, trusted="number.trusted")
@@ -152,6 +152,29 @@ def test_trusted_labels_and_sure_ones_never_change():
     assert (got[given == 1] == 0).any()
     got = cleaned(ClassPrototypes(labels=["effusion"], clean_from=0, momentum=0.999, sure="present"), rows, given)
     assert (got[given == 1] == 1).all()
+
+
+def test_instances_of_positive_bags_find_their_own_labels():
+    """A fifth of a positive bag's instances have the finding; all of them begin with the label of the bag."""
+    generator = torch.Generator().manual_seed(1)
+    bag = (torch.arange(100) % 2).float().repeat_interleave(10)
+    truth = bag * (torch.rand(1000, generator=generator) < 0.2)
+    middle = torch.randn(2, 16, generator=generator)
+    rows = unit(middle[truth.long()] + 0.5 * torch.randn(1000, 16, generator=generator))
+    state = ClassPrototypes(labels=["effusion"], clean_from=100, momentum=0.99, sure="absent")
+    for seen in range(0, 3000, 100):
+        part = torch.arange(seen, seen + 100) % 1000
+        step(state, rows[part], {"effusion": bag[part]}, samples_seen=seen)
+    got = state.targets(context(rows, {"effusion": bag}, samples_seen=3000), rows, KEY)[:, 0]
+    there = got.isfinite()
+    assert (got[bag == 0] == 0).all()
+    assert (bag == truth)[bag == 1].float().mean() < 0.3
+    assert (got == truth)[there & (bag == 1)].float().mean() > 0.95
+    score = state.scores(rows)[:, 0, 1] - state.scores(rows)[:, 0, 0]
+    ranks = score.argsort().argsort().float() + 1
+    positives = int(truth.sum())
+    auroc = (ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (1000 - positives))
+    assert auroc > 0.98
 
 
 def test_cleaning_waits_for_its_time_and_for_both_prototypes():

@@ -53,7 +53,7 @@ def _part(first: int, last: int) -> tuple[int, int]:
     return first + rank * size // world, first + (rank + 1) * size // world
 
 
-def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = "episode") -> Setup:
+def make_setup(run: Path, *, double: bool = False, chunks: int = 1, norm: str = "batch") -> Setup:
     """CLIP; then all three kinds of prototypes; then CLIP with the image tower locked."""
     dtype = torch.float64 if double else torch.float32
     model = build_model(DUAL, tokenizer=HashWords(), seed=3).to(dtype)
@@ -71,7 +71,7 @@ def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = 
 
     clip = {"clip": objective(name="clip")}
     prototypes = {
-        "protoclip": objective(name="protoclip", hidden=16, width=8),
+        "protoclip": objective(name="protoclip", hidden=16, width=8, norm=norm),
         "cpa": objective(name="sinkhorn_prototypes", prototypes=5, queue="queue", freeze=32),
         "findings": objective(name="class_prototypes", state="findings"),
     }
@@ -96,7 +96,7 @@ def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = 
     def features(model: Model, needs: frozenset[Key], given: Iterable[Batch] | None) -> FeatureTable:
         return feature_pass(model, episode(0, SAMPLES) if given is None else given, needs)
 
-    refresh = (Refresh(state="clusters", every=20, over=over), Refresh(state="findings", every=1000))
+    refresh = (Refresh(state="clusters", every=20, over="episode"), Refresh(state="findings", every=1000))
     ends = ((16, (), ("*",)), (56, refresh, ("*",)), (END, (), ("*", "!model.towers.image.*")))
     return Setup(
         run=run,
@@ -125,9 +125,9 @@ def make_setup(run: Path, *, double: bool = False, chunks: int = 1, over: str = 
     )
 
 
-def run_in_this_process(folder: str, chunks: int) -> dict[str, Any]:
+def run_in_this_process(folder: str, chunks: int, norm: str) -> dict[str, Any]:
     """A whole run in float64 as one rank of a group; its weights and states."""
-    trainer = Trainer(make_setup(Path(folder), double=True, chunks=chunks))
+    trainer = Trainer(make_setup(Path(folder), double=True, chunks=chunks, norm=norm))
     trainer.fit()
     states = {
         f"{name}|{key}": tensor

@@ -1,4 +1,4 @@
-"""Runs with clusters, queues and prototypes: on any number of processes and chunks, interrupted or not, they are one."""
+"""Runs with clusters, queues and prototypes: processes, chunks and interruptions leave no trace."""
 
 from __future__ import annotations
 
@@ -72,15 +72,17 @@ def same(expected: dict[str, Any], got: dict[str, Any]) -> None:
             torch.testing.assert_close(got[kind][name], tensor, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_a_step_in_chunks_is_a_whole_step(tmp_path: Path) -> None:
-    expected, got = (run_in_this_process(str(tmp_path / str(chunks)), chunks) for chunks in (1, 3))
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_step_in_chunks_is_a_whole_step(tmp_path: Path, norm: str) -> None:
+    expected, got = (run_in_this_process(str(tmp_path / str(chunks)), chunks, norm) for chunks in (1, 3))
     same(expected, got)
 
 
 @pytest.mark.pool
-def test_one_process_is_two(pool: Any, tmp_path: Path) -> None:
-    expected = run_in_this_process(str(tmp_path / "one"), 1)
-    got = pool.run(2, run_in_this_process, str(tmp_path / "two"), 2)
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_one_process_is_two(pool: Any, tmp_path: Path, norm: str) -> None:
+    expected = run_in_this_process(str(tmp_path / "one"), 1, norm)
+    got = pool.run(2, run_in_this_process, str(tmp_path / "two"), 2, norm)
     for each in got:
         same(expected, each)
         assert all(torch.equal(tensor, got[0]["states"][name]) for name, tensor in each["states"].items())
