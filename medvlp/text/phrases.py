@@ -6,8 +6,8 @@ One phrase a line::
     heart .. enlarged                           up to five words between, none of them ending a clause
     heart ... normal                            up to ten words between, commas and "and" among them
 
-Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of words,
-so a thousand phrases cost no more than ten.
+Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of
+words, so a thousand phrases cost no more than ten.
 """
 
 from __future__ import annotations
@@ -24,50 +24,39 @@ T = TypeVar("T")
 
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE)
 _IRREGULAR = {
-    "pneumothoraces": "pneumothorax",
-    "pneumothoracies": "pneumothorax",
-    "hemithoraces": "hemithorax",
-    "atelectases": "atelectasis",
-    "metastases": "metastasis",
-    "diagnoses": "diagnosis",
-    "bronchiectases": "bronchiectasis",
     "apices": "apex",
-    "hila": "hilum",
-    "bullae": "bulla",
-    "hernias": "hernia",
-    "masses": "mass",
-    "scarrings": "scarring",
-    "lie": "lie",
-    "vertebrae": "vertebra",
-    "pleurae": "pleura",
+    "atelectases": "atelectasis",
     "bronchi": "bronchus",
-    "foci": "focus",
-    "viscera": "viscus",
-    "lobuli": "lobule",
+    "bronchiectases": "bronchiectasis",
+    "bullae": "bulla",
     "can't": "cannot",
     "cant": "cannot",
+    "diagnoses": "diagnosis",
+    "foci": "focus",
+    "hemithoraces": "hemithorax",
+    "hila": "hilum",
+    "metastases": "metastasis",
+    "pneumothoraces": "pneumothorax",
+    "pneumothoracies": "pneumothorax",
+    "vertebrae": "vertebra",
     "vs": "versus",
     "w": "with",
+    # British
+    "centre": "center",
+    "characterised": "characterized",
+    "fibre": "fiber",
+    "generalised": "generalized",
+    "haemorrhage": "hemorrhage",
+    "haemothorax": "hemothorax",
+    "localised": "localized",
     "oedema": "edema",
     "oedematous": "edematous",
-    "oesophagus": "esophagus",
     "oesophageal": "esophageal",
-    "tumour": "tumor",
-    "haemothorax": "hemothorax",
-    "haemorrhage": "hemorrhage",
-    "greyish": "grayish",
-    "grey": "gray",
-    "centre": "center",
-    "catheterisation": "catheterization",
-    "visualised": "visualized",
-    "characterised": "characterized",
+    "oesophagus": "esophagus",
     "recognised": "recognized",
-    "hyperlucency": "hyperlucency",
-    "anaemia": "anemia",
-    "fibre": "fiber",
-    "paediatric": "pediatric",
-    "localised": "localized",
-    "generalised": "generalized",
+    "tumour": "tumor",
+    "tumours": "tumor",
+    "visualised": "visualized",
 }
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
 _SHORT_GAP, _LONG_GAP = 5, 10
