@@ -176,10 +176,10 @@ def _first(space: _Space, clusters: int, start: Start | Tensor, seed: int, resta
 
 def _drawn(space: _Space, mass: Tensor, draw: float) -> Tensor:
     """Return the row at which the running sum of masses, over all processes, passes draw x total; (1, D)."""
-    own = mass.cumsum(0)
-    totals = mass.new_zeros(collectives.world_size())
+    own = mass.cpu().cumsum(0)  # running sums on CUDA may differ from one time to the next
+    totals = torch.zeros(collectives.world_size(), dtype=torch.float64)
     totals[collectives.rank()] = own[-1] if len(own) else 0.0
-    passed = collectives.total(totals).cumsum(0)
+    passed = collectives.total(totals.to(mass.device)).cpu().cumsum(0)
     if float(passed[-1]) <= 0:  # all rows are chosen already: any will do, and its cluster stays empty
         return space.fetch([min(int(draw * space.total), space.total - 1)])
     at = draw * passed[-1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from medvlp.config.recipe import recipe_of, resumed
 from medvlp.config.train import dry_run, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError
@@ -41,6 +42,15 @@ def test_a_phase_fills_its_clusters_and_a_dry_run_does_too(tree: dict[str, Any],
     assert int(states["clusters|passes"]) == 2
     cohort = len(states["clusters|labels|image"])
     assert cohort == 8 if over == "episode" else cohort > 8
+
+
+def test_labels_may_teach_from_outside(tree: dict[str, Any]) -> None:
+    tree["states"]["clusters"]["external"] = {"fields": ["label.effusion", "label.nodule"]}
+    tree["phases"] = phases({**PROTOCLIP, "external": True}, refresh=[{"state": "clusters", "every": 99}])
+    config = check_config(tree, source="test")
+    assert "protoclip/external_image" in dry_run(config)
+    train(config)
+    assert recipe_of(resumed(Path(tree["run"]))) == recipe_of(config)
 
 
 def test_a_recipe_that_never_fills_them_is_refused(tree: dict[str, Any]) -> None:
