@@ -165,14 +165,29 @@ class Manifest:
         return {name: value for name, value in values if value is not None}
 
     def path(self, index: int, field: str = "image") -> Path | None:
-        """The file of an image-like field, or None where the row has none.
+        """The file (or folder) of an image-like field, or None where the row has none.
 
         Raises:
-            DataError: if the path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
+            DataError: as `paths`, or if the row has several files.
+        """
+        found = self.paths(index, field)
+        if len(found) > 1:
+            raise DataError(
+                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} has {len(found)} files: ask "
+                "for its paths."
+            )
+        return found[0] if found else None
+
+    def paths(self, index: int, field: str = "image") -> tuple[Path, ...]:
+        """The files of an image-like field in their order: none, one, or those of a stack.
+
+        Raises:
+            DataError: if a path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
         """
         value = self.arrow(field)[index].as_py()
-        if value is None:
-            return None
+        return tuple(self._resolved(index, field, each) for each in (value if isinstance(value, list) else [value]) if each)
+
+    def _resolved(self, index: int, field: str, value: str) -> Path:
         try:
             path = (self._real_root / value).resolve()
         except (ValueError, RuntimeError, OSError) as error:

@@ -25,7 +25,7 @@ from medvlp.io.nifti_slices import NiftiFile, plain_nifti
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 
-__all__ = ["Axis", "Plane", "VolumeSlices", "open_slices"]
+__all__ = ["Axis", "Plane", "VolumeSlices", "open_slices", "slices_of"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Axis = Literal["acquisition", "axial", "coronal", "sagittal"]
@@ -142,11 +142,13 @@ def open_slices(
         ('sagittal', (4, 2, 3), 5.0)
     """
     plain = plain_nifti(path)
-    if plain is not None:
-        plane = _plane(plain, axis)
-        if _axis_of(_RUN[plane][0], plain.affine.codes) == 2:
-            return VolumeSlices(plain, plane)
-    volume = read_volume(path, on_gap=on_gap, on_tilt=on_tilt)
+    if plain is not None and _axis_of(_RUN[_plane(plain, axis)][0], plain.affine.codes) == 2:
+        return VolumeSlices(plain, _plane(plain, axis))
+    return slices_of(read_volume(path, on_gap=on_gap, on_tilt=on_tilt), axis)
+
+
+def slices_of(volume: Volume, axis: Axis = "acquisition") -> VolumeSlices:
+    """Cut a volume that was read already; see `open_slices`."""
     return VolumeSlices(volume, _plane(volume, axis))
 
 
