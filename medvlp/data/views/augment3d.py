@@ -28,8 +28,8 @@ _MOST_DEGREES = 15.0
 class Augment3d:
     """Rotate, zoom and shift the slices, then change contrast, brightness and gamma, and add noise.
 
-    Each by MONAI's array transform of that kind (RandAffine, RandScaleIntensity, RandShiftIntensity,
-    RandAdjustContrast, RandGaussianNoise), whose random state is set from the sample's own draw. Outside the picture is
+    Each by MONAI's array transform of that kind (Affine, RandAdjustContrast, RandScaleIntensity, RandShiftIntensity,
+    RandGaussianNoise), whose random state is set from the sample's own draw. Outside the picture is
     black, interpolation is bilinear, pixels stay in [0, 1]. All slices are taken of a stack that is not taken yet: put
     `sample_slices` before it.
 
@@ -96,7 +96,9 @@ class Augment3d:
         # All slices and windows are channels of one picture: so they move together.
         pixels = stack.pixels.reshape(slices * channels, height, width)
         draws = np.random.RandomState(seed)
-        for transform in _transforms(self, height, width):
+        if self.degrees or self.zoom or self.shift:
+            pixels = _plain(_movement(self, draws, height, width)(pixels))
+        for transform in _transforms(self):
             transform.set_random_state(seed=int(draws.randint(2**31)))
             pixels = _plain(transform(pixels))
         changed = Stack(pixels.clamp(0, 1).reshape(stack.pixels.shape), stack.position)
@@ -111,32 +113,33 @@ def _plain(pixels: Any) -> Tensor:  # noqa: ANN401 (MONAI gives its own kind of 
     return made.as_subclass(Tensor) if type(made) is not Tensor else made
 
 
+def _movement(view: Augment3d, draws: np.random.RandomState, height: int, width: int) -> Any:  # noqa: ANN401
+    """Draw one movement; the same zoom in both directions, which MONAI's RandAffine has not."""
+    from monai.transforms.spatial.array import Affine
+
+    turn, zoom, down, right = draws.uniform(-1, 1, 4)
+    return Affine(
+        rotate_params=float(np.deg2rad(view.degrees * turn)),
+        translate_params=(view.shift * height * down, view.shift * width * right),
+        scale_params=(float(np.exp(np.log1p(view.zoom) * zoom)),) * 2,
+        mode="bilinear",
+        padding_mode="zeros",
+        image_only=True,
+    )
+
+
 @lru_cache(maxsize=16)
-def _transforms(view: Augment3d, height: int, width: int) -> tuple[Any, ...]:
+def _transforms(view: Augment3d) -> tuple[Any, ...]:
     from monai.transforms.intensity.array import (
         RandAdjustContrast,
         RandGaussianNoise,
         RandScaleIntensity,
         RandShiftIntensity,
     )
-    from monai.transforms.spatial.array import RandAffine
 
-    turn, zoom, gamma = float(np.deg2rad(view.degrees)), view.zoom, view.gamma
-    move = [(-view.shift * side, view.shift * side) for side in (height, width)]
     made: list[Any] = []
-    if turn or zoom or view.shift:
-        made.append(
-            RandAffine(
-                prob=1.0,
-                rotate_range=[(-turn, turn)],
-                translate_range=move,
-                scale_range=[(-zoom, zoom)] * 2,
-                mode="bilinear",
-                padding_mode="zeros",
-            )
-        )
     if view.gamma:
-        made.append(RandAdjustContrast(prob=1.0, gamma=(1 / (1 + gamma), 1 + gamma)))
+        made.append(RandAdjustContrast(prob=1.0, gamma=(1 / (1 + view.gamma), 1 + view.gamma)))
     if view.contrast:
         made.append(RandScaleIntensity(prob=1.0, factors=view.contrast))
     if view.brightness:
