@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medvlp.config.tree import DataConfig, PhaseConfig, RunConfig
+from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key
@@ -19,6 +19,7 @@ from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
@@ -73,6 +74,8 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
         manifest = manifest.where(data.where)
     if data.having:
         manifest = manifest.having(*data.having)
+    if data.group is not None:
+        manifest = _grouped(manifest, data.group)
     if "split" not in manifest:
         manifest = split_by_patient(
             manifest, fractions={str(name): part for name, part in data.split.items()}, seed=seed
@@ -85,6 +88,12 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
             f"{leaks[0].b}); split by patient, or set data.allow_leaks=true and results will be marked."
         )
     return manifest
+
+
+def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
+    if group.keep == "stack":
+        return stack_pictures(manifest, by=group.by)
+    return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
 
 
 def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:

@@ -19,6 +19,7 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "GroupConfig",
     "Node",
     "PhaseConfig",
     "RunConfig",
@@ -40,6 +41,22 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+class GroupConfig(Node):
+    """What becomes of rows that are one study, see `medvlp.data.grouping`.
+
+    Attributes:
+        keep: ``one`` of several reconstructions, or a ``stack`` of all pictures.
+        by: what the rows have in common.
+        prefer: for ``one``: values of `column`, best first; the first row where none is named.
+        column: attribute that tells reconstructions apart.
+    """
+
+    keep: Literal["one", "stack"]
+    by: str = "id.study"
+    prefer: list[str] = Field(default_factory=list)
+    column: str = "kernel"
+
+
 class DataConfig(Node):
     """Where the samples come from and how they are prepared.
 
@@ -52,6 +69,7 @@ class DataConfig(Node):
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
         split: fractions by patient, used where the manifest has no split column.
+        group: what becomes of rows that are one study; by default each stays a sample.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
         quarantine: largest fraction of unreadable records; more stop the run.
@@ -69,6 +87,7 @@ class DataConfig(Node):
     split: dict[Literal["train", "validate", "test"], float] = Field(
         default_factory=lambda: {"train": 0.7, "validate": 0.12, "test": 0.18}
     )
+    group: GroupConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
     quarantine: float = Field(default=0.02, ge=0, le=1)

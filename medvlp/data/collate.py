@@ -74,7 +74,9 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     tensors = [row for row in rows if isinstance(row, Tensor)]
     if len(tensors) != len(rows):
         view = {"volume": "read_volume", "stack": "read_stack"}.get(kind.name, "read")
-        raise DataError(f"The field {name!r} holds a path, not pixels: put the view `{view}` first in the data's views.")
+        raise DataError(
+            f"The field {name!r} holds a path, not pixels: put the view `{view}` first in the data's views."
+        )
     if kind.name in _LISTS:
         return Column(torch.cat(tensors), owner.repeat_interleave(torch.tensor([len(t) for t in tensors])))
     if kind.collate == "pad":

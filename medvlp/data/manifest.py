@@ -185,7 +185,9 @@ class Manifest:
             DataError: if a path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
         """
         value = self.arrow(field)[index].as_py()
-        return tuple(self._resolved(index, field, each) for each in (value if isinstance(value, list) else [value]) if each)
+        return tuple(
+            self._resolved(index, field, each) for each in (value if isinstance(value, list) else [value]) if each
+        )
 
     def _resolved(self, index: int, field: str, value: str) -> Path:
         try:

@@ -97,7 +97,9 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
     top, left = (size - height) // 2, (size - width) // 2
     view = np.zeros((size, size), np.float32)
     smaller = resample_weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
-    view[top : top + height, left : left + width] = (resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)).T
+    view[top : top + height, left : left + width] = (
+        resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)
+    ).T
     fit = Fit(
         scale=scale, top=top, left=left, height=height, width=width, source_height=rows, source_width=columns
     )  # fmt: skip

@@ -66,7 +66,11 @@ def test_all_slices_and_windows_move_alike_and_places_stay() -> None:
 
 
 def test_outside_the_picture_is_black() -> None:
-    out = changed(Augment3d(**STILL | {"shift": 0.4}, contrast=0, brightness=0, gamma=0, noise=0), Stack(torch.ones(1, 1, SIDE, SIDE), torch.zeros(1, 3)), 3)
+    out = changed(
+        Augment3d(**STILL | {"shift": 0.4}, contrast=0, brightness=0, gamma=0, noise=0),
+        Stack(torch.ones(1, 1, SIDE, SIDE), torch.zeros(1, 3)),
+        3,
+    )
     assert set(out.pixels.round().unique().tolist()) == {0.0, 1.0}
 
 
@@ -107,7 +111,9 @@ def test_features_are_refused() -> None:
         changed(Augment3d(), Stack(torch.rand(2, 16, 1, 1), torch.zeros(2, 3)), 0)
 
 
-@pytest.mark.parametrize("options", [{"degrees": 16.0}, {"zoom": 0.5}, {"noise": -0.1}, {"field": "image"}, {"probability": 2.0}])
+@pytest.mark.parametrize(
+    "options", [{"degrees": 16.0}, {"zoom": 0.5}, {"noise": -0.1}, {"field": "image"}, {"probability": 2.0}]
+)
 def test_an_option_out_of_range_is_one_sentence(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"^augment3d takes a stack field.*change these\.$"):
         Augment3d(**options)  # type: ignore[arg-type]

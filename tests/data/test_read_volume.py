@@ -183,7 +183,10 @@ def test_a_field_that_is_no_volume_is_refused_and_a_missing_one_is_passed() -> N
         ({"slice_mm": 0.0}, r"above 0 mm.* and 0.0 mm: change these"),
         ({"to": "image"}, r"'image' of 'volume'"),
         ({"windows": ()}, r"not in \[\]: change windows to some of ct_bone_v1"),
-        ({"windows": ("ct_lungs",)}, r"not in \['ct_lungs'\]: change windows to some of ct_bone_v1, .*mr_percentile_v1"),
+        (
+            {"windows": ("ct_lungs",)},
+            r"not in \['ct_lungs'\]: change windows to some of ct_bone_v1, .*mr_percentile_v1",
+        ),
     ],
 )
 def test_an_option_out_of_range_is_one_sentence(options: dict[str, object], match: str) -> None:

@@ -40,7 +40,9 @@ def test_chosen_slices_are_sorted_unique_and_as_many_as_asked_for(
 
 @given(depth=DEPTH, count=COUNT, gaps=GAPS, seed=SEED)
 @settings(max_examples=100, deadline=None)
-def test_even_is_jittered_without_jitter_and_draws_nothing(depth: int, count: int, gaps: list[float], seed: int) -> None:
+def test_even_is_jittered_without_jitter_and_draws_nothing(
+    depth: int, count: int, gaps: list[float], seed: int
+) -> None:
     position = places(gaps, depth)
     even = chosen(SampleSlices(count=count), position, seed)
     assert even == chosen(SampleSlices(count=count), position, seed + 1)
@@ -123,7 +125,9 @@ def test_made_and_lazy_stacks_give_the_same_and_others_are_passed() -> None:
     pixels, position = torch.rand(7, 1, 2, 2), places([3.0] * 7, 7)
     lazy = MadeStack(lambda n: pixels[n], position, (1, 2, 2))
     view = SampleSlices(count=3, how="jittered")
-    one, other = (apply_views(Sample("a", {"stack": s}), [view], draw=4).fields["stack"] for s in (lazy, Stack(pixels, position)))
+    one, other = (
+        apply_views(Sample("a", {"stack": s}), [view], draw=4).fields["stack"] for s in (lazy, Stack(pixels, position))
+    )
     assert isinstance(one, Stack)
     assert isinstance(other, Stack)
     assert torch.equal(one.pixels, other.pixels)

@@ -281,5 +281,7 @@ def test_stacks_of_unlike_slices_are_refused(tmp_path: Path, cache: Cache) -> No
         path = tmp_path / f"{name}.safetensors"
         write_stack_file(path, features=torch.rand(3, width), position=torch.zeros(3, 3))
     manifest = Manifest.of({"id": ["a", "b"], "stack": ["a.safetensors", "b.safetensors"]}, root=tmp_path)
-    with pytest.raises(ConfigError, match=r"of shape \(6, 1, 1\), and \(8, 1, 1\) for other records: it must bring all"):
+    with pytest.raises(
+        ConfigError, match=r"of shape \(6, 1, 1\), and \(8, 1, 1\) for other records: it must bring all"
+    ):
         prepare(manifest, [ReadStackFile()], cache=cache)

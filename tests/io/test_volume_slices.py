@@ -66,7 +66,9 @@ def test_the_acquisition_axis_is_the_one_that_is_unlike_the_others(tmp_path: Pat
     assert open_slices(written(tmp_path, codes, ".nii")).plane == "axial"
 
 
-@pytest.mark.parametrize(("spacing", "plane"), [((1, 1, 1), "axial"), ((0.5, 0.6, 0.7), "axial"), ((0.6, 1, 1), "sagittal")])
+@pytest.mark.parametrize(
+    ("spacing", "plane"), [((1, 1, 1), "axial"), ((0.5, 0.6, 0.7), "axial"), ((0.6, 1, 1), "sagittal")]
+)
 def test_where_spacings_do_not_tell_the_last_axis_is_cut(spacing: tuple[float, float, float], plane: str) -> None:
     volume = Volume(np.zeros((2, 3, 4), np.float32), Affine(np.diag([*spacing, 1.0])))
     from medvlp.io.volume_slices import slices_of

@@ -92,7 +92,9 @@ class Augment3d:
         stack = value.take() if isinstance(value, LazyStack) else value
         slices, channels, height, width = stack.pixels.shape
         if height * width == 1:
-            raise DataError(f"augment3d changes pictures, and {self.field!r} of {sample.id!r} holds features: leave it out.")
+            raise DataError(
+                f"augment3d changes pictures, and {self.field!r} of {sample.id!r} holds features: leave it out."
+            )
         # All slices and windows are channels of one picture: so they move together.
         pixels = stack.pixels.reshape(slices * channels, height, width)
         draws = np.random.RandomState(seed)
