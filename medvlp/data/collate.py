@@ -24,8 +24,8 @@ def collate(samples: Sequence[Sample], positions: Tensor, *, fields: Sequence[st
     """Join samples.
 
     ``rows`` kinds give a row for each value, with its owner (none where a sample lacks the field); ``stack`` kinds one
-    row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask. Of a stack whose slices
-    nobody chose (`sample_slices`) all are read.
+    row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask. All slices are read
+    of a stack of which nobody chose some (`sample_slices`).
 
     Args:
         samples: B samples.
@@ -74,9 +74,7 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     tensors = [row for row in rows if isinstance(row, Tensor)]
     if len(tensors) != len(rows):
         view = {"volume": "read_volume", "stack": "read_stack"}.get(kind.name, "read")
-        raise DataError(
-            f"The field {name!r} holds a path, not pixels: put the view `{view}` first in the data's views."
-        )
+        raise DataError(f"The field {name!r} holds a path, not pixels: put the view `{view}` first in data.prefix.")
     if kind.name in _LISTS:
         return Column(torch.cat(tensors), owner.repeat_interleave(torch.tensor([len(t) for t in tensors])))
     if kind.collate == "pad":

@@ -173,8 +173,8 @@ class Manifest:
         found = self.paths(index, field)
         if len(found) > 1:
             raise DataError(
-                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} has {len(found)} files: ask "
-                "for its paths."
+                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} has {len(found)} files: "
+                "ask for its paths."
             )
         return found[0] if found else None
 

@@ -45,14 +45,15 @@ class NiftiFile:
             UnreadableImage: the file is gone, or was cut off.
         """
         rows, columns = self.shape[1:]
-        stored = np.empty((rows, columns), self.head.dtype)
+        size = rows * columns * self.head.dtype.itemsize
         out = np.empty((len(index), rows, columns), np.float32)
         with open_regular(self.path) as stream, refusing(self.path):
             for place, k in enumerate(index):
-                stream.seek(self.head.offset + k * stored.nbytes)
-                if stream.readinto(stored.data.cast("B")) < stored.nbytes:
+                stream.seek(self.head.offset + k * size)
+                data = stream.read(size)
+                if len(data) < size:
                     raise UnreadableImage("truncated", detail="it ends before its last voxel")
-                out[place] = self.head.values(stored)
+                out[place] = self.head.values(np.frombuffer(data, self.head.dtype).reshape(rows, columns))
         return out
 
 

@@ -108,7 +108,9 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
 
 @lru_cache(maxsize=256)
 def resample_weights(source: int, target: int) -> csr_array:
-    """Return the ``(target, source)`` matrix that resamples one axis: area means when shrinking, else linear; each row sums to 1.
+    """Return the ``(target, source)`` matrix that resamples one axis: area means when shrinking, else linear.
+
+    Each row sums to 1.
 
     Example:
         >>> resample_weights(4, 2).toarray().tolist()

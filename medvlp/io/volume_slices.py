@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 
-from medvlp.io.affine import Affine
 from medvlp.io.nifti_slices import NiftiFile, plain_nifti
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
@@ -58,6 +57,7 @@ class VolumeSlices:
         warnings: what reading announced.
 
     Example:
+        >>> from medvlp.io.affine import Affine
         >>> volume = Volume(np.arange(6, dtype=np.float32).reshape(3, 1, 2), Affine(np.diag([1.0, 1.0, 5.0, 1.0])))
         >>> slices = VolumeSlices(volume, "axial")
         >>> slices.read([2]).tolist(), slices.position(2).tolist()  # x ran to the right and now runs to the left

@@ -26,7 +26,7 @@ def scans() -> Manifest:
         "kernel": ["B60f", "Br40d", "B30f", "B60f", "B30f", "B60f", None],
         "text": ["Clear."] * 3 + ["Nodule."] + ["Clear."] * 3,
     }
-    return Manifest.of(columns, root=Path("."))
+    return Manifest.of(columns, root=Path())
 
 
 def test_the_first_with_a_file_is_kept_and_the_others_are_listed() -> None:
@@ -75,7 +75,7 @@ def views() -> Manifest:
         "label.nodule": [0, -1, None, 0],
         "boxes.nodule": [[[0.0, 0.0, 1.0, 1.0]], None, None, None],
     }
-    return Manifest.of(columns, root=Path("."))
+    return Manifest.of(columns, root=Path())
 
 
 def test_pictures_of_a_study_become_one_row_with_what_all_agree_on() -> None:

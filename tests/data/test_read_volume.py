@@ -128,7 +128,7 @@ def test_a_thick_slice_is_the_mean_of_hounsfield_units_and_not_of_what_is_shown(
 def test_one_slice_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.nii"
     write_ct(path, 8)
-    whole, sample = stack_of(str(path), ReadVolume(size=8))
+    whole, _ = stack_of(str(path), ReadVolume(size=8))
     lazy = apply_views(Sample("a", {"volume": str(path)}), [ReadVolume(size=8)]).fields["stack"]
     assert isinstance(lazy, LazyStack)
     data = bytearray(path.read_bytes())

@@ -272,7 +272,7 @@ def test_an_even_choice_in_the_prefix_is_what_the_cache_holds(tmp_path: Path, ca
 
 def test_a_path_that_nobody_read_is_refused_naming_the_view() -> None:
     for field, view in (("volume", "read_volume"), ("stack", "read_stack"), ("image", "read")):
-        with pytest.raises(DataError, match=f"holds a path, not pixels: put the view `{view}` first"):
+        with pytest.raises(DataError, match=f"holds a path, not pixels: put the view `{view}` first in data.prefix"):
             collate([Sample("a", {field: "x.nii"})], torch.arange(1))
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +41,7 @@ class ReadStack:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> from PIL import Image
         >>> paths = [str(Path(tempfile.mkdtemp(), f"{view}.png")) for view in ("frontal", "lateral")]
         >>> for path in paths:

@@ -115,7 +115,7 @@ class ReadVolume:
         modality = str(slices.meta.get("Modality", ""))
         curves = [curve_of(name, modality=modality, values=slices.values) for name in self.windows]
         thick = _thick(len(slices), slices.step, self.slice_mm)
-        depth = len(slices) if thick is None else thick.shape[0]
+        depth = len(slices) if thick is None else thick.indptr.size - 1
         # Middles of equal parts of the reach; of as many parts as slices, the slices themselves.
         middles = (np.arange(depth) + 0.5) * (len(slices) / depth) - 0.5
 
@@ -156,7 +156,7 @@ def _thick(slices: int, step: float, wanted: float | None) -> csr_array | None:
 def _mean(slices: VolumeSlices, thick: csr_array, number: int) -> np.ndarray:
     part = slice(thick.indptr[number], thick.indptr[number + 1])
     values = slices.read(thick.indices[part].tolist())
-    return np.sum(values * thick.data[part][:, None, None], axis=0, dtype=np.float32)
+    return np.add.reduce(values * thick.data[part][:, None, None], axis=0, dtype=np.float32)
 
 
 def _doubts(slices: VolumeSlices, modality: str, windows: Sequence[str]) -> list[str]:
