@@ -102,7 +102,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     views = build_views(loaded.bundle.preprocessing, where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
-    needs = [f"{view}/embedding" for view in ("image", "text") if view in prepared.manifest]
+    needs = [f"{view}/embedding" for view in ("image", "stack", "text") if view in prepared]
     left_out = [record.id for record in prepared.quarantined]
     meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
     return feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
@@ -282,9 +282,12 @@ class _Judge:
         )
 
     def _embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
-        there = [view for view in (("image", "text") if texts else ("image",)) if view in prepared.manifest]
+        views = ("image", "stack", "text") if texts else ("image", "stack")
+        there = [view for view in views if view in prepared]
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
-        return feature_pass(self.model.model, in_order(prepared), keys(*needs))
+        table = feature_pass(self.model.model, in_order(prepared), keys(*needs))
+        # Whatever shows the patient, an image or a stack, is called image from here on.
+        return FeatureTable(table.ids, {n.replace("stack/", "image/"): v for n, v in table.columns.items()}, table.meta)
 
     def _first_of_study(self) -> np.ndarray:
         studies = pd.Series(self.prepared.manifest.column("id.study"))
@@ -306,4 +309,12 @@ def _size(truth: Planted, study: str, label: str) -> float:
 
 
 def _thumbnails(prepared: Prepared) -> np.ndarray:
-    return np.concatenate([thumbnails(np.asarray(batch["image"].values)[:, 0]) for batch in in_order(prepared)])
+    """Of an image, or of the middle slice of a stack."""
+    small = []
+    for batch in in_order(prepared):
+        column = batch["stack" if "stack" in prepared else "image"]
+        pixels = np.asarray(column.values)
+        if column.mask is not None:
+            pixels = pixels[np.arange(len(pixels)), column.mask.sum(1).numpy() // 2]
+        small.append(thumbnails(pixels[:, 0]))
+    return np.concatenate(small)

@@ -38,12 +38,15 @@ class Validator:
 
         What the data lacks is left out: AUROC needs labels, retrieval images and words.
         """
-        paired = "image" in self._prepared.manifest and "text" in self._prepared.manifest
-        needs = ["image/embedding"] if self._prompts or paired else []
+        view = "stack" if "stack" in self._prepared else "image"
+        paired = view in self._prepared and "text" in self._prepared
+        needs = [f"{view}/embedding"] if self._prompts or paired else []
         needs += ["text/embedding", "text"] if paired else []
         if not needs:
             return {}
         table = feature_pass(model, in_order(self._prepared), keys(*needs))
+        # Whatever shows the patient, an image or a stack, is called image from here on.
+        table = FeatureTable(table.ids, {n.replace("stack/", "image/"): v for n, v in table.columns.items()})
         return (self._zero_shot(model, table) if self._prompts else {}) | (_retrieval(table) if paired else {})
 
     def _zero_shot(self, model: Model, table: FeatureTable) -> dict[str, float]:

@@ -16,7 +16,7 @@ from medvlp.core.files import sha256_of
 from medvlp.data.cache import Cache, open_database
 from medvlp.data.parallel import Progress, chunked, run_chunks
 
-__all__ = ["content_hashes"]
+__all__ = ["HashMemory", "Stamp", "content_hashes", "stamp_of"]
 
 _TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha TEXT) WITHOUT ROWID"
 _CHUNK = 64
@@ -33,9 +33,9 @@ def content_hashes(
         workers: processes.
         progress: told after each chunk of files that had to be read.
     """
-    known = _Memory(cache)
+    known = HashMemory(cache)
     try:
-        stamps = [_stamp(path) for path in paths]
+        stamps = [stamp_of(path) for path in paths]
         out = [known.get(stamp) if stamp else "" for stamp in stamps]
         todo = [i for i, (stamp, sha) in enumerate(zip(stamps, out, strict=True)) if stamp and not sha]
         chunks = chunked(todo, _CHUNK)
@@ -52,10 +52,17 @@ def content_hashes(
         known.close()
 
 
-_Stamp = tuple[str, int, int]
+#: What a file is known by: hash of its path, size in bytes, time of its last change in nanoseconds.
+Stamp = tuple[str, int, int]
 
 
-def _stamp(path: Path | None) -> _Stamp | None:
+def stamp_of(path: Path | None) -> Stamp | None:
+    """Return what a file is known by, None where there is none.
+
+    Example:
+        >>> stamp_of(Path("/no such file")) is None
+        True
+    """
     if path is None:
         return None
     try:
@@ -103,20 +110,25 @@ def _hash(paths: list[Path | None], chunk: Sequence[int]) -> list[str]:
     return out
 
 
-class _Memory:
+class HashMemory:
+    """Hashes that were computed before, in the cache."""
+
     def __init__(self, cache: Cache) -> None:
         self._database = open_database(cache.files / "contents.sqlite", _TABLE)
 
-    def get(self, stamp: _Stamp) -> str:
+    def get(self, stamp: Stamp) -> str:
+        """SHA-256 of a file, empty where it is not known."""
         row = self._database.execute(
             "SELECT sha FROM files WHERE path = ? AND size = ? AND mtime = ?", stamp
         ).fetchone()
         return str(row[0]) if row else ""
 
-    def put(self, rows: Sequence[tuple[_Stamp | None, str]]) -> None:
+    def put(self, rows: Sequence[tuple[Stamp | None, str]]) -> None:
+        """Remember hashes; rows without a stamp or a hash are passed over."""
         values = [(*stamp, sha) for stamp, sha in rows if stamp and sha]
         with self._database:
             self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
 
     def close(self) -> None:
+        """Close the database."""
         self._database.close()

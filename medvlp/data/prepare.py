@@ -21,7 +21,7 @@ from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
+from medvlp.data.pipeline import Records, added_fields, read_numbers, view_source, view_spec
 from medvlp.data.pool import Array, Filled, Pool, depths_of, open_arrays, read_row
 from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
 
@@ -79,12 +79,17 @@ class Prepared:
         quarantined: the others, with reasons.
         records: rows as samples.
         store: what the prefix made of them; None where there was no prefix.
+        made: fields that the prefix made beside those of the manifest.
     """
 
     manifest: Manifest
     quarantined: tuple[Quarantined, ...]
     records: Records
     store: Store | None
+    made: tuple[str, ...] = ()
+
+    def __contains__(self, field: object) -> bool:
+        return field in self.manifest or field in self.made
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -154,7 +159,9 @@ def prepare(
         pool, np.array([row for row, _ in good], np.int64), pa.array([told for _, told in good], pa.large_string())
     )
     kept = manifest if readable.all() else manifest.take(readable)
-    return Prepared(kept, lost, records if readable.all() else Records(kept, numbers=numbers), store)
+    return Prepared(
+        kept, lost, records if readable.all() else Records(kept, numbers=numbers), store, added_fields(prefix)
+    )
 
 
 def pool_name(prefix: Sequence[View]) -> str:

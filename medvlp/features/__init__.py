@@ -3,5 +3,12 @@
 from medvlp.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"HeatMap": "heat_map", "embed": "embed", "feature_pass": "feature_pass", "heat_map": "heat_map"}
+    __name__,
+    {
+        "HeatMap": "heat_map",
+        "embed": "embed",
+        "feature_pass": "feature_pass",
+        "heat_map": "heat_map",
+        "write_slice_features": "slice_features",
+    },
 )
