@@ -8,54 +8,131 @@ from typing import Annotated
 
 import typer
 
+from medvlp.cli.check import check
+from medvlp.cli.split import split
+from medvlp.cli.triplets import triplets
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
+app.command("split")(split)
+app.command("triplets")(triplets)
 
 
 @app.command("list")
-def list_layouts() -> None:
-    """List the layouts that can be indexed."""
-    from medvlp.core.registry import available
+def list_data(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """List what can be indexed: public data sets, and layouts for your own data."""
+    from dataclasses import asdict
 
-    for name in available("data/layouts"):
-        typer.echo(name)
+    from medvlp.data.catalogue import catalogue
+
+    entries = catalogue()
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], ensure_ascii=False))
+        return
+    rows = [
+        (e.name, ",".join(e.modality), e.access, e.title if e.layout else f"{e.title} (no layout)") for e in entries
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        aligned = (f"{word:<{width}}" for word, width in zip(row[:3], widths, strict=True))
+        typer.echo("  ".join([*aligned, row[3]]))
+
+
+@app.command("info")
+def info(
+    name: Annotated[str, typer.Argument(help="Data set or layout, see `medvlp data list`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The card's facts, one JSON document.")] = False,
+) -> None:
+    """Show what is known of a data set: counts and splits with their sources, traps, how to index it."""
+    import shutil
+
+    from medvlp.data.card_text import card_words, layout_words
+    from medvlp.data.cards import load_card
+    from medvlp.data.catalogue import card_of, layout_of
+
+    card = card_of(name)
+    width = min(110, max(60, shutil.get_terminal_size().columns - 1))
+    if as_json:
+        facts = {"layout": layout_of(name)} if card is None else load_card(card).model_dump(mode="json")
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        typer.echo(card_words(card, width=width) if card is not None else layout_words(layout_of(name), width=width))
 
 
 @app.command("index")
 def index(
-    name: Annotated[str, typer.Argument(help="Layout, see `medvlp data list`.")],
+    name: Annotated[str, typer.Argument(help="Data set or layout, see `medvlp data list`.")],
     root: Annotated[Path, typer.Argument(help="Folder as it was downloaded.")],
-    out: Annotated[Path, typer.Option(help="Manifest, Parquet.")],
+    out: Annotated[Path, typer.Option(help="Manifest, a .parquet file.")],
     options: Annotated[list[str] | None, typer.Argument(help="Options of the layout: key.path=value ...")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Summary page, or a folder for it; default: beside the manifest.")
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no summary page.")] = False,
+    no_survey: Annotated[
+        bool, typer.Option("--no-survey", help="Read tables only: open no image, find no unreadable one.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read; default: one a core.")] = None,
 ) -> None:
-    """Turn a folder into a manifest."""
-    from medvlp.config.index import index_cohort
+    """Turn a folder into a manifest and a page: read the tables, then open every image once.
 
-    manifest = index_cohort(name, root, options or [])
-    manifest.save(out)
-    typer.echo(f"{out}: {len(manifest)} records, columns {', '.join(manifest.names)}.")
+    Start it again after an interruption: what was read is remembered.
+    """
+    from medvlp.config.index import index_to_files, usual_workers
+    from medvlp.core.errors import UserError
+
+    if no_page and page is not None:
+        raise UserError("--page and --no-page exclude each other: leave one of them out.")
+    done = index_to_files(
+        name,
+        root,
+        out,
+        options or [],
+        page=None if no_page else page or out.with_suffix(".html"),
+        survey=not no_survey,
+        workers=usual_workers() if workers is None else workers,
+    )
+    typer.echo(f"{out}: {len(done.manifest)} records, columns {', '.join(done.manifest.names)}.")
+    if done.quarantine is not None:
+        typer.echo(f"{done.quarantine}: {len(done.quarantined)} records left out, because a file cannot be read.")
+    if done.changed is not None:
+        typer.echo(f"Against the manifest that was there: {done.changed}.")
+    if done.page is not None:
+        typer.echo(f"Open {done.page}")
 
 
-@app.command("check")
-def check(
-    manifest: Annotated[Path, typer.Argument(help="Manifest or CSV with its column names.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+app.command("check")(check)
+
+
+@app.command("label")
+def label(
+    reports: Annotated[Path, typer.Argument(help="CSV with the columns id and text.")],
+    vocabulary: Annotated[
+        str, typer.Option(help="nih14, chexpert14, padchest, vindr28, ct_rate18, openi_gold or phantom12.")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV with id and one column a finding: 1, 0, -1 or blank.")],
+    sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
+    evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
 ) -> None:
-    """Look for patients, studies and images that are in two splits; exit 0 clean, 3 leaks found."""
-    from medvlp.data.manifest import Manifest
-    from medvlp.data.split import check_split
+    """Read reports and write their labels: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
+    from medvlp.core.progress import progress
+    from medvlp.data.label_reports import label_reports
 
-    leaks = check_split(Manifest.load(manifest))
-    if as_json:
-        found = [{"kind": k.kind, "a": k.a, "b": k.b, "split_a": k.split_a, "split_b": k.split_b} for k in leaks]
-        typer.echo(json.dumps(found))
-    else:
-        for leak in leaks:
-            typer.echo(f"{leak.kind}: {leak.a} ({leak.split_a}) and {leak.b} ({leak.split_b})")
-        typer.echo(f"{len(leaks)} leaks")
-    if leaks:
-        raise typer.Exit(3)
+    with progress("Reading", unit="reports") as tell:
+        done = label_reports(
+            reports,
+            out,
+            vocabulary_name=vocabulary,
+            sections=tuple(filter(None, map(str.strip, sections.split(",")))),
+            evidence=evidence,
+            progress=tell,
+        )
+    typer.echo(f"{out}: {done.reports} reports.")
+    if done.empty or done.foreign:
+        typer.echo(f"note: blank are {len(done.empty)} reports without text and {len(done.foreign)} not in English.")
 
 
 @app.command("drift")

@@ -20,10 +20,11 @@ from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.grouping import keep_one, stack_pictures
+from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.data.split import check_split, split_by_patient
+from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.models.bank import Bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
@@ -50,12 +51,16 @@ __all__ = [
 # data ---------------------------------------------------------------------------------------------------------------
 
 
-def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
-    """Index or load the cohort, keep what `where` asks for, split it if it is not, refuse a leaking split.
+def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text: None) -> Manifest:
+    """Index or load the cohort, keep what `where` asks for, split it, refuse a leaking split.
+
+    Args:
+        data: where it is and how it is split.
+        say: told what whoever uses the split has to know: a known flaw, records that stand in no part.
 
     Raises:
         ConfigError: if it is not said how the cohort is indexed.
-        DataError: if a patient, study or image is in two splits.
+        DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
     """
     root = Path(data.root).expanduser()
     if data.manifest is not None:
@@ -70,23 +75,30 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
             )
         with progress("Indexing", unit="files") as tell:
             manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
+    # A published split is one of the whole release: drawn from a selection it would be another.
+    early = data.split["name"] == "published"
+    if early:
+        manifest = _split(manifest, data, say)
     if data.where:
         manifest = manifest.where(data.where)
     if data.having:
         manifest = manifest.having(*data.having)
     if data.group is not None:
         manifest = _grouped(manifest, data.group)
-    if "split" not in manifest:
-        manifest = split_by_patient(
-            manifest, fractions={str(name): part for name, part in data.split.items()}, seed=seed
+    if not early:
+        manifest = _split(manifest, data, say)
+    if data.subset is not None:
+        chosen = data.subset
+        manifest = subset(
+            manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
         )
-    leaks = check_split(manifest)
-    if leaks and not data.allow_leaks:
-        kinds = ", ".join(sorted({leak.kind for leak in leaks}))
-        raise DataError(
-            f"The split leaks: {len(leaks)} pairs share a {kinds} across splits (the first: {leaks[0].a} and "
-            f"{leaks[0].b}); split by patient, or set data.allow_leaks=true and results will be marked."
-        )
+    near = near_is_quick(manifest) if data.near_images is None else data.near_images
+    leaks = check_split(manifest, near=near)
+    if not data.allow_leaks:
+        refuse_leaks(leaks, allow="set data.allow_leaks=true and results will be marked")
+    manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
+    for sentence in leak_caveats(manifest):
+        say(sentence)
     return manifest
 
 
@@ -94,6 +106,18 @@ def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
     if group.keep == "stack":
         return stack_pictures(manifest, by=group.by)
     return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
+
+
+def _split(manifest: Manifest, data: DataConfig, say: Callable[[str], None]) -> Manifest:
+    if data.split["name"] == "own" and "split" in manifest:
+        blank = manifest.arrow("split").null_count
+        for sentence in (*split_caveats(manifest), *([f"{blank} records stand in no part."] if blank else [])):
+            say(sentence)
+        return manifest
+    split = make_split(manifest, data.split)
+    for sentence in split.told(manifest):
+        say(sentence)
+    return split.apply(manifest)
 
 
 def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:

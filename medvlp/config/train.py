@@ -36,11 +36,12 @@ from medvlp.core.provenance import code_hash, environment
 from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
-from medvlp.data.split import split_hash
+from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.state.ema import Ema
@@ -142,8 +143,8 @@ class _Built:
                 f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: "
                 "choose a multiple."
             )
-        self.manifest = open_manifest(config.data, seed=config.seed)
-        there = set(self.manifest.column("split").tolist())
+        self.manifest = open_manifest(config.data, say=say)
+        there = set(self.manifest.column("split").tolist()) - {None}
         if "train" not in there:
             raise UserError(
                 f"No record is in the split 'train' (there: {', '.join(map(str, sorted(there, key=str)))}): "
@@ -244,7 +245,7 @@ class _Built:
 
     def data_facts(self) -> dict[str, object]:
         """Return the hash, counts and quarantined records of the data."""
-        splits = self.manifest.column("split").tolist()
+        splits = [side for side in self.manifest.column("split").tolist() if side is not None]
         quarantined = [
             {"split": name, **dataclasses.asdict(record)}
             for name, prepared in self.splits.items()
@@ -253,8 +254,11 @@ class _Built:
         return {
             "manifest": self.manifest.hash,
             "split": split_hash(self.manifest),
+            "split_made": self.manifest.meta.get("split"),
+            "subset": self.manifest.meta.get("subset"),
             "records": {name: splits.count(name) for name in sorted(set(splits))},
             "leaks_allowed": self.config.data.allow_leaks,
+            "leaks": self.manifest.meta.get("leaks"),
             "synthetic": bool(self.manifest.meta.get("synthetic", False)),
             "quarantined": quarantined,
         }
@@ -275,6 +279,7 @@ class _Built:
             average.load_state_dict(own)
             model = average.model
         facts = self.data_facts()
+        flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
             "code": code_hash(),
@@ -283,6 +288,8 @@ class _Built:
             "seed": self.config.seed,
             "synthetic": facts["synthetic"],
             "leaks_allowed": self.config.data.allow_leaks,
+            "split": facts["split"],
+            **({"split_flaw": flaw} if flaw else {}),
         }
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:

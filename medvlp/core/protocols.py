@@ -161,6 +161,16 @@ class Model(nn.Module, ABC):
 
     heads: Mapping[str, Head]
 
+    @property
+    @abstractmethod
+    def pictures(self) -> str:
+        """Kind that its tower of pictures encodes: ``image`` or ``stack``."""
+
+    @property
+    @abstractmethod
+    def slice_weights(self) -> str | None:
+        """Part of a stack that says how much each of its slices counts; None where nothing does."""
+
     @abstractmethod
     def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
         """Encode the planned views with the parts asked for, tower-stage heads included."""

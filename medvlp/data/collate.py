@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import Batch, Column, Sample, Stack
-from medvlp.data.stacks import LazyStack
+from medvlp.core.sample import Batch, Column, Sample
+from medvlp.data.stacks import taken
 
 __all__ = ["collate"]
 
@@ -67,7 +67,7 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     owner = torch.tensor(owners, dtype=torch.int64)
     if kind.dtype == "str":
         return Column(tuple(str(row) for row in rows), owner)
-    stacks = [row.take() if isinstance(row, LazyStack) else row for row in rows if isinstance(row, LazyStack | Stack)]
+    stacks = [stack for row in rows if (stack := taken(row)) is not None]
     if len(stacks) == len(rows):
         column = _padded(name, [stack.pixels for stack in stacks], owner)
         return replace(column, position=pad_sequence([stack.position for stack in stacks], batch_first=True))

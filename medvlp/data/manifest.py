@@ -26,7 +26,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
-from medvlp.data._columns import normal, plain_numbers
+from medvlp.data._columns import PATH_KINDS, normal, plain_numbers
 
 __all__ = ["Manifest"]
 
@@ -139,6 +139,11 @@ class Manifest:
             ('id.patient',)
         """
         return tuple(n for n in self.names if n != "id" and n.partition(".")[0] == kind and kind in KINDS)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the columns that hold files of pictures: images, stacks and volumes."""
+        return tuple(name for kind in PATH_KINDS for name in self.names_of(kind))
 
     def column(self, name: str) -> np.ndarray:
         """One column: strings as an object array with None where missing, numbers as floats with NaN where missing.

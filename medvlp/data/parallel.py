@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -86,12 +89,23 @@ def leave_signals_to_parent() -> None:
 
 
 def _begin(shared: object) -> None:
-    import torch
-
-    torch.set_num_threads(1)  # workers share the cores; and OpenMP after a fork may hang
+    # Workers share the cores; and OpenMP after a fork may hang. Work that does without torch does not wait for it.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    else:
+        os.environ["OMP_NUM_THREADS"] = "1"
     leave_signals_to_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _shared
     _shared = shared
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever, and its decoder with it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(work: Callable[[S, T], R], chunk: T) -> R:

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,14 @@ from medvlp.core.sample import Sample
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes
+from medvlp.data.decoders import decoder_versions
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.data.pipeline import Records, added_fields, read_numbers, view_source, view_spec
+from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
 from medvlp.data.pool import Array, Filled, Pool, depths_of, open_arrays, read_row
 from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
 
 __all__ = ["Prepared", "Store", "pool_name", "prepare"]
-
-# Libraries whose version can change a decoded pixel.
-_DECODERS = ("numpy", "torch", "scipy", "pillow", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs")
 
 
 class Store:
@@ -79,17 +76,12 @@ class Prepared:
         quarantined: the others, with reasons.
         records: rows as samples.
         store: what the prefix made of them; None where there was no prefix.
-        made: fields that the prefix made beside those of the manifest.
     """
 
     manifest: Manifest
     quarantined: tuple[Quarantined, ...]
     records: Records
     store: Store | None
-    made: tuple[str, ...] = ()
-
-    def __contains__(self, field: object) -> bool:
-        return field in self.manifest or field in self.made
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -159,29 +151,17 @@ def prepare(
         pool, np.array([row for row, _ in good], np.int64), pa.array([told for _, told in good], pa.large_string())
     )
     kept = manifest if readable.all() else manifest.take(readable)
-    return Prepared(
-        kept, lost, records if readable.all() else Records(kept, numbers=numbers), store, added_fields(prefix)
-    )
+    return Prepared(kept, lost, records if readable.all() else Records(kept, numbers=numbers), store)
 
 
 def pool_name(prefix: Sequence[View]) -> str:
     """Return the hash of the views with all options, of the code that runs them, and of the decoders' versions."""
     sources = [hashlib.sha256(view_source(view)).hexdigest() for view in prefix]
-    return hash_of([[view_spec(view) for view in prefix], sources, _code(), _versions()])
+    return hash_of([[view_spec(view) for view in prefix], sources, _code(), decoder_versions()])
 
 
 def _code() -> str:
     return code_hash("io", "text", "data/views")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _DECODERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
 
 
 def _keys(manifest: Manifest, prefix: Sequence[View], cache: Cache, workers: int) -> tuple[list[str], set[int]]:

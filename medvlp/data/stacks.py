@@ -16,7 +16,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.sample import Stack
 from medvlp.data.quantise import Bits, decode, encode, stored_dtype
 
-__all__ = ["LazyStack", "MadeStack", "StoredStack", "stored_size", "write_stack"]
+__all__ = ["LazyStack", "MadeStack", "StoredStack", "stored_size", "taken", "write_stack"]
 
 _PART = 16  # slices that are made and written at a time
 
@@ -43,6 +43,20 @@ class LazyStack(ABC):
         """Return some slices with their places; None for all."""
         chosen = list(range(len(self))) if index is None else list(index)
         return Stack(self.pixels(chosen), self.position[chosen])
+
+
+def taken(value: object, index: Sequence[int] | None = None) -> Stack | None:
+    """Return a stack, or some of its slices, read where they were not; None where the value is no stack.
+
+    Example:
+        >>> taken(MadeStack(lambda n: torch.zeros(1, 2, 2), torch.zeros(4, 3), (1, 2, 2)), [0, 3]).pixels.shape
+        torch.Size([2, 1, 2, 2])
+    """
+    if isinstance(value, LazyStack):
+        return value.take(index)
+    if not isinstance(value, Stack):
+        return None
+    return value if index is None else Stack(value.pixels[list(index)], value.position[list(index)])
 
 
 class MadeStack(LazyStack):

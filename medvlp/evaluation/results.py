@@ -88,11 +88,14 @@ class Result:
         name: what was evaluated: ``"zero_shot"``, ``"linear_probe"``, ``"retrieval"``.
         recipe: hash of the recipe (prompts, model, options).
         data: hash of the data.
+        split: hash of who stands in which part of the data; empty where nothing was split.
         metrics: the rows.
         cases: per-case table, one row an image or query; None where it was not loaded or not kept.
         role: ``"control"`` for what a model must beat (a thumbnail classifier), else ``"model"``.
         synthetic: the numbers are from synthetic data and say nothing of clinical performance.
         title: words for a page; empty uses `name`.
+        caveats: sentences that a reader must have seen before the numbers: a known flaw of the split, a leak that was
+            allowed.
     """
 
     name: str
@@ -103,6 +106,8 @@ class Result:
     role: Role = "model"
     synthetic: bool = False
     title: str = ""
+    split: str = ""
+    caveats: tuple[str, ...] = ()
 
     def find(self, metric: str, label: str, *, split: str | None = None, group: str | None = None) -> Metric:
         """Return the row of a metric and label.
@@ -144,6 +149,8 @@ class _Document(BaseModel):
     synthetic: bool = False
     recipe: str
     data: str
+    split: str = ""
+    caveats: tuple[str, ...] = ()
     metrics: tuple[Metric, ...]
     cases: _Cases | None = None
 
@@ -181,6 +188,8 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
             synthetic=result.synthetic,
             recipe=result.recipe,
             data=result.data,
+            split=result.split,
+            caveats=result.caveats,
             metrics=result.metrics,
             cases=entry,
         )
@@ -234,6 +243,8 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         synthetic=document.synthetic,
         recipe=document.recipe,
         data=document.data,
+        split=document.split,
+        caveats=document.caveats,
         metrics=document.metrics,
         cases=table,
     )

@@ -124,10 +124,6 @@ def test_predict_tells_one_document(cli: Cli, tiny_run: Trained, film: Path) -> 
 # data ----------------------------------------------------------------------------------------------------------------
 
 
-def test_data_list_names_the_layouts(cli: Cli) -> None:
-    assert cli("data", "list").out.split() == ["csv", "hospital", "phantom"]
-
-
 def test_data_index_writes_the_manifest_and_check_finds_it_clean(
     cli: Cli, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
@@ -135,14 +131,12 @@ def test_data_index_writes_the_manifest_and_check_finds_it_clean(
     told = cli("data", "index", "phantom", tiny_cohort.root, "--out", out)
     assert told.code == 0
     assert told.out.startswith(f"{out}: {tiny_cohort.images} records, columns id, ")
-    assert Manifest.load(out).hash == index(tiny_cohort.root).hash
+    saved, rows = Manifest.load(out), index(tiny_cohort.root)
+    assert saved.names == (*rows.names, "sha256")
+    assert all(saved.arrow(name).equals(rows.arrow(name)) for name in rows.names)
     checked = cli("data", "check", out, "--json")
     assert (checked.code, one_document(checked.out)) == (0, [])
-    assert cli("data", "check", out).out == "0 leaks\n"
-    assert (
-        "is not a known key: did you mean"
-        in cli("data", "index", "hospital", tiny_cohort.root, "--out", out, "report=reports.csv").refused()
-    )
+    assert cli("data", "check", out).out.splitlines()[-1].startswith("0 leaks in ")
 
 
 def test_embed_writes_unit_rows_of_both_kinds(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from medvlp.features.slice_features import slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
+from medvlp.prediction.files import predict_files
+from medvlp.prediction.model import load
 from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import MODEL, VISION, write_tree
 
@@ -71,6 +73,13 @@ def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: 
     released = load_bundle(two.bundle)
     assert [spec["name"] for spec in released.preprocessing] == ["read_volume", "sections"]
     assert tower_hash(slice_tower(released.model)) == made["tower"]
+    model = load(two.bundle)
+    paths = [one.manifest.root / str(one.manifest.record(row)["volume"]) for row in (0, 1)]
+    scored = predict_files(model, paths)["results"]
+    assert [result["path"] for result in scored] == list(map(str, paths))
+    weights = model.slice_weights(paths[0])
+    assert weights.weights is not None
+    assert weights.weights.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_model_with_another_slice_tower_is_released_for_features_alone() -> None:

@@ -138,7 +138,7 @@ def test_options_code_and_decoders_are_part_of_the_key(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "_code", lambda: "other code")
     assert pool_name(PREFIX) != name
     monkeypatch.undo()
-    monkeypatch.setattr(module, "_versions", lambda: {"pydicom": "9"})
+    monkeypatch.setattr(module, "decoder_versions", lambda: {"pydicom": "9"})
     assert pool_name(PREFIX) != name
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +46,11 @@ class Table:
 def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
+    A file whose name ends in ``.gz`` is unpacked.
+
     Raises:
-        DataError: if the file is missing, empty, in another encoding, or a row has more values than the header.
+        DataError: if the file is missing, damaged, empty, in another encoding, or a row has more values than the
+            header.
 
     Example:
         >>> import tempfile
@@ -55,9 +60,14 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
         ['2']
     """
     try:
-        text = path.read_text(encoding=encoding)
+        data = path.read_bytes()
+        # Universal newlines, as open() in text mode has them.
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode(encoding)
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise DataError(f"The table {path} does not exist: check its name and the root folder.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(f"{path} is not in the encoding {encoding}: save it as UTF-8, or set encoding.") from None
     header = text.split("\n", 1)[0]

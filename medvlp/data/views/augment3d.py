@@ -17,7 +17,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
-from medvlp.data.stacks import LazyStack
+from medvlp.data.stacks import LazyStack, taken
 
 __all__ = ["Augment3d"]
 
@@ -89,7 +89,8 @@ class Augment3d:
         chance, seed = float(torch.rand((), generator=generator)), int(torch.randint(2**31, (), generator=generator))
         if chance >= self.probability:
             return sample
-        stack = value.take() if isinstance(value, LazyStack) else value
+        stack = taken(value)
+        assert stack is not None
         slices, channels, height, width = stack.pixels.shape
         if height * width == 1:
             raise DataError(

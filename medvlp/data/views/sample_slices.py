@@ -11,7 +11,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
-from medvlp.data.stacks import LazyStack
+from medvlp.data.stacks import LazyStack, taken
 
 __all__ = ["SampleSlices"]
 
@@ -72,9 +72,8 @@ class SampleSlices:
         stack = sample.fields.get(self.field)
         if not isinstance(stack, LazyStack | Stack):
             return sample
-        chosen = self.choose(stack.position, generator)
-        taken = stack.take(chosen) if isinstance(stack, LazyStack) else _part(stack, chosen)
-        return Sample(sample.id, {**sample.fields, self.field: taken}, sample.records)
+        chosen = taken(stack, self.choose(stack.position, generator))
+        return Sample(sample.id, {**sample.fields, self.field: chosen}, sample.records)
 
     def choose(self, position: Tensor, generator: torch.Generator) -> list[int]:
         """Return the numbers of the slices, ascending.
@@ -103,10 +102,6 @@ class SampleSlices:
         share = draws if self.how == "jittered" else torch.full((self.count,), 0.5, dtype=torch.float64)
         points = low + (torch.arange(self.count) + share) * ((high - low) / self.count)
         return sorted(order[_nearest(along, points)].tolist())
-
-
-def _part(stack: Stack, chosen: list[int]) -> Stack:
-    return Stack(stack.pixels[chosen], stack.position[chosen])
 
 
 def _along(position: Tensor) -> Tensor:

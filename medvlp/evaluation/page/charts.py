@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from medvlp.evaluation.curves import Curve
 from medvlp.evaluation.metrics import FloatArray
 
-__all__ = ["Series", "curve_chart", "series_chart"]
+__all__ = ["Series", "curve_chart", "series_chart", "stacked_bars"]
 
 INK, MUTED, GRID, ACCENT = "#17212b", "#5b6875", "#e3e8ec", "#0b6e8a"
 COLOURS = (ACCENT, "#b0562b", "#5f6f9c", "#5d7f3d", "#8d5a97", "#7a7a7a")
@@ -113,6 +113,41 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
             axes.legend(frameon=False, fontsize=7.5, handlelength=1.4, labelcolor=INK)
 
     return _svg(draw, width=4.9, height=2.7, key=key)
+
+
+def stacked_bars(
+    ticks: Sequence[str], series: Sequence[tuple[str, Sequence[int]]], *, xlabel: str, ylabel: str, key: str
+) -> str:
+    """Return a wide chart of counts, one bar a tick, the series on top of each other in their order.
+
+    Args:
+        ticks: words under the bars; some are left out where they would not fit.
+        series: name and ``len(ticks)`` counts.
+        xlabel: of the axis.
+        ylabel: of the axis.
+        key: unique in the page.
+    """
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(ticks))
+        below = np.zeros(len(ticks))
+        for colour, (name, counts) in zip(COLOURS * (1 + len(series) // len(COLOURS)), series, strict=False):
+            axes.bar(places, counts, bottom=below, width=0.86, color=colour, label=name, linewidth=0)
+            below = below + np.asarray(counts, np.float64)
+        step = -(-len(ticks) // 20)
+        axes.set_xticks(places[::step], [ticks[at] for at in places[::step]])
+        axes.tick_params(axis="x", length=0)
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f"))
+        axes.grid(axis="y", color=GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.01)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize=7.5, handlelength=1.0, labelcolor=INK)
+
+    return _svg(draw, width=4.9, height=2.5, key=key)
 
 
 def _running_mean(values: FloatArray) -> FloatArray:

@@ -90,6 +90,21 @@ class TowerModel(Model):
         """See `Model`."""
         return self.logit_scale
 
+    @property
+    def pictures(self) -> str:
+        """Kind that the tower of pictures encodes: ``image`` or ``stack``."""
+        return "stack" if "stack" in self.towers else "image"
+
+    @property
+    def slice_weights(self) -> str | None:
+        """Part that says how much each slice of a stack counts, where a head gives one."""
+        names = [
+            f"{name.partition('/')[2]}_weights"
+            for name, head in self.heads.items()
+            if name.startswith("stack/") and "weights" in head.gives
+        ]
+        return names[0] if names else None
+
     # encoding -------------------------------------------------------------------------------------------------------
 
     def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:

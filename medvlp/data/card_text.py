@@ -1,0 +1,144 @@
+"""A data card as words: its facts for a terminal, and the sections of its prose."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+
+from medvlp.core.registry import component, schema
+from medvlp.core.resources import resource
+from medvlp.data.cards import Count, DataCard, SplitFacts, load_card
+
+__all__ = ["card_words", "layout_words", "prose"]
+
+_SHOWN = ("traps", "subgroups", "what not to conclude")
+_INDENT = "  "
+
+
+def prose(name: str) -> dict[str, str]:
+    """Return the sections of a card's prose in their order, by heading; the first, without a heading, under "".
+
+    Example:
+        >>> list(prose("phantom"))[:3]
+        ['', 'What not to conclude', 'What is in a cohort']
+    """
+    text = resource("data_cards", f"{name}.md").read_text("utf-8").split("---\n", 2)[2]
+    first, *rest = re.split(r"^## +", text, flags=re.MULTILINE)
+    sections = {"": re.sub(r"\A\s*# .*\n", "", first).strip()}
+    for part in rest:
+        heading, _, body = part.partition("\n")
+        sections[heading.strip()] = body.strip()
+    return sections
+
+
+def card_words(name: str, *, width: int = 100) -> str:
+    """Return a card's facts, each count with its source and each split with its flaw, and the traps of its prose.
+
+    Args:
+        name: of the card.
+        width: of a line.
+
+    Raises:
+        UserError: if there is no such card, with the nearest name.
+
+    Example:
+        >>> print(card_words("phantom").splitlines()[0])
+        The synthetic hospital
+    """
+    card = load_card(name)
+    lines = [card.title, "=" * len(card.title)]
+    lines += ["Synthetic: nobody stands behind these data."] if card.synthetic else []
+    facts = {
+        "modality": ", ".join(card.modality),
+        "access": card.access,
+        "licence": card.licence,
+        "source": card.source,
+        "cite": card.cite,
+        "labels": _labels(card),
+        "overlaps": ", ".join(card.overlaps),
+        "layout": card.layout,
+    }
+    for key, value in facts.items():
+        lines += _wrapped(f"{key:<10}{value}", width, " " * 10) if value else []
+    lines += ["", "Counts", *_counts(card.counts, width)] if card.counts else []
+    lines += ["", "Splits", *_splits(card.splits, width)] if card.splits else []
+    if card.layout:
+        lines += ["", layout_words(card.layout, width=width)]
+    for heading, body in prose(name).items():
+        if heading.lower() in _SHOWN:
+            lines += ["", heading, *_paragraphs(body, width)]
+    return "\n".join(lines)
+
+
+def layout_words(name: str, *, width: int = 100) -> str:
+    """Return how a layout is used and what its options are.
+
+    Example:
+        >>> "same_patient" in layout_words("csv")
+        True
+    """
+    told = _arguments(inspect.getdoc(component("data/layouts", name)) or "")
+    lines = ["Index it with", f"{_INDENT}medvlp data index {name} ROOT --out manifest.parquet [key=value ...]"]
+    # The command gives the number of processes itself.
+    fields = {key: field for key, field in schema("data/layouts", name).model_fields.items() if key != "workers"}
+    lines += ["Options"] if fields else []
+    for key, field in fields.items():
+        default = "" if field.is_required() else f" (default {field.get_default()!r})"
+        lines += _wrapped(f"{_INDENT}{key}: {told.get(key, '')}{default}", width, _INDENT * 2)
+    return "\n".join(lines)
+
+
+def _labels(card: DataCard) -> str:
+    named = (key if key == own else f"{key} ({own})" for key, own in card.labels.items())
+    return ", ".join(named)
+
+
+def _counts(counts: list[Count], width: int) -> Iterator[str]:
+    what = max(len(count.what) for count in counts)
+    split = max(len(count.split) for count in counts)
+    value = max(len(f"{count.value:,}") for count in counts)
+    for count in counts:
+        split_column = f"{count.split:<{split}}  " if split else ""
+        head = f"{_INDENT}{count.what:<{what}}  {split_column}{count.value:>{value},}  "
+        yield from _wrapped(head + count.source, width, " " * len(head))
+
+
+def _splits(splits: dict[str, SplitFacts], width: int) -> Iterator[str]:
+    name = max(len(key) for key in splits)
+    rules = {
+        "column": "a column of the release",
+        "lists": "lists of the release",
+        "ids": "your list of ids",
+        "fractions": "drawn by a rule",
+        "none": "the release has none",
+    }
+    for key, facts in splits.items():
+        head = f"{_INDENT}{key:<{name}}  "
+        told = f"{facts.title} ({rules[facts.rule]}, by {facts.unit}; source: {facts.source})"
+        yield from _wrapped(head + told, width, " " * len(head))
+        if facts.flaw:
+            yield from _wrapped(f"{' ' * len(head)}FLAW: {facts.flaw}", width, " " * len(head))
+
+
+def _paragraphs(body: str, width: int) -> Iterator[str]:
+    """Re-wrap paragraphs and list items; tables stay as they are."""
+    for block in re.split(r"\n\s*\n|\n(?=- )", body):
+        if block.lstrip().startswith(("|", "```")):
+            yield from (_INDENT + line for line in block.splitlines())
+        elif not block.lstrip().startswith("<!--"):
+            words = " ".join(block.split()).replace("**", "")
+            hanging = _INDENT * 2 if words.startswith("- ") else _INDENT
+            yield from _wrapped(_INDENT + words, width, hanging)
+
+
+def _wrapped(text: str, width: int, hanging: str) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    """Descriptions in the "Args" section of a Google-style docstring, by name."""
+    found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, flags=re.MULTILINE | re.DOTALL)
+    parts = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", found[1] if found else "", re.MULTILINE | re.DOTALL)
+    return {name: " ".join(words.split()).replace("``", "").rstrip(".") for name, words in parts}

@@ -1,0 +1,100 @@
+"""What can be indexed or looked up: data sets that have a card, and layouts for anybody's own data."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.registry import available, component
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.cards import cards, load_card
+
+__all__ = ["Entry", "card_of", "catalogue", "layout_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the catalogue.
+
+    Attributes:
+        name: what ``medvlp data info`` and ``index`` are given.
+        modality: of its images, ``any`` for a general layout.
+        access: as the card says, ``yours`` for a general layout.
+        title: one line.
+        layout: what reads it; empty where nothing does yet.
+        licence: as the card says.
+        synthetic: whether nobody stands behind it.
+    """
+
+    name: str
+    modality: tuple[str, ...]
+    access: str
+    title: str
+    layout: str
+    licence: str = ""
+    synthetic: bool = False
+
+
+def catalogue() -> tuple[Entry, ...]:
+    """Return all data sets and general layouts, by name.
+
+    Example:
+        >>> {entry.name: entry.access for entry in catalogue() if entry.name in ("csv", "phantom")}
+        {'csv': 'yours', 'phantom': 'generated'}
+    """
+    known = [load_card(name) for name in cards()]
+    entries = [
+        Entry(card.name, tuple(card.modality), card.access, card.title, card.layout, card.licence, card.synthetic)
+        for card in known
+    ]
+    carded = {card.layout for card in known} | {card.name for card in known}
+    entries += [Entry(name, ("any",), "yours", _title(name), name) for name in _layouts() if name not in carded]
+    return tuple(sorted(entries, key=lambda entry: entry.name))
+
+
+def layout_of(name: str) -> str:
+    """Return the layout that reads a data set, named by itself or by its layout.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest, and for a data set that no layout reads.
+
+    Example:
+        >>> layout_of("phantom")
+        'phantom'
+    """
+    if name in _layouts():
+        return name
+    if name not in cards():
+        known = sorted({*_layouts(), *cards()})
+        raise ConfigError(f"There is no data set or layout named {name!r}: {did_you_mean(name, known)}.")
+    layout = load_card(name).layout
+    if not layout:
+        raise ConfigError(
+            f"{name} has a card, but no layout reads it: index its table with the layout csv, see `medvlp data list`."
+        )
+    return layout
+
+
+def card_of(name: str) -> str | None:
+    """Return the card of a data set or layout; None where there is none, or several data sets share the layout.
+
+    Example:
+        >>> card_of("phantom"), card_of("csv")
+        ('phantom', None)
+    """
+    if name in cards():
+        return name
+    found = [card for card in cards() if load_card(card).layout == name]
+    return found[0] if len(found) == 1 else None
+
+
+def _layouts() -> tuple[str, ...]:
+    return available("data/layouts")
+
+
+def _title(layout: str) -> str:
+    """First line of the layout's file, without its name."""
+    words = (sys.modules[component("data/layouts", layout).__module__].__doc__ or "").strip().partition("\n")[0]
+    told = words.partition(": ")[2] if words.startswith("``") else words
+    return f"{told[:1].upper()}{told[1:].rstrip('.')}"

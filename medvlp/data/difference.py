@@ -1,0 +1,88 @@
+"""What changed between two indexes of one cohort: records that came or went, files and values that are not the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from medvlp.data.manifest import Manifest
+
+__all__ = ["Difference", "difference"]
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is not the same.
+
+    Attributes:
+        added: records that are new.
+        gone: records that are no more.
+        files: records of both whose file has other bytes.
+        values: records of both with another value in a column of both.
+        columns: names that one of them lacks.
+    """
+
+    added: int
+    gone: int
+    files: int
+    values: int
+    columns: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.gone or self.files or self.values or self.columns)
+
+    def __str__(self) -> str:
+        parts = {
+            "new": self.added,
+            "gone": self.gone,
+            "with another file": self.files,
+            "with other values": self.values,
+        }
+        told = [f"{count} {word}" for word, count in parts.items() if count]
+        told += [f"other columns: {', '.join(self.columns)}"] if self.columns else []
+        return "; ".join(told) or "no difference"
+
+
+def difference(old: Manifest, new: Manifest) -> Difference:
+    """Compare by id. A file is another one where both manifests hash it (``sha256``) and the hashes differ.
+
+    Example:
+        >>> from pathlib import Path
+        >>> old = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "sha256": ["1", "2"]}, root=Path("."))
+        >>> new = Manifest.of({"id": ["b", "c"], "text": ["z", "y"], "sha256": ["3", "4"]}, root=Path("."))
+        >>> print(difference(old, new))
+        1 new; 1 gone; 1 with another file; 1 with other values
+    """
+    before, after = old.arrow("id"), new.arrow("id")
+    place = pc.index_in(after, value_set=before)
+    both = place.is_valid().to_numpy(zero_copy_only=False)
+    rows = pc.drop_null(place)
+    files, values = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    for name in (set(old.names) & set(new.names)) - {"id"}:
+        unlike = _unlike(old.arrow(name).take(rows), new.arrow(name).filter(pa.array(both)))
+        if name.startswith("sha256"):
+            files |= unlike
+        else:
+            values |= unlike
+    return Difference(
+        added=int((~both).sum()),
+        gone=len(before) - len(rows),
+        files=int(files.sum()),
+        values=int(values.sum()),
+        columns=tuple(sorted(set(old.names) ^ set(new.names))),
+    )
+
+
+def _unlike(one: pa.Array, other: pa.Array) -> np.ndarray:
+    if one.type != other.type or pa.types.is_nested(one.type):
+        pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+        return np.fromiter((a != b for a, b in pairs), bool, len(one))
+    unlike = pc.fill_null(pc.not_equal(one, other), False)
+    lost = pc.not_equal(one.is_valid(), other.is_valid())
+    return pc.or_(unlike, lost).to_numpy(zero_copy_only=False)

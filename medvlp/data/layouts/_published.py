@@ -1,0 +1,249 @@
+"""What layouts of published data sets share: tables found, files listed once, rows without a file left out.
+
+A published set is its label table and a tree of images of which people often hold a part. Folders are listed, no file
+is asked for one by one: a hundred thousand rows are checked in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.layouts._dicom_tree import Header, scan_tree
+from medvlp.data.layouts._table import Table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+
+__all__ = [
+    "Row",
+    "find_table",
+    "label_columns",
+    "manifest_of",
+    "optional_table",
+    "published_manifest",
+    "read_headers",
+    "rows_of",
+    "years",
+]
+
+Row = dict[str, object]
+
+_AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
+_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
+_OLDEST = 120
+_LABELS = {"": None, "1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
+
+
+def find_table(root: Path, names: Sequence[str], *, what: str) -> Path:
+    """Find a table by its names, as it is or gzipped, in `root` or one folder below it.
+
+    Args:
+        root: folder.
+        names: in the order of preference, with ``*`` for what changes from release to release.
+        what: of the table, for the error sentence.
+
+    Raises:
+        DataError: if there is none, or one name stands in two folders.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "train.csv.gz").write_bytes(b"")
+        >>> find_table(root, ["valid.csv", "train.csv"], what="label table").name
+        'train.csv.gz'
+    """
+    found = optional_table(root, names)
+    if found is None:
+        raise DataError(
+            f"{root} holds no {what} ({' or '.join(names)}, there or one folder below): check the root, and that the "
+            "table was downloaded with the images."
+        )
+    return found
+
+
+def optional_table(root: Path, names: Sequence[str]) -> Path | None:
+    """Find a table as `find_table` does, or give None where there is none.
+
+    Raises:
+        DataError: if one name stands in two folders.
+    """
+    for place in (place for name in names for place in (name, f"*/{name}")):
+        found = sorted({path for end in ("", ".gz") for path in root.glob(place + end) if path.is_file()})
+        if len({path.parent for path in found}) > 1:
+            told = " and ".join(path.relative_to(root).as_posix() for path in found[:2])
+            raise DataError(f"{root} holds two releases ({told}): give the folder of one of them as root.")
+        if found:
+            return found[0]
+    return None
+
+
+def read_headers(
+    root: Path, folders: Iterable[str], *, workers: int = 0, progress: Progress | None = None
+) -> tuple[dict[str, Header], dict[str, str]]:
+    """Read the DICOM headers below some folders.
+
+    Returns:
+        path -> header, and path -> why a file is no radiograph.
+
+    Raises:
+        DataError: as `scan_tree`.
+    """
+    facts: dict[str, Header] = {}
+    refused: dict[str, str] = {}
+    for folder in folders:
+        scan = scan_tree(root, folder=folder, modalities=("CR", "DX", ""), workers=workers, progress=progress)
+        facts |= {header.path: header for header in scan.headers}
+        refused |= {path: reason for reason, some in scan.skipped.items() for path in some}
+    return facts, refused
+
+
+def rows_of(names: Iterable[str]) -> dict[str, list[int]]:
+    """Return name -> the rows that it stands in, in the order of the first.
+
+    Example:
+        >>> rows_of(["a", "b", "a"])
+        {'a': [0, 2], 'b': [1]}
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    return rows
+
+
+def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int | None]]:
+    """Read label columns by their names: 1, 0 and -1 are kept apart, a blank stays missing.
+
+    Args:
+        table: with a column for each finding.
+        words: finding -> name of its column; columns that the table lacks are left out, but not all of them.
+
+    Raises:
+        DataError: for another value, with its line, or where no column is there.
+
+    Example:
+        >>> table = Table(Path("t.csv"), ("Edema",), (("1.0",), ("-1.0",), ("",)), (2, 3, 4))
+        >>> label_columns(table, {"edema": "Edema", "fracture": "Fracture"})
+        {'label.edema': [1, -1, None]}
+    """
+    columns: dict[str, list[int | None]] = {}
+    for finding, word in words.items():
+        if word not in table.names:
+            continue
+        column = table.column(word)
+        for value, line in zip(column, table.lines, strict=True):
+            if value not in _LABELS:
+                raise DataError(
+                    f"{table.path}, line {line}: {word} is {value!r}, where a label is 1 (present), 0 (absent), -1 "
+                    "(uncertain) or blank: take the table as it was published."
+                )
+        columns[f"label.{finding}"] = [_LABELS[value] for value in column]
+    if not columns:
+        first = next(iter(words.values()))
+        raise DataError(f"{table.path} has no label column, not even {first!r}: {did_you_mean(first, table.names)}.")
+    return columns
+
+
+def years(text: str) -> int | None:
+    """Whole years of an age as public sets write it: ``57``, ``058Y``, ``018M``; above 120 it is no age.
+
+    Example:
+        >>> years("57"), years("058Y"), years("018M"), years("412Y"), years("")
+        (57, 58, 1, None, None)
+    """
+    match = _AGE.fullmatch(text)
+    if match is None:
+        return None
+    age = int(int(match[1]) / _A_YEAR[match[2]])
+    return age if age <= _OLDEST else None
+
+
+def published_manifest(
+    columns: Mapping[str, Sequence[object]],
+    *,
+    root: Path,
+    reasons: Sequence[str],
+    listed: Sequence[str],
+    source: str,
+    meta: Mapping[str, object],
+    skipped: Mapping[str, Sequence[str]] | None = None,
+) -> Manifest:
+    """Make the manifest of the rows that are kept, and list the others by reason.
+
+    Args:
+        columns: name -> values, all rows.
+        root: what image paths are relative to.
+        reasons: why a row is left out, empty where it is kept.
+        listed: what a row that is left out is called in the list.
+        source: what names the files, for error sentences.
+        meta: of the manifest.
+        skipped: what else was left out, reason -> names.
+
+    Raises:
+        DataError: if no row is kept.
+
+    Example:
+        >>> m = published_manifest(
+        ...     {"id": ["a", "b"], "image": ["a.png", None]}, root=Path("."), reasons=["", "missing_file"],
+        ...     listed=["a.png", "b.png"], source="labels.csv", meta={"layout": "x"},
+        ... )
+        >>> len(m), m.meta
+        (1, {'layout': 'x', 'skipped': {'missing_file': ['b.png']}})
+    """
+    left: dict[str, list[str]] = {}
+    for reason, name in zip(reasons, listed, strict=True):
+        if reason:
+            left.setdefault(reason, []).append(name)
+    keep = [row for row, reason in enumerate(reasons) if not reason]
+    if not keep and set(left) == {"missing_file"}:
+        raise DataError(
+            f"None of the {len(reasons)} files that {source} names exists below {root}, the first is {listed[0]}: "
+            "check the root, or set require_files to false to index the labels alone."
+        )
+    for reason, some in (skipped or {}).items():
+        if some:
+            left.setdefault(reason, []).extend(some)
+    if not keep:
+        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(left.items())) or "it has none"
+        raise DataError(f"No record of {source} is left ({told}): loosen the selection, or check the root {root}.")
+    kept = {name: [values[row] for row in keep] for name, values in columns.items()}
+    return Manifest.of(kept, root=root, meta={**meta, "skipped": left})
+
+
+def manifest_of(
+    rows: Sequence[Row],
+    *,
+    root: Path,
+    layout: str,
+    files: Collection[str] | None,
+    skipped: Mapping[str, Sequence[str]],
+    field: str = "image",
+    meta: Mapping[str, object] | None = None,
+) -> Manifest:
+    """Make the manifest of the rows whose file is there; the others are listed under ``missing_file``.
+
+    Args:
+        rows: column -> value; a column that a row lacks is missing in it.
+        root: folder that paths are relative to.
+        layout: its name.
+        files: paths that exist, as `list_files` gives them; None where nobody asks for the files.
+        skipped: reason -> what was left out so far; goes into the manifest's meta.
+        field: column of the paths. Rows without one are kept.
+        meta: more plain data for the manifest's meta.
+
+    Raises:
+        DataError: if no row is left, or none of the files exists.
+    """
+    paths = [row.get(field) for row in rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return published_manifest(
+        {name: [row.get(name) for row in rows] for name in names},
+        root=root,
+        reasons=["" if files is None or path is None or path in files else "missing_file" for path in paths],
+        listed=[str(path) for path in paths],
+        source=f"the {layout} release",
+        meta={"layout": layout, **(meta or {})},
+        skipped=skipped,
+    )

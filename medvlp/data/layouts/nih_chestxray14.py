@@ -1,0 +1,196 @@
+"""``nih_chestxray14``: NIH ChestX-ray14 as its archives unpack, with the official lists and the boxes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._published import find_table, optional_table, published_manifest, years
+from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.raster_header import probe_raster
+
+__all__ = ["index"]
+
+_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
+_BOXES = "BBox_List_2017.csv"
+_BOX_WORDS = {"Infiltrate": "Infiltration"}  # the box list has its own spelling
+_BOX_GRID = 1024  # pixels of the pictures that the boxes were drawn on
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    table: str | None = None,
+    boxes: bool = True,
+    views: tuple[str, ...] = (),
+    require_files: bool = True,
+    workers: int = 0,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    r"""Index NIH ChestX-ray14, one row an image.
+
+    Columns: ``id`` (the image's name), ``id.patient``, ``image``, ``label.FINDING`` (14, and ``no_finding``; 1 where
+    the report mining named it, else 0), ``boxes.FINDING`` (8; pixels of the file; missing where nobody drew),
+    ``split`` (``train`` is the official list for training and validation), ``view_position``, ``sex``, ``age``,
+    ``study_number`` (the official follow-up number), ``source``, ``deidentified``.
+
+    Args:
+        root: folder of the tables and of ``images_001`` to ``images_012`` (or one folder ``images``).
+        table: label table, below root, where it has another name than the official ones.
+        boxes: read ``BBox_List_2017.csv`` where it is there.
+        views: wanted values of View Position (``PA``, ``AP``); empty for both.
+        require_files: leave out rows whose image is not there, and list them; false for the labels alone.
+        workers: processes for listing folders.
+        progress: told (done, total) folders.
+
+    Raises:
+        DataError: if a table or column is missing, a finding or box is none of the set's, an image is in both lists, or
+            no image is there.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "Data_Entry_2017_v2020.csv").write_text(
+        ...     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        ...     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
+        ...     "00000001_001.png,Cardiomegaly|Emphysema,1,1,58,M,PA,2894,2729,0.143,0.143\n"
+        ... )
+        >>> record = index(root, require_files=False).record(0)
+        >>> record["id"], record["label.emphysema"], record["label.effusion"], record["age"]
+        ('00000001_001.png', 1.0, 0.0, 58)
+    """
+    root = Path(root)
+    source = read_table(root / table if table else find_table(root, _TABLES, what="label table of NIH ChestX-ray14"))
+    names, positions = source.column("Image Index"), source.column("View Position")
+    files, other = _files(root, names, workers, progress)
+    paths = [files.get(name) for name in names]
+    ages = source.column("Patient Age")
+    columns: dict[str, Sequence[object]] = {
+        "id": names,
+        "id.patient": source.column("Patient ID"),
+        "image": paths,
+        **_labels(source),
+        "view_position": positions,
+        "sex": source.column("Patient Sex" if "Patient Sex" in source.names else "Patient Gender"),
+        "age": [years(age) for age in ages],
+        "study_number": [int(number) if number.isdecimal() else None for number in source.column("Follow-up #")],
+        "source": ["nih_chestxray14"] * len(names),
+        "deidentified": ["yes"] * len(names),
+    }
+    tables = [source.path.name]
+    official = _official_split(root, names)
+    if official is not None:
+        columns["split"] = official
+        tables += [name for name in _LISTS.values() if optional_table(root, (name,)) is not None]
+    box_list = optional_table(root, (_BOXES,)) if boxes else None
+    if box_list is not None:
+        columns |= _box_columns(read_table(box_list), root, names, paths, other)
+        tables.append(box_list.name)
+    reasons = [
+        "other_view" if views and view not in views else "missing_file" if require_files and path is None else ""
+        for view, path in zip(positions, paths, strict=True)
+    ]
+    meta = {
+        "layout": "nih_chestxray14",
+        "tables": tables,
+        "implausible_ages": sum(bool(age) and years(age) is None for age in ages),
+    }
+    return published_manifest(
+        columns, root=root, reasons=reasons, listed=names, source=str(source.path), meta=meta, skipped=other
+    )
+
+
+def _files(
+    root: Path, names: Sequence[str], workers: int, progress: Progress | None
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return name -> path, and what else is there: names that stand twice, and files that the table does not know."""
+    folders = sorted(path.name for path in root.glob("images*") if path.is_dir())
+    known = set(names)
+    files: dict[str, str] = {}
+    other: dict[str, list[str]] = {"repeated": [], "not_in_table": []}
+    for path in list_files(root, folders, suffixes=(".png",), workers=workers, progress=progress):
+        name = path.rpartition("/")[2]
+        if name not in known:
+            other["not_in_table"].append(path)
+        elif name in files:
+            other["repeated"].append(path)
+        else:
+            files[name] = path
+    return files, other
+
+
+def _labels(source: Table) -> dict[str, list[int]]:
+    words = load_card("nih_chestxray14").labels
+    found = [frozenset(text.split("|")) for text in source.column("Finding Labels")]
+    known = frozenset(words.values())
+    for some, line in zip(found, source.lines, strict=True):
+        for word in some - known:
+            raise DataError(
+                f"{source.path}, line {line}: {word!r} is no finding of the set: {did_you_mean(word, known)}."
+            )
+    return {f"label.{finding}": [int(word in some) for some in found] for finding, word in words.items()}
+
+
+def _official_split(root: Path, names: Sequence[str]) -> list[str | None] | None:
+    """The list that an image stands in; None where the lists were not downloaded."""
+    files = {split: optional_table(root, (name,)) for split, name in _LISTS.items()}
+    lists = {split: frozenset(path.read_text("utf-8").split()) for split, path in files.items() if path is not None}
+    if not lists:
+        return None
+    both = frozenset.intersection(*lists.values()) if len(lists) > 1 else frozenset[str]()
+    if both:
+        raise DataError(
+            f"{root}: {len(both)} images stand in both {' and '.join(_LISTS.values())}, the first is {min(both)}: take "
+            "the lists as they were published."
+        )
+    return [next((split for split, some in lists.items() if name in some), None) for name in names]
+
+
+def _box_columns(
+    table: Table, root: Path, names: Sequence[str], paths: Sequence[str | None], other: dict[str, list[str]]
+) -> dict[str, list[list[list[float]] | None]]:
+    """Boxes by finding in pixels of the file: x, y, width and height on the 1024 grid become corners on the file's."""
+    finding_of = {word: finding for finding, word in load_card("nih_chestxray14").labels.items()}
+    rows = {name: row for row, name in enumerate(names)}
+    drawn: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for values, line in zip(table.rows, table.lines, strict=True):
+        name, word = values[0], _BOX_WORDS.get(values[1], values[1])
+        if word not in finding_of:
+            raise DataError(f"{table.path}, line {line}: {word!r} is no finding: {did_you_mean(word, finding_of)}.")
+        if name not in rows:
+            other.setdefault("box_without_row", []).append(name)
+            continue
+        try:
+            x, y, width, height = map(float, values[2:6])
+        except ValueError:
+            raise DataError(
+                f"{table.path}, line {line}: the box is not four numbers x, y, width, height: take the list as it was "
+                "published."
+            ) from None
+        across, down = _scale(root, paths[rows[name]])
+        corners = [x * across, y * down, (x + width) * across, (y + height) * down]
+        drawn[finding_of[word]][rows[name]].append(corners)
+    return {f"boxes.{finding}": [some.get(row) for row in range(len(names))] for finding, some in sorted(drawn.items())}
+
+
+def _scale(root: Path, path: str | None) -> tuple[float, float]:
+    """Pixels of the file per pixel of the published picture; 1 where the file is absent or cannot be measured."""
+    if path is None:
+        return 1.0, 1.0
+    try:
+        with open(root / path, "rb") as stream:
+            header = probe_raster(stream, "png", 0)
+    except (UnreadableImage, OSError):  # whoever reads the picture quarantines it
+        return 1.0, 1.0
+    return header.columns / _BOX_GRID, header.rows / _BOX_GRID

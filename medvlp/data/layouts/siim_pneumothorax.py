@@ -1,0 +1,180 @@
+"""``siim_pneumothorax``: SIIM-ACR Pneumothorax Segmentation, the DICOM tree with run lengths or the PNG re-upload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.data.layouts._files import by_stem, list_files
+from medvlp.data.layouts._published import (
+    find_table,
+    label_columns,
+    optional_table,
+    published_manifest,
+    read_headers,
+    rows_of,
+    years,
+)
+from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+
+__all__ = ["index"]
+
+_RUNS = ("train-rle.csv", "stage_2_train.csv")
+_TREES = {"dicom-images-train": "train", "dicom-images-test": "test", "stage_2_images": None}
+_PNG_TABLES = {"train": "stage_1_train_images.csv", "test": "stage_1_test_images.csv"}
+_SIDE = 1024  # pixels of a side: the run lengths know no other
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    headers: bool = True,
+    require_files: bool = True,
+    workers: int = 0,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    r"""Index the challenge, one row an image: the several rows that the mask table has of an image become one.
+
+    Columns: ``id`` (ImageId), ``id.patient``, ``image``, ``label.pneumothorax``, ``mask.pneumothorax`` (run lengths of
+    the union, all background where the image is negative; in the PNG form the path of the mask's file), ``split``
+    (stage 1, where the folders or tables tell it), ``view_position``, ``sex``, ``age`` (from DICOM headers),
+    ``source`` (these are NIH ChestX-ray14's images; nobody has published which), ``table_rows`` (numbers of the mask
+    table's rows from 0, for splits that were drawn by row), ``deidentified``.
+
+    Args:
+        root: folder of ``train-rle.csv`` and ``dicom-images-train``, or of ``png_images`` and
+            ``stage_1_train_images.csv``.
+        headers: read patient, view, sex and age from the DICOM headers. Without them ``id.patient`` is the image.
+        require_files: leave out rows whose image is not there, and list them; false for the labels alone.
+        workers: processes for reading headers.
+        progress: told (done, total) files.
+
+    Raises:
+        DataError: if a table or column is missing, run lengths leave the picture, rows of one image contradict each
+            other, or no image is there.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "train-rle.csv").write_text("ImageId, EncodedPixels\n1.2.3, 5 2 3 4\n1.2.4, -1\n1.2.3,6 2\n")
+        >>> manifest = index(root, require_files=False)
+        >>> manifest.record(0)["mask.pneumothorax"], manifest.record(1)["mask.pneumothorax"]
+        ([1024, 1024, 5, 3, 2, 4, 1048562], [1024, 1024, 1048576])
+    """
+    root = Path(root)
+    if optional_table(root, (_PNG_TABLES["train"],)) is not None:
+        return _png(root, require_files)
+    table = read_table(find_table(root, _RUNS, what="mask table of the SIIM-ACR challenge"))
+    rows, cells = rows_of(table.column("ImageId")), table.column("EncodedPixels")
+    names = list(rows)
+    trees = {folder: list_files(root, [folder], suffixes=(".dcm",)) for folder in _TREES}
+    files, repeated = by_stem(path for some in trees.values() for path in some)
+    paths = [files.get(name) for name in names]
+    there = [folder for folder, some in trees.items() if some and headers]
+    facts, refused = read_headers(root, there, workers=workers, progress=progress)
+    masks = [_union(table, cells, rows[name]) for name in names]
+    columns: dict[str, Sequence[object]] = {
+        "id": names,
+        "id.patient": [
+            facts[path].get("PatientID") or name if path in facts else name
+            for name, path in zip(names, paths, strict=True)
+        ],
+        "image": paths,
+        "label.pneumothorax": [int(len(mask) > 3) for mask in masks],
+        "mask.pneumothorax": masks,
+        "view_position": [facts[path].get("ViewPosition") if path in facts else None for path in paths],
+        "sex": [facts[path].get("PatientSex") if path in facts else None for path in paths],
+        "age": [years(facts[path].get("PatientAge")) if path in facts else None for path in paths],
+        "source": ["nih_chestxray14"] * len(names),
+        "table_rows": [" ".join(map(str, rows[name])) for name in names],
+        "deidentified": ["yes"] * len(names),
+    }
+    splits = [_TREES[path.partition("/")[0]] if path else None for path in paths]
+    if any(splits):
+        columns["split"] = splits
+    reasons = ["" if not require_files else "missing_file" if path is None else refused.get(path, "") for path in paths]
+    other = {"repeated": repeated, "not_in_table": sorted(path for name, path in files.items() if name not in rows)}
+    meta = {"layout": "siim_pneumothorax", "form": "dicom", "table": table.path.name}
+    return published_manifest(
+        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=other
+    )
+
+
+def _png(root: Path, require_files: bool) -> Manifest:
+    """The re-upload: tables of images by part, and a mask file of the same name for each."""
+    folder = find_table(root, (_PNG_TABLES["train"],), what="table of the PNG re-upload").parent
+    place = folder.relative_to(root).as_posix()
+    columns: dict[str, list[object]] = {name: [] for name in ("id", "id.patient", "image", "split")}
+    columns |= {"label.pneumothorax": [], "mask.pneumothorax": []}
+    images, masks = (
+        {path.rpartition("/")[2]: path for path in list_files(root, [f"{place}/{kind}"], suffixes=(".png",))}
+        for kind in ("png_images", "png_masks")
+    )
+    for split, name in _PNG_TABLES.items():
+        if not (folder / name).is_file():
+            continue
+        table = read_table(folder / name)
+        labels = label_columns(table, {"pneumothorax": "has_pneumo"})["label.pneumothorax"]
+        named = zip(table.column("ImageId"), table.column("new_filename"), labels, strict=True)
+        for image, file, label in dict.fromkeys(named):
+            columns["id"].append(image)
+            columns["id.patient"].append(image)
+            columns["image"].append(images.get(file))
+            columns["split"].append(split)
+            columns["label.pneumothorax"].append(label)
+            columns["mask.pneumothorax"].append(masks.get(file))
+    count = len(columns["id"])
+    columns |= {"source": ["nih_chestxray14"] * count, "deidentified": ["yes"] * count}
+    known = set(columns["image"])
+    return published_manifest(
+        columns,
+        root=root,
+        reasons=["missing_file" if require_files and path is None else "" for path in columns["image"]],
+        listed=[str(name) for name in columns["id"]],
+        source=str(folder / _PNG_TABLES["train"]),
+        meta={"layout": "siim_pneumothorax", "form": "png"},
+        skipped={"not_in_table": sorted(path for path in images.values() if path not in known)},
+    )
+
+
+def _union(table: Table, cells: Sequence[str], rows: Iterable[int]) -> list[int]:
+    """Join the relative run lengths of an image's rows to one list of alternating runs.
+
+    A row is pairs of (background since the end of the last run, length of the run) down the columns: alternating runs
+    already, but for the background that is left.
+    """
+    spans: list[tuple[int, int]] = []
+    empty = 0
+    for row in rows:
+        if cells[row] == "-1":
+            empty += 1
+            continue
+        end = 0
+        numbers = cells[row].split()
+        if not numbers or len(numbers) % 2 or not all(number.isdecimal() for number in numbers):
+            raise DataError(
+                f"{table.path}, line {table.lines[row]}: the mask is not pairs of offset and length: {_MEND}"
+            )
+        for gap, length in zip(map(int, numbers[::2]), map(int, numbers[1::2]), strict=True):
+            spans.append((end + gap, end + gap + length))
+            end += gap + length
+        if end > _SIDE * _SIDE:
+            raise DataError(f"{table.path}, line {table.lines[row]}: the mask leaves {_SIDE} x {_SIDE} pixels: {_MEND}")
+    if empty and spans:
+        raise DataError(f"{table.path}: an image has both a mask and -1 (no mask): {_MEND}")
+    runs, end = [_SIDE, _SIDE], 0
+    for start, stop in sorted(spans):
+        if start > end or len(runs) == 2:
+            runs += [start - end, stop - start]
+        else:
+            runs[-1] += max(0, stop - end)
+        end = max(end, stop)
+    return [*runs, _SIDE * _SIDE - end] if end < _SIDE * _SIDE or not spans else runs
+
+
+_MEND = "take the table as it was published."

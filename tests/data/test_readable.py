@@ -1,0 +1,115 @@
+"""Records whose files cannot be read are left out and named; the others keep all they had and get their file's hash."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.data.cache import Cache
+from medvlp.data.difference import difference
+from medvlp.data.manifest import Manifest
+from medvlp.data.readable import look_through, write_quarantine
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def sha_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_unreadable_are_left_out_and_named_with_a_reason(cohort: Callable[..., Manifest], cache: Cache) -> None:
+    manifest = cohort(6)
+    cut(manifest.root / "2.png")
+    (manifest.root / "5.png").unlink()
+    looked = look_through(manifest, cache=cache)
+    assert [(entry.id, entry.reason) for entry in looked.quarantined] == [("s2", "truncated"), ("s5", "not_found")]
+    assert looked.manifest.column("id").tolist() == ["s0", "s1", "s3", "s4"]
+    assert looked.manifest.meta["quarantined"] == [
+        {"id": entry.id, "reason": entry.reason, "hint": entry.hint} for entry in looked.quarantined
+    ]
+    assert set(looked.manifest.names) == {*manifest.names, "sha256"}
+    shas = [sha_of(manifest.root / str(path)) for path in looked.manifest.column("image")]
+    assert looked.manifest.column("sha256").tolist() == shas
+    assert [looked.facts(row)[0].sha256 for row in range(4)] == shas
+
+
+def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(
+    cohort: Callable[..., Manifest], cache: Cache
+) -> None:
+    root = cohort(4).root
+    cut(root / "3.png")
+    manifest = Manifest.of(
+        {
+            "id": ["a", "b", "c", "d"],
+            "image": ["0.png", "0.png", None, "1.png"],
+            "image.lateral": ["1.png", "3.png", None, None],
+            "text": ["x", "y", "z", "w"],
+        },
+        root=root,
+    )
+    looked = look_through(manifest, cache=cache)
+    assert [entry.id for entry in looked.quarantined] == ["b"]
+    assert len(looked.survey) == 3
+    assert looked.manifest.column("sha256").tolist() == [sha_of(root / "0.png"), None, sha_of(root / "1.png")]
+    assert looked.manifest.column("sha256_image_lateral").tolist() == [sha_of(root / "1.png"), None, None]
+    assert [len(looked.facts(row)) for row in range(3)] == [2, 0, 1]
+
+
+def test_a_cohort_of_words_needs_no_file(cache: Cache) -> None:
+    looked = look_through(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path()), cache=cache)
+    assert (looked.manifest.names, looked.quarantined, looked.facts(0)) == (("id", "text"), (), ())
+
+
+def test_a_cohort_of_which_nothing_can_be_read_is_refused(cohort: Callable[..., Manifest], cache: Cache) -> None:
+    manifest = cohort(3)
+    for at in range(3):
+        (manifest.root / f"{at}.png").write_bytes(b"text, not a picture" if at else b"")
+    with pytest.raises(
+        DataError,
+        match=r"None of the 3 records can be read \(2 not_an_image, 1 empty\); the first is 's0': it has 0 bytes; .*"
+        r"check the root folder, or index without looking at the files \(--no-survey\)",
+    ):
+        look_through(manifest, cache=cache)
+
+
+def test_the_quarantine_table_is_written_whole_or_goes(
+    cohort: Callable[..., Manifest], cache: Cache, tmp_path: Path
+) -> None:
+    manifest = cohort(3)
+    cut(manifest.root / "1.png")
+    entries = look_through(manifest, cache=cache).quarantined
+    path = tmp_path / "m.quarantine.csv"
+    write_quarantine(path, entries)
+    with open(path, encoding="utf-8", newline="") as handle:
+        assert list(csv.DictReader(handle)) == [{"id": "s1", "reason": "truncated", "hint": entries[0].hint}]
+    write_quarantine(path, [])
+    assert not path.exists()
+    write_quarantine(path, [])
+
+
+def test_what_changed_since_the_last_index_is_counted_by_id() -> None:
+    old = {
+        "id": ["a", "b", "c", "d"],
+        "text": ["x", "y", None, "w"],
+        "label.edema": [1, None, 0, -1],
+        "boxes.edema": [[[0, 0, 1, 1]], [], None, []],
+        "sha256": ["1", "2", "3", "4"],
+    }
+    before = Manifest.of(old, root=Path())
+    assert not difference(before, before)
+    assert str(difference(before, before.take([3, 1, 0, 2]))) == "no difference"
+    after = before.with_column("label.edema", [1, 0, 0, -1]).with_column("sha256", ["1", "2", "3", "9"])
+    found = difference(before, after)
+    assert (found.added, found.gone, found.files, found.values) == (0, 0, 1, 1)
+    found = difference(before, before.with_column("boxes.edema", [[[0, 0, 1, 1]], None, None, []]))
+    assert found.values == 1
+    found = difference(before, before.take([0, 2]).with_column("sex", ["F", "M"]))
+    assert str(found) == "2 gone; other columns: sex"
+    assert str(difference(before.take([0, 2]), before)) == "2 new"
