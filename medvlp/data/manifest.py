@@ -2,9 +2,9 @@
 
 Columns are field names (``image``, ``text``, ``id.patient``, ``label.effusion``, ``number.weight``) and free attributes
 (``split``, ``view_position``, ``sex``, ``age``, ``site``, ``scanner``, ``deidentified``). ``id`` is the unique name
-of the row. Image paths are relative to `root` and must stay inside it. A saved manifest names its root, which may be
-any folder: give `root` with a manifest from elsewhere, then it cannot name other files. The table stays in Arrow
-memory, so ten million rows are neither Python objects nor copied by forked workers.
+of the row. Image paths are relative to `root` and must stay inside it; a ``stack`` may be a list of them. A saved
+manifest names its root, which may be any folder: give `root` with a manifest from elsewhere, then it cannot name other
+files. The table stays in Arrow memory, so ten million rows are neither Python objects nor copied by forked workers.
 """
 
 from __future__ import annotations

@@ -76,10 +76,11 @@ class Array:
 
 @dataclass(frozen=True)
 class Filled:
-    """Outcome of one record: its index in the manifest, and why it failed, if it did."""
+    """Outcome of one record: its index in the manifest, why it failed, if it did, and the bytes that it takes."""
 
     index: int
     failure: Quarantined | None
+    bytes: int = 0
 
 
 class Pool:
@@ -153,11 +154,6 @@ class Pool:
         """Bytes of one record over all arrays."""
         return sum(array.row_bytes for array in self.arrays.values())
 
-    @property
-    def of_stacks(self) -> bool:
-        """Whether it holds fields of stacks."""
-        return any(array.depth is not None for array in self.arrays.values())
-
     def fill(self, records: Records, todo: Sequence[tuple[int, str]], *, workers: int) -> Iterator[list[Filled]]:
         """Make and store records, chunk by chunk.
 
@@ -187,7 +183,7 @@ class Pool:
                     for descriptor in descriptors:
                         os.fsync(descriptor)
                     self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", good)
-                yield [Filled(r.index, r.failure) for r in results]
+                yield [Filled(r.index, r.failure, self._bytes(r)) for r in results]
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -216,6 +212,13 @@ class Pool:
         }
         write_json(self.folder / "spec.json", {"arrays": arrays, "learnt": sorted(self._learnt)})
         (self.folder / "spec.json").chmod(0o600)
+
+    def _bytes(self, result: _Result) -> int:
+        if result.failure is not None:
+            return 0
+        fixed = sum(array.row_bytes for array in self.arrays.values() if array.depth is None)
+        arrays = ((self.arrays[name], depth) for name, depth in depths_of(result.changes).items())
+        return fixed + sum(stored_size(depth, array.shape, array.bits) for array, depth in arrays)
 
     def _reserve(self, name: str, rows: int) -> int:
         descriptor = os.open(self.folder / f"{name}.bin", os.O_CREAT | os.O_RDWR, 0o600)

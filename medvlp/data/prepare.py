@@ -214,13 +214,17 @@ def _fill(
         todo = sorted([(index, key) for key, index in missing.items()] + [(i, f"{keys[i]}?{i}") for i in unread])
         note(pool.learn_shapes(records, [index for index, _ in todo], patience=allowed_failures(total, cap)))
         todo = [(index, key) for index, key in todo if index not in failed]
-        make_room(cache, pool=pool.folder.name, needed=len(todo) * pool.row_bytes)
-        done = total - len(todo)
+        room, used = len(todo) * pool.row_bytes, 0
+        make_room(cache, pool=pool.folder.name, needed=room)
+        done = first = total - len(todo)
         for results in pool.fill(records, todo, workers=workers):
             note(results)
-            if pool.of_stacks:  # whose depths, and so sizes, are known only now
-                make_room(cache, pool=pool.folder.name, needed=0)
             done += len(results)
+            used += sum(result.bytes for result in results)
+            if used > room:  # stacks are deeper than the first one was, and so may the others be
+                needed = used * (total - done) // (done - first)
+                make_room(cache, pool=pool.folder.name, needed=needed)
+                room = used + needed
             if progress is not None:
                 progress(done, total)
     for index in unread - set(failed):

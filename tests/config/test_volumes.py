@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from medvlp.prediction.files import predict_files
 from medvlp.prediction.model import load
 from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import MODEL, VISION, write_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
 
 STACKS: dict[str, Any] = {
     **MODEL,
@@ -80,6 +83,19 @@ def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: 
     weights = model.slice_weights(paths[0])
     assert weights.weights is not None
     assert weights.weights.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_pictures_of_a_study_train_as_one_stack(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    prefix = [{"name": "read_stack", "size": 32}, {"name": "sections"}]
+    data = {"root": str(tiny_cohort.root), "layout": "phantom", "group": {"keep": "stack"}, "prefix": prefix}
+    done = train(load_config(write_tree(tmp_path / "views.yaml", tree(tmp_path, "views", data))))
+    assert len(done.manifest) == tiny_cohort.studies
+    files = [len(done.manifest.paths(row, "stack")) for row in range(len(done.manifest))]
+    assert sum(files) == tiny_cohort.images
+    assert max(files) > 1
+    study = done.manifest.paths(files.index(max(files)), "stack")[0].parent
+    weights = load(done.bundle).slice_weights(study)
+    assert len(weights.position) == max(files), "a study is scored by its folder"
 
 
 def test_a_model_with_another_slice_tower_is_released_for_features_alone() -> None:
