@@ -20,7 +20,8 @@ def is_english(text: str) -> bool:
         >>> is_english("Clear lungs."), is_english("Kein Pleuraerguss."), is_english("Sin derrame pleural.")
         (True, False, False)
     """
-    words = [word.lower() for word in _WORD.findall(text)]
+    # Capitals are abbreviations ("ET tube"), unless all is written so.
+    words = [word.lower() for word in _WORD.findall(text) if not word.isupper() or text.isupper()]
     english, foreign = word_class("english"), word_class("other")
     other = sum(word in foreign or not word.isascii() for word in words)
     return other <= sum(word in english for word in words)

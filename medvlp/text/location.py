@@ -77,7 +77,9 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             if kind == "change" and following == "than" and _other_side(words, found.last):
                 continue
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
-            if not graded and (kind in ("side", "anatomy") or not used.issuperset(found.at)):
+            # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
+            named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
+            if not graded and (named or not used.issuperset(found.at)):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):

@@ -22,7 +22,9 @@ __all__ = ["Found", "Phrases", "Token", "expand", "plain", "tokens_of"]
 
 T = TypeVar("T")
 
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE
+)
 _IRREGULAR = {
     "apices": "apex",
     "atelectases": "atelectasis",
@@ -41,6 +43,9 @@ _IRREGULAR = {
     "vertebrae": "vertebra",
     "vs": "versus",
     "w": "with",
+    "w/o": "without",
+    "c/w": "consistent",
+    "sulci": "sulcus",
     # British
     "centre": "center",
     "characterised": "characterized",
@@ -57,6 +62,14 @@ _IRREGULAR = {
     "tumour": "tumor",
     "tumours": "tumor",
     "visualised": "visualized",
+}
+_WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbreviation's place
+    "rul": ("right", "upper", "lobe"),
+    "rml": ("right", "middle", "lobe"),
+    "rll": ("right", "lower", "lobe"),
+    "lul": ("left", "upper", "lobe"),
+    "lll": ("left", "lower", "lobe"),
+    "ctr": ("cardiothoracic", "ratio"),
 }
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
 _SHORT_GAP, _LONG_GAP = 5, 10
@@ -126,11 +139,13 @@ def plain(word: str) -> str:
 
 
 def tokens_of(text: str) -> tuple[Token, ...]:
-    """Return words, numbers and marks; a hyphen inside a word only parts it.
+    """Return words, numbers and marks; a hyphen inside a word only parts it, and lobes are written out.
 
     Example:
         >>> [token.word for token in tokens_of("Left-sided 1.2 cm nodules.")]
         ['left', 'sided', '1.2', 'cm', 'nodule', '.']
+        >>> [token.word for token in tokens_of("RLL opacity")]
+        ['right', 'lower', 'lobe', 'opacity']
     """
     tokens = []
     for match in _TOKEN.finditer(text):
@@ -139,7 +154,8 @@ def tokens_of(text: str) -> tuple[Token, ...]:
             before, after = match.start(), match.end()
             if before and after < len(text) and text[before - 1].isalnum() and text[after].isalnum():
                 continue
-        tokens.append(Token(plain(mark), match.start(), match.end()))
+        word = plain(mark)
+        tokens += [Token(each, match.start(), match.end()) for each in _WRITTEN_OUT.get(word, (word,))]
     return tuple(tokens)
 
 
