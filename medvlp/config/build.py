@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medvlp.config.tree import DataConfig, PhaseConfig, RunConfig
+from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, Plan
@@ -18,6 +18,7 @@ from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, Vi
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
@@ -81,6 +82,8 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
         manifest = manifest.where(data.where)
     if data.having:
         manifest = manifest.having(*data.having)
+    if data.group is not None:
+        manifest = _grouped(manifest, data.group)
     if not early:
         manifest = _split(manifest, data, say)
     if data.subset is not None:
@@ -96,6 +99,12 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
     for sentence in leak_caveats(manifest):
         say(sentence)
     return manifest
+
+
+def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
+    if group.keep == "stack":
+        return stack_pictures(manifest, by=group.by)
+    return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
 
 
 def _split(manifest: Manifest, data: DataConfig, say: Callable[[str], None]) -> Manifest:

@@ -23,6 +23,7 @@ from medvlp.config.build import (
     open_tokenizer,
 )
 from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
@@ -95,7 +96,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         if collectives.rank() == 0:
             if outcome.best_value is None:
                 say(f"Validation does not measure {config.evaluation.choose!r}: the last checkpoint is released.")
-            built.release(outcome, trainer)
+            built.release(outcome, trainer, say)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)
 
@@ -264,7 +265,7 @@ class _Built:
             "quarantined": quarantined,
         }
 
-    def release(self, outcome: Outcome, trainer: Trainer) -> None:
+    def release(self, outcome: Outcome, trainer: Trainer, say: Callable[[str], None]) -> None:
         """Load the best checkpoint and save it as the run's bundle."""
         if outcome.best is None:
             return
@@ -292,10 +293,13 @@ class _Built:
             "split": facts["split"],
             **({"split_flaw": flaw} if flaw else {}),
         }
+        preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
+        if warning:
+            say(warning)
         bundle = Bundle(
             model=model,
             tokenizer=self.tokenizer,
-            preprocessing=self.tree["data"]["prefix"],
+            preprocessing=preprocessing,
             score=_score_of(self.tree),
             labels=tuple(each.label for each in self.prompts),
             zero_shot=[_plain(each) for each in self.prompts],

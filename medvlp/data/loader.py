@@ -26,6 +26,8 @@ from medvlp.data.sampler import Stream, rank_part
 
 __all__ = ["Loader", "in_order"]
 
+_MOST_BYTES = 128 << 20  # of a batch of whole stacks; one stack alone may have more
+
 
 class Loader:
     """An endless stream of batches, and one pass in order.
@@ -96,12 +98,14 @@ class Loader:
     def once(self) -> Iterator[Batch]:
         """Yield the whole cohort in its order, without random views; the last batch may be short.
 
-        With several processes each takes a contiguous part of the cohort; positions are indices in it.
+        With several processes each takes a contiguous part of the cohort; positions are indices in it. Whole stacks
+        (nobody draws slices here) make batches shorter, so that one does not outgrow memory.
         """
         size, step = len(self._prepared), self._batch // self._world
         first, last = self._rank * size // self._world, (self._rank + 1) * size // self._world
-        bounds = range(first, last, step)
-        plan = _Listed([_Order(np.arange(b, min(b + step, last)), np.arange(b, min(b + step, last))) for b in bounds])
+        weights = None if self._prepared.store is None else self._prepared.store.stacked_bytes()
+        runs = [np.arange(start, stop) for start, stop in _runs(first, last, step, weights)]
+        plan = _Listed([_Order(run, run) for run in runs])
         return self._run(plan, tuple(view for view in self._suffix if not view.random))
 
     def episode(self, first: int, last: int) -> Iterator[Batch]:
@@ -153,6 +157,18 @@ def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int 
         [('a',), ('b',)]
     """
     return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world).once()
+
+
+def _runs(first: int, last: int, step: int, weights: np.ndarray | None) -> Iterator[tuple[int, int]]:
+    """Cut first..last-1 into runs of `step`, shorter where padding to the heaviest would take more than is allowed."""
+    start = first
+    while start < last:
+        stop = min(start + step, last)
+        if weights is not None:
+            padded = np.maximum.accumulate(weights[start:stop]) * np.arange(1, stop - start + 1)
+            stop = start + max(1, int(np.searchsorted(padded, _MOST_BYTES, side="right")))
+        yield start, stop
+        start = stop
 
 
 @dataclass(frozen=True)

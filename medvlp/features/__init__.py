@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = attach(
     {
         "HeatMap": "heat_map",
         "KMeans": "kmeans",
+        "write_slice_features": "slice_features",
     },
 )
