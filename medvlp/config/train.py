@@ -310,11 +310,27 @@ class _Built:
 
 
 def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that only training has were left out of it, and start afresh."""
+    """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
+
+    A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does.
+    """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
+    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
+        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
+        fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
     load_weights(model, {**own, **weights}, source=source)
+
+
+def _of_slices(name: str) -> str:
+    """Return what a parameter of an image model is called in a model of slices."""
+    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
+
+
+def _has(weights: Mapping[str, object], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in weights)
 
 
 def _score_of(tree: Mapping[str, Any]) -> str:

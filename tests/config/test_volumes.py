@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from medvlp.config.evaluate import EvaluationRun, embed_manifest, evaluate
 from medvlp.config.slices import embed_slices, released_preprocessing
@@ -119,3 +120,20 @@ def test_a_group_column_that_is_not_there_is_one_sentence(tmp_path: Path) -> Non
     data = {"root": str(hospital), "layout": "phantom", "group": {"keep": "one", "prefer": ["B30f"]}, "prefix": []}
     with pytest.raises(DataError, match="no column 'kernel'"):
         train(load_config(write_tree(tmp_path / "one.yaml", tree(tmp_path, "one", data))))
+
+
+def test_the_second_stage_starts_from_a_model_of_images(tiny_run: Any, tmp_path: Path) -> None:
+    """RadCLIP's stages: a 2D model's tower looks at slices, its projection stands behind the pooler."""
+    hospital = make_cohort(tmp_path / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
+    prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}, {"name": "sections"}]
+    data = {"root": str(hospital), "layout": "phantom", "prefix": prefix, "suffix": [DRAW]}
+    second = {**tree(tmp_path, "two", data), "init_from": str(tiny_run.bundle)}
+    second["phases"][0]["trainable"] = ["model.heads.stack/volume*"]
+    done = load_bundle(train(load_config(write_tree(tmp_path / "two.yaml", second))).bundle).model.state_dict()
+    first = load_bundle(tiny_run.bundle).model.state_dict()
+    for name, tensor in first.items():
+        other = name.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/")
+        assert torch.equal(done[other], tensor), name
+    assert {name.split(".")[1] for name in done.keys() - {
+        n.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/") for n in first
+    } if name.startswith("heads.")} == {"stack/volume"}  # fmt: skip
