@@ -171,8 +171,8 @@ class _Judge:
                 )
             about = f"Zero-shot, {recipe.name} ({recipe.recipe.name})"
             result = self._scores(f"zero_shot_{recipe.name}", known, about, hashed=recipe.hash)
-            told = [BATCH_SENTENCE.format(name=recipe.name)] if recipe.recipe.batch_dependent else []
-            yield replace(result, caveats=(recipe.about, *told))
+            told = (BATCH_SENTENCE.format(name=recipe.name),) if recipe.recipe.batch_dependent else ()
+            yield replace(result, caveats=told)
         if self.options.sensitivity:
             yield sensitivity(self._judged(), self.prompts)
         pictures = picture_results(self._judged(), [each.label for each in self.prompts])

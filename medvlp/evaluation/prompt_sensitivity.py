@@ -14,6 +14,8 @@ from medvlp.evaluation.results import Metric, Result
 
 __all__ = ["evaluate_prompt_sensitivity"]
 
+_SPREAD = ("auroc_lowest", "auroc_median", "auroc_range", "oracle_auroc_highest")
+
 
 def evaluate_prompt_sensitivity(
     scores: Mapping[str, Mapping[str, FloatArray]],
@@ -24,14 +26,13 @@ def evaluate_prompt_sensitivity(
     data: str,
     split: str = "",
     name: str = "prompt_sensitivity",
-    title: str = "Single prompts",
+    title: str = "Single prompts, spread of AUROC",
     synthetic: bool = False,
 ) -> Result:
-    """Return the AUROC of each prompt (group ``prompt=TEXT``), and the lowest, middle and highest and their range.
+    """Return how the AUROC of a finding varies over its prompts; the per-case table holds every prompt's.
 
-    ``auroc_lowest``, ``auroc_median``, ``auroc_highest`` and ``auroc_range`` of a finding describe its prompts; the
-    best single prompt is chosen by the labels it is measured on and is no result. They have no intervals: the prompts
-    are no sample of anything.
+    ``auroc_lowest``, ``auroc_median`` and ``auroc_range``, and ``oracle_auroc_highest``: the best single prompt is
+    chosen by the labels it is measured on. They have no intervals: the prompts are no sample of anything.
 
     Args:
         scores: label -> prompt -> (N,), as `medvlp.prediction.recipe_scores.single_prompt_scores` gives.
@@ -50,8 +51,8 @@ def evaluate_prompt_sensitivity(
     Example:
         >>> prompts = {"a": {"one": np.array([0.1, 0.9]), "two": np.array([0.9, 0.1])}}
         >>> found = evaluate_prompt_sensitivity(prompts, {"a": [0, 1]}, ["p", "q"], recipe="", data="")
-        >>> found.find("auroc_range", "a").value, found.find("auroc", "a", group="prompt=one").value
-        (1.0, 1.0)
+        >>> found.find("auroc_range", "a").value, found.cases["auroc"].tolist()
+        (1.0, [1.0, 0.0])
     """
     people = np.asarray(patients).astype(str)
     rows: list[Metric] = []
@@ -63,29 +64,33 @@ def evaluate_prompt_sensitivity(
         if any(len(each) != len(truth) for each in (people, *prompts.values())):
             raise DataError(f"Scores, labels and patients of {label!r} have different lengths: give one each a row.")
         known = np.isin(truth, (0, 1))
-        told = {
-            "label": label,
-            "n": int(known.sum()),
-            "positives": int((truth[known] == 1).sum()),
-            "patients": len(np.unique(people[known])),
-            "split": split,
-            "method": "none",
-            "interval": "none",
-        }
-        values = []
+        values: list[float] = []
+        reason = None
         for prompt, score in prompts.items():
             try:
-                value, reason = auroc(truth[known] == 1, score[known]), None
-                values.append(value)
+                values.append(auroc(truth[known] == 1, score[known]))
             except UndefinedMetricError as error:
-                value, reason = None, error.reason
-            rows.append(Metric(metric="auroc", value=value, group=f"prompt={prompt}", reason=reason, **told))
-            cases.append((label, prompt, value))
-        spread: dict[str, float | None] = dict.fromkeys(("lowest", "median", "highest", "range"))
+                reason = error.reason
+            cases.append((label, prompt, values[-1] if reason is None else None))
+        spread: dict[str, float | None] = dict.fromkeys(_SPREAD)
         if values:
             low, high = min(values), max(values)
-            spread = {"lowest": low, "median": float(np.median(values)), "highest": high, "range": high - low}
-        rows += [Metric(metric=f"auroc_{key}", value=value, **told) for key, value in spread.items()]
+            spread = dict(zip(_SPREAD, (low, float(np.median(values)), high - low, high), strict=True))
+        rows += [
+            Metric(
+                metric=metric,
+                label=label,
+                value=value,
+                n=int(known.sum()),
+                positives=int((truth[known] == 1).sum()),
+                patients=len(np.unique(people[known])),
+                split=split,
+                method="none",
+                interval="none",
+                reason=reason,
+            )
+            for metric, value in spread.items()
+        ]
     return Result(
         name=name,
         recipe=recipe,
@@ -94,5 +99,4 @@ def evaluate_prompt_sensitivity(
         cases=pd.DataFrame(cases, columns=["label", "prompt", "auroc"]),
         title=title,
         synthetic=synthetic,
-        caveats=("Single prompts describe the choice of words: the best of them was chosen on the test labels.",),
     )

@@ -4,6 +4,9 @@ Every sentence of a report that the rules of `medvlp.text.hard_negatives` can fa
 other degree) stands against its false copies, before the image. A cosine alone ranks wordings as much as facts, so a
 sentence is judged by its margin over its own false copies: of a false sentence the true one is such a copy. That needs
 no truth and is how a sentence of an unknown report can be checked.
+
+Words alone can give much of it away: most reports deny most findings, and a model may like denials whatever it sees.
+The same margin before the mean of all images says how much: what a model sees is the difference.
 """
 
 from __future__ import annotations
@@ -79,9 +82,10 @@ def evaluate_sentence_check(
 ) -> Result:
     """Return AUROC of true against false sentences by margin and by cosine, and hard-negative retrieval.
 
-    ``auroc`` of ``sentence_margin`` and ``sentence_cosine``, over all and by kind (``kind=side``); ``recall@1`` of
-    ``hard_negatives``: the chance that the true sentence stands before all its false copies, ties shared, whose
-    `chance` is the mean of 1 / (1 + copies).
+    ``auroc`` of ``sentence_margin``, ``sentence_cosine`` and ``sentence_blind`` (the margin before the mean image: what
+    words alone give away), over all and by kind (``kind=side``); ``recall@1`` of ``hard_negatives``: the chance that
+    the true sentence stands before all its false copies, ties shared, whose `chance` is the mean of 1 / (1 + copies)
+    and whose `pool` is the largest of them.
 
     Args:
         image: (S, D) embeddings, one a study.
@@ -115,15 +119,20 @@ def evaluate_sentence_check(
     texts = sorted({*copies, *(text for many in copies.values() for text in many)})
     at = {text: i for i, text in enumerate(texts)}
     words = unit_embeddings(embed_text(texts), "Sentence")
+    blind = rows.mean(axis=0)
+    away = {text: float(blind @ words[i]) for text, i in at.items()}
     near = {(pair.study, t): float(rows[pair.study] @ words[at[t]]) for pair in pairs for t in _all(pair, copies)}
     table = []
     for number, pair in enumerate(pairs):
         for text, true in ((pair.true, 1.0), (pair.false, 0.0)):
             cosine = near[pair.study, text]
-            margin = cosine - float(np.mean([near[pair.study, other] for other in sorted(copies[text])]))
-            table.append((f"{number}/{int(true)}", str(patients[pair.study]), true, margin, true, cosine, pair.kind))
-    columns = ["id", "patient_id", "label:sentence_margin", "score:sentence_margin"]
-    columns += ["label:sentence_cosine", "score:sentence_cosine", "group:kind"]
+            others = sorted(copies[text])
+            margin = cosine - float(np.mean([near[pair.study, other] for other in others]))
+            unseen = away[text] - float(np.mean([away[other] for other in others]))
+            facts = (f"{number}/{int(true)}", str(patients[pair.study]), pair.kind)
+            table.append((*facts, true, margin, true, cosine, true, unseen))
+    names = ("sentence_margin", "sentence_cosine", "sentence_blind")
+    columns = ["id", "patient_id", "group:kind", *(f"{part}:{name}" for name in names for part in ("label", "score"))]
     result = evaluate_scores(
         pd.DataFrame(table, columns=columns).assign(split=split),
         seed=seed,
@@ -201,6 +210,7 @@ def _hard_row(
         policy="none",
         group=None if kind is None else f"kind={kind}",
         chance=float(np.mean(chances)),
+        pool=round(1 / min(chances)),
         resamples=interval.used,
         skipped=interval.skipped,
     )

@@ -16,21 +16,21 @@ def test_rows_are_scikit_learns_and_their_order_statistics() -> None:
     scores = {f"p{i}": draws.normal(size=8) for i in range(3)}
     found = evaluate_prompt_sensitivity({"a": scores}, {"a": truth}, list("abcdefgh"), recipe="", data="")
     values = [roc_auc_score(truth[:6], each[:6]) for each in scores.values()]
-    for name, value in zip(scores, values, strict=True):
-        row = found.find("auroc", "a", group=f"prompt={name}")
-        assert row.value == pytest.approx(value, abs=1e-12)
-        assert (row.n, row.positives, row.patients) == (6, 3, 6)
-    told = {key: found.find(f"auroc_{key}", "a").value for key in ("lowest", "median", "highest", "range")}
-    assert told == pytest.approx(
-        {"lowest": min(values), "median": np.median(values), "highest": max(values), "range": max(values) - min(values)}
-    )
+    assert found.cases is not None
+    assert found.cases["prompt"].tolist() == list(scores)
+    np.testing.assert_allclose(found.cases["auroc"], values, atol=1e-12)
+    row = found.find("auroc_median", "a")
+    assert (row.value, row.n, row.positives, row.patients) == (pytest.approx(np.median(values)), 6, 3, 6)
+    assert found.find("auroc_lowest", "a").value == pytest.approx(min(values))
+    assert found.find("oracle_auroc_highest", "a").value == pytest.approx(max(values))
+    assert found.find("auroc_range", "a").value == pytest.approx(max(values) - min(values))
 
 
 def test_a_finding_of_one_class_has_no_number_and_one_without_labels_is_refused() -> None:
     scores = {"a": {"p": np.zeros(2)}}
     found = evaluate_prompt_sensitivity(scores, {"a": [1, 1]}, ["x", "y"], recipe="", data="")
-    assert found.find("auroc", "a", group="prompt=p").reason == "no_negatives"
-    assert found.find("auroc_range", "a").value is None
+    row = found.find("auroc_range", "a")
+    assert (row.value, row.reason) == (None, "no_negatives")
     with pytest.raises(DataError, match="scores of 'a' and no labels"):
         evaluate_prompt_sensitivity(scores, {}, ["x", "y"], recipe="", data="")
     with pytest.raises(DataError, match="have different lengths"):

@@ -41,6 +41,19 @@ def test_a_model_that_knows_is_perfect_and_its_mirror_always_wrong() -> None:
         assert found.find("recall@1", "hard_negatives", group="kind=side").n == 12
 
 
+def test_a_liking_for_denials_is_seen_by_the_blind_margin() -> None:
+    """Every image is alike and likes the word "no"; reports deny: words alone tell true from false."""
+
+    def likes(texts: Sequence[str]) -> np.ndarray:
+        return np.stack([[0.6, 0.8] if "no" in text.lower().split() else [0.8, 0.6] for text in texts])
+
+    deny = ["No pneumothorax.", "There is no effusion."] * 4
+    found = evaluate_sentence_check(
+        np.tile([0.0, 1.0], (8, 1)), deny, PATIENTS[:8], likes, seed=0, recipe="", data="", resamples=50
+    )
+    assert found.find("auroc", "sentence_margin").value == found.find("auroc", "sentence_blind").value == 1.0
+
+
 def test_one_embedding_for_every_sentence_is_chance() -> None:
     found = evaluate_sentence_check(
         embed(TRUE), TRUE, PATIENTS, lambda t: np.ones((len(t), 64)), seed=0, recipe="", data="", resamples=50
@@ -48,6 +61,8 @@ def test_one_embedding_for_every_sentence_is_chance() -> None:
     assert found.find("auroc", "sentence_margin").value == 0.5
     row = found.find("recall@1", "hard_negatives")
     assert row.value == pytest.approx(row.chance)
+    assert row.pool is not None
+    assert row.pool > 2
     assert found.cases is not None
     assert len(found.cases) == 2 * len(sentence_pairs(TRUE))
 
