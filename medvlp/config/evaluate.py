@@ -29,6 +29,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
+from medvlp.evaluation.image_retrieval import by_study
 from medvlp.evaluation.page.run_folder import write_gallery, write_report_page
 from medvlp.evaluation.probe import ProbeData, fit_linear_probe, thumbnails
 from medvlp.evaluation.results import Result, write_result
@@ -267,17 +268,19 @@ class _Judge:
         )
 
     def _retrieval(self) -> Result:
-        manifest = self.prepared.manifest
-        complete = np.isfinite(self.table["text/embedding"]).all(1) & np.isfinite(self.table[self.seen]).all(1)
-        first = self._first_of_study() & complete
-        table = self.table.rows(first)
-        chosen = manifest.take(first)
+        whole = np.isfinite(self.table["text/embedding"]).all(1) & np.isfinite(self.table[self.seen]).all(1)
+        complete = np.flatnonzero(whole)
+        table, manifest = self.table.rows(complete), self.prepared.manifest.take(complete)
+        images, first = by_study(table[self.seen], manifest.column("id.study").tolist())
+        table, chosen = table.rows(first), manifest.take(first)
+        names = [f"label.{each.label}" for each in self.prompts]
         return evaluate_retrieval(
-            table[self.seen],
+            images,
             table["text/embedding"],
             [str(text) for text in table.columns["text"]],
             chosen.column("id.patient").tolist(),
             ids=list(table.ids),
+            labels=np.stack([np.asarray(chosen.column(n), dtype=float) for n in names], axis=1) if names else None,
             seed=self.config.seed,
             resamples=self.options.resamples,
             recipe=self.recipe,

@@ -104,6 +104,8 @@ def main() -> None:
         seconds["clip_benchmark_s"] = round(time.perf_counter() - start, 2)
         seconds["ratio"] = round(seconds["ours_s"] / seconds["clip_benchmark_s"], 3)
         seconds["largest_difference"] = max(abs(found[key] - other[key]) for key in found)
+        if seconds["largest_difference"] > 1e-6:
+            raise SystemExit(f"The recalls differ: {found} and {other}")
     print_report(
         "retrieval_speed",
         n={"studies": options.studies, "brute_force_queries": 2 * options.queries},
