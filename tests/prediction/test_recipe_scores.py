@@ -12,6 +12,7 @@ import pytest
 import medvlp
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts.phantom import index
+from medvlp.features.embed import embed_parts
 from medvlp.prediction.files import predict_files
 from medvlp.prediction.model import VisionLanguageModel, prompt_sets
 from medvlp.prediction.prompt_weights import fit_prompt_weights
@@ -127,3 +128,14 @@ def test_weights_are_fitted_on_validation_only() -> None:
         fit_prompt_weights(eye, eye[:2], eye[2], [1, 1, np.nan], ["validate"] * 3, scale=1.0)
     with pytest.raises(DataError, match="give one each"):
         fit_prompt_weights(eye, eye[:2], eye[2], [1, 0], ["validate"] * 3, scale=1.0)
+
+
+def test_parts_of_texts_are_padded_alike_however_they_are_batched(model: VisionLanguageModel) -> None:
+    texts = ["effusion", "There is a small left pleural effusion and no pneumothorax.", "clear"]
+    together = embed_parts(model.model, "text", texts, ("embedding", "tokens", "mask"))
+    single = embed_parts(model.model, "text", texts, ("embedding", "tokens", "mask"), batch=1)
+    assert together["mask"].shape == single["mask"].shape == together["tokens"].shape[:2]
+    assert np.array_equal(together["mask"], single["mask"])
+    real = together["mask"]
+    assert np.abs(together["tokens"][real] - single["tokens"][real]).max() < 1e-4
+    np.testing.assert_allclose(together["embedding"], model.embed_text(texts), atol=1e-6)
