@@ -1,7 +1,7 @@
 """A sweep: one configuration varied along axes and repeated over seeds, laid out and checked before anything runs.
 
-A *cell* is one choice on every axis; a *run* is a cell with a seed. A cell's folder carries its labels and a hash of all
-that decides what is learned, so that a cell is never taken for one that was configured otherwise.
+A *cell* is one choice on every axis; a *run* is a cell with a seed. A cell's folder carries its labels and a hash of
+all that decides what is learned, so that a cell is never taken for one that was configured otherwise.
 """
 
 from __future__ import annotations
@@ -30,11 +30,7 @@ from medvlp.evaluation.cells import Measure
 
 __all__ = ["Cell", "Choice", "MeasureConfig", "Plan", "Run", "SweepConfig", "changes_of", "load_sweep"]
 
-_OWN = {
-    "run": "the sweep names each run's folder, see --out",
-    "seed": "list it under seeds",
-    "base": "it is the sweep's",
-}
+_OWN = {"run": "it names each run's folder, see --out", "seed": "list it under seeds"}
 _LONGEST = 80  # characters of a folder's readable part
 
 
@@ -182,7 +178,7 @@ def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None 
 
     Args:
         path: a file, or the name of one in ``configs/``.
-        words: ``key.path=value``: of the sweep where the first key is one of a sweep (``seeds=[0]``), else of every run.
+        words: ``key.path=value``: of the sweep where the first key is a sweep's (``seeds=[0]``), else of every run.
         out: folder; ``runs/sweep/NAME`` by default.
 
     Raises:
@@ -250,7 +246,8 @@ def _faults(config: SweepConfig) -> Iterator[str]:
             yield f"axes.{axis} has no value: give it at least one."
         labels = [choice.label for choice in choices]
         for label in dict.fromkeys(label for label in labels if labels.count(label) > 1):
-            yield f"axes.{axis} has {labels.count(label)} values labelled {label!r}: a row of the table needs a label of its own."
+            count = labels.count(label)
+            yield f"axes.{axis} has {count} values labelled {label!r}: a row of the table needs a label of its own."
         for choice in choices:
             yield from _reserved(f"axes.{axis}, {choice.label}", choice.overrides)
     yield from _reserved("overrides", config.overrides)
@@ -306,8 +303,8 @@ def _reference(config: SweepConfig, chosen: Sequence[Mapping[str, str]], path: s
     fitting = [labels for labels in chosen if _fits(labels, config.reference)]
     if len(fitting) != 1:
         raise ConfigError(
-            f"{path}: reference {config.reference} fits {len(fitting)} of the {len(chosen)} cells: give a label of each "
-            f"axis ({', '.join(config.axes)}), of a cell that is made."
+            f"{path}: reference {config.reference} fits {len(fitting)} of the {len(chosen)} cells: give a label of "
+            f"each axis ({', '.join(config.axes)}), of a cell that is made."
         )
     return _name(fitting[0])
 

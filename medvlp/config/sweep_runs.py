@@ -154,9 +154,8 @@ class _Crew:
         left = self.total - self.ended
         # Whole runs are the measure: they differ less than their samples a second do, evaluation included.
         pace = (time.monotonic() - self.begun) / self.ended
-        self.say(
-            f"[{self.ended}/{self.total}] {run.name}: {told}" + (f"; about {_span(pace * left)} left" if left else "")
-        )
+        ahead = f"; about {_span(pace * left)} left" if left else ""
+        self.say(f"[{self.ended}/{self.total}] {run.name}: {told}{ahead}")
 
     def _stop(self) -> None:
         for process in self.working:
@@ -270,7 +269,7 @@ def _samples_seen(run: Run) -> int:
 
 
 def _context() -> Any:  # noqa: ANN401
-    """Runs are forked from a server that has imported what they need and has no thread: quick, and nothing is shared."""
+    """Runs are forked from a server that has imported what they need and runs no thread: quick, and nothing shared."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -1,4 +1,4 @@
-"""A table of methods: mean over seeds, how far seeds and how far patients move it, and the paired difference to one row.
+"""A table of methods: mean over seeds, how far seeds and how far patients move it, paired difference to one row.
 
 Two uncertainties, never mixed. *Over seeds*: training again with other seeds; Student's t interval of the mean of the
 seeds' values. *Over patients*: other test patients, these trained models; all cells see the same resampled patients,
@@ -239,9 +239,7 @@ def make_table(
     seen = _Seen()
     columns = []
     for measure in measures:
-        found = [
-            {run.seed: value for run in cell.runs if (value := seen.read(run, measure)) is not None} for cell in cells
-        ]
+        found = [seen.read_all(cell.runs, measure) for cell in cells]
         if not any(found) and any(run.state == "finished" for cell in cells for run in cell.runs):
             raise ConfigError(
                 f"No run measures {measure.name}: report another number: {did_you_mean(measure.name, seen.names)}."
@@ -267,7 +265,7 @@ def make_table(
         resamples=resamples,
         comparisons=comparisons,
         synthetic=seen.synthetic,
-        caveats=tuple([*_caveats(cells), *seen.caveats]),
+        caveats=(*_caveats(cells), *seen.caveats),
     )
 
 
@@ -311,6 +309,11 @@ class _Seen:
         self.caveats: list[str] = []
         self.synthetic = False
 
+    def read_all(self, runs: Sequence[RunFacts], measure: Measure) -> dict[int, _Value]:
+        """Return the number of every run that has it, by seed."""
+        values = {run.seed: self.read(run, measure) for run in runs}
+        return {seed: value for seed, value in values.items() if value is not None}
+
     def read(self, run: RunFacts, measure: Measure) -> _Value | None:
         """Return the number of a finished run; None where its results have none."""
         if run.state != "finished":
@@ -318,9 +321,8 @@ class _Seen:
         folder = run.results[measure.split] / "results"
         path = folder / f"{measure.result}.json"
         if not path.is_file():
-            self.names |= {
-                _named(other, row, measure) for other in sorted(folder.glob("*.json")) for row in _rows(other)
-            }
+            others = sorted(folder.glob("*.json"))
+            self.names |= {_named(other, row, measure) for other in others for row in _rows(other)}
             return None
         result = load_result(path)
         self.synthetic |= result.synthetic

@@ -94,9 +94,7 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
     findings = [str(name).removeprefix("label:") for name in table.columns if str(name).startswith("label:")]
     if not len(table) or (row.label != "macro" and row.label not in findings):
         return None
-    labels = {
-        finding: pd.to_numeric(table[f"label:{finding}"], errors="coerce").to_numpy(np.float64) for finding in findings
-    }
+    labels = {finding: _numbers(table, f"label:{finding}") for finding in findings}
     positive = np.any([values == 1 for values in labels.values()], axis=0)
     clusters = patient_clusters(table["patient_id"].astype(str), positive)
     ranked = []
@@ -108,7 +106,7 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         truth = labels[finding][rows] == 1
         if truth.sum() < (row.min_positives or 1 if row.label == "macro" else 1) or truth.all():
             continue
-        scores = pd.to_numeric(table[f"score:{finding}"]).to_numpy(np.float64)[rows]
+        scores = _numbers(table, f"score:{finding}")[rows]
         ranked.append(rank_rows(truth, scores, clusters.patient[rows]))
     if not ranked:
         return None
@@ -121,6 +119,10 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
     known = {finding: np.where(np.isnan(values), -2, values).astype(int).tolist() for finding, values in labels.items()}
     facts = [table["id"].astype(str).tolist(), table["patient_id"].astype(str).tolist(), known]
     return Redrawn(float(row.value or 0.0), hash_of(facts), clusters, draw)
+
+
+def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
+    return pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
 def _inside(
