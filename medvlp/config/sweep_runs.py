@@ -294,7 +294,7 @@ def _span(seconds: float) -> str:
     """Words for a time.
 
     Example:
-        >>> _span(8.2), _span(75), _span(4000)
+        >>> _span(8.2), _span(75), _span(4020)
         ('8 s', '1 min 15 s', '1 h 7 min')
     """
     whole = round(seconds)
