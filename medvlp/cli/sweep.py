@@ -44,8 +44,8 @@ def sweep(
     if done.failed:
         has = "there is no table" if done.page is None else "the table has the others"
         typer.echo(
-            f"medvlp: {len(done.failed)} runs failed, {has}: mend what is said above and start the same command again; "
-            "finished runs are kept.",
+            f"medvlp: {len(done.failed)} of {done.runs} runs failed, {has}: mend what is said above and start the same "
+            "command again; finished runs are kept.",
             err=True,
         )
         raise typer.Exit(1)

@@ -28,12 +28,14 @@ class Swept:
     Attributes:
         page: HTML; None where no run is finished.
         table: the numbers.
+        runs: how many the sweep has.
         failed: runs that failed, with their sentence.
         unfinished: runs that are neither finished nor failed.
     """
 
     page: Path | None
     table: Table | None
+    runs: int
     failed: tuple[str, ...]
     unfinished: tuple[str, ...]
 
@@ -88,7 +90,7 @@ def write_table(plan: Plan) -> Swept:
     )
     left = tuple(name for name, run in runs if run.state not in ("finished", "failed"))
     if len(failed) + len(left) == len(runs):
-        return Swept(None, None, failed, left)
+        return Swept(None, None, len(runs), failed, left)
     table = make_table(
         cells,
         plan.config.measures,
@@ -102,7 +104,7 @@ def write_table(plan: Plan) -> Swept:
     write_text(plan.out / "table.csv", csv_text(table))
     page = plan.out / "table.html"
     write_text(page, render_sweep(_page(plan, table)))
-    return Swept(page, table, failed, left)
+    return Swept(page, table, len(runs), failed, left)
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 State = Literal["finished", "failed", "begun", "not begun"]
+_ROUNDING = 1e-12
 _ENOUGH = 100  # resamples a comparison, so that the smallest p stays under 0.05 when it is corrected
 
 
@@ -149,7 +150,7 @@ class Reading:
         positives: positive rows, where the word has a meaning.
         patients: test patients.
         difference: to the reference; None for itself, or where one of both has no value.
-        reason: ``no_run`` or that of the metric.
+        reason: ``no_run``, or that of the metric: ``few_positives`` where the patient interval is optimistic.
     """
 
     values: Mapping[int, float]
@@ -297,7 +298,8 @@ def two_sided(draws: FloatArray) -> float | None:
     defined = draws[~np.isnan(draws)]
     if 2 * len(defined) < len(draws) or not len(defined):
         return None
-    below, above = int((defined <= 0).sum()), int((defined >= 0).sum())
+    # Seeds whose differences cancel leave rounding, which is no sign.
+    below, above = int((defined <= _ROUNDING).sum()), int((defined >= -_ROUNDING).sum())
     return min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1))
 
 
@@ -360,7 +362,8 @@ def _column(
     for i, values in enumerate(found):
         numbers = {s: value.row.value for s, value in values.items() if value.row.value is not None}
         first = next(iter(values.values()), None)
-        reason = "" if numbers else "no_run" if first is None else first.row.reason or "no_value"
+        told = next((value.row.reason for value in values.values() if value.row.reason), "")
+        reason = told if numbers else "no_run" if first is None else told or "no_value"
         readings.append(
             Reading(
                 values=numbers,
@@ -462,7 +465,7 @@ def _caveats(cells: Sequence[CellFacts]) -> list[str]:
     finished = [run for run in runs if run.state == "finished"]
     told = []
     if len(finished) < len(runs):
-        told.append(f"{len(runs) - len(finished)} of {len(runs)} runs are not finished; means are over those that are.")
+        told.append(f"Not finished: {len(runs) - len(finished)} of {len(runs)} runs; means are over those that are.")
     if len({run.code for run in finished}) > 1:
         told.append(f"The runs were made by {len({run.code for run in finished})} versions of the code.")
     return told

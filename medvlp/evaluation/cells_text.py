@@ -13,6 +13,7 @@ __all__ = [
     "csv_text",
     "digits_of",
     "document",
+    "few_words",
     "markdown",
     "note_lines",
     "p_words",
@@ -131,6 +132,8 @@ def note_lines(table: Table) -> list[str]:
             f"p (Holm): two-sided, of the paired patient bootstrap, corrected over the {table.comparisons} comparisons "
             "of this table; it says nothing of other seeds.",
         ]
+    if any(few_words(reading) for row in table.rows for reading in row.readings):
+        lines.append("(few): 30 positive patients or fewer, the interval over patients is optimistic.")
     if any(measure.split == "test" for measure in table.measures) and len(table.rows) > 1:
         lines.append("The best of many rows is too good on the records it was chosen by: choose by validation.")
     return lines
@@ -164,6 +167,11 @@ def p_words(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def few_words(reading: Reading) -> str:
+    """Return a mark for a patient interval of few positive patients."""
+    return " (few)" if reading.reason == "few_positives" and reading.over_patients.low is not None else ""
+
+
 def seeds_words(row: TableRow, reading: Reading) -> str:
     """Return how many seeds have a value, of how many."""
     have, asked = len(reading.values), len(row.runs)
@@ -182,14 +190,14 @@ def _cells_of(row: TableRow, reading: Reading, measure: Measure, *, compared: bo
     words = [*row.labels.values(), seeds_words(row, reading)]
     words.append(reading.reason if reading.mean is None else f"{reading.mean:.{digits}f}")
     words.append("" if reading.sd is None else f"{reading.sd:.{digits}f}")
-    words += [range_words(reading.over_seeds, digits), range_words(reading.over_patients, digits)]
+    words += [range_words(reading.over_seeds, digits), range_words(reading.over_patients, digits) + few_words(reading)]
     if compared:
         difference = reading.difference
         if difference is None:
             words += ["", "", "", ""]
         else:
             words.append(f"{difference.value:+.{digits}f}")
-            words.append(range_words(difference.over_patients, digits, signed=True))
+            words.append(range_words(difference.over_patients, digits, signed=True) + few_words(reading))
             words.append(range_words(difference.over_seeds, digits, signed=True))
             words.append(p_words(difference.p_holm))
     return words

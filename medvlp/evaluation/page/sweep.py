@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 from medvlp.evaluation.cells import Limits, Measure, Reading, RunFacts, Table, TableRow
-from medvlp.evaluation.cells_text import digits_of, note_lines, p_words, range_words, seeds_words
+from medvlp.evaluation.cells_text import digits_of, few_words, note_lines, p_words, range_words, seeds_words
 from medvlp.evaluation.page.content import Forest, ForestRow, Mark
 from medvlp.evaluation.page.render import environment
 from medvlp.evaluation.page.words import REASONS, finding, integer, name_of, percent
@@ -114,11 +114,10 @@ def _summary(table: Table) -> str:
     words += f"{reading.mean:.{digits}f}, the mean of {seeds}"
     difference = reading.difference
     if difference is not None and difference.over_patients.low is not None:
-        around = range_words(difference.over_patients, digits, signed=True)
-        words += (
-            f", {difference.value:+.{digits}f} ({percent(table.level)} over patients {around}) to {table.reference}"
-        )
-    return _minus(f"{words}.")
+        around = _minus(range_words(difference.over_patients, digits, signed=True))
+        more = _minus(f"{difference.value:+.{digits}f}")
+        words += f", {more} ({percent(table.level)} over patients {around}) to {table.reference}"
+    return f"{words}."
 
 
 def _section(table: Table, at: int, measure: Measure) -> _Section:
@@ -150,9 +149,11 @@ def _line(table: Table, row: TableRow, reading: Reading, digits: int) -> _Line:
         mean=reason if reading.mean is None else _minus(f"{reading.mean:.{digits}f}"),
         sd="" if reading.sd is None else f"{reading.sd:.{digits}f}",
         over_seeds=_minus(range_words(reading.over_seeds, digits)),
-        over_patients=_minus(range_words(reading.over_patients, digits)),
+        over_patients=_minus(range_words(reading.over_patients, digits)) + few_words(reading),
         difference="" if difference is None else _minus(f"{difference.value:+.{digits}f}"),
-        patients="" if difference is None else _minus(range_words(difference.over_patients, digits, signed=True)),
+        patients=""
+        if difference is None
+        else _minus(range_words(difference.over_patients, digits, signed=True)) + few_words(reading),
         paired_seeds="" if difference is None else _minus(range_words(difference.over_seeds, digits, signed=True)),
         p="" if difference is None else p_words(difference.p_holm),
         reference=row.name == table.reference,
@@ -162,20 +163,20 @@ def _line(table: Table, row: TableRow, reading: Reading, digits: int) -> _Line:
 def _forest(table: Table, at: int, digits: int) -> Forest | None:
     """Differences where there is a reference, else means; two marks a row, one for each kind of interval."""
     paired = table.reference is not None
-    rows: list[tuple[str, str, float, tuple[Limits, Limits]]] = []
+    rows: list[tuple[str, str, float, tuple[Limits, Limits], bool]] = []
     for row in table.rows:
         reading, difference = row.readings[at], row.readings[at].difference
-        words = ", ".join(row.labels.values())
+        words, few = ", ".join(row.labels.values()), bool(few_words(reading))
         if paired and difference is not None:
             seeds = f"{len(difference.seeds)} seed{'s' if len(difference.seeds) != 1 else ''}"
-            rows.append((words, seeds, difference.value, (difference.over_patients, difference.over_seeds)))
+            rows.append((words, seeds, difference.value, (difference.over_patients, difference.over_seeds), few))
         elif not paired and reading.mean is not None:
             seeds = f"{len(reading.values)} seed{'s' if len(reading.values) != 1 else ''}"
-            rows.append((words, seeds, reading.mean, (reading.over_patients, reading.over_seeds)))
+            rows.append((words, seeds, reading.mean, (reading.over_patients, reading.over_seeds), few))
     if not rows:
         return None
-    ends = [value for _, _, value, _ in rows] + ([0.0] if paired else [])
-    ends += [end for *_, limits in rows for each in limits for end in (each.low, each.high) if end is not None]
+    ends = [value for _, _, value, _, _ in rows] + ([0.0] if paired else [])
+    ends += [end for *_, limits, _ in rows for each in limits for end in (each.low, each.high) if end is not None]
     ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(min(ends), max(ends))
     low, spread = float(ticks[0]), float(ticks[-1] - ticks[0])
 
@@ -183,7 +184,7 @@ def _forest(table: Table, at: int, digits: int) -> Forest | None:
         return None if value is None else round(100 * (value - low) / spread, 2)
 
     laid = []
-    for words, seeds, value, limits in rows:
+    for words, seeds, value, limits, few in rows:
         marks = tuple(
             Mark(
                 series=name,
@@ -193,7 +194,7 @@ def _forest(table: Table, at: int, digits: int) -> Forest | None:
                 high=place(each.high),
                 value=_minus(f"{value:{'+' if paired else ''}.{digits}f}") if style == "series0" else "",
                 interval=_minus(range_words(each, digits, signed=paired)),
-                few=False,
+                few=few and style == "series0",
             )
             for (style, name), each in zip(_LEGEND, limits, strict=True)
         )
