@@ -151,7 +151,7 @@ def _page(plan: Plan, table: Table) -> SweepPage:
     config = plan.config
     facts: dict[str, object] = {"base": config.base, "seeds": ", ".join(map(str, config.seeds))}
     if config.overrides:
-        facts["every run"] = _settings(config.overrides)
+        facts["overrides"] = _settings(config.overrides)
     facts |= {"reference": plan.reference or "none", "patient resamples": table.resamples}
     facts |= {"comparisons corrected together": table.comparisons, "code that made the table": code_hash()}
     axes = {

@@ -72,7 +72,7 @@ def markdown(table: Table) -> str:
         parts.append(f"## {measure.name}")
         axes = list(table.rows[0].labels) if table.rows else []
         compared = table.reference is not None
-        head = [*axes, "seeds", "mean", "sd", "over seeds", "over patients"]
+        head = [*axes, "seeds", "mean", "sd", "over patients", "over seeds"]
         head += ["difference", "over patients", "over seeds", "p (Holm)"] if compared else []
         lines = [_line(head), _line(["---"] * len(head))]
         lines += [_line(_cells_of(row, row.readings[at], measure, compared=compared)) for row in table.rows]
@@ -84,7 +84,7 @@ def markdown(table: Table) -> str:
 def csv_text(table: Table) -> str:
     """Return one line a cell and measure, with unrounded numbers."""
     axes = list(table.rows[0].labels) if table.rows else []
-    limits = [f"{kind}_{end}" for kind in ("seeds", "patients") for end in ("low", "high")]
+    limits = [f"{kind}_{end}" for kind in ("patients", "seeds") for end in ("low", "high")]
     head = ["result", "metric", "label", "group", "split", *axes, "runs", "values", "mean", "sd", *limits, "n"]
     head += [
         "positives",
@@ -103,13 +103,13 @@ def csv_text(table: Table) -> str:
             reading, difference = row.readings[at], row.readings[at].difference
             own = [measure.result, measure.metric, measure.label, measure.group, measure.split, *row.labels.values()]
             own += [len(reading.values), " ".join(map(repr, reading.values.values())), reading.mean, reading.sd]
-            own += [*_ends(reading.over_seeds), *_ends(reading.over_patients)]
+            own += [*_ends(reading.over_patients), *_ends(reading.over_seeds)]
             own += [reading.n, reading.positives, reading.patients]
             if difference is None:
                 own += [""] * 8
             else:
-                own += [table.reference, difference.value, *_ends(difference.over_seeds)]
-                own += [*_ends(difference.over_patients), difference.p, difference.p_holm]
+                own += [table.reference, difference.value, *_ends(difference.over_patients)]
+                own += [*_ends(difference.over_seeds), difference.p, difference.p_holm]
             writer.writerow(["" if value is None else value for value in own])
     return buffer.getvalue()
 
@@ -190,7 +190,7 @@ def _cells_of(row: TableRow, reading: Reading, measure: Measure, *, compared: bo
     words = [*row.labels.values(), seeds_words(row, reading)]
     words.append(reading.reason if reading.mean is None else f"{reading.mean:.{digits}f}")
     words.append("" if reading.sd is None else f"{reading.sd:.{digits}f}")
-    words += [range_words(reading.over_seeds, digits), range_words(reading.over_patients, digits) + few_words(reading)]
+    words += [range_words(reading.over_patients, digits) + few_words(reading), range_words(reading.over_seeds, digits)]
     if compared:
         difference = reading.difference
         if difference is None:

@@ -64,7 +64,10 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class _RunLine:
+    """A run in words; the folder is its cell's."""
+
     cell: str
+    folder: str
     run: RunFacts
     state: str
     values: tuple[str, ...]
@@ -90,7 +93,7 @@ def render_sweep(page: SweepPage) -> str:
             sections=[_section(table, at, measure) for at, measure in enumerate(table.measures)],
             axes=list(table.rows[0].labels) if table.rows else [],
             measures=[_title(measure) for measure in table.measures],
-            runs=[_run_line(table, row, run) for row in table.rows for run in row.runs],
+            runs=[[_run_line(table, row, run) for run in row.runs] for row in table.rows],
             notes=note_lines(table),
             level=percent(table.level),
         )
@@ -126,7 +129,9 @@ def _section(table: Table, at: int, measure: Measure) -> _Section:
     where = f"split: {measure.split}"
     if first is not None:
         cases = f"{integer(first.n)} cases of {integer(first.patients)} patients"
-        positive = f", {integer(first.positives)} positive" if first.positives is not None else ""
+        positive = (
+            f", {integer(first.positives)} positive" if first.positives is not None and measure.label != "macro" else ""
+        )
         where = f"{where}, {cases}{positive}"
     lines = tuple(_line(table, row, reading, digits_of(measure)) for row, reading in read)
     return _Section(_title(measure), where, _forest(table, at, digits_of(measure)), lines)
@@ -211,7 +216,7 @@ def _run_line(table: Table, row: TableRow, run: RunFacts) -> _RunLine:
     for measure, reading in zip(table.measures, row.readings, strict=True):
         value = reading.values.get(run.seed)
         values.append("" if value is None else f"{value:.{digits_of(measure)}f}")
-    return _RunLine(row.name, run, _STATES[run.state], tuple(values))
+    return _RunLine(row.name, run.folder.rpartition("/")[0], run, _STATES[run.state], tuple(values))
 
 
 def _minus(words: str) -> str:
