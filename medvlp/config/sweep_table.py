@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ def sweep(
     """
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}: give 1 or more processes.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("A sweep starts processes of its own: leave torchrun out, and give --jobs where there is room.")
     plan = load_sweep(path, words, out=out)
     for line in _changed(plan):
         say(line)

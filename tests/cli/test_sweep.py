@@ -118,25 +118,33 @@ def test_a_failing_run_is_listed_and_the_rest_go_on(
 
 
 @pytest.mark.slow
-def test_after_sigkill_a_sweep_ends_with_the_same_bytes_and_runs_nothing_twice(
+def test_asked_to_stop_and_killed_a_sweep_ends_with_the_same_bytes_and_runs_nothing_twice(
     cli: Callable[..., Ran], tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
-    long = {"phases.0.until": 320, "training.checkpoint_every": 32, "training.validate_every": 160}
+    long = {"phases.0.until": 192, "training.checkpoint_every": 16, "training.validate_every": 96}
     long |= {"evaluation.choose": "retrieval/recall@5"}
     axes = {"length": [{"label": "short"}, {"label": "long", "overrides": long}]}
     config = write_sweep(tmp_path, tiny_cohort.root, axes=axes)
     out = tmp_path / "out"
     words = ("sweep", str(config), "--out", str(out))
 
-    def in_the_middle() -> bool:
-        return len(list(out.glob("cells/long-*/seed-1/checkpoints/step-*"))) >= 2
+    def samples(least: int) -> bool:
+        rows = [row for log in out.glob("cells/long-*/seed-1/log.jsonl") for row in log.read_text().splitlines()]
+        return len(rows) > 1 and json.loads(rows[-2])["samples_seen"] >= least
 
-    killed = start(*words)
-    assert signal_when(killed, in_the_middle, signal.SIGKILL)
+    asked = start(*words)
+    assert signal_when(asked, lambda: samples(32), signal.SIGTERM)
+    assert asked.returncode == 2
+    assert asked.stderr is not None
+    (told,) = asked.stderr.read().splitlines()
+    assert told.startswith("medvlp: Interrupted (SIGTERM); what was complete is kept: start the same command again")
     (short,), (run,) = out.glob("cells/short-*/seed-1"), out.glob("cells/long-*/seed-1")
+    assert "was interrupted (SIGTERM)" in (run / "sweep.log").read_text()  # it saved itself before the sweep left
+    assert not read_json(run / "sweep.json")["failed"]
+
+    assert signal_when(start(*words), lambda: samples(96), signal.SIGKILL)
     with locked(run / ".lock"):  # its process does not outlive it
         assert not (run / "bundle").exists()
-        saved = sorted(path.name for path in run.glob("checkpoints/step-*"))
     before = moments(short)
     ran = cli(*words)
     assert ran.code == 0, ran
@@ -144,7 +152,6 @@ def test_after_sigkill_a_sweep_ends_with_the_same_bytes_and_runs_nothing_twice(
     assert moments(short) == before
     log = [json.loads(line)["samples_seen"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert log == sorted(log)
-    assert saved
 
     tree = base_tree(tmp_path, tiny_cohort.root) | {"run": str(tmp_path / "alone")}
     alone = write_tree(tmp_path / "alone.yaml", tree)

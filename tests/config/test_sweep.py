@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.config.sweep import Plan, changes_of, load_sweep
-from medvlp.core.errors import ConfigError
+from medvlp.config.sweep_table import sweep
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_text
 from tests.tiny import tiny_tree, write_tree
 
@@ -165,3 +166,9 @@ def test_a_mistake_is_one_sentence(lay: Callable[..., Plan], keys: dict[str, Any
 def test_a_word_that_a_sweep_sets_itself_is_refused(lay: Callable[..., Plan]) -> None:
     with pytest.raises(ConfigError, match=r"the command line sets 'run', which a sweep sets itself: .* see --out"):
         lay("run=here")
+
+
+def test_a_sweep_is_not_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"A sweep starts processes of its own: leave torchrun out"):
+        sweep("sweep/phantom_objectives.yaml", out=tmp_path)
