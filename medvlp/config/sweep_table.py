@@ -13,7 +13,8 @@ from medvlp.config.sweep_runs import LOG, carry_out, result_folder, standing
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.provenance import code_hash
-from medvlp.evaluation.cells import CellFacts, RunFacts, Table, make_table
+from medvlp.evaluation.cells import CellFacts, RunFacts, Table
+from medvlp.evaluation.cells_table import make_table
 from medvlp.evaluation.cells_text import csv_text, document, markdown
 from medvlp.evaluation.page.sweep import SweepPage, render_sweep
 

@@ -27,6 +27,7 @@ _REASONS = {
     "one_seed": "one seed",
     "not_recomputed": "not made",
     "other_cases": "other cases",
+    "few_patients": "too few",
     "few_resamples": "few resamples",
     "no_value": "",
 }
@@ -134,6 +135,8 @@ def note_lines(table: Table) -> list[str]:
         ]
     if any(few_words(reading) for row in table.rows for reading in row.readings):
         lines.append("(few): 30 positive patients or fewer, the interval over patients is optimistic.")
+    if any(reading.over_patients.reason == "few_patients" for row in table.rows for reading in row.readings):
+        lines.append("too few: fewer than 6 patients in a class, there is no interval over patients and no p.")
     if any(measure.split == "test" for measure in table.measures) and len(table.rows) > 1:
         lines.append("The best of many rows is too good on the records it was chosen by: choose by validation.")
     return lines

@@ -33,12 +33,14 @@ class Redrawn:
     Attributes:
         value: as reported.
         cases: hash of ids, patients and labels: two numbers of equal cases can be paired.
+        fewest: patients in the smaller class of the finding that has fewest; a bootstrap of very few shows nothing.
         clusters: the patients, in an order that equal cases share.
         draw: patient weights ``(P, B)`` -> ``(B,)``, NaN where it is not defined.
     """
 
     value: float
     cases: str
+    fewest: int
     clusters: Clusters = field(repr=False)
     draw: Callable[[FloatArray], FloatArray] = field(repr=False)
 
@@ -97,7 +99,7 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
     labels = {finding: _numbers(table, f"label:{finding}") for finding in findings}
     positive = np.any([values == 1 for values in labels.values()], axis=0)
     clusters = patient_clusters(table["patient_id"].astype(str), positive)
-    ranked = []
+    ranked, fewest = [], len(table)
     for finding in findings if row.label == "macro" else [row.label]:
         inside = _inside(table, row.group, finding, labels[finding] == 1)
         if inside is None:
@@ -107,7 +109,9 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         if truth.sum() < (row.min_positives or 1 if row.label == "macro" else 1) or truth.all():
             continue
         scores = _numbers(table, f"score:{finding}")[rows]
-        ranked.append(rank_rows(truth, scores, clusters.patient[rows]))
+        patient = clusters.patient[rows]
+        ranked.append(rank_rows(truth, scores, patient))
+        fewest = min(fewest, len(np.unique(patient[truth])), len(np.unique(patient[~truth])))
     if not ranked:
         return None
     at = 0 if row.metric == "auroc" else 1
@@ -118,7 +122,7 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
 
     known = {finding: np.where(np.isnan(values), -2, values).astype(int).tolist() for finding, values in labels.items()}
     facts = [table["id"].astype(str).tolist(), table["patient_id"].astype(str).tolist(), known]
-    return Redrawn(float(row.value or 0.0), hash_of(facts), clusters, draw)
+    return Redrawn(float(row.value or 0.0), hash_of(facts), fewest, clusters, draw)
 
 
 def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
@@ -162,4 +166,4 @@ def _retrieval(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         return np.where(total > 0, values @ rows / np.where(total > 0, total, 1.0), np.nan)
 
     facts = [table[name].astype(str).tolist() for name in ("id", "patient_id", "relevant")]
-    return Redrawn(float(row.value or 0.0), hash_of([*facts, row.pool]), clusters, draw)
+    return Redrawn(float(row.value or 0.0), hash_of([*facts, row.pool]), len(np.unique(patient)), clusters, draw)

@@ -16,7 +16,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
-from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table, make_table, over_seeds, two_sided
+from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table
+from medvlp.evaluation.cells_table import make_table, over_seeds, two_sided
 from medvlp.evaluation.cells_text import csv_text, document, markdown
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.redraw import redraw
@@ -237,6 +238,21 @@ def test_enough_resamples_are_drawn_for_the_correction(tmp_path: Path) -> None:
     table = make_table(cells, [AUROC], title="", reference="c0", resamples=100)
     assert table.resamples == 1100
     assert all(row.readings[0].difference.p_holm < 0.05 for row in table.rows[1:])  # type: ignore[union-attr]
+
+
+def test_five_patients_of_a_class_give_no_interval_over_patients_and_no_p(tmp_path: Path) -> None:
+    few = [cases(strength=strength, draw=draw, rows=60, patients=60) for draw, strength in enumerate((0.1, 5.0))]
+    for table in few:
+        for finding in FINDINGS:
+            positive = table.sort_values("id").query(f"`label:{finding}` == 1").drop_duplicates("patient_id")["id"]
+            table.loc[(table[f"label:{finding}"] == 1) & ~table["id"].isin(positive[:5]), f"label:{finding}"] = -1
+    cells = [cell(tmp_path, str(at), {0: result(table)}) for at, table in enumerate(few)]
+    found = make_table(cells, [AUROC], title="", reference="0", resamples=RESAMPLES)
+    reading = found.rows[1].readings[0]
+    assert reading.over_patients.reason == "few_patients"
+    assert reading.difference is not None
+    assert (reading.difference.over_patients.reason, reading.difference.p) == ("few_patients", None)
+    assert "too few" in markdown(found)
 
 
 def test_rounding_is_no_sign() -> None:
