@@ -55,7 +55,7 @@ class _Templates(_Strict):
 
 
 class _File(_Strict):
-    name: str
+    name: str = Field(pattern=r"^[a-z0-9_-]+$")  # results are files of this name
     about: str
     recipe: dict[str, Any]
     prompts: str | None = None

@@ -72,6 +72,7 @@ SET = "prompts: zero_shot/cxr_findings_v1.yaml\n"
     ("text", "sentence"),
     [
         ("name: [", "cannot be read"),
+        (HEAD.replace("name: x", "name: ../x", 1) + SET, "name is '../x'"),
         (f"{HEAD}prompt: z", "prompt is not a known key: did you mean 'prompts'"),
         (HEAD.replace("pair_softmax", "pair_softmaxx") + SET, "did you mean 'pair_softmax'"),
         (f"{HEAD}{SET}findings: {{a: [a]}}", "has prompts and templates or findings: keep one"),

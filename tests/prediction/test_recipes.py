@@ -229,6 +229,8 @@ def test_what_a_recipe_cannot_score_is_refused_in_a_sentence() -> None:
         recipe("multiclass_softmax").scores(replace(given, prompts=PROMPTS[:1]))
     with pytest.raises(DataError, match="no statistics of 'nodule'"):
         recipe("prompt_max_zscore", statistics={"effusion": [0, 1]}).scores(given)
+    with pytest.raises(DataError, match="a deviation that is not above 0"):
+        recipe("prompt_max_zscore", statistics={label: [0, 0] for label in LABELS}).scores(given)
     broken = {**given.images, "embedding": given.images["embedding"] * np.float32("nan")}
     with pytest.raises(DataError, match="holds NaN or infinite values"):
         recipe("pair_softmax").scores(replace(given, images=broken))

@@ -103,6 +103,10 @@ class PromptMaxZscore(Recipe):
         if missing:
             raise DataError(f"The recipe {self.name} has no statistics of {missing[0]!r}: take them on validation.")
         known = np.array([self.statistics[label] for label in given.labels])
+        if not (known[:, 1] > 0).all():
+            raise DataError(
+                f"The recipe {self.name} has statistics with a deviation that is not above 0: take them anew."
+            )
         return (raw - known[:, 0]) / known[:, 1]
 
 
