@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = attach(
         "Clip": "clip",
         "Distill": "distill",
         "HardNegatives": "hard_negatives",
+        "Medslip": "medslip",
+        "MedslipProtocl": "medslip_protocl",
         "Reading": "_contrast",
         "Relation": "_targets",
         "Siglip": "siglip",
