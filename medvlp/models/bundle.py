@@ -1,9 +1,9 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
 ``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``bundle.yaml``
-(architecture, scale, banks, preprocessing, tokenizer, labels, prompts, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads
-is checked against the manifest first. Preprocessing belongs to the model: the views that made its training images are
-stored here and run again at scoring.
+(architecture, scale, banks, preprocessing, tokenizer, labels, prompts, provenance), ``tokenizer/``, ``card.md`` and
+``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
+Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Medslip(Objective):
             )
 
     def needs(self) -> frozenset[Key]:
-        """Existence logits and the matrix; the pairs' logits and what the prototypical contrast needs, where weighed."""
+        """Existence logits and the matrix; where weighed, the pairs' logits and what the prototypes need."""
         own = [f"{self.image}/{self.head}_{stream}" for stream in STREAMS]
         own += [f"{self.image}/{self.head}"] if self.weights["pairs"] else []
         return keys(*own, self.matrix) | (frozenset() if self.protocl is None else self.protocl.needs())

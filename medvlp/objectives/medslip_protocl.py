@@ -69,8 +69,8 @@ def stated(ctx: Context, *, image: str, head: str, matrix: str) -> Stated:
 class MedslipProtocl(Objective):
     r"""Prototypical contrast in each of two streams (Fan et al. 2024, MeDSLIP, "ProtoCL").
 
-    For a pathology q that is present in an image, with R its places there, E_a the anatomies' constant vectors and f the
-    query's vector in their space::
+    For a pathology q that is present in an image, with R its places there, E_a the anatomies' constant vectors and f
+    the query's vector in their space::
 
         c_0 = mean of E_a[r] over R;   c_1 .. c_n drawn from E_a[r], r not in R, anew each time the sample is seen
         L_p = - log softmax(<c_0, f>, <c_1, f>, .. <c_n, f>)_0

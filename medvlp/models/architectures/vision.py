@@ -57,8 +57,7 @@ class VisionModel(TowerModel):
         kind = next((kind for kind in ("image", "stack") if kind in tower.kinds), "")
         if not kind:
             raise ConfigError(
-                f"{path}: {vision['name']!r} encodes {', '.join(tower.kinds)} and not image or stack: choose "
-                f"another."
+                f"{path}: {vision['name']!r} encodes {', '.join(tower.kinds)} and not image or stack: choose another."
             )
         for name, bank in (banks or {}).items():
             if bank.vectors is None:

@@ -20,7 +20,7 @@ class Decoded:
 
 
 def decoder_layer(*, width: int, heads: int, feedforward: int, dropout: float) -> nn.TransformerDecoderLayer:
-    """Return torch's layer: self-attention of the queries, cross-attention to the tokens, network; a norm before each."""
+    """Return torch's layer: self-attention of queries, cross-attention to tokens, network; a norm before each."""
     return nn.TransformerDecoderLayer(width, heads, feedforward, dropout, batch_first=True, norm_first=True)
 
 

@@ -72,7 +72,7 @@ class DualStream(Head):
         gate: ``linear`` as published, or ``sigmoid``.
 
     Raises:
-        ConfigError: if a bank is missing, has no vectors, the two differ in width, or `heads` does not divide the width.
+        ConfigError: if a bank is missing or has no vectors, the two differ in width, or `heads` do not divide one.
 
     Example:
         >>> books = {n: Bank(n, tuple("abc"[:k]), torch.rand(k, 6)) for n, k in (("pathology", 3), ("anatomy", 2))}
@@ -136,6 +136,7 @@ class DualStream(Head):
         self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in vectors})
         self.dropout = nn.Dropout(dropout)
         self._initialise()
+        self.register_load_state_dict_pre_hook(_refuse_other_books)
 
     def streams(self, tokens: Tensor) -> Streams:
         """Return x_p and x_a, (R, N, W) each."""
@@ -184,26 +185,27 @@ class DualStream(Head):
             elif isinstance(module, nn.MultiheadAttention):
                 nn.init.normal_(module.in_proj_weight, std=_STD)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Tensor],
-        prefix: str,
-        *rest: object,
-    ) -> None:
-        for name, own in (("pathology", self.book_pathology), ("anatomy", self.book_anatomy)):
-            saved = state_dict.get(f"{prefix}book_{name}")
-            if saved is not None and (saved.shape != own.shape or not torch.allclose(saved.to(own), own, atol=1e-4)):
-                raise ConfigError(
-                    f"These weights were trained with other vectors of the {name} book (bank "
-                    f"{(self.pathology if name == 'pathology' else self.anatomy).name!r}): use the bank and the "
-                    f"encoder that they were trained with."
-                )
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # pyrefly: ignore
+
+def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *rest: object) -> None:
+    """Weights mean nothing with other queries than those they were trained with."""
+    assert isinstance(module, DualStream)
+    for bank, own, name in (
+        (module.pathology, module.book_pathology, "book_pathology"),
+        (module.anatomy, module.book_anatomy, "book_anatomy"),
+    ):
+        saved = state_dict.get(f"{prefix}{name}")
+        if saved is not None and (saved.shape != own.shape or not torch.allclose(saved.to(own), own, atol=1e-4)):
+            raise ConfigError(
+                f"These weights were trained with other vectors of the bank {bank.name!r}: use the texts and the encoder "
+                "that they were trained with."
+            )
 
 
 def _book(banks: Mapping[str, Bank], name: str) -> Bank:
     if name not in banks:
-        raise ConfigError(f"dual_stream reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}.")
+        raise ConfigError(
+            f"dual_stream reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}."
+        )
     if banks[name].vectors is None:
         raise ConfigError(
             f"dual_stream needs constant vectors of the bank {name!r}: give banks.{name}.encoder, such as "
