@@ -84,8 +84,9 @@ def read_bank(path: str | Path, *, name: str) -> Bank:
         content = path.read_text(encoding="utf-8")
         document = yaml.safe_load(content) if path.suffix in (".yaml", ".yml") else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
         raise DataError(
-            f"The file {path} of bank {name!r} cannot be read ({error}): give a UTF-8 text file with one entry a line, "
+            f"The file {path} of bank {name!r} cannot be read ({said}): give a UTF-8 text file with one entry a line, "
             f"or a YAML file with texts: {{name: sentence}}."
         ) from None
     if path.suffix not in (".yaml", ".yml"):
