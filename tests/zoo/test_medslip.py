@@ -237,3 +237,22 @@ def test_a_name_that_two_foreign_names_claim_is_refused() -> None:
     weights = {"a": torch.zeros(1, 1), "b": torch.zeros(1, 1)}
     with pytest.raises(DataError, match="1 are not expected, such as b"):
         load_strictly(layer, weights, lambda name: "weight", source=Path("x"))
+
+
+def test_the_command_converts_once_to_a_bundle_that_scores(files: dict[str, Any], tmp_path: Path) -> None:
+    import numpy as np
+    from typer.testing import CliRunner
+
+    from medvlp.cli.main import app
+    from medvlp.prediction.model import load
+
+    options = [f"{name}={value}" for name, value in files["options"].items()]
+    said = CliRunner().invoke(
+        app, ["convert", str(files["source"]), *options, "--from", "medslip", "--out", str(tmp_path / "out")]
+    )
+    assert said.exit_code == 0, said.output
+    assert "findings" in said.stdout
+    model = load(tmp_path / "out")
+    found = model.find(np.zeros((30, 20)))
+    assert found.pairs.shape == (1, 51, 75)
+    assert "infiltration" in found.scores(0)
