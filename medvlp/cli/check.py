@@ -56,7 +56,8 @@ def check(
     if notes is not None:
         write_json(notes, {"notes": [asdict(note) for note in found.notes]})
     if as_json:
-        typer.echo(json.dumps([asdict(leak) for leak in found.leaks], ensure_ascii=False))
+        plain = [{key: value for key, value in asdict(leak).items() if value} for leak in found.leaks]
+        typer.echo(json.dumps(plain, ensure_ascii=False))
         for note in found.notes:
             typer.echo(f"note: {note.text}", err=True)
     else:

@@ -107,6 +107,34 @@ def index(
 app.command("check")(check)
 
 
+@app.command("label")
+def label(
+    reports: Annotated[Path, typer.Argument(help="CSV with the columns id and text.")],
+    vocabulary: Annotated[
+        str, typer.Option(help="nih14, chexpert14, padchest, vindr28, ct_rate18, openi_gold or phantom12.")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV with id and one column a finding: 1, 0, -1 or blank.")],
+    sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
+    evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
+) -> None:
+    """Read reports and write their labels: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
+    from medvlp.core.progress import progress
+    from medvlp.data.label_reports import label_reports
+
+    with progress("Reading", unit="reports") as tell:
+        done = label_reports(
+            reports,
+            out,
+            vocabulary_name=vocabulary,
+            sections=tuple(filter(None, map(str.strip, sections.split(",")))),
+            evidence=evidence,
+            progress=tell,
+        )
+    typer.echo(f"{out}: {done.reports} reports.")
+    if done.empty or done.foreign:
+        typer.echo(f"note: blank are {len(done.empty)} reports without text and {len(done.foreign)} not in English.")
+
+
 @app.command("drift")
 def drift(
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders, or one manifest.")],

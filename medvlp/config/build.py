@@ -19,7 +19,7 @@ from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.leakage import check_split, refuse_leaks
+from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
@@ -59,7 +59,7 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
 
     Raises:
         ConfigError: if it is not said how the cohort is indexed.
-        DataError: if a patient, study or image is in two splits.
+        DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
     """
     root = Path(data.root).expanduser()
     if data.manifest is not None:
@@ -89,9 +89,13 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
         manifest = subset(
             manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
         )
-    leaks = check_split(manifest)
+    near = near_is_quick(manifest) if data.near_images is None else data.near_images
+    leaks = check_split(manifest, near=near)
     if not data.allow_leaks:
         refuse_leaks(leaks, allow="set data.allow_leaks=true and results will be marked")
+    manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
+    for sentence in leak_caveats(manifest):
+        say(sentence)
     return manifest
 
 

@@ -23,6 +23,7 @@ from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
 from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
@@ -147,7 +148,7 @@ class _Judge:
         """The result with the hash of the split, and what a reader has to know of it."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         caveats = [f"The model's training: {trained}"] if trained else []
-        own = split_caveats(self.whole)
+        own = (*split_caveats(self.whole), *leak_caveats(self.whole))
         return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats))
 
     # measures -------------------------------------------------------------------------------------------------------

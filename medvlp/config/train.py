@@ -35,6 +35,7 @@ from medvlp.core.provenance import code_hash, environment
 from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields
@@ -258,6 +259,7 @@ class _Built:
             "subset": self.manifest.meta.get("subset"),
             "records": {name: splits.count(name) for name in sorted(set(splits))},
             "leaks_allowed": self.config.data.allow_leaks,
+            "leaks": self.manifest.meta.get("leaks"),
             "synthetic": bool(self.manifest.meta.get("synthetic", False)),
             "quarantined": quarantined,
         }
@@ -281,6 +283,7 @@ class _Built:
         prompts = self.prompts if model.reads_text else ()
         streams = mounted_streams(model)
         known = () if streams is None else tuple(finding_columns(streams.observations))
+        flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
             "code": code_hash(),
@@ -290,7 +293,7 @@ class _Built:
             "synthetic": facts["synthetic"],
             "leaks_allowed": self.config.data.allow_leaks,
             "split": facts["split"],
-            **({"split_flaw": flaw} if (flaw := " ".join(split_caveats(self.manifest))) else {}),
+            **({"split_flaw": flaw} if flaw else {}),
         }
         bundle = Bundle(
             model=model,

@@ -83,6 +83,9 @@ class DataConfig(Node):
         suffix: random views, training only.
         quarantine: largest fraction of unreadable records; more stop the run.
         allow_leaks: train although a patient, study or image is in two splits; results are then marked.
+        near_images: whether copies of images (resized, compressed, inverted, cropped) are looked for across splits,
+            which decodes every image once; by default where a survey has seen them all (``medvlp data index`` or
+            ``check``) and there are 20,000 at most. Data.json says whether it was done.
         cache: folder of the cache; null for the user's default.
     """
 
@@ -101,6 +104,7 @@ class DataConfig(Node):
     suffix: list[Component] = Field(default_factory=list)
     quarantine: float = Field(default=0.02, ge=0, le=1)
     allow_leaks: bool = False
+    near_images: bool | None = None
     cache: str | None = None
 
     @field_validator("layout", mode="before")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 from medvlp.core.triplet import Presence, Side, Triplet
-from medvlp.text.mentions import Mention, read_report
-from medvlp.text.ontology import Vocabulary, ancestors, findings, vocabulary
+from medvlp.text.language import is_english
+from medvlp.text.lexicon import word_class
+from medvlp.text.mentions import NOT_ENGLISH, Mention, read_report
+from medvlp.text.ontology import Finding, Vocabulary, ancestors, findings, vocabulary
 from medvlp.text.phrases import tokens_of
 
 __all__ = ["count_mentions", "label_mentions", "label_report", "label_triplets"]
 
-_GONE = frozenset(
-    ["resolved", "resolution", "cleared", "clearing", "removed", "removal", "disappeared", "gone", "longer"]
-)
 _LOBES = {
     "upper lobe": "upper lobe",
     "middle lobe": "middle lobe",
@@ -28,7 +28,8 @@ def label_report(
 ) -> dict[str, float | None]:
     """Return the labels of a report.
 
-    Present beats uncertain beats absent; what is told as history or on condition counts as not mentioned.
+    Present beats uncertain beats absent; what is told as history or on condition counts as not mentioned. A report
+    without text, or in another language than English (which warns), has no labels at all.
 
     Args:
         text: the whole report.
@@ -44,18 +45,26 @@ def label_report(
         (-1.0, 0.0, None)
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
+    if not text.strip():
+        return dict.fromkeys(label.key for label in chosen.labels)
+    if not is_english(text):
+        warnings.warn(NOT_ENGLISH, stacklevel=2)
+        return dict.fromkeys(label.key for label in chosen.labels)
     return label_mentions(read_report(text, sections=sections), chosen)
 
 
 def label_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str, float | None]:
     """Return the labels that mentions give, see `label_report`."""
-    counted = count_mentions(mentions, chosen)
+    read = tuple(mentions)
+    counted = count_mentions(read, chosen)
     labels = {label.key: _strongest(value for key, value, _ in counted if key == label.key) for label in chosen.labels}
     for label in chosen.labels:
         if any(labels[key] == 1.0 for key in label.implied_by if key in labels):
             labels[label.key] = 1.0
     if "no_finding" in labels:
         labels["no_finding"] = _no_finding(labels)
+        if chosen.whole and any(m.presence in ("present", "uncertain") and m.finding != "no_finding" for m in read):
+            labels["no_finding"] = None
     return labels
 
 
@@ -98,14 +107,15 @@ def label_triplets(
     words: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
     found: dict[Triplet, None] = {}
     for key, value, mention in count_mentions(read_report(text, sections=sections), chosen):
-        finding = findings()[key]
+        finding = findings().get(key, Finding(key, key, ""))
         movable = finding.anatomy in ("lung", "lungs", "")
         place = _LOBES.get(mention.anatomy, "") if movable else ""
         side: Side = mention.side if finding.sided else ""
         presence = words[value]
+        was_there = presence != "absent" or not word_class("gone").isdisjoint(mention.cue.split())
         triplet = Triplet(
             anatomy=place or finding.anatomy,
-            side=side or (finding.side if presence != "absent" or _GONE.intersection(mention.cue.split()) else ""),
+            side=side or (finding.side if was_there else ""),
             observation=key,
             presence=presence,
             severity=mention.severity,

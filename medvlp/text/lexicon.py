@@ -1,4 +1,4 @@
-"""Which findings a sentence names."""
+"""Which findings a sentence names, and the classes of words that the rules speak of."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from medvlp.text.ontology import findings, ignored
+from medvlp.text.ontology import findings, ignored, load
 from medvlp.text.phrases import Phrases
 
-__all__ = ["Term", "terms"]
+__all__ = ["Term", "terms", "word_class"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class Term:
     """What a phrase of the lexicon says.
 
     Attributes:
-        finding: key.
-        kind: ``"term"`` names it, ``"normal"`` says that it is not there, ``"denied"`` says something of it only where it
-            is denied, ``"doubtful"`` names a sign that leaves it in doubt, ``"ignored"`` is no finding.
+        finding: key; empty for what is no finding.
+        kind: ``"term"`` names it, ``"normal"`` says that it is not there, ``"denied"`` says something of it only where
+            it is denied, ``"doubtful"`` names a sign that leaves it in doubt, ``"ignored"`` is no finding.
     """
 
     finding: str
@@ -43,3 +43,14 @@ def terms() -> Phrases[Term]:
         entries += [(line, Term(finding.key, "doubtful")) for line in finding.doubtful]
     entries += [(line, Term("", "ignored")) for line in ignored()]
     return Phrases(entries)
+
+
+@cache
+def word_class(name: str) -> frozenset[str]:
+    """Return a class of words, see ``_lexicon/words.yaml``.
+
+    Example:
+        >>> "is" in word_class("verbs")
+        True
+    """
+    return frozenset(load("words")[name].split())

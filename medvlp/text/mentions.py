@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side, Triplet
-from medvlp.text.assertion import PRIOR, Presence, assertions
-from medvlp.text.lexicon import Term, terms
-from medvlp.text.location import Place, places
+from medvlp.text.assertion import Presence, assertions
+from medvlp.text.language import is_english
+from medvlp.text.lexicon import Term, terms, word_class
+from medvlp.text.location import places
 from medvlp.text.ontology import findings
 from medvlp.text.phrases import tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
+__all__ = ["NOT_ENGLISH", "Mention", "read_report", "triplets"]
+
+NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # told before the picture was looked at
-__all__ = ["Mention", "read_report", "triplets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +66,61 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
         sections: canonical names of the sections that are read; where the report has none of them, the text that
             `medvlp.text.sections.report_text` falls back on.
 
+    Returns:
+        The mentions; none, and a warning, for a report in another language than English.
+
     Example:
         >>> for mention in read_report("Small left pleural effusion. No pneumothorax."):
         ...     print(mention.finding, mention.presence, mention.side, mention.severity)
         effusion present left mild
         pneumothorax absent
     """
-    wanted = report_text(text, sections).used
+    if not is_english(text):
+        warnings.warn(NOT_ENGLISH, stacklevel=2)
+        return ()
+    chosen = report_text(text, sections)
+    told = frozenset[str]() if chosen.fell_back else _BEFORE
     mentions: list[Mention] = []
     for name, start, end in section_spans(text):
-        if name in wanted:
+        if name in chosen.used:
             for first, last in sentence_spans(text[start:end]):
-                mentions += _of_sentence(text, start + first, start + last, name)
+                mentions += _of_sentence(text, start + first, start + last, name, told=name in told)
     return tuple(mentions)
 
 
-def _of_sentence(text: str, start: int, end: int, section: str) -> list[Mention]:
+def _of_sentence(text: str, start: int, end: int, section: str, *, told: bool) -> list[Mention]:
+    """Return the mentions of one sentence; `told` makes history of what is said to be there."""
     words = text[start:end]
     tokens = tokens_of(words)
     found = terms().find(tokens)
-    if not found:
-        return []
-    sentence = " ".join(words.split())
     mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
+        first, last = start + tokens[term.first].start, start + tokens[term.last].end
         for value in term.values:
             presence = _presence(value, assertion.presence)
-            if presence == "historical" and place.change and assertion.cue in PRIOR:
+            if presence == "historical" and place.change and assertion.cue in word_class("prior"):
                 presence = "present"  # the prior effusion is unchanged: it is there
-            if presence == "present" and section in _BEFORE:
-                presence = "historical"
-            if presence is not None:
-                mentions.append(
-                    _mention(
-                        _key(value.finding, place),
-                        presence,
-                        place,
-                        (text, start, tokens[term.first].start, tokens[term.last].end),
-                        sentence,
-                        section,
-                        _cue(value, assertion.cue, words[tokens[term.first].start : tokens[term.last].end]),
-                    )
+            if presence is None:
+                continue
+            finding = findings()[findings()[value.finding].at.get(place.anatomy, value.finding)]
+            mentions.append(
+                Mention(
+                    finding=finding.key,
+                    presence="historical" if told and presence == "present" else presence,
+                    side=place.side if finding.sided else "",
+                    anatomy=place.anatomy,
+                    severity=place.severity or finding.grades.get(place.texture, ""),
+                    size_mm=place.size_mm,
+                    count=place.count,
+                    change=place.change,
+                    text=text[first:last],
+                    start=first,
+                    end=last,
+                    sentence=" ".join(words.split()),
+                    section=section,
+                    cue=_cue(value, assertion.cue, text[first:last]),
                 )
+            )
     return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
 
 
@@ -113,33 +130,6 @@ def _completed(mention: Mention, earlier: list[Mention]) -> Mention:
     if not same or mention.side or mention.presence == "absent":
         return mention
     return replace(mention, side=same[-1].side, anatomy=mention.anatomy or same[-1].anatomy)
-
-
-def _mention(
-    key: str, presence: Presence, place: Place, span: tuple[str, int, int, int], sentence: str, section: str, cue: str
-) -> Mention:
-    text, base, first, last = span
-    return Mention(
-        finding=key,
-        presence=presence,
-        side=place.side if findings()[key].sided else "",
-        anatomy=place.anatomy,
-        severity=place.severity or findings()[key].grades.get(place.texture, ""),
-        size_mm=place.size_mm,
-        count=place.count,
-        change=place.change,
-        text=text[base + first : base + last],
-        start=base + first,
-        end=base + last,
-        sentence=sentence,
-        section=section,
-        cue=cue,
-    )
-
-
-def _key(finding: str, place: Place) -> str:
-    """Return the finding, or its kind at the place: a fracture of a rib."""
-    return findings()[finding].at.get(place.anatomy, finding)
 
 
 def _cue(term: Term, said: str, words: str) -> str:

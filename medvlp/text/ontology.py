@@ -90,13 +90,14 @@ class Vocabulary:
         title: of the data set.
         labels: in the order of the data set.
         certain: words of doubt that this label list takes for certain.
-        sections: canonical names of the sections that its labels were read from.
+        whole: whether its "normal" means that no finding of the ontology is there, and not just none of the list.
     """
 
     name: str
     title: str
     labels: tuple[Label, ...]
     certain: frozenset[str] = field(default_factory=frozenset)
+    whole: bool = False
 
 
 def lines(text: str | None) -> tuple[str, ...]:
@@ -104,7 +105,7 @@ def lines(text: str | None) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, (text or "").splitlines())))
 
 
-def load(name: str) -> Any:
+def load(name: str) -> dict[str, Any]:
     """Return a file of the lexicon."""
     return yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
@@ -149,13 +150,14 @@ def ignored() -> tuple[str, ...]:
 
 @cache
 def ancestors(key: str) -> frozenset[str]:
-    """Return a finding and all that it is a kind of.
+    """Return a finding and all that it is a kind of; of a key that is no finding, the key alone.
 
     Example:
         >>> sorted(ancestors("rib_fracture"))
         ['fracture', 'rib_fracture']
     """
-    return frozenset({key}.union(*(ancestors(parent) for parent in findings()[key].parents)))
+    parents = findings()[key].parents if key in findings() else ()
+    return frozenset({key}.union(*(ancestors(parent) for parent in parents)))
 
 
 @cache
@@ -176,6 +178,7 @@ def _vocabularies() -> dict[str, Vocabulary]:
                 for key, label in facts["labels"].items()
             ),
             certain=frozenset(facts.get("certain", ())),
+            whole=facts.get("whole", False),
         )
         for name, facts in load("vocabularies").items()
     }

@@ -6,8 +6,8 @@ One phrase a line::
     heart .. enlarged                           up to five words between, none of them ending a clause
     heart ... normal                            up to ten words between, commas and "and" among them
 
-Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of words,
-so a thousand phrases cost no more than ten.
+Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of
+words, so a thousand phrases cost no more than ten.
 """
 
 from __future__ import annotations
@@ -22,52 +22,54 @@ __all__ = ["Found", "Phrases", "Token", "expand", "plain", "tokens_of"]
 
 T = TypeVar("T")
 
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE
+)
 _IRREGULAR = {
-    "pneumothoraces": "pneumothorax",
-    "pneumothoracies": "pneumothorax",
-    "hemithoraces": "hemithorax",
-    "atelectases": "atelectasis",
-    "metastases": "metastasis",
-    "diagnoses": "diagnosis",
-    "bronchiectases": "bronchiectasis",
     "apices": "apex",
-    "hila": "hilum",
-    "bullae": "bulla",
-    "hernias": "hernia",
-    "masses": "mass",
-    "scarrings": "scarring",
-    "lie": "lie",
-    "vertebrae": "vertebra",
-    "pleurae": "pleura",
+    "atelectases": "atelectasis",
     "bronchi": "bronchus",
-    "foci": "focus",
-    "viscera": "viscus",
-    "lobuli": "lobule",
+    "bronchiectases": "bronchiectasis",
+    "bullae": "bulla",
     "can't": "cannot",
     "cant": "cannot",
+    "diagnoses": "diagnosis",
+    "foci": "focus",
+    "hemithoraces": "hemithorax",
+    "hila": "hilum",
+    "metastases": "metastasis",
+    "pneumothoraces": "pneumothorax",
+    "pneumothoracies": "pneumothorax",
+    "vertebrae": "vertebra",
     "vs": "versus",
     "w": "with",
+    "w/o": "without",
+    "c/w": "consistent",
+    "sulci": "sulcus",
+    # British
+    "centre": "center",
+    "characterised": "characterized",
+    "fibre": "fiber",
+    "generalised": "generalized",
+    "haemorrhage": "hemorrhage",
+    "haemothorax": "hemothorax",
+    "localised": "localized",
     "oedema": "edema",
     "oedematous": "edematous",
-    "oesophagus": "esophagus",
     "oesophageal": "esophageal",
-    "tumour": "tumor",
-    "haemothorax": "hemothorax",
-    "haemorrhage": "hemorrhage",
-    "greyish": "grayish",
-    "grey": "gray",
-    "centre": "center",
-    "catheterisation": "catheterization",
-    "visualised": "visualized",
-    "characterised": "characterized",
+    "oesophagus": "esophagus",
     "recognised": "recognized",
-    "hyperlucency": "hyperlucency",
-    "anaemia": "anemia",
-    "fibre": "fiber",
-    "paediatric": "pediatric",
-    "localised": "localized",
-    "generalised": "generalized",
+    "tumour": "tumor",
+    "tumours": "tumor",
+    "visualised": "visualized",
+}
+_WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbreviation's place
+    "rul": ("right", "upper", "lobe"),
+    "rml": ("right", "middle", "lobe"),
+    "rll": ("right", "lower", "lobe"),
+    "lul": ("left", "upper", "lobe"),
+    "lll": ("left", "lower", "lobe"),
+    "ctr": ("cardiothoracic", "ratio"),
 }
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
 _SHORT_GAP, _LONG_GAP = 5, 10
@@ -137,11 +139,13 @@ def plain(word: str) -> str:
 
 
 def tokens_of(text: str) -> tuple[Token, ...]:
-    """Return words, numbers and marks; a hyphen inside a word only parts it.
+    """Return words, numbers and marks; a hyphen inside a word only parts it, and lobes are written out.
 
     Example:
         >>> [token.word for token in tokens_of("Left-sided 1.2 cm nodules.")]
         ['left', 'sided', '1.2', 'cm', 'nodule', '.']
+        >>> [token.word for token in tokens_of("RLL opacity")]
+        ['right', 'lower', 'lobe', 'opacity']
     """
     tokens = []
     for match in _TOKEN.finditer(text):
@@ -150,7 +154,8 @@ def tokens_of(text: str) -> tuple[Token, ...]:
             before, after = match.start(), match.end()
             if before and after < len(text) and text[before - 1].isalnum() and text[after].isalnum():
                 continue
-        tokens.append(Token(plain(mark), match.start(), match.end()))
+        word = plain(mark)
+        tokens += [Token(each, match.start(), match.end()) for each in _WRITTEN_OUT.get(word, (word,))]
     return tuple(tokens)
 
 

@@ -9,7 +9,8 @@ A header is a known title (``FINDINGS``, ``Clinical history``, ``CONCLUSION`` ..
 
 What stands before the first header is kept under ``""``; page banners (``FINAL REPORT``) are dropped. Other lines that
 begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``), which are
-parts of the section they stand in.
+parts of the section they stand in. Where a report has neither findings nor impression, the paragraphs behind its last
+opening section (indication, comparison ...) are its findings.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ _AT_LINE = re.compile(
 _ALONE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
+_OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
+_BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
+_PROSE = 3  # words from which on a paragraph behind the opening sections can be the report itself
 _CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
 _BANNER = re.compile(r"^[ \t]*(final|preliminary|wet)[ \t]+(report|read)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
@@ -166,7 +170,14 @@ def section_spans(report: str) -> list[tuple[str, int, int]]:
         (header.name, header.start if header.keep else header.end, following.start)
         for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True)
     ]
-    return [(name, start, end) for name, start, end in spans if _body(text[start:end])]
+    spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])]
+    if not spans or spans[-1][0] not in _OPENING or any(name in ("findings", "impression") for name, _, _ in spans):
+        return spans
+    name, start, end = spans.pop()
+    gap = _BLANK_LINE.search(text, start, end)
+    prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
+    cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
+    return spans + [cut for cut in cuts if _body(text[cut[1] : cut[2]])]
 
 
 def _same_length(report: str) -> str:

@@ -21,8 +21,8 @@ import pytest
 
 from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
+from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
-from medvlp.data.split import check_split
 
 Pack = Callable[[str], Path]
 

@@ -1,52 +1,84 @@
-"""What public layouts share: the files of a release listed once, its JSON, and rows that become a manifest."""
+"""What layouts share of files: a release listed once, names to paths, and its JSON."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress, chunked, run_chunks
 
-__all__ = ["Row", "by_name", "list_files", "manifest_of", "read_records", "skip"]
+__all__ = ["by_name", "by_stem", "list_files", "read_records", "skip"]
 
-Row = dict[str, object]
+_CHUNK = 256  # folders
 
 
-def list_files(root: Path, *folders: str, suffixes: Sequence[str] = ()) -> frozenset[str]:
-    """Paths of the files below some folders, relative to the root, with forward slashes.
+def list_files(
+    root: Path,
+    folders: Iterable[str] = (".",),
+    *,
+    suffixes: Sequence[str] = (),
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[str]:
+    """List files below folders, without asking for any of them.
 
-    Each folder is listed once: a hundred thousand names cost a second, a hundred thousand calls of ``is_file`` on a
-    network share cost an hour. Hidden files and what archives of other systems leave (``__MACOSX``) are not listed.
+    A hundred thousand names cost a second, as many calls of ``is_file`` on a network share cost an hour.
 
     Args:
-        root: what the paths are relative to.
-        folders: below root; all of it where none is named; one that does not exist holds nothing.
-        suffixes: wanted endings in lower case; all where none is named.
+        root: what paths are relative to.
+        folders: below root; those that do not exist hold nothing.
+        suffixes: wanted endings, in lower case, with the dot; all where none is named.
+        workers: processes.
+        progress: told (done, total) folders.
+
+    Returns:
+        paths with forward slashes, sorted, each once. Hidden files and what archives of other systems leave
+        (``__MACOSX``) are left out; links to folders are not followed.
 
     Example:
         >>> import tempfile
         >>> root = Path(tempfile.mkdtemp())
-        >>> (root / "train").mkdir()
-        >>> for name in ("a.PNG", "._a.PNG", "notes.txt"):
-        ...     (root / "train" / name).touch()
-        >>> sorted(list_files(root, "train", suffixes=(".png",)))
-        ['train/a.PNG']
+        >>> for name in ("b.PNG", "a.png", "a.txt", ".a.png"):
+        ...     (root / name).touch()
+        >>> list_files(root, ["."], suffixes=[".png"])
+        ['a.png', 'b.PNG']
     """
     found: set[str] = set()
-    for folder in folders or (".",):
-        for place, inner, names in os.walk(root / folder):
-            inner[:] = [name for name in inner if not name.startswith(".") and name != "__MACOSX"]
-            below = Path(place).relative_to(root).as_posix()
-            start = "" if below == "." else f"{below}/"
-            found.update(
-                f"{start}{name}"
-                for name in names
-                if not name.startswith(".") and (not suffixes or name.lower().endswith(tuple(suffixes)))
-            )
-    return frozenset(found)
+    wanted = list(folders)
+    chunks = chunked(wanted, _CHUNK)
+    for done, some in enumerate(run_chunks(_walk, (str(root), tuple(suffixes)), chunks, workers=workers), start=1):
+        found.update(some)
+        if progress is not None:
+            progress(min(done * _CHUNK, len(wanted)), len(wanted))
+    return sorted(found)
+
+
+def _walk(shared: tuple[str, tuple[str, ...]], folders: Sequence[str]) -> list[str]:
+    root, suffixes = shared
+    found = []
+    for folder in folders:
+        for place, below, names in os.walk(os.path.join(root, folder)):  # noqa: PTH118
+            below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
+            inside = os.path.relpath(place, root).replace(os.sep, "/")
+            head = "" if inside == "." else f"{inside}/"
+            kept = (n for n in names if not n.startswith(".") and (not suffixes or n.lower().endswith(suffixes)))
+            found += [head + n for n in kept]
+    return found
+
+
+def by_stem(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Return name without folder and ending -> path, and the paths whose name stood before.
+
+    Example:
+        >>> by_stem(["a/1.2.3.dcm", "b/1.2.3.dcm"])
+        ({'1.2.3': 'a/1.2.3.dcm'}, ['b/1.2.3.dcm'])
+    """
+    files: dict[str, str] = {}
+    repeated = [path for path in paths if files.setdefault(path.rpartition("/")[2].rpartition(".")[0], path) != path]
+    return files, repeated
 
 
 def by_name(paths: Iterable[str]) -> dict[str, list[str]]:
@@ -82,48 +114,3 @@ def read_records(path: Path) -> list[dict[str, object]]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise DataError(f"{path} is no list of objects: check that it is the right file.")
     return value
-
-
-def manifest_of(
-    rows: Sequence[Row],
-    *,
-    root: Path,
-    layout: str,
-    files: Collection[str] | None,
-    skipped: dict[str, list[str]],
-    field: str = "image",
-    meta: Mapping[str, object] | None = None,
-) -> Manifest:
-    """Make the manifest of the rows whose file is there; the others are listed under ``missing_file``.
-
-    Args:
-        rows: column -> value; a column that a row lacks is missing in it.
-        root: folder that paths are relative to.
-        layout: its name.
-        files: paths that exist, as `list_files` gives them; None where nobody asks for the files.
-        skipped: reason -> what was left out so far; goes into the manifest's meta.
-        field: column of the paths. Rows without one are kept.
-        meta: more plain data for the manifest's meta.
-
-    Raises:
-        DataError: if no row is left, or none of the files exists.
-    """
-    kept: list[Row] = []
-    for row in rows:
-        path = row.get(field)
-        if files is None or path is None or path in files:
-            kept.append(row)
-        else:
-            skip(skipped, "missing_file", str(path))
-    missing = skipped.get("missing_file", [])
-    if missing and not any(row.get(field) is not None for row in kept):
-        raise DataError(
-            f"None of the {len(missing)} files that the {layout} release names exists below {root}, the first is "
-            f"{missing[0]}: check the root, or set require_files to false to index the labels alone."
-        )
-    if not kept:
-        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(skipped.items())) or "it names nothing"
-        raise DataError(f"{root} holds no usable record of the layout {layout} ({told}): check the root.")
-    names = list(dict.fromkeys(name for row in kept for name in row))
-    columns = {name: [row.get(name) for row in kept] for name in names}
-    return Manifest.of(columns, root=root, meta={"layout": layout, **(meta or {}), "skipped": skipped})

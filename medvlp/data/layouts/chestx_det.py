@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import Row, by_name, list_files, manifest_of, read_records, skip
+from medvlp.data.layouts._files import by_name, list_files, read_records, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -75,7 +76,7 @@ def index(
     release = _Release(polygons=with_polygons.pop())
     if masks and not release.polygons:
         raise DataError(f"{root} is ChestX-Det10, which has no polygons: set masks to false.")
-    pictures = by_name(list_files(root, images, suffixes=(".png", ".jpg", ".jpeg")))
+    pictures = by_name(list_files(root, [images], suffixes=(".png", ".jpg", ".jpeg")))
     skipped: dict[str, list[str]] = {}
     rows: list[Row] = []
     for name in lists:

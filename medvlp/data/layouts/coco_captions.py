@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
 from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -61,7 +62,7 @@ def index(
             raise DataError(f"images names no folder for the split {split!r}: add it, or give one folder for all.")
         start = "" if folders[split] in ("", ".") else f"{folders[split].rstrip('/')}/"
         rows += _rows(root / name, split, start, captions, patient, skipped)
-    files = list_files(root, *sorted(set(folders.values()))) if require_files else None
+    files = frozenset(list_files(root, sorted(set(folders.values())))) if require_files else None
     return manifest_of(rows, root=root, layout="coco_captions", files=files, skipped=skipped)
 
 

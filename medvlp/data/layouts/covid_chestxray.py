@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from medvlp.core.registry import FromModel
 from medvlp.data._columns import plain_numbers
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
 from medvlp.data.layouts._patients import linked
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 
@@ -77,7 +78,7 @@ def index(
     urls = [url if urlsplit(url).hostname not in _COLLECTIONS else "" for url in columns["url"]]
     patients = linked([columns["patientid"], urls]) if same_url else columns["patientid"]
     numbers = {name: plain_numbers(name, columns[name]) for name in _NUMBERS}
-    files = list_files(root, *sorted(set(columns["folder"])), *([masks] if masks else []))
+    files = frozenset(list_files(root, [*sorted(set(columns["folder"])), *([masks] if masks else [])]))
     skipped: dict[str, list[str]] = {}
     rows: list[Row] = []
     for place in range(len(source.rows)):

@@ -13,7 +13,8 @@ from typing import Annotated
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -78,7 +79,7 @@ def index(
                 )
             rows.append(row)
     rows = _without_repeats(rows, skipped)
-    files = list_files(root, *(f"{start}{split}" for split in _SPLITS)) if require_files else None
+    files = frozenset(list_files(root, [f"{start}{split}" for split in _SPLITS])) if require_files else None
     meta = {"lists": [path.name for path in found.values()]}
     return manifest_of(rows, root=root, layout="covidx", files=files, skipped=skipped, meta=meta)
 

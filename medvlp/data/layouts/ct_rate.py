@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 
@@ -72,7 +73,7 @@ def index(
     """
     root = Path(root)
     start = "dataset/" if (root / "dataset").is_dir() else ""
-    files = list_files(root, *(f"{start}{split}{end}" for split in _SPLITS for end in ("", "_fixed")))
+    files = frozenset(list_files(root, [f"{start}{split}{end}" for split in _SPLITS for end in ("", "_fixed")]))
     skipped: dict[str, list[str]] = {}
     rows: list[Row] = []
     for split in _SPLITS:

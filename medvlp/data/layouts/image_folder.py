@@ -14,7 +14,8 @@ from typing import Annotated
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Scan, scan_tree
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.pseudonym import pseudonym, secret_key
@@ -81,7 +82,7 @@ def index(
         raise DataError(f"The folder {root / images} does not exist: check the root of the data.")
     skipped: dict[str, list[str]] = {}
     start = "" if images in ("", ".") else f"{images.rstrip('/')}/"
-    places = {path: path.removeprefix(start).split("/")[:-1] for path in sorted(list_files(root, images))}
+    places = {path: path.removeprefix(start).split("/")[:-1] for path in list_files(root, [images])}
     split = _has_splits([folders for folders in places.values() if folders])
     of_class = _classes(places, split, classes, skipped)
     finding = classes or {name: _finding(name) for name in sorted(set(of_class.values()))}

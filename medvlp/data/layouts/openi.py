@@ -8,15 +8,16 @@ is described as one study a patient: a report stands for both.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
 from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -96,7 +97,7 @@ def index(
             skip(skipped, "empty_report", uid)
         made = [{"id": report.uid, **_row(report, sections, coded)} for report in found if report.sections]
         return manifest_of(made, root=root, layout="openi", files=None, skipped=skipped, meta=meta)
-    files = list_files(root, images, suffixes=_SUFFIXES)
+    files = list_files(root, [images], suffixes=_SUFFIXES)
     pictures = _pictures(files, f".{prefer}", skipped)
     view_of = _views(root / views) if views is not None else {}
     made = []
@@ -163,7 +164,7 @@ def _archived(path: Path) -> Iterator[_Document]:
 
 
 def _unpacked(folder: Path) -> Iterator[_Document]:
-    paths = sorted(list_files(folder, suffixes=(".xml",)))
+    paths = list_files(folder, suffixes=(".xml",))
     for done, path in enumerate(paths, 1):
         with open(folder / path, "rb") as source:
             yield done, len(paths), path, source.read(MOST_BYTES + 1)
@@ -185,7 +186,7 @@ def _key(name: str) -> str:
     return f"{found[1]}_{found[2]}".upper() if found else name
 
 
-def _pictures(files: frozenset[str], preferred: str, skipped: dict[str, list[str]]) -> dict[str, str]:
+def _pictures(files: Sequence[str], preferred: str, skipped: dict[str, list[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(files, key=lambda path: (not path.lower().endswith(preferred), path)):
         key = _key(path.rpartition("/")[2].rpartition(".")[0])

@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -74,7 +75,7 @@ def index(
     for copy in copies:
         skip(skipped, "second_copy", copy)
     rows: list[Row] = []
-    for path in sorted(list_files(root, *(f"{top}{split}/{name}" for split in _SPLITS for name in _CLASSES))):
+    for path in list_files(root, [f"{top}{split}/{name}" for split in _SPLITS for name in _CLASSES]):
         split, folder, name = path.removeprefix(top).split("/", 2)
         stem, dot, suffix = name.rpartition(".")
         if not dot or suffix.lower() not in ("jpeg", "jpg", "png"):

@@ -17,7 +17,8 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
-from medvlp.data.layouts._files import Row, list_files, manifest_of, skip
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -81,7 +82,7 @@ def index(
     if headers and not require_files:
         raise ConfigError("headers are read from the images: set require_files to true, or headers to false.")
     skipped: dict[str, list[str]] = {}
-    files = list_files(root, "train", "test", suffixes=_SUFFIXES)
+    files = frozenset(list_files(root, ["train", "test"], suffixes=_SUFFIXES))
     path_of = {path.rpartition(".")[0]: path for path in sorted(files)}
     rows: list[Row] = []
     kaggle = not (root / "annotations").is_dir()

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import Row, list_files, manifest_of, read_records
+from medvlp.data.layouts._files import list_files, read_records
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -66,7 +67,7 @@ def index(
                 rows += _rows(entry, split, folder, frames)
             except KeyError as error:
                 raise DataError(f"{path}, entry {place}, has no {error}: download the file again.") from None
-    files = list_files(root, folder)
+    files = frozenset(list_files(root, [folder]))
     asked = {row["image"] for row in rows}
     meta = {"images_without_question": sorted(files - asked)}
     return manifest_of(rows, root=root, layout="vqa_rad", files=files if require_files else None, skipped={}, meta=meta)

@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = attach(
         "check_cohorts": "check",
         "check_split": "check",
         "counts_of": "leak",
+        "leak_caveats": "leak",
+        "near_is_quick": "check",
         "refuse_leaks": "leak",
     },
 )

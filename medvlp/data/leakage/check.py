@@ -21,7 +21,9 @@ from medvlp.data.parallel import Progress
 if TYPE_CHECKING:
     from medvlp.data.facts import ImageFacts
 
-__all__ = ["Checked", "check_cohorts", "check_split"]
+__all__ = ["Checked", "check_cohorts", "check_split", "near_is_quick"]
+
+_QUICK = 20_000  # images: their comparison takes about a minute
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def check_split(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> list[Leak]:
-    """Return the leaks between splits by patient, study and image; one for each shared thing and pair.
+    """Return the leaks between splits by patient, study and image; one for each shared thing and two sides.
 
     Args:
         manifest: with a ``split`` column; records without a split belong to none.
@@ -80,6 +82,18 @@ def check_split(
         return leaks + _images(rows, entries, cache, workers=workers, near=True, progress=progress, names=()).leaks
     paths = [entry.path for entry in entries]
     return leaks + image_leaks(rows, entries, content_hashes(paths, cache=cache, workers=workers, progress=progress))
+
+
+def near_is_quick(manifest: Manifest, *, cache: Cache | None = None) -> bool:
+    """Whether copies can be looked for at once.
+
+    That is so where a survey (`medvlp data index`, `medvlp data check`) has seen every image already, and there are
+    20,000 at most.
+    """
+    from medvlp.data.survey import known_survey
+
+    paths = [entry.path for entry in rows_of([manifest]).entries()]
+    return 0 < len(paths) <= _QUICK and known_survey(paths, cache=cache or Cache.default()) is not None
 
 
 def check_cohorts(

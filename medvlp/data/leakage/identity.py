@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.rows import Entry, Rows
@@ -15,9 +16,7 @@ def identifier_leaks(rows: Rows) -> list[Leak]:
     """Return leaks by ``id.patient`` and ``id.study``; identifiers of two scopes are never the same."""
     leaks: list[Leak] = []
     for kind in ("patient", "study"):
-        values = rows.column(f"id.{kind}")
-        things = [None if value is None else (scope, value) for scope, value in zip(rows.scopes, values, strict=True)]
-        leaks += shared(kind, things, range(len(rows)), rows)
+        leaks += shared(kind, rows.scoped(f"id.{kind}"), range(len(rows)), rows)
     return leaks
 
 
@@ -36,8 +35,7 @@ def image_leaks(rows: Rows, entries: Sequence[Entry], hashes: Sequence[str], *, 
 
 
 def shared(kind: str, things: Sequence[object], owners: Sequence[int], rows: Rows, *, detail: str = "") -> list[Leak]:
-    """Return a leak for each thing that stands on several sides: the first row that has it with the first of each
-    other side.
+    """Return a leak for each thing and each two sides that it stands on, between the first row of either.
 
     Args:
         kind: of the leaks.
@@ -52,6 +50,5 @@ def shared(kind: str, things: Sequence[object], owners: Sequence[int], rows: Row
             first[thing].setdefault(rows.splits[row], row)
     leaks = []
     for sides in first.values():
-        places = sorted(sides.values())
-        leaks += [rows.leak(kind, places[0], later, detail) for later in places[1:]]
+        leaks += [rows.leak(kind, a, b, detail) for a, b in combinations(sorted(sides.values()), 2)]
     return leaks

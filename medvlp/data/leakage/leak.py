@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from medvlp.core.errors import DataError
 
-__all__ = ["KINDS", "Leak", "counts_of", "refuse_leaks"]
+if TYPE_CHECKING:
+    from medvlp.data.manifest import Manifest
+
+__all__ = ["KINDS", "Leak", "counts_of", "leak_caveats", "refuse_leaks"]
 
 KINDS: tuple[str, ...] = ("patient", "study", "image", "near_image", "report_text")
 """What two records on two sides of a split can share, gravest first."""
@@ -45,6 +49,24 @@ def counts_of(leaks: Sequence[Leak]) -> dict[str, int]:
     """
     found = Counter(leak.kind for leak in leaks)
     return {kind: found[kind] for kind in KINDS if found[kind]}
+
+
+def leak_caveats(manifest: Manifest) -> tuple[str, ...]:
+    """Return what a reader of results on a leaking split must know; nothing where none was let pass.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
+        >>> meta = {"leaks": {"found": {"patient": 3, "image": 1}}}
+        >>> leak_caveats(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."), meta=meta))
+        ('The split leaks (3 by patient, 1 by image) and was used all the same: numbers on it are too good.',)
+    """
+    noted = manifest.meta.get("leaks")
+    found = noted.get("found") if isinstance(noted, Mapping) else None
+    if not isinstance(found, Mapping) or not found:
+        return ()
+    told = ", ".join(f"{count} by {kind}" for kind, count in found.items())
+    return (f"The split leaks ({told}) and was used all the same: numbers on it are too good.",)
 
 
 def refuse_leaks(leaks: Sequence[Leak], *, allow: str = "") -> None:

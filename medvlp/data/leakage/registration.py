@@ -18,17 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["SAME_FILM", "SAME_FILM_OF_PATIENT", "Registered", "register"]
-
-SAME_FILM = 0.72
-"""Correlation from which two pictures are one film.
-
-On 659 films of ChestX-ray14 and 1,500 of children, copies with up to 5 % off each side, down to 0.4 of their size and
-JPEG quality 30 reach 0.81 or more, films of two patients 0.64 or less.
-"""
-
-SAME_FILM_OF_PATIENT = 0.80
-"""The same where both are known to be of one patient: two exposures in one position reach 0.79."""
+__all__ = ["Registered", "register"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,9 @@ class _Level:
     hopeless: float
 
 
-_LEVELS = (_Level(24, 0.0, 2.5, 8, 0.7), _Level(48, 0.6, 3.0, 6, 0.65), _Level(96, 0.8, 2.0, 5, 0.0))
+_LEVELS = (_Level(24, 0.0, 2.5, 6, 0.7), _Level(48, 0.6, 3.0, 5, 0.65), _Level(128, 0.8, 2.0, 5, 0.0))
+# Stretch and shift of an axis when nothing, or a twentieth of one picture or the other, is cut off its ends.
+_CROPS = np.array([(1, 0), (1.05, 0.025), (1.05, -0.025), (1.11, 0), (0.95, 0.025), (0.95, -0.025), (0.9, 0)])
 _BATCH = 32  # pairs at once: some 20 MB of slopes at the finest level
 _STRETCH, _SHIFT = (0.85, 1.18), 0.08
 _EVEN = 0.1  # share of the overall contrast that is added to the local one: noise in flat parts stays small
@@ -61,7 +53,7 @@ class Registered:
     """How pictures fit.
 
     Attributes:
-        correlation: ``(P,)`` at the finest level, or at the level where a pair was given up.
+        correlation: ``(P,)`` at the finest level; 0 where a pair was given up before.
         placement: ``(P, 4)`` stretch and shift along rows, then along columns, of the second picture: its point at
             ``stretch * x + shift`` lies on the first one's x; x runs from -1/2 to 1/2.
     """
@@ -70,13 +62,16 @@ class Registered:
     placement: np.ndarray
 
 
-def register(pictures: Mapping[int, np.ndarray], pairs: np.ndarray, signs: np.ndarray) -> Registered:
+def register(
+    pictures: Mapping[int, np.ndarray], pairs: np.ndarray, signs: np.ndarray, *, give_up: bool = True
+) -> Registered:
     """Lay the second picture of each pair over its first.
 
     Args:
         pictures: gray, uint8, by number.
         pairs: ``(P, 2)`` numbers of pictures.
         signs: ``(P,)`` -1 where one is the negative of the other, else 1.
+        give_up: whether pairs that are far from alike at a coarse level are not looked at in finer ones.
 
     Example:
         >>> wave = np.indices((128, 128)).sum(0)
@@ -85,16 +80,18 @@ def register(pictures: Mapping[int, np.ndarray], pairs: np.ndarray, signs: np.nd
         >>> bool(found.correlation[0] > 0.9)
         True
     """
-    placement = np.tile(np.array([1.0, 0.0, 1.0, 0.0]), (len(pairs), 1))
-    correlation = np.zeros(len(pairs))
+    placement, correlation = np.zeros((len(pairs), 4)), np.zeros(len(pairs))
     alive = np.arange(len(pairs))
     for level in _LEVELS:
         fine = {int(number): _even(pictures[int(number)], level) for number in np.unique(pairs[alive])}
         for batch in (alive[start : start + _BATCH] for start in range(0, len(alive), _BATCH)):
             a, b = (np.stack([fine[int(number)] for number in pairs[batch, side]]) for side in (0, 1))
             a *= signs[batch, None, None].astype(np.float32)
-            correlation[batch], placement[batch] = _fit(a, b, placement[batch], level.rounds)
-        alive = alive[correlation[alive] >= level.hopeless]
+            start = _starts(a, b) if level is _LEVELS[0] else placement[batch]
+            correlation[batch], placement[batch] = _fit(a, b, start, level.rounds)
+        hopeless = (correlation[alive] < level.hopeless) & give_up
+        correlation[alive[hopeless]] = 0.0
+        alive = alive[~hopeless]
     return Registered(correlation, placement)
 
 
@@ -106,6 +103,24 @@ def _even(picture: np.ndarray, level: _Level) -> np.ndarray:
     fine = small - gaussian_filter(small, level.reach)
     contrast = np.sqrt(np.maximum(gaussian_filter(fine * fine, level.reach), 0))
     return (fine / (contrast + _EVEN * fine.std() + 1e-6)).astype(np.float32)
+
+
+def _starts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return for each pair the best of 49 placements ``(P, 4)``: nothing or 5 % cut off either end of either axis.
+
+    Ribs repeat, so that steps from one start may slide by a rib.
+    """
+    edge = a.shape[1]
+    matrices, inside = _axis(edge, _CROPS[:, 0], _CROPS[:, 1])
+    moved = (matrices @ b[:, None])[:, :, None] @ matrices.transpose(0, 2, 1)
+    part = (inside[:, None, :, None] * inside[None, :, None, :]).reshape(len(_CROPS) ** 2, -1)
+    area, first, second = part.sum(axis=1), a.reshape(len(a), -1), moved.reshape(len(b), len(part), -1) * part
+    mean_a, mean_b = first @ part.T / area, second.sum(axis=2) / area
+    power_a = first**2 @ part.T - area * mean_a**2
+    power_b = (second**2).sum(axis=2) - area * mean_b**2
+    both = (second @ first[:, :, None])[..., 0] - area * mean_a * mean_b
+    best = (both / np.sqrt(power_a * power_b + 1e-12)).argmax(axis=1)
+    return np.concatenate([_CROPS[best // len(_CROPS)], _CROPS[best % len(_CROPS)]], axis=1)
 
 
 def _fit(a: np.ndarray, b: np.ndarray, start: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from medvlp.data.manifest import Manifest
 __all__ = ["Entry", "Rows", "rows_of"]
 
 # Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
-_GENERAL = ("", "csv", "folder", "hospital")
+_GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def patients(self) -> list[tuple[str, object] | None]:
+        """The patient of each row within its scope, None where not known."""
+        return self.scoped("id.patient")
+
+    def scoped(self, name: str) -> list[tuple[str, object] | None]:
+        """Identifiers that are equal only within a scope."""
+        values = zip(self.scopes, self.column(name), strict=True)
+        return [None if value is None else (scope, value) for scope, value in values]
 
     def column(self, name: str) -> np.ndarray:
         """Values of a column over all manifests, None where missing."""

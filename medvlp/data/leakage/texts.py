@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import combinations
 
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.notes import Note
 from medvlp.data.leakage.rows import Rows
-from medvlp.text.sentences import split_sentences
+from medvlp.text.mentions import read_report
 
 __all__ = ["content_words", "is_abnormal", "text_leaks"]
 
@@ -22,15 +23,6 @@ _WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
 _EMPTY = re.compile(
     r"an?|and|are|as|at|be|been|but|by|for|from|has|have|in|into|is|its?|no|not|of|on|or|that|the|their|there|these|this|"
     r"to|was|were|with|which|without|findings|impression|conclusion|comparison|indication|technique|history"
-)
-_FINDING = re.compile(
-    r"atelecta|cardiomegaly|enlarged|consolidat|o?edema|effusion|emphysem|fibro|fractur|hernia|infiltrat|lesion|"
-    r"opaci|mass(?:es)?\b|nodul|thicken|pneumoni[ac]|pneumothora|pacemaker|catheter|\bline\b|\btubes?\b|calcifi|"
-    r"cavit|cyst|shift|granuloma|scolio|hyperinflat|adenopathy|bronchiect|congest|airspace|scar|tumou?r|metasta|"
-    r"degenerat|blunt|elevat|tortuo|copd|haziness|densit|stent|clips?\b|wires?\b|aneurysm|h[ae]+morrhag|infarct|stenosis"
-)
-_DENIED = re.compile(
-    r"\b(?:no|not|without|negative|free|clear|normal|unremarkable|absent|resolved|none|neither|nor|rule out)\b"
 )
 
 
@@ -59,8 +51,8 @@ def text_leaks(rows: Rows) -> tuple[list[Leak], list[Note]]:
             continue
         count = content_words(plain)
         if count >= _FEWEST_WORDS and len(studies[plain]) <= _MOST_STUDIES and is_abnormal(original[plain]):
-            first, *others = sorted(sides.values())
-            leaks += [rows.leak("report_text", first, row, f"{count} words with content") for row in others]
+            detail = f"{count} words with content"
+            leaks += [rows.leak("report_text", a, b, detail) for a, b in combinations(sorted(sides.values()), 2)]
         else:
             repeated += 1
     if not repeated:
@@ -80,14 +72,13 @@ def content_words(text: str) -> int:
 
 
 def is_abnormal(text: str) -> bool:
-    """Whether some sentence names a finding and denies nothing: a coarse test, right side of caution.
+    """Whether a report says of some finding or device that it is there.
 
     Example:
         >>> is_abnormal("Small left effusion."), is_abnormal("No effusion. Lungs are clear.")
         (True, False)
     """
-    sentences = (sentence.lower() for sentence in split_sentences(text))
-    return any(_FINDING.search(sentence) and not _DENIED.search(sentence) for sentence in sentences)
+    return any(each.presence == "present" and each.finding != "no_finding" for each in read_report(text))
 
 
 def _studies(rows: Rows) -> list[object]:

@@ -14,7 +14,7 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
 from medvlp.data.layouts.ct_rate import volume_in_hu
 from medvlp.data.manifest import Manifest
-from medvlp.data.split import split_by_patient
+from medvlp.data.splits import split_by_patient
 
 WORDS = list(load_card("ct_rate").labels.values())
 META = [

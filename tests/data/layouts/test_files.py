@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._files import list_files, manifest_of, read_records
+from medvlp.data.layouts._files import list_files, read_records
+from medvlp.data.layouts._published import manifest_of
 
 
 def test_files_are_listed_once_without_what_other_systems_leave(tmp_path: Path) -> None:
     for name in ("a/1.png", "a/.hidden/2.png", "a/._1.png", "a/__MACOSX/1.png", "b/3.PNG", "b/deep/4.txt", "5.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert list_files(tmp_path) == {"a/1.png", "b/3.PNG", "b/deep/4.txt", "5.png"}
-    assert list_files(tmp_path, "b", "nowhere", suffixes=(".png",)) == {"b/3.PNG"}
+    assert list_files(tmp_path) == ["5.png", "a/1.png", "b/3.PNG", "b/deep/4.txt"]
+    assert list_files(tmp_path, ["b", "nowhere", "b"], suffixes=(".png",)) == ["b/3.PNG"]
 
 
 def test_rows_whose_file_is_not_there_are_listed_and_rows_without_a_path_kept(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_nothing_left_is_one_sentence_that_says_why(tmp_path: Path) -> None:
         DataError, match=r"None of the 2 files that the x release names exists below .* first is a\.png"
     ):
         manifest_of(rows, root=tmp_path, layout="x", files=set(), skipped={})
-    with pytest.raises(DataError, match=r"no usable record of the layout x \(1 no_picture\)"):
+    with pytest.raises(DataError, match=r"No record of the x release is left \(1 no_picture\)"):
         manifest_of([], root=tmp_path, layout="x", files=None, skipped={"no_picture": ["a.txt"]})
 
 

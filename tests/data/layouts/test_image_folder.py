@@ -83,5 +83,5 @@ def test_what_cannot_be_indexed_is_one_sentence(tmp_path: Path) -> None:
         index_cohort("image_folder", tmp_path, {"patient": "("})
     with pytest.raises(DataError, match="does not exist: check the root"):
         index_cohort("image_folder", tmp_path, {"images": "z"})
-    with pytest.raises(DataError, match=r"holds no usable record of the layout image_folder \(1 no_class_folder\)"):
+    with pytest.raises(DataError, match=r"No record of the image_folder release is left \(1 no_class_folder\)"):
         index_cohort("image_folder", tmp_path / "a")

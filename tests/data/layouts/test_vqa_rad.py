@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.split import check_split
+from medvlp.data.leakage import check_split
 
 CASE = "https://medpix.nlm.nih.gov/case?id=48e1dd0e-8552-46ad-a354-5eb55be86de6"
 
