@@ -196,8 +196,8 @@ def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], pre
         saved = state_dict.get(f"{prefix}{name}")
         if saved is not None and (saved.shape != own.shape or not torch.allclose(saved.to(own), own, atol=1e-4)):
             raise ConfigError(
-                f"These weights were trained with other vectors of the bank {bank.name!r}: use the texts and the encoder "
-                "that they were trained with."
+                f"These weights were trained with other vectors of the bank {bank.name!r}: use the texts and the "
+                "encoder that they were trained with."
             )
 
 
