@@ -1,6 +1,6 @@
 """`medslip_plus` against faithful MeDSLIP on one synthetic hospital: existence of findings on test patients.
 
-Run: python tests/benchmarks/medslip_plus.py HOSPITAL --out FOLDER --seeds 0 1 2 [key.path=value ...]
+Run: python tests/benchmarks/medslip_plus.py HOSPITAL [key.path=value ...] --out FOLDER --seeds 0 1 2
 
 Both shipped configurations are trained alike for each seed, on the same patients; prints one JSON line a run and a last
 one with the difference (plus minus faithful) of the macro AUROC of existence, averaged over seeds, with a 95 % interval
