@@ -238,16 +238,15 @@ def locate(
         given = mounted.head(encoded, "m")
     if encoded.grid is None:
         raise UserError("The tokens of this image tower form no grid: there is no map over the picture.")
-    values, scores = 1.0, []
-    for stream, row in rows.items():
-        maps = weights.pathology if stream == "pathology" else weights.anatomy
-        values = values * maps[0, :, row].mean(dim=0).float()
-        scores.append(float(given[f"m_{stream}"][0, row].float().softmax(-1)[1]))
+    maps = {"pathology": weights.pathology, "anatomy": weights.anatomy}
+    seen = torch.stack([maps[stream][0, :, row].float().mean(dim=0) for stream, row in rows.items()]).prod(dim=0)
     if len(rows) == 2:
-        scores = [float(given["m"][0, rows["anatomy"], rows["pathology"]].float().sigmoid())]
-    assert isinstance(values, Tensor)
-    grid = (values / values.sum().clamp_min(1e-12)).reshape(encoded.grid).cpu().numpy()
-    return AttentionMap(grid, None if record is None else record.box, scores[0])
+        score = given["m"][0, rows["anatomy"], rows["pathology"]].float().sigmoid()
+    else:
+        ((stream, row),) = rows.items()
+        score = given[f"m_{stream}"][0, row].float().softmax(-1)[1]
+    grid = (seen / seen.sum().clamp_min(1e-12)).reshape(encoded.grid).cpu().numpy()
+    return AttentionMap(grid, None if record is None else record.box, float(score))
 
 
 def _queries(mounted: Mounted, observation: str | None, anatomy: str | None) -> dict[str, int]:
