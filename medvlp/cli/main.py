@@ -21,6 +21,7 @@ from medvlp.cli import (
     predict,
     quickstart,
     report,
+    sweep,
     train,
 )
 from medvlp.core.errors import UserError
@@ -43,6 +44,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("convert")(convert.convert)
+app.command("sweep")(sweep.sweep)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 
