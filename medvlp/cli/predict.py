@@ -15,8 +15,12 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
     paths: Annotated[list[Path], typer.Argument(help="Images.")],
     recipe: Annotated[
-        str, typer.Option(help="How scores are made: a file of configs/zero_shot/recipes, a component, a path.")
-    ] = "zero_shot",
+        str | None,
+        typer.Option(
+            help="How scores are made: zero_shot, existence (MeDSLIP), a file of configs/zero_shot/recipes, a component, "
+            "a path; default: what the model offers."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Score images for the findings of a model; the scores are not calibrated probabilities."""
@@ -31,6 +35,9 @@ def predict(
             typer.echo(f"{result['path']}")
             for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
                 typer.echo(f"  {label:20}{score:.3f}")
+            for pair in result.get("pairs", ())[:10]:
+                where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
+                typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
         typer.echo("Scores are not calibrated.")

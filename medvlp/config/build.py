@@ -24,7 +24,7 @@ from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
-from medvlp.models.bank import Bank, read_bank
+from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
@@ -188,8 +188,12 @@ def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
     return train_wordpiece(texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length)
 
 
-def build_banks(config: RunConfig) -> dict[str, Bank]:
-    """Read the banks' texts, one a line; a file is looked for from the working folder, then in ``configs/``.
+def build_banks(config: RunConfig, *, encode: bool = True) -> dict[str, Bank]:
+    """Read the banks' texts; a file is looked for from the working folder, then in ``configs/``.
+
+    Args:
+        config: the run.
+        encode: whether banks with an encoder of their own are encoded now.
 
     Raises:
         DataError: if a file is missing, empty, or has an entry twice.
@@ -198,12 +202,17 @@ def build_banks(config: RunConfig) -> dict[str, Bank]:
     for name, bank in config.banks.items():
         path, shipped = Path(bank.file).expanduser(), resource_folder("configs") / bank.file
         if not path.is_file() and not shipped.is_file():
-            there = [p.relative_to(resource_folder("configs")).as_posix() for p in shipped.parent.glob("*.txt")]
+            there = [
+                p.relative_to(resource_folder("configs")).as_posix()
+                for p in (*shipped.parent.glob("*.txt"), *shipped.parent.glob("*.yaml"))
+            ]
             raise DataError(
                 f"banks.{name}.file {bank.file!r} is neither a file nor in configs/: "
                 f"{did_you_mean(bank.file, there) if there else 'give a text file with one entry a line'}."
             )
         banks[name] = read_bank(path if path.is_file() else shipped, name=name)
+        if encode and bank.encoder is not None:
+            banks[name] = encoded_bank(banks[name], bank.encoder, where=f"banks.{name}.encoder")
     return banks
 
 

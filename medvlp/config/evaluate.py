@@ -20,6 +20,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
+from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
 from medvlp.core.table import FeatureTable
@@ -36,11 +37,16 @@ from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.features.feature_pass import feature_pass
 from medvlp.phantom.planted import Planted, read_planted
+from medvlp.prediction.findings import existence_scores, mounted_streams
 from medvlp.prediction.laterality import side_margins
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
 from medvlp.prediction.recipe_scores import BATCH_SENTENCE
 
 __all__ = ["Evaluated", "EvaluationRun", "embed_manifest", "evaluate", "load_evaluation"]
+
+
+# Results whose cases are scores of findings: the first there is gives results/predictions.parquet.
+_SCORED = ("zero_shot", "existence")
 
 
 class EvaluationRun(Node):
@@ -95,15 +101,17 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
     judge = _Judge(config, say)
     found = {result.name: judge.marked(result) for result in judge.results()}
     out = Path(config.out)
+    first = "zero_shot" if "zero_shot" in found else next(iter(found), "")
     for name, result in found.items():
         write_result(
-            result, out / "results" / f"{name}.json", cases="predictions.parquet" if name == "zero_shot" else None
+            result,
+            out / "results" / f"{name}.json",
+            cases="predictions.parquet" if name == first and name in _SCORED else None,
         )
     if config.evaluation.gallery and judge.manifest.pictures:
         write_gallery(out, *judge.pictures())
     if page:
         write_report_page(out, out / "report.html")
-    first = "zero_shot" if "zero_shot" in found else next(iter(found), "")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
@@ -114,7 +122,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     views = build_views(loaded.bundle.preprocessing, where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
-    needs = [f"{view}/embedding" for view in _views_of(prepared.manifest, loaded.model.pictures)]
+    needs = [f"{view}/embedding" for view in _views_of(prepared.manifest, loaded.model)]
     left_out = [record.id for record in prepared.quarantined]
     meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
     return feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
@@ -128,6 +136,7 @@ class _Judge:
         self.config, self.options = config, config.evaluation
         self.model: VisionLanguageModel = load(config.model)
         self.seen = f"{self.model.model.pictures}/embedding"
+        self.streams = mounted_streams(self.model.model)
         whole = open_manifest(config.data, say=say)
         self.whole = whole
         self.manifest = whole.where(self.options.where) if self.options.where else whole
@@ -137,6 +146,8 @@ class _Judge:
         self.prepared = self._open(self.options.split)
         self.table = self._embed(self.prepared)
         self.prompts = [p for p in prompt_sets(self.model.bundle) if f"label.{p.label}" in self.manifest]
+        asked = [p.label for p in self.prompts] or list(self._existence_scores())
+        self.labels = [label for label in asked if f"label.{label}" in self.manifest]
 
     def marked(self, result: Result) -> Result:
         """The result with the hash of the split, and what a reader has to know of it."""
@@ -155,12 +166,14 @@ class _Judge:
             if sides is not None:
                 yield sides
             yield from self._recipes()
+        if self.streams is not None and self.seen in self.table.columns:
+            yield self._scores("existence", self._existence_scores(), "Existence of findings", groups=True)
         if {self.seen, "text/embedding"} <= set(self.table.columns):
             yield self._retrieval()
             checked = sentences(self._judged(), most=self.options.sentences) if self.options.sentences else None
             if checked is not None:
                 yield checked
-        if self.options.probe and self.prompts and self.seen in self.table.columns:
+        if self.options.probe and self.labels and self.seen in self.table.columns:
             yield from self._probes()
 
     def _recipes(self) -> Iterator[Result]:
@@ -200,6 +213,13 @@ class _Judge:
         scores = self.model.zero_shot.scores(self.table[self.seen])
         return {label: scores[:, i] for i, label in enumerate(self.model.zero_shot.labels)}
 
+    def _existence_scores(self) -> dict[str, np.ndarray]:
+        """Scores of a dual-stream model; findings without a label column are left out."""
+        if self.streams is None or self.streams.key("pathology") not in self.table.columns:
+            return {}
+        found = existence_scores(self.table, self.streams)
+        return {label: values for label, values in found.items() if f"label.{label}" in self.manifest}
+
     def _scores(
         self,
         name: str,
@@ -212,7 +232,7 @@ class _Judge:
     ) -> Result:
         rows = _facts(self.prepared.manifest)
         for label, values in scores.items():
-            if f"label.{label}" in self.manifest:
+            if f"label.{label}" in self.prepared.manifest:
                 rows[f"label:{label}"] = self.prepared.manifest.column(f"label.{label}")
                 rows[f"score:{label}"] = values
         if groups:
@@ -234,11 +254,11 @@ class _Judge:
         manifest = self.prepared.manifest
         groups: dict[str, Any] = {f"group:{n}": manifest.column(n) for n in self.options.groups if n in manifest}
         if self.truth is not None:
-            for prompts in self.prompts:
-                sizes = np.array([_size(self.truth, study, prompts.label) for study in manifest.column("id.study")])
-                positive = np.asarray(manifest.column(f"label.{prompts.label}"), dtype=float) == 1
+            for label in self.labels:
+                sizes = np.array([_size(self.truth, study, label) for study in manifest.column("id.study")])
+                positive = np.asarray(manifest.column(f"label.{label}"), dtype=float) == 1
                 if len(np.unique(sizes[positive & (sizes > 0)])) >= 3:
-                    groups[f"group:size@{prompts.label}"] = size_terciles(sizes, positive)
+                    groups[f"group:size@{label}"] = size_terciles(sizes, positive)
         return groups
 
     def _sides(self) -> Result | None:
@@ -313,7 +333,7 @@ class _Judge:
         *,
         control: bool,
     ) -> Result:
-        names = [p.label for p in self.prompts]
+        names = self.labels
         data = {
             split: ProbeData(
                 features[split],
@@ -330,7 +350,7 @@ class _Judge:
 
     def pictures(self) -> tuple[list[Any], list[Any]]:
         """Return the gallery and the retrieval examples."""
-        scores = self._zero_shot_scores() if self.prompts else {}
+        scores = self._zero_shot_scores() if self.prompts else self._existence_scores()
         gallery = make_gallery(self.model, self.prepared, scores, self.truth, count=self.options.gallery)
         examples = []
         if "text/embedding" in self.table.columns:
@@ -349,8 +369,10 @@ class _Judge:
         )
 
     def _embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
-        there = [view for view in _views_of(prepared.manifest, self.model.model.pictures) if texts or view != "text"]
+        there = [view for view in _views_of(prepared.manifest, self.model.model) if texts or view != "text"]
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
+        if self.streams is not None and self.streams.view in there:
+            needs.append(self.streams.key("pathology"))
         return feature_pass(self.model.model, in_order(prepared), keys(*needs))
 
     def _first_of_study(self) -> np.ndarray:
@@ -368,9 +390,10 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _views_of(manifest: Manifest, pictures: str) -> list[str]:
-    """Return what can be embedded: the model's kind of pictures where the manifest names files, and texts."""
-    return [*([pictures] if manifest.pictures else []), *(["text"] if "text" in manifest else [])]
+def _views_of(manifest: Manifest, model: Model) -> list[str]:
+    """Return what can be embedded: the model's kind of pictures where the manifest names files, and texts it reads."""
+    words = "text" in manifest and model.reads_text
+    return [*([model.pictures] if manifest.pictures else []), *(["text"] if words else [])]
 
 
 def _size(truth: Planted, study: str, label: str) -> float:

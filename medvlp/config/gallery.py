@@ -17,6 +17,7 @@ from medvlp.evaluation.page.inputs import Box, GalleryItem, RetrievalExample, Re
 from medvlp.evaluation.retrieval import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
+from medvlp.prediction.findings import locate, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel
 from medvlp.prediction.slices import slice_weights
 
@@ -57,8 +58,7 @@ def _item(
     else:
         pixels = picture_of(sample)
         try:
-            direction = torch.from_numpy(np.asarray(model.zero_shot.direction(label), dtype=np.float32))
-            values = heat_map(model.model, pixels[None], direction).resized(pixels.shape[-1])
+            values = _heat(model, pixels, label)
         except ConfigError as error:
             notes.append(f"no heat map: {error}")
     study = str(record.get("id.study", ""))
@@ -74,6 +74,17 @@ def _item(
         sentence="" if truth is None else truth.sentences.get((study, label), ""),
         note=", ".join([str(record[n]) for n in ("view_position", "site") if n in record] + notes),
     )
+
+
+def _heat(model: VisionLanguageModel, pixels: Tensor, label: str) -> np.ndarray:
+    """Return where the score comes from or, of a model that asks for findings, where it looked; the largest value 1."""
+    if not model.bundle.zero_shot and mounted_streams(model.model) is not None:
+        whole = ImageRecord(0, (0, 0, pixels.shape[-1], pixels.shape[-2]))
+        found = locate(model.model, pixels[None], whole, observation=label)
+        large = found.in_source(*pixels.shape[-2:])
+        return large / max(float(large.max()), 1e-12)
+    direction = torch.from_numpy(np.asarray(model.zero_shot.direction(label), dtype=np.float32))
+    return heat_map(model.model, pixels[None], direction).resized(pixels.shape[-1])
 
 
 def _boxes(record: ImageRecord | None, pixels: Tensor, path: str, label: str, truth: Planted | None) -> tuple[Box, ...]:

@@ -70,6 +70,9 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     for tower in ("vision", "text"):
         if isinstance(tree["model"].get(tower), Mapping):
             tree["model"][tower] = filled("models/encoders", tree["model"][tower], f"model.{tower}")
+    for name, bank in tree["banks"].items():
+        if bank["encoder"] is not None:
+            bank["encoder"] = filled("models/text_vectors", bank["encoder"], f"banks.{name}.encoder")
     tree["states"] = {name: filled("state", spec, f"states.{name}") for name, spec in tree["states"].items()}
     if tree["data"]["layout"] is not None:
         tree["data"]["layout"] = filled("data/layouts", tree["data"]["layout"], "data.layout")

@@ -44,6 +44,8 @@ def config_schema() -> dict[str, Any]:
         "anyOf": [*_inheriting(_component("data/layouts", shared)), name_alone, {"type": "null"}]
     }
     shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, name_alone]}
+    vectors = _inheriting(_component("models/text_vectors", shared))
+    shared["BankConfig"]["properties"]["encoder"] = {"anyOf": [*vectors, name_alone, {"type": "null"}]}
     model = _component("models/architectures", shared)
     encoder = {"anyOf": _inheriting(_component("models/encoders", shared))}
     for choice in model["oneOf"]:

@@ -44,7 +44,9 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
+from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
+from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
@@ -128,7 +130,7 @@ class _Built:
         self.prompts = _prompts(config)
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
-        build_banks(config)
+        build_banks(config, encode=False)
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
         keep_freed_memory()
@@ -281,6 +283,9 @@ class _Built:
             average.load_state_dict(own)
             model = average.model
         facts = self.data_facts()
+        prompts = self.prompts if model.reads_text else ()
+        streams = mounted_streams(model)
+        known = () if streams is None else tuple(finding_columns(streams.observations))
         flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
@@ -301,8 +306,8 @@ class _Built:
             tokenizer=self.tokenizer,
             preprocessing=preprocessing,
             score=_score_of(self.tree),
-            labels=tuple(each.label for each in self.prompts),
-            zero_shot=[_plain(each) for each in self.prompts],
+            labels=tuple(dict.fromkeys([*(each.label for each in prompts), *known])),
+            zero_shot=[_plain(each) for each in prompts],
             provenance=provenance,
             card=_card(provenance, outcome),
         )

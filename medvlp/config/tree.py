@@ -157,11 +157,19 @@ class BankConfig(Node):
     """An ordered list of texts that belong to no sample.
 
     Attributes:
-        file: text file with one entry a line; blank and ``#`` lines are left out. From the working folder, else one in
-            ``configs/``.
+        file: text file with one entry a line, blank and ``#`` lines left out; or a book, YAML with ``texts: {name:
+            sentence}``. From the working folder, else one in ``configs/``.
+        encoder: component of `medvlp.models.text_vectors` that gives the texts constant vectors, once; null: the
+            model's text tower encodes them in each step that asks for them.
     """
 
     file: str
+    encoder: Component | None = None
+
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _encoder_by_name(cls, value: object) -> object:
+        return _named(value)
 
 
 class PhaseConfig(Node):
@@ -181,8 +189,8 @@ class EvaluationConfig(Node):
 
     Attributes:
         prompts: zero-shot prompt pairs, a file in ``configs/zero_shot/``.
-        choose: validation metric that picks the best checkpoint: ``zero_shot/auroc/LABEL`` (or ``macro``), or
-            ``retrieval/recall@5``.
+        choose: validation metric that picks the best checkpoint: ``zero_shot/auroc/LABEL`` (or ``macro``),
+            ``existence/auroc/LABEL`` (or ``macro``) of a dual-stream model, or ``retrieval/recall@5``.
         resamples: of the patient bootstrap.
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
@@ -196,7 +204,9 @@ class EvaluationConfig(Node):
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
-    choose: str = Field(default="zero_shot/auroc/macro", pattern=r"^(zero_shot/auroc/.+|retrieval/recall@5)$")
+    choose: str = Field(
+        default="zero_shot/auroc/macro", pattern=r"^((zero_shot|existence)/auroc/.+|retrieval/recall@5)$"
+    )
     resamples: int = Field(default=1000, ge=100)
     split: str = "test"
     min_positives: int = Field(default=30, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from medvlp.evaluation.metrics import auroc
 from medvlp.evaluation.retrieval import rank_queries
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.feature_pass import feature_pass
+from medvlp.prediction.findings import existence_scores, mounted_streams
 from medvlp.prediction.zero_shot import make_zero_shot
 from medvlp.text.prompts import PromptSet
 
@@ -36,30 +37,41 @@ class Validator:
     def __call__(self, model: Model, samples_seen: int) -> dict[str, float]:
         """Return ``zero_shot/auroc/LABEL``, their mean ``zero_shot/auroc/macro``, and ``retrieval/recall@5``.
 
-        What the data lacks is left out: AUROC needs labels, retrieval images and words.
+        Of a model with a dual-stream head also ``existence/auroc/LABEL`` and their mean. What the data or the model
+        lacks is left out: AUROC needs labels, retrieval images and words, and zero-shot a model that reads words.
         """
-        paired = bool(self._prepared.manifest.pictures) and "text" in self._prepared.manifest
+        manifest = self._prepared.manifest
+        prompted = bool(self._prompts) and model.reads_text
+        paired = bool(manifest.pictures) and "text" in manifest and model.reads_text
+        streams = mounted_streams(model) if manifest.pictures else None
         seen = f"{model.pictures}/embedding"
-        needs = [seen] if self._prompts or paired else []
+        needs = [seen] if prompted or paired else []
         needs += ["text/embedding", "text"] if paired else []
+        needs += [streams.key("pathology")] if streams is not None else []
         if not needs:
             return {}
         table = feature_pass(model, in_order(self._prepared), keys(*needs))
-        pictures = table[seen]
-        scored = self._zero_shot(model, pictures) if self._prompts else {}
-        return scored | (_retrieval(table, pictures) if paired else {})
+        scored = self._zero_shot(model, table[seen]) if prompted else {}
+        if streams is not None:
+            scored |= self._aurocs("existence", existence_scores(table, streams))
+        return scored | (_retrieval(table, table[seen]) if paired else {})
 
     def _zero_shot(self, model: Model, pictures: np.ndarray) -> dict[str, float]:
         shot = make_zero_shot(self._prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
         scores = shot.scores(pictures)
+        return self._aurocs("zero_shot", {label: scores[:, i] for i, label in enumerate(shot.labels)})
+
+    def _aurocs(self, recipe: str, scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for i, label in enumerate(shot.labels):
+        for label, values in scores.items():
+            if f"label.{label}" not in self._prepared.manifest:
+                continue
             truth = np.asarray(self._prepared.manifest.column(f"label.{label}"), dtype=np.float64)
-            known = np.isin(truth, (0.0, 1.0)) & np.isfinite(scores[:, i])
+            known = np.isin(truth, (0.0, 1.0)) & np.isfinite(values)
             if 0 < truth[known].sum() < known.sum():
-                metrics[f"zero_shot/auroc/{label}"] = float(auroc(truth[known], scores[known, i]))
+                metrics[f"{recipe}/auroc/{label}"] = float(auroc(truth[known], values[known]))
         if metrics:
-            metrics["zero_shot/auroc/macro"] = float(np.mean(list(metrics.values())))
+            metrics[f"{recipe}/auroc/macro"] = float(np.mean(list(metrics.values())))
         return metrics
 
 

@@ -169,6 +169,11 @@ class Model(nn.Module, ABC):
         """Kind that its tower of pictures encodes: ``image`` or ``stack``."""
 
     @property
+    def reads_text(self) -> bool:
+        """Whether it encodes texts."""
+        return True
+
+    @property
     @abstractmethod
     def slice_weights(self) -> str | None:
         """Part of a stack that says how much each of its slices counts; None where nothing does."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
 from torch import Tensor
 
 from medvlp.core.errors import DataError
+from medvlp.core.registry import build
+from medvlp.models.text_vectors import TextVectors
 
-__all__ = ["Bank", "read_bank"]
+__all__ = ["Bank", "encoded_bank", "read_bank"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +27,10 @@ class Bank:
         vectors: (C, D) constant embeddings by a frozen encoder; None: the model's text tower encodes the texts whenever
             they are asked for.
         encoder: who made `vectors`: a name and hash for the bundle; ``text`` is the model's text tower.
+        names: C short distinct names of the texts, where they have some: the words of a book and their definitions.
 
     Raises:
-        DataError: if there is no text, a text stands twice, or vectors and texts differ in number.
+        DataError: if there is no text, a text or name stands twice, or vectors, names and texts differ in number.
 
     Example:
         >>> Bank("findings", ("effusion", "nodule")).sha256[:8]
@@ -37,6 +41,7 @@ class Bank:
     texts: tuple[str, ...]
     vectors: Tensor | None = None
     encoder: str = "text"
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -48,6 +53,11 @@ class Bank:
             raise DataError(
                 f"Bank {self.name!r} has {len(self.texts)} texts and vectors of shape {tuple(self.vectors.shape)}: "
                 f"give one row a text."
+            )
+        if self.names and (len(self.names) != len(self.texts) or len(set(self.names)) < len(self.names)):
+            raise DataError(
+                f"Bank {self.name!r} has {len(self.texts)} texts and {len(set(self.names))} different names: give each "
+                f"text a name of its own, or none a name."
             )
 
     @property
@@ -61,18 +71,45 @@ class Bank:
 
 
 def read_bank(path: str | Path, *, name: str) -> Bank:
-    """Read a bank from a UTF-8 text file with one entry a line; blank and ``#`` lines are left out.
+    """Read a bank from a UTF-8 file.
+
+    A text file has one entry a line; blank and ``#`` lines are left out. A book (``.yaml``) has ``texts: {name:
+    sentence}``, in order.
 
     Raises:
         DataError: if the file cannot be read, is empty, or has an entry twice.
     """
+    path = Path(path)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_text(encoding="utf-8")
+        document = yaml.safe_load(content) if path.suffix in (".yaml", ".yml") else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
         raise DataError(
-            f"The file {path} of bank {name!r} cannot be read ({error}): give a UTF-8 text file with one entry a line."
+            f"The file {path} of bank {name!r} cannot be read ({said}): give a UTF-8 text file with one entry a line, "
+            f"or a YAML file with texts: {{name: sentence}}."
         ) from None
-    return Bank(name, tuple(_entries(lines)))
+    if path.suffix not in (".yaml", ".yml"):
+        return Bank(name, tuple(_entries(content.splitlines())))
+    texts = document.get("texts") if isinstance(document, Mapping) else None
+    if not isinstance(texts, Mapping) or not all(isinstance(w, str) for pair in texts.items() for w in pair):
+        raise DataError(f"The file {path} of bank {name!r} has no texts: {{name: sentence}}: write them so, in quotes.")
+    return Bank(name, tuple(texts.values()), names=tuple(texts))
+
+
+def encoded_bank(bank: Bank, spec: Mapping[str, object], *, where: str) -> Bank:
+    """Return the bank with the constant vectors of a component of `medvlp.models.text_vectors`.
+
+    Raises:
+        ConfigError: for a faulty component.
+
+    Example:
+        >>> bank = encoded_bank(Bank("b", ("a cat", "a dog")), {"name": "hashed_words", "width": 8}, where="banks.b")
+        >>> bank.vectors.shape, bank.encoder
+        (torch.Size([2, 8]), 'hashed_words width=8 seed=0')
+    """
+    made: TextVectors = build("models/text_vectors", spec, where=where, given={"texts": bank.texts})
+    return bank.with_vectors(made.vectors, encoder=made.encoder)
 
 
 def _entries(lines: Iterable[str]) -> Iterable[str]:

@@ -1,9 +1,9 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
-``model.safetensors``, ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels, prompts,
-provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads
-is checked against the manifest first. Preprocessing belongs to the model: the views that made its training images are
-stored here and run again at scoring.
+``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``bundle.yaml``
+(architecture, scale, banks, preprocessing, tokenizer, labels, prompts, provenance), ``tokenizer/``, ``card.md`` and
+``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
+Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         "schema": SCHEMA,
         "model": dict(model.spec),
         "score": bundle.score,
-        "banks": {name: {"texts": list(bank.texts), "sha256": bank.sha256} for name, bank in model.banks.items()},
+        "banks": {name: _described(bank) for name, bank in model.banks.items()},
         "preprocessing": [dict(spec) for spec in bundle.preprocessing],
         "labels": list(bundle.labels),
         "zero_shot": [dict(prompts) for prompts in bundle.zero_shot],
@@ -85,6 +85,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         temporary.mkdir(parents=True)
         own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
         save_file(own, temporary / "model.safetensors")
+        vectors = {n: b.vectors.detach().cpu().contiguous() for n, b in model.banks.items() if b.vectors is not None}
+        if vectors:
+            save_file(vectors, temporary / "banks.safetensors")
         (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
         (temporary / "card.md").write_text(bundle.card)
         if bundle.tokenizer is not None:
@@ -119,6 +122,8 @@ def check_manifest(folder: Path) -> None:
             )
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
+    if (folder / "banks.safetensors").exists():
+        needed.add("banks.safetensors")
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 
@@ -137,8 +142,7 @@ def load_bundle(folder: str | Path) -> Bundle:
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
         )
     tokenizer = load_tokenizer(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
-    banks = {name: Bank(name=name, texts=tuple(bank["texts"])) for name, bank in described["banks"].items()}
-    model = build_model(described["model"], tokenizer=tokenizer, banks=banks, where="model")
+    model = build_model(described["model"], tokenizer=tokenizer, banks=_banks(described, folder), where="model")
     _load_weights(model, folder)
     model.eval()
     return Bundle(
@@ -156,6 +160,33 @@ def load_bundle(folder: str | Path) -> Bundle:
 def load_model(folder: str | Path) -> Model:
     """Return a bundle's model alone, for teachers and `init_from`."""
     return load_bundle(folder).model
+
+
+def _described(bank: Bank) -> dict[str, object]:
+    plain: dict[str, object] = {"texts": list(bank.texts), "sha256": bank.sha256}
+    if bank.names:
+        plain["names"] = list(bank.names)
+    return plain if bank.vectors is None else {**plain, "encoder": bank.encoder}
+
+
+def _banks(described: Mapping[str, Any], folder: Path) -> dict[str, Bank]:
+    vectors = load_file(folder / "banks.safetensors") if (folder / "banks.safetensors").exists() else {}
+    constant = {name for name, bank in described["banks"].items() if "encoder" in bank}
+    if constant != vectors.keys():
+        raise UserError(
+            f"{folder} has vectors of the banks {sorted(vectors)} and needs those of {sorted(constant)}: get the "
+            "bundle again."
+        )
+    return {
+        name: Bank(
+            name=name,
+            texts=tuple(bank["texts"]),
+            vectors=vectors.get(name),
+            encoder=bank.get("encoder", "text"),
+            names=tuple(bank.get("names", ())),
+        )
+        for name, bank in described["banks"].items()
+    }
 
 
 def _load_weights(model: Model, folder: Path) -> None:

@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = attach(
         "Clip": "clip",
         "Distill": "distill",
         "HardNegatives": "hard_negatives",
+        "Medslip": "medslip",
+        "MedslipProtocl": "medslip_protocl",
         "ProtoClip": "protoclip",
         "Reading": "_contrast",
         "Relation": "_targets",

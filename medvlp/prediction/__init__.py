@@ -5,6 +5,8 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "AttentionMap": "findings",
+        "Findings": "findings",
         "Given": "recipe",
         "NamedRecipe": "recipe_files",
         "Recipe": "recipe",

@@ -6,23 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medvlp.prediction.model import VisionLanguageModel, prompt_sets
+from medvlp.prediction.findings import find, mounted_streams
+from medvlp.prediction.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.prediction.recipe_files import OWN, load_recipe
 from medvlp.prediction.recipe_scores import BATCH_SENTENCE, recipe_scores
 
-__all__ = ["predict_files"]
+__all__ = ["EXISTENCE", "predict_files"]
+
+#: a dual-stream model is asked for its own findings, no text is compared
+EXISTENCE = "existence"
 
 
 def predict_files(
-    model: VisionLanguageModel, paths: Sequence[Path], *, recipe: str = OWN, name: str = ""
+    model: VisionLanguageModel, paths: Sequence[Path], *, recipe: str | None = None, name: str = ""
 ) -> dict[str, Any]:
     """Score files.
 
     Args:
         model: a loaded bundle.
         paths: images; the first that cannot be read stops the call.
-        recipe: how scores are made of embeddings, see `medvlp.prediction.recipe_files.load_recipe`: ``zero_shot`` uses
-            the bundle's prompt pairs.
+        recipe: how scores are made, see `medvlp.prediction.recipe_files.load_recipe`: ``zero_shot`` uses the bundle's
+            prompt pairs; ``existence`` asks a dual-stream model for its findings, and adds ``pairs``, what lies where;
+            None: ``zero_shot`` where the bundle has prompts, else ``existence``.
         name: of the model, for the output.
 
     Returns:
@@ -33,17 +38,36 @@ def predict_files(
         DataError: if the recipe has no score for these images.
         UnreadableImage: if a file cannot be read.
     """
-    chosen = load_recipe(recipe, own=prompt_sets(model.bundle))
-    prepared = [model.prepare(path) for path in paths]
-    scores = recipe_scores(model, chosen, [each.pixels for each in prepared])
-    told = [BATCH_SENTENCE.format(name=chosen.name)] if chosen.recipe.batch_dependent else []
+    if recipe is None:
+        asked = not model.bundle.zero_shot and mounted_streams(model.model) is not None
+        recipe = EXISTENCE if asked else OWN
+    if recipe == EXISTENCE:
+        prepared = [model.prepare(path) for path in paths]
+        said, told, used = _existence(model, prepared), [], EXISTENCE
+    else:
+        chosen = load_recipe(recipe, own=prompt_sets(model.bundle))
+        prepared = [model.prepare(path) for path in paths]
+        scores = recipe_scores(model, chosen, [each.pixels for each in prepared])
+        labels = [each.label for each in chosen.prompts]
+        said = [{"scores": {label: round(float(s), 6) for label, s in zip(labels, row, strict=True)}} for row in scores]
+        told = [BATCH_SENTENCE.format(name=chosen.name)] if chosen.recipe.batch_dependent else []
+        used = chosen.name
     results = [
-        {
-            "path": str(path),
-            "scores": {each.label: round(float(s), 6) for each, s in zip(chosen.prompts, row, strict=True)},
-            "calibrated": False,
-            "warnings": [*each.warnings, *told],
-        }
-        for path, each, row in zip(paths, prepared, scores, strict=True)
+        {"path": str(path), **each, "calibrated": False, "warnings": [*picture.warnings, *told]}
+        for path, picture, each in zip(paths, prepared, said, strict=True)
     ]
-    return {"model": name, "recipe": chosen.name, "results": results}
+    return {"model": name, "recipe": used, "results": results}
+
+
+def _existence(model: VisionLanguageModel, prepared: Sequence[Prepared]) -> list[dict[str, Any]]:
+    found = find(model.model, [each.pixels for each in prepared])
+    return [
+        {
+            "scores": {name: round(score, 6) for name, score in found.scores(i).items()},
+            "pairs": [
+                {"observation": pair.observation, "anatomy": pair.anatomy, "score": round(pair.score, 6)}
+                for pair in found.stated(i, most=50)
+            ],
+        }
+        for i in range(len(prepared))
+    ]

@@ -19,6 +19,7 @@ from medvlp.data.stacks import taken
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.prediction.findings import AttentionMap, Findings, find, locate
 from medvlp.prediction.slices import SliceWeights, slice_weights
 from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
 from medvlp.text.prompts import PromptSet
@@ -124,6 +125,26 @@ class VisionLanguageModel:
         if isinstance(pixels, Stack):
             raise UserError("A model of volumes has no heat map over one image: ask for the weights of its slices.")
         return heat_map(self.model, pixels, torch.from_numpy(self.embed_text(text)[0]))
+
+    def find(self, images: Image | Sequence[Image]) -> Findings:
+        """Return which findings there are, where, and which lies at which place, of a dual-stream model.
+
+        Raises:
+            UserError: for a model without such a head.
+        """
+        many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        return find(self.model, [self.prepare(image).pixels for image in many], batch=self._batch)
+
+    def locate(self, image: Image, observation: str | None = None, *, anatomy: str | None = None) -> AttentionMap:
+        """Return where a dual-stream model looks in an image for an observation, a place, or one at the other.
+
+        Raises:
+            UserError: for a model of volumes or without such a head, or a word that it does not know.
+        """
+        prepared = self.prepare(image)
+        if isinstance(prepared.pixels, Stack):
+            raise UserError("A model of volumes has no map over one image: ask for the weights of its slices.")
+        return locate(self.model, prepared.pixels, prepared.record, observation=observation, anatomy=anatomy)
 
     def slice_weights(self, volume: str | Path) -> SliceWeights:
         """Return how much each slice of a volume counts in its embedding.

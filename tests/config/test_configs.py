@@ -45,11 +45,12 @@ def toy(tree: dict[str, Any], folder: Path, hospital: Path, bundle: Path) -> dic
         if view["name"] == "read":
             view["size"] = SIZE
     tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
-    if tree["model"]["name"] == "dual":
+    if "vision" in tree["model"]:
         tree["model"]["vision"] |= {**VISION, "image_size": SIZE}
-        if tree["model"]["text"]["name"] == "transformer":
+        if tree["model"].get("text", {}).get("name") == "transformer":
             tree["model"]["text"] |= MODEL["text"]
-        tree["model"]["embed_dim"] = MODEL["embed_dim"]
+        if "embed_dim" in tree["model"]:
+            tree["model"]["embed_dim"] = MODEL["embed_dim"]
     else:
         tree["model"] |= {"image_size": SIZE, "patch_size": 16, "width": 16, "layers": 1, "attention_heads": 2}
     if tree["tokenizer"]["name"] == "transformers":

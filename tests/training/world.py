@@ -31,6 +31,7 @@ TEXTS = (
     (5, "small right effusion"),
 )
 BANK = ("effusion", "nodule", "no finding")
+PLACES = ("left", "right")
 
 _SINGLE = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "attention_heads": 2}
 _SINGLE |= {"embed_dim": 8}
@@ -46,6 +47,9 @@ def _head(norm: str) -> dict[str, object]:
     return {"projection": {"hidden": 12, "layers": 2, "norm": norm, "stage": "batch", "bias": True}}
 
 
+_STREAMS = {"name": "dual_stream", "width": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
+_MEDSLIP = {"name": "medslip", "negatives": 1, "temperature": 0.5}
+
 # name -> (model, objectives, patterns of what trains)
 CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     "clip": (DUAL, [{"name": "clip"}], ["*"]),
@@ -59,6 +63,7 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     "all together": (DUAL, _MIXED, ["*"]),
     "frozen image tower": (DUAL, _MIXED, ["*", "!model.towers.image.*"]),
     "frozen towers": (DUAL, [{"name": "clip"}], ["*", "!model.towers.*"]),
+    "medslip": ({**DUAL, "heads": {"image/medslip": _STREAMS}}, [_MEDSLIP], ["*"]),
     "images only": (DUAL, [{**_MIXED[2], "texts": "teacher"}], ["*"]),
 }
 
@@ -73,9 +78,23 @@ def whole_batch(dtype: torch.dtype = torch.float32) -> Batch:
     pixels = (0.5 + 0.4 * torch.stack(waves).sin() + 0.1 * noise)[:, None]
     columns = {
         "image": Column(pixels.to(dtype), every),
+        "vector.triplets": _matrices(),
         "text": Column(tuple(words for _, words in TEXTS), torch.tensor([owner for owner, _ in TEXTS])),
     }
     return Batch(tuple(f"s{i}" for i in range(SAMPLES)), every + 40, columns)
+
+
+def _matrices() -> Column:
+    """What is stated of five samples; nothing of 2, 6 and 7, so that one process of four has none."""
+    draw = torch.Generator().manual_seed(13)
+    stated = torch.randint(-1, 2, (5, len(PLACES) * len(BANK)), generator=draw).float()
+    return Column(stated, torch.tensor([0, 1, 3, 4, 5]))
+
+
+def _books() -> dict[str, Bank]:
+    draw = torch.Generator().manual_seed(12)
+    books = {"pathology": BANK, "anatomy": PLACES}
+    return {name: Bank(name, texts, torch.randn(len(texts), 5, generator=draw)) for name, texts in books.items()}
 
 
 def own_part(batch: Batch) -> Batch:
@@ -95,7 +114,7 @@ def make_task(
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Task, nn.ModuleDict]:
     """Build as `medvlp.config.build` does, and return the task with the root whose parameters are trained."""
-    banks = {"words": Bank("words", BANK)}
+    banks = {"words": Bank("words", BANK), **_books()}
     model: Model = build_model(model_spec, tokenizer=HashWords(), banks=banks, seed=3).to(dtype)
     given: dict[str, object] = {"model": model, "vocab_size": HashWords().vocab_size}
     objectives: dict[str, Objective] = {

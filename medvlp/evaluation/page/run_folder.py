@@ -23,7 +23,7 @@ from medvlp.evaluation.results import Result, load_result
 __all__ = ["read_gallery", "read_run", "write_gallery", "write_report_page"]
 
 _GALLERY = "gallery"
-_ORDER = ("zero_shot", "linear_probe", "laterality", "retrieval")
+_ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
 def write_report_page(run: Path, out: Path) -> None:

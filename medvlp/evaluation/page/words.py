@@ -14,7 +14,13 @@ REASONS = {
     "few_positives": "30 positive patients or fewer: the interval is optimistic",
     "few_resamples": "defined in fewer than half of the resamples: no interval",
 }
-_NAMES = {"zero_shot": "Zero-shot", "linear_probe": "Linear probe", "retrieval": "Retrieval", "thumbnail": "Thumbnail"}
+_NAMES = {
+    "zero_shot": "Zero-shot",
+    "existence": "Existence",
+    "linear_probe": "Linear probe",
+    "retrieval": "Retrieval",
+    "thumbnail": "Thumbnail",
+}
 _METRICS = {"auroc": "AUROC", "average_precision": "AP", "median_rank": "median rank", "mean_rank": "mean rank"}
 
 

@@ -26,7 +26,7 @@ __all__ = ["TowerModel"]
 
 
 class TowerModel(Model):
-    """Towers by kind, each with a projection head that gives ``raw``; see `Model`.
+    """Towers by kind, each with a head that gives ``raw``, a projection; see `Model`.
 
     A view is encoded by the tower of its kind: ``image.local`` by that of images. Banks are encoded by the text tower,
     or are the constant vectors of a frozen encoder. Part names are the tower's own, ``raw``, ``embedding`` (``raw`` at
@@ -35,7 +35,7 @@ class TowerModel(Model):
     Args:
         towers: kind -> encoder.
         embed_dim: D of ``raw``.
-        projection: options of the component `projection` that gives ``raw`` in each tower.
+        projection: options of the component `projection` that gives ``raw`` in each tower; with a name, another one.
         heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``.
         scale: of the logits.
         banks: by name.
@@ -94,6 +94,11 @@ class TowerModel(Model):
     def pictures(self) -> str:
         """Kind that the tower of pictures encodes: ``image`` or ``stack``."""
         return "stack" if "stack" in self.towers else "image"
+
+    @property
+    def reads_text(self) -> bool:
+        """See `Model`."""
+        return "text" in self.towers
 
     @property
     def slice_weights(self) -> str | None:
@@ -229,7 +234,7 @@ class TowerModel(Model):
     def _given(self, kind: str, reads: tuple[str, ...]) -> dict[str, object]:
         """Return what a head may ask of the model; a call-stage head reads images where there are images."""
         tower = self.towers[kind or ("image" if "image" in self.towers else next(iter(self.towers)))]
-        given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width}
+        given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"

@@ -33,7 +33,7 @@ class TimmEncoder(Encoder):
     Args:
         architecture: timm's name, e.g. ``resnet18`` or ``vit_tiny_patch16_224``.
         image_size: side of the square image in pixels; transformers are built for it.
-        channels: 1 for gray, 3 for colour.
+        channels: 1 for gray, 3 for colour; a gray image is shown to a colour backbone in all three channels.
         pretrained: fetch timm's weights from the Hugging Face hub, or take them from its local cache.
         norm: BatchNorm: ``keep``; ``group``: GroupNorm instead, exact over chunks and processes; ``frozen``: fixed
             statistics and weights.
@@ -138,6 +138,8 @@ class TimmEncoder(Encoder):
         """Encode (R, C, H, W) images; see `Encoder`."""
         if not isinstance(values, Tensor):
             raise ConfigError("An image tower was given texts: fields of kind image hold tensors.")
+        if self.channels == 3 and values.dim() == 4 and values.shape[1] == 1:
+            values = values.expand(-1, 3, -1, -1)
         self._check_shape(values)
         pixels = self._stem((values.to(self.mean.dtype) - self.mean) / self.std)
         pixels = pixels.contiguous(memory_format=self._memory)

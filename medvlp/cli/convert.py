@@ -1,0 +1,32 @@
+"""``medvlp convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Checkpoint of another project.")],
+    name: Annotated[str, typer.Option("--from", help="Whose it is: medslip.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Options of the importer, such as encoder.path=FOLDER.")
+    ] = None,
+) -> None:
+    """Convert another project's checkpoint to a bundle, once; every weight must find its place."""
+    from medvlp.config.yaml import override
+    from medvlp.models.bundle import save_bundle
+    from medvlp.zoo import convert as run
+
+    tree: dict[str, object] = {}
+    for text in options or ():
+        tree = override(tree, text)
+    bundle = run(source, name=name, options=tree)
+    save_bundle(out, bundle)
+    size = sum(parameter.numel() for parameter in bundle.model.parameters())
+    typer.echo(f"{out}: {size:,} parameters, {len(bundle.labels)} findings.")

@@ -1,0 +1,218 @@
+"""MeDSLIP's image branch (Fan et al. 2024, arXiv 2403.10635): tokens part into what a thing is and where it lies.
+
+A gate parts each token x into a pathology and an anatomy stream; in each, a decoder asks the stream with the entries of
+a book of texts: "effusion: ...", "left costophrenic angle: ...". Each entry comes back as a vector that says whether it
+is there, and the product of an anatomy's and a pathology's vector says whether the one lies at the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Head
+from medvlp.core.registry import FromModel
+from medvlp.core.suggest import did_you_mean
+from medvlp.models.bank import Bank
+from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, decoder_layer
+
+__all__ = ["DualStream", "Streams"]
+
+_STD = 0.02
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The same of both streams."""
+
+    pathology: Tensor
+    anatomy: Tensor
+
+
+class DualStream(Head):
+    r"""Gate, two streams and two query decoders over image tokens x (R, N, W).
+
+    With E_p (P, D) and E_a (A, D) the constant vectors of the two books, and s in {p, a}::
+
+        m = W_m x + b_m                       a gate of any sign; with ``gate: sigmoid`` between 0 and 1
+        x_p = m * x,  x_a = (1 - m) * x       they add up to x
+        h_s = W2_s relu(W1_s x_s)             (R, N, width)
+        q_s = W_q E_s + b_q                   one linear map for both books
+        F_s = decoder_s(q_s, h_s)             (R, P or A, width)
+
+    Mounted as ``image/NAME`` it gives, of the F_s and, with a dropout that the first two share, of F~_s:
+
+    - ``NAME``: F_a F_p^T (R, A, P), logits of "pathology p lies at anatomy a";
+    - ``NAME_pathology`` (R, P, 2) and ``NAME_anatomy`` (R, A, 2): logits of (absent, present), linear in F~_s;
+    - ``NAME_pathology_text`` (R, P, D) and ``NAME_anatomy_text`` (R, A, D): F~_s in the space of the books, linear;
+    - ``NAME_pathology_features`` (R, P, width) and ``NAME_anatomy_features`` (R, A, width): F_s.
+
+    All matrices start as N(0, 0.02), those of the attentions included; biases and norms as torch starts them, and equal
+    in all layers of both decoders, which are copies of one. The books' vectors are saved with the weights, and a
+    checkpoint that was made with others is refused: weights alone would not determine the model.
+
+    Args:
+        token_width: W, given by the builder.
+        banks: given by the builder.
+        pathology: bank with the vectors of the pathologies.
+        anatomy: bank with those of the anatomies.
+        width: of streams and queries.
+        hidden: width of the streams' hidden layer; None: W.
+        layers: of each decoder.
+        heads: of its attentions; divides the width.
+        feedforward: width of its networks' hidden layer.
+        dropout: in the decoders and of F~.
+        gate: ``linear`` as published, or ``sigmoid``.
+
+    Raises:
+        ConfigError: if a bank is missing or has no vectors, the two differ in width, or `heads` do not divide one.
+
+    Example:
+        >>> books = {n: Bank(n, tuple("abc"[:k]), torch.rand(k, 6)) for n, k in (("pathology", 3), ("anatomy", 2))}
+        >>> head = DualStream(token_width=8, banks=books, width=4, layers=1, heads=2, feedforward=8)
+        >>> rows = Encoded(owner=torch.arange(2), tokens=torch.rand(2, 5, 8), mask=torch.ones(2, 5, dtype=torch.bool))
+        >>> {name: tuple(value.shape) for name, value in head(rows, "m").items() if "features" not in name}
+        {'m': (2, 2, 3), 'm_pathology': (2, 3, 2), 'm_anatomy': (2, 2, 2), 'm_pathology_text': (2, 3, 6),
+         'm_anatomy_text': (2, 2, 6)}
+    """
+
+    reads = ("tokens", "mask")
+    gives = (
+        "pathology",
+        "anatomy",
+        "pathology_text",
+        "anatomy_text",
+        "pathology_features",
+        "anatomy_features",
+    )
+    book_pathology: Tensor
+    book_anatomy: Tensor
+
+    def __init__(
+        self,
+        *,
+        token_width: Annotated[int, FromModel("token_width")],
+        banks: Annotated[Mapping[str, Bank], FromModel("banks")],
+        pathology: str = "pathology",
+        anatomy: str = "anatomy",
+        width: Annotated[int, Field(ge=1)] = 256,
+        hidden: Annotated[int, Field(ge=1)] | None = None,
+        layers: Annotated[int, Field(ge=1)] = 4,
+        heads: Annotated[int, Field(ge=1)] = 4,
+        feedforward: Annotated[int, Field(ge=1)] = 1024,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        gate: Literal["linear", "sigmoid"] = "linear",
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(
+                f"{heads} attention heads do not divide the width {width} of dual_stream: choose a divisor of it."
+            )
+        self.pathology, self.anatomy = _book(banks, pathology), _book(banks, anatomy)
+        vectors = {name: book.vectors for name, book in (("pathology", self.pathology), ("anatomy", self.anatomy))}
+        book_width = vectors["pathology"].shape[1]  # pyrefly: ignore
+        if vectors["anatomy"].shape[1] != book_width:  # pyrefly: ignore
+            raise ConfigError(
+                f"The banks {pathology!r} and {anatomy!r} of dual_stream have vectors of widths {book_width} and "
+                f"{vectors['anatomy'].shape[1]}: encode both with one encoder."  # pyrefly: ignore
+            )
+        for name, rows in vectors.items():
+            self.register_buffer(f"book_{name}", rows.detach().float().clone())  # pyrefly: ignore
+        self.sigmoid = gate == "sigmoid"
+        hidden = hidden or token_width
+        self.gate = nn.Linear(token_width, token_width)
+        self.query = nn.Linear(book_width, width)
+        first = decoder_layer(width=width, heads=heads, feedforward=feedforward, dropout=dropout)
+        self.stream = nn.ModuleDict({s: _stream(token_width, hidden, width) for s in vectors})
+        self.decoder = nn.ModuleDict({s: QueryDecoder(first, layers=layers) for s in vectors})
+        self.exist = nn.ModuleDict({s: nn.Linear(width, 2) for s in vectors})
+        self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in vectors})
+        self.dropout = nn.Dropout(dropout)
+        self._initialise()
+        self.register_load_state_dict_pre_hook(_refuse_other_books)
+
+    def streams(self, tokens: Tensor) -> Streams:
+        """Return x_p and x_a, (R, N, W) each."""
+        gate = self.gate(tokens)
+        if self.sigmoid:
+            gate = gate.sigmoid()
+        return Streams(gate * tokens, (1 - gate) * tokens)
+
+    def attention(self, encoded: Encoded) -> Streams:
+        """Return where each query looks: (R, L, P, N) and (R, L, A, N), mean over heads, rows sum to 1 in eval mode."""
+        found = self._decode(encoded, attention=True)
+        weights = {name: out.attention for name, out in found.items()}
+        return Streams(**weights)  # pyrefly: ignore
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return the parts that the class lists."""
+        features = {stream: out.queries for stream, out in self._decode(encoded).items()}
+        dropped = {stream: self.dropout(values) for stream, values in features.items()}
+        return {
+            name: features["anatomy"] @ features["pathology"].transpose(1, 2),
+            **{f"{name}_{stream}": self.exist[stream](values) for stream, values in dropped.items()},
+            **{f"{name}_{stream}_text": self.to_text[stream](values) for stream, values in dropped.items()},
+            **{f"{name}_{stream}_features": values for stream, values in features.items()},
+        }
+
+    def extra_repr(self) -> str:
+        """Name the books."""
+        return f"{self.pathology.name}: {len(self.book_pathology)}, {self.anatomy.name}: {len(self.book_anatomy)}"
+
+    def _decode(self, encoded: Encoded, *, attention: bool = False) -> dict[str, Decoded]:
+        tokens, mask = encoded.part("tokens"), encoded.part("mask")
+        real = None if bool(mask.all()) else mask
+        parted, found = self.streams(tokens), {}
+        for stream, values, book in (
+            ("pathology", parted.pathology, self.book_pathology),
+            ("anatomy", parted.anatomy, self.book_anatomy),
+        ):
+            queries = self.query(book).expand(len(tokens), -1, -1)
+            found[stream] = self.decoder[stream](queries, self.stream[stream](values), real, attention=attention)
+        return found
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=_STD)
+            elif isinstance(module, nn.MultiheadAttention):
+                nn.init.normal_(module.in_proj_weight, std=_STD)
+
+
+def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *rest: object) -> None:
+    """Weights mean nothing with other queries than those they were trained with."""
+    assert isinstance(module, DualStream)
+    for bank, own, name in (
+        (module.pathology, module.book_pathology, "book_pathology"),
+        (module.anatomy, module.book_anatomy, "book_anatomy"),
+    ):
+        saved = state_dict.get(f"{prefix}{name}")
+        if saved is not None and (saved.shape != own.shape or not torch.allclose(saved.to(own), own, atol=1e-4)):
+            raise ConfigError(
+                f"These weights were trained with other vectors of the bank {bank.name!r}: use the texts and the "
+                "encoder that they were trained with."
+            )
+
+
+def _book(banks: Mapping[str, Bank], name: str) -> Bank:
+    if name not in banks:
+        raise ConfigError(
+            f"dual_stream reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}."
+        )
+    if banks[name].vectors is None:
+        raise ConfigError(
+            f"dual_stream needs constant vectors of the bank {name!r}: give banks.{name}.encoder, such as "
+            "{name: hashed_words}."
+        )
+    return banks[name]
+
+
+def _stream(token_width: int, hidden: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(token_width, hidden), nn.ReLU(), nn.Linear(hidden, width))

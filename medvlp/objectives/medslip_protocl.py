@@ -1,0 +1,163 @@
+"""MeDSLIP's prototypical contrast: what is present knows where it lies, among places where it does not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, keys, parse_key
+from medvlp.core.protocols import Objective
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._medslip import prototype_loss
+
+__all__ = ["MedslipProtocl", "Stated", "stated"]
+
+STREAMS: tuple[Literal["pathology", "anatomy"], ...] = ("pathology", "anatomy")
+_LARGEST_SCALE = math.log(100.0)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Rows of the images of which something is stated.
+
+    Attributes:
+        rows: (R,) their index among the images' rows.
+        owner: (R,) their sample, within this process.
+        matrix: (R, A, P), see `_medslip`.
+    """
+
+    rows: Tensor
+    owner: Tensor
+    matrix: Tensor
+
+    def of(self, stream: Literal["pathology", "anatomy"]) -> Tensor:
+        """Return the matrix with the stream's queries as rows: (R, P, A) or (R, A, P)."""
+        return self.matrix.transpose(1, 2) if stream == "pathology" else self.matrix
+
+
+def stated(ctx: Context, *, image: str, head: str, matrix: str) -> Stated:
+    """Bring each image together with the matrix of its sample.
+
+    Raises:
+        ConfigError: if the matrix has not one entry for each pair of the head's books.
+    """
+    logits = {stream: ctx.parts[parse_key(f"{image}/{head}_{stream}")] for stream in STREAMS}
+    owner = logits["pathology"].owner
+    shape = (logits["anatomy"].values.shape[1], logits["pathology"].values.shape[1])
+    column = ctx.batch.columns.get(matrix)
+    if column is None or not isinstance(column.values, Tensor) or not len(column.owner):
+        none = owner[:0]
+        return Stated(none, none, logits["anatomy"].values.new_zeros(0, *shape))
+    if column.values.shape[1:] != (shape[0] * shape[1],):
+        raise ConfigError(
+            f"The field {matrix!r} has {tuple(column.values.shape[1:])} values a sample, and the head {head!r} has "
+            f"{shape[0]} anatomies and {shape[1]} pathologies: make the matrix with the vocabulary of its books."
+        )
+    same = owner[:, None] == column.owner[None, :]
+    rows = same.any(dim=1).nonzero().flatten()
+    values = column.values[same[rows].int().argmax(dim=1)].to(logits["anatomy"].values.dtype)
+    return Stated(rows, owner[rows], values.view(-1, *shape))
+
+
+class MedslipProtocl(Objective):
+    r"""Prototypical contrast in each of two streams (Fan et al. 2024, MeDSLIP, "ProtoCL").
+
+    For a pathology q that is present in an image, with R its places there, E_a the anatomies' constant vectors and f
+    the query's vector in their space::
+
+        c_0 = mean of E_a[r] over R;   c_1 .. c_n drawn from E_a[r], r not in R, anew each time the sample is seen
+        L_p = - log softmax(<c_0, f>, <c_1, f>, .. <c_n, f>)_0
+
+    L_a is the mirror image: a place with something present in it, among pathologies that are not present there. Both
+    are means over all present (image, query) of the batch. It contrasts within an image; no other image takes part.
+
+    Args:
+        image: view of the images.
+        head: name of their `dual_stream` head.
+        matrix: field with the flattened matrix of each sample.
+        pathology: bank of the head's pathologies.
+        anatomy: bank of its anatomies.
+        negatives: n.
+        absent_only: draw only places stated to be free of q, where there is one. Published: any place not stated to
+            have it, although the report may just not mention it there.
+        temperature: first value of a learned temperature over cosines. None, as published: plain dot products with
+            vectors of BERT, whose length of 10 to 20 makes scores large.
+
+    Returns:
+        ``prototypes_pathology`` and ``prototypes_anatomy``.
+
+    Raises:
+        ConfigError: if `negatives` or the temperature is not positive.
+
+    Example:
+        >>> sorted(map(str, MedslipProtocl().needs()))[:3]
+        ['bank.anatomy/raw', 'bank.pathology/raw', 'image/medslip_anatomy']
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str = "image",
+        head: str = "medslip",
+        matrix: str = "vector.triplets",
+        pathology: str = "pathology",
+        anatomy: str = "anatomy",
+        negatives: Annotated[int, Field(ge=1)] = 7,
+        absent_only: bool = False,
+        temperature: float | None = None,
+    ) -> None:
+        super().__init__()
+        if negatives < 1 or (temperature is not None and temperature <= 0):
+            raise ConfigError(
+                f"negatives {negatives} and temperature {temperature} of objective 'medslip_protocl' must be positive: "
+                "change them."
+            )
+        self.image, self.head, self.matrix = image, head, matrix
+        self.negatives = negatives
+        self.absent_only = absent_only
+        self._other = {"pathology": f"bank.{anatomy}/raw", "anatomy": f"bank.{pathology}/raw"}
+        self.log_scale = None if temperature is None else nn.Parameter(torch.tensor([-math.log(temperature)]))
+
+    def needs(self) -> frozenset[Key]:
+        """Existence logits (for who is asked), queries in the space of the books, both books, and the matrix."""
+        own = [f"{self.image}/{self.head}_{stream}{part}" for stream in STREAMS for part in ("", "_text")]
+        return keys(*own, *self._other.values(), self.matrix)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two terms."""
+        said = stated(ctx, image=self.image, head=self.head, matrix=self.matrix)
+        return {f"prototypes_{stream}": self._term(ctx, said, stream) for stream in STREAMS}
+
+    def _term(self, ctx: Context, said: Stated, stream: Literal["pathology", "anatomy"]) -> Term:
+        matrix = said.of(stream)
+        draws = ctx.uniform(*matrix.shape[1:], name=f"medslip negatives {stream}")
+        return prototype_loss(
+            ctx[f"{self.image}/{self.head}_{stream}_text"][said.rows],
+            matrix,
+            ctx[self._other[stream]],
+            draws[said.owner],
+            negatives=self.negatives,
+            absent_only=self.absent_only,
+            scale=None if self.log_scale is None else self._scaled,
+        )
+
+    def _scaled(self, cosine: Tensor) -> Tensor:
+        assert self.log_scale is not None
+        return cosine * self.log_scale.exp()
+
+    def after_step(self, samples_seen: int) -> None:
+        """Keep the temperature at 0.01 or above."""
+        if self.log_scale is not None:
+            with torch.no_grad():
+                self.log_scale.clamp_(max=_LARGEST_SCALE)
+
+    def extra_repr(self) -> str:
+        """Name what is read."""
+        return f"{self.image}/{self.head}, negatives={self.negatives}, absent_only={self.absent_only}"

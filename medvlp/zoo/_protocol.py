@@ -1,0 +1,138 @@
+"""What importers have in common: reading without running, mapping without a name left over.
+
+A component of ``medvlp/zoo`` is a function ``(source, options) -> Bundle``: the architecture of the foreign project in
+our parts, its weights, and the preprocessing it was trained with. It is the one place where a file of pickled tensors
+is opened, by torch's reader of weights alone, which refuses all but tensors and plain data.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.registry import build
+from medvlp.models.bundle import Bundle
+
+__all__ = ["Checkpoint", "Importer", "convert", "load_strictly", "read_checkpoint"]
+
+_SHOWN = 5
+
+
+class Importer(Protocol):
+    """A component of ``medvlp/zoo``; its further keyword arguments are its options."""
+
+    def __call__(self, source: Path) -> Bundle:
+        """Return the bundle of a foreign checkpoint."""
+        ...
+
+
+class Checkpoint(dict[str, Tensor]):
+    """Tensors of a foreign checkpoint by its own names."""
+
+
+def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle:
+    """Run an importer.
+
+    Args:
+        source: file or folder of the foreign project.
+        name: of the importer.
+        options: of the importer.
+
+    Raises:
+        ConfigError: if there is no such importer or option.
+        UserError: if the source is not what the importer reads.
+    """
+    return build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
+
+
+def read_checkpoint(path: Path, *, inside: Sequence[str] = ()) -> Checkpoint:
+    """Read the tensors of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running anything in it.
+
+    A prefix ``module.`` that all names share, left by training on several devices, is taken off.
+
+    Args:
+        path: the file.
+        inside: keys under which projects keep the weights beside optimiser and configuration; the first there counts.
+
+    Raises:
+        UserError: if the file is missing, damaged, holds anything but tensors and plain data, or holds no weights.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: name the checkpoint's file.")
+    try:
+        held = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, SafetensorError, ValueError, KeyError) as error:
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as weights alone ({said}): get the file again, or, if it comes from a project you "
+            "trust, save its state dict by itself."
+        ) from None
+    weights = next(
+        (held[key] for key in inside if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
+    )
+    if not isinstance(weights, Mapping) or not weights or not all(isinstance(t, Tensor) for t in weights.values()):
+        raise UserError(
+            f"{path} holds no state dict (looked under {', '.join(inside) or 'its top'}): name another file."
+        )
+    prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
+    return Checkpoint({str(name).removeprefix(prefix): tensor for name, tensor in weights.items()})
+
+
+def _load_pickled(path: Path) -> object:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_strictly(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    rename: Callable[[str], str | None],
+    *,
+    source: Path,
+    own: Sequence[str] = (),
+) -> None:
+    """Load foreign weights under our names; one that is missing, unexpected or of another shape is refused.
+
+    Args:
+        model: ours.
+        weights: by foreign name.
+        rename: foreign name -> ours, None where there is none.
+        source: for the sentence.
+        own: names of ours that a foreign checkpoint does not have: they keep what the model was built with.
+
+    Raises:
+        DataError: naming the first few that do not fit.
+    """
+    target = model.state_dict()
+    renamed: dict[str, Tensor] = {}
+    unexpected = []
+    for name, tensor in weights.items():
+        ours = rename(name)
+        if ours is None or ours not in target or ours in own or ours in renamed:
+            unexpected.append(name)
+        else:
+            renamed[ours] = tensor
+    missing = [name for name in target if name not in renamed and name not in own]
+    shapes = [
+        f"{name} {tuple(tensor.shape)} for {tuple(target[name].shape)}"
+        for name, tensor in renamed.items()
+        if tensor.shape != target[name].shape
+    ]
+    faults = [
+        f"{len(names)} {what}, such as {', '.join(names[:_SHOWN])}"
+        for what, names in (("are missing", missing), ("are not expected", unexpected), ("differ in shape", shapes))
+        if names
+    ]
+    if faults:
+        raise DataError(
+            f"The weights of {source} do not fit: {'; '.join(faults)}. It is another version or another model: name "
+            "the checkpoint that this importer is for."
+        )
+    model.load_state_dict({**target, **renamed})
