@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -252,8 +252,7 @@ def _maps(
             path = manifest.path(question.index)
             if not isinstance(image, Tensor) or record is None or path is None:
                 raise ConfigError("Grounding needs images that a view of the preprocessing has read: set cases to 0.")
-            height, width = read_image(path).pixels.shape[:2]
-            opened, size = question.index, (int(height), int(width))
+            opened, size = question.index, _size(path)
         assert isinstance(image, Tensor), "set with the first question"
         assert record is not None, "set with the first question"
         vectors = words[question.finding]
@@ -269,6 +268,12 @@ def _maps(
             root=manifest.root,
             most_pixels=options.most_pixels,
         )
+
+
+@lru_cache(maxsize=8192)
+def _size(path: Path) -> tuple[int, int]:
+    height, width = read_image(path).pixels.shape[:2]
+    return int(height), int(width)
 
 
 def _thresholds(maps: Iterator[_Map]) -> dict[str, float]:
@@ -293,7 +298,7 @@ def _training_boxes(prepared: Prepared, regions: Regions, findings: Sequence[str
         path = prepared.manifest.path(question.index)
         if not question.region.boxes or path is None:
             continue
-        height, width = read_image(path).pixels.shape[:2]
+        height, width = _size(path)
         some = [(x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in question.region.boxes]
         found.setdefault(question.finding, []).append(some)
     return found
