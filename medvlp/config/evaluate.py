@@ -139,7 +139,7 @@ class _Judge:
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         caveats = [f"The model's training: {trained}"] if trained else []
         own = (*split_caveats(self.whole), *leak_caveats(self.whole))
-        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats))
+        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
 
     # measures -------------------------------------------------------------------------------------------------------
 
