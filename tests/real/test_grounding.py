@@ -28,7 +28,8 @@ def test_maps_are_measured_against_the_boxes_of_the_nih_pack(
 
     manifest = index(pack("nih-cxr14"))
     prompts = [
-        PromptSet(label, (f"There is {label}.",), (f"There is no {label}.",)) for label in ("pneumonia", "effusion")
+        PromptSet(label=label, positive=(f"There is {label}.",), negative=(f"There is no {label}.",), name="x")
+        for label in ("pneumonia", "effusion")
     ]
     bundle = replace(model.bundle, zero_shot=[asdict(each) for each in prompts])
     asking = VisionLanguageModel(bundle)
