@@ -13,6 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
+from medvlp.data.stacks import LazyStack, taken
 from medvlp.evaluation.page.inputs import Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.retrieval import rank_queries
 from medvlp.features.heat_map import heat_map
@@ -46,10 +47,10 @@ def _item(
 ) -> GalleryItem:
     sample = prepared.sample(index)
     record = prepared.manifest.record(index)
-    stack = sample.fields.get("stack")
+    stack = taken(sample.fields.get("stack"))
     notes: list[str] = []
     values = None
-    if isinstance(stack, Stack):
+    if stack is not None:
         weights = slice_weights(model.model, stack)
         pixels = picture_of(sample, weights.shown)
         share = "" if weights.weights is None else f", weight {weights.weights[weights.shown]:.2f}"
@@ -134,8 +135,10 @@ def picture_of(sample: Sample, shown: int | None = None) -> Tensor:
     image, stack = sample.fields.get("image"), sample.fields.get("stack")
     if isinstance(image, Tensor):
         return image[0]
-    if isinstance(stack, Stack) and min(stack.pixels.shape[-2:]) > 1:
-        return stack.pixels[len(stack.pixels) // 2 if shown is None else shown, 0]
+    if isinstance(stack, LazyStack | Stack):
+        one = taken(stack, [len(stack.position) // 2 if shown is None else shown])
+        if one is not None and min(one.pixels.shape[-2:]) > 1:
+            return one.pixels[0, 0]
     raise ConfigError("The preprocessing makes no pixels: a gallery needs a model of images or volumes.")
 
 

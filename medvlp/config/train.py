@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from medvlp.config.build import (
     open_tokenizer,
 )
 from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
@@ -95,7 +96,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         if collectives.rank() == 0:
             if outcome.best_value is None:
                 say(f"Validation does not measure {config.evaluation.choose!r}: the last checkpoint is released.")
-            built.release(outcome, trainer)
+            built.release(outcome, trainer, say)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)
 
@@ -191,7 +192,7 @@ class _Built:
             run=self.run,
             model=self.parts.model,
             states=states,
-            phases=build_phases(config, self.parts, self._batches),
+            phases=build_phases(config, self.parts, self._loaders),
             options=config.training,
             seed=config.seed,
             precision=precision,
@@ -208,14 +209,14 @@ class _Built:
             return None
         return Validator(self.splits["validate"], self.prompts)
 
-    def _batches(self, phase: PhaseConfig) -> Callable[[int], Iterator[Batch]]:
+    def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
         options = self.config.training
 
-        def batches(start: int) -> Iterator[Batch]:
-            loader = Loader(
+        def loader(start: int) -> Loader:
+            return Loader(
                 train,
                 self.suffix,
                 batch=options.batch,
@@ -226,12 +227,14 @@ class _Built:
                 start=start,
                 origin=begin,
             )
-            return iter(loader)
 
-        return batches
+        return loader
 
-    def _features(self, model: Model, needs: frozenset[Key]) -> FeatureTable:
-        return feature_pass(model, in_order(self.splits["train"], batch=256), needs)
+    def _features(self, model: Model, needs: frozenset[Key], batches: Iterable[Batch] | None) -> FeatureTable:
+        if batches is None:
+            rank, world = collectives.rank(), collectives.world_size()
+            batches = in_order(self.splits["train"], batch=256, rank=rank, world=world)
+        return feature_pass(model, batches, needs)
 
     # files ----------------------------------------------------------------------------------------------------------
 
@@ -262,7 +265,7 @@ class _Built:
             "quarantined": quarantined,
         }
 
-    def release(self, outcome: Outcome, trainer: Trainer) -> None:
+    def release(self, outcome: Outcome, trainer: Trainer, say: Callable[[str], None]) -> None:
         """Load the best checkpoint and save it as the run's bundle."""
         if outcome.best is None:
             return
@@ -290,10 +293,13 @@ class _Built:
             "split": facts["split"],
             **({"split_flaw": flaw} if flaw else {}),
         }
+        preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
+        if warning:
+            say(warning)
         bundle = Bundle(
             model=model,
             tokenizer=self.tokenizer,
-            preprocessing=self.tree["data"]["prefix"],
+            preprocessing=preprocessing,
             score=_score_of(self.tree),
             labels=tuple(each.label for each in self.prompts),
             zero_shot=[_plain(each) for each in self.prompts],
@@ -304,11 +310,27 @@ class _Built:
 
 
 def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that only training has were left out of it, and start afresh."""
+    """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
+
+    A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does.
+    """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
+    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
+        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
+        fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
     load_weights(model, {**own, **weights}, source=source)
+
+
+def _of_slices(name: str) -> str:
+    """Return what a parameter of an image model is called in a model of slices."""
+    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
+
+
+def _has(weights: Mapping[str, object], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in weights)
 
 
 def _score_of(tree: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "GroundingConfig",
+    "GroupConfig",
     "Node",
     "PhaseConfig",
     "RunConfig",
@@ -41,6 +42,22 @@ class Node(BaseModel):
 def _named(value: object) -> object:
     """A component may be given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
+
+
+class GroupConfig(Node):
+    """What becomes of rows that are one study, see `medvlp.data.grouping`.
+
+    Attributes:
+        keep: ``one`` of several reconstructions, or a ``stack`` of all pictures.
+        by: what the rows have in common.
+        prefer: for ``one``: values of `column`, best first; the first row where none is named.
+        column: attribute that tells reconstructions apart.
+    """
+
+    keep: Literal["one", "stack"]
+    by: str = "id.study"
+    prefer: list[str] = Field(default_factory=list)
+    column: str = "kernel"
 
 
 class SubsetConfig(Node):
@@ -76,6 +93,7 @@ class DataConfig(Node):
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
+        group: what becomes of rows that are one study; by default each stays a sample.
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
             manifest has no split column. Its seed is its own: another seed of the run is another run on one split.
@@ -100,6 +118,7 @@ class DataConfig(Node):
     split: Component = Field(
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
+    group: GroupConfig | None = None
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)

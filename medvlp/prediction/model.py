@@ -14,6 +14,8 @@ from medvlp.core.errors import UserError
 from medvlp.core.protocols import View
 from medvlp.core.registry import build
 from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.data.pool import Rounded
+from medvlp.data.stacks import taken
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.models.bundle import Bundle, load_bundle
@@ -82,11 +84,13 @@ class VisionLanguageModel:
         pictures = self.model.pictures
         if pictures == "stack" and not isinstance(value, str):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
-        sample = Sample(id="image", fields={"volume" if pictures == "stack" else "image": value})
+        field = next((view.field for view in self._views if isinstance(view, Rounded)), pictures)
+        sample = Sample(id="image", fields={field: value})
         generator = torch.Generator()
         for view in self._views:
             sample = view(sample, generator)
         pixels = sample.fields.get(pictures)
+        pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
         record = sample.records.get(pictures)

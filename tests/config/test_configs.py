@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
 
-PRETRAIN = sorted(path.name for path in (resource_folder("configs") / "pretrain").glob("*.yaml"))
+CONFIGS = resource_folder("configs")
+RUNS = sorted(
+    f"{folder}/{path.name}" for folder in ("pretrain", "finetune") for path in (CONFIGS / folder).glob("*.yaml")
+)
 BATCH, SIZE = 8, 64
 
 
@@ -99,11 +102,11 @@ def quick(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) 
     return train(load_config(write_tree(folder / "toy.yaml", tree)))
 
 
-@pytest.mark.parametrize("name", PRETRAIN)
+@pytest.mark.parametrize("name", RUNS)
 def test_it_is_built_stepped_and_released(
     name: str, tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:
-    tree = toy(load_tree(f"pretrain/{name}"), tmp_path, tiny_cohort.root, quick.bundle)
+    tree = toy(load_tree(name), tmp_path, tiny_cohort.root, quick.bundle)
     config = load_config(write_tree(tmp_path / "toy.yaml", tree))
     done = train(config)
     assert done.outcome.samples_seen == BATCH * len(config.phases)
@@ -117,9 +120,9 @@ def test_it_is_built_stepped_and_released(
     assert recipe_of(written) == recipe_of(config)
 
 
-@pytest.mark.parametrize("name", PRETRAIN)
+@pytest.mark.parametrize("name", RUNS)
 def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
-    config = load_config(f"pretrain/{name}")
+    config = load_config(name)
     assert config.phases
     assert full_tree(config)["model"]
 

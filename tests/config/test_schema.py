@@ -11,7 +11,9 @@ from medvlp.config.schema import config_schema
 from medvlp.core.resources import resource_folder
 
 jsonschema = pytest.importorskip("jsonschema")
-FILES = sorted((resource_folder("configs") / "pretrain").glob("*.yaml"))
+FILES = sorted(
+    path for folder in ("pretrain", "finetune") for path in (resource_folder("configs") / folder).glob("*.yaml")
+)
 
 
 @pytest.fixture(scope="module")

@@ -77,8 +77,7 @@ class Rows:
             for index in range(len(manifest)):
                 if self.splits[start + index] is None:
                     continue
-                paths = (manifest.path(index, field) for field in fields)
-                found += [Entry(start + index, path) for path in paths if path is not None]
+                found += [Entry(start + index, path) for field in fields for path in manifest.paths(index, field)]
             start += len(manifest)
         return found
 
