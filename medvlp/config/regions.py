@@ -23,12 +23,14 @@ class Region:
     Attributes:
         boxes: x0, y0, x1, y1.
         runs: run lengths of masks, 0 and 1 in turn; the place is their union.
+        shape: (height, width) that the runs fill; None: that of the file.
         down: runs go down the columns, else along the rows.
         mask_file: path of a mask's file.
     """
 
     boxes: tuple[Box, ...] = ()
     runs: tuple[tuple[int, ...], ...] = ()
+    shape: tuple[int, int] | None = None
     down: bool = True
     mask_file: str | None = None
 
@@ -38,12 +40,13 @@ class Region:
         return bool(self.boxes) or self.mask_file is not None or any(len(runs) > 1 for runs in self.runs)
 
     def mask(self, root: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Return (height, width) of a mask, or None where there are boxes only."""
+        """Return the mask, of its own size, or None where there are boxes only; `size` is that of the file."""
         if self.runs:
-            found = np.zeros(size, dtype=bool)
+            shape = self.shape or size
+            found = np.zeros(shape, dtype=bool)
             for runs in self.runs:
                 flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-                found |= flat.reshape(size[::-1]).T if self.down else flat.reshape(size)
+                found |= flat.reshape(shape[::-1]).T if self.down else flat.reshape(shape)
             return found
         if self.mask_file is not None:
             return read_image(root / self.mask_file).pixels > 0.5
@@ -73,7 +76,7 @@ class Regions:
         runs, boxes = record.get(f"mask.{finding}"), record.get(f"boxes.{finding}")
         found: Region | None = None
         if isinstance(runs, list):
-            found = Region(runs=(tuple(runs[2:]),))
+            found = Region(runs=(tuple(runs[2:]),), shape=(int(runs[0]), int(runs[1])))
         elif isinstance(runs, str):
             found = Region(mask_file=runs)
         elif isinstance(boxes, list):

@@ -121,6 +121,9 @@ def test_boxes_and_runs_of_a_manifest(tmp_path: Path) -> None:
     assert [r.present for r in runs if r is not None] == [True, False]
     assert runs[0] is not None
     np.testing.assert_array_equal(runs[0].mask(tmp_path, (2, 3)), [[False, True, False], [False, True, False]])
+    other = runs[0].mask(tmp_path, (20, 30))  # a file of another size: whoever lays it on refuses it
+    assert other is not None
+    assert other.shape == (2, 3)
     assert Region(boxes=((0, 0, 1, 1),)).mask(tmp_path, (2, 2)) is None
 
 

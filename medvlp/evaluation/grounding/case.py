@@ -62,7 +62,9 @@ class Case:
         if any(not (x1 > x0 and y1 > y0) for x0, y0, x1, y1 in self.boxes):
             raise DataError(f"A box of {self.finding!r} in {self.id!r} is empty: give x0 < x1 and y0 < y1.")
         if self.mask is not None and self.mask.shape != self.size:
-            raise DataError(f"The mask of {self.finding!r} in {self.id!r} is {self.mask.shape}, the file {self.size}.")
+            raise DataError(
+                f"The mask of {self.finding!r} in {self.id!r} is {self.mask.shape}, the file {self.size}: bring one to the other's size."
+            )
 
     @property
     def step(self) -> int:

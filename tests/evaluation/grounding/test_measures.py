@@ -86,7 +86,10 @@ def test_of_a_large_file_every_kth_pixel_is_looked_at() -> None:
         ({"values": [[np.nan]]}, "has shape .1, 1. or holds NaN"),
         ({"values": [[0.0]], "view": (4.0, 0.0, 4.0, 8.0)}, "is empty: give x0 < x1"),
         ({"values": [[0.0]], "boxes": ((4, 4, 4, 5),)}, "A box of 'mass' in 'a' is empty"),
-        ({"values": [[0.0]], "mask": np.ones((2, 2), dtype=bool)}, "mask of 'mass' in 'a' is .2, 2., the file .8, 8."),
+        (
+            {"values": [[0.0]], "mask": np.ones((2, 2), dtype=bool)},
+            "mask of .mass. in .a. is .2, 2., the file .8, 8.: bring",
+        ),
     ],
 )
 def test_what_is_no_case_is_refused(options: dict[str, object], words: str) -> None:
