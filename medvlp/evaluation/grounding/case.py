@@ -63,7 +63,8 @@ class Case:
             raise DataError(f"A box of {self.finding!r} in {self.id!r} is empty: give x0 < x1 and y0 < y1.")
         if self.mask is not None and self.mask.shape != self.size:
             raise DataError(
-                f"The mask of {self.finding!r} in {self.id!r} is {self.mask.shape}, the file {self.size}: bring one to the other's size."
+                f"The mask of {self.finding!r} in {self.id!r} is {self.mask.shape}, the file {self.size}: bring one to "
+                "the other's size."
             )
 
     @property
