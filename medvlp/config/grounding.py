@@ -130,7 +130,7 @@ def grounding_results(
     if boxes:
         pooled = fit_constant_box([some for each in boxes.values() for some in each])
         fitted = {finding: fit_constant_box(each) for finding, each in boxes.items()}
-        titled = {"name": "grounding_constant_box", "title": "Control: one box, of the training pictures"}
+        titled = {"name": "grounding_constant_box", "title": "Control: one training box"}
         cases = (constant_box(each.case(), fitted.get(each.question.finding, pooled)) for each in last)
         yield control(cases, **titled)
 

@@ -14,10 +14,9 @@ COLUMNS = {
     "pointing_game": "Pointing game",
     "pointing_game_15px": "… within 15 px",
     "mean_iou": "Mean IoU",
-    "mean_dice": "Mean Dice",
-    "cnr_signed": "CNR, signed",
-    "box_ap@0.3": "Box AP at IoU 0.3",
-    "zero_region_auroc": "Dark where nothing is, AUROC",
+    "cnr_signed": "CNR",
+    "box_ap@0.3": "Box AP@0.3",
+    "zero_region_auroc": "Absence, AUROC",
 }
 _TESTS = {
     "map_of_random_weights": "Like the map of random weights",
