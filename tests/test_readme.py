@@ -31,7 +31,7 @@ def test_the_first_two_blocks_are_one_shell_line_each() -> None:
 
 def test_the_table_of_configurations_is_that_of_the_folder() -> None:
     folder = resource_folder("configs")
-    kinds = ("pretrain", "finetune", "evaluate")
+    kinds = ("pretrain", "finetune", "evaluate", "sweep")
     shipped = {f"{kind}/{path.name}" for kind in kinds for path in (folder / kind).glob("*.yaml")}
     assert set(re.findall(rf"(?:{'|'.join(kinds)})/\w+\.yaml", README)) == shipped
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from medvlp.cli import cache, data, doctor, embed, evaluate, inspect, phantom, predict, quickstart, report, train
+from medvlp.cli import cache, data, doctor, embed, evaluate, inspect, phantom, predict, quickstart, report, sweep, train
 from medvlp.core.errors import UserError
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app.command("embed")(embed.embed)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("sweep")(sweep.sweep)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 

@@ -82,11 +82,12 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
         raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=EvaluationRun))}") from None
 
 
-def evaluate(config: EvaluationRun, *, say: Callable[[str], None] = lambda text: None) -> Evaluated:
+def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], None] = lambda text: None) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 
     Args:
         config: what is judged on what.
+        page: whether the page is drawn now; `medvlp report` draws it from what is kept.
         say: told what a reader of the numbers has to know of the split.
     """
     judge = _Judge(config, say)
@@ -98,7 +99,8 @@ def evaluate(config: EvaluationRun, *, say: Callable[[str], None] = lambda text:
         )
     if config.evaluation.gallery and judge.manifest.pictures:
         write_gallery(out, *judge.pictures())
-    write_report_page(out, out / "report.html")
+    if page:
+        write_report_page(out, out / "report.html")
     first = "zero_shot" if "zero_shot" in found else next(iter(found), "")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 

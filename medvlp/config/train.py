@@ -52,7 +52,7 @@ from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
-__all__ = ["Trained", "dry_run", "train"]
+__all__ = ["Trained", "dry_run", "prompts_file", "train"]
 
 
 @dataclass(frozen=True)
@@ -338,9 +338,14 @@ def _score_of(tree: Mapping[str, Any]) -> str:
     return next((str(spec["score"]) for spec in tree["phases"][-1]["objectives"] if "score" in spec), "dot")
 
 
-def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
+def prompts_file(config: RunConfig) -> Path:
+    """Return the file of the zero-shot prompts, from the working folder, else of ``configs/``."""
     path = Path(config.evaluation.prompts)
-    return load_prompts(path if path.is_file() else resource("configs", config.evaluation.prompts))
+    return path if path.is_file() else resource("configs", config.evaluation.prompts)
+
+
+def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
+    return load_prompts(prompts_file(config))
 
 
 def _plain(prompts: PromptSet) -> dict[str, object]:

@@ -104,6 +104,12 @@ class Pool:
             self.arrays, self._learnt = _read_spec(folder / "spec.json")
             self._forget_lost_rows()
 
+    def catch_up(self) -> None:
+        """Take over what another process learnt of the arrays since this pool was opened; asked under the lock."""
+        newer = Pool(self.folder, self.views)
+        self.arrays = newer.arrays
+        newer.finish()
+
     def finish(self) -> None:
         """Close the index; the arrays stay readable and the pool held."""
         self._database.close()

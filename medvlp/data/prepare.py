@@ -206,6 +206,7 @@ def _fill(
     if all(place is not None for place in pool.lookup(keys)) and not unread:
         return failed
     with locked(pool.folder / "fill"):
+        pool.catch_up()  # whoever held the lock may have filled the pool
         found = pool.lookup(keys)
         # A file without a hash has no key of its own: it is only tried to learn why it cannot be read.
         missing = {

@@ -1,0 +1,137 @@
+"""How often nominal 95 % intervals hold the truth, and whether DeLong's p is uniform under the null: JSON lines.
+
+Cohorts of the binormal model: 160 patients with 1 to 8 images each, one label a patient, images of a patient alike
+(60 % of the variance is the patient's own). The true AUROC is Phi(shift / sqrt 2), the true average precision an
+integral; seeds are fixed, so the same table comes out again. Usage: python tests/benchmarks/interval_coverage.py
+[--simulations 4000] [--resamples 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from _report import print_report
+from scipy.stats import kstest, norm
+
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.delong import compare_areas, delong, delong_interval
+from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
+from medvlp.evaluation.intervals import bca_interval, logit_interval
+from medvlp.evaluation.proportions import share_of
+from medvlp.evaluation.ranked import rank_rows
+
+SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
+REGIMES: Mapping[str, tuple[int, int]] = {
+    "60 to 90 positive patients": (60, 90),
+    "12 to 30 positive patients": (12, 30),
+}
+
+
+def cohort(generator: np.random.Generator, positives: int, *, scores: int = 1) -> tuple[np.ndarray, ...]:
+    """Return labels, scores ``(n, scores)`` that share nothing but the label, and patient codes."""
+    patient = np.repeat(np.arange(PATIENTS), generator.integers(1, 9, PATIENTS))
+    label = (np.arange(PATIENTS) < positives)[patient]
+    own = generator.normal(size=(PATIENTS, scores))[patient] * np.sqrt(OWN)
+    return label, SHIFT * label[:, None] + own + generator.normal(size=own.shape) * np.sqrt(1 - OWN), patient
+
+
+def true_precision(prevalence: float) -> float:
+    """Return the average precision of the binormal model, the integral of precision over recall."""
+    recall = (np.arange(20000) + 0.5) / 20000
+    false = norm.sf(norm.isf(recall) + SHIFT)
+    return float((prevalence * recall / (prevalence * recall + (1 - prevalence) * false)).mean())
+
+
+def intervals(label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> dict[str, tuple]:
+    """Return each interval of AUROC and average precision, by name."""
+    clusters = patient_clusters(unit, label)
+    ranked = rank_rows(label, score, clusters.patient)
+    draws = bootstrap(
+        lambda weights: ranked.draws(np.ascontiguousarray(weights.T, np.int32)),
+        clusters,
+        resamples=resamples,
+        seed=seed,
+    )
+    value = ranked.both(np.ones(clusters.patients, np.int32))
+    moved = by_patient(influence_rows(label, score), clusters.patient, clusters.patients)
+    found = {}
+    for at, metric in enumerate(("auroc", "average_precision")):
+        found[metric, "percentile"] = percentile_interval(draws[:, at])
+        speed = acceleration(moved[:, at], clusters)
+        found[metric, "bca"] = bca_interval(draws[:, at], value=value[at], acceleration=speed)
+        found[metric, "logit"] = logit_interval(draws[:, at], value=value[at])
+    return found
+
+
+def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, seed: int) -> dict[str, float]:
+    """Return the share of simulations in which each interval holds the truth."""
+    held: Counter[str] = Counter()
+    width: Counter[str] = Counter()
+    area = float(norm.cdf(SHIFT / np.sqrt(2)))
+    cut = SHIFT / 2
+    truths = {"sensitivity": float(norm.sf(cut - SHIFT)), "specificity": float(norm.cdf(cut))}
+    for simulation in range(simulations):
+        generator = np.random.default_rng([seed, simulation])
+        count = int(generator.integers(positives[0], positives[1] + 1))
+        label, scores, patient = cohort(generator, count)
+        score = scores[:, 0]
+        truth = {"auroc": area, "average_precision": true_precision(count / PATIENTS)}
+        found = intervals(label, score, patient, resamples, simulation)
+        found |= {
+            (metric, f"{form}, images resampled"): interval
+            for (metric, form), interval in intervals(
+                label, score, np.arange(len(score)), resamples, simulation
+            ).items()
+        }
+        areas = delong(label, score, patient)
+        found["auroc", "delong, clustered"] = delong_interval(float(areas.value[0]), float(areas.covariance[0, 0]))
+        areas = delong(label, score)
+        found["auroc", "delong, images"] = delong_interval(float(areas.value[0]), float(areas.covariance[0, 0]))
+        for metric, rows in (("sensitivity", label), ("specificity", ~label)):
+            share = share_of((score[rows] >= cut) == label[rows], patient[rows])
+            found[metric, "wilson, clustered"] = share.wilson()
+            found[metric, "clopper_pearson, clustered"] = share.clopper_pearson()
+        for (metric, form), interval in found.items():
+            name = f"{metric}: {form}"
+            if interval.low is not None:
+                held[name] += interval.low <= (truth | truths)[metric] <= interval.high
+                width[name] += interval.high - interval.low
+            else:
+                held[name] += 0
+    return {name: [round(100 * n / simulations, 2), round(width[name] / simulations, 4)] for name, n in held.items()}
+
+
+def null_distance(positives: tuple[int, int], *, simulations: int, seed: int) -> float:
+    """Return the Kolmogorov-Smirnov distance of clustered paired DeLong p values from uniform, both AUROCs equal."""
+    p = []
+    for simulation in range(simulations):
+        generator = np.random.default_rng([seed, simulation])
+        count = int(generator.integers(positives[0], positives[1] + 1))
+        label, scores, patient = cohort(generator, count, scores=2)
+        p.append(compare_areas(label, scores[:, 0], scores[:, 1], patient).p)
+    return round(float(kstest(p, "uniform").statistic), 4)
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=4000)
+    parser.add_argument("--resamples", type=int, default=1000)
+    options = parser.parse_args()
+    for seed, (regime, positives) in enumerate(REGIMES.items(), start=20261):
+        table = coverage(positives, simulations=options.simulations, resamples=options.resamples, seed=seed)
+        print_report(
+            "interval_coverage",
+            n={"simulations": options.simulations, "resamples": options.resamples, "patients": PATIENTS},
+            packages=("numpy", "scipy"),
+            regime=regime,
+            coverage_percent_and_width=table,
+            delong_p_ks_distance=null_distance(positives, simulations=options.simulations, seed=seed + 100),
+        )
+
+
+if __name__ == "__main__":
+    main()
