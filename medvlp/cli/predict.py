@@ -17,8 +17,8 @@ def predict(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="How scores are made: zero_shot, existence (MeDSLIP), a file of configs/zero_shot/recipes, a component, "
-            "a path; default: what the model offers."
+            help="How scores are made: zero_shot, existence (MeDSLIP), a file of configs/zero_shot/recipes, a "
+            "component, a path; default: what the model offers."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from medvlp.config.build import build_views, open_manifest, open_split
 from medvlp.config.gallery import make_gallery, make_retrieval_examples, picture_of
+from medvlp.config.grounding import grounding_results
 from medvlp.config.recipe_results import Judged, picture_results, scores_of_recipe, sensitivity, sentences
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
@@ -133,7 +134,7 @@ class _Judge:
 
     def __init__(self, config: EvaluationRun, say: Callable[[str], None]) -> None:
         keep_freed_memory()
-        self.config, self.options = config, config.evaluation
+        self.config, self.options, self.say = config, config.evaluation, say
         self.model: VisionLanguageModel = load(config.model)
         self.seen = f"{self.model.model.pictures}/embedding"
         self.streams = mounted_streams(self.model.model)
@@ -175,6 +176,8 @@ class _Judge:
                 yield checked
         if self.options.probe and self.labels and self.seen in self.table.columns:
             yield from self._probes()
+        if self.prompts:
+            yield from self._grounding()
 
     def _recipes(self) -> Iterator[Result]:
         """Other recipes, single prompts, and images found by images."""
@@ -311,6 +314,22 @@ class _Judge:
             title="Image and report retrieval",
             synthetic=self.synthetic,
             ks=tuple(k for k in (1, 5, 10) if k <= len(table)),
+        )
+
+    def _grounding(self) -> Iterator[Result]:
+        yield from grounding_results(
+            self.model,
+            self.prepared,
+            self.manifest,
+            self._open,
+            options=self.options.grounding,
+            split=self.options.split,
+            seed=self.config.seed,
+            resamples=self.options.resamples,
+            min_positives=self.options.min_positives,
+            recipe=self.recipe,
+            synthetic=self.synthetic,
+            say=self.say,
         )
 
     def _probes(self) -> Iterator[Result]:

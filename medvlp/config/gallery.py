@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,13 +63,15 @@ def _item(
         except ConfigError as error:
             notes.append(f"no heat map: {error}")
     study = str(record.get("id.study", ""))
+    boxes = record.get(f"boxes.{label}")
+    drawn = boxes if isinstance(boxes, list) else ()
     planted = () if truth is None else truth.findings.get(study, ())
     words = ", ".join(" ".join(w for w in (f.side, f.lobe, f.severity) if w) for f in planted if f.name == label)
     return GalleryItem(
         image=_bytes(pixels),
         finding=label,
         score=score,
-        boxes=_boxes(sample.records.get("image"), pixels, str(record.get("image", "")), label, truth),
+        boxes=_boxes(sample.records.get("image"), pixels, str(record.get("image", "")), label, truth, drawn),
         heat_map=values,
         truth=words,
         sentence="" if truth is None else truth.sentences.get((study, label), ""),
@@ -87,16 +90,17 @@ def _heat(model: VisionLanguageModel, pixels: Tensor, label: str) -> np.ndarray:
     return heat_map(model.model, pixels[None], direction).resized(pixels.shape[-1])
 
 
-def _boxes(record: ImageRecord | None, pixels: Tensor, path: str, label: str, truth: Planted | None) -> tuple[Box, ...]:
-    if truth is None or record is None:
+def _boxes(
+    record: ImageRecord | None, pixels: Tensor, path: str, label: str, truth: Planted | None, known: Sequence[Any]
+) -> tuple[Box, ...]:
+    if record is None:
         return ()
+    drawn = [each.box for each in truth.boxes.get(path, ()) if each.name == label] if truth is not None else known
     left, top, right, bottom = record.box
     across, down = pixels.shape[-1] / (right - left), pixels.shape[-2] / (bottom - top)
     return tuple(
         Box((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down, label)
-        for each in truth.boxes.get(path, ())
-        if each.name == label
-        for x0, y0, x1, y1 in [each.box]
+        for x0, y0, x1, y1 in drawn
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "GroundingConfig",
     "GroupConfig",
     "Node",
     "PhaseConfig",
@@ -184,6 +185,22 @@ class PhaseConfig(Node):
     where: dict[str, Any] = Field(default_factory=dict)
 
 
+class GroundingConfig(Node):
+    """Whether maps lie where findings are; measured where boxes or masks are known.
+
+    Attributes:
+        maps: components of `medvlp.features.maps`; None: ``hires_cam``, ``similarity`` where a class token is pooled.
+        cases: pictures with each finding, and as many without it, evenly taken; 0: no grounding.
+        most_pixels: looked at in a picture; larger ones are looked at in every second (third ...) row and column.
+        sanity: cases of the maps' own tests; 0 leaves them out.
+    """
+
+    maps: list[dict[str, Any]] | None = None
+    cases: int = Field(default=50, ge=0)
+    most_pixels: int = Field(default=1 << 18, ge=1)
+    sanity: int = Field(default=32, ge=0)
+
+
 class EvaluationConfig(Node):
     """How a model is judged.
 
@@ -201,6 +218,7 @@ class EvaluationConfig(Node):
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
         sensitivity: whether the AUROC of every single prompt is told.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
+        grounding: maps against boxes and masks.
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
@@ -217,6 +235,7 @@ class EvaluationConfig(Node):
     recipes: list[str] = Field(default_factory=list)
     sensitivity: bool = True
     sentences: int = Field(default=200, ge=0)
+    grounding: GroundingConfig = GroundingConfig()
 
 
 class RunConfig(Node):

@@ -51,7 +51,8 @@ class Metric:
         pool: candidates that a retrieval query ranks.
         resamples, skipped: bootstrap resamples in which the number is, and is not, defined.
         reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
-            fewer: the interval is optimistic), ``"few_resamples"``; None where there is nothing to say.
+            fewer: the interval is optimistic), ``"few_resamples"``; of a map ``"survives_randomisation"`` or
+            ``"input_independent"``; None where there is nothing to say.
         operating_point: name of the threshold the number was taken at.
     """
 

@@ -20,7 +20,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
-__all__ = ["HeatMap", "heat_map"]
+__all__ = ["HeatMap", "TokenGradient", "heat_map", "token_gradient"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,29 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
     Raises:
         ConfigError: if the image tower's tokens form no grid, or its pooled output does not depend on them.
     """
+    found = token_gradient(model, image, vector)
+    return HeatMap((found.gradient * found.tokens).sum(-1).reshape(found.grid), found.score)
+
+
+@dataclass(frozen=True)
+class TokenGradient:
+    """The image tokens and what the score asks of them.
+
+    Attributes:
+        tokens: (N, W) float32.
+        gradient: (N, W) float32, of the score in the tokens, the embedding's length taken as it is.
+        grid: (rows, columns), N in all.
+        score: cosine of the pair.
+    """
+
+    tokens: np.ndarray
+    gradient: np.ndarray
+    grid: tuple[int, int]
+    score: float
+
+
+def token_gradient(model: Model, image: Tensor, vector: Tensor) -> TokenGradient:
+    """Return the gradient that maps of the Grad-CAM family are made of; arguments and errors as `heat_map`."""
     plan = Plan.of(keys("image/tokens", "image/raw"))
     device = next(model.parameters()).device
     with torch.enable_grad():
@@ -68,5 +91,5 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
         raise ConfigError(
             "This image tower pools its embedding from no grid of tokens (a class token takes it): use `pool: avg`."
         )
-    values = (grad * tokens).sum(-1)[0].reshape(encoded.grid)
-    return HeatMap(values.detach().float().cpu().numpy(), float(score.detach()))
+    plain = [value.detach()[0].float().cpu().numpy() for value in (tokens, grad)]
+    return TokenGradient(plain[0], plain[1], encoded.grid, float(score.detach()))

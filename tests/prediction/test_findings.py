@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import medvlp
 from medvlp.cli.main import app
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.bank import Bank, encoded_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
@@ -136,7 +136,7 @@ def test_a_bundle_without_prompts_is_asked_for_its_findings(model: VisionLanguag
     assert list(result["scores"]) == ["no_finding", "effusion", "nodule"]
     assert result["calibrated"] is False
     assert all(pair["score"] >= 0.5 and set(pair) == {"observation", "anatomy", "score"} for pair in result["pairs"])
-    with pytest.raises(UserError, match="no zero-shot prompts"):
+    with pytest.raises(ConfigError, match="'zero_shot' has no prompts and the model brings none"):
         predict_files(model, [picture], recipe="zero_shot")
 
 

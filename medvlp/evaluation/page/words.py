@@ -13,6 +13,8 @@ REASONS = {
     "no_labels": "no finding has both classes",
     "few_positives": "30 positive patients or fewer: the interval is optimistic",
     "few_resamples": "defined in fewer than half of the resamples: no interval",
+    "survives_randomisation": "the map of random weights is much like the model's own",
+    "input_independent": "the maps of different pictures are nearly the same",
 }
 _NAMES = {
     "zero_shot": "Zero-shot",

@@ -1,0 +1,329 @@
+"""Grounding of many cases: per finding, pooled, by the size of the region, with intervals over patients.
+
+A case whose finding has no region (it was looked for and is not there) asks the other question: does the map stay dark?
+Its strongest value is compared with those of the cases that have a region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, percentile_interval, slots_by_patient
+from medvlp.evaluation.grounding.box_ap import (
+    Detections,
+    box_average_precision,
+    boxes_of_map,
+    boxes_of_region,
+    match,
+)
+from medvlp.evaluation.grounding.case import Case
+from medvlp.evaluation.grounding.measures import THRESHOLDS, Scale, measure
+from medvlp.evaluation.metrics import FloatArray, auroc_of_slots, score_levels
+from medvlp.evaluation.results import Metric, Result, Role
+
+__all__ = ["AREAS", "evaluate_grounding", "grounding_rows", "measure_cases", "youden_threshold"]
+
+AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
+"""Shares of the picture that a region covers: fixed, so that two data sets speak of the same sizes."""
+
+_IOUS = (0.1, 0.3, 0.5)
+_FEW_PATIENTS = 30
+_MEANS = (
+    ["pointing_game", "pointing_game_15px"]
+    + [f"{name}@{threshold:g}" for name in ("iou", "dice") for threshold in THRESHOLDS]
+    + ["mean_iou", "mean_dice", "cnr", "cnr_signed"]
+)
+
+
+def evaluate_grounding(
+    cases: Iterable[Case],
+    *,
+    scale: Scale,
+    seed: int,
+    recipe: str,
+    data: str,
+    resamples: int = 2000,
+    level: float = 0.95,
+    min_positives: int = 30,
+    thresholds: Mapping[str, float] | None = None,
+    split: str = "",
+    name: str = "grounding",
+    title: str = "",
+    role: Role = "model",
+    synthetic: bool = False,
+    caveats: tuple[str, ...] = (),
+) -> Result:
+    """Measure maps against regions, all in pixels of the source.
+
+    Args:
+        cases: one at a time; none is kept.
+        scale: how thresholds read the map's values, see `measure`.
+        seed: of the bootstrap.
+        recipe: hash of what made the maps.
+        data: hash of the data.
+        resamples: over patients; 0 for no intervals.
+        level: confidence level.
+        min_positives: cases with a region that a finding needs to take part in the macro average.
+        thresholds: finding -> strongest value from which on the finding is said to be there, fitted on other cases
+            (`youden_threshold`): gives sensitivity and zero-region specificity at ``youden_validate``.
+        split: written into the rows.
+        name: of the result.
+        title: its words for a page.
+        role: ``"control"`` for a baseline.
+        synthetic: the data is synthetic.
+        caveats: of the result.
+
+    Raises:
+        DataError: for no case with a region.
+
+    Example:
+        >>> case = Case(id="a", patient="p", finding="mass", values=np.array([[0.0, 1.0], [0.0, 0.0]]), size=(8, 8),
+        ...             view=(0, 0, 8, 8), boxes=((4, 0, 8, 4),))
+        >>> found = evaluate_grounding([case], scale="peak", seed=0, recipe="", data="", resamples=20)
+        >>> found.find("pointing_game", "all").value, found.find("pointing_game", "all").chance
+        (1.0, 0.25)
+    """
+    table = measure_cases(cases, scale=scale)
+    rows = grounding_rows(
+        table,
+        scale=scale,
+        seed=seed,
+        resamples=resamples,
+        level=level,
+        min_positives=min_positives,
+        thresholds=thresholds or {},
+        split=split,
+    )
+    return Result(
+        name=name,
+        recipe=recipe,
+        data=data,
+        metrics=tuple(rows),
+        cases=table.assign(split=split),
+        role=role,
+        synthetic=synthetic,
+        title=title,
+        caveats=caveats,
+    )
+
+
+def measure_cases(cases: Iterable[Case], *, scale: Scale) -> pd.DataFrame:
+    """Return one row a case: what `grounding_rows` makes every number of, so that it can be made again."""
+    rows = []
+    for case in cases:
+        truths, predicted = boxes_of_region(case), boxes_of_map(case)
+        evidence = case.evidence
+        row: dict[str, object] = {
+            "id": case.id,
+            "patient_id": case.patient,
+            "finding": case.finding,
+            "present": case.present,
+            "area": float(case.region.mean()),
+            "peak": float(np.nanmax(evidence)) if not np.isnan(evidence).all() else float(case.values.min()),
+            "truths": len(truths),
+            "box_scores": [score for score, _ in predicted],
+        }
+        row |= {f"box_hits@{iou:g}": match(predicted, truths, iou=iou) for iou in _IOUS}
+        row |= dict.fromkeys(_MEANS, np.nan) | (dict(measure(case, scale=scale)) if case.present else {})
+        rows.append(row)
+    if not any(row["present"] for row in rows):
+        raise DataError("No case has a region to be found: give boxes or masks of at least one picture.")
+    return pd.DataFrame(rows)
+
+
+def youden_threshold(peaks: FloatArray, present: NDArray[np.bool_]) -> float | None:
+    """Return the value with the largest sensitivity + specificity; None where one of the two is not defined.
+
+    It lies in the middle between two scores, the lowest such middle of equal ones.
+
+    Example:
+        >>> youden_threshold(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, True]))
+        0.4
+    """
+    if present.all() or not present.any():
+        return None
+    levels = np.unique(peaks)
+    middles = np.concatenate([levels[:1], (levels[1:] + levels[:-1]) / 2])
+    sums = [(peaks[present] >= m).mean() + (peaks[~present] < m).mean() for m in middles]
+    return float(middles[int(np.argmax(sums))])
+
+
+def grounding_rows(
+    table: pd.DataFrame,
+    *,
+    scale: Scale,
+    seed: int,
+    resamples: int,
+    level: float,
+    min_positives: int,
+    thresholds: Mapping[str, float],
+    split: str,
+) -> list[Metric]:
+    """Return the rows of a table of `measure_cases`: per finding, ``macro``, ``all`` pooled; those also by area."""
+    finding = table["finding"].astype(str)
+    cut = finding.map(thresholds).astype(float).to_numpy()
+    said = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
+    table = table.assign(_said=said)
+    make = _Rows(scale=scale, seed=seed, resamples=resamples, level=level, split=split)
+    rows = []
+    for label in sorted(set(finding)):
+        some = table[finding == label]
+        rows += make.of(some, label) + make.by_area(some, label)
+    rows += make.of(table, "all") + make.by_area(table, "all")
+    counts = table[table["present"]].groupby("finding").size()
+    enough = sorted(counts.index[counts >= min_positives])
+    if enough:
+        rows += make.macro(table[finding.isin(enough)], enough, min_positives)
+    return rows
+
+
+class _Rows:
+    """Rows of subsets of a table, all made alike."""
+
+    def __init__(self, *, scale: Scale, seed: int, resamples: int, level: float, split: str) -> None:
+        self.scale, self.seed, self.resamples, self.level, self.split = scale, seed, resamples, level, split
+
+    def of(self, table: pd.DataFrame, label: str, group: str | None = None) -> list[Metric]:
+        """Return all rows of one subset, none where it is empty."""
+        if not table["present"].any():
+            return []
+        clusters = patient_clusters(table["patient_id"].astype(str), table["present"])
+        names, statistic = self._statistic(table, clusters, dark=group is None)
+        return self._rows(table, label, names, statistic, clusters, group)
+
+    def by_area(self, table: pd.DataFrame, label: str) -> list[Metric]:
+        """Return the rows of cases with a region, by its share of the picture."""
+        here = table[table["present"]]
+        rows = []
+        for name, low, high in AREAS:
+            rows += self.of(here[(here["area"] >= low) & (here["area"] < high)], label, f"area={name}")
+        return rows
+
+    def macro(self, table: pd.DataFrame, findings: Sequence[str], min_positives: int) -> list[Metric]:
+        """Return the mean over findings; a resample leaves out those that are not defined in it."""
+        clusters = patient_clusters(table["patient_id"].astype(str), table["present"])
+        parts = []
+        for finding in findings:
+            chosen = (table["finding"] == finding).to_numpy()
+            some = Clusters(clusters.patient[chosen], clusters.stratum)
+            parts.append(self._statistic(table[chosen], some, dark=True))
+        names = [name for name in parts[0][0] if all(name in other for other, _ in parts)]
+
+        def statistic(weights: FloatArray) -> FloatArray:
+            values = np.stack([part(weights)[:, [of.index(name) for name in names]] for of, part in parts])
+            defined = ~np.isnan(values)
+            count = defined.sum(axis=0)
+            return np.where(count > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+        return self._rows(
+            table, "macro", names, statistic, clusters, None, labels_used=len(findings), min_positives=min_positives
+        )
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _statistic(
+        self, table: pd.DataFrame, clusters: Clusters, *, dark: bool
+    ) -> tuple[list[str], Callable[[FloatArray], FloatArray]]:
+        """Return names and patient weights (P, B) -> (B, K)."""
+        present = table["present"].to_numpy(dtype=bool)
+        absent = ~present
+        patient = clusters.patient
+        columns = {name: table[name].to_numpy(dtype=float) for name in _MEANS}
+        if dark and absent.any():
+            peak = table["peak"].to_numpy(dtype=float)
+            if self.scale == "own":
+                columns |= {f"zero_region_specificity@{t:g}": np.where(absent, peak < t, np.nan) for t in THRESHOLDS}
+            said = table["_said"].to_numpy(dtype=float)
+            if not np.isnan(said).all():
+                columns["zero_region_specificity"] = np.where(absent, 1 - said, np.nan)
+                columns["sensitivity"] = np.where(present, said, np.nan)
+        values = np.stack(list(columns.values()), axis=1)
+        known = ~np.isnan(values)
+        filled = np.where(known, values, 0.0)
+        found = [_detections(table, iou) for iou in _IOUS]
+        slots = None
+        if dark and absent.any():
+            levels = score_levels(present, table["peak"].to_numpy(dtype=float))
+            slots = slots_by_patient(levels, patient, clusters.patients)
+        names = [*columns, *(f"box_ap@{iou:g}" for iou in _IOUS), *(["zero_region_auroc"] if slots is not None else [])]
+
+        def statistic(weights: FloatArray) -> FloatArray:
+            row = weights[patient]  # (n, B)
+            total = known.T.astype(float) @ row
+            means = np.where(total > 0, filled.T @ row / np.where(total > 0, total, 1.0), np.nan)
+            parts = [means, *(box_average_precision(each, row)[None] for each in found)]
+            if slots is not None:
+                parts.append(auroc_of_slots(slots @ weights)[None])
+            return np.concatenate(parts).T
+
+        return names, statistic
+
+    def _rows(
+        self,
+        table: pd.DataFrame,
+        label: str,
+        names: Sequence[str],
+        statistic: Callable[[FloatArray], FloatArray],
+        clusters: Clusters,
+        group: str | None,
+        *,
+        labels_used: int | None = None,
+        min_positives: int | None = None,
+    ) -> list[Metric]:
+        point = statistic(np.ones((clusters.patients, 1)))[0]
+        draws = (
+            bootstrap(statistic, clusters, resamples=self.resamples, seed=self.seed, height=len(table))
+            if self.resamples
+            else None
+        )
+        present = table["present"].to_numpy(dtype=bool)
+        patients = len(np.unique(clusters.patient[present]))
+        area = float(table.loc[present, "area"].mean()) if label != "macro" else None
+        rows = []
+        for at, name in enumerate(names):
+            interval = None if draws is None else percentile_interval(draws[:, at], level=self.level)
+            dark, both = name.startswith("zero_region_specificity"), name.startswith(("box_ap", "zero_region_auroc"))
+            chosen = ~present if dark else np.ones_like(present) if both else present
+            few = patients <= _FEW_PATIENTS
+            value = float(point[at])
+            rows.append(
+                Metric(
+                    metric=name,
+                    label=label,
+                    value=None if np.isnan(value) else value,
+                    low=None if interval is None else interval.low,
+                    high=None if interval is None else interval.high,
+                    level=self.level,
+                    method="none" if interval is None else "patient_bootstrap",
+                    interval="none" if interval is None else "percentile",
+                    n=int(chosen.sum()),
+                    positives=int(present.sum()),
+                    patients=len(np.unique(clusters.patient[chosen])),
+                    split=self.split,
+                    policy="none",
+                    group=group,
+                    labels_used=labels_used,
+                    min_positives=min_positives,
+                    chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
+                    resamples=None if interval is None else interval.used,
+                    skipped=None if interval is None else interval.skipped,
+                    reason="few_positives" if few else None,
+                    operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
+                )
+            )
+        return rows
+
+
+def _detections(table: pd.DataFrame, iou: float) -> Detections:
+    scores, hits = list(table["box_scores"]), list(table[f"box_hits@{iou:g}"])
+    return Detections(
+        np.array([score for some in scores for score in some], dtype=float),
+        np.array([hit for some in hits for hit in some], dtype=bool),
+        np.repeat(np.arange(len(scores)), [len(some) for some in scores]),
+        table["truths"].to_numpy(dtype=np.int64),
+    )

@@ -1,0 +1,51 @@
+"""``attention``: what one layer of the image tower looks at; it knows nothing of the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Model
+from medvlp.features.heat_map import HeatMap
+from medvlp.features.maps._attention import Query, attention_weights
+from medvlp.features.maps._method import Scale
+
+__all__ = ["Attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Attention weight on each patch, mean over heads: of the class token, or the mean over all patches that ask.
+
+    It is the same map for every text: a finding is not what it shows, and the sanity check `map_between_findings` says
+    so by its 1.
+
+    Attributes:
+        layer: counted from the first, or with a minus from the last.
+        query: ``class``, ``mean`` (of the patches), or ``auto``: what the embedding is pooled from.
+
+    Example:
+        >>> Attention(layer=-2).query
+        'auto'
+    """
+
+    scale: ClassVar[Scale] = "peak"
+    layer: int = -1
+    query: Query = "auto"
+
+    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
+        """Return the map.
+
+        Raises:
+            ConfigError: if the tower has no attention, no such layer, or no class token that was asked for.
+        """
+        found = attention_weights(model, image, vector, self.query)
+        count = len(found.layers)
+        if not -count <= self.layer < count:
+            raise ConfigError(f"The image tower has {count} layers of attention, no layer {self.layer}: change it.")
+        weights = found.layers[self.layer]
+        row = weights[0] if found.from_class else weights[found.prefix :].mean(axis=0)
+        return HeatMap(row.reshape(found.grid).astype("float32"), found.score)

@@ -1,0 +1,89 @@
+"""``occlusion``: how much the score falls where a window of the picture is covered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Batch
+from medvlp.features.heat_map import HeatMap
+from medvlp.features.maps._method import Scale
+
+__all__ = ["Occlusion"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusion:
+    """At a cell: mean, over the windows that cover it, of score - score of the picture with the window filled.
+
+    The picture is cut into cells x cells; a window is a square of cells (Zeiler and Fergus 2014). It needs nothing of
+    the model but its score, at the price of (cells - window + 1)^2 forward passes.
+
+    Attributes:
+        cells: a side.
+        window: its side in cells.
+        fill: a gray level, None for the picture's own mean.
+        batch: covered pictures encoded at a time.
+
+    Raises:
+        ConfigError: for a window that does not fit.
+
+    Example:
+        >>> Occlusion(cells=7).window
+        2
+    """
+
+    scale: ClassVar[Scale] = "peak"
+    cells: int = 14
+    window: int = 2
+    fill: float | None = None
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= self.cells or self.batch < 1:
+            raise ConfigError(
+                f"A window of {self.window} cells does not fit {self.cells}, or a batch of {self.batch} is none: set "
+                "1 <= window <= cells and batch to 1 or more."
+            )
+
+    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
+        """Return the map, (cells, cells); a picture with fewer pixels than cells a side is refused.
+
+        Raises:
+            ConfigError: for such a picture.
+        """
+        height, width = image.shape[-2:]
+        if min(height, width) < self.cells:
+            raise ConfigError(f"A picture of {height} x {width} has no {self.cells} cells a side: set cells lower.")
+        rows = [round(i * height / self.cells) for i in range(self.cells + 1)]
+        columns = [round(i * width / self.cells) for i in range(self.cells + 1)]
+        level = image.mean() if self.fill is None else torch.as_tensor(self.fill, dtype=image.dtype)
+        starts = range(self.cells - self.window + 1)
+        places = [(i, j) for i in starts for j in starts]
+        whole = self._scores(model, image[None], vector)[0]
+        fall = np.zeros((self.cells, self.cells))
+        windows = np.zeros((self.cells, self.cells))
+        for start in range(0, len(places), self.batch):
+            some = places[start : start + self.batch]
+            covered = image[None].repeat(len(some), 1, 1, 1)
+            for row, (i, j) in zip(covered, some, strict=True):
+                row[:, rows[i] : rows[i + self.window], columns[j] : columns[j + self.window]] = level
+            for (i, j), score in zip(some, self._scores(model, covered, vector), strict=True):
+                fall[i : i + self.window, j : j + self.window] += whole - score
+                windows[i : i + self.window, j : j + self.window] += 1
+        return HeatMap((fall / windows).astype(np.float32), float(whole))
+
+    @staticmethod
+    def _scores(model: Model, images: Tensor, vector: Tensor) -> np.ndarray:
+        plan = Plan.of(keys("image/embedding"))
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            encoded = model.finish(model(Batch.of({"image": images.to(device)}), plan), plan)["image"]
+            return (encoded.part("embedding").double() @ vector.to(device).double()).cpu().numpy()

@@ -1,0 +1,73 @@
+"""``similarity``: each patch token, projected as the whole image is, compared with the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import Head, Model
+from medvlp.core.sample import Batch
+from medvlp.features.heat_map import HeatMap
+from medvlp.features.maps._method import Scale
+
+__all__ = ["Similarity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """cos(P(T_i), vector) at token i, with P the projection of tokens where the model has one, else of the image.
+
+    As in BioViL (Boecking et al. 2022), without its smoothing. The second case takes it that a token lives in the space
+    of the pooled vector, which holds for mean and attention pooling and is an assumption for a class token. For a
+    difference of two texts it is the difference of two cosines.
+
+    Example:
+        >>> Similarity().scale
+        'own'
+    """
+
+    scale: ClassVar[Scale] = "own"
+
+    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
+        """Return the map.
+
+        Raises:
+            ConfigError: if tokens form no grid or cannot be projected.
+        """
+        heads = dict(model.heads.items())
+        local = "image/local" in heads
+        plan = Plan.of(keys("image/tokens", "image/raw", *(["image/local"] if local else [])))
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            encoded = model.finish(model(Batch.of({"image": image[None].to(device)}), plan), plan)["image"]
+            tokens = encoded.part("local") if local else _projected(encoded, heads.get("image/raw"))
+            direction = vector.to(device).float()
+            values = torch.nn.functional.normalize(tokens[0].float(), dim=-1) @ direction
+            score = float(encoded.part("embedding")[0].float() @ direction)
+        if encoded.grid is None:
+            raise ConfigError("The tokens of this image tower form no grid: a map needs one, remove token dropping.")
+        return HeatMap(np.asarray(values.cpu()).reshape(encoded.grid), score)
+
+
+def _projected(encoded: Encoded, head: Head | None) -> Tensor:
+    tokens, pooled = encoded.part("tokens"), encoded.pooled
+    if head is None or head.reads != ("pooled",):
+        raise ConfigError(
+            "This model projects no single tokens and its image projection does not read the pooled vector: add a head "
+            "`image/local: {name: projection, reads: tokens}`, or take the map hires_cam."
+        )
+    try:
+        return head(replace(encoded, pooled=tokens), "raw")["raw"]
+    except RuntimeError:  # a matrix of another width
+        width = "another width" if pooled is None else f"width {pooled.shape[-1]}"
+        raise ConfigError(
+            f"Tokens of width {tokens.shape[-1]} do not fit the image projection, which reads a pooled vector of "
+            f"{width}: take the map hires_cam."
+        ) from None

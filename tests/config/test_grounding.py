@@ -1,0 +1,141 @@
+"""Grounding of a bundle: which pictures are asked what, and the results that an evaluation writes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from medvlp.config.evaluate import Evaluated, evaluate, load_evaluation
+from medvlp.config.regions import Region, Regions
+from medvlp.core.errors import ConfigError
+from medvlp.data.layouts.phantom import index
+from medvlp.data.manifest import Manifest
+
+
+@pytest.fixture(scope="module")
+def judged(tiny_run: Any, tiny_cohort: Any, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    return evaluate(load_evaluation(written(tmp_path_factory.mktemp("grounding"), tiny_run, tiny_cohort.root)))
+
+
+def written(folder: Path, run: Any, root: Path, **grounding: object) -> Path:
+    tree = {
+        "model": str(run.bundle),
+        "out": str(folder / "out"),
+        "data": {"root": str(root), "layout": "phantom", "where": {"view_position": ["PA", "AP"]}},
+        "evaluation": {
+            "resamples": 100,
+            "min_positives": 1,
+            "gallery": 0,
+            "probe": False,
+            "split": "train",
+            "grounding": {"cases": 3, "sanity": 4, **grounding},
+        },
+    }
+    (folder / "e.yaml").write_text(yaml.safe_dump(tree))
+    return folder / "e.yaml"
+
+
+def test_a_bundle_is_judged_beside_its_controls(judged: Evaluated) -> None:
+    found = {name: result for name, result in judged.found.items() if name.startswith("grounding")}
+    roles = {name: result.role for name, result in found.items()}
+    assert roles == {
+        "grounding_hires_cam": "model",
+        "grounding_hires_cam_random": "control",
+        "grounding_hires_cam_sanity": "model",
+        "grounding_centre": "control",
+    }
+    counts = {r.find("pointing_game", "all").n for n, r in found.items() if not n.endswith("sanity")}
+    assert len(counts) == 1
+    stages = [r.label for r in found["grounding_hires_cam_sanity"].metrics if r.metric == "map_of_random_weights"]
+    assert stages == ["top 25%", "top 50%", "top 75%", "all"]
+    assert all(result.synthetic and result.recipe for result in found.values())
+    assert (judged.results.parent / "grounding_hires_cam.json").is_file()
+    assert judged.page.is_file()
+
+
+def test_the_operating_point_is_fitted_on_the_validation_pictures(judged: Evaluated) -> None:
+    rows = judged.found["grounding_hires_cam"].metrics
+    assert {row.operating_point for row in rows if row.metric == "sensitivity"} <= {"youden_validate"}
+    assert not [r for r in judged.found["grounding_centre"].metrics if r.metric == "sensitivity"]
+
+
+def test_what_is_planted_is_told_from_what_is_absent_and_what_is_not_seen(tiny_cohort: Any) -> None:
+    manifest = index(tiny_cohort.root)
+    regions = Regions(manifest)
+    boxes = pq.read_table(tiny_cohort.root / "truth" / "boxes.parquet").to_pylist()
+    first = boxes[0]
+    at = manifest.column("image").tolist().index(first["path"])
+    region = regions.of(manifest, at, first["name"])
+    assert region is not None
+    shape = next(
+        (row["rows"], row["columns"])
+        for row in pq.read_table(tiny_cohort.root / "truth" / "images.parquet").to_pylist()
+        if row["path"] == first["path"]
+    )
+    mask = region.mask(tiny_cohort.root, shape)
+    assert mask is not None
+    rows, columns = np.nonzero(mask)
+    around = [(box["x0"], box["y0"], box["x1"], box["y1"]) for box in boxes if box["path"] == first["path"]]
+    own = [
+        box
+        for box, row in zip(around, [b for b in boxes if b["path"] == first["path"]], strict=True)
+        if row["name"] == first["name"]
+    ]
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (
+        min(b[0] for b in own),
+        min(b[1] for b in own),
+        max(b[2] for b in own),
+        max(b[3] for b in own),
+    )
+    absent = int(np.flatnonzero(np.asarray(manifest.column(f"label.{first['name']}"), dtype=float) == 0)[0])
+    nothing = regions.of(manifest, absent, first["name"])
+    assert nothing is not None
+    assert not nothing.present
+
+
+def test_boxes_and_runs_of_a_manifest(tmp_path: Path) -> None:
+    manifest = Manifest.of(
+        {
+            "id": list("abcd"),
+            "image": ["a.png"] * 4,
+            "boxes.mass": [[[1.0, 2.0, 3.0, 4.0]], [], None, None],
+            "label.mass": [1.0, 0.0, 0.0, 1.0],
+            "mask.nodule": [[2, 3, 2, 2, 2], [2, 3, 6], None, None],
+        },
+        root=tmp_path,
+    )
+    regions = Regions(manifest)
+    assert regions.findings == ("mass", "nodule")
+    drawn, looked, denied, unknown = (regions.of(manifest, i, "mass") for i in range(4))
+    assert drawn is not None
+    assert drawn.boxes == ((1.0, 2.0, 3.0, 4.0),)
+    assert (looked, denied) != (None, None)
+    assert [r.present for r in (looked, denied) if r is not None] == [False, False]
+    assert unknown is None  # the label says it is there and nobody drew it
+    runs = [regions.of(manifest, i, "nodule") for i in range(4)]
+    assert [r.present for r in runs if r is not None] == [True, False]
+    assert runs[0] is not None
+    np.testing.assert_array_equal(runs[0].mask(tmp_path, (2, 3)), [[False, True, False], [False, True, False]])
+    other = runs[0].mask(tmp_path, (20, 30))  # a file of another size: whoever lays it on refuses it
+    assert other is not None
+    assert other.shape == (2, 3)
+    assert Region(boxes=((0, 0, 1, 1),)).mask(tmp_path, (2, 2)) is None
+
+
+def test_a_map_that_was_asked_for_and_cannot_be_made_is_refused(
+    tiny_run: Any, tiny_cohort: Any, tmp_path: Path
+) -> None:
+    path = written(tmp_path, tiny_run, tiny_cohort.root, maps=[{"name": "attention"}])
+    with pytest.raises(ConfigError, match="attention"):
+        evaluate(load_evaluation(path))
+
+
+def test_a_map_of_no_known_name_is_refused(tiny_run: Any, tiny_cohort: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, tiny_run, tiny_cohort.root, maps=[{"name": "grad_camm"}])
+    with pytest.raises(ConfigError, match=r"no features/maps component named 'grad_camm'.*grad_cam"):
+        evaluate(load_evaluation(path))
