@@ -17,9 +17,10 @@ from medvlp.core.errors import ConfigError
 from medvlp.evaluation.bootstrap import Interval, percentile_interval
 from medvlp.evaluation.metrics import FloatArray
 
-__all__ = ["Form", "bca_interval", "check_form", "interval_of", "logit_interval", "recentred_interval"]
+__all__ = ["DEFAULT_FORM", "Form", "bca_interval", "check_form", "interval_of", "logit_interval", "recentred_interval"]
 
 Form = Literal["percentile", "bca", "logit"]
+DEFAULT_FORM: Form = "logit"
 
 
 def check_form(form: str) -> Form:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,10 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text, written_whole
 
-__all__ = ["SCHEMA", "Metric", "Result", "json_schema", "load_result", "write_result"]
+__all__ = ["AVERAGES", "SCHEMA", "Metric", "Result", "json_schema", "load_result", "write_result"]
 
 SCHEMA = "medvlp.results/1"
 Role = Literal["model", "control"]
+# Labels of rows that are over several findings: a mean, a mean weighted by positives, and all cases pooled.
+AVERAGES = ("macro", "weighted", "micro")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,11 @@ class Metric:
         reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
             fewer: the interval is optimistic), ``"few_resamples"``; None where there is nothing to say.
         operating_point: name of the threshold the number was taken at.
+        threshold: that score.
+        calibration: map that made the probabilities; ``"none"`` where the scores were taken for them.
+        first, second: what a difference (second less first) is of.
+        p, p_corrected: of a test, alone and corrected for the `tests` made together.
+        tests: how many.
     """
 
     metric: str
@@ -78,6 +86,13 @@ class Metric:
     skipped: int | None = None
     reason: str | None = None
     operating_point: str | None = None
+    threshold: float | None = None
+    calibration: str | None = None
+    first: float | None = None
+    second: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    tests: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +108,8 @@ class Result:
         role: ``"control"`` for what a model must beat (a thumbnail classifier), else ``"model"``.
         synthetic: the numbers are from synthetic data and say nothing of clinical performance.
         title: words for a page; empty uses `name`.
+        options: what the statistics were asked to do; with the cases it makes the same numbers again.
+        fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows.
     """
 
     name: str
@@ -103,8 +120,19 @@ class Result:
     role: Role = "model"
     synthetic: bool = False
     title: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
-    def find(self, metric: str, label: str, *, split: str | None = None, group: str | None = None) -> Metric:
+    def find(
+        self,
+        metric: str,
+        label: str,
+        *,
+        split: str | None = None,
+        group: str | None = None,
+        operating_point: str | None = None,
+        calibration: str | None = None,
+    ) -> Metric:
         """Return the row of a metric and label.
 
         Raises:
@@ -118,7 +146,9 @@ class Result:
         rows = [
             row
             for row in self.metrics
-            if (row.metric, row.label, row.group) == (metric, label, group) and split in (None, row.split)
+            if (row.metric, row.label, row.group) == (metric, label, group)
+            and (row.operating_point, row.calibration) == (operating_point, calibration)
+            and split in (None, row.split)
         ]
         if len(rows) != 1:
             raise DataError(
@@ -146,6 +176,8 @@ class _Document(BaseModel):
     data: str
     metrics: tuple[Metric, ...]
     cases: _Cases | None = None
+    options: dict[str, Any] = {}
+    fitted: dict[str, Any] = {}
 
 
 def json_schema() -> str:
@@ -163,10 +195,12 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
         cases: file name of the per-case table; by default the JSON file's name with ``.parquet``.
 
     Raises:
-        DataError: if `cases` is not a plain file name ending in ``.parquet``, or a metric is NaN or infinite.
+        DataError: if `cases` is not a plain file name ending in ``.parquet``, a metric is NaN or infinite, or a number
+            tuned on its own test rows (``oracle_``) stands alone.
         UserError: if the disk is full or the folder cannot be written.
     """
     path = Path(path)
+    _check_companions(result)
     buffer, entry = io.BytesIO(), None
     try:
         if result.cases is not None:
@@ -183,6 +217,8 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
             data=result.data,
             metrics=result.metrics,
             cases=entry,
+            options=dict(result.options),
+            fitted=dict(result.fitted),
         )
         text = json.dumps(_without_none(document.model_dump(mode="json", by_alias=True)), indent=1, allow_nan=False)
     except ValueError as error:  # pydantic's ValidationError is one
@@ -236,7 +272,24 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         data=document.data,
         metrics=document.metrics,
         cases=table,
+        options=document.options,
+        fitted=document.fitted,
     )
+
+
+def _check_companions(result: Result) -> None:
+    """Refuse a number that was tuned on its own test rows and has no honest one beside it."""
+    honest = {(row.label, row.split, row.group) for row in result.metrics if not row.metric.startswith("oracle_")}
+    alone = [
+        row
+        for row in result.metrics
+        if row.metric.startswith("oracle_") and (row.label, row.split, row.group) not in honest
+    ]
+    if alone:
+        raise DataError(
+            f"Result {result.name!r} gives {alone[0].metric} for {alone[0].label!r} alone: its threshold was tuned on "
+            f"the rows that it is judged by, so give the AUROC of the same rows with it."
+        )
 
 
 def _without_none(document: dict[str, object]) -> dict[str, object]:

@@ -58,7 +58,7 @@ def fit_logistic(design: FloatArray, target: FloatArray, *, offset: FloatArray |
         if np.abs(step).max() <= 1e-10 * (1 + np.abs(beta).max()):
             return LogisticFit(beta, np.linalg.inv(information))
     raise UndefinedMetricError(
-        f"A logistic fit of {len(target)} rows has no finite solution: the scores divide the classes, or all are equal.",
+        f"A logistic fit of {len(target)} rows has no finite solution: a score divides the classes, or all are equal.",
         reason="separated",
     )
 
