@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters
+from medvlp.evaluation.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
 from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.evaluation.metrics import FloatArray, checked_scores
@@ -272,7 +272,7 @@ def _ranked_column(
     if reason is None:
         ranked = rank_rows(truth, scores, patient)
         influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if keep_influence else None
-        reason = few_reason(len(np.unique(patient[truth])), len(np.unique(patient[~truth])))
+        reason = few_reason(count_patients(patient[truth]), count_patients(patient[~truth]))
     return _Column(
         label=label,
         group=group,
@@ -280,7 +280,7 @@ def _ranked_column(
         influence=influence,
         n=len(truth),
         positives=int(truth.sum()),
-        patients=len(np.unique(patient)),
+        patients=count_patients(patient),
         reason=reason,
     )
 

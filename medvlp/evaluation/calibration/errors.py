@@ -61,10 +61,11 @@ def residual_variance(residual: FloatArray, place: NDArray[np.int64], patient: N
     """
     rows = np.bincount(place)
     mean = np.bincount(place, weights=residual) / rows
-    pair, which = np.unique(np.stack([place, patient], axis=1), axis=0, return_inverse=True)
-    sums = np.bincount(which.ravel(), weights=residual - mean[place])
-    patients = np.bincount(pair[:, 0])
-    total = np.bincount(pair[:, 0], weights=sums**2)
+    pair, which = np.unique(place * (int(patient.max()) + 1) + patient, return_inverse=True)
+    sums = np.bincount(which, weights=residual - mean[place])
+    bin_of = pair // (int(patient.max()) + 1)
+    patients = np.bincount(bin_of)
+    total = np.bincount(bin_of, weights=sums**2)
     return np.where(patients > 1, patients / np.maximum(patients - 1, 1), 0.0) * total / rows**2
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.evaluation.operating_points import DEFAULT_RULES, parse_rule
@@ -89,7 +91,10 @@ class ScoreOptions:
         if unknown:
             raise ConfigError(f"The stored options name {unknown[0]!r}, which is none: score the predictions again.")
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
-        except TypeError as error:
-            raise ConfigError(f"The stored options cannot be read ({error}): score the predictions again.") from error
-
+            return TypeAdapter(cls).validate_python(dict(stored))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ConfigError(
+                f"The stored option {'.'.join(map(str, first['loc']))} cannot be read ({first['msg']}): "
+                f"score the predictions again."
+            ) from error
