@@ -9,7 +9,21 @@ from types import FrameType
 
 import typer
 
-from medvlp.cli import cache, data, doctor, embed, evaluate, inspect, phantom, predict, quickstart, report, train
+from medvlp.cli import (
+    cache,
+    compare,
+    data,
+    doctor,
+    embed,
+    evaluate,
+    inspect,
+    phantom,
+    predict,
+    quickstart,
+    report,
+    score,
+    train,
+)
 from medvlp.core.errors import UserError
 
 __all__ = ["app", "main"]
@@ -28,6 +42,8 @@ app.command("train")(train.train)
 app.command("embed")(embed.embed)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)

@@ -30,6 +30,7 @@ __all__ = [
     "checked_findings",
     "groups_of",
     "known_rows",
+    "numeric_columns",
     "read_predictions",
 ]
 
@@ -180,6 +181,20 @@ def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore"
     known = np.isin(labels, (0.0, 1.0))
     checked_scores(scores[known], rows=int(known.sum()), name=f"Column score:{finding}, rows with a known label,")
     return KnownRows(finding, known, labels == 1.0, scores)
+
+
+def numeric_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose labels and scores are numbers, blanks missing; the rest is as it was.
+
+    Raises:
+        DataError: if one of them holds something else.
+
+    Example:
+        >>> numeric_columns(pd.DataFrame({"id": ["7"], "label:edema": ["1"]})).to_dict("list")
+        {'id': ['7'], 'label:edema': [1.0]}
+    """
+    columns = [str(c) for c in table.columns if str(c).startswith(("label:", "score:"))]
+    return table.assign(**{column: _numbers(table, column) for column in columns})
 
 
 def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:

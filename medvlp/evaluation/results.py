@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text, written_whole
 
-__all__ = ["AVERAGES", "SCHEMA", "Metric", "Result", "json_schema", "load_result", "write_result"]
+__all__ = ["AVERAGES", "SCHEMA", "Metric", "Result", "json_schema", "load_result", "result_text", "write_result"]
 
 SCHEMA = "medvlp.results/1"
 Role = Literal["model", "control"]
@@ -200,27 +200,13 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
         UserError: if the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    _check_companions(result)
     buffer, entry = io.BytesIO(), None
     try:
         if result.cases is not None:
             result.cases.to_parquet(buffer, index=False)
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
             entry = _Cases(path=cases or f"{path.stem}.parquet", sha256=digest)
-        document = _Document(
-            schema=SCHEMA,
-            name=result.name,
-            role=result.role,
-            title=result.title,
-            synthetic=result.synthetic,
-            recipe=result.recipe,
-            data=result.data,
-            metrics=result.metrics,
-            cases=entry,
-            options=dict(result.options),
-            fitted=dict(result.fitted),
-        )
-        text = json.dumps(_without_none(document.model_dump(mode="json", by_alias=True)), indent=1, allow_nan=False)
+        text = _text(result, entry, indent=1)
     except ValueError as error:  # pydantic's ValidationError is one
         raise DataError(
             f"Result {result.name!r} cannot be written to {path.name}: {_first(error)}; undefined numbers are None."
@@ -229,7 +215,40 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
     if entry is not None:
         with written_whole(path.parent / entry.path) as beside:
             beside.write_bytes(buffer.getvalue())
-    write_text(path, text + "\n")
+    write_text(path, text)
+
+
+def result_text(result: Result, *, indent: int | None = 1) -> str:
+    """Return a result as the JSON document that `write_result` writes, without its per-case table.
+
+    Raises:
+        DataError: as `write_result`.
+    """
+    try:
+        return _text(result, None, indent=indent)
+    except ValueError as error:
+        raise DataError(
+            f"Result {result.name!r} cannot be written: {_first(error)}; undefined numbers are None."
+        ) from error
+
+
+def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
+    _check_companions(result)
+    document = _Document(
+        schema=SCHEMA,
+        name=result.name,
+        role=result.role,
+        title=result.title,
+        synthetic=result.synthetic,
+        recipe=result.recipe,
+        data=result.data,
+        metrics=result.metrics,
+        cases=cases,
+        options=dict(result.options),
+        fitted=dict(result.fitted),
+    )
+    plain = _without_none(document.model_dump(mode="json", by_alias=True))
+    return json.dumps(plain, indent=indent, allow_nan=False) + "\n"
 
 
 def load_result(path: Path, *, cases: bool = True) -> Result:

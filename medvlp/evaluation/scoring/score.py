@@ -14,7 +14,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
 from medvlp.evaluation.classification import rank_metrics, split_rows
-from medvlp.evaluation.predictions import checked_findings
+from medvlp.evaluation.predictions import checked_findings, numeric_columns
 from medvlp.evaluation.results import Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
@@ -72,6 +72,7 @@ def score_predictions(
     options = options or ScoreOptions()
     table = _one_table(predictions, validation)
     findings = checked_findings(table)
+    table = numeric_columns(table)
     splits = dict(split_rows(table))
     fitted: dict[str, FittedFinding] | None = None
     if FIT_SPLIT in splits:
