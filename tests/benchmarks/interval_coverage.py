@@ -13,19 +13,20 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from _report import print_report
 from scipy.stats import kstest, norm
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.bootstrap import Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.evaluation.delong import compare_areas, delong, delong_interval
 from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
 from medvlp.evaluation.intervals import bca_interval, logit_interval
-from medvlp.evaluation.bootstrap import percentile_interval
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.ranked import rank_rows
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
-REGIMES: Mapping[str, tuple[int, int]] = {"60 to 90 positive patients": (60, 90), "12 to 30 positive patients": (12, 30)}
+REGIMES: Mapping[str, tuple[int, int]] = {
+    "60 to 90 positive patients": (60, 90),
+    "12 to 30 positive patients": (12, 30),
+}
 
 
 def cohort(generator: np.random.Generator, positives: int, *, scores: int = 1) -> tuple[np.ndarray, ...]:
@@ -43,12 +44,17 @@ def true_precision(prevalence: float) -> float:
     return float((prevalence * recall / (prevalence * recall + (1 - prevalence) * false)).mean())
 
 
-def intervals(label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> dict[str, tuple]:
+def intervals(
+    label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples: int, seed: int
+) -> dict[tuple[str, str], Interval]:
     """Return each interval of AUROC and average precision, by name."""
     clusters = patient_clusters(unit, label)
     ranked = rank_rows(label, score, clusters.patient)
     draws = bootstrap(
-        lambda weights: ranked.draws(np.ascontiguousarray(weights.T, np.int32)), clusters, resamples=resamples, seed=seed
+        lambda weights: ranked.draws(np.ascontiguousarray(weights.T, np.int32)),
+        clusters,
+        resamples=resamples,
+        seed=seed,
     )
     value = ranked.both(np.ones(clusters.patients, np.int32))
     moved = by_patient(influence_rows(label, score), clusters.patient, clusters.patients)
@@ -61,8 +67,8 @@ def intervals(label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples:
     return found
 
 
-def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, seed: int) -> dict[str, float]:
-    """Return the share of simulations in which each interval holds the truth."""
+def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, seed: int) -> dict[str, list[float]]:
+    """Return for each interval the percentage of simulations in which it holds the truth, and its mean width."""
     held: Counter[str] = Counter()
     width: Counter[str] = Counter()
     area = float(norm.cdf(SHIFT / np.sqrt(2)))
@@ -77,7 +83,9 @@ def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, se
         found = intervals(label, score, patient, resamples, simulation)
         found |= {
             (metric, f"{form}, images resampled"): interval
-            for (metric, form), interval in intervals(label, score, np.arange(len(score)), resamples, simulation).items()
+            for (metric, form), interval in intervals(
+                label, score, np.arange(len(score)), resamples, simulation
+            ).items()
         }
         areas = delong(label, score, patient)
         found["auroc", "delong, clustered"] = delong_interval(float(areas.value[0]), float(areas.covariance[0, 0]))
@@ -110,6 +118,8 @@ def null_distance(positives: tuple[int, int], *, simulations: int, seed: int) ->
 
 def main() -> None:
     """Simulate and print."""
+    from _report import print_report
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=4000)
     parser.add_argument("--resamples", type=int, default=1000)

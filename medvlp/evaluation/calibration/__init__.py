@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "expected_calibration_error": "errors",
         "fit_calibrator": "fit",
         "fit_dirichlet": "dirichlet",
-        "reliability": "reliability",
+        "reliability_bins": "reliability",
         "scale_of": "fit",
         "smooth_calibration_error": "errors",
     },

@@ -13,7 +13,7 @@ from medvlp.evaluation.metrics import checked_labels
 from medvlp.evaluation.probability_metrics import checked_probabilities
 from medvlp.evaluation.proportions import share_of
 
-__all__ = ["ReliabilityBin", "reliability"]
+__all__ = ["ReliabilityBin", "reliability_bins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ReliabilityBin:
     patients: int
 
 
-def reliability(
+def reliability_bins(
     labels: ArrayLike,
     probabilities: ArrayLike,
     patients: ArrayLike | None = None,
@@ -55,7 +55,7 @@ def reliability(
         DataError: if labels are not 0 or 1, or a probability is NaN or outside [0, 1].
 
     Example:
-        >>> found = reliability([0, 0, 1, 1], [0.1, 0.3, 0.7, 0.9], bins=2)
+        >>> found = reliability_bins([0, 0, 1, 1], [0.1, 0.3, 0.7, 0.9], bins=2)
         >>> [(each.probability, each.observed, each.n) for each in found]
         [(0.2, 0.0, 2), (0.8, 1.0, 2)]
     """

@@ -22,7 +22,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin], *, key: str) -> str:
         key: unique in the page.
     """
     top = max([each.probability for each in bins] + [each.interval.high or 0.0 for each in bins])
-    end = next(end for end in (0.1, 0.2, 0.5, 1.0) if top <= end or end == 1.0)
+    end = next(end for end in (0.1, 0.2, 0.3, 0.5, 1.0) if top <= end or end == 1.0)
 
     def draw(axes: Axes) -> None:
         axes.plot([0, end], [0, end], color="#9aa5ae", linewidth=0.8, dashes=(3, 3))

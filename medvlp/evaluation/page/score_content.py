@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from medvlp.evaluation.bootstrap import patient_clusters
-from medvlp.evaluation.calibration.reliability import reliability
+from medvlp.evaluation.calibration.reliability import reliability_bins
 from medvlp.evaluation.decision_curve import decision_curve
 from medvlp.evaluation.page.score_charts import decision_chart, reliability_chart
 from medvlp.evaluation.page.words import finding, interval, name_of, number
@@ -91,7 +91,7 @@ def score_parts(result: Result, *, resamples: int, seed: int) -> ScoreParts | No
     points = list(dict.fromkeys(row.operating_point for row in rows if row.metric == "sensitivity"))
     maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier"))
     stated = list(dict.fromkeys(row.metric for row in rows if "pv@" in row.metric))
-    shares = ("sensitivity", "specificity", "ppv", "npv", "f1", "mcc")
+    shares = ("sensitivity", "specificity", "ppv", "npv", "f1")
     errors = ("brier", "log_loss", "ece", "smooth_ece", "calibration_slope", "calibration_intercept")
     sets = ("conformal_coverage", "conformal_coverage_positive", "conformal_coverage_negative", "abstention")
     sets = (*sets, "selective_accuracy")
@@ -179,18 +179,26 @@ def _heading(metric: str) -> str:
 
 
 def _differences(metrics: Sequence[Metric]) -> list[Grid]:
+    """Return a table for AUROC, one for AP, and one for each operating point and calibration."""
     rows = [row for row in metrics if row.metric.endswith("_difference")]
     found = []
-    for key in dict.fromkeys((row.metric, row.operating_point, row.calibration) for row in rows):
-        mine = [row for row in rows if (row.metric, row.operating_point, row.calibration) == key]
-        name = name_of(key[0].removesuffix("_difference"))
-        extra = rule_words(key[1]) if key[1] else map_words(key[2]) if key[2] else ""
-        lines = tuple(
-            (_row_name(row.label, {(row.metric, row.label): row}, [row.metric]), row.label in AVERAGES, (row,))
-            for row in mine
-        )
-        found.append(Grid(f"{name}, {extra}" if extra else name, ("difference",), lines))
+    for key in dict.fromkeys(_table_of(row) for row in rows):
+        mine = [row for row in rows if _table_of(row) == key]
+        several = len({row.metric for row in mine}) > 1
+        lines = []
+        for row in mine:
+            name = _row_name(row.label, {(row.metric, row.label): row}, [row.metric])
+            metric = name_of(row.metric.removesuffix("_difference"))
+            lines.append((f"{metric}, {name}" if several else name, row.label in AVERAGES, (row,)))
+        found.append(Grid(key, ("difference",), tuple(lines)))
     return found
+
+
+def _table_of(row: Metric) -> str:
+    if row.operating_point:
+        return f"At a threshold: {rule_words(row.operating_point)}"
+    name = name_of(row.metric.removesuffix("_difference"))
+    return f"{name}, {map_words(row.calibration)}" if row.calibration else name
 
 
 def _figures(result: Result, rows: Sequence[Metric], resamples: int, seed: int) -> list[ProbabilityFigure]:
@@ -227,7 +235,7 @@ def _figure(
     key: str,
 ) -> ProbabilityFigure:
     patients = table.loc[known, "patient_id"].astype(str)
-    bins = reliability(truth, values, patients)
+    bins = reliability_bins(truth, values, patients)
     end = max(0.1, min(0.99, round(float(np.quantile(values, 0.995)) + 0.05, 2)))
     places = np.linspace(0.01, end, 60)
     clusters = patient_clusters(patients, truth)

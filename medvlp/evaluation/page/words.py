@@ -33,7 +33,13 @@ _METRICS = {
     "mcc": "MCC",
     "brier": "Brier score",
     "ece": "calibration error",
-    "smooth_ece": "smooth calibration error",
+    "smooth_ece": "smooth error",
+    "calibration_slope": "slope",
+    "calibration_intercept": "intercept",
+    "conformal_coverage": "coverage",
+    "conformal_coverage_positive": "of present",
+    "conformal_coverage_negative": "of absent",
+    "selective_accuracy": "accuracy of answers",
 }
 
 
