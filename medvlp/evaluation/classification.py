@@ -31,7 +31,7 @@ _METRICS = ("auroc", "average_precision")
 class _Column:
     """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
 
-    `influence` is ``(P, 2)``, kept where BCa intervals are asked for.
+    `influence` is ``(P, 2)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
     """
 
     label: str
@@ -41,16 +41,21 @@ class _Column:
     n: int
     positives: int
     patients: int
+    smaller: int
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Estimate:
-    """Point ``(2,)``, draws ``(resamples, 2)`` and influence ``(P, 2)`` of AUROC and average precision."""
+    """Point ``(2,)``, draws ``(resamples, 2)`` and influence ``(P, 2)`` of AUROC and average precision.
+
+    `smaller` counts the patients of the smaller class, for an average those of all its findings.
+    """
 
     point: FloatArray
     draws: FloatArray
     influence: FloatArray | None
+    smaller: int
 
 
 def evaluate_scores(
@@ -268,11 +273,12 @@ def _ranked_column(
         else "no_negatives"
     )
     reason = reason if len(truth) else "no_rows"
-    ranked, influence = None, None
+    ranked, influence, smaller = None, None, 0
     if reason is None:
         ranked = rank_rows(truth, scores, patient)
         influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if keep_influence else None
-        reason = few_reason(count_patients(patient[truth]), count_patients(patient[~truth]))
+        classes = count_patients(patient[truth]), count_patients(patient[~truth])
+        reason, smaller = few_reason(*classes), min(classes)
     return _Column(
         label=label,
         group=group,
@@ -281,6 +287,7 @@ def _ranked_column(
         n=len(truth),
         positives=int(truth.sum()),
         patients=count_patients(patient),
+        smaller=smaller,
         reason=reason,
     )
 
@@ -303,7 +310,7 @@ def _estimates(
         draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed)
     return {
         (column.label, column.group): _Estimate(
-            point[2 * at : 2 * at + 2], draws[:, 2 * at : 2 * at + 2], column.influence
+            point[2 * at : 2 * at + 2], draws[:, 2 * at : 2 * at + 2], column.influence, column.smaller
         )
         for at, (column, _) in enumerate(used)
     }
@@ -319,6 +326,7 @@ def _mean(made: Sequence[_Estimate], weights: FloatArray | None) -> _Estimate | 
         np.tensordot(share, np.stack([each.point for each in made]), axes=1),
         np.tensordot(share, np.stack([each.draws for each in made]), axes=1),
         np.tensordot(share, np.stack(moved), axes=1) if moved else None,
+        sum(each.smaller for each in made),
     )
 
 
@@ -385,7 +393,9 @@ def _with_interval(row: Metric, estimate: _Estimate | None, at: int, form: Form,
         return replace(row, value=value, method="none", interval="none")
     moved = estimate.influence
     speed = 0.0 if moved is None else acceleration(moved[:, at], clusters)
-    found = interval_of(estimate.draws[:, at], value=value, form=form, level=row.level, acceleration=speed)
+    found = interval_of(
+        estimate.draws[:, at], value=value, form=form, level=row.level, acceleration=speed, patients=estimate.smaller
+    )
     return replace(
         row,
         value=value,

@@ -24,8 +24,8 @@ from medvlp.evaluation.ranked import rank_rows
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
 REGIMES: Mapping[str, tuple[int, int]] = {
-    "60 to 90 positive patients": (60, 90),
-    "12 to 30 positive patients": (12, 30),
+    "many": (60, 90),
+    "few": (12, 30),
 }
 
 
@@ -57,13 +57,14 @@ def intervals(
         seed=seed,
     )
     value = ranked.both(np.ones(clusters.patients, np.int32))
+    smaller = min(len(np.unique(unit[label])), len(np.unique(unit[~label])))
     moved = by_patient(influence_rows(label, score), clusters.patient, clusters.patients)
     found = {}
     for at, metric in enumerate(("auroc", "average_precision")):
         found[metric, "percentile"] = percentile_interval(draws[:, at])
         speed = acceleration(moved[:, at], clusters)
         found[metric, "bca"] = bca_interval(draws[:, at], value=value[at], acceleration=speed)
-        found[metric, "logit"] = logit_interval(draws[:, at], value=value[at])
+        found[metric, "logit"] = logit_interval(draws[:, at], value=value[at], patients=smaller)
     return found
 
 
@@ -123,14 +124,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=4000)
     parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--regime", choices=("many", "few"), help="one of them; default both")
     options = parser.parse_args()
     for seed, (regime, positives) in enumerate(REGIMES.items(), start=20261):
+        if options.regime not in (None, regime):
+            continue
         table = coverage(positives, simulations=options.simulations, resamples=options.resamples, seed=seed)
         print_report(
             "interval_coverage",
             n={"simulations": options.simulations, "resamples": options.resamples, "patients": PATIENTS},
             packages=("numpy", "scipy"),
             regime=regime,
+            positive_patients=positives,
             coverage_percent_and_width=table,
             delong_p_ks_distance=null_distance(positives, simulations=options.simulations, seed=seed + 100),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.bootstrap import patient_clusters
@@ -86,6 +87,13 @@ def test_the_logit_interval_stays_between_0_and_1() -> None:
     assert 0 < found.low < 0.98 < found.high < 1
     at_the_end = logit_interval(np.array([0.9, 1.0, 1.0]), value=1.0)
     assert at_the_end.high == 1.0
+
+
+def test_few_patients_widen_the_logit_interval_by_students_quantile() -> None:
+    draws = 0.8 + 0.02 * np.random.default_rng(5).normal(size=500)
+    many, few = (logit_interval(draws, value=0.8, patients=patients) for patients in (None, 13))
+    reach = [np.log(each.high / (1 - each.high)) - np.log(4) for each in (many, few)]
+    assert reach[1] / reach[0] == pytest.approx(student.ppf(0.975, 12) / norm.ppf(0.975) * np.sqrt(13 / 12))
 
 
 def test_draws_that_lie_too_high_are_moved_to_the_estimate() -> None:
