@@ -210,7 +210,7 @@ def to_csv(table: Table) -> str:
         for entry, number, interval in zip(row, split, bounded, strict=True):
             if number and isinstance(entry, Cell):
                 values = (entry.value, entry.low, entry.high) if interval else (entry.value,)
-                line += ["" if value is None else repr(value) for value in values]
+                line += ["" if value is None else repr(float(value)) for value in values]
             else:
                 line.append(entry)
         writer.writerow(line)

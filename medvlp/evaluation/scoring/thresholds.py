@@ -132,7 +132,7 @@ def _with_share(row: Metric, share: Share) -> Metric:
 def _with_draws(data: SplitData, row: Metric, judged: _Judged, metric: ThresholdMetric, at: int) -> Metric:
     value = float(judged.table.metric(metric)[at, 0])
     if np.isnan(value):
-        return replace(row, reason=why_undefined(_at(judged.table, at)))
+        return replace(row, reason=why_undefined(_whole(judged, at)))
     row = replace(row, value=value)
     draws = judged.drawn.metric(metric)[at]
     if not len(draws):
@@ -152,7 +152,7 @@ def _influence(judged: _Judged, metric: ThresholdMetric, at: int, data: SplitDat
     dense = judged.counts.counts.toarray().reshape(2, -1, data.clusters.patients)
     above = np.cumsum(dense[:, ::-1], axis=1)[:, ::-1]
     called, total = above[:, 1 + judged.counts.place[at]], above[:, 0]
-    whole = _at(judged.table, at)
+    whole = _whole(judged, at)
     without = Confusion(
         whole.tp - called[1],
         whole.fp - called[0],
@@ -207,6 +207,12 @@ def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str
                 row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
             rows.append(row)
     return rows
+
+
+def _whole(judged: _Judged, at: int) -> Confusion:
+    """Return the one table of all rows at an operating point."""
+    table = judged.table
+    return Confusion(table.tp[at, 0], table.fp[at, 0], table.fn[at, 0], table.tn[at, 0])
 
 
 def _pooled(tables: Sequence[Confusion]) -> Confusion:
