@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
@@ -113,7 +113,7 @@ def resample_patients(clusters: Clusters, *, start: int, stop: int, seed: int) -
     return np.ascontiguousarray(weights.T)
 
 
-def slots_by_patient(levels: ScoreLevels, patient: NDArray[np.int64], patients: int) -> csr_array:
+def slots_by_patient(levels: ScoreLevels, patient: NDArray[np.int64], patients: int) -> csc_array:
     """Return the ``(3 G + 1, P)`` count of rows by slot and patient; times patient weights it is the slot histograms.
 
     Args:
@@ -122,7 +122,8 @@ def slots_by_patient(levels: ScoreLevels, patient: NDArray[np.int64], patients: 
         patients: P.
     """
     ones = np.ones(len(patient))
-    return csr_array((ones, (levels.slot, patient)), shape=(levels.slots, patients))
+    # By column: a patient's weights are then read once and in order.
+    return csc_array((ones, (levels.slot, patient)), shape=(levels.slots, patients))
 
 
 def bootstrap(
