@@ -18,8 +18,9 @@ from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.evaluation.metrics import FloatArray, checked_scores
 from medvlp.evaluation.predictions import KnownRows, Policy, checked_findings, groups_of, known_rows
+from medvlp.evaluation.proportions import clopper_pearson
 from medvlp.evaluation.ranked import RankedRows, rank_rows
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.results import AVERAGES, Metric, Result, Role
 
 __all__ = ["FEW_POSITIVE_PATIENTS", "evaluate_scores", "few_reason", "rank_metrics", "size_terciles", "split_rows"]
 
@@ -391,6 +392,8 @@ def _with_interval(row: Metric, estimate: _Estimate | None, at: int, form: Form,
     value = float(estimate.point[at])
     if not len(estimate.draws):
         return replace(row, value=value, method="none", interval="none")
+    if value in (0.0, 1.0) and bool(np.nanmin(estimate.draws[:, at]) == np.nanmax(estimate.draws[:, at])):
+        return _without_spread(row, value, estimate.smaller)
     moved = estimate.influence
     speed = 0.0 if moved is None else acceleration(moved[:, at], clusters)
     found = interval_of(
@@ -406,3 +409,15 @@ def _with_interval(row: Metric, estimate: _Estimate | None, at: int, form: Form,
         skipped=found.skipped,
         reason="few_resamples" if found.low is None else row.reason,
     )
+
+
+def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
+    """Return the row of a score that divides the classes, where a bootstrap sees no doubt at all.
+
+    Pair each of the m patients of the smaller class with one of the other: all m pairs are ranked right with a chance
+    of AUROC^m, so the exact limit of m successes of m holds for the AUROC. There is no such bound for others.
+    """
+    if row.metric != "auroc" or row.label in AVERAGES or smaller < 1:
+        return replace(row, value=value, method="none", interval="none", reason="separated")
+    found = clopper_pearson(smaller * value, smaller, level=row.level)
+    return replace(row, value=value, low=found.low, high=found.high, method="exact", interval="clopper_pearson")

@@ -39,8 +39,11 @@ class Metric:
         value: the number; None where it is not defined, and `reason` says why.
         low, high: interval at `level`; None where it is not defined or not asked for.
         level: confidence level of the interval.
-        method: how the interval was made: ``"patient_bootstrap"``.
-        interval: form of the interval: ``"percentile"``.
+        method: how the interval was made: ``"patient_bootstrap"``; ``"wilson"`` and ``"wilson_clustered"`` (patients
+            with several images), ``"mercaldo"`` (predictive values), ``"sandwich"`` (calibration line),
+            ``"delong_clustered"`` (AUROC differences), ``"exact"`` (an AUROC of 0 or 1), or ``"none"``.
+        interval: form of the interval: ``"percentile"``, ``"bca"``, ``"logit"``, ``"recentred"`` (percentile, moved for
+            bias), ``"score"``, ``"wald"``, ``"clopper_pearson"`` or ``"none"``.
         n: rows (images, studies, queries) with a known label.
         positives: positive rows; None where the word has no meaning.
         patients: patients among the rows.
@@ -54,7 +57,9 @@ class Metric:
         pool: candidates that a retrieval query ranks.
         resamples, skipped: bootstrap resamples in which the number is, and is not, defined.
         reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
-            fewer: the interval is optimistic), ``"few_resamples"``; None where there is nothing to say.
+            fewer: the interval is optimistic), ``"few_negatives"``, ``"few_resamples"``, ``"no_validation"`` (nothing
+            was chosen), ``"none_called"``, ``"all_called"``, ``"infinite"``, ``"separated"`` (a score divides the
+            classes: no interval); None where there is nothing to say.
         operating_point: name of the threshold the number was taken at.
         threshold: that score.
         calibration: map that made the probabilities; ``"none"`` where the scores were taken for them.

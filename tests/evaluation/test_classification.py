@@ -139,6 +139,20 @@ def test_without_resamples_there_is_no_interval() -> None:
     assert (row.low, row.method, row.interval) == (None, "none", "none")
 
 
+def test_a_score_that_divides_the_classes_still_leaves_doubt() -> None:
+    table = _table()
+    table["score:effusion"] = table["label:effusion"].fillna(0) * 2
+    result = _evaluate(table)
+    row = result.find("auroc", "effusion")
+    known = table[table["label:effusion"].isin([0, 1])]
+    patients = known.groupby("label:effusion")["patient_id"].nunique().min()
+    # The exact limit of m successes of m: 0.025^(1 / m).
+    assert (row.value, row.high, row.method) == (1.0, 1.0, "exact")
+    assert row.low == pytest.approx(0.025 ** (1 / patients))
+    precision = result.find("average_precision", "effusion")
+    assert (precision.value, precision.low, precision.reason) == (1.0, None, "separated")
+
+
 def test_blank_strings_are_missing_labels() -> None:
     table = _table()
     text = table.astype({"label:nodule": object})

@@ -153,7 +153,10 @@ def _grid(
         and (any_point or (row.operating_point, row.calibration) == (operating_point, calibration))
     }
     there = [metric for metric in metrics if any(key[0] == metric for key in chosen)]
-    labels = list(dict.fromkeys(label for metric, label in chosen if metric == there[-1])) if there else []
+    # A label that most columns have: an average that only the AUROC knows would be a row of dashes.
+    labels = dict.fromkeys(label for _, label in chosen)
+    labels = [label for label in labels if 2 * sum((metric, label) in chosen for metric in there) >= len(there)]
+    labels.sort(key=lambda label: label in AVERAGES)
     return Grid(
         name,
         tuple(_heading(metric) for metric in there),

@@ -18,7 +18,7 @@ REASONS = {
     "all_called": "every case is called: not defined",
     "none_answered": "no case is answered: not defined",
     "infinite": "a case had probability 0 for what it was: infinite",
-    "separated": "the probabilities divide the classes: not defined",
+    "separated": "a score divides the classes: no interval, or no line",
     "few_resamples": "defined in fewer than half of the resamples: no interval",
 }
 _NAMES = {"zero_shot": "Zero-shot", "linear_probe": "Linear probe", "retrieval": "Retrieval", "thumbnail": "Thumbnail"}
