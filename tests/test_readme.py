@@ -31,8 +31,9 @@ def test_the_first_two_blocks_are_one_shell_line_each() -> None:
 
 def test_the_table_of_configurations_is_that_of_the_folder() -> None:
     folder = resource_folder("configs")
-    shipped = {f"{kind}/{path.name}" for kind in ("pretrain", "evaluate") for path in (folder / kind).glob("*.yaml")}
-    assert set(re.findall(r"(?:pretrain|evaluate)/\w+\.yaml", README)) == shipped
+    kinds = ("pretrain", "finetune", "evaluate", "sweep")
+    shipped = {f"{kind}/{path.name}" for kind in kinds for path in (folder / kind).glob("*.yaml")}
+    assert set(re.findall(rf"(?:{'|'.join(kinds)})/\w+\.yaml", README)) == shipped
 
 
 def test_every_command_is_named_and_every_name_is_a_command() -> None:

@@ -8,9 +8,15 @@ from typing import Annotated
 
 import typer
 
+from medvlp.cli.check import check
+from medvlp.cli.split import split
+from medvlp.cli.triplets import triplets
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
+app.command("split")(split)
+app.command("triplets")(triplets)
 
 
 @app.command("list")
@@ -98,25 +104,35 @@ def index(
         typer.echo(f"Open {done.page}")
 
 
-@app.command("check")
-def check(
-    manifest: Annotated[Path, typer.Argument(help="Manifest or CSV with its column names.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-) -> None:
-    """Look for patients, studies and images that are in two splits; exit 0 clean, 3 leaks found."""
-    from medvlp.data.manifest import Manifest
-    from medvlp.data.split import check_split
+app.command("check")(check)
 
-    leaks = check_split(Manifest.load(manifest))
-    if as_json:
-        found = [{"kind": k.kind, "a": k.a, "b": k.b, "split_a": k.split_a, "split_b": k.split_b} for k in leaks]
-        typer.echo(json.dumps(found))
-    else:
-        for leak in leaks:
-            typer.echo(f"{leak.kind}: {leak.a} ({leak.split_a}) and {leak.b} ({leak.split_b})")
-        typer.echo(f"{len(leaks)} leaks")
-    if leaks:
-        raise typer.Exit(3)
+
+@app.command("label")
+def label(
+    reports: Annotated[Path, typer.Argument(help="CSV with the columns id and text.")],
+    vocabulary: Annotated[
+        str, typer.Option(help="nih14, chexpert14, padchest, vindr28, ct_rate18, openi_gold or phantom12.")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV with id and one column a finding: 1, 0, -1 or blank.")],
+    sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
+    evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
+) -> None:
+    """Read reports and write their labels: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
+    from medvlp.core.progress import progress
+    from medvlp.data.label_reports import label_reports
+
+    with progress("Reading", unit="reports") as tell:
+        done = label_reports(
+            reports,
+            out,
+            vocabulary_name=vocabulary,
+            sections=tuple(filter(None, map(str.strip, sections.split(",")))),
+            evidence=evidence,
+            progress=tell,
+        )
+    typer.echo(f"{out}: {done.reports} reports.")
+    if done.empty or done.foreign:
+        typer.echo(f"note: blank are {len(done.empty)} reports without text and {len(done.foreign)} not in English.")
 
 
 @app.command("drift")

@@ -13,15 +13,33 @@ __all__ = ["embed"]
 def embed(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
     manifest: Annotated[Path, typer.Argument(help="A manifest (Parquet, or CSV with its column names).")],
-    out: Annotated[Path, typer.Option(help="Parquet file.")],
+    out: Annotated[Path | None, typer.Option(help="Parquet file for one row of features a record.")] = None,
+    slices: Annotated[
+        Path | None, typer.Option(help="Folder for the features of every slice of every volume, and their manifest.")
+    ] = None,
+    window: Annotated[
+        list[str] | None, typer.Option(help="With --slices and a model of pictures: a preset for each of its channels.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
 ) -> None:
-    """Embed the images and reports of a manifest into a feature table."""
-    from medvlp.config.evaluate import embed_manifest
+    """Embed the images, volumes and reports of a manifest into a feature table, or slices into stack files."""
+    from medvlp.core.errors import UserError
 
-    table = embed_manifest(model, manifest, root=root, workers=workers)
-    table.save(out)
-    left_out = table.meta["left_out"]
-    told = f" Left out, because they cannot be read: {left_out}." if left_out else ""
-    typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
+    if (out is None) == (slices is None):
+        raise UserError("Say where the features go: --out FILE for a table of records, or --slices FOLDER for slices.")
+    if out is not None:
+        from medvlp.config.evaluate import embed_manifest
+
+        table = embed_manifest(model, manifest, root=root, workers=workers)
+        table.save(out)
+        left_out = table.meta["left_out"]
+        told = f" Left out, because they cannot be read: {left_out}." if left_out else ""
+        typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
+    if slices is not None:
+        from medvlp.config.slices import embed_slices
+
+        done = embed_slices(model, manifest, root=root, folder=slices, windows=window or [], workers=workers)
+        names = [entry.id for entry in done.left_out]
+        told = f" Left out, because they cannot be read: {names}." if names else ""
+        typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{told}")

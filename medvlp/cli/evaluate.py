@@ -17,5 +17,5 @@ def evaluate(
     from medvlp.config.evaluate import evaluate as run
     from medvlp.config.evaluate import load_evaluation
 
-    done = run(load_evaluation(config, overrides or []))
+    done = run(load_evaluation(config, overrides or []), say=lambda text: typer.echo(text, err=True))
     typer.echo(f"Open {done.page}; the numbers are in {done.results}.")

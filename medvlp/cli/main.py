@@ -22,6 +22,7 @@ from medvlp.cli import (
     quickstart,
     report,
     score,
+    sweep,
     train,
 )
 from medvlp.core.errors import UserError
@@ -45,6 +46,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("sweep")(sweep.sweep)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medvlp.config.tree import DataConfig, PhaseConfig, RunConfig
+from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.keys import Key
+from medvlp.core.keys import Key, Plan
 from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
-from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.loader import in_order
+from medvlp.data.grouping import keep_one, stack_pictures
+from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
+from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.data.split import check_split, split_by_patient
+from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.models.bank import Bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
@@ -49,12 +50,16 @@ __all__ = [
 # data ---------------------------------------------------------------------------------------------------------------
 
 
-def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
-    """Index or load the cohort, keep what `where` asks for, split it if it is not, refuse a leaking split.
+def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text: None) -> Manifest:
+    """Index or load the cohort, keep what `where` asks for, split it, refuse a leaking split.
+
+    Args:
+        data: where it is and how it is split.
+        say: told what whoever uses the split has to know: a known flaw, records that stand in no part.
 
     Raises:
         ConfigError: if it is not said how the cohort is indexed.
-        DataError: if a patient, study or image is in two splits.
+        DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
     """
     root = Path(data.root).expanduser()
     if data.manifest is not None:
@@ -69,22 +74,49 @@ def open_manifest(data: DataConfig, *, seed: int) -> Manifest:
             )
         with progress("Indexing", unit="files") as tell:
             manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
+    # A published split is one of the whole release: drawn from a selection it would be another.
+    early = data.split["name"] == "published"
+    if early:
+        manifest = _split(manifest, data, say)
     if data.where:
         manifest = manifest.where(data.where)
     if data.having:
         manifest = manifest.having(*data.having)
-    if "split" not in manifest:
-        manifest = split_by_patient(
-            manifest, fractions={str(name): part for name, part in data.split.items()}, seed=seed
+    if data.group is not None:
+        manifest = _grouped(manifest, data.group)
+    if not early:
+        manifest = _split(manifest, data, say)
+    if data.subset is not None:
+        chosen = data.subset
+        manifest = subset(
+            manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
         )
-    leaks = check_split(manifest)
-    if leaks and not data.allow_leaks:
-        kinds = ", ".join(sorted({leak.kind for leak in leaks}))
-        raise DataError(
-            f"The split leaks: {len(leaks)} pairs share a {kinds} across splits (the first: {leaks[0].a} and "
-            f"{leaks[0].b}); split by patient, or set data.allow_leaks=true and results will be marked."
-        )
+    near = near_is_quick(manifest) if data.near_images is None else data.near_images
+    leaks = check_split(manifest, near=near)
+    if not data.allow_leaks:
+        refuse_leaks(leaks, allow="set data.allow_leaks=true and results will be marked")
+    manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
+    for sentence in leak_caveats(manifest):
+        say(sentence)
     return manifest
+
+
+def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
+    if group.keep == "stack":
+        return stack_pictures(manifest, by=group.by)
+    return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
+
+
+def _split(manifest: Manifest, data: DataConfig, say: Callable[[str], None]) -> Manifest:
+    if data.split["name"] == "own" and "split" in manifest:
+        blank = manifest.arrow("split").null_count
+        for sentence in (*split_caveats(manifest), *([f"{blank} records stand in no part."] if blank else [])):
+            say(sentence)
+        return manifest
+    split = make_split(manifest, data.split)
+    for sentence in split.told(manifest):
+        say(sentence)
+    return split.apply(manifest)
 
 
 def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:
@@ -206,6 +238,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         name: build("state", spec, where=f"states.{name}", given=given) for name, spec in config.states.items()
     }
     objectives, weights = build_objectives(config.phases, given)
+    refreshed: set[str] = set()
     for i, phase in enumerate(objectives):
         _check_needs(phase, states, fields, where=f"phases[{i}]")
         for j, refresh in enumerate(config.phases[i].refresh):
@@ -213,10 +246,14 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
                 raise ConfigError(
                     f"phases[{i}].refresh[{j}].state is {refresh.state!r}: {did_you_mean(refresh.state, states)}."
                 )
+            refreshed.add(refresh.state)
+        _check_refreshed(phase, states, refreshed, where=f"phases[{i}]")
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
-        model.mount(heads, plan)
-        model.check(plan)
+        passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
+        model.mount(heads, Plan.of(plan.needs.union(*passes)))
+        for checked in (plan, *map(Plan.of, passes)):
+            model.check(checked)
     return Parts(model, tokenizer, states, objectives, weights)
 
 
@@ -255,23 +292,34 @@ def build_objectives(
 
 
 def build_phases(
-    config: RunConfig, parts: Parts, batches: Callable[[PhaseConfig], Callable[[int], Iterator[Batch]]]
+    config: RunConfig, parts: Parts, loaders: Callable[[PhaseConfig], Callable[[int], Loader]]
 ) -> list[PhasePlan]:
-    """Put the recipe together."""
+    """Put the recipe together; `loaders` gives, for a phase, what starts a loader at a number of samples seen."""
     return [
-        PhasePlan(
-            until=phase.until,
-            objectives=objectives,
-            weights=weights,
-            optimiser=phase.optimiser or config.optimiser,
-            own_optimiser=phase.optimiser is not None,
-            batches=batches(phase),
-            trainable=phase.trainable,
-            patches=phase.patches,
-            refresh=phase.refresh,
-        )
+        _phase_plan(phase, config, objectives, weights, loaders(phase))
         for phase, objectives, weights in zip(config.phases, parts.objectives, parts.weights, strict=True)
     ]
+
+
+def _phase_plan(
+    phase: PhaseConfig,
+    config: RunConfig,
+    objectives: Mapping[str, Objective],
+    weights: Mapping[str, Number],
+    loader: Callable[[int], Loader],
+) -> PhasePlan:
+    return PhasePlan(
+        until=phase.until,
+        objectives=objectives,
+        weights=weights,
+        optimiser=phase.optimiser or config.optimiser,
+        own_optimiser=phase.optimiser is not None,
+        batches=lambda start: iter(loader(start)),
+        episode=lambda first, last: loader(first).episode(first, last),
+        trainable=phase.trainable,
+        patches=phase.patches,
+        refresh=phase.refresh,
+    )
 
 
 def _check_needs(
@@ -280,26 +328,38 @@ def _check_needs(
     there = {*fields, *(field for state in states.values() for field in state.fields())}
     for name, objective in objectives.items():
         for key in sorted(objective.needs()):
-            _check_need(key, name, states, there, where)
+            _check_need(key, f"objective {name!r}", states, there, where)
+    for name, state in states.items():
+        for key in sorted(state.needs() | state.refresh_needs()):
+            _check_need(key, f"state {name!r}", states, there, where)
 
 
-def _check_need(key: Key, name: str, states: Mapping[str, State], there: set[str], where: str) -> None:
+def _check_refreshed(
+    objectives: Mapping[str, Objective], states: Mapping[str, State], refreshed: set[str], *, where: str
+) -> None:
+    for name, objective in objectives.items():
+        for key in sorted(objective.needs()):
+            if key.is_state and key.view not in refreshed and states[key.view].needs_refresh:
+                raise ConfigError(
+                    f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
+                    f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
+                )
+
+
+def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:
     if key.is_state:
         if key.view not in states:
-            raise ConfigError(
-                f"{where}: objective {name!r} needs the state {key.view!r}: {did_you_mean(key.view, states)}."
-            )
+            raise ConfigError(f"{where}: {who} needs the state {key.view!r}: {did_you_mean(key.view, states)}.")
         return
     if key.who and not isinstance(states.get(key.who), Teacher):
         teachers = [n for n, state in states.items() if isinstance(state, Teacher)]
         raise ConfigError(
-            f"{where}: objective {name!r} needs {str(key)!r} of a teacher {key.who!r}, which is not under states: "
+            f"{where}: {who} needs {str(key)!r} of a teacher {key.who!r}, which is not under states: "
             f"{did_you_mean(key.who, teachers)}."
         )
     if not key.is_bank and key.view not in there:
         raise ConfigError(
-            f"{where}: objective {name!r} needs the field {key.view!r}, which the data lacks: "
-            f"{did_you_mean(key.view, there)}."
+            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from medvlp.config.build import build_views, open_manifest, open_split
-from medvlp.config.gallery import make_gallery, make_retrieval_examples
+from medvlp.config.gallery import make_gallery, make_retrieval_examples, picture_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
@@ -22,9 +22,11 @@ from medvlp.core.progress import progress
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
 from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
 from medvlp.evaluation.page.run_folder import write_gallery, write_report_page
 from medvlp.evaluation.probe import ProbeData, fit_linear_probe, thumbnails
@@ -79,18 +81,25 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
         raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=EvaluationRun))}") from None
 
 
-def evaluate(config: EvaluationRun) -> Evaluated:
-    """Run all that the data allows, and write results, predictions, pictures and the page."""
-    judge = _Judge(config)
-    found = {result.name: result for result in judge.results()}
+def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], None] = lambda text: None) -> Evaluated:
+    """Run all that the data allows, and write results, predictions, pictures and the page.
+
+    Args:
+        config: what is judged on what.
+        page: whether the page is drawn now; `medvlp report` draws it from what is kept.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    judge = _Judge(config, say)
+    found = {result.name: judge.marked(result) for result in judge.results()}
     out = Path(config.out)
     for name, result in found.items():
         write_result(
             result, out / "results" / f"{name}.json", cases="predictions.parquet" if name == "zero_shot" else None
         )
-    if config.evaluation.gallery and "image" in judge.manifest:
+    if config.evaluation.gallery and judge.manifest.pictures:
         write_gallery(out, *judge.pictures())
-    write_report_page(out, out / "report.html")
+    if page:
+        write_report_page(out, out / "report.html")
     first = "zero_shot" if "zero_shot" in found else next(iter(found), "")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
@@ -102,7 +111,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     views = build_views(loaded.bundle.preprocessing, where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
-    needs = [f"{view}/embedding" for view in ("image", "text") if view in prepared.manifest]
+    needs = [f"{view}/embedding" for view in _views_of(prepared.manifest, loaded.model.pictures)]
     left_out = [record.id for record in prepared.quarantined]
     meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
     return feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
@@ -111,11 +120,13 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
 class _Judge:
     """One evaluation: what is read and embedded once and used by several measures."""
 
-    def __init__(self, config: EvaluationRun) -> None:
+    def __init__(self, config: EvaluationRun, say: Callable[[str], None]) -> None:
         keep_freed_memory()
         self.config, self.options = config, config.evaluation
         self.model: VisionLanguageModel = load(config.model)
-        whole = open_manifest(config.data, seed=config.seed)
+        self.seen = f"{self.model.model.pictures}/embedding"
+        whole = open_manifest(config.data, say=say)
+        self.whole = whole
         self.manifest = whole.where(self.options.where) if self.options.where else whole
         self.truth: Planted | None = read_planted(whole.root)
         self.synthetic = bool(whole.meta.get("synthetic", self.truth is not None))
@@ -124,22 +135,29 @@ class _Judge:
         self.table = self._embed(self.prepared)
         self.prompts = [p for p in prompt_sets(self.model.bundle) if f"label.{p.label}" in self.manifest]
 
+    def marked(self, result: Result) -> Result:
+        """The result with the hash of the split, and what a reader has to know of it."""
+        trained = str(self.model.bundle.provenance.get("split_flaw", ""))
+        caveats = [f"The model's training: {trained}"] if trained else []
+        own = (*split_caveats(self.whole), *leak_caveats(self.whole))
+        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats))
+
     # measures -------------------------------------------------------------------------------------------------------
 
     def results(self) -> Iterator[Result]:
         """Yield every result that the data allows."""
-        if self.prompts and "image/embedding" in self.table.columns:
+        if self.prompts and self.seen in self.table.columns:
             yield self._scores("zero_shot", self._zero_shot_scores(), "Zero-shot, prompt pairs", groups=True)
             sides = self._sides()
             if sides is not None:
                 yield sides
-        if {"image/embedding", "text/embedding"} <= set(self.table.columns):
+        if {self.seen, "text/embedding"} <= set(self.table.columns):
             yield self._retrieval()
-        if self.options.probe and self.prompts and "image/embedding" in self.table.columns:
+        if self.options.probe and self.prompts and self.seen in self.table.columns:
             yield from self._probes()
 
     def _zero_shot_scores(self) -> dict[str, np.ndarray]:
-        scores = self.model.zero_shot.scores(self.table["image/embedding"])
+        scores = self.model.zero_shot.scores(self.table[self.seen])
         return {label: scores[:, i] for i, label in enumerate(self.model.zero_shot.labels)}
 
     def _scores(
@@ -180,7 +198,7 @@ class _Judge:
         """score(left X) - score(right X) on unilateral positives of all findings, pooled."""
         if self.truth is None:
             return None
-        margins = side_margins(self.table["image/embedding"], self.prompts, self.model.embed_text)
+        margins = side_margins(self.table[self.seen], self.prompts, self.model.embed_text)
         manifest = self.prepared.manifest
         facts = zip(manifest.column("id"), manifest.column("id.patient"), manifest.column("id.study"), strict=True)
         rows = []
@@ -206,12 +224,12 @@ class _Judge:
 
     def _retrieval(self) -> Result:
         manifest = self.prepared.manifest
-        complete = np.isfinite(self.table["text/embedding"]).all(1) & np.isfinite(self.table["image/embedding"]).all(1)
+        complete = np.isfinite(self.table["text/embedding"]).all(1) & np.isfinite(self.table[self.seen]).all(1)
         first = self._first_of_study() & complete
         table = self.table.rows(first)
         chosen = manifest.take(first)
         return evaluate_retrieval(
-            table["image/embedding"],
+            table[self.seen],
             table["text/embedding"],
             [str(text) for text in table.columns["text"]],
             chosen.column("id.patient").tolist(),
@@ -232,7 +250,7 @@ class _Judge:
             return
         opened = {"train": self._open("train"), "validate": self._open("validate"), "test": self.prepared}
         tables = {**{s: self._embed(opened[s], texts=False) for s in ("train", "validate")}, "test": self.table}
-        deep = {split: table["image/embedding"] for split, table in tables.items()}
+        deep = {split: table[self.seen] for split, table in tables.items()}
         yield self._probe("linear_probe", "Linear probe", opened, deep, control=False)
         small = {split: _thumbnails(prepared) for split, prepared in opened.items()}
         yield self._probe("thumbnail", "Control: 16 x 16 thumbnail", opened, small, control=True)
@@ -282,7 +300,7 @@ class _Judge:
         )
 
     def _embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
-        there = [view for view in (("image", "text") if texts else ("image",)) if view in prepared.manifest]
+        there = [view for view in _views_of(prepared.manifest, self.model.model.pictures) if texts or view != "text"]
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
         return feature_pass(self.model.model, in_order(prepared), keys(*needs))
 
@@ -301,9 +319,15 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _views_of(manifest: Manifest, pictures: str) -> list[str]:
+    """Return what can be embedded: the model's kind of pictures where the manifest names files, and texts."""
+    return [*([pictures] if manifest.pictures else []), *(["text"] if "text" in manifest else [])]
+
+
 def _size(truth: Planted, study: str, label: str) -> float:
     return max((f.size for f in truth.findings.get(study, ()) if f.name == label), default=0.0)
 
 
 def _thumbnails(prepared: Prepared) -> np.ndarray:
-    return np.concatenate([thumbnails(np.asarray(batch["image"].values)[:, 0]) for batch in in_order(prepared)])
+    shown = (prepared.sample(index) for index in range(len(prepared)))
+    return np.concatenate([thumbnails(np.asarray(picture_of(sample))[None]) for sample in shown])

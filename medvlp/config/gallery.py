@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
+from medvlp.data.stacks import LazyStack, taken
 from medvlp.evaluation.page.inputs import Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.retrieval import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
 from medvlp.prediction.model import VisionLanguageModel
+from medvlp.prediction.slices import slice_weights
 
-__all__ = ["make_gallery", "make_retrieval_examples"]
+__all__ = ["make_gallery", "make_retrieval_examples", "picture_of"]
 
 
 def make_gallery(
@@ -43,13 +45,22 @@ def _item(
     model: VisionLanguageModel, prepared: Prepared, index: int, label: str, score: float, truth: Planted | None
 ) -> GalleryItem:
     sample = prepared.sample(index)
-    pixels, record = _pixels(sample), prepared.manifest.record(index)
-    try:
-        direction = torch.from_numpy(np.asarray(model.zero_shot.direction(label), dtype=np.float32))
-        values = heat_map(model.model, pixels, direction).resized(pixels.shape[-1])
-        missing = []
-    except ConfigError as error:
-        values, missing = None, [f"no heat map: {error}"]
+    record = prepared.manifest.record(index)
+    stack = taken(sample.fields.get("stack"))
+    notes: list[str] = []
+    values = None
+    if stack is not None:
+        weights = slice_weights(model.model, stack)
+        pixels = picture_of(sample, weights.shown)
+        share = "" if weights.weights is None else f", weight {weights.weights[weights.shown]:.2f}"
+        notes.append(f"slice {weights.shown + 1} of {len(stack.pixels)}{share}")
+    else:
+        pixels = picture_of(sample)
+        try:
+            direction = torch.from_numpy(np.asarray(model.zero_shot.direction(label), dtype=np.float32))
+            values = heat_map(model.model, pixels[None], direction).resized(pixels.shape[-1])
+        except ConfigError as error:
+            notes.append(f"no heat map: {error}")
     study = str(record.get("id.study", ""))
     planted = () if truth is None else truth.findings.get(study, ())
     words = ", ".join(" ".join(w for w in (f.side, f.lobe, f.severity) if w) for f in planted if f.name == label)
@@ -61,7 +72,7 @@ def _item(
         heat_map=values,
         truth=words,
         sentence="" if truth is None else truth.sentences.get((study, label), ""),
-        note=", ".join([str(record[n]) for n in ("view_position", "site") if n in record] + missing),
+        note=", ".join([str(record[n]) for n in ("view_position", "site") if n in record] + notes),
     )
 
 
@@ -83,7 +94,7 @@ def make_retrieval_examples(
 ) -> list[RetrievalExample]:
     """Take queries evenly over the studies, in order: not chosen by how well they went."""
     rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
-    images, texts = table["image/embedding"][rows], table["text/embedding"][rows]
+    images, texts = table[f"{model.model.pictures}/embedding"][rows], table["text/embedding"][rows]
     reports = [str(table.columns["text"][int(i)]) for i in rows]
     names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
     group = np.array([names[" ".join(r.lower().split())] for r in reports])
@@ -101,7 +112,7 @@ def make_retrieval_examples(
         )
         examples.append(
             RetrievalExample(
-                image=_bytes(_pixels(prepared.sample(int(rows[query])))),
+                image=_bytes(picture_of(prepared.sample(int(rows[query])))),
                 hits=hits,
                 expected_rank=float(ranks.expected_rank()[at]),
                 pool=len(rows),
@@ -111,12 +122,21 @@ def make_retrieval_examples(
     return examples
 
 
-def _pixels(sample: Sample) -> Tensor:
-    pixels = sample.fields["image"]
-    if not isinstance(pixels, Tensor):
-        raise ConfigError("The preprocessing makes no pixels: a gallery needs a model of images.")
-    return pixels
+def picture_of(sample: Sample, shown: int | None = None) -> Tensor:
+    """Return (H, W) in [0, 1] of a prepared sample: its image, or one slice of its stack (the middle one by default).
+
+    Raises:
+        ConfigError: if the sample has no pixels.
+    """
+    image, stack = sample.fields.get("image"), sample.fields.get("stack")
+    if isinstance(image, Tensor):
+        return image[0]
+    if isinstance(stack, LazyStack | Stack):
+        one = taken(stack, [len(stack.position) // 2 if shown is None else shown])
+        if one is not None and min(one.pixels.shape[-2:]) > 1:
+            return one.pixels[0, 0]
+    raise ConfigError("The preprocessing makes no pixels: a gallery needs a model of images or volumes.")
 
 
 def _bytes(pixels: Tensor) -> np.ndarray:
-    return np.rint(pixels[0].numpy() * 255).clip(0, 255).astype(np.uint8)
+    return np.rint(pixels.numpy() * 255).clip(0, 255).astype(np.uint8)

@@ -18,6 +18,12 @@ _LISTS = (
     ("PhaseConfig", "patches", "models/patches", ()),
 )
 
+_FRACTIONS = {
+    "type": "object",
+    "properties": {part: {"type": "number", "minimum": 0, "maximum": 1} for part in ("train", "validate", "test")},
+    "additionalProperties": False,
+}
+
 
 def config_schema() -> dict[str, Any]:
     """Return the schema of a YAML file that ``medvlp train`` takes, with every option of every component installed.
@@ -37,6 +43,7 @@ def config_schema() -> dict[str, Any]:
     shared["DataConfig"]["properties"]["layout"] = {
         "anyOf": [*_inheriting(_component("data/layouts", shared)), name_alone, {"type": "null"}]
     }
+    shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, name_alone]}
     model = _component("models/architectures", shared)
     encoder = {"anyOf": _inheriting(_component("models/encoders", shared))}
     for choice in model["oneOf"]:
@@ -45,6 +52,15 @@ def config_schema() -> dict[str, Any]:
     whole["properties"]["states"] = {"type": "object", "additionalProperties": _component("state", shared)}
     whole["properties"]["base"] = {"type": "string", "description": "configuration that this one goes over"}
     return _nothing_required({"$schema": "https://json-schema.org/draft/2020-12/schema", **whole})
+
+
+def _split(shared: dict[str, Any]) -> dict[str, Any]:
+    """A rule with its options; the name of a published split goes with those of ``published``."""
+    found = _component("data/splits", shared)
+    rules = [choice["properties"]["name"]["const"] for choice in found["oneOf"]]
+    (published,) = (c for c in found["oneOf"] if c["properties"]["name"]["const"] == "published")
+    named = {**published["properties"], "name": {"type": "string", "not": {"enum": rules}}}
+    return {"oneOf": [*found["oneOf"], {**published, "properties": named, "title": "a published split"}]}
 
 
 def _component(folder: str, shared: dict[str, Any], beside: tuple[str, ...] = ()) -> dict[str, Any]:

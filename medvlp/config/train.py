@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from medvlp.config.build import (
     open_tokenizer,
 )
 from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
@@ -35,11 +36,12 @@ from medvlp.core.provenance import code_hash, environment
 from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
-from medvlp.data.split import split_hash
+from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.state.ema import Ema
@@ -50,7 +52,7 @@ from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
-__all__ = ["Trained", "dry_run", "train"]
+__all__ = ["Trained", "dry_run", "prompts_file", "train"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         if collectives.rank() == 0:
             if outcome.best_value is None:
                 say(f"Validation does not measure {config.evaluation.choose!r}: the last checkpoint is released.")
-            built.release(outcome, trainer)
+            built.release(outcome, trainer, say)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)
 
@@ -141,8 +143,8 @@ class _Built:
                 f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: "
                 "choose a multiple."
             )
-        self.manifest = open_manifest(config.data, seed=config.seed)
-        there = set(self.manifest.column("split").tolist())
+        self.manifest = open_manifest(config.data, say=say)
+        there = set(self.manifest.column("split").tolist()) - {None}
         if "train" not in there:
             raise UserError(
                 f"No record is in the split 'train' (there: {', '.join(map(str, sorted(there, key=str)))}): "
@@ -190,7 +192,7 @@ class _Built:
             run=self.run,
             model=self.parts.model,
             states=states,
-            phases=build_phases(config, self.parts, self._batches),
+            phases=build_phases(config, self.parts, self._loaders),
             options=config.training,
             seed=config.seed,
             precision=precision,
@@ -207,14 +209,14 @@ class _Built:
             return None
         return Validator(self.splits["validate"], self.prompts)
 
-    def _batches(self, phase: PhaseConfig) -> Callable[[int], Iterator[Batch]]:
+    def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
         options = self.config.training
 
-        def batches(start: int) -> Iterator[Batch]:
-            loader = Loader(
+        def loader(start: int) -> Loader:
+            return Loader(
                 train,
                 self.suffix,
                 batch=options.batch,
@@ -225,12 +227,14 @@ class _Built:
                 start=start,
                 origin=begin,
             )
-            return iter(loader)
 
-        return batches
+        return loader
 
-    def _features(self, model: Model, needs: frozenset[Key]) -> FeatureTable:
-        return feature_pass(model, in_order(self.splits["train"], batch=256), needs)
+    def _features(self, model: Model, needs: frozenset[Key], batches: Iterable[Batch] | None) -> FeatureTable:
+        if batches is None:
+            rank, world = collectives.rank(), collectives.world_size()
+            batches = in_order(self.splits["train"], batch=256, rank=rank, world=world)
+        return feature_pass(model, batches, needs)
 
     # files ----------------------------------------------------------------------------------------------------------
 
@@ -243,7 +247,7 @@ class _Built:
 
     def data_facts(self) -> dict[str, object]:
         """Return the hash, counts and quarantined records of the data."""
-        splits = self.manifest.column("split").tolist()
+        splits = [side for side in self.manifest.column("split").tolist() if side is not None]
         quarantined = [
             {"split": name, **dataclasses.asdict(record)}
             for name, prepared in self.splits.items()
@@ -252,13 +256,16 @@ class _Built:
         return {
             "manifest": self.manifest.hash,
             "split": split_hash(self.manifest),
+            "split_made": self.manifest.meta.get("split"),
+            "subset": self.manifest.meta.get("subset"),
             "records": {name: splits.count(name) for name in sorted(set(splits))},
             "leaks_allowed": self.config.data.allow_leaks,
+            "leaks": self.manifest.meta.get("leaks"),
             "synthetic": bool(self.manifest.meta.get("synthetic", False)),
             "quarantined": quarantined,
         }
 
-    def release(self, outcome: Outcome, trainer: Trainer) -> None:
+    def release(self, outcome: Outcome, trainer: Trainer, say: Callable[[str], None]) -> None:
         """Load the best checkpoint and save it as the run's bundle."""
         if outcome.best is None:
             return
@@ -274,6 +281,7 @@ class _Built:
             average.load_state_dict(own)
             model = average.model
         facts = self.data_facts()
+        flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
             "code": code_hash(),
@@ -282,11 +290,16 @@ class _Built:
             "seed": self.config.seed,
             "synthetic": facts["synthetic"],
             "leaks_allowed": self.config.data.allow_leaks,
+            "split": facts["split"],
+            **({"split_flaw": flaw} if flaw else {}),
         }
+        preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
+        if warning:
+            say(warning)
         bundle = Bundle(
             model=model,
             tokenizer=self.tokenizer,
-            preprocessing=self.tree["data"]["prefix"],
+            preprocessing=preprocessing,
             score=_score_of(self.tree),
             labels=tuple(each.label for each in self.prompts),
             zero_shot=[_plain(each) for each in self.prompts],
@@ -297,11 +310,27 @@ class _Built:
 
 
 def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that only training has were left out of it, and start afresh."""
+    """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
+
+    A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does.
+    """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
+    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
+        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
+        fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
     load_weights(model, {**own, **weights}, source=source)
+
+
+def _of_slices(name: str) -> str:
+    """Return what a parameter of an image model is called in a model of slices."""
+    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
+
+
+def _has(weights: Mapping[str, object], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in weights)
 
 
 def _score_of(tree: Mapping[str, Any]) -> str:
@@ -309,9 +338,14 @@ def _score_of(tree: Mapping[str, Any]) -> str:
     return next((str(spec["score"]) for spec in tree["phases"][-1]["objectives"] if "score" in spec), "dot")
 
 
-def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
+def prompts_file(config: RunConfig) -> Path:
+    """Return the file of the zero-shot prompts, from the working folder, else of ``configs/``."""
     path = Path(config.evaluation.prompts)
-    return load_prompts(path if path.is_file() else resource("configs", config.evaluation.prompts))
+    return path if path.is_file() else resource("configs", config.evaluation.prompts)
+
+
+def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
+    return load_prompts(prompts_file(config))
 
 
 def _plain(prompts: PromptSet) -> dict[str, object]:

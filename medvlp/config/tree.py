@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
+from medvlp.data.splits import split_spec
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
@@ -19,9 +20,11 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "GroupConfig",
     "Node",
     "PhaseConfig",
     "RunConfig",
+    "SubsetConfig",
     "TokenizerConfig",
     "load_config",
 ]
@@ -40,6 +43,44 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+class GroupConfig(Node):
+    """What becomes of rows that are one study, see `medvlp.data.grouping`.
+
+    Attributes:
+        keep: ``one`` of several reconstructions, or a ``stack`` of all pictures.
+        by: what the rows have in common.
+        prefer: for ``one``: values of `column`, best first; the first row where none is named.
+        column: attribute that tells reconstructions apart.
+    """
+
+    keep: Literal["one", "stack"]
+    by: str = "id.study"
+    prefer: list[str] = Field(default_factory=list)
+    column: str = "kernel"
+
+
+class SubsetConfig(Node):
+    """A part of the training patients, see `medvlp.data.splits.subset`.
+
+    Attributes:
+        share: of the training patients: 0.01, 0.1 ...
+        per_class: instead, patients of each class.
+        labels: findings for `per_class`; all where none is named.
+        seed: another seed, another choice.
+    """
+
+    share: float | None = Field(default=None, gt=0, le=1)
+    per_class: int | None = Field(default=None, ge=1)
+    labels: list[str] = Field(default_factory=list)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SubsetConfig:
+        if (self.share is None) == (self.per_class is None):
+            raise ValueError("give share or per_class, one of them")
+        return self
+
+
 class DataConfig(Node):
     """Where the samples come from and how they are prepared.
 
@@ -51,11 +92,18 @@ class DataConfig(Node):
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
-        split: fractions by patient, used where the manifest has no split column.
+        group: what becomes of rows that are one study; by default each stays a sample.
+        split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
+            one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
+            manifest has no split column. Its seed is its own: another seed of the run is another run on one split.
+        subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
         quarantine: largest fraction of unreadable records; more stop the run.
         allow_leaks: train although a patient, study or image is in two splits; results are then marked.
+        near_images: whether copies of images (resized, compressed, inverted, cropped) are looked for across splits,
+            which decodes every image once; by default where a survey has seen them all (``medvlp data index`` or
+            ``check``) and there are 20,000 at most. Data.json says whether it was done.
         cache: folder of the cache; null for the user's default.
     """
 
@@ -66,19 +114,27 @@ class DataConfig(Node):
     table: str | None = None
     where: dict[str, Any] = Field(default_factory=dict)
     having: list[str] = Field(default_factory=list)
-    split: dict[Literal["train", "validate", "test"], float] = Field(
-        default_factory=lambda: {"train": 0.7, "validate": 0.12, "test": 0.18}
+    split: Component = Field(
+        default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
+    group: GroupConfig | None = None
+    subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
     quarantine: float = Field(default=0.02, ge=0, le=1)
     allow_leaks: bool = False
+    near_images: bool | None = None
     cache: str | None = None
 
     @field_validator("layout", mode="before")
     @classmethod
     def _layout_by_name(cls, value: object) -> object:
         return _named(value)
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _split_by_its_short_form(cls, value: object) -> object:
+        return split_spec(value)
 
 
 class TokenizerConfig(Node):

@@ -38,17 +38,20 @@ class Validator:
 
         What the data lacks is left out: AUROC needs labels, retrieval images and words.
         """
-        paired = "image" in self._prepared.manifest and "text" in self._prepared.manifest
-        needs = ["image/embedding"] if self._prompts or paired else []
+        paired = bool(self._prepared.manifest.pictures) and "text" in self._prepared.manifest
+        seen = f"{model.pictures}/embedding"
+        needs = [seen] if self._prompts or paired else []
         needs += ["text/embedding", "text"] if paired else []
         if not needs:
             return {}
         table = feature_pass(model, in_order(self._prepared), keys(*needs))
-        return (self._zero_shot(model, table) if self._prompts else {}) | (_retrieval(table) if paired else {})
+        pictures = table[seen]
+        scored = self._zero_shot(model, pictures) if self._prompts else {}
+        return scored | (_retrieval(table, pictures) if paired else {})
 
-    def _zero_shot(self, model: Model, table: FeatureTable) -> dict[str, float]:
+    def _zero_shot(self, model: Model, pictures: np.ndarray) -> dict[str, float]:
         shot = make_zero_shot(self._prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
-        scores = shot.scores(table["image/embedding"])
+        scores = shot.scores(pictures)
         metrics: dict[str, float] = {}
         for i, label in enumerate(shot.labels):
             truth = np.asarray(self._prepared.manifest.column(f"label.{label}"), dtype=np.float64)
@@ -60,14 +63,14 @@ class Validator:
         return metrics
 
 
-def _retrieval(table: FeatureTable, k: int = 5) -> dict[str, float]:
+def _retrieval(table: FeatureTable, pictures: np.ndarray, k: int = 5) -> dict[str, float]:
     """Mean over both directions of recall at k; records with the same words are one another's answers."""
-    images, texts = table["image/embedding"], table["text/embedding"]
-    there = np.isfinite(images).all(1) & np.isfinite(texts).all(1)
+    texts = table["text/embedding"]
+    there = np.isfinite(pictures).all(1) & np.isfinite(texts).all(1)
     words = [" ".join(str(text).lower().split()) for text in np.asarray(table.columns["text"], dtype=object)[there]]
     group = np.unique(words, return_inverse=True)[1]
     if len(set(words)) < 2:
         return {}
-    similarity = images[there] @ texts[there].T
+    similarity = pictures[there] @ texts[there].T
     recalls = [rank_queries(each, group, group).recall(k).mean() for each in (similarity, similarity.T)]
     return {f"retrieval/recall@{k}": float(np.mean(recalls))}

@@ -13,7 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["load_tree", "merge", "override"]
+__all__ = ["find_config", "load_tree", "merge", "override", "put", "read_yaml"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,13 +47,22 @@ def load_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     Raises:
         ConfigError: if a file is missing or not YAML, a base leads in a circle, or an override names nothing.
     """
-    tree = _load(_find(path), ())
+    tree = _load(find_config(path), ())
     for text in overrides:
         tree = override(tree, text)
     return tree
 
 
-def _find(path: str | Path, beside: Path | None = None) -> Path:
+def find_config(path: str | Path, beside: Path | None = None) -> Path:
+    """Return where a configuration lies: beside another, from the working folder, or in ``configs/``.
+
+    Raises:
+        ConfigError: if it is nowhere, with the nearest name.
+
+    Example:
+        >>> find_config("pretrain/phantom_clip.yaml").name
+        'phantom_clip.yaml'
+    """
     wished = Path(path)
     choices = [wished, resource_folder("configs") / wished]
     if beside is not None:
@@ -72,14 +81,24 @@ def _load(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in chain:
         raise ConfigError(f"{path} is its own base, by way of {' -> '.join(p.name for p in chain)}: break the circle.")
+    tree = read_yaml(path)
+    base = tree.pop("base", None)
+    return tree if base is None else merge(_load(find_config(str(base), path.parent), (*chain, path)), tree)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one file as it stands, its ``base`` not followed.
+
+    Raises:
+        ConfigError: if it is not YAML, or no mapping.
+    """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no mapping at its top: write `key: value` lines.")
-    base = tree.pop("base", None)
-    return tree if base is None else merge(_load(_find(str(base), path.parent), (*chain, path)), tree)
+    return tree
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,12 +130,24 @@ def override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise ConfigError(f"Override {text!r} is not of the form key.path=value.")
-    parts = re.sub(r"\[(\d+)\]", r".\1", path).split(".")
     try:
         given = yaml.load(value, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"Override {text!r}: the value is not YAML ({' '.join(str(error).split())}).") from None
-    return _set(tree, parts, given, path)
+    return put(tree, path, given)
+
+
+def put(tree: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    """Return the tree with a value at a dotted path, which may be one of plain data.
+
+    Raises:
+        ConfigError: if a list item does not exist, or the path leads through a plain value.
+
+    Example:
+        >>> put({"model": {"vision": "timm"}}, "model.vision.image_size", 64)
+        {'model': {'vision': {'name': 'timm', 'image_size': 64}}}
+    """
+    return _set(tree, re.sub(r"\[(\d+)\]", r".\1", path).split("."), value, path)
 
 
 def _set(node: Any, parts: list[str], value: Any, path: str) -> Any:  # noqa: ANN401

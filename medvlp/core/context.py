@@ -133,6 +133,17 @@ class Context:
         start = 0 if self._alone or parse_key(key).is_bank else sum(counts[: collectives.rank()])
         return torch.arange(self._part(key).values.shape[0], device=self._part(key).owner.device) + start
 
+    def at(self, field: str, key: str) -> Tensor:
+        """Return the value of a batch field for each own row of a key, (R, ...).
+
+        Example:
+            >>> parts = {parse_key("text/raw"): Part(torch.eye(3), torch.tensor([0, 1, 1]))}
+            >>> batch = Batch.of({"label.effusion": torch.tensor([0.0, 1.0])})
+            >>> Context(parts=parts, batch=batch).at("label.effusion", "text/raw").tolist()
+            [0.0, 1.0, 1.0]
+        """
+        return self[field][self._part(key).owner]
+
     # who is the same as whom ----------------------------------------------------------------------------------------
 
     def same(self, what: str, *, rows: str, columns: str) -> Tensor:

@@ -46,11 +46,13 @@ class HeadSpec:
         name: of the component.
         options: of its constructor.
         keep: whether it goes into the bundle, because the released model's score reads what it gives.
+        twins: whether heads of this spec on several kinds start with the same weights.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     keep: bool = False
+    twins: bool = False
 
 
 class Head(nn.Module):
@@ -161,6 +163,16 @@ class Model(nn.Module, ABC):
 
     heads: Mapping[str, Head]
 
+    @property
+    @abstractmethod
+    def pictures(self) -> str:
+        """Kind that its tower of pictures encodes: ``image`` or ``stack``."""
+
+    @property
+    @abstractmethod
+    def slice_weights(self) -> str | None:
+        """Part of a stack that says how much each of its slices counts; None where nothing does."""
+
     @abstractmethod
     def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
         """Encode the planned views with the parts asked for, tower-stage heads included."""
@@ -215,10 +227,20 @@ class Objective(nn.Module):
 
 
 class State(ABC):
-    """What lives across steps. The same bytes on every process."""
+    """What lives across steps. The same bytes on every process.
+
+    Attributes:
+        needs_refresh: whether it is empty before its first `refresh`: a recipe that never refreshes it is refused.
+    """
+
+    needs_refresh: bool = False
 
     def needs(self) -> frozenset[Key]:
-        """What `observe` and `refresh` read."""
+        """What `observe` reads, at every step."""
+        return frozenset()
+
+    def refresh_needs(self) -> frozenset[Key]:
+        """What `refresh` reads: the columns of its table."""
         return frozenset()
 
     def fields(self) -> tuple[str, ...]:
@@ -230,7 +252,7 @@ class State(ABC):
         return batch
 
     def refresh(self, table: FeatureTable) -> None:  # noqa: B027
-        """Take in a feature pass."""
+        """Take in a feature pass: this process's rows; those of all processes, in rank order, are the whole of it."""
 
     def observe(self, ctx: Context) -> None:  # noqa: B027
         """Look at a step's features, once per optimiser step, before it."""

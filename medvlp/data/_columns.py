@@ -17,7 +17,7 @@ __all__ = ["PATH_KINDS", "normal", "plain_numbers"]
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
-# Kinds whose column holds a path that a view of the prefix reads.
+# Kinds whose column holds a path that a view of the prefix reads; of a stack, or the list of its files.
 PATH_KINDS: tuple[str, ...] = ("image", "stack", "volume")
 _WORDS = ("split", "deidentified")
 _DEIDENTIFIED = ("yes", "no", "unknown")
@@ -44,6 +44,8 @@ def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, 
         return array
     if kind == "vector":
         return array.cast(pa.list_(pa.float32()))
+    if kind == "stack" and pa.types.is_list(array.type):
+        return array.cast(pa.list_(pa.string()))
     if kind in (*PATH_KINDS, "text", "id") or name in _WORDS:
         array = _words(array)
         if name == "deidentified":

@@ -47,7 +47,11 @@ class SplitFacts(_Frozen):
             (files of ids in the release), ``ids`` (ids given by the user's file), ``fractions`` (drawn by a rule), or
             ``none`` (the release has no split).
         unit: what stands on one side only: ``patient``, ``study``, ``image`` or ``row``.
-        options: what the rule needs: names of files, fractions, seed.
+        options: what the rule needs. ``names``: the parts. ``counts``: part -> records, told where they differ.
+            ``files``: part -> file of ids; ``file``: one with ids and parts; ``column``: of the ids in them; ``by``:
+            the manifest's column that these are compared with, found by trial without it. ``rename``: part of the
+            release -> part. For ``fractions``: ``draw``, how its maker drew it, see `medvlp.data.splits.Draw`; without
+            it the split needs the user's lists.
         flaw: what is wrong with it; empty where nothing is known.
         source: who made or uses it.
     """
@@ -79,6 +83,7 @@ class DataCard(_Frozen):
         cite: the paper.
         layout: name for ``medvlp data index``; empty where there is none.
         labels: finding of this project's vocabulary -> the data set's own word for it.
+        vocabularies: further word lists of the release, by name: finding -> the words that mean it.
         counts: numbers that are known, each with its source.
         splits: name -> facts; ``official`` is the one that the release defines.
         overlaps: cards of data sets with the same patients or images.
@@ -94,6 +99,7 @@ class DataCard(_Frozen):
     cite: str = ""
     layout: str = ""
     labels: Annotated[dict[str, str], BeforeValidator(_named)] = Field(default_factory=dict)
+    vocabularies: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
     counts: list[Count] = Field(default_factory=list)
     splits: dict[str, SplitFacts] = Field(default_factory=dict)
     overlaps: list[str] = Field(default_factory=list)

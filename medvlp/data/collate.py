@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import Batch, Column, Sample, Stack
+from medvlp.core.sample import Batch, Column, Sample
+from medvlp.data.stacks import taken
 
 __all__ = ["collate"]
 
@@ -23,7 +24,8 @@ def collate(samples: Sequence[Sample], positions: Tensor, *, fields: Sequence[st
     """Join samples.
 
     ``rows`` kinds give a row for each value, with its owner (none where a sample lacks the field); ``stack`` kinds one
-    row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask.
+    row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask. All slices are read
+    of a stack of which nobody chose some (`sample_slices`).
 
     Args:
         samples: B samples.
@@ -65,13 +67,14 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     owner = torch.tensor(owners, dtype=torch.int64)
     if kind.dtype == "str":
         return Column(tuple(str(row) for row in rows), owner)
-    if all(isinstance(row, Stack) for row in rows):
-        stacks = [row for row in rows if isinstance(row, Stack)]
+    stacks = [stack for row in rows if (stack := taken(row)) is not None]
+    if len(stacks) == len(rows):
         column = _padded(name, [stack.pixels for stack in stacks], owner)
         return replace(column, position=pad_sequence([stack.position for stack in stacks], batch_first=True))
     tensors = [row for row in rows if isinstance(row, Tensor)]
     if len(tensors) != len(rows):
-        raise DataError(f"The field {name!r} holds a path, not pixels: put the view `read` first in the data's views.")
+        view = {"volume": "read_volume", "stack": "read_stack"}.get(kind.name, "read")
+        raise DataError(f"The field {name!r} holds a path, not pixels: put the view `{view}` first in data.prefix.")
     if kind.name in _LISTS:
         return Column(torch.cat(tensors), owner.repeat_interleave(torch.tensor([len(t) for t in tensors])))
     if kind.collate == "pad":

@@ -2,6 +2,7 @@
 
 What is remembered names no patient: the path is stored as its own hash. A file that changes within its size *and* its
 modification time (in nanoseconds) would not be noticed; that is the price of not reading an archive at every start.
+A folder (of a volume's slices) is known by the names and contents of the files in it, its subfolders left out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from stat import S_ISDIR
 
 from medvlp.core.files import sha256_of
 from medvlp.data.cache import Cache, open_database
@@ -68,7 +70,33 @@ def stamp_of(path: Path | None) -> Stamp | None:
     except OSError:
         return None
     name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
+    if S_ISDIR(stat.st_mode):
+        return name, *_listing(path)
     return name, stat.st_size, stat.st_mtime_ns
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _listing(folder: Path) -> tuple[int, int]:
+    """Size of a folder's files, and a number in place of their times."""
+    digest, size = hashlib.blake2b(digest_size=8), 0
+    for path in _files(folder):
+        stat = path.stat()
+        digest.update(f"{path.name}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode("utf-8", "surrogateescape"))
+        size += stat.st_size
+    return size, int.from_bytes(digest.digest(), "little") >> 1
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    if not path.is_dir():
+        return sha256_of(path)
+    digest = hashlib.sha256()
+    for file in _files(path):
+        digest.update(f"{file.name}\x1f{sha256_of(file)}\x1e".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _hash(paths: list[Path | None], chunk: Sequence[int]) -> list[str]:
@@ -76,7 +104,7 @@ def _hash(paths: list[Path | None], chunk: Sequence[int]) -> list[str]:
     for index in chunk:
         path = paths[index]
         try:
-            out.append(sha256_of(path) if path is not None else "")
+            out.append(_content(path) if path is not None else "")
         except OSError:
             out.append("")  # the prefix reads it next, and says why it cannot
     return out

@@ -26,6 +26,8 @@ from medvlp.data.sampler import Stream, rank_part
 
 __all__ = ["Loader", "in_order"]
 
+_MOST_BYTES = 128 << 20  # of a batch of whole stacks; one stack alone may have more
+
 
 class Loader:
     """An endless stream of batches, and one pass in order.
@@ -96,13 +98,27 @@ class Loader:
     def once(self) -> Iterator[Batch]:
         """Yield the whole cohort in its order, without random views; the last batch may be short.
 
-        With several processes each takes a contiguous part of the cohort; positions are indices in it.
+        With several processes each takes a contiguous part of the cohort; positions are indices in it. Whole stacks
+        (nobody draws slices here) make batches shorter, so that one does not outgrow memory.
         """
         size, step = len(self._prepared), self._batch // self._world
         first, last = self._rank * size // self._world, (self._rank + 1) * size // self._world
-        bounds = range(first, last, step)
-        plan = _Listed([_Order(np.arange(b, min(b + step, last)), np.arange(b, min(b + step, last))) for b in bounds])
+        weights = None if self._prepared.store is None else self._prepared.store.stacked_bytes()
+        runs = [np.arange(start, stop) for start, stop in _runs(first, last, step, weights)]
+        plan = _Listed([_Order(run, run) for run in runs])
         return self._run(plan, tuple(view for view in self._suffix if not view.random))
+
+    def episode(self, first: int, last: int) -> Iterator[Batch]:
+        """Yield the samples at places first..last-1 of the stream as training sees them there, each at its first place.
+
+        With several processes each takes a contiguous part of those places, whatever it will be trained with.
+        """
+        indices = self._stream.indices(first, last)
+        places = np.sort(np.unique(indices, return_index=True)[1])
+        own = places[self._rank * len(places) // self._world : (self._rank + 1) * len(places) // self._world]
+        step = self._batch // self._world
+        pieces = [own[begin : begin + step] for begin in range(0, len(own), step)]
+        return self._run(_Listed([_Order(first + piece, indices[piece]) for piece in pieces]), self._suffix)
 
     def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
@@ -123,8 +139,14 @@ class Loader:
         )
 
 
-def in_order(prepared: Prepared, *, batch: int = 128) -> Iterator[Batch]:
-    """Yield a whole cohort in its order, without random views, in this process: what tables are made of.
+def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    """Yield a cohort in its order, without random views, in this process: what tables are made of.
+
+    Args:
+        prepared: the cohort.
+        batch: samples of a batch.
+        rank: with `world`, yields this process's contiguous part only.
+        world: number of processes that share the cohort.
 
     Example:
         >>> from pathlib import Path
@@ -134,7 +156,19 @@ def in_order(prepared: Prepared, *, batch: int = 128) -> Iterator[Batch]:
         >>> [batch.ids for batch in in_order(prepare(m, []), batch=1)]
         [('a',), ('b',)]
     """
-    return Loader(prepared, [], batch=batch, seed=0).once()
+    return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world).once()
+
+
+def _runs(first: int, last: int, step: int, weights: np.ndarray | None) -> Iterator[tuple[int, int]]:
+    """Cut first..last-1 into runs of `step`, shorter where padding to the heaviest would take more than is allowed."""
+    start = first
+    while start < last:
+        stop = min(start + step, last)
+        if weights is not None:
+            padded = np.maximum.accumulate(weights[start:stop]) * np.arange(1, stop - start + 1)
+            stop = start + max(1, int(np.searchsorted(padded, _MOST_BYTES, side="right")))
+        yield start, stop
+        start = stop
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 Columns are field names (``image``, ``text``, ``id.patient``, ``label.effusion``, ``number.weight``) and free attributes
 (``split``, ``view_position``, ``sex``, ``age``, ``site``, ``scanner``, ``deidentified``). ``id`` is the unique name
-of the row. Image paths are relative to `root` and must stay inside it. A saved manifest names its root, which may be
-any folder: give `root` with a manifest from elsewhere, then it cannot name other files. The table stays in Arrow
-memory, so ten million rows are neither Python objects nor copied by forked workers.
+of the row. Image paths are relative to `root` and must stay inside it; a ``stack`` may be a list of them. A saved
+manifest names its root, which may be any folder: give `root` with a manifest from elsewhere, then it cannot name other
+files. The table stays in Arrow memory, so ten million rows are neither Python objects nor copied by forked workers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
-from medvlp.data._columns import normal, plain_numbers
+from medvlp.data._columns import PATH_KINDS, normal, plain_numbers
 
 __all__ = ["Manifest"]
 
@@ -140,6 +140,11 @@ class Manifest:
         """
         return tuple(n for n in self.names if n != "id" and n.partition(".")[0] == kind and kind in KINDS)
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the columns that hold files of pictures: images, stacks and volumes."""
+        return tuple(name for kind in PATH_KINDS for name in self.names_of(kind))
+
     def column(self, name: str) -> np.ndarray:
         """One column: strings as an object array with None where missing, numbers as floats with NaN where missing.
 
@@ -165,14 +170,31 @@ class Manifest:
         return {name: value for name, value in values if value is not None}
 
     def path(self, index: int, field: str = "image") -> Path | None:
-        """The file of an image-like field, or None where the row has none.
+        """The file (or folder) of an image-like field, or None where the row has none.
 
         Raises:
-            DataError: if the path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
+            DataError: as `paths`, or if the row has several files.
+        """
+        found = self.paths(index, field)
+        if len(found) > 1:
+            raise DataError(
+                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} has {len(found)} files: "
+                "ask for its paths."
+            )
+        return found[0] if found else None
+
+    def paths(self, index: int, field: str = "image") -> tuple[Path, ...]:
+        """The files of an image-like field in their order: none, one, or those of a stack.
+
+        Raises:
+            DataError: if a path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
         """
         value = self.arrow(field)[index].as_py()
-        if value is None:
-            return None
+        return tuple(
+            self._resolved(index, field, each) for each in (value if isinstance(value, list) else [value]) if each
+        )
+
+    def _resolved(self, index: int, field: str, value: str) -> Path:
         try:
             path = (self._real_root / value).resolve()
         except (ValueError, RuntimeError, OSError) as error:

@@ -22,7 +22,7 @@ from medvlp.core.sample import Sample
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.manifest import Manifest
 
-__all__ = ["Records", "added_fields", "apply_views", "suffix_seed", "view_name", "view_spec"]
+__all__ = ["Records", "added_fields", "apply_views", "read_numbers", "suffix_seed", "view_name", "view_spec"]
 
 
 def suffix_seed(seed: int, position: int) -> int:
@@ -68,6 +68,17 @@ def added_fields(views: Sequence[View]) -> tuple[str, ...]:
         ('text.negative',)
     """
     return tuple(field for view in views for field in getattr(view, "adds", ()))
+
+
+def read_numbers(views: Sequence[View]) -> tuple[str, ...]:
+    """Return the number fields that some views read: what they make depends on them as it does on the files.
+
+    Example:
+        >>> from medvlp.data.views.read_volume import ReadVolume
+        >>> read_numbers([ReadVolume(side_car="ct_rate")])[0]
+        'number.rescale_slope'
+    """
+    return tuple(field for view in views for field in getattr(view, "numbers", ()))
 
 
 def view_source(view: View) -> bytes:
@@ -131,9 +142,9 @@ class Records:
         fields: dict[str, object] = {}
         if paths:
             for name in self._paths:
-                path = self.manifest.path(index, name)
-                if path is not None:
-                    fields[name] = str(path)
+                found = self.manifest.paths(index, name)
+                if found:
+                    fields[name] = str(found[0]) if len(found) == 1 else tuple(str(path) for path in found)
         for name, array in self._words:
             value = array[index].as_py()
             if value is not None:

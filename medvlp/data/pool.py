@@ -1,9 +1,10 @@
 """A pool: what one prefix of views made of many records, each under the hash of what it was made of.
 
-A folder with ``spec.json`` (views and array shapes), one flat file of equal rows for each array field, and
-``index.sqlite`` (record key -> row, and the words and geometry that the prefix changed). Rows are synced before they
-are indexed, so an interrupted filling is resumed and never read half written. Pixels are stored with as many bits as
-the prefix declares to round to, and each row is checked to come back exactly.
+A folder with ``spec.json`` (views and array shapes), one flat file of equal rows for each array field, a folder with a
+file a row for each field of stacks (whose depth differs, see `medvlp.data.stacks`), and ``index.sqlite`` (record key ->
+row, and the words and geometry that the prefix changed). Rows are synced before they are indexed, so an interrupted
+filling is resumed and never read half written. Pixels are stored with as many bits as the prefix declares to round to,
+and each row is checked to come back exactly.
 """
 
 from __future__ import annotations
@@ -26,24 +27,26 @@ from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.fields import parse_field
 from medvlp.core.files import read_json, write_json
 from medvlp.core.protocols import View
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import hold, open_database, private_folder
 from medvlp.data.parallel import chunked, run_chunks
-from medvlp.data.pipeline import Records, apply_views
+from medvlp.data.pipeline import Records, added_fields, apply_views
 from medvlp.data.quantise import Bits, decode, encode, stored_dtype
 from medvlp.data.quarantine import Quarantined, quarantined
+from medvlp.data.stacks import LazyStack, StoredStack, stored_size, write_stack
 
-__all__ = ["Array", "Filled", "Pool", "Rounded"]
+__all__ = ["Array", "Filled", "Pool", "Rounded", "depths_of"]
 
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, row INTEGER, changes TEXT) WITHOUT ROWID"
 _STORABLE = ("image", "stack", "volume", "vector")
 _CHUNK = 64
+_CHUNK_OF_STACKS = 4  # a volume takes seconds: what an interruption costs is at most so many, for each process
 
 
 @runtime_checkable
 class Rounded(Protocol):
-    """A view that rounds the pixels of its field to 2^bits levels."""
+    """A view that rounds the pixels of its field, or of those that it adds, to 2^bits levels."""
 
     bits: Bits
     field: str
@@ -51,23 +54,33 @@ class Rounded(Protocol):
 
 @dataclass(frozen=True)
 class Array:
-    """A stored field: the shape of one row, and the bits of a value."""
+    """A stored field.
+
+    Attributes:
+        shape: of one row; of one slice of a stack.
+        bits: of a value.
+        depth: None, or that this is a field of stacks: the number of slices of the first one, others may differ.
+    """
 
     shape: tuple[int, ...]
     bits: Bits
+    depth: int | None = None
 
     @property
     def row_bytes(self) -> int:
-        """Size of a row."""
+        """Size of a row; of a stack as deep as the first."""
+        if self.depth is not None:
+            return stored_size(self.depth, self.shape, self.bits)
         return math.prod(self.shape) * stored_dtype(self.bits).itemsize
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Outcome of one record: its index in the manifest, and why it failed, if it did."""
+    """Outcome of one record: its index in the manifest, why it failed, if it did, and the bytes that it takes."""
 
     index: int
     failure: Quarantined | None
+    bytes: int = 0
 
 
 class Pool:
@@ -86,9 +99,16 @@ class Pool:
         os.utime(folder / "used")
         self._database = open_database(folder / "index.sqlite", _TABLE)
         self.arrays: dict[str, Array] = {}
+        self._learnt: set[str] = set()
         if (folder / "spec.json").exists():
-            self.arrays = _read_spec(folder / "spec.json")
+            self.arrays, self._learnt = _read_spec(folder / "spec.json")
             self._forget_lost_rows()
+
+    def catch_up(self) -> None:
+        """Take over what another process learnt of the arrays since this pool was opened; asked under the lock."""
+        newer = Pool(self.folder, self.views)
+        self.arrays = newer.arrays
+        newer.finish()
 
     def finish(self) -> None:
         """Close the index; the arrays stay readable and the pool held."""
@@ -121,7 +141,7 @@ class Pool:
         for name in fields:
             valid = manifest.arrow(name).is_valid()
             for index in todo:
-                if name in self.arrays or len(failed) > patience:
+                if name in self.arrays or name in self._learnt or len(failed) > patience:
                     break
                 if index in failed or not valid[index].as_py():
                     continue
@@ -131,7 +151,7 @@ class Pool:
                 except DataError as error:
                     failed[index] = Filled(index, quarantined(before.id, error))
                     continue
-                self._learn(before, after)
+                self._learn(name, before, after)
                 break
         return list(failed.values())
 
@@ -153,10 +173,14 @@ class Pool:
             ConfigError: if the prefix makes something that cannot be stored.
         """
         row = int(self._database.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows").fetchone()[0])
-        chunks = chunked([(index, row + place) for place, (index, _) in enumerate(todo)], _CHUNK)
+        stacks = [name for name, array in self.arrays.items() if array.depth is not None]
+        size = _CHUNK_OF_STACKS if stacks else _CHUNK
+        chunks = chunked([(index, row + place) for place, (index, _) in enumerate(todo)], size)
         keys = dict(todo)
+        for name in stacks:
+            private_folder(self.folder / name)
         with _told_when_full(self.folder):
-            descriptors = [self._reserve(name, row + len(todo)) for name in self.arrays]
+            descriptors = [self._reserve(name, row + len(todo)) for name in self.arrays if name not in stacks]
         try:
             job = _Job(records, self.views, self.folder, self.arrays)
             for results in run_chunks(_fill, job, chunks, workers=workers):
@@ -165,26 +189,42 @@ class Pool:
                     for descriptor in descriptors:
                         os.fsync(descriptor)
                     self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", good)
-                yield [Filled(r.index, r.failure) for r in results]
+                yield [Filled(r.index, r.failure, self._bytes(r)) for r in results]
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
     def open_arrays(self) -> dict[str, np.ndarray]:
         """Memory-mapped (rows, ...) arrays, read only."""
-        return {name: open_array(self.folder / f"{name}.bin", array) for name, array in self.arrays.items()}
+        return open_arrays(self.folder, self.arrays)
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _learn(self, before: Sample, after: Sample) -> None:
+    def _learn(self, source: str, before: Sample, after: Sample) -> None:
         for name, value in after.fields.items():
-            if isinstance(value, Tensor) and name not in self.arrays and value is not before.fields.get(name):
+            if name in self.arrays or value is before.fields.get(name):
+                continue
+            if isinstance(value, LazyStack | Stack):
+                shape = value.shape if isinstance(value, LazyStack) else tuple(value.pixels.shape[1:])
+                self.arrays[name] = Array(shape, _bits_of(name, self.views), depth=len(value.position))
+            elif isinstance(value, Tensor):
                 if parse_field(name).kind not in _STORABLE or value.dtype != torch.float32:
                     raise ConfigError(f"The prefix makes {name!r}, which the cache cannot hold: make it in the suffix.")
                 self.arrays[name] = Array(tuple(value.shape), _bits_of(name, self.views))
-        arrays = {name: {"shape": list(array.shape), "bits": array.bits} for name, array in self.arrays.items()}
-        write_json(self.folder / "spec.json", {"arrays": arrays})
+        self._learnt.add(source)
+        arrays = {
+            name: {"shape": list(array.shape), "bits": array.bits, "depth": array.depth}
+            for name, array in self.arrays.items()
+        }
+        write_json(self.folder / "spec.json", {"arrays": arrays, "learnt": sorted(self._learnt)})
         (self.folder / "spec.json").chmod(0o600)
+
+    def _bytes(self, result: _Result) -> int:
+        if result.failure is not None:
+            return 0
+        fixed = sum(array.row_bytes for array in self.arrays.values() if array.depth is None)
+        arrays = ((self.arrays[name], depth) for name, depth in depths_of(result.changes).items())
+        return fixed + sum(stored_size(depth, array.shape, array.bits) for array, depth in arrays)
 
     def _reserve(self, name: str, rows: int) -> int:
         descriptor = os.open(self.folder / f"{name}.bin", os.O_CREAT | os.O_RDWR, 0o600)
@@ -199,22 +239,59 @@ class Pool:
     def _forget_lost_rows(self) -> None:
         """Drop index entries whose rows are not in the files (cut off by somebody): they are made again."""
         for name, array in self.arrays.items():
+            if array.depth is not None:
+                self._forget_lost_stacks(name, array)
+                continue
             path = self.folder / f"{name}.bin"
             rows = path.stat().st_size // array.row_bytes if path.exists() else 0
             with self._database:
                 self._database.execute("DELETE FROM rows WHERE row >= ?", (rows,))
 
+    def _forget_lost_stacks(self, name: str, array: Array) -> None:
+        folder = self.folder / name
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
+        lost = []
+        for row, changes in self._database.execute("SELECT row, changes FROM rows"):
+            depth = depths_of(changes).get(name)
+            if depth is not None and sizes.get(_stack_file(row), 0) != stored_size(depth, array.shape, array.bits):
+                lost.append((row,))
+        with self._database:
+            self._database.executemany("DELETE FROM rows WHERE row = ?", lost)
 
-def _read_spec(path: Path) -> dict[str, Array]:
-    saved = read_json(path).get("arrays")
+
+def _stack_file(row: int) -> str:
+    return f"{row:08d}.bin"
+
+
+def depths_of(changes: str) -> dict[str, int]:
+    """Return how many slices each stack of a record has.
+
+    Example:
+        >>> depths_of('{"stacks": {"stack": 3}}')
+        {'stack': 3}
+    """
+    return json.loads(changes).get("stacks", {})
+
+
+def _read_spec(path: Path) -> tuple[dict[str, Array], set[str]]:
+    spec = read_json(path)
+    saved, learnt = spec.get("arrays"), spec.get("learnt", [])
     try:
-        if not isinstance(saved, dict):
+        if not isinstance(saved, dict) or not isinstance(learnt, list):
             raise TypeError
-        return {name: Array(tuple(spec["shape"]), spec["bits"]) for name, spec in saved.items()}
+        arrays = {
+            name: Array(tuple(array["shape"]), array["bits"], array.get("depth")) for name, array in saved.items()
+        }
+        return arrays, {str(name) for name in learnt}
     except (KeyError, TypeError):
         raise DataError(
             f"The cache pool {path.parent} is damaged: remove that folder, it will be made again."
         ) from None
+
+
+def open_arrays(folder: Path, arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """Memory-map the fields of equal rows; those of stacks are opened one by one."""
+    return {n: open_array(folder / f"{n}.bin", array) for n, array in arrays.items() if array.depth is None}
 
 
 def open_array(path: Path, array: Array) -> np.ndarray:
@@ -226,13 +303,17 @@ def open_array(path: Path, array: Array) -> np.ndarray:
 
 
 def read_row(
-    arrays: Mapping[str, Array], data: Mapping[str, np.ndarray], row: int, changes: str, base: Sample
+    folder: Path, arrays: Mapping[str, Array], data: Mapping[str, np.ndarray], row: int, changes: str, base: Sample
 ) -> Sample:
-    """Put a stored row over a record's fields."""
+    """Put a stored row over a record's fields; of stacks only the places are read."""
     told = json.loads(changes)
     fields = dict(base.fields)
     for name in told["has"]:
         fields[name] = decode(data[name][row], arrays[name].bits)
+    for name, depth in told.get("stacks", {}).items():
+        channels, height, width = arrays[name].shape
+        path = folder / name / _stack_file(row)
+        fields[name] = StoredStack(path, depth, (channels, height, width), arrays[name].bits)
     fields.update(told["words"])
     for name in told["gone"]:
         fields.pop(name, None)
@@ -260,7 +341,8 @@ class _Result:
 
 
 def _fill(job: _Job, chunk: Sequence[tuple[int, int]]) -> list[_Result]:
-    files = {name: os.open(job.folder / f"{name}.bin", os.O_WRONLY) for name in job.arrays}
+    flat = [name for name, array in job.arrays.items() if array.depth is None]
+    files = {name: os.open(job.folder / f"{name}.bin", os.O_WRONLY) for name in flat}
     try:
         return [_fill_one(job, index, row, files) for index, row in chunk]
     finally:
@@ -275,11 +357,19 @@ def _fill_one(job: _Job, index: int, row: int, files: Mapping[str, int]) -> _Res
     except DataError as error:
         return _Result(index, row, "", quarantined(before.id, error))
     has: list[str] = []
+    stacks: dict[str, int] = {}
     words: dict[str, str] = {}
     for name, value in after.fields.items():
-        if isinstance(value, Tensor):
-            if value is before.fields.get(name):
-                continue
+        if value is before.fields.get(name):
+            continue
+        if isinstance(value, LazyStack | Stack):
+            try:
+                _write_stack(job, name, value, row)
+            except DataError as error:  # slices are read now, not before
+                (job.folder / name / _stack_file(row)).unlink(missing_ok=True)
+                return _Result(index, row, "", quarantined(before.id, error))
+            stacks[name] = len(value.position)
+        elif isinstance(value, Tensor):
             with _told_when_full(job.folder):
                 _write_row(job, name, value, row, files)
             has.append(name)
@@ -289,33 +379,48 @@ def _fill_one(job: _Job, index: int, row: int, files: Mapping[str, int]) -> _Res
             words[name] = value
     gone = [name for name in before.fields if name not in after.fields]
     geometry = {name: (record.box, record.spacing) for name, record in after.records.items()}
-    told = {"has": has, "words": words, "gone": gone, "geometry": geometry}
+    told = {"has": has, "stacks": stacks, "words": words, "gone": gone, "geometry": geometry}
     return _Result(index, row, json.dumps(told, ensure_ascii=False), None)
+
+
+def _write_stack(job: _Job, name: str, value: LazyStack | Stack, row: int) -> None:
+    array = job.arrays.get(name)
+    shape = value.shape if isinstance(value, LazyStack) else tuple(value.pixels.shape[1:])
+    if array is None or array.depth is None or shape != array.shape:
+        raise _other_shape(name, shape, array)
+    with _told_when_full(job.folder):
+        if not write_stack(job.folder / name / _stack_file(row), value, array.bits):
+            raise _other_bits(name, array)
 
 
 def _write_row(job: _Job, name: str, value: Tensor, row: int, files: Mapping[str, int]) -> None:
     array = job.arrays.get(name)
-    if array is None or tuple(value.shape) != array.shape:
-        there = None if array is None else array.shape
-        raise ConfigError(
-            f"The prefix makes {name!r} of shape {tuple(value.shape)}, and {there} for other records: it must "
-            f"bring all to "
-            "one shape."
-        )
+    if array is None or array.depth is not None or tuple(value.shape) != array.shape:
+        raise _other_shape(name, tuple(value.shape), array)
     stored = encode(value.contiguous(), array.bits)
     if not torch.equal(decode(stored, array.bits), value):
-        raise ConfigError(
-            f"The prefix says that {name!r} has {array.bits} bits and gives other values: a view after `read` "
-            f"must not change "
-            "pixels, or `read` must have bits: 32."
-        )
+        raise _other_bits(name, array)
     os.pwrite(files[name], np.ascontiguousarray(stored).tobytes(), row * array.row_bytes)
+
+
+def _other_shape(name: str, shape: tuple[int, ...], array: Array | None) -> ConfigError:
+    there = None if array is None else array.shape
+    return ConfigError(
+        f"The prefix makes {name!r} of shape {shape}, and {there} for other records: it must bring all to one shape."
+    )
+
+
+def _other_bits(name: str, array: Array) -> ConfigError:
+    return ConfigError(
+        f"The prefix says that {name!r} has {array.bits} bits and gives other values: a view after `read` must not "
+        "change pixels, or `read` must have bits: 32."
+    )
 
 
 def _bits_of(name: str, views: Sequence[View]) -> Bits:
     bits: Bits = 32
     for view in views:
-        if isinstance(view, Rounded) and view.field == name:
+        if isinstance(view, Rounded) and (view.field == name or name in added_fields([view])):
             bits = view.bits
     return bits
 

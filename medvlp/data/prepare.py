@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from medvlp.data.contents import content_hashes
 from medvlp.data.decoders import decoder_versions
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.data.pipeline import Records, view_source, view_spec
-from medvlp.data.pool import Array, Filled, Pool, open_array, read_row
+from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
+from medvlp.data.pool import Array, Filled, Pool, depths_of, open_arrays, read_row
 from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
 
 __all__ = ["Prepared", "Store", "pool_name", "prepare"]
@@ -46,7 +47,16 @@ class Store:
 
     def sample(self, index: int, base: Sample) -> Sample:
         """Put the prefix's work over the fields of a record."""
-        return read_row(self._arrays, self._data, int(self._rows[index]), self._changes[index].as_py(), base)
+        row, changes = int(self._rows[index]), self._changes[index].as_py()
+        return read_row(self._folder, self._arrays, self._data, row, changes, base)
+
+    def stacked_bytes(self) -> np.ndarray | None:
+        """Bytes of each record's stacks as a batch holds them, (N,) int64; None where there are no stacks."""
+        stacks = {name: math.prod(array.shape) for name, array in self._arrays.items() if array.depth is not None}
+        if not stacks:
+            return None
+        told = (depths_of(changes.as_py()) for changes in self._changes)
+        return np.array([4 * sum(stacks[name] * depth for name, depth in depths.items()) for depths in told], np.int64)
 
     def __getstate__(self) -> dict[str, object]:
         # A spawned worker maps the files again; a forked one shares them.
@@ -54,7 +64,7 @@ class Store:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._data = {name: open_array(self._folder / f"{name}.bin", array) for name, array in self._arrays.items()}
+        self._data = open_arrays(self._folder, self._arrays)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,8 @@ def prepare(
 
     Args:
         manifest: the cohort.
-        prefix: views, all with ``random = False``; they may read image-like and text fields only.
+        prefix: views, all with ``random = False``; they may read image-like and text fields, and the numbers that they
+            name in a property `numbers`.
         cache: the cache or its folder; default `Cache.default()`.
         workers: processes for hashing and reading; 0 works in this one.
         cap: largest fraction of unreadable records; more stop the run.
@@ -125,7 +136,7 @@ def prepare(
     if not prefix:
         return Prepared(manifest, (), records, None)
     cache = Cache(cache) if isinstance(cache, Path) else cache or Cache.default()
-    keys, unread = _keys(manifest, cache, workers)
+    keys, unread = _keys(manifest, prefix, cache, workers)
     pool = Pool(cache.pools / pool_name(prefix), prefix)
     failed = _fill(pool, records, keys, cache=cache, workers=workers, cap=cap, progress=progress, unread=unread)
     found = pool.lookup(keys)
@@ -153,18 +164,21 @@ def _code() -> str:
     return code_hash("io", "text", "data/views")
 
 
-def _keys(manifest: Manifest, cache: Cache, workers: int) -> tuple[list[str], set[int]]:
+def _keys(manifest: Manifest, prefix: Sequence[View], cache: Cache, workers: int) -> tuple[list[str], set[int]]:
     """Return the key of each record, and the records one of whose files could not be hashed."""
     parts: list[list[str]] = []
     unread: set[int] = set()
     for name in (n for kind in PATH_KINDS for n in manifest.names_of(kind)):
         there = manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False)
-        paths: list[Path | None] = [manifest.path(i, name) if there[i] else None for i in range(len(manifest))]
-        hashes = content_hashes(paths, cache=cache, workers=workers)
-        unread |= {i for i, (known, sha) in enumerate(zip(there, hashes, strict=True)) if known and not sha}
-        parts.append([f"{name}\x1f{sha}" for sha in hashes])
+        paths = [manifest.paths(i, name) if there[i] else () for i in range(len(manifest))]
+        flat = iter(content_hashes([path for files in paths for path in files], cache=cache, workers=workers))
+        hashes = [[next(flat) for _ in files] for files in paths]
+        unread |= {i for i, found in enumerate(hashes) if not all(found)}
+        parts.append([f"{name}\x1f{chr(31).join(found)}" for found in hashes])
     for name in manifest.names_of("text"):
         parts.append([f"{name}\x1f{value or ''}" for value in manifest.arrow(name).to_pylist()])
+    for name in (n for n in read_numbers(prefix) if n in manifest):
+        parts.append([f"{name}\x1f{value}" for value in manifest.arrow(name).to_pylist()])
     joined = ("\x1e".join(row) for row in zip(*parts, strict=True))
     return [hashlib.sha256(text.encode()).hexdigest()[:32] for text in joined], unread
 
@@ -192,6 +206,7 @@ def _fill(
     if all(place is not None for place in pool.lookup(keys)) and not unread:
         return failed
     with locked(pool.folder / "fill"):
+        pool.catch_up()  # whoever held the lock may have filled the pool
         found = pool.lookup(keys)
         # A file without a hash has no key of its own: it is only tried to learn why it cannot be read.
         missing = {
@@ -200,11 +215,17 @@ def _fill(
         todo = sorted([(index, key) for key, index in missing.items()] + [(i, f"{keys[i]}?{i}") for i in unread])
         note(pool.learn_shapes(records, [index for index, _ in todo], patience=allowed_failures(total, cap)))
         todo = [(index, key) for index, key in todo if index not in failed]
-        make_room(cache, pool=pool.folder.name, needed=len(todo) * pool.row_bytes)
-        done = total - len(todo)
+        room, used = len(todo) * pool.row_bytes, 0
+        make_room(cache, pool=pool.folder.name, needed=room)
+        done = first = total - len(todo)
         for results in pool.fill(records, todo, workers=workers):
             note(results)
             done += len(results)
+            used += sum(result.bytes for result in results)
+            if used > room:  # stacks are deeper than the first one was, and so may the others be
+                needed = used * (total - done) // (done - first)
+                make_room(cache, pool=pool.folder.name, needed=needed)
+                room = used + needed
             if progress is not None:
                 progress(done, total)
     for index in unread - set(failed):

@@ -24,7 +24,7 @@ from medvlp.data.decoders import decoder_versions
 from medvlp.data.facts import ImageFacts, read_facts
 from medvlp.data.parallel import Progress, chunked, run_chunks
 
-__all__ = ["ImageFacts", "Survey", "survey_images"]
+__all__ = ["ImageFacts", "Survey", "known_survey", "survey_images"]
 
 # The picture last: SQLite then reaches the other columns without reading it.
 _TABLE = """CREATE TABLE IF NOT EXISTS facts (
@@ -79,6 +79,19 @@ def survey_images(
     finally:
         hashes.close()
     return survey
+
+
+def known_survey(paths: Sequence[Path | None], *, cache: Cache) -> Survey | None:
+    """Return the facts of all if every file was looked at before, None if one would have to be read.
+
+    Example:
+        >>> import tempfile
+        >>> known_survey([Path("/no/such.png")], cache=Cache(Path(tempfile.mkdtemp()))) is None
+        True
+    """
+    survey = Survey([None if path is None else _stamp(path) for path in paths], cache, _version())
+    there = [index for index, path in enumerate(paths) if path is not None]
+    return None if survey.unknown(there) else survey
 
 
 class Survey(Sequence[ImageFacts | None]):

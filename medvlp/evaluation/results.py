@@ -108,11 +108,14 @@ class Result:
         name: what was evaluated: ``"zero_shot"``, ``"linear_probe"``, ``"retrieval"``.
         recipe: hash of the recipe (prompts, model, options).
         data: hash of the data.
+        split: hash of who stands in which part of the data; empty where nothing was split.
         metrics: the rows.
         cases: per-case table, one row an image or query; None where it was not loaded or not kept.
         role: ``"control"`` for what a model must beat (a thumbnail classifier), else ``"model"``.
         synthetic: the numbers are from synthetic data and say nothing of clinical performance.
         title: words for a page; empty uses `name`.
+        caveats: sentences that a reader must have seen before the numbers: a known flaw of the split, a leak that was
+            allowed.
         options: what the statistics were asked to do; with the cases it makes the same numbers again.
         fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows.
     """
@@ -125,6 +128,8 @@ class Result:
     role: Role = "model"
     synthetic: bool = False
     title: str = ""
+    split: str = ""
+    caveats: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
@@ -179,6 +184,8 @@ class _Document(BaseModel):
     synthetic: bool = False
     recipe: str
     data: str
+    split: str = ""
+    caveats: tuple[str, ...] = ()
     metrics: tuple[Metric, ...]
     cases: _Cases | None = None
     options: dict[str, Any] = {}
@@ -247,6 +254,8 @@ def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
         synthetic=result.synthetic,
         recipe=result.recipe,
         data=result.data,
+        split=result.split,
+        caveats=result.caveats,
         metrics=result.metrics,
         cases=cases,
         options=dict(result.options),
@@ -294,6 +303,8 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         synthetic=document.synthetic,
         recipe=document.recipe,
         data=document.data,
+        split=document.split,
+        caveats=document.caveats,
         metrics=document.metrics,
         cases=table,
         options=document.options,

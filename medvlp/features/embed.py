@@ -12,17 +12,18 @@ from medvlp.core.errors import UserError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
-from medvlp.core.sample import Batch
+from medvlp.core.sample import Sample, Stack
+from medvlp.data.collate import collate
 
 __all__ = ["embed", "logit_scale"]
 
 
-def embed(model: Model, view: str, values: Sequence[Tensor] | Sequence[str], *, batch: int = 64) -> np.ndarray:
+def embed(model: Model, view: str, values: Sequence[Tensor | Stack] | Sequence[str], *, batch: int = 64) -> np.ndarray:
     """Return (N, D) float32 unit embeddings.
 
     Args:
         model: on its device; runs in evaluation mode, its mode is put back afterwards.
-        view: ``"image"`` for (C, H, W) tensors, ``"text"`` for strings.
+        view: ``"image"`` for (C, H, W) tensors, ``"stack"`` for stacks, ``"text"`` for strings.
         values: at least one.
         batch: how many are encoded at a time.
 
@@ -37,9 +38,8 @@ def embed(model: Model, view: str, values: Sequence[Tensor] | Sequence[str], *, 
     rows = []
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(values), batch):
-            some = values[start : start + batch]
-            column = torch.stack([v for v in some if isinstance(v, Tensor)]) if isinstance(some[0], Tensor) else some
-            encoded = model.finish(model(Batch.of({view: column}).to(device), plan), plan)  # pyrefly: ignore
+            samples = [Sample(str(i), {view: value}) for i, value in enumerate(values[start : start + batch])]
+            encoded = model.finish(model(collate(samples, torch.arange(len(samples))).to(device), plan), plan)
             rows.append(encoded[view].part("embedding").float().cpu().numpy())
     return np.concatenate(rows)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import nibabel as nib
@@ -19,7 +20,7 @@ from medvlp.io.affine import Affine
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.volume import Volume, prove_size
 
-__all__ = ["read_nifti"]
+__all__ = ["NiftiHead", "NiftiSource", "read_head", "read_nifti"]
 
 _MAX_GZIP_RATIO = 200  # beyond 64 MiB of data; a segmentation of few labels reaches 100, deflate's own limit is 1032
 _FREE_BYTES = 64 << 20
@@ -29,12 +30,12 @@ _NUMERIC = "iuf"
 _EXACT_IN_FLOAT32 = 1 << 24
 
 
-class _Source:
+class NiftiSource:
     """Bytes of a plain or gzip file, in order, with a cap on how far a small file may swell."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._packed = stream.read(2) == b"\x1f\x8b"
+        self.packed = stream.read(2) == b"\x1f\x8b"
         self.size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         self._inflater = isal_zlib.decompressobj(31)  # gzip with its trailer checked
@@ -42,7 +43,7 @@ class _Source:
 
     def exactly(self, count: int) -> bytearray:
         """Return the next ``count`` bytes, or refuse the file as truncated."""
-        if self._packed:
+        if self.packed:
             limit = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
             if self._given + count > limit:
                 raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {limit}")
@@ -50,7 +51,7 @@ class _Source:
             raise UnreadableImage(
                 "truncated", detail=f"its header needs {self._given + count} bytes, the file has {self.size}"
             )
-        data = self._inflate(count) if self._packed else bytearray(self._stream.read(count))
+        data = self._inflate(count) if self.packed else bytearray(self._stream.read(count))
         if len(data) < count:
             raise UnreadableImage("truncated", detail="it ends before its last voxel")
         self._given += count
@@ -64,7 +65,7 @@ class _Source:
 
     def finish(self) -> None:
         """Check the gzip trailers (length and CRC), which damage in the middle does not survive."""
-        while self._packed and (part := self._part(_CHUNK)):
+        while self.packed and (part := self._part(_CHUNK)):
             self._given += len(part)
             if self._given > max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size):
                 raise UnreadableImage("too_large", detail="its gzip data does not end")
@@ -91,6 +92,44 @@ class _Source:
                 return part
 
 
+@dataclass(frozen=True, eq=False)
+class NiftiHead:
+    """What the header of a NIfTI file says, checked.
+
+    Attributes:
+        shape: voxels along x, y and z.
+        dtype: of a stored value.
+        offset: byte at which the voxels begin; the source was read to it.
+        slope: value = slope * stored value + intercept.
+        inter: the intercept.
+        affine: index to RAS millimetres.
+        meta: facts of the file.
+        steps: how the place was found.
+        notes: warnings.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    offset: int
+    slope: float
+    inter: float
+    affine: Affine
+    meta: dict[str, str | int | float]
+    steps: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all voxels."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def values(self, stored: np.ndarray) -> np.ndarray:
+        """Return modality values, float32, of stored ones."""
+        if self.slope == 1 and self.inter == 0:
+            return stored.astype(np.float32)
+        return (stored.astype(np.float64) * self.slope + self.inter).astype(np.float32)
+
+
 def read_nifti(stream: BinaryIO) -> Volume:
     """Read a NIfTI file as modality values with their place in the patient.
 
@@ -103,7 +142,31 @@ def read_nifti(stream: BinaryIO) -> Volume:
     Raises:
         UnreadableImage: the file cannot be read rightly.
     """
-    source = _Source(stream)
+    source = NiftiSource(stream)
+    head = read_head(source)
+    data = source.exactly(head.bytes)
+    source.finish()
+    # File order is x fastest: as C order that is (z, y, x) without moving a byte.
+    values = np.frombuffer(data, head.dtype).reshape(head.shape[::-1])
+    result = np.empty(values.shape, np.float32)
+    for stored, shown in zip(values, result, strict=True):  # slice by slice: the work takes the memory of one
+        shown[...] = head.values(stored)
+    notes = list(head.notes)
+    if head.dtype.kind in "iu" and head.dtype.itemsize > 3:
+        largest = max(-int(values.min()), int(values.max()))
+        if largest > _EXACT_IN_FLOAT32:
+            notes.append(f"whole numbers beyond {_EXACT_IN_FLOAT32} were rounded to float32")
+    if head.dtype.kind == "f" and not np.isfinite(result).all():
+        notes.append(f"{int((~np.isfinite(result)).sum())} voxels are not finite and were kept")
+    return Volume(voxels=result, affine=head.affine, meta=head.meta, steps=head.steps, warnings=tuple(notes))
+
+
+def read_head(source: NiftiSource) -> NiftiHead:
+    """Read and check a header; the source then stands at the first voxel.
+
+    Raises:
+        UnreadableImage: the file cannot be read rightly.
+    """
     first = source.exactly(4)
     two = 540 in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
     kind = nib.Nifti2Header if two else nib.Nifti1Header
@@ -123,7 +186,6 @@ def read_nifti(stream: BinaryIO) -> Volume:
         raise UnreadableImage(
             "unsupported_format", detail=f"its voxels are {dtype}, not single numbers of up to 64 bits"
         )
-    voxels = math.prod(shape)
     prove_size(*shape[::-1])
     offset = int(header["vox_offset"])
     if not len(block) <= offset <= 1 << 24:
@@ -131,22 +193,10 @@ def read_nifti(stream: BinaryIO) -> Volume:
     slope, inter = _scaling(header)
     affine = Affine(_affine(header, shape, notes, steps))
     source.exactly(offset - len(block))
-    data = source.exactly(voxels * dtype.itemsize)
-    source.finish()
-    # File order is x fastest: as C order that is (z, y, x) without moving a byte.
-    values = np.frombuffer(data, dtype).reshape(shape[::-1])
-    if slope == 1 and inter == 0:
-        result = values.astype(np.float32)
-    else:
-        result = (values.astype(np.float64) * slope + inter).astype(np.float32)
     steps.append(f"values: {dtype.name} * {slope:g} + {inter:g}")
-    if dtype.kind in "iu" and dtype.itemsize > 3 and max(-int(values.min()), int(values.max())) > _EXACT_IN_FLOAT32:
-        notes.append(f"whole numbers beyond {_EXACT_IN_FLOAT32} were rounded to float32")
-    if dtype.kind == "f" and not np.isfinite(result).all():
-        notes.append(f"{int((~np.isfinite(result)).sum())} voxels are not finite and were kept")
     meta: dict[str, str | int | float] = {"Format": "NIfTI-2" if two else "NIfTI-1", "DataType": dtype.name}
     meta["AxisCodes"] = affine.codes
-    return Volume(voxels=result, affine=affine, meta=meta, steps=tuple(steps), warnings=tuple(notes))
+    return NiftiHead(shape, dtype, offset, slope, inter, affine, meta, tuple(steps), tuple(notes))
 
 
 def _shape(header: nib.Nifti1Header, steps: list[str]) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from medvlp.io.preset import FileDisplay, Preset
 from medvlp.io.presets import preset_info
 from medvlp.io.sniff import open_regular, sniff
 
-__all__ = ["read_image"]
+__all__ = ["count_frames", "read_image"]
 
 
 def read_image(
@@ -65,6 +65,42 @@ def read_image(
         if member is not None:
             raise UnreadableImage("not_found", detail="it is no archive and has no members", hint="leave member= out")
         return _read(stream, recipe, frame, color, window)
+
+
+def count_frames(path: str | os.PathLike[str]) -> int:
+    """Return how many frames of a DICOM file, or pages of a TIFF, `read_image` can be asked for.
+
+    Raises:
+        UnreadableImage: as `read_image`; the pixels are not looked at.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image as Pillow
+        >>> path = os.path.join(tempfile.mkdtemp(), "two.tif")
+        >>> page = Pillow.new("L", (4, 4))
+        >>> page.save(path, save_all=True, append_images=[page])
+        >>> count_frames(path)
+        2
+    """
+    with open_regular(path) as stream, refusing(path):
+        if is_archive(stream):
+            with opened_member(path, None) as inner:
+                return _count(inner)
+        return _count(stream)
+
+
+def _count(stream: BinaryIO) -> int:
+    kind = sniff(stream)
+    if kind == "nifti":
+        raise UnreadableImage("volume", detail="it is a NIfTI volume")
+    if kind == "dicom":
+        from medvlp.io.dicom_file import parse
+        from medvlp.io.dicom_layout import check_layout
+
+        return check_layout(parse(stream), []).frames
+    from medvlp.io.raster_header import probe_raster
+
+    return probe_raster(stream, kind, 0).pages
 
 
 def _read(

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["Fit", "Resized", "resize_pad"]
+__all__ = ["Fit", "Resized", "resample_weights", "resize_pad"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Fit:
     Coordinates are continuous, with pixel k from k to k + 1, so the edges of boxes map to edges; x runs along columns.
 
     Attributes:
-        scale: view pixels per source pixel, before ``height`` and ``width`` were rounded to whole pixels.
+        scale: view pixels per source pixel, before ``height`` and ``width`` were rounded to whole pixels; where the
+            source's pixels are not square, per pixel along its longer side.
         top: first row of the image in the view.
         left: first column of the image in the view.
         height: rows of the image in the view.
@@ -62,7 +63,7 @@ class Resized:
     fit: Fit
 
 
-def resize_pad(pixels: np.ndarray, size: int) -> Resized:
+def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = (1.0, 1.0)) -> Resized:
     """Scale an image to fit a square, keeping its aspect, and centre it on black.
 
     When shrinking, each new pixel is the exact mean of the source area under it (so the mean is kept and nothing
@@ -72,6 +73,8 @@ def resize_pad(pixels: np.ndarray, size: int) -> Resized:
     Args:
         pixels: ``(H, W)`` float32.
         size: side of the square, at least 1.
+        spacing: (row, column) distance of pixel centres, of which only the ratio counts: pixels that are not square are
+            made so.
 
     Returns:
         float32 ``(size, size)`` and its ``Fit``.
@@ -86,13 +89,17 @@ def resize_pad(pixels: np.ndarray, size: int) -> Resized:
     if pixels.ndim != 2 or 0 in pixels.shape or size < 1:
         raise ValueError(f"resize_pad needs pixels (H, W) and size >= 1, not {pixels.shape} and {size}")
     rows, columns = pixels.shape
-    scale = size / max(rows, columns)
-    height = min(size, max(1, round(rows * scale)))
-    width = min(size, max(1, round(columns * scale)))
+    tall, wide = rows * spacing[0], columns * spacing[1]
+    per_length = size / max(tall, wide)
+    scale = per_length * (spacing[0] if tall >= wide else spacing[1])
+    height = min(size, max(1, round(tall * per_length)))
+    width = min(size, max(1, round(wide * per_length)))
     top, left = (size - height) // 2, (size - width) // 2
     view = np.zeros((size, size), np.float32)
-    smaller = _weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
-    view[top : top + height, left : left + width] = (_weights(columns, width) @ np.ascontiguousarray(smaller.T)).T
+    smaller = resample_weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
+    view[top : top + height, left : left + width] = (
+        resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)
+    ).T
     fit = Fit(
         scale=scale, top=top, left=left, height=height, width=width, source_height=rows, source_width=columns
     )  # fmt: skip
@@ -100,8 +107,15 @@ def resize_pad(pixels: np.ndarray, size: int) -> Resized:
 
 
 @lru_cache(maxsize=256)
-def _weights(source: int, target: int) -> csr_array:
-    """Return the ``(target, source)`` matrix that resamples one axis; each row sums to 1."""
+def resample_weights(source: int, target: int) -> csr_array:
+    """Return the ``(target, source)`` matrix that resamples one axis: area means when shrinking, else linear.
+
+    Each row sums to 1.
+
+    Example:
+        >>> resample_weights(4, 2).toarray().tolist()
+        [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+    """
     if target >= source:
         centres = (np.arange(target) + 0.5) * source / target - 0.5
         low = np.clip(np.floor(centres), 0, source - 1).astype(np.int64)

@@ -40,6 +40,7 @@ class LogitScale(nn.Module):
         init: first scale.
         max: upper bound.
         bias: first bias; None for no bias.
+        min: lower bound, held like the upper one; None for none.
 
     Raises:
         ConfigError: if `init` is not in (0, max].
@@ -50,11 +51,14 @@ class LogitScale(nn.Module):
         4.0
     """
 
-    def __init__(self, *, init: float = 14.28, max: float = 100.0, bias: float | None = None) -> None:
+    def __init__(
+        self, *, init: float = 14.28, max: float = 100.0, bias: float | None = None, min: float | None = None
+    ) -> None:
         super().__init__()
         if not 0 < init <= max:
             raise ConfigError(f"scale.init is {init}: choose a number above 0 and not above scale.max, {max}.")
         self.max = max
+        self.min = min
         self.log_scale = nn.Parameter(torch.tensor([math.log(init)]))
         self.bias = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
 
@@ -70,8 +74,8 @@ class LogitScale(nn.Module):
 
     @torch.no_grad()
     def clamp_(self) -> None:
-        """Bring the scale back under its bound."""
-        self.log_scale.clamp_(max=math.log(self.max))
+        """Bring the scale back between its bounds."""
+        self.log_scale.clamp_(min=None if self.min is None else math.log(self.min), max=math.log(self.max))
 
     def after_step(self, samples_seen: int) -> None:
         """Hold the bound, once per optimiser step."""

@@ -6,14 +6,18 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Caption": "caption",
+        "ClassPrototypeLoss": "class_prototypes",
         "Clip": "clip",
         "Distill": "distill",
         "HardNegatives": "hard_negatives",
+        "ProtoClip": "protoclip",
         "Reading": "_contrast",
         "Relation": "_targets",
         "Siglip": "siglip",
         "Similarity": "_contrast",
+        "SinkhornPrototypes": "sinkhorn_prototypes",
         "contrast": "_contrast",
         "sigmoid_contrast": "_contrast",
+        "sinkhorn": "_sinkhorn",
     },
 )

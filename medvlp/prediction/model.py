@@ -13,10 +13,13 @@ from torch import Tensor
 from medvlp.core.errors import UserError
 from medvlp.core.protocols import View
 from medvlp.core.registry import build
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.data.pool import Rounded
+from medvlp.data.stacks import taken
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.prediction.slices import SliceWeights, slice_weights
 from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
 from medvlp.text.prompts import PromptSet
 
@@ -27,15 +30,15 @@ Image = str | Path | np.ndarray
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the model sees it.
+    """A picture as the model sees it.
 
     Attributes:
-        pixels: (C, H, W) float32 in [0, 1].
+        pixels: (C, H, W) float32 in [0, 1], or a stack of a volume's slices.
         record: where it came from, to map boxes and heat maps back to the source.
         warnings: what reading announced.
     """
 
-    pixels: Tensor
+    pixels: Tensor | Stack
     record: ImageRecord | None
     warnings: tuple[str, ...]
 
@@ -71,19 +74,26 @@ class VisionLanguageModel:
     def prepare(self, image: Image) -> Prepared:
         """Run the model's preprocessing on a file, or on (H, W) pixels in [0, 1] where 1 is white on the display.
 
+        A model of volumes takes whatever `medvlp.io.read_volume` reads.
+
         Raises:
             UnreadableImage: if the file cannot be read as an image.
             UserError: if an array is not such pixels.
         """
         value: object = str(image) if isinstance(image, str | Path) else _pixels(np.asarray(image))
-        sample = Sample(id="image", fields={"image": value})
+        pictures = self.model.pictures
+        if pictures == "stack" and not isinstance(value, str):
+            raise UserError("This model was trained on volumes: give the path of one, not an array.")
+        field = next((view.field for view in self._views if isinstance(view, Rounded)), pictures)
+        sample = Sample(id="image", fields={field: value})
         generator = torch.Generator()
         for view in self._views:
             sample = view(sample, generator)
-        pixels = sample.fields["image"]
-        if not isinstance(pixels, Tensor):
-            raise UserError("This bundle's preprocessing makes no pixels of an image: it was trained on texts alone.")
-        record = sample.records.get("image")
+        pixels = sample.fields.get(pictures)
+        pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
+        if not isinstance(pixels, Tensor | Stack):
+            raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
+        record = sample.records.get(pictures)
         return Prepared(pixels, record, () if record is None else record.warnings)
 
     def embed_image(self, images: Image | Sequence[Image]) -> np.ndarray:
@@ -91,9 +101,9 @@ class VisionLanguageModel:
         many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
         return self.embed_prepared([self.prepare(image).pixels for image in many])
 
-    def embed_prepared(self, pixels: Sequence[Tensor]) -> np.ndarray:
+    def embed_prepared(self, pixels: Sequence[Tensor | Stack]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of prepared pixels."""
-        return embed(self.model, "image", pixels, batch=self._batch)
+        return embed(self.model, self.model.pictures, pixels, batch=self._batch)
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings."""
@@ -105,8 +115,26 @@ class VisionLanguageModel:
         return self.embed_image(images) @ self.embed_text(texts).T
 
     def explain(self, image: Image, text: str) -> HeatMap:
-        """Return where in an image the score of a text comes from, over the model's view of it."""
-        return heat_map(self.model, self.prepare(image).pixels, torch.from_numpy(self.embed_text(text)[0]))
+        """Return where in an image the score of a text comes from, over the model's view of it.
+
+        Raises:
+            UserError: for a model of volumes, which has weights of slices instead (`slice_weights`).
+        """
+        pixels = self.prepare(image).pixels
+        if isinstance(pixels, Stack):
+            raise UserError("A model of volumes has no heat map over one image: ask for the weights of its slices.")
+        return heat_map(self.model, pixels, torch.from_numpy(self.embed_text(text)[0]))
+
+    def slice_weights(self, volume: str | Path) -> SliceWeights:
+        """Return how much each slice of a volume counts in its embedding.
+
+        Raises:
+            UserError: for a model of images.
+        """
+        stack = self.prepare(volume).pixels
+        if not isinstance(stack, Stack):
+            raise UserError("A model of images has no slices: ask it to explain a text instead.")
+        return slice_weights(self.model, stack)
 
     # zero-shot ------------------------------------------------------------------------------------------------------
 

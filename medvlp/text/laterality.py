@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 
 from medvlp.text.sentences import split_sentences
+from medvlp.text.side_words import SIDE_WORD, opposite, side_of
 
-__all__ = ["other_side", "sided_statements", "unsided_statements"]
+__all__ = ["other_side", "sided_statements", "states_a_side", "turned", "unsided_statements"]
 
-_SIDE = re.compile(r"\b(?:left|right)(?=\b|ward)", re.IGNORECASE)
 # A sentence with such a word states nothing: "no left effusion", "the right lung is clear".
 _ABSENT = re.compile(
     r"\b(?:no|not|none|nor|neither|never|without|absent|absence|free|negative|clear|cleared|clearing|normal|intact|sharp"
     r"|unremarkable|resol(?:ved|ution|ving)|remov(?:ed|al)|cannot)\b",
     re.IGNORECASE,
 )
-_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|both)\b", re.IGNORECASE)
+# Both sides, or a lobe that the other side lacks in a word that cannot be turned.
+_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|bilat|both|RML)\b", re.IGNORECASE)
 # Nor does one with such a word, or a heading.
 _ORDINARY = re.compile(
     r"\b(?:midline|(?:is|are) central|within|well|preserved|upper limits?|average|adequate(?:ly)?|appropriate(?:ly)?"
@@ -40,9 +41,9 @@ def other_side(text: str) -> str | None:
         True
     """
     sentences = split_sentences(text)
-    turn = iter([_states_a_side(sentence) for sentence in sentences for _ in _SIDE.findall(sentence)])
-    turned = _SIDE.sub(lambda found: _mirrored(found[0]) if next(turn) else found[0], text)
-    return None if turned == text else turned
+    turn = iter([states_a_side(sentence) for sentence in sentences for _ in SIDE_WORD.findall(sentence)])
+    other = SIDE_WORD.sub(lambda found: opposite(found[0]) if next(turn) else found[0], text)
+    return None if other == text else other
 
 
 def sided_statements(text: str) -> list[tuple[str, str]]:
@@ -56,8 +57,7 @@ def sided_statements(text: str) -> list[tuple[str, str]]:
     """
     sentences = split_sentences(text)
     said = {sentence.lower() for sentence in sentences}
-    stated = [sentence for sentence in sentences if _states_a_side(sentence)]
-    pairs = [(sentence, _SIDE.sub(lambda found: _mirrored(found[0]), sentence)) for sentence in stated]
+    pairs = [(sentence, turned(sentence)) for sentence in sentences if states_a_side(sentence)]
     return [(sentence, other) for sentence, other in pairs if other.lower() not in said]
 
 
@@ -73,17 +73,27 @@ def unsided_statements(text: str) -> list[str]:
     return [
         sentence
         for sentence in split_sentences(text)
-        if not (_SIDE.search(sentence) or _ABSENT.search(sentence) or _ORDINARY.search(sentence))
+        if not (SIDE_WORD.search(sentence) or _ABSENT.search(sentence) or _ORDINARY.search(sentence))
         and re.search(r"[a-z]", sentence)  # capitals alone are a heading
     ]
 
 
-def _states_a_side(sentence: str) -> bool:
-    """Whether a sentence names exactly one of the two sides and denies nothing."""
-    sides = {word.lower() for word in _SIDE.findall(sentence)}
+def states_a_side(sentence: str) -> bool:
+    """Whether a sentence names exactly one of the two sides and denies nothing.
+
+    Example:
+        >>> states_a_side("RLL opacity."), states_a_side("No left effusion."), states_a_side("Left and right nodules.")
+        (True, False, False)
+    """
+    sides = {side_of(word) for word in SIDE_WORD.findall(sentence)}
     return len(sides) == 1 and not (_ABSENT.search(sentence) or _BOTH.search(sentence))
 
 
-def _mirrored(word: str) -> str:
-    other = "right" if word.lower() == "left" else "left"
-    return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+def turned(sentence: str) -> str:
+    """Return a sentence with every word of side exchanged.
+
+    Example:
+        >>> turned("Left-sided effusion, RLL opacity.")
+        'Right-sided effusion, LLL opacity.'
+    """
+    return SIDE_WORD.sub(lambda found: opposite(found[0]), sentence)

@@ -9,7 +9,8 @@ A header is a known title (``FINDINGS``, ``Clinical history``, ``CONCLUSION`` ..
 
 What stands before the first header is kept under ``""``; page banners (``FINAL REPORT``) are dropped. Other lines that
 begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``), which are
-parts of the section they stand in.
+parts of the section they stand in. Where a report has neither findings nor impression, the paragraphs behind its last
+opening section (indication, comparison ...) are its findings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ReportText", "report_text", "split_sections"]
+__all__ = ["ReportText", "report_text", "section_spans", "split_sections"]
 
 _TITLES: dict[str, tuple[str, ...]] = {
     "exam": (
@@ -94,6 +95,9 @@ _AT_LINE = re.compile(
 _ALONE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
+_OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
+_BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
+_PROSE = 3  # words from which on a paragraph behind the opening sections can be the report itself
 _CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
 _BANNER = re.compile(r"^[ \t]*(final|preliminary|wet)[ \t]+(report|read)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
@@ -142,15 +146,44 @@ def split_sections(report: str) -> dict[str, str]:
         >>> split_sections("Clear lungs.")
         {'': 'Clear lungs.'}
     """
-    text = _BANNER.sub("", report.replace("\r\n", "\n").replace("\r", "\n"))
-    headers = _headers(text)
+    text = _same_length(report)
     sections: dict[str, str] = {}
-    edges = [_Header(0, 0, ""), *headers]
-    for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True):
-        body = _body(text[header.start if header.keep else header.end : following.start])
+    for name, start, end in section_spans(report):
+        body = _body(text[start:end])
         if body:
-            sections[header.name] = f"{sections[header.name]}\n{body}" if header.name in sections else body
+            sections[name] = f"{sections[name]}\n{body}" if name in sections else body
     return sections
+
+
+def section_spans(report: str) -> list[tuple[str, int, int]]:
+    r"""Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice.
+
+    Example:
+        >>> report = "FINDINGS: Clear lungs.\nIMPRESSION: Normal."
+        >>> [(name, report[start:end].strip()) for name, start, end in section_spans(report)]
+        [('findings', 'Clear lungs.'), ('impression', 'Normal.')]
+    """
+    text = _same_length(report)
+    headers = _headers(text)
+    edges = [_Header(0, 0, ""), *headers]
+    spans = [
+        (header.name, header.start if header.keep else header.end, following.start)
+        for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True)
+    ]
+    spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])]
+    if not spans or spans[-1][0] not in _OPENING or any(name in ("findings", "impression") for name, _, _ in spans):
+        return spans
+    name, start, end = spans.pop()
+    gap = _BLANK_LINE.search(text, start, end)
+    prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
+    cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
+    return spans + [cut for cut in cuts if _body(text[cut[1] : cut[2]])]
+
+
+def _same_length(report: str) -> str:
+    """Return the report with plain line ends and without page banners; every other character keeps its place."""
+    text = report.replace("\r\n", " \n").replace("\r", "\n")
+    return _BANNER.sub(lambda found: " " * len(found[0]), text)
 
 
 def report_text(report: str, sections: Sequence[str] = ("findings", "impression")) -> ReportText:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["split_sentences"]
+__all__ = ["sentence_spans", "split_sentences"]
 
 _NEVER_LAST = frozenset(
     ("dr", "mr", "mrs", "ms", "prof", "st", "vs", "approx", "cf", "fig", "figs", "incl", "resp", "e.g", "i.e", "dept")
@@ -32,6 +32,26 @@ def split_sentences(text: str) -> list[str]:
         ['A 1.2 cm nodule.', 'No change vs. the prior by Dr. J. Smith.']
     """
     return [sentence for block in _blocks(text) for sentence in _of_block(block)]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return (start, end) of each sentence of `split_sentences` in the text.
+
+    Example:
+        >>> text = "1. Clear lungs.  2. Normal heart."
+        >>> [text[start:end] for start, end in sentence_spans(text)]
+        ['Clear lungs.', 'Normal heart.']
+    """
+    places = [place for place, letter in enumerate(text) if not letter.isspace()]
+    squeezed = "".join(text[place] for place in places)
+    spans: list[tuple[int, int]] = []
+    cursor = 0
+    for sentence in split_sentences(text):
+        letters = "".join(sentence.split())
+        start = squeezed.index(letters, cursor)  # a sentence loses white space and the mark in front, nothing else
+        cursor = start + len(letters)
+        spans.append((places[start], places[cursor - 1] + 1))
+    return spans
 
 
 def _blocks(text: str) -> list[str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from medvlp.core.files import refuse_write, written_whole
 
-__all__ = ["SKIPPED", "Journal", "append_row", "read_journal"]
+__all__ = ["SKIPPED", "Journal", "append_row", "last_row", "read_journal"]
 
 LOG, SKIPPED = "log.jsonl", "skipped.jsonl"
+_TAIL = 1 << 16  # bytes, more than two rows
 
 
 class Journal:
@@ -86,3 +87,21 @@ def read_journal(path: Path) -> list[dict[str, object]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def last_row(run: Path) -> dict[str, object]:
+    """Return the newest whole row of a run's log, read from its end; empty where there is none."""
+    path = run / LOG
+    if not path.is_file():
+        return {}
+    with open(path, "rb") as handle:
+        handle.seek(max(0, path.stat().st_size - _TAIL))
+        lines = handle.read().decode("utf-8", errors="replace").splitlines()
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            return row
+    return {}

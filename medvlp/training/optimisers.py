@@ -30,6 +30,7 @@ class OptimiserOptions(BaseModel):
         clip: largest gradient norm over all parameters; null for none.
         rates: factor on the rate by parameter-name pattern, the first match counts:
             ``{"model.towers.text.*": 0.1}``.
+        no_decay: patterns of further parameters that are not decayed: ``["model.heads.*/proto.*"]``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,7 @@ class OptimiserOptions(BaseModel):
     eps: float = Field(default=1e-8, gt=0)
     clip: float | None = Field(default=1.0, gt=0)
     rates: dict[str, float] = Field(default_factory=dict)
+    no_decay: list[str] = Field(default_factory=list)
 
 
 def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.AdamW:
@@ -60,7 +62,8 @@ def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             factor = next((f for pattern, f in options.rates.items() if fnmatch(name, pattern)), 1.0)
-            decay = options.weight_decay if _decays(name, parameter) else 0.0
+            decays = _decays(name, parameter) and not any(fnmatch(name, pattern) for pattern in options.no_decay)
+            decay = options.weight_decay if decays else 0.0
             groups.setdefault((decay, factor), []).append((name, parameter))
     if not groups:
         raise UserError("No parameter is trainable in this phase: widen phases[].trainable.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -25,12 +26,15 @@ class Refresh(BaseModel):
     Attributes:
         state: name of the state.
         every: samples between two passes; the first is at the start of the phase.
+        over: ``cohort``: all training records, without random views; ``episode``: the samples that come until the next
+            pass, with the random views that they will be trained with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: str
     every: int = Field(gt=0)
+    over: Literal["cohort", "episode"] = "cohort"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class PhasePlan:
         optimiser: options; a phase with its own has its own warm-up and horizon.
         own_optimiser: whether moments and horizon start afresh.
         batches: from a number of samples seen, this process's batches, without end.
+        episode: (first, last) -> this process's part of the samples at those places of the stream, each once.
         trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again.
         patches: specs for `medvlp.models.patches`.
         refresh: feature passes.
@@ -54,6 +59,7 @@ class PhasePlan:
     weights: Mapping[str, Number]
     optimiser: OptimiserOptions
     batches: Callable[[int], Iterable[Batch]]
+    episode: Callable[[int, int], Iterable[Batch]] | None = None
     own_optimiser: bool = False
     trainable: Sequence[str] = ("*",)
     patches: Sequence[Mapping[str, object]] = ()

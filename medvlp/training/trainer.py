@@ -5,8 +5,9 @@ Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken 
 
 from __future__ import annotations
 
+import math
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ class Setup:
         data: hash of the training records: a checkpoint taken on other records is refused.
         validate: model -> metrics on validation data; called on the first process only.
         choose: metric by which the best checkpoint is chosen; larger is better.
-        feature_pass: (model, needs) -> table over the training data, for `refresh`.
+        feature_pass: (model, needs, batches) -> table of this process's rows, for `refresh`; without batches over its
+            part of all training records.
         released: gives the model that is validated: an average of the weights, or the model itself.
     """
 
@@ -78,7 +80,7 @@ class Setup:
     data: str = ""
     validate: Callable[[Model, int], Mapping[str, float]] | None = None
     choose: str = ""
-    feature_pass: Callable[[Model, frozenset[Key]], FeatureTable] | None = None
+    feature_pass: Callable[[Model, frozenset[Key], Iterable[Batch] | None], FeatureTable] | None = None
     released: Callable[[], Model] | None = None
 
 
@@ -140,6 +142,7 @@ class Trainer:
         """Build the first phase, send one batch through it, change nothing; returns the plan in words."""
         phase = self.setup.phases[0]
         task, _ = self._start(0, phase)
+        self._refresh(phase, 0)
         batch = next(iter(phase.batches(0))).to(self._device)
         weights = {name: value_at(weight, 0) for name, weight in phase.weights.items()}
         log = task.backward(batch, weights, samples_seen=0)
@@ -255,13 +258,17 @@ class Trainer:
             )
 
     def _refresh(self, phase: PhasePlan, begin: int) -> None:
+        batch, since = self.setup.options.batch, self.samples_seen - begin
         for refresh in phase.refresh:
-            since = self.samples_seen - begin
-            if self.setup.feature_pass is not None and (
-                since == 0 or _crossed(since - self.setup.options.batch, since, refresh.every)
-            ):
-                state = self.setup.states[refresh.state]
-                state.refresh(self.setup.feature_pass(self.setup.model, state.needs()))
+            if self.setup.feature_pass is None or not (since == 0 or _crossed(since - batch, since, refresh.every)):
+                continue
+            episode = None
+            if refresh.over == "episode" and phase.episode is not None:
+                # To the step at which the next pass is due, or the phase ends: both fall on whole batches.
+                end = min((since // refresh.every + 1) * refresh.every, phase.until - begin)
+                episode = phase.episode(self.samples_seen, begin + math.ceil(end / batch) * batch)
+            state = self.setup.states[refresh.state]
+            state.refresh(self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode))
 
     # validation and checkpoints -------------------------------------------------------------------------------------
 

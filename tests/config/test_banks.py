@@ -74,10 +74,10 @@ def test_validation_counts_equal_reports_as_answers() -> None:
     table = FeatureTable(
         [str(i) for i in range(8)], {"image/embedding": images, "text/embedding": images, "text": words}
     )
-    assert _retrieval(table, k=1) == {"retrieval/recall@1": 1.0}
+    assert _retrieval(table, images, k=1) == {"retrieval/recall@1": 1.0}
     turned = np.roll(images, 1, axis=0)  # each picture's nearest report is the next one's
     wrong = FeatureTable(
         [str(i) for i in range(8)], {"image/embedding": turned, "text/embedding": images, "text": words}
     )
     # Only the two with one report find each other's words, one way each.
-    assert _retrieval(wrong, k=1) == {"retrieval/recall@1": pytest.approx(1 / 8)}
+    assert _retrieval(wrong, turned, k=1) == {"retrieval/recall@1": pytest.approx(1 / 8)}

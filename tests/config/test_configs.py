@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.sweep import load_sweep
+from medvlp.config.sweep_table import sweep
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
-from medvlp.config.yaml import load_tree
+from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
     from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
 
-PRETRAIN = sorted(path.name for path in (resource_folder("configs") / "pretrain").glob("*.yaml"))
+CONFIGS = resource_folder("configs")
+RUNS = sorted(
+    f"{folder}/{path.name}" for folder in ("pretrain", "finetune") for path in (CONFIGS / folder).glob("*.yaml")
+)
+SWEEPS = sorted(path.name for path in (CONFIGS / "sweep").glob("*.yaml"))
 BATCH, SIZE = 8, 64
 
 
@@ -99,11 +105,11 @@ def quick(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) 
     return train(load_config(write_tree(folder / "toy.yaml", tree)))
 
 
-@pytest.mark.parametrize("name", PRETRAIN)
+@pytest.mark.parametrize("name", RUNS)
 def test_it_is_built_stepped_and_released(
     name: str, tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:
-    tree = toy(load_tree(f"pretrain/{name}"), tmp_path, tiny_cohort.root, quick.bundle)
+    tree = toy(load_tree(name), tmp_path, tiny_cohort.root, quick.bundle)
     config = load_config(write_tree(tmp_path / "toy.yaml", tree))
     done = train(config)
     assert done.outcome.samples_seen == BATCH * len(config.phases)
@@ -117,9 +123,9 @@ def test_it_is_built_stepped_and_released(
     assert recipe_of(written) == recipe_of(config)
 
 
-@pytest.mark.parametrize("name", PRETRAIN)
+@pytest.mark.parametrize("name", RUNS)
 def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
-    config = load_config(f"pretrain/{name}")
+    config = load_config(name)
     assert config.phases
     assert full_tree(config)["model"]
 
@@ -134,3 +140,32 @@ def test_a_released_model_can_teach_with_a_bank_of_the_run(
     assert done.outcome.samples_seen == BATCH
     released = load_bundle(done.bundle).model
     assert "phrases" in released.banks
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_is_laid_out_as_shipped(name: str) -> None:
+    plan = load_sweep(f"sweep/{name}")
+    assert len(plan.runs) == len(plan.cells) * len(plan.config.seeds) > 1
+    assert plan.reference in [cell.name for cell in plan.cells]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_of_one_seed_and_step_comes_to_its_table(name: str, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    tree = read_yaml(find_config(f"sweep/{name}"))
+    base = toy(load_tree(tree["base"]), tmp_path, tiny_cohort.root, Path())
+    tree["base"] = str(write_tree(tmp_path / "toy.yaml", base))
+    for choices in tree["axes"].values():
+        for choice in choices:
+            for phase in choice.get("overrides", {}).get("phases", ()):
+                phase["until"] = BATCH
+    for measure in tree["report"]:  # two test patients are too few for five
+        measure["metric"] = measure["metric"].replace("@5", "@1")
+    config = write_tree(tmp_path / name, tree)
+    words = ["seeds=[0]", "resamples=100", "evaluation.resamples=100"]
+    done = sweep(config, words, out=tmp_path / "out", jobs=2)
+    assert (done.failed, done.unfinished) == ((), ())
+    assert done.table is not None
+    assert len(done.table.rows) == len(load_sweep(f"sweep/{name}").cells)
+    assert len({row.identity for row in done.table.rows}) == len(done.table.rows)
+    assert {measure["metric"] for measure in tree["report"]} == {measure.metric for measure in done.table.measures}

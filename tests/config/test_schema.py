@@ -11,7 +11,9 @@ from medvlp.config.schema import config_schema
 from medvlp.core.resources import resource_folder
 
 jsonschema = pytest.importorskip("jsonschema")
-FILES = sorted((resource_folder("configs") / "pretrain").glob("*.yaml"))
+FILES = sorted(
+    path for folder in ("pretrain", "finetune") for path in (resource_folder("configs") / folder).glob("*.yaml")
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,27 @@ def test_every_shipped_configuration_is_valid(validator, path) -> None:
         {"phases": [{"until": 5, "objectives": [{"name": "clip", "positive": "own"}]}]},
         {"phases": [{"until": 5, "objectives": [{"weight": 2}]}]},
         {"data": {"suffix": [{"name": "flip"}]}},
+        {"data": {"split": {"train": 1.5}}},
+        {"data": {"split": {"train": 0.8, "tset": 0.2}}},
+        {"data": {"split": {"name": "kfold", "flod": 1}}},
+        {"data": {"subset": {"share": 0}}},
     ],
 )
 def test_what_the_reader_refuses_is_marked(validator, wrong) -> None:
     assert not validator.is_valid(wrong)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        "official",
+        {"train": 0.8, "test": 0.2},
+        {"name": "kfold", "fold": 1},
+        {"name": "gloria", "card": "siim"},
+    ],
+)
+def test_every_form_of_a_split_is_valid(validator, split) -> None:
+    assert validator.is_valid({"data": {"split": split}})
 
 
 def test_a_part_without_a_name_goes_on_with_its_base(validator) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Batch
 from medvlp.data.cache import Cache
-from medvlp.data.loader import Loader
+from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared, prepare
@@ -120,3 +120,29 @@ def test_an_origin_starts_the_epochs_of_a_phase(prepared: Prepared) -> None:
 def test_a_batch_for_unequal_processes_is_refused(prepared: Prepared) -> None:
     with pytest.raises(ConfigError, match="5 samples cannot be cut into 2 equal parts"):
         Loader(prepared, [], batch=5, seed=0, world=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_episode_is_what_training_sees_there_each_sample_once(prepared: Prepared, workers: int) -> None:
+    """Thirteen places of a cohort of ten samples or fewer: whoever comes again is not seen twice."""
+    seen = {}
+    for batch in take(Loader(prepared, SUFFIX, batch=4, seed=3, start=8), 4):
+        for i, each in enumerate(batch.ids):
+            if batch.positions[i] < 21:
+                seen.setdefault(each, batch.take(i, i + 1))
+    episode = list(Loader(prepared, SUFFIX, batch=4, seed=3, workers=workers).episode(8, 21))
+    assert [each for batch in episode for each in batch.ids] == list(seen)
+    for batch in episode:
+        for i, each in enumerate(batch.ids):
+            assert_same(batch.take(i, i + 1), seen[each])
+
+
+def test_processes_share_an_episode_and_a_cohort_in_contiguous_parts(prepared: Prepared) -> None:
+    def ids(batches: Iterable[Batch]) -> list[str]:
+        return [each for batch in batches for each in batch.ids]
+
+    for world in (2, 4):
+        parts = [Loader(prepared, SUFFIX, batch=4, seed=3, rank=r, world=world).episode(2, 9) for r in range(world)]
+        assert ids(itertools.chain(*parts)) == ids(Loader(prepared, SUFFIX, batch=4, seed=3).episode(2, 9))
+        parts = [in_order(prepared, batch=3, rank=r, world=world) for r in range(world)]
+        assert ids(itertools.chain(*parts)) == ids(in_order(prepared))

@@ -4,18 +4,20 @@ import os
 import resource
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.sample import Sample
 from medvlp.data import prepare as module
-from medvlp.data.cache import Cache, cache_info, clear_cache
+from medvlp.data.cache import Cache, cache_info, clear_cache, locked
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import apply_views
 from medvlp.data.prepare import Prepared, pool_name, prepare
@@ -118,6 +120,27 @@ def test_an_interrupted_filling_goes_on_where_it_stopped(cohort: Cohort, cache: 
     assert seen[-1] == (150, 150)
     direct = apply_views(prepared.records.sample(149), [Read(size=16)]).fields["image"]
     assert torch.equal(pixels(prepared, 149), direct)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("others", [3, 4])
+def test_two_processes_that_prepare_at_once_read_the_same(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """While one waits for the lock the other fills the pool, with all of its records or most."""
+    manifest = cohort(4)
+
+    @contextmanager
+    def after_another(path: Path) -> Iterator[None]:
+        monkeypatch.undo()
+        prepare(manifest.take(np.arange(4) < others), PREFIX, cache=cache)
+        with locked(path):
+            yield
+
+    monkeypatch.setattr(module, "locked", after_another)
+    late = prepare(manifest, PREFIX, cache=cache)
+    for index in range(4):
+        expected = apply_views(late.records.sample(index), PREFIX).fields["image"]
+        assert torch.equal(pixels(late, index), expected)  # type: ignore[arg-type]
 
 
 def test_rows_that_somebody_cut_off_are_made_again(cohort: Cohort, cache: Cache) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cache import Cache
+from medvlp.data.leakage import check_split, refuse_leaks
 from medvlp.data.manifest import Manifest
-from medvlp.data.split import check_split, refuse_leaks, split_by_patient, split_hash
+from medvlp.data.splits import split_by_patient, split_hash
 
 
 def patients(n: int, first: int = 0) -> Manifest:

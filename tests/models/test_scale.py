@@ -35,3 +35,12 @@ def test_the_bound_is_held_after_the_step_and_has_no_part_in_the_gradient() -> N
 def test_a_first_value_outside_the_bounds_is_refused(init: float) -> None:
     with pytest.raises(ConfigError, match=r"choose a number above 0 and not above scale.max"):
         LogitScale(init=init)
+
+
+def test_a_lower_bound_is_held_where_there_is_one() -> None:
+    held, free = LogitScale(init=2.0, min=1.0), LogitScale(init=2.0)
+    for scale, expected in ((held, 1.0), (free, 2.0 / math.e)):
+        with torch.no_grad():
+            scale.log_scale -= 1.0
+        scale.after_step(samples_seen=32)
+        assert scale.value.item() == pytest.approx(expected, rel=1e-6)

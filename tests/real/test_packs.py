@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from medvlp.cli.main import app
 from medvlp.data.layouts import index_cohort
-from medvlp.data.split import check_split, split_by_patient
+from medvlp.data.leakage.check import check_split
+from medvlp.data.splits import split_by_patient
 from medvlp.io.inspection import inspect
 
 PICTURES = {

@@ -54,6 +54,14 @@ class Toy(Model):
         pass
 
     @property
+    def pictures(self) -> str:
+        return "image"
+
+    @property
+    def slice_weights(self) -> str | None:
+        return None
+
+    @property
     def scale(self) -> nn.Module:
         return self._scale
 

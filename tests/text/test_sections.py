@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.text.sections import ReportText, report_text, split_sections
+from medvlp.text.sections import ReportText, report_text, section_spans, split_sections
 
 MIMIC = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
@@ -102,6 +102,22 @@ def test_text_before_the_first_header_is_kept() -> None:
     assert split_sections("Portable film.\nFINDINGS: Clear.") == {"": "Portable film.", "findings": "Clear."}
     assert split_sections("No effusion.") == {"": "No effusion."}
     assert split_sections(" \n ") == {}
+
+
+def test_paragraphs_behind_the_opening_sections_are_the_findings_of_a_report_without_that_header() -> None:
+    text = "FINAL REPORT\nINDICATION: Cough.\n\nCOMPARISON: None.\n\nSmall left effusion. No edema.\n\nNormal heart."
+    assert split_sections(text) == {
+        "indication": "Cough.",
+        "comparison": "None.",
+        "findings": "Small left effusion. No edema.\nNormal heart.",
+    }
+    assert split_sections("INDICATION: Cough.\n\nFever.") == {"indication": "Cough.\nFever."}
+
+
+def test_sections_keep_their_places_in_the_report() -> None:
+    text = "  FINAL REPORT\r\nFINDINGS: Clear.\r\nTECHNIQUE: PA.\r\nFINDINGS: Normal."
+    said = [(name, text[start:end].strip()) for name, start, end in section_spans(text)]
+    assert said == [("findings", "Clear."), ("technique", "PA."), ("findings", "Normal.")]
 
 
 @given(st.text(alphabet=st.sampled_from("FINDINGS:impression -.\n1 Aa"), max_size=80))

@@ -32,6 +32,11 @@ def test_tensors_of_one_axis_have_no_weight_decay() -> None:
     }
 
 
+def test_a_pattern_takes_weight_decay_from_what_it_matches() -> None:
+    optimiser = make_optimiser(net(), OptimiserOptions(weight_decay=0.1, no_decay=["2.*"]))
+    assert {n for group in optimiser.param_groups if group["weight_decay"] for n in group["names"]} == {"0.weight"}
+
+
 def test_a_rate_pattern_scales_the_rate_of_what_it_matches() -> None:
     options = OptimiserOptions(rate=1e-2, warmup=0, schedule="constant", rates={"2.*": 0.1})
     optimiser = make_optimiser(net(), options)

@@ -6,9 +6,8 @@ is asked for one by one: a hundred thousand rows are checked in seconds.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medvlp.core.errors import DataError
@@ -16,13 +15,13 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._table import Table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress
 
 __all__ = [
-    "by_stem",
+    "Row",
     "find_table",
     "label_columns",
-    "list_files",
+    "manifest_of",
     "optional_table",
     "published_manifest",
     "read_headers",
@@ -30,7 +29,8 @@ __all__ = [
     "years",
 ]
 
-_CHUNK = 256  # folders
+Row = dict[str, object]
+
 _AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
 _A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 _OLDEST = 120
@@ -78,67 +78,6 @@ def optional_table(root: Path, names: Sequence[str]) -> Path | None:
         if found:
             return found[0]
     return None
-
-
-def list_files(
-    root: Path,
-    folders: Sequence[str],
-    *,
-    suffixes: Sequence[str],
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> list[str]:
-    """List files below folders, without asking for any of them.
-
-    Args:
-        root: what paths are relative to.
-        folders: below root; those that do not exist hold nothing.
-        suffixes: wanted endings, in lower case, with the dot.
-        workers: processes.
-        progress: told (done, total) folders.
-
-    Returns:
-        paths with forward slashes, sorted. Hidden files are left out; links to folders are not followed.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for name in ("b.PNG", "a.png", "a.txt", ".a.png"):
-        ...     (root / name).touch()
-        >>> list_files(root, ["."], suffixes=[".png"])
-        ['a.png', 'b.PNG']
-    """
-    found: list[str] = []
-    chunks = chunked(folders, _CHUNK)
-    for done, some in enumerate(run_chunks(_walk, (str(root), tuple(suffixes)), chunks, workers=workers), start=1):
-        found += some
-        if progress is not None:
-            progress(min(done * _CHUNK, len(folders)), len(folders))
-    return sorted(found)
-
-
-def _walk(shared: tuple[str, tuple[str, ...]], folders: Sequence[str]) -> list[str]:
-    root, suffixes = shared
-    found = []
-    for folder in folders:
-        for place, below, names in os.walk(os.path.join(root, folder)):  # noqa: PTH118
-            below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-            inside = os.path.relpath(place, root).replace(os.sep, "/")
-            head = "" if inside == "." else f"{inside}/"
-            found += [head + n for n in names if not n.startswith(".") and n.lower().endswith(suffixes)]
-    return found
-
-
-def by_stem(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Return name without folder and ending -> path, and the paths whose name stood before.
-
-    Example:
-        >>> by_stem(["a/1.2.3.dcm", "b/1.2.3.dcm"])
-        ({'1.2.3': 'a/1.2.3.dcm'}, ['b/1.2.3.dcm'])
-    """
-    files: dict[str, str] = {}
-    repeated = [path for path in paths if files.setdefault(path.rpartition("/")[2].rpartition(".")[0], path) != path]
-    return files, repeated
 
 
 def read_headers(
@@ -227,7 +166,7 @@ def published_manifest(
     root: Path,
     reasons: Sequence[str],
     listed: Sequence[str],
-    table: Path,
+    source: str,
     meta: Mapping[str, object],
     skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> Manifest:
@@ -238,7 +177,7 @@ def published_manifest(
         root: what image paths are relative to.
         reasons: why a row is left out, empty where it is kept.
         listed: what a row that is left out is called in the list.
-        table: that the rows come from, for error sentences.
+        source: what names the files, for error sentences.
         meta: of the manifest.
         skipped: what else was left out, reason -> names.
 
@@ -248,7 +187,7 @@ def published_manifest(
     Example:
         >>> m = published_manifest(
         ...     {"id": ["a", "b"], "image": ["a.png", None]}, root=Path("."), reasons=["", "missing_file"],
-        ...     listed=["a.png", "b.png"], table=Path("labels.csv"), meta={"layout": "x"},
+        ...     listed=["a.png", "b.png"], source="labels.csv", meta={"layout": "x"},
         ... )
         >>> len(m), m.meta
         (1, {'layout': 'x', 'skipped': {'missing_file': ['b.png']}})
@@ -260,14 +199,51 @@ def published_manifest(
     keep = [row for row, reason in enumerate(reasons) if not reason]
     if not keep and set(left) == {"missing_file"}:
         raise DataError(
-            f"None of the {len(reasons)} images of {table} lies below {root}, the first is {listed[0]}: check the "
-            "root, or set require_files to false where only the labels are wanted."
+            f"None of the {len(reasons)} files that {source} names exists below {root}, the first is {listed[0]}: "
+            "check the root, or set require_files to false to index the labels alone."
         )
-    if not keep:
-        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(left.items())) or "it has none"
-        raise DataError(f"No row of {table} is left ({told}): loosen the selection, or check the root {root}.")
     for reason, some in (skipped or {}).items():
         if some:
             left.setdefault(reason, []).extend(some)
+    if not keep:
+        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(left.items())) or "it has none"
+        raise DataError(f"No record of {source} is left ({told}): loosen the selection, or check the root {root}.")
     kept = {name: [values[row] for row in keep] for name, values in columns.items()}
     return Manifest.of(kept, root=root, meta={**meta, "skipped": left})
+
+
+def manifest_of(
+    rows: Sequence[Row],
+    *,
+    root: Path,
+    layout: str,
+    files: Collection[str] | None,
+    skipped: Mapping[str, Sequence[str]],
+    field: str = "image",
+    meta: Mapping[str, object] | None = None,
+) -> Manifest:
+    """Make the manifest of the rows whose file is there; the others are listed under ``missing_file``.
+
+    Args:
+        rows: column -> value; a column that a row lacks is missing in it.
+        root: folder that paths are relative to.
+        layout: its name.
+        files: paths that exist, as `list_files` gives them; None where nobody asks for the files.
+        skipped: reason -> what was left out so far; goes into the manifest's meta.
+        field: column of the paths. Rows without one are kept.
+        meta: more plain data for the manifest's meta.
+
+    Raises:
+        DataError: if no row is left, or none of the files exists.
+    """
+    paths = [row.get(field) for row in rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return published_manifest(
+        {name: [row.get(name) for row in rows] for name in names},
+        root=root,
+        reasons=["" if files is None or path is None or path in files else "missing_file" for path in paths],
+        listed=[str(path) for path in paths],
+        source=f"the {layout} release",
+        meta={"layout": layout, **(meta or {})},
+        skipped=skipped,
+    )

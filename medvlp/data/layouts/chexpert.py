@@ -11,14 +11,8 @@ from typing import Annotated, Literal
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._published import (
-    find_table,
-    label_columns,
-    list_files,
-    optional_table,
-    published_manifest,
-    years,
-)
+from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._published import find_table, label_columns, optional_table, published_manifest, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -106,7 +100,7 @@ def index(
     }
     listed = [str(name) for name in columns["id"]]
     first = next(iter(found.values())).path
-    return published_manifest(columns, root=root, reasons=reasons, listed=listed, table=first, meta=meta)
+    return published_manifest(columns, root=root, reasons=reasons, listed=listed, source=str(first), meta=meta)
 
 
 def _tables(root: Path, parts: Sequence[Part], named: Mapping[Part, str]) -> dict[Part, Table]:

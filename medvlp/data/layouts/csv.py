@@ -10,6 +10,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
+from medvlp.data.layouts._patients import linked
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.pseudonym import pseudonym, secret_key
@@ -66,7 +67,7 @@ def index(
     keep = _kept(source, where or {})
     values = {_SHORT.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
     if same_patient:
-        values["id.patient"] = _linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
+        values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
     if pseudonymise:
         key = secret_key(key_file)
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
@@ -118,31 +119,6 @@ def _values(source: Table, spec: str, keep: list[int]) -> list[str]:
         _HOLE.sub(lambda match, row=row: parts[match[1]][row], spec) if all(parts[name][row] for name in holes) else ""
         for row in keep
     ]
-
-
-def _linked(columns: list[list[str] | None]) -> list[str]:
-    """Name rows by the first row that a chain of equal, not blank values links them to.
-
-    Example:
-        >>> _linked([["7", "8", "9", ""], ["a", "b", "a", "b"]])
-        ['7', '8', '7', '8']
-    """
-    there = [column for column in columns if column is not None]
-    parent = list(range(len(there[0])))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = row = parent[parent[row]]
-        return row
-
-    for column in there:
-        first: dict[str, int] = {}
-        for row, value in enumerate(column):
-            if value:
-                a, b = root(first.setdefault(value, row)), root(row)
-                parent[max(a, b)] = min(a, b)
-    # A row without any value stays without a patient: the split refuses it instead of guessing.
-    return [next((column[root(row)] for column in there if column[root(row)]), "") for row in range(len(parent))]
 
 
 def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:

@@ -9,15 +9,9 @@ from typing import Annotated, Literal
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import list_files
 from medvlp.data.layouts._mimic_reports import Report, read_reports
-from medvlp.data.layouts._published import (
-    find_table,
-    label_columns,
-    list_files,
-    optional_table,
-    published_manifest,
-    rows_of,
-)
+from medvlp.data.layouts._published import find_table, label_columns, optional_table, published_manifest, rows_of
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -134,7 +128,7 @@ def index(
         meta["studies_without_report"] = sorted(set(studies) - set(book))
         meta["studies_without_wanted_sections"] = sorted(study for study, report in book.items() if report.fell_back)
     listed = [f"p{who[:2]}/p{who}/s{study}/{name}" for name, who, study in zip(names, subjects, studies, strict=True)]
-    return published_manifest(columns, root=root, reasons=reasons, listed=listed, table=table.path, meta=meta)
+    return published_manifest(columns, root=root, reasons=reasons, listed=listed, source=str(table.path), meta=meta)
 
 
 def _files(root: Path, subjects: Sequence[str], images: str, workers: int, progress: Progress | None) -> dict[str, str]:

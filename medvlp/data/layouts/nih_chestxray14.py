@@ -11,7 +11,8 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._published import find_table, list_files, optional_table, published_manifest, years
+from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._published import find_table, optional_table, published_manifest, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -106,7 +107,7 @@ def index(
         "implausible_ages": sum(bool(age) and years(age) is None for age in ages),
     }
     return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, table=source.path, meta=meta, skipped=other
+        columns, root=root, reasons=reasons, listed=names, source=str(source.path), meta=meta, skipped=other
     )
 
 

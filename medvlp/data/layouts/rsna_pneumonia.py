@@ -11,16 +11,8 @@ from typing import Annotated
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.layouts._published import (
-    by_stem,
-    find_table,
-    list_files,
-    optional_table,
-    published_manifest,
-    read_headers,
-    rows_of,
-    years,
-)
+from medvlp.data.layouts._files import by_stem, list_files
+from medvlp.data.layouts._published import find_table, optional_table, published_manifest, read_headers, rows_of, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -115,7 +107,7 @@ def index(
     }
     other = {"repeated": repeated, "not_in_table": sorted(path for name, path in files.items() if name not in rows)}
     return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, table=table.path, meta=meta, skipped=other
+        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=other
     )
 
 

@@ -8,11 +8,10 @@ from typing import Annotated
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
+from medvlp.data.layouts._files import by_stem, list_files
 from medvlp.data.layouts._published import (
-    by_stem,
     find_table,
     label_columns,
-    list_files,
     optional_table,
     published_manifest,
     read_headers,
@@ -102,7 +101,7 @@ def index(
     other = {"repeated": repeated, "not_in_table": sorted(path for name, path in files.items() if name not in rows)}
     meta = {"layout": "siim_pneumothorax", "form": "dicom", "table": table.path.name}
     return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, table=table.path, meta=meta, skipped=other
+        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=other
     )
 
 
@@ -137,7 +136,7 @@ def _png(root: Path, require_files: bool) -> Manifest:
         root=root,
         reasons=["missing_file" if require_files and path is None else "" for path in columns["image"]],
         listed=[str(name) for name in columns["id"]],
-        table=folder / _PNG_TABLES["train"],
+        source=str(folder / _PNG_TABLES["train"]),
         meta={"layout": "siim_pneumothorax", "form": "png"},
         skipped={"not_in_table": sorted(path for path in images.values() if path not in known)},
     )

@@ -1,7 +1,7 @@
 """``affine``: a small random rotation, scaling and shift of the picture. It never mirrors.
 
-Left and right are words of the report: a flipped picture with an unflipped report teaches the opposite of the truth, so
-this project has no flip at all.
+Left and right are words of the report: a flipped picture with an unflipped report teaches the opposite of the truth.
+The one view that mirrors, ``mirror``, changes the words with the picture and is off unless asked for.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def _turned(boxes: Tensor, forward: complex, centre: complex, shift: complex, wi
 def _moved(record: ImageRecord, seed: int, zoom: float, middle: complex, width: int, height: int) -> ImageRecord:
     x0, y0, x1, y1 = record.box
     per_x, per_y = (x1 - x0) / width, (y1 - y0) / height
-    cx, cy = x0 + middle.real * per_x, y0 + middle.imag * per_y
+    # In a mirrored view columns count from the right edge of the source.
+    cx, cy = x1 - middle.real * per_x if record.flip else x0 + middle.real * per_x, y0 + middle.imag * per_y
     half_x, half_y = (x1 - x0) / zoom / 2, (y1 - y0) / zoom / 2
     spacing = None if record.spacing is None else (record.spacing[0] / zoom, record.spacing[1] / zoom)
     return replace(record, seed=seed, box=(cx - half_x, cy - half_y, cx + half_x, cy + half_y), spacing=spacing)

@@ -6,7 +6,6 @@ augmentation that text has (they also shorten it).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -16,6 +15,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._report import with_report_tag
 
 __all__ = ["Sentences"]
 
@@ -25,7 +25,7 @@ class Sentences:
     """With `probability`, replace a report by k of its sentences, in their order; k is uniform in least..most.
 
     The id field ``id.report`` keeps a hash of the whole report, so that two samples with one report are still known as
-    such (``ctx.same("id.report", ...)``) after different sentences were drawn.
+    such (``ctx.same("id.report", ...)``) after different sentences were drawn; one that is there already stays.
 
     Attributes:
         probability: of drawing; else the report stays whole.
@@ -33,6 +33,7 @@ class Sentences:
         most: most sentences; 0 for all there are.
         extra: further rows beside that text, each one sentence drawn for itself (the same one may come twice): a
             picture is then compared with single statements too, which is what zero-shot prompts are.
+        clauses: draw sub-sentences (`medvlp.text.clauses`): of "No effusion or pneumothorax." either half.
         field: the text field.
 
     Raises:
@@ -51,6 +52,7 @@ class Sentences:
     least: int = 1
     most: int = 0
     extra: int = 0
+    clauses: bool = False
     field: str = "text"
 
     def __post_init__(self) -> None:
@@ -66,8 +68,8 @@ class Sentences:
         report = sample.fields.get(self.field)
         if not isinstance(report, str):
             return sample
-        parts, tag = _parts(report)
-        fields = {**sample.fields, "id.report": tag} if self.field == "text" else dict(sample.fields)
+        parts = _parts(report, self.clauses)
+        fields = with_report_tag(sample.fields, report) if self.field == "text" else dict(sample.fields)
         chance, size = torch.rand(2, generator=generator).tolist()
         if chance < self.probability and len(parts) > 1:
             most = min(self.most or len(parts), len(parts))
@@ -82,9 +84,9 @@ class Sentences:
 
 
 @lru_cache(maxsize=1 << 14)
-def _parts(report: str) -> tuple[tuple[str, ...], str]:
+def _parts(report: str, clauses: bool) -> tuple[str, ...]:
+    from medvlp.text.clauses import split_clauses
     from medvlp.text.sentences import split_sentences
 
-    # White space and case aside, as two reports are compared everywhere.
-    tag = hashlib.blake2b(" ".join(report.lower().split()).encode(), digest_size=8).hexdigest()
-    return tuple(split_sentences(report)), tag
+    sentences = split_sentences(report)
+    return tuple(part for each in sentences for part in split_clauses(each)) if clauses else tuple(sentences)

@@ -143,6 +143,11 @@ class ReportInputs:
     resamples: int = 500
 
     @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader must have seen before any number, each sentence once."""
+        return tuple(dict.fromkeys(caveat for result in self.results for caveat in result.caveats))
+
+    @property
     def synthetic(self) -> bool:
         """True where any number is of synthetic data."""
         return any(result.synthetic for result in self.results)

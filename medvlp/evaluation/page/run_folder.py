@@ -60,6 +60,10 @@ def read_run(run: Path) -> ReportInputs:
     quarantined = data.get("quarantined", [])
     records = [entry for entry in quarantined if isinstance(entry, Mapping)] if isinstance(quarantined, list) else []
     facts = {key: value for key, value in data.items() if key != "quarantined"}
+    made = facts.pop("split_made", None)
+    if isinstance(made, Mapping):
+        told = {key: made.get(key) for key in ("name", "rule", "card", "unit", "flaw", "source")}
+        facts["split_made"] = {key: value for key, value in told.items() if value}
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
     return ReportInputs(

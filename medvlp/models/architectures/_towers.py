@@ -90,6 +90,21 @@ class TowerModel(Model):
         """See `Model`."""
         return self.logit_scale
 
+    @property
+    def pictures(self) -> str:
+        """Kind that the tower of pictures encodes: ``image`` or ``stack``."""
+        return "stack" if "stack" in self.towers else "image"
+
+    @property
+    def slice_weights(self) -> str | None:
+        """Part that says how much each slice of a stack counts, where a head gives one."""
+        names = [
+            f"{name.partition('/')[2]}_weights"
+            for name, head in self.heads.items()
+            if name.startswith("stack/") and "weights" in head.gives
+        ]
+        return names[0] if names else None
+
     # encoding -------------------------------------------------------------------------------------------------------
 
     def forward(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
@@ -169,19 +184,23 @@ class TowerModel(Model):
         asked = {(kind_of(view), part) for view, parts in plan.views.items() for part in parts}
         wanted = spread_heads(heads, asked, kinds=tuple(self.towers))
         fresh = {name for name in wanted if name not in self.heads}
-        self._mount_all({name: {"name": head.name, **head.options} for name, head in wanted.items()}, where="head ")
+        twins = frozenset(name for name, head in wanted.items() if head.twins)
+        specs = {name: {"name": head.name, **head.options} for name, head in wanted.items()}
+        self._mount_all(specs, where="head ", twins=twins)
         self.training_only |= {name for name in fresh if not wanted[name].keep}
         for name in (name for name, head in wanted.items() if head.keep):
             self.training_only.discard(name)
             kept: Mapping[str, object] = self.spec.get("heads") or {}  # pyrefly: ignore
             self.spec["heads"] = {**kept, name: self._head_specs[name]}
 
-    def _mount_all(self, specs: Mapping[str, Mapping[str, object]], *, where: str) -> None:
+    def _mount_all(
+        self, specs: Mapping[str, Mapping[str, object]], *, where: str, twins: frozenset[str] = frozenset()
+    ) -> None:
         """Mount heads, those that others read first: they tell how wide they are."""
         for name in reading_order(specs, where=where):
-            self._mount_one(name, specs[name], where=f"{where}{name}")
+            self._mount_one(name, specs[name], where=f"{where}{name}", twin=name in twins)
 
-    def _mount_one(self, name: str, spec: Mapping[str, object], *, where: str) -> None:
+    def _mount_one(self, name: str, spec: Mapping[str, object], *, where: str, twin: bool) -> None:
         filled = fill("models/heads", spec, where=where)
         if name in self.heads:
             if filled != self._head_specs[name]:
@@ -195,7 +214,8 @@ class TowerModel(Model):
             raise ConfigError(f"{where}: there is no tower of kind {kind!r}: {did_you_mean(kind, self.towers)}.")
         if not part or "." in name:
             raise ConfigError(f"{where}: a head's name is kind/part, or part for a call-stage head, without dots.")
-        with seeded(self._seed, f"head {name}"):
+        # Twins draw from one seed: the same shape on another kind gets the same weights.
+        with seeded(self._seed, f"head {part if twin else name}"):
             head = build("models/heads", spec, where=where, given=self._given(kind, reads_of(filled)))
         if (head.stage == "call") != (not slash):
             form = "a plain part" if head.stage == "call" else "kind/part"

@@ -8,7 +8,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.split import check_split
+from medvlp.data.leakage import check_split
 
 FINDINGS = (
     "No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"

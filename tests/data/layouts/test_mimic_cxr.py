@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import _mimic_reports, index_cohort
-from medvlp.data.split import check_split
+from medvlp.data.leakage import check_split
 
 METADATA = """dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate,\
 StudyTime

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.split import check_split
+from medvlp.data.leakage import check_split
 from medvlp.io.read import read_image
 
 HEADER = (
@@ -129,7 +129,7 @@ def test_one_view_can_be_chosen(root: Path) -> None:
     manifest = index_cohort("nih_chestxray14", root, {"views": ["PA"]})
     assert set(manifest.column("view_position")) == {"PA"}
     assert manifest.meta["skipped"] == {"other_view": ["00000001_001.png"]}
-    with pytest.raises(DataError, match=r"No row of .* is left \(4 other_view\)"):
+    with pytest.raises(DataError, match=r"No record of .* is left \(4 other_view\)"):
         index_cohort("nih_chestxray14", root, {"views": ["LATERAL"]})
 
 
@@ -184,6 +184,6 @@ def test_what_is_wrong_is_one_sentence(root: Path, tmp_path_factory: pytest.Temp
     table.write_text(table.read_text().replace("Hernias", "Hernia"))
     (root / "BBox_List_2017.csv").unlink()
     with pytest.raises(
-        DataError, match=r"None of the 4 images of .* the first is 00000001_000.png: .* set require_files to false"
+        DataError, match=r"None of the 4 files that .* the first is 00000001_000.png: .* set require_files to false"
     ):
         index_cohort("nih_chestxray14", root)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._published import find_table, label_columns, list_files, published_manifest, rows_of, years
+from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._published import find_table, label_columns, published_manifest, rows_of, years
 from medvlp.data.layouts._table import read_table
 
 
@@ -84,17 +85,17 @@ def test_rows_that_are_left_out_are_listed_by_reason(tmp_path: Path) -> None:
     columns = {"id": ["a", "b", "c"], "image": ["a.png", "b.png", None]}
     reasons = ["", "other_view", "missing_file"]
     manifest = published_manifest(
-        columns, root=tmp_path, reasons=reasons, listed=["a", "b", "c"], table=tmp_path / "t.csv", meta={}
+        columns, root=tmp_path, reasons=reasons, listed=["a", "b", "c"], source="t.csv", meta={}
     )
     assert manifest.column("id").tolist() == ["a"]
     assert manifest.meta["skipped"] == {"other_view": ["b"], "missing_file": ["c"]}
-    with pytest.raises(DataError, match=r"No row of .*t.csv is left \(1 missing_file, 2 other_view\)"):
+    with pytest.raises(DataError, match=r"No record of t.csv is left \(1 missing_file, 2 other_view\)"):
         published_manifest(
             columns,
             root=tmp_path,
             reasons=["other_view", *reasons[1:]],
             listed=["a", "b", "c"],
-            table=tmp_path / "t.csv",
+            source="t.csv",
             meta={},
         )
 

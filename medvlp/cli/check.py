@@ -1,0 +1,92 @@
+"""``medvlp data check``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from medvlp.data.leakage.check import Checked
+
+__all__ = ["check"]
+
+_SHOWN = 20  # leaks of a kind on the terminal; --json lists all
+
+
+def check(
+    cohorts: Annotated[list[Path], typer.Argument(help="Manifests or CSV files.", metavar="MANIFEST_OR_CSV...")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list of leaks on standard output.")] = False,
+    notes: Annotated[Path | None, typer.Option(help="Also write what is no leak, JSON.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="Column of a CSV: FIELD=COLUMN, e.g. id.patient=PatientID.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the images; default: as the file says, or its own.")
+    ] = None,
+    images: Annotated[bool, typer.Option(help="Open image files; without it equal paths alone tell.")] = True,
+    near: Annotated[bool, typer.Option(help="Look for copies resized, compressed, inverted or cropped.")] = True,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Patient numbers of different files have nothing to do with each other.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes that read and compare.", min=0)] = 0,
+) -> None:
+    """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
+    from medvlp.core.files import write_json
+    from medvlp.core.progress import progress
+    from medvlp.data.leakage.check import check_cohorts
+    from medvlp.data.leakage.tables import open_cohort, parse_columns
+
+    wanted = parse_columns(columns or [])
+    manifests = [open_cohort(path, root=root, columns=wanted) for path in cohorts]
+    with progress("Comparing") as tell:
+        found = check_cohorts(
+            manifests,
+            names=_names(cohorts),
+            separate=separate,
+            images=images,
+            near=near,
+            workers=workers,
+            progress=tell,
+        )
+    if notes is not None:
+        write_json(notes, {"notes": [asdict(note) for note in found.notes]})
+    if as_json:
+        plain = [{key: value for key, value in asdict(leak).items() if value} for leak in found.leaks]
+        typer.echo(json.dumps(plain, ensure_ascii=False))
+        for note in found.notes:
+            typer.echo(f"note: {note.text}", err=True)
+    else:
+        _tell(found, near=near and images)
+    if found.leaks:
+        raise typer.Exit(3)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names, as long as they are different."""
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [f"{number}:{path}" for number, path in enumerate(paths, 1)]
+
+
+def _tell(found: Checked, *, near: bool) -> None:
+    from medvlp.data.leakage.leak import counts_of
+    from medvlp.data.leakage.notes import ADVICE
+
+    counts = counts_of(found.leaks)
+    for kind, count in counts.items():
+        typer.echo(f"{kind}: {count} leak{'s' if count != 1 else ''}. {ADVICE[kind]}")
+        for leak in [leak for leak in found.leaks if leak.kind == kind][:_SHOWN]:
+            detail = f": {leak.detail}" if leak.detail else ""
+            typer.echo(f"  {leak.a} ({leak.split_a}) and {leak.b} ({leak.split_b}){detail}")
+        if count > _SHOWN:
+            typer.echo(f"  ... and {count - _SHOWN} more: --json lists all")
+    advised: set[str] = set()
+    for note in found.notes:
+        typer.echo(f"note: {note.text}{'' if note.kind in advised else ' ' + ADVICE[note.kind]}")
+        advised.add(note.kind)
+    looked = f"{found.records} records, {found.images} images{'' if near else ', copies not looked for'}"
+    typer.echo(f"{len(found.leaks)} leaks in {looked}.")

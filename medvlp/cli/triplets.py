@@ -1,0 +1,81 @@
+"""``medvlp data triplets``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["triplets"]
+
+
+def triplets(
+    reports: Annotated[Path, typer.Argument(help="CSV with columns id and text, or RadGraph's JSON.")],
+    out: Annotated[Path, typer.Option(help="JSON Lines, one study a line.")],
+    matrix: Annotated[Path | None, typer.Option(help="Also the 51 x 75 matrices, .npz.")] = None,
+    medslip: Annotated[
+        Path | None,
+        typer.Option(help="Also a folder in MeDSLIP's layout: .npy and a JSON list for each split of the CSV."),
+    ] = None,
+    sections: Annotated[str, typer.Option(help="CSV: sections that are read, comma between.")] = "findings,impression",
+    vocabulary: Annotated[
+        str | None, typer.Option(help="CSV: label list whose labels are the observations; default: all findings.")
+    ] = None,
+    uncertain: Annotated[
+        Literal["ignore", "negative", "positive", "soft"], typer.Option(help="Uncertain observations in the matrix.")
+    ] = "ignore",
+    both_sides: Annotated[bool, typer.Option(help="CSV: bilateral findings stand in both sides' rows.")] = False,
+    linked_observations: Annotated[
+        bool, typer.Option(help="RadGraph: observations share the place of those they are linked to.")
+    ] = False,
+    nested_modifiers: Annotated[bool, typer.Option(help="RadGraph: modifiers of modifiers count.")] = False,
+    across_sentences: Annotated[bool, typer.Option(help="RadGraph: relations between sentences count.")] = False,
+    lemmas: Annotated[
+        Literal["own", "spacy"], typer.Option(help="RadGraph: lemmas of the built-in table, or of spaCy as published.")
+    ] = "own",
+    midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
+) -> None:
+    """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
+    from medvlp.core.progress import progress
+    from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
+    from medvlp.text.lemmas import spacy_lemmatiser
+    from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
+    from medvlp.text.triplet_files import write_triplets
+
+    # Whether spaCy is there is known before anything is read.
+    other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
+    with progress("Reading", unit="reports") as tell:
+        if reports.suffix.lower() == ".json":
+            read = studies_of_radgraph(
+                reports,
+                linked_observations=linked_observations,
+                nested_modifiers=nested_modifiers,
+                across_sentences=across_sentences,
+                progress=tell,
+            )
+        else:
+            wanted = tuple(filter(None, (name.strip() for name in sections.split(","))))
+            read = studies_of_table(reports, sections=wanted, vocabulary=vocabulary, progress=tell)
+    write_triplets(read.studies, out)
+    count = sum(len(study.triplets) for study in read.studies)
+    typer.echo(f"{out}: {len(read.studies)} studies, {count} triplets.")
+    for reason, lines in read.skipped.items():
+        shown = ", ".join(map(str, lines[:10])) + (" ..." if len(lines) > 10 else "")
+        typer.echo(f"Left out, {reason}: {len(lines)} rows (lines {shown}).")
+    if matrix is None and medslip is None:
+        return
+    found = matrix_of(
+        read.studies,
+        uncertain=uncertain,
+        midlung_right=midlung_right,
+        both_sides=both_sides,
+        lemmas=other_lemmas,
+    )
+    if matrix is not None:
+        save_matrix(found, matrix)
+        typer.echo(f"{matrix}: {found.values.shape[0]} matrices of {found.values.shape[1]} x {found.values.shape[2]}.")
+    if medslip is not None:
+        save_medslip_folder(found, medslip, images=read.images)
+        lists = ", ".join(f"{split} {len(paths)}" for split, paths in read.images.items())
+        typer.echo(f"{medslip}: {len(found.study_ids)} studies, images: {lists or 'none named'}.")

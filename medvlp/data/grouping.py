@@ -1,0 +1,129 @@
+"""Rows that are one study: one reconstruction of a scan is kept, or its pictures become one stack.
+
+Two reconstructions of a scan are the same body at the same moment with the same report. As two samples of an epoch they
+count twice, and as each other's negatives they teach what is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from medvlp.core.errors import DataError
+from medvlp.data.manifest import Manifest
+
+__all__ = ["keep_one", "stack_pictures"]
+
+_OF_PICTURES = ("image", "boxes", "mask")
+
+
+def keep_one(
+    manifest: Manifest, *, by: str = "id.study", prefer: Sequence[str] = (), column: str = "kernel"
+) -> Manifest:
+    """Keep one row of those that have the same value; the others are listed in ``meta["skipped"]``.
+
+    Args:
+        manifest: the cohort.
+        by: what rows have in common: ``id.study``; a row without it is alone.
+        prefer: values of `column`, best first, upper and lower case alike. The row with the best is kept; without a
+            preference, or where no row has such a value, the first with a file.
+        column: attribute that tells reconstructions apart, such as ``kernel`` or ``reconstruction``.
+
+    Raises:
+        DataError: if there is no such column.
+
+    Example:
+        >>> from pathlib import Path
+        >>> scans = {"id": ["a1", "a2", "b"], "volume": ["1.nii", "2.nii", "3.nii"], "id.study": ["a", "a", "b"]}
+        >>> m = Manifest.of({**scans, "kernel": ["B60f", "B30f", "B60f"]}, root=Path("."))
+        >>> keep_one(m, prefer=["b30f"]).column("id").tolist()
+        ['a2', 'b']
+    """
+    kernels = [str(value).casefold() for value in manifest.column(column)] if prefer else [""] * len(manifest)
+    order = {value.casefold(): rank for rank, value in enumerate(prefer)}
+    there = _has_file(manifest)
+    kept, left_out = [], []
+    for rows in _groups(manifest, by):
+        best = min(rows, key=lambda row: (not there[row], order.get(kernels[row], len(order)), row))
+        kept.append(best)
+        left_out += [row for row in rows if row != best]
+    ids = manifest.column("id")
+    chosen = manifest.take(np.sort(kept))
+    return _noted(chosen, "other_reconstruction", [str(ids[row]) for row in sorted(left_out)])
+
+
+def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
+    """Make one row of those that have the same value; its ``stack`` are their images, in the order of the rows.
+
+    The row has the id of the first. A finding is present if one of the rows says so, else uncertain, else absent.
+    Different texts are joined, and any other value is kept where all rows agree. Boxes and masks, which belong to one
+    picture, are left out.
+
+    Args:
+        manifest: the cohort, with a column ``image``.
+        by: what rows have in common; a row without it is alone.
+
+    Raises:
+        DataError: if there is no such column, no image, or a study lies in two splits.
+
+    Example:
+        >>> from pathlib import Path
+        >>> views = {"id": ["f", "l"], "image": ["f.png", "l.png"], "id.study": ["s", "s"], "text": ["Clear."] * 2}
+        >>> stack_pictures(Manifest.of(views, root=Path("."))).record(0)["stack"]
+        ['f.png', 'l.png']
+    """
+    images = manifest.arrow("image").to_pylist()
+    groups = _groups(manifest, by)
+    if "split" in manifest:
+        splits = manifest.column("split")
+        torn = [rows for rows in groups if len({splits[row] for row in rows}) > 1]
+        if torn:
+            raise DataError(
+                f"{len(torn)} groups by {by} lie in several splits (one with {manifest.column('id')[torn[0][0]]!r}): "
+                "split by patient first."
+            )
+    stacks = [[images[row] for row in rows if images[row] is not None] or None for rows in groups]
+    columns: dict[str, pa.Array] = {"stack": pa.array(stacks, pa.list_(pa.string()))}
+    for name in manifest.names:
+        if name.partition(".")[0] in _OF_PICTURES or name == "stack":
+            continue
+        array = manifest.arrow(name)
+        values = array.to_pylist()
+        columns[name] = pa.array([_one(name, [values[row] for row in rows]) for rows in groups], array.type)
+    return Manifest(pa.table(columns), root=manifest.root, meta=manifest.meta)
+
+
+def _groups(manifest: Manifest, by: str) -> list[list[int]]:
+    """Rows of each value in their order; a row without one is alone."""
+    found: dict[object, list[int]] = {}
+    for row, value in enumerate(manifest.column(by)):
+        found.setdefault(("row", row) if value is None or value != value else value, []).append(row)
+    return list(found.values())
+
+
+def _has_file(manifest: Manifest) -> np.ndarray:
+    names = [name for name in ("volume", "stack", "image") if name in manifest]
+    if not names:
+        return np.ones(len(manifest), bool)
+    return np.any([manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False) for name in names], axis=0)
+
+
+def _one(name: str, values: list[object]) -> object:
+    known = [value for value in values if value is not None]
+    if name == "id":
+        return values[0]
+    if name.startswith("label"):
+        return next((value for value in (1.0, -1.0, 0.0) if value in known), None)
+    if name.startswith("text"):
+        return "\n\n".join(dict.fromkeys(map(str, known))) or None
+    return known[0] if known and all(value == known[0] for value in known[1:]) else None
+
+
+def _noted(manifest: Manifest, reason: str, ids: list[str]) -> Manifest:
+    if ids:
+        skipped = manifest.meta.get("skipped")
+        old = skipped if isinstance(skipped, dict) else {}
+        manifest.meta["skipped"] = {**old, reason: [*old.get(reason, []), *ids]}
+    return manifest

@@ -1,0 +1,105 @@
+"""A table of reports -> a table of labels, with the mentions as evidence: what ``medvlp data label`` does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+from medvlp.core.files import write_text
+from medvlp.data.layouts._table import read_table
+from medvlp.text.labels import label_mentions
+from medvlp.text.language import is_english
+from medvlp.text.mentions import read_report
+from medvlp.text.ontology import vocabulary
+
+__all__ = ["LabelledReports", "label_reports"]
+
+_SECTIONS = (
+    "exam", "indication", "technique", "comparison", "findings", "impression", "recommendation", "addendum", "other",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledReports:
+    """What became of a table of reports.
+
+    Attributes:
+        reports: how many were read.
+        empty: ids of reports without text; their labels are blank.
+        foreign: ids of reports in another language than English; their labels are blank.
+    """
+
+    reports: int
+    empty: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+def label_reports(
+    reports: Path,
+    out: Path,
+    *,
+    vocabulary_name: str,
+    sections: Sequence[str] = ("findings", "impression"),
+    evidence: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelledReports:
+    """Label the reports of a table.
+
+    Args:
+        reports: CSV with the columns ``id`` and ``text``.
+        out: CSV with ``id`` and one column a label: 1 present, 0 absent, -1 uncertain, blank not mentioned.
+        vocabulary_name: see `medvlp.text.ontology.VOCABULARIES`.
+        sections: that are read.
+        evidence: JSON Lines of the mentions, each with its report's id, its words and their place.
+        progress: called with (done, total).
+
+    Raises:
+        DataError: if the table cannot be read, lacks a column, has an id twice or none, or there is no such section.
+        ConfigError: if there is no such vocabulary.
+    """
+    chosen = vocabulary(vocabulary_name)
+    unknown = [name for name in sections if name not in _SECTIONS]
+    if unknown or not sections:
+        raise DataError(f"There is no section {', '.join(unknown) or '(none given)'}: use {', '.join(_SECTIONS)}.")
+    table = read_table(reports)
+    ids, texts = table.column("id"), table.column("text")
+    _check_ids(reports, ids, table.lines)
+    keys = [label.key for label in chosen.labels]
+    labels = io.StringIO()
+    writer = csv.writer(labels, lineterminator="\n")
+    writer.writerow(["id", *keys])
+    said: list[str] = []
+    for done, (name, text) in enumerate(zip(ids, texts, strict=True), 1):
+        if not text or not is_english(text):
+            writer.writerow([name, *("" for _ in keys)])
+        else:
+            mentions = read_report(text, sections=tuple(sections))
+            values = label_mentions(mentions, chosen)
+            writer.writerow([name, *("" if values[key] is None else f"{values[key]:.0f}" for key in keys)])
+            said += [json.dumps({"id": name, **asdict(mention)}, ensure_ascii=False) for mention in mentions]
+        if progress is not None:
+            progress(done, len(ids))
+    write_text(out, labels.getvalue())
+    if evidence is not None:
+        write_text(evidence, "".join(f"{line}\n" for line in said))
+    rows = list(zip(ids, texts, strict=True))
+    return LabelledReports(
+        reports=len(ids),
+        empty=tuple(name for name, text in rows if not text),
+        foreign=tuple(name for name, text in rows if text and not is_english(text)),
+    )
+
+
+def _check_ids(path: Path, ids: Sequence[str], lines: Sequence[int]) -> None:
+    first: dict[str, int] = {}
+    for name, line in zip(ids, lines, strict=True):
+        if not name:
+            raise DataError(f"{path}, line {line}, has no id: give every report its own.")
+        if name in first:
+            raise DataError(f"{path} has the id of line {first[name]} again in line {line}: give every report its own.")
+        first[name] = line

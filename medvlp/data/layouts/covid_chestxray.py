@@ -1,0 +1,155 @@
+"""``covid_chestxray``: the COVID-19 image data collection (Cohen et al. 2020), pictures of case reports.
+
+Its ``metadata.csv`` has a column without a name behind ``other_notes``; the same case may stand under two numbers
+(Eurorad 10483 and 10665), so rows of one address are one patient; rows of CT lie between those of X-rays.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from medvlp.core.registry import FromModel
+from medvlp.data._columns import plain_numbers
+from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._patients import linked
+from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.layouts._table import read_table
+from medvlp.data.manifest import Manifest
+
+__all__ = ["index"]
+
+_CARD = "covid_chestxray"
+_UNKNOWN = {"", "todo", "unknown"}
+_VIEWS = {"AP Supine": "AP", "AP Erect": "AP", "APS": "AP", "L": "LATERAL"}
+_NUMBERS = ("age", "offset")
+_WORDS = ("sex", "survival", "intubated", "went_icu", "modality", "license")
+_COLLECTIONS = ("github.com",)  # an address there holds many patients
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    table: str = "metadata.csv",
+    modalities: tuple[str, ...] = ("X-ray",),
+    masks: str | None = None,
+    same_url: bool = True,
+    require_files: bool = True,
+) -> Manifest:
+    r"""Index the table, one row an image.
+
+    Columns: ``id`` and ``image`` (``folder/filename``), ``text`` (clinical notes), ``text.other_notes``,
+    ``id.patient``, ``view_position`` (AP for AP Supine, LATERAL for L), ``position`` (supine, erect), ``sex``, ``age``,
+    ``offset`` (days since the first symptom or admission), ``survival``, ``intubated`` and ``went_icu`` (Y, N),
+    ``site`` (the location), ``source`` (host of the address), ``license``, ``finding`` (as it stands) and the labels of
+    the card.
+
+    A label is 1 where the diagnosis says so or implies it (COVID-19 is a viral pneumonia), 0 where it names another
+    kind, and missing where it stops above (``Pneumonia`` does not tell which) or is ``todo`` or ``Unknown``.
+
+    Args:
+        root: folder of the repository.
+        table: its table.
+        modalities: wanted values of its column; volumes (NIfTI) are never rows of this layout.
+        masks: folder of lung masks ``STEM_mask.png``, below root; makes ``mask.lungs``.
+        same_url: rows of one address are one patient, except at addresses of collections.
+        require_files: leave out, and list, images whose file is not there.
+
+    Raises:
+        DataError: if the table or one of its columns is missing, or no image exists.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> head = "patientid,offset,sex,age,finding,survival,view,modality,location,folder,filename,url,"
+        >>> row = "4,3,F,52,Pneumonia/Viral/COVID-19,Y,AP Supine,X-ray,Milan,images,a.jpg,https://x.org/7,"
+        >>> _ = (root / "metadata.csv").write_text(f"{head}clinical_notes,other_notes,\n{row}Fever.,,\n")
+        >>> record = index(root, require_files=False).record(0)
+        >>> record["view_position"], record["label.pneumonia"], record["label.bacterial_pneumonia"]
+        ('AP', 1.0, 0.0)
+    """
+    root = Path(root)
+    source = read_table(root / table)
+    columns = {name: source.column(name) for name in _needed()}
+    columns |= {name: source.column(name) for name in _WORDS if name in source.names}
+    urls = [url if urlsplit(url).hostname not in _COLLECTIONS else "" for url in columns["url"]]
+    patients = linked([columns["patientid"], urls]) if same_url else columns["patientid"]
+    numbers = {name: plain_numbers(name, columns[name]) for name in _NUMBERS}
+    files = frozenset(list_files(root, [*sorted(set(columns["folder"])), *([masks] if masks else [])]))
+    skipped: dict[str, list[str]] = {}
+    rows: list[Row] = []
+    for place in range(len(source.rows)):
+        of = {name: values[place] for name, values in columns.items()}
+        path = f"{of['folder']}/{of['filename']}"
+        if of["modality"] not in modalities:
+            skip(skipped, "other_modality", path)
+        elif of["filename"].endswith((".nii", ".nii.gz")):
+            skip(skipped, "volume", path)
+        else:
+            rows.append(
+                _row(of, path, patients[place])
+                | {name: values[place] for name, values in numbers.items()}
+                | ({"mask.lungs": _mask(masks, of["filename"], files)} if masks else {})
+            )
+    meta = {"table": table}
+    return manifest_of(
+        rows, root=root, layout=_CARD, files=files if require_files else None, skipped=skipped, meta=meta
+    )
+
+
+def _needed() -> tuple[str, ...]:
+    return (
+        "patientid", "offset", "sex", "age", "finding", "survival", "view", "modality", "location", "folder",
+        "filename", "url", "clinical_notes", "other_notes",
+    )  # fmt: skip
+
+
+def _row(of: dict[str, str], path: str, patient: str) -> Row:
+    view = of["view"]
+    return {
+        "id": path,
+        "id.patient": patient,
+        "image": path,
+        "text": of["clinical_notes"],
+        "text.other_notes": of["other_notes"],
+        "view_position": _VIEWS.get(view, view),
+        "position": next((word for word in ("supine", "erect") if word in view.lower()), ""),
+        **{name: of.get(name, "") for name in _WORDS},
+        "site": of["location"],
+        "source": urlsplit(of["url"]).hostname or "",
+        "finding": of["finding"],
+        **{f"label.{name}": value for name, value in _labels(of["finding"]).items()},
+    }
+
+
+def _labels(finding: str) -> dict[str, int | None]:
+    """What a diagnosis says of each label; its words are a path (``Pneumonia/Viral/COVID-19``) or, earlier, a list."""
+    card = load_card(_CARD)
+    words = {word.strip() for word in re.split("[/,]", finding) if word.strip().lower() not in _UNKNOWN}
+    kinds = card.vocabularies["kinds"]
+    named = {name for name, word in card.labels.items() if word in words}
+    named |= {name for name, terms in kinds.items() if words & set(terms)}
+    covid, viral, bacterial = (name in named for name in ("covid19", "viral_pneumonia", "bacterial_pneumonia"))
+    viral |= covid
+    other = bool(words & set(kinds["pneumonia"]))  # neither viral nor bacterial: fungal, lipoid ...
+    pneumonia = viral or bacterial or "pneumonia" in named
+    if not named:  # nothing known of it but that it is no normal image
+        return dict.fromkeys(card.labels) | ({"no_finding": 0} if words else {})
+    told = viral or bacterial or other or not pneumonia
+    which_virus = covid or bool(words & set(kinds["viral_pneumonia"])) or not viral
+    return {
+        "no_finding": int("no_finding" in named),
+        "pneumonia": int(pneumonia),
+        "viral_pneumonia": int(viral) if told else None,
+        "bacterial_pneumonia": int(bacterial) if told else None,
+        "covid19": int(covid) if told and which_virus else None,
+        "tuberculosis": int("tuberculosis" in named),
+    }
+
+
+def _mask(folder: str | None, name: str, files: frozenset[str]) -> str | None:
+    path = f"{folder}/{name.rpartition('.')[0]}_mask.png"
+    return path if path in files else None

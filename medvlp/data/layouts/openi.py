@@ -1,0 +1,238 @@
+"""``openi``: chest X-rays and reports of Indiana University (Demner-Fushman et al. 2016), as Open-i gives them.
+
+Reports are XML, in a folder or still in ``NLMCXR_reports.tgz``; pictures are PNG or DICOM named by the report's
+``parentImage``. A report has up to five pictures, or none; some reports are empty. The collection has no patient id and
+is described as one study a patient: a report stands for both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import FromModel
+from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
+from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.layouts._table import read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+
+__all__ = ["index"]
+
+_ARCHIVE = "NLMCXR_reports.tgz"
+_SUFFIXES = (".dcm", ".png", ".jpg")
+_IMAGE = re.compile(r"(?:CXR)?(\d+)_(?:\1_)?(IM-.+)", re.IGNORECASE)
+_SECTIONS = ("findings", "impression", "comparison", "indication")
+_VIEWS = {"L": "LATERAL"}
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    reports: str | None = None,
+    images: str = ".",
+    prefer: Literal["dcm", "png", "jpg"] = "dcm",
+    rows: Literal["image", "report"] = "image",
+    sections: tuple[str, ...] = ("findings", "impression"),
+    labels: Literal["none", "gold", "mesh"] = "none",
+    gold: Path | None = None,
+    views: Path | None = None,
+    require_files: bool = True,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    """Index the reports, one row an image or one row a report.
+
+    Columns: ``id`` (image id, or ``CXR12``), ``image``, ``text`` (the chosen sections under their titles),
+    ``text.findings``, ``text.impression``, ``text.comparison``, ``text.indication``, ``id.patient`` and ``id.study``
+    (both the report), with `labels` ``label.FINDING``, with `views` ``view_position``. The manifest's meta lists
+    ``reports_without_image``, ``empty_reports`` and ``images_without_report``.
+
+    Args:
+        root: folder of all.
+        reports: archive or folder of the XML files, below root (default: ``NLMCXR_reports.tgz``, else all of root).
+        images: folder in which the pictures are looked for, below root, at any depth.
+        prefer: which of the forms of a picture that stands in several.
+        rows: ``report`` makes one row of each report with words, without images.
+        sections: of ``findings``, ``impression``, ``comparison``, ``indication``: what ``text`` holds.
+        labels: ``gold`` are those of `gold`; ``mesh`` those that people coded from the report (1 coded, 0 not coded,
+            missing where nobody coded it).
+        gold: table of labels by report (``filename`` is the report's id), as NegBio's ``openi_gld_std14.csv``; below
+            root or elsewhere. Alone it implies ``labels="gold"``.
+        views: table of view positions by ``imageid``, in a column ``view``, ``View Position`` or ``tsne-view``.
+        require_files: leave out, and list, images whose file is not there.
+        progress: told (done, total) reports.
+
+    Raises:
+        DataError: if there is no report, one declares entities, or no image exists.
+        UnreadableImage: for an archive that should not be unpacked.
+        ConfigError: for a section that there is not, or gold labels without their table.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> words = "<Abstract><AbstractText Label='IMPRESSION'>Normal.</AbstractText></Abstract>"
+        >>> _ = (root / "1.xml").write_text(f"<eCitation><uId id='CXR1'/>{words}</eCitation>")
+        >>> index(root, rows="report").record(0)["text"]
+        'IMPRESSION: Normal.'
+    """
+    root = Path(root)
+    unknown = sorted(set(sections) - set(_SECTIONS))
+    if unknown:
+        raise ConfigError(f"sections names {unknown[0]!r}, Open-i has {', '.join(_SECTIONS)}: change it.")
+    source = "gold" if gold is not None and labels == "none" else labels
+    if (source == "gold") != (gold is not None):
+        raise ConfigError("labels is 'gold' and gold names no table, or the other way round: give both or neither.")
+    skipped: dict[str, list[str]] = {}
+    found = _reports(root, reports, skipped, progress)
+    coded = _Labels(source, root / gold if gold is not None else None)
+    empty = [report.uid for report in found if not report.sections]
+    meta: dict[str, object] = {"labels": source, "empty_reports": empty}
+    if rows == "report":
+        for uid in empty:
+            skip(skipped, "empty_report", uid)
+        made = [{"id": report.uid, **_row(report, sections, coded)} for report in found if report.sections]
+        return manifest_of(made, root=root, layout="openi", files=None, skipped=skipped, meta=meta)
+    files = list_files(root, [images], suffixes=_SUFFIXES)
+    pictures = _pictures(files, f".{prefer}", skipped)
+    view_of = _views(root / views) if views is not None else {}
+    made = []
+    for report in found:
+        told = _row(report, sections, coded)
+        for image in report.images:
+            row: Row = {"id": image, "image": pictures.pop(_key(image), f"{images}/{image}.png".removeprefix("./"))}
+            made.append(row | told | ({"view_position": view_of.get(image)} if views else {}))
+    meta |= {
+        "reports_without_image": [report.uid for report in found if not report.images],
+        "images_without_report": sorted(pictures.values()),
+    }
+    return manifest_of(
+        made, root=root, layout="openi", files=files if require_files else None, skipped=skipped, meta=meta
+    )
+
+
+def _row(report: Report, sections: tuple[str, ...], coded: _Labels) -> Row:
+    return {
+        "id.patient": report.uid,
+        "id.study": report.uid,
+        "text": "\n\n".join(f"{name.upper()}: {report.sections[name]}" for name in sections if name in report.sections),
+        **{f"text.{name}": report.sections.get(name) for name in _SECTIONS},
+        **{f"label.{finding}": value for finding, value in coded.of(report).items()},
+    }
+
+
+def _reports(root: Path, named: str | None, skipped: dict[str, list[str]], progress: Progress | None) -> list[Report]:
+    place = root / named if named is not None else root / _ARCHIVE if (root / _ARCHIVE).is_file() else root
+    found: dict[str, Report] = {}
+    for done, total, name, data in _archived(place) if place.is_file() else _unpacked(place):
+        report = read_report(data, source=f"{place}, {name},")
+        if report is None:
+            skip(skipped, "no_report", name)
+        elif report.uid in found:
+            skip(skipped, "repeated", name)
+        else:
+            found[report.uid] = report
+        if progress is not None:
+            progress(done, total)
+    if not found:
+        raise DataError(
+            f"{place} holds no Open-i report (XML with eCitation/uId): give the folder of {_ARCHIVE} as root, or set "
+            "reports."
+        )
+    return sorted(found.values(), key=lambda report: _natural(report.uid))
+
+
+_Document = tuple[int, int, str, bytes]  # how many so far, of how many, name, bytes up to one more than a report has
+
+
+def _archived(path: Path) -> Iterator[_Document]:
+    """The XML files of an archive in its order, read without unpacking it: each is checked before any is read."""
+    from medvlp.io.archive_members import Budget, opened
+
+    with opened(path) as members:
+        wanted = [(member.name, opener) for member, opener in members if member.name.lower().endswith(".xml")]
+        budget = Budget(path.stat().st_size)
+        for done, (name, opener) in enumerate(wanted, 1):
+            with opener() as source:
+                data = source.read(MOST_BYTES + 1)
+            budget.claim(len(data))
+            yield done, len(wanted), name, data
+
+
+def _unpacked(folder: Path) -> Iterator[_Document]:
+    paths = list_files(folder, suffixes=(".xml",))
+    for done, path in enumerate(paths, 1):
+        with open(folder / path, "rb") as source:
+            yield done, len(paths), path, source.read(MOST_BYTES + 1)
+
+
+def _natural(uid: str) -> tuple[int, str]:
+    number = uid.upper().removeprefix("CXR")
+    return (int(number) if number.isascii() and number.isdigit() else -1, uid)
+
+
+def _key(name: str) -> str:
+    """One name for a picture's forms: CXR1_1_IM-0001-3001 (XML, PNG) and 1_IM-0001-3001 (DICOM).
+
+    Example:
+        >>> _key("CXR1_1_IM-0001-3001"), _key("1_IM-0001-3001")
+        ('1_IM-0001-3001', '1_IM-0001-3001')
+    """
+    found = _IMAGE.fullmatch(name)
+    return f"{found[1]}_{found[2]}".upper() if found else name
+
+
+def _pictures(files: Sequence[str], preferred: str, skipped: dict[str, list[str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in sorted(files, key=lambda path: (not path.lower().endswith(preferred), path)):
+        key = _key(path.rpartition("/")[2].rpartition(".")[0])
+        if key in found:
+            skip(skipped, "other_form", path)
+        else:
+            found[key] = path
+    return found
+
+
+def _views(path: Path) -> dict[str, str]:
+    table = read_table(path)
+    column = next((name for name in ("view", "View Position", "tsne-view") if name in table.names), "view")
+    values = (_VIEWS.get(value, value) for value in table.column(column))
+    return dict(zip(table.column("imageid"), values, strict=True))
+
+
+class _Labels:
+    """The labels of a report, from the gold table or from the terms that people gave it."""
+
+    def __init__(self, source: str, gold: Path | None) -> None:
+        card = load_card("openi")
+        self._findings: list[str] = []
+        self._gold: dict[str, dict[str, str]] = {}
+        self._terms: Mapping[str, list[str]] = {}
+        if source == "mesh":
+            self._terms = card.vocabularies["mesh"]
+            self._findings = list(self._terms)
+        elif gold is not None:
+            table = read_table(gold)
+            self._findings = list(card.labels)
+            columns = {finding: table.column(word) for finding, word in card.labels.items()}
+            for place, uid in enumerate(table.column("filename")):
+                self._gold[uid] = {finding: values[place] for finding, values in columns.items()}
+
+    def of(self, report: Report) -> dict[str, object]:
+        if self._terms:
+            if not report.major or "No Indexing" in report.major:
+                return dict.fromkeys(self._findings)
+            return {
+                finding: int(any(_means(term, word) for term in report.major for word in words))
+                for finding, words in self._terms.items()
+            }
+        return {finding: self._gold.get(report.uid, {}).get(finding) for finding in self._findings}
+
+
+def _means(term: str, word: str) -> bool:
+    """Whether a coded term is the word or a narrower one: ``Opacity/lung/base`` is ``Opacity``."""
+    return term == word or term.startswith(f"{word}/")

@@ -1,0 +1,20 @@
+"""What two sides of a split share: patients, studies, images, copies of films, reports; and what gives labels away."""
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ADVICE": "notes",
+        "Checked": "check",
+        "KINDS": "leak",
+        "Leak": "leak",
+        "Note": "notes",
+        "check_cohorts": "check",
+        "check_split": "check",
+        "counts_of": "leak",
+        "leak_caveats": "leak",
+        "near_is_quick": "check",
+        "refuse_leaks": "leak",
+    },
+)

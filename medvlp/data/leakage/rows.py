@@ -1,0 +1,133 @@
+"""Rows of one or several manifests, each with the side of the split on which it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from medvlp.core.errors import DataError
+from medvlp.data._columns import PATH_KINDS
+from medvlp.data.leakage.leak import Leak
+from medvlp.data.manifest import Manifest
+
+__all__ = ["Entry", "Rows", "rows_of"]
+
+# Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
+_GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of one row: `path` is resolved, `row` an index into `Rows`."""
+
+    row: int
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows whose sides can be compared.
+
+    Attributes:
+        manifests: where they come from, one after the other.
+        ids: ``(N,)`` ids.
+        splits: ``(N,)`` side of each row, None where it stands on none.
+        shown: ``(N,)`` what a report calls the side: with several manifests their names come first.
+        sets: ``(N,)`` number of the manifest.
+        scopes: ``(N,)`` rows of one scope number their patients and studies in one way.
+    """
+
+    manifests: tuple[Manifest, ...]
+    ids: np.ndarray
+    splits: np.ndarray
+    shown: np.ndarray
+    sets: np.ndarray
+    scopes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def patients(self) -> list[tuple[str, object] | None]:
+        """The patient of each row within its scope, None where not known."""
+        return self.scoped("id.patient")
+
+    def scoped(self, name: str) -> list[tuple[str, object] | None]:
+        """Identifiers that are equal only within a scope."""
+        values = zip(self.scopes, self.column(name), strict=True)
+        return [None if value is None else (scope, value) for scope, value in values]
+
+    def column(self, name: str) -> np.ndarray:
+        """Values of a column over all manifests, None where missing."""
+        parts = []
+        for manifest in self.manifests:
+            found = manifest.column(name).astype(object) if name in manifest else np.full(len(manifest), None)
+            parts.append(np.array([None if value is None or value != value else value for value in found], object))
+        return np.concatenate(parts)
+
+    def entries(self) -> list[Entry]:
+        """Every file that a row with a side names."""
+        found, start = [], 0
+        for manifest in self.manifests:
+            fields = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
+            for index in range(len(manifest)):
+                if self.splits[start + index] is None:
+                    continue
+                found += [Entry(start + index, path) for field in fields for path in manifest.paths(index, field)]
+            start += len(manifest)
+        return found
+
+    def leak(self, kind: str, a: int, b: int, detail: str = "") -> Leak:
+        """Name two rows."""
+        first, second = sorted((a, b))
+        return Leak(
+            kind, self.ids[first], self.ids[second], str(self.shown[first]), str(self.shown[second]), detail=detail
+        )
+
+
+def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separate: bool = False) -> Rows:
+    """Lay manifests one after the other.
+
+    A manifest without a ``split`` column is one side of its own, named as it is, where there are several. Two rows of
+    different manifests stand on the same side if their splits have the same name: the training part of two data sets
+    may be used together.
+
+    Args:
+        manifests: at least one.
+        names: what each is called in reports, unique.
+        separate: patients and studies of different manifests are never the same, whatever their numbers. Without it
+            they are compared, unless the manifests are of two different public data sets.
+
+    Raises:
+        DataError: if the only manifest has no ``split`` column.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."))
+        >>> rows_of([m, m], names=["train", "test"]).shown.tolist()
+        ['train', 'test']
+    """
+    several = len(manifests) > 1
+    if not several and "split" not in manifests[0]:
+        raise DataError(
+            "The manifest has no column 'split': split it by patient, name its split column, or give the parts as "
+            "several manifests."
+        )
+    names = list(names) or [f"set {number + 1}" for number in range(len(manifests))]
+    ids, splits, shown, sets, scopes = [], [], [], [], []
+    for number, (manifest, name) in enumerate(zip(manifests, names, strict=True)):
+        count = len(manifest)
+        given = manifest.column("split") if "split" in manifest else np.full(count, name, dtype=object)
+        told = [f"{name}:{side}" for side in given] if several and "split" in manifest else given
+        layout = str(manifest.meta.get("layout", ""))
+        scope = str(number) if separate else "" if layout in _GENERAL else layout
+        ids.append(np.array([str(value) for value in manifest.column("id")], dtype=object))
+        splits.append(given)
+        shown.append(np.array(told, dtype=object))
+        sets.append(np.full(count, number))
+        scopes.append(np.full(count, scope, dtype=object))
+    joined = [np.concatenate(parts) for parts in (ids, splits, shown, sets, scopes)]
+    return Rows(tuple(manifests), *joined)

@@ -1,0 +1,164 @@
+"""Columns that give a label away: where the film was taken, not what it shows.
+
+A model that learns the hospital scores well wherever hospital and disease go together. For each label and each such
+column: how well does the column alone rank the records, as AUROC? Each record's score is the share of positives among
+records of its value in the other four fifths of the patients, so that a column of many values gains nothing by memory.
+The interval treats records of one patient together (Obuchowski, Biometrics 53, 1997).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from medvlp.data.leakage.notes import Note
+from medvlp.data.leakage.rows import Rows
+
+__all__ = ["Association", "associations", "shortcut_notes"]
+
+COLUMNS: tuple[str, ...] = ("source", "view_position", "site", "scanner")
+"""Columns that are looked at wherever they are."""
+
+_FEWEST_RECORDS, _FEWEST_OF_CLASS, _FEWEST_PATIENTS = 50, 20, 20
+_STRONG, _SURE = 0.65, 0.6  # AUROC and its lower limit from which a note is made
+_FOLDS = 5
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """How well a column ranks records by a label.
+
+    Attributes:
+        label: finding.
+        column: name.
+        auroc: cross-fitted by patient, with its 95 % interval `low` to `high`.
+        low: lower limit.
+        high: upper limit.
+        cramers_v: association of the two columns, 0 to 1.
+        n: records with a known label.
+        positives: of these.
+        patients: of these.
+    """
+
+    label: str
+    column: str
+    auroc: float
+    low: float
+    high: float
+    cramers_v: float
+    n: int
+    positives: int
+    patients: int
+
+
+def shortcut_notes(rows: Rows, sizes: np.ndarray | None = None) -> list[Note]:
+    """Return a note for each label that a column predicts.
+
+    Args:
+        rows: all rows.
+        sizes: ``(N,)`` size of each row's picture in words (None where unknown): resized copies of another source carry
+            it. Taken as a column ``image_size``.
+    """
+    more = {} if sizes is None else {"image_size": sizes}
+    notes = []
+    for found in associations(rows, more):
+        if found.auroc >= _STRONG and found.low >= _SURE:
+            told = (
+                f"{found.column} alone ranks {found.label} with AUROC {found.auroc:.2f} ({found.low:.2f} to "
+                f"{found.high:.2f}; {found.positives} of {found.n} records, {found.patients} patients; Cramer's V "
+                f"{found.cramers_v:.2f})."
+            )
+            facts = {name: getattr(found, name) for name in found.__dataclass_fields__}
+            notes.append(Note("shortcut", told, facts))
+    return notes
+
+
+def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> list[Association]:
+    """Return every label with every column, strongest first, where at least 50 records of 20 patients, 20 of each
+    class, are there to judge by.
+    """
+    columns = {name: rows.column(name) for name in COLUMNS} | dict(more or {})
+    columns = {name: values for name, values in columns.items() if len({v for v in values if v is not None}) > 1}
+    labels = sorted({name for manifest in rows.manifests for name in manifest.names_of("label")})
+    patients = _patients(rows)
+    found = []
+    for name in labels if columns else ():
+        label = np.array([np.nan if value is None else float(value) for value in rows.column(name)])
+        known = np.flatnonzero((label == 0) | (label == 1))
+        positive = label[known] == 1
+        if (
+            min(len(known) - _FEWEST_RECORDS, positive.sum() - _FEWEST_OF_CLASS, (~positive).sum() - _FEWEST_OF_CLASS)
+            < 0
+        ):
+            continue
+        people, count = np.unique(patients[known], return_inverse=True)
+        if len(people) < _FEWEST_PATIENTS:
+            continue
+        for column, values in columns.items():
+            _, codes = np.unique([str(value) for value in values[known]], return_inverse=True)
+            if codes.max() == 0:
+                continue
+            score = _cross_fitted(codes, positive, _fold(people)[count])
+            auroc, error = _auroc(score, positive, count)
+            found.append(
+                Association(
+                    label=name.removeprefix("label."),
+                    column=column,
+                    auroc=auroc,
+                    low=max(0.0, auroc - _Z * error),
+                    high=min(1.0, auroc + _Z * error),
+                    cramers_v=_cramers_v(codes, positive),
+                    n=len(known),
+                    positives=int(positive.sum()),
+                    patients=len(people),
+                )
+            )
+    return sorted(found, key=lambda each: (-each.auroc, each.label, each.column))
+
+
+def _patients(rows: Rows) -> np.ndarray:
+    named = zip(rows.scopes, rows.column("id.patient"), rows.sets, rows.ids, strict=True)
+    return np.array([f"{set_}\x1f{id_}" if who is None else f"{scope}\x1e{who}" for scope, who, set_, id_ in named])
+
+
+def _fold(people: np.ndarray) -> np.ndarray:
+    return np.array([hashlib.sha256(who.encode()).digest()[0] % _FOLDS for who in people])
+
+
+def _cross_fitted(codes: np.ndarray, positive: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Return each record's share of positives among its value's records in the other folds, drawn to the base rate."""
+    table = np.zeros((_FOLDS, codes.max() + 1, 2))
+    np.add.at(table, (folds, codes, positive.astype(int)), 1)
+    others = table.sum(axis=0) - table
+    base = positive.mean()
+    return ((others[..., 1] + base) / (others.sum(axis=2) + 1))[folds, codes]
+
+
+def _auroc(score: np.ndarray, positive: np.ndarray, patient: np.ndarray) -> tuple[float, float]:
+    """Return AUROC and its standard error with records of a patient taken together."""
+    ranks = rankdata(score)
+    high, low = int(positive.sum()), int((~positive).sum())
+    part = np.empty(len(score))  # of each record: the share of the other class that it stands rightly to
+    part[positive] = (ranks[positive] - rankdata(score[positive])) / low
+    part[~positive] = 1 - (ranks[~positive] - rankdata(score[~positive])) / high
+    auroc = float(part[positive].mean())
+    people = patient.max() + 1
+    of_high = np.bincount(patient[positive], part[positive] - auroc, people) / high
+    of_low = np.bincount(patient[~positive], part[~positive] - auroc, people) / low
+    with_high = len(np.unique(patient[positive]))
+    with_low = len(np.unique(patient[~positive]))
+    variance = with_high / (with_high - 1) * (of_high**2).sum() + with_low / (with_low - 1) * (of_low**2).sum()
+    variance += 2 * people / (people - 1) * (of_high * of_low).sum()
+    return auroc, float(np.sqrt(max(variance, 0.0)))
+
+
+def _cramers_v(codes: np.ndarray, positive: np.ndarray) -> float:
+    table = np.zeros((codes.max() + 1, 2))
+    np.add.at(table, (codes, positive.astype(int)), 1)
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    return float(np.sqrt(((table - expected) ** 2 / expected).sum() / table.sum()))

@@ -1,0 +1,135 @@
+"""Splits that others drew with a generator and a seed, drawn again as they did.
+
+Facts of how a project drew its split (which units, in which order, which function and seed) stand on the data card; the
+generator here is the function that they called, so the same units give the same parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import validation_sentences
+
+__all__ = ["Draw", "Step", "carry_out", "read_draw"]
+
+
+class Step(BaseModel):
+    """One call of ``sklearn.model_selection.train_test_split``: a part is permuted and cut in two.
+
+    Attributes:
+        of: the part that is cut; ``all`` are all units.
+        into: names of what the function returns first and second.
+        second: size of the second: a fraction (rounded up) or a number of units.
+        first: instead, fraction of the first (rounded down).
+        seed: ``random_state``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    of: str = "all"
+    into: tuple[str, str]
+    second: float | int | None = None
+    first: float | None = None
+    seed: int
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Step:
+        if (self.second is None) == (self.first is None):
+            raise ValueError("give second or first, one of them")
+        return self
+
+
+class Draw(BaseModel):
+    """How a split was drawn.
+
+    Attributes:
+        function: that was called.
+        by: column of the manifest whose values are the units; found by trial where it is not said.
+        units: ``sorted``: different values in the order of their characters, as pandas' ``groupby`` leaves them;
+            ``rows``: every row of `file`, in its order; ``table_rows``: the numbers 0 to `count` - 1, which the
+            manifest's column of that name gives for each record, several where a layout joined rows to one record.
+        file: table of the release that lists the units; without it they are taken from the manifest.
+        column: of `file`, by name, or number from 0 where it has no header.
+        header: whether `file` has one.
+        separator: of `file`.
+        count: units that were drawn from. Another number gives another split, and is refused.
+        steps: the calls, in their order.
+        keep: parts that are taken as the release has them: its test, say.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    function: Literal["train_test_split"] = "train_test_split"
+    by: str | None = None
+    units: Literal["sorted", "rows", "table_rows"] = "sorted"
+    file: str | None = None
+    column: str | int | None = None
+    header: bool = True
+    separator: str = ","
+    count: int | None = None
+    steps: tuple[Step, ...] = Field(min_length=1)
+    keep: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _units_are_somewhere(self) -> Draw:
+        if self.units == "table_rows":
+            if self.count is None:
+                raise ValueError("numbered rows need a count")
+        elif self.file is None and (self.units == "rows" or self.by is None):
+            raise ValueError("units are the rows of a file, or the sorted values of a column: give file or by")
+        known = {"all"}
+        for step in self.steps:
+            if step.of not in known:
+                raise ValueError(f"a step cuts {step.of!r}, which no step before it made")
+            known.update(step.into)
+        return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts that no later step cuts, train first."""
+        cut = {step.of for step in self.steps}
+        made = [name for step in self.steps for name in step.into if name not in cut]
+        order = ("train", "validate", "test")
+        return tuple(sorted(made, key=lambda name: order.index(name) if name in order else len(order)))
+
+
+def read_draw(options: object, *, where: str) -> Draw:
+    """Check the ``draw`` of a card's split.
+
+    Raises:
+        DataError: every fault at once.
+    """
+    try:
+        return Draw.model_validate(options)
+    except ValidationError as error:
+        raise DataError(" ".join(validation_sentences(error, where=where, model=Draw))) from None
+
+
+def carry_out(draw: Draw, units: Sequence[str]) -> dict[str, list[str]]:
+    """Return part -> units.
+
+    Raises:
+        DataError: if there are not as many units as were drawn from.
+
+    Example:
+        >>> draw = Draw(by="id", steps=(Step(into=("train", "test"), second=0.3, seed=0),))
+        >>> {part: len(names) for part, names in carry_out(draw, [str(i) for i in range(10)]).items()}
+        {'train': 7, 'test': 3}
+    """
+    from sklearn.model_selection import train_test_split
+
+    if draw.count is not None and len(units) != draw.count:
+        raise DataError(
+            f"The split was drawn from {draw.count} units and there are {len(units)}, so the same draw gives other "
+            "parts: index the whole release without a selection, or give the split's own lists by files."
+        )
+    held = {"all": np.arange(len(units))}
+    for step in draw.steps:
+        first, second = train_test_split(
+            held[step.of], train_size=step.first, test_size=step.second, random_state=step.seed
+        )
+        held[step.into[0]], held[step.into[1]] = first, second
+    return {part: [units[int(i)] for i in held[part]] for part in draw.parts}

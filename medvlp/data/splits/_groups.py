@@ -1,0 +1,136 @@
+"""Who stands together, and where a group falls: a function of the seed and the group alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.manifest import Manifest
+
+__all__ = ["DEFAULT_FRACTIONS", "Grouped", "checked_fractions", "cut", "grouped", "label_columns", "place"]
+
+DEFAULT_FRACTIONS: dict[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
+
+
+class Grouped:
+    """The records of a manifest by group, groups in the order of their places: the order of rows does not enter.
+
+    Attributes:
+        by: column whose equal values stay together.
+        names: the groups, by growing place.
+        places: u in [0, 1) of each.
+        code: (records,) index into `names`.
+    """
+
+    def __init__(self, values: np.ndarray, *, by: str, seed: int) -> None:
+        unique, code = np.unique(values.astype(str), return_inverse=True)
+        places = np.array([place(seed, name) for name in unique])
+        order = np.lexsort((unique, places))
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        self.by = by
+        self.names: np.ndarray = unique[order]
+        self.places: np.ndarray = places[order]
+        self.code: np.ndarray = rank[code]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Records of each group."""
+        return np.bincount(self.code, minlength=len(self))
+
+    def count(self, rows: np.ndarray) -> np.ndarray:
+        """Records of each group among the rows of a mask."""
+        return np.bincount(self.code[rows], minlength=len(self))
+
+
+def grouped(manifest: Manifest, *, by: str, seed: int) -> Grouped:
+    """Group the records.
+
+    Raises:
+        DataError: if the column is missing, or some records have no value in it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> m = Manifest.of({"id": ["a", "b", "c"], "text": ["x"] * 3, "id.patient": ["p", "q", "p"]}, root=Path("."))
+        >>> groups = grouped(m, by="id.patient", seed=0)
+        >>> len(groups), sorted(groups.sizes.tolist())
+        (2, [1, 2])
+    """
+    if by not in manifest:
+        raise DataError(
+            f"A split by {by} needs that column, and the manifest has {', '.join(manifest.names)}: "
+            "name the patient column when indexing."
+            if by == "id.patient"
+            else f"A split by {by} needs that column: {did_you_mean(by, manifest.names)}."
+        )
+    missing = manifest.arrow(by).null_count
+    if missing:
+        raise DataError(
+            f"{missing} of {len(manifest)} records have no {by}, so a split could leak: fill it in, or choose "
+            f"records with manifest.having({by!r})."
+        )
+    return Grouped(manifest.column(by), by=by, seed=seed)
+
+
+def place(seed: int, group: str) -> float:
+    """Return the first 64 bits of SHA-256(seed, group) as a number in [0, 1)."""
+    digest = hashlib.sha256(f"{seed}\x1f{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the shares of the parts.
+
+    Raises:
+        ConfigError: if one is negative or they do not sum to 1.
+
+    Example:
+        >>> checked_fractions({"train": 0.5, "test": 0.6})
+        Traceback (most recent call last):
+        medvlp.core.errors.ConfigError: The split fractions {'train': 0.5, 'test': 0.6} do not sum to 1: ...
+    """
+    shares = {str(name): float(share) for name, share in (fractions or DEFAULT_FRACTIONS).items()}
+    if any(not 0 <= share <= 1 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
+        raise ConfigError(f"The split fractions {shares} do not sum to 1: change one of them.")
+    if "" in shares:
+        raise ConfigError("A split fraction has no name: name it, as in {train: 0.8, test: 0.2}.")
+    return shares
+
+
+def cut(places: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
+    """Return the part of each place: the unit interval is cut at the cumulated shares.
+
+    Example:
+        >>> cut(np.array([0.1, 0.75, 0.99]), {"train": 0.7, "validate": 0.1, "test": 0.2}).tolist()
+        ['train', 'validate', 'test']
+    """
+    bounds = np.cumsum(list(shares.values()))
+    # The last part that anybody is wanted in takes what rounding leaves above its bound.
+    bounds[max(i for i, share in enumerate(shares.values()) if share > 0) :] = 1.0
+    names = np.array(list(shares), dtype=object)
+    return names[np.searchsorted(bounds, places, side="right")]
+
+
+def label_columns(manifest: Manifest, labels: Sequence[str]) -> list[str]:
+    """Return label columns by their findings, ``effusion`` or ``label.effusion``; all where none is named.
+
+    Raises:
+        DataError: for a label that the manifest lacks, with the nearest, or if it has none.
+    """
+    there = manifest.names_of("label")
+    if not there:
+        raise DataError("The manifest has no label column, so there are no classes to go by: index one.")
+    wanted = [name if name.startswith("label.") else f"label.{name}" for name in labels]
+    for name in wanted:
+        if name not in there:
+            finding = name.removeprefix("label.")
+            known = [each.removeprefix("label.") for each in there]
+            raise DataError(f"The manifest has no label {finding!r}: {did_you_mean(finding, known)}.")
+    return wanted or list(there)

@@ -1,0 +1,276 @@
+"""Lists of ids as people keep them, and the records that they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from medvlp.core.errors import DataError
+from medvlp.core.files import read_json
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.manifest import Manifest
+
+__all__ = ["PART_WORDS", "Matched", "find_file", "match", "match_rows", "read_list", "read_parts", "refuse_shared"]
+
+# What others call the three parts.
+PART_WORDS: dict[str, str] = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("validate", "val", "valid", "validation", "dev"), "validate"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_ID_COLUMNS = (
+    "id",
+    "dicom_id",
+    "image_id",
+    "imageid",
+    "image_index",
+    "image",
+    "filename",
+    "file_name",
+    "path",
+    "patientid",
+)
+_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_SUFFIX = re.compile(r"\.(png|jpe?g|dcm|dicom|nii(\.gz)?|npz|npy)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What names on a list mean.
+
+    Attributes:
+        records: name -> ids of the records that it means.
+        by: which values of the manifest were compared.
+    """
+
+    records: Mapping[str, Sequence[str]]
+    by: str
+
+
+def find_file(path: Path, root: Path) -> Path:
+    """Return a file by its path from the working folder, else below `root`; gzipped where it is not there as it is.
+
+    Raises:
+        DataError: if it is at neither place.
+    """
+    for choice in (Path(path).expanduser(), root / path):
+        for found in (choice, choice.with_name(f"{choice.name}.gz")):
+            if found.is_file():
+                return found
+    raise DataError(f"The list {path} is neither in the working folder nor in {root}: give its path.")
+
+
+def read_list(path: Path, *, column: str | int | None = None, header: bool = True, separator: str = ",") -> list[str]:
+    r"""Read ids, one a line, or one column of a table; in the file's order, repeated ones too.
+
+    Args:
+        path: of the file; ``.csv`` and ``.tsv``, also with ``.gz``, are tables, and so is any where `column` is given.
+        column: its name, or number from 0 in a table without header; without it, the one column with a usual name.
+        header: whether the table's first line names the columns.
+        separator: of the table.
+
+    Raises:
+        DataError: if the file cannot be read, is empty, or has no such column.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "test_list.txt"
+        >>> _ = path.write_text("a.png\nb.png\n")
+        >>> read_list(path)
+        ['a.png', 'b.png']
+    """
+    if column is None and not path.name.lower().endswith(_TABLES):
+        try:
+            found = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        except UnicodeDecodeError:
+            raise DataError(f"{path} is not UTF-8 text: give a list with one id a line.") from None
+        found = [line for line in found if line]
+    else:
+        table = _table(path, header=header, separator=separator)
+        found = [value for value in table[_column(table, column, path)] if value]
+    if not found:
+        raise DataError(f"{path} lists nothing: give a list with one id a line.")
+    return found
+
+
+def read_parts(path: Path, *, column: str | None = None, split_column: str = "split") -> dict[str, list[str]]:
+    """Read a table with a column of ids and one of parts; rows without a part stand in none.
+
+    A ``.json`` holds part -> ids instead, or part -> records with an ``id``, as R2Gen's ``annotation.json``. ``val``,
+    ``valid``, ``validation`` and ``dev`` are ``validate``; ``training`` and ``testing`` are understood too.
+
+    Raises:
+        DataError: if the file cannot be read, or has no such columns.
+    """
+    if path.suffix.lower() == ".json":
+        return _parts_of_json(path)
+    table = _table(path, header=True, separator=",")
+    sides = table[_column(table, split_column, path)]
+    parts: dict[str, list[str]] = {}
+    for name, side in zip(table[_column(table, column, path)], sides, strict=True):
+        if side and name:
+            parts.setdefault(PART_WORDS.get(side.lower(), side), []).append(name)
+    if not parts:
+        raise DataError(f"The column {split_column!r} of {path} is blank: name the column that holds the parts.")
+    return parts
+
+
+def _parts_of_json(path: Path) -> dict[str, list[str]]:
+    parts: dict[str, list[str]] = {}
+    for part, entries in read_json(path).items():
+        found = (
+            [entry.get("id") if isinstance(entry, dict) else entry for entry in entries]
+            if isinstance(entries, list)
+            else []
+        )
+        if not found or not all(isinstance(name, str) for name in found):
+            raise DataError(f"{path}: {part!r} is no list of ids, or of records with an id: give part -> ids.")
+        parts[PART_WORDS.get(part.lower(), part)] = [str(name) for name in found]
+    return parts
+
+
+def match_rows(manifest: Manifest, *, column: str = "table_rows") -> Matched:
+    """Find the records that rows of the release's table became, by the numbers that the layout kept.
+
+    Raises:
+        DataError: if the layout kept none.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "table_rows": ["0 2", "1"]}, root=Path("."))
+        >>> match_rows(m).records
+        {'0': ['a'], '2': ['a'], '1': ['b']}
+    """
+    if column not in manifest:
+        raise DataError(
+            f"The split was drawn from rows of the release's table, and the manifest has no column {column!r} that "
+            "says which they were: index the release by its layout."
+        )
+    found: dict[str, list[str]] = {}
+    for record, numbers in zip(manifest.column("id").tolist(), manifest.column(column).tolist(), strict=True):
+        for number in () if numbers is None else str(numbers).removesuffix(".0").split():
+            found.setdefault(number, []).append(record)
+    return Matched(found, column)
+
+
+def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) -> Matched:
+    """Find the records that names on a list mean.
+
+    Args:
+        manifest: the cohort.
+        names: ids, image paths or file names (with or without their ending), studies or patients.
+        by: the column that is compared; without it, the one in which most names are found.
+
+    Raises:
+        DataError: if no name is found.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a"], "image": ["images/x_1.png"]}, root=Path("."))
+        >>> match(m, ["x_1.png", "x_2.png"])
+        Matched(records={'x_1.png': ['a']}, by='image file')
+    """
+    wanted = dict.fromkeys(names)
+    best = Matched({}, "")
+    for space, keys, key_of in _spaces(manifest, by):
+        found = {name: keys[key_of(name)] for name in wanted if key_of(name) in keys}
+        if len(found) > len(best.records):
+            best = Matched(found, space)
+        if len(found) == len(wanted):
+            break
+    if not best.records:
+        first, place = next(iter(wanted), ""), f"in the column {by}" if by else "an id, image, study or patient"
+        raise DataError(
+            f"None of {len(wanted)} listed ids (the first: {first!r}) is {place} of the manifest, whose ids look like "
+            f"{manifest.column('id')[0]!r}: check that the list is of this data set."
+        )
+    return best
+
+
+def refuse_shared(parts: Mapping[str, Sequence[str]]) -> None:
+    """Stop where an id stands on several lists.
+
+    Raises:
+        DataError: with the number of them and the first.
+    """
+    seen: dict[str, str] = {}
+    shared = []
+    for part, ids in parts.items():
+        shared += [(name, seen[name], part) for name in ids if seen.setdefault(name, part) != part]
+    if shared:
+        name, one, other = shared[0]
+        raise DataError(
+            f"{len(shared)} ids stand on several lists, the first is {name!r} in {one} and {other}: take them out of "
+            "one, or set repeat: true to have them in both, which leaks."
+        )
+
+
+def _spaces(manifest: Manifest, by: str | None) -> Iterator[tuple[str, dict[str, list[str]], Callable[[str], str]]]:
+    """What names may be compared with, in turn: (name, value -> ids, how a listed name is written there)."""
+    ids = manifest.column("id").tolist()
+
+    def keyed(values: Sequence[object], *, unique: bool = False) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for value, record in zip(values, ids, strict=True):
+            if value is not None:
+                found.setdefault(str(value), []).append(record)
+        # A file name that several folders have (view1_frontal.jpg) names nothing.
+        return {} if unique and any(len(records) > 1 for records in found.values()) else found
+
+    if by is not None:
+        yield by, keyed(manifest.column(by).tolist()), str
+        return
+    yield "id", keyed(ids), str
+    for field in ("image", "volume"):
+        if field in manifest:
+            paths = manifest.column(field).tolist()
+            whole = keyed(paths)
+            yield field, whole, str
+            yield f"{field} below its first folder", whole, lambda name: name.partition("/")[2]
+            yield f"{field} file", keyed([path and PurePosixPath(path).name for path in paths], unique=True), _file
+            yield f"{field} file without ending", keyed([path and _stem(path) for path in paths], unique=True), _stem
+    yield "id without ending", keyed([_stem(name) for name in ids], unique=True), _stem
+    for name in manifest.names_of("id"):
+        yield name, keyed(manifest.column(name).tolist()), str
+
+
+def _file(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def _stem(name: str) -> str:
+    return _SUFFIX.sub("", PurePosixPath(name).name)
+
+
+def _table(path: Path, *, header: bool, separator: str) -> dict[str | int, list[str]]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(
+            path,
+            sep="\t" if ".tsv" in path.name.lower() else separator,
+            header=0 if header else None,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is not a table ({str(error).splitlines()[0]}): export it again as CSV.") from None
+    names = [str(name).strip() if header else int(name) for name in frame.columns]
+    return {name: [value.strip() for value in frame.iloc[:, i]] for i, name in enumerate(names)}
+
+
+def _column(table: Mapping[str | int, list[str]], column: str | int | None, path: Path) -> str | int:
+    if column in table:
+        return column  # pyrefly: ignore
+    names = {str(name).lower().replace(" ", "_"): name for name in table}
+    if column is None:
+        usual = [names[name] for name in _ID_COLUMNS if name in names]
+        if usual:
+            return usual[0]
+        raise DataError(
+            f"{path} has no column of ids by a usual name: set column to one of {', '.join(map(str, table))}."
+        )
+    if str(column).lower() in names:
+        return names[str(column).lower()]
+    raise DataError(f"{path} has no column {column!r}: {did_you_mean(str(column), map(str, table))}.")

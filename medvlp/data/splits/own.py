@@ -1,0 +1,62 @@
+"""``own``: the parts that the manifest already names; where it names none, patients are drawn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from medvlp.core.registry import FromModel
+from medvlp.data.manifest import Manifest
+from medvlp.data.splits._split import Split, of_rows
+from medvlp.data.splits.patient import by_patient
+
+__all__ = ["own"]
+
+
+def own(
+    manifest: Annotated[Manifest, FromModel("manifest")],
+    *,
+    fractions: dict[str, float] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Take the column ``split`` as it is; without one, split by patient.
+
+    Args:
+        manifest: the cohort.
+        fractions: part -> share, summing to 1, used where there is no column; default `DEFAULT_FRACTIONS`.
+        seed: likewise.
+
+    Raises:
+        ConfigError: if the fractions do not sum to 1.
+        DataError: if there is neither the column nor known patients.
+
+    Example:
+        >>> from pathlib import Path
+        >>> own(Manifest.of({"id": ["a"], "text": ["x"], "split": ["test"]}, root=Path("."))).parts
+        {'test': ('a',)}
+    """
+    if "split" not in manifest:
+        return by_patient(manifest, fractions=fractions, seed=seed)
+    return of_column(manifest, name="own")
+
+
+def of_column(manifest: Manifest, *, name: str) -> Split:
+    """The parts of the column ``split``, with what the manifest says of how they were made."""
+    sides = manifest.column("split")
+    blank = sides == None  # noqa: E711 (an array of objects)
+    unlisted = {"the column split is blank": blank}
+    order = [part for part in ("train", "validate", "test") if (sides == part).any()]
+    split = of_rows(manifest, sides, name=name, unit="", options={}, parts=order, left_out=unlisted)
+    made: Any = manifest.meta.get("split")
+    if not isinstance(made, dict):
+        return split
+    return Split(
+        name=str(made.get("name", name)),
+        rule=str(made.get("rule", name)),
+        unit=str(made.get("unit", "")),
+        parts=split.parts,
+        options=dict(made.get("options", {})),
+        left_out=split.left_out,
+        card=str(made.get("card", "")),
+        flaw=str(made.get("flaw", "")),
+        source=str(made.get("source", "")),
+    )

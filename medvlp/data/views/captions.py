@@ -1,0 +1,81 @@
+"""``captions``: a text from the labels, for data that have no reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample
+from medvlp.core.suggest import did_you_mean
+
+__all__ = ["Captions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """Write a caption that says what the labels say (`medvlp.text.captions`), in drawn words and order.
+
+    Present, absent and uncertain are said as such; a label that is missing is not mentioned. A sample whose labels say
+    nothing gets no text.
+
+    Attributes:
+        findings: labels that are read (``effusion`` is ``label.effusion``); empty for every label of the sample.
+        absent: most absent findings that are denied.
+        to: the text field that is written.
+        overwrite: write it also where the sample has a text already.
+
+    Raises:
+        ConfigError: if a finding has no words, the field is no text field or `absent` is below 0.
+
+    Example:
+        >>> view = Captions(absent=0)
+        >>> sample = Sample("a", {"label.effusion": 1.0, "label.nodule": 0.0})
+        >>> view(sample, torch.Generator().manual_seed(0)).fields["text"]
+        'Findings are consistent with a pleural effusion.'
+    """
+
+    random: ClassVar[bool] = True
+
+    findings: tuple[str, ...] = ()
+    absent: int = 4
+    to: str = "text"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        from medvlp.text.captions import caption_findings
+
+        if parse_field(self.to).kind != "text" or self.absent < 0:
+            raise ConfigError(
+                f"captions writes a text field and denies at least 0 findings, not to={self.to!r} and "
+                f"absent={self.absent}: change these."
+            )
+        for name in self.findings:
+            if name not in caption_findings():
+                raise ConfigError(
+                    f"captions has no words for the finding {name!r}: {did_you_mean(name, caption_findings())}; change "
+                    f"it or leave it out."
+                )
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """The field that it makes."""
+        return (self.to,)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Write the caption."""
+        from medvlp.text.captions import caption
+
+        if self.to in sample.fields and not self.overwrite:
+            return sample
+        labels = {
+            name.removeprefix("label."): float(value)
+            for name, value in sample.fields.items()
+            if name.startswith("label.") and isinstance(value, int | float)
+        }
+        chosen = {name: labels[name] for name in self.findings or labels if name in labels}
+        text = caption(chosen, generator, absent=self.absent)
+        return Sample(sample.id, {**sample.fields, self.to: text}, sample.records) if text else sample

@@ -1,0 +1,97 @@
+"""``read_stack``: the pictures of a study, or the frames of a cine, become one stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.quantise import Bits, quantise
+from medvlp.data.stacks import MadeStack
+from medvlp.io.presets import preset_names
+from medvlp.io.read import count_frames, read_image
+from medvlp.io.resize import resize_pad
+
+__all__ = ["ReadStack"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadStack:
+    """Files -> stack (S, 1, size, size) in [0, 1], each picture as `read` makes it; its place is (0, 0, its number).
+
+    The field names one file (all of its frames or pages), a folder (the files in it by name), or a list of files in
+    their order. Pictures are read when somebody takes them.
+
+    Attributes:
+        size: side in pixels.
+        preset: named recipe from stored to display values.
+        bits: 8, 16, or 32 for unrounded.
+        field: the stack field.
+
+    Raises:
+        UnreadableImage: as `medvlp.io.read_image`.
+        ConfigError: for a field of another kind, a size below 8, or a preset that does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> paths = [str(Path(tempfile.mkdtemp(), f"{view}.png")) for view in ("frontal", "lateral")]
+        >>> for path in paths:
+        ...     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(path)
+        >>> fields = ReadStack(size=8)(Sample("a", {"stack": tuple(paths)}), torch.Generator()).fields
+        >>> len(fields["stack"]), float(fields["stack"].take([1]).pixels.mean())
+        (2, 1.0)
+    """
+
+    random: ClassVar[bool] = False
+
+    size: int = 224
+    preset: str = "dicom_voi_v1"
+    bits: Bits = 8
+    field: str = "stack"
+
+    def __post_init__(self) -> None:
+        if parse_field(self.field).kind != "stack" or self.size < 8:
+            raise ConfigError(
+                f"read_stack makes a stack field of at least 8 pixels, not {self.field!r} of {self.size}: change field "
+                f"or size."
+            )
+        if self.preset not in preset_names():
+            raise ConfigError(
+                f"There is no preset {self.preset!r}, change it: {did_you_mean(self.preset, preset_names())}."
+            )
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Find the pictures."""
+        source = sample.fields.get(self.field)
+        if source is None:
+            return sample
+        files = source if isinstance(source, tuple) else (source,)
+        paths = [str(file) for file in files if isinstance(file, str)]
+        if len(paths) < len(files) or not paths:
+            raise DataError(f"The field {self.field!r} of {sample.id!r} holds no paths: use `read_stack` once.")
+        if len(paths) == 1 and Path(paths[0]).is_dir():
+            paths = sorted(str(path) for path in Path(paths[0]).iterdir() if path.is_file())
+        pictures = [(path, frame) for path in paths for frame in range(count_frames(path))]
+        if not pictures:
+            raise DataError(f"The folder of {self.field!r} of {sample.id!r} holds no files: index the data again.")
+
+        def make(number: int) -> Tensor:
+            path, frame = pictures[number]
+            image = read_image(path, preset=self.preset, frame=frame)
+            return quantise(torch.from_numpy(resize_pad(image.pixels, self.size).pixels)[None], self.bits)
+
+        place = torch.zeros(len(pictures), 3)
+        place[:, 2] = torch.arange(len(pictures))
+        stack = MadeStack(make, place, (1, self.size, self.size))
+        # Pictures of a study differ in size: there is no one box that all were made of.
+        record = ImageRecord(seed=0, box=(0.0, 0.0, float(self.size), float(self.size)))
+        return Sample(sample.id, {**sample.fields, self.field: stack}, {**sample.records, self.field: record})

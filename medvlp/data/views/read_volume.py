@@ -1,0 +1,178 @@
+"""``read_volume``: the file or folder of a volume becomes its slices, hung one way, in windows, at places in mm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.data.quantise import Bits, quantise
+from medvlp.data.stacks import MadeStack
+from medvlp.io.ct_rate import ct_rate_hu
+from medvlp.io.preset import FixedWindow
+from medvlp.io.presets import preset_names
+from medvlp.io.resize import resample_weights, resize_pad
+from medvlp.io.volume import Volume
+from medvlp.io.volume_display import AIR_BELOW, curve_of, volume_recipe
+from medvlp.io.volume_read import read_volume
+from medvlp.io.volume_slices import Axis, VolumeSlices, open_slices, slices_of
+
+__all__ = ["ReadVolume"]
+
+_SIDE_CAR = ("rescale_slope", "rescale_intercept", "spacing_z", "spacing_y", "spacing_x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadVolume:
+    """Path -> stack of slices (S, C, size, size) in [0, 1] with the middle of each in RAS mm; C windows.
+
+    Slices hang as a radiologist looks at them, the patient's left at the viewer's right hand (`medvlp.io.open_slices`
+    has the table), whatever the order of axes in the file. In the plane, aspect is kept in mm and padded with black.
+    There are as many slices as the volume has, or one every `slice_mm`; a thicker slice is the mean of those in it, and
+    one between two is interpolated. Slices are read and made when somebody takes them, or when the cache is filled; of
+    an unpacked NIfTI file only those are read.
+
+    Attributes:
+        size: side in pixels.
+        windows: a channel each: presets for volumes (CT windows, ``mr_percentile_v1``).
+        axis: across which the volume is cut: ``acquisition``, ``axial``, ``coronal`` or ``sagittal``.
+        slice_mm: distance of slices, as near as a whole number of them comes to it; None: those that there are.
+        bits: 8, 16, or 32 for unrounded.
+        on_gap: of missing slices, see `medvlp.io.read_volume`.
+        on_tilt: of a tilted gantry, see there.
+        side_car: ``ct_rate``: rescale and spacing stand in the manifest's numbers, see `medvlp.io.ct_rate_hu`.
+        field: the volume field, which is gone afterwards; a `medvlp.io.Volume` there is taken as it is.
+        to: the stack field that is written.
+
+    Raises:
+        UnreadableImage: as `medvlp.io.read_volume`.
+        ConfigError: for fields of another kind, a size below 8, no slice distance, or presets that are none for
+            volumes.
+
+    Example:
+        >>> from medvlp.io.affine import Affine
+        >>> air = Volume(np.full((3, 8, 8), -1000, np.float32), Affine(np.diag([-1.0, -1.0, 5.0, 1.0])))
+        >>> fields = ReadVolume(size=8)(Sample("a", {"volume": air}), torch.Generator()).fields
+        >>> fields["stack"].take([2]).pixels.shape, fields["stack"].position[2].tolist()
+        (torch.Size([1, 3, 8, 8]), [-3.5, -3.5, 10.0])
+    """
+
+    random: ClassVar[bool] = False
+
+    size: int = 224
+    windows: tuple[str, ...] = ("ct_lung_v1", "ct_mediastinum_v1", "ct_bone_v1")
+    axis: Axis = "acquisition"
+    slice_mm: float | None = None
+    bits: Bits = 8
+    on_gap: Literal["error", "resample"] = "error"
+    on_tilt: Literal["error", "shear", "resample"] = "error"
+    side_car: Literal["none", "ct_rate"] = "none"
+    field: str = "volume"
+    to: str = "stack"
+
+    def __post_init__(self) -> None:
+        kinds = parse_field(self.field).kind, parse_field(self.to).kind
+        if kinds != ("volume", "stack") or self.size < 8 or not (self.slice_mm is None or self.slice_mm > 0):
+            raise ConfigError(
+                f"read_volume makes a stack of a volume, of at least 8 pixels and slices at a distance above 0 mm, not "
+                f"{self.to!r} of {self.field!r}, {self.size} pixels and {self.slice_mm} mm: change these."
+            )
+        unknown = [name for name in self.windows if name not in preset_names()]
+        if unknown or not self.windows:
+            raise ConfigError(
+                f"read_volume shows a volume in one or more presets, not in {list(self.windows)}: change windows to "
+                f"some of {', '.join(name for name in preset_names() if name.startswith(('ct_', 'mr_')))}."
+            )
+        for name in self.windows:
+            volume_recipe(name)
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """The stack."""
+        return (self.to,)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The number fields that it reads."""
+        return () if self.side_car == "none" else tuple(f"number.{name}" for name in _SIDE_CAR)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Open the volume."""
+        source = sample.fields.get(self.field)
+        if source is None:
+            return sample
+        if not isinstance(source, str | Volume):
+            raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
+        slices = self._opened(source, sample)
+        modality = str(slices.meta.get("Modality", ""))
+        curves = [curve_of(name, modality=modality, values=slices.values) for name in self.windows]
+        thick = _thick(len(slices), slices.step, self.slice_mm)
+        depth = len(slices) if thick is None else thick.indptr.size - 1
+        # Middles of equal parts of the reach; of as many parts as slices, the slices themselves.
+        middles = (np.arange(depth) + 0.5) * (len(slices) / depth) - 0.5
+
+        def make(number: int) -> Tensor:
+            values = slices.read([number])[0] if thick is None else _mean(slices, thick, number)
+            shown = [resize_pad(curve(values), self.size, spacing=slices.spacing).pixels for curve in curves]
+            return quantise(torch.from_numpy(np.stack(shown)), self.bits)
+
+        position = torch.from_numpy(np.array([slices.position(n) for n in middles], np.float32))
+        stack = MadeStack(make, position, (len(curves), self.size, self.size))
+        fields = {name: value for name, value in sample.fields.items() if name != self.field}
+        record = _record(slices, self.size, (*slices.warnings, *_doubts(slices, modality, self.windows)))
+        return Sample(sample.id, {**fields, self.to: stack}, {**sample.records, self.to: record})
+
+    def _opened(self, source: str | Volume, sample: Sample) -> VolumeSlices:
+        if self.side_car == "none" and isinstance(source, str):
+            return open_slices(source, axis=self.axis, on_gap=self.on_gap, on_tilt=self.on_tilt)
+        volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
+        if self.side_car == "ct_rate":
+            told = [sample.fields.get(name) for name in self.numbers]
+            known = [float(value) for value in told if isinstance(value, float)]
+            if len(known) < len(told):
+                raise DataError(
+                    f"{sample.id!r} lacks a rescale or a spacing: index CT-RATE with its metadata tables, or leave "
+                    "side_car out."
+                )
+            volume = ct_rate_hu(volume, known[0], known[1], (known[2], known[3], known[4]))
+        return slices_of(volume, self.axis)
+
+
+def _thick(slices: int, step: float, wanted: float | None) -> csr_array | None:
+    """Which share of which slice each new one has, (new, slices); None where they stay as they are."""
+    if wanted is None:
+        return None
+    return resample_weights(slices, max(1, round(slices * step / wanted)))
+
+
+def _mean(slices: VolumeSlices, thick: csr_array, number: int) -> np.ndarray:
+    part = slice(thick.indptr[number], thick.indptr[number + 1])
+    values = slices.read(thick.indices[part].tolist())
+    return np.add.reduce(values * thick.data[part][:, None, None], axis=0, dtype=np.float32)
+
+
+def _doubts(slices: VolumeSlices, modality: str, windows: Sequence[str]) -> list[str]:
+    """A file that does not say what it is may hold no Hounsfield units: told by three of its slices."""
+    if modality or not any(isinstance(volume_recipe(name).curve, FixedWindow) for name in windows):
+        return []
+    some = slices.read(sorted({0, len(slices) // 2, len(slices) - 1}))
+    if (some < AIR_BELOW).any():
+        return []
+    return [f"no value is below {AIR_BELOW:g}, where air lies: these may not be Hounsfield units"]
+
+
+def _record(slices: VolumeSlices, size: int, warnings: tuple[str, ...]) -> ImageRecord:
+    """Where the view lies on a slice, in its pixels."""
+    rows, columns = slices.shape[1:]
+    fit = resize_pad(np.zeros((rows, columns), np.float32), size, spacing=slices.spacing).fit
+    box = (*fit.to_source(0, 0), *fit.to_source(size, size))
+    spacing = slices.spacing[0] * rows / fit.height, slices.spacing[1] * columns / fit.width
+    return ImageRecord(seed=0, box=box, spacing=spacing, warnings=tuple(dict.fromkeys(warnings)))

@@ -1,0 +1,90 @@
+"""``rewrite``: the report in other words and another order, its meaning kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample
+from medvlp.data.views._report import with_report_tag
+
+__all__ = ["Rewrite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewrite:
+    """With `probability`, say a text in other words (`medvlp.text.rewriting`), each of its rows for itself.
+
+    Findings, certainty, side, severity and numbers are kept. As with ``sentences``, ``id.report`` names the report as
+    it was, so that two samples with one report are still known as such. It belongs before ``sentences``, and before
+    ``sections`` where sections are to change places.
+
+    Attributes:
+        probability: of rewriting; else the text stays.
+        synonyms: probability that a phrase or sentence is exchanged for another of the same meaning.
+        abbreviations: probability that a word is abbreviated, or an abbreviation written out.
+        sentences: draw another order of the sentences of findings and impression.
+        sections: draw another order of the sections of a report with headers.
+        verify: read the result back and keep the text as it was where anything else is read: a guard for reports unlike
+            those the rules were proven on, at some milliseconds a report.
+        field: the text field.
+
+    Raises:
+        ConfigError: if a probability or the field is not allowed.
+
+    Example:
+        >>> view = Rewrite(probability=1.0, synonyms=1.0, sentences=False)
+        >>> view(Sample("a", {"text": "Left lung nodule."}), torch.Generator().manual_seed(0)).fields["text"]
+        'Left pulmonary nodule.'
+    """
+
+    random: ClassVar[bool] = True
+
+    probability: float = 0.5
+    synonyms: float = 0.5
+    abbreviations: float = 0.25
+    sentences: bool = True
+    sections: bool = True
+    verify: bool = False
+    field: str = "text"
+
+    def __post_init__(self) -> None:
+        chances = (self.probability, self.synonyms, self.abbreviations)
+        if not all(0 <= chance <= 1 for chance in chances) or parse_field(self.field).kind != "text":
+            raise ConfigError(
+                f"rewrite takes a text field and probabilities from 0 to 1, not field={self.field!r}, "
+                f"probability={self.probability}, synonyms={self.synonyms} and abbreviations={self.abbreviations}: "
+                f"change these."
+            )
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Rewrite the text."""
+        value = sample.fields.get(self.field)
+        rows = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(row, str) for row in rows):
+            return sample
+        fields = dict(sample.fields)
+        if self.field == "text" and isinstance(value, str):
+            fields = with_report_tag(sample.fields, value)
+        if float(torch.rand(1, generator=generator)) < self.probability:
+            texts = tuple(self._rewritten(str(row), generator) for row in rows)
+            fields[self.field] = texts if isinstance(value, tuple) else texts[0]
+        return Sample(sample.id, fields, sample.records)
+
+    def _rewritten(self, text: str, generator: torch.Generator) -> str:
+        from medvlp.text.rewriting import rewrite
+        from medvlp.text.rewriting.meaning import same_meaning
+
+        other = rewrite(
+            text,
+            generator,
+            synonyms=self.synonyms,
+            abbreviations=self.abbreviations,
+            sentences=self.sentences,
+            sections=self.sections,
+        )
+        return text if self.verify and not same_meaning(text, other) else other

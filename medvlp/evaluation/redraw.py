@@ -1,0 +1,169 @@
+"""A reported number as a function of patient weights, made again from its per-case table.
+
+So two models are compared on the same resampled patients. The number at equal weights must be the reported one:
+a table that does not give it back is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medvlp.core.errors import DataError
+from medvlp.core.provenance import hash_of
+from medvlp.evaluation.bootstrap import Clusters, patient_clusters
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.ranked import rank_rows
+from medvlp.evaluation.results import Metric, Result
+
+__all__ = ["Redrawn", "redraw"]
+
+_NEAR = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Redrawn:
+    """A number that can be made again on resampled patients.
+
+    Attributes:
+        value: as reported.
+        cases: hash of ids, patients and labels: two numbers of equal cases can be paired.
+        fewest: patients in the smaller class of the finding that has fewest; a bootstrap of very few shows nothing.
+        clusters: the patients, in an order that equal cases share.
+        draw: patient weights ``(P, B)`` -> ``(B,)``, NaN where it is not defined.
+    """
+
+    value: float
+    cases: str
+    fewest: int
+    clusters: Clusters = field(repr=False)
+    draw: Callable[[FloatArray], FloatArray] = field(repr=False)
+
+
+def redraw(result: Result, row: Metric) -> Redrawn | None:
+    """Return a row of a result as a function of patient weights.
+
+    AUROC and average precision (of a finding or macro, of a group or everybody), recall and mean rank are known.
+
+    Args:
+        result: with its cases.
+        row: one of its metrics.
+
+    Returns:
+        None where the metric is another one, not defined, or its cases were not kept.
+
+    Raises:
+        DataError: if the cases do not give the reported value.
+
+    Example:
+        >>> from medvlp.evaluation.classification import evaluate_scores
+        >>> table = pd.DataFrame({"id": list("abcd"), "patient_id": list("ABCD"),
+        ...                       "label:effusion": [0, 0, 1, 1], "score:effusion": [0.1, 0.4, 0.35, 0.8]})
+        >>> result = evaluate_scores(table, seed=0, recipe="", data="", resamples=0)
+        >>> made = redraw(result, result.find("auroc", "effusion"))
+        >>> made.draw(np.array([[1.0, 1, 1, 1], [1, 0, 1, 1]]).T).tolist()
+        [0.75, 1.0]
+    """
+    if result.cases is None or row.value is None:
+        return None
+    table = result.cases
+    if row.split and "split" in table:
+        table = table[table["split"].astype(str) == row.split]
+    if row.metric in ("auroc", "average_precision"):
+        made = _ranking(table, row)
+    elif re.fullmatch(r"recall@\d+|mean_rank", row.metric):
+        made = _retrieval(table, row)
+    else:
+        return None
+    if made is None:
+        return None
+    again = float(made.draw(np.ones((made.clusters.patients, 1)))[0])
+    if not abs(again - row.value) <= _NEAR:
+        raise DataError(
+            f"Result {result.name!r} reports {row.metric} {row.label} = {row.value:.6g}, its per-case table gives "
+            f"{again:.6g}: they are not of one evaluation, evaluate again."
+        )
+    return made
+
+
+def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
+    table = table.sort_values("id", kind="stable").reset_index(drop=True)
+    findings = [str(name).removeprefix("label:") for name in table.columns if str(name).startswith("label:")]
+    if not len(table) or (row.label != "macro" and row.label not in findings):
+        return None
+    labels = {finding: _numbers(table, f"label:{finding}") for finding in findings}
+    positive = np.any([values == 1 for values in labels.values()], axis=0)
+    clusters = patient_clusters(table["patient_id"].astype(str), positive)
+    ranked, fewest = [], len(table)
+    for finding in findings if row.label == "macro" else [row.label]:
+        inside = _inside(table, row.group, finding, labels[finding] == 1)
+        if inside is None:
+            continue
+        rows = np.flatnonzero(np.isin(labels[finding], (0.0, 1.0)) & inside)
+        truth = labels[finding][rows] == 1
+        if truth.sum() < (row.min_positives or 1 if row.label == "macro" else 1) or truth.all():
+            continue
+        scores = _numbers(table, f"score:{finding}")[rows]
+        patient = clusters.patient[rows]
+        ranked.append(rank_rows(truth, scores, patient))
+        fewest = min(fewest, len(np.unique(patient[truth])), len(np.unique(patient[~truth])))
+    if not ranked:
+        return None
+    at = 0 if row.metric == "auroc" else 1
+
+    def draw(weights: FloatArray) -> FloatArray:
+        whole = np.ascontiguousarray(weights.T).astype(np.int32)
+        return np.mean([rows.draws(whole)[:, at] for rows in ranked], axis=0)
+
+    known = {finding: np.where(np.isnan(values), -2, values).astype(int).tolist() for finding, values in labels.items()}
+    facts = [table["id"].astype(str).tolist(), table["patient_id"].astype(str).tolist(), known]
+    return Redrawn(float(row.value or 0.0), hash_of(facts), fewest, clusters, draw)
+
+
+def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
+    return pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+def _inside(
+    table: pd.DataFrame, group: str | None, finding: str, positive: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Rows of a group; a negative row with a blank group is compared within every value of it."""
+    if group is None:
+        return np.ones(len(table), dtype=bool)
+    name, _, value = group.partition("=")
+    column = next((c for c in (f"group:{name}@{finding}", f"group:{name}") if c in table), None)
+    if column is None:
+        return None
+    blank = table[column].isna().to_numpy() | (table[column].astype(str).str.strip() == "").to_numpy()
+    same = (table[column].astype(str) == value).to_numpy()
+    return same & ~blank | blank & ~positive
+
+
+def _retrieval(table: pd.DataFrame, row: Metric) -> Redrawn | None:
+    column = "expected_rank" if row.metric == "mean_rank" else row.metric
+    if not {"direction", "relevant", column} <= set(table.columns):
+        return None
+    table = table[table["direction"] == row.label].sort_values("id", kind="stable").reset_index(drop=True)
+    clusters = patient_clusters(table["patient_id"].astype(str))
+    chosen = np.ones(len(table), dtype=bool)
+    if row.group is not None:
+        most = re.fullmatch(r"report_group<=(\d+)", row.group)
+        if most is None:
+            return None
+        chosen = (table["relevant"] <= int(most.group(1))).to_numpy()
+    patient, values = clusters.patient[chosen], table.loc[chosen, column].to_numpy(np.float64)
+    if not len(values):
+        return None
+
+    def draw(weights: FloatArray) -> FloatArray:
+        rows = weights[patient]
+        total = rows.sum(axis=0)
+        return np.where(total > 0, values @ rows / np.where(total > 0, total, 1.0), np.nan)
+
+    facts = [table[name].astype(str).tolist() for name in ("id", "patient_id", "relevant")]
+    return Redrawn(float(row.value or 0.0), hash_of([*facts, row.pool]), len(np.unique(patient)), clusters, draw)

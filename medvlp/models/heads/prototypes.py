@@ -1,0 +1,64 @@
+"""Learned prototypes: unit vectors that rows of any view are compared with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import unit
+from medvlp.core.protocols import Head
+from medvlp.core.registry import FromModel
+
+__all__ = ["Prototypes"]
+
+
+class Prototypes(Head):
+    """K learned vectors of unit length, the same for every view; brought back to it after each optimiser step.
+
+    Called by an objective (stage ``call``), because several views share them.
+
+    Args:
+        embed_dim: the model's, given by the builder.
+        prototypes: K.
+        width: D; None: the model's `embed_dim`.
+
+    Example:
+        >>> head = Prototypes(embed_dim=4, prototypes=3)
+        >>> head.scores(torch.eye(4), learn=True).shape
+        torch.Size([4, 3])
+    """
+
+    reads = ()
+    stage = "call"
+
+    def __init__(
+        self,
+        *,
+        embed_dim: Annotated[int, FromModel("embed_dim")],
+        prototypes: Annotated[int, Field(ge=2)] = 500,
+        width: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(unit(torch.randn(prototypes, width or embed_dim)))
+
+    def scores(self, rows: Tensor, *, learn: bool) -> Tensor:
+        """Return cosines of unit rows (R, D) with all prototypes, (R, K).
+
+        Args:
+            rows: (R, D).
+            learn: whether the prototypes get a gradient too.
+        """
+        return rows @ (self.weight if learn else self.weight.detach()).to(rows).T
+
+    @torch.no_grad()
+    def after_step(self, samples_seen: int) -> None:
+        """Scale to unit length; what has it stays as it is, bit for bit."""
+        lengths = self.weight.norm(dim=1, keepdim=True)
+        self.weight.copy_(torch.where((lengths - 1).abs() < 1e-6, self.weight, unit(self.weight)))
+
+    def extra_repr(self) -> str:
+        """Name the sizes."""
+        return f"{self.weight.shape[0]} prototypes of width {self.weight.shape[1]}"

@@ -1,0 +1,104 @@
+"""Rows against the prototypes of their findings: supervised, with labels that may be wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.encoded import unit
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import Objective
+from medvlp.core.term import Terms
+from medvlp.objectives._contrast import contrast
+from medvlp.state.class_prototypes import ClassPrototypes
+
+__all__ = ["ClassPrototypeLoss"]
+
+
+class ClassPrototypeLoss(Objective):
+    r"""Cross entropy of cosines with the prototypes of a state `class_prototypes`.
+
+    ``binary``: for each finding with a label, CE(z . [mu_absent, mu_present] / t, label), averaged over all pairs of a
+    row and a finding; findings occur together, so each is a question of its own. ``exclusive``: CE over the findings'
+    present prototypes, a row's present findings the positives and its absent ones the rest: the classes of CAPro and
+    FoPro.
+    Uncertain and missing labels take no part, nor do prototypes without a sample yet. Prototypes are constants here;
+    they follow the features in the state, which also says whether a label is believed.
+
+    Args:
+        state: a state `class_prototypes`.
+        reads: key of the rows; in the space of the state's.
+        mode: see above.
+        temperature: t.
+        balanced: binary only: pairs weigh n / (2 n_label), by how often the state has seen the finding with that label.
+
+    Returns:
+        ``binary`` or ``exclusive``.
+
+    Raises:
+        ConfigError: for balanced classes that exclude each other.
+
+    References:
+        Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS). Refining a model that was trained with
+        reports, by anchors of each finding, is this with the state's momentum 1 and a refresh at the start.
+
+    Example:
+        >>> sorted(map(str, ClassPrototypeLoss().needs()))
+        ['image/embedding', 'state:class_prototypes']
+    """
+
+    def __init__(
+        self,
+        *,
+        state: str = "class_prototypes",
+        reads: str = "image/embedding",
+        mode: Literal["binary", "exclusive"] = "binary",
+        temperature: Annotated[float, Field(gt=0)] = 0.1,
+        balanced: bool = False,
+    ) -> None:
+        super().__init__()
+        if balanced and mode == "exclusive":
+            raise ConfigError("balanced of objective 'class_prototypes' is of mode 'binary' only: leave it out.")
+        self.state = state
+        self.reads = reads
+        self.mode = mode
+        self.temperature = temperature
+        self.balanced = balanced
+
+    def needs(self) -> frozenset[Key]:
+        """The rows and the state; the state asks for the labels."""
+        return keys(self.reads, f"state:{self.state}")
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        state = ctx.state[self.state]
+        if not isinstance(state, ClassPrototypes):
+            raise ConfigError(f"states.{self.state} is no 'class_prototypes', which the objective of that name needs.")
+        rows = unit(ctx[self.reads])
+        labels = state.targets(ctx, rows.detach(), self.reads)
+        if not state.prototypes.shape[2]:  # no sample yet
+            return {self.mode: contrast(rows[:, :1] * 0, torch.full((len(rows),), -1, device=rows.device))}
+        scores, founded = state.scores(rows) / self.temperature, state.founded.to(rows.device)
+        if self.mode == "exclusive":
+            exclude = labels.isnan() | ~founded[:, 1]
+            return {"exclusive": contrast(scores[:, :, 1], labels == 1, exclude=exclude)}
+        asked = labels.isfinite() & founded.all(dim=1)
+        target = torch.where(asked, labels.nan_to_num(), -1.0).long()
+        weight = self._weight(state, target) if self.balanced else None
+        return {"binary": contrast(scores.flatten(0, 1), target.flatten(), row_weight=weight)}
+
+    @staticmethod
+    def _weight(state: ClassPrototypes, target: Tensor) -> Tensor:
+        seen = state.seen.to(target.device).double()
+        weight = seen.sum(dim=1, keepdim=True) / (2 * seen.clamp(min=1))  # (L, 2)
+        chosen = weight.expand(len(target), -1, -1).gather(2, target.clamp(min=0)[:, :, None])
+        return chosen.flatten()
+
+    def extra_repr(self) -> str:
+        """Name what was chosen."""
+        return f"{self.reads}, {self.mode}, temperature={self.temperature}, balanced={self.balanced}"

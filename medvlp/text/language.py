@@ -1,0 +1,27 @@
+"""Is a text English? Decided by the small words that every sentence needs."""
+
+from __future__ import annotations
+
+import re
+
+from medvlp.text.lexicon import word_class
+
+__all__ = ["is_english"]
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def is_english(text: str) -> bool:
+    """Return whether a report is English; a text without any telling word is taken to be.
+
+    German, Spanish, French, Portuguese, Italian and Dutch are known by their small words and by their accents.
+
+    Example:
+        >>> is_english("Clear lungs."), is_english("Kein Pleuraerguss."), is_english("Sin derrame pleural.")
+        (True, False, False)
+    """
+    # Capitals are abbreviations ("ET tube"), unless all is written so.
+    words = [word.lower() for word in _WORD.findall(text) if not word.isupper() or text.isupper()]
+    english, foreign = word_class("english"), word_class("other")
+    other = sum(word in foreign or not word.isascii() for word in words)
+    return other <= sum(word in english for word in words)

@@ -1,0 +1,204 @@
+"""Where a finding is, how much of it there is and how it has changed, as the words around it say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from medvlp.core.triplet import Side
+from medvlp.text.lexicon import Term, word_class
+from medvlp.text.ontology import lines, load
+from medvlp.text.phrases import Found, Phrases, Token
+
+__all__ = ["Place", "places"]
+
+_KINDS = ("side", "anatomy", "severity", "change", "texture", "count")
+_IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
+_MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
+_NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
+_NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
+_OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the words around a finding say of it; see `medvlp.text.mentions.Mention`.
+
+    `texture` is a word that is a grade for some findings: ``"patchy" | "confluent" | "dense"`` or empty.
+    """
+
+    side: Side = ""
+    anatomy: str = ""
+    severity: str = ""
+    size_mm: float | None = None
+    count: int | None = None
+    change: str = ""
+    texture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    kind: str
+    value: str
+    at: int
+
+
+@cache
+def _phrases(kind: str) -> Phrases[str]:
+    return Phrases([(line, str(value)) for value, block in load("places")[kind].items() for line in lines(block)])
+
+
+def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Place]:
+    """Return what a sentence says of the place, size and course of each of its terms.
+
+    Example:
+        >>> from medvlp.text.lexicon import terms
+        >>> from medvlp.text.phrases import tokens_of
+        >>> tokens = tokens_of("Two 5 mm left upper lobe nodules and a small right effusion.")
+        >>> [(each.side, each.count, each.size_mm, each.severity) for each in places(tokens, terms().find(tokens))]
+        [('left', 2, 5.0, ''), ('right', None, None, 'mild')]
+    """
+    words = [token.word for token in tokens]
+    said: list[dict[str, list[str]]] = [{} for _ in terms]
+    for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
+        for index in _owners(fact, words, terms):
+            said[index].setdefault(fact.kind, []).append(fact.value)
+    for index in range(1, len(terms)):
+        _inherit(said, index, words, terms)
+    return [_place(each) for each in said]
+
+
+def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> Iterator[_Fact]:
+    used = {place for term in terms for place in term.at}
+    for kind in _KINDS:
+        for found in _phrases(kind).find(tokens):
+            following = "".join(words[found.last + 1 : found.last + 2])
+            if kind == "change" and following == "than" and _other_side(words, found.last):
+                continue
+            graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
+            # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
+            named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
+            if not graded and (named or not used.issuperset(found.at)):
+                yield _Fact(kind, found.values[0], found.first)
+    for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+        if word in _MILLIMETRES and place and _is_number(words[place - 1]):
+            if _NOT_A_SIZE.isdisjoint(words[place + 1 : place + 3]):
+                longest = max(_numbers_before(words, place))
+                yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
+        elif word.isdigit() and 1 < int(word) < 10 and following not in _NO_COUNT and not _is_row(words, place):
+            yield _Fact("count", word, place)
+
+
+def _other_side(words: list[str], place: int) -> bool:
+    """Return whether a comparison is with the other side, as in "larger than right", and not with a prior."""
+    return not {"left", "right"}.isdisjoint(words[place + 2 : place + 5])
+
+
+def _numbers_before(words: list[str], unit: int) -> list[float]:
+    """Return the numbers of "2.3 x 1.1 cm" or "5 and 8 mm"."""
+    numbers: list[float] = []
+    for place in range(unit - 1, -1, -2):
+        numbers += [float(words[place])] if _is_number(words[place]) else []
+        if not _is_number(words[place]) or place < 2 or words[place - 1] not in ("x", "and", "to", "by", "-"):
+            break
+    return numbers
+
+
+def _is_row(words: list[str], place: int) -> bool:
+    """Return whether a number is the first of several, as in "5 and 8 mm"."""
+    return words[place + 1 : place + 2] in (["and"], ["to"], [","], ["-"]) and _is_number(
+        "".join(words[place + 2 : place + 3])
+    )
+
+
+def _is_number(word: str) -> bool:
+    return word.replace(".", "", 1).isdigit()
+
+
+def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list[int]:
+    """Return the terms that a fact belongs to."""
+    at, hard = fact.at, word_class("hard_ends")
+    inside = [index for index, term in enumerate(terms) if term.first <= at <= term.last]
+    if inside:
+        return inside
+    before = [index for index, term in enumerate(terms) if term.last < at and hard.isdisjoint(words[term.last : at])]
+    after = [index for index, term in enumerate(terms) if term.first > at and hard.isdisjoint(words[at : term.first])]
+    if after and _modifies(words, at, terms[after[0]].first) and not (before and _behind_preposition(words, at)):
+        return after[:1]
+    if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
+        return before[-1:] if words[at - 1] == "," else []
+    return _coordinated(before, words, terms) if before else after[:1]
+
+
+def _coordinated(before: list[int], words: list[str], terms: Sequence[Found[Term]]) -> list[int]:
+    """Return the last of some terms and those that are joined to it: "effusion and atelectasis on the left"."""
+    owners = [before[-1]]
+    for index in reversed(before[:-1]):
+        between = words[terms[index].last + 1 : terms[owners[-1]].first]
+        if not (_parts() | {"of"}).difference((",", "or")).isdisjoint(between):
+            break
+        owners.append(index)
+    return owners
+
+
+@cache
+def _parts() -> frozenset[str]:
+    """Return the words that do not stand between an adjective and its noun."""
+    marks = (",", ";", ":", "(", ")", "with", "without", "no", "or")
+    return frozenset((*marks, *word_class("prepositions"), *word_class("verbs")))
+
+
+def _behind_preposition(words: list[str], at: int) -> bool:
+    """Return whether a place is that of a phrase like "in the left lower lobe"."""
+    back = words[max(0, at - 3) : at]
+    while back and back[-1] in _OF_PLACES:
+        back.pop()
+    return bool(back) and (back[-1] == "of" or back[-1] in word_class("prepositions"))
+
+
+def _modifies(words: list[str], at: int, first: int) -> bool:
+    """Return whether a word stands in front of a term as one of its adjectives."""
+    between = words[at + 1 : first]
+    for before, word, following in zip([words[at], *between], between, [*between[1:], ""], strict=False):
+        if word in _parts() or (word == "of" and before not in word_class("amounts")):
+            return False
+        if word == "and" and following not in ("left", "right", "upper", "lower", "mid", "middle"):
+            return False
+    return True
+
+
+def _inherit(said: list[dict[str, list[str]]], index: int, words: list[str], terms: Sequence[Found[Term]]) -> None:
+    """Give a finding what is said of an earlier one that it explains or accompanies."""
+    for earlier in range(index - 1, -1, -1):
+        between = words[terms[earlier].last + 1 : terms[index].first]
+        if not (word_class("apart") | word_class("hard_ends")).isdisjoint(between):
+            return
+        explains = not word_class("same").isdisjoint(between)  # "opacity in the left base, likely atelectasis"
+        if explains or not word_class("beside").isdisjoint(between):
+            for kind in ("side", "anatomy", "severity", "texture") if explains else ("side",):
+                if kind in said[earlier]:
+                    said[index].setdefault(kind, said[earlier][kind])
+
+
+def _place(said: dict[str, list[str]]) -> Place:
+    sides = set(said.get("side", ()))
+    side: Side = ""
+    if "bilateral" in sides or {"left", "right"} <= sides:
+        side = "bilateral"
+    elif sides:
+        side = "left" if "left" in sides else "right"
+    grades = [grade for grade in ("severe", "moderate", "mild") if grade in said.get("severity", ())]
+    named = said.get("anatomy", [])
+    anatomy = [name for name in named if "lobe" in name] or [name for name in named if name != "lung"] or named
+    sizes = [float(size) for size in said.get("size", ())]
+    counts = said.get("count", ())
+    return Place(
+        side=side,
+        anatomy=anatomy[-1] if anatomy else "",
+        severity=grades[0] if grades else "",
+        size_mm=max(sizes) if sizes else None,
+        count=int(counts[-1]) if counts else None,
+        change=said.get("change", [""])[0],
+        texture=said.get("texture", [""])[0],
+    )

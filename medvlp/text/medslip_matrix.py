@@ -1,0 +1,272 @@
+"""Triplets -> the 51 x 75 anatomy-observation matrix that MeDSLIP and MedKLIP train on.
+
+The third pass of AGXNet's preprocessing (Yu et al., MICCAI 2022): every cell starts at -1 (not mentioned), a present
+observation makes it 1, an absent one 0 unless it is 1 already. Uncertain ones leave it alone, unless a policy says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.files import read_json, write_json, written_whole
+from medvlp.core.triplet import Triplet
+from medvlp.text.lemmas import Lemmatiser
+from medvlp.text.medslip_vocabulary import MedslipVocabulary, load_medslip_vocabulary
+from medvlp.text.triplet_files import StudyTriplets
+
+__all__ = [
+    "MedslipMatrix",
+    "UncertainPolicy",
+    "load_matrix",
+    "load_medslip_folder",
+    "matrix_of",
+    "save_matrix",
+    "save_medslip_folder",
+]
+
+UncertainPolicy = Literal["ignore", "negative", "positive", "soft"]
+_MATRIX_FILE = "landmark_observation_adj_mtx.npy"
+_STUDIES_FILE = "landmark_observation_sids.npy"
+_VALUE: dict[tuple[str, str], float | None] = {
+    **{("present", policy): 1.0 for policy in get_args(UncertainPolicy)},
+    **{("absent", policy): 0.0 for policy in get_args(UncertainPolicy)},
+    ("uncertain", "ignore"): None,
+    ("uncertain", "negative"): 0.0,
+    ("uncertain", "positive"): 1.0,
+    ("uncertain", "soft"): 0.5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MedslipMatrix:
+    """Matrices of many studies.
+
+    Attributes:
+        values: ``(n, 51, 75)``; -1 not mentioned, 0 absent, 1 present; int8, float32 under the policy ``"soft"``.
+        study_ids: of the rows, none twice.
+        vocabulary: version whose words the axes are.
+        sha256: of that version's file.
+    """
+
+    values: np.ndarray
+    study_ids: tuple[str, ...]
+    vocabulary: str
+    sha256: str
+
+
+@dataclass(slots=True)
+class _Cells:
+    """Row and column of triplets, each anatomy and observation looked up once."""
+
+    words: MedslipVocabulary
+    mended: bool
+    lemmas: Lemmatiser
+    rows: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+
+    def of_radgraph(self, triplet: Triplet) -> list[tuple[str, str]]:
+        if triplet.anatomy not in self.rows:
+            self.rows[triplet.anatomy] = self.words.landmark_of(triplet.anatomy, mended=self.mended)
+        if triplet.observation not in self.columns:
+            self.columns[triplet.observation] = self.words.column_of(triplet.observation, lemmas=self.lemmas)
+        return [(self.rows[triplet.anatomy], self.columns[triplet.observation])]
+
+    def of_rules(self, triplet: Triplet, *, both_sides: bool) -> list[tuple[str, str]]:
+        sides = ("left", "right") if both_sides and triplet.side == "bilateral" else (triplet.side,)
+        return [self.words.cell_of_finding(triplet.observation, triplet.anatomy, side) for side in sides]
+
+
+def matrix_of(
+    studies: Sequence[StudyTriplets],
+    *,
+    uncertain: UncertainPolicy = "ignore",
+    midlung_right: bool = False,
+    both_sides: bool = False,
+    lemmas: Lemmatiser | None = None,
+    vocabulary: MedslipVocabulary | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MedslipMatrix:
+    """Return one matrix a study, in their order.
+
+    Args:
+        studies: triplets in the words of RadGraph or of medvlp's own reader.
+        uncertain: what an uncertain observation does: ``"ignore"`` leaves the cell (as published), ``"negative"``
+            counts as absent, ``"positive"`` as present, ``"soft"`` gives 0.5 where the cell is below.
+        midlung_right: RadGraph's ``midlung|right`` is the right mid lung, as ``midlung|left`` is the left one; in the
+            published rules it is not.
+        both_sides: a bilateral finding of medvlp's reader stands in the left and in the right row. Off, it stands in
+            the row of no one side, as the published rules have it.
+        lemmas: another lemmatiser for RadGraph's words.
+        vocabulary: another version; default ``v1``.
+        progress: called with (done, total).
+
+    Raises:
+        DataError: if a study comes twice.
+        ConfigError: if the policy is unknown, or a finding has no column.
+
+    Example:
+        >>> from medvlp.text.triplet_files import StatedTriplet
+        >>> stated = StatedTriplet(Triplet("", "left", "effusion", "present", "", "Left effusion."))
+        >>> found = matrix_of([StudyTriplets("s1", "", "rules", (stated,))])
+        >>> found.values.shape, [int(place[0]) for place in np.nonzero(found.values[0] == 1)]
+        ((1, 51, 75), [4, 8])
+    """
+    if uncertain not in get_args(UncertainPolicy):
+        raise ConfigError(f"uncertain is {uncertain!r}, allowed are {', '.join(get_args(UncertainPolicy))}.")
+    names = tuple(study.study_id for study in studies)
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"{len(names) - len(set(names))} studies come more than once among {len(names)}: give every study one "
+            "line that holds all its triplets."
+        )
+    words = vocabulary or load_medslip_vocabulary()
+    row = {name: place for place, name in enumerate(words.anatomies)}
+    column = {name: place for place, name in enumerate(words.observations)}
+    cells = _Cells(words, midlung_right, lemmas or words.lemmas())
+    kind = np.float32 if uncertain == "soft" else np.int8
+    values = np.full((len(studies), len(row), len(column)), -1, dtype=kind)
+    for place, study in enumerate(studies):
+        for triplet in (each.triplet for each in study.triplets):
+            value = _VALUE[triplet.presence, uncertain]
+            if value is None:
+                continue
+            rules = study.source == "rules"
+            found = cells.of_rules(triplet, both_sides=both_sides) if rules else cells.of_radgraph(triplet)
+            for anatomy, observation in found:
+                cell = (place, row[anatomy], column[observation])
+                values[cell] = max(values[cell], kind(value))
+        if progress is not None:
+            progress(place + 1, len(studies))
+    return MedslipMatrix(values, names, words.version, words.sha256)
+
+
+def save_matrix(matrix: MedslipMatrix, path: Path) -> None:
+    """Write one compressed ``.npz``: values, study ids, names of both axes, version and hash of the vocabulary.
+
+    Raises:
+        ConfigError: if the name does not end in ``.npz``.
+    """
+    if path.suffix != ".npz":
+        raise ConfigError(f"The matrix file {path} does not end in .npz: name it {path.with_suffix('.npz').name}.")
+    words = load_medslip_vocabulary(matrix.vocabulary)
+    with written_whole(path) as temporary, open(temporary, "wb") as handle:
+        np.savez_compressed(
+            handle,
+            values=matrix.values,
+            study_ids=np.array(matrix.study_ids, dtype=np.str_),
+            anatomies=np.array(words.anatomies),
+            observations=np.array(words.observations),
+            vocabulary=np.array(matrix.vocabulary),
+            sha256=np.array(matrix.sha256),
+        )
+
+
+def load_matrix(path: Path) -> MedslipMatrix:
+    """Read what `save_matrix` wrote.
+
+    Raises:
+        DataError: if the file is missing or not such a file, or if its axes are not those of its vocabulary.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            values, anatomies, observations = (held[name] for name in ("values", "anatomies", "observations"))
+            studies, vocabulary, sha256 = (held[name] for name in ("study_ids", "vocabulary", "sha256"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: check the path.") from None
+    except (KeyError, ValueError, OSError, TypeError) as error:
+        raise DataError(f"{path} is not a file of anatomy-observation matrices ({error}): make it again.") from None
+    words = load_medslip_vocabulary(str(vocabulary))
+    if tuple(anatomies) != words.anatomies or tuple(observations) != words.observations:
+        raise DataError(f"{path} has other rows or columns than vocabulary {vocabulary}: make it again.")
+    names = tuple(str(name) for name in studies)
+    return _checked(MedslipMatrix(values, names, words.version, str(sha256)), words, path)
+
+
+def save_medslip_folder(
+    matrix: MedslipMatrix, folder: Path, *, images: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """Write the files that MeDSLIP's training reads.
+
+    These are ``landmark_observation_adj_mtx.npy`` ``(n, 51, 75)``, ``landmark_observation_sids.npy`` ``(n,)`` and, for
+    each split, ``SPLIT.json``: image path -> ``{"labels_id": row}``. All images of a study share its row.
+
+    Args:
+        matrix: of all studies.
+        folder: made where missing.
+        images: split -> {image path: study id}.
+
+    Raises:
+        DataError: if an image's study has no matrix.
+    """
+    rows = {name: place for place, name in enumerate(matrix.study_ids)}
+    lists: dict[str, dict[str, object]] = {}
+    for split, paths in (images or {}).items():
+        missing = [path for path, study in paths.items() if study not in rows]
+        if missing:
+            raise DataError(
+                f"{len(missing)} images of the split {split!r} belong to studies without a matrix, the first is "
+                f"{missing[0]}: leave them out, or read their reports too."
+            )
+        lists[split] = {path: {"labels_id": rows[study]} for path, study in paths.items()}
+    for name, array in ((_MATRIX_FILE, matrix.values), (_STUDIES_FILE, np.array(matrix.study_ids, dtype=np.str_))):
+        with written_whole(folder / name) as temporary, open(temporary, "wb") as handle:
+            np.save(handle, array, allow_pickle=False)
+    for split, entries in lists.items():
+        write_json(folder / f"{split}.json", entries)
+
+
+def load_medslip_folder(folder: Path, *, version: str = "v1") -> tuple[MedslipMatrix, dict[str, dict[str, int]]]:
+    """Read a folder in MeDSLIP's layout, ours or the published files.
+
+    Returns:
+        The matrices (int8 where all values are whole) and split -> {image path: row}. The files do not name their
+        vocabulary: `version` is taken to be theirs.
+
+    Raises:
+        DataError: if a file is missing or damaged, shapes do not fit, or a list points at a row that is not there.
+    """
+    words = load_medslip_vocabulary(version)
+    values, studies = (_array(folder / name) for name in (_MATRIX_FILE, _STUDIES_FILE))
+    whole = np.array_equal(values, np.round(values))
+    values = values.astype(np.int8 if whole else np.float32)
+    matrix = MedslipMatrix(values, tuple(str(name) for name in studies), words.version, words.sha256)
+    _checked(matrix, words, folder / _MATRIX_FILE)
+    splits: dict[str, dict[str, int]] = {}
+    for path in sorted(folder.glob("*.json")):
+        splits[path.stem] = {}
+        for image, entry in read_json(path).items():
+            row = entry.get("labels_id") if isinstance(entry, Mapping) else None
+            if not isinstance(row, int) or not 0 <= row < len(values):
+                raise DataError(
+                    f'{path} gives {image} the entry {json.dumps(entry)}; expected is {{"labels_id": ROW}} with a row '
+                    f"below {len(values)}: make the list again from the same matrix."
+                )
+            splits[path.stem][image] = row
+    return matrix, splits
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: check the folder.") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a NumPy array without pickled objects ({error}): make it again.") from None
+
+
+def _checked(matrix: MedslipMatrix, words: MedslipVocabulary, path: Path) -> MedslipMatrix:
+    expected = (len(matrix.study_ids), len(words.anatomies), len(words.observations))
+    if matrix.values.shape != expected:
+        raise DataError(
+            f"{path} has shape {matrix.values.shape}, expected is {expected} for {expected[0]} studies: array and "
+            "study ids do not belong together."
+        )
+    return matrix

@@ -1,0 +1,198 @@
+"""The 51 anatomies and 75 observations of MeDSLIP, as data with a version, and the rules that lead to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.suggest import did_you_mean
+from medvlp.core.triplet import Side
+from medvlp.text.lemmas import Lemmatiser, lemmatiser
+from medvlp.text.ontology import findings as ontology
+
+__all__ = ["Landmark", "MedslipVocabulary", "load_medslip_vocabulary"]
+
+_FOLDER = Path(__file__).resolve().parent
+_PREFIX = "medslip_vocabulary_"
+Rule = Literal["m0", "m1+", "m1-", "m1+m2+", "m1+m2-", "m1-m2+"]
+
+
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """One row of the matrix and the words that lead to it.
+
+    Attributes:
+        name: of the row.
+        rule: how the three sets of words are combined.
+        base: any of these must be said.
+        first: words that the rule asks for (``m1+``) or forbids (``m1-``).
+        second: likewise, ``m2+`` and ``m2-``.
+        exact: whole anatomy strings that match whatever the rule says.
+        mended: exact strings that the published rules lack.
+    """
+
+    name: str
+    rule: Rule
+    base: frozenset[str]
+    first: frozenset[str]
+    second: frozenset[str]
+    exact: frozenset[str]
+    mended: frozenset[str]
+
+    def matches(self, anatomy: str, *, mended: bool = False) -> bool:
+        """Return whether an anatomy string (``"lobe|left|lower"``) is this landmark.
+
+        Example:
+            >>> load_medslip_vocabulary().landmarks[0].matches("tracheal")
+            True
+        """
+        if anatomy in self.exact or (mended and anatomy in self.mended):
+            return True
+        words = frozenset(anatomy.split("|"))
+        wanted = {"m1+": bool(words & self.first), "m1-": not words & self.first}
+        wanted |= {"m2+": bool(words & self.second), "m2-": not words & self.second}
+        parts = [] if self.rule == "m0" else [self.rule[place : place + 3] for place in range(0, len(self.rule), 3)]
+        return bool(words & self.base) and all(wanted[part] for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class MedslipVocabulary:
+    """Rows and columns by position, and how words, findings and places are led to them.
+
+    Attributes:
+        version: ``"v1"``.
+        sha256: of the vocabulary's file, which results carry.
+        landmarks: the 49 rows that have a rule.
+        anatomies: names of the 51 rows, in order.
+        observations: names of the 75 columns, in order.
+        normal: columns in which 1 means healthy.
+        excluded: words of change, size and surgery that share the last column.
+        merges: lemma -> the lemma it counts as.
+        irregular: word forms -> lemma.
+        findings: medvlp's finding -> column.
+        places: medvlp's anatomy -> rows (left, right, neither).
+    """
+
+    version: str
+    sha256: str
+    landmarks: tuple[Landmark, ...]
+    anatomies: tuple[str, ...]
+    observations: tuple[str, ...]
+    normal: frozenset[str]
+    excluded: frozenset[str]
+    merges: Mapping[str, str]
+    irregular: Mapping[str, str]
+    findings: Mapping[str, str]
+    places: Mapping[str, tuple[str, str, str]]
+
+    def landmark_of(self, anatomy: str, *, mended: bool = False) -> str:
+        """Return the row of an anatomy string, e.g. ``"lobe|left|lower"``: the first landmark that matches.
+
+        Args:
+            anatomy: head word and modifiers, lower case, joined by ``|``; ``"unspecified"`` where none was named.
+            mended: also know ``midlung|right``, which the published rules leave out.
+
+        Example:
+            >>> words = load_medslip_vocabulary()
+            >>> [words.landmark_of(each) for each in ("lobe|left|lower", "lungs", "unspecified", "humerus")]
+            ['lower_left_lobe', 'lung_volumes', 'unspecified', 'other']
+        """
+        found = next((row.name for row in self.landmarks if row.matches(anatomy, mended=mended)), None)
+        return found or ("unspecified" if anatomy == "unspecified" else "other")
+
+    def column_of(self, observation: str, *, lemmas: Lemmatiser | None = None) -> str:
+        """Return the column of an observation as written.
+
+        Args:
+            observation: word or phrase, ``""`` counts as ``"none"``.
+            lemmas: another lemmatiser, `spacy_lemmatiser` for instance.
+
+        Example:
+            >>> words = load_medslip_vocabulary()
+            >>> [words.column_of(each) for each in ("opacities", "increased", "infectious", "worse", "kyphosis")]
+            ['opacity', 'enlarge', 'pneumonia', 'excluded_obs', 'tail_abnorm_obs']
+        """
+        lemma = (lemmas or self.lemmas())(observation or "none")
+        lemma = self.merges.get(lemma, lemma)
+        if lemma in self.excluded:
+            return "excluded_obs"
+        return lemma if lemma in self.observations else "tail_abnorm_obs"
+
+    def lemmas(self) -> Lemmatiser:
+        """Return the built-in lemmatiser for the vocabulary's words."""
+        phrases = (*self.observations, *self.excluded, *self.merges)
+        return lemmatiser(frozenset(word for phrase in phrases for word in phrase.split()), self.irregular)
+
+    def cell_of_finding(self, finding: str, anatomy: str, side: Side) -> tuple[str, str]:
+        """Return row and column of a finding of medvlp's own reader.
+
+        An anatomy that no row is made for is ``other``; where none is named, the one of the ontology is meant.
+
+        Raises:
+            ConfigError: if the finding has no column, with the nearest name.
+
+        Example:
+            >>> load_medslip_vocabulary().cell_of_finding("effusion", "", "left")
+            ('left_pleural', 'effusion')
+        """
+        if finding not in self.findings:
+            raise ConfigError(
+                f"The finding {finding!r} has no column in the MeDSLIP vocabulary {self.version}: "
+                f"{did_you_mean(finding, list(self.findings))}."
+            )
+        usual = ontology()[finding].anatomy if finding in ontology() else ""
+        left, right, neither = self.places.get(anatomy or usual, ("other", "other", "other"))
+        column = self.findings[finding]
+        return {"left": left, "right": right}.get(side, neither), column
+
+
+@cache
+def load_medslip_vocabulary(version: str = "v1") -> MedslipVocabulary:
+    """Load a version of the vocabulary.
+
+    Raises:
+        ConfigError: if there is no such version.
+
+    Example:
+        >>> words = load_medslip_vocabulary()
+        >>> len(words.anatomies), len(words.observations)
+        (51, 75)
+    """
+    path = _FOLDER / f"{_PREFIX}{version}.yaml"
+    if not path.is_file():
+        there = sorted(each.stem.removeprefix(_PREFIX) for each in _FOLDER.glob(f"{_PREFIX}*.yaml"))
+        raise ConfigError(
+            f"There is no version {version!r} of the MeDSLIP vocabulary: choose one of {', '.join(there)}."
+        )
+    data = path.read_bytes()
+    document = yaml.safe_load(data)
+    landmarks = tuple(_landmark(entry) for entry in document["landmarks"])
+    return MedslipVocabulary(
+        version=document["version"],
+        sha256=hashlib.sha256(data).hexdigest(),
+        landmarks=landmarks,
+        anatomies=(*(row.name for row in landmarks), "unspecified", "other"),
+        observations=(*document["normal"], *document["abnormal"], "tail_abnorm_obs", "excluded_obs"),
+        normal=frozenset(document["normal"]),
+        excluded=frozenset(document["excluded"]),
+        merges={word: target for target, words in document["merges"].items() for word in words},
+        irregular=document["irregular"],
+        findings=document["findings"],
+        places={
+            name: (entry["left"], entry["right"], entry["neither"])
+            for entry in document["places"]
+            for name in entry["names"]
+        },
+    )
+
+
+def _landmark(entry: Mapping[str, Any]) -> Landmark:
+    words = {name: frozenset(entry.get(name, ())) for name in ("base", "first", "second", "exact", "mended")}
+    return Landmark(name=entry["name"], rule=entry["rule"], **words)

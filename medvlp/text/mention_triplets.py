@@ -1,0 +1,116 @@
+"""Mentions of medvlp's own reader -> triplets of a study, in the words of the ontology or of a data set's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from medvlp.core.triplet import Presence, Side, Triplet
+from medvlp.text.labels import count_mentions
+from medvlp.text.mentions import Mention, read_report
+from medvlp.text.ontology import Vocabulary, findings
+from medvlp.text.ontology import vocabulary as vocabulary_named
+from medvlp.text.triplet_files import StatedTriplet, StudyTriplets
+
+__all__ = ["of_mentions", "of_report"]
+
+_PRESENCE: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
+
+
+def of_report(
+    text: str,
+    *,
+    study_id: str,
+    subject_id: str = "",
+    sections: tuple[str, ...] = ("findings", "impression"),
+    vocabulary: str | Vocabulary | None = None,
+) -> StudyTriplets:
+    """Read a report by medvlp's rules.
+
+    Args:
+        text: the whole report.
+        study_id: of the study.
+        subject_id: of the patient.
+        sections: that are read, see `medvlp.text.mentions.read_report`.
+        vocabulary: label list, or its name, whose labels are the observations; default: all findings of the ontology.
+
+    Raises:
+        ConfigError: if there is no vocabulary of that name.
+
+    Example:
+        >>> study = of_report("Small left pleural effusion. History of pneumonia.", study_id="s1")
+        >>> [(each.triplet.observation, each.triplet.side, each.triplet.presence) for each in study.triplets]
+        [('effusion', 'left', 'present')]
+    """
+    mentions = read_report(text, sections=sections)
+    return of_mentions(mentions, study_id=study_id, subject_id=subject_id, vocabulary=vocabulary)
+
+
+def of_mentions(
+    mentions: Iterable[Mention],
+    *,
+    study_id: str,
+    subject_id: str = "",
+    vocabulary: str | Vocabulary | None = None,
+) -> StudyTriplets:
+    """Turn mentions into triplets, each once.
+
+    What is history or a condition states nothing of the image and is left out. An anatomy that the words do not name is
+    the finding's own. Modifiers are the change ("new", "stable" ...), the size and the count, where they are said.
+
+    In a vocabulary's words, mentions that count as none of its labels are left out, and what a sentence says of one
+    label on one side is one triplet: a sign and its reading ("left basal opacity, likely pneumonia") share the place
+    and the certainty of the more certain one.
+    """
+    if vocabulary is None:
+        stated = [
+            _stated(mention, mention.finding, mention.presence)
+            for mention in mentions
+            if mention.presence != "historical" and mention.presence != "conditional"
+        ]
+    else:
+        chosen = vocabulary_named(vocabulary) if isinstance(vocabulary, str) else vocabulary
+        stated = list(_counted(tuple(mentions), chosen))
+    return StudyTriplets(study_id, subject_id, "rules", tuple(dict.fromkeys(stated)))
+
+
+def _counted(mentions: Sequence[Mention], chosen: Vocabulary) -> Iterator[StatedTriplet]:
+    said: dict[tuple[str, str, bool], list[tuple[float, Mention]]] = {}
+    for label, value, mention in count_mentions(mentions, chosen):
+        said.setdefault((mention.sentence, label, value == 0.0), []).append((value, mention))
+    for (_, label, _), group in said.items():
+        group.sort(key=lambda each: each[1].finding != label)  # stable: the one that names the label first
+        sides = dict.fromkeys(mention.side for _, mention in group if mention.side)
+        for side in sides or ("",):
+            members = [(value, mention) for value, mention in group if mention.side in (side, "")]
+            presence = _PRESENCE[max(value for value, _ in members)]
+            yield _stated(_joined([mention for _, mention in members], side), label, presence)
+
+
+def _joined(mentions: Sequence[Mention], side: Side) -> Mention:
+    """Return the first mention, with what it leaves out and another says."""
+    sizes = [each.size_mm for each in mentions if each.size_mm is not None]
+    counts = [each.count for each in mentions if each.count is not None]
+    return replace(
+        mentions[0],
+        side=side,
+        anatomy=next((each.anatomy for each in mentions if each.anatomy), ""),
+        severity=next((each.severity for each in mentions if each.severity), ""),
+        change=next((each.change for each in mentions if each.change), ""),
+        size_mm=sizes[0] if sizes else None,
+        count=counts[0] if counts else None,
+    )
+
+
+def _stated(mention: Mention, observation: str, presence: Presence) -> StatedTriplet:
+    size = "" if mention.size_mm is None else f"{mention.size_mm:g} mm"
+    count = "" if mention.count is None else f"{mention.count}"
+    triplet = Triplet(
+        anatomy=mention.anatomy or findings()[observation].anatomy,
+        side=mention.side,
+        observation=observation,
+        presence=presence,
+        severity=mention.severity,
+        sentence=mention.sentence,
+    )
+    return StatedTriplet(triplet, tuple(filter(None, (mention.change, size, count))))

@@ -1,0 +1,173 @@
+"""A report -> what it says of each finding: whether it is there, where, how much, and how it has changed."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+from medvlp.core.triplet import Side, Triplet
+from medvlp.text.assertion import Presence, assertions
+from medvlp.text.language import is_english
+from medvlp.text.lexicon import Term, terms, word_class
+from medvlp.text.location import places
+from medvlp.text.ontology import findings
+from medvlp.text.phrases import tokens_of
+from medvlp.text.sections import report_text, section_spans
+from medvlp.text.sentences import sentence_spans
+
+__all__ = ["NOT_ENGLISH", "Mention", "read_report", "triplets"]
+
+NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
+_BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # told before the picture was looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One statement about a finding.
+
+    Attributes:
+        finding: key of the ontology.
+        presence: as the sentence asserts it.
+        side: the patient's side; empty where none is said.
+        anatomy: where, e.g. ``"lower lobe"``; empty where none is said.
+        severity: ``"mild" | "moderate" | "severe"`` or empty.
+        size_mm: the size said, in mm.
+        count: the number said ("two nodules"); None where none is.
+        change: ``"new" | "stable" | "improved" | "worse"`` or empty.
+        text: the words that name the finding, as written.
+        start: of these words in the report.
+        end: behind them.
+        sentence: in which they stand, white space made single.
+        section: canonical name, or empty.
+        cue: the words that decided on `presence`, in plain form; empty where nothing did.
+    """
+
+    finding: str
+    presence: Presence
+    side: Side
+    anatomy: str
+    severity: str
+    size_mm: float | None
+    count: int | None
+    change: str
+    text: str
+    start: int
+    end: int
+    sentence: str
+    section: str
+    cue: str = ""
+
+
+def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impression")) -> tuple[Mention, ...]:
+    """Return what a report says of each finding, in the order of the text.
+
+    Args:
+        text: the whole report.
+        sections: canonical names of the sections that are read; where the report has none of them, the text that
+            `medvlp.text.sections.report_text` falls back on.
+
+    Returns:
+        The mentions; none, and a warning, for a report in another language than English.
+
+    Example:
+        >>> for mention in read_report("Small left pleural effusion. No pneumothorax."):
+        ...     print(mention.finding, mention.presence, mention.side, mention.severity)
+        effusion present left mild
+        pneumothorax absent
+    """
+    if not is_english(text):
+        warnings.warn(NOT_ENGLISH, stacklevel=2)
+        return ()
+    chosen = report_text(text, sections)
+    told = frozenset[str]() if chosen.fell_back else _BEFORE
+    mentions: list[Mention] = []
+    for name, start, end in section_spans(text):
+        if name in chosen.used:
+            for first, last in sentence_spans(text[start:end]):
+                mentions += _of_sentence(text, start + first, start + last, name, told=name in told)
+    return tuple(mentions)
+
+
+def _of_sentence(text: str, start: int, end: int, section: str, *, told: bool) -> list[Mention]:
+    """Return the mentions of one sentence; `told` makes history of what is said to be there."""
+    words = text[start:end]
+    tokens = tokens_of(words)
+    found = terms().find(tokens)
+    mentions: list[Mention] = []
+    for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
+        first, last = start + tokens[term.first].start, start + tokens[term.last].end
+        for value in term.values:
+            presence = _presence(value, assertion.presence)
+            if presence == "historical" and place.change and assertion.cue in word_class("prior"):
+                presence = "present"  # the prior effusion is unchanged: it is there
+            if presence is None:
+                continue
+            finding = findings()[findings()[value.finding].at.get(place.anatomy, value.finding)]
+            mentions.append(
+                Mention(
+                    finding=finding.key,
+                    presence="historical" if told and presence == "present" else presence,
+                    side=place.side if finding.sided else "",
+                    anatomy=place.anatomy,
+                    severity=place.severity or finding.grades.get(place.texture, ""),
+                    size_mm=place.size_mm,
+                    count=place.count,
+                    change=place.change,
+                    text=text[first:last],
+                    start=first,
+                    end=last,
+                    sentence=" ".join(words.split()),
+                    section=section,
+                    cue=_cue(value, assertion.cue, text[first:last]),
+                )
+            )
+    return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
+
+
+def _completed(mention: Mention, earlier: list[Mention]) -> Mention:
+    """Give a finding that a sentence names twice the place that was said the first time."""
+    same = [other for other in earlier if other.finding == mention.finding and other.side]
+    if not same or mention.side or mention.presence == "absent":
+        return mention
+    return replace(mention, side=same[-1].side, anatomy=mention.anatomy or same[-1].anatomy)
+
+
+def _cue(term: Term, said: str, words: str) -> str:
+    """Return what decided; where it was the term itself, its words."""
+    return said or (" ".join(token.word for token in tokens_of(words)) if term.kind != "term" else "")
+
+
+def _presence(term: Term, said: Presence) -> Presence | None:
+    """Return what is said of the finding itself; None where it is nothing."""
+    if term.kind == "term":
+        return said
+    if term.kind == "ignored":
+        return None
+    if term.kind == "doubtful":
+        return "uncertain" if said == "present" else said
+    if term.kind == "normal":
+        return "absent" if said in ("present", "uncertain") else None
+    if said != "absent":
+        return None
+    return "present" if term.finding == "no_finding" else "absent"
+
+
+def triplets(text: str, *, sections: tuple[str, ...] = ("findings", "impression")) -> tuple[Triplet, ...]:
+    """Return the present, absent and uncertain statements of a report as triplets.
+
+    Example:
+        >>> triplets("Small left pleural effusion.")[0].anatomy
+        'pleural space'
+    """
+    return tuple(
+        Triplet(
+            anatomy=mention.anatomy or findings()[mention.finding].anatomy,
+            side=mention.side,
+            observation=mention.finding,
+            presence=mention.presence,
+            severity=mention.severity,
+            sentence=mention.sentence,
+        )
+        for mention in read_report(text, sections=sections)
+        if mention.presence in ("present", "absent", "uncertain")
+    )

@@ -1,0 +1,244 @@
+"""Phrases in a small notation, found in prose word by word: the machinery of the lexicon and of the assertion cues.
+
+One phrase a line::
+
+    [small] (pleural|pericardial) effusion      [may be there], (one|of these)
+    heart .. enlarged                           up to five words between, none of them ending a clause
+    heart ... normal                            up to ten words between, commas and "and" among them
+
+Words are compared in a plain form: lower case, American spelling, singular. Looking up is a walk through a tree of
+words, so a thousand phrases cost no more than ten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Generic, TypeVar
+
+__all__ = ["Found", "Phrases", "Token", "expand", "plain", "tokens_of"]
+
+T = TypeVar("T")
+
+_TOKEN = re.compile(
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE
+)
+_IRREGULAR = {
+    "apices": "apex",
+    "atelectases": "atelectasis",
+    "bronchi": "bronchus",
+    "bronchiectases": "bronchiectasis",
+    "bullae": "bulla",
+    "can't": "cannot",
+    "cant": "cannot",
+    "diagnoses": "diagnosis",
+    "foci": "focus",
+    "hemithoraces": "hemithorax",
+    "hila": "hilum",
+    "metastases": "metastasis",
+    "pneumothoraces": "pneumothorax",
+    "pneumothoracies": "pneumothorax",
+    "vertebrae": "vertebra",
+    "vs": "versus",
+    "w": "with",
+    "w/o": "without",
+    "c/w": "consistent",
+    "sulci": "sulcus",
+    # British
+    "centre": "center",
+    "characterised": "characterized",
+    "fibre": "fiber",
+    "generalised": "generalized",
+    "haemorrhage": "hemorrhage",
+    "haemothorax": "hemothorax",
+    "localised": "localized",
+    "oedema": "edema",
+    "oedematous": "edematous",
+    "oesophageal": "esophageal",
+    "oesophagus": "esophagus",
+    "recognised": "recognized",
+    "tumour": "tumor",
+    "tumours": "tumor",
+    "visualised": "visualized",
+}
+_WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbreviation's place
+    "rul": ("right", "upper", "lobe"),
+    "rml": ("right", "middle", "lobe"),
+    "rll": ("right", "lower", "lobe"),
+    "lul": ("left", "upper", "lobe"),
+    "lll": ("left", "lower", "lobe"),
+    "ctr": ("cardiothoracic", "ratio"),
+}
+_KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
+_SHORT_GAP, _LONG_GAP = 5, 10
+_ENDS_SHORT = frozenset(
+    (",", ";", ":", ".", "(", ")", "and", "or", "but", "with", "without", "however", "no", "normal", "clear", "than")
+)
+_ENDS_LONG = frozenset((";", ":", ".", "but", "however", "no", "not", "without", "except", "although", "with", "than"))
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word or mark.
+
+    Attributes:
+        word: plain form.
+        start: of its characters in the text.
+        end: behind its characters.
+    """
+
+    word: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """A phrase that was found.
+
+    Attributes:
+        values: what the phrase stands for.
+        at: places of its words among the tokens, gaps left out.
+    """
+
+    values: tuple[T, ...]
+    at: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """Place of its first word."""
+        return self.at[0]
+
+    @property
+    def last(self) -> int:
+        """Place of its last word."""
+        return self.at[-1]
+
+
+@cache
+def plain(word: str) -> str:
+    """Return the form in which words are compared.
+
+    Example:
+        >>> plain("Opacities"), plain("pneumothoraces"), plain("Oedema")
+        ('opacity', 'pneumothorax', 'edema')
+    """
+    word = word.lower().replace("’", "'")
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    word = word.removesuffix("'s")
+    if word in _KEEP or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "xes", "ches", "shes")):
+        return word[:-2]
+    return word[:-1]
+
+
+def tokens_of(text: str) -> tuple[Token, ...]:
+    """Return words, numbers and marks; a hyphen inside a word only parts it, and lobes are written out.
+
+    Example:
+        >>> [token.word for token in tokens_of("Left-sided 1.2 cm nodules.")]
+        ['left', 'sided', '1.2', 'cm', 'nodule', '.']
+        >>> [token.word for token in tokens_of("RLL opacity")]
+        ['right', 'lower', 'lobe', 'opacity']
+    """
+    tokens = []
+    for match in _TOKEN.finditer(text):
+        mark = match[0]
+        if mark in "-–—":
+            before, after = match.start(), match.end()
+            if before and after < len(text) and text[before - 1].isalnum() and text[after].isalnum():
+                continue
+        word = plain(mark)
+        tokens += [Token(each, match.start(), match.end()) for each in _WRITTEN_OUT.get(word, (word,))]
+    return tuple(tokens)
+
+
+def expand(line: str) -> Iterator[tuple[str, ...]]:
+    """Yield every phrase that a line of the notation stands for, as plain words.
+
+    Example:
+        >>> sorted(expand("[small] (pleural|lung) nodules"))[:2]
+        [('lung', 'nodule'), ('pleural', 'nodule')]
+    """
+    inner = re.search(r"\[([^\[\]()]*)\]|\(([^\[\]()]*)\)", line)
+    if inner:
+        options = ["", inner[1]] if inner[2] is None else inner[2].split("|")
+        options = [part for option in options for part in option.split("|")] if inner[2] is None else options
+        for option in options:
+            yield from expand(f"{line[: inner.start()]}{option}{line[inner.end() :]}")
+        return
+    words = line.replace("-", " ").split()
+    if words:
+        yield tuple(word if set(word) == {"."} else plain(word) for word in words)
+
+
+@dataclass(slots=True)
+class _Node(Generic[T]):
+    following: dict[str, _Node[T]] = field(default_factory=dict)
+    values: list[T] = field(default_factory=list)
+
+
+class Phrases(Generic[T]):
+    """A set of phrases, each with what it stands for.
+
+    Args:
+        lines: (line of the notation, value). One phrase may stand for several values.
+
+    Example:
+        >>> phrases = Phrases([("[pleural] effusion", "effusion"), ("heart .. enlarged", "cardiomegaly")])
+        >>> [(found.values, found.at) for found in phrases.find(tokens_of("The heart is mildly enlarged."))]
+        [(('cardiomegaly',), (1, 4))]
+    """
+
+    def __init__(self, lines: Iterable[tuple[str, T]]) -> None:
+        self._root: _Node[T] = _Node()
+        for line, value in lines:
+            for words in set(expand(line)):
+                node = self._root
+                for word in words:
+                    node = node.following.setdefault(word, _Node())
+                if value not in node.values:
+                    node.values.append(value)
+
+    def find(self, tokens: tuple[Token, ...]) -> list[Found[T]]:
+        """Return the phrases of a sentence in the order of their first words, the longest where two share a word."""
+        words = [token.word for token in tokens]
+        found = [
+            Found(tuple(node.values), at)
+            for start, word in enumerate(words)
+            if word in self._root.following
+            for node, at in self._walk(self._root.following[word], words, (start,))
+        ]
+        found.sort(key=lambda each: (-len(each.at), each.last - each.first, each.first))
+        taken: set[int] = set()
+        kept: list[Found[T]] = []
+        for each in found:
+            if taken.isdisjoint(each.at):
+                taken.update(each.at)
+                kept.append(each)
+        return sorted(kept, key=lambda each: each.at)
+
+    def _walk(
+        self, node: _Node[T], words: list[str], at: tuple[int, ...]
+    ) -> Iterator[tuple[_Node[T], tuple[int, ...]]]:
+        if node.values:
+            yield node, at
+        following = at[-1] + 1
+        if following < len(words) and words[following] in node.following:
+            yield from self._walk(node.following[words[following]], words, (*at, following))
+        for gap, longest, ends in (("..", _SHORT_GAP, _ENDS_SHORT), ("...", _LONG_GAP, _ENDS_LONG)):
+            after = node.following.get(gap)
+            if after is None:
+                continue
+            for place in range(following, min(following + longest + 1, len(words))):
+                word = words[place]
+                if word in after.following:
+                    yield from self._walk(after.following[word], words, (*at, place))
+                if word in ends:
+                    break

@@ -1,0 +1,21 @@
+"""Other words for the same report: phrases, abbreviations, order of sentences and sections."""
+
+from __future__ import annotations
+
+from medvlp.core.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Table": "tables",
+        "load_table": "tables",
+        "numbers_of": "meaning",
+        "reorder_sections": "order",
+        "reorder_sentences": "order",
+        "reword": "exchange",
+        "rewrite": "_rewrite",
+        "same_meaning": "meaning",
+        "sides_of": "meaning",
+        "turn_sentences": "sentence_turns",
+    },
+)

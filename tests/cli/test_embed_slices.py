@@ -1,0 +1,39 @@
+"""`medvlp embed --slices`: stack files and a manifest that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvlp.data.manifest import Manifest
+from medvlp.data.stack_files import FileStack
+from tests.data.volumes import DEPTHS, volume_cohort
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from tests.cli.conftest import Ran
+
+    Cli = Callable[..., Ran]
+
+
+def test_slices_of_volumes_become_stack_files_in_the_windows_asked_for(
+    cli: Cli, tiny_run: Trained, tmp_path: Path
+) -> None:
+    volume_cohort(tmp_path / "ct").save(tmp_path / "ct" / "m.parquet")
+    out = tmp_path / "slices"
+    command = ("embed", tiny_run.bundle, tmp_path / "ct" / "m.parquet", "--slices", out, "--window", "ct_lung_v1")
+    told = cli(*command, "--workers", "1")
+    assert told.code == 0
+    assert told.out == f"{out}: 6 stack files, 6 of them new, and manifest.parquet.\n"
+    manifest = Manifest.load(out / "manifest.parquet")
+    assert [len(FileStack(manifest.path(row, "stack") or Path())) for row in range(6)] == list(DEPTHS)
+    assert "0 of them new" in cli(*command, "--workers", "1").out
+
+
+def test_where_features_go_must_be_said_once(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    command = ("embed", tiny_run.bundle, tiny_run.run / "manifest.parquet")
+    for more in ((), ("--out", tmp_path / "a.parquet", "--slices", tmp_path / "b")):
+        told = cli(*command, *more).refused()
+        assert "--out FILE for a table of records, or --slices FOLDER for slices" in told
+    assert "say in which windows it shall see slices" in cli(*command, "--slices", tmp_path / "b").refused()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+REPORTS = """id,text
+a,"FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Possible pneumonia."
+b,Clear lungs.
+c,Kein Pleuraerguss.
+d,
+"""
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    path = tmp_path / "reports.csv"
+    path.write_text(REPORTS, encoding="utf-8")
+    return path
+
+
+def test_labels_are_one_zero_minus_one_or_blank(cli, reports: Path, tmp_path: Path) -> None:
+    ran = cli("data", "label", reports, "--vocabulary", "nih14", "--out", tmp_path / "labels.csv")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        f"{tmp_path / 'labels.csv'}: 4 reports.",
+        "note: blank are 1 reports without text and 1 not in English.",
+    ]
+    rows = list(csv.DictReader((tmp_path / "labels.csv").open()))
+    assert [row["id"] for row in rows] == ["a", "b", "c", "d"]
+    said = [(row["effusion"], row["pneumothorax"], row["pneumonia"], row["no_finding"]) for row in rows]
+    assert said == [("1", "0", "-1", ""), ("", "", "", "1"), ("", "", "", ""), ("", "", "", "")]
+    assert len(rows[0]) == 16
+
+
+def test_evidence_is_one_mention_a_line_with_its_words_in_place(cli, reports: Path, tmp_path: Path) -> None:
+    out, evidence = tmp_path / "labels.csv", tmp_path / "evidence.jsonl"
+    assert cli("data", "label", reports, "--vocabulary", "chexpert14", "--out", out, "--evidence", evidence).code == 0
+    said = [json.loads(line) for line in evidence.read_text().splitlines()]
+    assert {(m["id"], m["finding"], m["presence"]) for m in said} >= {
+        ("a", "effusion", "present"),
+        ("a", "pneumothorax", "absent"),
+        ("a", "pneumonia", "uncertain"),
+    }
+    text = next(csv.DictReader(reports.open()))["text"]
+    assert all(text[m["start"] : m["end"]] == m["text"] for m in said if m["id"] == "a")
+
+
+def test_the_sections_that_are_read_can_be_chosen(cli, reports: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    cli("data", "label", reports, "--vocabulary", "nih14", "--out", out, "--sections", "impression")
+    row = next(csv.DictReader(out.open()))
+    assert (row["effusion"], row["pneumonia"]) == ("", "-1")
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "sentence"),
+    [
+        ("id,report\na,x\n", (), "has no column 'text'"),
+        ("id,text\na,x\na,y\n", (), "has the id of line 2 again in line 3: give every report its own"),
+        ("id,text\n,x\n", (), "line 2, has no id: give every report its own"),
+        ("id,text\na,x\n", ("--vocabulary", "nih"), "no label vocabulary 'nih'"),
+        ("id,text\na,x\n", ("--sections", "finding"), "no section finding: use exam"),
+        (None, (), "does not exist"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_sentence(cli, tmp_path: Path, table, options, sentence) -> None:
+    path = tmp_path / "reports.csv"
+    if table is not None:
+        path.write_text(table)
+    ran = cli("data", "label", path, "--vocabulary", "nih14", "--out", tmp_path / "labels.csv", *options)
+    assert sentence in ran.refused()
+    assert not (tmp_path / "labels.csv").exists()

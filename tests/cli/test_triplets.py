@@ -1,0 +1,58 @@
+"""`medvlp data triplets`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from medvlp.text.medslip_matrix import load_matrix, load_medslip_folder
+from tests.text.radgraph_graphs import SMALL
+
+
+def test_reports_become_triplets_a_matrix_and_medslips_folder(cli, tmp_path):
+    table, out = tmp_path / "r.csv", tmp_path / "t.jsonl"
+    table.write_text("id,image,split,text\ns1,a.png,train,Left effusion.\ns2,b.png,test,No effusion.\ns3,c.png,test,\n")
+    ran = cli(
+        "data", "triplets", table, "--out", out, "--matrix", tmp_path / "m.npz", "--medslip", tmp_path / "medslip"
+    )
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        f"{out}: 2 studies, 2 triplets.",
+        "Left out, no text: 1 rows (lines 4).",
+        f"{tmp_path / 'm.npz'}: 2 matrices of 51 x 75.",
+        f"{tmp_path / 'medslip'}: 2 studies, images: train 1, test 1.",
+    ]
+    studies = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(study["study_id"], study["triplets"][0]["presence"]) for study in studies] == [
+        ("s1", "present"),
+        ("s2", "absent"),
+    ]
+    folder, lists = load_medslip_folder(tmp_path / "medslip")
+    assert np.array_equal(folder.values, load_matrix(tmp_path / "m.npz").values)
+    assert lists == {"train": {"a.png": 0}, "test": {"b.png": 1}}
+
+
+def test_radgraphs_file_is_read_as_published_unless_told_otherwise(cli, tmp_path):
+    assert cli("data", "triplets", SMALL, "--out", tmp_path / "plain.jsonl").out.endswith(": 2 studies, 10 triplets.\n")
+    ran = cli("data", "triplets", SMALL, "--out", tmp_path / "linked.jsonl", "--linked-observations")
+    assert ran.out.endswith(": 2 studies, 14 triplets.\n")
+
+
+def test_bad_input_exits_2_with_one_sentence(cli, tmp_path):
+    out = tmp_path / "t.jsonl"
+    assert "does not exist" in cli("data", "triplets", tmp_path / "none.csv", "--out", out).refused()
+    (tmp_path / "r.csv").write_text("id,report\ns1,Clear.\n")
+    assert "has no column 'text'" in cli("data", "triplets", tmp_path / "r.csv", "--out", out).refused()
+    (tmp_path / "r.csv").write_text("id,text\ns1,Clear.\n")
+    ran = cli("data", "triplets", tmp_path / "r.csv", "--out", out, "--vocabulary", "nih15")
+    assert "no label vocabulary 'nih15'" in ran.refused()
+    assert not out.exists()
+
+
+def test_a_vocabulary_chooses_the_observations(cli, tmp_path):
+    table, out = tmp_path / "r.csv", tmp_path / "t.jsonl"
+    table.write_text("id,text\ns1,Left lower lobe pneumonia. Hiatal hernia.\n")
+    cli("data", "triplets", table, "--out", out, "--vocabulary", "phantom12")
+    triplets = json.loads(out.read_text())["triplets"]
+    assert [(each["observation"], each["anatomy"]) for each in triplets] == [("consolidation", "lower lobe")]

@@ -1,0 +1,79 @@
+"""Recipes with states that a feature pass fills: what is refused before any batch, and what a pass may read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from medvlp.config.recipe import recipe_of, resumed
+from medvlp.config.train import dry_run, train
+from medvlp.config.tree import check_config
+from medvlp.core.errors import ConfigError
+from medvlp.training.checkpoints import latest, load_checkpoint
+from tests.tiny import tiny_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
+
+PROTOCLIP = {"name": "protoclip", "hidden": 16, "width": 8}
+
+
+@pytest.fixture
+def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
+    tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    tree["states"] = {"clusters": {"name": "clusters", "clusters": 3}}
+    return tree
+
+
+def phases(*objectives: Mapping[str, Any], refresh: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"until": 16, "objectives": [{"name": "clip"}, *objectives], "refresh": refresh}]
+
+
+@pytest.mark.parametrize("over", ["cohort", "episode"])
+def test_a_phase_fills_its_clusters_and_a_dry_run_does_too(tree: dict[str, Any], over: str) -> None:
+    tree["phases"] = phases(PROTOCLIP, refresh=[{"state": "clusters", "every": 8, "over": over}])
+    config = check_config(tree, source="test")
+    assert "protoclip/image" in dry_run(config)
+    train(config)
+    states = load_checkpoint(latest(Path(tree["run"]))).states
+    assert int(states["clusters|passes"]) == 2
+    cohort = len(states["clusters|labels|image"])
+    assert cohort == 8 if over == "episode" else cohort > 8
+
+
+def test_labels_may_teach_from_outside(tree: dict[str, Any]) -> None:
+    tree["states"]["clusters"]["external"] = {"fields": ["label.effusion", "label.nodule"]}
+    tree["phases"] = phases({**PROTOCLIP, "external": True}, refresh=[{"state": "clusters", "every": 99}])
+    config = check_config(tree, source="test")
+    assert "protoclip/external_image" in dry_run(config)
+    train(config)
+    assert recipe_of(resumed(Path(tree["run"]))) == recipe_of(config)
+
+
+def test_a_recipe_that_never_fills_them_is_refused(tree: dict[str, Any]) -> None:
+    tree["phases"] = phases(PROTOCLIP, refresh=[])
+    with pytest.raises(
+        ConfigError,
+        match=r"phases\[0\]: objective 'protoclip' needs the state 'clusters', which nothing fills: give the phase "
+        r"refresh: \[{state: clusters, every: SAMPLES}\]",
+    ):
+        dry_run(check_config(tree, source="test"))
+
+
+def test_a_pass_that_reads_what_no_head_gives_is_refused(tree: dict[str, Any]) -> None:
+    tree["phases"] = phases(refresh=[{"state": "clusters", "every": 8}])
+    with pytest.raises(ConfigError, match=r"Need 'image/proto' cannot be computed"):
+        dry_run(check_config(tree, source="test"))
+
+
+def test_a_state_that_reads_a_field_which_the_data_lack_is_refused(tree: dict[str, Any]) -> None:
+    tree["states"] = {"findings": {"name": "class_prototypes", "labels": ["efusion"]}}
+    tree["phases"] = phases({"name": "class_prototypes", "state": "findings"}, refresh=[])
+    with pytest.raises(
+        ConfigError,
+        match=r"state 'findings' needs the field 'label.efusion', which the data lacks: did you mean 'label.effusion'",
+    ):
+        dry_run(check_config(tree, source="test"))

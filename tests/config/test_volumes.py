@@ -1,0 +1,139 @@
+"""From volumes to a judged model, and from cached slice features to one that reads volumes again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from medvlp.config.evaluate import EvaluationRun, embed_manifest, evaluate
+from medvlp.config.slices import embed_slices, released_preprocessing
+from medvlp.config.train import train
+from medvlp.config.tree import load_config
+from medvlp.core.errors import DataError
+from medvlp.features.slice_features import slice_tower, tower_hash
+from medvlp.models.build import build_model
+from medvlp.models.bundle import load_bundle
+from medvlp.phantom.cohort import make_cohort
+from medvlp.prediction.files import predict_files
+from medvlp.prediction.model import load
+from medvlp.text.wordpiece import train_wordpiece
+from tests.tiny import MODEL, VISION, write_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
+
+STACKS: dict[str, Any] = {
+    **MODEL,
+    "vision": {"name": "slices", "slice": VISION},
+    "heads": {
+        "stack/volume": {"name": "slice_pooler", "heads": 2},
+        "stack/raw": {"name": "projection", "reads": "volume"},
+    },
+}
+DRAW = {"name": "sample_slices", "count": 4, "how": "jittered"}
+
+
+def tree(folder: Path, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": str(folder / name),
+        "seed": 1,
+        "data": {"cache": str(folder / "cache"), **data},
+        "tokenizer": {"vocab_size": 512, "max_length": 48},
+        "model": STACKS,
+        "phases": [{"until": 16, "objectives": [{"name": "clip", "image": "stack"}]}],
+        "training": {"batch": 8, "validate_every": 16, "checkpoint_every": 16, "log_every": 8},
+        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 2, "choose": "retrieval/recall@5"},
+    }
+
+
+def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: Path) -> None:
+    """Stage one on slices; its frozen tower's features; stage two on them; a bundle that reads volumes again."""
+    hospital = make_cohort(tmp_path / "hospital", patients=10, modality="ct", image_size=32, workers=1).root
+    prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}, {"name": "sections"}]
+    data = {"root": str(hospital), "layout": "phantom", "group": {"keep": "one"}, "prefix": prefix}
+    first = tree(tmp_path, "one", {**data, "suffix": [DRAW, {"name": "augment3d"}]})
+    config = load_config(write_tree(tmp_path / "one.yaml", first))
+    one = train(config)
+    assert one.outcome.best_value is not None
+    asked = EvaluationRun(
+        model=str(one.bundle), out=str(tmp_path / "judged"), data=config.data, evaluation=config.evaluation
+    )
+    assert {"zero_shot", "retrieval", "linear_probe", "thumbnail"} <= set(evaluate(asked).found)
+    manifest = one.run / "manifest.parquet"
+    table = embed_manifest(one.bundle, manifest, root=None, workers=0)
+    assert set(table.columns) == {"stack/embedding", "text/embedding"}
+    done = embed_slices(one.bundle, manifest, root=None, folder=tmp_path / "features", windows=[], workers=0)
+    made = done.manifest.meta["slices"]
+    assert isinstance(made, dict)
+    assert [spec["name"] for spec in made["preprocessing"]] == ["read_volume"]
+    features = {"root": str(tmp_path / "features"), "manifest": str(tmp_path / "features/manifest.parquet")}
+    features |= {"prefix": [{"name": "read_stack_file"}, {"name": "sections"}], "suffix": [DRAW]}
+    second = {**tree(tmp_path, "two", features), "init_from": str(one.bundle)}
+    second["phases"][0]["trainable"] = ["*", "!model.towers.stack.*"]
+    two = train(load_config(write_tree(tmp_path / "two.yaml", second)))
+    released = load_bundle(two.bundle)
+    assert [spec["name"] for spec in released.preprocessing] == ["read_volume", "sections"]
+    assert tower_hash(slice_tower(released.model)) == made["tower"]
+    model = load(two.bundle)
+    paths = [one.manifest.root / str(one.manifest.record(row)["volume"]) for row in (0, 1)]
+    scored = predict_files(model, paths)["results"]
+    assert [result["path"] for result in scored] == list(map(str, paths))
+    weights = model.slice_weights(paths[0])
+    assert weights.weights is not None
+    assert weights.weights.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_pictures_of_a_study_train_as_one_stack(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    prefix = [{"name": "read_stack", "size": 32}, {"name": "sections"}]
+    data = {"root": str(tiny_cohort.root), "layout": "phantom", "group": {"keep": "stack"}, "prefix": prefix}
+    done = train(load_config(write_tree(tmp_path / "views.yaml", tree(tmp_path, "views", data))))
+    assert len(done.manifest) == tiny_cohort.studies
+    files = [len(done.manifest.paths(row, "stack")) for row in range(len(done.manifest))]
+    assert sum(files) == tiny_cohort.images
+    assert max(files) > 1
+    study = done.manifest.paths(files.index(max(files)), "stack")[0].parent
+    weights = load(done.bundle).slice_weights(study)
+    assert len(weights.position) == max(files), "a study is scored by its folder"
+
+
+def test_a_model_with_another_slice_tower_is_released_for_features_alone() -> None:
+    words = train_wordpiece(["clear lungs"] * 3, vocab_size=64, max_length=16)
+    model = build_model(STACKS, tokenizer=words)
+    prefix = [{"name": "read_stack_file", "bits": 32}, {"name": "sections"}]
+    opened = [{"name": "read_volume", "size": 32}, {"name": "sample_slices", "count": 8}]
+    same = {"slices": {"tower": tower_hash(slice_tower(model)), "preprocessing": opened}}
+    assert released_preprocessing(prefix, same, model) == ([*opened, prefix[1]], "")
+    kept, told = released_preprocessing(prefix, {"slices": {"tower": "another", "preprocessing": opened}}, model)
+    assert kept == prefix
+    assert told == (
+        "The model holds another slice tower than the one that made its training features: its bundle reads stack "
+        "files of those features, and no volumes."
+    )
+    assert released_preprocessing(opened, same, model) == (opened, "")
+
+
+def test_a_group_column_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    hospital = make_cohort(tmp_path / "hospital", patients=3, modality="ct", image_size=32, workers=1).root
+    data = {"root": str(hospital), "layout": "phantom", "group": {"keep": "one", "prefer": ["B30f"]}, "prefix": []}
+    with pytest.raises(DataError, match="no column 'kernel'"):
+        train(load_config(write_tree(tmp_path / "one.yaml", tree(tmp_path, "one", data))))
+
+
+def test_the_second_stage_starts_from_a_model_of_images(tiny_run: Any, tmp_path: Path) -> None:
+    """RadCLIP's stages: a 2D model's tower looks at slices, its projection stands behind the pooler."""
+    hospital = make_cohort(tmp_path / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
+    prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}, {"name": "sections"}]
+    data = {"root": str(hospital), "layout": "phantom", "prefix": prefix, "suffix": [DRAW]}
+    second = {**tree(tmp_path, "two", data), "init_from": str(tiny_run.bundle)}
+    second["phases"][0]["trainable"] = ["model.heads.stack/volume*"]
+    done = load_bundle(train(load_config(write_tree(tmp_path / "two.yaml", second))).bundle).model.state_dict()
+    first = load_bundle(tiny_run.bundle).model.state_dict()
+    for name, tensor in first.items():
+        other = name.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/")
+        assert torch.equal(done[other], tensor), name
+    assert {name.split(".")[1] for name in done.keys() - {
+        n.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/") for n in first
+    } if name.startswith("heads.")} == {"stack/volume"}  # fmt: skip

@@ -1,0 +1,271 @@
+"""Identifiers, reports, shortcuts and overlaps on two sides of one or several manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.data.cache import Cache
+from medvlp.data.leakage import ADVICE, KINDS, Checked, Leak, check_cohorts, counts_of, refuse_leaks
+from medvlp.data.leakage.rows import rows_of
+from medvlp.data.leakage.shortcuts import _auroc, associations, shortcut_notes
+from medvlp.data.leakage.tables import open_cohort, parse_columns
+from medvlp.data.leakage.texts import content_words, is_abnormal
+from medvlp.data.manifest import Manifest
+from tests.data.films import film, write
+
+
+def manifest(**columns: Sequence[object]) -> Manifest:
+    named = {name.replace("__", "."): list(values) for name, values in columns.items()}
+    count = len(next(iter(named.values())))
+    return Manifest.of({"id": [f"r{n}" for n in range(count)], "text": [None] * count, **named}, root=Path())
+
+
+def kinds(found: Checked) -> list[tuple[str, str, str]]:
+    return [(leak.kind, leak.split_a, leak.split_b) for leak in found.leaks]
+
+
+# sides ---------------------------------------------------------------------------------------------------------------
+
+
+def test_manifests_without_splits_are_sides_of_their_own() -> None:
+    train, test = manifest(id__patient=["p", "q"]), manifest(id__patient=["q", "z"])
+    found = check_cohorts([train, test], names=["train", "test"])
+    assert found.leaks == (Leak("patient", "r1", "r0", "train", "test"),)
+    assert check_cohorts([train, test], names=["train", "test"], separate=True).leaks == ()
+
+
+def test_training_parts_of_two_sets_may_share_patients_and_other_parts_may_not() -> None:
+    one = manifest(id__patient=["p", "q"], split=["train", "test"])
+    two = manifest(id__patient=["p", "q"], split=["train", "train"])
+    assert kinds(check_cohorts([one, two], names=["a", "b"])) == [("patient", "a:test", "b:train")]
+
+
+def test_public_data_sets_number_their_patients_apart() -> None:
+    def of(layout: str) -> Manifest:
+        return Manifest.of({"id": ["1"], "text": ["x"], "id.patient": ["1"]}, root=Path(), meta={"layout": layout})
+
+    def shared(*layouts: str) -> int:
+        return len(check_cohorts([of(layout) for layout in layouts], names=list("ab")).leaks)
+
+    assert shared("nih_chestxray14", "chexpert") == 0
+    assert shared("nih_chestxray14", "nih_chestxray14") == 1
+    assert shared("csv", "") == 1
+
+
+def test_a_record_without_a_side_leaks_nothing() -> None:
+    assert check_cohorts([manifest(id__patient=["p", "p", "q"], split=["train", None, "test"])]).leaks == ()
+
+
+def test_each_two_sides_are_told_once_for_each_patient() -> None:
+    sides = ["train", "train", "validate", "test", "test"]
+    found = check_cohorts([manifest(id__patient=["p"] * 5, id__study=["s"] * 5, split=sides)])
+    pairs = [("train", "validate"), ("train", "test"), ("validate", "test")]
+    assert kinds(found) == [("patient", *pair) for pair in pairs] + [("study", *pair) for pair in pairs]
+
+
+def test_equal_paths_are_one_image_where_files_are_not_at_hand(cache: Cache) -> None:
+    table = manifest(image=["a.png", "b.png", "a.png"], split=["train", "train", "test"])
+    for images in (True, False):
+        assert kinds(check_cohorts([table], images=images, cache=cache)) == [("image", "train", "test")]
+    notes = check_cohorts([table], cache=cache).notes
+    assert [note.facts for note in notes if note.kind == "unreadable"] == [{"not_found": 3}]
+
+
+def test_the_refusal_counts_each_kind_and_says_how_to_mend_it() -> None:
+    leaks = [Leak("near_image", "a", "b", "train", "test"), Leak("patient", "c", "d", "train", "test")]
+    sentence = r"\(1 by patient, 1 by near_image\): records 'a' in train and 'b' in test share the same near_image"
+    with pytest.raises(DataError, match=sentence):
+        refuse_leaks(leaks)
+    with pytest.raises(DataError, match=r"lists all\), or set x=true\."):
+        refuse_leaks(leaks, allow="set x=true")
+    assert list(counts_of(leaks)) == ["patient", "near_image"]
+    assert set(KINDS) <= set(ADVICE)
+
+
+def test_patients_that_are_not_named_are_a_note() -> None:
+    assert [note.facts for note in check_cohorts([manifest(split=["train", "test"])]).notes] == [{"records": 2}]
+
+
+# reports -------------------------------------------------------------------------------------------------------------
+
+ABNORMAL = (
+    "Moderate right pleural effusion with adjacent compressive atelectasis of the lower lobe. A central venous "
+    "catheter ends in the superior vena cava. The cardiac silhouette is enlarged."
+)
+NORMAL = (
+    "The cardiac silhouette and mediastinal contours appear normal. Both lungs are clear without focal airspace "
+    "consolidation. No pleural effusion or pneumothorax. Osseous structures are intact."
+)
+
+
+def of_texts(texts: Sequence[str], studies: Sequence[str] | None = None) -> Checked:
+    sides = ["train", *["test"] * (len(texts) - 1)]
+    columns = {"id__patient": [f"p{n}" for n in range(len(texts))], "text": texts, "split": sides}
+    return check_cohorts([manifest(**columns, **({"id__study": studies} if studies else {}))])
+
+
+def test_a_long_abnormal_report_of_few_studies_leaks() -> None:
+    found = of_texts([ABNORMAL, f"  {ABNORMAL.upper()} "])
+    assert kinds(found) == [("report_text", "train", "test")]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [[NORMAL] * 2, [ABNORMAL] * 4, ["Moderate right pleural effusion."] * 2],
+    ids=["normal", "four studies", "short"],
+)
+def test_reports_that_repeat_everywhere_are_a_note(texts: list[str]) -> None:
+    found = of_texts(texts)
+    assert found.leaks == ()
+    assert [(note.kind, note.facts["repeated"]) for note in found.notes] == [("repeated_text", 1)]
+
+
+def test_images_of_one_study_count_once() -> None:
+    assert "report_text" in {leak.kind for leak in of_texts([ABNORMAL] * 5, ["s", "t", "t", "t", "t"]).leaks}
+
+
+def test_only_what_is_there_makes_a_report_abnormal() -> None:
+    assert content_words(NORMAL) >= 12
+    assert is_abnormal(ABNORMAL)
+    assert not is_abnormal(NORMAL)
+    assert not is_abnormal("No pneumothorax. The lungs are clear.")
+
+
+# shortcuts -----------------------------------------------------------------------------------------------------------
+
+
+def test_auroc_and_its_error_are_those_of_the_definition() -> None:
+    draw = np.random.Generator(np.random.Philox(2))
+    positive = draw.random(300) < 0.4
+    score = np.round(draw.standard_normal(300) + positive, 1)  # with ties
+    auroc, error = _auroc(score, positive, np.arange(300))
+    assert auroc == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
+    again = [draw.integers(0, 300, 300) for _ in range(500)]
+    assert error == pytest.approx(np.std([roc_auc_score(positive[i], score[i]) for i in again]), rel=0.1)
+    # Every patient three times: the same number, no more certainty.
+    three = np.repeat(np.arange(300), 3)
+    assert _auroc(score[three], positive[three], three) == pytest.approx((auroc, error), rel=1e-9)
+
+
+def shortcut_table(count: int, *, tied: bool) -> Manifest:
+    draw = np.random.Generator(np.random.Philox(3))
+    label = (np.arange(count) % 2).astype(float)
+    source = np.where(label == 1, "a", "b") if tied else draw.choice(["a", "b"], count)
+    many = [f"s{n // 2}" for n in range(count)]  # one of each class a scanner: nothing to learn
+    patients = [f"p{n}" for n in range(count)]
+    return manifest(id__patient=patients, label__edema=label, source=source.tolist(), scanner=many, split=["x"] * count)
+
+
+def test_a_source_that_tells_the_label_is_a_note_and_one_that_does_not_is_none() -> None:
+    (note,) = shortcut_notes(rows_of([shortcut_table(80, tied=True)]))
+    assert (note.kind, note.facts["column"], note.facts["label"]) == ("shortcut", "source", "edema")
+    assert note.facts["auroc"] == pytest.approx(1)
+    assert note.facts["cramers_v"] == pytest.approx(1)
+    assert (note.facts["n"], note.facts["positives"]) == (80, 40)
+    assert "source alone ranks edema with AUROC 1.00" in note.text
+    assert shortcut_notes(rows_of([shortcut_table(400, tied=False)])) == []
+
+
+def test_few_records_and_uncertain_labels_prove_no_shortcut() -> None:
+    assert associations(rows_of([shortcut_table(48, tied=True)])) == []
+    table = shortcut_table(80, tied=True)
+    unsure = [-1.0 if n < 40 else value for n, value in enumerate(table.column("label.edema"))]
+    assert associations(rows_of([table.with_column("label.edema", unsure)])) == []
+
+
+def test_a_size_that_tells_the_label_is_a_shortcut(tmp_path: Path, cache: Cache) -> None:
+    names, labels = [], []
+    for number in range(60):
+        names.append(write(tmp_path, f"{number}.png", film(number, height=40 if number % 2 else 30, width=30)))
+        labels.append(number % 2)
+    columns = {"id": names, "image": names, "label.edema": labels, "split": ["train"] * 60}
+    notes = check_cohorts([Manifest.of(columns, root=tmp_path)], cache=cache, near=False).notes
+    assert [note.facts["column"] for note in notes if note.kind == "shortcut"] == ["image_size"]
+
+
+# data sets -----------------------------------------------------------------------------------------------------------
+
+
+def test_cards_tell_which_sets_share_patients_and_images() -> None:
+    table = Manifest.of({"id": ["1"], "text": ["x"]}, root=Path(), meta={"layout": "siim_pneumothorax"})
+    notes = check_cohorts([table, table], names=["a", "b"]).notes
+    (note,) = [note for note in notes if note.kind == "overlap"]
+    assert {"nih_chestxray14", "rsna_pneumonia"} <= set(note.facts["others"])
+    linked = Manifest.of({"id": ["1"], "text": ["x"]}, root=Path(), meta={"layout": "nih_chestxray14"})
+    here = [note.facts["here"] for note in check_cohorts([table, linked]).notes if note.kind == "overlap"]
+    assert here == [["nih_chestxray14"], ["siim_pneumothorax"]]
+
+
+def test_images_that_two_sets_have_in_common_are_counted_whatever_their_sides(tmp_path: Path, cache: Cache) -> None:
+    for number in range(4):
+        write(tmp_path, f"{number}.png", film(number))
+
+    def of(numbers: Sequence[int]) -> Manifest:
+        names = [f"{number}.png" for number in numbers]
+        return Manifest.of({"id": names, "image": names, "split": ["train"] * len(names)}, root=tmp_path)
+
+    found = check_cohorts([of([0, 1, 2]), of([1, 2, 3])], names=["a", "b"], cache=cache)
+    assert found.leaks == ()  # both are training parts
+    assert [note.text for note in found.notes if note.kind == "overlap"] == ["a and b have 2 images in common."]
+
+
+# tables --------------------------------------------------------------------------------------------------------------
+
+
+def test_any_csv_can_be_checked_when_its_columns_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("who;fold\n7;train\n7;test\n")
+    table = open_cohort(path, columns=parse_columns(["patient_id=who", "split=fold"]))
+    assert [(leak.kind, leak.a, leak.b) for leak in check_cohorts([table]).leaks] == [
+        ("patient", "row-000001", "row-000002")
+    ]
+    with pytest.raises(DataError, match=r"no column that a check can use \(it has: who, fold\)"):
+        open_cohort(path)
+    with pytest.raises(DataError, match="has no column 'nobody'"):
+        open_cohort(path, columns={"id.patient": "nobody"})
+    with pytest.raises(ConfigError, match="'who' is not FIELD=COLUMN"):
+        parse_columns(["who"])
+    manifest(split=["train"]).save(tmp_path / "m.parquet")
+    with pytest.raises(ConfigError, match="is no CSV, so --column has no meaning"):
+        open_cohort(tmp_path / "m.parquet", columns={"split": "x"})
+
+
+def test_one_manifest_without_a_split_is_refused() -> None:
+    with pytest.raises(DataError, match=r"no column 'split': .* or give the parts as several manifests"):
+        check_cohorts([manifest(id__patient=["p"])])
+
+
+# leaks that are known -------------------------------------------------------------------------------------------------
+
+# How many images of SIIM-ACR have 1, 2, 3 ... rows in train-rle.csv: counted there.
+_ROWS = {1: 11423, 2: 447, 3: 112, 4: 40, 5: 18, 6: 3, 7: 1, 8: 2, 10: 1}
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_a_row_split_of_siim_puts_a_third_of_the_positive_test_images_into_training(tmp_path: Path, seed: int) -> None:
+    images, positive = [], set()
+    for rows, count in _ROWS.items():
+        for _ in range(count):
+            name = f"{len(positive) if rows > 1 else len(images)}-{rows}.dcm"
+            images += [name] * rows
+            if rows > 1 or len(positive) < 2669 - 624:
+                positive.add(name)
+    assert (len(images), len(set(images)), len(positive)) == (12954, 12047, 2669)
+    draw = np.random.Generator(np.random.Philox(seed))
+    sides = np.array(["train", "validate", "test"])[np.searchsorted([0.7, 0.85], draw.random(len(images)), "right")]
+    (tmp_path / "rows.csv").write_text("\n".join(["image,split", *map(",".join, zip(images, sides, strict=True))]))
+    table = open_cohort(tmp_path / "rows.csv")
+    leaks = check_cohorts([table], images=False).leaks
+    tested = {image for image, side in zip(images, sides, strict=True) if side == "test" and image in positive}
+    where = dict(zip(table.column("id"), images, strict=True))
+    trained = {where[leak.a] for leak in leaks if {leak.split_a, leak.split_b} == {"train", "test"}}
+    assert {leak.kind for leak in leaks} == {"image"}
+    assert trained <= tested
+    assert 0.28 < len(trained) / len(tested) < 0.38  # 167 of 507 on average

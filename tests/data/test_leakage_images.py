@@ -1,0 +1,164 @@
+"""Copies of films: found whatever was done to them, and nothing else."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medvlp.data.cache import Cache
+from medvlp.data.leakage import Leak, check_cohorts, check_split, near_is_quick
+from medvlp.data.leakage.hashes import cosines, crops, fit_hasher, nearest_and_like
+from medvlp.data.leakage.registration import register
+from medvlp.data.manifest import Manifest
+from tests.data.films import compressed, cropped, film, inverted, write
+
+MADE = {
+    "resized": lambda image: image.resize((64, 70)),
+    "stretched": lambda image: image.resize((120, 120)),
+    "compressed": lambda image: compressed(image, 40),
+    "inverted": inverted,
+    "cropped": lambda image: cropped(image, 0.05, 0.0, 0.0, 0.05),
+    "cropped all round": lambda image: cropped(image, 0.05, 0.05, 0.05, 0.05),
+    "all": lambda image: compressed(inverted(cropped(image, 0.02, 0.05, 0.05, 0.01)).resize((110, 120)), 50),
+}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Twenty films in training, twelve others in the test, and a copy of films 0, 1, 2 ... for each way to make one."""
+    root = tmp_path_factory.mktemp("films")
+    names = [write(root, f"{number}.png", film(number)) for number in range(32)]
+    splits = ["train"] * 20 + ["test"] * 12
+    for number, (kind, make) in enumerate(MADE.items()):
+        names.append(write(root, f"{kind}.png", make(film(number))))
+        splits.append("test")
+    return Manifest.of({"id": names, "image": names, "split": splits}, root=root)
+
+
+@pytest.fixture(scope="module")
+def found(planted: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Leak]:
+    """What the check finds, by the test record."""
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    return {leak.b: leak for leak in check_split(planted, near=True, cache=cache)}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_copy_is_found_with_its_film_alone(found: dict[str, Leak], kind: str) -> None:
+    leak = found[f"{kind}.png"]
+    assert (leak.kind, leak.a, leak.split_a, leak.split_b) == (
+        "near_image",
+        f"{list(MADE).index(kind)}.png",
+        "train",
+        "test",
+    )
+    assert ("negative" in leak.detail) == (kind in ("inverted", "all"))
+
+
+def test_other_films_are_no_copies(found: dict[str, Leak]) -> None:
+    assert set(found) == {f"{kind}.png" for kind in MADE}
+
+
+def test_the_same_pixels_in_another_file_are_the_same_image(tmp_path: Path, cache: Cache) -> None:
+    image = film(1)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.png", compress_level=0)
+    image.save(tmp_path / "c.tif")
+    names = ["a.png", "b.png", "c.tif"]
+    manifest = Manifest.of({"id": names, "image": names, "split": ["train", "test", "validate"]}, root=tmp_path)
+    assert check_split(manifest, cache=cache) == []  # the bytes differ
+    leaks = check_split(manifest, near=True, cache=cache)
+    assert {leak.kind for leak in leaks} == {"image"}
+    assert [(leak.a, leak.b) for leak in leaks] == list(combinations(names, 2))
+    assert {leak.detail for leak in leaks} == {"same pixels, other files"}
+
+
+def test_empty_pictures_are_not_copies_of_each_other(tmp_path: Path, cache: Cache) -> None:
+    for number, level in enumerate((0, 0, 90)):
+        Image.new("L", (40, 40), level).save(tmp_path / f"{number}.png", compress_level=number)
+    names = ["0.png", "1.png", "2.png"]
+    columns = {"id": names, "image": names, "split": ["train", "test", "test"]}
+    checked = check_cohorts([Manifest.of(columns, root=tmp_path)], cache=cache)
+    assert checked.leaks == ()
+    assert [note.facts for note in checked.notes if note.kind == "blank"] == [{"images": 3}]
+
+
+def test_several_copies_of_one_film_do_not_hide_each_other(tmp_path: Path, cache: Cache) -> None:
+    names = [write(tmp_path, f"{number}.png", film(number)) for number in range(3)]
+    copies = [write(tmp_path, f"{kind}.png", make(film(0))) for kind, make in MADE.items()]
+    splits = ["train"] * 3 + ["test"] * len(copies)
+    columns = {"id": [*names, *copies], "image": [*names, *copies], "split": splits}
+    leaks = check_split(Manifest.of(columns, root=tmp_path), near=True, cache=cache)
+    assert {(leak.a, leak.b) for leak in leaks} == {("0.png", copy) for copy in copies}
+
+
+def test_processes_find_what_one_finds(planted: Manifest, found: dict[str, Leak], cache: Cache) -> None:
+    assert {leak.b: leak for leak in check_split(planted, near=True, cache=cache, workers=2)} == found
+
+
+def test_copies_are_looked_for_at_once_where_a_survey_was_made(planted: Manifest, cache: Cache) -> None:
+    assert not near_is_quick(planted, cache=cache)
+    check_split(planted, near=True, cache=cache)
+    assert near_is_quick(planted, cache=cache)
+    assert not near_is_quick(Manifest.of({"id": ["a"], "text": ["x"], "split": ["train"]}, root=Path()), cache=cache)
+
+
+# the parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_hash_knows_neither_size_nor_stretch_and_changes_sign_with_the_negative() -> None:
+    image = film(3)
+    features = cosines([np.asarray(each) for each in (image, image.resize((300, 90)), inverted(image), film(4))])
+    likeness = features @ features[0]
+    assert likeness[1] > 0.98
+    assert likeness[2] == pytest.approx(-1, abs=1e-6)
+    assert abs(likeness[3]) < 0.8
+    assert not cosines([np.full((20, 20), 7, np.uint8)]).any()
+
+
+def test_a_learnt_hash_moves_less_with_crops_than_between_pictures() -> None:
+    pictures = [np.asarray(film(number)) for number in range(40)]
+    features, draw = cosines(pictures), np.random.Generator(np.random.Philox(0))
+    cropped_ = np.stack([crops(picture, draw, count=10) for picture in pictures])
+    hasher = fit_hasher(features, np.arange(40), cropped_)
+    hashes, moved = hasher(features), hasher(cropped_.reshape(-1, features.shape[1])).reshape(40, 10, -1)
+    own = np.abs((moved * hashes[:, None]).sum(axis=2))
+    others = np.abs(hashes @ hashes.T)[np.triu_indices(40, 1)]
+    assert own.min() > others.max()
+    assert np.linalg.norm(hashes, axis=1) == pytest.approx(np.ones(40), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_propose_what_the_whole_table_proposes(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr("medvlp.data.leakage.hashes._BLOCK", 7)
+    draw = np.random.Generator(np.random.Philox(seed))
+    hashes = draw.standard_normal((60, 3)).astype(np.float32)
+    hashes /= np.linalg.norm(hashes, axis=1, keepdims=True)
+    sides, things = draw.integers(0, 4, 60), draw.integers(0, 50, 60)
+    table = np.abs(hashes @ hashes.T)
+    table[(sides[:, None] == sides) | (things[:, None] == things)] = 0
+    wanted = {(a, b) for a, b in np.argwhere(table >= 0.9).tolist() if a < b}
+    wanted |= {(min(a, b), max(a, b)) for a, b in enumerate(table.argmax(axis=1).tolist())}
+    got = {
+        tuple(sorted(pair))
+        for a, b in nearest_and_like(hashes, sides, things=things, like=0.9)
+        for pair in zip(a.tolist(), b.tolist(), strict=True)
+    }
+    assert got == wanted
+
+
+def test_registration_finds_where_a_crop_was_taken() -> None:
+    image = film(5, height=160, width=160)
+    pictures = {0: np.asarray(image), 1: np.asarray(inverted(cropped(image, 0.05, 0.025, 0.0, 0.05)))}
+    found = register(pictures, np.array([[0, 1]]), np.array([-1.0]))
+    assert found.correlation[0] > 0.95
+    # A window from u to v of a unit axis is stretched by 1 / (v - u) and shifted by the distance of the centres.
+    rows, columns = (1 / (0.95 - 0.025), 0.5 - (0.025 + 0.95) / 2), (1 / 0.95, 0.5 - (0.05 + 1) / 2)
+    expected = [rows[0], rows[0] * rows[1], columns[0], columns[0] * columns[1]]
+    assert found.placement[0] == pytest.approx(expected, abs=0.01)
+    other = {0: pictures[0], 1: np.asarray(film(6))}
+    assert register(other, np.array([[0, 1]]), np.array([1.0]), give_up=False).correlation[0] < 0.3
+    assert register(other, np.array([[0, 1]]), np.array([1.0])).correlation[0] in (0, pytest.approx(0, abs=0.3))

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.data.pipeline import added_fields, apply_views
+from medvlp.data.views.affine import Affine
+from medvlp.data.views.captions import Captions
+from medvlp.data.views.hard_negative import HardNegative
+from medvlp.data.views.mirror import Mirror
+from medvlp.data.views.rewrite import Rewrite
+from medvlp.data.views.sections import Sections
+from medvlp.data.views.sentences import Sentences
+
+SEEDS = st.integers(0, 2**40)
+REPORT = (
+    "FINDINGS: Small left pleural effusion. No lung nodule is seen. The heart is enlarged.\nIMPRESSION: Left effusion."
+)
+
+
+# rewrite -------------------------------------------------------------------------------------------------------------
+
+
+@given(seed=SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_a_rewritten_report_is_a_function_of_the_draw_and_still_known_as_the_same_report(seed: int) -> None:
+    view = Rewrite(probability=1.0)
+    first, again = (apply_views(Sample("a", {"text": REPORT}), [view], draw=seed).fields for _ in range(2))
+    assert first == again
+    plain = apply_views(Sample("b", {"text": REPORT}), [Rewrite(probability=0.0)], draw=seed).fields
+    assert plain["text"] == REPORT
+    drawn = apply_views(Sample("c", {"text": REPORT}), [view, Sentences(probability=1, most=1)], draw=seed).fields
+    assert first["id.report"] == plain["id.report"] == drawn["id.report"]
+
+
+def test_rows_are_rewritten_each_for_itself_and_a_report_is_rewritten_at_its_probability() -> None:
+    view = Rewrite(probability=0.5, sentences=False)
+    rows = ("Lung nodule.", "Lung nodule.")
+    texts = [apply_views(Sample("a", {"text": rows}), [view], draw=k).fields["text"] for k in range(300)]
+    assert set(texts) >= {rows, ("Pulmonary nodule.", "Lung nodule."), ("Lung nodule.", "Pulmonary nodule.")}
+    assert abs(sum(text != rows for text in texts) / 300 - 0.5 * 0.75) < 0.15
+
+
+def test_verified_rewrites_are_read_as_the_report_is() -> None:
+    view = Rewrite(probability=1.0, synonyms=1.0, verify=True)
+    text = apply_views(Sample("a", {"text": "Left lung nodule."}), [view]).fields["text"]
+    assert text == "Left pulmonary nodule."
+
+
+# hard_negative -------------------------------------------------------------------------------------------------------
+
+
+@given(seed=SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_false_copies_stand_beside_the_report_or_their_statement_and_the_report_stays(seed: int) -> None:
+    whole = apply_views(Sample("a", {"text": REPORT}), [HardNegative(kinds=("side",))], draw=seed).fields
+    assert whole["text"] == REPORT
+    assert whole["text.negative"] == (REPORT.replace("left", "right").replace("Left", "Right"),)
+    view = HardNegative(kinds=("side", "severity"), stated="text.stated", most=2)
+    fields = apply_views(Sample("a", {"text": REPORT}), [view], draw=seed).fields
+    stated, false = fields["text.stated"], fields["text.negative"]
+    assert isinstance(stated, tuple)
+    assert isinstance(false, tuple)
+    assert len(stated) == len(false) == 2
+    assert set(stated) == {"Small left pleural effusion."}
+    assert set(false) <= {f"{grade} left pleural effusion." for grade in ("Moderate", "Large")} | {
+        "Small right pleural effusion."
+    }
+    assert set(added_fields([view])) == {"text.negative", "text.stated"}
+
+
+def test_a_text_without_a_clean_change_gets_no_negative() -> None:
+    sample = Sample("a", {"text": "The trachea is midline.", "label.x": 1.0})
+    assert HardNegative()(sample, torch.Generator()).fields == sample.fields
+    assert HardNegative()(Sample("b", {}), torch.Generator()).fields == {}
+
+
+# captions ------------------------------------------------------------------------------------------------------------
+
+
+def test_labels_become_a_text_and_what_is_missing_is_not_mentioned() -> None:
+    labels = {"label.effusion": 1.0, "label.nodule": 0.0, "label.edema": math.nan}
+    for seed in range(20):
+        text = str(apply_views(Sample("a", labels), [Captions()], draw=seed).fields["text"])
+        assert "pleural effusion" in text.lower()
+        assert "nodule" in text
+        assert "edema" not in text
+        chosen = apply_views(Sample("a", labels), [Captions(findings=("nodule",))], draw=seed).fields["text"]
+        assert "effusion" not in str(chosen).lower()
+
+
+def test_a_report_is_kept_unless_it_is_to_be_written_over_and_silent_labels_give_no_text() -> None:
+    sample = Sample("a", {"text": "Clear.", "label.effusion": 1.0})
+    assert apply_views(sample, [Captions()]).fields["text"] == "Clear."
+    assert "effusion" in str(apply_views(sample, [Captions(overwrite=True)]).fields["text"])
+    assert "effusion" in str(apply_views(sample, [Captions(to="text.caption")]).fields["text.caption"])
+    assert apply_views(Sample("b", {"label.effusion": math.nan}), [Captions()]).fields.keys() == {"label.effusion"}
+
+
+# mirror --------------------------------------------------------------------------------------------------------------
+
+
+def a_film(text: object = "Left effusion.") -> Sample:
+    fields = {
+        "image": torch.rand(1, 6, 8),
+        "mask": torch.rand(6, 8) > 0.5,
+        "boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0], [0.0, 0.0, 8.0, 6.0]]),
+        "text": text,
+        "text.negative": ("Right effusion.",),
+        "id.report": "abc",
+        "label.effusion": 1.0,
+    }
+    return Sample("a", fields, {"image": ImageRecord(seed=1, box=(0, 0, 8, 6))})
+
+
+def test_pixels_masks_boxes_and_words_are_mirrored_together_and_twice_is_never() -> None:
+    before = a_film()
+    after = apply_views(before, [Mirror(probability=1.0)])
+    assert torch.equal(after.fields["image"], before.fields["image"].flip(2))  # type: ignore[union-attr, arg-type]
+    assert torch.equal(after.fields["mask"], before.fields["mask"].flip(1))  # type: ignore[union-attr, arg-type]
+    assert after.fields["boxes"].tolist() == [[4.0, 2.0, 7.0, 5.0], [0.0, 0.0, 8.0, 6.0]]  # type: ignore[union-attr]
+    assert after.fields["text"] == "Right effusion."
+    assert after.fields["text.negative"] == ("Left effusion.",)
+    assert after.fields["label.effusion"] == 1.0
+    assert after.fields["id.report"] != "abc", "a mirrored report is another report"
+    assert after.records["image"].flip
+    back = apply_views(after, [Mirror(probability=1.0)])
+    assert back.records == before.records
+    for name, value in before.fields.items():
+        other = back.fields[name]
+        assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other  # type: ignore[arg-type]
+
+
+def test_a_box_stays_on_what_it_marks() -> None:
+    image = torch.zeros(1, 6, 8)
+    image[0, 2:5, 1:4] = 1
+    sample = Sample("a", {"image": image, "boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0]])})
+    fields = apply_views(sample, [Mirror(probability=1.0)]).fields
+    x0, y0, x1, y1 = fields["boxes"][0].int().tolist()  # type: ignore[index]
+    assert bool((fields["image"][0, y0:y1, x0:x1] == 1).all())  # type: ignore[index]
+    assert float(fields["image"].sum()) == 9  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": "Right middle lobe nodule."},
+        {"text": ("Left effusion.", "Dextrocardia.")},
+        {"image": "a/path.png"},
+        {"vector": torch.zeros(3)},
+        {"stack": torch.zeros(2, 1, 4, 4)},
+    ],
+)
+def test_a_sample_that_has_no_mirror_image_stays_as_it_is(change: dict[str, object]) -> None:
+    film = a_film()
+    sample = Sample("a", {**film.fields, **change}, film.records)
+    assert apply_views(sample, [Mirror(probability=1.0)]) is sample
+
+
+def test_mirroring_is_off_by_default_and_drawn_at_its_probability() -> None:
+    film = a_film()
+    assert all(apply_views(film, [Mirror()], draw=k) is film for k in range(50))
+    share = sum(apply_views(film, [Mirror(probability=0.3)], draw=k) is not film for k in range(1000)) / 1000
+    assert abs(share - 0.3) < 5 * (0.3 * 0.7 / 1000) ** 0.5
+
+
+def test_after_a_mirror_the_record_of_affine_tells_the_source_box_of_what_is_seen() -> None:
+    image = torch.zeros(1, 64, 64)
+    image[0, 20:30, 24:28] = 1
+    record = ImageRecord(seed=0, box=(0, 0, 64, 64))
+    for draw in range(20):
+        views = [Mirror(probability=1.0), Affine(degrees=0, scale=0, translate=0.1)]
+        out = apply_views(Sample("a", {"image": image}, {"image": record}), views, draw=draw)
+        columns = (out.fields["image"][0] > 0.5).any(0).nonzero()  # type: ignore[index]
+        x0, _, x1, _ = out.records["image"].box
+        assert x1 - x0 == pytest.approx(64)
+        assert abs((x1 - 24) - float(columns.max() + 1)) <= 1, "columns of a mirrored view count from the right edge"
+
+
+# pairs and clauses ---------------------------------------------------------------------------------------------------
+
+
+def test_findings_and_impression_are_two_fields_of_one_sample() -> None:
+    views = [Sections(sections=(name,), to=f"text.{name}") for name in ("findings", "impression")]
+    fields = apply_views(Sample("a", {"text": REPORT}), views).fields
+    assert fields["text.impression"] == "Left effusion."
+    assert str(fields["text.findings"]).startswith("Small left pleural effusion.")
+    assert added_fields(views) == ("text.findings", "text.impression")
+
+
+def test_clauses_are_drawn_where_asked() -> None:
+    text = "No effusion or nodule. Normal heart."
+    whole = {"No effusion or nodule.", "Normal heart."}
+    parts = {"No effusion.", "No nodule.", "Normal heart."}
+    for clauses, want in ((False, whole), (True, parts)):
+        view = Sentences(probability=1, most=1, clauses=clauses)
+        drawn = {str(apply_views(Sample("a", {"text": text}), [view], draw=k).fields["text"]) for k in range(60)}
+        assert drawn == want
+
+
+# options -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Rewrite(probability=1.5), "rewrite takes a text field and probabilities from 0 to 1"),
+        (lambda: Rewrite(field="image"), "rewrite takes a text field"),
+        (lambda: HardNegative(to="text"), "hard_negative reads one text field and writes others"),
+        (lambda: HardNegative(kinds=()), "hard_negative needs at least one kind and one copy"),
+        (lambda: HardNegative(most=0), "hard_negative needs at least one kind and one copy"),
+        (lambda: Captions(findings=("efusion",)), "captions has no words for the finding 'efusion': did you mean"),
+        (lambda: Captions(absent=-1), "captions writes a text field and denies at least 0 findings"),
+        (lambda: Mirror(probability=2.0), "mirror takes an image field and a probability from 0 to 1"),
+    ],
+)
+def test_an_option_out_of_range_is_one_sentence_that_tells_what_to_change(make: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)) as told:
+        make()  # type: ignore[operator]
+    assert "change" in str(told.value)

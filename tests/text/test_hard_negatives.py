@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from medvlp.core.randomness import torch_generator
+from medvlp.text.hard_negatives import KINDS, Kind, false_copies, hard_negatives
+from tests.text.reading import denied_by_truth, more_than_the_fact, phantom_reports
+
+COUNT = 120
+
+
+def texts(text: str, kind: Kind) -> set[str]:
+    return {copy.text for copy in false_copies(text, (kind,))}
+
+
+def test_of_phantom_reports_exactly_the_one_fact_is_changed_and_it_was_true() -> None:
+    wrong, made = Counter[str](), Counter[str]()
+    for place, report in enumerate(phantom_reports(1000)[:COUNT]):
+        for copy in hard_negatives(report.text, torch_generator(2, place, "hard_negative"), most=2):
+            made[copy.kind] += 1
+            wrong[more_than_the_fact(report.text, copy)] += 1
+            assert denied_by_truth(report, copy), copy
+    assert wrong == {"": made.total()}
+    assert made.total() > COUNT
+    assert set(made) >= {"side", "negation", "severity", "anatomy", "device"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "copies"),
+    [
+        ("side", "Small left effusion.", {"Small right effusion."}),
+        ("side", "RLL pneumonia.", {"LLL pneumonia."}),
+        ("side", "Right middle lobe nodule.", set()),
+        ("side", "No left effusion.", set()),
+        ("side", "Left effusion. Right effusion.", set()),
+        ("side", "Left effusion. No right effusion.", set()),
+        ("side", "Bilateral effusions.", set()),
+        ("negation", "No pneumothorax.", {"Pneumothorax."}),
+        ("negation", "There is no pneumothorax.", {"There is a pneumothorax."}),
+        ("negation", "There is no pulmonary edema.", {"There is pulmonary edema."}),
+        ("negation", "There are no nodules.", {"There are nodules."}),
+        ("negation", "No ET tube is seen.", {"An ET tube is seen."}),
+        ("negation", "No evidence of effusion.", {"Evidence of effusion."}),
+        ("negation", "The heart is not enlarged.", {"The heart is enlarged."}),
+        ("negation", "The heart is normal in size.", {"The heart is enlarged."}),
+        ("negation", "Pneumothorax is absent.", {"Pneumothorax is present."}),
+        ("negation", "No effusion or nodule.", {"Effusion. No nodule.", "Nodule. No effusion."}),
+        ("negation", "There is a small left effusion.", {"There is no left effusion."}),
+        ("negation", "Mild cardiomegaly.", {"No cardiomegaly."}),
+        ("negation", "The heart is mildly enlarged.", {"The heart is not enlarged."}),
+        ("negation", "A nodule is seen in the left lung.", {"No nodule is seen in the left lung."}),
+        ("negation", "Right-sided pacemaker in place.", {"No right-sided pacemaker in place."}),
+        ("negation", "Possible effusion.", set()),
+        ("negation", "The effusion has resolved.", set()),
+        ("negation", "No change in the effusion.", set()),
+        ("negation", "A 12 mm nodule is seen.", set()),
+        ("negation", "Bilateral effusions.", set()),
+        ("negation", "No effusion. No acute cardiopulmonary abnormality.", set()),
+        ("severity", "Small left effusion.", {"Moderate left effusion.", "Large left effusion."}),
+        ("severity", "Severe cardiomegaly.", {"Mild cardiomegaly.", "Moderate cardiomegaly."}),
+        (
+            "severity",
+            "The heart is mildly enlarged.",
+            {"The heart is moderately enlarged.", "The heart is severely enlarged."},
+        ),
+        ("severity", "Small to moderate effusion.", set()),
+        ("severity", "Left effusion.", set()),
+        ("anatomy", "Left upper lobe nodule.", {"Left lower lobe nodule."}),
+        ("anatomy", "Right middle lobe nodule.", {"Right upper lobe nodule.", "Right lower lobe nodule."}),
+        ("anatomy", "Upper lobe nodule and lower lobe atelectasis.", set()),
+        ("anatomy", "Left nodule.", set()),
+        ("count", "Two nodules are seen.", {f"{n} nodules are seen." for n in ("Three", "Four", "Five", "Six")}),
+        (
+            "count",
+            "A solitary 8 mm nodule is seen in the left lung.",
+            {"Two 8 mm nodules are seen in the left lung.", "Three 8 mm nodules are seen in the left lung."},
+        ),
+        ("count", "Multiple nodules.", set()),
+        ("device", "An endotracheal tube is in place.", {"A nasogastric tube is in place."}),
+        ("device", "Left-sided central line.", {"Left-sided chest tube.", "Left-sided pacemaker."}),
+        ("device", "The patient is intubated.", set()),
+        ("device", "Pacemaker with ventricular lead.", set()),
+        ("device", "No pacemaker.", set()),
+        ("device", "ET tube and NG tube in place.", set()),
+    ],
+)
+def test_each_kind_changes_one_fact_grammatically_or_gives_nothing(kind: Kind, text: str, copies: set[str]) -> None:
+    assert texts(text, kind) == copies
+
+
+def test_a_fact_said_twice_is_changed_twice_or_not_at_all() -> None:
+    report = "FINDINGS: There is a small left effusion. No nodule.\nIMPRESSION: Left effusion."
+    assert texts(report, "side") == {report.replace("left", "right").replace("Left", "Right")}
+    unclear = report + " The left effusion has increased since 2019."
+    assert {copy.finding for copy in false_copies(unclear, ("negation",))} == {"nodule"}
+
+
+def test_a_copy_names_what_it_changed() -> None:
+    (copy,) = false_copies("Normal heart size. Small left effusion.", ("side",))
+    assert (copy.kind, copy.finding, copy.before, copy.after) == ("side", "effusion", "left", "right")
+    assert (copy.statement, copy.false_statement) == ("Small left effusion.", "Small right effusion.")
+
+
+def test_kinds_are_drawn_alike_and_the_same_generator_gives_the_same_copy() -> None:
+    text = "Small left upper lobe atelectasis. No effusion. No pneumothorax. No edema. No emphysema."
+    drawn = Counter(
+        copy.kind for seed in range(300) for copy in hard_negatives(text, torch_generator(seed, 0, "hard_negative"))
+    )
+    there = {copy.kind for copy in false_copies(text)}
+    assert set(drawn) == there
+    assert len(there) >= 3
+    assert all(abs(count - 300 / len(there)) < 60 for count in drawn.values())
+    first, again = (hard_negatives(text, torch_generator(7, 0, "x"), most=3) for _ in range(2))
+    assert first == again
+    assert len({copy.text for copy in first}) == 3
+
+
+def test_a_text_without_findings_has_no_copies() -> None:
+    for text in ("", "The trachea is midline.", "No."):
+        assert false_copies(text) == hard_negatives(text, torch.Generator(), kinds=KINDS, most=5) == ()

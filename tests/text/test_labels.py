@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from medvlp.text.labels import label_report
+
+
+def test_present_absent_uncertain_and_not_mentioned_are_kept_apart() -> None:
+    labels = label_report("Left effusion. No pneumothorax. Possible pneumonia.", "nih14")
+    assert (labels["effusion"], labels["pneumothorax"], labels["pneumonia"], labels["mass"]) == (1.0, 0.0, -1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("No effusion. Possible effusion.", -1.0),
+        ("Possible effusion. Left effusion. No right effusion.", 1.0),
+        ("History of effusion.", None),
+        ("If effusion is suspected, get an ultrasound.", None),
+        ("The effusion has resolved.", 0.0),
+        ("Costophrenic angles are sharp.", 0.0),
+        ("Blunted left costophrenic angle.", -1.0),
+    ],
+)
+def test_present_beats_uncertain_beats_absent(text: str, value: float | None) -> None:
+    assert label_report(text, "nih14")["effusion"] == value
+
+
+def test_a_kind_counts_as_what_it_is_a_kind_of_and_a_denied_whole_denies_its_kinds() -> None:
+    labels = label_report("Rib fracture. Left pacemaker.", "chexpert14")
+    assert (labels["fracture"], labels["support_devices"]) == (1.0, 1.0)
+    assert label_report("No fracture.", "phantom12")["rib_fracture"] == 0.0
+    assert label_report("No rib fracture.", "chexpert14")["fracture"] == 0.0  # a mention of the label, as there
+
+
+def test_what_chexpert_implies_is_implied_there_only() -> None:
+    text = "Left lower lobe pneumonia. The heart is enlarged."
+    labels = label_report(text, "chexpert14")
+    assert (labels["lung_opacity"], labels["consolidation"], labels["enlarged_cardiomediastinum"]) == (1.0, 1.0, 1.0)
+    assert label_report(text, "vindr28")["lung_opacity"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Clear lungs, normal heart.", 1.0),
+        ("Central line in place. No effusion.", 1.0),
+        ("Small effusion.", None),
+        ("Possible effusion.", None),
+        ("Pacemaker and cardiomegaly.", None),
+        ("", None),
+    ],
+)
+def test_no_finding_is_chexperts_nothing_present_or_uncertain_but_devices(text: str, value: float | None) -> None:
+    assert label_report(text, "chexpert14")["no_finding"] == value
+
+
+def test_normal_of_a_whole_report_allows_no_finding_at_all() -> None:
+    assert label_report("Scoliosis. Clear lungs.", "nih14")["no_finding"] == 1.0
+    assert label_report("Scoliosis. Clear lungs.", "openi_gold")["no_finding"] is None
+    assert label_report("Clear lungs.", "openi_gold")["no_finding"] == 1.0
+
+
+def test_nodule_or_mass_counts_both() -> None:
+    assert label_report("Right lung mass.", "vindr28")["nodule_or_mass"] == 1.0
+    assert label_report("Right lung nodule.", "vindr28")["nodule_or_mass"] == 1.0

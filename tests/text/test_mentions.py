@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+
+from medvlp.text.mentions import Mention, read_report, triplets
+
+
+def only(text: str) -> Mention:
+    (mention,) = read_report(text)
+    return mention
+
+
+@pytest.mark.parametrize(
+    ("sentence", "side", "anatomy"),
+    [
+        ("Left lower lobe consolidation.", "left", "lower lobe"),
+        ("Consolidation in the right upper lobe.", "right", "upper lobe"),
+        ("The left lung base shows consolidation.", "left", "lung base"),
+        ("Consolidation of both lower lobes.", "bilateral", "lower lobe"),
+        ("Bibasilar consolidation.", "bilateral", "lung base"),
+        ("Lingular consolidation.", "left", "lingula"),
+        ("Middle lobe consolidation.", "right", "middle lobe"),
+        ("RLL consolidation.", "right", "lower lobe"),
+        ("Consolidation, left greater than right.", "bilateral", ""),
+        ("Consolidation.", "", ""),
+    ],
+)
+def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anatomy: str) -> None:
+    mention = only(sentence)
+    assert (mention.side, mention.anatomy) == (side, anatomy)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "sides"),
+    [
+        ("Left effusion and right pneumothorax.", {"effusion": "left", "pneumothorax": "right"}),
+        ("Effusion on the left, pneumothorax on the right.", {"effusion": "left", "pneumothorax": "right"}),
+        ("Effusion and atelectasis on the left.", {"effusion": "left", "atelectasis": "left"}),
+        ("Left effusion with adjacent atelectasis.", {"effusion": "left", "atelectasis": "left"}),
+        ("Right effusion, but the left base has atelectasis.", {"effusion": "right", "atelectasis": "left"}),
+        ("Left pleural effusion. Cardiomegaly.", {"effusion": "left", "cardiomegaly": ""}),
+        ("Right upper lobe nodule and left effusion.", {"nodule": "right", "effusion": "left"}),
+    ],
+)
+def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> None:
+    assert {mention.finding: mention.side for mention in read_report(sentence)} == sides
+
+
+@pytest.mark.parametrize(
+    ("sentence", "size", "count"),
+    [
+        ("A 5 mm nodule.", 5.0, None),
+        ("Nodule of 1.2 cm.", 12.0, None),
+        ("A 2.3 x 1.1 cm mass.", 23.0, None),
+        ("Two nodules, 5 and 8 mm.", 8.0, 2),
+        ("3 nodules.", None, 3),
+        ("Solitary nodule.", None, 1),
+        ("Multiple nodules.", None, None),
+        ("Endotracheal tube 3 cm above the carina.", None, None),
+    ],
+)
+def test_sizes_are_in_millimetres_and_counts_are_those_said(sentence: str, size: float, count: int) -> None:
+    mention = only(sentence)
+    assert (mention.size_mm, mention.count) == (size, count)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "severity"),
+    [
+        ("Mildly enlarged heart.", "mild"),
+        ("Trace effusion.", "mild"),
+        ("A moderate amount of pleural fluid.", "moderate"),
+        ("Severe pulmonary edema.", "severe"),
+        ("Effusion, small in size.", "mild"),
+        ("Mildly displaced rib fracture.", ""),
+        ("Effusion.", ""),
+    ],
+)
+def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
+    assert only(sentence).severity == severity
+
+
+@pytest.mark.parametrize(
+    ("sentence", "change"),
+    [
+        ("New left effusion.", "new"),
+        ("Stable cardiomegaly.", "stable"),
+        ("No significant change in the effusion.", "stable"),
+        ("The effusion has decreased.", "improved"),
+        ("Worsening edema.", "worse"),
+        ("Left effusion, larger than the right.", ""),
+        ("Effusion.", ""),
+    ],
+)
+def test_comparisons_are_marked_and_say_that_the_finding_is_there(sentence: str, change: str) -> None:
+    mention = only(sentence)
+    assert (mention.change, mention.presence) == (change, "present")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "finding"),
+    [
+        ("Extensive subcutaneous emphysema.", "emphysema"),
+        ("Soft tissue edema of the chest wall.", "edema"),
+        ("No mass effect.", "mass"),
+        ("Patient with cystic fibrosis.", "fibrosis"),
+    ],
+)
+def test_what_only_sounds_like_a_finding_is_none(sentence: str, finding: str) -> None:
+    assert finding not in {mention.finding for mention in read_report(sentence)}
+
+
+def test_a_fracture_at_a_rib_is_a_rib_fracture() -> None:
+    assert only("Fractures of the left fifth to seventh ribs.").finding == "rib_fracture"
+    assert only("Cortical step of the sixth rib, consistent with a fracture.").finding == "rib_fracture"
+    assert only("Fracture of the right clavicle.").finding == "clavicle_fracture"
+
+
+def test_sections_are_chosen_and_what_the_visit_is_for_is_no_finding() -> None:
+    text = "INDICATION: Pneumonia.\nFINDINGS: Left effusion.\nIMPRESSION: Effusion."
+    assert [(m.finding, m.section) for m in read_report(text)] == [("effusion", "findings"), ("effusion", "impression")]
+    assert only_in(text, "indication").presence == "historical"
+
+
+def only_in(text: str, section: str) -> Mention:
+    (mention,) = read_report(text, sections=(section,))
+    return mention
+
+
+def test_triplets_are_the_statements_without_history_and_conditions() -> None:
+    text = "Left effusion. History of pneumonia. If fever persists, consider abscess or pneumonia. No edema."
+    assert [(t.observation, t.side, t.presence) for t in triplets(text)] == [
+        ("effusion", "left", "present"),
+        ("edema", "", "absent"),
+    ]

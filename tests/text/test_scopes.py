@@ -1,0 +1,165 @@
+"""How far words of denial and doubt reach, said in sentences as they are dictated."""
+
+from __future__ import annotations
+
+import pytest
+
+from medvlp.text.mentions import read_report
+
+STATEMENTS = {
+    "No focal consolidation, effusion, or pneumothorax.": {
+        "consolidation": "absent",
+        "effusion": "absent",
+        "pneumothorax": "absent",
+    },
+    "The lungs are clear without focal consolidation or effusion.": {"effusion": "absent", "consolidation": "absent"},
+    "Heart size is normal, and there is no pleural effusion.": {"cardiomegaly": "absent", "effusion": "absent"},
+    "There is no pneumothorax, although a small effusion is present.": {
+        "pneumothorax": "absent",
+        "effusion": "present",
+    },
+    "No pneumothorax or large effusion, but there is mild edema.": {
+        "pneumothorax": "absent",
+        "effusion": "absent",
+        "edema": "present",
+    },
+    "Left pleural effusion without pneumothorax.": {"effusion": "present", "pneumothorax": "absent"},
+    "Interval resolution of right pneumothorax with persistent small effusion.": {
+        "pneumothorax": "absent",
+        "effusion": "present",
+    },
+    "The right pleural effusion has resolved; left effusion persists.": {"effusion": "present"},
+    "Pneumothorax has almost completely resolved.": {"pneumothorax": "present"},
+    "No significant interval change in moderate cardiomegaly and small effusions.": {
+        "cardiomegaly": "present",
+        "effusion": "present",
+    },
+    "Stable cardiomegaly without overt edema.": {"cardiomegaly": "present", "edema": "absent"},
+    "Bibasilar opacities, likely atelectasis, though pneumonia cannot be excluded.": {"pneumonia": "uncertain"},
+    "Retrocardiac opacity which may represent atelectasis versus pneumonia.": {
+        "atelectasis": "uncertain",
+        "pneumonia": "uncertain",
+    },
+    "No acute cardiopulmonary process.": {"no_finding": "present"},
+    "There is no longer any evidence of pneumothorax.": {"pneumothorax": "absent"},
+    "Previously noted nodule is not seen on today's exam.": {"nodule": "absent"},
+    "Prior left lower lobe pneumonia has cleared.": {"pneumonia": "absent"},
+    "History of pneumonia, now with cough.": {"pneumonia": "historical"},
+    "Status post lobectomy for lung cancer.": {"lung_tumor": "historical"},
+    "Please evaluate for pneumothorax.": {"pneumothorax": "conditional"},
+    "CT is recommended to exclude an underlying mass.": {"mass": "conditional"},
+    "If there is clinical concern for pneumonia, repeat radiographs are advised.": {"pneumonia": "conditional"},
+    "Effusion cannot be ruled out.": {"effusion": "uncertain"},
+    "Findings are not suggestive of pneumonia.": {"pneumonia": "absent"},
+    "This is unlikely to represent pneumonia.": {"pneumonia": "absent"},
+    "Pneumonia is considered unlikely.": {"pneumonia": "absent"},
+    "The appearance is not typical for edema.": {"edema": "absent"},
+    "There is neither effusion nor pneumothorax.": {"effusion": "absent", "pneumothorax": "absent"},
+    "Lungs are free of consolidation.": {"consolidation": "absent"},
+    "Low lung volumes limit evaluation for edema.": {"edema": "conditional"},
+    "Evaluation for pneumothorax is limited on this supine film.": {"pneumothorax": "conditional"},
+    "Minimal blunting of the left costophrenic angle, which could reflect a tiny effusion or pleural thickening.": {
+        "effusion": "uncertain",
+        "pleural_thickening": "uncertain",
+    },
+    "Right IJ catheter tip in the SVC, no pneumothorax.": {"central_line": "present", "pneumothorax": "absent"},
+    "ET tube and NG tube have been removed.": {"endotracheal_tube": "absent", "nasogastric_tube": "absent"},
+    "Left chest tube has been removed without residual pneumothorax.": {
+        "chest_tube": "absent",
+        "pneumothorax": "absent",
+    },
+    "Interval extubation.": {"endotracheal_tube": "absent"},
+    "No displaced rib fracture identified.": {"rib_fracture": "absent"},
+    "Old healed right rib fractures.": {"rib_fracture": "present"},
+    "There is a new small right apical pneumothorax following chest tube removal.": {
+        "pneumothorax": "present",
+        "chest_tube": "absent",
+    },
+    "No new consolidation.": {"consolidation": "absent"},
+    "No evidence for active tuberculosis or pneumonia.": {"tuberculosis": "absent", "pneumonia": "absent"},
+    "Not enlarged heart.": {"cardiomegaly": "absent"},
+    "The heart is not enlarged.": {"cardiomegaly": "absent"},
+    "The heart is at the upper limits of normal in size without edema.": {"edema": "absent"},
+    "Cardiomediastinal silhouette is within normal limits.": {"cardiomegaly": "absent"},
+    "Questionable nodule in the left apex.": {"nodule": "uncertain"},
+    "A nodule is questioned in the left apex.": {"nodule": "uncertain"},
+    "Probable small left effusion.": {"effusion": "uncertain"},
+    "Opacity is compatible with pneumonia.": {"pneumonia": "present"},
+    "No pleural effusion is seen on the right; a small effusion is seen on the left.": {"effusion": "present"},
+    "Pleural effusions are small bilaterally, and there is no consolidation.": {
+        "effusion": "present",
+        "consolidation": "absent",
+    },
+    "No edema, effusion.": {"edema": "absent", "effusion": "absent"},
+    "No effusions, pneumothorax. Heart enlarged.": {
+        "effusion": "absent",
+        "pneumothorax": "absent",
+        "cardiomegaly": "present",
+    },
+    "Opacities have improved and no pneumothorax is present.": {"pneumothorax": "absent"},
+    "There is hazy opacity at the base with no definite effusion.": {"effusion": "absent"},
+    "Emphysema with no superimposed pneumonia.": {"emphysema": "present", "pneumonia": "absent"},
+    "Pneumonia should be considered in the appropriate clinical setting.": {"pneumonia": "uncertain"},
+    "Given fever, pneumonia is a consideration.": {"pneumonia": "uncertain"},
+    "Worrisome for malignancy.": {"lung_tumor": "uncertain"},
+    "Difficult to exclude a small effusion.": {"effusion": "uncertain"},
+    "Without evidence of effusion.": {"effusion": "absent"},
+    "Nondisplaced fracture of the left clavicle.": {"clavicle_fracture": "present"},
+    "No fracture of the left clavicle.": {"clavicle_fracture": "absent"},
+    "Fracture of the right clavicle is again seen.": {"clavicle_fracture": "present"},
+    "No pneumothorax following line placement.": {"pneumothorax": "absent"},
+    "Pacemaker leads are unchanged in position without pneumothorax.": {
+        "pacemaker": "present",
+        "pneumothorax": "absent",
+    },
+    "Resolving left lower lobe pneumonia.": {"pneumonia": "present"},
+    "Mild pulmonary edema, improved from prior.": {"edema": "present"},
+    "Edema has not worsened.": {"edema": "present"},
+    "There is no increase in the left effusion.": {"effusion": "present"},
+    "No change in right apical thickening or left effusion.": {"effusion": "present"},
+    "Denies history of tuberculosis.": {"tuberculosis": "absent"},
+    "Suspected aspiration pneumonia.": {"pneumonia": "uncertain"},
+    "Concern is raised for pneumothorax.": {"pneumothorax": "uncertain"},
+    "There is suggestion of a nodule.": {"nodule": "uncertain"},
+    "The known left lung mass is not well seen.": {"mass": "present"},
+    "The endotracheal tube is not visualized.": {"endotracheal_tube": "absent"},
+    "Cannot exclude left effusion, but no right effusion.": {"effusion": "uncertain"},
+    "No consolidation to suggest pneumonia, and no pneumothorax.": {
+        "pneumonia": "absent",
+        "consolidation": "absent",
+        "pneumothorax": "absent",
+    },
+    "Absence of pneumothorax is confirmed.": {"pneumothorax": "absent"},
+    "Small bilateral effusions with adjacent atelectasis, left greater than right, are unchanged.": {
+        "effusion": "present",
+        "atelectasis": "present",
+    },
+    "Calcified granuloma, no suspicious nodule.": {"granuloma": "present", "nodule": "absent"},
+    "Pleural effusion, if present, is small.": {"effusion": "uncertain"},
+    "No large effusion; trace effusion possible.": {"effusion": "uncertain"},
+    "Lung volumes are low, accentuating the cardiac silhouette; no edema.": {"edema": "absent"},
+}
+
+
+@pytest.mark.parametrize("sentence", STATEMENTS)
+def test_each_finding_is_asserted_as_a_reader_takes_it(sentence: str) -> None:
+    said: dict[str, set[str]] = {}
+    for mention in read_report(sentence):
+        said.setdefault(mention.finding, set()).add(mention.presence)
+    for finding, presence in STATEMENTS[sentence].items():
+        assert presence in said.get(finding, set())
+        assert "present" not in said[finding] - {presence}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "cue"),
+    [
+        ("No effusion.", "no"),
+        ("Effusion is not seen.", "not seen"),
+        ("Effusion or thickening.", "or"),
+        ("Cannot exclude effusion.", "cannot exclude"),
+        ("Effusion.", ""),
+    ],
+)
+def test_a_mention_tells_which_words_decided(sentence: str, cue: str) -> None:
+    assert read_report(sentence)[0].cue == cue

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.core.triplet import Triplet
+from medvlp.text.mention_triplets import of_mentions, of_report
+from medvlp.text.mentions import read_report
+from medvlp.text.radgraph import parse_radgraph
+from medvlp.text.triplet_files import StatedTriplet, StudyTriplets, of_radgraph, read_triplets, write_triplets
+from tests.text.radgraph_graphs import entry, small
+
+
+def test_what_was_written_is_read_back(tmp_path) -> None:
+    studies = [*map(of_radgraph, parse_radgraph(small())), of_report("Small left effusion, 12 mm.", study_id="é1")]
+    assert write_triplets(studies, tmp_path / "t.jsonl") == 3
+    assert list(read_triplets(tmp_path / "t.jsonl")) == studies
+
+
+def test_a_line_is_one_study_with_the_seven_words_of_a_triplet(tmp_path) -> None:
+    stated = StatedTriplet(Triplet("lower lobe", "left", "nodule", "present", "mild", "A nodule."), ("new",))
+    write_triplets([StudyTriplets("s1", "p1", "rules", (stated,))], tmp_path / "t.jsonl")
+    assert json.loads((tmp_path / "t.jsonl").read_text()) == {
+        "study_id": "s1",
+        "subject_id": "p1",
+        "source": "rules",
+        "triplets": [
+            {
+                "anatomy": "lower lobe",
+                "observation": "nodule",
+                "presence": "present",
+                "sentence": "A nodule.",
+                "modifiers": ["new"],
+                "side": "left",
+                "severity": "mild",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "side"),
+    [("left", "left"), ("right", "right"), ("bilateral", "bilateral"), ("bibasilar", "bilateral"), ("heart", "")],
+)
+def test_the_side_of_radgraphs_anatomy_is_read(words: str, side: str) -> None:
+    annotation = entry(f"{words} opacity", (words, "ANAT-DP", ""), ("opacity", "OBS-DP", f"located_at {words}"))
+    study = of_radgraph(parse_radgraph({"0": annotation})[0])
+    assert [each.triplet.side for each in study.triplets] == [side]
+
+
+def test_left_and_right_at_one_head_are_bilateral() -> None:
+    annotation = entry(
+        "left and right lung opacity",
+        ("left", "ANAT-DP", "modify lung"),
+        ("right", "ANAT-DP", "modify lung"),
+        ("lung", "ANAT-DP", ""),
+        ("opacity", "OBS-DP", "located_at lung"),
+    )
+    assert of_radgraph(parse_radgraph({"0": annotation})[0]).triplets[0].triplet.side == "bilateral"
+
+
+def test_severity_is_the_first_modifier_that_grades() -> None:
+    annotation = entry(
+        "loculated large effusion",
+        ("loculated", "OBS-DP", "modify effusion"),
+        ("large", "OBS-DP", "modify effusion"),
+        ("effusion", "OBS-DP", ""),
+    )
+    (stated,) = of_radgraph(parse_radgraph({"0": annotation})[0]).triplets
+    assert (stated.triplet.severity, stated.modifiers) == ("severe", ("loculated", "large"))
+
+
+def test_history_and_conditions_state_nothing() -> None:
+    (mention,) = read_report("No effusion.")
+    said = [replace(mention, presence=presence) for presence in ("historical", "conditional", "absent", "uncertain")]
+    study = of_mentions(said, study_id="s1")
+    assert [each.triplet.presence for each in study.triplets] == ["absent", "uncertain"]
+
+
+def test_what_is_said_twice_stands_once() -> None:
+    mentions = read_report("Left effusion.") * 2
+    assert len(of_mentions(mentions, study_id="s1").triplets) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"t\.jsonl, line 2 is not a study with its triplets \("),
+        ('{"study_id": "s", "subject_id": "", "source": "rules"}', r"line 2 is not a study .*'triplets'"),
+        (
+            '{"study_id": "s", "subject_id": "", "source": "ai", "triplets": []}',
+            r"'ai'; allowed are radgraph, rules",
+        ),
+        (
+            '{"study_id": "s", "subject_id": "", "source": "rules", "triplets": [{"anatomy": "", "side": "up", '
+            '"observation": "", "presence": "present", "severity": "", "sentence": "", "modifiers": []}]}',
+            r"line 2 is not a study .*side is 'up'",
+        ),
+        (
+            '{"study_id": "s", "subject_id": "", "source": "rules", "triplets": [{"anatomy": 1, "side": "", '
+            '"observation": "", "presence": "present", "severity": "", "sentence": "", "modifiers": []}]}',
+            r"line 2 is not a study .*a value is not text",
+        ),
+    ],
+)
+def test_a_spoilt_line_is_refused_by_its_number(tmp_path, line: str, message: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"study_id": "s1", "subject_id": "", "source": "rules", "triplets": []}\n' + line + "\n")
+    with pytest.raises(DataError, match=message):
+        list(read_triplets(path))
+
+
+def test_a_missing_file_is_refused(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"does not exist: check the path, or make it with `medvlp data triplets`"):
+        list(read_triplets(tmp_path / "t.jsonl"))
