@@ -87,8 +87,8 @@ def render_report(inputs: ReportInputs) -> str:
             validation=validation,
             parts=[
                 part
-                for result in inputs.results
-                if (part := score_parts(result, resamples=inputs.resamples, seed=inputs.seed)) is not None
+                for at, result in enumerate(inputs.results)
+                if (part := score_parts(result, resamples=inputs.resamples, seed=inputs.seed, key=f"{at}")) is not None
             ],
             gallery=[_picture(item) for item in inputs.gallery],
             examples=[(example, png_uri(example.image)) for example in inputs.retrieval],

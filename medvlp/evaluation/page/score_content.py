@@ -79,13 +79,14 @@ class ScoreParts:
     differences: tuple[Grid, ...]
 
 
-def score_parts(result: Result, *, resamples: int, seed: int) -> ScoreParts | None:
+def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") -> ScoreParts | None:
     """Return the parts of a result; None where it has none of them.
 
     Args:
         result: of `medvlp score` or `medvlp compare`.
         resamples: for the bands of decision curves.
         seed: of these.
+        key: unique in the page; makes the charts' ids unique.
     """
     rows = [row for row in result.metrics if row.group is None and row.split not in ("train", "validate")]
     points = list(dict.fromkeys(row.operating_point for row in rows if row.metric == "sensitivity"))
@@ -101,7 +102,7 @@ def score_parts(result: Result, *, resamples: int, seed: int) -> ScoreParts | No
         points=tuple(_grid(rows, rule_words(point), shares, operating_point=point) for point in points),
         prevalences=tuple(_grid(rows, rule_words(point), stated, operating_point=point) for point in points if stated),
         calibrations=tuple(_grid(rows, map_words(name), errors, calibration=name) for name in maps),
-        figures=tuple(_figures(result, rows, resamples, seed)),
+        figures=tuple(_figures(result, rows, resamples, seed, key)),
         sets=_grid(rows, "", sets, any_point=True) if any(row.metric == sets[0] for row in rows) else None,
         oracle=_grid(rows, "", oracle, any_point=True) if any(row.metric == oracle[1] for row in rows) else None,
         differences=tuple(_differences(result.metrics)),
@@ -204,7 +205,7 @@ def _table_of(row: Metric) -> str:
     return f"{name}, {map_words(row.calibration)}" if row.calibration else name
 
 
-def _figures(result: Result, rows: Sequence[Metric], resamples: int, seed: int) -> list[ProbabilityFigure]:
+def _figures(result: Result, rows: Sequence[Metric], resamples: int, seed: int, key: str) -> list[ProbabilityFigure]:
     """Draw reliability and decision curves from the stored cases and calibrations."""
     if result.cases is None or not any(row.metric.startswith("net_benefit@") for row in rows):
         return []
@@ -221,7 +222,7 @@ def _figures(result: Result, rows: Sequence[Metric], resamples: int, seed: int) 
         values, truth = known.scores[known.known], known.positive[known.known]
         if name in _MAPS:
             values = Calibrator.from_dict(result.fitted[label]["calibration"][name]).probabilities(values)
-        figures.append(_figure(table, rows, known.known, label, name, values, truth, resamples, seed, f"{at}"))
+        figures.append(_figure(table, rows, known.known, label, name, values, truth, resamples, seed, f"{key}-{at}"))
     return figures
 
 
