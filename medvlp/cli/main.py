@@ -11,6 +11,7 @@ import typer
 
 from medvlp.cli import (
     cache,
+    compare,
     convert,
     data,
     doctor,
@@ -21,6 +22,7 @@ from medvlp.cli import (
     predict,
     quickstart,
     report,
+    score,
     sweep,
     train,
 )
@@ -42,6 +44,8 @@ app.command("train")(train.train)
 app.command("embed")(embed.embed)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("convert")(convert.convert)
 app.command("sweep")(sweep.sweep)

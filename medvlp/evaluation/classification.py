@@ -1,38 +1,28 @@
-"""Statistics of anybody's predictions: AUROC and average precision per finding and macro, with patient intervals.
+"""AUROC and average precision of anybody's predictions, per finding, averaged and by group, with patient intervals.
 
-The table has the columns of ``medvlp score``: ``id``, ``patient_id``, ``label:NAME`` (1 present, 0 absent,
--1 uncertain, blank missing), ``score:NAME`` (any monotone scale), and optionally ``split`` and ``group:NAME``.
-Uncertain and missing rows are left out of that finding only (policy ``u_ignore``). All numbers of a split come from
-the same resamples.
+The table is that of `predictions`. Uncertain and missing rows are left out of that finding only (policy ``u_ignore``,
+unless another is asked for). All numbers of a split come from the same resamples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
-from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import (
-    Clusters,
-    bootstrap,
-    patient_clusters,
-    percentile_interval,
-    slots_by_patient,
-)
-from medvlp.evaluation.metrics import (
-    FloatArray,
-    auroc_of_slots,
-    average_precision_of_slots,
-    checked_scores,
-    score_levels,
-)
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
+from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
+from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
+from medvlp.evaluation.metrics import FloatArray, checked_scores
+from medvlp.evaluation.predictions import KnownRows, Policy, checked_findings, groups_of, known_rows
+from medvlp.evaluation.proportions import clopper_pearson
+from medvlp.evaluation.ranked import RankedRows, rank_rows
+from medvlp.evaluation.results import AVERAGES, Metric, Result, Role
 
-__all__ = ["FEW_POSITIVE_PATIENTS", "evaluate_scores", "size_terciles"]
+__all__ = ["FEW_POSITIVE_PATIENTS", "evaluate_scores", "few_reason", "rank_metrics", "size_terciles", "split_rows"]
 
 FEW_POSITIVE_PATIENTS = 30
 _METRICS = ("auroc", "average_precision")
@@ -40,17 +30,33 @@ _METRICS = ("auroc", "average_precision")
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One finding in one group: its known rows as slot counts by patient, and what is known without a bootstrap."""
+    """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
+
+    `influence` is ``(P, 2)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
+    """
 
     label: str
     group: str | None
-    slots: csr_array | None
-    height: int
+    ranked: RankedRows | None
+    influence: FloatArray | None
     n: int
     positives: int
     patients: int
-    positive_patients: int
+    smaller: int
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """Point ``(2,)``, draws ``(resamples, 2)`` and influence ``(P, 2)`` of AUROC and average precision.
+
+    `smaller` counts the patients of the smaller class, for an average those of all its findings.
+    """
+
+    point: FloatArray
+    draws: FloatArray
+    influence: FloatArray | None
+    smaller: int
 
 
 def evaluate_scores(
@@ -62,12 +68,17 @@ def evaluate_scores(
     resamples: int = 2000,
     level: float = 0.95,
     min_positives: int = 1,
+    interval: Form = DEFAULT_FORM,
+    policy: Policy = "u_ignore",
     name: str = "scores",
     title: str = "",
     role: Role = "model",
     synthetic: bool = False,
 ) -> Result:
-    """Return AUROC and average precision per finding, macro, and per group, with 95 % patient bootstrap intervals.
+    """Return AUROC and average precision per finding, averaged, and per group, with 95 % patient bootstrap intervals.
+
+    Averages over findings: ``macro`` (mean), ``weighted`` (by positives) and ``micro`` (all cases of all findings
+    pooled, which supposes scores on one scale), each with the number of labels used; a group has the macro average.
 
     ``group:NAME`` splits every finding by the column's value (site, sex). ``group:NAME@FINDING`` splits that finding
     only (size terciles of its positives). A negative row with a blank group is compared within every value of the
@@ -80,7 +91,9 @@ def evaluate_scores(
         data: hash of the data.
         resamples: bootstrap resamples of patients; 0 for no intervals.
         level: confidence level.
-        min_positives: positive rows that a finding needs to take part in the macro average.
+        min_positives: positive rows that a finding needs to take part in an average.
+        interval: form of the intervals, see `intervals`.
+        policy: what is done with uncertain labels.
         name: name of the result.
         title: its words for a page.
         role: ``"control"`` for a baseline that a model must beat.
@@ -96,12 +109,20 @@ def evaluate_scores(
         >>> evaluate_scores(table, seed=0, recipe="", data="", resamples=50).find("auroc", "effusion").value
         0.75
     """
-    findings = _checked_columns(predictions)
+    findings = checked_findings(predictions)
     metrics: list[Metric] = []
-    splits = predictions["split"].astype(str) if "split" in predictions else pd.Series("", index=predictions.index)
-    for split in sorted(splits.unique()):
-        rows = predictions[splits == split].reset_index(drop=True)
-        metrics += _evaluate_split(rows, findings, split, seed, resamples, level, min_positives)
+    for split, rows in split_rows(predictions):
+        metrics += rank_metrics(
+            rows,
+            findings,
+            split=split,
+            seed=seed,
+            resamples=resamples,
+            level=level,
+            min_positives=min_positives,
+            interval=interval,
+            policy=policy,
+        )
     return Result(
         name=name,
         title=title,
@@ -136,170 +157,181 @@ def size_terciles(sizes: ArrayLike, positive: ArrayLike) -> NDArray[np.object_]:
     return groups
 
 
-def _checked_columns(table: pd.DataFrame) -> list[str]:
-    """Refuse a table that would give wrong numbers; return the findings in column order."""
-    for column in ("id", "patient_id"):
-        if column not in table:
-            raise DataError(
-                f"Predictions have no column {column!r}: add it (columns id, patient_id, label:NAME, score:NAME)."
-            )
-        if table[column].isna().any():
-            raise DataError(
-                f"Predictions have {int(table[column].isna().sum())} rows without {column!r}: fill or drop them."
-            )
-    keys = ["id", "split"] if "split" in table else ["id"]
-    if table.duplicated(keys).any():
-        raise DataError(
-            f"Predictions hold {int(table.duplicated(keys).sum())} rows whose id occurs before: give one row an id."
-        )
-    findings = [str(c).removeprefix("label:") for c in table.columns if str(c).startswith("label:")]
-    if not findings:
-        raise DataError("Predictions have no column label:NAME: add one with 1, 0, -1 or blank for each finding.")
-    for finding in findings:
-        if f"score:{finding}" not in table:
-            raise DataError(
-                f"Predictions have label:{finding} and no score:{finding}: add the column or drop the label."
-            )
-    for column in (str(c) for c in table.columns):
-        finding = column.removeprefix("score:") if column.startswith("score:") else column.partition("@")[2]
-        if column.startswith(("score:", "group:")) and finding and finding not in findings:
-            raise DataError(f"Predictions have {column} and no label:{finding}: add the labels or drop the column.")
-    if "split" in table:
-        shared = int((table.groupby("patient_id")["split"].nunique(dropna=False) > 1).sum())
-        if shared:
-            raise DataError(
-                f"{shared} patients are in more than one split: split by patient, or the numbers are too good."
-            )
-    return findings
+def split_rows(predictions: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return each split's name and rows, in the order of names; one without a name where there is no such column."""
+    if "split" not in predictions:
+        return [("", predictions.reset_index(drop=True))]
+    splits = predictions["split"].astype(str)
+    return [(split, predictions[splits == split].reset_index(drop=True)) for split in sorted(splits.unique())]
 
 
-def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
-    try:
-        return pd.to_numeric(table[column].replace(r"^\s*$", np.nan, regex=True)).to_numpy(np.float64, na_value=np.nan)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"Column {column} holds something that is not a number ({error}): give numbers or blanks."
-        ) from error
+def few_reason(positive_patients: int, negative_patients: int) -> str | None:
+    """Return the flag of an interval that rests on few patients of a class.
+
+    Example:
+        >>> few_reason(30, 500), few_reason(31, 30), few_reason(31, 31)
+        ('few_positives', 'few_negatives', None)
+    """
+    if positive_patients <= FEW_POSITIVE_PATIENTS:
+        return "few_positives"
+    return "few_negatives" if negative_patients <= FEW_POSITIVE_PATIENTS else None
 
 
-def _known(table: pd.DataFrame, finding: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_], FloatArray]:
-    """Return which rows have a known label, which are positive, and the scores."""
-    labels, scores = _numbers(table, f"label:{finding}"), _numbers(table, f"score:{finding}")
-    odd = ~(np.isnan(labels) | np.isin(labels, (-1.0, 0.0, 1.0)))
-    if odd.any():
-        raise DataError(
-            f"label:{finding} holds {labels[odd][0]:g}, allowed are 1 (present), 0 (absent), -1 (uncertain) and blank: "
-            f"map other codes first."
-        )
-    known = np.isin(labels, (0.0, 1.0))
-    checked_scores(scores[known], rows=int(known.sum()), name=f"Column score:{finding}, rows with a known label,")
-    return known, labels == 1.0, scores
-
-
-def _evaluate_split(
+def rank_metrics(
     table: pd.DataFrame,
-    findings: list[str],
+    findings: Sequence[str],
+    *,
     split: str,
     seed: int,
     resamples: int,
-    level: float,
-    min_positives: int,
+    level: float = 0.95,
+    min_positives: int = 1,
+    interval: Form = DEFAULT_FORM,
+    policy: Policy = "u_ignore",
 ) -> list[Metric]:
-    parsed = {finding: _known(table, finding) for finding in findings}
-    any_positive = np.any([positive for _, positive, _ in parsed.values()], axis=0)
+    """Return the rows of AUROC and average precision of one split; arguments as `evaluate_scores`.
+
+    Args:
+        table: checked rows of the split.
+        findings: its findings.
+        split: its name.
+        seed, resamples, level, min_positives, interval, policy: as there.
+    """
+    parsed = {finding: known_rows(table, finding, policy=policy) for finding in findings}
+    any_positive = np.any([rows.positive for rows in parsed.values()], axis=0)
     clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
-    everybody = [_column(finding, None, *parsed[finding], np.ones(len(table), bool), clusters) for finding in findings]
-    grouped = _grouped_columns(table, parsed, clusters)
+    keep = interval == "bca" and resamples > 0
+    everybody = [_column(rows, None, rows.known, clusters, keep) for rows in parsed.values()]
+    pool = [parsed[column.label] for column in everybody if _averaged(column, min_positives)]
+    pooled = _pooled(pool, clusters, keep) if len(pool) > 1 else None
+    grouped = [
+        _column(
+            parsed[finding], group.name, parsed[finding].known & group.inside(parsed[finding].positive), clusters, keep
+        )
+        for group in groups_of(table, findings)
+        for finding in group.findings
+    ]
     columns = everybody + grouped
-    used = [(column, column.slots) for column in columns if column.slots is not None]
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        values = []
-        for _, slots in used:  # one histogram at a time: together they would be the largest thing in memory
-            histogram = slots @ weights
-            values += [auroc_of_slots(histogram), average_precision_of_slots(histogram)]
-        return np.stack(values, axis=1) if values else np.empty((weights.shape[1], 0))
-
-    point = statistic(np.ones((clusters.patients, 1)))
-    draws = np.empty((0, 2 * len(used)))
-    if resamples and used:
-        height = max(column.height for column, _ in used)
-        draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height)
-    place = {(column.label, column.group): 2 * index for index, (column, _) in enumerate(used)}
+    found = _estimates([*columns, *([pooled] if pooled else [])], clusters, resamples=resamples, seed=seed)
 
     metrics: list[Metric] = []
     for group in dict.fromkeys(column.group for column in columns):
         members = [column for column in columns if column.group == group]
-        for offset, metric in enumerate(_METRICS):
-            rows = []
-            for column in members:
-                at = place.get((column.label, column.group))
-                row = _row(column, metric, split, level)
-                if at is not None:
-                    row = _with_interval(row, point[:, at + offset], draws[:, at + offset])
-                rows.append(row)
-            averaged = [c for c in members if c.slots is not None and c.positives >= min_positives]
-            chosen = [place[c.label, c.group] + offset for c in averaged]
-            macro = _macro_row(averaged, metric, split, level, group, table, min_positives)
-            if chosen:
-                macro = _with_interval(macro, point[:, chosen].mean(axis=1), draws[:, chosen].mean(axis=1))
-            metrics += [*rows, macro]
+        averaged = [column for column in members if _averaged(column, min_positives)]
+        for at, metric in enumerate(_METRICS):
+            rows = [(_row(column, metric, split, level), found.get((column.label, column.group))) for column in members]
+            made = [found[column.label, column.group] for column in averaged]
+            rows.append((_macro_row(averaged, metric, split, level, group, table, min_positives), _mean(made, None)))
+            if group is None and len(averaged) > 1:
+                weights = np.array([column.positives for column in averaged], np.float64)
+                rows.append((_weighted_row(rows[-1][0], averaged, metric), _mean(made, weights)))
+            if group is None and pooled is not None:
+                micro = replace(
+                    _row(pooled, metric, split, level), labels_used=len(pool), min_positives=rows[-1][0].min_positives
+                )
+                rows.append((micro, found["micro", None]))
+            metrics += [
+                replace(_with_interval(row, value, at, interval, clusters), policy=policy) for row, value in rows
+            ]
     return metrics
 
 
-def _grouped_columns(
-    table: pd.DataFrame,
-    parsed: dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_], FloatArray]],
-    clusters: Clusters,
-) -> list[_Column]:
-    columns = []
-    for column in (str(c) for c in table.columns if str(c).startswith("group:")):
-        name, _, only = column.removeprefix("group:").partition("@")
-        blank = table[column].isna().to_numpy() | (table[column].astype(str).str.strip() == "").to_numpy()
-        values = table[column].astype(str).to_numpy()
-        for value in sorted(set(values[~blank])):
-            for finding in [only] if only else list(parsed):
-                known, positive, scores = parsed[finding]
-                inside = (values == value) & ~blank | (blank & ~positive)
-                columns.append(_column(finding, f"{name}={value}", known, positive, scores, inside, clusters))
-    return columns
+def _averaged(column: _Column, min_positives: int) -> bool:
+    return column.ranked is not None and column.positives >= min_positives
 
 
 def _column(
+    rows: KnownRows, group: str | None, inside: NDArray[np.bool_], clusters: Clusters, keep_influence: bool
+) -> _Column:
+    at = np.flatnonzero(inside)
+    return _ranked_column(
+        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, keep_influence
+    )
+
+
+def _pooled(pool: Sequence[KnownRows], clusters: Clusters, keep_influence: bool) -> _Column:
+    """Return all known cases of several findings as one column, ``micro``."""
+    truth = np.concatenate([rows.positive[rows.known] for rows in pool])
+    scores = np.concatenate([rows.scores[rows.known] for rows in pool])
+    patient = np.concatenate([clusters.patient[rows.known] for rows in pool])
+    return _ranked_column("micro", None, truth, scores, patient, clusters, keep_influence)
+
+
+def _ranked_column(
     label: str,
     group: str | None,
-    known: NDArray[np.bool_],
-    positive: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
     scores: FloatArray,
-    inside: NDArray[np.bool_],
+    patient: NDArray[np.int64],
     clusters: Clusters,
+    keep_influence: bool,
 ) -> _Column:
-    rows = np.flatnonzero(known & inside)
-    patient, truth = clusters.patient[rows], positive[rows]
-    reason = None
-    if not len(rows):
-        reason = "no_rows"
-    elif not truth.any() or truth.all():
-        reason = "no_positives" if not truth.any() else "no_negatives"
-    slots, height = None, 0
+    reason = (
+        None
+        if truth.any() and not truth.all()
+        else "no_positives"
+        if len(truth) and not truth.any()
+        else "no_negatives"
+    )
+    reason = reason if len(truth) else "no_rows"
+    ranked, influence, smaller = None, None, 0
     if reason is None:
-        levels = score_levels(truth, scores[rows])
-        slots, height = slots_by_patient(levels, patient, clusters.patients), levels.slots
+        ranked = rank_rows(truth, scores, patient)
+        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if keep_influence else None
+        classes = count_patients(patient[truth]), count_patients(patient[~truth])
+        reason, smaller = few_reason(*classes), min(classes)
     return _Column(
         label=label,
         group=group,
-        slots=slots,
-        height=height,
-        n=len(rows),
+        ranked=ranked,
+        influence=influence,
+        n=len(truth),
         positives=int(truth.sum()),
-        patients=len(np.unique(patient)),
-        positive_patients=len(np.unique(patient[truth])),
+        patients=count_patients(patient),
+        smaller=smaller,
         reason=reason,
     )
 
 
+def _estimates(
+    columns: Sequence[_Column], clusters: Clusters, *, resamples: int, seed: int
+) -> dict[tuple[str, str | None], _Estimate]:
+    """Return the estimates of every column that has both classes, all from the same resamples."""
+    used = [(column, column.ranked) for column in columns if column.ranked is not None]
+    if not used:
+        return {}
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        counts = np.ascontiguousarray(weights.T, dtype=np.int32)
+        return np.concatenate([ranked.draws(counts) for _, ranked in used], axis=1)
+
+    point = statistic(np.ones((clusters.patients, 1)))[0]
+    draws = np.empty((0, 2 * len(used)))
+    if resamples:
+        draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed)
+    return {
+        (column.label, column.group): _Estimate(
+            point[2 * at : 2 * at + 2], draws[:, 2 * at : 2 * at + 2], column.influence, column.smaller
+        )
+        for at, (column, _) in enumerate(used)
+    }
+
+
+def _mean(made: Sequence[_Estimate], weights: FloatArray | None) -> _Estimate | None:
+    """Return the mean over findings, resample by resample."""
+    if not made:
+        return None
+    share = np.full(len(made), 1 / len(made)) if weights is None else weights / weights.sum()
+    moved = [each.influence for each in made if each.influence is not None]
+    return _Estimate(
+        np.tensordot(share, np.stack([each.point for each in made]), axes=1),
+        np.tensordot(share, np.stack([each.draws for each in made]), axes=1),
+        np.tensordot(share, np.stack(moved), axes=1) if moved else None,
+        sum(each.smaller for each in made),
+    )
+
+
 def _row(column: _Column, metric: str, split: str, level: float) -> Metric:
-    few = column.positive_patients <= FEW_POSITIVE_PATIENTS
     prevalence = column.positives / column.n if column.n else None
     return Metric(
         metric=metric,
@@ -312,13 +344,13 @@ def _row(column: _Column, metric: str, split: str, level: float) -> Metric:
         split=split,
         group=column.group,
         prevalence=prevalence,
-        chance=None if column.slots is None else 0.5 if metric == "auroc" else prevalence,
-        reason=column.reason or ("few_positives" if few else None),
+        chance=None if column.ranked is None else 0.5 if metric == "auroc" else prevalence,
+        reason=column.reason,
     )
 
 
 def _macro_row(
-    averaged: list[_Column],
+    averaged: Sequence[_Column],
     metric: str,
     split: str,
     level: float,
@@ -347,16 +379,45 @@ def _macro_row(
     )
 
 
-def _with_interval(row: Metric, value: FloatArray, draws: FloatArray) -> Metric:
-    if not len(draws):
-        return replace(row, value=float(value[0]), method="none", interval="none")
-    interval = percentile_interval(draws, level=row.level)
+def _weighted_row(macro: Metric, averaged: Sequence[_Column], metric: str) -> Metric:
+    positives = np.array([column.positives for column in averaged], np.float64)
+    prevalence = np.array([column.positives / column.n for column in averaged])
+    chance = 0.5 if metric == "auroc" else float(np.average(prevalence, weights=positives))
+    return replace(macro, label="weighted", chance=chance)
+
+
+def _with_interval(row: Metric, estimate: _Estimate | None, at: int, form: Form, clusters: Clusters) -> Metric:
+    if estimate is None:
+        return row
+    value = float(estimate.point[at])
+    if not len(estimate.draws):
+        return replace(row, value=value, method="none", interval="none")
+    if value in (0.0, 1.0) and bool(np.nanmin(estimate.draws[:, at]) == np.nanmax(estimate.draws[:, at])):
+        return _without_spread(row, value, estimate.smaller)
+    moved = estimate.influence
+    speed = 0.0 if moved is None else acceleration(moved[:, at], clusters)
+    found = interval_of(
+        estimate.draws[:, at], value=value, form=form, level=row.level, acceleration=speed, patients=estimate.smaller
+    )
     return replace(
         row,
-        value=float(value[0]),
-        low=interval.low,
-        high=interval.high,
-        resamples=interval.used,
-        skipped=interval.skipped,
-        reason="few_resamples" if interval.low is None else row.reason,
+        value=value,
+        low=found.low,
+        high=found.high,
+        interval=form,
+        resamples=found.used,
+        skipped=found.skipped,
+        reason="few_resamples" if found.low is None else row.reason,
     )
+
+
+def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
+    """Return the row of a score that divides the classes, where a bootstrap sees no doubt at all.
+
+    Pair each of the m patients of the smaller class with one of the other: all m pairs are ranked right with a chance
+    of AUROC^m, so the exact limit of m successes of m holds for the AUROC. There is no such bound for others.
+    """
+    if row.metric != "auroc" or row.label in AVERAGES or smaller < 1:
+        return replace(row, value=value, method="none", interval="none", reason="separated")
+    found = clopper_pearson(smaller * value, smaller, level=row.level)
+    return replace(row, value=value, low=found.low, high=found.high, method="exact", interval="clopper_pearson")

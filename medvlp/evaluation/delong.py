@@ -140,7 +140,7 @@ def compare_areas(
     difference = float(areas.value[1] - areas.value[0])
     variance = float(areas.covariance[0, 0] + areas.covariance[1, 1] - 2 * areas.covariance[0, 1])
     # Equal rankings leave rounding behind, not a variance.
-    error = np.sqrt(variance) if variance > 1e-18 else 0.0
+    error = float(np.sqrt(variance)) if variance > 1e-18 else 0.0
     z = difference / error if error else 0.0 if abs(difference) < 1e-12 else float(np.sign(difference) * np.inf)
     reach = float(ndtri((1 + level) / 2)) * error
     return PairedTest(

@@ -48,11 +48,12 @@ def influence_rows(labels: NDArray[np.bool_], scores: FloatArray) -> FloatArray:
 
 def by_patient(rows: FloatArray, patient: NDArray[np.int64], patients: int) -> FloatArray:
     """Return the sums over the rows of each patient: ``(n, K)`` to ``(P, K)``."""
-    return np.stack([np.bincount(patient, weights=column, minlength=patients) for column in rows.T], axis=1)
+    sums = [np.bincount(patient, weights=column, minlength=patients).astype(np.float64) for column in rows.T]
+    return np.stack(sums, axis=1)
 
 
 def centred(influence: FloatArray, clusters: Clusters) -> FloatArray:
-    """Return influences less the mean of their stratum, ``(P, ...)``: a stratified resample keeps the strata's sizes."""
+    """Return influences ``(P, ...)`` less their stratum's mean: a stratified resample keeps the strata's sizes."""
     size = np.bincount(clusters.stratum)
     out = influence.copy()
     for stratum in np.flatnonzero(size):

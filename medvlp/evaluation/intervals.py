@@ -2,7 +2,9 @@
 
 Percentile: the quantiles of the draws. BCa (Efron 1987): the quantiles moved for the draws' bias and skewness, with the
 acceleration from the patients' influences. Logit: the estimate and the draws' standard deviation, carried to the
-log-odds scale and back, for numbers between 0 and 1: it cannot leave the range and is skewed as such numbers are.
+log-odds scale and back, for numbers between 0 and 1: it cannot leave the range and is skewed as such numbers are. With
+m patients in the smaller class the deviation is that of a resample of m, which lacks a factor m / (m - 1), and was
+estimated from m, so Student's quantile takes the normal one's place.
 `tests/benchmarks/interval_coverage.py` compares them by simulation.
 """
 
@@ -11,15 +13,16 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.bootstrap import Interval, percentile_interval
 from medvlp.evaluation.metrics import FloatArray
 
-__all__ = ["Form", "bca_interval", "check_form", "interval_of", "logit_interval", "recentred_interval"]
+__all__ = ["DEFAULT_FORM", "Form", "bca_interval", "check_form", "interval_of", "logit_interval", "recentred_interval"]
 
 Form = Literal["percentile", "bca", "logit"]
+DEFAULT_FORM: Form = "logit"
 
 
 def check_form(form: str) -> Form:
@@ -35,7 +38,13 @@ def check_form(form: str) -> Form:
 
 
 def interval_of(
-    draws: FloatArray, *, value: float, form: Form, level: float = 0.95, acceleration: float = 0.0
+    draws: FloatArray,
+    *,
+    value: float,
+    form: Form,
+    level: float = 0.95,
+    acceleration: float = 0.0,
+    patients: int | None = None,
 ) -> Interval:
     """Return the interval of a form.
 
@@ -45,11 +54,12 @@ def interval_of(
         form: which.
         level: of confidence.
         acceleration: for BCa.
+        patients: of the smaller class, for the logit interval.
     """
     if form == "bca":
         return bca_interval(draws, value=value, acceleration=acceleration, level=level)
     if form == "logit":
-        return logit_interval(draws, value=value, level=level)
+        return logit_interval(draws, value=value, level=level, patients=patients)
     return percentile_interval(draws, level=level)
 
 
@@ -77,8 +87,14 @@ def bca_interval(draws: FloatArray, *, value: float, acceleration: float, level:
     return Interval(float(low), float(high), plain.used, plain.skipped)
 
 
-def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95) -> Interval:
-    """Return ``expit(logit(value) -+ z sd / (value (1 - value)))``; at 0, 1 or without spread it is the percentile one.
+def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95, patients: int | None = None) -> Interval:
+    """Return ``expit(logit(value) -+ t sd / (value (1 - value)))``; at 0, 1 or without spread it is the percentile one.
+
+    Args:
+        draws: ``(resamples,)``, NaN where the statistic is not defined.
+        value: the estimate.
+        level: of confidence.
+        patients: in the smaller class, 2 or more; None takes them for many.
 
     Example:
         >>> found = logit_interval(np.array([0.7, 0.8, 0.9]), value=0.8)
@@ -88,8 +104,11 @@ def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95) -> I
     plain = percentile_interval(draws, level=level)
     if plain.low is None or not 0 < value < 1 or plain.used < 2:
         return plain
-    spread = float(np.nanstd(draws, ddof=1)) / (value * (1 - value))
-    reach = float(ndtri((1 + level) / 2)) * spread
+    reach = float(np.nanstd(draws, ddof=1)) / (value * (1 - value))
+    if patients is None or patients < 2:
+        reach *= float(ndtri((1 + level) / 2))
+    else:
+        reach *= float(stdtrit(patients - 1, (1 + level) / 2)) * np.sqrt(patients / (patients - 1))
     centre = float(logit(value))
     return Interval(float(expit(centre - reach)), float(expit(centre + reach)), plain.used, plain.skipped)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,10 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text, written_whole
 
-__all__ = ["SCHEMA", "Metric", "Result", "json_schema", "load_result", "write_result"]
+__all__ = ["AVERAGES", "SCHEMA", "Metric", "Result", "json_schema", "load_result", "result_text", "write_result"]
 
 SCHEMA = "medvlp.results/1"
 Role = Literal["model", "control"]
+# Labels of rows that are over several findings: a mean, a mean weighted by positives, and all cases pooled.
+AVERAGES = ("macro", "weighted", "micro")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,11 @@ class Metric:
         value: the number; None where it is not defined, and `reason` says why.
         low, high: interval at `level`; None where it is not defined or not asked for.
         level: confidence level of the interval.
-        method: how the interval was made: ``"patient_bootstrap"``.
-        interval: form of the interval: ``"percentile"``.
+        method: how the interval was made: ``"patient_bootstrap"``; ``"wilson"`` and ``"wilson_clustered"`` (patients
+            with several images), ``"mercaldo"`` (predictive values), ``"sandwich"`` (calibration line),
+            ``"delong_clustered"`` (AUROC differences), ``"exact"`` (an AUROC of 0 or 1), or ``"none"``.
+        interval: form of the interval: ``"percentile"``, ``"bca"``, ``"logit"``, ``"recentred"`` (percentile, moved for
+            bias), ``"score"``, ``"wald"``, ``"clopper_pearson"`` or ``"none"``.
         n: rows (images, studies, queries) with a known label.
         positives: positive rows; None where the word has no meaning.
         patients: patients among the rows.
@@ -51,9 +57,16 @@ class Metric:
         pool: candidates that a retrieval query ranks.
         resamples, skipped: bootstrap resamples in which the number is, and is not, defined.
         reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
-            fewer: the interval is optimistic), ``"few_resamples"``; of a map ``"survives_randomisation"`` or
-            ``"input_independent"``; None where there is nothing to say.
+            fewer: the interval is optimistic), ``"few_negatives"``, ``"few_resamples"``, ``"no_validation"`` (nothing
+            was chosen), ``"none_called"``, ``"all_called"``, ``"infinite"``, ``"separated"`` (a score divides the
+            classes: no interval); of a map ``"survives_randomisation"`` or ``"input_independent"``; None where there is
+            nothing to say.
         operating_point: name of the threshold the number was taken at.
+        threshold: that score.
+        calibration: map that made the probabilities; ``"none"`` where the scores were taken for them.
+        first, second: what a difference (second less first) is of.
+        p, p_corrected: of a test, alone and corrected for the `tests` made together.
+        tests: how many.
     """
 
     metric: str
@@ -79,6 +92,13 @@ class Metric:
     skipped: int | None = None
     reason: str | None = None
     operating_point: str | None = None
+    threshold: float | None = None
+    calibration: str | None = None
+    first: float | None = None
+    second: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    tests: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +117,8 @@ class Result:
         title: words for a page; empty uses `name`.
         caveats: sentences that a reader must have seen before the numbers: a known flaw of the split, a leak that was
             allowed.
+        options: what the statistics were asked to do; with the cases it makes the same numbers again.
+        fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows.
     """
 
     name: str
@@ -109,8 +131,19 @@ class Result:
     title: str = ""
     split: str = ""
     caveats: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
-    def find(self, metric: str, label: str, *, split: str | None = None, group: str | None = None) -> Metric:
+    def find(
+        self,
+        metric: str,
+        label: str,
+        *,
+        split: str | None = None,
+        group: str | None = None,
+        operating_point: str | None = None,
+        calibration: str | None = None,
+    ) -> Metric:
         """Return the row of a metric and label.
 
         Raises:
@@ -124,7 +157,9 @@ class Result:
         rows = [
             row
             for row in self.metrics
-            if (row.metric, row.label, row.group) == (metric, label, group) and split in (None, row.split)
+            if (row.metric, row.label, row.group) == (metric, label, group)
+            and (row.operating_point, row.calibration) == (operating_point, calibration)
+            and split in (None, row.split)
         ]
         if len(rows) != 1:
             raise DataError(
@@ -154,6 +189,8 @@ class _Document(BaseModel):
     caveats: tuple[str, ...] = ()
     metrics: tuple[Metric, ...]
     cases: _Cases | None = None
+    options: dict[str, Any] = {}
+    fitted: dict[str, Any] = {}
 
 
 def json_schema() -> str:
@@ -171,7 +208,8 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
         cases: file name of the per-case table; by default the JSON file's name with ``.parquet``.
 
     Raises:
-        DataError: if `cases` is not a plain file name ending in ``.parquet``, or a metric is NaN or infinite.
+        DataError: if `cases` is not a plain file name ending in ``.parquet``, a metric is NaN or infinite, or a number
+            tuned on its own test rows (``oracle_``) stands alone.
         UserError: if the disk is full or the folder cannot be written.
     """
     path = Path(path)
@@ -181,20 +219,7 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
             result.cases.to_parquet(buffer, index=False)
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
             entry = _Cases(path=cases or f"{path.stem}.parquet", sha256=digest)
-        document = _Document(
-            schema=SCHEMA,
-            name=result.name,
-            role=result.role,
-            title=result.title,
-            synthetic=result.synthetic,
-            recipe=result.recipe,
-            data=result.data,
-            split=result.split,
-            caveats=result.caveats,
-            metrics=result.metrics,
-            cases=entry,
-        )
-        text = json.dumps(_without_none(document.model_dump(mode="json", by_alias=True)), indent=1, allow_nan=False)
+        text = _text(result, entry, indent=1)
     except ValueError as error:  # pydantic's ValidationError is one
         raise DataError(
             f"Result {result.name!r} cannot be written to {path.name}: {_first(error)}; undefined numbers are None."
@@ -203,7 +228,42 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
     if entry is not None:
         with written_whole(path.parent / entry.path) as beside:
             beside.write_bytes(buffer.getvalue())
-    write_text(path, text + "\n")
+    write_text(path, text)
+
+
+def result_text(result: Result, *, indent: int | None = 1) -> str:
+    """Return a result as the JSON document that `write_result` writes, without its per-case table.
+
+    Raises:
+        DataError: as `write_result`.
+    """
+    try:
+        return _text(result, None, indent=indent)
+    except ValueError as error:
+        raise DataError(
+            f"Result {result.name!r} cannot be written: {_first(error)}; undefined numbers are None."
+        ) from error
+
+
+def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
+    _check_companions(result)
+    document = _Document(
+        schema=SCHEMA,
+        name=result.name,
+        role=result.role,
+        title=result.title,
+        synthetic=result.synthetic,
+        recipe=result.recipe,
+        data=result.data,
+        split=result.split,
+        caveats=result.caveats,
+        metrics=result.metrics,
+        cases=cases,
+        options=dict(result.options),
+        fitted=dict(result.fitted),
+    )
+    plain = _without_none(document.model_dump(mode="json", by_alias=True))
+    return json.dumps(plain, indent=indent, allow_nan=False) + "\n"
 
 
 def load_result(path: Path, *, cases: bool = True) -> Result:
@@ -248,7 +308,24 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         caveats=document.caveats,
         metrics=document.metrics,
         cases=table,
+        options=document.options,
+        fitted=document.fitted,
     )
+
+
+def _check_companions(result: Result) -> None:
+    """Refuse a number that was tuned on its own test rows and has no honest one beside it."""
+    honest = {(row.label, row.split, row.group) for row in result.metrics if not row.metric.startswith("oracle_")}
+    alone = [
+        row
+        for row in result.metrics
+        if row.metric.startswith("oracle_") and (row.label, row.split, row.group) not in honest
+    ]
+    if alone:
+        raise DataError(
+            f"Result {result.name!r} gives {alone[0].metric} for {alone[0].label!r} alone: its threshold was tuned on "
+            f"the rows that it is judged by, so give the AUROC of the same rows with it."
+        )
 
 
 def _without_none(document: dict[str, object]) -> dict[str, object]:

@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from _report import print_report
 from scipy.stats import kstest, norm
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.evaluation.delong import compare_areas, delong, delong_interval
 from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
 from medvlp.evaluation.intervals import bca_interval, logit_interval
@@ -25,8 +24,8 @@ from medvlp.evaluation.ranked import rank_rows
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
 REGIMES: Mapping[str, tuple[int, int]] = {
-    "60 to 90 positive patients": (60, 90),
-    "12 to 30 positive patients": (12, 30),
+    "many": (60, 90),
+    "few": (12, 30),
 }
 
 
@@ -45,7 +44,9 @@ def true_precision(prevalence: float) -> float:
     return float((prevalence * recall / (prevalence * recall + (1 - prevalence) * false)).mean())
 
 
-def intervals(label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> dict[str, tuple]:
+def intervals(
+    label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples: int, seed: int
+) -> dict[tuple[str, str], Interval]:
     """Return each interval of AUROC and average precision, by name."""
     clusters = patient_clusters(unit, label)
     ranked = rank_rows(label, score, clusters.patient)
@@ -56,18 +57,19 @@ def intervals(label: np.ndarray, score: np.ndarray, unit: np.ndarray, resamples:
         seed=seed,
     )
     value = ranked.both(np.ones(clusters.patients, np.int32))
+    smaller = min(len(np.unique(unit[label])), len(np.unique(unit[~label])))
     moved = by_patient(influence_rows(label, score), clusters.patient, clusters.patients)
     found = {}
     for at, metric in enumerate(("auroc", "average_precision")):
         found[metric, "percentile"] = percentile_interval(draws[:, at])
         speed = acceleration(moved[:, at], clusters)
         found[metric, "bca"] = bca_interval(draws[:, at], value=value[at], acceleration=speed)
-        found[metric, "logit"] = logit_interval(draws[:, at], value=value[at])
+        found[metric, "logit"] = logit_interval(draws[:, at], value=value[at], patients=smaller)
     return found
 
 
-def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, seed: int) -> dict[str, float]:
-    """Return the share of simulations in which each interval holds the truth."""
+def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, seed: int) -> dict[str, list[float]]:
+    """Return for each interval the percentage of simulations in which it holds the truth, and its mean width."""
     held: Counter[str] = Counter()
     width: Counter[str] = Counter()
     area = float(norm.cdf(SHIFT / np.sqrt(2)))
@@ -117,17 +119,23 @@ def null_distance(positives: tuple[int, int], *, simulations: int, seed: int) ->
 
 def main() -> None:
     """Simulate and print."""
+    from _report import print_report
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=4000)
     parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--regime", choices=("many", "few"), help="one of them; default both")
     options = parser.parse_args()
     for seed, (regime, positives) in enumerate(REGIMES.items(), start=20261):
+        if options.regime not in (None, regime):
+            continue
         table = coverage(positives, simulations=options.simulations, resamples=options.resamples, seed=seed)
         print_report(
             "interval_coverage",
             n={"simulations": options.simulations, "resamples": options.resamples, "patients": PATIENTS},
             packages=("numpy", "scipy"),
             regime=regime,
+            positive_patients=positives,
             coverage_percent_and_width=table,
             delong_p_ks_distance=null_distance(positives, simulations=options.simulations, seed=seed + 100),
         )

@@ -37,6 +37,8 @@ VERBS = (
     "predict",
     "evaluate",
     "report",
+    "score",
+    "compare",
     "cache",
     "doctor",
 )

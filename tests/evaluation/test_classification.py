@@ -66,7 +66,7 @@ def test_the_macro_interval_comes_from_the_same_patients_for_all_findings() -> N
             truth, scores = table.loc[known, f"label:{finding}"], table.loc[known, f"score:{finding}"]
             values.append(roc_auc_score(truth, scores, sample_weight=weight))
         draws.append(np.mean(values))
-    macro = _evaluate(table, resamples=50).find("auroc", "macro")
+    macro = _evaluate(table, resamples=50, interval="percentile").find("auroc", "macro")
     assert [macro.low, macro.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
 
 
@@ -137,6 +137,20 @@ def test_splits_are_evaluated_apart() -> None:
 def test_without_resamples_there_is_no_interval() -> None:
     row = _evaluate(_table(), resamples=0).find("auroc", "effusion")
     assert (row.low, row.method, row.interval) == (None, "none", "none")
+
+
+def test_a_score_that_divides_the_classes_still_leaves_doubt() -> None:
+    table = _table()
+    table["score:effusion"] = table["label:effusion"].fillna(0) * 2
+    result = _evaluate(table)
+    row = result.find("auroc", "effusion")
+    known = table[table["label:effusion"].isin([0, 1])]
+    patients = known.groupby("label:effusion")["patient_id"].nunique().min()
+    # The exact limit of m successes of m: 0.025^(1 / m).
+    assert (row.value, row.high, row.method) == (1.0, 1.0, "exact")
+    assert row.low == pytest.approx(0.025 ** (1 / patients))
+    precision = result.find("average_precision", "effusion")
+    assert (precision.value, precision.low, precision.reason) == (1.0, None, "separated")
 
 
 def test_blank_strings_are_missing_labels() -> None:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from medvlp.evaluation.curves import Curve
 from medvlp.evaluation.metrics import FloatArray
 
-__all__ = ["Series", "curve_chart", "series_chart", "stacked_bars"]
+__all__ = ["ACCENT", "GRID", "MUTED", "Series", "curve_chart", "series_chart", "stacked_bars", "svg_of"]
 
 INK, MUTED, GRID, ACCENT = "#17212b", "#5b6875", "#e3e8ec", "#0b6e8a"
 COLOURS = (ACCENT, "#b0562b", "#5f6f9c", "#5d7f3d", "#8d5a97", "#7a7a7a")
@@ -76,7 +76,7 @@ def curve_chart(curve: Curve, *, kind: str, chance: float, key: str) -> str:
         axes.set_xlabel("1 − specificity" if diagonal else "recall", labelpad=2)
         axes.set_ylabel("sensitivity" if diagonal else "precision", labelpad=2)
 
-    return _svg(draw, width=2.15, height=2.1, key=key)
+    return svg_of(draw, width=2.15, height=2.1, key=key)
 
 
 def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: bool, pale: Sequence[Series] = ()) -> str:
@@ -112,7 +112,7 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
         if len(series) + len(pale) > 1:
             axes.legend(frameon=False, fontsize=7.5, handlelength=1.4, labelcolor=INK)
 
-    return _svg(draw, width=4.9, height=2.7, key=key)
+    return svg_of(draw, width=4.9, height=2.7, key=key)
 
 
 def stacked_bars(
@@ -147,7 +147,7 @@ def stacked_bars(
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=7.5, handlelength=1.0, labelcolor=INK)
 
-    return _svg(draw, width=4.9, height=2.5, key=key)
+    return svg_of(draw, width=4.9, height=2.5, key=key)
 
 
 def _running_mean(values: FloatArray) -> FloatArray:
@@ -165,7 +165,8 @@ def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return x[kept], y[kept]
 
 
-def _svg(draw: Callable[[Axes], None], *, width: float, height: float, key: str) -> str:
+def svg_of(draw: Callable[[Axes], None], *, width: float, height: float, key: str) -> str:
+    """Return what `draw` draws as SVG, sized in inches, with ids that begin from `key`."""
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": key}):
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.page.words import REASONS, finding, integer, interval, name_of, number
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import AVERAGES, Metric, Result
 
 __all__ = [
     "Dimension",
@@ -114,6 +114,15 @@ def summary_of(results: Sequence[Result]) -> str:
         'Zero-shot: macro AUROC 0.800 (95 % interval 0.700 to 0.900) over 3 findings, on 40 test cases of 30 patients.'
     """
     best, retrieval = headline_of(results), _retrieval_headline(results)
+    compared = _comparison_headline(results)
+    if best is None and compared is not None:
+        found, row = compared
+        p = "" if row.p is None else f"; p = {row.p:.4f}"
+        return (
+            f"{found.title}: AUROC{' of the macro average' if row.label == 'macro' else f' of {finding(row.label)}'} "
+            f"{number(row.first)} and {number(row.second)}, difference {_with_interval(row)}{p}, on {integer(row.n)} "
+            f"cases of {integer(row.patients)} patients."
+        )
     if best is None:
         if retrieval is None:
             return "No result has a macro AUROC or a recall; the tables below show what there is."
@@ -182,7 +191,7 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
     alike = [result for result in results if _macro(result) and asked & _findings(result)]
     series = [(result, f"series{min(at, 3)}") for at, result in enumerate(alike)]
     labels = list(dict.fromkeys(row.label for result, _ in series for row in result.metrics if _plain_auroc(row)))
-    ordered = [label for label in labels if label != "macro"] + ["macro"]
+    ordered = [label for label in labels if label not in AVERAGES] + ["macro"]
     rows = []
     for label in ordered:
         found = [(result, style, _only(result, "auroc", label)) for result, style in series]
@@ -305,7 +314,7 @@ def _macro(result: Result) -> Metric | None:
 
 
 def _findings(result: Result) -> set[str]:
-    return {row.label for row in result.metrics if _plain_auroc(row)} - {"macro"}
+    return {row.label for row in result.metrics if _plain_auroc(row)} - set(AVERAGES)
 
 
 def _values(result: Result, name: str) -> list[str]:
@@ -323,6 +332,15 @@ def _retrieval_headline(results: Sequence[Result]) -> Metric | None:
     ]
     order = sorted(rows, key=lambda r: (r.label != "report_to_image", r.group is None, r.metric != "recall@5"))
     return order[0] if order else None
+
+
+def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | None:
+    """Return the macro AUROC difference of the first comparison, else that of its first finding."""
+    for result in results:
+        rows = [row for row in result.metrics if row.metric == "auroc_difference" and row.value is not None]
+        if rows:
+            return result, next((row for row in rows if row.label == "macro"), rows[0])
+    return None
 
 
 def _subset_words(group: str | None) -> str:

@@ -20,7 +20,8 @@ from medvlp.evaluation.page.charts import Series, curve_chart, series_chart
 from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.evaluation.page.inputs import GalleryItem, ReportInputs
 from medvlp.evaluation.page.pictures import heat_map_layer, png_uri
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.page.score_content import score_parts
+from medvlp.evaluation.results import AVERAGES, Metric, Result
 
 __all__ = ["environment", "render_report"]
 
@@ -85,6 +86,11 @@ def render_report(inputs: ReportInputs) -> str:
             ],
             loss=loss,
             validation=validation,
+            parts=[
+                part
+                for at, result in enumerate(inputs.results)
+                if (part := score_parts(result, resamples=inputs.resamples, seed=inputs.seed, key=f"{at}")) is not None
+            ],
             gallery=[_picture(item) for item in inputs.gallery],
             grounded=grounding_rows(inputs.results),
             grounding_columns=list(COLUMNS.values()),
@@ -144,6 +150,13 @@ def _notes(rows: Sequence[tuple[Metric, Metric | None]]) -> list[str]:
     return [words.REASONS.get(reason, reason) for reason in dict.fromkeys(reasons)]
 
 
+def _forms(scored: Sequence[tuple[Result, Sequence[tuple[Metric, Metric | None]]]]) -> str:
+    """Return the forms of the intervals of AUROC, in words."""
+    words = {"percentile": "percentiles", "bca": "BCa", "logit": "logit"}
+    forms = dict.fromkeys(row.interval for _, rows in scored for row, _ in rows if row.low is not None)
+    return " and ".join(words.get(form, form) for form in forms) or "none"
+
+
 _HELPERS: dict[str, Any] = {
     "name_of": words.name_of,
     "reason_of": _reason,
@@ -151,6 +164,8 @@ _HELPERS: dict[str, Any] = {
     "plain": _plain,
     "notes_of": _notes,
     "macros_of": _macros,
+    "forms_of": _forms,
+    "averages": AVERAGES,
 }
 
 

@@ -12,6 +12,13 @@ REASONS = {
     "no_rows": "no case",
     "no_labels": "no finding has both classes",
     "few_positives": "30 positive patients or fewer: the interval is optimistic",
+    "few_negatives": "30 negative patients or fewer: the interval is optimistic",
+    "no_validation": "no validation case of one class: nothing was chosen",
+    "none_called": "no case is called: not defined",
+    "all_called": "every case is called: not defined",
+    "none_answered": "no case is answered: not defined",
+    "infinite": "a case had probability 0 for what it was: infinite",
+    "separated": "a score divides the classes: no interval, or no line",
     "few_resamples": "defined in fewer than half of the resamples: no interval",
     "survives_randomisation": "the map of random weights is much like the model's own",
     "input_independent": "the maps of different pictures are nearly the same",
@@ -23,7 +30,25 @@ _NAMES = {
     "retrieval": "Retrieval",
     "thumbnail": "Thumbnail",
 }
-_METRICS = {"auroc": "AUROC", "average_precision": "AP", "median_rank": "median rank", "mean_rank": "mean rank"}
+_METRICS = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "median_rank": "median rank",
+    "mean_rank": "mean rank",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "mcc": "MCC",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "smooth_ece": "smooth error",
+    "calibration_slope": "slope",
+    "calibration_intercept": "intercept",
+    "conformal_coverage": "coverage",
+    "conformal_coverage_positive": "of present",
+    "conformal_coverage_negative": "of absent",
+    "selective_accuracy": "accuracy of answers",
+}
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -1,0 +1,107 @@
+"""``medvlp score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["score"]
+
+
+def score(
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV or Parquet with the columns id, patient_id, label:NAME (1, 0, -1 uncertain, blank missing) and "
+            "score:NAME, and if you like split and group:NAME; or a results.json, to make its numbers again."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The results, a .json file; cases and page are written beside it.")] = Path(
+        "results.json"
+    ),
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Validation predictions: thresholds and calibration are chosen on them. Default: the rows "
+            "whose split is validate."
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None, typer.Option(help="Also write the table as .md, .tex or .csv; may be repeated.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="The page. Default: the results' name with .html.")] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Threshold rule: youden, max_f1, sensitivity_0.9, specificity_0.95, cost_5; may be repeated."
+        ),
+    ] = None,
+    prevalence: Annotated[
+        list[float] | None, typer.Option(help="Prevalence for predictive values; may be repeated.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="Uncertain labels: u_ignore leaves them out, u_zeros, u_ones.")
+    ] = "u_ignore",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The scores are probabilities: measure their calibration as it is.")
+    ] = False,
+    interval: Annotated[str | None, typer.Option(help="Of AUROC and AP: percentile, bca or logit.")] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of patients.")] = 2000,
+    level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
+    min_positives: Annotated[
+        int, typer.Option(min=1, help="Positive rows that a finding needs to take part in an average.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    name: Annotated[str, typer.Option(help="Words for the result.")] = "",
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="The data is synthetic: say so on the page.")] = False,
+) -> None:
+    """Statistics of anybody's predictions: results.json, a page, and tables, every number with its interval."""
+    from medvlp.core.errors import ConfigError
+    from medvlp.evaluation.intervals import DEFAULT_FORM, check_form
+    from medvlp.evaluation.page.run_folder import write_report_page
+    from medvlp.evaluation.predictions import check_policy
+    from medvlp.evaluation.results import load_result, write_result
+    from medvlp.evaluation.scoring.files import score_file
+    from medvlp.evaluation.scoring.options import ScoreOptions
+    from medvlp.evaluation.scoring.score import recompute
+    from medvlp.evaluation.tables import score_table, write_table
+
+    if out.suffix != ".json":
+        raise ConfigError(f"The results {out} are written as JSON: give --out a file name that ends in .json.")
+    defaults = ScoreOptions()
+    options = ScoreOptions(
+        seed=seed,
+        resamples=resamples,
+        level=level,
+        interval=DEFAULT_FORM if interval is None else check_form(interval),
+        policy=check_policy(policy),
+        min_positives=min_positives,
+        points=tuple(point or defaults.points),
+        prevalences=tuple(prevalence or defaults.prevalences),
+        probabilities=probabilities,
+    )
+    if predictions.suffix != ".json":
+        result = score_file(predictions, fit=fit, options=options, title=name, synthetic=synthetic)
+    elif fit is None and options == defaults and not name and not synthetic:
+        result = recompute(load_result(predictions))
+    else:
+        raise ConfigError(
+            f"{predictions} is made again as it was made, so no options go with it: score its predictions "
+            f"(the .parquet file beside it) to change them."
+        )
+    write_result(result, out)
+    for path in table or []:
+        write_table(score_table(result), path)
+    typer.echo(f"The numbers are in {out}.")
+    if not result.fitted:
+        typer.echo(
+            "There are no validation rows (a split called validate, or --fit), so there are no thresholds and no "
+            "calibration; the oracle_ rows were tuned on the test cases and are no result."
+        )
+    if not no_page:
+        target = page or out.with_suffix(".html")
+        write_report_page(out, target)
+        typer.echo(f"Open {target}")

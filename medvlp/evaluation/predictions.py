@@ -1,0 +1,232 @@
+"""The table of predictions that all statistics start from: read, checked, and one finding's known rows at a time.
+
+Columns: ``id``, ``patient_id``, ``label:NAME`` (1 present, 0 absent, -1 uncertain, blank missing), ``score:NAME`` (any
+scale, higher means more likely present), and optionally ``split`` and ``group:NAME``. Missing labels take no part.
+What is done with uncertain ones is a policy with a name: ``u_ignore`` leaves them out, ``u_zeros`` and ``u_ones`` count
+them as absent or present.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.evaluation.metrics import FloatArray, checked_scores
+from medvlp.evaluation.results import AVERAGES
+
+__all__ = [
+    "Group",
+    "KnownRows",
+    "Policy",
+    "check_policy",
+    "checked_findings",
+    "groups_of",
+    "known_rows",
+    "numeric_columns",
+    "read_predictions",
+]
+
+Policy = Literal["u_ignore", "u_zeros", "u_ones"]
+_KEYS = ("id", "patient_id", "split")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRows:
+    """Rows of a table in which one finding is known.
+
+    Attributes:
+        finding: its name.
+        known: ``(n,)`` rows that take part.
+        positive: ``(n,)`` rows that are positive; false where not known.
+        scores: ``(n,)``, read where known.
+    """
+
+    finding: str
+    known: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One value of a group column.
+
+    Attributes:
+        name: ``"site=north"``.
+        findings: that it divides.
+        rows: ``(n,)`` rows of that value.
+        blank: ``(n,)`` rows of no value: of these the negatives are compared within every value.
+    """
+
+    name: str
+    findings: tuple[str, ...]
+    rows: NDArray[np.bool_]
+    blank: NDArray[np.bool_]
+
+    def inside(self, positive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the rows of this group, given which are positive."""
+        return self.rows | (self.blank & ~positive)
+
+
+def check_policy(policy: str) -> Policy:
+    """Return the name of a policy for uncertain labels.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    for each in get_args(Policy):
+        if policy == each:
+            return each
+    raise ConfigError(
+        f"There is no policy {policy!r} for uncertain labels: use u_ignore (leave them out), u_zeros or u_ones."
+    )
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a predictions table from CSV or Parquet, identifiers and groups as they are written.
+
+    Raises:
+        DataError: if the file is missing, no table, or names a column twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: give a predictions table, CSV or Parquet.")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            header = next(csv.reader(handle), [])
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
+        # As text: a patient "007" is not 7, and a group "NA" is not missing.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a table ({error}): write it as CSV (UTF-8) or Parquet.") from error
+    return table.rename(columns=str.strip)
+
+
+def checked_findings(table: pd.DataFrame) -> list[str]:
+    """Refuse a table that would give wrong numbers; return the findings in column order.
+
+    Raises:
+        DataError: if a column is missing, an id occurs twice in a split, or a patient is in two splits.
+    """
+    for column in ("id", "patient_id"):
+        if column not in table:
+            raise DataError(
+                f"Predictions have no column {column!r}: add it (columns id, patient_id, label:NAME, score:NAME)."
+            )
+    for column in _KEYS:
+        if column in table and _blank(table[column]).any():
+            raise DataError(
+                f"Predictions have {int(_blank(table[column]).sum())} rows without {column!r}: fill or drop them."
+            )
+    keys = ["id", "split"] if "split" in table else ["id"]
+    if table.duplicated(keys).any():
+        raise DataError(
+            f"Predictions hold {int(table.duplicated(keys).sum())} rows whose id occurs before: give one row an id."
+        )
+    findings = [str(c).removeprefix("label:") for c in table.columns if str(c).startswith("label:")]
+    if not findings:
+        raise DataError("Predictions have no column label:NAME: add one with 1, 0, -1 or blank for each finding.")
+    for finding in findings:
+        if finding in ("", *AVERAGES):
+            raise DataError(f"Predictions have a finding called {finding!r}, which is no name for one: rename it.")
+        if f"score:{finding}" not in table:
+            raise DataError(
+                f"Predictions have label:{finding} and no score:{finding}: add the column or drop the label."
+            )
+    for column in (str(c) for c in table.columns):
+        finding = column.removeprefix("score:") if column.startswith("score:") else column.partition("@")[2]
+        if column.startswith(("score:", "group:")) and finding and finding not in findings:
+            raise DataError(f"Predictions have {column} and no label:{finding}: add the labels or drop the column.")
+    if "split" in table:
+        shared = int((table.groupby("patient_id")["split"].nunique(dropna=False) > 1).sum())
+        if shared:
+            raise DataError(
+                f"{shared} patients are in more than one split: split by patient, or the numbers are too good."
+            )
+    return findings
+
+
+def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore") -> KnownRows:
+    """Return the rows of a checked table in which a finding is known.
+
+    Raises:
+        DataError: if a label is not 1, 0, -1 or blank, or a score of a known row is missing, NaN or infinite.
+
+    Example:
+        >>> table = pd.DataFrame({"label:edema": [1, -1, None], "score:edema": [0.3, 0.2, None]})
+        >>> known_rows(table, "edema").known.tolist(), known_rows(table, "edema", policy="u_ones").positive.tolist()
+        ([True, False, False], [True, True, False])
+    """
+    labels, scores = _numbers(table, f"label:{finding}"), _numbers(table, f"score:{finding}")
+    odd = ~(np.isnan(labels) | np.isin(labels, (-1.0, 0.0, 1.0)))
+    if odd.any():
+        raise DataError(
+            f"label:{finding} holds {labels[odd][0]:g}, allowed are 1 (present), 0 (absent), -1 (uncertain) and blank: "
+            f"map other codes first."
+        )
+    if policy != "u_ignore":
+        labels = np.where(labels == -1.0, float(policy == "u_ones"), labels)
+    known = np.isin(labels, (0.0, 1.0))
+    checked_scores(scores[known], rows=int(known.sum()), name=f"Column score:{finding}, rows with a known label,")
+    return KnownRows(finding, known, labels == 1.0, scores)
+
+
+def numeric_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose labels and scores are numbers, blanks missing; the rest is as it was.
+
+    Raises:
+        DataError: if one of them holds something else.
+
+    Example:
+        >>> numeric_columns(pd.DataFrame({"id": ["7"], "label:edema": ["1"]})).to_dict("list")
+        {'id': ['7'], 'label:edema': [1.0]}
+    """
+    columns = [str(c) for c in table.columns if str(c).startswith(("label:", "score:"))]
+    return table.assign(**{column: _numbers(table, column) for column in columns})
+
+
+def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:
+    """Return every value of every ``group:`` column; ``group:NAME@FINDING`` is of that finding only.
+
+    Example:
+        >>> table = pd.DataFrame({"group:site": ["north", "", "south"]})
+        >>> [(group.name, group.rows.tolist()) for group in groups_of(table, ["edema"])]
+        [('site=north', [True, False, False]), ('site=south', [False, False, True])]
+    """
+    found = []
+    for column in (str(c) for c in table.columns if str(c).startswith("group:")):
+        name, _, only = column.removeprefix("group:").partition("@")
+        blank = _blank(table[column]).to_numpy()
+        values = table[column].astype(str).to_numpy()
+        for value in sorted(set(values[~blank])):
+            chosen = (only,) if only else tuple(findings)
+            found.append(Group(f"{name}={value}", chosen, (values == value) & ~blank, blank))
+    return found
+
+
+def _blank(column: pd.Series) -> pd.Series:
+    return column.isna() | (column.astype(str).str.strip() == "")
+
+
+def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
+    try:
+        values = table[column]
+        if not pd.api.types.is_numeric_dtype(values):
+            values = values.replace(r"^\s*$", np.nan, regex=True)
+        return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"Column {column} holds something that is not a number ({error}): give numbers or blanks."
+        ) from error

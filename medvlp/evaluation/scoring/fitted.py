@@ -1,0 +1,55 @@
+"""What is chosen on validation rows for a finding, once: thresholds, calibrations, and the quantiles of its sets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medvlp.evaluation.calibration.fit import fit_calibrator, scale_of
+from medvlp.evaluation.conformal import SetRule, fit_sets
+from medvlp.evaluation.operating_points import OperatingPoint, fit_operating_point, parse_rule
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.split import Finding
+from medvlp.prediction.calibrators import Calibrator
+
+__all__ = ["FittedFinding", "fit_finding"]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedFinding:
+    """Choices for one finding; `reason` says why there are none.
+
+    Attributes:
+        points: thresholds, one a rule.
+        calibrators: maps to probabilities.
+        sets: conformal rule.
+        reason: ``"no_validation"`` where the validation rows lack a class.
+    """
+
+    points: tuple[OperatingPoint, ...] = ()
+    calibrators: tuple[Calibrator, ...] = ()
+    sets: SetRule | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as stored in ``results.json``."""
+        if self.reason is not None:
+            return {"reason": self.reason}
+        return {
+            "operating_points": {point.rule: asdict(point) for point in self.points},
+            "calibration": {each.name: each.to_dict() for each in self.calibrators},
+            "conformal": None if self.sets is None else asdict(self.sets),
+        }
+
+
+def fit_finding(validation: Finding, options: ScoreOptions) -> FittedFinding:
+    """Choose everything for a finding on its validation rows."""
+    if validation.reason is not None:
+        return FittedFinding(reason="no_validation")
+    truth, scores = validation.truth, validation.scores
+    scale = scale_of(scores)
+    return FittedFinding(
+        points=tuple(fit_operating_point(truth, scores, parse_rule(rule)) for rule in options.points),
+        calibrators=tuple(fit_calibrator(name, truth, scores, scale=scale) for name in options.calibrations),
+        sets=fit_sets(truth, scores, level=options.coverage),
+    )

@@ -1,0 +1,235 @@
+"""Rows of results of probabilities: Brier score, log loss, calibration errors, calibration line, net benefit.
+
+A calibration row names the map that made its probabilities; ``"none"`` means that the scores were taken for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csc_array
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.bootstrap import Interval, percentile_interval
+from medvlp.evaluation.calibration.errors import (
+    equal_mass_bins,
+    expected_calibration_error,
+    smooth_calibration_error,
+    smooth_errors,
+    smoothing_grid,
+)
+from medvlp.evaluation.calibration.fit import scale_of
+from medvlp.evaluation.calibration.line import calibration_line
+from medvlp.evaluation.confusion import call_counts
+from medvlp.evaluation.decision_curve import net_benefit
+from medvlp.evaluation.intervals import recentred_interval
+from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
+from medvlp.evaluation.probability_metrics import brier_parts, log_losses
+from medvlp.evaluation.results import Metric
+from medvlp.evaluation.scoring.fitted import FittedFinding
+from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_interval
+
+__all__ = ["Calibrated", "calibrated", "chosen_for_decisions", "decision_rows", "probability_rows"]
+
+# The cells of the smooth error's draws; its value has more.
+_CELLS = 512
+_AVERAGED = ("brier", "log_loss", "ece", "smooth_ece")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Probabilities of a finding's rows, and the name of the map that made them."""
+
+    finding: Finding
+    name: str
+    values: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """The four averaged numbers of one set of probabilities, with draws; NaN where not defined."""
+
+    value: dict[str, float]
+    draws: dict[str, FloatArray]
+
+
+def calibrated(data: SplitData, fitted: Mapping[str, FittedFinding] | None) -> list[Calibrated]:
+    """Return all probabilities of all findings: the scores themselves where they may be, then each map's.
+
+    Args:
+        data: the split.
+        fitted: choices by finding; None without validation rows.
+
+    Raises:
+        DataError: if a score is outside [0, 1] where scores were said to be probabilities, or where a map was fitted
+            on scores within.
+    """
+    found = []
+    for finding in data.findings:
+        if finding.reason is not None:
+            continue
+        probable = scale_of(finding.scores) == "probability"
+        if data.options.probabilities and not probable:
+            outside = finding.scores[(finding.scores < 0) | (finding.scores > 1)]
+            raise DataError(
+                f"score:{finding.name} was said to hold probabilities and has {len(outside)} values outside [0, 1], "
+                f"the first is {outside[0]:g}: they are scores, leave --probabilities out."
+            )
+        chosen = fitted[finding.name] if fitted is not None else None
+        maps = () if chosen is None else chosen.calibrators
+        if probable and (data.options.probabilities or any(each.scale == "probability" for each in maps)):
+            found.append(Calibrated(finding, "none", finding.scores))
+        for each in maps:
+            try:
+                found.append(Calibrated(finding, each.name, each.probabilities(finding.scores)))
+            except DataError as error:
+                raise DataError(f"score:{finding.name}, split {data.name!r}: {error}") from None
+    return found
+
+
+def probability_rows(data: SplitData, probabilities: Sequence[Calibrated]) -> list[Metric]:
+    """Return the rows of every set of probabilities, and the averages over findings of each map."""
+    rows: list[Metric] = []
+    draws = data.draws([_statistic(data, each) for each in probabilities], height=_CELLS)
+    errors = {
+        (each.name, each.finding.name): _errors(data, each, drawn)
+        for each, drawn in zip(probabilities, draws, strict=True)
+    }
+    for each in probabilities:
+        rows += [replace(row, calibration=each.name) for row in _rows(data, each, errors[each.name, each.finding.name])]
+    taking_part = {finding.name for finding in data.averaged()}
+    for name in dict.fromkeys(each.name for each in probabilities):
+        members = [each for each in probabilities if each.name == name and each.finding.name in taking_part]
+        rows += [replace(row, calibration=name) for row in _averages(data, members, errors)]
+    return rows
+
+
+def chosen_for_decisions(probabilities: Sequence[Calibrated], finding: str) -> Calibrated | None:
+    """Return the probabilities on which decisions are judged: Platt's, else another map's, else the scores."""
+    mine = [each for each in probabilities if each.finding.name == finding]
+    order = {name: at for at, name in enumerate(("platt", "dirichlet", "temperature", "isotonic", "none"))}
+    return min(mine, key=lambda each: order[each.name], default=None)
+
+
+def decision_rows(data: SplitData, probabilities: Sequence[Calibrated]) -> list[Metric]:
+    """Return the net benefit at the threshold probabilities asked for; `chance` is the better of all and nobody."""
+    rows = []
+    places = np.array(data.options.decisions)
+    chosen = [each for finding in data.findings if (each := chosen_for_decisions(probabilities, finding.name))]
+    statistics = [_net_benefits(data, each, places) for each in chosen] if len(places) else []
+    for each, statistic, draws in zip(chosen, statistics, data.draws(statistics), strict=bool(len(places))):
+        value = statistic(np.ones((data.clusters.patients, 1)))[0]
+        prevalence = each.finding.positives / len(each.finding.truth)
+        for at, place in enumerate(places):
+            everybody = prevalence - (1 - prevalence) * place / (1 - place)
+            row = replace(
+                data.row(each.finding, f"net_benefit@{place:g}"),
+                value=float(value[at]),
+                threshold=float(place),
+                calibration=each.name,
+                chance=max(0.0, float(everybody)),
+            )
+            rows.append(_drawn(row, percentile_interval(draws[:, at], level=row.level), len(draws)))
+    return rows
+
+
+def _net_benefits(data: SplitData, each: Calibrated, places: FloatArray) -> Statistic:
+    finding = each.finding
+    counts = call_counts(finding.truth, each.values, places, finding.patient, data.clusters.patients)
+    return lambda weights: net_benefit(counts.tables(weights), places).T
+
+
+def _rows(data: SplitData, each: Calibrated, errors: _Errors) -> list[Metric]:
+    finding = each.finding
+    rows = []
+    for metric in _AVERAGED:
+        row, value = data.row(finding, metric), errors.value[metric]
+        if not np.isfinite(value):
+            rows.append(replace(row, reason="infinite"))
+            continue
+        rows.append(_with_draws(replace(row, value=value), errors.draws[metric]))
+    parts = brier_parts(finding.truth, each.values)
+    for metric, value in (
+        ("brier_miscalibration", parts.miscalibration),
+        ("brier_discrimination", parts.discrimination),
+        ("brier_uncertainty", parts.uncertainty),
+    ):
+        rows.append(replace(data.row(finding, metric), value=value))
+    slope, intercept = data.row(finding, "calibration_slope"), data.row(finding, "calibration_intercept")
+    try:
+        line = calibration_line(finding.truth, each.values, finding.patient, level=data.options.level)
+    except UndefinedMetricError as error:
+        return [*rows, replace(slope, reason=error.reason), replace(intercept, reason=error.reason)]
+    slope, intercept = replace(slope, value=line.slope, p=line.p), replace(intercept, value=line.intercept)
+    return [
+        *rows,
+        with_interval(slope, line.slope_interval, method="sandwich", form="wald"),
+        with_interval(intercept, line.intercept_interval, method="sandwich", form="wald"),
+    ]
+
+
+def _statistic(data: SplitData, each: Calibrated) -> Statistic:
+    """Return Brier score, log loss, binned and smooth error of resamples; the bins stay those of all rows."""
+    finding, values, patients = each.finding, each.values, data.clusters.patients
+    residual = finding.truth - values
+    logs = log_losses(finding.truth, values)
+    columns = (np.ones(len(values)), residual**2, logs if np.isfinite(logs).all() else np.zeros(len(values)))
+    sums = np.stack([np.bincount(finding.patient, weights=column, minlength=patients) for column in columns])
+    place = equal_mass_bins(values, data.options.bins)
+    bins = csc_array((residual, (place, finding.patient)), shape=(int(place.max()) + 1, patients))
+    cell, share = smoothing_grid(values, _CELLS)
+    ends = (np.concatenate([cell, np.minimum(cell + 1, _CELLS - 1)]), np.tile(finding.patient, 2))
+    shares = np.concatenate([residual * (1 - share), residual * share])
+    cells = csc_array((shares, ends), shape=(_CELLS, patients))
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        n, squares, losses = sums @ weights
+        safe = np.where(n > 0, n, np.nan)
+        binned = np.abs(np.asarray(bins @ weights)).sum(axis=0) / safe
+        smooth = smooth_errors(np.asarray(cells @ weights) / np.where(n > 0, n, 1.0), steps=14)
+        return np.stack([squares / safe, losses / safe, binned, np.where(n > 0, smooth, np.nan)], axis=1)
+
+    return statistic
+
+
+def _errors(data: SplitData, each: Calibrated, draws: FloatArray) -> _Errors:
+    truth, values, patient = each.finding.truth, each.values, each.finding.patient
+    value = {
+        "brier": float(np.mean((truth - values) ** 2)),
+        "log_loss": float(np.mean(log_losses(truth, values))),
+        "ece": expected_calibration_error(truth, values, patient, bins=data.options.bins),
+        "smooth_ece": smooth_calibration_error(truth, values),
+    }
+    return _Errors(value, {metric: draws[:, at] for at, metric in enumerate(_AVERAGED)})
+
+
+def _averages(
+    data: SplitData, members: Sequence[Calibrated], errors: Mapping[tuple[str, str], _Errors]
+) -> list[Metric]:
+    rows = []
+    for metric in _AVERAGED:
+        defined = [each for each in members if np.isfinite(errors[each.name, each.finding.name].value[metric])]
+        findings = [each.finding for each in defined]
+        row = data.average_row(findings, metric, "macro")
+        if defined:
+            mine = [errors[each.name, each.finding.name] for each in defined]
+            weights = average_weights(findings, "macro")
+            value = float(weights @ np.array([each.value[metric] for each in mine]))
+            draws = np.tensordot(weights, np.stack([each.draws[metric] for each in mine]), axes=1)
+            row = _with_draws(replace(row, value=value), draws)
+        rows.append(row)
+    return rows
+
+
+def _with_draws(row: Metric, draws: FloatArray) -> Metric:
+    if row.metric not in ("ece", "smooth_ece"):
+        return _drawn(row, percentile_interval(draws, level=row.level), len(draws))
+    assert row.value is not None, "the caller has set it"
+    found = recentred_interval(draws, value=row.value, level=row.level)
+    return _drawn(row, found, len(draws), form="recentred")
+
+
+def _drawn(row: Metric, found: Interval, resamples: int, *, form: str = "percentile") -> Metric:
+    return with_interval(row, found, method="patient_bootstrap", form=form) if resamples else row

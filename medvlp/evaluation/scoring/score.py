@@ -1,0 +1,171 @@
+"""A predictions table to a result: rank metrics for every split, and what validation rows allow for the others.
+
+With validation rows (a split, or a second table) thresholds, calibrations and conformal sets are chosen on them and
+judged on the rest. Without, there is no threshold that was not chosen on the rows it would be judged by: only rank
+metrics are given, and beside them ``oracle_`` rows that say by their name what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from medvlp.core.errors import DataError
+from medvlp.core.provenance import hash_of
+from medvlp.evaluation.classification import rank_metrics, split_rows
+from medvlp.evaluation.predictions import checked_findings, numeric_columns
+from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.oracle import oracle_rows
+from medvlp.evaluation.scoring.probabilities import calibrated, decision_rows, probability_rows
+from medvlp.evaluation.scoring.sets import set_rows
+from medvlp.evaluation.scoring.split import split_data
+from medvlp.evaluation.scoring.thresholds import threshold_rows
+
+__all__ = ["FIT_SPLIT", "recompute", "score_predictions"]
+
+FIT_SPLIT = "validate"
+_ALSO_FIT = ("val", "valid", "validation", "dev")
+_TRAIN = ("train", "training")
+
+
+def score_predictions(
+    predictions: pd.DataFrame,
+    *,
+    validation: pd.DataFrame | None = None,
+    options: ScoreOptions | None = None,
+    recipe: str = "",
+    data: str = "",
+    name: str = "scores",
+    title: str = "",
+    role: Role = "model",
+    synthetic: bool = False,
+) -> Result:
+    """Return every statistic that a predictions table allows.
+
+    Args:
+        predictions: columns as in `predictions`; a split called ``validate`` (or ``val``, ``valid``, ``validation``,
+            ``dev``) holds the validation rows.
+        validation: these rows as a table of their own instead.
+        options: what is computed, and how.
+        recipe: hash of what made the scores.
+        data: hash of the data; by default that of the table.
+        name: of the result; a policy for uncertain labels other than leaving them out is added to it.
+        title: its words for a page.
+        role: ``"control"`` for a baseline that a model must beat.
+        synthetic: the data is synthetic.
+
+    Raises:
+        DataError: if the table would give wrong numbers (see `predictions`), a patient is in validation and elsewhere,
+            both forms of validation are given, or a score is outside [0, 1] where probabilities were promised.
+
+    Example:
+        >>> table = pd.DataFrame({"id": list("abcdefgh"), "patient_id": list("ABCDEFGH"),
+        ...                       "split": ["validate"] * 4 + ["test"] * 4, "label:effusion": [0, 0, 1, 1] * 2,
+        ...                       "score:effusion": [0.1, 0.4, 0.35, 0.8] * 2})
+        >>> result = score_predictions(table, options=ScoreOptions(resamples=50))
+        >>> result.find("sensitivity", "effusion", operating_point="youden").value
+        0.5
+    """
+    options = options or ScoreOptions()
+    table = _one_table(predictions, validation)
+    findings = checked_findings(table)
+    table = numeric_columns(table)
+    # In the order of ids: a fit's last digits depend on the order of its sums, and rows have none of their own.
+    splits = dict(split_rows(table.sort_values("id", key=lambda column: column.astype(str), kind="stable")))
+    fitted: dict[str, FittedFinding] | None = None
+    if FIT_SPLIT in splits:
+        held_out = split_data(splits[FIT_SPLIT], findings, name=FIT_SPLIT, options=options)
+        fitted = {finding.name: fit_finding(finding, options) for finding in held_out.findings}
+    metrics: list[Metric] = []
+    for split, rows in splits.items():
+        metrics += rank_metrics(
+            rows,
+            findings,
+            split=split,
+            seed=options.seed,
+            resamples=options.resamples,
+            level=options.level,
+            min_positives=options.min_positives,
+            interval=options.interval,
+            policy=options.policy,
+        )
+        if split != FIT_SPLIT and split not in _TRAIN:
+            metrics += _judged(split, rows, findings, fitted, options)
+    return Result(
+        name=name if options.policy == "u_ignore" else f"{name}_{options.policy}",
+        title=title,
+        role=role,
+        synthetic=synthetic,
+        recipe=recipe,
+        data=data or hash_of(pd.util.hash_pandas_object(table.astype(str), index=False).tolist()),
+        metrics=tuple(metrics),
+        cases=table,
+        options=options.to_dict(),
+        fitted={} if fitted is None else {finding: each.to_dict() for finding, each in fitted.items()},
+    )
+
+
+def recompute(result: Result) -> Result:
+    """Make a result again from its stored predictions and options.
+
+    Raises:
+        DataError: if its cases or options are not there.
+    """
+    if result.cases is None or not result.options:
+        raise DataError(f"Result {result.name!r} has no stored predictions or options: it cannot be made again.")
+    options = ScoreOptions.from_dict(result.options)
+    again = score_predictions(
+        result.cases,
+        options=options,
+        recipe=result.recipe,
+        data=result.data,
+        title=result.title,
+        role=result.role,
+        synthetic=result.synthetic,
+    )
+    return replace(again, name=result.name)
+
+
+def _judged(
+    split: str,
+    rows: pd.DataFrame,
+    findings: list[str],
+    fitted: dict[str, FittedFinding] | None,
+    options: ScoreOptions,
+) -> list[Metric]:
+    data = split_data(rows, findings, name=split, options=options)
+    metrics: list[Metric] = []
+    if fitted is not None:
+        metrics += threshold_rows(data, fitted)
+    probabilities = calibrated(data, fitted)
+    metrics += probability_rows(data, probabilities)
+    metrics += decision_rows(data, probabilities)
+    if fitted is not None:
+        metrics += set_rows(data, fitted)
+    return [*metrics, *oracle_rows(data)]
+
+
+def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd.DataFrame:
+    """Return one table whose validation rows, if any, are the split ``validate``."""
+    table = predictions.reset_index(drop=True)
+    if "split" in table:
+        split = table["split"].astype("object").where(~table["split"].astype(str).isin(_ALSO_FIT), FIT_SPLIT)
+        table = table.assign(split=split)
+    if validation is None:
+        return table
+    if "split" in table and (table["split"] == FIT_SPLIT).any():
+        raise DataError(
+            f"Predictions hold a split {FIT_SPLIT!r} and a validation table was given too: leave one of them out."
+        )
+    checked_findings(validation.drop(columns="split", errors="ignore"))
+    table = table if "split" in table else table.assign(split="test")
+    shared = len(set(table["patient_id"].astype(str)) & set(validation["patient_id"].astype(str)))
+    if shared:
+        raise DataError(
+            f"{shared} patients are in the predictions and in the validation table: split by patient, or thresholds "
+            f"and calibration are chosen on patients that they are judged by."
+        )
+    return pd.concat([table, validation.assign(split=FIT_SPLIT)], ignore_index=True)

@@ -1,0 +1,208 @@
+"""One split of a predictions table, made ready: known rows by finding, patients, and rows of results to fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medvlp.evaluation.bootstrap import Clusters, Interval, bootstrap, count_patients, patient_clusters
+from medvlp.evaluation.classification import few_reason
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.predictions import Group, KnownRows, groups_of, known_rows
+from medvlp.evaluation.results import Metric
+from medvlp.evaluation.scoring.options import ScoreOptions
+
+Statistic = Callable[[FloatArray], FloatArray]
+
+__all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data", "with_interval"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Known rows of one finding, packed.
+
+    Attributes:
+        name: of the finding.
+        at: ``(n,)`` where these rows are in the split.
+        truth: ``(n,)`` booleans.
+        scores: ``(n,)``.
+        patient: ``(n,)`` patient codes of the split.
+        positives: positive rows.
+        patients: different patients among the rows.
+        few: flag of an interval that rests on few patients of a class.
+    """
+
+    name: str
+    at: NDArray[np.int64]
+    truth: NDArray[np.bool_]
+    scores: FloatArray
+    patient: NDArray[np.int64]
+    positives: int
+    patients: int
+    few: str | None
+
+    @property
+    def reason(self) -> str | None:
+        """Why no metric of both classes exists; None where they do."""
+        if not len(self.truth):
+            return "no_rows"
+        if not self.positives:
+            return "no_positives"
+        return "no_negatives" if self.positives == len(self.truth) else None
+
+    def subset(self, rows: NDArray[np.bool_]) -> Finding:
+        """Return the rows for which a mask ``(n,)`` is true."""
+        return _counted(self.name, self.at[rows], self.truth[rows], self.scores[rows], self.patient[rows])
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split.
+
+    Attributes:
+        name: of the split.
+        findings: in column order.
+        clusters: its patients, stratified by whether any finding is positive.
+        groups: values of its group columns.
+        options: of the statistics.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    clusters: Clusters
+    groups: tuple[Group, ...]
+    options: ScoreOptions
+
+    def row(self, finding: Finding, metric: str, *, group: str | None = None) -> Metric:
+        """Return a row with the counts of some rows and no value yet."""
+        n = len(finding.truth)
+        return Metric(
+            metric=metric,
+            label=finding.name,
+            value=None,
+            level=self.options.level,
+            n=n,
+            positives=finding.positives,
+            patients=finding.patients,
+            split=self.name,
+            policy=self.options.policy,
+            group=group,
+            prevalence=finding.positives / n if n else None,
+            reason=finding.reason or finding.few,
+            method="none",
+            interval="none",
+        )
+
+    def average_row(self, findings: Sequence[Finding], metric: str, label: str) -> Metric:
+        """Return the row of an average over findings, without a value yet."""
+        inside = np.zeros(len(self.clusters.patient), bool)
+        for finding in findings:
+            inside[finding.at] = True
+        n = sum(len(finding.at) for finding in findings) if label == "micro" else int(inside.sum())
+        return Metric(
+            metric=metric,
+            label=label,
+            value=None,
+            level=self.options.level,
+            n=n,
+            positives=sum(finding.positives for finding in findings),
+            patients=count_patients(self.clusters.patient[inside]),
+            split=self.name,
+            policy=self.options.policy,
+            labels_used=len(findings),
+            min_positives=self.options.min_positives if self.options.min_positives > 1 else None,
+            reason=None if findings else "no_labels",
+            method="none",
+            interval="none",
+        )
+
+    def averaged(self) -> list[Finding]:
+        """Return the findings that take part in an average."""
+        least = self.options.min_positives
+        return [each for each in self.findings if each.reason is None and each.positives >= least]
+
+    def in_groups(self, finding: Finding) -> list[tuple[str, Finding]]:
+        """Return the rows of a finding in each group that divides it."""
+        found = []
+        for group in self.groups:
+            if finding.name in group.findings:
+                inside = group.rows[finding.at] | (group.blank[finding.at] & ~finding.truth)
+                found.append((group.name, finding.subset(inside)))
+        return found
+
+    def draws(self, statistics: Sequence[Statistic], *, height: int = 1) -> list[FloatArray]:
+        """Return several statistics of every resample, ``(resamples, K)`` each; empty where no resamples are wanted.
+
+        Together, because making the resamples of a large cohort takes longer than most statistics.
+        """
+        widths = [statistic(np.ones((self.clusters.patients, 1))).shape[1] for statistic in statistics]
+        if not self.options.resamples or not statistics:
+            return [np.empty((0, width)) for width in widths]
+        drawn = bootstrap(
+            lambda weights: np.concatenate([statistic(weights) for statistic in statistics], axis=1),
+            self.clusters,
+            resamples=self.options.resamples,
+            seed=self.options.seed,
+            height=height,
+        )
+        return np.split(drawn, np.cumsum(widths)[:-1], axis=1)
+
+
+def split_data(table: pd.DataFrame, findings: Sequence[str], *, name: str, options: ScoreOptions) -> SplitData:
+    """Make a checked split ready.
+
+    Args:
+        table: its rows.
+        findings: names.
+        name: of the split.
+        options: of the statistics.
+    """
+    parsed = [known_rows(table, finding, policy=options.policy) for finding in findings]
+    any_positive = np.any([rows.positive for rows in parsed], axis=0)
+    clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
+    packed = tuple(_packed(rows, clusters) for rows in parsed)
+    return SplitData(name, packed, clusters, tuple(groups_of(table, findings)), options)
+
+
+def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Metric:
+    """Return a row with an interval and how it was made."""
+    made = found.used + found.skipped
+    reason = row.reason
+    if made and found.low is None:
+        reason = "few_resamples"
+    return replace(
+        row,
+        low=found.low,
+        high=found.high,
+        method=method,
+        interval=form,
+        resamples=found.used if made else None,
+        skipped=found.skipped if made else None,
+        reason=reason,
+    )
+
+
+def average_weights(findings: Sequence[Finding], label: str) -> FloatArray:
+    """Return the weights of findings in the ``macro`` or ``weighted`` average, summing to 1."""
+    weights = np.array([1.0 if label == "macro" else float(each.positives) for each in findings])
+    return weights / weights.sum()
+
+
+def _packed(rows: KnownRows, clusters: Clusters) -> Finding:
+    at = np.flatnonzero(rows.known)
+    return _counted(rows.finding, at, rows.positive[at], rows.scores[at], clusters.patient[at])
+
+
+def _counted(
+    name: str,
+    at: NDArray[np.int64],
+    truth: NDArray[np.bool_],
+    scores: FloatArray,
+    patient: NDArray[np.int64],
+) -> Finding:
+    few = few_reason(count_patients(patient[truth]), count_patients(patient[~truth]))
+    return Finding(name, at, truth, scores, patient, int(truth.sum()), count_patients(patient), few)

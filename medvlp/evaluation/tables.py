@@ -1,0 +1,285 @@
+"""Tables of results for a paper or a spreadsheet: one table, written as Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.files import write_text
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+
+__all__ = ["Cell", "Table", "comparison_table", "score_table", "to_csv", "to_latex", "to_markdown", "write_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number with its interval; None is an empty cell.
+
+    Attributes:
+        value: the number.
+        low, high: its interval.
+        digits: after the point.
+        mark: of a note, such as ``"*"``.
+        signed: it may be below 0, so the range is written with a word: a minus beside a dash cannot be read.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    digits: int = 3
+    mark: str = ""
+    signed: bool = False
+
+    def text(self, dash: str = "-") -> str:
+        """Return the number with its interval in brackets.
+
+        Example:
+            >>> Cell(0.8, 0.7, 0.9).text(), Cell(None).text(), Cell(0.0004, digits=4).text()
+            ('0.800 (0.700-0.900)', '-', '0.0004')
+        """
+        if self.value is None:
+            return dash
+        first = f"{self.value:.{self.digits}f}"
+        if self.low is None or self.high is None:
+            return first + self.mark
+        between = " to " if self.signed else dash
+        return f"{first} ({self.low:.{self.digits}f}{between}{self.high:.{self.digits}f}){self.mark}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of results.
+
+    Attributes:
+        caption: what it shows.
+        columns: names.
+        rows: each with a name and one entry for each other column; a row called like an average is set apart.
+        notes: below it.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | Cell, ...], ...]
+    notes: tuple[str, ...]
+
+
+def score_table(result: Result, *, split: str | None = None, point: str | None = None) -> Table:
+    """Return the table of a result: a row a finding, then the averages.
+
+    Numbers that were tuned on the test rows are given only where nothing was chosen on validation rows, in a column
+    that says so.
+
+    Args:
+        result: of `medvlp score`.
+        split: which; by default ``test``, else the last one.
+        point: operating point of sensitivity, specificity, predictive values and F1; by default the first one.
+
+    Raises:
+        ConfigError: if the result has no such split or operating point.
+    """
+    chosen = _split_of(result, split)
+    rows = [row for row in result.metrics if row.split == chosen and row.group is None]
+    points = list(dict.fromkeys(row.operating_point for row in rows if row.metric == "sensitivity"))
+    if point is not None and point not in points:
+        raise ConfigError(
+            f"The result has no operating point {point!r}: choose one of {', '.join(map(str, points)) or 'none'}."
+        )
+    at = point or (points[0] if points else None)
+    wanted: list[tuple[str, str, str | None, str | None]] = [("AUROC", "auroc", None, None)]
+    wanted.append(("AP", "average_precision", None, None))
+    if at is not None:
+        shares = (("Sens.", "sensitivity"), ("Spec.", "specificity"), ("PPV", "ppv"), ("NPV", "npv"), ("F1", "f1"))
+        wanted += [(name, metric, at, None) for name, metric in shares]
+    else:
+        wanted += [("oracle F1", "oracle_f1", "max_f1", None)]
+    maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier" and row.value is not None))
+    if maps:
+        use = "platt" if "platt" in maps else maps[0]
+        wanted += [("Brier", "brier", None, use), ("ECE", "ece", None, use)]
+    found = {(row.metric, row.operating_point, row.calibration, row.label): row for row in rows}
+    wanted = [each for each in wanted if any(key[:3] == each[1:] for key in found)]
+    labels = list(dict.fromkeys(row.label for row in rows if row.metric == "auroc"))
+    lines: list[tuple[str | int | Cell, ...]] = []
+    for label in labels:
+        area = found["auroc", None, None, label]
+        lines.append(
+            (
+                _name_of(area),
+                area.n,
+                "" if area.positives is None else area.positives,
+                area.patients,
+                *(_cell(found.get((metric, op, use, label))) for _, metric, op, use in wanted),
+            )
+        )
+    return Table(
+        caption=f"{result.title or result.name}{f', {chosen} split' if chosen else ''}",
+        columns=("Finding", "n", "positive", "patients", *(name for name, *_ in wanted)),
+        rows=tuple(lines),
+        notes=_notes(rows, at, maps[0] if maps and "platt" not in maps else "platt" if maps else None),
+    )
+
+
+def comparison_table(result: Result, *, metric: str = "auroc", point: str | None = None) -> Table:
+    """Return the table of one metric of a comparison.
+
+    Args:
+        result: of `medvlp compare`.
+        metric: ``"auroc"``, ``"average_precision"``, ``"sensitivity"``, ...
+        point: operating point, or the name of a calibration, for metrics that have one.
+
+    Raises:
+        ConfigError: if the comparison has no such metric.
+    """
+    rows = [
+        row
+        for row in result.metrics
+        if row.metric == f"{metric}_difference" and point in (row.operating_point, row.calibration, None)
+    ]
+    if not rows:
+        there = sorted({row.metric.removesuffix("_difference") for row in result.metrics})
+        raise ConfigError(f"The comparison has no {metric!r} ({point or 'any'}): it has {', '.join(there)}.")
+    first, second = (str(result.options.get(key, {}).get("name", key)) for key in ("first", "second"))
+    lines = tuple(
+        (
+            _name_of(row),
+            row.n,
+            "" if row.positives is None else row.positives,
+            row.patients,
+            Cell(row.first),
+            Cell(row.second),
+            replace(_cell(row), signed=True),
+            Cell(row.p, digits=4),
+            Cell(row.p_corrected, digits=4),
+        )
+        for row in rows
+    )
+    notes = [
+        f"Difference: second less first, with the {rows[0].level:.0%} interval; paired, patients resampled together.",
+        "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
+        "corrected after Holm for the findings compared.",
+    ]
+    columns = ("Finding", "n", "positive", "patients", first, second, "difference", "p", "p corrected")
+    return Table(f"{metric}: {second} against {first}", columns, lines, tuple(notes))
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table as GitHub Markdown."""
+    lines = [f"**{table.caption}**", ""]
+    lines.append("| " + " | ".join(_pipes(name) for name in table.columns) + " |")
+    lines.append("| --- |" + " ---: |" * (len(table.columns) - 1))
+    for row in table.rows:
+        cells = [_pipes(_text(entry, "–")) for entry in row]
+        cells[0] = f"**{cells[0]}**" if _is_average(row) else cells[0]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *table.notes]) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """Return the table for LaTeX with the package booktabs."""
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(table.caption)}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
+    lines += [" & ".join(_escaped(name) for name in table.columns) + r" \\", r"\midrule"]
+    for at, row in enumerate(table.rows):
+        if _is_average(row) and at and not _is_average(table.rows[at - 1]):
+            lines.append(r"\midrule")
+        lines.append(" & ".join(_escaped(_text(entry, "--")) for entry in row) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\\ {{\footnotesize {_escaped(note)}}}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Return the table as CSV, an interval in two columns of its own, numbers with all their digits."""
+    split = [any(isinstance(row[at], Cell) for row in table.rows) for at in range(len(table.columns))]
+    bounded = [
+        any(isinstance(entry := row[at], Cell) and entry.low is not None for row in table.rows)
+        for at in range(len(table.columns))
+    ]
+    header: list[str] = []
+    for name, interval in zip(table.columns, bounded, strict=True):
+        header += [name, f"{name} low", f"{name} high"] if interval else [name]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    for row in table.rows:
+        line: list[object] = []
+        for entry, number, interval in zip(row, split, bounded, strict=True):
+            if number and isinstance(entry, Cell):
+                values = (entry.value, entry.low, entry.high) if interval else (entry.value,)
+                line += ["" if value is None else repr(float(value)) for value in values]
+            else:
+                line.append(entry)
+        writer.writerow(line)
+    return buffer.getvalue()
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table in the form that the file's ending names: ``.md``, ``.tex`` or ``.csv``.
+
+    Raises:
+        ConfigError: for another ending.
+    """
+    writers: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
+    if path.suffix not in writers:
+        raise ConfigError(f"The table {path} has an ending that says no form: use .md, .tex or .csv.")
+    write_text(path, writers[path.suffix](table))
+
+
+def _split_of(result: Result, split: str | None) -> str:
+    there = list(dict.fromkeys(row.split for row in result.metrics))
+    if split is not None and split not in there:
+        raise ConfigError(f"The result has no split {split!r}: it has {', '.join(map(repr, there))}.")
+    return split if split is not None else "test" if "test" in there else there[-1] if there else ""
+
+
+def _name_of(row: Metric) -> str:
+    if row.label in AVERAGES:
+        return f"{row.label} average ({row.labels_used})"
+    return row.label.replace("_", " ")
+
+
+def _is_average(row: Sequence[object]) -> bool:
+    return str(row[0]).partition(" ")[0] in AVERAGES and " average (" in str(row[0])
+
+
+def _cell(row: Metric | None) -> Cell:
+    if row is None:
+        return Cell(None)
+    mark = "*" if row.reason in ("few_positives", "few_negatives") else ""
+    return Cell(row.value, row.low, row.high, mark=mark)
+
+
+def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[str, ...]:
+    area = next(row for row in rows if row.metric == "auroc")
+    notes = [
+        f"{area.level:.0%} intervals over patients; AUROC and AP: {area.interval} of {area.resamples or 0} resamples. "
+        f"Uncertain labels: {area.policy}."
+    ]
+    if point is not None:
+        notes.append(f"Thresholds were chosen on validation patients by the rule {point} and then left alone.")
+    if use is not None:
+        made = "of the scores as they are" if use == "none" else f"after {use} calibration on validation patients"
+        notes.append(f"Brier score and calibration error (bias-corrected) {made}.")
+    if any(row.metric == "oracle_f1" for row in rows) and point is None:
+        notes.append("oracle: the threshold was tuned on these very cases, an upper bound and no result.")
+    if any(row.reason in ("few_positives", "few_negatives") for row in rows):
+        notes.append("* 30 patients or fewer of one class: the interval is optimistic.")
+    return tuple(notes)
+
+
+def _text(entry: str | int | Cell, dash: str) -> str:
+    return entry.text(dash) if isinstance(entry, Cell) else str(entry)
+
+
+def _pipes(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {each: "\\" + each for each in "&%$#_{}"}
+    return "".join(special.get(each, each) for each in text)

@@ -1,0 +1,104 @@
+"""``medvlp score`` and ``medvlp compare``: what they write, print and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medvlp.evaluation.results import load_result
+
+Cli = Callable[..., Any]
+
+
+def _write(path: Path, seed: int = 0, rows: int = 240, **columns: object) -> Path:
+    generator = np.random.default_rng(seed)
+    patient = np.arange(rows) // 2
+    table = pd.DataFrame({"id": range(rows), "patient_id": patient, "split": np.where(patient % 3, "test", "validate")})
+    for at, finding in enumerate(("effusion", "nodule")):
+        label = (np.random.default_rng(at).random(rows) < 0.35).astype(int)
+        table[f"label:{finding}"] = label
+        table[f"score:{finding}"] = 1 / (1 + np.exp(-(label + generator.normal(size=rows))))
+    table.assign(**columns).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    return _write(tmp_path / "model.csv")
+
+
+def test_score_writes_numbers_cases_page_and_tables(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 40, "--table", tmp_path / "t.tex")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, f"Open {tmp_path / 'r.html'}")
+    result = load_result(tmp_path / "r.json")
+    assert result.find("f1", "effusion", split="test", operating_point="max_f1").low is not None
+    assert {"platt", "temperature"} <= set(result.fitted["nodule"]["calibration"])
+    page = (tmp_path / "r.html").read_text()
+    for words in ("Operating points", "Calibration and decisions", "When the model should not answer"):
+        assert f"<h2>{words}</h2>" in page
+    assert "<script" not in page
+    assert r"\begin{tabular}" in (tmp_path / "t.tex").read_text()
+
+
+def test_a_result_is_made_again_from_itself(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 30, "--no-page")
+    assert cli("score", tmp_path / "r.json", "--out", tmp_path / "again.json", "--no-page").code == 0
+    first, again = (json.loads((tmp_path / name).read_text()) for name in ("r.json", "again.json"))
+    assert again == {**first, "cases": {**first["cases"], "path": "again.parquet"}}
+    told = cli("score", tmp_path / "r.json", "--out", tmp_path / "x.json", "--seed", 3).refused()
+    assert "is made again as it was made, so no options go with it" in told
+
+
+def test_without_validation_it_says_that_nothing_was_chosen(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    pd.read_csv(predictions).drop(columns="split").to_csv(predictions, index=False)
+    ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20)
+    assert "There are no validation rows" in ran.out
+    assert "<h2>Tuned on the test cases</h2>" in (tmp_path / "r.html").read_text()
+    assert "<h2>Operating points</h2>" not in (tmp_path / "r.html").read_text()
+
+
+def test_validation_in_a_file_of_its_own(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(predictions)
+    for split in ("test", "validate"):
+        table[table["split"] == split].drop(columns="split").to_csv(tmp_path / f"{split}.csv", index=False)
+    cli("score", predictions, "--out", tmp_path / "a.json", "--resamples", 20, "--no-page")
+    fit = ("--fit", tmp_path / "validate.csv")
+    cli("score", tmp_path / "test.csv", *fit, "--out", tmp_path / "b.json", "--resamples", 20, "--no-page")
+    one, other = (load_result(tmp_path / f"{name}.json") for name in "ab")
+    assert one.fitted == other.fitted
+    assert set(one.metrics) == set(other.metrics)
+
+
+def test_compare_prints_a_table_and_writes_the_differences(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    other = _write(tmp_path / "other.csv", seed=9)
+    for path in (predictions, other):
+        cli("score", path, "--out", path.with_suffix(".json"), "--resamples", 20, "--no-page")
+    files = (predictions.with_suffix(".json"), other.with_suffix(".json"))
+    ran = cli("compare", *files, "--out", tmp_path / "d.json", "--resamples", 40, "--table", tmp_path / "d.md")
+    assert ran.code == 0
+    assert ran.out.startswith("**auroc: other against model**")
+    assert ran.out == (tmp_path / "d.md").read_text()
+    assert load_result(tmp_path / "d.json").find("auroc_difference", "macro").p is not None
+    document = json.loads(cli("compare", *files, "--resamples", 20, "--json").out)
+    assert document["name"] == "comparison"
+    assert cli("report", tmp_path / "d.json", "--out", tmp_path / "d.html").code == 0
+    assert "<h2>Differences</h2>" in (tmp_path / "d.html").read_text()
+
+
+def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "r.json")
+    assert "does not exist" in cli("score", tmp_path / "none.csv", *out).refused()
+    assert "ends in .json" in cli("score", predictions, "--out", tmp_path / "r.csv").refused()
+    assert "There is no rule 'best'" in cli("score", predictions, *out, "--point", "best").refused()
+    _write(predictions, **{"score:nodule": np.nan})
+    assert "values that are NaN or infinite" in cli("score", predictions, *out).refused()
+    _write(predictions, **{"score:nodule": 7.0})
+    assert "they are scores" in cli("score", predictions, *out, "--probabilities").refused()
+    assert not (tmp_path / "r.json").exists()
+    assert "does not exist: run `medvlp evaluate`" in cli("compare", tmp_path / "a.json", tmp_path / "b.json").refused()

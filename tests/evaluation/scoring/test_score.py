@@ -1,0 +1,328 @@
+"""A predictions table to a result: what is chosen on validation is judged elsewhere, and nothing else is chosen."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.evaluation.calibration import calibration_line, expected_calibration_error, smooth_calibration_error
+from medvlp.evaluation.conformal import fit_sets
+from medvlp.evaluation.metrics import UndefinedMetricError
+from medvlp.evaluation.operating_points import fit_operating_point, parse_rule
+from medvlp.evaluation.probability_metrics import brier, log_loss
+from medvlp.evaluation.proportions import share_of
+from medvlp.evaluation.results import Metric, Result, load_result, write_result
+from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
+from medvlp.prediction.calibrators import Calibrator
+
+FAST = ScoreOptions(resamples=40, seed=3)
+RANK = {"auroc", "average_precision"}
+
+
+def _table(rows: int = 400, seed: int = 0, *, logits: bool = False) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    patient = generator.integers(0, rows // 3, rows)
+    table = pd.DataFrame(
+        {
+            "id": [f"S{index}" for index in range(rows)],
+            "patient_id": [f"P{each}" for each in patient],
+            "split": np.where(patient % 3 == 0, "validate", "test"),
+            "group:site": np.where(patient % 2, "north", "south"),
+        }
+    )
+    for finding, prevalence in (("effusion", 0.4), ("nodule", 0.2)):
+        label = (generator.random(rows) < prevalence).astype(float)
+        z = 2 * label + generator.normal(size=rows) - 1
+        table[f"score:{finding}"] = z if logits else 1 / (1 + np.exp(-z))
+        label[generator.random(rows) < 0.05] = -1
+        label[generator.random(rows) < 0.05] = np.nan
+        table[f"label:{finding}"] = label
+    return table
+
+
+def _known(table: pd.DataFrame, finding: str, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = table[(table["split"] == split) & table[f"label:{finding}"].isin([0, 1])]
+    return rows[f"label:{finding}"].to_numpy() == 1, rows[f"score:{finding}"].to_numpy(), rows["patient_id"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return _table()
+
+
+@pytest.fixture(scope="module")
+def result(table: pd.DataFrame) -> Result:
+    return score_predictions(table, options=FAST)
+
+
+def test_each_number_at_a_threshold_is_scikit_learns_on_test_rows(table: pd.DataFrame, result: Result) -> None:
+    for finding in ("effusion", "nodule"):
+        labels, scores, _ = _known(table, finding, "validate")
+        truth, values, _ = _known(table, finding, "test")
+        for rule in FAST.points:
+            threshold = fit_operating_point(labels, scores, parse_rule(rule)).threshold
+            called = values >= threshold
+            for metric, function in (
+                ("sensitivity", sk.recall_score),
+                ("ppv", sk.precision_score),
+                ("f1", sk.f1_score),
+                ("mcc", sk.matthews_corrcoef),
+                ("accuracy", sk.accuracy_score),
+                ("balanced_accuracy", sk.balanced_accuracy_score),
+            ):
+                row = result.find(metric, finding, split="test", operating_point=rule)
+                assert row.value == pytest.approx(function(truth, called), abs=1e-12)
+                assert row.threshold == threshold
+                assert row.low <= row.value <= row.high
+                assert row.n == len(truth)
+
+
+def test_validation_rows_alone_choose(table: pd.DataFrame, result: Result) -> None:
+    moved = table.copy()
+    test = moved["split"] == "test"
+    moved.loc[test, "score:effusion"] = 1 - moved.loc[test, "score:effusion"]
+    assert score_predictions(moved, options=FAST).fitted == result.fitted
+    moved = table.copy()
+    moved.loc[~test, "score:effusion"] = 1 - moved.loc[~test, "score:effusion"]
+    assert score_predictions(moved, options=FAST).fitted["effusion"] != result.fitted["effusion"]
+
+
+def test_validation_rows_are_ranked_and_judged_by_nothing_that_they_chose(result: Result) -> None:
+    assert {row.metric for row in result.metrics if row.split == "validate"} == RANK
+
+
+def test_a_validation_table_is_the_same_as_a_validation_split(table: pd.DataFrame, result: Result) -> None:
+    parts = {split: rows.drop(columns="split") for split, rows in table.groupby("split")}
+    found = score_predictions(parts["test"], validation=parts["validate"], options=FAST)
+    key = lambda row: (row.split, row.metric, row.label, str(row.group), str(row.operating_point), str(row.calibration))  # noqa: E731
+    assert sorted(found.metrics, key=key) == sorted(result.metrics, key=key)
+    assert found.fitted == result.fitted
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_usual_names_of_the_validation_split_are_understood(table: pd.DataFrame, result: Result, name: str) -> None:
+    renamed = table.assign(split=table["split"].replace("validate", name))
+    assert score_predictions(renamed, options=FAST).metrics == result.metrics
+
+
+def test_without_validation_nothing_has_a_threshold_but_what_says_so(table: pd.DataFrame) -> None:
+    alone = table[table["split"] == "test"]
+    found = score_predictions(alone.drop(columns="split"), options=FAST)
+    assert found.fitted == {}
+    assert {row.metric for row in found.metrics} - RANK == {
+        "oracle_f1",
+        "oracle_accuracy",
+        "oracle_sensitivity",
+        "oracle_specificity",
+    }
+    truth, scores, _ = _known(table, "effusion", "test")
+    best = max(sk.f1_score(truth, scores >= threshold) for threshold in scores)
+    row = found.find("oracle_f1", "effusion", operating_point="max_f1")
+    assert row.value == pytest.approx(best, abs=1e-12)
+    assert row.low < row.value < row.high
+
+
+def test_probabilities_are_measured_without_validation_only_where_they_are_said_to_be(table: pd.DataFrame) -> None:
+    alone = table[table["split"] == "test"].drop(columns="split")
+    found = score_predictions(alone, options=ScoreOptions(resamples=20, probabilities=True))
+    assert {row.calibration for row in found.metrics if row.metric == "brier"} == {"none"}
+    assert not [row for row in found.metrics if row.metric in ("f1", "sensitivity")]
+    logits = _table(logits=True).drop(columns="split")
+    with pytest.raises(DataError, match=r"score:effusion was said to hold probabilities and has \d+ values outside"):
+        score_predictions(logits, options=ScoreOptions(resamples=20, probabilities=True))
+
+
+def test_logits_are_calibrated_and_never_taken_for_probabilities() -> None:
+    found = score_predictions(_table(logits=True), options=FAST)
+    assert {row.calibration for row in found.metrics if row.metric == "brier"} == set(FAST.calibrations)
+    assert found.fitted["effusion"]["calibration"]["platt"]["scale"] == "log_odds"
+
+
+def test_scores_of_another_kind_than_in_validation_are_refused(table: pd.DataFrame) -> None:
+    odd = table.copy()
+    odd.loc[odd["split"] == "test", "score:nodule"] *= 3
+    with pytest.raises(DataError, match=r"score:nodule, split 'test': \d+ scores are outside \[0, 1\]"):
+        score_predictions(odd, options=FAST)
+
+
+def test_calibration_rows_are_the_functions_on_calibrated_test_rows(table: pd.DataFrame, result: Result) -> None:
+    truth, values, patients = _known(table, "effusion", "test")
+    for name in ("none", *FAST.calibrations):
+        p = values
+        if name != "none":
+            p = Calibrator.from_dict(result.fitted["effusion"]["calibration"][name]).probabilities(values)
+        expected = {
+            "brier": brier(truth, p),
+            "ece": expected_calibration_error(truth, p, patients, bins=FAST.bins),
+            "smooth_ece": smooth_calibration_error(truth, p),
+        }
+        try:
+            expected["log_loss"] = log_loss(truth, p)
+        except UndefinedMetricError:
+            row = result.find("log_loss", "effusion", split="test", calibration=name)
+            assert (row.value, row.reason, name) == (None, "infinite", "isotonic")
+        for metric, value in expected.items():
+            row = result.find(metric, "effusion", split="test", calibration=name)
+            assert row.value == pytest.approx(value, abs=1e-12)
+            assert row.low <= row.value <= row.high
+        line = calibration_line(truth, p, patients)
+        row = result.find("calibration_slope", "effusion", split="test", calibration=name)
+        assert (row.value, row.low, row.p) == pytest.approx((line.slope, line.slope_interval.low, line.p))
+
+
+def test_averages_over_findings_by_hand(table: pd.DataFrame, result: Result) -> None:
+    at = {"split": "test", "operating_point": "youden"}
+    rows = [result.find("sensitivity", finding, **at) for finding in ("effusion", "nodule")]
+    positives = np.array([row.positives for row in rows])
+    values = np.array([row.value for row in rows])
+    assert result.find("sensitivity", "macro", **at).value == pytest.approx(values.mean())
+    # Weighted by positives, sensitivity is that of all positives together.
+    for label in ("weighted", "micro"):
+        row = result.find("sensitivity", label, **at)
+        assert row.value == pytest.approx((values * positives).sum() / positives.sum())
+        assert row.labels_used == 2
+    pooled = [
+        np.concatenate(each) for each in zip(*(_known(table, f, "test") for f in ("effusion", "nodule")), strict=True)
+    ]
+    micro = result.find("auroc", "micro", split="test")
+    assert micro.value == pytest.approx(sk.roc_auc_score(pooled[0], pooled[1]), abs=1e-12)
+    assert (micro.n, micro.positives) == (len(pooled[0]), pooled[0].sum())
+    weighted = result.find("auroc", "weighted", split="test").value
+    areas = [result.find("auroc", finding, split="test").value for finding in ("effusion", "nodule")]
+    assert weighted == pytest.approx(np.average(areas, weights=positives))
+
+
+def test_shares_have_wilson_intervals_over_patients_and_groups_have_theirs(table: pd.DataFrame, result: Result) -> None:
+    row = result.find("sensitivity", "nodule", split="test", group="site=north", operating_point="youden")
+    rows = table[(table["split"] == "test") & (table["group:site"] == "north") & (table["label:nodule"] == 1)]
+    called = rows["score:nodule"] >= row.threshold
+    share = share_of(called, np.unique(rows["patient_id"], return_inverse=True)[1])
+    assert row.value == pytest.approx(called.mean())
+    assert (row.low, row.high) == pytest.approx((share.wilson().low, share.wilson().high))
+    assert row.method == ("wilson_clustered" if share.clustered else "wilson")
+
+
+def test_stated_prevalences_follow_bayes(result: Result) -> None:
+    at = {"split": "test", "operating_point": "youden"}
+    sens, spec = (result.find(metric, "effusion", **at).value for metric in ("sensitivity", "specificity"))
+    row = result.find("ppv@0.05", "effusion", **at)
+    assert row.prevalence == 0.05
+    assert row.value == pytest.approx(sens * 0.05 / (sens * 0.05 + (1 - spec) * 0.95))
+
+
+def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.DataFrame, result: Result) -> None:
+    labels, scores, _ = _known(table, "effusion", "validate")
+    truth, values, _ = _known(table, "effusion", "test")
+    sets = fit_sets(labels, scores, level=0.9).sets(values)
+    at = {"split": "test", "operating_point": "conformal_0.9"}
+    assert result.find("conformal_coverage", "effusion", **at).value == pytest.approx(sets.covered(truth).mean())
+    assert result.find("abstention", "effusion", **at).value == pytest.approx((~sets.answered).mean())
+    assert result.find("conformal_set_size", "effusion", **at).value == pytest.approx(sets.size.mean())
+    north = result.find("conformal_coverage", "effusion", group="site=north", **at)
+    south = result.find("conformal_coverage", "effusion", group="site=south", **at)
+    assert north.n + south.n == len(truth)
+
+
+def test_a_finding_without_validation_positives_has_its_auroc_and_no_threshold(table: pd.DataFrame) -> None:
+    odd = table.copy()
+    odd.loc[(odd["split"] == "validate") & (odd["label:nodule"] == 1), "label:nodule"] = 0
+    found = score_predictions(odd, options=FAST)
+    assert found.fitted["nodule"] == {"reason": "no_validation"}
+    row = found.find("f1", "nodule", split="test", operating_point="youden")
+    assert (row.value, row.reason) == (None, "no_validation")
+    assert found.find("auroc", "nodule", split="test").value is not None
+    assert found.find("f1", "macro", split="test", operating_point="youden").labels_used == 1
+
+
+def test_the_policy_for_uncertain_labels_is_in_every_row_and_in_the_name(table: pd.DataFrame, result: Result) -> None:
+    ones = score_predictions(table, options=ScoreOptions(resamples=0, policy="u_ones"))
+    assert (result.name, ones.name) == ("scores", "scores_u_ones")
+    assert {row.policy for row in ones.metrics} == {"u_ones"}
+    test = table[table["split"] == "test"]
+    row = ones.find("auroc", "effusion", split="test")
+    assert row.positives == test["label:effusion"].isin([1, -1]).sum()
+    zeros = score_predictions(table, options=ScoreOptions(resamples=0, policy="u_zeros")).find(
+        "auroc", "effusion", split="test"
+    )
+    assert (zeros.n, zeros.positives) == (row.n, (test["label:effusion"] == 1).sum())
+
+
+def test_stored_predictions_give_every_number_again_in_any_order(result: Result, tmp_path) -> None:
+    write_result(result, tmp_path / "r.json")
+    stored = load_result(tmp_path / "r.json")
+    assert stored == result
+    assert recompute(stored) == result
+    shuffled = stored.cases.sample(frac=1, random_state=0)
+    again = score_predictions(shuffled, options=FAST, data=result.data)
+    assert (again.fitted, again.metrics) == (result.fitted, result.metrics)
+    with pytest.raises(DataError, match="has no stored predictions or options"):
+        recompute(load_result(tmp_path / "r.json", cases=False))
+
+
+def test_the_document_follows_the_stored_json_schema(result: Result, tmp_path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    write_result(result, tmp_path / "r.json")
+    schema = json.loads((resources.files("medvlp.evaluation") / "results.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(json.loads((tmp_path / "r.json").read_text()))
+
+
+def test_a_number_tuned_on_test_rows_is_never_written_alone(tmp_path) -> None:
+    row = Metric(metric="oracle_f1", label="effusion", value=0.5, n=9, patients=9)
+    with pytest.raises(DataError, match="gives oracle_f1 for 'effusion' alone: its threshold was tuned on the rows"):
+        write_result(Result(name="x", recipe="", data="", metrics=(row,)), tmp_path / "r.json")
+
+
+def test_without_resamples_every_value_stays(table: pd.DataFrame, result: Result) -> None:
+    found = score_predictions(table, options=ScoreOptions(resamples=0, seed=3))
+    assert [row.value for row in found.metrics] == [row.value for row in result.metrics]
+    assert found.find("f1", "effusion", split="test", operating_point="youden").low is None
+    assert found.find("sensitivity", "effusion", split="test", operating_point="youden").low is not None
+
+
+@pytest.mark.parametrize("form", ["percentile", "bca"])
+def test_other_intervals_are_said_to_be_what_they_are(table: pd.DataFrame, form) -> None:
+    found = score_predictions(table, options=ScoreOptions(resamples=200, interval=form))
+    for metric, at in (("auroc", None), ("mcc", "youden")):
+        row = found.find(metric, "effusion", split="test", operating_point=at)
+        assert row.interval == form
+        assert row.low < row.value < row.high
+
+
+def test_mixed_up_patients_and_validation_are_refused(table: pd.DataFrame) -> None:
+    parts = {split: rows.drop(columns="split") for split, rows in table.groupby("split")}
+    with pytest.raises(DataError, match=r"\d+ patients are in the predictions and in the validation table"):
+        score_predictions(parts["test"], validation=parts["test"], options=FAST)
+    with pytest.raises(DataError, match="hold a split 'validate' and a validation table was given too"):
+        score_predictions(table, validation=parts["validate"], options=FAST)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"points": ("best",)}, "There is no rule 'best'"),
+        ({"prevalences": (1.5,)}, r"The prevalence 1\.5 is no share"),
+        ({"level": 95.0}, "The level 95 is no share"),
+        ({"policy": "u_multi"}, "There is no policy 'u_multi' for uncertain labels"),
+        ({"interval": "wald"}, "There is no interval 'wald'"),
+        ({"calibrations": ("spline",)}, "There is no calibration 'spline'"),
+        ({"resamples": -1}, "resamples must be 0 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(change, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        ScoreOptions(**change)
+
+
+def test_stored_options_are_read_back_or_refused() -> None:
+    options = ScoreOptions(points=("cost_5",), prevalences=(0.1,))
+    assert ScoreOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options
+    with pytest.raises(ConfigError, match="The stored options name 'colour'"):
+        ScoreOptions.from_dict({"colour": 1})
+    with pytest.raises(ConfigError, match="The stored option seed cannot be read"):
+        ScoreOptions.from_dict({"seed": "x"})

@@ -1,0 +1,219 @@
+"""Comparisons are paired, over patients, corrected; and refused where the two sides are not of the same cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
+from medvlp.evaluation.compare import bootstrap_p, compare_results
+from medvlp.evaluation.delong import compare_areas
+from medvlp.evaluation.holm import holm
+from medvlp.evaluation.metrics import average_precision
+from medvlp.evaluation.probability_metrics import brier
+from medvlp.evaluation.results import Result, load_result, result_text, write_result
+from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
+from medvlp.prediction.calibrators import Calibrator
+
+FAST = ScoreOptions(resamples=0)
+
+
+def _table(noise: float, seed: int, rows: int = 360) -> pd.DataFrame:
+    cohort, generator = np.random.default_rng(0), np.random.default_rng(seed)
+    patient = cohort.integers(0, rows // 3, rows)
+    table = pd.DataFrame({"id": [f"S{i}" for i in range(rows)], "patient_id": [f"P{p}" for p in patient]})
+    table["split"] = np.where(patient % 3 == 0, "validate", "test")
+    for finding in ("effusion", "lung_mass", "edema"):
+        label = (cohort.random(rows) < 0.3).astype(float)
+        table[f"score:{finding}"] = 1 / (1 + np.exp(-(label + noise * generator.normal(size=rows) - 0.5)))
+        label[cohort.random(rows) < 0.05] = -1
+        table[f"label:{finding}"] = label
+    return table
+
+
+@pytest.fixture(scope="module")
+def first() -> Result:
+    return score_predictions(_table(0.8, 1), options=FAST, title="ours")
+
+
+@pytest.fixture(scope="module")
+def second() -> Result:
+    return score_predictions(_table(1.4, 2), options=FAST, title="theirs")
+
+
+@pytest.fixture(scope="module")
+def compared(first: Result, second: Result) -> Result:
+    return compare_results(first, second, resamples=80, seed=4)
+
+
+def _test_rows(result: Result, finding: str) -> pd.DataFrame:
+    rows = result.cases[result.cases["split"] == "test"]
+    return rows[rows[f"label:{finding}"].isin([0, 1])].sort_values("id")
+
+
+def test_aurocs_are_compared_by_clustered_delong(first: Result, second: Result, compared: Result) -> None:
+    p = []
+    for finding in ("effusion", "lung_mass", "edema"):
+        one, other = _test_rows(first, finding), _test_rows(second, finding)
+        test = compare_areas(
+            one[f"label:{finding}"], one[f"score:{finding}"], other[f"score:{finding}"], one["patient_id"]
+        )
+        row = compared.find("auroc_difference", finding)
+        assert (row.value, row.low, row.high, row.p) == pytest.approx((test.difference, test.low, test.high, test.p))
+        assert (row.first, row.method) == (first.find("auroc", finding, split="test").value, "delong_clustered")
+        p.append(row.p)
+    corrected = [
+        compared.find("auroc_difference", finding).p_corrected for finding in ("effusion", "lung_mass", "edema")
+    ]
+    assert corrected == pytest.approx(holm(p))
+    assert compared.find("auroc_difference", "effusion").tests == 3
+    macro = compared.find("auroc_difference", "macro")
+    assert (macro.tests, macro.p_corrected) == (1, macro.p)
+    assert macro.value == pytest.approx(
+        np.mean([compared.find("auroc_difference", f).value for f in ("effusion", "lung_mass", "edema")])
+    )
+
+
+def test_all_else_is_a_paired_bootstrap_of_patients(first: Result, second: Result, compared: Result) -> None:
+    one, other = (result.cases[result.cases["split"] == "test"].sort_values("id") for result in (first, second))
+    any_positive = (one[["label:effusion", "label:lung_mass", "label:edema"]] == 1).any(axis=1)
+    clusters = patient_clusters(one["patient_id"].astype(str), any_positive)
+    weights = resample_patients(clusters, start=0, stop=80, seed=4)
+    known = one["label:edema"].isin([0, 1]).to_numpy()
+    truth = one.loc[known, "label:edema"].to_numpy()
+    draws = [
+        average_precision(truth, other.loc[known, "score:edema"], weights[clusters.patient, b][known])
+        - average_precision(truth, one.loc[known, "score:edema"], weights[clusters.patient, b][known])
+        for b in range(80)
+    ]
+    row = compared.find("average_precision_difference", "edema")
+    assert [row.low, row.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+    assert row.p == bootstrap_p(np.array(draws))
+
+
+def test_thresholds_and_calibrations_are_each_sides_own(first: Result, second: Result, compared: Result) -> None:
+    row = compared.find("sensitivity_difference", "edema", operating_point="youden")
+    sides = [
+        result.find("sensitivity", "edema", split="test", operating_point="youden").value for result in (first, second)
+    ]
+    assert (row.first, row.second, row.value) == pytest.approx((*sides, sides[1] - sides[0]))
+    losses = []
+    for result in (first, second):
+        rows = _test_rows(result, "edema")
+        map_ = Calibrator.from_dict(result.fitted["edema"]["calibration"]["platt"])
+        losses.append(brier(rows["label:edema"], map_.probabilities(rows["score:edema"])))
+    row = compared.find("brier_difference", "edema", calibration="platt")
+    assert (row.first, row.second) == pytest.approx(losses)
+
+
+def test_a_result_does_not_differ_from_itself(first: Result) -> None:
+    found = compare_results(first, first, resamples=30)
+    assert found.metrics
+    assert {(row.value, row.p) for row in found.metrics} == {(0.0, 1.0)}
+
+
+def test_turned_round_the_signs_turn_round(first: Result, second: Result, compared: Result) -> None:
+    turned = compare_results(second, first, resamples=80, seed=4)
+    for one, other in zip(compared.metrics, turned.metrics, strict=True):
+        assert one.value == pytest.approx(-other.value)
+        assert one.low == pytest.approx(-other.high)
+        assert one.p == pytest.approx(other.p)
+
+
+def test_the_order_of_rows_does_not_matter(first: Result, second: Result, compared: Result) -> None:
+    shuffled = replace(second, cases=second.cases.sample(frac=1, random_state=0))
+    assert compare_results(first, shuffled, resamples=80, seed=4).metrics == compared.metrics
+
+
+def test_other_cases_are_refused_or_left_out_and_counted(first: Result, second: Result) -> None:
+    fewer = replace(second, cases=second.cases[second.cases["id"] != "S1"])
+    assert (second.cases.set_index("id").loc["S1", "split"]) == "test"
+    with pytest.raises(DataError, match=r"1 are only in the first and 0 only in the second; .* by --common"):
+        compare_results(first, fewer, resamples=0)
+    found = compare_results(first, fewer, resamples=0, common=True)
+    assert found.options["left_out"] == {"first": 1, "second": 0}
+    other = replace(second, cases=second.cases.assign(id=second.cases["id"] + "x"))
+    with pytest.raises(DataError, match="share no case"):
+        compare_results(first, other, common=True)
+
+
+def _with(result: Result, column: str, value: object) -> Result:
+    cases = result.cases.copy()
+    at = cases.index[(cases["split"] == "test") & cases["label:edema"].isin([0, 1])][0]
+    cases.loc[at, column] = value
+    return replace(result, cases=cases)
+
+
+def test_other_labels_patients_or_policies_are_refused(first: Result, second: Result) -> None:
+    with pytest.raises(DataError, match="1 cases have another label:edema in the second result"):
+        compare_results(first, _with(second, "label:edema", -1))
+    with pytest.raises(DataError, match="1 cases have another patient_id"):
+        compare_results(first, _with(second, "patient_id", "nobody"))
+    with pytest.raises(DataError, match="treat uncertain labels as u_ignore and u_ones"):
+        compare_results(first, replace(second, options={**second.options, "policy": "u_ones"}))
+    with pytest.raises(DataError, match="has no per-case table"):
+        compare_results(first, replace(second, cases=None))
+    with pytest.raises(DataError, match="has no cases of split 'train'"):
+        compare_results(first, second, split="train")
+    renamed = second.cases.rename(
+        columns=lambda name: name.replace("effusion", "a").replace("lung_mass", "b").replace("edema", "c")
+    )
+    with pytest.raises(DataError, match="share no finding"):
+        compare_results(first, replace(second, cases=renamed))
+
+
+def test_a_bootstrap_p_is_twice_the_smaller_tail_and_never_0() -> None:
+    draws = np.array([-1.0] * 3 + [1.0] * 96 + [np.nan])
+    assert bootstrap_p(draws) == pytest.approx(2 * 4 / 100)
+    assert bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
+
+
+def test_a_comparison_is_written_in_the_form_of_results(compared: Result, tmp_path) -> None:
+    write_result(compared, tmp_path / "d.json")
+    assert load_result(tmp_path / "d.json") == compared
+    assert '"schema": "medvlp.results/1"' in result_text(compared)
+
+
+def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp_path) -> None:
+    found = comparison_table(compared)
+    row = compared.find("auroc_difference", "lung_mass")
+    markdown, latex, numbers = to_markdown(found), to_latex(found), to_csv(found)
+    assert f"| {row.value:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.p:.4f} | {row.p_corrected:.4f} |" in markdown
+    assert "lung mass & " in latex
+    assert r"\toprule" in latex
+    line = next(line for line in numbers.splitlines() if line.startswith("lung mass"))
+    assert [float(each) for each in line.split(",")[6:9]] == [row.value, row.low, row.high]
+    scores = score_table(first)
+    assert scores.columns[:6] == ("Finding", "n", "positive", "patients", "AUROC", "AP")
+    assert "Thresholds were chosen on validation patients by the rule youden" in to_markdown(scores)
+    assert not [name for name in scores.columns if "oracle" in name]
+    for ending, text in ((".md", markdown), (".tex", latex), (".csv", numbers)):
+        write_table(found, tmp_path / f"t{ending}")
+        assert (tmp_path / f"t{ending}").read_text() == text
+    with pytest.raises(ConfigError, match=r"use \.md, \.tex or \.csv"):
+        write_table(found, tmp_path / "t.docx")
+    with pytest.raises(ConfigError, match="The comparison has no 'dice'"):
+        comparison_table(compared, metric="dice")
+    with pytest.raises(ConfigError, match="no operating point 'max_mcc'"):
+        score_table(first, point="max_mcc")
+    with pytest.raises(ConfigError, match="no split 'x'"):
+        score_table(first, split="x")
+
+
+def test_latex_takes_any_name() -> None:
+    odd = _table(1.0, 3).rename(columns=lambda name: name.replace("edema", "a_b & 5% {x}\\"))
+    text = to_latex(score_table(score_predictions(odd, options=FAST, title="A & B")))
+    assert r"a b \& 5\% \{x\}\textbackslash{}" in text
+    assert r"\caption{A \& B, test split}" in text
+
+
+def test_where_nothing_was_chosen_the_table_says_what_was_tuned_on_the_test() -> None:
+    table = score_table(score_predictions(_table(1.0, 3).drop(columns="split"), options=FAST))
+    assert table.columns[4:] == ("AUROC", "AP", "oracle F1")
+    assert any(note.startswith("oracle: the threshold was tuned on these very cases") for note in table.notes)
+    assert Cell(None).text() == "-"

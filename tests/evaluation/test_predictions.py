@@ -1,0 +1,66 @@
+"""Reading a predictions table: identifiers as they are written, and nothing wrong taken in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows, numeric_columns, read_predictions
+
+CSV = "id,patient_id,label:edema,score:edema,group:site\n1,007,1,0.5,NA\n2,7,,0.25,b\n3,08,-1,,b\n"
+
+
+def test_csv_and_parquet_are_the_same_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ufeff" + CSV, encoding="utf-8")
+    table = read_predictions(tmp_path / "a.csv")
+    assert table["patient_id"].tolist() == ["007", "7", "08"]  # three patients, not two
+    assert table["group:site"].tolist() == ["NA", "b", "b"]
+    table.to_parquet(tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(read_predictions(tmp_path / "a.parquet"), table)
+    assert checked_findings(table) == ["edema"]
+    numbers = numeric_columns(table)
+    assert numbers["label:edema"].isna().tolist() == [False, True, False]
+    rows = known_rows(numbers, "edema", policy="u_ignore")
+    assert (rows.known.tolist(), rows.positive.tolist()) == ([True, False, False], [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "cannot be read as a table"),
+        ("id,id,patient_id\n1,2,3\n", "names the column 'id' twice"),
+        (b"\xff\xfe\x00", "cannot be read as a table"),
+        ('id,patient_id\n"1,2\n3', "cannot be read as a table"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text, sentence: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=sentence):
+        read_predictions(path)
+    with pytest.raises(DataError, match="does not exist: give a predictions table"):
+        read_predictions(tmp_path / "none.csv")
+
+
+def test_blank_identifiers_and_reserved_names_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV.replace("007", " "))
+    with pytest.raises(DataError, match="1 rows without 'patient_id'"):
+        checked_findings(read_predictions(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_text(CSV.replace("edema", "macro"))
+    with pytest.raises(DataError, match="a finding called 'macro', which is no name for one"):
+        checked_findings(read_predictions(tmp_path / "a.csv"))
+
+
+def test_a_missing_score_of_an_uncertain_row_matters_only_where_the_row_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    table = read_predictions(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="rows with a known label, hold 1 values that are NaN"):
+        known_rows(table, "edema", policy="u_zeros")
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="There is no policy 'ignore' for uncertain labels: use u_ignore"):
+        check_policy("ignore")
