@@ -25,6 +25,7 @@ from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, decoder_la
 
 __all__ = ["DualStream", "Streams"]
 
+
 @dataclass(frozen=True)
 class Streams:
     """The same of both streams."""
