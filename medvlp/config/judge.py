@@ -22,8 +22,10 @@ from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
+from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
+from medvlp.evaluation.scoring import ScoreOptions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
@@ -153,11 +155,11 @@ class Judge:
             name: of the result.
             scores: ``(N,)`` by finding.
             title: words for a page.
-            groups: further columns of the table, ``group:NAME``.
+            groups: further columns of the table, ``group:NAME``; with them the result is audited.
             control: whether it is what a model must beat.
             hashed: what else made the scores.
         """
-        return evaluate_scores(
+        result = evaluate_scores(
             pd.DataFrame({**scored_rows(self.prepared.manifest, scores), **(groups or {})}),
             seed=self.seed,
             resamples=self.options.resamples,
@@ -169,6 +171,9 @@ class Judge:
             data=self.manifest.hash,
             synthetic=self.synthetic,
         )
+        if not groups:
+            return result
+        return with_audit(result, ScoreOptions(seed=self.seed, min_positives=self.options.min_positives))
 
     def marked(self, result: Result) -> Result:
         """Return the result with the hash of the split, and what a reader has to know of it."""
