@@ -67,9 +67,9 @@ def read_decisions(operating_points: Mapping[str, Any] | None, calibration: Mapp
         0.4
     """
     points, maps = operating_points or {}, calibration or {}
-    named = {str(part["recipe"]) for part in (points, maps) if "recipe" in part}
+    named = sorted({str(part["recipe"]) for part in (points, maps) if "recipe" in part})
     if len(named) > 1:
-        raise DataError(
+        raise DataError(f"The bundle's thresholds and calibration are of different recipes, {named[0]} and {named[1]}.")
             f"The bundle's thresholds and calibration are of different recipes, {' and '.join(sorted(named))}."
         )
     try:
