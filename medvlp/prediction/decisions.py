@@ -70,8 +70,6 @@ def read_decisions(operating_points: Mapping[str, Any] | None, calibration: Mapp
     named = sorted({str(part["recipe"]) for part in (points, maps) if "recipe" in part})
     if len(named) > 1:
         raise DataError(f"The bundle's thresholds and calibration are of different recipes, {named[0]} and {named[1]}.")
-            f"The bundle's thresholds and calibration are of different recipes, {' and '.join(sorted(named))}."
-        )
     try:
         return Decisions(
             recipe=next(iter(named), ""),
