@@ -134,7 +134,7 @@ def evaluate_sentence_check(
     names = ("sentence_margin", "sentence_cosine", "sentence_blind")
     columns = ["id", "patient_id", "group:kind", *(f"{part}:{name}" for name in names for part in ("label", "score"))]
     result = evaluate_scores(
-        pd.DataFrame(table, columns=columns).assign(split=split),
+        pd.DataFrame(table, columns=columns).assign(**({"split": split} if split else {})),
         seed=seed,
         resamples=resamples,
         recipe=recipe,

@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = attach(
         "make_zero_shot": "zero_shot",
         "predict_files": "files",
         "recipe_names": "recipe_files",
-        "recipe_scores": "recipe_scores",
         "side_margins": "laterality",
     },
 )

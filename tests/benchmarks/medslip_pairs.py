@@ -52,7 +52,7 @@ PATHOLOGIES = ("consolidation", "nodule", "atelectasis", "effusion")
 ANATOMIES = ("left upper lung", "left lower lung", "right upper lung", "right lower lung")
 LOWER = (1, 3)  # an effusion is drawn to the base
 PARTS = ("medslip", *(f"medslip_{s}{p}" for s in ("pathology", "anatomy") for p in ("", "_text")))
-HEAD = {"width": 48, "layers": 2, "heads": 4, "feedforward": 96, "dropout": 0.1}
+HEAD = {"width": 48, "layers": 2, "heads": 4, "feedforward": 96, "dropout": 0.1, "std": 0.08}
 
 
 @dataclass(frozen=True)

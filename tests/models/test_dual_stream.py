@@ -117,11 +117,12 @@ def test_it_does_not_depend_on_the_order_of_images_or_tokens() -> None:
 
 def test_matrices_start_small_and_all_layers_are_copies_of_one_in_everything_else() -> None:
     made = head(width=64, feedforward=128, layers=4)
-    for module in made.modules():
-        matrix = module.weight if isinstance(module, nn.Linear) else getattr(module, "in_proj_weight", None)
-        if matrix is not None:
-            assert abs(matrix.std().item() - 0.02) < 0.006
-            assert abs(matrix.mean().item()) < 0.006
+    for std, each in ((0.02, made), (0.08, head(width=64, feedforward=128, layers=4, std=0.08))):
+        for module in each.modules():
+            matrix = module.weight if isinstance(module, nn.Linear) else getattr(module, "in_proj_weight", None)
+            if matrix is not None:
+                assert abs(matrix.std().item() / std - 1) < 0.3
+                assert abs(matrix.mean().item()) < 0.3 * std
     layers = [dict(layer.named_parameters()) for d in made.decoder.values() for layer in d.layers]
     assert len(layers) == 8
     for name in layers[0]:

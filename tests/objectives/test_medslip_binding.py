@@ -14,7 +14,7 @@ from medvlp.models.bank import Bank
 from medvlp.models.heads.dual_stream import DualStream
 from medvlp.objectives.medslip import Medslip
 
-SIDE, PATCHES, WIDTH, BATCH, STEPS = 3, 2, 12, 64, 300
+SIDE, PATCHES, WIDTH, BATCH, STEPS = 3, 2, 12, 64, 150
 PARTS = frozenset({"m", "m_pathology", "m_anatomy", "m_pathology_text", "m_anatomy_text"})
 
 
@@ -40,7 +40,7 @@ def trained(pairs: float) -> tuple[float, float]:
     """Train on the linear world; return the AUROC of existence and that of pairs whose two parts are both there."""
     torch.manual_seed(0)
     banks = {name: Bank(name, ("a", "b", "c"), 4 * torch.randn(SIDE, 8)) for name in ("pathology", "anatomy")}
-    options = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "dropout": 0.0}
+    options = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "dropout": 0.0, "std": 0.16}
     head = DualStream(token_width=WIDTH, banks=banks, **options)
     objective = Medslip(head="m", pairs=pairs)
     books = {parse_key(f"bank.{n}/raw"): Part(b.vectors, torch.full((SIDE,), -1)) for n, b in banks.items()}
@@ -75,6 +75,6 @@ def test_pairs_are_bound_by_the_intra_image_contrast_alone() -> None:
     marginal, bound = trained(1.0)
     marginal_without, bound_without = trained(0.0)
     assert bound > 0.95
-    assert bound_without < 0.75
-    assert marginal > marginal_without - 0.02  # and existence is not the price
+    assert bound_without < 0.7
+    assert abs(marginal - marginal_without) < 0.02  # existence is not the price
     assert marginal > 0.95

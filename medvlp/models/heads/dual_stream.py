@@ -25,8 +25,6 @@ from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, decoder_la
 
 __all__ = ["DualStream", "Streams"]
 
-_STD = 0.02
-
 
 @dataclass(frozen=True)
 class Streams:
@@ -54,9 +52,12 @@ class DualStream(Head):
     - ``NAME_pathology_text`` (R, P, D) and ``NAME_anatomy_text`` (R, A, D): F~_s in the space of the books, linear;
     - ``NAME_pathology_features`` (R, P, width) and ``NAME_anatomy_features`` (R, A, width): F_s.
 
-    All matrices start as N(0, 0.02), those of the attentions included; biases and norms as torch starts them, and equal
-    in all layers of both decoders, which are copies of one. The books' vectors are saved with the weights, and a
-    checkpoint that was made with others is refused: weights alone would not determine the model.
+    All matrices start as N(0, std), those of the attentions included; biases and norms as torch starts them, and equal
+    in all layers of both decoders, which are copies of one. The published 0.02 goes with 1024 channels, where a layer
+    keeps 0.64 of the size of what it reads; with 64 it keeps 0.16, too little for a signal to pass: there set 0.08.
+
+    The books' vectors are saved with the weights, and a checkpoint that was made with others is refused: weights alone
+    would not determine the model.
 
     Args:
         token_width: W, given by the builder.
@@ -70,6 +71,7 @@ class DualStream(Head):
         feedforward: width of its networks' hidden layer.
         dropout: in the decoders and of F~.
         gate: ``linear`` as published, or ``sigmoid``.
+        std: of the first matrices.
 
     Raises:
         ConfigError: if a bank is missing or has no vectors, the two differ in width, or `heads` do not divide one.
@@ -109,6 +111,7 @@ class DualStream(Head):
         feedforward: Annotated[int, Field(ge=1)] = 1024,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
         gate: Literal["linear", "sigmoid"] = "linear",
+        std: Annotated[float, Field(gt=0)] = 0.02,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -135,7 +138,7 @@ class DualStream(Head):
         self.exist = nn.ModuleDict({s: nn.Linear(width, 2) for s in vectors})
         self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in vectors})
         self.dropout = nn.Dropout(dropout)
-        self._initialise()
+        self._initialise(std)
         self.register_load_state_dict_pre_hook(_refuse_other_books)
 
     def streams(self, tokens: Tensor) -> Streams:
@@ -178,12 +181,12 @@ class DualStream(Head):
             found[stream] = self.decoder[stream](queries, self.stream[stream](values), real, attention=attention)
         return found
 
-    def _initialise(self) -> None:
+    def _initialise(self, std: float) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=_STD)
+                nn.init.normal_(module.weight, std=std)
             elif isinstance(module, nn.MultiheadAttention):
-                nn.init.normal_(module.in_proj_weight, std=_STD)
+                nn.init.normal_(module.in_proj_weight, std=std)
 
 
 def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *rest: object) -> None:

@@ -81,9 +81,9 @@ def test_a_finding_that_is_not_there_asks_for_a_dark_map() -> None:
     assert found.find("zero_region_auroc", "mass").value == 0.75
     assert found.find("zero_region_specificity@0.5", "mass").value == 0.5
     assert found.find("zero_region_specificity@0.1", "mass").value == 0.0
-    row = found.find("zero_region_specificity", "mass")
+    row = found.find("zero_region_specificity", "mass", operating_point="youden_validate")
     assert (row.value, row.n, row.operating_point) == (0.5, 2, "youden_validate")
-    assert found.find("sensitivity", "mass").value == 0.5
+    assert found.find("sensitivity", "mass", operating_point="youden_validate").value == 0.5
     assert found.find("pointing_game", "mass").n == 2
 
 
