@@ -47,7 +47,8 @@ class PairedTest:
         difference: second less first.
         low, high: interval of the difference.
         z: difference over its standard error; 0 where both rank all pairs alike.
-        p: two-sided; 1 where the variance is 0 and so is the difference.
+        p: two-sided; 1 where the variance is 0 and so is the difference. None where only the variance is 0 (one score
+            ranks every pair right, the other every pair wrong): the rows hold no sign of how sure that is.
     """
 
     first: float
@@ -56,7 +57,7 @@ class PairedTest:
     low: float
     high: float
     z: float
-    p: float
+    p: float | None
 
 
 def delong(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> Areas:
@@ -161,7 +162,7 @@ def compare_areas(
         low=difference - reach,
         high=difference + reach,
         z=float(z),
-        p=float(2 * stdtr(freedom, -abs(z))),
+        p=None if np.isinf(z) else float(2 * stdtr(freedom, -abs(z))),
     )
 
 
