@@ -27,7 +27,7 @@ __all__ = [
 
 
 def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
-    """Refuse, before any work, to write a file over one that is read, or two results into one file.
+    """Refuse, before any work, to write a file over one that is read or over a folder, or two results into one file.
 
     Raises:
         UserError: if so.
@@ -40,6 +40,8 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
         place = path.resolve()
         if place in read:
             raise UserError(f"{path} is read by this command and would be written over: name another file to write.")
+        if place.is_dir():
+            raise UserError(f"{path} is a folder: name a file to write.")
         if place in written:
             raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
         written.add(place)

@@ -81,8 +81,8 @@ def compare_results(
         min_positives=max(_min_positives(each) for each in (first, second)),
     )
     name = str(one["split"].iloc[0]) if "split" in one else ""
-    sides = [split_data(table, findings, name=name, options=options) for table in (one, other)]
-    rows = [_row(sides[0], each) for each in paired_differences(*sides, first.fitted, second.fitted)]
+    side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))
+    rows = [_row(side, each) for each in paired_differences(side, opposite, first.fitted, second.fitted)]
     return Result(
         name="comparison",
         title=f"{_title(second)} against {_title(first)}",

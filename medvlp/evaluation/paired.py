@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medvlp.core.errors import DataError
 from medvlp.evaluation.confusion import THRESHOLD_METRICS, call_counts
 from medvlp.evaluation.delong import PairedTest, compare_areas
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
@@ -118,8 +119,8 @@ def _calls(pair: Pair, fitted: Mapping[str, object], fitted_other: Mapping[str, 
     if not rules:
         return []
 
-    def side(finding: Finding, points: Mapping[str, Mapping[str, object]]) -> Statistic:
-        thresholds = [float(str(points[rule]["threshold"])) for rule in rules]
+    def side(finding: Finding, points: Mapping[str, object]) -> Statistic:
+        thresholds = [_threshold(points[rule]) for rule in rules]
         counts = call_counts(finding.truth, finding.scores, thresholds, finding.patient, patients)
 
         def statistic(weights: FloatArray) -> FloatArray:
@@ -158,6 +159,13 @@ def _entries(fitted: Mapping[str, object], name: str, key: str) -> Mapping[str, 
     finding = fitted.get(name)
     entries = finding.get(key) if isinstance(finding, Mapping) else None
     return entries if isinstance(entries, Mapping) else {}
+
+
+def _threshold(stored: object) -> float:
+    value = stored.get("threshold") if isinstance(stored, Mapping) else None
+    if not isinstance(value, int | float):
+        raise DataError("A stored operating point has no threshold that is a number: score the predictions again.")
+    return float(value)
 
 
 def _by_delong(found: Difference, pair: Pair, level: float) -> Difference:

@@ -103,6 +103,7 @@ def test_what_is_read_is_never_written_over(cli: Cli, predictions: Path, tmp_pat
     assert told in cli("score", predictions, *out, "--page", predictions).refused()
     page = ("--page", tmp_path / "r.json")
     assert "would be written twice by this command" in cli("score", predictions, *out, *page).refused()
+    assert "is a folder: name a file to write" in cli("score", predictions, *out, "--page", tmp_path).refused()
     assert {path: path.read_bytes() for path in kept} == kept
     cli("score", predictions, *out, "--resamples", 0, "--no-page")
     result = (tmp_path / "r.json").read_bytes()
