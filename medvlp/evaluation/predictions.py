@@ -64,12 +64,19 @@ class Group:
         findings: that it divides.
         rows: ``(n,)`` rows of that value.
         blank: ``(n,)`` rows of no value: of these the negatives are compared within every value.
+        only: the column divides one finding only.
     """
 
     name: str
     findings: tuple[str, ...]
     rows: NDArray[np.bool_]
     blank: NDArray[np.bool_]
+    only: bool = False
+
+    @property
+    def column(self) -> str:
+        """Name of the column: ``"site"``."""
+        return self.name.partition("=")[0]
 
     def inside(self, positive: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the rows of this group, given which are positive."""
@@ -225,6 +232,8 @@ def numeric_columns(table: pd.DataFrame) -> pd.DataFrame:
 def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:
     """Return every value of every ``group:`` column; ``group:NAME@FINDING`` is of that finding only.
 
+    Ages in years (a column ``group:age`` of numbers) are taken as bands.
+
     Example:
         >>> table = pd.DataFrame({"group:site": ["north", "", "south"]})
         >>> [(group.name, group.rows.tolist()) for group in groups_of(table, ["edema"])]
@@ -235,10 +244,21 @@ def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:
         name, _, only = column.removeprefix("group:").partition("@")
         blank = _blank(table[column]).to_numpy()
         values = table[column].astype(str).to_numpy()
+        if name == "age":
+            values = _age_bands(values, blank)
         for value in sorted(set(values[~blank])):
             chosen = (only,) if only else tuple(findings)
-            found.append(Group(f"{name}={value}", chosen, (values == value) & ~blank, blank))
+            found.append(Group(f"{name}={value}", chosen, (values == value) & ~blank, blank, bool(only)))
     return found
+
+
+def _age_bands(values: NDArray[np.object_], blank: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """Return bands of twenty years for ages; the values as they are where one is no age."""
+    years = pd.to_numeric(pd.Series(values).where(~blank), errors="coerce").to_numpy(np.float64)
+    if not np.all(blank | (years >= 0)):
+        return values
+    names = np.array([*(f"{low}-{low + 19}" for low in range(0, 80, 20)), "80+"], dtype=object)
+    return names[np.minimum(np.nan_to_num(years) // 20, 4).astype(np.int64)]
 
 
 def _blank(column: pd.Series) -> pd.Series:

@@ -13,15 +13,16 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
+from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import rank_metrics, split_rows
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.results import Flag, Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.oracle import oracle_rows
 from medvlp.evaluation.scoring.probabilities import calibrated, decision_rows, probability_rows
 from medvlp.evaluation.scoring.sets import set_rows
-from medvlp.evaluation.scoring.split import split_data
+from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.evaluation.scoring.thresholds import threshold_rows
 
 __all__ = ["FIT_SPLIT", "recompute", "score_predictions"]
@@ -82,10 +83,12 @@ def score_predictions(
             f"judged by, as split 'test', or leave the column out to judge all rows."
         )
     fitted: dict[str, FittedFinding] | None = None
+    held_out: SplitData | None = None
     if FIT_SPLIT in splits:
         held_out = split_data(splits[FIT_SPLIT], findings, name=FIT_SPLIT, options=options)
         fitted = {finding.name: fit_finding(finding, options) for finding in held_out.findings}
     metrics: list[Metric] = []
+    flags: list[Flag] = []
     for split, rows in splits.items():
         metrics += rank_metrics(
             rows,
@@ -97,9 +100,14 @@ def score_predictions(
             min_positives=options.min_positives,
             interval=options.interval,
             policy=options.policy,
+            min_group=options.min_group,
         )
         if split != FIT_SPLIT and split not in _TRAIN:
-            metrics += _judged(split, rows, findings, fitted, options)
+            judged = split_data(rows, findings, name=split, options=options)
+            metrics += _judged(judged, fitted)
+            audit = audit_split(judged, fitted=fitted, validation=held_out)
+            metrics += audit.rows
+            flags += audit.flags
     return Result(
         name=name if options.policy == "u_ignore" else f"{name}_{options.policy}",
         title=title,
@@ -108,6 +116,7 @@ def score_predictions(
         recipe=recipe,
         data=data or hash_of(pd.util.hash_pandas_object(table.astype(str), index=False).tolist()),
         metrics=tuple(metrics),
+        flags=tuple(flags),
         cases=table,
         options=options.to_dict(),
         fitted={} if fitted is None else {finding: each.to_dict() for finding, each in fitted.items()},
@@ -135,14 +144,7 @@ def recompute(result: Result) -> Result:
     return replace(again, name=result.name)
 
 
-def _judged(
-    split: str,
-    rows: pd.DataFrame,
-    findings: list[str],
-    fitted: dict[str, FittedFinding] | None,
-    options: ScoreOptions,
-) -> list[Metric]:
-    data = split_data(rows, findings, name=split, options=options)
+def _judged(data: SplitData, fitted: dict[str, FittedFinding] | None) -> list[Metric]:
     metrics: list[Metric] = []
     if fitted is not None:
         metrics += threshold_rows(data, fitted)

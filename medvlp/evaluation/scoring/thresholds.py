@@ -100,6 +100,9 @@ def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
     for name, part in data.in_groups(finding):
         for metric in ("sensitivity", "specificity", "ppv", "npv"):
             row = replace(data.row(part, metric, group=name), **place)
+            if data.too_small(part):
+                rows.append(replace(row, reason="n_too_small"))
+                continue
             rows.append(_with_share(row, _share(part, metric, point.threshold, data.options.level)))
     return rows
 
