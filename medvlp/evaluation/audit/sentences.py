@@ -50,8 +50,8 @@ def line_sentence(test: LineTest, row: Metric) -> str:
     large = line.intercept_interval
     return (
         f"Probabilities of {_words(row.label)}{after} are {wrong}: calibration slope {line.slope:.2f} "
-        f"({_interval(row)}; 1 is right), intercept {line.intercept:+.2f} ({100 * row.level:g} % {large.low:+.2f} to {large.high:+.2f}; "
-        f"0 is right), {_cases(row)}"
+        f"({_interval(row)}; 1 is right), intercept {line.intercept:+.2f} ({100 * row.level:g} % {large.low:+.2f} to "
+        f"{large.high:+.2f}; 0 is right), {_cases(row)}"
     )
 
 
