@@ -105,7 +105,7 @@ def area_interval(area: Area, *, level: float = 0.95) -> Interval:
     Example:
         >>> found = area_interval(Area(0.8, np.array([0.03, -0.04]), 99.0))
         >>> round(found.low, 3), round(found.high, 3)
-        (0.682, 0.882)
+        (0.683, 0.881)
     """
     if not area.plain:
         return Interval(None, None, 0, 0)
