@@ -327,6 +327,8 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         document = _Document.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: run `medvlp evaluate` or `medvlp score` to make it.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): name a results.json.") from error
     except ValidationError as error:
         raise DataError(f"{path} is not a results file of schema {SCHEMA}: {_first(error)}; write it again.") from error
     table = None
