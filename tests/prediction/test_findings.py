@@ -20,6 +20,7 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.prediction.files import predict_files
 from medvlp.prediction.findings import AttentionMap, existence_scores, mounted_streams
+from medvlp.prediction.maps import overlay
 from medvlp.prediction.model import VisionLanguageModel, load
 from tests.models.words import DUAL, VISION, HashWords
 
@@ -149,6 +150,53 @@ def test_the_command_prints_findings_and_pairs(bundle: Path, picture: Path) -> N
     for pair in result["pairs"]:
         where = pair["anatomy"].replace("_", " ")
         assert f"{pair['observation']} at {where}: {pair['score']:.2f}" in plain.stdout
+
+
+def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
+    bundle: Path, picture: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "maps"
+    asked = ["predict", str(bundle), str(picture), str(picture), "--maps", str(folder)]
+    told = CliRunner().invoke(app, [*asked, "--json"])
+    assert told.exit_code == 0, told.output
+    results = json.loads(told.stdout)["results"]
+    pairs = [pair for result in results for pair in result["pairs"]]
+    assert pairs, "this model states something of this picture"
+    assert sorted(Path(pair["map"]).name for pair in pairs) == sorted(path.name for path in folder.iterdir())
+    first = results[0]["pairs"][0]
+    assert Path(first["map"]).name == f"001_{first['observation']}_at_{first['anatomy']}.png"
+    model = load(bundle)
+    looked = model.locate(picture, first["observation"], anatomy=first["anatomy"])
+    assert first["peak"] == pytest.approx(looked.peak(), abs=0.05)
+    drawn, gray = np.asarray(Image.open(first["map"])).astype(int), np.asarray(Image.open(picture))
+    assert drawn.shape == (20, 40, 3)
+    assert set(np.unique(drawn - np.rint(overlay(model.picture(picture), looked)))) == {0}
+    heat = looked.in_source(20, 40)
+    assert (drawn[..., 0] - drawn[..., 2])[heat == heat.max()].min() >= int(
+        0.6 * 255
+    ) - 1  # all red where it looked most
+    np.testing.assert_allclose(model.picture(picture) * 255, gray, atol=0.51)
+    plain = CliRunner().invoke(app, asked)
+    assert f"({first['map']})" in plain.stdout.replace("\n", "")
+
+
+def test_several_maps_of_one_picture_are_those_of_one_at_a_time(model: VisionLanguageModel, picture: Path) -> None:
+    looked, found = model.gaze(picture), model.find(picture)
+    np.testing.assert_allclose(looked.found.pairs, found.pairs, atol=1e-6)
+    for observation in NAMES["pathology"]:
+        alone = model.locate(picture, observation)
+        np.testing.assert_array_equal(looked.at(observation).values, alone.values)
+        assert looked.at(observation).score == pytest.approx(found.existence[0, NAMES["pathology"].index(observation)])
+
+
+def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Maps show what the recipe existence states: choose --recipe existence"):
+        predict_files(model, [picture], recipe="zero_shot", maps=tmp_path / "maps")
+    dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
+    with pytest.raises(UserError, match=r"need a model of pictures with a dual_stream head \(MeDSLIP\), which this is"):
+        predict_files(VisionLanguageModel(dual), [picture], recipe="existence", maps=tmp_path / "maps")
+    with pytest.raises(UserError, match=r"wide\.png is a file, and maps go to a folder: name another"):
+        predict_files(model, [picture], maps=picture)
 
 
 def test_words_that_it_does_not_know_are_one_sentence(model: VisionLanguageModel, picture: Path) -> None:
