@@ -63,7 +63,7 @@ def predict_files(
         require_maps(model, recipe == EXISTENCE)
     reader = _Reader(model, paths)
     if recipe == EXISTENCE:
-        said, told, used = _existence(reader, maps), [], EXISTENCE
+        (said, told), used = _existence(reader, maps), EXISTENCE
     else:
         chosen = load_recipe(recipe, own=prompt_sets(model.bundle))
         said, used = _scored(reader, chosen), chosen.name
@@ -116,7 +116,7 @@ def _heaviest(place: Tensor, weights: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _existence(reader: _Reader, maps: Path | None) -> list[dict[str, Any]]:
+def _existence(reader: _Reader, maps: Path | None) -> tuple[list[dict[str, Any]], list[str]]:
     model = reader.model
     found = find(model.model, reader.pixels(), batch=reader.group)
     said = []
@@ -128,7 +128,8 @@ def _existence(reader: _Reader, maps: Path | None) -> list[dict[str, Any]]:
             for pair, each in zip(pairs, drawn, strict=False):  # further pairs have no map
                 pair |= {"map": str(each.path), "peak": [round(value, 1) for value in each.peak]}
         said.append({"scores": {n: round(score, 6) for n, score in found.scores(i).items()}, "pairs": pairs})
-    return said
+    sentence = found.left_out()
+    return said, [sentence] if sentence else []
 
 
 def _plain(pair: Pair) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Scores are probabilities by form (a softmax or a sigmoid), not by calibration. A
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,11 @@ class Mounted:
         pairs, existence, places = (parse_key(self.key(part)) for part in ("", "pathology", "anatomy"))
         return pairs, existence, places
 
+    def findings(self, answers: Mapping[str, np.ndarray]) -> Findings:
+        """Return answers with the names of what was asked, and what of it the model knows."""
+        known = [value.cpu().numpy() for value in (self.head.known.pathology, self.head.known_pairs)]
+        return Findings(self.observations, self.anatomies, **answers, known=known[0], known_pairs=known[1])
+
     @property
     def observations(self) -> tuple[str, ...]:
         """Names of the pathologies."""
@@ -96,6 +101,9 @@ class Findings:
         existence: (N, P) float32 in [0, 1], whether each observation is there.
         places: (N, A) float32 in [0, 1], whether anything is stated of each place.
         pairs: (N, A, P) float32 in [0, 1], whether each observation lies at each place.
+        known: (P,) bool, observations that training stated both present and absent; the scores of others mean nothing.
+            None: all.
+        known_pairs: (A, P) bool, the same of pairs.
     """
 
     observations: tuple[str, ...]
@@ -103,13 +111,41 @@ class Findings:
     existence: np.ndarray
     places: np.ndarray
     pairs: np.ndarray
+    known: np.ndarray | None = None
+    known_pairs: np.ndarray | None = None
 
     def scores(self, index: int) -> dict[str, float]:
-        """Return name -> existence of one picture; a finding's key where the word means just that."""
-        return dict(zip(score_names(self.observations), self.existence[index].tolist(), strict=True))
+        """Return name -> existence of one picture, of known observations; a finding's key where the word means it."""
+        found = zip(score_names(self.observations), self.existence[index].tolist(), strict=True)
+        return {name: score for q, (name, score) in enumerate(found) if self.known is None or self.known[q]}
+
+    def left_out(self) -> str:
+        """Return a sentence on what is not known, empty where all is.
+
+        Example:
+            >>> one = np.ones((1, 2), np.float32)
+            >>> Findings(("a", "b"), ("c",), one, one[:, :1], one[:, None], np.array([True, False])).left_out()
+            '1 of 2 words and 0 of 2 pairs were never both present and absent in training: they are left out.'
+        """
+        words = 0 if self.known is None else int((~self.known).sum())
+        pairs = 0 if self.known_pairs is None else int((~self.known_pairs).sum())
+        if not words + pairs:
+            return ""
+        return (
+            f"{words} of {len(self.observations)} words and {pairs} of {len(self.anatomies) * len(self.observations)} "
+            "pairs were never both present and absent in training: they are left out."
+        )
 
     def stated(self, index: int, *, least: float = 0.5, most: int = 10) -> list[Pair]:
         """Return the pairs of something abnormal with a place, highest first.
+
+        Of known pairs only, and of observations that are there by themselves: a pair is learnt from what reports place,
+        and most of what they place is present.
+
+        Args:
+            index: of the picture.
+            least: smallest score of a pair and of the observation's existence.
+            most: pairs.
 
         Example:
             >>> one = np.array([[0.9]], np.float32)
@@ -117,10 +153,12 @@ class Findings:
             >>> [str(pair) for pair in found.stated(0)]
             ['effusion at left costophrenic: 0.87']
         """
-        columns = abnormal_words(self.observations)
+        columns = [q for q in abnormal_words(self.observations) if self.existence[index, q] >= least]
         matrix = self.pairs[index]
+        if self.known_pairs is not None:
+            matrix = np.where(self.known_pairs, matrix, -1.0)
         order = sorted(((float(matrix[a, p]), a, p) for a in range(len(matrix)) for p in columns), key=lambda t: -t[0])
-        return [Pair(self.observations[p], self.anatomies[a], s) for s, a, p in order[:most] if s >= least]
+        return [Pair(self.observations[p], self.anatomies[a], s) for s, a, p in order[:most] if s >= max(least, 0)]
 
 
 @dataclass(frozen=True)
@@ -208,8 +246,7 @@ def find(model: Model, pixels: Iterable[Tensor | Stack], *, batch: int = 64) -> 
         for group in in_groups(pixels, batch):
             encoded = model.finish(model(_batch(model, group), plan), plan)[mounted.view]
             found.append(_answers(encoded, mounted))
-    joined = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
-    return Findings(mounted.observations, mounted.anatomies, **joined)
+    return mounted.findings({name: np.concatenate([each[name] for each in found]) for name in found[0]})
 
 
 def _answers(encoded: Encoded, mounted: Mounted) -> dict[str, np.ndarray]:
@@ -277,7 +314,7 @@ def gaze(model: Model, pixels: Tensor, record: ImageRecord | None) -> Gaze:
         stream: values[0].float().mean(dim=0).reshape(-1, *encoded.grid).cpu()
         for stream, values in (("pathology", weights.pathology), ("anatomy", weights.anatomy))
     }
-    return Gaze(mounted, maps, record, Findings(mounted.observations, mounted.anatomies, **_answers(encoded, mounted)))
+    return Gaze(mounted, maps, record, mounted.findings(_answers(encoded, mounted)))
 
 
 def locate(

@@ -19,7 +19,7 @@ from medvlp.models.bank import Bank, encoded_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.prediction.files import predict_files
-from medvlp.prediction.findings import AttentionMap, existence_scores, mounted_streams
+from medvlp.prediction.findings import AttentionMap, Findings, existence_scores, mounted_streams
 from medvlp.prediction.maps import overlay
 from medvlp.prediction.model import VisionLanguageModel, load
 from tests.models.words import DUAL, VISION, HashWords
@@ -41,6 +41,10 @@ def small() -> Any:
         draw = torch.Generator().manual_seed(0)
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
+        model.heads["image/medslip"].exist["pathology"].bias.copy_(torch.tensor([-3.0, 3.0]))  # much is there
+        for name, buffer in model.named_buffers():
+            if "said_" in name:  # all was stated both ways
+                buffer.fill_(3)
     return model
 
 
@@ -84,6 +88,31 @@ def test_it_answers_every_question_and_only_abnormal_pairs_are_stated(
     assert highest.score == pytest.approx(found.pairs[0, r, q])
     assert len(found.stated(0, least=0.0, most=1)) == 1
     assert found.stated(0, least=1.1) == []
+
+
+def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path, picture: Path) -> None:
+    model = load(bundle)
+    head: Any = model.model.heads["image/medslip"]
+    with torch.no_grad():
+        head.said_pathology[0, 2] = 0  # no report said that there was no nodule
+        head.said_pairs[1, 0, 1] = 0  # none placed an effusion at the left costophrenic angle
+    result = predict_files(model, [picture])["results"][0]
+    assert list(result["scores"]) == ["no_finding", "effusion"]
+    found = model.find(picture)
+    assert ("effusion", "left_costophrenic") not in {(p.observation, p.anatomy) for p in found.stated(0, least=0.0)}
+    assert len(found.stated(0, least=0.0)) == 3
+    assert result["warnings"] == [
+        "1 of 3 words and 1 of 6 pairs were never both present and absent in training: they are left out."
+    ]
+    assert predict_files(load(bundle), [picture])["results"][0]["warnings"] == []
+
+
+def test_a_pair_is_stated_of_what_is_there_by_itself() -> None:
+    existence = np.array([[0.4, 0.6]], np.float32)
+    pairs = np.array([[[0.9, 0.9], [0.8, 0.3]]], np.float32)
+    found = Findings(("effusion", "nodule"), ("left", "right"), existence, pairs[:, :, 0], pairs)
+    assert [(p.observation, p.anatomy) for p in found.stated(0)] == [("nodule", "left")]
+    assert len(found.stated(0, least=0.35)) == 3
 
 
 def test_existence_of_a_table_is_that_of_the_file(model: VisionLanguageModel, picture: Path) -> None:
