@@ -158,7 +158,7 @@ class ClassPrototypes(State):
         if not self._cleans(ctx):
             return labels
         if self.beliefs is not None:
-            changed = self.beliefs.of(_ids(ctx, key), labels)
+            changed = self.beliefs.of(ctx.ids(key), labels)
         else:
             changed = clean_labels(labels, self._probability(rows), keep=self.keep, relabel=self.relabel)
         return torch.where(self._fixed(ctx, labels, key), labels, changed)
@@ -231,9 +231,7 @@ class ClassPrototypes(State):
                 own = self._labels(ctx, rows, self.reads)
                 vote = torch.where(own.isnan(), torch.nan, (self._probability(rows) > 0.5).to(own))
                 vote = torch.where(self._fixed(ctx, own, self.reads), torch.nan, vote)
-                ids = [
-                    str(each) for part in collectives.gather_objects(_ids(ctx, self.reads)) for each in _listed(part)
-                ]
+                ids = [str(each) for part in collectives.gather_objects(ctx.ids(self.reads)) for each in _listed(part)]
                 votes = torch.stack([collectives.gather_rows(own), collectives.gather_rows(vote)])
             labels = torch.where(labels.isnan(), labels, (labels > 0.5).to(labels))
         self._coming = _Coming(collectives.gather_rows(rows), collectives.gather_rows(labels), ids, votes)
@@ -332,10 +330,6 @@ def _shares(member: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
 def _distances(rows: Tensor, prototypes: Tensor) -> Tensor:
     """Return (R, L, C) of unit rows (R, D) and unit prototypes (L, C, D)."""
     return (2 - 2 * torch.einsum("rd,lcd->rlc", rows, prototypes.to(rows))).clamp(min=0).sqrt()
-
-
-def _ids(ctx: Context, key: str) -> list[str]:
-    return [ctx.batch.ids[i] for i in ctx.owner(key).tolist()]
 
 
 def _listed(value: object) -> list[object]:
