@@ -220,8 +220,13 @@ class EvaluationConfig(Node):
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
         sensitivity: whether the AUROC of every single prompt is told.
+        prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
+        fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
+        calibration: map to probabilities that a bundle keeps.
+        into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
+            model on patients of its own.
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
@@ -237,8 +242,12 @@ class EvaluationConfig(Node):
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
     sensitivity: bool = True
+    prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
+    fit: str | None = "validate"
+    calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
+    into_bundle: bool = False
 
 
 class RunConfig(Node):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from medvlp.core.sample import Stack
+from medvlp.prediction.decisions import Decisions, read_decisions
 from medvlp.prediction.findings import Pair, find, mounted_streams
 from medvlp.prediction.maps import draw_maps, require_maps
 from medvlp.prediction.model import VisionLanguageModel, prompt_sets
@@ -46,9 +47,12 @@ def predict_files(
         maps: folder for a picture of each pair, where the model looked for it; with ``existence`` only.
 
     Returns:
-        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``; of a model whose pooler
-        weighs slices also ``slices``: how many there are, and the number (from 1), the place and the weight of the one
-        that counts most.
+        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``. Where the bundle holds a
+        calibration for the recipe, `scores` are probabilities of those findings that it covers, ``raw_scores`` are what
+        they were made of, ``category`` says ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal
+        sets, and `calibrated` is true where every score is a probability; ``uncalibrated`` names those that are not.
+        Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
+        and the weight of the one that counts most.
 
     Raises:
         ConfigError: for an unknown recipe, or one that this model cannot serve.
@@ -68,11 +72,28 @@ def predict_files(
         chosen = load_recipe(recipe, own=prompt_sets(model.bundle))
         said, used = _scored(reader, chosen), chosen.name
         told = [BATCH_SENTENCE.format(name=used)] if chosen.recipe.batch_dependent else []
+    decisions = read_decisions(model.bundle.operating_points, model.bundle.calibration)
+    if decisions.recipe == used:
+        said = [{**each, **_decided(decisions, each["scores"])} for each in said]
     results = [
-        {"path": str(path), **each, "calibrated": False, "warnings": [*warnings, *told]}
+        {"path": str(path), "calibrated": False, **each, "warnings": [*warnings, *told]}
         for path, warnings, each in zip(paths, reader.warnings, said, strict=True)
     ]
     return {"model": name, "recipe": used, "results": results}
+
+
+def _decided(decisions: Decisions, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return scores as probabilities where they are calibrated, and what each finding is said to be."""
+    found = {name: decisions.probability(name, score) for name, score in scores.items()}
+    missing = [name for name, value in found.items() if value is None]
+    categories = {name: decisions.category(name, score) for name, score in scores.items()}
+    return {
+        "scores": {name: scores[name] if value is None else round(value, 6) for name, value in found.items()},
+        "calibrated": not missing,
+        **({"uncalibrated": missing} if missing else {}),
+        "raw_scores": dict(scores),
+        "category": {name: value for name, value in categories.items() if value is not None},
+    }
 
 
 class _Reader:
