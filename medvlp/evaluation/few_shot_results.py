@@ -64,9 +64,9 @@ def evaluate_few_shot(
 ) -> Result:
     """Return ``auroc@K`` of each finding and number of shots K: the mean over draws.
 
-    ``low`` and ``high`` are of the mean: each resample draws test patients and draws, both with replacement, so it holds
-    the doubt of the test and of the training cases. ``draws_low`` and ``draws_high`` are the same quantiles of the
-    single draws on the test as it is: what somebody with one such training set may meet. Draws share one pool of
+    ``low`` and ``high`` are of the mean: each resample draws test patients and draws, both with replacement, and so
+    holds the doubt of the test and of the training cases. ``draws_low`` and ``draws_high`` are the same quantiles of
+    the single draws on the test as it is: what somebody with one such training set may meet. Draws share one pool of
     training patients, so neither says what other hospitals' patients would give.
 
     Args:
@@ -95,8 +95,8 @@ def evaluate_few_shot(
         >>> found = evaluate_few_shot({"edema": {1: np.array([[0.1, 0.9], [0.9, 0.1]])}}, {"edema": [0, 1]}, ["p", "q"],
         ...                           ["a", "b"], seed=0, recipe="", data="", resamples=0)
         >>> row = found.find("auroc@1", "edema")
-        >>> row.value, row.draws, row.draws_low, row.draws_high
-        (0.5, 2, 0.025, 0.975)
+        >>> row.value, row.draws, row.draws_high
+        (0.5, 2, 0.975)
     """
     truths = {label: _truth(label, labels, patients, scores[label]) for label in scores}
     any_positive = np.any([truth == 1 for truth in truths.values()], axis=0)
