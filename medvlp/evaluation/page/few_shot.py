@@ -15,13 +15,16 @@ _METRIC = "auroc@"
 
 @dataclass(frozen=True, slots=True)
 class FewShotTable:
-    """One result: the numbers of shots, and for each finding a row with a cell for each of them, macro last."""
+    """One result: the numbers of shots, and for each finding a row with a cell for each of them, macro last.
+
+    `about` says how often was drawn, and what the macro average is over.
+    """
 
     name: str
     control: bool
     shots: tuple[int, ...]
     rows: tuple[tuple[str, tuple[Metric | None, ...]], ...]
-    draws: int
+    about: str
 
 
 def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
@@ -30,8 +33,8 @@ def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
     Example:
         >>> row = Metric(metric="auroc@4", label="edema", value=0.7, n=10, patients=8, draws=5)
         >>> table = few_shot_tables([Result(name="few_shot", recipe="", data="", metrics=(row,))])[0]
-        >>> table.shots, table.draws, [name for name, _ in table.rows]
-        ((4,), 5, ['edema'])
+        >>> table.shots, table.about, [name for name, _ in table.rows]
+        ((4,), '5 draws', ['edema'])
     """
     tables = []
     for result in results:
@@ -42,19 +45,21 @@ def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
         labels = sorted(dict.fromkeys(row.label for row in some), key=lambda label: label == "macro")
         cells = {(row.label, row.metric): row for row in some}
         rows = tuple(
-            (_words(label, cells), tuple(cells.get((label, f"{_METRIC}{count}")) for count in shots))
+            (
+                "macro average" if label == "macro" else finding(label),
+                tuple(cells.get((label, f"{_METRIC}{count}")) for count in shots),
+            )
             for label in labels
         )
-        drawn = max((row.draws or 0 for row in some), default=0)
-        tables.append(
-            FewShotTable(name_of(result.name, result.title), result.role == "control", tuple(shots), rows, drawn)
-        )
+        name = name_of(result.name, result.title)
+        tables.append(FewShotTable(name, result.role == "control", tuple(shots), rows, _about(some)))
     return tables
 
 
-def _words(label: str, cells: dict[tuple[str, str], Metric]) -> str:
-    if label != "macro":
-        return finding(label)
-    row = next(row for (name, _), row in cells.items() if name == "macro")
-    least = f", at least {row.min_positives} positive" if row.min_positives else ""
-    return f"macro average over {row.labels_used}{least}"
+def _about(rows: Sequence[Metric]) -> str:
+    words = f"{max((row.draws or 0 for row in rows), default=0)} draws"
+    macro = next((row for row in rows if row.label == "macro"), None)
+    if macro is None:
+        return words
+    least = f" with at least {macro.min_positives} positive" if macro.min_positives else ""
+    return f"{words}; macro average over {macro.labels_used} findings{least}"

@@ -20,8 +20,8 @@ def test_numbers_stand_by_finding_and_shots() -> None:
     people = [str(row) for row in range(40)]
     result = evaluate_few_shot(scores, labels, people, people, seed=0, recipe="", data="", resamples=50)
     (table,) = few_shot_tables([result])
-    assert (table.shots, table.draws) == ((1, 16), 3)
-    assert [name for name, _ in table.rows] == ["edema", "mass", "macro average over 2"]
+    assert (table.shots, table.about) == ((1, 16), "3 draws; macro average over 2 findings")
+    assert [name for name, _ in table.rows] == ["edema", "mass", "macro average"]
     cells = dict(table.rows)
     assert cells["edema"][1] == result.find("auroc@16", "edema")
     assert cells["mass"][1] is None
