@@ -121,8 +121,8 @@ def load_suite(path: str | Path, words: Sequence[str] = ()) -> SuitePlan:
 
     Args:
         path: a file, or the name of one in ``configs/``.
-        words: ``key.path=value``: of the suite where the first key is a suite's (``roots.chexpert=/data/chexpert``), else
-            of every run (``evaluation.resamples=200``).
+        words: ``key.path=value``: of the suite where the first key is a suite's (``roots.chexpert=/data/chexpert``),
+            else of every run (``evaluation.resamples=200``).
 
     Raises:
         ConfigError: with one sentence a fault.

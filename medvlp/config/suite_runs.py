@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.config import crew
-from medvlp.config.build import open_manifest
 from medvlp.config.crew import Standing, read_state, write_state
 from medvlp.config.evaluate import evaluate
+from medvlp.config.judge import judged_manifest
 from medvlp.config.suite import SuitePlan, SuiteRun
 from medvlp.core.errors import UserError
 from medvlp.core.provenance import code_hash
@@ -72,8 +72,7 @@ def _other_data(run: SuiteRun, say: Callable[[str], None]) -> bool:
 
 
 def _data_hash(run: SuiteRun) -> str:
-    manifest, wanted = open_manifest(run.config.data), run.config.evaluation.where
-    return (manifest.where(wanted) if wanted else manifest).hash
+    return judged_manifest(run.config.data, run.config.evaluation)[1].hash
 
 
 @dataclass(frozen=True)
@@ -111,5 +110,5 @@ class _JudgeOne:
             raise UserError(
                 "The bundle and the data have no measure in common: no finding with prompts, no report, no box."
             )
-        facts = {"evaluated": self.run.identity, "data": _data_hash(self.run), "code": code_hash()}
-        write_state(self.state, facts)
+        data = next(iter(done.found.values())).data
+        write_state(self.state, {"evaluated": self.run.identity, "data": data, "code": code_hash()})

@@ -191,4 +191,6 @@ def _words(card: ReproductionCard, claim: Claim) -> str:
         if some
     ]
     ours = "-" if claim.ours is None else f"{claim.ours.value:.3f}"
-    return f"{card.title}, {claim.split}, {claim.task} {claim.metric} {claim.label}: {'; '.join([*parts, f'ours {ours}'])}"
+    return (
+        f"{card.title}, {claim.split}, {claim.task} {claim.metric} {claim.label}: {'; '.join([*parts, f'ours {ours}'])}"
+    )

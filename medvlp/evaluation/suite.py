@@ -184,7 +184,9 @@ def suite_numbers(
 
 
 def _number(run: str, wanted: Wanted, results: dict[str, tuple[Result, str]], split: str) -> SuiteNumber:
-    fitting = [name for name in sorted(results) if fnmatchcase(name, wanted.result) and results[name][0].role == "model"]
+    fitting = [
+        name for name in sorted(results) if fnmatchcase(name, wanted.result) and results[name][0].role == "model"
+    ]
     for name in fitting:
         result, sha = results[name]
         rows = [row for row in result.metrics if _is_it(row, wanted, split)]
@@ -296,7 +298,9 @@ def published_table(suite: Suite) -> Table:
             Cell(None if row.claim.paper is None else row.claim.paper.value),
             ", ".join(f"{each.value:.3f}" for each in row.claim.released) or "-",
             ", ".join(f"{each.value:.3f}" for each in row.claim.quoted) or "-",
-            Cell(None) if row.claim.ours is None else Cell(row.claim.ours.value, row.claim.ours.low, row.claim.ours.high),
+            Cell(None)
+            if row.claim.ours is None
+            else Cell(row.claim.ours.value, row.claim.ours.low, row.claim.ours.high),
         )
         for row in suite.published
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from medvlp.config.judge import Judge
+from medvlp.config.measures.label_sets import label_sets
 from medvlp.evaluation.classification import size_terciles
 from medvlp.evaluation.results import Result
 from medvlp.phantom.planted import Planted
@@ -16,10 +18,14 @@ __all__ = ["group_columns", "zero_shot"]
 
 
 def zero_shot(judge: Judge) -> Iterator[Result]:
-    """Yield the scores of prompt pairs."""
-    if judge.prompts and judge.sees:
-        scores = judge.zero_shot_scores()
-        yield judge.scores("zero_shot", scores, "Zero-shot, prompt pairs", groups=group_columns(judge))
+    """Yield the scores of prompt pairs, and those of each set of findings that the configuration names."""
+    if not judge.prompts or not judge.sees:
+        return
+    scores = judge.zero_shot_scores()
+    yield judge.scores("zero_shot", scores, "Zero-shot, prompt pairs", groups=group_columns(judge))
+    for each in label_sets(judge, scores):
+        title = f"Zero-shot, prompt pairs, {each.name}"
+        yield replace(judge.scores(f"zero_shot_{each.name}", each.scores, title), caveats=each.told)
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:

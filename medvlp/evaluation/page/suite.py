@@ -79,7 +79,10 @@ def render_suite(suite: Suite) -> str:
             forest=_forest(suite, lines),
             sets=[_set(line, suite) for line in suite.lines if any(each.run == line.name for each in suite.numbers)],
             published=[_published(row, lines) for row in suite.published],
-            lines=[(line, _STATES[line.state], integer(round(line.seconds)) if line.seconds else "") for line in suite.lines],
+            lines=[
+                (line, _STATES[line.state], integer(round(line.seconds)) if line.seconds else "")
+                for line in suite.lines
+            ],
             caveats=[(line.title or line.name, text) for line in suite.lines for text in line.caveats],
             shown=_SPLITS,
         )
