@@ -21,11 +21,11 @@ def zero_shot(judge: Judge) -> Iterator[Result]:
     """Yield the scores of prompt pairs, and those of each set of findings that the configuration names."""
     if not judge.prompts or not judge.sees:
         return
-    scores = judge.zero_shot_scores()
-    yield judge.scores("zero_shot", scores, "Zero-shot, prompt pairs", groups=group_columns(judge))
-    for each in label_sets(judge, scores):
-        title = f"Zero-shot, prompt pairs, {each.name}"
-        yield replace(judge.scores(f"zero_shot_{each.name}", each.scores, title), caveats=each.told)
+    title, groups = "Zero-shot, prompt pairs", group_columns(judge)
+    yield judge.fitted_scores("zero_shot", judge.zero_shot_scores, title, groups=groups)
+    for each in label_sets(judge, judge.zero_shot_scores()):
+        made = judge.scores(f"zero_shot_{each.name}", each.scores, f"{title}, {each.name}")
+        yield replace(made, caveats=each.told)
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:
