@@ -194,6 +194,8 @@ def _run(
         made = EvaluationRun.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(" ".join(validation_sentences(error, where="", model=EvaluationRun))) from None
+    if made.evaluation.into_bundle:
+        raise ConfigError("evaluation.into_bundle would change the bundle that the next run judges: leave it out.")
     root = Path(made.data.root).expanduser()
     absent = "" if root.is_dir() else f"its data is not there: there is no folder {root}, give roots.{name}=FOLDER."
     return SuiteRun(

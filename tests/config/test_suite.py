@@ -132,6 +132,12 @@ FAULTS: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
         r"run one sets 'out', which a suite sets itself: each run has a folder below",
     ),
     ("root of all", ("data.root=x",), {}, r"the command line sets 'data\.root', .* write roots\.NAME=FOLDER"),
+    (
+        "a run that changes the bundle",
+        ("evaluation.into_bundle=true",),
+        {},
+        r"run one: evaluation\.into_bundle would change",
+    ),
     ("no such file", (), {"runs": [{"config": "on.yaml"}]}, r"run on: Configuration 'on\.yaml' is neither a file nor"),
     (
         "fault of a run",
