@@ -225,7 +225,8 @@ class EvaluationConfig(Node):
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
         min_positives: positive records that a finding needs to take part in a macro average.
-        groups: columns by which controls are printed.
+        groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
+            are left out.
         labels: findings of the probes, where not those of the model's prompts; all of a model without any.
         probe: whether a linear probe is fitted.
         few_shot: probes of few patients; null for none.
@@ -234,6 +235,7 @@ class EvaluationConfig(Node):
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
         sensitivity: whether the AUROC of every single prompt is told.
+        prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
@@ -250,7 +252,7 @@ class EvaluationConfig(Node):
     split: str = "test"
     min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
-    groups: list[str] = Field(default_factory=list)
+    groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
     labels: list[str] = Field(default_factory=list)
     probe: bool = True
     few_shot: FewShotConfig | None = None
@@ -259,6 +261,7 @@ class EvaluationConfig(Node):
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
     sensitivity: bool = True
+    prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
     fit: str | None = "validate"
