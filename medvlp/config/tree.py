@@ -98,6 +98,8 @@ class DataConfig(Node):
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
             manifest has no split column. Its seed is its own: another seed of the run is another run on one split.
+        one_of: an epoch of the training has one record of each value of this column, another one each time:
+            ``id.patient`` lets patients weigh alike, in batches and in episodes, however often they came.
         subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
@@ -120,6 +122,7 @@ class DataConfig(Node):
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
     group: GroupConfig | None = None
+    one_of: str | None = None
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
