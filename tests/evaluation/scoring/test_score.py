@@ -176,6 +176,28 @@ def test_calibration_rows_are_the_functions_on_calibrated_test_rows(table: pd.Da
         assert (row.value, row.low, row.p) == pytest.approx((line.slope, line.slope_interval.low, line.p))
 
 
+def test_intervals_of_calibration_errors_hold_0_for_a_calibrated_model_and_not_for_an_overconfident_one() -> None:
+    held = {"ece": 0, "smooth_ece": 0}
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        patient = np.arange(400) // 2
+        p = 1 / (1 + np.exp(-generator.normal(size=400)))
+        table = pd.DataFrame({"id": range(400), "patient_id": patient, "score:edema": p})
+        table["label:edema"] = (generator.random(400) < p).astype(float)
+        options = ScoreOptions(resamples=60, probabilities=True, seed=seed)
+        found = score_predictions(table, options=options)
+        sharp = score_predictions(table.assign(**{"score:edema": p**4 / (p**4 + (1 - p) ** 4)}), options=options)
+        for metric in held:
+            row = found.find(metric, "edema", calibration="none")
+            held[metric] += row.low == 0.0
+            assert sharp.find(metric, "edema", calibration="none").low > 0
+            assert found.find(metric, "macro", calibration="none").low == row.low
+        # The smooth error of a calibrated model is what chance makes of it.
+        row = found.find("smooth_ece", "edema", calibration="none")
+        assert 0.3 < row.value / row.chance < 3
+    assert min(held.values()) >= 17
+
+
 def test_averages_over_findings_by_hand(table: pd.DataFrame, result: Result) -> None:
     at = {"split": "test", "operating_point": "youden"}
     rows = [result.find("sensitivity", finding, **at) for finding in ("effusion", "nodule")]
