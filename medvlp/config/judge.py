@@ -23,9 +23,11 @@ from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
+from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
@@ -130,13 +132,14 @@ class Judge:
 
     @cached_property
     def validation(self) -> tuple[Prepared, FeatureTable] | None:
-        """The validation split and its embeddings, for all that is chosen; None without one, or where it is judged."""
-        if "validate" not in self.splits or self.options.split in ("train", "validate") or not self.knows_patients:
+        """The split `fit` and its embeddings, for all that is chosen; None without one, or where it is judged."""
+        fit = self.options.fit
+        if fit is None or fit not in self.splits or self.options.split in ("train", fit) or not self.knows_patients:
             return None
-        prepared = self.open("validate")
+        prepared = self.open(fit)
         held, judged = (set(each.manifest.column("id.patient").tolist()) for each in (prepared, self.prepared))
         if held & judged:
-            self.say(f"{len(held & judged)} patients are in validation and in {self.options.split}: nothing is chosen.")
+            self.say(f"{len(held & judged)} patients are in {fit} and in {self.options.split}: nothing is chosen.")
             return None
         return prepared, self.embed(prepared, texts=False)
 
@@ -174,7 +177,7 @@ class Judge:
             name: of the result.
             scores: ``(N,)`` by finding.
             title: words for a page.
-            groups: further columns of the table, ``group:NAME``.
+            groups: further columns of the table, ``group:NAME``; with them the result is audited.
             chosen_on: scores of the validation pictures, on which thresholds, calibrations and conformal sets are
                 chosen; without them only the ranking is judged.
             labels: ``(N,)`` by finding, where it is another question than whether the finding is there.
@@ -188,7 +191,10 @@ class Judge:
                 table,
                 validation=pd.DataFrame(scored_rows(self.validation[0].manifest, chosen_on)),
                 options=ScoreOptions(
-                    seed=self.seed, resamples=self.options.resamples, min_positives=self.options.min_positives
+                    seed=self.seed,
+                    resamples=self.options.resamples,
+                    min_positives=self.options.min_positives,
+                    ranked=(self.options.split,),
                 ),
                 name=name,
                 title=title,
@@ -196,7 +202,7 @@ class Judge:
                 data=self.manifest.hash,
                 synthetic=self.synthetic,
             )
-        return evaluate_scores(
+        result = evaluate_scores(
             table,
             seed=self.seed,
             resamples=self.options.resamples,
@@ -208,6 +214,9 @@ class Judge:
             data=self.manifest.hash,
             synthetic=self.synthetic,
         )
+        if not groups:
+            return result
+        return with_audit(result, ScoreOptions(seed=self.seed, min_positives=self.options.min_positives))
 
     def marked(self, result: Result) -> Result:
         """Return the result with the hash of the split, and what a reader has to know of it."""

@@ -36,6 +36,7 @@ class ScoreOptions:
         probabilities: the scores are said to be probabilities, so their calibration is measured without validation too.
         decisions: threshold probabilities at which the net benefit is given.
         coverage: asked of conformal sets.
+        ranked: splits whose AUROC and AP are given; None: all.
         min_group: patients with a finding, and without it, that a group needs for any number.
         shortcuts: group columns that say where or how a picture was made: a score should not know them.
     """
@@ -53,6 +54,7 @@ class ScoreOptions:
     probabilities: bool = False
     decisions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
     coverage: float = 0.9
+    ranked: tuple[str, ...] | None = None
     min_group: int = MIN_GROUP
     shortcuts: tuple[str, ...] = ("site", "scanner", "view", "view_position", "source")
 

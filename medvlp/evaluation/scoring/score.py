@@ -90,18 +90,19 @@ def score_predictions(
     metrics: list[Metric] = []
     flags: list[Flag] = []
     for split, rows in splits.items():
-        metrics += rank_metrics(
-            rows,
-            findings,
-            split=split,
-            seed=options.seed,
-            resamples=options.resamples,
-            level=options.level,
-            min_positives=options.min_positives,
-            interval=options.interval,
-            policy=options.policy,
-            min_group=options.min_group,
-        )
+        if options.ranked is None or split in options.ranked:
+            metrics += rank_metrics(
+                rows,
+                findings,
+                split=split,
+                seed=options.seed,
+                resamples=options.resamples,
+                level=options.level,
+                min_positives=options.min_positives,
+                interval=options.interval,
+                policy=options.policy,
+                min_group=options.min_group,
+            )
         if split != FIT_SPLIT and split not in _TRAIN:
             judged = split_data(rows, findings, name=split, options=options)
             metrics += _judged(judged, fitted)
