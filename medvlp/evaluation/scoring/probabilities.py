@@ -32,7 +32,7 @@ from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.probability_metrics import brier_parts, log_losses
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_draws, with_interval
 
 __all__ = ["Calibrated", "calibrated", "chosen_for_decisions", "decision_rows", "probability_rows"]
 
@@ -184,7 +184,13 @@ def _rows(data: SplitData, each: Calibrated, errors: _Errors) -> list[Metric]:
             rows.append(replace(row, reason="infinite"))
             continue
         rows.append(
-            _with_draws(replace(row, value=value), errors.draws[metric], _of_calibration(metric, [errors], [1.0]))
+            _with_its_interval(
+                data,
+                replace(row, value=value),
+                errors.draws[metric],
+                _of_calibration(metric, [errors], [1.0]),
+                finding.smaller,
+            )
         )
     parts = brier_parts(finding.truth, each.values)
     for metric, value in (
@@ -253,7 +259,10 @@ def _averages(
             weights = average_weights(findings, "macro")
             value = float(weights @ np.array([each.value[metric] for each in mine]))
             draws = np.tensordot(weights, np.stack([each.draws[metric] for each in mine]), axes=1)
-            row = _with_draws(replace(row, value=value), draws, _of_calibration(metric, mine, weights))
+            patients = sum(each.smaller for each in findings)
+            row = _with_its_interval(
+                data, replace(row, value=value), draws, _of_calibration(metric, mine, weights), patients
+            )
         rows.append(row)
     return rows
 
@@ -269,8 +278,12 @@ def _of_calibration(
     return float(share @ np.array([each.plain[metric] for each in errors])), chance
 
 
-def _with_draws(row: Metric, draws: FloatArray, against: tuple[float, FloatArray] | None) -> Metric:
+def _with_its_interval(
+    data: SplitData, row: Metric, draws: FloatArray, against: tuple[float, FloatArray] | None, patients: int
+) -> Metric:
     """Return the row with its interval; that of a calibration error reaches 0 where chance alone could have made it."""
+    if row.metric == "brier":
+        return with_draws(row, draws, form=data.options.interval, patients=patients)
     if against is None:
         return _drawn(row, percentile_interval(draws, level=row.level), len(draws))
     assert row.value is not None, "the caller has set it"
