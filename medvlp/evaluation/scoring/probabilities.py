@@ -219,6 +219,7 @@ def _masses(data: SplitData, each: Calibrated) -> _Masses:
     logs = log_losses(finding.truth, values)
     columns = (np.ones(len(values)), residual**2, logs if np.isfinite(logs).all() else np.zeros(len(values)))
     sums = np.stack([np.bincount(finding.patient, weights=column, minlength=patients) for column in columns])
+    sums = sums.astype(np.float64, copy=False)
     place = equal_mass_bins(values, data.options.bins)
     bins = csc_array((residual, (place, finding.patient)), shape=(int(place.max()) + 1, patients))
     cell, share = smoothing_grid(values, _CELLS)
@@ -288,9 +289,9 @@ def _with_its_interval(
         return _drawn(row, percentile_interval(draws, level=row.level), len(draws))
     assert row.value is not None, "the caller has set it"
     plain, chance = against
+    found = recentred_interval(draws, value=row.value, level=row.level)
     if row.metric == "smooth_ece":
         row = replace(row, chance=float(chance.mean()))
-    found = recentred_interval(draws, value=row.value, level=row.level)
     if found.low is not None and plain <= np.quantile(chance, (1 + row.level) / 2):
         found = replace(found, low=0.0)
     return _drawn(row, found, len(draws), form="recentred")
