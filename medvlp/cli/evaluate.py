@@ -30,6 +30,9 @@ def evaluate(
     from medvlp.config.evaluate import load_evaluation
 
     done = run(load_evaluation(config, overrides or []), say=lambda text: typer.echo(text, err=True))
+    for result in done.found.values():
+        for flag in result.flags:
+            typer.echo(f"Flag, {result.title or result.name}: {flag.sentence}")
     typer.echo(f"Open {done.page}; the numbers are in {done.results}.")
 
 
