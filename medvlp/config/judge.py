@@ -23,6 +23,7 @@ from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
+from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
@@ -176,7 +177,7 @@ class Judge:
             name: of the result.
             scores: ``(N,)`` by finding.
             title: words for a page.
-            groups: further columns of the table, ``group:NAME``.
+            groups: further columns of the table, ``group:NAME``; with them the result is audited.
             chosen_on: scores of the validation pictures, on which thresholds, calibrations and conformal sets are
                 chosen; without them only the ranking is judged.
             labels: ``(N,)`` by finding, where it is another question than whether the finding is there.
@@ -201,7 +202,7 @@ class Judge:
                 data=self.manifest.hash,
                 synthetic=self.synthetic,
             )
-        return evaluate_scores(
+        result = evaluate_scores(
             table,
             seed=self.seed,
             resamples=self.options.resamples,
@@ -213,6 +214,9 @@ class Judge:
             data=self.manifest.hash,
             synthetic=self.synthetic,
         )
+        if not groups:
+            return result
+        return with_audit(result, ScoreOptions(seed=self.seed, min_positives=self.options.min_positives))
 
     def marked(self, result: Result) -> Result:
         """Return the result with the hash of the split, and what a reader has to know of it."""

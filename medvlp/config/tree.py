@@ -215,7 +215,8 @@ class EvaluationConfig(Node):
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
         min_positives: positive records that a finding needs to take part in a macro average.
-        groups: columns by which controls are printed.
+        groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
+            are left out.
         probe: whether a linear probe is fitted.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
@@ -237,7 +238,7 @@ class EvaluationConfig(Node):
     split: str = "test"
     min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
-    groups: list[str] = Field(default_factory=list)
+    groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
     probe: bool = True
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)

@@ -141,3 +141,22 @@ def test_the_second_stage_starts_from_a_model_of_images(tiny_run: Any, tmp_path:
     assert {name.split(".")[1] for name in done.keys() - {
         n.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/") for n in first
     } if name.startswith("heads.")} == {"stack/volume"}  # fmt: skip
+
+
+def test_a_3d_tower_starts_as_the_2d_tower_of_a_model_of_images(tiny_run: Any, tmp_path: Path) -> None:
+    hospital = make_cohort(tmp_path / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
+    prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"], "slice_mm": 20}, {"name": "sections"}]
+    solid = tree(tmp_path, "solid", {"root": str(hospital), "layout": "phantom", "prefix": prefix})
+    solid["model"] = {**STACKS, "vision": {"name": "inflated", "slice": VISION}}
+    solid["init_from"] = str(tiny_run.bundle)
+    solid["phases"][0]["trainable"] = ["model.heads.stack/volume*"]
+    done = load_bundle(train(load_config(write_tree(tmp_path / "solid.yaml", solid))).bundle).model.state_dict()
+    inflated = 0
+    for name, tensor in load_bundle(tiny_run.bundle).model.state_dict().items():
+        other = done[name.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/")]
+        if other.dim() == 5:
+            inflated += 1
+            assert torch.equal(other, (tensor / 3)[:, :, None].expand_as(other)), name
+        else:
+            assert torch.equal(other, tensor), name
+    assert inflated > 5

@@ -47,11 +47,11 @@ def line_sentence(test: LineTest, row: Metric) -> str:
     else:
         wrong = "too high" if line.intercept < 0 else "too low"
     after = " (after Platt scaling on the validation rows)" if test.calibration == MAP else ""
-    large = line.intercept_interval
+    low, high = line.intercept_interval.low, line.intercept_interval.high
     return (
         f"Probabilities of {_words(row.label)}{after} are {wrong}: calibration slope {line.slope:.2f} "
-        f"({_interval(row)}; 1 is right), intercept {line.intercept:+.2f} ({100 * row.level:g} % {large.low:+.2f} to "
-        f"{large.high:+.2f}; 0 is right), {_cases(row)}"
+        f"({_interval(row)}; 1 is right), intercept {line.intercept:+.2f} "
+        f"({100 * row.level:g} % {low:+.2f} to {high:+.2f}; 0 is right), {_cases(row)}"
     )
 
 
