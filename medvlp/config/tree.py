@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,6 +20,7 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "FewShotConfig",
     "GroundingConfig",
     "GroupConfig",
     "Node",
@@ -204,6 +205,18 @@ class GroundingConfig(Node):
     sanity: int = Field(default=32, ge=0)
 
 
+class FewShotConfig(Node):
+    """Classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.
+
+    Attributes:
+        shots: patients with a finding, and as many without.
+        draws: how many times they are drawn; their numbers are averaged.
+    """
+
+    shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 2, 4, 8, 16], min_length=1)
+    draws: int = Field(default=10, ge=2)
+
+
 class EvaluationConfig(Node):
     """How a model is judged.
 
@@ -217,7 +230,11 @@ class EvaluationConfig(Node):
         min_positives: positive records that a finding needs to take part in a macro average.
         groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
             are left out.
+        labels: findings of the probes, where not those of the model's prompts; all of a model without any.
         probe: whether a linear probe is fitted.
+        few_shot: probes of few patients; null for none.
+        attributes: columns whose value alone is scored as a control, such as ``view_position``.
+        features: folder in which feature tables are kept and found again; null to make them anew each time.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
         sensitivity: whether the AUROC of every single prompt is told.
@@ -239,7 +256,11 @@ class EvaluationConfig(Node):
     min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
     groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
+    labels: list[str] = Field(default_factory=list)
     probe: bool = True
+    few_shot: FewShotConfig | None = None
+    attributes: list[str] = Field(default_factory=list)
+    features: str | None = None
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
     sensitivity: bool = True

@@ -56,9 +56,7 @@ def test_in_training_too_batch_statistics_of_equal_slices_are_those_of_the_pictu
     flat.train(), solid.train()
     pictures = torch.rand(3, 1, 3, 32, 32)
     want = flat(pictures, parts=PARTS).pooled
-    torch.testing.assert_close(
-        solid(pictures.expand(3, 4, 3, 32, 32), parts=PARTS).pooled, want, atol=1e-4, rtol=1e-3
-    )
+    torch.testing.assert_close(solid(pictures.expand(3, 4, 3, 32, 32), parts=PARTS).pooled, want, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("depth", [3, 5])
