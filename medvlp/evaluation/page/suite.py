@@ -96,8 +96,9 @@ def _summary(suite: Suite) -> str:
     if not areas:
         return words
     missing = len([each for each in suite.numbers if each.row is None])
-    rest = f" {missing} numbers that were asked for are not there." if missing else ""
-    return f"{words} {len(suite.numbers)} numbers, {len(areas)} of them those that papers report.{rest}"
+    rest = f" {missing} more {'was' if missing == 1 else 'were'} asked for and not measured." if missing else ""
+    there = len(suite.numbers) - missing
+    return f"{words} {there} numbers, {len(areas)} of them such as papers report.{rest}"
 
 
 def _value(row: Metric | None) -> float | None:
@@ -172,7 +173,7 @@ def _published(row: PublishedRow, lines: dict[str, SuiteLine]) -> _Published:
     ours = claim.ours
     here = "" if ours is None else number(ours.value)
     if ours is not None and ours.low is not None:
-        here += f" ({ours.low:.3f} to {number(ours.high)})"
+        here += f" ({ours.low:.3f} to {number(ours.high)}), n {integer(ours.n)}"
     return _Published(
         model=row.title,
         data=titles.get(claim.data, claim.data),
