@@ -57,6 +57,8 @@ class _Published:
     released: str
     quoted: str
     ours: str
+    interval: str
+    n: str
     sources: tuple[str, ...]
     note: str
 
@@ -171,9 +173,6 @@ def _published(row: PublishedRow, lines: dict[str, SuiteLine]) -> _Published:
     titles = {line.card: line.title for line in lines.values()}
     told = (*([claim.paper] if claim.paper else []), *claim.released, *claim.quoted)
     ours = claim.ours
-    here = "" if ours is None else number(ours.value)
-    if ours is not None and ours.low is not None:
-        here += f" ({ours.low:.3f} to {number(ours.high)}), n {integer(ours.n)}"
     return _Published(
         model=row.title,
         data=titles.get(claim.data, claim.data),
@@ -183,7 +182,9 @@ def _published(row: PublishedRow, lines: dict[str, SuiteLine]) -> _Published:
         paper=_values([claim.paper] if claim.paper else []),
         released=_values(claim.released),
         quoted=_values(claim.quoted),
-        ours=here,
+        ours="" if ours is None else number(ours.value),
+        interval="" if ours is None or ours.low is None else f"{number(ours.low)} to {number(ours.high)}",
+        n="" if ours is None else f"n {integer(ours.n)}",
         sources=tuple(f"{number(each.value)}: {each.source}{' (recalled)' if each.recalled else ''}" for each in told),
         note=claim.note,
     )
