@@ -21,11 +21,13 @@ def zero_shot(judge: Judge) -> Iterator[Result]:
     """Yield the scores of prompt pairs, and those of each set of findings that the configuration names."""
     if not judge.prompts or not judge.sees:
         return
+    scores = judge.zero_shot_scores()
+    held = None if judge.validation is None else judge.zero_shot_scores(judge.validation[1])
     title, groups = "Zero-shot, prompt pairs", group_columns(judge)
-    yield judge.fitted_scores("zero_shot", judge.zero_shot_scores, title, groups=groups)
-    for each in label_sets(judge, judge.zero_shot_scores()):
+    yield judge.scores("zero_shot", scores, title, groups=groups, chosen_on=held)
+    for each in label_sets(judge, scores):
         made = judge.scores(f"zero_shot_{each.name}", each.scores, f"{title}, {each.name}")
-        yield replace(made, caveats=each.told)
+        yield replace(made, caveats=(*made.caveats, *each.told))
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:
