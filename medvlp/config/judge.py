@@ -260,10 +260,6 @@ def judged_manifest(
     return whole, whole.where(options.where) if options.where else whole
 
 
-def _labels_of(manifest: Manifest) -> list[str]:
-    return [name.removeprefix("label.") for name in manifest.names_of("label")]
-
-
 def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return the columns of a predictions table: who, which split, label and score of each finding.
 

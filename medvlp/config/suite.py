@@ -212,6 +212,7 @@ def _identity(config: EvaluationRun, bundle: str) -> str:
     """Return the hash of what decides the numbers, and not of where things lie or how many processes read."""
     tree = config.model_dump(mode="json", exclude={"model": True, "out": True, "workers": True, "report": True})
     tree["data"] = {key: value for key, value in tree["data"].items() if key not in ("root", "cache")}
+    tree["evaluation"].pop("features", None)
     return hash_of([tree, bundle, {name: _recipe(name) for name in config.evaluation.recipes}])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from medvlp.core.files import sha256_of, write_json, write_text
 from medvlp.data.cards import cards, load_card
 from medvlp.data.reproduction import claims_on, load_reproduction
 from medvlp.evaluation.page.suite import render_suite
-from medvlp.evaluation.results import Result, load_result
+from medvlp.evaluation.results import AVERAGES, Result, load_result
 from medvlp.evaluation.suite import (
     Suite,
     SuiteLine,
@@ -137,7 +138,7 @@ def _line(run: SuiteRun, results: dict[str, tuple[Result, str]], plan: SuitePlan
             "data": some[0].data,
             "split_hash": some[0].split,
             "synthetic": any(result.synthetic for result in some),
-            "caveats": tuple(dict.fromkeys(text for result in some for text in result.caveats)),
+            "caveats": tuple(dict.fromkeys([*_part(run, card, some), *_caveats(run, results)])),
         }
     return SuiteLine(
         name=run.name,
@@ -152,6 +153,24 @@ def _line(run: SuiteRun, results: dict[str, tuple[Result, str]], plan: SuitePlan
         code=found.code,
         **facts,
     )
+
+
+def _caveats(run: SuiteRun, results: dict[str, tuple[Result, str]]) -> list[str]:
+    """Caveats of the results that the table reports; the run's own page has those of all."""
+    asked = [each.result for each in run.config.report]
+    some = [found for name, (found, _) in results.items() if any(fnmatchcase(name, each) for each in asked)]
+    return [text for found in some for text in found.caveats]
+
+
+def _part(run: SuiteRun, card: str, results: Sequence[Result]) -> list[str]:
+    """Say where fewer or other records were judged than the card's split has: published numbers are then of others."""
+    facts = load_card(card).splits.get(_split(run)) if card else None
+    wanted = facts.options.get("counts", {}).get(run.config.evaluation.split) if facts else None
+    rows = [row for result in results for row in result.metrics if row.metric == "auroc" and row.label not in AVERAGES]
+    judged = max((row.n for row in rows), default=0)
+    if wanted is None or not judged or judged == wanted:
+        return []
+    return [f"{judged:,} records were judged, the published split has {wanted:,}: mind it beside published numbers."]
 
 
 def _card(run: SuiteRun) -> str:

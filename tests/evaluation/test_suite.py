@@ -145,6 +145,7 @@ def test_the_tables_and_the_page_say_what_is_there_what_is_not_and_where_it_is_f
     assert to_csv(suite_table(suite())).startswith("Data set,")
     page = render_suite(suite())
     assert "M &lt;i&gt;" in page
+    assert '0.700 to 0.900</span><span class="small">n 40' in page
     assert "0.770: the paper (recalled)" in page
     assert "0.770*" in page
     assert "not measured" in page

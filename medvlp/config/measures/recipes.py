@@ -40,7 +40,7 @@ def recipes(judge: Judge) -> Iterator[Result]:
         ]
         for made, title, some, missing in parts:
             result = judge.scores(made, some, title, hashed=recipe.hash)
-            yield replace(result, caveats=(*told, *missing))
+            yield replace(result, caveats=(*result.caveats, *told, *missing))
 
 
 def scores_of_recipe(judge: Judge, name: str) -> tuple[NamedRecipe, dict[str, np.ndarray]]:

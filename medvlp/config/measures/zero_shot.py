@@ -27,7 +27,7 @@ def zero_shot(judge: Judge) -> Iterator[Result]:
     yield judge.scores("zero_shot", scores, title, groups=groups, chosen_on=held)
     for each in label_sets(judge, scores):
         made = judge.scores(f"zero_shot_{each.name}", each.scores, f"{title}, {each.name}")
-        yield replace(made, caveats=each.told)
+        yield replace(made, caveats=(*made.caveats, *each.told))
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class _Published:
     released: str
     quoted: str
     ours: str
+    interval: str
+    n: str
     sources: tuple[str, ...]
     note: str
 
@@ -96,8 +98,9 @@ def _summary(suite: Suite) -> str:
     if not areas:
         return words
     missing = len([each for each in suite.numbers if each.row is None])
-    rest = f" {missing} numbers that were asked for are not there." if missing else ""
-    return f"{words} {len(suite.numbers)} numbers, {len(areas)} of them those that papers report.{rest}"
+    rest = f" {missing} more {'was' if missing == 1 else 'were'} asked for and not measured." if missing else ""
+    there = len(suite.numbers) - missing
+    return f"{words} {there} numbers, {len(areas)} of them such as papers report.{rest}"
 
 
 def _value(row: Metric | None) -> float | None:
@@ -170,9 +173,6 @@ def _published(row: PublishedRow, lines: dict[str, SuiteLine]) -> _Published:
     titles = {line.card: line.title for line in lines.values()}
     told = (*([claim.paper] if claim.paper else []), *claim.released, *claim.quoted)
     ours = claim.ours
-    here = "" if ours is None else number(ours.value)
-    if ours is not None and ours.low is not None:
-        here += f" ({ours.low:.3f} to {number(ours.high)})"
     return _Published(
         model=row.title,
         data=titles.get(claim.data, claim.data),
@@ -182,7 +182,9 @@ def _published(row: PublishedRow, lines: dict[str, SuiteLine]) -> _Published:
         paper=_values([claim.paper] if claim.paper else []),
         released=_values(claim.released),
         quoted=_values(claim.quoted),
-        ours=here,
+        ours="" if ours is None else number(ours.value),
+        interval="" if ours is None or ours.low is None else f"{number(ours.low)} to {number(ours.high)}",
+        n="" if ours is None else f"n {integer(ours.n)}",
         sources=tuple(f"{number(each.value)}: {each.source}{' (recalled)' if each.recalled else ''}" for each in told),
         note=claim.note,
     )
