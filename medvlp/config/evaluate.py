@@ -12,6 +12,7 @@ from medvlp.config.build import build_views
 from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
+from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
@@ -104,7 +105,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
     loaded = load(model)
     table = Manifest.load(manifest, root=root)
-    views = build_views(loaded.bundle.preprocessing, where="preprocessing")
+    views = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
     needs = [f"{view}/embedding" for view in views_of(prepared.manifest, loaded.model)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medvlp.config.build import open_manifest, open_split
+from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
@@ -110,7 +111,7 @@ class Judge:
 
     def open(self, split: str) -> Prepared:
         """Prepare a split with the model's own preprocessing."""
-        prefix = self.model.bundle.preprocessing
+        prefix = reading_of(self.manifest, self.model.bundle.preprocessing, self.model.model)
         return open_split(self.manifest, split, prefix=prefix, data=self.data, workers=self.workers)
 
     def embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
