@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,11 @@ from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
+from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
@@ -95,6 +99,11 @@ class Judge:
         return frozenset(str(split) for split in there)
 
     @property
+    def knows_patients(self) -> bool:
+        """Whether the data says whose pictures these are."""
+        return "id.patient" in self.manifest
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Arguments of every result: where it comes from."""
         return {
@@ -122,6 +131,19 @@ class Judge:
             needs.append(self.streams.key("pathology"))
         return feature_pass(self.model.model, in_order(prepared), keys(*needs))
 
+    @cached_property
+    def validation(self) -> tuple[Prepared, FeatureTable] | None:
+        """The split `fit` and its embeddings, for all that is chosen; None without one, or where it is judged."""
+        fit = self.options.fit
+        if fit is None or fit not in self.splits or self.options.split in ("train", fit) or not self.knows_patients:
+            return None
+        prepared = self.open(fit)
+        held, judged = (set(each.manifest.column("id.patient").tolist()) for each in (prepared, self.prepared))
+        if held & judged:
+            self.say(f"{len(held & judged)} patients are in {fit} and in {self.options.split}: nothing is chosen.")
+            return None
+        return prepared, self.embed(prepared, texts=False)
+
     # scores of findings ---------------------------------------------------------------------------------------------
 
     def zero_shot_scores(self, table: FeatureTable | None = None) -> dict[str, np.ndarray]:
@@ -145,21 +167,44 @@ class Judge:
         title: str,
         *,
         groups: Mapping[str, Iterable[Any]] | None = None,
+        chosen_on: Mapping[str, np.ndarray] | None = None,
+        labels: Mapping[str, np.ndarray] | None = None,
         control: bool = False,
         hashed: str = "",
     ) -> Result:
-        """Return the result of scores of the judged pictures.
+        """Return the result of scores of the judged pictures: what `medvlp score` says of anybody's.
 
         Args:
             name: of the result.
             scores: ``(N,)`` by finding.
             title: words for a page.
-            groups: further columns of the table, ``group:NAME``.
+            groups: further columns of the table, ``group:NAME``; with them the result is audited.
+            chosen_on: scores of the validation pictures, on which thresholds, calibrations and conformal sets are
+                chosen; without them only the ranking is judged.
+            labels: ``(N,)`` by finding, where it is another question than whether the finding is there.
             control: whether it is what a model must beat.
             hashed: what else made the scores.
         """
-        return evaluate_scores(
-            pd.DataFrame({**scored_rows(self.prepared.manifest, scores), **(groups or {})}),
+        asked = {f"label:{label}": values for label, values in (labels or {}).items()}
+        table = pd.DataFrame({**scored_rows(self.prepared.manifest, scores), **asked, **(groups or {})})
+        if chosen_on is not None and self.validation is not None:
+            return score_predictions(
+                table,
+                validation=pd.DataFrame(scored_rows(self.validation[0].manifest, chosen_on)),
+                options=ScoreOptions(
+                    seed=self.seed,
+                    resamples=self.options.resamples,
+                    min_positives=self.options.min_positives,
+                    ranked=(self.options.split,),
+                ),
+                name=name,
+                title=title,
+                recipe=hash_of([self.recipe, hashed]) if hashed else self.recipe,
+                data=self.manifest.hash,
+                synthetic=self.synthetic,
+            )
+        result = evaluate_scores(
+            table,
             seed=self.seed,
             resamples=self.options.resamples,
             min_positives=self.options.min_positives,
@@ -170,6 +215,9 @@ class Judge:
             data=self.manifest.hash,
             synthetic=self.synthetic,
         )
+        if not groups:
+            return result
+        return with_audit(result, ScoreOptions(seed=self.seed, min_positives=self.options.min_positives))
 
     def marked(self, result: Result) -> Result:
         """Return the result with the hash of the split, and what a reader has to know of it."""

@@ -22,6 +22,7 @@ from medvlp.config.build import (
     open_split,
     open_tokenizer,
 )
+from medvlp.config.fitting import fitted_bundle
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
@@ -229,6 +230,7 @@ class _Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
+                one_of=self.config.data.one_of,
             )
 
         return loader
@@ -312,6 +314,10 @@ class _Built:
             provenance=provenance,
             card=_card(provenance, outcome),
         )
+        if "validate" in self.splits and self.config.evaluation.fit == "validate":
+            held_out = self.splits["validate"]
+            chosen_map = self.config.evaluation.calibration
+            bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         save_bundle(self.run / "bundle", bundle)
 
 

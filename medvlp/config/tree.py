@@ -97,6 +97,8 @@ class DataConfig(Node):
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
             manifest has no split column. Its seed is its own: another seed of the run is another run on one split.
+        one_of: an epoch of the training has one record of each value of this column, another one each time:
+            ``id.patient`` lets patients weigh alike, in batches and in episodes, however often they came.
         subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
@@ -119,6 +121,7 @@ class DataConfig(Node):
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
     group: GroupConfig | None = None
+    one_of: str | None = None
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
@@ -212,13 +215,19 @@ class EvaluationConfig(Node):
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
         min_positives: positive records that a finding needs to take part in a macro average.
-        groups: columns by which controls are printed.
+        groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
+            are left out.
         probe: whether a linear probe is fitted.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
         sensitivity: whether the AUROC of every single prompt is told.
+        prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
+        fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
+        calibration: map to probabilities that a bundle keeps.
+        into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
+            model on patients of its own.
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
@@ -229,13 +238,17 @@ class EvaluationConfig(Node):
     split: str = "test"
     min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
-    groups: list[str] = Field(default_factory=list)
+    groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
     probe: bool = True
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
     sensitivity: bool = True
+    prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
+    fit: str | None = "validate"
+    calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
+    into_bundle: bool = False
 
 
 class RunConfig(Node):

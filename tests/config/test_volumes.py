@@ -84,6 +84,10 @@ def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: 
     weights = model.slice_weights(paths[0])
     assert weights.weights is not None
     assert weights.weights.sum() == pytest.approx(1, abs=1e-5)
+    told = scored[0]["slices"]
+    assert (told["count"], told["heaviest"]) == (len(weights.weights), weights.shown + 1)
+    assert told["weight"] == pytest.approx(float(weights.weights.max()), abs=1e-5)
+    assert told["place_mm"] == pytest.approx(weights.position[weights.shown].tolist(), abs=1e-3)
 
 
 def test_the_pictures_of_a_study_train_as_one_stack(tiny_cohort: CohortSummary, tmp_path: Path) -> None:

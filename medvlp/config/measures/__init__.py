@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from medvlp.config.judge import Judge
+from medvlp.config.measures.doubt import doubt
 from medvlp.config.measures.existence import existence
 from medvlp.config.measures.grounding import grounding
 from medvlp.config.measures.image_retrieval import image_retrieval
@@ -14,6 +15,7 @@ from medvlp.config.measures.prompts import prompts
 from medvlp.config.measures.recipes import recipes
 from medvlp.config.measures.retrieval import retrieval
 from medvlp.config.measures.sentences import sentences
+from medvlp.config.measures.weighted_prompts import weighted_prompts
 from medvlp.config.measures.zero_shot import zero_shot
 from medvlp.evaluation.results import Result
 
@@ -22,8 +24,10 @@ __all__ = ["MEASURES"]
 #: in the order in which they are made
 MEASURES: tuple[Callable[[Judge], Iterator[Result]], ...] = (
     zero_shot,
+    weighted_prompts,
     laterality,
     recipes,
+    doubt,
     prompts,
     image_retrieval,
     existence,

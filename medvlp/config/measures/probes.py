@@ -19,8 +19,11 @@ def probes(judge: Judge) -> Iterator[Result]:
     """Yield the probe and its control, where there are pictures to train and to choose on."""
     if not (judge.options.probe and judge.labels and judge.sees and {"train", "validate"} <= judge.splits):
         return
-    opened = {"train": judge.open("train"), "validate": judge.open("validate"), "test": judge.prepared}
-    tables = {**{s: judge.embed(opened[s], texts=False) for s in ("train", "validate")}, "test": judge.table}
+    held = judge.validation
+    opened = {"train": judge.open("train"), "validate": held[0] if held else judge.open("validate")}
+    tables = {"train": judge.embed(opened["train"], texts=False)}
+    tables["validate"] = held[1] if held else judge.embed(opened["validate"], texts=False)
+    opened["test"], tables["test"] = judge.prepared, judge.table
     deep = {split: table[judge.seen] for split, table in tables.items()}
     yield _probe(judge, "linear_probe", "Linear probe", opened, deep, control=False)
     small = {split: _thumbnails(prepared) for split, prepared in opened.items()}
