@@ -333,9 +333,8 @@ def _start_from(model: Model, source: Path) -> None:
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     there = model.state_dict()
-    if (_BIAS in there) != (
-        _BIAS in weights
-    ):  # a scale and its bias belong together: SigLIP after CLIP, or CLIP after it
+    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
+    if (_BIAS in there) != (_BIAS in weights):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
         fresh = (*fresh, "logit_scale.")
     own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}

@@ -166,7 +166,10 @@ def test_probabilities_are_tested_where_scores_were_said_to_be_some() -> None:
     odds = np.log(table["score:edema"] / (1 - table["score:edema"]))
     sure = _audit(table.assign(**{"score:edema": 1 / (1 + np.exp(-2 * odds))}), probable)
     assert [(flag.kind, flag.name) for flag in sure.flags] == [("miscalibration", "scores")]
-    assert "Probabilities of edema are too extreme: calibration slope 0.49 (95 % 0.42 to 0.57; 1 is right)" in sure.flags[0].sentence
+    assert (
+        "Probabilities of edema are too extreme: calibration slope 0.49 (95 % 0.42 to 0.57; 1 is right)"
+        in sure.flags[0].sentence
+    )
 
 
 def test_a_map_of_validation_rows_is_flagged_where_calibration_has_moved_and_not_for_a_small_sample() -> None:
