@@ -97,7 +97,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         )
     if config.evaluation.into_bundle:
         _keep(config, found.get(first))
-    if config.evaluation.gallery and judge.manifest.pictures:
+    if config.evaluation.gallery and judge.shows:
         write_gallery(out, *pictures(judge))
     if page:
         write_report_page(out, out / "report.html")

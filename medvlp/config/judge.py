@@ -93,6 +93,11 @@ class Judge:
         return self.seen in self.table.columns
 
     @property
+    def shows(self) -> bool:
+        """Whether there are pixels to look at: features of slices that were cached have none."""
+        return bool(self.manifest.pictures) and "slices" not in self.manifest.meta
+
+    @property
     def splits(self) -> frozenset[str]:
         """Names of the splits that the data has."""
         there = self.manifest.column("split").tolist() if "split" in self.manifest else []

@@ -26,6 +26,8 @@ def probes(judge: Judge) -> Iterator[Result]:
     opened["test"], tables["test"] = judge.prepared, judge.table
     deep = {split: table[judge.seen] for split, table in tables.items()}
     yield _probe(judge, "linear_probe", "Linear probe", opened, deep, control=False)
+    if not judge.shows:
+        return
     small = {split: _thumbnails(prepared) for split, prepared in opened.items()}
     yield _probe(judge, "thumbnail", "Control: 16 x 16 thumbnail", opened, small, control=True)
 
