@@ -13,6 +13,7 @@ from medvlp.config.fitting import keep_fitted
 from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
+from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
@@ -98,7 +99,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         )
     if config.evaluation.into_bundle:
         _keep(config, found.get(first))
-    if config.evaluation.gallery and judge.manifest.pictures:
+    if config.evaluation.gallery and judge.shows:
         write_gallery(out, *pictures(judge))
     if page:
         write_report_page(out, out / "report.html")
@@ -124,7 +125,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
     loaded = load(model)
     table = Manifest.load(manifest, root=root)
-    views = build_views(loaded.bundle.preprocessing, where="preprocessing")
+    views = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
     needs = [f"{view}/embedding" for view in views_of(prepared.manifest, loaded.model)]

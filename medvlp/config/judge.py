@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medvlp.config.build import open_manifest, open_split
+from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
@@ -100,6 +101,11 @@ class Judge:
         return self.seen in self.table.columns
 
     @property
+    def shows(self) -> bool:
+        """Whether there are pixels to look at: features of slices that were cached have none."""
+        return bool(self.manifest.pictures) and "slices" not in self.manifest.meta
+
+    @property
     def splits(self) -> frozenset[str]:
         """Names of the splits that the data has."""
         there = self.manifest.column("split").tolist() if "split" in self.manifest else []
@@ -127,7 +133,7 @@ class Judge:
 
     def open(self, split: str) -> Prepared:
         """Prepare a split with the model's own preprocessing."""
-        prefix = self.model.bundle.preprocessing
+        prefix = reading_of(self.manifest, self.model.bundle.preprocessing, self.model.model)
         return open_split(self.manifest, split, prefix=prefix, data=self.data, workers=self.workers)
 
     def embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:

@@ -333,8 +333,15 @@ def _start_from(model: Model, source: Path) -> None:
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     there = model.state_dict()
+    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
+    if (_BIAS in there) != (_BIAS in weights):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
+        fresh = (*fresh, "logit_scale.")
     own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
     load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
+
+
+_BIAS = "logit_scale.bias"
 
 
 def _of_slices(name: str) -> str:
