@@ -22,6 +22,7 @@ from medvlp.config.build import (
     open_split,
     open_tokenizer,
 )
+from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
@@ -310,6 +311,7 @@ class _Built:
             zero_shot=[_plain(each) for each in prompts],
             provenance=provenance,
             card=_card(provenance, outcome),
+            gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
         )
         save_bundle(self.run / "bundle", bundle)
 

@@ -20,6 +20,7 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "GateConfig",
     "GroundingConfig",
     "GroupConfig",
     "Node",
@@ -238,6 +239,18 @@ class EvaluationConfig(Node):
     grounding: GroundingConfig = GroundingConfig()
 
 
+class GateConfig(Node):
+    """By what a released model of images tells pictures unlike its own, see `medvlp.models.gate`.
+
+    Attributes:
+        rate: share of pictures of its own kind that it flags, by the validation pictures; 0 for no gate.
+        pictures: at most so many of training, and of validation, are looked at.
+    """
+
+    rate: float = Field(default=0.02, ge=0, le=0.5)
+    pictures: int = Field(default=1000, ge=100)
+
+
 class RunConfig(Node):
     """A run.
 
@@ -253,6 +266,7 @@ class RunConfig(Node):
         optimiser: of all phases without their own.
         training: how the loop is carried out.
         evaluation: how the model is judged.
+        gate: by what the released model abstains.
         init_from: bundle whose weights the model starts from.
     """
 
@@ -267,6 +281,7 @@ class RunConfig(Node):
     optimiser: OptimiserOptions = OptimiserOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
     init_from: str | None = None
 
     @field_validator("phases")

@@ -1,8 +1,9 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
-``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``bundle.yaml``
-(architecture, scale, banks, preprocessing, tokenizer, labels, prompts, provenance), ``tokenizer/``, ``card.md`` and
-``gate.safetensors`` (the arrays of its gate), ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
+``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
+(arrays of its gate, where it has one), ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels,
+prompts, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that
+loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
 
@@ -202,7 +203,9 @@ def _gate(described: Mapping[str, Any], folder: Path) -> Gate | None:
     try:
         return Gate.of(described["ood"], arrays)
     except DataError as error:
-        raise UserError(f"The bundle {folder} cannot be read: {error} Get the bundle again, or update medvlp.") from None
+        raise UserError(
+            f"The bundle {folder} cannot be read: {error} Get the bundle again, or update medvlp."
+        ) from None
 
 
 def _load_weights(model: Model, folder: Path) -> None:

@@ -31,7 +31,9 @@ def predict_files(
         name: of the model, for the output.
 
     Returns:
-        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``.
+        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``; of a bundle with a gate each
+        result also has ``abstained`` and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where the score is above
+        1 or the picture blank. The scores of a flagged picture mean nothing; they are given so that it can be studied.
 
     Raises:
         ConfigError: for an unknown recipe, or one that this model cannot serve.
@@ -53,10 +55,25 @@ def predict_files(
         told = [BATCH_SENTENCE.format(name=chosen.name)] if chosen.recipe.batch_dependent else []
         used = chosen.name
     results = [
-        {"path": str(path), **each, "calibrated": False, "warnings": [*picture.warnings, *told]}
+        {
+            "path": str(path),
+            **each,
+            **_judged(model, picture),
+            "calibrated": False,
+            "warnings": [*picture.warnings, *told],
+        }
         for path, picture, each in zip(paths, prepared, said, strict=True)
     ]
     return {"model": name, "recipe": used, "results": results}
+
+
+def _judged(model: VisionLanguageModel, picture: Prepared) -> dict[str, Any]:
+    """What the bundle's gate says of a picture; nothing where it has none."""
+    verdict = model.judge(picture)
+    if verdict is None:
+        return {}
+    told = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
+    return {"abstained": verdict.flagged, "ood": told}
 
 
 def _existence(model: VisionLanguageModel, prepared: Sequence[Prepared]) -> list[dict[str, Any]]:
