@@ -25,6 +25,7 @@ __all__ = [
     "GroupConfig",
     "Node",
     "PhaseConfig",
+    "RobustnessConfig",
     "RunConfig",
     "SubsetConfig",
     "TokenizerConfig",
@@ -202,6 +203,21 @@ class GroundingConfig(Node):
     sanity: int = Field(default=32, ge=0)
 
 
+class RobustnessConfig(Node):
+    """How scores hold when one factor of the pictures changes; images only.
+
+    Attributes:
+        cases: frontal pictures, evenly taken; each is read and embedded once a factor and level (29 times for all).
+            0: not measured.
+        factors: of `medvlp.evaluation.robustness.factor_names`; all where none is named.
+        min_positives: positive records that a finding needs to take part in a macro average.
+    """
+
+    cases: int = Field(default=0, ge=0)
+    factors: list[str] = Field(default_factory=list)
+    min_positives: int = Field(default=10, ge=1)
+
+
 class EvaluationConfig(Node):
     """How a model is judged.
 
@@ -220,6 +236,7 @@ class EvaluationConfig(Node):
         sensitivity: whether the AUROC of every single prompt is told.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
+        robustness: one factor of the pictures changed.
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
@@ -237,6 +254,7 @@ class EvaluationConfig(Node):
     sensitivity: bool = True
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
 
 
 class GateConfig(Node):

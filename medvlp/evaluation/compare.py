@@ -68,6 +68,7 @@ def compare_results(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    min_positives: int = 1,
 ) -> Result:
     """Return the differences, second less first, of AUROC, AP, and what was fitted on validation on both sides.
 
@@ -79,6 +80,7 @@ def compare_results(
         resamples: of patients, for all that DeLong's test does not cover.
         level: of the intervals.
         seed: of the bootstrap.
+        min_positives: positive rows that a finding needs to take part in the macro average.
 
     Raises:
         DataError: if cases are missing, differ, or have other labels or patients on the two sides; if the results treat
@@ -92,7 +94,13 @@ def compare_results(
     findings = [name for name in checked_findings(one) if name in checked_findings(other)]
     if not findings:
         raise DataError("The results share no finding: there is nothing to compare.")
-    options = ScoreOptions(seed=seed, resamples=resamples, level=level, policy=check_policy(policies.pop()))
+    options = ScoreOptions(
+        seed=seed,
+        resamples=resamples,
+        level=level,
+        policy=check_policy(policies.pop()),
+        min_positives=min_positives,
+    )
     name = str(one["split"].iloc[0]) if "split" in one else ""
     sides = [split_data(table, findings, name=name, options=options) for table in (one, other)]
     compared = _compare(sides[0], sides[1], first.fitted, second.fitted)

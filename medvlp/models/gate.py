@@ -21,7 +21,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from medvlp.core.errors import DataError
 
-__all__ = ["REASONS", "Gate", "Space", "Verdict", "describe"]
+__all__ = ["REASONS", "Gate", "Space", "Verdict", "describe", "swapped"]
 
 SCHEMA = "medvlp.gate/1"
 _SIDE = 8
@@ -104,7 +104,7 @@ class Gate:
         reasons = [name for name, score in scores.items() if score > 1]
         if _blank(pixels):
             reasons.insert(0, "blank")
-        elif reasons and max(self.scores(_swapped(pixels)).values()) <= 1:
+        elif reasons and max(self.scores(swapped(pixels)).values()) <= 1:
             reasons.insert(0, "inverted")
         return Verdict(max(scores.values()), tuple(reasons))
 
@@ -160,6 +160,19 @@ def describe(pixels: Tensor) -> dict[str, Tensor]:
     return {"layout": layout, "shape": shape, "tones": _tones(grey)}
 
 
+def swapped(pixels: Tensor) -> Tensor:
+    """Return pixels (C, H, W) with black and white swapped; black bars around the picture stay black.
+
+    Example:
+        >>> swapped(torch.tensor([[[0.0, 0.25, 0.5, 0.0]]])).tolist()
+        [[[0.0, 0.75, 0.5, 0.0]]]
+    """
+    down, across = _inside(pixels.mean(0))
+    out = pixels.clone()
+    out[:, down, across] = 1 - pixels[:, down, across]
+    return out
+
+
 def _tones(grey: Tensor) -> Tensor:
     across, down = (grey[:, 1:] - grey[:, :-1]).abs().mean(), (grey[1:] - grey[:-1]).abs().mean()
     inner = grey[1:-1, 1:-1]
@@ -180,13 +193,6 @@ def _inside(grey: Tensor) -> tuple[slice, slice]:
     if not len(rows):
         return slice(None), slice(None)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _swapped(pixels: Tensor) -> Tensor:
-    down, across = _inside(pixels.mean(0))
-    swapped = pixels.clone()
-    swapped[:, down, across] = 1 - pixels[:, down, across]
-    return swapped
 
 
 def _blank(pixels: Tensor) -> bool:

@@ -13,6 +13,7 @@ from medvlp.config.measures.probes import probes
 from medvlp.config.measures.prompts import prompts
 from medvlp.config.measures.recipes import recipes
 from medvlp.config.measures.retrieval import retrieval
+from medvlp.config.measures.robustness import robustness
 from medvlp.config.measures.sentences import sentences
 from medvlp.config.measures.zero_shot import zero_shot
 from medvlp.evaluation.results import Result
@@ -31,4 +32,5 @@ MEASURES: tuple[Callable[[Judge], Iterator[Result]], ...] = (
     sentences,
     probes,
     grounding,
+    robustness,
 )
