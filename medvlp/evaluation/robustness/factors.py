@@ -78,7 +78,7 @@ def _device(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[
     thick = max(1, round(min(height, width) / 128))
     for number in range(round(level)):
         knots = np.stack([np.linspace(0, 0.8, 4) + draw.uniform(-0.05, 0.05, 4), draw.uniform(0.2, 0.8, 4)])
-        way = ndimage.zoom(knots, (1, 4 * max(height, width) / 4), order=2, mode="nearest", grid_mode=False)
+        way = ndimage.zoom(knots, (1, max(height, width)), order=2, mode="nearest", grid_mode=False)
         row = np.clip(way[0] * height, 0, height - 1).astype(int)
         column = np.clip(way[1] * width, 0, width - 1).astype(int)
         for down in range(thick):

@@ -96,7 +96,8 @@ def test_a_device_is_bright_and_covers_little() -> None:
     shares = []
     for level in FACTORS["device"].levels:
         drawn = change(dark, "device", level, name="d") != dark
-        assert set(np.unique(change(dark, "device", level, name="d")).round(2)) <= {0.2, 0.95, 0.97}
+        values = np.unique(change(dark, "device", level, name="d"))
+        assert all(np.isclose(values[:, None], [0.2, 0.95, 0.97]).any(1))
         assert drawn.any(1).sum() > 150  # from the edge well into the picture
         shares.append(drawn.mean())
     assert 0.003 < shares[0] < shares[1] < shares[2] < 0.12
