@@ -16,8 +16,10 @@ def report(
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run or of results, one file, no network."""
+    from medvlp.core.files import check_outputs
     from medvlp.evaluation.page.run_folder import write_report_page
 
+    check_outputs([out, *([] if sheet is None else [sheet])], inputs=[source])
     write_report_page(source, out)
     if sheet is not None:
         from medvlp.evaluation.page.sheet import write_sheet

@@ -17,7 +17,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import LazyStack, taken
 from medvlp.evaluation.page.inputs import Box, GalleryItem, RetrievalExample, RetrievalHit
-from medvlp.evaluation.retrieval import rank_queries
+from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
 from medvlp.prediction.findings import locate, mounted_streams

@@ -22,6 +22,7 @@ from medvlp.config.build import (
     open_split,
     open_tokenizer,
 )
+from medvlp.config.fitting import fitted_bundle
 from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
@@ -45,6 +46,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
+from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
@@ -229,6 +231,7 @@ class _Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
+                one_of=self.config.data.one_of,
             )
 
         return loader
@@ -313,6 +316,10 @@ class _Built:
             card=_card(provenance, outcome),
             gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
         )
+        if "validate" in self.splits and self.config.evaluation.fit == "validate":
+            held_out = self.splits["validate"]
+            chosen_map = self.config.evaluation.calibration
+            bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         save_bundle(self.run / "bundle", bundle)
 
 
@@ -320,15 +327,16 @@ def _start_from(model: Model, source: Path) -> None:
     """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does.
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
     """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
     if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
-    own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
-    load_weights(model, {**own, **weights}, source=source)
+    there = model.state_dict()
+    own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
+    load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
 
 
 def _of_slices(name: str) -> str:

@@ -15,4 +15,6 @@ def existence(judge: Judge) -> Iterator[Result]:
     """Yield the scores of existence."""
     if judge.streams is not None and judge.sees:
         scores = judge.existence_scores()
-        yield judge.scores("existence", scores, "Existence of findings", groups=group_columns(judge))
+        held = None if judge.validation is None else judge.existence_scores(judge.validation[1])
+        title, groups = "Existence of findings", group_columns(judge)
+        yield judge.scores("existence", scores, title, groups=groups, chosen_on=held)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medvlp.core.errors import DataError
 from medvlp.evaluation.calibration.fit import fit_calibrator, scale_of
-from medvlp.evaluation.conformal import SetRule, fit_sets
+from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import OperatingPoint, fit_operating_point, parse_rule
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import Finding
 from medvlp.prediction.calibrators import Calibrator
+from medvlp.prediction.conformal_sets import SetRule
 
 __all__ = ["FittedFinding", "fit_finding"]
 
@@ -38,18 +40,26 @@ class FittedFinding:
         return {
             "operating_points": {point.rule: asdict(point) for point in self.points},
             "calibration": {each.name: each.to_dict() for each in self.calibrators},
-            "conformal": None if self.sets is None else asdict(self.sets),
+            "conformal": None if self.sets is None else self.sets.to_dict(),
         }
 
 
 def fit_finding(validation: Finding, options: ScoreOptions) -> FittedFinding:
-    """Choose everything for a finding on its validation rows."""
+    """Choose everything for a finding on its validation rows.
+
+    Raises:
+        DataError: if the scores are too large or too small for a calibration.
+    """
     if validation.reason is not None:
         return FittedFinding(reason="no_validation")
     truth, scores = validation.truth, validation.scores
     scale = scale_of(scores)
+    try:
+        calibrators = tuple(fit_calibrator(name, truth, scores, scale=scale) for name in options.calibrations)
+    except DataError as error:
+        raise DataError(f"score:{validation.name}, validation rows: {error}") from None
     return FittedFinding(
         points=tuple(fit_operating_point(truth, scores, parse_rule(rule)) for rule in options.points),
-        calibrators=tuple(fit_calibrator(name, truth, scores, scale=scale) for name in options.calibrations),
+        calibrators=calibrators,
         sets=fit_sets(truth, scores, level=options.coverage),
     )

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from medvlp.evaluation.bootstrap import percentile_interval
-from medvlp.evaluation.conformal import ConformalSets
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, with_interval
+from medvlp.prediction.conformal_sets import ConformalSets
 
 __all__ = ["set_rows"]
 
@@ -56,6 +56,8 @@ def _share_row(
     group: str | None = None,
 ) -> Metric:
     row = data.row(finding, metric, group=group)
+    if group is not None and finding.patients < data.options.min_group:
+        return replace(row, reason="n_too_small")
     share = share_of(success[rows], finding.patient[rows], level=row.level)
     if share.value is None:
         return replace(row, reason="none_answered" if metric == "selective_accuracy" else "no_rows")
