@@ -23,6 +23,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.patients import patient_caveats
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
@@ -36,7 +37,7 @@ from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
 
-__all__ = ["Judge", "scored_rows", "views_of"]
+__all__ = ["Judge", "judged_manifest", "scored_rows", "views_of"]
 
 
 class Judge:
@@ -76,8 +77,7 @@ class Judge:
         self.model: VisionLanguageModel = load(model)
         self.seen = f"{self.model.model.pictures}/embedding"
         self.streams = mounted_streams(self.model.model)
-        self.whole = open_manifest(data, say=say)
-        self.manifest = self.whole.where(options.where) if options.where else self.whole
+        self.whole, self.manifest = judged_manifest(data, options, say=say)
         self.truth: Planted | None = read_planted(self.whole.root)
         self.synthetic = bool(self.whole.meta.get("synthetic", self.truth is not None))
         self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})])
@@ -240,8 +240,28 @@ class Judge:
         """Return the result with the hash of the split, and what a reader has to know of it."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         caveats = [f"The model's training: {trained}"] if trained else []
-        own = (*split_caveats(self.whole), *leak_caveats(self.whole))
+        own = (*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole))
         return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
+
+
+def judged_manifest(
+    data: DataConfig, options: EvaluationConfig, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[Manifest, Manifest]:
+    """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
+
+    Args:
+        data: where it is.
+        options: of the evaluation.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    whole = open_manifest(data, say=say)
+    if "id.study" not in whole:
+        whole = whole.with_column("id.study", whole.column("id"))
+    return whole, whole.where(options.where) if options.where else whole
+
+
+def _labels_of(manifest: Manifest) -> list[str]:
+    return [name.removeprefix("label.") for name in manifest.names_of("label")]
 
 
 def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "Node",
     "PhaseConfig",
     "RobustnessConfig",
+    "ReportedConfig",
     "RunConfig",
     "SubsetConfig",
     "TokenizerConfig",
@@ -96,6 +97,8 @@ class DataConfig(Node):
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
+        patient: column whose equal values are one patient, for a release that names none: ``id`` makes each image
+            one. Results then say so.
         group: what becomes of rows that are one study; by default each stays a sample.
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
@@ -120,6 +123,7 @@ class DataConfig(Node):
     table: str | None = None
     where: dict[str, Any] = Field(default_factory=dict)
     having: list[str] = Field(default_factory=list)
+    patient: str | None = None
     split: Component = Field(
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
@@ -234,6 +238,24 @@ class FewShotConfig(Node):
     draws: int = Field(default=10, ge=2)
 
 
+class ReportedConfig(Node):
+    """A number that the table of a suite reports of an evaluation.
+
+    Attributes:
+        result: name of its results file, ``zero_shot`` for the bundle's own prompts; or a pattern: ``grounding_*``.
+        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
+        label: finding, ``macro``, or a direction of retrieval.
+        group: subgroup as results name it: ``sex=F``.
+        usual: whether papers report this one on the data set.
+    """
+
+    result: str = "zero_shot"
+    metric: str = "auroc"
+    label: str = "macro"
+    group: str | None = None
+    usual: bool = False
+
+
 class EvaluationConfig(Node):
     """How a model is judged.
 
@@ -254,6 +276,8 @@ class EvaluationConfig(Node):
         features: folder in which feature tables are kept and found again; null to make them anew each time.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
+        label_sets: name -> findings: each recipe, and the bundle's own prompts, also have a result over these alone
+            (``zero_shot_RECIPE_NAME``), whose macro average is then of them.
         sensitivity: whether the AUROC of every single prompt is told.
         prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
@@ -281,6 +305,7 @@ class EvaluationConfig(Node):
     features: str | None = None
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
+    label_sets: dict[str, list[str]] = Field(default_factory=dict)
     sensitivity: bool = True
     prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
