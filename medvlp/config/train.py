@@ -23,6 +23,7 @@ from medvlp.config.build import (
     open_tokenizer,
 )
 from medvlp.config.fitting import fitted_bundle
+from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
@@ -313,6 +314,7 @@ class _Built:
             zero_shot=[_plain(each) for each in prompts],
             provenance=provenance,
             card=_card(provenance, outcome),
+            gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
             held_out = self.splits["validate"]

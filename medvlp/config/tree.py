@@ -21,10 +21,12 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "FewShotConfig",
+    "GateConfig",
     "GroundingConfig",
     "GroupConfig",
     "Node",
     "PhaseConfig",
+    "RobustnessConfig",
     "ReportedConfig",
     "RunConfig",
     "SubsetConfig",
@@ -209,6 +211,21 @@ class GroundingConfig(Node):
     sanity: int = Field(default=32, ge=0)
 
 
+class RobustnessConfig(Node):
+    """How scores hold when one factor of the pictures changes; images only.
+
+    Attributes:
+        cases: frontal pictures, evenly taken; each is read and embedded once a factor and level (26 times for all).
+            0: not measured.
+        factors: of `medvlp.evaluation.robustness.factor_names`; all where none is named.
+        min_positives: positive records that a finding needs to take part in a macro average.
+    """
+
+    cases: int = Field(default=0, ge=0)
+    factors: list[str] = Field(default_factory=list)
+    min_positives: int = Field(default=10, ge=1)
+
+
 class FewShotConfig(Node):
     """Classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.
 
@@ -265,6 +282,7 @@ class EvaluationConfig(Node):
         prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
+        robustness: one factor of the pictures changed.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
         into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
@@ -292,9 +310,22 @@ class EvaluationConfig(Node):
     prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
     into_bundle: bool = False
+
+
+class GateConfig(Node):
+    """By what a released model of images tells pictures unlike its own, see `medvlp.models.gate`.
+
+    Attributes:
+        rate: share of pictures of its own kind that it flags, by the validation pictures; 0 for no gate.
+        pictures: at most so many of training, and of validation, are looked at.
+    """
+
+    rate: float = Field(default=0.02, ge=0, le=0.5)
+    pictures: int = Field(default=1000, ge=100)
 
 
 class RunConfig(Node):
@@ -312,6 +343,7 @@ class RunConfig(Node):
         optimiser: of all phases without their own.
         training: how the loop is carried out.
         evaluation: how the model is judged.
+        gate: by what the released model abstains.
         init_from: bundle whose weights the model starts from.
     """
 
@@ -326,6 +358,7 @@ class RunConfig(Node):
     optimiser: OptimiserOptions = OptimiserOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
     init_from: str | None = None
 
     @field_validator("phases")

@@ -21,6 +21,7 @@ from medvlp.evaluation.page.few_shot import few_shot_tables
 from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.evaluation.page.inputs import GalleryItem, ReportInputs
 from medvlp.evaluation.page.pictures import heat_map_layer, png_uri
+from medvlp.evaluation.page.robustness import robustness_rows
 from medvlp.evaluation.page.score_content import score_parts
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
@@ -96,6 +97,7 @@ def render_report(inputs: ReportInputs) -> str:
             grounded=grounding_rows(inputs.results),
             grounding_columns=list(COLUMNS.values()),
             sanity=sanity_rows(inputs.results),
+            robust=robustness_rows(inputs.results),
             few_shots=few_shot_tables(inputs.results),
             examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
         )
