@@ -16,7 +16,17 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, write_text, written_whole
-from medvlp.evaluation.page.inputs import Box, GalleryItem, Quarantined, ReportInputs, RetrievalExample, RetrievalHit
+from medvlp.evaluation.page.inputs import (
+    CHOSEN,
+    Box,
+    Chosen,
+    GalleryItem,
+    Quarantined,
+    ReportInputs,
+    RetrievalExample,
+    RetrievalHit,
+)
+from medvlp.evaluation.page.record import Record
 from medvlp.evaluation.page.render import render_report
 from medvlp.evaluation.results import Result, load_result
 
@@ -26,28 +36,33 @@ _GALLERY = "gallery"
 _ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
-def write_report_page(run: Path, out: Path) -> None:
+def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
     """Draw the page of a run folder, or of one ``results.json``, into one HTML file.
 
     Args:
         run: folder with ``results/`` and, if there, config.yaml, environment.json, data.json and log.jsonl.
         out: the HTML file, complete or absent.
+        study: what the run cannot know, see `medvlp.evaluation.page.study`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
     """
-    write_text(Path(out), render_report(read_run(Path(run))))
+    write_text(Path(out), render_report(read_run(Path(run), study=study)))
 
 
-def read_run(run: Path) -> ReportInputs:
+def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInputs:
     """Return what a run folder, or one ``results.json``, has for the page.
+
+    Args:
+        run: folder or file.
+        study: what the run cannot know.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
     """
     if run.is_file():
         result = load_result(run)
-        return ReportInputs(title=result.title or f"Results: {result.name}", results=(result,))
+        return ReportInputs(title=result.title or f"Results: {result.name}", results=(result,), study=study or {})
     paths = [path for path in sorted((run / "results").glob("*.json")) if path.stem != _GALLERY]
     if not paths:
         raise DataError(
@@ -66,6 +81,7 @@ def read_run(run: Path) -> ReportInputs:
         facts["split_made"] = {key: value for key, value in told.items() if value}
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
+    record = Record.read(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
     return ReportInputs(
         title=_title(config) or run.resolve().name,
         results=results,
@@ -76,6 +92,8 @@ def read_run(run: Path) -> ReportInputs:
         environment=read_json(run / "environment.json") if (run / "environment.json").is_file() else {},
         provenance=facts,
         quarantined=tuple(Quarantined(str(entry.get("id", "")), str(entry.get("reason", ""))) for entry in records),
+        record=record,
+        study=study or {},
     )
 
 
@@ -101,6 +119,7 @@ def write_gallery(run: Path, gallery: Sequence[GalleryItem], retrieval: Sequence
             "truth": item.truth,
             "sentence": item.sentence,
             "note": item.note,
+            "chosen": item.chosen,
         }
         items.append(entry)
     for at, example in enumerate(retrieval):
@@ -147,6 +166,7 @@ def read_gallery(run: Path) -> tuple[tuple[GalleryItem, ...], tuple[RetrievalExa
                 truth=str(entry["truth"]),
                 sentence=str(entry["sentence"]),
                 note=str(entry["note"]),
+                chosen=_chosen(entry.get("chosen", "")),
             )
             for entry in document["gallery"]
         )
@@ -186,6 +206,13 @@ def _keep(path: Path, pixels: NDArray[np.uint8]) -> str:
     with written_whole(path) as beside:
         Image.fromarray(np.ascontiguousarray(pixels)).save(beside, format="PNG")
     return path.name
+
+
+def _chosen(word: object) -> Chosen:
+    found = [known for known in CHOSEN if known == word]
+    if not found:
+        raise ValueError(f"{word!r} is no reason to show a picture")
+    return found[0]
 
 
 def _kept(folder: Path, name: object) -> NDArray[np.uint8]:
