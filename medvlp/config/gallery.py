@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from medvlp.config.judge import Judge
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.table import FeatureTable
@@ -22,7 +24,18 @@ from medvlp.prediction.findings import locate, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel
 from medvlp.prediction.slices import slice_weights
 
-__all__ = ["make_gallery", "make_retrieval_examples", "picture_of"]
+__all__ = ["make_gallery", "make_retrieval_examples", "picture_of", "pictures"]
+
+
+def pictures(judge: Judge) -> tuple[list[GalleryItem], list[RetrievalExample]]:
+    """Return the gallery and the retrieval examples of an evaluation."""
+    scores = judge.zero_shot_scores() if judge.prompts else judge.existence_scores()
+    gallery = make_gallery(judge.model, judge.prepared, scores, judge.truth, count=judge.options.gallery)
+    examples = []
+    if "text/embedding" in judge.table.columns:
+        first = ~pd.Series(judge.prepared.manifest.column("id.study")).duplicated().to_numpy()
+        examples = make_retrieval_examples(judge.model, judge.prepared, judge.table, first)
+    return gallery, examples
 
 
 def make_gallery(

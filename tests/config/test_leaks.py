@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medvlp.config.build import open_manifest
-from medvlp.config.evaluate import _Judge
+from medvlp.config.judge import Judge
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
 from medvlp.data.leakage import check_split
@@ -57,7 +57,7 @@ def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tm
     result = Result(name="zero_shot", recipe="", data="", metrics=rows)
     bundle = SimpleNamespace(provenance={"split_flaw": CAVEAT})
     judge = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle))
-    marked = _Judge.marked(judge, result)  # type: ignore[arg-type]
+    marked = Judge.marked(judge, result)  # type: ignore[arg-type]
     assert marked.caveats == (CAVEAT, f"The model's training: {CAVEAT}")
     write_result(marked, tmp_path / "run" / "results" / "zero_shot.json")
     assert load_result(tmp_path / "run" / "results" / "zero_shot.json").caveats == marked.caveats

@@ -1,0 +1,204 @@
+"""What one evaluation reads and embeds once, for all of its measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medvlp.config.build import open_manifest, open_split
+from medvlp.config.tree import DataConfig, EvaluationConfig
+from medvlp.core.errors import DataError
+from medvlp.core.keys import keys
+from medvlp.core.memory import keep_freed_memory
+from medvlp.core.protocols import Model
+from medvlp.core.provenance import hash_of
+from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import leak_caveats
+from medvlp.data.loader import in_order
+from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import Prepared
+from medvlp.data.splits import split_caveats, split_hash
+from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.results import Result
+from medvlp.features.feature_pass import feature_pass
+from medvlp.phantom.planted import Planted, read_planted
+from medvlp.prediction.findings import existence_scores, mounted_streams
+from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
+
+__all__ = ["Judge", "scored_rows", "views_of"]
+
+
+class Judge:
+    """One evaluation at work; the functions of `medvlp.config.measures` take it and yield results.
+
+    Args:
+        model: path of the bundle.
+        data: what it is judged on.
+        options: how.
+        seed: of the bootstrap.
+        workers: processes that read.
+        say: told what a reader of the numbers has to know of the split.
+
+    Attributes:
+        model: at work.
+        whole: all of the data; `manifest` is what ``where`` keeps of it.
+        truth: what the synthetic hospital planted; None elsewhere.
+        prepared: the split that is judged, `table` its embeddings.
+        seen: column of the table with the embeddings of pictures.
+        streams: of a dual-stream model.
+        prompts: of findings that the data has labels of.
+        labels: findings that are asked for.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        data: DataConfig,
+        options: EvaluationConfig,
+        *,
+        seed: int,
+        workers: int,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        keep_freed_memory()
+        self.data, self.options, self.say, self.seed, self.workers = data, options, say, seed, workers
+        self.model: VisionLanguageModel = load(model)
+        self.seen = f"{self.model.model.pictures}/embedding"
+        self.streams = mounted_streams(self.model.model)
+        self.whole = open_manifest(data, say=say)
+        self.manifest = self.whole.where(options.where) if options.where else self.whole
+        self.truth: Planted | None = read_planted(self.whole.root)
+        self.synthetic = bool(self.whole.meta.get("synthetic", self.truth is not None))
+        self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json")])
+        self.prepared = self.open(options.split)
+        self.table = self.embed(self.prepared)
+        self.prompts = [p for p in prompt_sets(self.model.bundle) if f"label.{p.label}" in self.manifest]
+        asked = [p.label for p in self.prompts] or list(self.existence_scores())
+        self.labels = [label for label in asked if f"label.{label}" in self.manifest]
+
+    # what measures share --------------------------------------------------------------------------------------------
+
+    @property
+    def sees(self) -> bool:
+        """Whether there are embeddings of pictures."""
+        return self.seen in self.table.columns
+
+    @property
+    def splits(self) -> frozenset[str]:
+        """Names of the splits that the data has."""
+        there = self.manifest.column("split").tolist() if "split" in self.manifest else []
+        return frozenset(str(split) for split in there)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Arguments of every result: where it comes from."""
+        return {
+            "recipe": self.recipe,
+            "data": self.manifest.hash,
+            "split": self.options.split,
+            "synthetic": self.synthetic,
+        }
+
+    def seen_rows(self) -> tuple[Manifest, np.ndarray]:
+        """Return the records whose picture has an embedding, and these ``(N, D)``."""
+        rows = np.flatnonzero(np.isfinite(self.table[self.seen]).all(axis=1))
+        return self.prepared.manifest.take(rows), self.table[self.seen][rows]
+
+    def open(self, split: str) -> Prepared:
+        """Prepare a split with the model's own preprocessing."""
+        prefix = self.model.bundle.preprocessing
+        return open_split(self.manifest, split, prefix=prefix, data=self.data, workers=self.workers)
+
+    def embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
+        """Embed pictures, and reports unless `texts` is false."""
+        there = [view for view in views_of(prepared.manifest, self.model.model) if texts or view != "text"]
+        needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
+        if self.streams is not None and self.streams.view in there:
+            needs.append(self.streams.key("pathology"))
+        return feature_pass(self.model.model, in_order(prepared), keys(*needs))
+
+    # scores of findings ---------------------------------------------------------------------------------------------
+
+    def zero_shot_scores(self, table: FeatureTable | None = None) -> dict[str, np.ndarray]:
+        """Scores of the bundle's prompts by finding, of what is judged or of another table."""
+        table = self.table if table is None else table
+        scores = self.model.zero_shot.scores(table[self.seen])
+        return {label: scores[:, i] for i, label in enumerate(self.model.zero_shot.labels)}
+
+    def existence_scores(self, table: FeatureTable | None = None) -> dict[str, np.ndarray]:
+        """Scores of a dual-stream model; findings without a label column are left out."""
+        table = self.table if table is None else table
+        if self.streams is None or self.streams.key("pathology") not in table.columns:
+            return {}
+        found = existence_scores(table, self.streams)
+        return {label: values for label, values in found.items() if f"label.{label}" in self.manifest}
+
+    def scores(
+        self,
+        name: str,
+        scores: Mapping[str, np.ndarray],
+        title: str,
+        *,
+        groups: Mapping[str, Iterable[Any]] | None = None,
+        control: bool = False,
+        hashed: str = "",
+    ) -> Result:
+        """Return the result of scores of the judged pictures.
+
+        Args:
+            name: of the result.
+            scores: ``(N,)`` by finding.
+            title: words for a page.
+            groups: further columns of the table, ``group:NAME``.
+            control: whether it is what a model must beat.
+            hashed: what else made the scores.
+        """
+        return evaluate_scores(
+            pd.DataFrame({**scored_rows(self.prepared.manifest, scores), **(groups or {})}),
+            seed=self.seed,
+            resamples=self.options.resamples,
+            min_positives=self.options.min_positives,
+            name=name,
+            title=title,
+            role="control" if control else "model",
+            recipe=hash_of([self.recipe, hashed]) if hashed else self.recipe,
+            data=self.manifest.hash,
+            synthetic=self.synthetic,
+        )
+
+    def marked(self, result: Result) -> Result:
+        """Return the result with the hash of the split, and what a reader has to know of it."""
+        trained = str(self.model.bundle.provenance.get("split_flaw", ""))
+        caveats = [f"The model's training: {trained}"] if trained else []
+        own = (*split_caveats(self.whole), *leak_caveats(self.whole))
+        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
+
+
+def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the columns of a predictions table: who, which split, label and score of each finding.
+
+    Raises:
+        DataError: if nobody knows whose pictures these are.
+    """
+    if "id.patient" not in manifest:
+        raise DataError("An evaluation needs the column 'id.patient': intervals are made over patients, name it.")
+    rows: dict[str, Any] = {
+        "id": manifest.column("id"),
+        "patient_id": manifest.column("id.patient"),
+        "split": manifest.column("split"),
+    }
+    for label, values in scores.items():
+        if f"label.{label}" in manifest:
+            rows[f"label:{label}"] = manifest.column(f"label.{label}")
+            rows[f"score:{label}"] = values
+    return rows
+
+
+def views_of(manifest: Manifest, model: Model) -> list[str]:
+    """Return what can be embedded: the model's kind of pictures where the manifest names files, and texts it reads."""
+    words = "text" in manifest and model.reads_text
+    return [*([model.pictures] if manifest.pictures else []), *(["text"] if words else [])]
