@@ -12,6 +12,7 @@ from medvlp.config.build import build_views
 from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
+from medvlp.config.record import evaluation_record
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
@@ -95,6 +96,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         )
     if config.evaluation.gallery and judge.manifest.pictures:
         write_gallery(out, *pictures(judge))
+    evaluation_record(judge, Path(config.model)).write(out / "evaluation.json")
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)

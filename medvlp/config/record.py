@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from medvlp.config.judge import Judge
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import environment
 from medvlp.data.catalogue import card_of
 from medvlp.data.manifest import Manifest
-from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_hash
 from medvlp.data.summary import summarise
 from medvlp.evaluation.page.record import (
@@ -26,41 +26,19 @@ from medvlp.evaluation.page.record import (
     Quartiles,
     Record,
 )
-from medvlp.prediction.model import VisionLanguageModel
 
 __all__ = ["cohort_of", "evaluation_record"]
 
 
-def evaluation_record(
-    model: VisionLanguageModel,
-    manifest: Manifest,
-    prepared: Prepared,
-    *,
-    folder: Path,
-    layout: str,
-    judged: str,
-    where: Mapping[str, Any],
-    seed: int,
-    resamples: int,
-    options: Mapping[str, Any],
-    synthetic: bool,
-) -> Record:
+def evaluation_record(judge: Judge, folder: Path) -> Record:
     """Return the record of one evaluation; no path and no id of a person is in it.
 
     Args:
-        model: that was judged.
-        manifest: of all splits.
-        prepared: the split that was judged.
+        judge: that did it.
         folder: of the bundle.
-        layout: that read the data; empty where a manifest was given.
-        judged: name of the split.
-        where: values that a record had to have.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-        options: what was measured, as configured.
-        synthetic: nobody stands behind the data.
     """
-    bundle = model.bundle
+    data, options, manifest = judge.data, judge.options, judge.manifest
+    bundle, layout = judge.model.bundle, str((data.layout or {}).get("name", ""))
     listed = folder / "MANIFEST.sha256"
     made, leaks = manifest.meta.get("split"), manifest.meta.get("leaks")
     return Record(
@@ -81,15 +59,15 @@ def evaluation_record(
             split=split_hash(manifest),
             split_made=_told(made) if isinstance(made, Mapping) else None,
             leaks=dict(leaks) if isinstance(leaks, Mapping) else None,
-            judged=judged,
-            where=dict(where),
-            left_out=dict(Counter(record.reason for record in prepared.quarantined)),
-            synthetic=synthetic,
+            judged=options.split,
+            where={**data.where, **options.where},
+            left_out=dict(Counter(record.reason for record in judge.prepared.quarantined)),
+            synthetic=judge.synthetic,
         ),
         cohort=cohort_of(manifest),
-        seed=seed,
-        resamples=resamples,
-        options=dict(options),
+        seed=judge.seed,
+        resamples=options.resamples,
+        options=options.model_dump(mode="json"),
         environment=environment(),
     )
 
