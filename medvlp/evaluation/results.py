@@ -21,10 +21,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text, written_whole
 
-__all__ = ["AVERAGES", "SCHEMA", "Metric", "Result", "json_schema", "load_result", "result_text", "write_result"]
+__all__ = [
+    "AVERAGES",
+    "SCHEMA",
+    "Flag",
+    "FlagKind",
+    "Metric",
+    "Result",
+    "json_schema",
+    "load_result",
+    "result_text",
+    "write_result",
+]
 
 SCHEMA = "medvlp.results/1"
 Role = Literal["model", "control"]
+FlagKind = Literal["subgroup_gap", "miscalibration", "shortcut"]
 # Labels of rows that are over several findings: a mean, a mean weighted by positives, and all cases pooled.
 AVERAGES = ("macro", "weighted", "micro")
 
@@ -34,22 +46,27 @@ class Metric:
     """One number with its uncertainty; a row of ``results.json``.
 
     Attributes:
-        metric: ``"auroc"``, ``"average_precision"``, ``"recall@5"``, ...
+        metric: ``"auroc"``, ``"average_precision"``, ``"recall@5"``, ...; ``"auroc_gap"``, ``"sensitivity_gap"`` and
+            ``"specificity_gap"`` are of a group less all others; ``"shortcut_auroc"`` is of the group's cases against
+            all others by the score, among cases without the finding (``"shortcut_auroc_positives"``: with it);
+            ``"subgroup_gap_test"``, ``"shortcut_test"`` and ``"miscalibration_test"`` are the tests behind the flags.
         label: finding, ``"macro"``, or retrieval direction.
         value: the number; None where it is not defined, and `reason` says why.
         low, high: interval at `level`; None where it is not defined or not asked for.
         level: confidence level of the interval.
         method: how the interval was made: ``"patient_bootstrap"``; ``"wilson"`` and ``"wilson_clustered"`` (patients
             with several images), ``"mercaldo"`` (predictive values), ``"sandwich"`` (calibration line),
-            ``"delong_clustered"`` (AUROC differences), ``"exact"`` (an AUROC of 0 or 1), or ``"none"``.
+            ``"delong_clustered"`` (AUROC differences, gaps, shortcuts), ``"exact"`` (an AUROC of 0 or 1), or
+            ``"none"``.
         interval: form of the interval: ``"percentile"``, ``"bca"``, ``"logit"``, ``"recentred"`` (percentile, moved for
-            bias), ``"score"``, ``"wald"``, ``"clopper_pearson"`` or ``"none"``.
+            bias), ``"score"``, ``"wald"``, ``"clopper_pearson"``, ``"square_and_add"`` (a difference, from the
+            intervals of its sides) or ``"none"``.
         n: rows (images, studies, queries) with a known label.
         positives: positive rows; None where the word has no meaning.
         patients: patients among the rows.
         split: as in the predictions; empty where they name none.
         policy: what was done with uncertain labels: ``"u_ignore"`` leaves them out.
-        group: subgroup, ``"site=north"``; None is everybody.
+        group: subgroup, ``"site=north"``, or of two columns, ``"sex & site=F & north"``; None is everybody.
         labels_used: for a macro average, over how many labels.
         min_positives: for a macro average, the positive rows that a label needs to take part.
         prevalence: positives / n.
@@ -57,10 +74,11 @@ class Metric:
         pool: candidates that a retrieval query ranks.
         resamples, skipped: bootstrap resamples in which the number is, and is not, defined.
         reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
-            fewer: the interval is optimistic), ``"few_negatives"``, ``"few_resamples"``, ``"no_validation"`` (nothing
-            was chosen), ``"none_called"``, ``"all_called"``, ``"infinite"``, ``"separated"`` (a score divides the
-            classes: no interval); of a map ``"survives_randomisation"`` or ``"input_independent"``; None where there is
-            nothing to say.
+            fewer: the interval is optimistic), ``"few_negatives"``, ``"few_resamples"``, ``"n_too_small"`` (a group of
+            too few patients of a class for any number), ``"no_validation"`` (nothing was chosen),
+            ``"no_probabilities"`` (nothing was said to be one), ``"none_called"``, ``"all_called"``, ``"infinite"``,
+            ``"separated"`` (a score divides the classes: no interval); of a map ``"survives_randomisation"`` or
+            ``"input_independent"``; None where there is nothing to say.
         operating_point: name of the threshold the number was taken at.
         threshold: that score.
         calibration: map that made the probabilities; ``"none"`` where the scores were taken for them.
@@ -102,6 +120,29 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """What a reader of a result must have seen: a test that stands when corrected for all tests of the report.
+
+    Attributes:
+        kind: ``"subgroup_gap"``, ``"miscalibration"`` or ``"shortcut"``.
+        name: what was tested: the group's column (``"sex"``), or the probabilities (``"platt"``).
+        sentence: what was found, with its numbers.
+        p: of the test.
+        p_holm: corrected for the `tests` of the report (Holm).
+        tests: how many.
+        split: as in the predictions.
+    """
+
+    kind: FlagKind
+    name: str
+    sentence: str
+    p: float
+    p_holm: float
+    tests: int
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """The outcome of one evaluation.
 
@@ -117,6 +158,8 @@ class Result:
         title: words for a page; empty uses `name`.
         caveats: sentences that a reader must have seen before the numbers: a known flaw of the split, a leak that was
             allowed.
+        flags: what the audit of groups, calibration and shortcuts found; empty where it found nothing or none was made
+            (rows ``"subgroup_gap_test"`` and so on say which tests were).
         options: what the statistics were asked to do; with the cases it makes the same numbers again.
         fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows.
     """
@@ -131,6 +174,7 @@ class Result:
     title: str = ""
     split: str = ""
     caveats: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
@@ -187,6 +231,7 @@ class _Document(BaseModel):
     data: str
     split: str = ""
     caveats: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     metrics: tuple[Metric, ...]
     cases: _Cases | None = None
     options: dict[str, Any] = {}
@@ -257,6 +302,7 @@ def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
         data=result.data,
         split=result.split,
         caveats=result.caveats,
+        flags=result.flags,
         metrics=result.metrics,
         cases=cases,
         options=dict(result.options),
@@ -306,6 +352,7 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         data=document.data,
         split=document.split,
         caveats=document.caveats,
+        flags=document.flags,
         metrics=document.metrics,
         cases=table,
         options=document.options,
