@@ -13,12 +13,34 @@ __all__ = ["report"]
 def report(
     source: Annotated[Path, typer.Argument(help="A run's folder, or a results.json.")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of what a run cannot know (funding, ethics, link ...): completes checklists and cards."
+        ),
+    ] = None,
+    card: Annotated[Path | None, typer.Option(help="Also write a model card for a hub, with these numbers.")] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Also write a model card for RSNA's ATLAS, as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run or of results, one file, no network."""
-    from medvlp.evaluation.page.run_folder import write_report_page
+    from medvlp.core.files import write_text
+    from medvlp.evaluation.page.render import render_report
+    from medvlp.evaluation.page.run_folder import read_run
+    from medvlp.evaluation.page.study import read_study
 
-    write_report_page(source, out)
+    inputs = read_run(source, study=None if study is None else read_study(study))
+    if atlas is not None:
+        from medvlp.evaluation.page.atlas import atlas_card
+
+        write_text(atlas, atlas_card(inputs).text())
+        typer.echo(f"{atlas}: the card for RSNA's ATLAS.")
+    if card is not None:
+        from medvlp.evaluation.page.hub_card import hub_card
+
+        write_text(card, hub_card(inputs))
+        typer.echo(f"{card}: the card for a model hub.")
+    write_text(out, render_report(inputs))
     if sheet is not None:
         from medvlp.evaluation.page.sheet import write_sheet
 

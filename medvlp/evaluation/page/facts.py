@@ -94,7 +94,9 @@ def _statistics(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
     rows = [row for result in results for row in result.metrics]
     if not rows:
         return
-    measured = dict.fromkeys(row.metric.partition("@")[0] for row in rows if not row.metric.startswith("oracle_"))
+    named = [row.metric.partition("@")[0] for row in rows]
+    measured = dict.fromkeys(name for name in named if not name.startswith(("oracle_", "worst_", "shortcut_auroc_")))
+    measured = [name for name in measured if not name.endswith("_test")]
     yield "measures", f"{spoken([name_of(name) for name in measured])}."
     yield "uncertainty", _uncertainty(rows)
     best = headline_of(results)
@@ -215,6 +217,15 @@ def _training(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
 def _varied(results: Sequence[Result]) -> str:
     """Return what was varied to see whether the numbers hold."""
     done = []
+    changed = dict.fromkeys(
+        str(row.group).partition("=")[0]
+        for result in results
+        if result.name == "robustness"
+        for row in result.metrics
+        if row.group
+    )
+    if changed:
+        done.append(f"AUROC with one factor changed ({', '.join(map(finding, changed))})")
     if any(row.metric == "auroc_range" for result in results for row in result.metrics):
         done.append("AUROC of every single prompt")
     if any(macro_of(result) for result in results if result.role == "control"):

@@ -13,13 +13,15 @@ from medvlp.evaluation.page.checklist import answered, checklists
 from medvlp.evaluation.page.errors import error_rows
 from medvlp.evaluation.page.facts import SECTIONS, facts_of
 from medvlp.evaluation.page.figures import curves, learning_curves, picture
-from medvlp.evaluation.page.forest import dimensions, finding_forest
+from medvlp.evaluation.page.forest import finding_forest
 from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.judged import cohort_rows, judged_of
 from medvlp.evaluation.page.pictures import png_uri
+from medvlp.evaluation.page.robustness import robustness_rows
 from medvlp.evaluation.page.rows import headline_of, metric_rows, retrieval_rows
 from medvlp.evaluation.page.score_content import score_parts
+from medvlp.evaluation.page.subgroups import audited, subgroups
 from medvlp.evaluation.page.summary import summary_of, tiles_of
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
@@ -64,7 +66,9 @@ def render_report(inputs: ReportInputs) -> str:
             scored=[(result, rows) for result in results if (rows := metric_rows(result))],
             retrieved=[(result, rows) for result, rows in ranked if rows],
             controls=[result for result in results if result.role == "control"],
-            dimensions=[(result, each) for result in results if result.role == "model" for each in dimensions(result)],
+            groups=subgroups(results),
+            audit=audited(results),
+            robust=robustness_rows(results),
             loss=loss,
             validation=validation,
             parts=[part for part in parts if part is not None],

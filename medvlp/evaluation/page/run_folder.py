@@ -36,18 +36,17 @@ _GALLERY = "gallery"
 _ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
-def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
+def write_report_page(run: Path, out: Path) -> None:
     """Draw the page of a run folder, or of one ``results.json``, into one HTML file.
 
     Args:
         run: folder with ``results/`` and, if there, config.yaml, environment.json, data.json and log.jsonl.
         out: the HTML file, complete or absent.
-        study: what the run cannot know, see `medvlp.evaluation.page.study`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
     """
-    write_text(Path(out), render_report(read_run(Path(run), study=study)))
+    write_text(Path(out), render_report(read_run(Path(run))))
 
 
 def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInputs:
@@ -55,7 +54,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
 
     Args:
         run: folder or file.
-        study: what the run cannot know.
+        study: what the run cannot know, see `medvlp.evaluation.page.study`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.

@@ -157,7 +157,7 @@ def _heading(metric: str) -> str:
 
 def _differences(metrics: Sequence[Metric]) -> list[Grid]:
     """Return a table for AUROC, one for AP, and one for each operating point and calibration."""
-    rows = [row for row in metrics if row.metric.endswith("_difference")]
+    rows = [row for row in metrics if row.metric.endswith("_difference") and row.group is None]
     found = []
     for key in dict.fromkeys(_table_of(row) for row in rows):
         mine = [row for row in rows if _table_of(row) == key]

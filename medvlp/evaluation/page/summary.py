@@ -169,7 +169,11 @@ def _retrieval_headline(results: Sequence[Result]) -> Metric | None:
 def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | None:
     """Return the macro AUROC difference of the first comparison, else that of its first finding."""
     for result in results:
-        rows = [row for row in result.metrics if row.metric == "auroc_difference" and row.value is not None]
+        rows = [
+            row
+            for row in result.metrics
+            if row.metric == "auroc_difference" and not row.group and row.value is not None
+        ]
         if rows:
             return result, next((row for row in rows if row.label == "macro"), rows[0])
     return None

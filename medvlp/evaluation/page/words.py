@@ -52,6 +52,8 @@ _METRICS = {
     "average_precision": "AP",
     "median_rank": "median rank",
     "mean_rank": "mean rank",
+    "auroc_gap": "AUROC gap",
+    "shortcut_auroc": "shortcut AUROC",
     "ppv": "PPV",
     "npv": "NPV",
     "f1": "F1",
@@ -184,9 +186,11 @@ def group_words(group: str | None) -> str:
     """Return a subgroup in words.
 
     Example:
-        >>> group_words("view_position=AP"), group_words("sex=F&age=60-79"), group_words(None)
-        ('view position AP', 'sex F and age 60-79', 'everybody')
+        >>> group_words("view_position=AP"), group_words("sex & site=F & north"), group_words(None)
+        ('view position AP', 'sex F and site north', 'everybody')
     """
     if not group:
         return "everybody"
-    return spoken([f"{finding(name)} {value}" for name, _, value in (part.partition("=") for part in group.split("&"))])
+    names, _, values = group.partition("=")
+    pairs = zip(names.split(" & "), values.split(" & "), strict=False)
+    return spoken([f"{finding(name)} {value}" for name, value in pairs])
