@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Score images for the findings of a model; the scores are not calibrated probabilities."""
+    """Score images for the findings of a model: calibrated probabilities where the bundle holds a calibration."""
     from medvlp.prediction.files import predict_files
     from medvlp.prediction.model import load
 
@@ -34,10 +34,27 @@ def predict(
         for result in found["results"]:
             typer.echo(f"{result['path']}")
             for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
-                typer.echo(f"  {label:20}{score:.3f}")
+                typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
             for pair in result.get("pairs", ())[:10]:
                 where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
                 typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
-        typer.echo("Scores are not calibrated.")
+        typer.echo(_told(found["results"]))
+
+
+def _said(result: dict[str, Any], label: str) -> str:
+    category = result.get("category", {}).get(label)
+    words = [category] if category else []
+    if label in result.get("uncalibrated", ()):
+        words.append("not calibrated")
+    return f"  {', '.join(words)}" if words else ""
+
+
+def _told(results: list[dict[str, Any]]) -> str:
+    if not any("raw_scores" in result for result in results):
+        return "Scores are not calibrated."
+    return (
+        "Probabilities and categories rest on the validation patients of the model: "
+        "they hold for patients like those, at their prevalence."
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from medvlp.config.build import build_views
+from medvlp.config.fitting import keep_fitted
 from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
@@ -94,12 +95,29 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
             out / "results" / f"{name}.json",
             cases="predictions.parquet" if name == first and name in _SCORED else None,
         )
+    if config.evaluation.into_bundle:
+        _keep(config, found.get(first))
     if config.evaluation.gallery and judge.manifest.pictures:
         write_gallery(out, *pictures(judge))
     evaluation_record(judge, Path(config.model)).write(out / "evaluation.json")
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
+
+
+def _keep(config: EvaluationRun, result: Result | None) -> None:
+    """Write thresholds and calibrations into the bundle.
+
+    Raises:
+        ConfigError: if there was nothing to choose them on.
+    """
+    if result is None or result.name not in _SCORED or not result.fitted:
+        raise ConfigError(
+            f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
+            f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
+        )
+    recipe, calibration = result.name, config.evaluation.calibration
+    keep_fitted(Path(config.model), result.fitted, recipe=recipe, data=result.data, calibration=calibration)
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:

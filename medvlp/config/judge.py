@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
@@ -169,6 +172,48 @@ class Judge:
             data=self.manifest.hash,
             synthetic=self.synthetic,
         )
+
+    def fitted_scores(
+        self,
+        name: str,
+        scores: Callable[[FeatureTable], Mapping[str, np.ndarray]],
+        title: str,
+        *,
+        groups: Mapping[str, Iterable[Any]] | None = None,
+    ) -> Result:
+        """Return the result of a model's scores, with thresholds, calibrations and sets chosen on the split `fit`.
+
+        Args:
+            name: of the result.
+            scores: makes ``(N,)`` scores by finding of a table of embeddings.
+            title: words for a page.
+            groups: further columns of the table, ``group:NAME``.
+        """
+        held_out = self._held_out
+        return score_predictions(
+            pd.DataFrame({**scored_rows(self.prepared.manifest, scores(self.table)), **(groups or {})}),
+            validation=None if held_out is None else pd.DataFrame(scored_rows(held_out[0], scores(held_out[1]))),
+            options=ScoreOptions(
+                seed=self.seed,
+                resamples=self.options.resamples,
+                min_positives=self.options.min_positives,
+                ranked=(self.options.split,),
+            ),
+            name=name,
+            title=title,
+            recipe=self.recipe,
+            data=self.manifest.hash,
+            synthetic=self.synthetic,
+        )
+
+    @cached_property
+    def _held_out(self) -> tuple[Manifest, FeatureTable] | None:
+        """Records and embeddings on which thresholds are chosen; None where the data has none."""
+        fit = self.options.fit
+        if fit is None or fit == self.options.split or fit not in self.splits:
+            return None
+        prepared = self.open(fit)
+        return prepared.manifest, self.embed(prepared, texts=False)
 
     def marked(self, result: Result) -> Result:
         """Return the result with the hash of the split, and what a reader has to know of it."""

@@ -22,6 +22,7 @@ from medvlp.config.build import (
     open_split,
     open_tokenizer,
 )
+from medvlp.config.fitting import fitted_bundle
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
@@ -311,6 +312,10 @@ class _Built:
             zero_shot=[_plain(each) for each in prompts],
             provenance=provenance,
         )
+        if "validate" in self.splits and self.config.evaluation.fit == "validate":
+            held_out = self.splits["validate"]
+            chosen_map = self.config.evaluation.calibration
+            bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         card = _card(bundle, outcome, self.tree)
         save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
 

@@ -219,6 +219,10 @@ class EvaluationConfig(Node):
         sensitivity: whether the AUROC of every single prompt is told.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
+        fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
+        calibration: map to probabilities that a bundle keeps.
+        into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
+            model on patients of its own.
     """
 
     prompts: str = "zero_shot/cxr_findings_v1.yaml"
@@ -236,6 +240,9 @@ class EvaluationConfig(Node):
     sensitivity: bool = True
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
+    fit: str | None = "validate"
+    calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
+    into_bundle: bool = False
 
 
 class RunConfig(Node):

@@ -12,65 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.prediction.conformal_sets import ConformalSets, SetRule
 
 __all__ = ["ConformalSets", "RiskCoverage", "SetRule", "fit_sets", "risk_coverage"]
-
-
-@dataclass(frozen=True, slots=True)
-class ConformalSets:
-    """Sets of rows: does each hold "present", does it hold "absent"; both ``(n,)``."""
-
-    present: NDArray[np.bool_]
-    absent: NDArray[np.bool_]
-
-    @property
-    def answered(self) -> NDArray[np.bool_]:
-        """Rows whose set holds one class."""
-        return self.present != self.absent
-
-    @property
-    def size(self) -> NDArray[np.int64]:
-        """Classes in each set, 0 to 2."""
-        return self.present.astype(np.int64) + self.absent
-
-    def covered(self, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which sets hold the true class."""
-        return np.where(labels, self.present, self.absent)
-
-    def correct(self, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which sets are the true class and no other."""
-        return self.answered & (self.present == labels)
-
-
-@dataclass(frozen=True, slots=True)
-class SetRule:
-    """What a set holds: "present" from one score upwards, "absent" up to another.
-
-    Attributes:
-        level: coverage asked for.
-        present_from: None where every set holds "present": too few positives to leave it out of any.
-        absent_to: None where every set holds "absent".
-        positives, negatives: validation rows.
-    """
-
-    level: float
-    present_from: float | None
-    absent_to: float | None
-    positives: int
-    negatives: int
-
-    def sets(self, scores: ArrayLike) -> ConformalSets:
-        """Return the sets of scores ``(n,)``."""
-        values = np.asarray(scores, dtype=np.float64)
-        everything = np.ones(values.shape, bool)
-        return ConformalSets(
-            everything if self.present_from is None else values >= self.present_from,
-            everything if self.absent_to is None else values <= self.absent_to,
-        )
 
 
 def fit_sets(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.9) -> SetRule:

@@ -29,7 +29,7 @@ __all__ = ["Bundle", "check_manifest", "load_bundle", "load_model", "save_bundle
 
 SCHEMA = "medvlp.bundle/1"
 # Keys that later versions fill and other programs may look for.
-RESERVED = ("operating_points", "calibration", "ood", "text_cache")
+RESERVED = ("ood", "text_cache")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Bundle:
         score: component of `medvlp.models.scores` by which the model was trained to compare an image with a text.
         labels: findings that the zero-shot prompts cover.
         zero_shot: prompt sets as plain data.
+        operating_points: thresholds and conformal rules of each finding, chosen on validation pictures, for the scores
+            of one recipe; as plain data, read by `medvlp.prediction.decisions`.
+        calibration: maps of these scores to probabilities, likewise.
         provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
         card: model card in Markdown.
     """
@@ -53,6 +56,8 @@ class Bundle:
     score: str = "dot"
     labels: Sequence[str] = ()
     zero_shot: Sequence[Mapping[str, object]] = ()
+    operating_points: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
     card: str = ""
 
@@ -78,6 +83,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         "preprocessing": [dict(spec) for spec in bundle.preprocessing],
         "labels": list(bundle.labels),
         "zero_shot": [dict(prompts) for prompts in bundle.zero_shot],
+        "operating_points": bundle.operating_points,
+        "calibration": bundle.calibration,
         "provenance": dict(bundle.provenance),
         **dict.fromkeys(RESERVED),
     }
@@ -152,6 +159,8 @@ def load_bundle(folder: str | Path) -> Bundle:
         score=described["score"],
         labels=described["labels"],
         zero_shot=described["zero_shot"],
+        operating_points=described.get("operating_points"),
+        calibration=described.get("calibration"),
         provenance=described["provenance"],
         card=(folder / "card.md").read_text(encoding="utf-8"),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvlp.prediction.decisions import Decisions, read_decisions
 from medvlp.prediction.findings import find, mounted_streams
 from medvlp.prediction.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.prediction.recipe_files import OWN, load_recipe
@@ -31,7 +32,10 @@ def predict_files(
         name: of the model, for the output.
 
     Returns:
-        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``.
+        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``. Where the bundle holds a
+        calibration for the recipe, `scores` are probabilities of those findings that it covers, ``raw_scores`` are what
+        they were made of, ``category`` says ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal
+        sets, and `calibrated` is true where every score is a probability; ``uncalibrated`` names those that are not.
 
     Raises:
         ConfigError: for an unknown recipe, or one that this model cannot serve.
@@ -52,11 +56,28 @@ def predict_files(
         said = [{"scores": {label: round(float(s), 6) for label, s in zip(labels, row, strict=True)}} for row in scores]
         told = [BATCH_SENTENCE.format(name=chosen.name)] if chosen.recipe.batch_dependent else []
         used = chosen.name
+    decisions = read_decisions(model.bundle.operating_points, model.bundle.calibration)
+    if decisions.recipe == used:
+        said = [{**each, **_decided(decisions, each["scores"])} for each in said]
     results = [
-        {"path": str(path), **each, "calibrated": False, "warnings": [*picture.warnings, *told]}
+        {"path": str(path), "calibrated": False, **each, "warnings": [*picture.warnings, *told]}
         for path, picture, each in zip(paths, prepared, said, strict=True)
     ]
     return {"model": name, "recipe": used, "results": results}
+
+
+def _decided(decisions: Decisions, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return scores as probabilities where they are calibrated, and what each finding is said to be."""
+    found = {name: decisions.probability(name, score) for name, score in scores.items()}
+    missing = [name for name, value in found.items() if value is None]
+    categories = {name: decisions.category(name, score) for name, score in scores.items()}
+    return {
+        "scores": {name: scores[name] if value is None else round(value, 6) for name, value in found.items()},
+        "calibrated": not missing,
+        **({"uncalibrated": missing} if missing else {}),
+        "raw_scores": dict(scores),
+        "category": {name: value for name, value in categories.items() if value is not None},
+    }
 
 
 def _existence(model: VisionLanguageModel, prepared: Sequence[Prepared]) -> list[dict[str, Any]]:

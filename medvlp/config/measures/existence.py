@@ -14,5 +14,5 @@ __all__ = ["existence"]
 def existence(judge: Judge) -> Iterator[Result]:
     """Yield the scores of existence."""
     if judge.streams is not None and judge.sees:
-        scores = judge.existence_scores()
-        yield judge.scores("existence", scores, "Existence of findings", groups=group_columns(judge))
+        title, groups = "Existence of findings", group_columns(judge)
+        yield judge.fitted_scores("existence", judge.existence_scores, title, groups=groups)

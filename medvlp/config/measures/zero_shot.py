@@ -18,8 +18,8 @@ __all__ = ["group_columns", "zero_shot"]
 def zero_shot(judge: Judge) -> Iterator[Result]:
     """Yield the scores of prompt pairs."""
     if judge.prompts and judge.sees:
-        scores = judge.zero_shot_scores()
-        yield judge.scores("zero_shot", scores, "Zero-shot, prompt pairs", groups=group_columns(judge))
+        title, groups = "Zero-shot, prompt pairs", group_columns(judge)
+        yield judge.fitted_scores("zero_shot", judge.zero_shot_scores, title, groups=groups)
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:

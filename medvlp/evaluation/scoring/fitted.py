@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medvlp.evaluation.calibration.fit import fit_calibrator, scale_of
-from medvlp.evaluation.conformal import SetRule, fit_sets
+from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import OperatingPoint, fit_operating_point, parse_rule
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import Finding
 from medvlp.prediction.calibrators import Calibrator
+from medvlp.prediction.conformal_sets import SetRule
 
 __all__ = ["FittedFinding", "fit_finding"]
 
@@ -38,7 +39,7 @@ class FittedFinding:
         return {
             "operating_points": {point.rule: asdict(point) for point in self.points},
             "calibration": {each.name: each.to_dict() for each in self.calibrators},
-            "conformal": None if self.sets is None else asdict(self.sets),
+            "conformal": None if self.sets is None else self.sets.to_dict(),
         }
 
 

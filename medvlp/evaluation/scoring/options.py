@@ -35,6 +35,7 @@ class ScoreOptions:
         probabilities: the scores are said to be probabilities, so their calibration is measured without validation too.
         decisions: threshold probabilities at which the net benefit is given.
         coverage: asked of conformal sets.
+        ranked: splits whose AUROC and AP are given; None: all.
     """
 
     seed: int = 0
@@ -50,6 +51,7 @@ class ScoreOptions:
     probabilities: bool = False
     decisions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
     coverage: float = 0.9
+    ranked: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_form(self.interval)

@@ -24,7 +24,7 @@ from medvlp.evaluation.scoring.sets import set_rows
 from medvlp.evaluation.scoring.split import split_data
 from medvlp.evaluation.scoring.thresholds import threshold_rows
 
-__all__ = ["FIT_SPLIT", "recompute", "score_predictions"]
+__all__ = ["FIT_SPLIT", "fit_findings", "recompute", "score_predictions"]
 
 FIT_SPLIT = "validate"
 _ALSO_FIT = ("val", "valid", "validation", "dev")
@@ -77,21 +77,21 @@ def score_predictions(
     splits = dict(split_rows(table.sort_values("id", key=lambda column: column.astype(str), kind="stable")))
     fitted: dict[str, FittedFinding] | None = None
     if FIT_SPLIT in splits:
-        held_out = split_data(splits[FIT_SPLIT], findings, name=FIT_SPLIT, options=options)
-        fitted = {finding.name: fit_finding(finding, options) for finding in held_out.findings}
+        fitted = fit_findings(splits[FIT_SPLIT], findings, options)
     metrics: list[Metric] = []
     for split, rows in splits.items():
-        metrics += rank_metrics(
-            rows,
-            findings,
-            split=split,
-            seed=options.seed,
-            resamples=options.resamples,
-            level=options.level,
-            min_positives=options.min_positives,
-            interval=options.interval,
-            policy=options.policy,
-        )
+        if options.ranked is None or split in options.ranked:
+            metrics += rank_metrics(
+                rows,
+                findings,
+                split=split,
+                seed=options.seed,
+                resamples=options.resamples,
+                level=options.level,
+                min_positives=options.min_positives,
+                interval=options.interval,
+                policy=options.policy,
+            )
         if split != FIT_SPLIT and split not in _TRAIN:
             metrics += _judged(split, rows, findings, fitted, options)
     return Result(
@@ -106,6 +106,12 @@ def score_predictions(
         options=options.to_dict(),
         fitted={} if fitted is None else {finding: each.to_dict() for finding, each in fitted.items()},
     )
+
+
+def fit_findings(rows: pd.DataFrame, findings: list[str], options: ScoreOptions) -> dict[str, FittedFinding]:
+    """Choose thresholds, calibrations and sets of each finding on validation rows, which must have been checked."""
+    held_out = split_data(rows, findings, name=FIT_SPLIT, options=options)
+    return {finding.name: fit_finding(finding, options) for finding in held_out.findings}
 
 
 def recompute(result: Result) -> Result:

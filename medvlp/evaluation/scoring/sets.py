@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from medvlp.evaluation.bootstrap import percentile_interval
-from medvlp.evaluation.conformal import ConformalSets
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, with_interval
+from medvlp.prediction.conformal_sets import ConformalSets
 
 __all__ = ["set_rows"]
 
