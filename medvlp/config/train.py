@@ -369,6 +369,11 @@ def _batch_norms(model: Model) -> int:
     return sum(isinstance(module, kinds) and module.training for module in model.modules())
 
 
+_FITTED = (
+    "Chosen on validation pictures, for the scores of the bundle's own prompts alone; they stand in `bundle.yaml`."
+)
+
+
 def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any]) -> str:
     """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
     synthetic = bool(bundle.provenance["synthetic"])
@@ -387,6 +392,7 @@ def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any]) -> str:
             ("What it is", f"A vision-language model of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
+            ("Probabilities and thresholds", _FITTED if bundle.calibration or bundle.operating_points else ""),
             ("Limits", flaw),
             ("Where it comes from", fact_list(bundle.provenance)),
         ],

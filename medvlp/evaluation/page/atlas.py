@@ -50,10 +50,13 @@ _METRICS = {
 Term = Annotated[str, Field(min_length=4, max_length=64)]
 
 
+def _word(name: str) -> str:
+    """Return a field's name as the schema spells it: ``"Ethical review"``."""
+    return name.replace("_", " ").capitalize()
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, alias_generator=lambda name: _word(name)
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=_word)
 
 
 class License(_Part):
@@ -229,8 +232,3 @@ def atlas_card(inputs: ReportInputs) -> AtlasCard:
             f"ATLAS ({ATLAS_VERSION}) does not take {where} = {first['input']!r}: {first['msg']}; change it in "
             "the study file."
         ) from None
-
-
-def _word(name: str) -> str:
-    """Return a field's name as the schema spells it: ``"Ethical review"``."""
-    return name.replace("_", " ").capitalize()

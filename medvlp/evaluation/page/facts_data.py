@@ -77,7 +77,7 @@ def cohort_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     seen = [f"{finding(name)}: {_told(cohort, name, at)}" for name in ("view_position", "scanner")]
     seen = [words for words in seen if not words.endswith(": ")]
     if seen:
-        yield "acquisition", f"{'; '.join(seen)}."
+        yield "acquisition", f"{'; '.join(words[:1].upper() + words[1:] for words in seen)}."
     people = [f"sex {_told(cohort, 'sex', at)}"] if _told(cohort, "sex", at) else []
     for numbers in cohort.numbers:
         three = numbers.by_split[at]

@@ -56,7 +56,7 @@ def _results(inputs: ReportInputs, best: Result) -> Iterator[CardResult]:
     card, record = card_facts(inputs.record), inputs.record
     dataset = "local" if record is None else record.data.card or record.data.layout or "local"
     title = "the user's own data" if card is None else card.title
-    for row, precision in metric_rows(best):
+    for row, precision in _judged_rows(best):
         for each in (row, precision):
             if each is not None and each.value is not None and each.metric in _IDS:
                 yield CardResult(
@@ -71,10 +71,15 @@ def _results(inputs: ReportInputs, best: Result) -> Iterator[CardResult]:
 
 def _table(best: Result) -> str:
     rows = ["| Finding | n | Positive | AUROC | AP |", "| --- | ---: | ---: | ---: | ---: |"]
-    for row, precision in metric_rows(best):
+    for row, precision in _judged_rows(best):
         cells = [_label(row), integer(row.n), integer(row.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
     return f"{name_of(best.name, best.title)}. In brackets: 95 % intervals over patients.\n\n" + "\n".join(rows)
+
+
+def _judged_rows(best: Result) -> list[tuple[Metric, Metric | None]]:
+    """Return the rows of cases that nothing was chosen on."""
+    return [(row, precision) for row, precision in metric_rows(best) if row.split not in ("train", "validate")]
 
 
 def _label(row: Metric) -> str:

@@ -76,7 +76,7 @@ def write_sheet(run: Path, path: Path, *, columns: int = 4) -> None:
     Raises:
         DataError: if the run kept no pictures.
     """
-    items, _ = read_gallery(Path(run))
+    items = [item for item in read_gallery(Path(run))[0] if not item.chosen]
     if not items:
         raise DataError(f"{run} keeps no pictures: evaluate it with evaluation.gallery above 0.")
     sheet = Image.fromarray(draw_sheet(items, columns=columns))
