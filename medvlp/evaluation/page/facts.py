@@ -114,7 +114,8 @@ def _statistics(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
     if people:
         yield "fairness", f"Performance by {spoken([finding(g) for g in people])} was measured; nothing was corrected."
     # A threshold that was tuned on the test cases is no threshold of the model.
-    honest = [row for row in rows if not row.metric.startswith("oracle_")]
+    own = rows if best is None else best.metrics
+    honest = [row for row in own if not row.metric.startswith("oracle_")]
     points = dict.fromkeys(row.operating_point for row in honest if row.operating_point)
     if points:
         rules = spoken([rule_words(point) for point in points])

@@ -89,11 +89,14 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
 def control_forest(result: Result, group_name: str) -> Forest:
     """Return the macro AUROC of each value of a group, everybody last."""
     rows = []
+    everybody = macro_of(result)
     for value in _values(result, group_name):
         row = only(result, "auroc", "macro", f"{group_name}={value}")
         if row is not None:
-            rows.append((finding(value), f"{integer(row.n)} cases", [(result, "series0", row)], row, False))
-    everybody = macro_of(result)
+            # A mean over other findings than everybody's is another mean: say over how many.
+            alike = everybody is None or row.labels_used == everybody.labels_used
+            over = "" if alike else f", {row.labels_used} findings"
+            rows.append((finding(value), f"{integer(row.n)} cases{over}", [(result, "series0", row)], row, False))
     if everybody is not None:
         rows.append(("everybody", f"{integer(everybody.n)} cases", [(result, "series0", everybody)], everybody, True))
     return _forest(rows, ())

@@ -16,6 +16,8 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, write_text, written_whole
+from medvlp.evaluation.page.facts import towers
+from medvlp.evaluation.page.facts_data import card_facts
 from medvlp.evaluation.page.inputs import (
     CHOSEN,
     Box,
@@ -82,7 +84,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         facts = {"seed": config["seed"], **facts}
     record = Record.read(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
     return ReportInputs(
-        title=_title(config) or run.resolve().name,
+        title=_title(config) or _judged_title(record) or run.resolve().name,
         results=results,
         log=_log(run / "log.jsonl"),
         gallery=gallery,
@@ -241,6 +243,15 @@ def _title(config: Mapping[str, Any]) -> str:
     except (KeyError, TypeError, AttributeError):
         return ""
     return f"{' and '.join(map(str, objectives))}: {' with '.join(map(str, towers))}"
+
+
+def _judged_title(record: Record | None) -> str:
+    """Return what was judged on what, of an evaluation that stands alone."""
+    if record is None or not towers(record.model.architecture):
+        return ""
+    card = card_facts(record)
+    data = card.title if card is not None else record.data.layout
+    return f"{towers(record.model.architecture)}{f', judged on {data}' if data else ''}"
 
 
 def _log(path: Path) -> list[Mapping[str, object]]:

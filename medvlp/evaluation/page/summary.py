@@ -106,13 +106,24 @@ def _weakest_finding(best: Result) -> Tile | None:
 
 
 def _weakest_group(best: Result) -> Tile | None:
-    rows = [row for row in best.metrics if row.metric == "auroc" and row.label == "macro" and row.group]
-    rows = [row for row in rows if row.value is not None and row.split in ("", "test")]
-    if not rows:
+    """Return the group furthest behind all others; without gaps the lowest of those averaged over everybody's findings.
+
+    A mean over fewer findings may be higher or lower for that alone.
+    """
+    everybody, macro = macro_of(best), [row for row in best.metrics if row.label == "macro" and row.group]
+    macro = [row for row in macro if row.value is not None and row.split in ("", "test")]
+    gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group)]
+    if gaps:
+        row = min(gaps, key=lambda row: (row.value or 0.0, str(row.group)))
+        against = f"{integer(row.n)} cases; {number(row.second)} less {number(row.first)}"
+        if row.first is None:
+            against = f"{integer(row.n)} cases; 0 is no gap"
+        return Tile(f"{_upper(group_words(row.group))}: AUROC less others'", number(row.value), interval(row), against)
+    alike = [row for row in macro if row.metric == "auroc" and everybody and row.labels_used == everybody.labels_used]
+    if not alike or everybody is None:
         return None
-    row = min(rows, key=lambda row: (row.value or 0.0, str(row.group)))
-    everybody = macro_of(best)
-    against = f"{integer(row.n)} cases; everybody {number(None if everybody is None else everybody.value)}"
+    row = min(alike, key=lambda row: (row.value or 0.0, str(row.group)))
+    against = f"{integer(row.n)} cases; everybody {number(everybody.value)}"
     return Tile(f"Weakest group, {group_words(row.group)}: macro AUROC", number(row.value), interval(row), against)
 
 

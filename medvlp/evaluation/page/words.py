@@ -162,12 +162,13 @@ def rule_words(rule: str | None) -> str:
         >>> rule_words("sensitivity_0.9"), rule_words("youden")
         ('at least 90 % sensitivity', 'largest sensitivity + specificity (Youden)')
     """
-    kind, _, target = (rule or "").partition("_")
+    rule = (rule or "").removesuffix("_validate")
+    kind, _, target = rule.partition("_")
     if kind in ("sensitivity", "specificity"):
         return f"at least {100 * float(target):g} % {kind}"
     if kind == "cost":
         return f"a missed finding costs {target} false alarms"
-    return {"youden": "largest sensitivity + specificity (Youden)", "max_f1": "largest F1"}.get(rule or "", rule or "")
+    return {"youden": "largest sensitivity + specificity (Youden)", "max_f1": "largest F1"}.get(rule, rule)
 
 
 def map_words(name: str | None) -> str:
