@@ -72,6 +72,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     results = tuple(sorted((load_result(path) for path in paths), key=_order))
     gallery, retrieval = read_gallery(run)
     data = read_json(run / "data.json") if (run / "data.json").is_file() else {}
+    environment = read_json(run / "environment.json") if (run / "environment.json").is_file() else {}
     config = _config(run / "config.yaml")
     quarantined = data.get("quarantined", [])
     records = [entry for entry in quarantined if isinstance(entry, Mapping)] if isinstance(quarantined, list) else []
@@ -83,6 +84,10 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
     record = Record.read(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
+    if record is not None:
+        facts |= _recorded(record)
+        environment = environment or record.environment
+        config = config or {"evaluation": record.options}
     return ReportInputs(
         title=_title(config) or _judged_title(record) or run.resolve().name,
         results=results,
@@ -90,7 +95,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         gallery=gallery,
         retrieval=retrieval,
         config=config,
-        environment=read_json(run / "environment.json") if (run / "environment.json").is_file() else {},
+        environment=environment,
         provenance=facts,
         quarantined=tuple(Quarantined(str(entry.get("id", "")), str(entry.get("reason", ""))) for entry in records),
         record=record,
@@ -251,7 +256,26 @@ def _judged_title(record: Record | None) -> str:
         return ""
     card = card_facts(record)
     data = card.title if card is not None else record.data.layout
+    data = data.replace("The ", "the ", 1) if data.startswith("The ") else data
     return f"{towers(record.model.architecture)}{f', judged on {data}' if data else ''}"
+
+
+def _recorded(record: Record) -> dict[str, object]:
+    """Return what an evaluation adds to the provenance: which model, which data, which draws."""
+    data = record.data
+    told: dict[str, object] = {
+        "judged_model": record.model.name,
+        "judged_model_sha256": record.model.manifest,
+        "judged_data": data.manifest,
+        "judged_split": f"{data.judged} ({data.split})" if data.split else data.judged,
+        "split_made": data.split_made,
+        "where": data.where,
+        "left_out": data.left_out,
+        "seed_of_intervals": record.seed,
+        "resamples": record.resamples,
+        "training": record.model.provenance,
+    }
+    return {name: value for name, value in told.items() if value not in (None, "", {})}
 
 
 def _log(path: Path) -> list[Mapping[str, object]]:

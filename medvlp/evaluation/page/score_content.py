@@ -89,7 +89,9 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
         key: unique in the page; makes the charts' ids unique.
     """
     rows = [row for row in result.metrics if row.group is None and row.split not in ("train", "validate")]
-    points = list(dict.fromkeys(row.operating_point for row in rows if row.metric == "sensitivity"))
+    called = [row for row in rows if row.metric == "sensitivity"]
+    # A map's threshold is the map's (grounding shows it), not one that calls a finding.
+    points = list(dict.fromkeys(p for row in called if not (p := row.operating_point or "").endswith("_validate")))
     maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier"))
     stated = list(dict.fromkeys(row.metric for row in rows if "pv@" in row.metric))
     shares = ("sensitivity", "specificity", "ppv", "npv", "f1")
