@@ -24,7 +24,8 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
-from medvlp.evaluation.page.run_folder import write_gallery, write_report_page
+from medvlp.evaluation.page.gallery_files import write_gallery
+from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
 from medvlp.features.feature_pass import feature_pass
 from medvlp.prediction.model import load

@@ -1,40 +1,26 @@
-"""A run folder, or a lone results.json, to the page; and the pictures that a run keeps to draw it again."""
+"""A run folder, or a lone results.json, to the page."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
-from PIL import Image
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import read_json, write_json, write_text, written_whole
+from medvlp.core.files import read_json, write_text
 from medvlp.evaluation.page.facts import towers
 from medvlp.evaluation.page.facts_data import card_facts
-from medvlp.evaluation.page.inputs import (
-    CHOSEN,
-    Box,
-    Chosen,
-    GalleryItem,
-    Quarantined,
-    ReportInputs,
-    RetrievalExample,
-    RetrievalHit,
-)
+from medvlp.evaluation.page.gallery_files import GALLERY, read_gallery
+from medvlp.evaluation.page.inputs import Quarantined, ReportInputs
 from medvlp.evaluation.page.record import Record
 from medvlp.evaluation.page.render import render_report
 from medvlp.evaluation.results import Result, load_result
 
-__all__ = ["read_gallery", "read_run", "write_gallery", "write_report_page"]
+__all__ = ["read_run", "write_report_page"]
 
-_GALLERY = "gallery"
 _ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
@@ -42,7 +28,7 @@ def write_report_page(run: Path, out: Path) -> None:
     """Draw the page of a run folder, or of one ``results.json``, into one HTML file.
 
     Args:
-        run: folder with ``results/`` and, if there, config.yaml, environment.json, data.json and log.jsonl.
+        run: folder with ``results/`` and, if there, evaluation.json, config.yaml, environment.json, data.json, log.jsonl.
         out: the HTML file, complete or absent.
 
     Raises:
@@ -64,7 +50,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     if run.is_file():
         result = load_result(run)
         return ReportInputs(title=result.title or f"Results: {result.name}", results=(result,), study=study or {})
-    paths = [path for path in sorted((run / "results").glob("*.json")) if path.stem != _GALLERY]
+    paths = [path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY]
     if not paths:
         raise DataError(
             f"{run} has no results/*.json to make a page of: run `medvlp evaluate` first, or name a results.json."
@@ -103,129 +89,9 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     )
 
 
-def write_gallery(run: Path, gallery: Sequence[GalleryItem], retrieval: Sequence[RetrievalExample]) -> None:
-    """Keep the pictures of a page in ``results/gallery.json`` and ``results/gallery/*.png``.
-
-    A heat map is kept in 8 bits over its own range, which is how the page shows it.
-    """
-    folder = run / "results" / _GALLERY
-    items, examples = [], []
-    for at, item in enumerate(gallery):
-        heat: str | None = None
-        if item.heat_map is not None:
-            low, spread = item.heat_map.min(), np.ptp(item.heat_map)
-            unit = (item.heat_map - low) / (spread if spread > 0 else 1)
-            heat = _keep(folder / f"heat-{at:03d}.png", np.rint(255 * unit).astype(np.uint8))
-        entry = {
-            "image": _keep(folder / f"picture-{at:03d}.png", item.image),
-            "heat_map": heat,
-            "finding": item.finding,
-            "score": float(item.score),
-            "boxes": [asdict(box) for box in item.boxes],
-            "truth": item.truth,
-            "sentence": item.sentence,
-            "note": item.note,
-            "chosen": item.chosen,
-        }
-        items.append(entry)
-    for at, example in enumerate(retrieval):
-        entry = {
-            "image": _keep(folder / f"query-{at:03d}.png", example.image),
-            "hits": [asdict(hit) for hit in example.hits],
-            "expected_rank": float(example.expected_rank),
-            "pool": int(example.pool),
-            "relevant": int(example.relevant),
-            "note": example.note,
-        }
-        examples.append(entry)
-    write_json(run / "results" / f"{_GALLERY}.json", {"gallery": items, "retrieval": examples})
-
-
-def read_gallery(run: Path) -> tuple[tuple[GalleryItem, ...], tuple[RetrievalExample, ...]]:
-    """Return the pictures that `write_gallery` kept; nothing where there are none.
-
-    Raises:
-        DataError: if ``gallery.json`` or a picture is damaged.
-    """
-    path = run / "results" / f"{_GALLERY}.json"
-    if not path.is_file():
-        return (), ()
-    document: dict[str, Any] = read_json(path)
-    folder = run / "results" / _GALLERY
-    try:
-        items = tuple(
-            GalleryItem(
-                image=_kept(folder, entry["image"]),
-                heat_map=None if entry["heat_map"] is None else _kept(folder, entry["heat_map"]) / 255.0,
-                finding=str(entry["finding"]),
-                score=float(entry["score"]),
-                boxes=tuple(
-                    Box(
-                        float(box["left"]),
-                        float(box["top"]),
-                        float(box["right"]),
-                        float(box["bottom"]),
-                        str(box["label"]),
-                    )
-                    for box in entry["boxes"]
-                ),
-                truth=str(entry["truth"]),
-                sentence=str(entry["sentence"]),
-                note=str(entry["note"]),
-                chosen=_chosen(entry.get("chosen", "")),
-            )
-            for entry in document["gallery"]
-        )
-        examples = tuple(
-            RetrievalExample(
-                image=_kept(folder, entry["image"]),
-                hits=tuple(
-                    RetrievalHit(
-                        rank=int(hit["rank"]),
-                        text=str(hit["text"]),
-                        score=float(hit["score"]),
-                        correct=bool(hit["correct"]),
-                    )
-                    for hit in entry["hits"]
-                ),
-                expected_rank=float(entry["expected_rank"]),
-                pool=int(entry["pool"]),
-                relevant=int(entry["relevant"]),
-                note=str(entry["note"]),
-            )
-            for entry in document["retrieval"]
-        )
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise DataError(
-            f"{path} or a picture that it names cannot be read ({type(error).__name__}: {error}): "
-            f"delete it for a page without pictures, or evaluate again."
-        ) from error
-    return items, examples
-
-
 def _order(result: Result) -> tuple[bool, int, str]:
     known = _ORDER.index(result.name) if result.name in _ORDER else len(_ORDER)
     return result.role == "control", known, result.name
-
-
-def _keep(path: Path, pixels: NDArray[np.uint8]) -> str:
-    with written_whole(path) as beside:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(beside, format="PNG")
-    return path.name
-
-
-def _chosen(word: object) -> Chosen:
-    found = [known for known in CHOSEN if known == word]
-    if not found:
-        raise ValueError(f"{word!r} is no reason to show a picture")
-    return found[0]
-
-
-def _kept(folder: Path, name: object) -> NDArray[np.uint8]:
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+\.png", name):
-        raise ValueError(f"{name!r} is not a picture's file name")
-    with Image.open(folder / name) as image:
-        return np.asarray(image)
 
 
 def _config(path: Path) -> dict[str, object]:

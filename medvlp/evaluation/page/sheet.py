@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
+from medvlp.evaluation.page.gallery_files import read_gallery
 from medvlp.evaluation.page.inputs import GalleryItem
 from medvlp.evaluation.page.pictures import heat_map_layer
-from medvlp.evaluation.page.run_folder import read_gallery
 
 __all__ = ["draw_sheet", "write_sheet"]
 
