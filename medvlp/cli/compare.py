@@ -32,14 +32,18 @@ def compare(
 ) -> None:
     """Compare two results on the same patients: paired differences with intervals and corrected p values."""
     from medvlp.core.errors import ConfigError
+    from medvlp.core.files import check_outputs
     from medvlp.evaluation.compare import compare_results
     from medvlp.evaluation.results import load_result, result_text, write_result
-    from medvlp.evaluation.tables import comparison_table, to_markdown, write_table
+    from medvlp.evaluation.tables import check_table_path, comparison_table, to_markdown, write_table
 
     if out is not None and out.suffix != ".json":
         raise ConfigError(f"The differences {out} are written as JSON: give --out a file name that ends in .json.")
     if not 0 < level < 1:
         raise ConfigError(f"The level {level:g} is no share between 0 and 1: give one such as 0.95.")
+    check_outputs([*([] if out is None else [out]), *(table or [])], inputs=[first, second])
+    for path in table or []:
+        check_table_path(path)
     found = compare_results(
         load_result(first),
         load_result(second),
@@ -49,9 +53,9 @@ def compare(
         level=level,
         seed=seed,
     )
+    if out is not None:
+        write_result(found, out)
     shown = comparison_table(found, metric=metric, point=point)
     for path in table or []:
         write_table(shown, path)
-    if out is not None:
-        write_result(found, out)
     typer.echo(result_text(found, indent=None) if as_json else to_markdown(shown), nl=False)

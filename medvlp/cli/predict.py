@@ -13,12 +13,21 @@ __all__ = ["predict"]
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
-    paths: Annotated[list[Path], typer.Argument(help="Images.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Images; for a model of stacks volumes, or folders with the pictures of a study."),
+    ],
     recipe: Annotated[
         str | None,
         typer.Option(
             help="How scores are made: zero_shot, existence (MeDSLIP), a file of configs/zero_shot/recipes, a "
             "component, a path; default: what the model offers."
+        ),
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for pictures of where a MeDSLIP model looked for what it states, at the files' size."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -27,7 +36,7 @@ def predict(
     from medvlp.prediction.files import predict_files
     from medvlp.prediction.model import load
 
-    found = predict_files(load(model), paths, recipe=recipe, name=str(model))
+    found = predict_files(load(model), paths, recipe=recipe, name=str(model), maps=maps)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
@@ -37,7 +46,11 @@ def predict(
                 typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
             for pair in result.get("pairs", ())[:10]:
                 where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
-                typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
+                drawn = f"  ({pair['map']})" if "map" in pair else ""
+                typer.echo(f"  {what} at {where}: {pair['score']:.2f}{drawn}")
+            if "slices" in result:
+                told = result["slices"]
+                typer.echo(f"  slice {told['heaviest']} of {told['count']} counts most: {told['weight']:.2f}")
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
         typer.echo(_told(found["results"]))

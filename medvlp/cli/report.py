@@ -24,11 +24,13 @@ def report(
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run or of results, one file, no network."""
-    from medvlp.core.files import write_text
+    from medvlp.core.files import check_outputs, write_text
     from medvlp.evaluation.page.render import render_report
     from medvlp.evaluation.page.run_folder import read_run
     from medvlp.evaluation.page.study import read_study
 
+    read = [source] if study is None else [source, study]
+    check_outputs([out, *(path for path in (sheet, card, atlas) if path is not None)], inputs=read)
     inputs = read_run(source, study=None if study is None else read_study(study))
     if atlas is not None:
         from medvlp.evaluation.page.atlas import atlas_card

@@ -60,6 +60,7 @@ def score(
 ) -> None:
     """Statistics of anybody's predictions: results.json, a page, and tables, every number with its interval."""
     from medvlp.core.errors import ConfigError
+    from medvlp.core.files import check_outputs
     from medvlp.evaluation.intervals import DEFAULT_FORM, check_form
     from medvlp.evaluation.page.run_folder import write_report_page
     from medvlp.evaluation.predictions import check_policy
@@ -67,10 +68,15 @@ def score(
     from medvlp.evaluation.scoring.files import score_file
     from medvlp.evaluation.scoring.options import ScoreOptions
     from medvlp.evaluation.scoring.score import recompute
-    from medvlp.evaluation.tables import score_table, write_table
+    from medvlp.evaluation.tables import check_table_path, score_table, write_table
 
     if out.suffix != ".json":
         raise ConfigError(f"The results {out} are written as JSON: give --out a file name that ends in .json.")
+    target = page or out.with_suffix(".html")
+    written = [out, out.with_suffix(".parquet"), *(table or []), *([] if no_page else [target])]
+    check_outputs(written, inputs=[predictions, *([] if fit is None else [fit])])
+    for path in table or []:
+        check_table_path(path)
     defaults = ScoreOptions()
     options = ScoreOptions(
         seed=seed,
@@ -79,8 +85,8 @@ def score(
         interval=DEFAULT_FORM if interval is None else check_form(interval),
         policy=check_policy(policy),
         min_positives=min_positives,
-        points=tuple(point or defaults.points),
-        prevalences=tuple(prevalence or defaults.prevalences),
+        points=tuple(dict.fromkeys(point or defaults.points)),
+        prevalences=tuple(dict.fromkeys(prevalence or defaults.prevalences)),
         probabilities=probabilities,
     )
     if predictions.suffix != ".json":
@@ -102,6 +108,5 @@ def score(
             "calibration; the oracle_ rows were tuned on the test cases and are no result."
         )
     if not no_page:
-        target = page or out.with_suffix(".html")
         write_report_page(out, target)
         typer.echo(f"Open {target}")

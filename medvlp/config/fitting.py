@@ -15,8 +15,9 @@ from medvlp.core.keys import keys
 from medvlp.data.loader import in_order
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
+from medvlp.evaluation.scoring.fitted import fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
-from medvlp.evaluation.scoring.score import fit_findings
+from medvlp.evaluation.scoring.split import split_data
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.prediction.findings import existence_scores, mounted_streams
@@ -55,8 +56,9 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
     else:
         return bundle
     rows = numeric_columns(pd.DataFrame(scored_rows(prepared.manifest, _finite(scores))))
-    fitted = fit_findings(rows, checked_findings(rows), ScoreOptions())
-    return kept(bundle, {name: each.to_dict() for name, each in fitted.items()}, recipe, data, calibration)
+    held_out = split_data(rows, checked_findings(rows), name="validate", options=ScoreOptions())
+    fitted = {finding.name: fit_finding(finding, held_out.options).to_dict() for finding in held_out.findings}
+    return kept(bundle, fitted, recipe, data, calibration)
 
 
 def keep_fitted(folder: Path, fitted: Mapping[str, Any], *, recipe: str, data: str, calibration: str) -> None:

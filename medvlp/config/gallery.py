@@ -19,7 +19,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import LazyStack, taken
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.page.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
-from medvlp.evaluation.retrieval import rank_queries
+from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
 from medvlp.prediction.findings import locate, mounted_streams

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,20 @@ from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
+from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
+from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
+from medvlp.features.kept import kept_feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
@@ -54,7 +58,7 @@ class Judge:
         seen: column of the table with the embeddings of pictures.
         streams: of a dual-stream model.
         prompts: of findings that the data has labels of.
-        labels: findings that are asked for.
+        labels: findings that probes are fitted for: those asked for, those of the prompts, or all there are.
     """
 
     def __init__(
@@ -76,12 +80,17 @@ class Judge:
         self.manifest = self.whole.where(options.where) if options.where else self.whole
         self.truth: Planted | None = read_planted(self.whole.root)
         self.synthetic = bool(self.whole.meta.get("synthetic", self.truth is not None))
-        self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json")])
+        self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})])
         self.prepared = self.open(options.split)
         self.table = self.embed(self.prepared)
         self.prompts = [p for p in prompt_sets(self.model.bundle) if f"label.{p.label}" in self.manifest]
-        asked = [p.label for p in self.prompts] or list(self.existence_scores())
-        self.labels = [label for label in asked if f"label.{label}" in self.manifest]
+        asked = options.labels or [p.label for p in self.prompts] or list(self.existence_scores())
+        every = [name.removeprefix("label.") for name in self.manifest.names_of("label")]
+        for label in options.labels:
+            if label not in every:
+                raise DataError(f"The data has no label {label!r} of evaluation.labels: {did_you_mean(label, every)}.")
+        self.labels = [label for label in asked or every if label in every]
+        self._parts: dict[str, tuple[Prepared, FeatureTable]] = {options.split: (self.prepared, self.table)}
 
     # what measures share --------------------------------------------------------------------------------------------
 
@@ -95,6 +104,11 @@ class Judge:
         """Names of the splits that the data has."""
         there = self.manifest.column("split").tolist() if "split" in self.manifest else []
         return frozenset(str(split) for split in there)
+
+    @property
+    def knows_patients(self) -> bool:
+        """Whether the data says whose pictures these are."""
+        return "id.patient" in self.manifest
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -122,7 +136,30 @@ class Judge:
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
         if self.streams is not None and self.streams.view in there:
             needs.append(self.streams.key("pathology"))
-        return feature_pass(self.model.model, in_order(prepared), keys(*needs))
+        model, folder = self.model.model, self.options.features
+        if folder is None:
+            return feature_pass(model, in_order(prepared), keys(*needs))
+        return kept_feature_pass(model, lambda: in_order(prepared), keys(*needs), folder=Path(folder).expanduser())
+
+    def part(self, split: str) -> tuple[Prepared, FeatureTable]:
+        """Return a split with its pictures embedded, once for all measures."""
+        if split not in self._parts:
+            prepared = self.open(split)
+            self._parts[split] = prepared, self.embed(prepared, texts=False)
+        return self._parts[split]
+
+    @cached_property
+    def validation(self) -> tuple[Prepared, FeatureTable] | None:
+        """The split `fit` and its embeddings, for all that is chosen; None without one, or where it is judged."""
+        fit = self.options.fit
+        if fit is None or fit not in self.splits or self.options.split in ("train", fit) or not self.knows_patients:
+            return None
+        prepared, table = self.part(fit)
+        held, judged = (set(each.manifest.column("id.patient").tolist()) for each in (prepared, self.prepared))
+        if held & judged:
+            self.say(f"{len(held & judged)} patients are in {fit} and in {self.options.split}: nothing is chosen.")
+            return None
+        return prepared, table
 
     # scores of findings ---------------------------------------------------------------------------------------------
 
@@ -147,21 +184,44 @@ class Judge:
         title: str,
         *,
         groups: Mapping[str, Iterable[Any]] | None = None,
+        chosen_on: Mapping[str, np.ndarray] | None = None,
+        labels: Mapping[str, np.ndarray] | None = None,
         control: bool = False,
         hashed: str = "",
     ) -> Result:
-        """Return the result of scores of the judged pictures.
+        """Return the result of scores of the judged pictures: what `medvlp score` says of anybody's.
 
         Args:
             name: of the result.
             scores: ``(N,)`` by finding.
             title: words for a page.
-            groups: further columns of the table, ``group:NAME``.
+            groups: further columns of the table, ``group:NAME``; with them the result is audited.
+            chosen_on: scores of the validation pictures, on which thresholds, calibrations and conformal sets are
+                chosen; without them only the ranking is judged.
+            labels: ``(N,)`` by finding, where it is another question than whether the finding is there.
             control: whether it is what a model must beat.
             hashed: what else made the scores.
         """
-        return evaluate_scores(
-            pd.DataFrame({**scored_rows(self.prepared.manifest, scores), **(groups or {})}),
+        asked = {f"label:{label}": values for label, values in (labels or {}).items()}
+        table = pd.DataFrame({**scored_rows(self.prepared.manifest, scores), **asked, **(groups or {})})
+        if chosen_on is not None and self.validation is not None:
+            return score_predictions(
+                table,
+                validation=pd.DataFrame(scored_rows(self.validation[0].manifest, chosen_on)),
+                options=ScoreOptions(
+                    seed=self.seed,
+                    resamples=self.options.resamples,
+                    min_positives=self.options.min_positives,
+                    ranked=(self.options.split,),
+                ),
+                name=name,
+                title=title,
+                recipe=hash_of([self.recipe, hashed]) if hashed else self.recipe,
+                data=self.manifest.hash,
+                synthetic=self.synthetic,
+            )
+        result = evaluate_scores(
+            table,
             seed=self.seed,
             resamples=self.options.resamples,
             min_positives=self.options.min_positives,
@@ -172,48 +232,9 @@ class Judge:
             data=self.manifest.hash,
             synthetic=self.synthetic,
         )
-
-    def fitted_scores(
-        self,
-        name: str,
-        scores: Callable[[FeatureTable], Mapping[str, np.ndarray]],
-        title: str,
-        *,
-        groups: Mapping[str, Iterable[Any]] | None = None,
-    ) -> Result:
-        """Return the result of a model's scores, with thresholds, calibrations and sets chosen on the split `fit`.
-
-        Args:
-            name: of the result.
-            scores: makes ``(N,)`` scores by finding of a table of embeddings.
-            title: words for a page.
-            groups: further columns of the table, ``group:NAME``.
-        """
-        held_out = self._held_out
-        return score_predictions(
-            pd.DataFrame({**scored_rows(self.prepared.manifest, scores(self.table)), **(groups or {})}),
-            validation=None if held_out is None else pd.DataFrame(scored_rows(held_out[0], scores(held_out[1]))),
-            options=ScoreOptions(
-                seed=self.seed,
-                resamples=self.options.resamples,
-                min_positives=self.options.min_positives,
-                ranked=(self.options.split,),
-            ),
-            name=name,
-            title=title,
-            recipe=self.recipe,
-            data=self.manifest.hash,
-            synthetic=self.synthetic,
-        )
-
-    @cached_property
-    def _held_out(self) -> tuple[Manifest, FeatureTable] | None:
-        """Records and embeddings on which thresholds are chosen; None where the data has none."""
-        fit = self.options.fit
-        if fit is None or fit == self.options.split or fit not in self.splits:
-            return None
-        prepared = self.open(fit)
-        return prepared.manifest, self.embed(prepared, texts=False)
+        if not groups:
+            return result
+        return with_audit(result, ScoreOptions(seed=self.seed, min_positives=self.options.min_positives))
 
     def marked(self, result: Result) -> Result:
         """Return the result with the hash of the split, and what a reader has to know of it."""

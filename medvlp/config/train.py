@@ -46,6 +46,7 @@ from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
+from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
@@ -230,6 +231,7 @@ class _Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
+                one_of=self.config.data.one_of,
             )
 
         return loader
@@ -324,15 +326,16 @@ def _start_from(model: Model, source: Path) -> None:
     """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does.
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
     """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
     if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
-    own = {name: tensor for name, tensor in model.state_dict().items() if fresh and name.startswith(fresh)}
-    load_weights(model, {**own, **weights}, source=source)
+    there = model.state_dict()
+    own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
+    load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
 
 
 def _of_slices(name: str) -> str:

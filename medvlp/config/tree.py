@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,6 +20,7 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "FewShotConfig",
     "GroundingConfig",
     "GroupConfig",
     "Node",
@@ -97,6 +98,8 @@ class DataConfig(Node):
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
             manifest has no split column. Its seed is its own: another seed of the run is another run on one split.
+        one_of: an epoch of the training has one record of each value of this column, another one each time:
+            ``id.patient`` lets patients weigh alike, in batches and in episodes, however often they came.
         subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
@@ -119,6 +122,7 @@ class DataConfig(Node):
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
     group: GroupConfig | None = None
+    one_of: str | None = None
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
@@ -201,6 +205,18 @@ class GroundingConfig(Node):
     sanity: int = Field(default=32, ge=0)
 
 
+class FewShotConfig(Node):
+    """Classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.
+
+    Attributes:
+        shots: patients with a finding, and as many without.
+        draws: how many times they are drawn; their numbers are averaged.
+    """
+
+    shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 2, 4, 8, 16], min_length=1)
+    draws: int = Field(default=10, ge=2)
+
+
 class EvaluationConfig(Node):
     """How a model is judged.
 
@@ -212,11 +228,17 @@ class EvaluationConfig(Node):
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
         min_positives: positive records that a finding needs to take part in a macro average.
-        groups: columns by which controls are printed.
+        groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
+            are left out.
+        labels: findings of the probes, where not those of the model's prompts; all of a model without any.
         probe: whether a linear probe is fitted.
+        few_shot: probes of few patients; null for none.
+        attributes: columns whose value alone is scored as a control, such as ``view_position``.
+        features: folder in which feature tables are kept and found again; null to make them anew each time.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
         sensitivity: whether the AUROC of every single prompt is told.
+        prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
@@ -233,11 +255,16 @@ class EvaluationConfig(Node):
     split: str = "test"
     min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
-    groups: list[str] = Field(default_factory=list)
+    groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
+    labels: list[str] = Field(default_factory=list)
     probe: bool = True
+    few_shot: FewShotConfig | None = None
+    attributes: list[str] = Field(default_factory=list)
+    features: str | None = None
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
     sensitivity: bool = True
+    prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
     fit: str | None = "validate"

@@ -12,7 +12,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.metrics import auroc
-from medvlp.evaluation.retrieval import rank_queries
+from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.feature_pass import feature_pass
 from medvlp.prediction.findings import existence_scores, mounted_streams

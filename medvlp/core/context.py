@@ -144,6 +144,10 @@ class Context:
         """
         return self[field][self._part(key).owner]
 
+    def ids(self, key: str) -> list[str]:
+        """Return the id of the sample of each own row of a key."""
+        return [self.batch.ids[i] for i in self._part(key).owner.tolist()]
+
     # who is the same as whom ----------------------------------------------------------------------------------------
 
     def same(self, what: str, *, rows: str, columns: str) -> Tensor:

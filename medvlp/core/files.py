@@ -7,14 +7,44 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = ["put_in_place", "read_json", "refuse_write", "sha256_of", "write_json", "write_text", "written_whole"]
+__all__ = [
+    "check_outputs",
+    "put_in_place",
+    "read_json",
+    "refuse_write",
+    "sha256_of",
+    "write_json",
+    "write_text",
+    "written_whole",
+]
+
+
+def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
+    """Refuse, before any work, to write a file over one that is read or over a folder, or two results into one file.
+
+    Raises:
+        UserError: if so.
+
+    Example:
+        >>> check_outputs([Path("a.json"), Path("b.md")], inputs=[Path("a.csv")])
+    """
+    read, written = {path.resolve() for path in inputs}, set[Path]()
+    for path in outputs:
+        place = path.resolve()
+        if place in read:
+            raise UserError(f"{path} is read by this command and would be written over: name another file to write.")
+        if place.is_dir():
+            raise UserError(f"{path} is a folder: name a file to write.")
+        if place in written:
+            raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
+        written.add(place)
 
 
 @contextmanager

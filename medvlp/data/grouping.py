@@ -14,7 +14,7 @@ import pyarrow as pa
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
 
-__all__ = ["keep_one", "stack_pictures"]
+__all__ = ["keep_one", "rows_of_each", "stack_pictures"]
 
 _OF_PICTURES = ("image", "boxes", "mask")
 
@@ -45,7 +45,7 @@ def keep_one(
     order = {value.casefold(): rank for rank, value in enumerate(prefer)}
     there = _has_file(manifest)
     kept, left_out = [], []
-    for rows in _groups(manifest, by):
+    for rows in rows_of_each(manifest, by):
         best = min(rows, key=lambda row: (not there[row], order.get(kernels[row], len(order)), row))
         kept.append(best)
         left_out += [row for row in rows if row != best]
@@ -75,7 +75,7 @@ def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
         ['f.png', 'l.png']
     """
     images = manifest.arrow("image").to_pylist()
-    groups = _groups(manifest, by)
+    groups = rows_of_each(manifest, by)
     if "split" in manifest:
         splits = manifest.column("split")
         torn = [rows for rows in groups if len({splits[row] for row in rows}) > 1]
@@ -95,8 +95,18 @@ def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
     return Manifest(pa.table(columns), root=manifest.root, meta=manifest.meta)
 
 
-def _groups(manifest: Manifest, by: str) -> list[list[int]]:
-    """Rows of each value in their order; a row without one is alone."""
+def rows_of_each(manifest: Manifest, by: str) -> list[list[int]]:
+    """Return the rows of each value of a column in their order; a row without one is alone.
+
+    Raises:
+        DataError: if there is no such column.
+
+    Example:
+        >>> from pathlib import Path
+        >>> told = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", None, "p"]}
+        >>> rows_of_each(Manifest.of(told, root=Path(".")), "id.patient")
+        [[0, 2], [1]]
+    """
     found: dict[object, list[int]] = {}
     for row, value in enumerate(manifest.column(by)):
         found.setdefault(("row", row) if value is None or value != value else value, []).append(row)

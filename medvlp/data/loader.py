@@ -19,10 +19,11 @@ from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import View
 from medvlp.core.sample import Batch
 from medvlp.data.collate import collate
+from medvlp.data.grouping import rows_of_each
 from medvlp.data.parallel import leave_signals_to_parent, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared
-from medvlp.data.sampler import Stream, rank_part
+from medvlp.data.sampler import Groups, Stream, rank_part
 
 __all__ = ["Loader", "in_order"]
 
@@ -43,9 +44,11 @@ class Loader:
         start: position at which the stream is taken up: samples seen so far by the whole run.
         shuffle: whether epochs are permuted.
         origin: position at which this cohort's first epoch began (the begin of its phase).
+        one_of: an epoch has one record of each value of this column, see `medvlp.data.sampler.Groups`; None: all.
 
     Raises:
         ConfigError: if the batch cannot be cut into `world` equal parts.
+        DataError: if there is no column `one_of`.
 
     Example:
         >>> from pathlib import Path
@@ -70,6 +73,7 @@ class Loader:
         start: int = 0,
         shuffle: bool = True,
         origin: int = 0,
+        one_of: str | None = None,
     ) -> None:
         if start < origin:
             raise ConfigError(
@@ -84,7 +88,8 @@ class Loader:
         self._rank = rank
         self._world = world
         self.start = start
-        self._stream = Stream(len(prepared), seed, shuffle, origin)
+        groups = None if one_of is None else Groups.of(rows_of_each(prepared.manifest, one_of))
+        self._stream = Stream(len(prepared), seed, shuffle, origin, groups)
 
     def __len__(self) -> int:
         """Number of samples in the cohort."""

@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = attach(
         "evaluate_scores": "classification",
         "fit_linear_probe": "probe",
         "load_result": "results",
-        "rank_queries": "retrieval",
+        "rank_queries": "ranks",
         "size_terciles": "classification",
         "thumbnails": "probe",
         "write_result": "results",

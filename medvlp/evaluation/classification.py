@@ -22,9 +22,19 @@ from medvlp.evaluation.proportions import clopper_pearson
 from medvlp.evaluation.ranked import RankedRows, rank_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result, Role
 
-__all__ = ["FEW_POSITIVE_PATIENTS", "evaluate_scores", "few_reason", "rank_metrics", "size_terciles", "split_rows"]
+__all__ = [
+    "FEW_POSITIVE_PATIENTS",
+    "MIN_GROUP",
+    "evaluate_scores",
+    "few_reason",
+    "rank_metrics",
+    "size_terciles",
+    "split_rows",
+]
 
 FEW_POSITIVE_PATIENTS = 30
+# With fewer patients of a class an AUROC of a group may be anything.
+MIN_GROUP = 10
 _METRICS = ("auroc", "average_precision")
 
 
@@ -70,6 +80,7 @@ def evaluate_scores(
     min_positives: int = 1,
     interval: Form = DEFAULT_FORM,
     policy: Policy = "u_ignore",
+    min_group: int = MIN_GROUP,
     name: str = "scores",
     title: str = "",
     role: Role = "model",
@@ -94,6 +105,7 @@ def evaluate_scores(
         min_positives: positive rows that a finding needs to take part in an average.
         interval: form of the intervals, see `intervals`.
         policy: what is done with uncertain labels.
+        min_group: patients of each class that a group needs for any number.
         name: name of the result.
         title: its words for a page.
         role: ``"control"`` for a baseline that a model must beat.
@@ -122,6 +134,7 @@ def evaluate_scores(
             min_positives=min_positives,
             interval=interval,
             policy=policy,
+            min_group=min_group,
         )
     return Result(
         name=name,
@@ -188,6 +201,7 @@ def rank_metrics(
     min_positives: int = 1,
     interval: Form = DEFAULT_FORM,
     policy: Policy = "u_ignore",
+    min_group: int = MIN_GROUP,
 ) -> list[Metric]:
     """Return the rows of AUROC and average precision of one split; arguments as `evaluate_scores`.
 
@@ -195,7 +209,7 @@ def rank_metrics(
         table: checked rows of the split.
         findings: its findings.
         split: its name.
-        seed, resamples, level, min_positives, interval, policy: as there.
+        seed, resamples, level, min_positives, interval, policy, min_group: as there.
     """
     parsed = {finding: known_rows(table, finding, policy=policy) for finding in findings}
     any_positive = np.any([rows.positive for rows in parsed.values()], axis=0)
@@ -206,7 +220,12 @@ def rank_metrics(
     pooled = _pooled(pool, clusters, keep) if len(pool) > 1 else None
     grouped = [
         _column(
-            parsed[finding], group.name, parsed[finding].known & group.inside(parsed[finding].positive), clusters, keep
+            parsed[finding],
+            group.name,
+            parsed[finding].known & group.inside(parsed[finding].positive),
+            clusters,
+            keep,
+            least=min_group,
         )
         for group in groups_of(table, findings)
         for finding in group.findings
@@ -241,12 +260,21 @@ def _averaged(column: _Column, min_positives: int) -> bool:
 
 
 def _column(
-    rows: KnownRows, group: str | None, inside: NDArray[np.bool_], clusters: Clusters, keep_influence: bool
+    rows: KnownRows,
+    group: str | None,
+    inside: NDArray[np.bool_],
+    clusters: Clusters,
+    keep_influence: bool,
+    *,
+    least: int = 1,
 ) -> _Column:
     at = np.flatnonzero(inside)
-    return _ranked_column(
+    found = _ranked_column(
         rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, keep_influence
     )
+    if found.ranked is None or found.smaller >= least:
+        return found
+    return replace(found, ranked=None, influence=None, reason="n_too_small")
 
 
 def _pooled(pool: Sequence[KnownRows], clusters: Clusters, keep_influence: bool) -> _Column:

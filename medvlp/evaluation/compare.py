@@ -1,48 +1,29 @@
 """Two results on the same cases: differences with paired, patient-clustered intervals and corrected p values.
 
-Both sides are judged on the same patients, so what a resample does to one it does to the other. A single finding's
-AUROCs are compared by DeLong's test for patients with several images, all else by the bootstrap. Each metric's p values
-are corrected after Holm for the findings compared; its macro average is one test of its own.
+How a difference is made and tested: `paired`. Each metric's p values are corrected after Holm for the findings
+compared; its macro average is one test of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.bootstrap import Interval, percentile_interval
-from medvlp.evaluation.confusion import THRESHOLD_METRICS, call_counts
-from medvlp.evaluation.delong import compare_areas
+from medvlp.evaluation.bootstrap import percentile_interval
 from medvlp.evaluation.holm import holm
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
-from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.scoring.options import ScoreOptions
-from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, split_data
-from medvlp.prediction.calibrators import Calibrator
+from medvlp.evaluation.scoring.split import SplitData, split_data, with_interval
 
 __all__ = ["bootstrap_p", "compare_results"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    """One metric of one finding on both sides, with draws of the difference."""
-
-    metric: str
-    label: str
-    first: float
-    second: float
-    draws: FloatArray
-    operating_point: str | None = None
-    calibration: str | None = None
-    p: float | None = None
-    interval: Interval | None = None
 
 
 def bootstrap_p(draws: FloatArray) -> float:
@@ -92,11 +73,16 @@ def compare_results(
     findings = [name for name in checked_findings(one) if name in checked_findings(other)]
     if not findings:
         raise DataError("The results share no finding: there is nothing to compare.")
-    options = ScoreOptions(seed=seed, resamples=resamples, level=level, policy=check_policy(policies.pop()))
+    options = ScoreOptions(
+        seed=seed,
+        resamples=resamples,
+        level=level,
+        policy=check_policy(policies.pop()),
+        min_positives=max(_min_positives(each) for each in (first, second)),
+    )
     name = str(one["split"].iloc[0]) if "split" in one else ""
-    sides = [split_data(table, findings, name=name, options=options) for table in (one, other)]
-    compared = _compare(sides[0], sides[1], first.fitted, second.fitted)
-    rows = [_row(sides[0], each) for each in compared]
+    side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))
+    rows = [_row(side, each) for each in paired_differences(side, opposite, first.fitted, second.fitted)]
     return Result(
         name="comparison",
         title=f"{_title(second)} against {_title(first)}",
@@ -112,10 +98,16 @@ def compare_results(
             "level": level,
             "seed": seed,
             "policy": options.policy,
+            "min_positives": options.min_positives,
             "cases": len(one),
             "left_out": left_out,
         },
     )
+
+
+def _min_positives(result: Result) -> int:
+    """Return the positive rows that a finding needed to take part in the result's averages."""
+    return max((row.min_positives or 1 for row in result.metrics), default=1)
 
 
 def _cases(result: Result, split: str | None) -> pd.DataFrame:
@@ -128,7 +120,7 @@ def _cases(result: Result, split: str | None) -> pd.DataFrame:
     splits = result.cases["split"].astype(str)
     wanted = split
     if wanted is None:
-        there = [each for each in splits.unique() if each not in ("train", "validate")]
+        there = [each for each in splits.unique() if each not in ("train", "training", "validate")]
         wanted = "test" if "test" in there else there[0] if len(there) == 1 else None
         if wanted is None:
             raise DataError(f"Result {result.name!r} has the splits {', '.join(splits.unique())}: name one by --split.")
@@ -166,195 +158,35 @@ def _aligned(
     return first, second, left_out
 
 
-def _compare(
-    one: SplitData, other: SplitData, fitted: Mapping[str, object], fitted_other: Mapping[str, object]
-) -> list[_Compared]:
-    pairs = [
-        (first, second) for first, second in zip(one.findings, other.findings, strict=True) if first.reason is None
-    ]
-    ranked = [tuple(rank_rows(side.truth, side.scores, side.patient) for side in pair) for pair in pairs]
-
-    def rank_differences(weights: FloatArray) -> FloatArray:
-        counts = np.ascontiguousarray(weights.T, dtype=np.int32)
-        return np.concatenate([second.draws(counts) - first.draws(counts) for first, second in ranked], axis=1)
-
-    if not pairs:
-        return []
-    places = [_thresholds(first.name, fitted, fitted_other) for first, _ in pairs]
-    maps = [_calibrators(first.name, fitted, fitted_other) for first, _ in pairs]
-    statistics: list[Statistic] = [rank_differences]
-    statistics += [_call_differences(one, pair, place) for pair, place in zip(pairs, places, strict=True) if place]
-    statistics += [_brier_differences(one, pair, each) for pair, each in zip(pairs, maps, strict=True) if each]
-    whole = np.ones((one.clusters.patients, 1))
-    drawn = iter(one.draws(statistics))
-    draws = next(drawn)
-    found: list[_Compared] = []
-    unit = np.ones(one.clusters.patients, np.int32)
-    for at, ((first, _), (left, right)) in enumerate(zip(pairs, ranked, strict=True)):
-        values = left.both(unit), right.both(unit)
-        for column, metric in enumerate(("auroc", "average_precision")):
-            compared = _Compared(metric, first.name, values[0][column], values[1][column], draws[:, 2 * at + column])
-            found.append(_by_delong(compared, pairs[at], one.options.level) if metric == "auroc" else compared)
-    for pair, place in zip(pairs, places, strict=True):
-        if place:
-            found += _calls(one, pair, place, next(drawn), whole)
-    for pair, each in zip(pairs, maps, strict=True):
-        if each:
-            found += _briers(pair, each, next(drawn))
-    return [*found, *_macros(found, {finding.name for finding in one.averaged()})]
-
-
-def _by_delong(compared: _Compared, pair: tuple[Finding, Finding], level: float) -> _Compared:
-    first, second = pair
-    try:
-        test = compare_areas(first.truth, first.scores, second.scores, first.patient, level=level)
-    except UndefinedMetricError:
-        return compared
-    return replace(compared, p=test.p, interval=Interval(test.low, test.high, 0, 0))
-
-
-_Places = list[tuple[str, float, float]]
-_Maps = list[tuple[str, Calibrator, Calibrator]]
-
-
-def _thresholds(name: str, fitted: Mapping[str, object], other: Mapping[str, object]) -> _Places:
-    """Return (rule, threshold, other threshold) of the rules that both sides fitted for a finding."""
-    mine, theirs = _entries(fitted, name, "operating_points"), _entries(other, name, "operating_points")
-    return [(rule, float(mine[rule]["threshold"]), float(theirs[rule]["threshold"])) for rule in mine if rule in theirs]
-
-
-def _calibrators(name: str, fitted: Mapping[str, object], other: Mapping[str, object]) -> _Maps:
-    mine, theirs = _entries(fitted, name, "calibration"), _entries(other, name, "calibration")
-    return [
-        (each, Calibrator.from_dict(mine[each]), Calibrator.from_dict(theirs[each])) for each in mine if each in theirs
-    ]
-
-
-def _entries(fitted: Mapping[str, object], name: str, key: str) -> dict[str, dict]:
-    finding = fitted.get(name)
-    entries = finding.get(key) if isinstance(finding, Mapping) else None
-    return dict(entries) if isinstance(entries, Mapping) else {}
-
-
-def _call_differences(data: SplitData, pair: tuple[Finding, Finding], places: _Places) -> Statistic:
-    sides = [
-        call_counts(side.truth, side.scores, [place[1 + at] for place in places], side.patient, data.clusters.patients)
-        for at, side in enumerate(pair)
-    ]
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        first, second = (side.tables(weights) for side in sides)
-        return np.concatenate([second.metric(name) - first.metric(name) for name in THRESHOLD_METRICS]).T
-
-    return statistic
-
-
-def _calls(
-    data: SplitData, pair: tuple[Finding, Finding], places: _Places, draws: FloatArray, whole: FloatArray
-) -> list[_Compared]:
-    tables = [
-        call_counts(
-            side.truth, side.scores, [place[1 + at] for place in places], side.patient, data.clusters.patients
-        ).tables(whole)
-        for at, side in enumerate(pair)
-    ]
-    found = []
-    for at, metric in enumerate(THRESHOLD_METRICS):
-        for place, (rule, _, _) in enumerate(places):
-            first, second = (float(table.metric(metric)[place, 0]) for table in tables)
-            if not np.isnan(first) and not np.isnan(second):
-                column = draws[:, at * len(places) + place]
-                found.append(_Compared(metric, pair[0].name, first, second, column, operating_point=rule))
-    return found
-
-
-def _brier_differences(data: SplitData, pair: tuple[Finding, Finding], maps: _Maps) -> Statistic:
-    patients = data.clusters.patients
-    losses = [_losses(pair, each) for each in maps]
-    sums = np.stack(
-        [
-            np.bincount(pair[0].patient, weights=column, minlength=patients)
-            for column in [np.ones(len(pair[0].truth)), *(second - first for first, second in losses)]
-        ]
-    )
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        n, *squares = sums @ weights
-        return np.stack(squares, axis=1) / np.where(n > 0, n, np.nan)[:, None]
-
-    return statistic
-
-
-def _losses(pair: tuple[Finding, Finding], each: tuple[str, Calibrator, Calibrator]) -> tuple[FloatArray, FloatArray]:
-    first, second = (
-        (map_.probabilities(side.scores) - side.truth) ** 2 for map_, side in zip(each[1:], pair, strict=True)
-    )
-    return first, second
-
-
-def _briers(pair: tuple[Finding, Finding], maps: _Maps, draws: FloatArray) -> list[_Compared]:
-    found = []
-    for at, each in enumerate(maps):
-        first, second = (float(loss.mean()) for loss in _losses(pair, each))
-        found.append(_Compared("brier", pair[0].name, first, second, draws[:, at], calibration=each[0]))
-    return found
-
-
-def _macros(found: Sequence[_Compared], taking_part: set[str]) -> list[_Compared]:
-    """Return the mean of each metric over the findings that take part, where there are several."""
-    rows = []
-    keys = dict.fromkeys((each.metric, each.operating_point, each.calibration) for each in found)
-    for key in keys:
-        mine = [
-            each
-            for each in found
-            if (each.metric, each.operating_point, each.calibration) == key and each.label in taking_part
-        ]
-        if len(mine) > 1:
-            rows.append(
-                _Compared(
-                    key[0],
-                    "macro",
-                    float(np.mean([each.first for each in mine])),
-                    float(np.mean([each.second for each in mine])),
-                    np.mean([each.draws for each in mine], axis=0),
-                    operating_point=key[1],
-                    calibration=key[2],
-                )
-            )
-    return rows
-
-
-def _row(data: SplitData, compared: _Compared) -> Metric:
-    metric = f"{compared.metric}_difference"
-    finding = next((each for each in data.findings if each.name == compared.label), None)
-    base = data.average_row(data.averaged(), metric, "macro") if finding is None else data.row(finding, metric)
+def _row(data: SplitData, found: Difference) -> Metric:
+    metric, place = f"{found.place.metric}_difference", found.place
+    over = [each for each in data.findings if each.name in found.findings]
+    base = data.average_row(over, metric, "macro") if found.label == "macro" else data.row(over[0], metric)
     row = replace(
         base,
-        value=compared.second - compared.first,
-        first=compared.first,
-        second=compared.second,
-        operating_point=compared.operating_point,
-        calibration=compared.calibration,
+        value=found.second - found.first,
+        first=found.first,
+        second=found.second,
+        operating_point=place.operating_point,
+        calibration=place.calibration,
         prevalence=None,
     )
-    if compared.interval is not None:
-        made = {"method": "delong_clustered", "interval": "wald"}
-        return replace(row, low=compared.interval.low, high=compared.interval.high, p=compared.p, **made)
-    if not len(compared.draws):
+    if found.test is not None:
+        if found.test.p is None:
+            return replace(row, reason="separated")
+        return replace(
+            row,
+            low=found.test.low,
+            high=found.test.high,
+            p=found.test.p,
+            method="delong_clustered",
+            interval="wald",
+        )
+    if not len(found.draws):
         return row
-    interval = percentile_interval(compared.draws, level=row.level)
-    return replace(
-        row,
-        low=interval.low,
-        high=interval.high,
-        method="patient_bootstrap",
-        interval="percentile",
-        resamples=interval.used,
-        skipped=interval.skipped,
-        p=None if interval.low is None else bootstrap_p(compared.draws),
-        reason="few_resamples" if interval.low is None else row.reason,
-    )
+    interval = percentile_interval(found.draws, level=row.level)
+    row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
+    return replace(row, p=None if interval.low is None else bootstrap_p(found.draws))
 
 
 def _corrected(rows: Sequence[Metric]) -> list[Metric]:

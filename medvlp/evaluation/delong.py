@@ -3,7 +3,9 @@
 Each positive has the share of negatives that it beats (V10), each negative the share of positives that beat it (V01);
 their covariances give that of the AUROCs (DeLong et al., Biometrics 1988). Where a patient has several rows, sums over
 patients replace the single values and a patient with both kinds of rows adds a cross term (Obuchowski, Biometrics
-1997); with one row a patient the two are the same number. Components by mid-ranks: O(n log n).
+1997); with one row a patient the two are the same number. Components by mid-ranks: O(n log n). The variance is
+estimated from the patients of the smaller class, m of them: Student's t with m - 1 degrees of freedom takes the
+normal's place, which is the same for many and mends the size of the test for few.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.bootstrap import Interval
@@ -28,10 +30,12 @@ class Areas:
     Attributes:
         value: ``(K,)``.
         covariance: ``(K, K)``.
+        patients: in the smaller class.
     """
 
     value: FloatArray
     covariance: FloatArray
+    patients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class PairedTest:
         difference: second less first.
         low, high: interval of the difference.
         z: difference over its standard error; 0 where both rank all pairs alike.
-        p: two-sided; 1 where the variance is 0 and so is the difference.
+        p: two-sided; 1 where the variance is 0 and so is the difference. None where only the variance is 0 (one score
+            ranks every pair right, the other every pair wrong): the rows hold no sign of how sure that is.
     """
 
     first: float
@@ -52,7 +57,7 @@ class PairedTest:
     low: float
     high: float
     z: float
-    p: float
+    p: float | None
 
 
 def delong(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> Areas:
@@ -107,20 +112,26 @@ def delong(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = No
     s01 = with_negative / ((with_negative - 1) * negatives) * (u @ u.T)
     cross = size / (size - 1) * (w @ u.T)
     covariance = s10 / positives + s01 / negatives + (cross + cross.T) / (positives * negatives)
-    return Areas(np.array(value), covariance)
+    return Areas(np.array(value), covariance, min(with_positive, with_negative))
 
 
-def delong_interval(area: float, variance: float, *, level: float = 0.95) -> Interval:
+def delong_interval(area: float, variance: float, *, patients: int, level: float = 0.95) -> Interval:
     """Return the interval on the log-odds scale; without limits where the area is 0 or 1 or has no variance.
 
+    Args:
+        area: the AUROC.
+        variance: of it.
+        patients: in the smaller class, 2 or more.
+        level: of confidence.
+
     Example:
-        >>> found = delong_interval(0.8, 0.0025)
+        >>> found = delong_interval(0.8, 0.0025, patients=100_000)
         >>> round(found.low, 3), round(found.high, 3)
         (0.684, 0.881)
     """
     if not 0 < area < 1 or variance <= 0:
         return Interval(None, None, 0, 0)
-    reach = float(ndtri((1 + level) / 2)) * np.sqrt(variance) / (area * (1 - area))
+    reach = float(stdtrit(patients - 1, (1 + level) / 2)) * np.sqrt(variance) / (area * (1 - area))
     return Interval(float(expit(logit(area) - reach)), float(expit(logit(area) + reach)), 0, 0)
 
 
@@ -132,7 +143,7 @@ def compare_areas(
     Example:
         >>> found = compare_areas([0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.9], [0.2, 0.1, 0.35, 0.8, 0.9])
         >>> round(found.difference, 4), round(found.p, 4)
-        (0.1667, 0.4795)
+        (0.1667, 0.6082)
     """
     truth = checked_labels(labels)
     pair = np.stack([checked_scores(first, rows=len(truth)), checked_scores(second, rows=len(truth))], axis=1)
@@ -142,7 +153,8 @@ def compare_areas(
     # Equal rankings leave rounding behind, not a variance.
     error = float(np.sqrt(variance)) if variance > 1e-18 else 0.0
     z = difference / error if error else 0.0 if abs(difference) < 1e-12 else float(np.sign(difference) * np.inf)
-    reach = float(ndtri((1 + level) / 2)) * error
+    freedom = areas.patients - 1
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * error
     return PairedTest(
         first=float(areas.value[0]),
         second=float(areas.value[1]),
@@ -150,7 +162,7 @@ def compare_areas(
         low=difference - reach,
         high=difference + reach,
         z=float(z),
-        p=float(2 * ndtr(-abs(z))),
+        p=None if np.isinf(z) else float(2 * stdtr(freedom, -abs(z))),
     )
 
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
 from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.ranks import label_groups, random_recall, unit_embeddings
 from medvlp.evaluation.results import Metric, Result
-from medvlp.evaluation.retrieval import label_groups, random_recall, unit_embeddings
 
 __all__ = ["by_study", "evaluate_image_retrieval", "expected_average_precision", "expected_hits"]
 

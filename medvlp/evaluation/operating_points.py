@@ -141,5 +141,5 @@ def _between(descending: FloatArray, cut: int) -> float:
         return float(np.nextafter(descending[0], np.inf))
     if cut == len(descending):
         return float(descending[-1])
-    middle = descending[cut] + (descending[cut - 1] - descending[cut]) / 2
+    middle = descending[cut] + (descending[cut - 1] / 2 - descending[cut] / 2)  # halves: huge scores cannot overflow
     return float(middle if middle > descending[cut] else descending[cut - 1])

@@ -64,12 +64,19 @@ class Group:
         findings: that it divides.
         rows: ``(n,)`` rows of that value.
         blank: ``(n,)`` rows of no value: of these the negatives are compared within every value.
+        only: the column divides one finding only.
     """
 
     name: str
     findings: tuple[str, ...]
     rows: NDArray[np.bool_]
     blank: NDArray[np.bool_]
+    only: bool = False
+
+    @property
+    def column(self) -> str:
+        """Name of the column: ``"site"``."""
+        return self.name.partition("=")[0]
 
     def inside(self, positive: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the rows of this group, given which are positive."""
@@ -91,27 +98,50 @@ def check_policy(policy: str) -> Policy:
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a predictions table from CSV or Parquet, identifiers and groups as they are written.
+    """Read a predictions table from CSV or Parquet: identifiers and groups as they are written, less outer blanks.
 
     Raises:
-        DataError: if the file is missing, no table, or names a column twice.
+        DataError: if the file is missing, no table, names a column twice, or has rows of another length than its
+            header.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist: give a predictions table, CSV or Parquet.")
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            header = next(csv.reader(handle), [])
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
-        # As text: a patient "007" is not 7, and a group "NA" is not missing.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table ({error}): write it as CSV (UTF-8) or Parquet.") from error
-    return table.rename(columns=str.strip)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a table ({' '.join(str(error).split())}): write it as CSV (UTF-8) or Parquet."
+        ) from error
+    for column in _KEYS:
+        if column in table and pd.api.types.infer_dtype(table[column]) == "string":
+            # "P1 " and "P1" are one patient, and a split "test " is the test split.
+            table[column] = table[column].str.strip()
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        rows = csv.reader(handle)
+        header = [name.strip() for name in next((row for row in rows if row), [])]
+        if not header:
+            raise DataError(f"{path} is empty: write a header (id, patient_id, label:NAME, score:NAME) and rows.")
+        other = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
+        if other is not None:
+            raise DataError(f"{path} is separated by {other!r}: write it with commas, and numbers with a point.")
+        odd = next((row for row in rows if row and len(row) != len(header)), None)
+        if odd is not None:
+            # Left to itself, pandas would take a first surplus column for row names and move all others by one.
+            raise DataError(
+                f"{path} has {len(odd)} entries in line {rows.line_num} and {len(header)} columns: put quotes around "
+                f"texts with commas, and give every column its entry."
+            )
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
+    # As text: a patient "007" is not 7, and a group "NA" is not missing.
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    return table.set_axis(header, axis=1)
 
 
 def checked_findings(table: pd.DataFrame) -> list[str]:
@@ -138,6 +168,8 @@ def checked_findings(table: pd.DataFrame) -> list[str]:
     findings = [str(c).removeprefix("label:") for c in table.columns if str(c).startswith("label:")]
     if not findings:
         raise DataError("Predictions have no column label:NAME: add one with 1, 0, -1 or blank for each finding.")
+    if table.empty:
+        raise DataError("Predictions have no rows: give one for each image or study.")
     for finding in findings:
         if finding in ("", *AVERAGES):
             raise DataError(f"Predictions have a finding called {finding!r}, which is no name for one: rename it.")
@@ -200,6 +232,8 @@ def numeric_columns(table: pd.DataFrame) -> pd.DataFrame:
 def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:
     """Return every value of every ``group:`` column; ``group:NAME@FINDING`` is of that finding only.
 
+    Ages in years (a column ``group:age`` of numbers) are taken as bands.
+
     Example:
         >>> table = pd.DataFrame({"group:site": ["north", "", "south"]})
         >>> [(group.name, group.rows.tolist()) for group in groups_of(table, ["edema"])]
@@ -210,10 +244,21 @@ def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:
         name, _, only = column.removeprefix("group:").partition("@")
         blank = _blank(table[column]).to_numpy()
         values = table[column].astype(str).to_numpy()
+        if name == "age":
+            values = _age_bands(values, blank)
         for value in sorted(set(values[~blank])):
             chosen = (only,) if only else tuple(findings)
-            found.append(Group(f"{name}={value}", chosen, (values == value) & ~blank, blank))
+            found.append(Group(f"{name}={value}", chosen, (values == value) & ~blank, blank, bool(only)))
     return found
+
+
+def _age_bands(values: NDArray[np.object_], blank: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """Return bands of twenty years for ages; the values as they are where one is no age."""
+    years = pd.to_numeric(pd.Series(values).where(~blank), errors="coerce").to_numpy(np.float64)
+    if not np.all(blank | (years >= 0)):
+        return values
+    names = np.array([*(f"{low}-{low + 19}" for low in range(0, 80, 20)), "80+"], dtype=object)
+    return names[np.minimum(np.nan_to_num(years) // 20, 4).astype(np.int64)]
 
 
 def _blank(column: pd.Series) -> pd.Series:

@@ -22,8 +22,8 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.ranks import unit_embeddings
 from medvlp.evaluation.results import Metric, Result
-from medvlp.evaluation.retrieval import unit_embeddings
 from medvlp.text.hard_negatives import Kind, false_copies
 
 __all__ = ["SENTENCE_KINDS", "Pair", "evaluate_sentence_check", "sentence_pairs"]

@@ -12,7 +12,17 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_text
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
-__all__ = ["Cell", "Table", "comparison_table", "score_table", "to_csv", "to_latex", "to_markdown", "write_table"]
+__all__ = [
+    "Cell",
+    "Table",
+    "check_table_path",
+    "comparison_table",
+    "score_table",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "write_table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +139,22 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
     Args:
         result: of `medvlp compare`.
         metric: ``"auroc"``, ``"average_precision"``, ``"sensitivity"``, ...
-        point: operating point, or the name of a calibration, for metrics that have one.
+        point: operating point, or the name of a calibration, for metrics that have one; by default ``platt``, else the
+            first.
 
     Raises:
-        ConfigError: if the comparison has no such metric.
+        ConfigError: if the comparison has no such metric, or not at that point.
     """
-    rows = [
-        row
-        for row in result.metrics
-        if row.metric == f"{metric}_difference" and point in (row.operating_point, row.calibration, None)
-    ]
-    if not rows:
+    made = [row for row in result.metrics if row.metric == f"{metric}_difference"]
+    if not made:
         there = sorted({row.metric.removesuffix("_difference") for row in result.metrics})
-        raise ConfigError(f"The comparison has no {metric!r} ({point or 'any'}): it has {', '.join(there)}.")
+        raise ConfigError(f"The comparison has no {metric!r}: it has {', '.join(there) or 'nothing'}.")
+    places = list(dict.fromkeys(row.operating_point or row.calibration for row in made))
+    if point is not None and point not in places:
+        there = ", ".join(str(each) for each in places if each is not None) or "no operating point"
+        raise ConfigError(f"The comparison has {metric!r} at {there}, not at {point!r}: leave --point out or name one.")
+    at = point if point is not None else "platt" if "platt" in places else places[0]
+    rows = [row for row in made if (row.operating_point or row.calibration) == at]
     first, second = (str(result.options.get(key, {}).get("name", key)) for key in ("first", "second"))
     lines = tuple(
         (
@@ -163,7 +176,8 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
         "corrected after Holm for the findings compared.",
     ]
     columns = ("Finding", "n", "positive", "patients", first, second, "difference", "p", "p corrected")
-    return Table(f"{metric}: {second} against {first}", columns, lines, tuple(notes))
+    shown = metric if at is None else f"{metric} ({at})"
+    return Table(f"{shown}: {second} against {first}", columns, lines, tuple(notes))
 
 
 def to_markdown(table: Table) -> str:
@@ -223,10 +237,21 @@ def write_table(table: Table, path: Path) -> None:
     Raises:
         ConfigError: for another ending.
     """
-    writers: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
-    if path.suffix not in writers:
+    check_table_path(path)
+    write_text(path, _WRITERS[path.suffix](table))
+
+
+def check_table_path(path: Path) -> None:
+    """Refuse a table whose file name says no form, before the numbers are computed.
+
+    Raises:
+        ConfigError: for an ending other than ``.md``, ``.tex`` and ``.csv``.
+    """
+    if path.suffix not in _WRITERS:
         raise ConfigError(f"The table {path} has an ending that says no form: use .md, .tex or .csv.")
-    write_text(path, writers[path.suffix](table))
+
+
+_WRITERS: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
 
 
 def _split_of(result: Result, split: str | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +18,9 @@ from medvlp.core.sample import Sample, Stack
 from medvlp.data.collate import collate
 from medvlp.models.scale import LogitScale
 
-__all__ = ["embed", "embed_parts", "logit_bias", "logit_scale"]
+__all__ = ["embed", "embed_parts", "in_groups", "logit_bias", "logit_scale"]
+
+_Value = TypeVar("_Value")
 
 
 def embed(model: Model, view: str, values: Sequence[Tensor | Stack] | Sequence[str], *, batch: int = 64) -> np.ndarray:
@@ -37,7 +41,7 @@ def embed(model: Model, view: str, values: Sequence[Tensor | Stack] | Sequence[s
 def embed_parts(
     model: Model,
     view: str,
-    values: Sequence[Tensor | Stack] | Sequence[str],
+    values: Iterable[Tensor | Stack] | Iterable[str],
     parts: Sequence[str],
     *,
     batch: int = 64,
@@ -47,7 +51,7 @@ def embed_parts(
     Args:
         model: as for `embed`.
         view: as for `embed`.
-        values: at least one.
+        values: at least one; taken group by group, so that pictures may be read as they are needed.
         parts: ``embedding``, ``mask``, names of heads.
         batch: how many are encoded at a time.
 
@@ -55,20 +59,32 @@ def embed_parts(
         UserError: for no values.
         ConfigError: for a part that the model does not make.
     """
-    if len(values) == 0:
-        raise UserError(f"There is no {view} to embed: give at least one.")
     plan = Plan.of(keys(*(f"{view}/{part}" for part in parts)))
     model.check(plan)
     device = next(model.parameters()).device
     rows: dict[str, list[np.ndarray]] = {part: [] for part in parts}
     with evaluating(model), torch.inference_mode():
-        for start in range(0, len(values), batch):
-            samples = [Sample(str(i), {view: value}) for i, value in enumerate(values[start : start + batch])]
+        for group in in_groups(values, batch):
+            samples = [Sample(str(i), {view: value}) for i, value in enumerate(group)]
             encoded = model.finish(model(collate(samples, torch.arange(len(samples))).to(device), plan), plan)
             for part in parts:
                 value = encoded[view].part(part)
                 rows[part].append((value.float() if value.is_floating_point() else value).cpu().numpy())
+    if not all(rows.values()):
+        raise UserError(f"There is no {view} to embed: give at least one.")
     return {part: _padded(found) for part, found in rows.items()}
+
+
+def in_groups(values: Iterable[_Value], size: int) -> Iterator[list[_Value]]:
+    """Yield lists of `size` values, the last one may be shorter.
+
+    Example:
+        >>> list(in_groups("abc", 2))
+        [['a', 'b'], ['c']]
+    """
+    source = iter(values)
+    while group := list(islice(source, size)):
+        yield group
 
 
 def logit_scale(model: Model) -> float:

@@ -33,6 +33,7 @@ from medvlp.data.prepare import pool_name
 from medvlp.data.quarantine import Quarantined, quarantined
 from medvlp.data.stack_files import FileStack, write_stack_file
 from medvlp.data.stacks import LazyStack
+from medvlp.models.encoders.inflated import InflatedEncoder
 
 __all__ = ["SliceFeatures", "slice_tower", "tower_hash", "write_slice_features"]
 
@@ -119,9 +120,14 @@ def slice_tower(model: Model) -> torch.nn.Module:
     """Return the tower that encodes single slices.
 
     Raises:
-        ConfigError: if the model has none.
+        ConfigError: if the model has none, or its tower looks at neighbouring slices too.
     """
     towers = dict(model.named_modules())
+    if isinstance(towers.get("towers.stack"), InflatedEncoder):
+        raise ConfigError(
+            "This model's tower looks at several slices at once, so a slice has no features of its own: embed with --out, "
+            "or choose a model whose vision is slices."
+        )
     for name in ("towers.stack.slice", "towers.image"):
         if name in towers:
             return towers[name]

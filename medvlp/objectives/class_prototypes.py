@@ -34,7 +34,10 @@ class ClassPrototypeLoss(Objective):
         state: a state `class_prototypes`.
         reads: key of the rows; in the space of the state's.
         mode: see above.
-        temperature: t.
+        temperature: t; ``density``: each prototype's own, by how widely its samples lie about it (the state's
+            `density`), as in FoPro.
+        margin: taken from the cosine of the own prototype of a trusted sample, which must come so much nearer (FoPro,
+            0.5).
         balanced: binary only: pairs weigh n / (2 n_label), by how often the state has seen the finding with that label.
 
     Returns:
@@ -58,7 +61,8 @@ class ClassPrototypeLoss(Objective):
         state: str = "class_prototypes",
         reads: str = "image/embedding",
         mode: Literal["binary", "exclusive"] = "binary",
-        temperature: Annotated[float, Field(gt=0)] = 0.1,
+        temperature: Annotated[float, Field(gt=0)] | Literal["density"] = 0.1,
+        margin: Annotated[float, Field(ge=0)] = 0.0,
         balanced: bool = False,
     ) -> None:
         super().__init__()
@@ -68,6 +72,7 @@ class ClassPrototypeLoss(Objective):
         self.reads = reads
         self.mode = mode
         self.temperature = temperature
+        self.margin = margin
         self.balanced = balanced
 
     def needs(self) -> frozenset[Key]:
@@ -83,14 +88,20 @@ class ClassPrototypeLoss(Objective):
         labels = state.targets(ctx, rows.detach(), self.reads)
         if not state.prototypes.shape[2]:  # no sample yet
             return {self.mode: contrast(rows[:, :1] * 0, torch.full((len(rows),), -1, device=rows.device))}
-        scores, founded = state.scores(rows) / self.temperature, state.founded.to(rows.device)
+        founded, believed = state.founded.to(rows.device), labels.nan_to_num() > 0.5
+        scores = state.scores(rows)
+        if self.margin:
+            own = torch.stack([~believed, believed], dim=2)
+            scores = scores - self.margin * (own & state.trusted_rows(ctx, self.reads)[:, None, None]).to(scores)
+        scores = scores / (state.density.to(scores) if self.temperature == "density" else float(self.temperature))
         if self.mode == "exclusive":
             exclude = labels.isnan() | ~founded[:, 1]
-            return {"exclusive": contrast(scores[:, :, 1], labels == 1, exclude=exclude)}
+            return {"exclusive": contrast(scores[:, :, 1], believed, exclude=exclude)}
         asked = labels.isfinite() & founded.all(dim=1)
-        target = torch.where(asked, labels.nan_to_num(), -1.0).long()
-        weight = self._weight(state, target) if self.balanced else None
-        return {"binary": contrast(scores.flatten(0, 1), target.flatten(), row_weight=weight)}
+        weight = self._weight(state, torch.where(asked, believed.double(), -1.0).long()) if self.balanced else None
+        target = torch.where(asked, labels.nan_to_num(), 0.0)
+        shares = torch.stack([1 - target, target], dim=2) * asked[:, :, None]  # zeros: a pair that is not asked
+        return {"binary": contrast(scores.flatten(0, 1), shares.flatten(0, 1).to(scores), row_weight=weight)}
 
     @staticmethod
     def _weight(state: ClassPrototypes, target: Tensor) -> Tensor:

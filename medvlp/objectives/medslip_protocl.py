@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
+from medvlp.models.heads.dual_stream import DualStream
 from medvlp.objectives._medslip import prototype_loss
 
 __all__ = ["MedslipProtocl", "Stated", "stated"]
@@ -43,7 +45,7 @@ class Stated:
 
 
 def stated(ctx: Context, *, image: str, head: str, matrix: str) -> Stated:
-    """Bring each image together with the matrix of its sample.
+    """Bring each image together with the matrix of its sample, and let the head note what is stated.
 
     Raises:
         ConfigError: if the matrix has not one entry for each pair of the head's books.
@@ -62,8 +64,12 @@ def stated(ctx: Context, *, image: str, head: str, matrix: str) -> Stated:
         )
     same = owner[:, None] == column.owner[None, :]
     rows = same.any(dim=1).nonzero().flatten()
-    values = column.values[same[rows].int().argmax(dim=1)].to(logits["anatomy"].values.dtype)
-    return Stated(rows, owner[rows], values.view(-1, *shape))
+    values = column.values[same[rows].int().argmax(dim=1)].to(logits["anatomy"].values.dtype).view(-1, *shape)
+    name = f"{parse_field(image).kind}/{head}"
+    noting = ctx.heads[name] if name in ctx.heads else None  # noqa: SIM401 (torch's ModuleDict has no `get`)
+    if isinstance(noting, DualStream):
+        noting.note(values)
+    return Stated(rows, owner[rows], values)
 
 
 class MedslipProtocl(Objective):

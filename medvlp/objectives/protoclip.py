@@ -34,7 +34,8 @@ class ProtoClip(Objective):
     teacher's centroids themselves are the classes. Centroids are constants. The external term has hard labels.
 
     The paper's loss is this and `clip`. Its first episode has no prototypes and its end trains the texts alone: phases.
-    Its episodes are drawn with replacement; here one is a stretch of the run's stream, which leaves no sample out.
+    Its episodes are drawn with replacement; here one is a stretch of the run's stream, which leaves no sample out. With
+    ``data.one_of: id.patient`` that stream draws patients: one with many studies does not fill a cluster alone.
 
     With ``norm: batch`` the projection normalises by the rows of all processes in training and by running statistics in
     the feature pass, as the authors' does; ``layer`` is the same map in both.

@@ -6,31 +6,35 @@ Scores are probabilities by form (a softmax or a sigmoid), not by calibration. A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import UserError
-from medvlp.core.keys import Plan, parse_key
+from medvlp.core.keys import Key, Plan, parse_key
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.collate import collate
-from medvlp.models.heads.dual_stream import DualStream, Streams
+from medvlp.features.embed import in_groups
+from medvlp.models.heads.dual_stream import DualStream
 from medvlp.text.medslip_findings import abnormal_words, finding_columns, score_names
 
 __all__ = [
     "AttentionMap",
     "Findings",
+    "Gaze",
     "Mounted",
     "Pair",
     "existence_scores",
     "find",
+    "gaze",
     "locate",
     "mounted_streams",
 ]
@@ -53,6 +57,16 @@ class Mounted:
     def key(self, part: str = "") -> str:
         """Return the key of what it gives."""
         return f"{self.view}/{self.part}" + (f"_{part}" if part else "")
+
+    def asked(self) -> tuple[Key, Key, Key]:
+        """Return the keys of the pairs' logits, those of existence, and those of places."""
+        pairs, existence, places = (parse_key(self.key(part)) for part in ("", "pathology", "anatomy"))
+        return pairs, existence, places
+
+    def findings(self, answers: Mapping[str, np.ndarray]) -> Findings:
+        """Return answers with the names of what was asked, and what of it the model knows."""
+        known = [value.cpu().numpy() for value in (self.head.known.pathology, self.head.known_pairs)]
+        return Findings(self.observations, self.anatomies, **answers, known=known[0], known_pairs=known[1])
 
     @property
     def observations(self) -> tuple[str, ...]:
@@ -87,6 +101,9 @@ class Findings:
         existence: (N, P) float32 in [0, 1], whether each observation is there.
         places: (N, A) float32 in [0, 1], whether anything is stated of each place.
         pairs: (N, A, P) float32 in [0, 1], whether each observation lies at each place.
+        known: (P,) bool, observations that training stated both present and absent; the scores of others mean nothing.
+            None: all.
+        known_pairs: (A, P) bool, the same of pairs.
     """
 
     observations: tuple[str, ...]
@@ -94,13 +111,41 @@ class Findings:
     existence: np.ndarray
     places: np.ndarray
     pairs: np.ndarray
+    known: np.ndarray | None = None
+    known_pairs: np.ndarray | None = None
 
     def scores(self, index: int) -> dict[str, float]:
-        """Return name -> existence of one picture; a finding's key where the word means just that."""
-        return dict(zip(score_names(self.observations), self.existence[index].tolist(), strict=True))
+        """Return name -> existence of one picture, of known observations; a finding's key where the word means it."""
+        found = zip(score_names(self.observations), self.existence[index].tolist(), strict=True)
+        return {name: score for q, (name, score) in enumerate(found) if self.known is None or self.known[q]}
+
+    def left_out(self) -> str:
+        """Return a sentence on what is not known, empty where all is.
+
+        Example:
+            >>> one = np.ones((1, 2), np.float32)
+            >>> Findings(("a", "b"), ("c",), one, one[:, :1], one[:, None], np.array([True, False])).left_out()
+            '1 of 2 words and 0 of 2 pairs were never both present and absent in training: they are left out.'
+        """
+        words = 0 if self.known is None else int((~self.known).sum())
+        pairs = 0 if self.known_pairs is None else int((~self.known_pairs).sum())
+        if not words + pairs:
+            return ""
+        return (
+            f"{words} of {len(self.observations)} words and {pairs} of {len(self.anatomies) * len(self.observations)} "
+            "pairs were never both present and absent in training: they are left out."
+        )
 
     def stated(self, index: int, *, least: float = 0.5, most: int = 10) -> list[Pair]:
         """Return the pairs of something abnormal with a place, highest first.
+
+        Of known pairs only, and of observations that are there by themselves: a pair is learnt from what reports place,
+        and most of what they place is present.
+
+        Args:
+            index: of the picture.
+            least: smallest score of a pair and of the observation's existence.
+            most: pairs.
 
         Example:
             >>> one = np.array([[0.9]], np.float32)
@@ -108,10 +153,12 @@ class Findings:
             >>> [str(pair) for pair in found.stated(0)]
             ['effusion at left costophrenic: 0.87']
         """
-        columns = abnormal_words(self.observations)
+        columns = [q for q in abnormal_words(self.observations) if self.existence[index, q] >= least]
         matrix = self.pairs[index]
+        if self.known_pairs is not None:
+            matrix = np.where(self.known_pairs, matrix, -1.0)
         order = sorted(((float(matrix[a, p]), a, p) for a in range(len(matrix)) for p in columns), key=lambda t: -t[0])
-        return [Pair(self.observations[p], self.anatomies[a], s) for s, a, p in order[:most] if s >= least]
+        return [Pair(self.observations[p], self.anatomies[a], s) for s, a, p in order[:most] if s >= max(least, 0)]
 
 
 @dataclass(frozen=True)
@@ -187,23 +234,87 @@ def existence_scores(table: FeatureTable, mounted: Mounted) -> dict[str, np.ndar
     return {finding: present[:, index] for finding, index in finding_columns(mounted.observations).items()}
 
 
-def find(model: Model, pixels: Sequence[Tensor | Stack], *, batch: int = 64) -> Findings:
-    """Ask a model all of its questions about prepared pictures.
+def find(model: Model, pixels: Iterable[Tensor | Stack], *, batch: int = 64) -> Findings:
+    """Ask a model all of its questions about prepared pictures, at least one; they are taken group by group.
 
     Raises:
         UserError: if it has no dual-stream head.
     """
     mounted = _mounted(model)
-    plan = Plan.of([parse_key(mounted.key(part)) for part in ("", "pathology", "anatomy")])
-    found: dict[str, list[np.ndarray]] = {"": [], "pathology": [], "anatomy": []}
+    plan, found = Plan.of(mounted.asked()), []
     with evaluating(model), torch.inference_mode():
-        for start in range(0, len(pixels), batch):
-            encoded = model.finish(model(_batch(model, pixels[start : start + batch]), plan), plan)[mounted.view]
-            for part, kept in found.items():
-                logits = encoded.part(mounted.key(part).partition("/")[2]).float()
-                kept.append((logits.softmax(-1)[..., 1] if part else logits.sigmoid()).cpu().numpy())
-    joined = {part: np.concatenate(kept) for part, kept in found.items()}
-    return Findings(mounted.observations, mounted.anatomies, joined["pathology"], joined["anatomy"], joined[""])
+        for group in in_groups(pixels, batch):
+            encoded = model.finish(model(_batch(model, group), plan), plan)[mounted.view]
+            found.append(_answers(encoded, mounted))
+    return mounted.findings({name: np.concatenate([each[name] for each in found]) for name in found[0]})
+
+
+def _answers(encoded: Encoded, mounted: Mounted) -> dict[str, np.ndarray]:
+    pairs, existence, places = (encoded.part(key.part).float() for key in mounted.asked())
+    scores = {
+        "existence": existence.softmax(-1)[..., 1],
+        "places": places.softmax(-1)[..., 1],
+        "pairs": pairs.sigmoid(),
+    }
+    return {name: values.cpu().numpy() for name, values in scores.items()}
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Where a dual-stream model looks in one picture, for everything that it can be asked.
+
+    Attributes:
+        mounted: its head.
+        maps: stream -> (Q, rows, columns), of each query the mean over the decoder's layers and heads.
+        record: of the picture, to find the way back to its source.
+        found: of the same picture alone.
+    """
+
+    mounted: Mounted
+    maps: dict[str, Tensor]
+    record: ImageRecord | None
+    found: Findings
+
+    def at(self, observation: str | None = None, anatomy: str | None = None) -> AttentionMap:
+        """Return the map of an observation, a place, or of one at the other: the product of both, at sum 1.
+
+        Raises:
+            UserError: if nothing that the model knows is named.
+        """
+        rows = _queries(self.mounted, observation, anatomy)
+        seen = torch.stack([self.maps[stream][row] for stream, row in rows.items()]).prod(dim=0)
+        if len(rows) == 2:
+            score = self.found.pairs[0, rows["anatomy"], rows["pathology"]]
+        else:
+            ((stream, row),) = rows.items()
+            score = (self.found.existence if stream == "pathology" else self.found.places)[0, row]
+        box = None if self.record is None else self.record.box
+        return AttentionMap((seen / seen.sum().clamp_min(1e-12)).numpy(), box, float(score))
+
+
+def gaze(model: Model, pixels: Tensor, record: ImageRecord | None) -> Gaze:
+    """Look at a picture once, for maps of as many questions as wanted.
+
+    Args:
+        model: with a dual-stream head.
+        pixels: (C, H, W) as the model's preprocessing gives it.
+        record: of the picture.
+
+    Raises:
+        UserError: if the model has no dual-stream head or its tokens form no grid.
+    """
+    mounted = _mounted(model)
+    plan = Plan.of([*mounted.asked(), *(parse_key(f"{mounted.view}/{part}") for part in ("tokens", "mask"))])
+    with evaluating(model), torch.inference_mode():
+        encoded = model.finish(model(_batch(model, [pixels]), plan), plan)[mounted.view]
+        weights = mounted.head.attention(encoded)
+    if encoded.grid is None:
+        raise UserError("The tokens of this image tower form no grid: there is no map over the picture.")
+    maps = {
+        stream: values[0].float().mean(dim=0).reshape(-1, *encoded.grid).cpu()
+        for stream, values in (("pathology", weights.pathology), ("anatomy", weights.anatomy))
+    }
+    return Gaze(mounted, maps, record, mounted.findings(_answers(encoded, mounted)))
 
 
 def locate(
@@ -216,8 +327,7 @@ def locate(
 ) -> AttentionMap:
     """Return where in a picture the model looks for an observation, a place, or for one at the other.
 
-    The map is the mean over the decoder's layers and heads of the query's attention to the tokens; of an observation at
-    a place, the product of the two maps, at sum 1. It says where the model looked, not what is there.
+    It says where the model looked, not what is there. See `gaze` for several questions about one picture.
 
     Args:
         model: with a dual-stream head.
@@ -229,24 +339,7 @@ def locate(
     Raises:
         UserError: if the model has no dual-stream head or its tokens form no grid, or nothing that it knows is named.
     """
-    mounted = _mounted(model)
-    rows = _queries(mounted, observation, anatomy)
-    plan = Plan.of([parse_key(f"{mounted.view}/{part}") for part in ("tokens", "mask")])
-    with evaluating(model), torch.inference_mode():
-        encoded = model(_batch(model, [pixels]), plan)[mounted.view]
-        weights: Streams = mounted.head.attention(encoded)
-        given = mounted.head(encoded, "m")
-    if encoded.grid is None:
-        raise UserError("The tokens of this image tower form no grid: there is no map over the picture.")
-    maps = {"pathology": weights.pathology, "anatomy": weights.anatomy}
-    seen = torch.stack([maps[stream][0, :, row].float().mean(dim=0) for stream, row in rows.items()]).prod(dim=0)
-    if len(rows) == 2:
-        score = given["m"][0, rows["anatomy"], rows["pathology"]].float().sigmoid()
-    else:
-        ((stream, row),) = rows.items()
-        score = given[f"m_{stream}"][0, row].float().softmax(-1)[1]
-    grid = (seen / seen.sum().clamp_min(1e-12)).reshape(encoded.grid).cpu().numpy()
-    return AttentionMap(grid, None if record is None else record.box, float(score))
+    return gaze(model, pixels, record).at(observation, anatomy)
 
 
 def _queries(mounted: Mounted, observation: str | None, anatomy: str | None) -> dict[str, int]:

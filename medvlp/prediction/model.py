@@ -16,10 +16,12 @@ from medvlp.core.registry import build
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.pool import Rounded
 from medvlp.data.stacks import taken
+from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
+from medvlp.io.read import read_image
 from medvlp.models.bundle import Bundle, load_bundle
-from medvlp.prediction.findings import AttentionMap, Findings, find, locate
+from medvlp.prediction.findings import AttentionMap, Findings, Gaze, find, gaze
 from medvlp.prediction.slices import SliceWeights, slice_weights
 from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
 from medvlp.text.prompts import PromptSet
@@ -97,6 +99,18 @@ class VisionLanguageModel:
         record = sample.records.get(pictures)
         return Prepared(pixels, record, () if record is None else record.warnings)
 
+    def picture(self, image: str | Path) -> np.ndarray:
+        """Return (H, W) in [0, 1]: a file at its own size, in the display values that the model is shown.
+
+        Raises:
+            UnreadableImage: if the file cannot be read as an image.
+            UserError: for a model that reads no pictures.
+        """
+        for view in self._views:
+            if isinstance(view, Read):
+                return read_image(image, preset=view.preset).pixels
+        raise UserError("This bundle's preprocessing reads no pictures: it was trained on something else.")
+
     def embed_image(self, images: Image | Sequence[Image]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of files or arrays."""
         many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
@@ -141,10 +155,18 @@ class VisionLanguageModel:
         Raises:
             UserError: for a model of volumes or without such a head, or a word that it does not know.
         """
+        return self.gaze(image).at(observation, anatomy)
+
+    def gaze(self, image: Image) -> Gaze:
+        """Look at an image once, for maps of as many questions as wanted; `locate` is the map of one.
+
+        Raises:
+            UserError: for a model of volumes or without such a head.
+        """
         prepared = self.prepare(image)
         if isinstance(prepared.pixels, Stack):
             raise UserError("A model of volumes has no map over one image: ask for the weights of its slices.")
-        return locate(self.model, prepared.pixels, prepared.record, observation=observation, anatomy=anatomy)
+        return gaze(self.model, prepared.pixels, prepared.record)
 
     def slice_weights(self, volume: str | Path) -> SliceWeights:
         """Return how much each slice of a volume counts in its embedding.

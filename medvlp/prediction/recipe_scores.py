@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,16 +36,21 @@ BATCH_SENTENCE = (
 
 
 def image_parts(
-    model: VisionLanguageModel, recipe: NamedRecipe, pixels: Sequence[Tensor | Stack]
+    model: VisionLanguageModel,
+    recipe: NamedRecipe,
+    pixels: Iterable[Tensor | Stack],
+    *,
+    more: Sequence[str] = (),
+    batch: int = 64,
 ) -> dict[str, np.ndarray]:
-    """Return the parts that a recipe reads of prepared pixels.
+    """Return the parts that a recipe reads of prepared pixels, and `more`; pixels are taken `batch` at a time.
 
     Raises:
         ConfigError: if the model does not make one of them.
     """
     parts = recipe.recipe.image_parts
     try:
-        return embed_parts(model.model, model.model.pictures, pixels, parts)
+        return embed_parts(model.model, model.model.pictures, pixels, (*parts, *more), batch=batch)
     except ConfigError as error:
         raise ConfigError(
             f"The recipe {recipe.name!r} reads {', '.join(parts)} of an image, and this model does not make it all: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -17,12 +18,23 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import State
 from medvlp.core.registry import FromModel
 from medvlp.core.table import FeatureTable
+from medvlp.state._beliefs import Beliefs
 from medvlp.state._device import device_of
 
 __all__ = ["ClassPrototypes", "Sure", "clean_labels", "moved"]
 
 # Which labels are beyond doubt: those of a negative bag, for instance, are absent for each of its instances.
 Sure = Literal["none", "absent", "present"]
+
+
+@dataclass(frozen=True)
+class _Coming:
+    """Rows (N, D) and labels (N, L) of a step over all processes; samples, their labels and votes where they count."""
+
+    rows: Tensor
+    labels: Tensor
+    ids: list[str] | None
+    votes: Tensor | None
 
 
 class ClassPrototypes(State):
@@ -37,7 +49,9 @@ class ClassPrototypes(State):
     Labels that were mined are often wrong. From `clean_from` on, a label stays where its probability is at least
     `keep`, turns to the other where that has `relabel`, and is dropped for the step otherwise; the probability is that
     of softmax(z . mu / temperature) over absent and present. Labels of trusted samples, and those that are `sure`, are
-    never changed.
+    never changed. With `follow` a label is not judged anew at each step: of each sample a belief follows what the
+    prototypes say of it, s <- f s + (1 - f) vote, from its label on (INS, after PiCO); targets are soft then, and a
+    sample moves the prototype that is believed. How widely samples lie about a prototype is followed too: `density`.
 
     Args:
         labels: findings, names of label fields without ``label.``.
@@ -49,10 +63,11 @@ class ClassPrototypes(State):
         keep: probability with which a label stays.
         relabel: probability with which the other label takes its place.
         temperature: of those probabilities.
+        follow: f; None: labels stay, turn or are dropped. `keep` and `relabel` are not used with it.
         model: given by the builder; tells on which device to compute.
 
     Raises:
-        ConfigError: if a finding is named twice, or none is.
+        ConfigError: if a finding is named twice, or none is; or if beliefs never begin (`follow` without `clean_from`).
 
     References:
         Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS); the moving average is PiCO's (Wang et
@@ -79,10 +94,13 @@ class ClassPrototypes(State):
         keep: Annotated[float, Field(ge=0, le=1)] = 0.5,
         relabel: Annotated[float, Field(ge=0, le=1)] = 0.6,
         temperature: Annotated[float, Field(gt=0)] = 0.1,
+        follow: Annotated[float, Field(ge=0, lt=1)] | None = None,
         model: Annotated[nn.Module | None, FromModel("model")] = None,
     ) -> None:
         if not labels or len(set(labels)) < len(labels):
             raise ConfigError("labels of state 'class_prototypes' names no finding, or one twice: name each once.")
+        if follow is not None and clean_from is None:
+            raise ConfigError("follow of state 'class_prototypes' needs clean_from: say from which sample on.")
         self.labels = tuple(labels)
         self.reads = reads
         self.momentum = momentum
@@ -95,7 +113,9 @@ class ClassPrototypes(State):
         self._model = model
         self.prototypes = torch.zeros(len(labels), 2, 0)
         self.seen = torch.zeros(len(labels), 2, dtype=torch.int64)
-        self._coming: tuple[Tensor, Tensor] | None = None
+        self.spread = torch.zeros(2, len(labels), 2)  # sums of weighted distances, and of their weights
+        self.beliefs = None if follow is None else Beliefs(follow, len(labels))
+        self._coming: _Coming | None = None
 
     def needs(self) -> frozenset[Key]:
         """The features, the labels, and the field of trust."""
@@ -110,27 +130,65 @@ class ClassPrototypes(State):
         """Which prototypes have had a sample, bool (L, 2)."""
         return self.prototypes.any(dim=2)
 
+    @property
+    def density(self) -> Tensor:
+        """Return the temperature of each prototype, (L, 2): d / log(n + 10), d the mean distance of its n samples.
+
+        A prototype about which samples lie widely is compared softly (Li et al. 2021, PCL, eq. 12; FoPro). At least
+        0.02, and 0.1 where there is no sample yet.
+        """
+        total, weight = self.spread
+        mean = total / weight.clamp(min=1e-12)
+        found = (mean / (self.seen.to(mean) + 10).log()).clamp(min=0.02)
+        return torch.where(weight > 0, found, 0.1)
+
     # targets --------------------------------------------------------------------------------------------------------
 
     def targets(self, ctx: Context, rows: Tensor, key: str) -> Tensor:
         """Return the labels of a key's own rows, cleaned if it is time, (R, L): 1, 0, or NaN where there is none.
+
+        With `follow` they are what is believed, between 0 and 1.
 
         Args:
             ctx: the step.
             rows: (R, D) unit rows in the prototypes' space.
             key: whose owners tell the samples.
         """
-        labels = torch.stack([ctx.at(f"label.{name}", key) for name in self.labels], dim=1).to(rows)
-        labels = torch.where((labels == 0) | (labels == 1), labels, torch.nan)
-        if self.clean_from is None or ctx.samples_seen < self.clean_from or not self.prototypes.shape[2]:
+        labels = self._labels(ctx, rows, key)
+        if not self._cleans(ctx):
             return labels
+        if self.beliefs is not None:
+            changed = self.beliefs.of(ctx.ids(key), labels)
+        else:
+            changed = clean_labels(labels, self._probability(rows), keep=self.keep, relabel=self.relabel)
+        return torch.where(self._fixed(ctx, labels, key), labels, changed)
+
+    def trusted_rows(self, ctx: Context, key: str) -> Tensor:
+        """Return which own rows of a key are of trusted samples, bool (R,).
+
+        Raises:
+            ConfigError: if no field says so.
+        """
+        if self.trusted is None:
+            raise ConfigError("state 'class_prototypes' has no field `trusted`: name it, such as number.expert.")
+        return ctx.at(self.trusted, key) == 1
+
+    def _labels(self, ctx: Context, rows: Tensor, key: str) -> Tensor:
+        labels = torch.stack([ctx.at(f"label.{name}", key) for name in self.labels], dim=1).to(rows)
+        return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
+
+    def _cleans(self, ctx: Context) -> bool:
+        return self.clean_from is not None and ctx.samples_seen >= self.clean_from and self.prototypes.shape[2] > 0
+
+    def _fixed(self, ctx: Context, labels: Tensor, key: str) -> Tensor:
+        """Return which labels are beyond doubt, (R, L)."""
         fixed = torch.zeros_like(labels, dtype=torch.bool) | ~self.founded.all(dim=1).to(labels.device)
         if self.trusted is not None:
-            fixed |= (ctx.at(self.trusted, key) == 1)[:, None]
-        if self.sure != "none":
-            fixed |= labels == float(self.sure == "present")
-        probability = (self.scores(rows) / self.temperature).softmax(dim=2)[:, :, 1]
-        return torch.where(fixed, labels, clean_labels(labels, probability, keep=self.keep, relabel=self.relabel))
+            fixed |= self.trusted_rows(ctx, key)[:, None]
+        return fixed if self.sure == "none" else fixed | (labels == float(self.sure == "present"))
+
+    def _probability(self, rows: Tensor) -> Tensor:
+        return (self.scores(rows) / self.temperature).softmax(dim=2)[:, :, 1]
 
     def scores(self, rows: Tensor) -> Tensor:
         """Return cosines with every prototype, (R, L, 2): absent, present."""
@@ -152,6 +210,10 @@ class ClassPrototypes(State):
             of_sound, sound_counts = self._means(rows, member & sound[:, None, None])
             means = torch.where((sound_counts > 0)[:, :, None], of_sound, means)
         self.prototypes, self.seen = unit(means).float(), counts
+        device = self.prototypes.device
+        far = torch.where(member, _distances(rows.float().to(device), self.prototypes).double().cpu(), 0.0)
+        mean = collectives.total(far.sum(dim=0).to(device)) / counts.clamp(min=1)
+        self.spread = torch.stack([mean, (counts > 0).double()]).float()
 
     def _means(self, rows: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
         device = device_of(self._model)
@@ -163,27 +225,39 @@ class ClassPrototypes(State):
     def observe(self, ctx: Context) -> None:
         """Put a step's rows and labels aside."""
         rows = unit(ctx[self.reads].detach())
-        labels = self.targets(ctx, rows, self.reads)
-        self._coming = (collectives.gather_rows(rows), collectives.gather_rows(labels))
+        labels, ids, votes = self.targets(ctx, rows, self.reads), None, None
+        if self.beliefs is not None:
+            if self._cleans(ctx):
+                own = self._labels(ctx, rows, self.reads)
+                vote = torch.where(own.isnan(), torch.nan, (self._probability(rows) > 0.5).to(own))
+                vote = torch.where(self._fixed(ctx, own, self.reads), torch.nan, vote)
+                ids = [str(each) for part in collectives.gather_objects(ctx.ids(self.reads)) for each in _listed(part)]
+                votes = torch.stack([collectives.gather_rows(own), collectives.gather_rows(vote)])
+            labels = torch.where(labels.isnan(), labels, (labels > 0.5).to(labels))
+        self._coming = _Coming(collectives.gather_rows(rows), collectives.gather_rows(labels), ids, votes)
 
     @torch.no_grad()
     def after_step(self, model: object, samples_seen: int) -> None:
         """Let them move the prototypes."""
-        if self._coming is None:
+        coming, self._coming = self._coming, None
+        if coming is None or not len(coming.rows):
             return
-        rows, labels = self._coming
-        self._coming = None
-        if not len(rows):
-            return
+        rows, labels = coming.rows, coming.labels
         if not self.prototypes.shape[2]:
             self.prototypes = self.prototypes.new_zeros(*self.prototypes.shape[:2], rows.shape[1])
         member = torch.stack([labels == 0, labels == 1], dim=2)
         self.prototypes = moved(self.prototypes.to(rows.device), rows, member, momentum=self.momentum)
         self.seen = self.seen.to(rows.device) + member.sum(dim=0)
+        weight, kept = _shares(member, self.momentum)
+        far = torch.stack([(weight * _distances(rows, self.prototypes)).sum(dim=0), weight.sum(dim=0)])
+        self.spread = (kept * self.spread.to(rows.device) + far).float()
+        if self.beliefs is not None and coming.ids is not None and coming.votes is not None:
+            self.beliefs.follow(coming.ids, *coming.votes)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the prototypes and the samples that made them."""
-        return {"prototypes": self.prototypes.contiguous(), "seen": self.seen}
+        believed = {} if self.beliefs is None else self.beliefs.state_dict()
+        return {"prototypes": self.prototypes.contiguous(), "seen": self.seen, "spread": self.spread, **believed}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back.
@@ -196,7 +270,15 @@ class ClassPrototypes(State):
                 f"The saved prototypes are of {len(tensors['seen'])} findings, not of {len(self.labels)}: resume with "
                 "the configuration they were saved with."
             )
+        if (self.beliefs is not None) != ("believed" in tensors):
+            raise DataError(
+                "The saved prototypes come with beliefs of samples and the configuration has none, or the other way "
+                "round (follow): resume with the configuration they were saved with."
+            )
         self.prototypes, self.seen = tensors["prototypes"].clone(), tensors["seen"].clone()
+        self.spread = tensors["spread"].clone()
+        if self.beliefs is not None:
+            self.beliefs.load_state_dict(tensors)
 
 
 def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: float) -> Tensor:
@@ -233,9 +315,22 @@ def moved(prototypes: Tensor, rows: Tensor, member: Tensor, *, momentum: float) 
         >>> moved(start, rows, torch.ones(1, 1, 1, dtype=torch.bool), momentum=0.5).flatten().tolist()
         [0.7071067690849304, 0.7071067690849304]
     """
+    weight, kept = _shares(member, momentum)
+    mixed = kept[:, :, None] * prototypes.double() + torch.einsum("rlc,rd->lcd", weight, rows.double())
+    return torch.where(member.any(dim=0)[:, :, None], unit(mixed).to(prototypes.dtype), prototypes)
+
+
+def _shares(member: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    """Return each row's share of a moving average after all rows, (R, L, C), and that of what was before, (L, C)."""
     member = member.double()
     later = member.flip(0).cumsum(0).flip(0) - member  # (R, L, C) members after each row
-    weight = (1 - momentum) * momentum**later * member
-    kept = (momentum ** member.sum(dim=0))[:, :, None]
-    mixed = kept * prototypes.double() + torch.einsum("rlc,rd->lcd", weight, rows.double())
-    return torch.where((member.sum(dim=0) > 0)[:, :, None], unit(mixed).to(prototypes.dtype), prototypes)
+    return (1 - momentum) * momentum**later * member, momentum ** member.sum(dim=0)
+
+
+def _distances(rows: Tensor, prototypes: Tensor) -> Tensor:
+    """Return (R, L, C) of unit rows (R, D) and unit prototypes (L, C, D)."""
+    return (2 - 2 * torch.einsum("rd,lcd->rlc", rows, prototypes.to(rows))).clamp(min=0).sqrt()
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

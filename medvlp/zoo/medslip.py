@@ -84,8 +84,11 @@ def medslip(
     model: Any = build_model(
         _architecture(weights, source, heads=heads, image_size=image_size), tokenizer=None, banks=banks
     )
-    own = ["logit_scale.log_scale", *(f"heads.image/medslip.book_{stream}" for stream in ("pathology", "anatomy"))]
-    load_strictly(model, weights, _rename, source=source, own=own)
+    counted = ("said_pathology", "said_anatomy", "said_pairs")
+    own = [f"heads.image/medslip.{name}" for name in ("book_pathology", "book_anatomy", *counted)]
+    load_strictly(model, weights, _rename, source=source, own=["logit_scale.log_scale", *own])
+    for name in counted:  # which of its words and pairs the reports stated, the release does not tell: it may be all
+        model.get_buffer(f"heads.image/medslip.{name}").fill_(1)
     model.eval()
     provenance = {
         "converted_from": "medslip",

@@ -89,9 +89,13 @@ def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, se
             ).items()
         }
         areas = delong(label, score, patient)
-        found["auroc", "delong, clustered"] = delong_interval(float(areas.value[0]), float(areas.covariance[0, 0]))
+        found["auroc", "delong, clustered"] = delong_interval(
+            float(areas.value[0]), float(areas.covariance[0, 0]), patients=areas.patients
+        )
         areas = delong(label, score)
-        found["auroc", "delong, images"] = delong_interval(float(areas.value[0]), float(areas.covariance[0, 0]))
+        found["auroc", "delong, images"] = delong_interval(
+            float(areas.value[0]), float(areas.covariance[0, 0]), patients=areas.patients
+        )
         for metric, rows in (("sensitivity", label), ("specificity", ~label)):
             share = share_of((score[rows] >= cut) == label[rows], patient[rows])
             found[metric, "wilson, clustered"] = share.wilson()

@@ -91,6 +91,39 @@ def test_compare_prints_a_table_and_writes_the_differences(cli: Cli, predictions
     assert "<h2>Differences</h2>" in (tmp_path / "d.html").read_text()
 
 
+def test_what_is_read_is_never_written_over(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    parquet = tmp_path / "p.parquet"
+    pd.read_csv(predictions).to_parquet(parquet)
+    kept = {path: path.read_bytes() for path in (predictions, parquet)}
+    told = "is read by this command and would be written over"
+    # The cases of p.json are p.parquet.
+    assert told in cli("score", parquet, "--out", tmp_path / "p.json").refused()
+    out = ("--out", tmp_path / "r.json")
+    assert told in cli("score", predictions, *out, "--table", predictions).refused()
+    assert told in cli("score", predictions, *out, "--page", predictions).refused()
+    page = ("--page", tmp_path / "r.json")
+    assert "would be written twice by this command" in cli("score", predictions, *out, *page).refused()
+    assert "is a folder: name a file to write" in cli("score", predictions, *out, "--page", tmp_path).refused()
+    assert {path: path.read_bytes() for path in kept} == kept
+    cli("score", predictions, *out, "--resamples", 0, "--no-page")
+    result = (tmp_path / "r.json").read_bytes()
+    assert told in cli("score", tmp_path / "r.json", *out).refused()
+    assert told in cli("compare", tmp_path / "r.json", tmp_path / "r.json", *out).refused()
+    assert (tmp_path / "r.json").read_bytes() == result
+
+
+def test_a_table_of_no_known_form_is_refused_before_the_work(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "r.json")
+    assert "ending that says no form" in cli("score", predictions, *out, "--table", tmp_path / "t.docx").refused()
+    assert not (tmp_path / "r.json").exists()
+    cli("score", predictions, *out, "--resamples", 0, "--no-page")
+    both = ("compare", tmp_path / "r.json", tmp_path / "r.json", "--resamples", 0)
+    assert "ending that says no form" in cli(*both, "--table", tmp_path / "t.docx").refused()
+    # The differences are there although there is no such table of them.
+    assert "has no 'dice'" in cli(*both, "--metric", "dice", "--out", tmp_path / "d.json").refused()
+    assert load_result(tmp_path / "d.json").metrics
+
+
 def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "r.json")
     assert "does not exist" in cli("score", tmp_path / "none.csv", *out).refused()
@@ -100,5 +133,12 @@ def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path
     assert "values that are NaN or infinite" in cli("score", predictions, *out).refused()
     _write(predictions, **{"score:nodule": 7.0})
     assert "they are scores" in cli("score", predictions, *out, "--probabilities").refused()
+    table = pd.read_csv(_write(predictions))
+    table["score:nodule"] = (table["score:nodule"] - 0.5) * 1e200
+    table.to_csv(predictions, index=False)
+    told = cli("score", predictions, *out).refused()
+    assert "score:nodule, validation rows: The scores reach" in told
+    table[table["split"] == "validate"].to_csv(predictions, index=False)
+    assert "hold the splits 'validate' and no other" in cli("score", predictions, *out).refused()
     assert not (tmp_path / "r.json").exists()
     assert "does not exist: run `medvlp evaluate`" in cli("compare", tmp_path / "a.json", tmp_path / "b.json").refused()

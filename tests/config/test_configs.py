@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.slices import embed_slices
 from medvlp.config.sweep import load_sweep
 from medvlp.config.sweep_table import sweep
 from medvlp.config.train import train
@@ -17,6 +19,7 @@ from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle
+from medvlp.phantom.cohort import make_cohort
 from tests.tiny import MODEL, VISION, write_tree
 
 if TYPE_CHECKING:
@@ -31,22 +34,48 @@ SWEEPS = sorted(path.name for path in (CONFIGS / "sweep").glob("*.yaml"))
 BATCH, SIZE = 8, 64
 
 
-def toy(tree: dict[str, Any], folder: Path, hospital: Path, bundle: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class World:
+    """What shipped configurations name as made before: hospitals, bundles to start from, features of slices."""
+
+    hospital: Path
+    bundle: Path = Path()
+    volumes: Path = Path()
+    slices_bundle: Path = Path()
+    features: Path = Path()
+
+    def place(self, shipped: str) -> Path:
+        """Where the thing is that a configuration calls so."""
+        known = {
+            "runs/quickstart/run/bundle": self.bundle,
+            "runs/ct": self.volumes,
+            "runs/phantom_ct_slices/bundle": self.slices_bundle,
+            "runs/ct_features": self.features,
+            "runs/ct_features/manifest.parquet": self.features / "manifest.parquet",
+        }
+        return known.get(shipped, self.hospital)
+
+
+def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     """The same recipe, small: its names, objectives, states, banks, views and layouts stay."""
     tree["run"] = str(folder / "run")
     data = tree["data"]
-    data["cache"], data["root"] = str(folder / "cache"), str(hospital)
-    layout = data["layout"] if isinstance(data["layout"], dict) else {"name": data["layout"]}
-    if layout["name"] == "hospital":
+    data["cache"], data["root"] = str(folder / "cache"), str(world.place(data["root"]))
+    if data.get("manifest") is not None:
+        data["manifest"] = str(world.place(data["manifest"]))
+    layout = data.get("layout")
+    if isinstance(layout, dict) and layout["name"] == "hospital":
         layout["images"] = "dicom"
-    if layout["name"] == "csv":
-        data["root"] = str(as_csv(folder / "csv", hospital))
+    if isinstance(layout, dict) and layout["name"] == "csv":
+        data["root"] = str(as_csv(folder / "csv", world.hospital))
     for view in data["prefix"]:
-        if view["name"] == "read":
+        if view["name"] in ("read", "read_stack", "read_volume"):
             view["size"] = SIZE
     tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
     if "vision" in tree["model"]:
-        tree["model"]["vision"] |= {**VISION, "image_size": SIZE}
+        vision = tree["model"]["vision"]
+        looks = vision.get("slice", vision)
+        looks |= {**VISION, "image_size": SIZE, "channels": looks["channels"]}
         if tree["model"].get("text", {}).get("name") == "transformer":
             tree["model"]["text"] |= MODEL["text"]
         if "embed_dim" in tree["model"]:
@@ -56,7 +85,7 @@ def toy(tree: dict[str, Any], folder: Path, hospital: Path, bundle: Path) -> dic
     if tree["tokenizer"]["name"] == "transformers":
         tree["tokenizer"]["path"] = tree["model"]["text"]["path"] = str(tiny_bert(folder / "bert"))
     if tree.get("init_from") is not None:
-        tree["init_from"] = str(bundle)
+        tree["init_from"] = str(world.place(tree["init_from"]))
     for i, phase in enumerate(tree["phases"]):
         phase["until"] = BATCH * (i + 1)
     tree["training"] = {"batch": BATCH, "log_every": BATCH}
@@ -102,15 +131,26 @@ def tiny_bert(folder: Path) -> Path:
 def quick(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The quick start's recipe at toy size: its bundle is what others start from."""
     folder = tmp_path_factory.mktemp("quick")
-    tree = toy(load_tree("pretrain/phantom_clip.yaml"), folder, tiny_cohort.root, Path())
+    tree = toy(load_tree("pretrain/phantom_clip.yaml"), folder, World(tiny_cohort.root))
     return train(load_config(write_tree(folder / "toy.yaml", tree)))
 
 
+@pytest.fixture(scope="module")
+def world(tiny_cohort: CohortSummary, quick: Trained, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Beside the quick start: volumes, the 2D model of their slices, and the features that it makes of each."""
+    folder = tmp_path_factory.mktemp("volumes")
+    volumes = make_cohort(folder / "ct", patients=12, modality="ct", image_size=64, workers=1).root
+    first = toy(load_tree("pretrain/phantom_ct_slices.yaml"), folder, World(tiny_cohort.root, volumes=volumes))
+    bundle = train(load_config(write_tree(folder / "toy.yaml", first))).bundle
+    index(volumes).save(folder / "volumes.parquet")
+    features = folder / "features"
+    embed_slices(bundle, folder / "volumes.parquet", root=None, folder=features, windows=[], workers=0)
+    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features)
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_it_is_built_stepped_and_released(
-    name: str, tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
-) -> None:
-    tree = toy(load_tree(name), tmp_path, tiny_cohort.root, quick.bundle)
+def test_it_is_built_stepped_and_released(name: str, world: World, tmp_path: Path) -> None:
+    tree = toy(load_tree(name), tmp_path, world)
     config = load_config(write_tree(tmp_path / "toy.yaml", tree))
     done = train(config)
     assert done.outcome.samples_seen == BATCH * len(config.phases)
@@ -135,7 +175,7 @@ def test_a_released_model_can_teach_with_a_bank_of_the_run(
     tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:
     """The bank is the configuration's; the teacher, whose bundle knows none, encodes it with its own text tower."""
-    tree = toy(load_tree("pretrain/phantom_distill.yaml"), tmp_path, tiny_cohort.root, quick.bundle)
+    tree = toy(load_tree("pretrain/phantom_distill.yaml"), tmp_path, World(tiny_cohort.root, quick.bundle))
     tree["states"] = {"before": {"name": "frozen", "bundle": str(quick.bundle)}}
     done = train(load_config(write_tree(tmp_path / "toy.yaml", tree)))
     assert done.outcome.samples_seen == BATCH
@@ -152,9 +192,9 @@ def test_a_sweep_is_laid_out_as_shipped(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
-def test_a_sweep_of_one_seed_and_step_comes_to_its_table(name: str, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+def test_a_sweep_of_one_seed_and_step_comes_to_its_table(name: str, world: World, tmp_path: Path) -> None:
     tree = read_yaml(find_config(f"sweep/{name}"))
-    base = toy(load_tree(tree["base"]), tmp_path, tiny_cohort.root, Path())
+    base = toy(load_tree(tree["base"]), tmp_path, world)
     tree["base"] = str(write_tree(tmp_path / "toy.yaml", base))
     for choices in tree["axes"].values():
         for choice in choices:

@@ -70,6 +70,20 @@ def test_the_bundle_has_no_words_of_its_own_and_brings_its_books(done: Trained) 
     assert model.model.banks["anatomy"].names[0] == "trachea"
 
 
+def test_it_answers_only_what_the_reports_of_its_training_stated_both_ways(done: Trained) -> None:
+    model = medvlp.load(done.bundle)
+    head = model.model.heads["image/medslip"]
+    words = model.model.banks["pathology"].names
+    seen = head.said_pathology.sum(dim=0)
+    assert 0 < int(seen.max()) <= 64  # of 64 samples
+    assert int(seen[words.index("tortuous")]) == 0  # the phantom never speaks of it
+    image = next(str(path) for row in range(len(done.manifest)) for path in done.manifest.paths(row, "image"))
+    scores = model.find(image).scores(0)
+    assert "pneumothorax" in scores
+    assert "tortuous" not in scores
+    assert len(scores) == int(head.known.pathology.sum())
+
+
 def test_it_is_evaluated_by_its_own_findings(done: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     data = {"root": str(tiny_cohort.root), "layout": "phantom", "cache": str(tmp_path / "cache")}
     options = {"resamples": 100, "min_positives": 1, "gallery": 2}

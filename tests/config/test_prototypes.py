@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from medvlp.config.recipe import recipe_of, resumed
 from medvlp.config.train import dry_run, train
 from medvlp.config.tree import check_config
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.tiny import tiny_tree
 
@@ -42,6 +43,22 @@ def test_a_phase_fills_its_clusters_and_a_dry_run_does_too(tree: dict[str, Any],
     assert int(states["clusters|passes"]) == 2
     cohort = len(states["clusters|labels|image"])
     assert cohort == 8 if over == "episode" else cohort > 8
+
+
+def test_an_episode_of_patients_has_one_study_of_each(tree: dict[str, Any]) -> None:
+    tree["data"] |= {"one_of": "id.patient"}
+    tree["phases"] = phases(PROTOCLIP, refresh=[{"state": "clusters", "every": 16, "over": "episode"}])
+    done = train(check_config(tree, source="test"))
+    states = load_checkpoint(latest(Path(tree["run"]))).states
+    told = json.loads(bytes(states["clusters|ids"].tolist()))
+    training = done.manifest.split_of("train")
+    patient = dict(zip(training.column("id"), training.column("id.patient"), strict=True))
+    count = len(set(patient.values()))
+    assert count < len(patient)
+    assert len({patient[each] for each in told[:count]}) == len(told[:count])
+    tree["data"] |= {"one_of": "id.patiant"}
+    with pytest.raises(DataError, match=r"no column 'id.patiant'.*did you mean 'id.patient'"):
+        dry_run(check_config(tree, source="test"))
 
 
 def test_labels_may_teach_from_outside(tree: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.core.errors import DataError
 from medvlp.evaluation.results import load_result
+from medvlp.evaluation.scoring import recompute
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained
@@ -56,6 +57,34 @@ def test_every_new_measure_is_a_result_and_on_the_page(
     cases = done.found["image_retrieval"].cases
     assert cases is not None
     assert np.isfinite(cases["average_precision"]).all()
+
+
+@pytest.mark.slow
+def test_what_is_chosen_is_chosen_on_validation_pictures(
+    tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    asked = [*words(tiny_run, tiny_cohort, tmp_path), "evaluation.split=test", "evaluation.sentences=0"]
+    asked += ["evaluation.grounding.cases=0", "evaluation.prompt_weights=true", "evaluation.recipes=[chexzero_v1]"]
+    found = evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked), page=False).found
+    for name in ("zero_shot", "zero_shot_weighted"):
+        result = found[name]
+        assert result.cases is not None
+        assert set(result.cases["split"]) == {"validate", "test"}
+        chosen = [label for label, entry in result.fitted.items() if "operating_points" in entry]
+        assert chosen
+        row = result.find("sensitivity", chosen[0], split="test", operating_point="youden")
+        assert row.threshold == result.fitted[chosen[0]]["operating_points"]["youden"]["threshold"]
+        assert recompute(result).metrics == result.metrics
+    assert found["zero_shot"].recipe != found["zero_shot_weighted"].recipe
+    asked_of_doubt = found["doubt_chexzero_v1"]
+    table, known = asked_of_doubt.cases, found["zero_shot"].cases
+    assert table is not None
+    assert known is not None
+    known = known[known["split"] == "test"].set_index("id")
+    for label in (str(c) for c in table.columns if str(c).startswith("label:")):
+        uncertain = known.loc[table["id"], label].to_numpy() == -1
+        assert uncertain.any()
+        assert ((table[label] == 1).to_numpy() == uncertain).all()
 
 
 @pytest.mark.slow

@@ -84,6 +84,10 @@ def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: 
     weights = model.slice_weights(paths[0])
     assert weights.weights is not None
     assert weights.weights.sum() == pytest.approx(1, abs=1e-5)
+    told = scored[0]["slices"]
+    assert (told["count"], told["heaviest"]) == (len(weights.weights), weights.shown + 1)
+    assert told["weight"] == pytest.approx(float(weights.weights.max()), abs=1e-5)
+    assert told["place_mm"] == pytest.approx(weights.position[weights.shown].tolist(), abs=1e-3)
 
 
 def test_the_pictures_of_a_study_train_as_one_stack(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
@@ -137,3 +141,22 @@ def test_the_second_stage_starts_from_a_model_of_images(tiny_run: Any, tmp_path:
     assert {name.split(".")[1] for name in done.keys() - {
         n.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/") for n in first
     } if name.startswith("heads.")} == {"stack/volume"}  # fmt: skip
+
+
+def test_a_3d_tower_starts_as_the_2d_tower_of_a_model_of_images(tiny_run: Any, tmp_path: Path) -> None:
+    hospital = make_cohort(tmp_path / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
+    prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"], "slice_mm": 20}, {"name": "sections"}]
+    solid = tree(tmp_path, "solid", {"root": str(hospital), "layout": "phantom", "prefix": prefix})
+    solid["model"] = {**STACKS, "vision": {"name": "inflated", "slice": VISION}}
+    solid["init_from"] = str(tiny_run.bundle)
+    solid["phases"][0]["trainable"] = ["model.heads.stack/volume*"]
+    done = load_bundle(train(load_config(write_tree(tmp_path / "solid.yaml", solid))).bundle).model.state_dict()
+    inflated = 0
+    for name, tensor in load_bundle(tiny_run.bundle).model.state_dict().items():
+        other = done[name.replace("towers.image.", "towers.stack.slice.").replace("heads.image/", "heads.stack/")]
+        if other.dim() == 5:
+            inflated += 1
+            assert torch.equal(other, (tensor / 3)[:, :, None].expand_as(other)), name
+        else:
+            assert torch.equal(other, tensor), name
+    assert inflated > 5

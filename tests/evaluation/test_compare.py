@@ -167,6 +167,34 @@ def test_other_labels_patients_or_policies_are_refused(first: Result, second: Re
         compare_results(first, replace(second, cases=renamed))
 
 
+def test_an_average_counts_the_findings_that_it_is_over(first: Result, second: Result) -> None:
+    # A threshold above all scores calls nothing: the second side has no PPV of edema, and so has the difference.
+    fitted = {**second.fitted, "edema": {"operating_points": {"youden": {"threshold": 9.0}}}}
+    found = compare_results(first, replace(second, fitted=fitted), resamples=20)
+    parts = [row for row in found.metrics if row.metric == "ppv_difference" and row.operating_point == "youden"]
+    assert [row.label for row in parts] == ["effusion", "lung_mass", "macro"]
+    assert parts[-1].labels_used == 2
+    assert parts[-1].value == pytest.approx((parts[0].value + parts[1].value) / 2)
+    assert found.find("auroc_difference", "macro").labels_used == 3
+
+
+def test_the_average_is_over_the_findings_of_the_results_averages() -> None:
+    few = replace(FAST, min_positives=60)
+    sides = [score_predictions(_table(noise, seed), options=few) for noise, seed in ((0.8, 1), (1.4, 2))]
+    reported = [side.find("auroc", "macro", split="test") for side in sides]
+    row = compare_results(*sides, resamples=0).find("auroc_difference", "macro")
+    assert row.labels_used == reported[0].labels_used == 2
+    assert (row.first, row.second) == pytest.approx((reported[0].value, reported[1].value))
+
+
+def test_two_scores_that_both_divide_the_classes_have_a_difference_and_no_test() -> None:
+    table = pd.DataFrame({"id": list("abcd"), "patient_id": list("abcd"), "label:edema": [0, 0, 1, 1]})
+    sides = [table.assign(**{"score:edema": scores}) for scores in ([0.1, 0.2, 0.8, 0.9], [0.8, 0.9, 0.1, 0.2])]
+    found = compare_results(*(score_predictions(side, options=FAST) for side in sides), resamples=50)
+    row = found.find("auroc_difference", "edema")
+    assert (row.value, row.p, row.low, row.method, row.reason) == (-1.0, None, None, "none", "separated")
+
+
 def test_a_bootstrap_p_is_twice_the_smaller_tail_and_never_0() -> None:
     draws = np.array([-1.0] * 3 + [1.0] * 96 + [np.nan])
     assert bootstrap_p(draws) == pytest.approx(2 * 4 / 100)
@@ -199,6 +227,13 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
         write_table(found, tmp_path / "t.docx")
     with pytest.raises(ConfigError, match="The comparison has no 'dice'"):
         comparison_table(compared, metric="dice")
+    with pytest.raises(ConfigError, match="has 'auroc' at no operating point, not at 'youden'"):
+        comparison_table(compared, metric="auroc", point="youden")
+    with pytest.raises(ConfigError, match=r"has 'f1' at youden, sensitivity_0\.9, .*, max_f1, not at 'x'"):
+        comparison_table(compared, metric="f1", point="x")
+    assert comparison_table(compared, metric="f1").caption == "f1 (youden): theirs against ours"
+    assert len(comparison_table(compared, metric="f1").rows) == 4
+    assert comparison_table(compared, metric="brier").caption == "brier (platt): theirs against ours"
     with pytest.raises(ConfigError, match="no operating point 'max_mcc'"):
         score_table(first, point="max_mcc")
     with pytest.raises(ConfigError, match="no split 'x'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import kstest
+from scipy.stats import t as student
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.delong import compare_areas, delong, delong_interval
@@ -106,13 +107,23 @@ def test_p_is_uniform_where_both_are_equal() -> None:
     assert kstest(p, "uniform").statistic < 0.114
 
 
+def test_few_patients_have_students_reference() -> None:
+    generator = np.random.default_rng(12)
+    labels = np.arange(60) < 8
+    scores = labels[:, None] + generator.normal(size=(60, 2))
+    found, areas = compare_areas(labels, scores[:, 0], scores[:, 1]), delong(labels, scores)
+    assert areas.patients == 8
+    assert found.p == pytest.approx(2 * student.sf(abs(found.z), 7))
+    assert found.high - found.difference == pytest.approx(student.ppf(0.975, 7) * found.difference / found.z)
+
+
 def test_the_interval_is_on_the_log_odds_scale() -> None:
-    found = delong_interval(0.9, 0.0004)
+    found = delong_interval(0.9, 0.0004, patients=50)
     assert found.low is not None
     assert found.high is not None
     odds = [np.log(x / (1 - x)) for x in (found.low, 0.9, found.high)]
     assert odds[1] - odds[0] == pytest.approx(odds[2] - odds[1])
-    assert delong_interval(1.0, 0.0).low is None
+    assert delong_interval(1.0, 0.0, patients=50).low is None
 
 
 def test_what_has_no_variance_is_refused() -> None:

@@ -30,10 +30,17 @@ def test_csv_and_parquet_are_the_same_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "cannot be read as a table"),
+        ("", "is empty: write a header"),
+        ("\n\n", "is empty: write a header"),
         ("id,id,patient_id\n1,2,3\n", "names the column 'id' twice"),
+        ("id, id,patient_id\n1,2,3\n", "names the column 'id' twice"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
-        ('id,patient_id\n"1,2\n3', "cannot be read as a table"),
+        ('id,patient_id\n"1,2\n3', "has 1 entries in line 3 and 2 columns"),
+        ("id;patient_id\n1;2\n", "is separated by ';': write it with commas"),
+        ("id\tpatient_id\n1\t2\n", r"is separated by '\\t'"),
+        ("id,patient_id\n1,2,3\n4,5,6\n", "has 3 entries in line 2 and 2 columns: put quotes around"),
+        ("id,patient_id\n1,2\n4\n", "has 1 entries in line 3 and 2 columns"),
+        ("id,patient_id\n" + "1" * 200_000 + ",2\n", "cannot be read as a table .*field larger"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text, sentence: str) -> None:
@@ -51,6 +58,21 @@ def test_blank_identifiers_and_reserved_names_are_refused(tmp_path: Path) -> Non
         checked_findings(read_predictions(tmp_path / "a.csv"))
     (tmp_path / "a.csv").write_text(CSV.replace("edema", "macro"))
     with pytest.raises(DataError, match="a finding called 'macro', which is no name for one"):
+        checked_findings(read_predictions(tmp_path / "a.csv"))
+
+
+def test_outer_blanks_are_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "id , patient_id,split, label:edema,score:edema\na ,P1 ,test ,1,0.5\nb,P1,test,0,0.4\n"
+    )
+    table = read_predictions(tmp_path / "a.csv")
+    assert checked_findings(table) == ["edema"]
+    assert table[["id", "patient_id", "split"]].to_numpy().tolist() == [["a", "P1", "test"], ["b", "P1", "test"]]
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,patient_id,label:edema,score:edema\n")
+    with pytest.raises(DataError, match="Predictions have no rows"):
         checked_findings(read_predictions(tmp_path / "a.csv"))
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
-from medvlp.evaluation.retrieval import evaluate_retrieval, random_recall, rank_queries
+from medvlp.evaluation.ranks import random_recall, rank_queries
+from medvlp.evaluation.retrieval import evaluate_retrieval
 
 
 def _brute_force(scores: np.ndarray, relevant: np.ndarray, k: int) -> tuple[float, float]:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medvlp.core import collectives
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
-from medvlp.models.bank import Bank, encoded_bank
+from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.heads.dual_stream import DualStream
@@ -142,6 +144,53 @@ def test_both_books_go_through_one_map_and_the_dropout_is_shared() -> None:
     undropped = made.to_text["pathology"](out["m_pathology_features"])
     assert not torch.allclose(out["m_pathology_text"], undropped)
     assert sum(name.startswith("query") for name, _ in made.named_parameters()) == 2
+
+
+def test_at_the_published_size_shapes_and_maps_are_those_of_the_reference() -> None:
+    """75 observations and 51 places over the 14 x 14 tokens of a 224 pixel picture."""
+    torch.manual_seed(0)
+    shipped = {n: read_bank(resource("configs", f"banks/medslip_{n}_v1.yaml"), name=n) for n in books()}
+    banks = {n: encoded_bank(b, {"name": "hashed_words", "width": 24}, where="t") for n, b in shipped.items()}
+    made = DualStream(token_width=16, width=16, feedforward=16, banks=banks).eval()
+    given = Encoded(owner=torch.arange(2), tokens=torch.randn(2, 196, 16), mask=torch.ones(2, 196, dtype=torch.bool))
+    out, looked = made(given, "m"), made.attention(given)
+    assert (out["m_pathology"].shape, out["m_anatomy"].shape, out["m"].shape) == ((2, 75, 2), (2, 51, 2), (2, 51, 75))
+    assert (looked.pathology.shape, looked.anatomy.shape) == ((2, 4, 75, 196), (2, 4, 51, 196))
+    for weights in (looked.pathology, looked.anatomy):
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+
+
+def test_what_is_stated_is_counted_once_a_step_and_known_where_both_was() -> None:
+    made, matrix = head(), torch.full((2, 4, 5), -1.0)
+    matrix[0, 1, 2], matrix[1, 1, 2], matrix[1, 3, 2], matrix[0, 0, 0], matrix[0, 3, 4] = 1, 0, 1, 1, 0.5
+    made.note(torch.ones(9, 4, 5))  # a step that was skipped
+    made.note(matrix)
+    made.after_step(1)
+    made.after_step(2)  # a step without a matrix
+    assert made.said_pairs[:, 1, 2].tolist() == [1, 1]
+    assert int(made.said_pairs.sum()) == 4
+    assert made.said_pathology.tolist() == [[0, 0, 0, 0, 0], [1, 0, 2, 0, 0]]  # present beats absent in an image
+    assert made.said_anatomy.tolist() == [[0, 1, 0, 0], [1, 1, 0, 1]]
+    assert made.known_pairs.nonzero().tolist() == [[1, 2]]
+    assert not made.known.pathology.any()
+    assert made.known.anatomy.tolist() == [False, True, False, False]
+
+
+def counted(matrix: Tensor, bounds: list[int]) -> list[Tensor]:
+    """What a head counts of this process's part of the rows."""
+    made = head()
+    made.note(matrix[bounds[collectives.rank()] : bounds[collectives.rank() + 1]])
+    made.after_step(1)
+    return [made.said_pairs, made.said_pathology, made.said_anatomy]
+
+
+@pytest.mark.pool
+def test_one_process_counts_as_two(pool: Any) -> None:
+    matrix = torch.randint(-1, 2, (7, 4, 5), generator=torch.Generator().manual_seed(0)).float()
+    expected = counted(matrix, [0, 7])
+    for bounds in ([0, 3, 7], [0, 0, 7]):
+        for found in pool.run(2, counted, matrix, bounds):
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 # in a model --------------------------------------------------------------------------------------------------------

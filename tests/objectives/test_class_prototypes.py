@@ -27,8 +27,10 @@ def world(*, unfounded: bool = False, **options) -> tuple[torch.Tensor, ClassPro
     return rows, state
 
 
-def context(rows, state) -> Context:
+def context(rows, state, *, trusted=None) -> Context:
     fields = {f"label.{name}": torch.tensor(values) for name, values in LABELS.items()}
+    if trusted is not None:
+        fields["number.trusted"] = torch.tensor(trusted)
     parts = {parse_key(KEY): Part(rows, torch.arange(len(rows)))}
     return Context(parts=parts, batch=Batch.of(fields), states={"class_prototypes": state})
 
@@ -72,6 +74,41 @@ def test_exclusive_is_one_question_among_the_findings(unfounded):
             count += 1
     assert term.sum.item() == pytest.approx(total, rel=1e-6)
     assert term.count.item() == count
+
+
+@pytest.mark.parametrize("temperature", [0.2, "density"])
+def test_trusted_rows_must_come_nearer_and_each_prototype_may_have_its_own_temperature(temperature):
+    rows, state = world(trusted="number.trusted")
+    state.spread = torch.tensor([[[2.0, 1.0], [0.5, 1.0], [1.5, 1.2]], [[2.0, 1.0], [1.0, 1.0], [2.0, 1.0]]])
+    sure = [1.0, 0.0, 1.0, 0.0, 0.0]
+    objective = ClassPrototypeLoss(temperature=temperature, margin=0.3)
+    got = objective(context(rows, state, trusted=sure))["binary"].value().item()
+    losses = []
+    for i in range(5):
+        for j, values in enumerate(LABELS.values()):
+            if values[i] in (0.0, 1.0):
+                y, z = int(values[i]), []
+                for c in (0, 1):
+                    mean = float(state.spread[0, j, c] / state.spread[1, j, c])
+                    t = mean / math.log(int(state.seen[j, c]) + 10) if temperature == "density" else temperature
+                    z.append((cosine(rows, state, i, j, c) - 0.3 * sure[i] * (c == y)) / t)
+                losses.append(math.log(math.exp(z[0]) + math.exp(z[1])) - z[y])
+    assert got == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    with pytest.raises(ConfigError, match="state 'class_prototypes' has no field `trusted`: name it, such as"):
+        objective(context(*world()))
+
+
+def test_a_belief_is_a_soft_target():
+    rows, state = world(clean_from=0, follow=0.5)
+    ctx = context(rows, state)
+    state.beliefs.follow([ctx.batch.ids[0]], torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, NAN, NAN]]))
+    got = ClassPrototypeLoss(temperature=0.2)(ctx)["binary"]
+    plain = ClassPrototypeLoss(temperature=0.2)(context(*world()))["binary"]
+    z = [cosine(rows, state, 0, 0, c) / 0.2 for c in (0, 1)]
+    assert got.count == plain.count
+    assert (got.sum - plain.sum).item() == pytest.approx(
+        (z[1] - z[0]) / 2, rel=1e-5
+    )  # half of its weight changed sides
 
 
 def test_prototypes_are_constants_and_rows_are_pulled_to_their_own():

@@ -19,7 +19,8 @@ from medvlp.models.bank import Bank, encoded_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.prediction.files import predict_files
-from medvlp.prediction.findings import AttentionMap, existence_scores, mounted_streams
+from medvlp.prediction.findings import AttentionMap, Findings, existence_scores, mounted_streams
+from medvlp.prediction.maps import overlay
 from medvlp.prediction.model import VisionLanguageModel, load
 from tests.models.words import DUAL, VISION, HashWords
 
@@ -40,6 +41,10 @@ def small() -> Any:
         draw = torch.Generator().manual_seed(0)
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
+        model.heads["image/medslip"].exist["pathology"].bias.copy_(torch.tensor([-3.0, 3.0]))  # much is there
+        for name, buffer in model.named_buffers():
+            if "said_" in name:  # all was stated both ways
+                buffer.fill_(3)
     return model
 
 
@@ -83,6 +88,31 @@ def test_it_answers_every_question_and_only_abnormal_pairs_are_stated(
     assert highest.score == pytest.approx(found.pairs[0, r, q])
     assert len(found.stated(0, least=0.0, most=1)) == 1
     assert found.stated(0, least=1.1) == []
+
+
+def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path, picture: Path) -> None:
+    model = load(bundle)
+    head: Any = model.model.heads["image/medslip"]
+    with torch.no_grad():
+        head.said_pathology[0, 2] = 0  # no report said that there was no nodule
+        head.said_pairs[1, 0, 1] = 0  # none placed an effusion at the left costophrenic angle
+    result = predict_files(model, [picture])["results"][0]
+    assert list(result["scores"]) == ["no_finding", "effusion"]
+    found = model.find(picture)
+    assert ("effusion", "left_costophrenic") not in {(p.observation, p.anatomy) for p in found.stated(0, least=0.0)}
+    assert len(found.stated(0, least=0.0)) == 3
+    assert result["warnings"] == [
+        "1 of 3 words and 1 of 6 pairs were never both present and absent in training: they are left out."
+    ]
+    assert predict_files(load(bundle), [picture])["results"][0]["warnings"] == []
+
+
+def test_a_pair_is_stated_of_what_is_there_by_itself() -> None:
+    existence = np.array([[0.4, 0.6]], np.float32)
+    pairs = np.array([[[0.9, 0.9], [0.8, 0.3]]], np.float32)
+    found = Findings(("effusion", "nodule"), ("left", "right"), existence, pairs[:, :, 0], pairs)
+    assert [(p.observation, p.anatomy) for p in found.stated(0)] == [("nodule", "left")]
+    assert len(found.stated(0, least=0.35)) == 3
 
 
 def test_existence_of_a_table_is_that_of_the_file(model: VisionLanguageModel, picture: Path) -> None:
@@ -149,6 +179,53 @@ def test_the_command_prints_findings_and_pairs(bundle: Path, picture: Path) -> N
     for pair in result["pairs"]:
         where = pair["anatomy"].replace("_", " ")
         assert f"{pair['observation']} at {where}: {pair['score']:.2f}" in plain.stdout
+
+
+def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
+    bundle: Path, picture: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "maps"
+    asked = ["predict", str(bundle), str(picture), str(picture), "--maps", str(folder)]
+    told = CliRunner().invoke(app, [*asked, "--json"])
+    assert told.exit_code == 0, told.output
+    results = json.loads(told.stdout)["results"]
+    pairs = [pair for result in results for pair in result["pairs"]]
+    assert pairs, "this model states something of this picture"
+    assert sorted(Path(pair["map"]).name for pair in pairs) == sorted(path.name for path in folder.iterdir())
+    first = results[0]["pairs"][0]
+    assert Path(first["map"]).name == f"001_{first['observation']}_at_{first['anatomy']}.png"
+    model = load(bundle)
+    looked = model.locate(picture, first["observation"], anatomy=first["anatomy"])
+    assert first["peak"] == pytest.approx(looked.peak(), abs=0.05)
+    drawn, gray = np.asarray(Image.open(first["map"])).astype(int), np.asarray(Image.open(picture))
+    assert drawn.shape == (20, 40, 3)
+    assert set(np.unique(drawn - np.rint(overlay(model.picture(picture), looked)))) == {0}
+    heat = looked.in_source(20, 40)
+    assert (drawn[..., 0] - drawn[..., 2])[heat == heat.max()].min() >= int(
+        0.6 * 255
+    ) - 1  # all red where it looked most
+    np.testing.assert_allclose(model.picture(picture) * 255, gray, atol=0.51)
+    plain = CliRunner().invoke(app, asked)
+    assert f"({first['map']})" in plain.stdout.replace("\n", "")
+
+
+def test_several_maps_of_one_picture_are_those_of_one_at_a_time(model: VisionLanguageModel, picture: Path) -> None:
+    looked, found = model.gaze(picture), model.find(picture)
+    np.testing.assert_allclose(looked.found.pairs, found.pairs, atol=1e-6)
+    for observation in NAMES["pathology"]:
+        alone = model.locate(picture, observation)
+        np.testing.assert_array_equal(looked.at(observation).values, alone.values)
+        assert looked.at(observation).score == pytest.approx(found.existence[0, NAMES["pathology"].index(observation)])
+
+
+def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Maps show what the recipe existence states: choose --recipe existence"):
+        predict_files(model, [picture], recipe="zero_shot", maps=tmp_path / "maps")
+    dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
+    with pytest.raises(UserError, match=r"need a model of pictures with a dual_stream head \(MeDSLIP\), which this is"):
+        predict_files(VisionLanguageModel(dual), [picture], recipe="existence", maps=tmp_path / "maps")
+    with pytest.raises(UserError, match=r"wide\.png is a file, and maps go to a folder: name another"):
+        predict_files(model, [picture], maps=picture)
 
 
 def test_words_that_it_does_not_know_are_one_sentence(model: VisionLanguageModel, picture: Path) -> None:

@@ -22,12 +22,15 @@ def drawn(step: int, count: int = 6) -> tuple[torch.Tensor, dict[str, torch.Tens
     return torch.randn(count, 3, generator=generator), labels
 
 
-def context(rows, labels, *, samples_seen: int = 0, trusted=None) -> Context:
+def context(rows, labels, *, samples_seen: int = 0, trusted=None, ids=None) -> Context:
     fields = {f"label.{name}": torch.as_tensor(values) for name, values in labels.items()}
     if trusted is not None:
         fields["number.trusted"] = torch.as_tensor(trusted)
     parts = {parse_key(KEY): Part(rows, torch.arange(len(rows)))}
-    return Context(parts=parts, batch=Batch.of(fields), samples_seen=samples_seen)
+    batch = Batch.of(fields)
+    if ids is not None:
+        batch = Batch(tuple(ids), batch.positions, batch.columns)
+    return Context(parts=parts, batch=batch, samples_seen=samples_seen)
 
 
 def step(state: ClassPrototypes, *args, **options) -> None:
@@ -154,27 +157,88 @@ def test_trusted_labels_and_sure_ones_never_change():
     assert (got[given == 1] == 1).all()
 
 
-def test_instances_of_positive_bags_find_their_own_labels():
+@pytest.mark.parametrize("options", [{}, {"follow": 0.5}], ids=str)
+def test_instances_of_positive_bags_find_their_own_labels(options):
     """A fifth of a positive bag's instances have the finding; all of them begin with the label of the bag."""
-    generator = torch.Generator().manual_seed(1)
-    bag = (torch.arange(100) % 2).float().repeat_interleave(10)
-    truth = bag * (torch.rand(1000, generator=generator) < 0.2)
-    middle = torch.randn(2, 16, generator=generator)
-    rows = unit(middle[truth.long()] + 0.5 * torch.randn(1000, 16, generator=generator))
-    state = ClassPrototypes(labels=["effusion"], clean_from=100, momentum=0.99, sure="absent")
+    bag, truth, rows = bags()
+    state = ClassPrototypes(labels=["effusion"], clean_from=100, momentum=0.99, sure="absent", **options)
     for seen in range(0, 3000, 100):
         part = torch.arange(seen, seen + 100) % 1000
-        step(state, rows[part], {"effusion": bag[part]}, samples_seen=seen)
-    got = state.targets(context(rows, {"effusion": bag}, samples_seen=3000), rows, KEY)[:, 0]
+        named = [f"s{i}" for i in part.tolist()]
+        step(state, rows[part], {"effusion": bag[part]}, samples_seen=seen, ids=named)
+    every = [f"s{i}" for i in range(1000)]
+    got = state.targets(context(rows, {"effusion": bag}, samples_seen=3000, ids=every), rows, KEY)[:, 0]
     there = got.isfinite()
-    assert (got[bag == 0] == 0).all()
+    assert (got[bag == 0] == 0).all()  # what is surely absent never leaves its class
     assert (bag == truth)[bag == 1].float().mean() < 0.3
-    assert (got == truth)[there & (bag == 1)].float().mean() > 0.95
+    assert ((got > 0.5) == truth.bool())[there & (bag == 1)].float().mean() > 0.95
     score = state.scores(rows)[:, 0, 1] - state.scores(rows)[:, 0, 0]
     ranks = score.argsort().argsort().float() + 1
     positives = int(truth.sum())
     auroc = (ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (1000 - positives))
     assert auroc > 0.98
+
+
+def bags() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Labels of a hundred bags for their ten instances each, what the instances have, and their rows."""
+    generator = torch.Generator().manual_seed(1)
+    bag = (torch.arange(100) % 2).float().repeat_interleave(10)
+    truth = bag * (torch.rand(1000, generator=generator) < 0.2)
+    middle = torch.randn(2, 16, generator=generator)
+    rows = unit(middle[truth.long()] + 0.5 * torch.randn(1000, 16, generator=generator))
+    return bag, truth, rows
+
+
+def test_beliefs_follow_what_prototypes_say_one_row_after_the_other():
+    """s <- f s + (1 - f) vote, from the label on; two rows of a sample count twice, sure and unlabelled ones never."""
+    state = ClassPrototypes(labels=["effusion"], clean_from=10, momentum=1.0, follow=0.8, trusted="number.trusted")
+    state.refresh(table([[1.0, 0.0], [0.0, 1.0]], [0.0, 1.0], trusted=[0.0, 0.0]))
+    rows = torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    told = [1.0, 1.0, 0.0, 1.0, NAN]
+    given = {"trusted": [0.0, 0.0, 0.0, 1.0, 0.0], "ids": ["a", "a", "b", "c", "d"]}
+    early = context(rows, {"effusion": told}, samples_seen=9, **given)
+    state.observe(early)
+    state.after_step(None, 0)
+    assert state.targets(early, unit(rows), KEY)[:4, 0].tolist() == told[:4]
+    believed = {"a": 1.0, "b": 0.0}
+    for _ in range(3):
+        ctx = context(rows, {"effusion": told}, samples_seen=10, **given)
+        state.observe(ctx)
+        before = state.targets(ctx, unit(rows), KEY)[:, 0]
+        assert before[:3].tolist() == pytest.approx([believed["a"], believed["a"], believed["b"]])
+        state.after_step(None, 0)
+        believed["a"] *= 0.8**2  # both rows look absent
+        believed["b"] = 0.8 * believed["b"] + 0.2
+    after = state.targets(ctx, unit(rows), KEY)[:, 0]
+    assert after[3] == 1.0  # trusted
+    assert after[4].isnan()  # nothing was said of it
+
+
+def table(rows, labels, *, trusted) -> FeatureTable:
+    columns = {KEY: rows, "label.effusion": labels, "number.trusted": trusted}
+    named = {name: np.asarray(values, np.float32) for name, values in columns.items()}
+    return FeatureTable([f"t{i}" for i in range(len(rows))], named)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 1.0])
+def test_density_is_the_mean_distance_over_the_log_of_the_count(momentum):
+    generator = torch.Generator().manual_seed(2)
+    start = unit(torch.randn(8, 3, generator=generator))
+    labels = [0.0, 1.0] * 4
+    state = ClassPrototypes(labels=["effusion"], momentum=momentum)
+    assert torch.equal(state.density, torch.full((1, 2), 0.1))  # nothing is known of it yet
+    state.refresh(table(start.tolist(), labels, trusted=[0.0] * 8))
+    mean, seen = [0.0, 0.0], [4, 4]
+    for c in (0, 1):
+        mean[c] = (start[c::2] - state.prototypes[0, c]).norm(dim=1).mean().item()
+        assert state.density[0, c].item() == pytest.approx(mean[c] / np.log(4 + 10), rel=1e-5)
+    rows = unit(torch.randn(3, 3, generator=generator))
+    step(state, rows, {"effusion": [1.0, 0.0, 1.0]})
+    for row, c in zip(rows, (1, 0, 1), strict=True):
+        mean[c] = momentum * mean[c] + (1 - momentum) * (row - state.prototypes[0, c]).norm().item()
+        seen[c] += 1
+    for c in (0, 1):
+        assert state.density[0, c].item() == pytest.approx(mean[c] / np.log(seen[c] + 10), rel=1e-5)
 
 
 def test_cleaning_waits_for_its_time_and_for_both_prototypes():
@@ -207,8 +271,9 @@ def test_a_label_stays_turns_or_is_dropped(label, probability, expected):
 # checkpoints and processes ------------------------------------------------------------------------------------------
 
 
-def test_saved_they_go_on_bit_for_bit():
-    whole, first, second = (ClassPrototypes(labels=NAMES) for _ in range(3))
+@pytest.mark.parametrize("options", [{}, {"follow": 0.5, "clean_from": 0}], ids=str)
+def test_saved_they_go_on_bit_for_bit(options):
+    whole, first, second = (ClassPrototypes(labels=NAMES, **options) for _ in range(3))
     for number in range(4):
         step(whole, *drawn(number))
     for number in range(2):
@@ -216,34 +281,42 @@ def test_saved_they_go_on_bit_for_bit():
     second.load_state_dict(first.state_dict())
     for number in range(2, 4):
         step(second, *drawn(number))
-    assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], tensor, rtol=0, atol=0, equal_nan=True)
 
 
-def followed(bounds: list[int]) -> dict:
-    state = ClassPrototypes(labels=NAMES, clean_from=12)
+def followed(bounds: list[int], options: dict) -> dict:
+    state = ClassPrototypes(labels=NAMES, clean_from=12, **options)
     begin, end = bounds[collectives.rank()], bounds[collectives.rank() + 1]
     rows, labels = drawn(9)
     columns = {KEY: rows.numpy(), **{f"label.{n}": v.numpy() for n, v in labels.items()}}
     state.refresh(FeatureTable(list("abcdef"), columns).rows(np.arange(begin, end)))
     for number in range(5):
         rows, labels = drawn(number)
-        step(state, rows[begin:end], {n: v[begin:end] for n, v in labels.items()}, samples_seen=6 * number)
+        own = {n: v[begin:end] for n, v in labels.items()}
+        step(state, rows[begin:end], own, samples_seen=6 * number, ids=list("abcdef")[begin:end])
     return state.state_dict()
 
 
 @pytest.mark.pool
-def test_one_process_is_two_is_four(pool):
-    expected = followed([0, 6])
+@pytest.mark.parametrize("options", [{}, {"follow": 0.5}], ids=str)
+def test_one_process_is_two_is_four(pool, options):
+    expected = followed([0, 6], options)
+    assert not options or len(expected["believed"]) == 6
     for bounds in ([0, 3, 6], [0, 1, 6], [0, 1, 1, 4, 6]):
-        for got in pool.run(len(bounds) - 1, followed, bounds):
+        for got in pool.run(len(bounds) - 1, followed, bounds, options):
             for name, tensor in expected.items():
-                torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-6)
+                torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-6, equal_nan=True)
 
 
 def test_what_is_refused():
     for labels in ([], ["nodule", "nodule"]):
         with pytest.raises(ConfigError, match="names no finding, or one twice: name each once"):
             ClassPrototypes(labels=labels)
+    with pytest.raises(ConfigError, match="follow of state 'class_prototypes' needs clean_from: say from which sample"):
+        ClassPrototypes(labels=NAMES, follow=0.9)
     state = ClassPrototypes(labels=NAMES)
+    with pytest.raises(DataError, match=r"come with beliefs of samples and the configuration has none, or the other"):
+        state.load_state_dict(ClassPrototypes(labels=NAMES, clean_from=0, follow=0.9).state_dict())
     with pytest.raises(DataError, match="saved prototypes are of 1 findings, not of 2: resume with the configuration"):
         state.load_state_dict(ClassPrototypes(labels=["nodule"]).state_dict())

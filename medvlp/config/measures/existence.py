@@ -14,5 +14,7 @@ __all__ = ["existence"]
 def existence(judge: Judge) -> Iterator[Result]:
     """Yield the scores of existence."""
     if judge.streams is not None and judge.sees:
+        scores = judge.existence_scores()
+        held = None if judge.validation is None else judge.existence_scores(judge.validation[1])
         title, groups = "Existence of findings", group_columns(judge)
-        yield judge.fitted_scores("existence", judge.existence_scores, title, groups=groups)
+        yield judge.scores("existence", scores, title, groups=groups, chosen_on=held)

@@ -18,8 +18,10 @@ __all__ = ["group_columns", "zero_shot"]
 def zero_shot(judge: Judge) -> Iterator[Result]:
     """Yield the scores of prompt pairs."""
     if judge.prompts and judge.sees:
+        scores = judge.zero_shot_scores()
+        held = None if judge.validation is None else judge.zero_shot_scores(judge.validation[1])
         title, groups = "Zero-shot, prompt pairs", group_columns(judge)
-        yield judge.fitted_scores("zero_shot", judge.zero_shot_scores, title, groups=groups)
+        yield judge.scores("zero_shot", scores, title, groups=groups, chosen_on=held)
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A name says all: ``train_1_a_2`` is reconstruction 2 of scan ``a`` of patient ``train_1``. Scans have several
 reconstructions, which share report and labels: they are one study. The labels were predicted by a model from the
 reports. The first release stores raw values and a side-car's rescale, the second (folders ``train_fixed``,
-``valid_fixed``) Hounsfield units beside the same side-car: `volume_in_hu` asks the values.
+``valid_fixed``) Hounsfield units beside the same side-car: the view `read_volume` with ``side_car: ct_rate`` asks the
+values.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
@@ -22,10 +23,7 @@ from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 
-if TYPE_CHECKING:
-    from medvlp.io.volume import Volume
-
-__all__ = ["index", "volume_in_hu"]
+__all__ = ["index"]
 
 _SPLITS = {"train": ("train", "train", "train"), "valid": ("validation", "validation", "valid")}
 _NAME = re.compile(r"((train|valid)_\d+)_([a-z]+)_(\d+)")
@@ -36,13 +34,6 @@ _TEXTS = {
     "text.findings": "Findings_EN",
     "text.impression": "Impressions_EN",
 }
-_NUMBERS = (
-    "number.rescale_slope",
-    "number.rescale_intercept",
-    "number.spacing_z",
-    "number.spacing_y",
-    "number.spacing_x",
-)
 _NOT_GIVEN = {"", "not given", "not given.", "nan"}
 
 
@@ -97,29 +88,6 @@ def index(
     return manifest_of(
         rows, root=root, layout="ct_rate", files=files if require_files else None, skipped=skipped, field="volume"
     )
-
-
-def volume_in_hu(manifest: Manifest, index: int) -> Volume:
-    """Read one volume in Hounsfield units with its true spacing, whichever release it is from.
-
-    Args:
-        manifest: of this layout.
-        index: the row.
-
-    Raises:
-        DataError: if the row has no volume, or no rescale and spacing (the metadata table was not there).
-        UnreadableImage: as `medvlp.io.read_volume` and `medvlp.io.ct_rate_hu`.
-    """
-    from medvlp.io.ct_rate import ct_rate_hu
-    from medvlp.io.volume_read import read_volume
-
-    path, record = manifest.path(index, "volume"), manifest.record(index)
-    if path is None or not all(name in record for name in _NUMBERS):
-        raise DataError(
-            f"Record {record['id']!r} has no volume, or no rescale and spacing: index CT-RATE with its metadata tables."
-        )
-    slope, intercept, z, y, x = (float(str(record[name])) for name in _NUMBERS)
-    return ct_rate_hu(read_volume(path), slope, intercept, (z, y, x))
 
 
 _Table = dict[str, dict[str, str]]  # volume -> column -> value

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import scan_tree
+from medvlp.data.layouts._phantom_slices import slice_rows
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -28,6 +30,7 @@ _ATTRIBUTES = ("split", "sex", "age", "site", "scanner")
 def index(
     root: Annotated[Path, FromModel("root")],
     *,
+    slices: Annotated[int, Field(ge=0)] = 0,
     workers: int = 0,
     progress: Annotated[Progress | None, FromModel("progress")] = None,
 ) -> Manifest:
@@ -35,11 +38,15 @@ def index(
 
     Args:
         root: folder that `medvlp.phantom.make_cohort` wrote.
+        slices: of a cohort of volumes, give so many slices of each a row of their own: first, for each planted finding,
+            the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows, the
+            text is what the report says that holds of it. 0: one row a volume.
         workers: processes for reading headers.
         progress: told (done, total) files.
 
     Raises:
-        DataError: if the folder holds no complete cohort, or its files and its truth disagree.
+        DataError: if the folder holds no complete cohort, its files and its truth disagree, or slices are asked for of
+            radiographs.
     """
     root = Path(root)
     if not (root / "cohort.json").is_file():
@@ -56,6 +63,8 @@ def index(
     if field == "image":
         _refuse_other_files(root, pictures, workers, progress)
     rows = [_row(picture, studies[picture["accession"]], reports, field) for picture in pictures]
+    if slices:
+        rows = _slices(root, rows, pictures, slices)
     meta = {"layout": "phantom", "synthetic": True, "seed": facts.get("seed"), "note": facts.get("note")}
     return Manifest.of({name: [row[name] for row in rows] for name in rows[0]}, root=root, meta=meta)
 
@@ -76,6 +85,32 @@ def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, s
         "deidentified": "yes",
         **labels,
     }
+
+
+def _slices(
+    root: Path, rows: list[dict[str, object]], pictures: list[dict[str, Any]], count: int
+) -> list[dict[str, object]]:
+    if "volume" not in rows[0]:
+        raise DataError(f"{root} holds radiographs, which have no slices: leave slices out of the layout.")
+    told = {name: _by_accession(_truth(root, name).to_pylist()) for name in ("findings", "triplets")}
+    return [
+        own
+        for row, picture in zip(rows, pictures, strict=True)
+        for own in slice_rows(
+            row,
+            mask=root / "truth" / "ct_masks" / Path(picture["path"]).relative_to("ct"),
+            findings=told["findings"].get(picture["accession"], []),
+            statements=told["triplets"].get(picture["accession"], []),
+            count=count,
+        )
+    ]
+
+
+def _by_accession(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["accession"], []).append(row)
+    return found
 
 
 def _refuse_other_files(root: Path, pictures: list[dict[str, Any]], workers: int, progress: Progress | None) -> None:

@@ -13,6 +13,9 @@ from medvlp.prediction.calibrators import Calibrator, CalibratorName, Scale, log
 
 __all__ = ["fit_calibrator", "scale_of"]
 
+# Squares of scores, and of their reciprocals, stay within what a float64 holds.
+_LARGEST = 1e100
+
 
 def scale_of(scores: FloatArray) -> Scale:
     """Return ``"probability"`` where all scores lie in [0, 1], else ``"log_odds"``.
@@ -38,7 +41,8 @@ def fit_calibrator(name: CalibratorName, labels: ArrayLike, scores: ArrayLike, *
 
     Raises:
         UndefinedMetricError: if a class is missing.
-        DataError: if labels are not 0 or 1, or a score is NaN, infinite or, for probabilities, outside [0, 1].
+        DataError: if labels are not 0 or 1, or a score is NaN, infinite or, for probabilities, outside [0, 1]; or if
+            scores are so large, or all so small, that their squares cannot be held.
 
     Example:
         >>> generator = np.random.default_rng(0)
@@ -58,6 +62,12 @@ def fit_calibrator(name: CalibratorName, labels: ArrayLike, scores: ArrayLike, *
             reason=f"no_{missing}",
         )
     z = log_odds(values, scale)
+    largest = float(np.abs(z).max())
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise DataError(
+            f"The scores reach {largest:g}, beyond what a calibration can be fitted to: divide them by a constant, or "
+            f"give their logarithm."
+        )
     target = truth.astype(np.float64)
     if name == "temperature":
         parameters = {"temperature": (_temperature(z, target),)}
@@ -94,7 +104,7 @@ def _platt(z: FloatArray, target: FloatArray) -> tuple[float, float]:
     positives, n = target.sum(), len(target)
     soft = np.where(target == 1, (positives + 1) / (positives + 2), 1 / (n - positives + 2))
     centre, spread = float(z.mean()), float(z.std())
-    if spread > 0:
+    if spread > 1e-12 * abs(centre):  # less is the rounding of equal scores
         design = np.stack([(z - centre) / spread, np.ones(n)], axis=1)
         slope, intercept = (float(value) for value in fit_logistic(design, soft).coefficients)
         if slope > 0:

@@ -7,7 +7,7 @@ estimator), so images of one patient do not count as independent; the test asks 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,8 @@ class CalibrationLine:
         intercept: 0 where it calls as many as there are (slope held at 1).
         slope_interval, intercept_interval: at the level asked for.
         p: of the joint test that the line is the diagonal (Wald, two degrees of freedom).
+        line: ``(2,)`` slope, and the intercept that goes with it.
+        covariance: ``(2, 2)`` of these.
     """
 
     slope: float
@@ -38,6 +40,8 @@ class CalibrationLine:
     slope_interval: Interval
     intercept_interval: Interval
     p: float
+    line: FloatArray = field(compare=False, repr=False)
+    covariance: FloatArray = field(compare=False, repr=False)
 
 
 def calibration_line(
@@ -85,6 +89,8 @@ def calibration_line(
         slope_interval=_around(float(line.coefficients[0]), reach * float(np.sqrt(covariance[0, 0]))),
         intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0]))),
         p=float(chdtrc(2, off @ np.linalg.solve(covariance, off))),
+        line=line.coefficients,
+        covariance=covariance,
     )
 
 

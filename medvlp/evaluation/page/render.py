@@ -12,6 +12,7 @@ from medvlp.evaluation.page import words
 from medvlp.evaluation.page.checklist import answered, checklists
 from medvlp.evaluation.page.errors import error_rows
 from medvlp.evaluation.page.facts import SECTIONS, facts_of
+from medvlp.evaluation.page.few_shot import few_shot_tables
 from medvlp.evaluation.page.figures import curves, learning_curves, picture
 from medvlp.evaluation.page.forest import finding_forest
 from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_rows
@@ -77,6 +78,7 @@ def render_report(inputs: ReportInputs) -> str:
             grounded=grounding_rows(results),
             grounding_columns=list(COLUMNS.values()),
             sanity=sanity_rows(results),
+            few_shots=few_shot_tables(results),
             examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
             cohort=cohort_rows(inputs.record),
             checklists=[(each, answered(each, facts)) for each in checklists()] if results else [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medvlp.core.errors import DataError
 from medvlp.evaluation.calibration.fit import fit_calibrator, scale_of
 from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import OperatingPoint, fit_operating_point, parse_rule
@@ -44,13 +45,21 @@ class FittedFinding:
 
 
 def fit_finding(validation: Finding, options: ScoreOptions) -> FittedFinding:
-    """Choose everything for a finding on its validation rows."""
+    """Choose everything for a finding on its validation rows.
+
+    Raises:
+        DataError: if the scores are too large or too small for a calibration.
+    """
     if validation.reason is not None:
         return FittedFinding(reason="no_validation")
     truth, scores = validation.truth, validation.scores
     scale = scale_of(scores)
+    try:
+        calibrators = tuple(fit_calibrator(name, truth, scores, scale=scale) for name in options.calibrations)
+    except DataError as error:
+        raise DataError(f"score:{validation.name}, validation rows: {error}") from None
     return FittedFinding(
         points=tuple(fit_operating_point(truth, scores, parse_rule(rule)) for rule in options.points),
-        calibrators=tuple(fit_calibrator(name, truth, scores, scale=scale) for name in options.calibrations),
+        calibrators=calibrators,
         sets=fit_sets(truth, scores, level=options.coverage),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from medvlp.core.errors import ConfigError
+from medvlp.evaluation.classification import MIN_GROUP
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.evaluation.operating_points import DEFAULT_RULES, parse_rule
 from medvlp.evaluation.predictions import Policy, check_policy
@@ -36,6 +37,8 @@ class ScoreOptions:
         decisions: threshold probabilities at which the net benefit is given.
         coverage: asked of conformal sets.
         ranked: splits whose AUROC and AP are given; None: all.
+        min_group: patients with a finding, and without it, that a group needs for any number.
+        shortcuts: group columns that say where or how a picture was made: a score should not know them.
     """
 
     seed: int = 0
@@ -52,6 +55,8 @@ class ScoreOptions:
     decisions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
     coverage: float = 0.9
     ranked: tuple[str, ...] | None = None
+    min_group: int = MIN_GROUP
+    shortcuts: tuple[str, ...] = ("site", "scanner", "view", "view_position", "source")
 
     def __post_init__(self) -> None:
         check_form(self.interval)
@@ -72,6 +77,10 @@ class ScoreOptions:
                     raise ConfigError(f"The {name} {share:g} is no share between 0 and 1: give one such as 0.9.")
         if self.resamples < 0 or self.bins < 1 or self.min_positives < 1:
             raise ConfigError("resamples must be 0 or more, bins and min_positives 1 or more.")
+        if self.min_group < 2:
+            raise ConfigError(
+                f"min_group is {self.min_group}: a group needs 2 patients with a finding and 2 without it."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

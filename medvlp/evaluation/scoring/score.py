@@ -13,18 +13,19 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
+from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import rank_metrics, split_rows
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.results import Flag, Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.oracle import oracle_rows
 from medvlp.evaluation.scoring.probabilities import calibrated, decision_rows, probability_rows
 from medvlp.evaluation.scoring.sets import set_rows
-from medvlp.evaluation.scoring.split import split_data
+from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.evaluation.scoring.thresholds import threshold_rows
 
-__all__ = ["FIT_SPLIT", "fit_findings", "recompute", "score_predictions"]
+__all__ = ["FIT_SPLIT", "recompute", "score_predictions"]
 
 FIT_SPLIT = "validate"
 _ALSO_FIT = ("val", "valid", "validation", "dev")
@@ -47,7 +48,7 @@ def score_predictions(
 
     Args:
         predictions: columns as in `predictions`; a split called ``validate`` (or ``val``, ``valid``, ``validation``,
-            ``dev``) holds the validation rows.
+            ``dev``, in any case) holds the validation rows.
         validation: these rows as a table of their own instead.
         options: what is computed, and how.
         recipe: hash of what made the scores.
@@ -59,7 +60,8 @@ def score_predictions(
 
     Raises:
         DataError: if the table would give wrong numbers (see `predictions`), a patient is in validation and elsewhere,
-            both forms of validation are given, or a score is outside [0, 1] where probabilities were promised.
+            both forms of validation are given, all rows are for training and validation, or a score is outside [0, 1]
+            where probabilities were promised.
 
     Example:
         >>> table = pd.DataFrame({"id": list("abcdefgh"), "patient_id": list("ABCDEFGH"),
@@ -75,10 +77,18 @@ def score_predictions(
     table = numeric_columns(table)
     # In the order of ids: a fit's last digits depend on the order of its sums, and rows have none of their own.
     splits = dict(split_rows(table.sort_values("id", key=lambda column: column.astype(str), kind="stable")))
+    if not set(splits) - {FIT_SPLIT, *_TRAIN}:
+        raise DataError(
+            f"Predictions hold the splits {', '.join(map(repr, splits))} and no other: add the rows that the model is "
+            f"judged by, as split 'test', or leave the column out to judge all rows."
+        )
     fitted: dict[str, FittedFinding] | None = None
+    held_out: SplitData | None = None
     if FIT_SPLIT in splits:
-        fitted = fit_findings(splits[FIT_SPLIT], findings, options)
+        held_out = split_data(splits[FIT_SPLIT], findings, name=FIT_SPLIT, options=options)
+        fitted = {finding.name: fit_finding(finding, options) for finding in held_out.findings}
     metrics: list[Metric] = []
+    flags: list[Flag] = []
     for split, rows in splits.items():
         if options.ranked is None or split in options.ranked:
             metrics += rank_metrics(
@@ -91,9 +101,14 @@ def score_predictions(
                 min_positives=options.min_positives,
                 interval=options.interval,
                 policy=options.policy,
+                min_group=options.min_group,
             )
         if split != FIT_SPLIT and split not in _TRAIN:
-            metrics += _judged(split, rows, findings, fitted, options)
+            judged = split_data(rows, findings, name=split, options=options)
+            metrics += _judged(judged, fitted)
+            audit = audit_split(judged, fitted=fitted, validation=held_out)
+            metrics += audit.rows
+            flags += audit.flags
     return Result(
         name=name if options.policy == "u_ignore" else f"{name}_{options.policy}",
         title=title,
@@ -102,16 +117,11 @@ def score_predictions(
         recipe=recipe,
         data=data or hash_of(pd.util.hash_pandas_object(table.astype(str), index=False).tolist()),
         metrics=tuple(metrics),
+        flags=tuple(flags),
         cases=table,
         options=options.to_dict(),
         fitted={} if fitted is None else {finding: each.to_dict() for finding, each in fitted.items()},
     )
-
-
-def fit_findings(rows: pd.DataFrame, findings: list[str], options: ScoreOptions) -> dict[str, FittedFinding]:
-    """Choose thresholds, calibrations and sets of each finding on validation rows, which must have been checked."""
-    held_out = split_data(rows, findings, name=FIT_SPLIT, options=options)
-    return {finding.name: fit_finding(finding, options) for finding in held_out.findings}
 
 
 def recompute(result: Result) -> Result:
@@ -135,14 +145,7 @@ def recompute(result: Result) -> Result:
     return replace(again, name=result.name)
 
 
-def _judged(
-    split: str,
-    rows: pd.DataFrame,
-    findings: list[str],
-    fitted: dict[str, FittedFinding] | None,
-    options: ScoreOptions,
-) -> list[Metric]:
-    data = split_data(rows, findings, name=split, options=options)
+def _judged(data: SplitData, fitted: dict[str, FittedFinding] | None) -> list[Metric]:
     metrics: list[Metric] = []
     if fitted is not None:
         metrics += threshold_rows(data, fitted)
@@ -154,12 +157,19 @@ def _judged(
     return [*metrics, *oracle_rows(data)]
 
 
+def _usual_name(split: object) -> object:
+    """Return the name by which a split is known here; others stay as they are."""
+    plain = str(split).casefold()
+    if plain == FIT_SPLIT or plain in _ALSO_FIT:
+        return FIT_SPLIT
+    return plain if plain in (*_TRAIN, "test") else split
+
+
 def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd.DataFrame:
     """Return one table whose validation rows, if any, are the split ``validate``."""
     table = predictions.reset_index(drop=True)
     if "split" in table:
-        split = table["split"].astype("object").where(~table["split"].astype(str).isin(_ALSO_FIT), FIT_SPLIT)
-        table = table.assign(split=split)
+        table = table.assign(split=table["split"].astype("object").map(_usual_name, na_action="ignore"))
     if validation is None:
         return table
     if "split" in table and (table["split"] == FIT_SPLIT).any():

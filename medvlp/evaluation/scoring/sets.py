@@ -56,6 +56,8 @@ def _share_row(
     group: str | None = None,
 ) -> Metric:
     row = data.row(finding, metric, group=group)
+    if group is not None and finding.patients < data.options.min_group:
+        return replace(row, reason="n_too_small")
     share = share_of(success[rows], finding.patient[rows], level=row.level)
     if share.value is None:
         return replace(row, reason="none_answered" if metric == "selective_accuracy" else "no_rows")

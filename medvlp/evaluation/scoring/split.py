@@ -77,6 +77,11 @@ class SplitData:
     groups: tuple[Group, ...]
     options: ScoreOptions
 
+    def too_small(self, finding: Finding) -> bool:
+        """Return whether rows of a group have too few patients of a class for any number."""
+        classes = (count_patients(finding.patient[rows]) for rows in (finding.truth, ~finding.truth))
+        return min(classes) < self.options.min_group
+
     def row(self, finding: Finding, metric: str, *, group: str | None = None) -> Metric:
         """Return a row with the counts of some rows and no value yet."""
         n = len(finding.truth)

@@ -100,6 +100,9 @@ def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
     for name, part in data.in_groups(finding):
         for metric in ("sensitivity", "specificity", "ppv", "npv"):
             row = replace(data.row(part, metric, group=name), **place)
+            if data.too_small(part):
+                rows.append(replace(row, reason="n_too_small"))
+                continue
             rows.append(_with_share(row, _share(part, metric, point.threshold, data.options.level)))
     return rows
 
@@ -187,8 +190,9 @@ def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str
     rows = []
     for metric in THRESHOLD_METRICS:
         defined = [each for each in judged if not np.isnan(each.table.metric(metric)[at, 0])]
-        findings = [each.finding for each in defined]
         for label in AVERAGES:
+            # Pooled, the cases of a finding count even where it has no such number of its own (nothing was called).
+            findings = [each.finding for each in (judged if label == "micro" and defined else defined)]
             row = replace(data.average_row(findings, metric, label), operating_point=rule)
             if not defined:
                 if label == "macro":

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.core import collectives
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
@@ -57,7 +58,8 @@ class DualStream(Head):
     keeps 0.64 of the size of what it reads; with 64 it keeps 0.16, too little for a signal to pass: there set 0.08.
 
     The books' vectors are saved with the weights, and a checkpoint that was made with others is refused: weights alone
-    would not determine the model.
+    would not determine the model. So is how often each entry and each pair was stated absent and present in training
+    (`note`): what was never both was never learnt, and an answer to it means nothing (`known`).
 
     Args:
         token_width: W, given by the builder.
@@ -96,6 +98,9 @@ class DualStream(Head):
     )
     book_pathology: Tensor
     book_anatomy: Tensor
+    said_pathology: Tensor
+    said_anatomy: Tensor
+    said_pairs: Tensor
 
     def __init__(
         self,
@@ -128,6 +133,11 @@ class DualStream(Head):
             )
         for name, rows in vectors.items():
             self.register_buffer(f"book_{name}", rows.detach().float().clone())  # pyrefly: ignore
+        sizes = {"pairs": tuple(len(vectors[name]) for name in ("anatomy", "pathology"))}  # pyrefly: ignore
+        sizes |= {name: (len(rows),) for name, rows in vectors.items()}  # pyrefly: ignore
+        for name, size in sizes.items():
+            self.register_buffer(f"said_{name}", torch.zeros(2, *size, dtype=torch.int64))
+        self._noted: Tensor | None = None
         self.sigmoid = gate == "sigmoid"
         hidden = hidden or token_width
         self.gate = nn.Linear(token_width, token_width)
@@ -164,6 +174,33 @@ class DualStream(Head):
             **{f"{name}_{stream}_text": self.to_text[stream](values) for stream, values in dropped.items()},
             **{f"{name}_{stream}_features": values for stream, values in features.items()},
         }
+
+    @torch.no_grad()
+    def note(self, matrix: Tensor) -> None:
+        """Put aside the matrices (R, A, P) of a step, see `medvlp.objectives.medslip`; `after_step` counts them."""
+        self._noted = matrix.detach()
+
+    @torch.no_grad()
+    def after_step(self, samples_seen: int) -> None:
+        """Count what was stated absent and present, over all processes; what a skipped step noted is not counted."""
+        noted = self.said_pairs.new_zeros(0, *self.said_pairs.shape[1:]) if self._noted is None else self._noted
+        self._noted = None
+        for said, values in (
+            (self.said_pairs, noted),
+            (self.said_pathology, noted.amax(dim=1)),
+            (self.said_anatomy, noted.amax(dim=2)),
+        ):
+            said += collectives.total(torch.stack([(values == 0).sum(dim=0), (values == 1).sum(dim=0)]))
+
+    @property
+    def known(self) -> Streams:
+        """Which entries were stated both absent and present in training, bool (P,) and (A,)."""
+        return Streams((self.said_pathology > 0).all(dim=0), (self.said_anatomy > 0).all(dim=0))
+
+    @property
+    def known_pairs(self) -> Tensor:
+        """Which pairs were, bool (A, P)."""
+        return (self.said_pairs > 0).all(dim=0)
 
     def extra_repr(self) -> str:
         """Name the books."""

@@ -8,13 +8,16 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
-from medvlp.data.layouts.ct_rate import volume_in_hu
 from medvlp.data.manifest import Manifest
+from medvlp.data.pipeline import Records, apply_views
 from medvlp.data.splits import split_by_patient
+from medvlp.data.stacks import LazyStack
+from medvlp.data.views.read_volume import ReadVolume
 
 WORDS = list(load_card("ct_rate").labels.values())
 META = [
@@ -74,6 +77,14 @@ def release(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def opened(manifest: Manifest, row: int) -> LazyStack:
+    """A volume as the view reads it, its values decided by what they are."""
+    view = ReadVolume(size=12, bits=32, windows=("ct_lung_v1",), side_car="ct_rate")
+    stack = apply_views(Records(manifest).sample(row), [view]).fields["stack"]
+    assert isinstance(stack, LazyStack)
+    return stack
+
+
 def ids(manifest: Manifest) -> list[str]:
     return manifest.column("id").tolist()
 
@@ -118,10 +129,11 @@ def test_either_release_is_the_same_chest_in_hounsfield_units_with_the_true_spac
     second, first = (index_cohort("ct_rate", release, {"fixed": fixed}) for fixed in (True, False))
     assert second.column("volume")[0] == "dataset/train_fixed/train_1/train_1_a/train_1_a_1.nii.gz"
     assert first.column("volume")[0] == "dataset/train/train_1/train_1_a/train_1_a_1.nii.gz"
-    a, b = volume_in_hu(second, 0), volume_in_hu(first, 0)
-    np.testing.assert_array_equal(a.voxels, b.voxels)
-    assert sorted(np.unique(a.voxels).tolist()) == [-850, 40]
-    assert a.spacing == b.spacing == (1.5, 0.5, 0.5)  # the file says 1 mm
+    a, b = opened(second, 0), opened(first, 0)
+    assert torch.equal(a.take().pixels, b.take().pixels)
+    assert len(a.take().pixels.unique()) == 2  # lung and soft tissue
+    assert torch.equal(a.position, b.position)
+    assert float(a.position[1, 2] - a.position[0, 2]) == 1.5  # the file says 1 mm
 
 
 def test_without_the_metadata_there_is_no_rescale(release: Path) -> None:
@@ -129,8 +141,8 @@ def test_without_the_metadata_there_is_no_rescale(release: Path) -> None:
         path.unlink()
     manifest = index_cohort("ct_rate", release)
     assert ids(manifest) == ["train_1_a_1", "train_1_a_2", "train_1_b_1"]
-    with pytest.raises(DataError, match="'train_1_a_1' has no volume, or no rescale and spacing"):
-        volume_in_hu(manifest, 0)
+    with pytest.raises(DataError, match="'train_1_a_1' lacks a rescale or a spacing: index CT-RATE with its metadata"):
+        opened(manifest, 0)
 
 
 def test_a_wrong_root_or_table_is_one_sentence(release: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from medvlp.prediction.calibrators import Calibrator
 
 FAST = ScoreOptions(resamples=40, seed=3)
 RANK = {"auroc", "average_precision"}
+AUDIT = {"auroc_gap", "worst_auroc_gap", "shortcut_auroc", "shortcut_auroc_all", "shortcut_auroc_positives"}
+AUDIT |= {"subgroup_gap_test", "shortcut_test", "miscalibration_test"}
 
 
 def _table(rows: int = 400, seed: int = 0, *, logits: bool = False) -> pd.DataFrame:
@@ -105,7 +107,7 @@ def test_a_validation_table_is_the_same_as_a_validation_split(table: pd.DataFram
     assert found.fitted == result.fitted
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "Validate", "VAL"])
 def test_usual_names_of_the_validation_split_are_understood(table: pd.DataFrame, result: Result, name: str) -> None:
     renamed = table.assign(split=table["split"].replace("validate", name))
     assert score_predictions(renamed, options=FAST).metrics == result.metrics
@@ -115,7 +117,7 @@ def test_without_validation_nothing_has_a_threshold_but_what_says_so(table: pd.D
     alone = table[table["split"] == "test"]
     found = score_predictions(alone.drop(columns="split"), options=FAST)
     assert found.fitted == {}
-    assert {row.metric for row in found.metrics} - RANK == {
+    assert {row.metric for row in found.metrics} - RANK - AUDIT == {
         "oracle_f1",
         "oracle_accuracy",
         "oracle_sensitivity",
@@ -196,6 +198,18 @@ def test_averages_over_findings_by_hand(table: pd.DataFrame, result: Result) -> 
     weighted = result.find("auroc", "weighted", split="test").value
     areas = [result.find("auroc", finding, split="test").value for finding in ("effusion", "nodule")]
     assert weighted == pytest.approx(np.average(areas, weights=positives))
+
+
+def test_pooled_cases_count_where_a_finding_has_no_number_of_its_own(table: pd.DataFrame) -> None:
+    # Nothing is called on the test rows of this finding, so it has no PPV; its cases are in the pool all the same.
+    high = table.assign(**{"score:nodule": np.where(table["split"] == "validate", table["score:nodule"], -1e3)})
+    found = score_predictions(high, options=ScoreOptions(resamples=0, calibrations=()))
+    at = {"split": "test", "operating_point": "youden"}
+    assert found.find("ppv", "nodule", **at).reason == "none_called"
+    assert (found.find("ppv", "macro", **at).labels_used, found.find("ppv", "micro", **at).labels_used) == (1, 2)
+    both = [found.find("ppv", finding, **at) for finding in ("effusion", "nodule")]
+    assert found.find("ppv", "micro", **at).n == both[0].n + both[1].n
+    assert found.find("ppv", "micro", **at).value == found.find("ppv", "effusion", **at).value
 
 
 def test_shares_have_wilson_intervals_over_patients_and_groups_have_theirs(table: pd.DataFrame, result: Result) -> None:

@@ -1,0 +1,80 @@
+"""``take_slice``: one slice of a stack becomes the sample's image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample, Stack
+from medvlp.data.stacks import LazyStack, taken
+
+__all__ = ["TakeSlice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeSlice:
+    """Stack and the number of a slice -> image (C, H, W); a sample without a number keeps its stack.
+
+    So a 2D model learns from rows that name a volume and a slice, and its bundle still reads whole volumes.
+
+    Attributes:
+        at: number field that says which slice, from 0 in the order of the stack.
+        field: the stack field, which is gone afterwards.
+        to: the image field that is written.
+
+    Raises:
+        ConfigError: for fields of another kind.
+        DataError: if the stack has no such slice.
+
+    Example:
+        >>> stack = Stack(torch.arange(3.0).reshape(3, 1, 1, 1), torch.zeros(3, 3))
+        >>> sample = Sample("a", {"stack": stack, "number.slice": 2.0})
+        >>> TakeSlice()(sample, torch.Generator()).fields["image"]
+        tensor([[[2.]]])
+    """
+
+    random: ClassVar[bool] = False
+
+    at: str = "number.slice"
+    field: str = "stack"
+    to: str = "image"
+
+    def __post_init__(self) -> None:
+        kinds = tuple(parse_field(name).kind for name in (self.at, self.field, self.to))
+        if kinds != ("number", "stack", "image"):
+            raise ConfigError(
+                f"take_slice makes an image of a stack and a number, not {self.to!r} of {self.field!r} and {self.at!r}: "
+                "change these."
+            )
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """The image."""
+        return (self.to,)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The number field that it reads."""
+        return (self.at,)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Take the slice."""
+        stack, number = sample.fields.get(self.field), sample.fields.get(self.at)
+        if not isinstance(stack, LazyStack | Stack) or not isinstance(number, float):
+            return sample
+        if not number.is_integer() or not 0 <= number < len(stack.position):
+            raise DataError(
+                f"{sample.id!r} asks for slice {number:g} of {len(stack.position)}: slices are counted from 0, correct "
+                f"{self.at!r}."
+            )
+        one = taken(stack, [int(number)])
+        assert one is not None
+        fields = {name: value for name, value in sample.fields.items() if name != self.field}
+        records = {name: record for name, record in sample.records.items() if name != self.field}
+        if self.field in sample.records:
+            records[self.to] = sample.records[self.field]
+        return Sample(sample.id, {**fields, self.to: one.pixels[0]}, records)

@@ -1,0 +1,145 @@
+"""The default report: three kinds of tests, corrected together, and a sentence for each that stands.
+
+A test is of one column: does the AUROC of any of its groups differ from that of the others (subgroup gap), does any
+score know its groups (shortcut)? And one is of the probabilities (miscalibration). Within a test the smallest p value
+counts, times the number of values it is the smallest of; a gap may show in the mean over findings or in a single one,
+and each of the two ways gets half. All tests of a split are then corrected after Holm. What stands is a flag if it is
+also of a size that matters: a significant AUROC gap of 0.004 in a million cases is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from medvlp.evaluation.audit.combined import AuditTest, gap_test, line_test, shortcut_test
+from medvlp.evaluation.audit.gaps import area_gaps, corrected, rate_gaps, worst_rows
+from medvlp.evaluation.audit.miscalibration import line_tests
+from medvlp.evaluation.audit.parts import Part, columns_of, crossed
+from medvlp.evaluation.audit.sentences import p_words
+from medvlp.evaluation.audit.shortcut import shortcut_rows
+from medvlp.evaluation.classification import split_rows
+from medvlp.evaluation.holm import holm
+from medvlp.evaluation.predictions import checked_findings
+from medvlp.evaluation.results import Flag, FlagKind, Metric, Result
+from medvlp.evaluation.scoring.fitted import FittedFinding
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.split import SplitData, split_data
+
+__all__ = ["LEAST", "WRONG", "Audit", "audit_split", "with_audit"]
+
+WRONG = 0.05
+LEAST: Mapping[FlagKind, float] = {"subgroup_gap": 0.03, "shortcut": 0.05, "miscalibration": 0.1}
+"""How far from 0 a gap, from a half a shortcut's AUROC, from 1 a slope or from 0 an intercept must be for a flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Rows of results, and flags."""
+
+    rows: tuple[Metric, ...]
+    flags: tuple[Flag, ...]
+
+
+def audit_split(
+    data: SplitData, *, fitted: Mapping[str, FittedFinding] | None = None, validation: SplitData | None = None
+) -> Audit:
+    """Return the rows and flags of a split; nothing where there are neither groups nor probabilities.
+
+    Args:
+        data: the split.
+        fitted: thresholds and maps by finding, chosen on validation rows.
+        validation: these rows.
+
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> truth, sex = np.tile([0, 1], 200), np.repeat(["F", "M"], 200)
+        >>> score = np.where(sex == "M", 2.0, 0.2) * truth + np.random.default_rng(0).normal(size=400)
+        >>> table = pd.DataFrame({"id": range(400), "patient_id": range(400), "label:edema": truth,
+        ...                       "score:edema": score, "group:sex": sex})
+        >>> data = split_data(table, ["edema"], name="test", options=ScoreOptions())
+        >>> [(flag.kind, flag.name) for flag in audit_split(data).flags]
+        [('subgroup_gap', 'sex')]
+    """
+    columns = columns_of(data.groups)
+    if not columns and not data.options.probabilities and validation is None:
+        return Audit((), ())
+    parts = [part for members in columns.values() for part in members]
+    gaps = [row for part in parts for row in area_gaps(data, part).gaps]
+    shortcuts = shortcut_rows(data, [part for part in parts if part.column in data.options.shortcuts])
+    rates = [] if fitted is None else [row for part in parts for row in rate_gaps(data, part, fitted)]
+    told = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates])
+    single = {part.name: part.column for part in parts}
+    worst = worst_rows([row for row in told if row.metric == "auroc_gap" and row.group in single], single)
+
+    lines = line_tests(data, fitted, validation)
+    probable = data.options.probabilities or validation is not None
+    tests = [
+        *(gap_test(column, [row for row in gaps if single[str(row.group)] == column]) for column in columns),
+        *_shortcut_tests(shortcuts, single),
+        line_test(data, lines, reason="n_too_small" if probable else "no_probabilities"),
+    ]
+    rows, flags = _flagged(tests, data.name)
+    return Audit((*told, *worst, *rows), flags)
+
+
+def with_audit(result: Result, options: ScoreOptions) -> Result:
+    """Return a result with the audit of its cases, which hold no validation rows.
+
+    Args:
+        result: its cases are a predictions table.
+        options: of the statistics.
+    """
+    if result.cases is None:
+        return result
+    findings = checked_findings(result.cases)
+    made = [
+        audit_split(split_data(rows, findings, name=split, options=options)) for split, rows in split_rows(result.cases)
+    ]
+    return replace(
+        result,
+        metrics=(*result.metrics, *(row for each in made for row in each.rows)),
+        flags=(*result.flags, *(flag for each in made for flag in each.flags)),
+    )
+
+
+def _crossed_rows(data: SplitData, columns: Mapping[str, list[Part]]) -> list[Metric]:
+    """Return AUROCs and gaps of pairs of values; of single findings only those that are large enough."""
+    rows = []
+    for part in crossed(columns):
+        found = area_gaps(data, part)
+        always = found.gaps[-1].label
+        rows += [row for row in (*found.areas, *found.gaps) if row.value is not None or row.label == always]
+    return rows
+
+
+def _shortcut_tests(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[AuditTest]:
+    mine: dict[str, list[Metric]] = {}
+    for row in rows:
+        if row.metric == "shortcut_auroc":
+            mine.setdefault(columns[str(row.group)], []).append(row)
+    return [shortcut_test(column, members) for column, members in mine.items()]
+
+
+def _flagged(tests: Sequence[AuditTest], split: str) -> tuple[list[Metric], tuple[Flag, ...]]:
+    """Correct all tests together; return their rows, and the flags, clearest first."""
+    together = holm([test.row.p for test in tests])
+    count = sum(value is not None for value in together)
+    rows, flags = [], []
+    for test, value in zip(tests, together, strict=True):
+        p = test.row.p
+        rows.append(replace(test.row, p_corrected=value, tests=None if value is None else count))
+        if p is not None and value is not None and value <= WRONG and test.size >= LEAST[test.kind]:
+            flags.append(
+                Flag(
+                    kind=test.kind,
+                    name=test.name,
+                    sentence=f"{test.sentence} ({p_words(p, value, count)}).",
+                    p=p,
+                    p_holm=value,
+                    tests=count,
+                    split=split,
+                )
+            )
+    return rows, tuple(sorted(flags, key=lambda flag: (flag.p_holm, flag.p)))

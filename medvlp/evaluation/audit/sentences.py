@@ -1,0 +1,83 @@
+"""Flags in words, each with its numbers."""
+
+from __future__ import annotations
+
+from medvlp.evaluation.audit.miscalibration import MAP, LineTest
+from medvlp.evaluation.results import Metric
+
+__all__ = ["gap_sentence", "line_sentence", "p_words", "shortcut_sentence"]
+
+
+def gap_sentence(row: Metric) -> str:
+    """Say where the AUROC of a group differs from that of the others.
+
+    Example:
+        >>> gap_sentence(Metric(metric="auroc_gap", label="edema", group="sex=F", value=-0.1, low=-0.15, high=-0.05,
+        ...                     first=0.85, second=0.75, n=300, patients=200))
+        'AUROC of edema is 0.75 for sex=F (300 cases of 200 patients) and 0.85 for all others: \
+-0.10 (95 % -0.15 to -0.05)'
+    """
+    of = f"the mean of {row.labels_used} findings" if row.label == "macro" else _words(row.label)
+    return (
+        f"AUROC of {of} is {row.second:.2f} for {row.group} ({_cases(row)}) and {row.first:.2f} for all others: "
+        f"{row.value:+.2f} ({_interval(row)})"
+    )
+
+
+def shortcut_sentence(row: Metric) -> str:
+    """Say which score knows a group.
+
+    Example:
+        >>> shortcut_sentence(Metric(metric="shortcut_auroc", label="edema", group="site=north", value=0.8, low=0.75,
+        ...                          high=0.85, n=500, patients=300))
+        'The score of edema knows site=north: among 500 cases of 300 patients without edema it ranks these against all \
+others with AUROC 0.80 (95 % 0.75 to 0.85), and labels do not explain it'
+    """
+    return (
+        f"The score of {_words(row.label)} knows {row.group}: among {_cases(row)} without {_words(row.label)} it ranks "
+        f"these against all others with AUROC {row.value:.2f} ({_interval(row)}), and labels do not explain it"
+    )
+
+
+def line_sentence(test: LineTest, row: Metric) -> str:
+    """Say what is wrong with probabilities."""
+    line = test.line
+    if abs(line.slope - 1) >= abs(line.intercept):
+        wrong = "too extreme" if line.slope < 1 else "not extreme enough"
+    else:
+        wrong = "too high" if line.intercept < 0 else "too low"
+    after = " (after Platt scaling on the validation rows)" if test.calibration == MAP else ""
+    low, high = line.intercept_interval.low, line.intercept_interval.high
+    return (
+        f"Probabilities of {_words(row.label)}{after} are {wrong}: calibration slope {line.slope:.2f} "
+        f"({_interval(row)}; 1 is right), intercept {line.intercept:+.2f} "
+        f"({100 * row.level:g} % {low:+.2f} to {high:+.2f}; 0 is right), {_cases(row)}"
+    )
+
+
+def p_words(p: float, corrected: float, tests: int) -> str:
+    """Return p values in words.
+
+    Example:
+        >>> p_words(0.00123, 0.00984, 8), p_words(1e-9, 1e-9, 1)
+        ('p 0.0012, corrected for 8 tests 0.0098', 'p < 0.0001')
+    """
+    alone = _p(p)
+    return alone if tests == 1 else f"{alone}, corrected for {tests} tests {_p(corrected).removeprefix('p ')}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 0.0001 else f"p {value:.2g}"
+
+
+def _words(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def _cases(row: Metric) -> str:
+    return f"{row.n} cases of {row.patients} patients"
+
+
+def _interval(row: Metric) -> str:
+    sign = "+" if row.metric.endswith("_gap") else ""
+    return f"{100 * row.level:g} % {row.low:{sign}.2f} to {row.high:{sign}.2f}"
