@@ -28,7 +28,8 @@ def write_report_page(run: Path, out: Path) -> None:
     """Draw the page of a run folder, or of one ``results.json``, into one HTML file.
 
     Args:
-        run: folder with ``results/`` and, if there, evaluation.json, config.yaml, environment.json, data.json, log.jsonl.
+        run: folder with ``results/`` and, if there, evaluation.json, config.yaml, environment.json, data.json and
+            log.jsonl.
         out: the HTML file, complete or absent.
 
     Raises:

@@ -42,6 +42,9 @@ RECORD = Record(
 )
 
 
+_AUDIT = ("auroc_gap", "worst_", "shortcut", "subgroup_gap", "sensitivity_gap", "specificity_gap", "miscalibration")
+
+
 def _table(rows: int = 320) -> pd.DataFrame:
     generator = np.random.default_rng(0)
     patient = generator.integers(0, 140, rows)
@@ -68,6 +71,8 @@ def results() -> tuple[Result, ...]:
     made = score_predictions(
         table, options=ScoreOptions(resamples=40, points=("youden",)), title="Zero-shot", synthetic=True
     )
+    # The audit's own rows make room for rows of known numbers.
+    kept = [row for row in made.metrics if not row.metric.startswith(_AUDIT)]
     extra = (
         _gap("north", 0.031),
         _gap("south", -0.031),
@@ -75,7 +80,7 @@ def results() -> tuple[Result, ...]:
         Metric(metric="subgroup_gap_test", label="macro", value=0.031, n=80, patients=60, p=0.02),
     )  # fmt: skip
     scores = Result(
-        name="zero_shot", title="Zero-shot", recipe="recipe-hash", data="data-hash", metrics=(*made.metrics, *extra),
+        name="zero_shot", title="Zero-shot", recipe="recipe-hash", data="data-hash", metrics=(*kept, *extra),
         cases=made.cases, flags=(FLAG,), caveats=("The split has a flaw.",), synthetic=True, options=made.options,
         fitted=made.fitted,
     )  # fmt: skip
