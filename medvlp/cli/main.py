@@ -17,6 +17,7 @@ from medvlp.cli import (
     doctor,
     embed,
     evaluate,
+    gate,
     inspect,
     phantom,
     predict,
@@ -47,6 +48,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("gate")(gate.gate)
 app.command("convert")(convert.convert)
 app.command("sweep")(sweep.sweep)
 app.add_typer(cache.app, name="cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Score images for the findings of a model: calibrated probabilities where the bundle holds a calibration."""
+    from medvlp.models.gate import REASONS
     from medvlp.prediction.files import predict_files
     from medvlp.prediction.model import load
 
@@ -42,21 +44,29 @@ def predict(
     else:
         for result in found["results"]:
             typer.echo(f"{result['path']}")
-            for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
-                typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
-            for pair in result.get("pairs", ())[:10]:
-                where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
-                drawn = f"  ({pair['map']})" if "map" in pair else ""
-                typer.echo(f"  {what} at {where}: {pair['score']:.2f}{drawn}")
-            if "slices" in result:
-                told = result["slices"]
-                typer.echo(f"  slice {told['heaviest']} of {told['count']} counts most: {told['weight']:.2f}")
+            if result.get("abstained"):
+                why = "; ".join(REASONS[word] for word in result["ood"]["reasons"])
+                typer.echo(f"  not scored: unlike the pictures that this model was trained on ({why})")
+            else:
+                _show_scores(result)
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
         typer.echo(_told(found["results"]))
 
 
-def _said(result: dict[str, Any], label: str) -> str:
+def _show_scores(result: Mapping[str, Any]) -> None:
+    for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
+        typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
+    for pair in result.get("pairs", ())[:10]:
+        where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
+        drawn = f"  ({pair['map']})" if "map" in pair else ""
+        typer.echo(f"  {what} at {where}: {pair['score']:.2f}{drawn}")
+    if "slices" in result:
+        told = result["slices"]
+        typer.echo(f"  slice {told['heaviest']} of {told['count']} counts most: {told['weight']:.2f}")
+
+
+def _said(result: Mapping[str, Any], label: str) -> str:
     category = result.get("category", {}).get(label)
     words = [category] if category else []
     if label in result.get("uncalibrated", ()):

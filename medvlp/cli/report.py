@@ -11,7 +11,7 @@ __all__ = ["report"]
 
 
 def report(
-    source: Annotated[Path, typer.Argument(help="A run's folder, or a results.json.")],
+    source: Annotated[Path, typer.Argument(help="A run's folder, a results.json, or a suite's folder.")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     study: Annotated[
         Path | None,
@@ -23,26 +23,25 @@ def report(
     atlas: Annotated[Path | None, typer.Option(help="Also write a model card for RSNA's ATLAS, as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
-    """Write the page of a run or of results, one file, no network."""
+    """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
     from medvlp.core.files import check_outputs, write_text
-    from medvlp.evaluation.page.render import render_report
-    from medvlp.evaluation.page.run_folder import read_run
+    from medvlp.evaluation.page.run_folder import read_run, write_report_page
     from medvlp.evaluation.page.study import read_study
 
     read = [source] if study is None else [source, study]
     check_outputs([out, *(path for path in (sheet, card, atlas) if path is not None)], inputs=read)
-    inputs = read_run(source, study=None if study is None else read_study(study))
+    told = {} if study is None else read_study(study)
     if atlas is not None:
         from medvlp.evaluation.page.atlas import atlas_card
 
-        write_text(atlas, atlas_card(inputs).text())
+        write_text(atlas, atlas_card(read_run(source, study=told)).text())
         typer.echo(f"{atlas}: the card for RSNA's ATLAS.")
     if card is not None:
         from medvlp.evaluation.page.hub_card import hub_card
 
-        write_text(card, hub_card(inputs))
+        write_text(card, hub_card(read_run(source, study=told)))
         typer.echo(f"{card}: the card for a model hub.")
-    write_text(out, render_report(inputs))
+    write_report_page(source, out, study=told)
     if sheet is not None:
         from medvlp.evaluation.page.sheet import write_sheet
 

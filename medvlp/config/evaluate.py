@@ -14,7 +14,8 @@ from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
 from medvlp.config.record import evaluation_record
-from medvlp.config.tree import DataConfig, EvaluationConfig, Node
+from medvlp.config.slices import reading_of
+from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import keys
@@ -45,6 +46,7 @@ class EvaluationRun(Node):
         out: folder; results go to ``out/results``, the page to ``out/report.html``.
         data: as in training; its prefix is not used: preprocessing belongs to the model.
         evaluation: what is measured.
+        report: numbers that the table of a suite gives of it.
         seed: of the bootstrap.
         workers: processes that read.
     """
@@ -53,6 +55,7 @@ class EvaluationRun(Node):
     out: str
     data: DataConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    report: list[ReportedConfig] = Field(default_factory=lambda: [ReportedConfig()])
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1)
 
@@ -98,7 +101,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         )
     if config.evaluation.into_bundle:
         _keep(config, found.get(first))
-    if config.evaluation.gallery and judge.manifest.pictures:
+    if config.evaluation.gallery and judge.shows:
         write_gallery(out, *pictures(judge))
     evaluation_record(judge, Path(config.model)).write(out / "evaluation.json")
     if page:
@@ -125,7 +128,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
     loaded = load(model)
     table = Manifest.load(manifest, root=root)
-    views = build_views(loaded.bundle.preprocessing, where="preprocessing")
+    views = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
     needs = [f"{view}/embedding" for view in views_of(prepared.manifest, loaded.model)]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medvlp.config.build import open_manifest, open_split
+from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
@@ -23,6 +24,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.patients import patient_caveats
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
@@ -36,7 +38,7 @@ from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
 
-__all__ = ["Judge", "scored_rows", "views_of"]
+__all__ = ["Judge", "judged_manifest", "scored_rows", "views_of"]
 
 
 class Judge:
@@ -76,8 +78,7 @@ class Judge:
         self.model: VisionLanguageModel = load(model)
         self.seen = f"{self.model.model.pictures}/embedding"
         self.streams = mounted_streams(self.model.model)
-        self.whole = open_manifest(data, say=say)
-        self.manifest = self.whole.where(options.where) if options.where else self.whole
+        self.whole, self.manifest = judged_manifest(data, options, say=say)
         self.truth: Planted | None = read_planted(self.whole.root)
         self.synthetic = bool(self.whole.meta.get("synthetic", self.truth is not None))
         self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})])
@@ -98,6 +99,11 @@ class Judge:
     def sees(self) -> bool:
         """Whether there are embeddings of pictures."""
         return self.seen in self.table.columns
+
+    @property
+    def shows(self) -> bool:
+        """Whether there are pixels to look at: features of slices that were cached have none."""
+        return bool(self.manifest.pictures) and "slices" not in self.manifest.meta
 
     @property
     def splits(self) -> frozenset[str]:
@@ -127,7 +133,7 @@ class Judge:
 
     def open(self, split: str) -> Prepared:
         """Prepare a split with the model's own preprocessing."""
-        prefix = self.model.bundle.preprocessing
+        prefix = reading_of(self.manifest, self.model.bundle.preprocessing, self.model.model)
         return open_split(self.manifest, split, prefix=prefix, data=self.data, workers=self.workers)
 
     def embed(self, prepared: Prepared, *, texts: bool = True) -> FeatureTable:
@@ -240,8 +246,24 @@ class Judge:
         """Return the result with the hash of the split, and what a reader has to know of it."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         caveats = [f"The model's training: {trained}"] if trained else []
-        own = (*split_caveats(self.whole), *leak_caveats(self.whole))
+        own = (*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole))
         return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
+
+
+def judged_manifest(
+    data: DataConfig, options: EvaluationConfig, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[Manifest, Manifest]:
+    """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
+
+    Args:
+        data: where it is.
+        options: of the evaluation.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    whole = open_manifest(data, say=say)
+    if "id.study" not in whole:
+        whole = whole.with_column("id.study", whole.column("id"))
+    return whole, whole.where(options.where) if options.where else whole
 
 
 def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:

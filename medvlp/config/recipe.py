@@ -17,7 +17,7 @@ from medvlp.core.registry import fill
 __all__ = ["full_tree", "recipe_of", "resumed"]
 
 # A change of these does not change what is learned, so it does not change the recipe.
-_NOT_RECIPE = ("run", "evaluation")
+_NOT_RECIPE = ("run", "evaluation", "gate")
 _NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every")
 
 

@@ -15,7 +15,7 @@ from medvlp.data.pipeline import added_fields, view_name
 from medvlp.features.slice_features import SliceFeatures, slice_tower, tower_hash, write_slice_features
 from medvlp.models.bundle import Bundle, load_bundle
 
-__all__ = ["embed_slices", "released_preprocessing"]
+__all__ = ["embed_slices", "reading_of", "released_preprocessing"]
 
 
 def embed_slices(
@@ -87,3 +87,33 @@ def released_preprocessing(
         )
     opened = [dict(spec) for spec in told["preprocessing"]]
     return [each for spec in plain for each in (opened if spec["name"] == "read_stack_file" else [spec])], ""
+
+
+def reading_of(manifest: Manifest, preprocessing: Sequence[Mapping[str, Any]], model: Model) -> list[dict[str, Any]]:
+    """Return the views with which a bundle reads a manifest: its preprocessing, or features of slices in its place.
+
+    Where a manifest holds features that the model's own slice tower made, with its own preprocessing, these are what
+    the model would make of the volumes, and are read instead.
+
+    Args:
+        manifest: any.
+        preprocessing: of the bundle.
+        model: of the bundle.
+
+    Raises:
+        UserError: if the manifest holds features that another tower made, or in another way.
+    """
+    plain, told = [dict(spec) for spec in preprocessing], manifest.meta.get("slices")
+    if not isinstance(told, Mapping) or any(spec["name"] == "read_stack_file" for spec in plain):
+        return plain
+    opened = [dict(spec) for spec in told["preprocessing"]]
+    try:
+        same = tower_hash(slice_tower(model)) == told["tower"] and plain[: len(opened)] == opened
+    except ConfigError:
+        same = False
+    if not same:
+        raise UserError(
+            "This manifest holds features of slices that another tower than this model's made, or in another way: "
+            "use the manifest of the volumes, or embed them with this model (medvlp embed --slices)."
+        )
+    return [{"name": "read_stack_file"}, *plain[len(opened) :]]

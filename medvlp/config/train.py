@@ -23,6 +23,7 @@ from medvlp.config.build import (
     open_tokenizer,
 )
 from medvlp.config.fitting import fitted_bundle
+from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.tree import PhaseConfig, RunConfig
@@ -313,6 +314,7 @@ class _Built:
             labels=tuple(dict.fromkeys([*(each.label for each in prompts), *known])),
             zero_shot=[_plain(each) for each in prompts],
             provenance=provenance,
+            gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
             held_out = self.splits["validate"]
@@ -334,8 +336,15 @@ def _start_from(model: Model, source: Path) -> None:
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     there = model.state_dict()
+    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
+    if (_BIAS in there) != (_BIAS in weights):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
+        fresh = (*fresh, "logit_scale.")
     own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
     load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
+
+
+_BIAS = "logit_scale.bias"
 
 
 def _of_slices(name: str) -> str:

@@ -21,10 +21,13 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "FewShotConfig",
+    "GateConfig",
     "GroundingConfig",
     "GroupConfig",
     "Node",
     "PhaseConfig",
+    "RobustnessConfig",
+    "ReportedConfig",
     "RunConfig",
     "SubsetConfig",
     "TokenizerConfig",
@@ -94,6 +97,8 @@ class DataConfig(Node):
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
+        patient: column whose equal values are one patient, for a release that names none: ``id`` makes each image
+            one. Results then say so.
         group: what becomes of rows that are one study; by default each stays a sample.
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
@@ -118,6 +123,7 @@ class DataConfig(Node):
     table: str | None = None
     where: dict[str, Any] = Field(default_factory=dict)
     having: list[str] = Field(default_factory=list)
+    patient: str | None = None
     split: Component = Field(
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
@@ -205,6 +211,21 @@ class GroundingConfig(Node):
     sanity: int = Field(default=32, ge=0)
 
 
+class RobustnessConfig(Node):
+    """How scores hold when one factor of the pictures changes; images only.
+
+    Attributes:
+        cases: frontal pictures, evenly taken; each is read and embedded once a factor and level (26 times for all).
+            0: not measured.
+        factors: of `medvlp.evaluation.robustness.factor_names`; all where none is named.
+        min_positives: positive records that a finding needs to take part in a macro average.
+    """
+
+    cases: int = Field(default=0, ge=0)
+    factors: list[str] = Field(default_factory=list)
+    min_positives: int = Field(default=10, ge=1)
+
+
 class FewShotConfig(Node):
     """Classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.
 
@@ -215,6 +236,24 @@ class FewShotConfig(Node):
 
     shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 2, 4, 8, 16], min_length=1)
     draws: int = Field(default=10, ge=2)
+
+
+class ReportedConfig(Node):
+    """A number that the table of a suite reports of an evaluation.
+
+    Attributes:
+        result: name of its results file, ``zero_shot`` for the bundle's own prompts; or a pattern: ``grounding_*``.
+        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
+        label: finding, ``macro``, or a direction of retrieval.
+        group: subgroup as results name it: ``sex=F``.
+        usual: whether papers report this one on the data set.
+    """
+
+    result: str = "zero_shot"
+    metric: str = "auroc"
+    label: str = "macro"
+    group: str | None = None
+    usual: bool = False
 
 
 class EvaluationConfig(Node):
@@ -237,10 +276,13 @@ class EvaluationConfig(Node):
         features: folder in which feature tables are kept and found again; null to make them anew each time.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
+        label_sets: name -> findings: each recipe, and the bundle's own prompts, also have a result over these alone
+            (``zero_shot_RECIPE_NAME``), whose macro average is then of them.
         sensitivity: whether the AUROC of every single prompt is told.
         prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
         grounding: maps against boxes and masks.
+        robustness: one factor of the pictures changed.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
         into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
@@ -263,13 +305,27 @@ class EvaluationConfig(Node):
     features: str | None = None
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
+    label_sets: dict[str, list[str]] = Field(default_factory=dict)
     sensitivity: bool = True
     prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)
     grounding: GroundingConfig = GroundingConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
     into_bundle: bool = False
+
+
+class GateConfig(Node):
+    """By what a released model of images tells pictures unlike its own, see `medvlp.models.gate`.
+
+    Attributes:
+        rate: share of pictures of its own kind that it flags, by the validation pictures; 0 for no gate.
+        pictures: at most so many of training, and of validation, are looked at.
+    """
+
+    rate: float = Field(default=0.02, ge=0, le=0.5)
+    pictures: int = Field(default=1000, ge=100)
 
 
 class RunConfig(Node):
@@ -287,6 +343,7 @@ class RunConfig(Node):
         optimiser: of all phases without their own.
         training: how the loop is carried out.
         evaluation: how the model is judged.
+        gate: by what the released model abstains.
         init_from: bundle whose weights the model starts from.
     """
 
@@ -301,6 +358,7 @@ class RunConfig(Node):
     optimiser: OptimiserOptions = OptimiserOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
     init_from: str | None = None
 
     @field_validator("phases")

@@ -49,6 +49,7 @@ def compare_results(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    min_positives: int = 1,
 ) -> Result:
     """Return the differences, second less first, of AUROC, AP, and what was fitted on validation on both sides.
 
@@ -60,6 +61,7 @@ def compare_results(
         resamples: of patients, for all that DeLong's test does not cover.
         level: of the intervals.
         seed: of the bootstrap.
+        min_positives: positive rows that a finding needs to take part in the macro average.
 
     Raises:
         DataError: if cases are missing, differ, or have other labels or patients on the two sides; if the results treat
@@ -78,7 +80,7 @@ def compare_results(
         resamples=resamples,
         level=level,
         policy=check_policy(policies.pop()),
-        min_positives=max(_min_positives(each) for each in (first, second)),
+        min_positives=max(min_positives, *(_min_positives(each) for each in (first, second))),
     )
     name = str(one["split"].iloc[0]) if "split" in one else ""
     side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))

@@ -125,8 +125,8 @@ def slice_tower(model: Model) -> torch.nn.Module:
     towers = dict(model.named_modules())
     if isinstance(towers.get("towers.stack"), InflatedEncoder):
         raise ConfigError(
-            "This model's tower looks at several slices at once, so a slice has no features of its own: embed with --out, "
-            "or choose a model whose vision is slices."
+            "This model's tower looks at several slices at once, so a slice has no features of its own: embed with "
+            "--out, or choose a model whose vision is slices."
         )
     for name in ("towers.stack.slice", "towers.image"):
         if name in towers:

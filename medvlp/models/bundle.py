@@ -1,8 +1,9 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
-``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``bundle.yaml``
-(architecture, scale, banks, preprocessing, tokenizer, labels, prompts, provenance), ``tokenizer/``, ``card.md`` and
-``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
+``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
+(arrays of its gate, where it has one), ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels,
+prompts, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that
+loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
 
@@ -18,18 +19,19 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
+from medvlp.models.gate import Gate
 from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
 __all__ = ["Bundle", "check_manifest", "load_bundle", "load_model", "save_bundle"]
 
 SCHEMA = "medvlp.bundle/1"
 # Keys that later versions fill and other programs may look for.
-RESERVED = ("ood", "text_cache")
+RESERVED = ("text_cache",)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Bundle:
         calibration: maps of these scores to probabilities, likewise.
         provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
         card: model card in Markdown.
+        gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
     """
 
     model: Model
@@ -60,6 +63,7 @@ class Bundle:
     calibration: Mapping[str, Any] | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
     card: str = ""
+    gate: Gate | None = None
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
@@ -86,6 +90,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         "operating_points": bundle.operating_points,
         "calibration": bundle.calibration,
         "provenance": dict(bundle.provenance),
+        "ood": None if bundle.gate is None else bundle.gate.to_plain(),
         **dict.fromkeys(RESERVED),
     }
     try:
@@ -95,6 +100,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         vectors = {n: b.vectors.detach().cpu().contiguous() for n, b in model.banks.items() if b.vectors is not None}
         if vectors:
             save_file(vectors, temporary / "banks.safetensors")
+        if bundle.gate is not None:
+            save_file(bundle.gate.to_arrays(), temporary / "gate.safetensors")
         (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
         (temporary / "card.md").write_text(bundle.card)
         if bundle.tokenizer is not None:
@@ -129,8 +136,7 @@ def check_manifest(folder: Path) -> None:
             )
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
-    if (folder / "banks.safetensors").exists():
-        needed.add("banks.safetensors")
+    needed |= {name for name in ("banks.safetensors", "gate.safetensors") if (folder / name).exists()}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 
@@ -163,6 +169,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         calibration=described.get("calibration"),
         provenance=described["provenance"],
         card=(folder / "card.md").read_text(encoding="utf-8"),
+        gate=_gate(described, folder),
     )
 
 
@@ -196,6 +203,18 @@ def _banks(described: Mapping[str, Any], folder: Path) -> dict[str, Bank]:
         )
         for name, bank in described["banks"].items()
     }
+
+
+def _gate(described: Mapping[str, Any], folder: Path) -> Gate | None:
+    if described.get("ood") is None:
+        return None
+    arrays = load_file(folder / "gate.safetensors") if (folder / "gate.safetensors").exists() else {}
+    try:
+        return Gate.of(described["ood"], arrays)
+    except DataError as error:
+        raise UserError(
+            f"The bundle {folder} cannot be read: {error} Get the bundle again, or update medvlp."
+        ) from None
 
 
 def _load_weights(model: Model, folder: Path) -> None:

@@ -13,7 +13,7 @@ from medvlp.core.sample import Stack
 from medvlp.prediction.decisions import Decisions, read_decisions
 from medvlp.prediction.findings import Pair, find, mounted_streams
 from medvlp.prediction.maps import draw_maps, require_maps
-from medvlp.prediction.model import VisionLanguageModel, prompt_sets
+from medvlp.prediction.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.prediction.recipe_files import OWN, NamedRecipe, load_recipe
 from medvlp.prediction.recipe_scores import BATCH_SENTENCE, given_of, image_parts
 
@@ -51,6 +51,9 @@ def predict_files(
         calibration for the recipe, `scores` are probabilities of those findings that it covers, ``raw_scores`` are what
         they were made of, ``category`` says ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal
         sets, and `calibrated` is true where every score is a probability; ``uncalibrated`` names those that are not.
+        Where the bundle has a gate also ``abstained``, and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where
+        the score is above 1 or the picture blank. The scores of a flagged picture mean nothing; they are given so that
+        it can be studied.
         Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
         and the weight of the one that counts most.
 
@@ -76,8 +79,8 @@ def predict_files(
     if decisions.recipe == used:
         said = [{**each, **_decided(decisions, each["scores"])} for each in said]
     results = [
-        {"path": str(path), "calibrated": False, **each, "warnings": [*warnings, *told]}
-        for path, warnings, each in zip(paths, reader.warnings, said, strict=True)
+        {"path": str(path), "calibrated": False, **each, **judged, "warnings": [*warnings, *told]}
+        for path, warnings, judged, each in zip(paths, reader.warnings, reader.judged, said, strict=True)
     ]
     return {"model": name, "recipe": used, "results": results}
 
@@ -96,6 +99,15 @@ def _decided(decisions: Decisions, scores: Mapping[str, float]) -> dict[str, Any
     }
 
 
+def _judged(model: VisionLanguageModel, picture: Prepared) -> dict[str, Any]:
+    """Return what the bundle's gate says of a picture; nothing where it has none."""
+    verdict = model.judge(picture)
+    if verdict is None:
+        return {}
+    told = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
+    return {"abstained": verdict.flagged, "ood": told}
+
+
 class _Reader:
     """Prepares files one group after the other: of many volumes only one is held at a time."""
 
@@ -103,12 +115,14 @@ class _Reader:
         self.model, self.paths = model, paths
         self.group = 1 if model.model.pictures == "stack" else 64
         self.warnings: list[tuple[str, ...]] = []
+        self.judged: list[dict[str, Any]] = []
         self.places: list[Tensor] = []
 
     def pixels(self) -> Iterator[Tensor | Stack]:
         for path in self.paths:
             prepared = self.model.prepare(path)
             self.warnings.append(prepared.warnings)
+            self.judged.append(_judged(self.model, prepared))
             if isinstance(prepared.pixels, Stack):
                 self.places.append(prepared.pixels.position)
             yield prepared.pixels

@@ -21,6 +21,7 @@ from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.io.read import read_image
 from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.models.gate import Verdict
 from medvlp.prediction.findings import AttentionMap, Findings, Gaze, find, gaze
 from medvlp.prediction.slices import SliceWeights, slice_weights
 from medvlp.prediction.zero_shot import ZeroShot, make_zero_shot
@@ -98,6 +99,11 @@ class VisionLanguageModel:
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
         record = sample.records.get(pictures)
         return Prepared(pixels, record, () if record is None else record.warnings)
+
+    def judge(self, prepared: Prepared) -> Verdict | None:
+        """Return whether a picture is unlike those the model was trained on; None where the bundle cannot tell."""
+        gate = self.bundle.gate
+        return None if gate is None or isinstance(prepared.pixels, Stack) else gate.judge(prepared.pixels)
 
     def picture(self, image: str | Path) -> np.ndarray:
         """Return (H, W) in [0, 1]: a file at its own size, in the display values that the model is shown.

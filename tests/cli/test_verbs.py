@@ -36,6 +36,7 @@ VERBS = (
     "embed",
     "predict",
     "evaluate",
+    "gate",
     "report",
     "score",
     "compare",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 import torch
 
 from medvlp.config.evaluate import EvaluationRun, embed_manifest, evaluate
-from medvlp.config.slices import embed_slices, released_preprocessing
-from medvlp.config.train import train
+from medvlp.config.slices import embed_slices, reading_of, released_preprocessing
+from medvlp.config.train import _start_from, train
 from medvlp.config.tree import load_config
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, UserError
+from medvlp.data.manifest import Manifest
 from medvlp.features.slice_features import slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
@@ -49,6 +51,13 @@ def tree(folder: Path, name: str, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def scores_of(bundle: Path, data: Any, options: Any, out: Path) -> dict[str, float]:
+    """The scores of each finding and record."""
+    evaluate(EvaluationRun(model=str(bundle), out=str(out), data=data, evaluation=options), page=False)
+    rows = pd.read_parquet(out / "results" / "predictions.parquet").set_index("id")
+    return {f"{i} {name}": rows[name][i] for name in rows if name.startswith("score:") for i in rows.index}
+
+
 def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: Path) -> None:
     """Stage one on slices; its frozen tower's features; stage two on them; a bundle that reads volumes again."""
     hospital = make_cohort(tmp_path / "hospital", patients=10, modality="ct", image_size=32, workers=1).root
@@ -81,6 +90,14 @@ def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: 
     paths = [one.manifest.root / str(one.manifest.record(row)["volume"]) for row in (0, 1)]
     scored = predict_files(model, paths)["results"]
     assert [result["path"] for result in scored] == list(map(str, paths))
+    # Judged on the features of its own tower it is the same model: they are what it would make of the volumes.
+    data = load_config(tmp_path / "two.yaml").data
+    told = [
+        scores_of(two.bundle, each, config.evaluation, tmp_path / f"told{n}")
+        for n, each in enumerate((data, config.data))
+    ]
+    assert told[0].keys() == told[1].keys() != set()
+    assert told[0] == pytest.approx(told[1], abs=1e-6)
     weights = model.slice_weights(paths[0])
     assert weights.weights is not None
     assert weights.weights.sum() == pytest.approx(1, abs=1e-5)
@@ -117,6 +134,27 @@ def test_a_model_with_another_slice_tower_is_released_for_features_alone() -> No
         "files of those features, and no volumes."
     )
     assert released_preprocessing(opened, same, model) == (opened, "")
+    stacks = {"id": ["a"], "stack": ["a.safetensors"]}
+    own = Manifest.of(stacks, root=Path(), meta=same)
+    assert reading_of(own, [*opened, prefix[1]], model) == [{"name": "read_stack_file"}, prefix[1]]
+    assert reading_of(own, prefix, model) == prefix
+    assert reading_of(Manifest.of(stacks, root=Path()), opened, model) == opened
+    for meta, views in (({**same["slices"], "tower": "another"}, opened), (same["slices"], opened[1:])):
+        with pytest.raises(
+            UserError, match="that another tower than this model's made, or in another way: use the man"
+        ):
+            reading_of(Manifest.of(stacks, root=Path(), meta={"slices": meta}), views, model)
+
+
+def test_a_scale_without_the_bundles_bias_starts_afresh(tiny_run: Any) -> None:
+    """SigLIP after CLIP begins with its own scale and bias; all else is the bundle's."""
+    start = load_bundle(tiny_run.bundle)
+    model = build_model({**MODEL, "scale": {"init": 10.0, "bias": -10.0}}, tokenizer=start.tokenizer, seed=5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items() if name.startswith("logit_scale.")}
+    _start_from(model, tiny_run.bundle)
+    assert len(before) == 2
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in before else start.model.state_dict()[name]), name
 
 
 def test_a_group_column_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

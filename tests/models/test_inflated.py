@@ -1,4 +1,4 @@
-"""The inflated tower: equal slices give the 2D features, kernels are 3D ones, padding is nothing, weights come from 2D."""
+"""The inflated tower: equal slices give the 2D features, kernels are 3D ones, padding is nothing, weights are of 2D."""
 
 from __future__ import annotations
 
@@ -126,12 +126,12 @@ def test_2d_weights_come_in_whole_and_3d_ones_stay() -> None:
 
 
 def test_what_cannot_be_inflated_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="'vit_tiny_patch16_224' is a transformer.*choose a convolutional"):
+    with pytest.raises(ConfigError, match=r"'vit_tiny_patch16_224' is a transformer.*choose a convolutional"):
         InflatedEncoder(slice={"name": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 32})
     with pytest.raises(ConfigError, match=r"model\.vision\.slice: convolutions of the kind \w+ cannot be inflated"):
         InflatedEncoder(slice={"name": "timm", "architecture": "resnetv2_50x1_bit", "image_size": 32})
+    tower = InflatedEncoder(slice=RESNET)
     with pytest.raises(ConfigError, match="features that were made of each slice alone"):
-        tower = InflatedEncoder(slice=RESNET)
         tower(torch.rand(1, 2, tower.width, 1, 1), parts=PARTS)
 
 

@@ -21,7 +21,9 @@ from medvlp.data.views.augment3d import Augment3d
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.data.views.sample_slices import SampleSlices
 from medvlp.io.volume_slices import open_slices
+from medvlp.models.encoders.inflated import InflatedEncoder
 
+TOWER = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "norm": "group"}
 FILES = {"example_ct": 112, "example_ct_sm": 30, "example_mr_sm": 20, "chest_cta_crop": 112}
 # Where slices, rows and columns run to, in RAS.
 TOWARDS = {
@@ -101,3 +103,8 @@ def test_ct_and_mr_are_batches_of_drawn_slices(pack: Callable[[str], Path], tmp_
         assert column.position is not None
         gaps = column.position.diff(dim=1).norm(dim=-1)
         assert float(gaps.min()) > 0
+        tower = InflatedEncoder(slice={**TOWER, "channels": len(windows)}).eval()
+        with torch.no_grad():
+            rows = tower(column.values, parts=frozenset({"pooled"}), mask=column.mask, position=column.position)
+            alone = tower(column.values[:1], parts=frozenset({"pooled"}))
+        torch.testing.assert_close(rows.part("pooled")[:1], alone.part("pooled"), atol=1e-4, rtol=1e-3)

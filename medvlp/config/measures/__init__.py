@@ -16,6 +16,7 @@ from medvlp.config.measures.probes import probes
 from medvlp.config.measures.prompts import prompts
 from medvlp.config.measures.recipes import recipes
 from medvlp.config.measures.retrieval import retrieval
+from medvlp.config.measures.robustness import robustness
 from medvlp.config.measures.sentences import sentences
 from medvlp.config.measures.weighted_prompts import weighted_prompts
 from medvlp.config.measures.zero_shot import zero_shot
@@ -39,4 +40,5 @@ MEASURES: tuple[Callable[[Judge], Iterator[Result]], ...] = (
     few_shot,
     attributes,
     grounding,
+    robustness,
 )

@@ -25,9 +25,9 @@ class ProbeTables:
 
 
 def can_probe(judge: Judge) -> bool:
-    """Whether there are pictures, labels, and splits to train and to choose on that are not the judged one."""
+    """Whether there are pictures, labels, patients, and two other splits: to train and to choose on."""
     apart = {"train", "validate"} <= judge.splits - {judge.options.split}
-    return bool(judge.labels and judge.sees and apart)
+    return bool(judge.labels and judge.sees and judge.knows_patients and apart)
 
 
 def deep_tables(judge: Judge) -> ProbeTables:

@@ -17,7 +17,8 @@ def probes(judge: Judge) -> Iterator[Result]:
     """Yield the probe and its control, where there are pictures to train and to choose on."""
     if judge.options.probe and can_probe(judge):
         yield _probe(judge, "linear_probe", "Linear probe", deep_tables(judge), control=False)
-        yield _probe(judge, "thumbnail", "Control: 16 x 16 thumbnail", thumbnail_tables(judge), control=True)
+        if judge.shows:
+            yield _probe(judge, "thumbnail", "Control: 16 x 16 thumbnail", thumbnail_tables(judge), control=True)
 
 
 def _probe(judge: Judge, name: str, title: str, tables: ProbeTables, *, control: bool) -> Result:

@@ -75,7 +75,7 @@ def shown_slices(mask: Path, names: Sequence[str], count: int) -> Shown:
 
 
 def caption(statements: Iterable[Mapping[str, Any]], shown: frozenset[str]) -> str:
-    """Return what a report says that holds of a slice: all that is absent, and what is present where the slice shows it.
+    """Return what a report says that holds of a slice: all that is absent, and what is present if the slice shows it.
 
     Example:
         >>> told = [("Right nodule.", "nodule", "present"), ("No effusion.", "effusion", "absent")]

@@ -39,8 +39,8 @@ def index(
     Args:
         root: folder that `medvlp.phantom.make_cohort` wrote.
         slices: of a cohort of volumes, give so many slices of each a row of their own: first, for each planted finding,
-            the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows, the
-            text is what the report says that holds of it. 0: one row a volume.
+            the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows,
+            the text is what the report says that holds of it. 0: one row a volume.
         workers: processes for reading headers.
         progress: told (done, total) files.
 

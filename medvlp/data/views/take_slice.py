@@ -47,8 +47,8 @@ class TakeSlice:
         kinds = tuple(parse_field(name).kind for name in (self.at, self.field, self.to))
         if kinds != ("number", "stack", "image"):
             raise ConfigError(
-                f"take_slice makes an image of a stack and a number, not {self.to!r} of {self.field!r} and {self.at!r}: "
-                "change these."
+                f"take_slice makes an image of a stack and a number, not {self.to!r} of {self.field!r} and {self.at!r}"
+                ": change these."
             )
 
     @property

@@ -17,25 +17,32 @@ from medvlp.evaluation.page.gallery_files import GALLERY, read_gallery
 from medvlp.evaluation.page.inputs import Quarantined, ReportInputs
 from medvlp.evaluation.page.record import Record
 from medvlp.evaluation.page.render import render_report
+from medvlp.evaluation.page.suite import render_suite
 from medvlp.evaluation.results import Result, load_result
+from medvlp.evaluation.suite import load_suite_table
 
 __all__ = ["read_run", "write_report_page"]
 
 _ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
-def write_report_page(run: Path, out: Path) -> None:
-    """Draw the page of a run folder, or of one ``results.json``, into one HTML file.
+def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
+    """Draw the page of a run folder, of one ``results.json``, or of a suite, into one HTML file.
 
     Args:
         run: folder with ``results/`` and, if there, evaluation.json, config.yaml, environment.json, data.json and
-            log.jsonl.
+            log.jsonl; or the folder of a suite, with its ``suite.json`` and ``table.json``.
         out: the HTML file, complete or absent.
+        study: what a run cannot know, see `medvlp.evaluation.page.study`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
     """
-    write_text(Path(out), render_report(read_run(Path(run))))
+    run = Path(run)
+    if (run / "suite.json").is_file() and not (run / "results").is_dir():
+        write_text(Path(out), render_suite(load_suite_table(run / "table.json")))
+        return
+    write_text(Path(out), render_report(read_run(run, study=study)))
 
 
 def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInputs:

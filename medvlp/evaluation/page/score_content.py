@@ -107,7 +107,7 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
         figures=tuple(_figures(result, rows, resamples, seed, key)),
         sets=_grid(rows, "", sets, any_point=True) if any(row.metric == sets[0] for row in rows) else None,
         oracle=_grid(rows, "", oracle, any_point=True) if any(row.metric == oracle[1] for row in rows) else None,
-        differences=tuple(_differences(result.metrics)),
+        differences=tuple(_differences([row for row in result.metrics if row.group is None])),
     )
     shown = (parts.points, parts.calibrations, parts.sets, parts.oracle, parts.differences)
     return parts if any(shown) else None

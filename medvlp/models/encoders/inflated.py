@@ -20,7 +20,7 @@ __all__ = ["InflatedEncoder", "inflate_weights"]
 
 
 class InflatedEncoder(SliceEncoder):
-    """(R, S, C, H, W) volumes -> tokens (R, S, W), one a slice, with mask and position; ``pooled`` is their masked mean.
+    """(R, S, C, H, W) volumes -> tokens (R, S, W), one a slice, mask and position; ``pooled`` is their masked mean.
 
     Each kernel (k, k) of the 2D tower becomes (depth, k, k), its weights repeated along depth and divided by it (I3D,
     Carreira and Zisserman 2017, section 2.4); kernels of one pixel stay as they are. So a volume of equal slices gives
@@ -65,8 +65,8 @@ class InflatedEncoder(SliceEncoder):
         super().__init__(slice=slice, seed=seed, where=where)
         if "layers" in self.slice.offers:
             raise ConfigError(
-                f"{where}.slice: {slice.get('architecture')!r} is a transformer, and kernels of convolutions are what is "
-                "inflated: choose a convolutional architecture such as resnet18, or vision name slices."
+                f"{where}.slice: {slice.get('architecture')!r} is a transformer, and kernels of convolutions are what "
+                "is inflated: choose a convolutional architecture such as resnet18, or vision name slices."
             )
         if not _inflate(self.slice, depth, where=f"{where}.slice"):
             raise ConfigError(f"{where}.slice has no convolution larger than a pixel: choose another architecture.")
@@ -132,7 +132,7 @@ class _Neighbours:
         return inside, (place == inside) & (self.row[inside] == self.row)
 
 
-# A convolution deep in a backbone is called with one tensor; what lies beside what is told here, to each thread its own.
+# A convolution deep in a backbone is given one tensor; what lies beside what is told here, to each thread its own.
 _BESIDE: ContextVar[_Neighbours | None] = ContextVar("beside", default=None)
 
 
@@ -155,7 +155,7 @@ class _Inflated(nn.Module):
         self.stride, self.padding, self.dilation, self.groups = flat.stride, flat.padding, flat.dilation, flat.groups
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Sum over taps t of W_t * x[s + t], over the share of taps on real slices."""
+        """Add up W_t * x[s + t] over taps t; divide by the share of taps that lie on slices."""
         outs, depth = self.weight.shape[0], self.weight.shape[2]
         # Every tap on every slice in one 2D convolution, then each where it belongs.
         taps = self.weight.transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,27 @@
+"""``medvlp gate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["gate"]
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path | None, typer.Option(help="Where the bundle goes; default: RUN/bundle is replaced.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Share of pictures of its own kind to flag; default: as in the run, 0.02.")
+    ] = None,
+) -> None:
+    """Give a bundle released without one the gate by which it abstains from pictures of another kind."""
+    from medvlp.config.gate import add_gate
+
+    made = add_gate(run, out=out, rate=rate, say=typer.echo)
+    typer.echo(
+        f"{out or run / 'bundle'}: abstains from pictures unlike its {made.pictures[0]} of training; flags "
+        f"{made.rate:.0%} of its own kind, by {made.pictures[1]} validation pictures."
+    )

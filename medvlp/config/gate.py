@@ -1,0 +1,90 @@
+"""The gate of a release: learnt at the end of training, or later from the run's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from medvlp.config.build import open_manifest, open_split
+from medvlp.config.recipe import resumed
+from medvlp.config.tree import GateConfig
+from medvlp.core.errors import DataError
+from medvlp.data.prepare import Prepared
+from medvlp.features.fit_gate import fit_gate, least_pictures
+from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.models.gate import Gate
+
+__all__ = ["add_gate", "learn_gate"]
+
+
+def learn_gate(
+    splits: Mapping[str, Prepared], options: GateConfig, pictures: str, *, say: Callable[[str], None]
+) -> Gate | None:
+    """Learn the gate of a model from its training and validation pictures; None where that cannot be done.
+
+    Args:
+        splits: ``train`` and ``validate``, as the model sees them.
+        options: how many pictures, which rate.
+        pictures: the kind that the model takes; stacks have no gate.
+        say: told why there is none.
+    """
+    if options.rate == 0 or pictures != "image":
+        return None
+    counts = tuple(min(len(splits[name]), options.pictures) if name in splits else 0 for name in ("train", "validate"))
+    least = least_pictures(options.rate)
+    if counts[0] < least[0] or counts[1] < least[1]:
+        say(
+            f"The bundle has no gate against odd pictures: one that flags {options.rate:.0%} of its own kind needs "
+            f"{least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
+        )
+        return None
+    shown = (_pictures(splits[name], options.pictures) for name in ("train", "validate"))
+    return fit_gate(*shown, rate=options.rate)
+
+
+def add_gate(
+    run: Path, *, out: Path | None = None, rate: float | None = None, say: Callable[[str], None] = lambda text: None
+) -> Gate:
+    """Learn the gate of a finished run's bundle from the run's data, and save the bundle with it.
+
+    Args:
+        run: folder of the run.
+        out: where the bundle goes; by default it takes the place of the old one.
+        rate: share of pictures of its own kind that are flagged; by default as the run's configuration says.
+        say: told what is to be known of the split.
+
+    Raises:
+        UserError: if it is no run folder, or its bundle is damaged.
+        DataError: if no gate can be learnt.
+    """
+    config = resumed(run)
+    bundle = load_bundle(run / "bundle")
+    options = config.gate if rate is None else config.gate.model_copy(update={"rate": rate})
+    manifest = open_manifest(config.data, say=say)
+    shown = {"train": manifest, "validate": manifest.where(config.evaluation.where)}
+    there = set(manifest.column("split").tolist())
+    splits = {
+        name: open_split(table, name, prefix=bundle.preprocessing, data=config.data, workers=config.training.workers)
+        for name, table in shown.items()
+        if name in there
+    }
+    told: list[str] = []
+    gate = learn_gate(splits, options, bundle.model.pictures, say=told.append)
+    if gate is None:
+        why = told[0] if told else "Only models of images have a gate, and its rate must be above 0."
+        raise DataError(f"{run}: {why}")
+    save_bundle(out or run / "bundle", replace(bundle, gate=gate))
+    return gate
+
+
+def _pictures(prepared: Prepared, most: int) -> Iterator[Tensor]:
+    """Yield at most so many pictures, evenly over the records."""
+    count = min(len(prepared), most)
+    for index in np.linspace(0, len(prepared) - 1, num=count).round().astype(int):
+        pixels = prepared.sample(int(index)).fields.get("image")
+        if isinstance(pixels, Tensor):
+            yield pixels

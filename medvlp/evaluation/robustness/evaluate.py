@@ -1,0 +1,144 @@
+"""The table of robustness: how far AUROC falls when a factor changes, and how many such pictures the gate flags.
+
+The changed pictures are those of the same cases, so the differences are paired: DeLong's test for patients with several
+images for a finding, the patient bootstrap for the macro average (`medvlp.evaluation.compare`). The p values of the
+macro averages are corrected together, after Holm, over all factors and levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from medvlp.core.errors import DataError
+from medvlp.evaluation.compare import compare_results
+from medvlp.evaluation.holm import holm
+from medvlp.evaluation.proportions import share_of
+from medvlp.evaluation.results import Metric, Result
+
+__all__ = ["Condition", "evaluate_robustness"]
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What a model said of pictures under one condition.
+
+    Attributes:
+        factor: what was changed; empty for pictures as they are.
+        level: how much, as in ``rotation=10``.
+        cases: ``id``, ``patient_id``, ``label:NAME`` and ``score:NAME``.
+        flagged: (N,) booleans of the bundle's gate; None where it has none.
+    """
+
+    factor: str
+    level: str
+    cases: pd.DataFrame
+    flagged: np.ndarray | None = None
+
+    @property
+    def group(self) -> str | None:
+        """Name of the condition in results."""
+        return f"{self.factor}={self.level}" if self.factor else None
+
+
+def evaluate_robustness(
+    clean: Condition,
+    changed: Sequence[Condition],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    min_positives: int = 1,
+    recipe: str = "",
+    data: str = "",
+    split: str = "",
+    synthetic: bool = False,
+) -> Result:
+    """Return what each factor does: ``auroc_difference`` (changed less clean) and the share ``flagged`` by the gate.
+
+    A row's ``group`` is the condition, ``rotation=10``; ``flagged`` has a row without one, for the clean pictures.
+
+    Args:
+        clean: pictures as they are.
+        changed: the same cases, or some of them (only some studies have a lateral picture).
+        seed: of the bootstrap.
+        resamples: of patients.
+        min_positives: of a finding in the macro average.
+        recipe: hash of the evaluation.
+        data: hash of the data.
+        split: written into the rows.
+        synthetic: the data is synthetic.
+
+    Raises:
+        DataError: if a condition shares no case with the clean pictures, or labels or patients differ.
+    """
+    if clean.factor or any(not each.factor for each in changed):
+        raise DataError("Robustness compares changed pictures with those as they are: name each change's factor.")
+    rows = _flagged(clean, split)
+    for condition in changed:
+        found = compare_results(
+            _result(clean),
+            _result(condition),
+            common=True,
+            resamples=resamples,
+            seed=seed,
+            min_positives=min_positives,
+        )
+        rows += [
+            replace(row, group=condition.group, split=split)
+            for row in found.metrics
+            if row.metric == "auroc_difference"
+        ]
+        rows += _flagged(condition, split)
+    return Result(
+        name="robustness",
+        title="Robustness: one factor changed",
+        recipe=recipe,
+        data=data,
+        metrics=tuple(_corrected(rows)),
+        cases=pd.concat([_told(each) for each in (clean, *changed)], ignore_index=True),
+        synthetic=synthetic,
+    )
+
+
+def _result(condition: Condition) -> Result:
+    return Result(name=condition.group or "clean", recipe="", data="", metrics=(), cases=condition.cases)
+
+
+def _told(condition: Condition) -> pd.DataFrame:
+    told = condition.cases.assign(factor=condition.factor, level=condition.level)
+    return told if condition.flagged is None else told.assign(flagged=condition.flagged)
+
+
+def _flagged(condition: Condition, split: str) -> list[Metric]:
+    if condition.flagged is None or not len(condition.flagged):
+        return []
+    share = share_of(condition.flagged, pd.factorize(condition.cases["patient_id"])[0])
+    interval = share.wilson()
+    return [
+        Metric(
+            metric="flagged",
+            label="gate",
+            value=share.value,
+            low=interval.low,
+            high=interval.high,
+            method="wilson_clustered" if share.clustered else "wilson",
+            interval="score",
+            n=share.n,
+            patients=share.patients,
+            split=split,
+            group=condition.group,
+        )
+    ]
+
+
+def _corrected(rows: Sequence[Metric]) -> list[Metric]:
+    """Correct the macro averages' p values over conditions; a finding's are corrected within its condition."""
+    out = list(rows)
+    macros = [at for at, row in enumerate(rows) if row.label == "macro"]
+    tests = sum(rows[at].p is not None for at in macros)
+    for at, value in zip(macros, holm([rows[at].p for at in macros]), strict=True):
+        out[at] = replace(rows[at], p_corrected=value, tests=tests or None)
+    return out

@@ -1,0 +1,62 @@
+"""An evaluation tells what one changed factor does, on frontal pictures, and on the laterals of their studies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medvlp.config.evaluate import evaluate, load_evaluation
+from medvlp.core.errors import ConfigError
+from medvlp.features.fit_gate import fit_gate
+from medvlp.models.bundle import load_bundle, save_bundle
+from tests.models.test_gate import chests
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+
+def words(bundle: Path, cohort: CohortSummary, out: Path, factors: str) -> list[str]:
+    told = [f"model={bundle}", f"out={out}", f"data.root={cohort.root}", f"data.cache={out.parent / 'cache'}"]
+    told += ["workers=1", "evaluation.resamples=100", "evaluation.gallery=0", "evaluation.min_positives=1"]
+    told += ["evaluation.split=train", "evaluation.probe=false", "evaluation.grounding.cases=0"]
+    told += ["evaluation.sentences=0", "evaluation.sensitivity=false", "evaluation.robustness.cases=40"]
+    return [*told, "evaluation.robustness.min_positives=1", f"evaluation.robustness.factors={factors}"]
+
+
+@pytest.mark.slow
+def test_robustness_is_a_result_and_on_the_page(tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    gate = fit_gate(chests(120, seed=0), chests(60, seed=1))
+    save_bundle(tmp_path / "bundle", replace(load_bundle(tiny_run.bundle), gate=gate))
+    asked = words(tmp_path / "bundle", tiny_cohort, tmp_path / "out", "[darker, inversion, lateral]")
+    done = evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked))
+    result = done.found["robustness"]
+    groups = {row.group for row in result.metrics if row.metric == "auroc_difference"}
+    assert {"darker=1.4", "darker=2", "darker=3", "inversion=1"} <= groups
+    assert result.cases is not None
+    clean = result.cases[result.cases["factor"] == ""]
+    zero = done.found["zero_shot"].cases
+    assert zero is not None
+    # The clean condition scores the same pictures as the zero-shot result.
+    both = clean.merge(zero, on="id", suffixes=("", "_own"))
+    assert len(both) == len(clean) == min(40, len(zero))
+    for name in (column for column in clean.columns if column.startswith("score:")):
+        assert both[name].to_numpy() == pytest.approx(both[f"{name}_own"].to_numpy(), abs=1e-5)
+    lateral = result.cases[result.cases["factor"] == "lateral"]
+    told = [row for row in result.metrics if row.metric == "flagged"]
+    assert len(told) == 5 + bool(len(lateral))
+    assert set(lateral["id"]) <= set(clean["id"])
+    assert "When one thing about the picture changes" in done.page.read_text()
+
+
+@pytest.mark.slow
+def test_an_unknown_factor_is_refused(tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no factor 'darkr': did you mean 'darker'"):
+        evaluate(
+            load_evaluation(
+                "configs/evaluate/phantom.yaml", words(tiny_run.bundle, tiny_cohort, tmp_path / "out", "[darkr]")
+            )
+        )
