@@ -13,14 +13,35 @@ __all__ = ["report"]
 def report(
     source: Annotated[Path, typer.Argument(help="A run's folder, a results.json, or a suite's folder.")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of what a run cannot know (funding, ethics, link ...): completes checklists and cards."
+        ),
+    ] = None,
+    card: Annotated[Path | None, typer.Option(help="Also write a model card for a hub, with these numbers.")] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Also write a model card for RSNA's ATLAS, as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
-    from medvlp.core.files import check_outputs
-    from medvlp.evaluation.page.run_folder import write_report_page
+    from medvlp.core.files import check_outputs, write_text
+    from medvlp.evaluation.page.run_folder import read_run, write_report_page
+    from medvlp.evaluation.page.study import read_study
 
-    check_outputs([out, *([] if sheet is None else [sheet])], inputs=[source])
-    write_report_page(source, out)
+    read = [source] if study is None else [source, study]
+    check_outputs([out, *(path for path in (sheet, card, atlas) if path is not None)], inputs=read)
+    told = {} if study is None else read_study(study)
+    if atlas is not None:
+        from medvlp.evaluation.page.atlas import atlas_card
+
+        write_text(atlas, atlas_card(read_run(source, study=told)).text())
+        typer.echo(f"{atlas}: the card for RSNA's ATLAS.")
+    if card is not None:
+        from medvlp.evaluation.page.hub_card import hub_card
+
+        write_text(card, hub_card(read_run(source, study=told)))
+        typer.echo(f"{card}: the card for a model hub.")
+    write_report_page(source, out, study=told)
     if sheet is not None:
         from medvlp.evaluation.page.sheet import write_sheet
 

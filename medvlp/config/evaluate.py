@@ -13,6 +13,7 @@ from medvlp.config.fitting import keep_fitted
 from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
+from medvlp.config.record import evaluation_record
 from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
@@ -24,7 +25,8 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
-from medvlp.evaluation.page.run_folder import write_gallery, write_report_page
+from medvlp.evaluation.page.gallery_files import write_gallery
+from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
 from medvlp.features.feature_pass import feature_pass
 from medvlp.prediction.model import load
@@ -101,6 +103,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         _keep(config, found.get(first))
     if config.evaluation.gallery and judge.shows:
         write_gallery(out, *pictures(judge))
+    evaluation_record(judge, Path(config.model)).write(out / "evaluation.json")
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)

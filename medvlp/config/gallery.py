@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import LazyStack, taken
-from medvlp.evaluation.page.inputs import Box, GalleryItem, RetrievalExample, RetrievalHit
+from medvlp.evaluation.error_cases import error_cases, hardest_findings
+from medvlp.evaluation.page.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
@@ -24,7 +26,10 @@ from medvlp.prediction.findings import locate, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel
 from medvlp.prediction.slices import slice_weights
 
-__all__ = ["make_gallery", "make_retrieval_examples", "picture_of", "pictures"]
+__all__ = ["make_errors", "make_gallery", "make_retrieval_examples", "picture_of", "pictures"]
+
+# Findings whose errors are shown.
+_HARDEST = 3
 
 
 def pictures(judge: Judge) -> tuple[list[GalleryItem], list[RetrievalExample]]:
@@ -32,6 +37,7 @@ def pictures(judge: Judge) -> tuple[list[GalleryItem], list[RetrievalExample]]:
     scores = judge.zero_shot_scores() if judge.prompts else judge.existence_scores()
     known = {label: values for label, values in scores.items() if f"label.{label}" in judge.manifest}
     gallery = make_gallery(judge.model, judge.prepared, known, judge.truth, count=judge.options.gallery)
+    gallery += make_errors(judge.model, judge.prepared, known, judge.truth, count=min(_HARDEST, judge.options.gallery))
     examples = []
     if "text/embedding" in judge.table.columns:
         first = ~pd.Series(judge.prepared.manifest.column("id.study")).duplicated().to_numpy()
@@ -54,6 +60,31 @@ def make_gallery(
         if len(positive):
             index = int(positive[np.argsort(values[positive], kind="stable")[len(positive) // 2]])
             items.append(_item(model, prepared, index, label, float(values[index]), truth))
+    return items
+
+
+def make_errors(
+    model: VisionLanguageModel,
+    prepared: Prepared,
+    scores: Mapping[str, np.ndarray],
+    truth: Planted | None,
+    *,
+    count: int,
+) -> list[GalleryItem]:
+    """Take for the findings of lowest AUROC a hit, a miss, a false alarm and an undecided case, by `error_cases`."""
+    columns = {n.removeprefix("label."): prepared.manifest.column(n) for n in prepared.manifest.names_of("label")}
+    labels = {name: np.asarray(column, dtype=float) for name, column in columns.items()}
+    asked = {name: values for name, values in scores.items() if name in labels and np.isfinite(values).all()}
+    items = []
+    for label in hardest_findings({name: labels[name] for name in asked}, asked, count=count):
+        cases = error_cases(labels[label], asked[label])
+        if cases is None:
+            continue
+        for chosen, index in zip(CHOSEN[1:], astuple(cases), strict=True):
+            item = _item(model, prepared, index, label, float(asked[label][index]), truth)
+            others = [name.replace("_", " ") for name, values in labels.items() if values[index] == 1 and name != label]
+            here = item.truth or "present" if labels[label][index] == 1 else "absent"
+            items.append(replace(item, truth=f"{here}; also {', '.join(others)}" if others else here, chosen=chosen))
     return items
 
 

@@ -46,6 +46,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
+from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
@@ -313,14 +314,14 @@ class _Built:
             labels=tuple(dict.fromkeys([*(each.label for each in prompts), *known])),
             zero_shot=[_plain(each) for each in prompts],
             provenance=provenance,
-            card=_card(provenance, outcome),
             gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
             held_out = self.splits["validate"]
             chosen_map = self.config.evaluation.calibration
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
-        save_bundle(self.run / "bundle", bundle)
+        card = _card(bundle, outcome, self.tree)
+        save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
 
 
 def _start_from(model: Model, source: Path) -> None:
@@ -380,19 +381,31 @@ def _batch_norms(model: Model) -> int:
     return sum(isinstance(module, kinds) and module.training for module in model.modules())
 
 
-def _card(provenance: Mapping[str, object], outcome: Outcome) -> str:
-    synthetic = (
-        "Trained on synthetic data: it proves the machinery and knows nothing of patients.\n\n"
-        if provenance["synthetic"]
-        else ""
-    )
-    best = (
-        "not measured"
-        if outcome.best_value is None
-        else f"{outcome.best_value:.4f} (validation, by which it was chosen)"
-    )
-    facts = "\n".join(f"- {key}: {value}" for key, value in provenance.items())
-    return (
-        f"# Model card\n\n{synthetic}Research use only; not a medical device. Scores are not calibrated.\n\n"
-        f"- best validation metric: {best}\n{facts}\n"
-    )
+_FITTED = (
+    "Chosen on validation pictures, for the scores of the bundle's own prompts alone; they stand in `bundle.yaml`."
+)
+
+
+def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any]) -> str:
+    """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
+    synthetic = bool(bundle.provenance["synthetic"])
+    best = "not measured" if outcome.best_value is None else f"{outcome.best_value:.4f}"
+    made_of = [tree["model"].get(part) for part in ("vision", "stack", "text")]
+    towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
+    objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
+    trained = "Trained on synthetic data: it proves the machinery and knows nothing of patients." if synthetic else ""
+    flaw = str(bundle.provenance.get("split_flaw", ""))
+    return ModelCard(
+        name="Model card",
+        zero_shot=bool(bundle.zero_shot),
+        synthetic=synthetic,
+        sections=[
+            ("Use", f"{trained}\n\n{RESEARCH}"),
+            ("What it is", f"A vision-language model of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
+            ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
+            ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
+            ("Probabilities and thresholds", _FITTED if bundle.calibration or bundle.operating_points else ""),
+            ("Limits", flaw),
+            ("Where it comes from", fact_list(bundle.provenance)),
+        ],
+    ).text()

@@ -23,6 +23,7 @@ from medvlp.core.resources import resource
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
+from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
@@ -204,11 +205,22 @@ def _texts(path: str | None, names: Sequence[str], option: str, default: Sequenc
 
 
 def _card(provenance: Mapping[str, object], note: str) -> str:
-    facts = "\n".join(f"- {key}: {value}" for key, value in provenance.items())
-    return (
-        "# MeDSLIP, converted\n\nWeights of MeDSLIP (Fan et al. 2024, arXiv 2403.10635), trained by its authors on "
-        "MIMIC-CXR; the release names no licence. Research use only; not a medical device. Scores are not "
-        f"calibrated.\n\n{note}Pictures are read as this project reads them (display values of the DICOM file, aspect "
-        "kept, padded); the released scripts squeeze them to a square and read DICOM without its display settings.\n\n"
-        f"{facts}\n"
-    )
+    return ModelCard(
+        name="MeDSLIP, converted",
+        zero_shot=False,
+        tags=["medslip", "chest-x-ray"],
+        sections=[
+            (
+                "What it is",
+                "Weights of MeDSLIP (Fan et al. 2024, arXiv 2403.10635), trained by its authors on MIMIC-CXR; the "
+                "release names no licence.",
+            ),
+            ("Use", RESEARCH),
+            (
+                "Limits",
+                f"{note}Pictures are read as this project reads them (display values of the DICOM file, aspect kept, "
+                "padded); the released scripts squeeze them to a square and read DICOM without its display settings.",
+            ),
+            ("Where it comes from", fact_list(provenance)),
+        ],
+    ).text()

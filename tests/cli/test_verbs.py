@@ -224,6 +224,12 @@ def test_evaluate_and_report_write_results_and_pages(
     assert {"schema", "recipe", "data", "metrics", "cases"} <= results.keys()
     assert (out / "results" / results["cases"]["path"]).is_file()
     assert "<html" in (out / "report.html").read_text()
+    record = (out / "evaluation.json").read_text()
+    assert json.loads(record)["data"]["manifest"] == results["data"]
+    assert str(tmp_path) not in record
+    assert str(tiny_cohort.root) not in record
+    shown = {item["chosen"] for item in json.loads((out / "results" / "gallery.json").read_text())["gallery"]}
+    assert shown == {"", "hit", "miss", "false_alarm", "unsure"}
     told = cli("report", out, "--out", tmp_path / "page.html")
     assert told.out == f"Open {tmp_path / 'page.html'}\n"
     assert "<html" in (tmp_path / "page.html").read_text()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
+from medvlp.evaluation.page.record import Record
 from medvlp.evaluation.results import Result
 
-__all__ = ["Box", "GalleryItem", "Quarantined", "ReportInputs", "RetrievalExample", "RetrievalHit"]
+__all__ = ["CHOSEN", "Box", "Chosen", "GalleryItem", "Quarantined", "ReportInputs", "RetrievalExample", "RetrievalHit"]
+
+Chosen = Literal["", "hit", "miss", "false_alarm", "unsure"]
+CHOSEN: tuple[Chosen, ...] = get_args(Chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,9 @@ class GalleryItem:
         truth: what is there in words: ``"left, moderate"``.
         sentence: of the report.
         note: anything else (view, site).
+        chosen: why this picture: ``""`` a typical positive, ``"hit"`` the positive with the highest score, ``"miss"``
+            the one with the lowest, ``"false_alarm"`` the negative with the highest, ``"unsure"`` the case whose score
+            says least.
     """
 
     image: NDArray[np.uint8]
@@ -53,6 +61,7 @@ class GalleryItem:
     truth: str = ""
     sentence: str = ""
     note: str = ""
+    chosen: Chosen = ""
 
     def __post_init__(self) -> None:
         _check_picture(self.image, f"gallery item {self.finding!r}")
@@ -120,12 +129,14 @@ class ReportInputs:
         title: of the page.
         results: models and controls; the first model result with a macro AUROC is the headline.
         log: rows of ``log.jsonl``; drawn against ``samples_seen``.
-        gallery: pictures with boxes and heat maps.
+        gallery: pictures with boxes and heat maps, typical ones and errors.
         retrieval: ranked lists.
         config: the full tree of the run.
         environment: versions and machine.
         provenance: facts in order: seeds, hashes, time, counts.
         quarantined: records that could not be read.
+        record: what was judged on what; None where it was not kept.
+        study: what a run cannot know, by the names of the facts of the checklists (`medvlp.evaluation.page.study`).
         seed: of the bootstrap bands of the curves.
         resamples: of the bands.
     """
@@ -139,6 +150,8 @@ class ReportInputs:
     environment: Mapping[str, object] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...] = ()
+    record: Record | None = None
+    study: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     resamples: int = 500
 
@@ -146,6 +159,16 @@ class ReportInputs:
     def caveats(self) -> tuple[str, ...]:
         """What a reader must have seen before any number, each sentence once."""
         return tuple(dict.fromkeys(caveat for result in self.results for caveat in result.caveats))
+
+    @property
+    def typical(self) -> tuple[GalleryItem, ...]:
+        """Pictures of typical positives."""
+        return tuple(item for item in self.gallery if not item.chosen)
+
+    @property
+    def errors(self) -> tuple[GalleryItem, ...]:
+        """Pictures that were chosen for what the model made of them."""
+        return tuple(item for item in self.gallery if item.chosen)
 
     @property
     def synthetic(self) -> bool:

@@ -13,7 +13,7 @@ from medvlp.evaluation.bootstrap import patient_clusters
 from medvlp.evaluation.calibration.reliability import reliability_bins
 from medvlp.evaluation.decision_curve import decision_curve
 from medvlp.evaluation.page.score_charts import decision_chart, reliability_chart
-from medvlp.evaluation.page.words import finding, interval, name_of, number
+from medvlp.evaluation.page.words import finding, interval, map_words, name_of, number, rule_words
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.prediction.calibrators import Calibrator
@@ -89,7 +89,9 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
         key: unique in the page; makes the charts' ids unique.
     """
     rows = [row for row in result.metrics if row.group is None and row.split not in ("train", "validate")]
-    points = list(dict.fromkeys(row.operating_point for row in rows if row.metric == "sensitivity"))
+    called = [row for row in rows if row.metric == "sensitivity"]
+    # A map's threshold is the map's (grounding shows it), not one that calls a finding.
+    points = list(dict.fromkeys(p for row in called if not (p := row.operating_point or "").endswith("_validate")))
     maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier"))
     stated = list(dict.fromkeys(row.metric for row in rows if "pv@" in row.metric))
     shares = ("sensitivity", "specificity", "ppv", "npv", "f1")
@@ -109,33 +111,6 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
     )
     shown = (parts.points, parts.calibrations, parts.sets, parts.oracle, parts.differences)
     return parts if any(shown) else None
-
-
-def rule_words(rule: str | None) -> str:
-    """Return the rule of an operating point in words.
-
-    Example:
-        >>> rule_words("sensitivity_0.9"), rule_words("youden")
-        ('at least 90 % sensitivity', 'largest sensitivity + specificity (Youden)')
-    """
-    kind, _, target = (rule or "").partition("_")
-    if kind in ("sensitivity", "specificity"):
-        return f"at least {100 * float(target):g} % {kind}"
-    if kind == "cost":
-        return f"a missed finding costs {target} false alarms"
-    return {"youden": "largest sensitivity + specificity (Youden)", "max_f1": "largest F1"}.get(rule or "", rule or "")
-
-
-def map_words(name: str | None) -> str:
-    """Return the name of a calibration in words.
-
-    Example:
-        >>> map_words("none"), map_words("platt")
-        ('scores as they are', 'Platt scaling')
-    """
-    known = {"none": "scores as they are", "platt": "Platt scaling", "temperature": "temperature scaling"}
-    known |= {"isotonic": "isotonic regression", "dirichlet": "Dirichlet (beta) calibration"}
-    return known.get(name or "", name or "")
 
 
 def _grid(
@@ -184,7 +159,7 @@ def _heading(metric: str) -> str:
 
 def _differences(metrics: Sequence[Metric]) -> list[Grid]:
     """Return a table for AUROC, one for AP, and one for each operating point and calibration."""
-    rows = [row for row in metrics if row.metric.endswith("_difference")]
+    rows = [row for row in metrics if row.metric.endswith("_difference") and row.group is None]
     found = []
     for key in dict.fromkeys(_table_of(row) for row in rows):
         mine = [row for row in rows if _table_of(row) == key]

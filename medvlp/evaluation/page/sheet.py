@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
+from medvlp.evaluation.page.gallery_files import read_gallery
 from medvlp.evaluation.page.inputs import GalleryItem
 from medvlp.evaluation.page.pictures import heat_map_layer
-from medvlp.evaluation.page.run_folder import read_gallery
 
 __all__ = ["draw_sheet", "write_sheet"]
 
@@ -76,7 +76,7 @@ def write_sheet(run: Path, path: Path, *, columns: int = 4) -> None:
     Raises:
         DataError: if the run kept no pictures.
     """
-    items, _ = read_gallery(Path(run))
+    items = [item for item in read_gallery(Path(run))[0] if not item.chosen]
     if not items:
         raise DataError(f"{run} keeps no pictures: evaluate it with evaluation.gallery above 0.")
     sheet = Image.fromarray(draw_sheet(items, columns=columns))

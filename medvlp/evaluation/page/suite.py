@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medvlp.data.reproduction import Reported
-from medvlp.evaluation.page.content import Forest, ForestRow, Mark
+from medvlp.evaluation.page.forest import Forest, ForestRow, Mark
 from medvlp.evaluation.page.render import environment
 from medvlp.evaluation.page.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.evaluation.results import Metric

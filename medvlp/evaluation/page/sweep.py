@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from medvlp.evaluation.cells import Limits, Measure, Reading, RunFacts, Table, TableRow
 from medvlp.evaluation.cells_text import digits_of, few_words, note_lines, p_words, range_words, seeds_words
-from medvlp.evaluation.page.content import Forest, ForestRow, Mark
+from medvlp.evaluation.page.forest import Forest, ForestRow, Mark
 from medvlp.evaluation.page.render import environment
 from medvlp.evaluation.page.words import REASONS, finding, integer, name_of, percent
 

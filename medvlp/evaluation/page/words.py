@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medvlp.evaluation.results import Metric
 
-__all__ = ["REASONS", "finding", "integer", "interval", "name_of", "number", "percent", "tidy"]
+__all__ = [
+    "REASONS",
+    "finding",
+    "group_words",
+    "integer",
+    "interval",
+    "map_words",
+    "name_of",
+    "number",
+    "percent",
+    "rule_words",
+    "spoken",
+    "tidy",
+]
 
 REASONS = {
     "no_positives": "no positive case: not defined",
@@ -37,6 +52,8 @@ _METRICS = {
     "average_precision": "AP",
     "median_rank": "median rank",
     "mean_rank": "mean rank",
+    "auroc_gap": "AUROC gap",
+    "shortcut_auroc": "shortcut AUROC",
     "ppv": "PPV",
     "npv": "NPV",
     "f1": "F1",
@@ -118,6 +135,16 @@ def name_of(name: str, title: str = "") -> str:
     return known or words[:1].upper() + words[1:]
 
 
+def spoken(words: Sequence[str], *, last: str = "and") -> str:
+    """Return words as a list that can be read aloud.
+
+    Example:
+        >>> spoken(["a"]), spoken(["a", "b", "c"]), spoken(["PA", "AP"], last="or")
+        ('a', 'a, b and c', 'PA or AP')
+    """
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
 def tidy(text: str) -> str:
     """Return a report without blank lines and outer white space.
 
@@ -126,3 +153,45 @@ def tidy(text: str) -> str:
         (['FINDINGS: clear.'], 2)
     """
     return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def rule_words(rule: str | None) -> str:
+    """Return the rule of an operating point in words.
+
+    Example:
+        >>> rule_words("sensitivity_0.9"), rule_words("youden")
+        ('at least 90 % sensitivity', 'largest sensitivity + specificity (Youden)')
+    """
+    rule = (rule or "").removesuffix("_validate")
+    kind, _, target = rule.partition("_")
+    if kind in ("sensitivity", "specificity"):
+        return f"at least {100 * float(target):g} % {kind}"
+    if kind == "cost":
+        return f"a missed finding costs {target} false alarms"
+    return {"youden": "largest sensitivity + specificity (Youden)", "max_f1": "largest F1"}.get(rule, rule)
+
+
+def map_words(name: str | None) -> str:
+    """Return the name of a calibration in words.
+
+    Example:
+        >>> map_words("none"), map_words("platt")
+        ('scores as they are', 'Platt scaling')
+    """
+    known = {"none": "scores as they are", "platt": "Platt scaling", "temperature": "temperature scaling"}
+    known |= {"isotonic": "isotonic regression", "dirichlet": "Dirichlet (beta) calibration"}
+    return known.get(name or "", name or "")
+
+
+def group_words(group: str | None) -> str:
+    """Return a subgroup in words.
+
+    Example:
+        >>> group_words("view_position=AP"), group_words("sex & site=F & north"), group_words(None)
+        ('view position AP', 'sex F and site north', 'everybody')
+    """
+    if not group:
+        return "everybody"
+    names, _, values = group.partition("=")
+    pairs = zip(names.split(" & "), values.split(" & "), strict=False)
+    return spoken([f"{finding(name)} {value}" for name, value in pairs])

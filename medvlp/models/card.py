@@ -1,0 +1,134 @@
+"""Model cards in the form that model hubs read: YAML between two lines of ``---``, then Markdown.
+
+The keys are those of the Hugging Face hub's model card metadata (hub-docs, ``modelcard.md``). What is not known has no
+key: a licence is its author's to give, and a hub shows a card without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+__all__ = ["RESEARCH", "CardResult", "ModelCard", "fact_list"]
+
+RESEARCH = (
+    "Research use only: not a medical device, not for clinical use. A score is not a probability unless this card says "
+    "on which cases it was calibrated."
+)
+# Licences that the hub knows by these names; others are "other" with their own name.
+_KNOWN = (
+    "apache-2.0",
+    "mit",
+    "bsd-3-clause",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+    "cc0-1.0",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardResult:
+    """A number for the card's ``model-index``.
+
+    Attributes:
+        metric: id: ``roc_auc``.
+        name: in words, with over what and its interval.
+        value: the number.
+        dataset: id of the data: the name of its card or layout.
+        dataset_name: in words.
+        split: that it is of.
+    """
+
+    metric: str
+    name: str
+    value: float
+    dataset: str
+    dataset_name: str
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A card before it is written.
+
+    Attributes:
+        name: of the model.
+        sections: (heading, Markdown) in order; a section without words is left out.
+        zero_shot: whether the model scores findings by prompts.
+        synthetic: whether it was trained on synthetic data.
+        tags: further tags.
+        licence: as its author gives it; empty where nobody did.
+        results: numbers of held-out cases.
+    """
+
+    name: str
+    sections: Sequence[tuple[str, str]]
+    zero_shot: bool = True
+    synthetic: bool = False
+    tags: Sequence[str] = ()
+    licence: str = ""
+    results: Sequence[CardResult] = ()
+
+    def text(self) -> str:
+        r"""Return the card.
+
+        Example:
+            >>> print(ModelCard(name="A", sections=[("Use", "Research.")], licence="MIT").text())
+            ---
+            library_name: medvlp
+            license: mit
+            pipeline_tag: zero-shot-image-classification
+            tags:
+            - medical-imaging
+            - radiology
+            - vision-language
+            ---
+            <BLANKLINE>
+            # A
+            <BLANKLINE>
+            ## Use
+            <BLANKLINE>
+            Research.
+            <BLANKLINE>
+        """
+        front = yaml.safe_dump(self._front(), sort_keys=False, allow_unicode=True, width=120)
+        body = "".join(f"\n## {heading}\n\n{words.strip()}\n" for heading, words in self.sections if words.strip())
+        return f"---\n{front}---\n\n# {self.name}\n{body}"
+
+    def _front(self) -> dict[str, object]:
+        front: dict[str, object] = {"library_name": "medvlp"}
+        if self.licence:
+            known = self.licence.lower().replace(" ", "-")
+            front |= {"license": known} if known in _KNOWN else {"license": "other", "license_name": self.licence}
+        if self.zero_shot:
+            front["pipeline_tag"] = "zero-shot-image-classification"
+        own = ["medical-imaging", "radiology", "vision-language", *(["synthetic-data"] if self.synthetic else [])]
+        front["tags"] = [*own, *self.tags]
+        if self.results:
+            front["model-index"] = [{"name": self.name, "results": self._results()}]
+        return front
+
+    def _results(self) -> list[dict[str, object]]:
+        """Return the numbers by data set and split, as the hub groups them."""
+        task = {"type": "zero-shot-image-classification" if self.zero_shot else "image-classification"}
+        found: list[dict[str, object]] = []
+        for key in dict.fromkeys((each.dataset, each.dataset_name, each.split) for each in self.results):
+            mine = [each for each in self.results if (each.dataset, each.dataset_name, each.split) == key]
+            dataset = {"type": key[0], "name": key[1], **({"split": key[2]} if key[2] else {})}
+            metrics = [{"type": each.metric, "name": each.name, "value": round(each.value, 4)} for each in mine]
+            found.append({"task": dict(task), "dataset": dataset, "metrics": metrics})
+        return found
+
+
+def fact_list(facts: Mapping[str, object]) -> str:
+    r"""Return facts as a list.
+
+    Example:
+        >>> fact_list({"seed": 0, "samples_seen": 64})
+        '- seed: 0\n- samples seen: 64'
+    """
+    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items())
