@@ -11,8 +11,10 @@ __all__ = ["convert"]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Checkpoint of another project.")],
-    name: Annotated[str, typer.Option("--from", help="Whose it is: medslip.")],
+    source: Annotated[Path, typer.Argument(help="Checkpoint of another project, or name of starter weights.")],
+    name: Annotated[
+        str, typer.Option("--from", help="Whose it is: medslip; or starter, for weights that a package brings.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     options: Annotated[
         list[str] | None, typer.Argument(help="Options of the importer, such as encoder.path=FOLDER.")

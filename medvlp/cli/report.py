@@ -11,11 +11,11 @@ __all__ = ["report"]
 
 
 def report(
-    source: Annotated[Path, typer.Argument(help="A run's folder, or a results.json.")],
+    source: Annotated[Path, typer.Argument(help="A run's folder, a results.json, or a suite's folder.")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
-    """Write the page of a run or of results, one file, no network."""
+    """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
     from medvlp.core.files import check_outputs
     from medvlp.evaluation.page.run_folder import write_report_page
 

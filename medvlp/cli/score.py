@@ -54,6 +54,9 @@ def score(
     min_positives: Annotated[
         int, typer.Option(min=1, help="Positive rows that a finding needs to take part in an average.")
     ] = 1,
+    min_group: Annotated[
+        int, typer.Option(min=2, help="Patients with a finding, and without it, that a group needs for any number.")
+    ] = 10,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     name: Annotated[str, typer.Option(help="Words for the result.")] = "",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The data is synthetic: say so on the page.")] = False,
@@ -85,6 +88,7 @@ def score(
         interval=DEFAULT_FORM if interval is None else check_form(interval),
         policy=check_policy(policy),
         min_positives=min_positives,
+        min_group=min_group,
         points=tuple(dict.fromkeys(point or defaults.points)),
         prevalences=tuple(dict.fromkeys(prevalence or defaults.prevalences)),
         probabilities=probabilities,
@@ -102,6 +106,8 @@ def score(
     for path in table or []:
         write_table(score_table(result), path)
     typer.echo(f"The numbers are in {out}.")
+    for flag in result.flags:
+        typer.echo(f"Flag: {flag.sentence}")
     if not result.fitted:
         typer.echo(
             "There are no validation rows (a split called validate, or --fit), so there are no thresholds and no "

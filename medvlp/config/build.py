@@ -22,6 +22,7 @@ from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.patients import with_patients
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.models.bank import Bank, encoded_bank, read_bank
@@ -74,6 +75,8 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
             )
         with progress("Indexing", unit="files") as tell:
             manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
+    if data.patient is not None:
+        manifest = with_patients(manifest, data.patient)
     # A published split is one of the whole release: drawn from a selection it would be another.
     early = data.split["name"] == "published"
     if early:

@@ -14,7 +14,7 @@ from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
 from medvlp.config.slices import reading_of
-from medvlp.config.tree import DataConfig, EvaluationConfig, Node
+from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import keys
@@ -44,6 +44,7 @@ class EvaluationRun(Node):
         out: folder; results go to ``out/results``, the page to ``out/report.html``.
         data: as in training; its prefix is not used: preprocessing belongs to the model.
         evaluation: what is measured.
+        report: numbers that the table of a suite gives of it.
         seed: of the bootstrap.
         workers: processes that read.
     """
@@ -52,6 +53,7 @@ class EvaluationRun(Node):
     out: str
     data: DataConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    report: list[ReportedConfig] = Field(default_factory=lambda: [ReportedConfig()])
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1)
 

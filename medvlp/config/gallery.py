@@ -30,7 +30,8 @@ __all__ = ["make_gallery", "make_retrieval_examples", "picture_of", "pictures"]
 def pictures(judge: Judge) -> tuple[list[GalleryItem], list[RetrievalExample]]:
     """Return the gallery and the retrieval examples of an evaluation."""
     scores = judge.zero_shot_scores() if judge.prompts else judge.existence_scores()
-    gallery = make_gallery(judge.model, judge.prepared, scores, judge.truth, count=judge.options.gallery)
+    known = {label: values for label, values in scores.items() if f"label.{label}" in judge.manifest}
+    gallery = make_gallery(judge.model, judge.prepared, known, judge.truth, count=judge.options.gallery)
     examples = []
     if "text/embedding" in judge.table.columns:
         first = ~pd.Series(judge.prepared.manifest.column("id.study")).duplicated().to_numpy()

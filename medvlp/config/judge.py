@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
+from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.patients import patient_caveats
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
@@ -30,11 +33,12 @@ from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
+from medvlp.features.kept import kept_feature_pass
 from medvlp.phantom.planted import Planted, read_planted
 from medvlp.prediction.findings import existence_scores, mounted_streams
 from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
 
-__all__ = ["Judge", "scored_rows", "views_of"]
+__all__ = ["Judge", "judged_manifest", "scored_rows", "views_of"]
 
 
 class Judge:
@@ -56,7 +60,7 @@ class Judge:
         seen: column of the table with the embeddings of pictures.
         streams: of a dual-stream model.
         prompts: of findings that the data has labels of.
-        labels: findings that are asked for.
+        labels: findings that probes are fitted for: those asked for, those of the prompts, or all there are.
     """
 
     def __init__(
@@ -74,16 +78,20 @@ class Judge:
         self.model: VisionLanguageModel = load(model)
         self.seen = f"{self.model.model.pictures}/embedding"
         self.streams = mounted_streams(self.model.model)
-        self.whole = open_manifest(data, say=say)
-        self.manifest = self.whole.where(options.where) if options.where else self.whole
+        self.whole, self.manifest = judged_manifest(data, options, say=say)
         self.truth: Planted | None = read_planted(self.whole.root)
         self.synthetic = bool(self.whole.meta.get("synthetic", self.truth is not None))
-        self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json")])
+        self.recipe = hash_of([self.model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})])
         self.prepared = self.open(options.split)
         self.table = self.embed(self.prepared)
         self.prompts = [p for p in prompt_sets(self.model.bundle) if f"label.{p.label}" in self.manifest]
-        asked = [p.label for p in self.prompts] or list(self.existence_scores())
-        self.labels = [label for label in asked if f"label.{label}" in self.manifest]
+        asked = options.labels or [p.label for p in self.prompts] or list(self.existence_scores())
+        every = [name.removeprefix("label.") for name in self.manifest.names_of("label")]
+        for label in options.labels:
+            if label not in every:
+                raise DataError(f"The data has no label {label!r} of evaluation.labels: {did_you_mean(label, every)}.")
+        self.labels = [label for label in asked or every if label in every]
+        self._parts: dict[str, tuple[Prepared, FeatureTable]] = {options.split: (self.prepared, self.table)}
 
     # what measures share --------------------------------------------------------------------------------------------
 
@@ -134,7 +142,17 @@ class Judge:
         needs = [f"{view}/embedding" for view in there] + (["text"] if "text" in there else [])
         if self.streams is not None and self.streams.view in there:
             needs.append(self.streams.key("pathology"))
-        return feature_pass(self.model.model, in_order(prepared), keys(*needs))
+        model, folder = self.model.model, self.options.features
+        if folder is None:
+            return feature_pass(model, in_order(prepared), keys(*needs))
+        return kept_feature_pass(model, lambda: in_order(prepared), keys(*needs), folder=Path(folder).expanduser())
+
+    def part(self, split: str) -> tuple[Prepared, FeatureTable]:
+        """Return a split with its pictures embedded, once for all measures."""
+        if split not in self._parts:
+            prepared = self.open(split)
+            self._parts[split] = prepared, self.embed(prepared, texts=False)
+        return self._parts[split]
 
     @cached_property
     def validation(self) -> tuple[Prepared, FeatureTable] | None:
@@ -142,12 +160,12 @@ class Judge:
         fit = self.options.fit
         if fit is None or fit not in self.splits or self.options.split in ("train", fit) or not self.knows_patients:
             return None
-        prepared = self.open(fit)
+        prepared, table = self.part(fit)
         held, judged = (set(each.manifest.column("id.patient").tolist()) for each in (prepared, self.prepared))
         if held & judged:
             self.say(f"{len(held & judged)} patients are in {fit} and in {self.options.split}: nothing is chosen.")
             return None
-        return prepared, self.embed(prepared, texts=False)
+        return prepared, table
 
     # scores of findings ---------------------------------------------------------------------------------------------
 
@@ -228,8 +246,24 @@ class Judge:
         """Return the result with the hash of the split, and what a reader has to know of it."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         caveats = [f"The model's training: {trained}"] if trained else []
-        own = (*split_caveats(self.whole), *leak_caveats(self.whole))
+        own = (*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole))
         return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
+
+
+def judged_manifest(
+    data: DataConfig, options: EvaluationConfig, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[Manifest, Manifest]:
+    """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
+
+    Args:
+        data: where it is.
+        options: of the evaluation.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    whole = open_manifest(data, say=say)
+    if "id.study" not in whole:
+        whole = whole.with_column("id.study", whole.column("id"))
+    return whole, whole.where(options.where) if options.where else whole
 
 
 def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,10 +20,12 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
+    "FewShotConfig",
     "GroundingConfig",
     "GroupConfig",
     "Node",
     "PhaseConfig",
+    "ReportedConfig",
     "RunConfig",
     "SubsetConfig",
     "TokenizerConfig",
@@ -93,6 +95,8 @@ class DataConfig(Node):
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
+        patient: column whose equal values are one patient, for a release that names none: ``id`` makes each image
+            one. Results then say so.
         group: what becomes of rows that are one study; by default each stays a sample.
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
@@ -117,6 +121,7 @@ class DataConfig(Node):
     table: str | None = None
     where: dict[str, Any] = Field(default_factory=dict)
     having: list[str] = Field(default_factory=list)
+    patient: str | None = None
     split: Component = Field(
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
@@ -204,6 +209,36 @@ class GroundingConfig(Node):
     sanity: int = Field(default=32, ge=0)
 
 
+class FewShotConfig(Node):
+    """Classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.
+
+    Attributes:
+        shots: patients with a finding, and as many without.
+        draws: how many times they are drawn; their numbers are averaged.
+    """
+
+    shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 2, 4, 8, 16], min_length=1)
+    draws: int = Field(default=10, ge=2)
+
+
+class ReportedConfig(Node):
+    """A number that the table of a suite reports of an evaluation.
+
+    Attributes:
+        result: name of its results file, ``zero_shot`` for the bundle's own prompts; or a pattern: ``grounding_*``.
+        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
+        label: finding, ``macro``, or a direction of retrieval.
+        group: subgroup as results name it: ``sex=F``.
+        usual: whether papers report this one on the data set.
+    """
+
+    result: str = "zero_shot"
+    metric: str = "auroc"
+    label: str = "macro"
+    group: str | None = None
+    usual: bool = False
+
+
 class EvaluationConfig(Node):
     """How a model is judged.
 
@@ -217,9 +252,15 @@ class EvaluationConfig(Node):
         min_positives: positive records that a finding needs to take part in a macro average.
         groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
             are left out.
+        labels: findings of the probes, where not those of the model's prompts; all of a model without any.
         probe: whether a linear probe is fitted.
+        few_shot: probes of few patients; null for none.
+        attributes: columns whose value alone is scored as a control, such as ``view_position``.
+        features: folder in which feature tables are kept and found again; null to make them anew each time.
         gallery: pictures with boxes and heat maps on the page.
         recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
+        label_sets: name -> findings: each recipe, and the bundle's own prompts, also have a result over these alone
+            (``zero_shot_RECIPE_NAME``), whose macro average is then of them.
         sensitivity: whether the AUROC of every single prompt is told.
         prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
         sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
@@ -239,9 +280,14 @@ class EvaluationConfig(Node):
     min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
     groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
+    labels: list[str] = Field(default_factory=list)
     probe: bool = True
+    few_shot: FewShotConfig | None = None
+    attributes: list[str] = Field(default_factory=list)
+    features: str | None = None
     gallery: int = Field(default=12, ge=0)
     recipes: list[str] = Field(default_factory=list)
+    label_sets: dict[str, list[str]] = Field(default_factory=dict)
     sensitivity: bool = True
     prompt_weights: bool = False
     sentences: int = Field(default=200, ge=0)

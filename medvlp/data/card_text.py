@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from medvlp.core.registry import component, schema
 from medvlp.core.resources import resource
 from medvlp.data.cards import Count, DataCard, SplitFacts, load_card
+from medvlp.data.reproduction import reproduction_words
 
 __all__ = ["card_words", "layout_words", "prose"]
 
@@ -64,6 +65,8 @@ def card_words(name: str, *, width: int = 100) -> str:
         lines += _wrapped(f"{key:<10}{value}", width, " " * 10) if value else []
     lines += ["", "Counts", *_counts(card.counts, width)] if card.counts else []
     lines += ["", "Splits", *_splits(card.splits, width)] if card.splits else []
+    said = [line for claim in reproduction_words(name) for line in _wrapped(_INDENT + claim, width, _INDENT * 2)]
+    lines += ["", "Published (sources: data_cards/reproduction)", *said] if said else []
     if card.layout:
         lines += ["", layout_words(card.layout, width=width)]
     for heading, body in prose(name).items():

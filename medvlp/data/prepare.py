@@ -22,7 +22,8 @@ from medvlp.data.decoders import decoder_versions
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
-from medvlp.data.pool import Array, Filled, Pool, depths_of, open_arrays, read_row
+from medvlp.data.pool import Filled, Pool
+from medvlp.data.pool_rows import Array, depths_of, open_arrays, read_row
 from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
 
 __all__ = ["Prepared", "Store", "pool_name", "prepare"]

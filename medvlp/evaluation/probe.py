@@ -13,11 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
+from medvlp.evaluation.linear_classifier import STRENGTHS, LinearClassifier, fit_classifiers, standard_of
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
 
-__all__ = ["STRENGTHS", "LinearProbe", "ProbeData", "fit_linear_probe", "thumbnails"]
-
-STRENGTHS: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+__all__ = [
+    "LinearProbe",
+    "ProbeData",
+    "checked_features",
+    "checked_table",
+    "fit_linear_probe",
+    "refuse_shared_patients",
+    "thumbnails",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class LinearProbe:
         Raises:
             DataError: if the features have another width or are not finite.
         """
-        return (_features(features, len(self.mean)) - self.mean) / self.scale @ self.weight.T + self.bias
+        return (checked_features(features, len(self.mean)) - self.mean) / self.scale @ self.weight.T + self.bias
 
 
 def fit_linear_probe(
@@ -88,51 +95,39 @@ def fit_linear_probe(
         >>> bool(probe.scores([[1.0]])[0, 0] > 0), probe.validation_auroc.tolist()
         (True, [1.0])
     """
-    from sklearn.linear_model import LogisticRegression
-
-    features = _checked(train, names, "Training")
-    held_out = _checked(validation, names, "Validation")
-    shared = len({str(patient) for patient in train.patients} & {str(patient) for patient in validation.patients})
-    if shared:
-        raise DataError(f"{shared} patients are in training and validation: split by patient before probing.")
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    # A constant column carries nothing; dividing by its rounding error would blow it up in other patients.
-    scale = np.where(spread > 1e-8 * (1 + np.abs(mean)), spread, np.inf)
-    features, held_out = (features - mean) / scale, (held_out - mean) / scale
-    fitted: dict[str, tuple[FloatArray, float, float, float]] = {}
+    features = checked_table(train, names, "Training")
+    held_out = checked_table(validation, names, "Validation")
+    refuse_shared_patients(train, validation)
+    standard = standard_of(features)
+    features, held_out = standard(features), standard(held_out)
+    fitted: dict[str, tuple[LinearClassifier, float]] = {}
     left_out: dict[str, str] = {}
-    ordered = sorted(strengths)
     for column, name in enumerate(names):
         known = np.isin(train.labels[:, column], (0.0, 1.0))
         target = train.labels[known, column] == 1
         if not target.any() or target.all():
             left_out[name] = "no_positives" if not target.any() else "no_negatives"
             continue
-        candidates = []
         checked = np.isin(validation.labels[:, column], (0.0, 1.0))
-        for strength in ordered:
-            # Far more rows than columns: Newton's steps took a sixteenth of the time of L-BFGS, for the same AUROC.
-            model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=200).fit(
-                features[known], target
-            )
-            weight, bias = model.coef_[0], float(model.intercept_[0])
+        candidates = []
+        for model in fit_classifiers(features[known], target, strengths=strengths):
             try:
-                value = auroc(validation.labels[checked, column], held_out[checked] @ weight + bias)
+                value = auroc(validation.labels[checked, column], model(held_out[checked]))
             except UndefinedMetricError:
                 value = float("nan")
-            candidates.append((weight, bias, strength, value))
-        values = np.array([value for *_, value in candidates])
+            candidates.append((model, value))
+        values = np.array([value for _, value in candidates])
         fitted[name] = candidates[len(candidates) // 2 if np.isnan(values).any() else int(np.argmax(values))]
     if not fitted:
         raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
     return LinearProbe(
         names=tuple(fitted),
-        mean=mean,
-        scale=scale,
-        weight=np.stack([weight for weight, *_ in fitted.values()]),
-        bias=np.array([bias for _, bias, *_ in fitted.values()]),
-        strength=np.array([strength for _, _, strength, _ in fitted.values()]),
-        validation_auroc=np.array([value for *_, value in fitted.values()]),
+        mean=standard.mean,
+        scale=standard.scale,
+        weight=np.stack([model.weight for model, _ in fitted.values()]),
+        bias=np.array([model.bias for model, _ in fitted.values()]),
+        strength=np.array([model.strength for model, _ in fitted.values()]),
+        validation_auroc=np.array([value for _, value in fitted.values()]),
         left_out=left_out,
     )
 
@@ -167,7 +162,12 @@ def _area_weights(length: int, size: int) -> NDArray[np.float32]:
     return (np.clip(overlap, 0, 1) * size / length).astype(np.float32)
 
 
-def _features(features: ArrayLike, width: int | None) -> FloatArray:
+def checked_features(features: ArrayLike, width: int | None) -> FloatArray:
+    """Return features ``(N, D)`` in float64.
+
+    Raises:
+        DataError: if they have another width or are not finite.
+    """
     rows = np.asarray(features, dtype=np.float64)
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
         raise DataError(
@@ -178,11 +178,27 @@ def _features(features: ArrayLike, width: int | None) -> FloatArray:
     return rows
 
 
-def _checked(table: ProbeData, names: Sequence[str], what: str) -> FloatArray:
-    rows = _features(table.features, None)
+def checked_table(table: ProbeData, names: Sequence[str], what: str) -> FloatArray:
+    """Return its features.
+
+    Raises:
+        DataError: if features, labels and patients do not fit together.
+    """
+    rows = checked_features(table.features, None)
     if table.labels.shape != (len(rows), len(names)) or len(table.patients) != len(rows):
         raise DataError(
             f"{what} has features {rows.shape}, labels {table.labels.shape} and {len(table.patients)} patients for "
             f"{len(names)} findings: give one row of each an image and one label column a finding."
         )
     return rows
+
+
+def refuse_shared_patients(train: ProbeData, validation: ProbeData) -> None:
+    """Refuse a patient in both.
+
+    Raises:
+        DataError: with their number.
+    """
+    shared = len({str(patient) for patient in train.patients} & {str(patient) for patient in validation.patients})
+    if shared:
+        raise DataError(f"{shared} patients are in training and validation: split by patient before probing.")

@@ -56,8 +56,8 @@ class Metric:
         level: confidence level of the interval.
         method: how the interval was made: ``"patient_bootstrap"``; ``"wilson"`` and ``"wilson_clustered"`` (patients
             with several images), ``"mercaldo"`` (predictive values), ``"sandwich"`` (calibration line),
-            ``"delong_clustered"`` (AUROC differences, gaps, shortcuts), ``"exact"`` (an AUROC of 0 or 1), or
-            ``"none"``.
+            ``"delong_clustered"`` (AUROC differences, gaps, shortcuts), ``"exact"`` (an AUROC of 0 or 1),
+            ``"patient_draw_bootstrap"`` (test patients and draws of training cases), or ``"none"``.
         interval: form of the interval: ``"percentile"``, ``"bca"``, ``"logit"``, ``"recentred"`` (percentile, moved for
             bias), ``"score"``, ``"wald"``, ``"clopper_pearson"``, ``"square_and_add"`` (a difference, from the
             intervals of its sides) or ``"none"``.
@@ -85,6 +85,8 @@ class Metric:
         first, second: what a difference (second less first) is of.
         p, p_corrected: of a test, alone and corrected for the `tests` made together.
         tests: how many.
+        draws: of training cases that the number is a mean over (few shots).
+        draws_low, draws_high: quantiles of single draws at `level`, on the test cases as they are.
     """
 
     metric: str
@@ -117,6 +119,9 @@ class Metric:
     p: float | None = None
     p_corrected: float | None = None
     tests: int | None = None
+    draws: int | None = None
+    draws_low: float | None = None
+    draws_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

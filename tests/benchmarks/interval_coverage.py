@@ -13,14 +13,18 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import kstest, norm
 
 from medvlp.evaluation.bootstrap import Interval, bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.confusion import Confusion
 from medvlp.evaluation.delong import compare_areas, delong, delong_interval
 from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
 from medvlp.evaluation.intervals import bca_interval, logit_interval
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.ranked import rank_rows
+from medvlp.evaluation.results import Metric
+from medvlp.evaluation.scoring.split import with_draws
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
 REGIMES: Mapping[str, tuple[int, int]] = {
@@ -68,6 +72,53 @@ def intervals(
     return found
 
 
+def called_and_calibrated(
+    label: np.ndarray, score: np.ndarray, patient: np.ndarray, prevalence: float, resamples: int, seed: int
+) -> dict[tuple[str, str], Interval]:
+    """Return intervals of F1 and MCC at the middle of both classes, and of the true probability's Brier score."""
+    probability, called = true_probability(score, prevalence), score >= SHIFT / 2
+    cells = [(label == truth) & (called == call) for truth in (1, 0) for call in (1, 0)]
+    # In the order tp, fn, fp, tn.
+    columns = [np.ones(len(label)), (label - probability) ** 2, *cells]
+    sums = np.stack([np.bincount(patient, weights=column, minlength=PATIENTS) for column in columns])
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        n, square, tp, fn, fp, tn = sums @ weights
+        tables = Confusion(tp, fp, fn, tn)
+        return np.stack([tables.metric("f1"), tables.metric("mcc"), square / n], axis=1)
+
+    draws = bootstrap(statistic, patient_clusters(patient, label), resamples=resamples, seed=seed)
+    value = statistic(np.ones((PATIENTS, 1)))[0]
+    smaller = min(len(np.unique(patient[label])), len(np.unique(patient[~label])))
+    found = {}
+    for at, metric in enumerate(("f1", "mcc", "brier")):
+        row = Metric(metric=metric, label="", value=float(value[at]), n=len(label), patients=PATIENTS)
+        for form in ("percentile", "logit"):
+            made = with_draws(row, draws[:, at], form=form, patients=smaller, signed=metric == "mcc")
+            found[metric, form] = Interval(made.low, made.high, resamples, 0)
+    return found
+
+
+def true_probability(score: np.ndarray, prevalence: float) -> np.ndarray:
+    """Return the probability of a positive at a score."""
+    return expit(SHIFT * score - SHIFT**2 / 2 + logit(prevalence))
+
+
+def called_and_calibrated_truths(prevalence: float) -> dict[str, float]:
+    """Return what `called_and_calibrated` estimates."""
+    quantile = norm.ppf((np.arange(5000) + 0.5) / 5000)
+    hit = float(norm.sf(SHIFT / 2 - SHIFT))
+    parts = (prevalence * hit, (1 - prevalence) * (1 - hit), prevalence * (1 - hit), (1 - prevalence) * hit)
+    table = Confusion(*map(np.asarray, parts))
+    present = np.mean((1 - true_probability(quantile + SHIFT, prevalence)) ** 2)
+    absent = np.mean(true_probability(quantile, prevalence) ** 2)
+    return {
+        "f1": float(table.metric("f1")),
+        "mcc": float(table.metric("mcc")),
+        "brier": float(prevalence * present + (1 - prevalence) * absent),
+    }
+
+
 def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, seed: int) -> dict[str, list[float]]:
     """Return for each interval the percentage of simulations in which it holds the truth, and its mean width."""
     held: Counter[str] = Counter()
@@ -81,6 +132,7 @@ def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, se
         label, scores, patient = cohort(generator, count)
         score = scores[:, 0]
         truth = {"auroc": area, "average_precision": true_precision(count / PATIENTS)}
+        truth |= called_and_calibrated_truths(count / PATIENTS)
         found = intervals(label, score, patient, resamples, simulation)
         found |= {
             (metric, f"{form}, images resampled"): interval
@@ -88,6 +140,7 @@ def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, se
                 label, score, np.arange(len(score)), resamples, simulation
             ).items()
         }
+        found |= called_and_calibrated(label, score, patient, count / PATIENTS, resamples, simulation)
         areas = delong(label, score, patient)
         found["auroc", "delong, clustered"] = delong_interval(
             float(areas.value[0]), float(areas.covariance[0, 0]), patients=areas.patients

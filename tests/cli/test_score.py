@@ -55,6 +55,19 @@ def test_a_result_is_made_again_from_itself(cli: Cli, predictions: Path, tmp_pat
     assert "is made again as it was made, so no options go with it" in told
 
 
+def test_flags_are_told(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(predictions)
+    table["group:site"] = np.where(table["id"] % 2, "north", "south")
+    table["score:nodule"] = (table["score:nodule"] + 0.4 * (table["id"] % 2)) / 1.4
+    table.to_csv(predictions, index=False)
+    ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20, "--no-page")
+    (told,) = [line for line in ran.out.splitlines() if line.startswith("Flag: ")]
+    assert told.startswith("Flag: The score of nodule knows site=north: among ")
+    assert [f"Flag: {flag.sentence}" for flag in load_result(tmp_path / "r.json").flags] == [told]
+    few = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20, "--no-page", "--min-group", 200)
+    assert "Flag: " not in few.out
+
+
 def test_without_validation_it_says_that_nothing_was_chosen(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     pd.read_csv(predictions).drop(columns="split").to_csv(predictions, index=False)
     ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20)

@@ -256,6 +256,23 @@ def test_own_is_the_manifests_column_and_patients_where_there_is_none() -> None:
     assert (kept.name, kept.options["seed"]) == ("patient", 7)
 
 
+def test_held_out_takes_training_patients_only_and_keeps_them_whole() -> None:
+    manifest = make_split(cohort([3] * 200), {"name": "patient", "fractions": {"train": 0.7, "test": 0.3}}).apply(
+        cohort([3] * 200)
+    )
+    before = make_split(manifest, "own").parts
+    after = make_split(manifest, {"name": "held_out", "share": 0.3, "seed": 5})
+    assert after.parts["test"] == before["test"]
+    assert sorted(after.parts["train"] + after.parts["validate"]) == list(before["train"])
+    people = {part: {name.split("-")[0] for name in ids} for part, ids in after.parts.items()}
+    assert not people["train"] & people["validate"]
+    assert len(people["validate"]) / len(people["train"] | people["validate"]) == pytest.approx(0.3, abs=0.1)
+    with pytest.raises(DataError, match=r"a part validate of the part train, and the manifest has train, validate"):
+        make_split(after.apply(manifest), "held_out")
+    with pytest.raises(DataError, match="the manifest has no column 'split': use patient"):
+        make_split(cohort([1] * 3), "held_out")
+
+
 def test_every_rule_says_what_it_cannot_do_without() -> None:
     bare = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", None]}, root=Path())
     with pytest.raises(DataError, match=r"1 of 2 records have no id\.patient, so a split could leak"):
@@ -271,7 +288,7 @@ def test_every_rule_says_what_it_cannot_do_without() -> None:
     with pytest.raises(DataError, match=r"The split 'pateint' is no rule \(did you mean 'patient'"):
         make_split(bare, "pateint")
     assert set(available("data/splits")) == {
-        "ids", "kfold", "own", "patient", "published", "site", "stratified", "study", "time"
+        "held_out", "ids", "kfold", "own", "patient", "published", "site", "stratified", "study", "time"
     }  # fmt: skip
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from medvlp.config.judge import Judge
+from medvlp.config.measures.attributes import attributes
 from medvlp.config.measures.doubt import doubt
 from medvlp.config.measures.existence import existence
+from medvlp.config.measures.few_shot import few_shot
 from medvlp.config.measures.grounding import grounding
 from medvlp.config.measures.image_retrieval import image_retrieval
 from medvlp.config.measures.laterality import laterality
@@ -34,5 +36,7 @@ MEASURES: tuple[Callable[[Judge], Iterator[Result]], ...] = (
     retrieval,
     sentences,
     probes,
+    few_shot,
+    attributes,
     grounding,
 )

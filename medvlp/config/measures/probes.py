@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 
-import numpy as np
-
-from medvlp.config.gallery import picture_of
 from medvlp.config.judge import Judge
-from medvlp.data.prepare import Prepared
-from medvlp.evaluation.probe import ProbeData, fit_linear_probe, thumbnails
+from medvlp.config.measures._tables import ProbeTables, can_probe, deep_tables, thumbnail_tables
+from medvlp.evaluation.probe import fit_linear_probe
 from medvlp.evaluation.results import Result
 
 __all__ = ["probes"]
@@ -17,44 +15,15 @@ __all__ = ["probes"]
 
 def probes(judge: Judge) -> Iterator[Result]:
     """Yield the probe and its control, where there are pictures to train and to choose on."""
-    if not (judge.options.probe and judge.labels and judge.sees and {"train", "validate"} <= judge.splits):
-        return
-    held = judge.validation
-    opened = {"train": judge.open("train"), "validate": held[0] if held else judge.open("validate")}
-    tables = {"train": judge.embed(opened["train"], texts=False)}
-    tables["validate"] = held[1] if held else judge.embed(opened["validate"], texts=False)
-    opened["test"], tables["test"] = judge.prepared, judge.table
-    deep = {split: table[judge.seen] for split, table in tables.items()}
-    yield _probe(judge, "linear_probe", "Linear probe", opened, deep, control=False)
-    if not judge.shows:
-        return
-    small = {split: _thumbnails(prepared) for split, prepared in opened.items()}
-    yield _probe(judge, "thumbnail", "Control: 16 x 16 thumbnail", opened, small, control=True)
+    if judge.options.probe and can_probe(judge):
+        yield _probe(judge, "linear_probe", "Linear probe", deep_tables(judge), control=False)
+        if judge.shows:
+            yield _probe(judge, "thumbnail", "Control: 16 x 16 thumbnail", thumbnail_tables(judge), control=True)
 
 
-def _probe(
-    judge: Judge,
-    name: str,
-    title: str,
-    opened: Mapping[str, Prepared],
-    features: Mapping[str, np.ndarray],
-    *,
-    control: bool,
-) -> Result:
-    names = judge.labels
-    data = {
-        split: ProbeData(
-            features[split],
-            np.stack([np.asarray(opened[split].manifest.column(f"label.{n}"), dtype=float) for n in names], axis=1),
-            opened[split].manifest.column("id.patient").tolist(),
-        )
-        for split in ("train", "validate")
-    }
-    probe = fit_linear_probe(data["train"], data["validate"], names=names)
-    scores = probe.scores(features["test"])
-    return judge.scores(name, {n: scores[:, i] for i, n in enumerate(probe.names)}, title, control=control)
-
-
-def _thumbnails(prepared: Prepared) -> np.ndarray:
-    shown = (prepared.sample(index) for index in range(len(prepared)))
-    return np.concatenate([thumbnails(np.asarray(picture_of(sample))[None]) for sample in shown])
+def _probe(judge: Judge, name: str, title: str, tables: ProbeTables, *, control: bool) -> Result:
+    probe = fit_linear_probe(tables.train, tables.validation, names=judge.labels)
+    scores = probe.scores(tables.judged)
+    result = judge.scores(name, {n: scores[:, i] for i, n in enumerate(probe.names)}, title, control=control)
+    told = [f"No linear probe of {finding}: {reason} in training." for finding, reason in probe.left_out.items()]
+    return replace(result, caveats=(*result.caveats, *told))

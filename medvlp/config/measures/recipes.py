@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from medvlp.config.judge import Judge
+from medvlp.config.measures.label_sets import label_sets
 from medvlp.core.errors import DataError
 from medvlp.evaluation.results import Result
 from medvlp.prediction.model import prompt_sets
@@ -23,7 +24,7 @@ def recipes(judge: Judge) -> Iterator[Result]:
     Raises:
         DataError: if the data has no label of any finding that a recipe scores.
     """
-    if not judge.prompts or not judge.sees:
+    if not judge.sees or not (judge.prompts or judge.model.model.reads_text):
         return
     for name in judge.options.recipes:
         recipe, scores = scores_of_recipe(judge, name)
@@ -31,9 +32,15 @@ def recipes(judge: Judge) -> Iterator[Result]:
         if not known:
             raise DataError(f"The recipe {recipe.name!r} scores no finding that this data has labels of: leave it out.")
         about = f"Zero-shot, {recipe.name} ({recipe.recipe.name})"
-        result = judge.scores(f"zero_shot_{recipe.name}", known, about, hashed=recipe.hash)
         told = (BATCH_SENTENCE.format(name=recipe.name),) if recipe.recipe.batch_dependent else ()
-        yield replace(result, caveats=told)
+        parts = [(f"zero_shot_{recipe.name}", about, known, ())]
+        parts += [
+            (f"zero_shot_{recipe.name}_{each.name}", f"{about}, {each.name}", each.scores, each.told)
+            for each in label_sets(judge, known)
+        ]
+        for made, title, some, missing in parts:
+            result = judge.scores(made, some, title, hashed=recipe.hash)
+            yield replace(result, caveats=(*result.caveats, *told, *missing))
 
 
 def scores_of_recipe(judge: Judge, name: str) -> tuple[NamedRecipe, dict[str, np.ndarray]]:

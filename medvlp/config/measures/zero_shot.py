@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from medvlp.config.judge import Judge
+from medvlp.config.measures.label_sets import label_sets
 from medvlp.evaluation.classification import size_terciles
 from medvlp.evaluation.results import Result
 from medvlp.phantom.planted import Planted
@@ -16,12 +18,16 @@ __all__ = ["group_columns", "zero_shot"]
 
 
 def zero_shot(judge: Judge) -> Iterator[Result]:
-    """Yield the scores of prompt pairs."""
-    if judge.prompts and judge.sees:
-        scores = judge.zero_shot_scores()
-        held = None if judge.validation is None else judge.zero_shot_scores(judge.validation[1])
-        title, groups = "Zero-shot, prompt pairs", group_columns(judge)
-        yield judge.scores("zero_shot", scores, title, groups=groups, chosen_on=held)
+    """Yield the scores of prompt pairs, and those of each set of findings that the configuration names."""
+    if not judge.prompts or not judge.sees:
+        return
+    scores = judge.zero_shot_scores()
+    held = None if judge.validation is None else judge.zero_shot_scores(judge.validation[1])
+    title, groups = "Zero-shot, prompt pairs", group_columns(judge)
+    yield judge.scores("zero_shot", scores, title, groups=groups, chosen_on=held)
+    for each in label_sets(judge, scores):
+        made = judge.scores(f"zero_shot_{each.name}", each.scores, f"{title}, {each.name}")
+        yield replace(made, caveats=(*made.caveats, *each.told))
 
 
 def group_columns(judge: Judge) -> dict[str, Any]:

@@ -17,9 +17,9 @@ def gap_sentence(row: Metric) -> str:
         'AUROC of edema is 0.75 for sex=F (300 cases of 200 patients) and 0.85 for all others: \
 -0.10 (95 % -0.15 to -0.05)'
     """
-    of = f"the mean of {row.labels_used} findings" if row.label == "macro" else _words(row.label)
+    of = f"The mean AUROC of {row.labels_used} findings" if row.label == "macro" else f"AUROC of {_words(row.label)}"
     return (
-        f"AUROC of {of} is {row.second:.2f} for {row.group} ({_cases(row)}) and {row.first:.2f} for all others: "
+        f"{of} is {row.second:.2f} for {row.group} ({_cases(row)}) and {row.first:.2f} for all others: "
         f"{row.value:+.2f} ({_interval(row)})"
     )
 

@@ -17,6 +17,7 @@ from medvlp.evaluation.curves import precision_recall_curve, roc_curve
 from medvlp.evaluation.metrics import UndefinedMetricError
 from medvlp.evaluation.page import content, words
 from medvlp.evaluation.page.charts import Series, curve_chart, series_chart
+from medvlp.evaluation.page.few_shot import few_shot_tables
 from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.evaluation.page.inputs import GalleryItem, ReportInputs
 from medvlp.evaluation.page.pictures import heat_map_layer, png_uri
@@ -95,6 +96,7 @@ def render_report(inputs: ReportInputs) -> str:
             grounded=grounding_rows(inputs.results),
             grounding_columns=list(COLUMNS.values()),
             sanity=sanity_rows(inputs.results),
+            few_shots=few_shot_tables(inputs.results),
             examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
         )
     )

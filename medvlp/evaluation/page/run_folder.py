@@ -18,7 +18,9 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, write_text, written_whole
 from medvlp.evaluation.page.inputs import Box, GalleryItem, Quarantined, ReportInputs, RetrievalExample, RetrievalHit
 from medvlp.evaluation.page.render import render_report
+from medvlp.evaluation.page.suite import render_suite
 from medvlp.evaluation.results import Result, load_result
+from medvlp.evaluation.suite import load_suite_table
 
 __all__ = ["read_gallery", "read_run", "write_gallery", "write_report_page"]
 
@@ -27,15 +29,20 @@ _ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
 def write_report_page(run: Path, out: Path) -> None:
-    """Draw the page of a run folder, or of one ``results.json``, into one HTML file.
+    """Draw the page of a run folder, of one ``results.json``, or of a suite, into one HTML file.
 
     Args:
-        run: folder with ``results/`` and, if there, config.yaml, environment.json, data.json and log.jsonl.
+        run: folder with ``results/`` and, if there, config.yaml, environment.json, data.json and log.jsonl; or the
+            folder of a suite, with its ``suite.json`` and ``table.json``.
         out: the HTML file, complete or absent.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
     """
+    run = Path(run)
+    if (run / "suite.json").is_file() and not (run / "results").is_dir():
+        write_text(Path(out), render_suite(load_suite_table(run / "table.json")))
+        return
     write_text(Path(out), render_report(read_run(Path(run))))
 
 

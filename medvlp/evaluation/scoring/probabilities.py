@@ -1,6 +1,8 @@
 """Rows of results of probabilities: Brier score, log loss, calibration errors, calibration line, net benefit.
 
 A calibration row names the map that made its probabilities; ``"none"`` means that the scores were taken for them.
+Calibration errors are above 0 by chance alone, the smooth one visibly so with hundreds of rows: its `chance` says what
+a calibrated model of the same rows is expected to have, and an interval reaches down to 0 where that could be all.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from medvlp.core.errors import DataError
+from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.bootstrap import Interval, percentile_interval
 from medvlp.evaluation.calibration.errors import (
     equal_mass_bins,
@@ -29,13 +32,16 @@ from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.probability_metrics import brier_parts, log_losses
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_draws, with_interval
 
 __all__ = ["Calibrated", "calibrated", "chosen_for_decisions", "decision_rows", "probability_rows"]
 
 # The cells of the smooth error's draws; its value has more.
 _CELLS = 512
 _AVERAGED = ("brier", "log_loss", "ece", "smooth_ece")
+_OF_CALIBRATION = ("ece", "smooth_ece")
+# Draws of what chance alone makes of the calibration errors.
+_FLIPS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,37 @@ class Calibrated:
 
 @dataclass(frozen=True, slots=True)
 class _Errors:
-    """The four averaged numbers of one set of probabilities, with draws; NaN where not defined."""
+    """The four averaged numbers of one set of probabilities, with draws; NaN where not defined.
+
+    `plain` holds the calibration errors without correction, `chance` draws of what a calibrated model has of them.
+    """
 
     value: dict[str, float]
     draws: dict[str, FloatArray]
+    plain: dict[str, float]
+    chance: dict[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class _Masses:
+    """By patient: rows, squared errors, log losses ``(3, P)``; residuals in bins and in cells of the smooth error."""
+
+    sums: FloatArray
+    bins: csc_array
+    cells: csc_array
+
+    def errors(self, weights: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return binned and smooth error under patient weights ``(P, B)``, of so many rows."""
+        binned = np.abs(np.asarray(self.bins @ weights)).sum(axis=0) / rows
+        return binned, smooth_errors(np.asarray(self.cells @ weights) / rows, steps=14)
+
+    def statistic(self, weights: FloatArray) -> FloatArray:
+        """Return the four numbers of resamples ``(B, 4)``, NaN without rows."""
+        n, squares, losses = self.sums @ weights
+        safe = np.where(n > 0, n, np.nan)
+        binned, smooth = self.errors(weights, np.where(n > 0, n, 1.0))
+        empty = np.where(n > 0, 0.0, np.nan)
+        return np.stack([squares / safe, losses / safe, binned + empty, smooth + empty], axis=1)
 
 
 def calibrated(data: SplitData, fitted: Mapping[str, FittedFinding] | None) -> list[Calibrated]:
@@ -92,10 +125,11 @@ def calibrated(data: SplitData, fitted: Mapping[str, FittedFinding] | None) -> l
 def probability_rows(data: SplitData, probabilities: Sequence[Calibrated]) -> list[Metric]:
     """Return the rows of every set of probabilities, and the averages over findings of each map."""
     rows: list[Metric] = []
-    draws = data.draws([_statistic(data, each) for each in probabilities], height=_CELLS)
+    masses = [_masses(data, each) for each in probabilities]
+    draws = data.draws([each.statistic for each in masses], height=_CELLS)
     errors = {
-        (each.name, each.finding.name): _errors(data, each, drawn)
-        for each, drawn in zip(probabilities, draws, strict=True)
+        (each.name, each.finding.name): _errors(data, each, mass, drawn)
+        for each, mass, drawn in zip(probabilities, masses, draws, strict=True)
     }
     for each in probabilities:
         rows += [replace(row, calibration=each.name) for row in _rows(data, each, errors[each.name, each.finding.name])]
@@ -149,7 +183,15 @@ def _rows(data: SplitData, each: Calibrated, errors: _Errors) -> list[Metric]:
         if not np.isfinite(value):
             rows.append(replace(row, reason="infinite"))
             continue
-        rows.append(_with_draws(replace(row, value=value), errors.draws[metric]))
+        rows.append(
+            _with_its_interval(
+                data,
+                replace(row, value=value),
+                errors.draws[metric],
+                _of_calibration(metric, [errors], [1.0]),
+                finding.smaller,
+            )
+        )
     parts = brier_parts(finding.truth, each.values)
     for metric, value in (
         ("brier_miscalibration", parts.miscalibration),
@@ -170,31 +212,23 @@ def _rows(data: SplitData, each: Calibrated, errors: _Errors) -> list[Metric]:
     ]
 
 
-def _statistic(data: SplitData, each: Calibrated) -> Statistic:
-    """Return Brier score, log loss, binned and smooth error of resamples; the bins stay those of all rows."""
+def _masses(data: SplitData, each: Calibrated) -> _Masses:
+    """Return what the four numbers are sums of; the bins stay those of all rows."""
     finding, values, patients = each.finding, each.values, data.clusters.patients
     residual = finding.truth - values
     logs = log_losses(finding.truth, values)
     columns = (np.ones(len(values)), residual**2, logs if np.isfinite(logs).all() else np.zeros(len(values)))
     sums = np.stack([np.bincount(finding.patient, weights=column, minlength=patients) for column in columns])
+    sums = sums.astype(np.float64, copy=False)
     place = equal_mass_bins(values, data.options.bins)
     bins = csc_array((residual, (place, finding.patient)), shape=(int(place.max()) + 1, patients))
     cell, share = smoothing_grid(values, _CELLS)
     ends = (np.concatenate([cell, np.minimum(cell + 1, _CELLS - 1)]), np.tile(finding.patient, 2))
     shares = np.concatenate([residual * (1 - share), residual * share])
-    cells = csc_array((shares, ends), shape=(_CELLS, patients))
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        n, squares, losses = sums @ weights
-        safe = np.where(n > 0, n, np.nan)
-        binned = np.abs(np.asarray(bins @ weights)).sum(axis=0) / safe
-        smooth = smooth_errors(np.asarray(cells @ weights) / np.where(n > 0, n, 1.0), steps=14)
-        return np.stack([squares / safe, losses / safe, binned, np.where(n > 0, smooth, np.nan)], axis=1)
-
-    return statistic
+    return _Masses(sums, bins, csc_array((shares, ends), shape=(_CELLS, patients)))
 
 
-def _errors(data: SplitData, each: Calibrated, draws: FloatArray) -> _Errors:
+def _errors(data: SplitData, each: Calibrated, masses: _Masses, draws: FloatArray) -> _Errors:
     truth, values, patient = each.finding.truth, each.values, each.finding.patient
     value = {
         "brier": float(np.mean((truth - values) ** 2)),
@@ -202,7 +236,15 @@ def _errors(data: SplitData, each: Calibrated, draws: FloatArray) -> _Errors:
         "ece": expected_calibration_error(truth, values, patient, bins=data.options.bins),
         "smooth_ece": smooth_calibration_error(truth, values),
     }
-    return _Errors(value, {metric: draws[:, at] for at, metric in enumerate(_AVERAGED)})
+    # A calibrated model's residuals are as likely the one way as the other, all of a patient's together.
+    signs = numpy_generator(data.options.seed, 0, "patient_signs").choice([-1.0, 1.0], (data.clusters.patients, _FLIPS))
+    plain, flipped = (masses.errors(weights, masses.sums[0].sum()) for weights in (np.ones((len(signs), 1)), signs))
+    return _Errors(
+        value,
+        {metric: draws[:, at] for at, metric in enumerate(_AVERAGED)},
+        {metric: float(plain[at][0]) for at, metric in enumerate(_OF_CALIBRATION)},
+        {metric: flipped[at] for at, metric in enumerate(_OF_CALIBRATION)},
+    )
 
 
 def _averages(
@@ -218,16 +260,40 @@ def _averages(
             weights = average_weights(findings, "macro")
             value = float(weights @ np.array([each.value[metric] for each in mine]))
             draws = np.tensordot(weights, np.stack([each.draws[metric] for each in mine]), axes=1)
-            row = _with_draws(replace(row, value=value), draws)
+            patients = sum(each.smaller for each in findings)
+            row = _with_its_interval(
+                data, replace(row, value=value), draws, _of_calibration(metric, mine, weights), patients
+            )
         rows.append(row)
     return rows
 
 
-def _with_draws(row: Metric, draws: FloatArray) -> Metric:
-    if row.metric not in ("ece", "smooth_ece"):
+def _of_calibration(
+    metric: str, errors: Sequence[_Errors], weights: Sequence[float] | FloatArray
+) -> tuple[float, FloatArray] | None:
+    """Return a calibration error without correction and its draws by chance, averaged over findings; None of others."""
+    if metric not in _OF_CALIBRATION:
+        return None
+    share = np.asarray(weights, dtype=np.float64)
+    chance = np.tensordot(share, np.stack([each.chance[metric] for each in errors]), axes=1)
+    return float(share @ np.array([each.plain[metric] for each in errors])), chance
+
+
+def _with_its_interval(
+    data: SplitData, row: Metric, draws: FloatArray, against: tuple[float, FloatArray] | None, patients: int
+) -> Metric:
+    """Return the row with its interval; that of a calibration error reaches 0 where chance alone could have made it."""
+    if row.metric == "brier":
+        return with_draws(row, draws, form=data.options.interval, patients=patients)
+    if against is None:
         return _drawn(row, percentile_interval(draws, level=row.level), len(draws))
     assert row.value is not None, "the caller has set it"
+    plain, chance = against
     found = recentred_interval(draws, value=row.value, level=row.level)
+    if row.metric == "smooth_ece":
+        row = replace(row, chance=float(chance.mean()))
+    if found.low is not None and plain <= np.quantile(chance, (1 + row.level) / 2):
+        found = replace(found, low=0.0)
     return _drawn(row, found, len(draws), form="recentred")
 
 

@@ -9,8 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medvlp.evaluation.bootstrap import Clusters, Interval, bootstrap, count_patients, patient_clusters
+from medvlp.evaluation.bootstrap import (
+    Clusters,
+    Interval,
+    bootstrap,
+    count_patients,
+    patient_clusters,
+    percentile_interval,
+)
 from medvlp.evaluation.classification import few_reason
+from medvlp.evaluation.intervals import Form, logit_interval
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.predictions import Group, KnownRows, groups_of, known_rows
 from medvlp.evaluation.results import Metric
@@ -18,7 +26,7 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 
 Statistic = Callable[[FloatArray], FloatArray]
 
-__all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data", "with_interval"]
+__all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data", "with_draws", "with_interval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,11 @@ class Finding:
         if not self.positives:
             return "no_positives"
         return "no_negatives" if self.positives == len(self.truth) else None
+
+    @property
+    def smaller(self) -> int:
+        """Patients in the class that has fewer."""
+        return min(count_patients(self.patient[rows]) for rows in (self.truth, ~self.truth))
 
     def subset(self, rows: NDArray[np.bool_]) -> Finding:
         """Return the rows for which a mask ``(n,)`` is true."""
@@ -189,6 +202,29 @@ def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Me
         skipped=found.skipped if made else None,
         reason=reason,
     )
+
+
+def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, signed: bool = False) -> Metric:
+    """Return a row whose value lies in [0, 1] with its interval from bootstrap draws; unchanged without draws.
+
+    Args:
+        row: with a value.
+        draws: ``(resamples,)``.
+        form: asked for; ``"bca"`` needs influences and is the percentile interval here.
+        patients: in the smaller class, of an average the sum over its findings.
+        signed: the value lies in [-1, 1]: the logit of (1 + value) / 2 is twice Fisher's z.
+    """
+    assert row.value is not None, "the caller has set it"
+    if not len(draws):
+        return row
+    if form != "logit":
+        found = percentile_interval(draws, level=row.level)
+        return with_interval(row, found, method="patient_bootstrap", form="percentile")
+    low, width = (-1.0, 2.0) if signed else (0.0, 1.0)
+    found = logit_interval((draws - low) / width, value=(row.value - low) / width, level=row.level, patients=patients)
+    if signed and found.low is not None and found.high is not None:
+        found = replace(found, low=low + width * found.low, high=low + width * found.high)
+    return with_interval(row, found, method="patient_bootstrap", form="logit")
 
 
 def average_weights(findings: Sequence[Finding], label: str) -> FloatArray:

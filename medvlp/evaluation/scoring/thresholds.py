@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import percentile_interval
 from medvlp.evaluation.confusion import (
     THRESHOLD_METRICS,
     CallCounts,
@@ -24,7 +23,7 @@ from medvlp.evaluation.predictive_values import predictive_values
 from medvlp.evaluation.proportions import Share, share_of
 from medvlp.evaluation.results import AVERAGES, Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights, with_draws, with_interval
 
 __all__ = ["threshold_rows"]
 
@@ -95,7 +94,7 @@ def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
         if metric in _SHARES:
             rows.append(_with_share(row, _share(finding, metric, point.threshold, data.options.level)))
         else:
-            rows.append(_with_draws(data, row, judged, metric, at))
+            rows.append(_drawn_row(data, row, judged, metric, at))
     rows += [replace(row, **place) for row in _stated_prevalence(data, finding, point.threshold)]
     for name, part in data.in_groups(finding):
         for metric in ("sensitivity", "specificity", "ppv", "npv"):
@@ -132,18 +131,15 @@ def _with_share(row: Metric, share: Share) -> Metric:
     return with_interval(replace(row, value=share.value), share.wilson(level=row.level), method=method, form="score")
 
 
-def _with_draws(data: SplitData, row: Metric, judged: _Judged, metric: ThresholdMetric, at: int) -> Metric:
+def _drawn_row(data: SplitData, row: Metric, judged: _Judged, metric: ThresholdMetric, at: int) -> Metric:
     value = float(judged.table.metric(metric)[at, 0])
     if np.isnan(value):
         return replace(row, reason=why_undefined(_whole(judged, at)))
     row = replace(row, value=value)
     draws = judged.drawn.metric(metric)[at]
-    if not len(draws):
-        return row
-    if data.options.interval != "bca":
-        return with_interval(
-            row, percentile_interval(draws, level=row.level), method="patient_bootstrap", form="percentile"
-        )
+    form = data.options.interval
+    if form != "bca" or not len(draws):
+        return with_draws(row, draws, form=form, patients=judged.finding.smaller, signed=metric == "mcc")
     speed = acceleration(_influence(judged, metric, at, data), data.clusters)
     found = bca_interval(draws, value=value, acceleration=speed, level=row.level)
     return with_interval(row, found, method="patient_bootstrap", form="bca")
@@ -206,10 +202,8 @@ def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str
                 value = np.tensordot(weights, np.stack([each.table.metric(metric)[at] for each in defined]), axes=1)
                 draws = np.tensordot(weights, np.stack([each.drawn.metric(metric)[at] for each in defined]), axes=1)
             row = replace(row, value=float(value[0]))
-            if len(draws):
-                interval = percentile_interval(draws, level=row.level)
-                row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
-            rows.append(row)
+            patients = sum(each.smaller for each in findings)
+            rows.append(with_draws(row, draws, form=data.options.interval, patients=patients, signed=metric == "mcc"))
     return rows
 
 

@@ -19,6 +19,7 @@ from medvlp.evaluation.probability_metrics import brier, log_loss
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
+from medvlp.evaluation.scoring.split import with_draws
 from medvlp.prediction.calibrators import Calibrator
 
 FAST = ScoreOptions(resamples=40, seed=3)
@@ -178,6 +179,28 @@ def test_calibration_rows_are_the_functions_on_calibrated_test_rows(table: pd.Da
         assert (row.value, row.low, row.p) == pytest.approx((line.slope, line.slope_interval.low, line.p))
 
 
+def test_intervals_of_calibration_errors_hold_0_for_a_calibrated_model_and_not_for_an_overconfident_one() -> None:
+    held = {"ece": 0, "smooth_ece": 0}
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        patient = np.arange(400) // 2
+        p = 1 / (1 + np.exp(-generator.normal(size=400)))
+        table = pd.DataFrame({"id": range(400), "patient_id": patient, "score:edema": p})
+        table["label:edema"] = (generator.random(400) < p).astype(float)
+        options = ScoreOptions(resamples=60, probabilities=True, seed=seed)
+        found = score_predictions(table, options=options)
+        sharp = score_predictions(table.assign(**{"score:edema": p**4 / (p**4 + (1 - p) ** 4)}), options=options)
+        for metric in held:
+            row = found.find(metric, "edema", calibration="none")
+            held[metric] += row.low == 0.0
+            assert sharp.find(metric, "edema", calibration="none").low > 0
+            assert found.find(metric, "macro", calibration="none").low == row.low
+        # The smooth error of a calibrated model is what chance makes of it.
+        row = found.find("smooth_ece", "edema", calibration="none")
+        assert 0.3 < row.value / row.chance < 3
+    assert min(held.values()) >= 17
+
+
 def test_averages_over_findings_by_hand(table: pd.DataFrame, result: Result) -> None:
     at = {"split": "test", "operating_point": "youden"}
     rows = [result.find("sensitivity", finding, **at) for finding in ("effusion", "nodule")]
@@ -299,13 +322,24 @@ def test_without_resamples_every_value_stays(table: pd.DataFrame, result: Result
     assert found.find("sensitivity", "effusion", split="test", operating_point="youden").low is not None
 
 
-@pytest.mark.parametrize("form", ["percentile", "bca"])
+@pytest.mark.parametrize("form", ["percentile", "bca", "logit"])
 def test_other_intervals_are_said_to_be_what_they_are(table: pd.DataFrame, form) -> None:
     found = score_predictions(table, options=ScoreOptions(resamples=200, interval=form))
     for metric, at in (("auroc", None), ("mcc", "youden")):
         row = found.find(metric, "effusion", split="test", operating_point=at)
         assert row.interval == form
-        assert row.low < row.value < row.high
+        assert -1 < row.low < row.value < row.high < 1
+    row = found.find("brier", "effusion", split="test", calibration="platt")
+    assert row.interval == ("logit" if form == "logit" else "percentile")
+    assert row.low < row.value < row.high
+
+
+def test_the_interval_of_a_correlation_is_fishers() -> None:
+    row = Metric(metric="mcc", label="a", value=0.5, n=9, patients=9)
+    draws = np.array([0.3, 0.5, 0.7])
+    found = with_draws(row, draws, form="logit", patients=10**9, signed=True)
+    reach = 1.959963984540054 * draws.std(ddof=1) / (1 - 0.5**2)
+    assert [found.low, found.high] == pytest.approx(np.tanh(np.arctanh(0.5) + reach * np.array([-1, 1])))
 
 
 def test_mixed_up_patients_and_validation_are_refused(table: pd.DataFrame) -> None:

@@ -1,0 +1,73 @@
+"""``held_out``: a release with two parts gets a third: some of its training patients choose, and none of the test's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.data.manifest import Manifest
+from medvlp.data.splits._groups import cut, grouped
+from medvlp.data.splits._split import Split, of_rows
+from medvlp.data.splits.own import of_column
+
+__all__ = ["held_out"]
+
+
+def held_out(
+    manifest: Annotated[Manifest, FromModel("manifest")],
+    *,
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.25,
+    seed: int = 0,
+    by: str = "id.patient",
+) -> Split:
+    """Move a share of the patients of ``train`` to ``validate``; who stands in another part stays there.
+
+    A patient's place is that of the rule ``patient``: the share is met on average, and nobody moves when others join.
+
+    Args:
+        manifest: with the columns ``split`` and `by`, no patient missing.
+        share: of the training patients.
+        seed: another seed, another choice.
+        by: column whose equal values stay together.
+
+    Raises:
+        DataError: if a column or the part ``train`` is missing, some records have no patient, or there is a part
+            ``validate`` already.
+
+    Example:
+        >>> from pathlib import Path
+        >>> columns = {"id": list("abcd"), "text": ["x"] * 4, "id.patient": list("ppqr")}
+        >>> cohort = Manifest.of({**columns, "split": ["train"] * 3 + ["test"]}, root=Path("."))
+        >>> split = held_out(cohort, share=0.5)
+        >>> sorted(map(len, split.parts.values())), split.parts["test"]
+        ([1, 1, 2], ('d',))
+    """
+    if "split" not in manifest:
+        raise DataError(
+            "held_out takes patients from the part train, and the manifest has no column 'split': use patient."
+        )
+    sides, there = manifest.column("split").copy(), of_column(manifest, name="held_out")
+    if "train" not in there.parts or "validate" in there.parts:
+        raise DataError(
+            f"held_out makes a part validate of the part train, and the manifest has {', '.join(there.parts)}: use own."
+        )
+    groups = grouped(manifest, by=by, seed=seed)
+    train = sides == "train"
+    drawn = cut(groups.places, {"train": 1 - share, "validate": share})[groups.code]
+    sides[train] = drawn[train]
+    order = [part for part in ("train", "validate", "test") if (sides == part).any()]
+    made = of_rows(
+        manifest,
+        np.asarray(sides, dtype=object),
+        name="held_out",
+        unit="patient",
+        options={"share": share, "seed": seed, "by": by},
+        parts=order,
+        left_out={"the column split is blank": sides == None},  # noqa: E711 (an array of objects)
+    )
+    return replace(made, card=there.card, flaw=there.flaw, source=there.source)

@@ -1,0 +1,122 @@
+"""The configurations of public data sets: their names exist, and each judges a small tree in the layout of its set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medvlp.config.evaluate import evaluate, load_evaluation
+from medvlp.config.suite import is_suite, load_suite
+from medvlp.core.registry import available
+from medvlp.core.resources import resource_folder
+from medvlp.data.cards import cards, load_card
+from medvlp.evaluation.suite import Wanted, suite_numbers
+from medvlp.prediction.recipe_files import load_recipe, recipe_names
+from tests.config.benchmark_trees import TREES
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+
+FOLDER = resource_folder("configs") / "evaluate"
+SETS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem in cards() and path.stem != "phantom")
+SUITES = sorted(path.name for path in (FOLDER / "suites").glob("*.yaml"))
+CANNOT_BE_ASKED = {"other_lesion", "other_disease"}
+NO_FINDINGS = {"vqa_rad"}  # questions and answers: nothing here answers questions
+
+
+def test_every_public_data_set_with_a_layout_and_findings_has_one() -> None:
+    of_sets = {name for name in cards() if load_card(name).layout in available("data/layouts")}
+    assert set(SETS) == of_sets - NO_FINDINGS - {"phantom"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_it_names_is_there(name: str) -> None:
+    config, card = load_evaluation(f"evaluate/{name}.yaml"), load_card(name)
+    assert config.data.layout is not None
+    assert config.data.layout["name"] == name
+    split = config.data.split
+    if split["name"] == "published":
+        facts = card.splits[split["split"]]
+        assert facts.rule != "none"
+        assert config.evaluation.split in facts.options["names"]
+    else:  # the release has none: all of it is the test
+        assert card.splits["official"].rule == "none"
+        assert split == {"name": "patient", "fractions": {"test": 1.0}}
+    labels = {*card.labels, *(key for words in card.vocabularies.values() for key in words)}
+    for findings in config.evaluation.label_sets.values():
+        assert set(findings) <= labels
+    asked = {each.label for recipe in config.evaluation.recipes for each in load_recipe(recipe).prompts}
+    assert set(card.labels) - asked <= CANNOT_BE_ASKED
+    head = (FOLDER / f"{name}.yaml").read_text().split("\nmodel:")[0]
+    assert f"medvlp evaluate evaluate/{name}.yaml model=RUN/bundle out=DIR data.root=FOLDER" in head
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_its_usual_figure_and_ours_are_of_results_that_it_makes(name: str) -> None:
+    config = load_evaluation(f"evaluate/{name}.yaml")
+    options = config.evaluation
+    recipes = ["zero_shot", *(f"zero_shot_{recipe}" for recipe in options.recipes)]
+    made = {*recipes, *(f"{recipe}_{each}" for recipe in recipes for each in options.label_sets), "grounding_*"}
+    made |= {"retrieval"} | ({"linear_probe"} if options.probe else set())
+    assert {each.result for each in config.report} <= made
+    assert any(each.usual for each in config.report)
+    assert any(not each.usual for each in config.report)
+
+
+def test_no_label_set_has_the_name_of_a_recipe() -> None:
+    for name in SETS:
+        assert not set(load_evaluation(f"evaluate/{name}.yaml").evaluation.label_sets) & set(recipe_names())
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suite_is_one_and_leaves_out_what_is_not_there(name: str, tmp_path: Path) -> None:
+    assert is_suite(f"evaluate/suites/{name}")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "MANIFEST.sha256").write_text("x")
+    plan = load_suite(f"evaluate/suites/{name}", [f"model={tmp_path / 'bundle'}", f"out={tmp_path / 'out'}"])
+    assert all(run.absent for run in plan.runs)
+
+
+def test_every_set_is_in_a_suite(tmp_path: Path) -> None:
+    from medvlp.config.yaml import load_tree
+
+    runs = {Path(run["config"]).stem for name in SUITES for run in load_tree(f"evaluate/suites/{name}")["runs"]}
+    assert runs == {*SETS, "phantom"}
+
+
+OVERRIDES = {
+    "rsna_pneumonia": ["data.split={name: patient, fractions: {train: 0.4, validate: 0.2, test: 0.4}}"],
+    "pneumonia_kermany": ["data.near_images=false"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_it_judges_a_tree_in_the_layout_of_its_set(name: str, tiny_run: Trained, tmp_path: Path) -> None:
+    TREES[name](tmp_path / "data")
+    words = [f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}", f"data.root={tmp_path / 'data'}", "workers=1"]
+    words += [f"data.cache={tmp_path / 'cache'}", "evaluation.resamples=100", "evaluation.min_positives=1"]
+    words += ["evaluation.gallery=2", *OVERRIDES.get(name, [])]
+    config = load_evaluation(f"evaluate/{name}.yaml", [*words, "evaluation.grounding={cases: 2, sanity: 0}"])
+    done = evaluate(config, page=name == "nih_chestxray14")  # the page takes most of the time
+    assert done.page.is_file() == (name == "nih_chestxray14")
+    results = {each: (result, "") for each, result in done.found.items()}
+    wanted = [Wanted(**each.model_dump()) for each in config.report]
+    numbers = suite_numbers(name, wanted, results, config.evaluation.split)
+    missing = [each.wanted for each in numbers if each.row is None or each.row.value is None]
+    # The tiny bundle's prompts share no finding with some sets, and its maps need its prompts.
+    assert {each.result for each in missing} <= {"zero_shot", "grounding_*"}, missing
+    judged = [each.row for each in numbers if each.row is not None and each.wanted.result.startswith("zero_shot_")]
+    assert all(row.n >= 8 for row in judged), judged
+
+
+def test_a_release_without_patients_says_so_in_its_results(tiny_run: Trained, tmp_path: Path) -> None:
+    TREES["chestx_det"](tmp_path / "data")
+    words = [f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}", f"data.root={tmp_path / 'data'}", "workers=1"]
+    words += [f"data.cache={tmp_path / 'cache'}", "evaluation.resamples=100", "evaluation.gallery=0"]
+    words += ["evaluation.grounding.cases=0"]
+    found = evaluate(load_evaluation("evaluate/chestx_det.yaml", words), page=False).found
+    sentence = "Patients are not known: each id counts as one, so intervals may be too narrow."
+    assert all(sentence in result.caveats for result in found.values())

