@@ -32,7 +32,8 @@ def few_shot(judge: Judge) -> Iterator[Result]:
         )
     yield _few_shot(judge, options, "few_shot", "Few shots", deep_tables(judge), control=False)
     about = "Control: few shots of 16 x 16 thumbnails"
-    yield _few_shot(judge, options, "few_shot_thumbnail", about, thumbnail_tables(judge), control=True)
+    if judge.shows:
+        yield _few_shot(judge, options, "few_shot_thumbnail", about, thumbnail_tables(judge), control=True)
 
 
 def _few_shot(

@@ -155,7 +155,7 @@ class _Inflated(nn.Module):
         self.stride, self.padding, self.dilation, self.groups = flat.stride, flat.padding, flat.dilation, flat.groups
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Add up W_t * x[s + t] over taps t; divide by the share of taps that lie on slices."""
+        """Sum over taps t of W_t * x[s + t], over the share of taps on real slices."""
         outs, depth = self.weight.shape[0], self.weight.shape[2]
         # Every tap on every slice in one 2D convolution, then each where it belongs.
         taps = self.weight.transpose(1, 2).flatten(0, 1)
