@@ -36,6 +36,7 @@ __all__ = [
 
 Policy = Literal["u_ignore", "u_zeros", "u_ones"]
 _KEYS = ("id", "patient_id", "split")
+_LONGEST = 1 << 17  # characters of an entry of a predictions table
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as handle:
+        csv.field_size_limit(_LONGEST)  # of the process: whoever reads tables of reports allows more
         rows = csv.reader(handle)
         header = [name.strip() for name in next((row for row in rows if row), [])]
         if not header:
