@@ -13,10 +13,7 @@ from medvlp.config.fitting import keep_fitted
 from medvlp.config.gallery import pictures
 from medvlp.config.judge import Judge, views_of
 from medvlp.config.measures import MEASURES
-<<<<<<< HEAD
 from medvlp.config.record import evaluation_record
-=======
->>>>>>> d9ed1d1614cb524fd917590925a7743ad38e6448
 from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
