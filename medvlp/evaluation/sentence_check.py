@@ -169,8 +169,6 @@ def _alike_row(rows: pd.DataFrame, kind: str | None, seed: int, resamples: int, 
         return replace(row, reason="no_labels")
     value = float(ranks.auroc(np.ones((clusters.patients, 1)))[0])
     row = replace(row, value=value, chance=0.5, prevalence=float(used["true"].mean()))
-    if not resamples:
-        return row
     if value in (0.0, 1.0):  # every resample has it too, which is no sign of how sure it is
         return replace(row, reason="separated")
     draws = bootstrap(
