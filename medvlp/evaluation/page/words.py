@@ -53,7 +53,7 @@ _LABELS = {
     "sentence_margin": "margin over false copies",
     "sentence_cosine": "cosine",
     "sentence_blind": "margin without the image",
-    "sentence_alike": "true against false of the same words",
+    "sentence_alike": "like for like, same statement",
     "sentence_calibrated": "calibrated probability",
     "sentence_prior": "base rates alone",
     "hard_negatives": "true before its false copies",
