@@ -29,7 +29,7 @@ from medvlp.evaluation.holm import holm
 from medvlp.evaluation.intervals import DEFAULT_FORM
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.ranks import unit_embeddings
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.scoring.split import with_draws
 from medvlp.evaluation.sentence_calibration import SentenceCalibration, fit_sentence_calibration
 from medvlp.evaluation.sentence_rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
@@ -117,7 +117,7 @@ def evaluate_sentence_check(
         title=title,
         synthetic=synthetic,
     )
-    metrics = [row for row in result.metrics if row.label != "macro"]
+    metrics = [row for row in result.metrics if row.label not in AVERAGES]
     metrics += _alike_rows(rows, seed, resamples, split)
     if fitted:
         metrics += _difference_rows(rows, scores, split)
