@@ -85,6 +85,8 @@ class Metric:
         first, second: what a difference (second less first) is of.
         p, p_corrected: of a test, alone and corrected for the `tests` made together.
         tests: how many.
+        strata, pairs: of an AUROC within strata: strata that have both classes, and their positive x negative pairs.
+        strata_left_out: strata that have one class only.
         draws: of training cases that the number is a mean over (few shots).
         draws_low, draws_high: quantiles of single draws at `level`, on the test cases as they are.
     """
@@ -119,6 +121,9 @@ class Metric:
     p: float | None = None
     p_corrected: float | None = None
     tests: int | None = None
+    strata: int | None = None
+    strata_left_out: int | None = None
+    pairs: int | None = None
     draws: int | None = None
     draws_low: float | None = None
     draws_high: float | None = None

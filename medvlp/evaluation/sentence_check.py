@@ -6,62 +6,37 @@ sentence is judged by its margin over its own false copies: of a false sentence 
 no truth and is how a sentence of an unknown report can be checked.
 
 Words alone can give much of it away: most reports deny most findings, and a model may like denials whatever it sees.
-The same margin before the mean of all images says how much: what a model sees is the difference.
+The same margin before the mean image says how much, and what is left of a margin without it was seen. Two numbers
+rest on that alone. Like for like: true against false sentences that say the same of the same finding, where neither
+words nor base rates help. Calibrated: the probability that a sentence is true, against what base rates alone give,
+both fitted on the sentences of validation patients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
-from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.bootstrap import bootstrap, count_patients, patient_clusters, percentile_interval
+from medvlp.evaluation.classification import evaluate_scores, few_reason
+from medvlp.evaluation.delong import compare_areas
+from medvlp.evaluation.holm import holm
+from medvlp.evaluation.intervals import DEFAULT_FORM
+from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.ranks import unit_embeddings
-from medvlp.evaluation.results import Metric, Result
-from medvlp.text.hard_negatives import Kind, false_copies
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.scoring.split import with_draws
+from medvlp.evaluation.sentence_calibration import SentenceCalibration, fit_sentence_calibration
+from medvlp.evaluation.sentence_rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
+from medvlp.evaluation.stratified import stratify
+from medvlp.text.hard_negatives import Kind
 
-__all__ = ["SENTENCE_KINDS", "Pair", "evaluate_sentence_check", "sentence_pairs"]
-
-SENTENCE_KINDS: tuple[Kind, ...] = ("side", "negation", "severity")
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A true sentence and one false copy.
-
-    Attributes:
-        study: its place among the studies.
-        kind: what was changed.
-        finding: of which finding.
-        true: as the report says it.
-        false: one fact changed.
-    """
-
-    study: int
-    kind: Kind
-    finding: str
-    true: str
-    false: str
-
-
-def sentence_pairs(reports: Sequence[str], kinds: Sequence[Kind] = SENTENCE_KINDS) -> tuple[Pair, ...]:
-    """Return the sentences of reports that can be falsified, each with each of its false copies.
-
-    Example:
-        >>> [(pair.kind, pair.false) for pair in sentence_pairs(["Small left effusion."], ("side",))]
-        [('side', 'Small right effusion.')]
-    """
-    pairs: dict[Pair, None] = {}
-    for study, report in enumerate(reports):
-        for copy in false_copies(report, kinds):
-            pairs[Pair(study, copy.kind, copy.finding, copy.statement, copy.false_statement)] = None
-    return tuple(pairs)
+__all__ = ["evaluate_sentence_check"]
 
 
 def evaluate_sentence_check(
@@ -73,6 +48,7 @@ def evaluate_sentence_check(
     seed: int,
     recipe: str,
     data: str,
+    validation: Studies | None = None,
     kinds: Sequence[Kind] = SENTENCE_KINDS,
     resamples: int = 1000,
     split: str = "",
@@ -82,10 +58,13 @@ def evaluate_sentence_check(
 ) -> Result:
     """Return AUROC of true against false sentences by margin and by cosine, and hard-negative retrieval.
 
-    ``auroc`` of ``sentence_margin``, ``sentence_cosine`` and ``sentence_blind`` (the margin before the mean image: what
-    words alone give away), over all and by kind (``kind=side``); ``recall@1`` of ``hard_negatives``: the chance that
-    the true sentence stands before all its false copies, ties shared, whose `chance` is the mean of 1 / (1 + copies)
-    and whose `pool` is the largest of them.
+    Over all and by kind (``kind=side``): ``auroc`` of ``sentence_margin``, ``sentence_cosine`` and ``sentence_blind``
+    (the margin before the mean image: what words alone give away); of ``sentence_alike``, by what was seen, within
+    strata of equal kind, finding and what is said of it; with validation studies of ``sentence_calibrated`` and
+    ``sentence_prior`` and their ``auroc_difference``, the first less the second, and ``unknown_share``, of sentences
+    that say what no validation sentence says. ``recall@1`` of ``hard_negatives``: the chance that the true sentence
+    stands before all its false copies, ties shared, whose `chance` is the mean of 1 / (1 + copies) and whose `pool` is
+    the largest of them.
 
     Args:
         image: (S, D) embeddings, one a study.
@@ -95,6 +74,8 @@ def evaluate_sentence_check(
         seed: of the bootstrap.
         recipe: hash of what made the embeddings.
         data: hash of the data.
+        validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
+            before; None fits nothing, and takes the mean of `image`.
         kinds: of changes.
         resamples: of the bootstrap.
         split: written into the rows.
@@ -103,38 +84,31 @@ def evaluate_sentence_check(
         synthetic: the data is synthetic.
 
     Raises:
-        DataError: if lengths disagree, or no sentence can be falsified.
+        DataError: if lengths disagree, no sentence can be falsified, or a patient is in both parts.
     """
-    rows = unit_embeddings(image, "Image")
-    if not len(rows) == len(reports) == len(patients):
-        raise DataError(f"There are {len(rows)} images, {len(reports)} reports, {len(patients)} patients: one a study.")
-    pairs = sentence_pairs(reports, kinds)
-    if not pairs:
-        raise DataError("No sentence of these reports can be falsified by the rules: there is nothing to check.")
-    copies = {text: _copies(text, kinds) for text in {t for pair in pairs for t in (pair.true, pair.false)}}
-    # A false copy's own copies need not hold the sentence that it was made of, where that had to be reworded.
-    for pair in pairs:
-        copies[pair.true].add(pair.false)
-        copies[pair.false].add(pair.true)
-    texts = sorted({*copies, *(text for many in copies.values() for text in many)})
-    at = {text: i for i, text in enumerate(texts)}
-    words = unit_embeddings(embed_text(texts), "Sentence")
-    blind = rows.mean(axis=0)
-    away = {text: float(blind @ words[i]) for text, i in at.items()}
-    near = {(pair.study, t): float(rows[pair.study] @ words[at[t]]) for pair in pairs for t in _all(pair, copies)}
-    table = []
-    for number, pair in enumerate(pairs):
-        for text, true in ((pair.true, 1.0), (pair.false, 0.0)):
-            cosine = near[pair.study, text]
-            others = sorted(copies[text])
-            margin = cosine - float(np.mean([near[pair.study, other] for other in others]))
-            unseen = away[text] - float(np.mean([away[other] for other in others]))
-            facts = (f"{number}/{int(true)}", str(patients[pair.study]), pair.kind)
-            table.append((*facts, true, margin, true, cosine, true, unseen))
-    names = ("sentence_margin", "sentence_cosine", "sentence_blind")
-    columns = ["id", "patient_id", "group:kind", *(f"{part}:{name}" for name in names for part in ("label", "score"))]
+    judged = Studies(image, reports, patients)
+    known = validation if validation is not None and sentence_pairs(validation.reports, kinds) else None
+    both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
+    if both:
+        raise DataError(f"{len(both)} patients are in both parts: calibrate sentences on other patients.")
+    mean_image = unit_embeddings((known or judged).image, "Image").mean(axis=0)
+    sentences = judge_sentences(judged, embed_text, kinds, mean_image=mean_image)
+    rows = sentences.table
+    scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
+    fitted: dict[str, SentenceCalibration] = {}
+    if known is not None:
+        fit_rows = judge_sentences(known, embed_text, kinds, mean_image=mean_image).table
+        fitted["sentence_calibrated"] = fit_sentence_calibration(fit_rows)
+        fitted["sentence_prior"] = fit_sentence_calibration(fit_rows, sees=False)
+        scores |= {label: each.probabilities(rows) for label, each in fitted.items()}
+    cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
+        **{"group:kind": rows["kind"]},
+        **({"split": split} if split else {}),
+        **{f"label:{label}": rows["true"] for label in scores},
+        **{f"score:{label}": values for label, values in scores.items()},
+    )
     result = evaluate_scores(
-        pd.DataFrame(table, columns=columns).assign(**({"split": split} if split else {})),
+        cases,
         seed=seed,
         resamples=resamples,
         recipe=recipe,
@@ -143,16 +117,99 @@ def evaluate_sentence_check(
         title=title,
         synthetic=synthetic,
     )
-    kept = tuple(row for row in result.metrics if row.label != "macro")
-    return replace(result, metrics=(*kept, *_hard_rows(pairs, near, patients, seed, resamples, split)))
+    metrics = [row for row in result.metrics if row.label not in AVERAGES]
+    metrics += _alike_rows(rows, seed, resamples, split)
+    if fitted:
+        metrics += _difference_rows(rows, scores, split)
+        metrics.append(_unknown_row(rows, fitted["sentence_calibrated"], split))
+    metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
+    return replace(result, metrics=tuple(metrics), fitted={label: each.to_dict() for label, each in fitted.items()})
 
 
-def _copies(text: str, kinds: Sequence[Kind]) -> set[str]:
-    return {copy.false_statement for copy in false_copies(text, kinds)}
+def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: str) -> Metric:
+    """Return a row without a number over these sentences."""
+    truth, (patient, _) = rows["true"].to_numpy() == 1, pd.factorize(rows["patient_id"])
+    return Metric(
+        metric=metric,
+        label=label,
+        value=None,
+        n=len(rows),
+        positives=int(truth.sum()),
+        patients=count_patients(patient),
+        split=split,
+        group=None if kind is None else f"kind={kind}",
+        method="none",
+        interval="none",
+        reason=few_reason(count_patients(patient[truth]), count_patients(patient[~truth])),
+    )
 
 
-def _all(pair: Pair, copies: dict[str, set[str]]) -> set[str]:
-    return {pair.true, pair.false, *copies[pair.true], *copies[pair.false]}
+def _by_kind(rows: pd.DataFrame) -> list[tuple[str | None, NDArray[np.bool_]]]:
+    """Return all rows, and those of each kind."""
+    kinds = rows["kind"].to_numpy()
+    return [(None, np.ones(len(rows), bool)), *((kind, kinds == kind) for kind in sorted(set(kinds)))]
+
+
+def _alike_rows(rows: pd.DataFrame, seed: int, resamples: int, split: str) -> list[Metric]:
+    return [_alike_row(rows[inside], kind, seed, resamples, split) for kind, inside in _by_kind(rows)]
+
+
+def _alike_row(rows: pd.DataFrame, kind: str | None, seed: int, resamples: int, split: str) -> Metric:
+    strata = list(rows[["kind", "finding", "said"]].itertuples(index=False, name=None))
+    clusters = patient_clusters(rows["patient_id"].to_numpy(str))
+    ranks = stratify(rows["true"], rows["seen"], strata, clusters.patient)
+    used = rows[ranks.used]
+    row = replace(
+        _row("auroc", "sentence_alike", used, kind, split),
+        strata=len(ranks.strata),
+        strata_left_out=ranks.left_out,
+        pairs=ranks.pairs,
+    )
+    if not ranks.pairs:
+        return replace(row, reason="no_labels")
+    value = float(ranks.auroc(np.ones((clusters.patients, 1)))[0])
+    row = replace(row, value=value, chance=0.5, prevalence=float(used["true"].mean()))
+    if value in (0.0, 1.0):  # every resample has it too, which is no sign of how sure it is
+        return replace(row, reason="separated")
+    draws = bootstrap(
+        lambda weights: ranks.auroc(weights)[:, None], clusters, resamples=resamples, seed=seed, height=len(used)
+    )
+    return with_draws(row, draws[:, 0], form=DEFAULT_FORM, patients=_smaller(used))
+
+
+def _smaller(rows: pd.DataFrame) -> int:
+    """Return the patients of the smaller class."""
+    return int(rows.groupby("true")["patient_id"].nunique().min())
+
+
+def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: str) -> list[Metric]:
+    """Return what sight adds to base rates, by DeLong's paired test; those of the kinds corrected for each other."""
+    first, second = scores["sentence_prior"], scores["sentence_calibrated"]
+    made = []
+    for kind, inside in _by_kind(rows):
+        row = _row("auroc_difference", "sentence_calibrated", rows[inside], kind, split)
+        people = rows["patient_id"].to_numpy(str)[inside]
+        try:
+            test = compare_areas(rows["true"].to_numpy()[inside], first[inside], second[inside], people)
+        except UndefinedMetricError:  # a single patient
+            made.append(row)
+            continue
+        row = replace(row, value=test.difference, first=test.first, second=test.second)
+        if test.p is None:
+            made.append(replace(row, reason="separated"))
+        else:
+            test_row = replace(row, low=test.low, high=test.high, p=test.p, method="delong_clustered", interval="wald")
+            made.append(test_row)
+    whole, kinds = made[0], made[1:]
+    tests = sum(row.p is not None for row in kinds) or None
+    corrected = holm([row.p for row in kinds])
+    whole = replace(whole, p_corrected=whole.p, tests=None if whole.p is None else 1)
+    return [whole, *(replace(row, p_corrected=p, tests=tests) for row, p in zip(kinds, corrected, strict=True))]
+
+
+def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) -> Metric:
+    share = 1 - float(fitted.knows(rows).mean())
+    return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
 
 
 def _hard_rows(

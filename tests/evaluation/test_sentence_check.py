@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.sentence_check import evaluate_sentence_check, sentence_pairs
+from medvlp.evaluation.sentence_check import evaluate_sentence_check
+from medvlp.evaluation.sentence_rows import sentence_pairs
 
 TRUE = ["Small left pleural effusion.", "Moderate right pneumothorax.", "No pneumothorax.", "There is no effusion."] * 6
 PATIENTS = [str(i) for i in range(len(TRUE))]
@@ -86,3 +87,41 @@ def test_reports_that_cannot_be_falsified_are_told() -> None:
         evaluate_sentence_check(np.eye(2), ["Hello.", ""], ["a", "b"], embed, seed=0, recipe="", data="")
     with pytest.raises(DataError, match="2 images, 1 reports, 2 patients"):
         evaluate_sentence_check(np.eye(2), ["Hello."], ["a", "b"], embed, seed=0, recipe="", data="")
+
+
+def test_like_for_like_a_model_that_knows_is_perfect_and_one_that_knows_wordings_is_at_chance() -> None:
+    knows = evaluate_sentence_check(embed(TRUE), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50)
+    row = knows.find("auroc", "sentence_alike")
+    assert (row.value, row.reason, row.low) == (1.0, "separated", None)
+    # Whatever it likes, it likes before every image: an alike image is one for all, or one of nothing in the report.
+    alike = evaluate_sentence_check(
+        np.tile(embed(["x"]), (len(TRUE), 1)), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50
+    )
+    assert alike.find("auroc", "sentence_alike").value == 0.5
+    values = []
+    for seed in range(40):
+        image = np.random.default_rng(seed).normal(size=(len(TRUE), 64))
+        found = evaluate_sentence_check(image, TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=2)
+        values.append(found.find("auroc", "sentence_alike").value)
+    assert abs(np.mean(values) - 0.5) < 3 * np.std(values) / np.sqrt(40)
+
+
+def test_like_for_like_is_the_loop_over_sentences_that_say_the_same() -> None:
+    image = np.random.default_rng(3).normal(size=(len(TRUE), 64)) + 4 * embed(TRUE)
+    found = evaluate_sentence_check(image, TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50)
+    cases = found.cases
+    assert cases is not None
+    for kind in (None, "side", "negation", "severity"):
+        rows = cases if kind is None else cases[cases["group:kind"] == kind]
+        hits, pairs, mixed, single = 0.0, 0, 0, 0
+        for _, same in rows.groupby(["group:kind", "finding", "said"]):
+            true, false = (same["seen"][same["label:sentence_margin"] == label] for label in (1, 0))
+            hits += sum((a > b) + 0.5 * (a == b) for a in true for b in false)
+            pairs += len(true) * len(false)
+            mixed, single = mixed + bool(len(true) and len(false)), single + (not (len(true) and len(false)))
+        row = found.find("auroc", "sentence_alike", group=None if kind is None else f"kind={kind}")
+        assert (row.pairs, row.strata, row.strata_left_out) == (pairs, mixed, single)
+        assert row.value == (pytest.approx(hits / pairs) if pairs else None)
+        assert row.reason == "no_labels" if not pairs else row.n > 0
+        if row.low is not None and row.high is not None:
+            assert row.low < row.value < row.high

@@ -47,6 +47,17 @@ _NAMES = {
     "retrieval": "Retrieval",
     "thumbnail": "Thumbnail",
 }
+_LABELS = {
+    "image_to_report": "image → report",
+    "report_to_image": "report → image",
+    "sentence_margin": "margin over false copies",
+    "sentence_cosine": "cosine",
+    "sentence_blind": "margin without the image",
+    "sentence_alike": "like for like, same statement",
+    "sentence_calibrated": "calibrated probability",
+    "sentence_prior": "base rates alone",
+    "hard_negatives": "true before its false copies",
+}
 _METRICS = {
     "auroc": "AUROC",
     "average_precision": "AP",
@@ -117,8 +128,7 @@ def finding(label: str) -> str:
         >>> finding("rib_fracture"), finding("image_to_report")
         ('rib fracture', 'image → report')
     """
-    arrows = {"image_to_report": "image → report", "report_to_image": "report → image"}
-    return arrows.get(label, label.replace("_", " "))
+    return _LABELS.get(label, label.replace("_", " "))
 
 
 def name_of(name: str, title: str = "") -> str:
