@@ -57,7 +57,7 @@ SIZE = 96
 NOISY, NOISE_HU = 2, 160.0
 WINDOW = "ct_lung_v1"
 TEXTS = {1: "There is a pulmonary nodule.", 0: "No pulmonary nodule."}
-#: pooling alone, ours with attention over slices, and as many parameters without attention
+#: pooling alone, ours with attention over slices, and as many parameters without the places
 VARIANTS: dict[str, dict[str, Any]] = {
     "middle": {"pool": "middle", "layers": 0},
     "mean": {"pool": "mean", "layers": 0},

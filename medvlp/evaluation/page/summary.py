@@ -179,7 +179,8 @@ def _retrieval_headline(results: Sequence[Result]) -> Metric | None:
 
 def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | None:
     """Return the macro AUROC difference of the first comparison, else that of its first finding."""
-    for result in results:
+    # Other results have differences of their own (a changed factor, a calibrated sentence): no headline.
+    for result in (each for each in results if each.name == "comparison"):
         rows = [
             row
             for row in result.metrics
