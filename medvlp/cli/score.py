@@ -15,7 +15,8 @@ def score(
         Path,
         typer.Argument(
             help="CSV or Parquet with the columns id, patient_id, label:NAME (1, 0, -1 uncertain, blank missing) and "
-            "score:NAME, and if you like split and group:NAME; or a results.json, to make its numbers again."
+            "score:NAME, and if you like split and group:NAME; or with reports: reference, written and, if known, "
+            "has_prior; or a results.json, to make its numbers again."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The results, a .json file; cases and page are written beside it.")] = Path(
@@ -59,9 +60,10 @@ def score(
     ] = 10,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     name: Annotated[str, typer.Option(help="Words for the result.")] = "",
+    vocabulary: Annotated[str, typer.Option(help="Of reports: whose findings are counted.")] = "chexpert14",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The data is synthetic: say so on the page.")] = False,
 ) -> None:
-    """Statistics of anybody's predictions: results.json, a page, and tables, every number with its interval."""
+    """Statistics of anybody's predictions or reports: results.json, a page, and tables, every number with its interval."""
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
     from medvlp.evaluation.intervals import DEFAULT_FORM, check_form
@@ -70,6 +72,7 @@ def score(
     from medvlp.evaluation.results import load_result, write_result
     from medvlp.evaluation.scoring.files import score_file
     from medvlp.evaluation.scoring.options import ScoreOptions
+    from medvlp.evaluation.scoring.reports import score_reports
     from medvlp.evaluation.scoring.score import recompute
     from medvlp.evaluation.tables import check_table_path, score_table, write_table
 
@@ -93,7 +96,12 @@ def score(
         prevalences=tuple(dict.fromkeys(prevalence or defaults.prevalences)),
         probabilities=probabilities,
     )
-    if predictions.suffix != ".json":
+    texts = None
+    if predictions.suffix != ".json" and fit is None:
+        texts = score_reports(predictions, options=options, vocabulary=vocabulary, title=name, synthetic=synthetic)
+    if texts is not None:
+        result = texts
+    elif predictions.suffix != ".json":
         result = score_file(predictions, fit=fit, options=options, title=name, synthetic=synthetic)
     elif fit is None and options == defaults and not name and not synthetic:
         result = recompute(load_result(predictions))
@@ -108,7 +116,7 @@ def score(
     typer.echo(f"The numbers are in {out}.")
     for flag in result.flags:
         typer.echo(f"Flag: {flag.sentence}")
-    if not result.fitted:
+    if not result.fitted and texts is None:
         typer.echo(
             "There are no validation rows (a split called validate, or --fit), so there are no thresholds and no "
             "calibration; the oracle_ rows were tuned on the test cases and are no result."

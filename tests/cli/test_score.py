@@ -155,3 +155,45 @@ def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path
     assert "hold the splits 'validate' and no other" in cli("score", predictions, *out).refused()
     assert not (tmp_path / "r.json").exists()
     assert "does not exist: run `medvlp evaluate`" in cli("compare", tmp_path / "a.json", tmp_path / "b.json").refused()
+
+
+def _reports(path: Path, **columns: object) -> Path:
+    table = pd.DataFrame({
+        "id": ["a", "b", "c"],
+        "patient_id": ["p", "q", "q"],
+        "reference": ["Small left pleural effusion.", "No pneumothorax.", "Moderate right pneumothorax,\nno effusion."],
+        "written": ["Small right pleural effusion.", "Pneumothorax.", "Moderate right pneumothorax, no effusion."],
+    })  # fmt: skip
+    table.assign(**columns).to_csv(path, index=False)
+    return path
+
+
+def test_reports_are_judged_by_what_they_say(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("score", _reports(tmp_path / "r.csv"), "--out", tmp_path / "r.json", "--resamples", 20)
+    assert ran.code == 0
+    assert "oracle_" not in ran.out
+    result = load_result(tmp_path / "r.json")
+    # One effusion of one; of pneumothoraces one right and one invented: 2 tp / (2 tp + fp + fn) = 2 / 3.
+    assert result.find("f1", "effusion").value == 1.0
+    assert result.find("f1", "pneumothorax").value == pytest.approx(2 / 3)
+    # Of two findings that both place, the effusion is on the other side.
+    assert result.find("side_error", "reports").value == 0.5
+    assert "<script" not in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "sentence"),
+    [
+        ({"id": ["a", "a", "b"]}, [], "holds 1 ids that occur before"),
+        ({"written": ["x", "", "y"]}, [], "1 rows without 'written'"),
+        ({"has_prior": [1, 0, 7]}, [], "has_prior is neither 1 nor 0"),
+        ({}, ["--point", "youden"], "only --seed and --resamples"),
+    ],
+)
+def test_odd_tables_of_reports_get_one_sentence(
+    cli: Cli, tmp_path: Path, columns: dict[str, object], options: list[str], sentence: str
+) -> None:
+    ran = cli("score", _reports(tmp_path / "r.csv", **columns), "--out", tmp_path / "r.json", *options)
+    assert ran.code == 2
+    assert sentence in ran.err.replace("\n", " ")
+    assert not (tmp_path / "r.json").exists()
