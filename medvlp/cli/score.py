@@ -63,7 +63,7 @@ def score(
     vocabulary: Annotated[str, typer.Option(help="Of reports: whose findings are counted.")] = "chexpert14",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The data is synthetic: say so on the page.")] = False,
 ) -> None:
-    """Statistics of anybody's predictions or reports: results.json, a page and tables, each number with its interval."""
+    """Statistics of anybody's predictions or reports: results.json, page and tables, all with intervals."""
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
     from medvlp.evaluation.intervals import DEFAULT_FORM, check_form
