@@ -48,14 +48,13 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
         return bundle
     if bundle.zero_shot:
         table = feature_pass(model.model, in_order(prepared), keys(seen))
-        found = model.zero_shot.scores(table[seen])
-        scores = {label: found[:, i] for i, label in enumerate(model.zero_shot.labels)}
+        scores: Mapping[str, np.ndarray] = model.zero_shot.by_label(table[seen])
     elif streams is not None:
         table = feature_pass(model.model, in_order(prepared), keys(streams.key("pathology")))
-        scores = dict(existence_scores(table, streams))
+        scores = existence_scores(table, streams)
     else:
         return bundle
-    rows = numeric_columns(pd.DataFrame(scored_rows(prepared.manifest, _finite(scores))))
+    rows = numeric_columns(pd.DataFrame(scored_rows(prepared.manifest, scores)))
     held_out = split_data(rows, checked_findings(rows), name="validate", options=ScoreOptions())
     fitted = {finding.name: fit_finding(finding, held_out.options).to_dict() for finding in held_out.findings}
     return kept(bundle, fitted, recipe, data, calibration)
@@ -88,7 +87,3 @@ def kept(bundle: Bundle, fitted: Mapping[str, Any], recipe: str, data: str, cali
 
 def _counts(calibrator: Mapping[str, Any]) -> tuple[int, int]:
     return int(calibrator["positives"]), int(calibrator["n"]) - int(calibrator["positives"])
-
-
-def _finite(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {label: np.asarray(values, dtype=np.float64) for label, values in scores.items()}

@@ -126,10 +126,11 @@ class Judge:
             "synthetic": self.synthetic,
         }
 
-    def seen_rows(self) -> tuple[Manifest, np.ndarray]:
-        """Return the records whose picture has an embedding, and these ``(N, D)``."""
-        rows = np.flatnonzero(np.isfinite(self.table[self.seen]).all(axis=1))
-        return self.prepared.manifest.take(rows), self.table[self.seen][rows]
+    def seen_rows(self, part: tuple[Prepared, FeatureTable] | None = None) -> tuple[Manifest, np.ndarray]:
+        """Return the records whose picture has an embedding, and these ``(N, D)``: of what is judged, or of a part."""
+        prepared, table = part or (self.prepared, self.table)
+        rows = np.flatnonzero(np.isfinite(table[self.seen]).all(axis=1))
+        return prepared.manifest.take(rows), table[self.seen][rows]
 
     def open(self, split: str) -> Prepared:
         """Prepare a split with the model's own preprocessing."""
@@ -172,8 +173,7 @@ class Judge:
     def zero_shot_scores(self, table: FeatureTable | None = None) -> dict[str, np.ndarray]:
         """Scores of the bundle's prompts by finding, of what is judged or of another table."""
         table = self.table if table is None else table
-        scores = self.model.zero_shot.scores(table[self.seen])
-        return {label: scores[:, i] for i, label in enumerate(self.model.zero_shot.labels)}
+        return self.model.zero_shot.by_label(table[self.seen])
 
     def existence_scores(self, table: FeatureTable | None = None) -> dict[str, np.ndarray]:
         """Scores of a dual-stream model; findings without a label column are left out."""

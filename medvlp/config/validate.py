@@ -58,8 +58,7 @@ class Validator:
 
     def _zero_shot(self, model: Model, pictures: np.ndarray) -> dict[str, float]:
         shot = make_zero_shot(self._prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
-        scores = shot.scores(pictures)
-        return self._aurocs("zero_shot", {label: scores[:, i] for i, label in enumerate(shot.labels)})
+        return self._aurocs("zero_shot", shot.by_label(pictures))
 
     def _aurocs(self, recipe: str, scores: Mapping[str, np.ndarray]) -> dict[str, float]:
         metrics: dict[str, float] = {}

@@ -115,13 +115,14 @@ def delong(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = No
     return Areas(np.array(value), covariance, min(with_positive, with_negative))
 
 
-def delong_interval(area: float, variance: float, *, patients: int, level: float = 0.95) -> Interval:
+def delong_interval(area: float, variance: float, *, patients: float, level: float = 0.95) -> Interval:
     """Return the interval on the log-odds scale; without limits where the area is 0 or 1 or has no variance.
 
     Args:
         area: the AUROC.
         variance: of it.
-        patients: in the smaller class, 2 or more.
+        patients: in the smaller class, 2 or more; one more than the degrees of freedom of the variance, which for
+            a mean of areas need not be whole.
         level: of confidence.
 
     Example:

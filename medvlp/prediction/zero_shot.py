@@ -47,6 +47,10 @@ class ZeroShot:
         """
         return pair_probability(dots(images, self.positive), dots(images, self.negative), self.scale)
 
+    def by_label(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the scores of each finding, (N,)."""
+        return dict(zip(self.labels, self.scores(images).T, strict=True))
+
     def direction(self, label: str) -> np.ndarray:
         """Return (D,) p - n of a finding: what a heat map of its score follows."""
         index = self.labels.index(label)

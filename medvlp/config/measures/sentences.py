@@ -41,9 +41,8 @@ def sentences(judge: Judge) -> Iterator[Result]:
 def _validation(judge: Judge, most: int) -> Studies | None:
     if judge.validation is None:
         return None
-    prepared, table = judge.validation
-    rows = np.flatnonzero(np.isfinite(table[judge.seen]).all(axis=1))
-    return _studies(prepared.manifest.take(rows), table[judge.seen][rows], most) if len(rows) else None
+    manifest, images = judge.seen_rows(judge.validation)
+    return _studies(manifest, images, most) if len(images) else None
 
 
 def _studies(manifest: Manifest, images: np.ndarray, most: int) -> Studies:

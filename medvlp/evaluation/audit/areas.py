@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.special import logit, stdtr
 
 from medvlp.evaluation.bootstrap import Interval, count_patients
+from medvlp.evaluation.delong import delong_interval
 from medvlp.evaluation.influence import by_patient, influence_rows
 from medvlp.evaluation.metrics import FloatArray, auroc
 from medvlp.evaluation.scoring.split import Finding
@@ -107,9 +108,7 @@ def area_interval(area: Area, *, level: float = 0.95) -> Interval:
         >>> round(found.low, 3), round(found.high, 3)
         (0.683, 0.881)
     """
-    if not area.plain:
-        return Interval(None, None, 0, 0)
-    return Interval(*_limits(area, level), 0, 0)
+    return delong_interval(area.value, area.variance if area.plain else 0.0, patients=area.freedom + 1, level=level)
 
 
 def area_p(area: Area) -> float | None:
@@ -147,9 +146,10 @@ def gap_between(group: Area, others: Area, *, level: float = 0.95) -> Difference
 
 
 def _limits(area: Area, level: float) -> tuple[float, float]:
-    reach = float(stdtrit(area.freedom, (1 + level) / 2)) * float(np.linalg.norm(area.log_odds()))
-    centre = float(logit(area.value))
-    return float(expit(centre - reach)), float(expit(centre + reach))
+    found = area_interval(area, level=level)
+    assert found.low is not None, "gap_between asks plain areas only"
+    assert found.high is not None, "as above"
+    return found.low, found.high
 
 
 def _added(one: float, other: float, alike: float) -> float:
