@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medvlp.core.table import FeatureTable
 
 __all__ = [
+    "AnswerSpec",
     "BatchView",
     "Encoder",
     "Head",
@@ -53,6 +54,21 @@ class HeadSpec:
     options: Mapping[str, object] = field(default_factory=dict)
     keep: bool = False
     twins: bool = False
+
+
+@dataclass(frozen=True)
+class AnswerSpec:
+    """An answer that an objective teaches: a component of `medvlp.answers` and its options.
+
+    Attributes:
+        name: of the component.
+        options: of its constructor; those that the objective does not know keep their defaults.
+        alias: name under which the bundle keeps it; that of the component where empty.
+    """
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    alias: str = ""
 
 
 class Head(nn.Module):
@@ -225,6 +241,10 @@ class Objective(nn.Module):
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads to mount: ``"part"`` on every kind the needs ask it of, or ``"kind/part"``."""
         return {}
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """What a model trained by it can be asked; heads that an answer reads are declared with ``keep=True``."""
+        return ()
 
     def forward(self, ctx: Context) -> Terms:
         """Return {name: Term}."""

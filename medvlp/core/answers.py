@@ -1,0 +1,132 @@
+"""What a released model can be asked: the protocol of `medvlp.answers`, one file each, and of probes that make one.
+
+An objective declares the answers it teaches (`Objective.answers`), as it declares heads. Validation, the choice of the
+best checkpoint, thresholds and calibrations, evaluation, prediction, pages and demos loop over a bundle's answers and
+know none by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from medvlp.core.keys import Key, Plan
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Sample
+from medvlp.core.table import FeatureTable
+
+__all__ = ["Answer", "Ask", "Asks", "Probe", "ProbeTable", "Rows"]
+
+#: What an answer wants to be told: nothing, findings or sentences to score, a question, a box.
+Asks = Literal["nothing", "findings", "sentences", "question", "box"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of all rows, or of each.
+
+    Attributes:
+        findings: of those that the answer knows; all where none is named.
+        sentences: compared with every row.
+        questions: one a row, or one for all.
+        boxes: (x0, y0, x1, y1) in pixels of the file, one a row, or one for all.
+    """
+
+    findings: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What an answer reads of N pictures.
+
+    Attributes:
+        table: a column for each key of `Answer.needs`, one row a picture.
+        samples: the prepared samples themselves, where the answer `streams`: pixels, and the records that lead back to
+            the file's own pixels.
+    """
+
+    table: FeatureTable
+    samples: Sequence[Sample] = ()
+
+
+class Answer(ABC):
+    """One thing that a model can be asked; its constructor's options are what ``bundle.yaml`` keeps.
+
+    Attributes:
+        asks: what it must be told.
+        gives: the parts of `Predictions` that it fills.
+        streams: whether its rows are taken group by group, with their samples: for answers over pixels.
+        labels: findings that it names in this order; empty where it has none.
+    """
+
+    asks: ClassVar[Asks] = "nothing"
+    gives: ClassVar[frozenset[str]] = frozenset()
+    streams: ClassVar[bool] = False
+    labels: tuple[str, ...] = ()
+
+    @abstractmethod
+    def needs(self, model: Model) -> frozenset[Key]:
+        """What a feature pass must collect; may be empty for an answer that streams."""
+
+    def check(self, model: Model) -> None:
+        """Refuse a model that cannot be asked this.
+
+        Raises:
+            ConfigError: naming what is missing.
+        """
+        model.check(Plan.of(self.needs(model)))
+
+    def begin(self, model: Model, ask: Ask) -> Any:  # noqa: ANN401
+        """Return what is made once for many rows (class vectors of prompts, a decoder); handed to `answer`."""
+        return model
+
+    @abstractmethod
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
+        """Say it of the rows.
+
+        Args:
+            rows: with the columns of `needs`.
+            ask: what is asked.
+            begun: what `begin` returned for this model and ask.
+        """
+
+    def released(self) -> Mapping[str, object]:
+        """Options with which a bundle builds it again: plain data, no path."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ProbeTable:
+    """Frozen features and what is known of them.
+
+    Attributes:
+        features: (N, D).
+        labels: finding -> (N,): 1 present, 0 absent, NaN unknown.
+        patients: N names; rows of a patient are never on both sides of a fold.
+    """
+
+    features: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    patients: Sequence[str] = field(default=())
+
+
+class Probe(Protocol):
+    """A classifier on frozen features: tables in, an answer out; built by name from `medvlp.adaptation`."""
+
+    def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> Answer:
+        """Fit on `train`, choose on `validation`.
+
+        Args:
+            train: rows that weights are fitted to.
+            validation: rows that strengths are chosen on.
+            bank: finding -> (D,) text vector, for probes that start from words.
+        """
+        ...

@@ -1,0 +1,177 @@
+"""What a model says of pictures, whichever answer said it: `Predictions`, and the forms of a place in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp.core.errors import DataError
+
+__all__ = ["BoxSet", "Mask", "PairScores", "Predictions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A region of a picture as run lengths: a few hundred numbers, where the pixels would be millions.
+
+    Attributes:
+        shape: (H, W) of an image's file, (Z, Y, X) of a volume.
+        runs: lengths of 0 and 1 in turn, first 0, along the last axis first (C order); they fill the shape.
+
+    Raises:
+        DataError: if the runs do not fill the shape.
+
+    Example:
+        >>> mask = Mask.of(np.array([[0, 1, 1], [1, 0, 0]], dtype=bool))
+        >>> mask.runs.tolist(), mask.array().astype(int).tolist()
+        ([1, 3, 2], [[0, 1, 1], [1, 0, 0]])
+    """
+
+    shape: tuple[int, ...]
+    runs: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if int(self.runs.sum()) != int(np.prod(self.shape)):
+            raise DataError(f"The runs of a mask cover {int(self.runs.sum())} pixels, its shape is {self.shape}.")
+
+    @classmethod
+    def of(cls, values: NDArray[np.bool_]) -> Mask:
+        """Compress an array."""
+        flat = np.asarray(values, dtype=bool).reshape(-1)
+        edges = np.flatnonzero(np.diff(flat, prepend=False)) if len(flat) else np.zeros(0, np.int64)
+        return cls(tuple(values.shape), np.diff(np.concatenate([[0], edges, [len(flat)]])).astype(np.int64))
+
+    def array(self) -> NDArray[np.bool_]:
+        """Return the pixels, bool of `shape`."""
+        return np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxSet:
+    """Boxes of one picture.
+
+    Attributes:
+        boxes: (n, 4) x0, y0, x1, y1 in pixels of an image's file; (n, 6) x0, y0, z0, x1, y1, z1 in voxels of a volume.
+        scores: (n,) higher is surer.
+        labels: n findings.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """What lies where.
+
+    Attributes:
+        places: A names.
+        findings: P names.
+        values: (N, A, P) in [0, 1].
+        known: (A, P) bool, what the model can tell; None: all of it.
+    """
+
+    places: tuple[str, ...]
+    findings: tuple[str, ...]
+    values: NDArray[np.float32]
+    known: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What an answer says of N pictures; one row an image, volume or study, each part optional.
+
+    Attributes:
+        ids: N sample ids.
+        scores: finding -> (N,), higher is more likely there; NaN where a row has no picture.
+        embedding: (N, D) at unit length.
+        similarity: (N, M) of the rows with M texts: those asked for, or the rows' own.
+        pairs: what lies where.
+        maps: finding -> N arrays over the pixels of each file: where the model looked.
+        boxes: N sets.
+        masks: N mappings finding -> mask, in the pixels of each file (voxels of a volume, in its stored order).
+        text: N words of the model, empty where it said nothing.
+        notes: sentences that a reader has to know of all rows.
+
+    Raises:
+        DataError: if a part has another number of rows than there are ids.
+
+    Example:
+        >>> said = Predictions(("a", "b"), scores={"effusion": np.array([0.1, 0.9])})
+        >>> said.parts(), said.rows([1]).scores["effusion"].tolist()
+        (('scores',), [0.9])
+    """
+
+    ids: tuple[str, ...]
+    scores: Mapping[str, NDArray[np.floating]] | None = None
+    embedding: NDArray[np.float32] | None = None
+    similarity: NDArray[np.floating] | None = None
+    pairs: PairScores | None = None
+    maps: Mapping[str, tuple[NDArray[np.float32], ...]] | None = None
+    boxes: tuple[BoxSet, ...] | None = None
+    masks: tuple[Mapping[str, Mask], ...] | None = None
+    text: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = {name: len(values) for name, values in (self.scores or {}).items()}
+        counts |= {name: len(values) for name, values in (self.maps or {}).items()}
+        plain = ("embedding", "similarity", "boxes", "masks", "text")
+        counts |= {name: len(getattr(self, name)) for name in plain if getattr(self, name) is not None}
+        counts |= {} if self.pairs is None else {"pairs": len(self.pairs.values)}
+        for name, count in counts.items():
+            if count != len(self.ids):
+                raise DataError(f"Predictions of {len(self.ids)} rows have {count} of {name!r}.")
+
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that are there."""
+        names = (f.name for f in fields(self) if f.name not in ("ids", "notes"))
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    def rows(self, index: list[int]) -> Predictions:
+        """Return some rows."""
+        pairs = self.pairs
+        return Predictions(
+            tuple(self.ids[i] for i in index),
+            scores=None if self.scores is None else {name: values[index] for name, values in self.scores.items()},
+            embedding=None if self.embedding is None else self.embedding[index],
+            similarity=None if self.similarity is None else self.similarity[index],
+            pairs=None if pairs is None else PairScores(pairs.places, pairs.findings, pairs.values[index], pairs.known),
+            maps=None if self.maps is None else {n: tuple(v[i] for i in index) for n, v in self.maps.items()},
+            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in index),
+            masks=None if self.masks is None else tuple(self.masks[i] for i in index),
+            text=None if self.text is None else tuple(self.text[i] for i in index),
+            notes=self.notes,
+        )
+
+    @classmethod
+    def join(cls, pieces: list[Predictions]) -> Predictions:
+        """Put predictions of one answer, made group by group, end to end.
+
+        Example:
+            >>> one, two = Predictions(("a",), text=("clear",)), Predictions(("b",), text=("",))
+            >>> Predictions.join([one, two]).text
+            ('clear', '')
+        """
+        first = pieces[0]
+        each = {name: [getattr(piece, name) for piece in pieces] for name in first.parts()}
+        joined: dict[str, object] = {}
+        for name, values in each.items():
+            if name in ("boxes", "masks", "text"):
+                joined[name] = tuple(row for value in values for row in value)
+            elif name == "scores":
+                joined[name] = {key: np.concatenate([value[key] for value in values]) for key in values[0]}
+            elif name == "maps":
+                joined[name] = {key: tuple(row for value in values for row in value[key]) for key in values[0]}
+            elif name == "pairs":
+                whole = np.concatenate([value.values for value in values])
+                joined[name] = PairScores(values[0].places, values[0].findings, whole, values[0].known)
+            else:
+                joined[name] = np.concatenate(values)
+        ids = tuple(row for piece in pieces for row in piece.ids)
+        notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
+        return cls(ids, notes=notes, **joined)  # pyrefly: ignore
