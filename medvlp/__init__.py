@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "load": "prediction.model",
+        "load": "answers.asking.model",
         "read_image": "io.read",
         "read_volume": "io.volume_read",
         "UnreadableImage": "io.errors",

@@ -150,7 +150,7 @@ def drift(
     from medvlp.evaluation.drift import compare_presets, drift_document
     from medvlp.evaluation.drift_files import image_files
     from medvlp.evaluation.page.drift import render_drift
-    from medvlp.prediction.model import load
+    from medvlp.answers.asking.model import load
 
     files, patients = image_files(paths, root=root)
     loaded = None if model is None else load(model)

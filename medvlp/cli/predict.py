@@ -35,8 +35,8 @@ def predict(
 ) -> None:
     """Score images for the findings of a model: calibrated probabilities where the bundle holds a calibration."""
     from medvlp.models.gate import REASONS
-    from medvlp.prediction.files import predict_files
-    from medvlp.prediction.model import load
+    from medvlp.answers.asking.files import predict_files
+    from medvlp.answers.asking.model import load
 
     found = predict_files(load(model), paths, recipe=recipe, name=str(model), maps=maps)
     if as_json:

@@ -29,7 +29,7 @@ from medvlp.evaluation.page.gallery_files import write_gallery
 from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
 from medvlp.features.feature_pass import feature_pass
-from medvlp.prediction.model import load
+from medvlp.answers.asking.model import load
 
 __all__ = ["Evaluated", "EvaluationRun", "embed_manifest", "evaluate", "load_evaluation"]
 

@@ -20,8 +20,8 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
-from medvlp.prediction.findings import existence_scores, mounted_streams
-from medvlp.prediction.model import VisionLanguageModel, prompt_sets
+from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 
 __all__ = ["fitted_bundle", "keep_fitted"]
 

@@ -22,9 +22,9 @@ from medvlp.evaluation.page.inputs import CHOSEN, Box, GalleryItem, RetrievalExa
 from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
-from medvlp.prediction.findings import locate, mounted_streams
-from medvlp.prediction.model import VisionLanguageModel
-from medvlp.prediction.slices import slice_weights
+from medvlp.answers.dual_stream.findings import locate, mounted_streams
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.answers.asking.slices import slice_weights
 
 __all__ = ["make_errors", "make_gallery", "make_retrieval_examples", "picture_of", "pictures"]
 

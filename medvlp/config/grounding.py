@@ -27,8 +27,8 @@ from medvlp.evaluation.results import Result
 from medvlp.features.maps import MapMethod
 from medvlp.features.randomised import randomised
 from medvlp.io.read import read_image
-from medvlp.prediction.model import VisionLanguageModel, prompt_sets
-from medvlp.prediction.zero_shot import unit_mean
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.answers.prompting.class_vectors import unit_mean
 
 __all__ = ["grounding_results"]
 

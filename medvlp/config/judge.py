@@ -35,8 +35,8 @@ from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kept import kept_feature_pass
 from medvlp.phantom.planted import Planted, read_planted
-from medvlp.prediction.findings import existence_scores, mounted_streams
-from medvlp.prediction.model import VisionLanguageModel, load, prompt_sets
+from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
+from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
 
 __all__ = ["Judge", "judged_manifest", "scored_rows", "views_of"]
 

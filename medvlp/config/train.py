@@ -48,7 +48,7 @@ from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.models.encoders.inflated import inflate_weights
-from medvlp.prediction.findings import mounted_streams
+from medvlp.answers.dual_stream.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.prompts import PromptSet, load_prompts

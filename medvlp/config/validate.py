@@ -15,8 +15,8 @@ from medvlp.evaluation.metrics import auroc
 from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.feature_pass import feature_pass
-from medvlp.prediction.findings import existence_scores, mounted_streams
-from medvlp.prediction.zero_shot import make_zero_shot
+from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
+from medvlp.answers.prompting.class_vectors import make_zero_shot
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["Validator"]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
@@ -65,12 +66,14 @@ class Answer(ABC):
         gives: the parts of `Predictions` that it fills.
         streams: whether its rows are taken group by group, with their samples: for answers over pixels.
         labels: findings that it names in this order; empty where it has none.
+        prompts: sets of `medvlp.text.prompts` by which it tells findings, where it compares with texts.
     """
 
     asks: ClassVar[Asks] = "nothing"
     gives: ClassVar[frozenset[str]] = frozenset()
     streams: ClassVar[bool] = False
     labels: tuple[str, ...] = ()
+    prompts: tuple[Any, ...] = ()
 
     @abstractmethod
     def needs(self, model: Model) -> frozenset[Key]:
@@ -97,6 +100,25 @@ class Answer(ABC):
             ask: what is asked.
             begun: what `begin` returned for this model and ask.
         """
+
+    def margin(self, rows: Rows, model: Model, positive: Sequence[str], negative: Sequence[str]) -> np.ndarray:
+        """Return (N,): how much nearer rows are to some texts than to others; of answers with `prompts`."""
+        raise ConfigError(f"{type(self).__name__} compares with no texts: ask an answer that has prompts.")
+
+    def look(self, model: Model, sample: Sample, begun: Any, label: str, place: str = "") -> np.ndarray | None:  # noqa: ANN401
+        """Return (rows, columns) over the model's view of one picture: where its score of a finding comes from.
+
+        Args:
+            model: the model.
+            sample: prepared, with pixels.
+            begun: what `begin` returned.
+            label: finding.
+            place: one of the places of its `pairs`.
+
+        Returns:
+            None where this answer, or this model, has no such map.
+        """
+        return None
 
     def released(self) -> Mapping[str, object]:
         """Options with which a bundle builds it again: plain data, no path."""

@@ -72,13 +72,43 @@ class PairScores:
         places: A names.
         findings: P names.
         values: (N, A, P) in [0, 1].
-        known: (A, P) bool, what the model can tell; None: all of it.
+        known: (A, P) bool, what the model can tell and is worth stating; None: all of it.
+        present: (N, P) in [0, 1], whether the finding is there at all; None where nobody asked.
     """
 
     places: tuple[str, ...]
     findings: tuple[str, ...]
     values: NDArray[np.float32]
     known: NDArray[np.bool_] | None = None
+    present: NDArray[np.float32] | None = None
+
+    def stated(self, index: int, *, least: float = 0.5, most: int = 10) -> list[tuple[str, str, float]]:
+        """Return (finding, place, score) of the known pairs of a row, highest first.
+
+        Args:
+            index: of the row.
+            least: smallest score of a pair, and of its finding's presence.
+            most: pairs.
+
+        Example:
+            >>> one = np.full((1, 1, 1), 0.87, np.float32)
+            >>> said = PairScores(("left_lung",), ("effusion",), one).stated(0)[0]
+            >>> said[0], said[1], round(said[2], 2)
+            ('effusion', 'left_lung', 0.87)
+        """
+        values = self.values[index].astype(np.float64)
+        if self.known is not None:
+            values = np.where(self.known, values, -1.0)
+        if self.present is not None:
+            values = np.where(self.present[index][None] >= least, values, -1.0)
+        order = np.argsort(-values, axis=None, kind="stable")[:most]
+        found = [(*divmod(int(at), values.shape[1]), float(values.flat[at])) for at in order]
+        return [(self.findings[p], self.places[a], score) for a, p, score in found if score >= max(least, 0)]
+
+    def rows(self, index: list[int]) -> PairScores:
+        """Return some rows."""
+        there = None if self.present is None else self.present[index]
+        return PairScores(self.places, self.findings, self.values[index], self.known, there)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +170,7 @@ class Predictions:
             scores=None if self.scores is None else {name: values[index] for name, values in self.scores.items()},
             embedding=None if self.embedding is None else self.embedding[index],
             similarity=None if self.similarity is None else self.similarity[index],
-            pairs=None if pairs is None else PairScores(pairs.places, pairs.findings, pairs.values[index], pairs.known),
+            pairs=None if pairs is None else pairs.rows(index),
             maps=None if self.maps is None else {n: tuple(v[i] for i in index) for n, v in self.maps.items()},
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in index),
             masks=None if self.masks is None else tuple(self.masks[i] for i in index),
@@ -169,7 +199,8 @@ class Predictions:
                 joined[name] = {key: tuple(row for value in values for row in value[key]) for key in values[0]}
             elif name == "pairs":
                 whole = np.concatenate([value.values for value in values])
-                joined[name] = PairScores(values[0].places, values[0].findings, whole, values[0].known)
+                there = None if values[0].present is None else np.concatenate([value.present for value in values])
+                joined[name] = PairScores(values[0].places, values[0].findings, whole, values[0].known, there)
             else:
                 joined[name] = np.concatenate(values)
         ids = tuple(row for piece in pieces for row in piece.ids)

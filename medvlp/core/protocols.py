@@ -64,11 +64,15 @@ class AnswerSpec:
         name: of the component.
         options: of its constructor; those that the objective does not know keep their defaults.
         alias: name under which the bundle keeps it; that of the component where empty.
+        score: component of `medvlp.models.scores` by which it compares, with its options; None where it compares not.
+        module: that score, with what it learns; the bundle keeps its weights.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     alias: str = ""
+    score: Mapping[str, object] | None = None
+    module: Score | None = None
 
 
 class Head(nn.Module):

@@ -13,7 +13,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["FeatureTable"]
+__all__ = ["FeatureTable", "concatenate_rows"]
 
 # (R, D) array, or R arrays (n_r, D), or R strings or numbers.
 Column = np.ndarray | Sequence[Any]
@@ -65,6 +65,24 @@ class FeatureTable:
             for name, values in self.columns.items()
         }
         return FeatureTable([self.ids[i] for i in chosen], taken, self.meta)
+
+    @classmethod
+    def join(cls, tables: Sequence[FeatureTable]) -> FeatureTable:
+        """Put tables of the same columns end to end; axes that differ (numbers of tokens) are padded with zeros.
+
+        Example:
+            >>> one, two = (FeatureTable([i], {"text/local": np.ones((1, n, 2))}) for i, n in (("a", 1), ("b", 3)))
+            >>> FeatureTable.join([one, two])["text/local"].shape
+            (2, 3, 2)
+        """
+        columns: dict[str, Column] = {}
+        for name, values in tables[0].columns.items():
+            parts = [table.columns[name] for table in tables]
+            if isinstance(values, np.ndarray):
+                columns[name] = concatenate_rows([np.asarray(part) for part in parts])
+            else:
+                columns[name] = [row for part in parts for row in part]
+        return cls([row for table in tables for row in table.ids], columns, tables[0].meta)
 
     def save(self, path: Path) -> None:
         """Write Parquet whole; (R, D) arrays become fixed-size lists, the rest lists or plain columns."""
@@ -121,3 +139,17 @@ class FeatureTable:
                 columns[name] = column.to_numpy(zero_copy_only=False)
         meta = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
         return cls(table["id"].to_pylist(), columns, meta)
+
+
+def concatenate_rows(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate along rows; other axes are padded with zeros to the longest.
+
+    Example:
+        >>> concatenate_rows([np.ones((1, 1)), np.ones((1, 2))]).tolist()
+        [[1.0, 0.0], [1.0, 1.0]]
+    """
+    shape = [max(each.shape[axis] for each in pieces) for axis in range(1, pieces[0].ndim)]
+    if all(list(each.shape[1:]) == shape for each in pieces):
+        return np.concatenate(list(pieces))
+    pads = [[(0, 0), *((0, s - own) for s, own in zip(shape, p.shape[1:], strict=True))] for p in pieces]
+    return np.concatenate([np.pad(p, pad) for p, pad in zip(pieces, pads, strict=True)])

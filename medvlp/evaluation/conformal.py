@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
-from medvlp.prediction.conformal_sets import ConformalSets, SetRule
+from medvlp.answers.applied.conformal_sets import ConformalSets, SetRule
 
 __all__ = ["ConformalSets", "RiskCoverage", "SetRule", "fit_sets", "risk_coverage"]
 

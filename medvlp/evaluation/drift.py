@@ -19,7 +19,7 @@ from medvlp.evaluation.metrics import FloatArray
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.presets import preset_info
 from medvlp.io.read import read_image
-from medvlp.prediction.model import VisionLanguageModel
+from medvlp.answers.asking.model import VisionLanguageModel
 
 __all__ = ["Drift", "DriftCase", "DriftMeasure", "compare_presets", "drift_document"]
 

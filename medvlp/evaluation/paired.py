@@ -17,7 +17,7 @@ from medvlp.evaluation.delong import PairedTest, compare_areas
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic
-from medvlp.prediction.calibrators import Calibrator
+from medvlp.answers.applied.calibrators import Calibrator
 
 __all__ = ["Difference", "Place", "paired_differences"]
 

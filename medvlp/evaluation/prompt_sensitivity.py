@@ -35,7 +35,7 @@ def evaluate_prompt_sensitivity(
     chosen by the labels it is measured on. They have no intervals: the prompts are no sample of anything.
 
     Args:
-        scores: label -> prompt -> (N,), as `medvlp.prediction.recipe_scores.single_prompt_scores` gives.
+        scores: label -> prompt -> (N,), as `medvlp.answers.prompting.recipe_scores.single_prompt_scores` gives.
         labels: label -> (N,) 1, 0; -1 and NaN are left out.
         patients: (N,).
         recipe: hash of what made the scores.

@@ -15,6 +15,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample, Stack
+from medvlp.core.table import concatenate_rows
 from medvlp.data.collate import collate
 from medvlp.models.scale import LogitScale
 
@@ -72,7 +73,7 @@ def embed_parts(
                 rows[part].append((value.float() if value.is_floating_point() else value).cpu().numpy())
     if not all(rows.values()):
         raise UserError(f"There is no {view} to embed: give at least one.")
-    return {part: _padded(found) for part, found in rows.items()}
+    return {part: concatenate_rows(found) for part, found in rows.items()}
 
 
 def in_groups(values: Iterable[_Value], size: int) -> Iterator[list[_Value]]:
@@ -97,10 +98,3 @@ def logit_bias(model: Model) -> float | None:
     """Return the model's logit bias; None for a model without one."""
     bias = model.scale.bias if isinstance(model.scale, LogitScale) else None
     return float(bias.detach()) if isinstance(bias, Tensor) else None
-
-
-def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
-    shape = [max(each.shape[axis] for each in rows) for axis in range(1, rows[0].ndim)]
-    return np.concatenate(
-        [np.pad(each, [(0, 0), *((0, s - own) for s, own in zip(shape, each.shape[1:], strict=True))]) for each in rows]
-    )

@@ -13,7 +13,7 @@ from medvlp.core.keys import Key, Plan
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
-from medvlp.core.table import FeatureTable
+from medvlp.core.table import FeatureTable, concatenate_rows
 
 __all__ = ["feature_pass"]
 
@@ -64,7 +64,7 @@ def feature_pass(
                     columns.setdefault(name, []).append(np.asarray(batch[name].values))
             if tell is not None:
                 tell(len(ids))
-    made: dict[str, np.ndarray | list[str]] = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+    made: dict[str, np.ndarray | list[str]] = {name: concatenate_rows(pieces) for name, pieces in columns.items()}
     return FeatureTable(ids, {**made, **words}, meta or {})
 
 

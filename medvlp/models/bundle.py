@@ -1,8 +1,8 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
 ``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
-(arrays of its gate, where it has one), ``bundle.yaml`` (architecture, scale, banks, preprocessing, tokenizer, labels,
-prompts, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that
+(arrays of its gate, where it has one), ``scores.safetensors`` (what scores of answers have learnt, where they learn),
+``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that
 loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
@@ -18,20 +18,59 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
+from medvlp.models._bundle_schema_1 import upgraded
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.gate import Gate
 from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
-__all__ = ["Bundle", "check_manifest", "load_bundle", "load_model", "save_bundle"]
+__all__ = ["Bundle", "KeptAnswer", "check_manifest", "load_bundle", "load_model", "save_bundle"]
 
-SCHEMA = "medvlp.bundle/1"
+SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.
 RESERVED = ("text_cache",)
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """One thing that the model can be asked, as plain data; `medvlp.answers` makes it work.
+
+    Attributes:
+        name: under which it is asked.
+        component: of `medvlp.answers`.
+        options: of its constructor.
+        labels: findings that it names.
+        score: component of `medvlp.models.scores` and its options, where it compares; None elsewhere.
+        weights: of that score, where it learns something.
+        operating_points: thresholds and conformal rules of each finding, chosen on validation pictures.
+        calibration: maps of its scores to probabilities, likewise.
+    """
+
+    name: str
+    component: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+    score: Mapping[str, Any] | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    operating_points: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Return all but the weights, for ``bundle.yaml``."""
+        return {
+            "name": self.name,
+            "component": self.component,
+            "options": dict(self.options),
+            "labels": list(self.labels),
+            "score": None if self.score is None else dict(self.score),
+            "operating_points": self.operating_points,
+            "calibration": self.calibration,
+        }
 
 
 @dataclass(frozen=True)
@@ -42,12 +81,7 @@ class Bundle:
         model: in evaluation mode.
         tokenizer: None for a model without text.
         preprocessing: specs of the views that make an image of a file.
-        score: component of `medvlp.models.scores` by which the model was trained to compare an image with a text.
-        labels: findings that the zero-shot prompts cover.
-        zero_shot: prompt sets as plain data.
-        operating_points: thresholds and conformal rules of each finding, chosen on validation pictures, for the scores
-            of one recipe; as plain data, read by `medvlp.prediction.decisions`.
-        calibration: maps of these scores to probabilities, likewise.
+        answers: what it can be asked, the first first.
         provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
         card: model card in Markdown.
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
@@ -56,14 +90,15 @@ class Bundle:
     model: Model
     tokenizer: Tokenizer | None
     preprocessing: Sequence[Mapping[str, object]]
-    score: str = "dot"
-    labels: Sequence[str] = ()
-    zero_shot: Sequence[Mapping[str, object]] = ()
-    operating_points: Mapping[str, Any] | None = None
-    calibration: Mapping[str, Any] | None = None
+    answers: Sequence[KeptAnswer] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
     card: str = ""
     gate: Gate | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Findings that any answer names."""
+        return tuple(dict.fromkeys(label for answer in self.answers for label in answer.labels))
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
@@ -82,13 +117,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     described = {
         "schema": SCHEMA,
         "model": dict(model.spec),
-        "score": bundle.score,
         "banks": {name: _described(bank) for name, bank in model.banks.items()},
         "preprocessing": [dict(spec) for spec in bundle.preprocessing],
-        "labels": list(bundle.labels),
-        "zero_shot": [dict(prompts) for prompts in bundle.zero_shot],
-        "operating_points": bundle.operating_points,
-        "calibration": bundle.calibration,
+        "answers": [answer.described() for answer in bundle.answers],
         "provenance": dict(bundle.provenance),
         "ood": None if bundle.gate is None else bundle.gate.to_plain(),
         **dict.fromkeys(RESERVED),
@@ -100,6 +131,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         vectors = {n: b.vectors.detach().cpu().contiguous() for n, b in model.banks.items() if b.vectors is not None}
         if vectors:
             save_file(vectors, temporary / "banks.safetensors")
+        scores = {f"{a.name}.{n}": t.detach().cpu().contiguous() for a in bundle.answers for n, t in a.weights.items()}
+        if scores:
+            save_file(scores, temporary / "scores.safetensors")
         if bundle.gate is not None:
             save_file(bundle.gate.to_arrays(), temporary / "gate.safetensors")
         (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
@@ -136,7 +170,7 @@ def check_manifest(folder: Path) -> None:
             )
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
-    needed |= {name for name in ("banks.safetensors", "gate.safetensors") if (folder / name).exists()}
+    needed |= {name for name in ("banks.safetensors", "gate.safetensors", "scores.safetensors") if (folder / name).exists()}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 
@@ -149,7 +183,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     """
     folder = Path(folder)
     check_manifest(folder)
-    described = yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))
+    described = upgraded(yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8")))
     if described.get("schema") != SCHEMA:
         raise UserError(
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
@@ -162,11 +196,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         model=model,
         tokenizer=tokenizer,
         preprocessing=described["preprocessing"],
-        score=described["score"],
-        labels=described["labels"],
-        zero_shot=described["zero_shot"],
-        operating_points=described.get("operating_points"),
-        calibration=described.get("calibration"),
+        answers=_answers(described, folder),
         provenance=described["provenance"],
         card=(folder / "card.md").read_text(encoding="utf-8"),
         gate=_gate(described, folder),
@@ -203,6 +233,15 @@ def _banks(described: Mapping[str, Any], folder: Path) -> dict[str, Bank]:
         )
         for name, bank in described["banks"].items()
     }
+
+
+def _answers(described: Mapping[str, Any], folder: Path) -> tuple[KeptAnswer, ...]:
+    held = load_file(folder / "scores.safetensors") if (folder / "scores.safetensors").exists() else {}
+    weights: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in held.items():
+        name, _, own = key.partition(".")
+        weights.setdefault(name, {})[own] = tensor
+    return tuple(KeptAnswer(**plain, weights=weights.get(plain["name"], {})) for plain in described["answers"])
 
 
 def _gate(described: Mapping[str, Any], folder: Path) -> Gate | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import Score
+from medvlp.core.protocols import AnswerSpec, Score
 from medvlp.objectives._contrast import Similarity
 
-__all__ = ["Exclusion", "Pairs", "Relation", "needed_fields", "pairs", "related", "similarity"]
+__all__ = ["Exclusion", "Pairs", "Relation", "compared", "needed_fields", "pairs", "related", "similarity"]
 
 # What makes a text a positive of an image.
 Relation = Literal["own", "same_study", "same_report", "shared_labels"]
@@ -82,6 +84,19 @@ def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, c
     if exclude == "none":
         return Pairs(target, None)
     return Pairs(target, related(ctx, exclude, rows=rows, columns=columns, text=text) & ~target)
+
+
+def compared(image: str, text: str, score: Mapping[str, Any], module: Score) -> tuple[AnswerSpec, ...]:
+    """Return what a model can be asked whose pictures and texts a score was taught to compare; nothing of other views.
+
+    Example:
+        >>> from medvlp.models.scores.dot import Dot
+        >>> [spec.name for spec in compared("image", "text", {"name": "dot"}, Dot())], compared("text.a", "text.b", {}, Dot())
+        (['zero_shot', 'retrieval'], ())
+    """
+    if parse_field(image).kind == "text" or parse_field(text).kind != "text":
+        return ()
+    return tuple(AnswerSpec(name, score=score, module=module) for name in ("zero_shot", "retrieval"))
 
 
 def similarity(ctx: Context, score: Score, rows: str, columns: str) -> Similarity:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import HeadSpec, Objective, Score
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import Reading, contrast
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields, pairs, similarity
+from medvlp.objectives._targets import Exclusion, Relation, compared, needed_fields, pairs, similarity
 
 __all__ = ["Clip"]
 
@@ -28,7 +29,7 @@ class Clip(Objective):
     Args:
         image: view of the images.
         text: view of the texts.
-        score: component of `models/scores`; ``late_interaction`` makes this FILIP.
+        score: component of `models/scores`, with options or by its name alone; ``late_interaction`` makes this FILIP.
         positives: which texts belong to an image: of its sample, of its study, an equal report, a finding in common.
         exclude: which of the others are left out because they are probably no negatives.
         reading: of several positives, see `contrast`.
@@ -57,7 +58,7 @@ class Clip(Objective):
         *,
         image: str = "image",
         text: str = "text",
-        score: str = "dot",
+        score: str | dict[str, Any] = "dot",
         positives: Relation = "same_report",
         exclude: Exclusion = "none",
         reading: Reading = "shared",
@@ -69,7 +70,8 @@ class Clip(Objective):
             raise ConfigError(f"label_smoothing of objective 'clip' is {label_smoothing}: use a number in [0, 1).")
         self.image = image
         self.text = text
-        self.score: Score = build("models/scores", {"name": score}, where="score of objective 'clip'")
+        self.score_spec = {"name": score} if isinstance(score, str) else score
+        self.score: Score = build("models/scores", self.score_spec, where="score of objective 'clip'")
         self.positives: Relation = positives
         self.exclude: Exclusion = exclude
         self.reading: Reading = reading
@@ -84,6 +86,10 @@ class Clip(Objective):
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that the score reads."""
         return self.score.heads()
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """What pictures and texts near each other can be asked."""
+        return compared(self.image, self.text, self.score_spec, self.score)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions."""

@@ -100,6 +100,11 @@ class Medslip(Objective):
         own += [f"{self.image}/{self.head}"] if self.weights["pairs"] else []
         return keys(*own, self.matrix) | (frozenset() if self.protocl is None else self.protocl.needs())
 
+    def answers(self) -> Sequence[AnswerSpec]:
+        """Which findings are there and, where pairs are taught, which lies where."""
+        names = ("existence", "pairs") if self.weights["pairs"] else ("existence",)
+        return tuple(AnswerSpec(name, {"head": self.head}) for name in names)
+
     def forward(self, ctx: Context) -> Terms:
         """Return the five terms, or those that are weighed."""
         said = stated(ctx, image=self.image, head=self.head, matrix=self.matrix)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import HeadSpec, Objective, Score
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Terms
 from medvlp.objectives._contrast import sigmoid_contrast
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields, pairs, similarity
+from medvlp.objectives._targets import Exclusion, Relation, compared, needed_fields, pairs, similarity
 
 __all__ = ["Siglip"]
 
@@ -25,7 +26,7 @@ class Siglip(Objective):
     Args:
         image: view of the images.
         text: view of the texts.
-        score: component of `models/scores`, evaluated from image to text.
+        score: component of `models/scores`, with options or by its name alone, evaluated from image to text.
         positives: which texts belong to an image.
         exclude: which of the others are not asked about, because they are probably no negatives.
 
@@ -48,14 +49,15 @@ class Siglip(Objective):
         *,
         image: str = "image",
         text: str = "text",
-        score: str = "dot",
+        score: str | dict[str, Any] = "dot",
         positives: Relation = "same_report",
         exclude: Exclusion = "none",
     ) -> None:
         super().__init__()
         self.image = image
         self.text = text
-        self.score: Score = build("models/scores", {"name": score}, where="score of objective 'siglip'")
+        self.score_spec = {"name": score} if isinstance(score, str) else score
+        self.score: Score = build("models/scores", self.score_spec, where="score of objective 'siglip'")
         self.positives: Relation = positives
         self.exclude: Exclusion = exclude
 
@@ -67,6 +69,10 @@ class Siglip(Objective):
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that the score reads."""
         return self.score.heads()
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """What pictures and texts near each other can be asked."""
+        return compared(self.image, self.text, self.score_spec, self.score)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the term of all pairs."""

@@ -31,8 +31,8 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
 from medvlp.evaluation.metrics import auroc
 from medvlp.features.feature_pass import feature_pass
-from medvlp.prediction.findings import existence_scores, mounted_streams
-from medvlp.prediction.model import load
+from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
+from medvlp.answers.asking.model import load
 
 RESAMPLES = 500
 RECIPES = ("medslip", "medslip_plus")

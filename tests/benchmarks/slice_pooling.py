@@ -48,7 +48,7 @@ from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import Finding
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.phantom.write_nifti import ras_affine, write_nifti
-from medvlp.prediction.model import load
+from medvlp.answers.asking.model import load
 
 DRAWN = 18  # slices of a volume in a step of stage two
 SPLITS = {"train": 600, "validate": 150, "test": 400}

@@ -18,7 +18,7 @@ from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
-from medvlp.prediction.model import load
+from medvlp.answers.asking.model import load
 from medvlp.training.journal import read_journal
 from tests.tiny import tiny_tree, write_tree
 

@@ -19,8 +19,8 @@ from medvlp.features.slice_features import slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
-from medvlp.prediction.files import predict_files
-from medvlp.prediction.model import load
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import load
 from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import MODEL, VISION, write_tree
 

@@ -18,7 +18,7 @@ from medvlp.evaluation.probability_metrics import brier
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
-from medvlp.prediction.calibrators import Calibrator
+from medvlp.answers.applied.calibrators import Calibrator
 
 FAST = ScoreOptions(resamples=0)
 

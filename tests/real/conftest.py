@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
-    from medvlp.prediction.model import VisionLanguageModel
+    from medvlp.answers.asking.model import VisionLanguageModel
 
 PACKS = Path(__file__).resolve().parents[3] / "shared" / "data"
 

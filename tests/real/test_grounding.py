@@ -17,14 +17,14 @@ from medvlp.data.prepare import Prepared, prepare
 from medvlp.text.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from medvlp.prediction.model import VisionLanguageModel
+    from medvlp.answers.asking.model import VisionLanguageModel
 
 
 def test_maps_are_measured_against_the_boxes_of_the_nih_pack(
     pack: Callable[[str], Path], model: VisionLanguageModel
 ) -> None:
     from medvlp.config.build import build_views
-    from medvlp.prediction.model import VisionLanguageModel
+    from medvlp.answers.asking.model import VisionLanguageModel
 
     manifest = index(pack("nih-cxr14"))
     prompts = [

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medvlp.cli.main import app
-from medvlp.prediction.model import VisionLanguageModel
+from medvlp.answers.asking.model import VisionLanguageModel
 
 CHEST = "RG1_UNCR.dcm"
 

@@ -244,7 +244,7 @@ def test_the_command_converts_once_to_a_bundle_that_scores(files: dict[str, Any]
     from typer.testing import CliRunner
 
     from medvlp.cli.main import app
-    from medvlp.prediction.model import load
+    from medvlp.answers.asking.model import load
 
     options = [f"{name}={value}" for name, value in files["options"].items()]
     said = CliRunner().invoke(

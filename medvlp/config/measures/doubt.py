@@ -8,9 +8,9 @@ import numpy as np
 
 from medvlp.config.judge import Judge
 from medvlp.evaluation.results import Result
-from medvlp.prediction.model import prompt_sets
-from medvlp.prediction.recipe_files import load_recipe
-from medvlp.prediction.recipe_scores import three_way_scores
+from medvlp.answers.asking.model import prompt_sets
+from medvlp.answers.prompting.recipe_files import load_recipe
+from medvlp.answers.prompting.recipe_scores import three_way_scores
 
 __all__ = ["doubt"]
 

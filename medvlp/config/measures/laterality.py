@@ -9,7 +9,7 @@ import pandas as pd
 from medvlp.config.judge import Judge
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
-from medvlp.prediction.laterality import side_margins
+from medvlp.answers.prompting.laterality import side_margins
 
 __all__ = ["laterality"]
 

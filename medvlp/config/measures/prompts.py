@@ -9,7 +9,7 @@ import numpy as np
 from medvlp.config.judge import Judge
 from medvlp.evaluation.prompt_sensitivity import evaluate_prompt_sensitivity
 from medvlp.evaluation.results import Result
-from medvlp.prediction.recipe_scores import single_prompt_scores
+from medvlp.answers.prompting.recipe_scores import single_prompt_scores
 
 __all__ = ["prompts"]
 

@@ -11,9 +11,9 @@ from medvlp.config.judge import Judge
 from medvlp.config.measures.label_sets import label_sets
 from medvlp.core.errors import DataError
 from medvlp.evaluation.results import Result
-from medvlp.prediction.model import prompt_sets
-from medvlp.prediction.recipe_files import NamedRecipe, load_recipe
-from medvlp.prediction.recipe_scores import BATCH_SENTENCE, given_of, image_parts
+from medvlp.answers.asking.model import prompt_sets
+from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
+from medvlp.answers.prompting.recipe_scores import BATCH_SENTENCE, given_of, image_parts
 
 __all__ = ["recipes", "scores_of_recipe"]
 

@@ -1,4 +1,4 @@
-"""Fit the maps from scores to probabilities on validation rows; `medvlp.prediction.calibrators` applies them."""
+"""Fit the maps from scores to probabilities on validation rows; `medvlp.answers.applied.calibrators` applies them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.optimize import minimize, minimize_scalar
 from medvlp.core.errors import DataError
 from medvlp.evaluation.calibration.logistic import fit_logistic
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
-from medvlp.prediction.calibrators import Calibrator, CalibratorName, Scale, log_odds
+from medvlp.answers.applied.calibrators import Calibrator, CalibratorName, Scale, log_odds
 
 __all__ = ["fit_calibrator", "scale_of"]
 

@@ -17,7 +17,7 @@ from medvlp.evaluation.bootstrap import Interval
 from medvlp.evaluation.calibration.logistic import fit_logistic
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels
 from medvlp.evaluation.probability_metrics import checked_probabilities
-from medvlp.prediction.calibrators import log_odds
+from medvlp.answers.applied.calibrators import log_odds
 
 __all__ = ["CalibrationLine", "calibration_line"]
 

@@ -16,7 +16,7 @@ from medvlp.evaluation.page.score_charts import decision_chart, reliability_char
 from medvlp.evaluation.page.words import finding, interval, map_words, name_of, number, rule_words
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.prediction.calibrators import Calibrator
+from medvlp.answers.applied.calibrators import Calibrator
 
 __all__ = ["Grid", "ProbabilityFigure", "ScoreParts", "score_parts"]
 

@@ -11,8 +11,8 @@ from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import OperatingPoint, fit_operating_point, parse_rule
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import Finding
-from medvlp.prediction.calibrators import Calibrator
-from medvlp.prediction.conformal_sets import SetRule
+from medvlp.answers.applied.calibrators import Calibrator
+from medvlp.answers.applied.conformal_sets import SetRule
 
 __all__ = ["FittedFinding", "fit_finding"]
 

@@ -13,7 +13,7 @@ from medvlp.evaluation.classification import MIN_GROUP
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.evaluation.operating_points import DEFAULT_RULES, parse_rule
 from medvlp.evaluation.predictions import Policy, check_policy
-from medvlp.prediction.calibrators import CALIBRATORS, CalibratorName
+from medvlp.answers.applied.calibrators import CALIBRATORS, CalibratorName
 
 __all__ = ["ScoreOptions"]
 

@@ -13,7 +13,7 @@ from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, with_interval
-from medvlp.prediction.conformal_sets import ConformalSets
+from medvlp.answers.applied.conformal_sets import ConformalSets
 
 __all__ = ["set_rows"]
 

@@ -13,7 +13,7 @@ from medvlp.evaluation.calibration import DirichletMap, fit_calibrator, fit_diri
 from medvlp.evaluation.calibration.logistic import fit_logistic
 from medvlp.evaluation.metrics import UndefinedMetricError, auroc
 from medvlp.evaluation.probability_metrics import log_loss
-from medvlp.prediction.calibrators import CALIBRATORS, Calibrator, log_odds
+from medvlp.answers.applied.calibrators import CALIBRATORS, Calibrator, log_odds
 
 
 def _rows(n: int = 3000, seed: int = 0, temperature: float = 1.0):

@@ -20,7 +20,7 @@ from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
 from medvlp.evaluation.scoring.split import with_draws
-from medvlp.prediction.calibrators import Calibrator
+from medvlp.answers.applied.calibrators import Calibrator
 
 FAST = ScoreOptions(resamples=40, seed=3)
 RANK = {"auroc", "average_precision"}

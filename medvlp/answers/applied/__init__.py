@@ -1,0 +1,1 @@
+"""What was chosen on validation pictures, applied to scores: calibrations, conformal sets, decisions."""

@@ -1,0 +1,1 @@
+"""A released model at work: files in, what its answers say out."""

@@ -1,0 +1,96 @@
+"""Asking: prepared pictures through a model into the predictions of any answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import torch
+
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.keys import Key
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Sample
+from medvlp.core.table import FeatureTable
+from medvlp.data.collate import collate
+from medvlp.features.embed import in_groups
+from medvlp.features.feature_pass import feature_pass
+
+__all__ = ["answered", "ask_samples", "needs_of"]
+
+
+def needs_of(answers: Iterable[Answer], model: Model, *, streams: bool = False) -> frozenset[Key]:
+    """Return what a feature pass must collect for some answers; of those that stream only where asked for."""
+    return frozenset(key for answer in answers if streams or not answer.streams for key in answer.needs(model))
+
+
+def answered(answer: Answer, model: Model, table: FeatureTable, ask: Ask = Ask()) -> Predictions:  # noqa: B008
+    """Return what an answer that does not stream says of the rows of a table."""
+    return answer.answer(Rows(table), ask, answer.begin(model, ask))
+
+
+def ask_samples(
+    answers: Mapping[str, Answer],
+    model: Model,
+    samples: Iterable[Sample],
+    *,
+    asks: Mapping[str, Ask] | None = None,
+    batch: int = 64,
+    more: frozenset[Key] = frozenset(),
+    watch: Callable[[Sequence[Sample], FeatureTable], None] = lambda group, table: None,
+) -> dict[str, Predictions]:
+    """Ask several answers about prepared samples, encoded once, a group at a time.
+
+    Args:
+        answers: by name.
+        model: on its device.
+        samples: as the model's preprocessing makes them; taken group by group, so that they may be read when needed.
+        asks: by name of the answer; nothing where none is given. One question or box a row is cut with the rows.
+        batch: samples of a group.
+        more: further keys to collect.
+        watch: shown each group and its table, with `more` among its columns.
+
+    Returns:
+        Predictions by name, in the order of the samples.
+    """
+    asked = {name: (asks or {}).get(name, Ask()) for name in answers}
+    begun = {name: answer.begin(model, asked[name]) for name, answer in answers.items()}
+    needs = needs_of(answers.values(), model, streams=True) | more
+    pieces: dict[str, list[Predictions]] = {name: [] for name in answers}
+    kept = needs_of(answers.values(), model)
+    whole: list[FeatureTable] = []
+    for first, group in _groups(samples, batch):
+        table = _table(model, group, needs)
+        watch(group, table)
+        for name, answer in answers.items():
+            if answer.streams:
+                own = _cut(asked[name], first, len(group))
+                pieces[name].append(answer.answer(Rows(table, group), own, begun[name]))
+        if kept:
+            whole.append(FeatureTable(table.ids, {str(key): table.columns[str(key)] for key in kept}))
+    for name, answer in answers.items():
+        if not answer.streams and whole:
+            pieces[name].append(answer.answer(Rows(FeatureTable.join(whole)), asked[name], begun[name]))
+    return {name: Predictions.join(some) if some else Predictions(()) for name, some in pieces.items()}
+
+
+def _groups(samples: Iterable[Sample], batch: int) -> Iterator[tuple[int, list[Sample]]]:
+    first = 0
+    for group in in_groups(samples, batch):
+        yield first, group
+        first += len(group)
+
+
+def _table(model: Model, group: Sequence[Sample], needs: frozenset[Key]) -> FeatureTable:
+    if not needs:
+        return FeatureTable([sample.id for sample in group], {})
+    return feature_pass(model, [collate(group, torch.arange(len(group)))], needs)
+
+
+def _cut(ask: Ask, first: int, count: int) -> Ask:
+    return Ask(
+        ask.findings,
+        ask.sentences,
+        ask.questions if len(ask.questions) == 1 else ask.questions[first : first + count],
+        ask.boxes if len(ask.boxes) == 1 else ask.boxes[first : first + count],
+    )

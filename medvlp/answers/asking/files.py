@@ -1,0 +1,235 @@
+"""What a model says of single files, in the form that ``medvlp predict --json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.answers.applied.decisions import Decisions, read_decisions
+from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.maps import draw_maps
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.answers.asking.places import written_places
+from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
+from medvlp.answers.prompting.recipe_scores import RecipeScores
+from medvlp.core.answers import Answer, Ask
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.keys import parse_key
+from medvlp.core.predictions import Predictions
+from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.core.suggest import did_you_mean
+from medvlp.core.table import FeatureTable
+from medvlp.data.stacks import taken
+
+__all__ = ["predict_files"]
+
+_MOST_PAIRS = 50
+
+
+def predict_files(
+    model: VisionLanguageModel,
+    paths: Sequence[Path],
+    *,
+    recipe: str | None = None,
+    question: str | None = None,
+    name: str = "",
+    maps: Path | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Ask a model about files.
+
+    Args:
+        model: a loaded bundle.
+        paths: images; of a model of stacks volumes, or folders with the pictures of a study. The first that cannot be
+            read stops the call.
+        recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
+            every answer of the bundle that need not be told anything, and with a question those that take one.
+        question: for answers that take one.
+        name: of the model, for the output.
+        maps: folder for a picture of each thing that is stated, with where it was seen.
+        out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
+
+    Returns:
+        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``: ``recipe`` names the answer
+        that the scores are of; scores of further answers stand under ``answers``. What else the answers say is there as
+        ``pairs``, ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
+        probabilities of those findings that it covers, ``raw_scores`` are what they were made of, ``category`` says
+        ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, and `calibrated` is true where every
+        score is a probability; ``uncalibrated`` names those that are not.
+        Where the bundle has a gate also ``abstained``, and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where
+        the score is above 1 or the picture blank. The scores of a flagged picture mean nothing; they are given so that
+        it can be studied.
+        Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
+        and the weight of the one that counts most.
+
+    Raises:
+        ConfigError: for an unknown recipe, or one that this model cannot serve.
+        DataError: if the recipe has no score for these images.
+        UnreadableImage: if a file cannot be read.
+        UserError: if nothing can be asked, or maps of what the model or the answer has none of.
+    """
+    answers = _chosen(model, recipe, question)
+    asks = {key: Ask(questions=(question,) if question else ()) for key in answers}
+    reader = _Reader(model, paths, answers, asks, maps)
+    reader.refuse_maps()
+    said = reader.read()
+    scoring = [key for key, each in said.items() if each.scores is not None]
+    decisions = {each.name: read_decisions(each.operating_points, each.calibration) for each in model.bundle.answers}
+    told = list(dict.fromkeys(note for each in said.values() for note in each.notes))
+    results = []
+    for i, path in enumerate(paths):
+        own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
+        first = own.pop(scoring[0], {}) if scoring else {}
+        results.append(
+            {
+                "path": str(path),
+                **({"scores": {}} if not scoring else {}),
+                "calibrated": False,
+                **first,
+                **{key: value for each in said.values() for key, value in _parts(each, i).items()},
+                **written_places(said.values(), i, path, out),
+                **({"answers": own} if own else {}),
+                **reader.facts[i],
+                "warnings": [*reader.warnings[i], *told],
+            }
+        )
+    return {"model": name, "recipe": scoring[0] if scoring else next(iter(answers)), "results": results}
+
+
+def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None) -> dict[str, Answer]:
+    if recipe is None:
+        takes = ("nothing", "question") if question else ("nothing",)
+        chosen = {name: answer for name, answer in model.answers.items() if answer.asks in takes}
+        if not chosen:
+            raise UserError(
+                f"This bundle answers nothing unasked ({', '.join(model.answers) or 'it has no answers'}): give a question, "
+                "name a zero-shot recipe file with --recipe, or score it against your own texts with .score()."
+            )
+        return chosen
+    if recipe in model.answers:
+        return {recipe: model.answers[recipe]}
+    if not recipe.endswith((".yaml", ".yml")) and recipe not in recipe_names():
+        known = [*model.answers, *recipe_names()]
+        raise ConfigError(f"There is no recipe {recipe!r}: {did_you_mean(recipe, known)}.")
+    made = RecipeScores(load_recipe(recipe, own=prompt_sets(model.answers)))
+    made.check(model.model)
+    return {made.recipe.name: made}
+
+
+class _Reader:
+    """Prepares files one group after the other, of many volumes only one at a time, and asks about them."""
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        paths: Sequence[Path],
+        answers: Mapping[str, Answer],
+        asks: Mapping[str, Ask],
+        maps: Path | None,
+    ) -> None:
+        self.model, self.paths, self.answers, self.asks, self.maps = model, paths, answers, asks, maps
+        self.warnings: list[tuple[str, ...]] = []
+        self.facts: list[dict[str, Any]] = []
+
+    def refuse_maps(self) -> None:
+        """Refuse maps of a model of volumes, or of answers that have none."""
+        if self.maps is None:
+            return
+        looks = [answer for answer in self.answers.values() if type(answer).look is not Answer.look]
+        if not looks or self.model.model.pictures != "image":
+            raise UserError(
+                "There are no maps of what this model says: they need a model of pictures and an answer that shows where "
+                "it looked; leave --maps out, or choose another answer with --recipe."
+            )
+
+    def read(self) -> dict[str, Predictions]:
+        """Return what each answer says of all files."""
+        weights = self.model.model.slice_weights
+        more = frozenset() if weights is None else frozenset({parse_key(f"stack/{weights}")})
+        group = 1 if self.model.model.pictures == "stack" else 64
+
+        def watch(samples: Sequence[Sample], table: FeatureTable) -> None:
+            for row, sample in enumerate(samples):
+                stack = taken(sample.fields.get("stack"))
+                if weights is not None and stack is not None:
+                    self.facts[int(sample.id)]["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
+
+        said = ask_samples(
+            self.answers, self.model.model, self._samples(), asks=self.asks, batch=group, more=more, watch=watch
+        )
+        if self.maps is not None:
+            self._draw(said, self.maps)
+        return said
+
+    def _samples(self) -> Iterator[Sample]:
+        for number, path in enumerate(self.paths):
+            sample = self.model.sample(path, name=str(number))
+            prepared = self.model.prepared(sample)
+            self.warnings.append(prepared.warnings)
+            verdict = self.model.judge(prepared)
+            if verdict is None:
+                self.facts.append({})
+            else:
+                told = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
+                self.facts.append({"abstained": verdict.flagged, "ood": told})
+            yield sample
+
+    def _draw(self, said: Mapping[str, Predictions], folder: Path) -> None:
+        begun = {name: answer.begin(self.model.model, self.asks[name]) for name, answer in self.answers.items()}
+        for number, path in enumerate(self.paths):
+            sample = self.model.sample(path, name=str(number))
+            drawn = [
+                each.plain()
+                for name, answer in self.answers.items()
+                for each in draw_maps(
+                    self.model, answer, begun[name], said[name].rows([number]), sample, path, folder, number=number + 1
+                )
+            ]
+            self.facts[number]["maps"] = drawn
+
+
+def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[str, Any]:
+    """Return scores, as probabilities where they are calibrated, and what each finding is said to be."""
+    scores = {name: round(float(values[row]), 6) for name, values in (said.scores or {}).items()}
+    if decisions is None or not (decisions.calibrators or decisions.sets):
+        return {"scores": scores, "calibrated": False}
+    found = {name: decisions.probability(name, score) for name, score in scores.items()}
+    missing = [name for name, value in found.items() if value is None]
+    categories = {name: decisions.category(name, score) for name, score in scores.items()}
+    return {
+        "scores": {name: scores[name] if value is None else round(value, 6) for name, value in found.items()},
+        "calibrated": not missing,
+        **({"uncalibrated": missing} if missing else {}),
+        "raw_scores": dict(scores),
+        "category": {name: value for name, value in categories.items() if value is not None},
+    }
+
+
+def _parts(said: Predictions, row: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if said.pairs is not None:
+        stated = said.pairs.stated(row, most=_MOST_PAIRS)
+        found["pairs"] = [{"observation": f, "anatomy": p, "score": round(score, 6)} for f, p, score in stated]
+    if said.text is not None:
+        found["text"] = said.text[row]
+    if said.boxes is not None:
+        boxes = said.boxes[row]
+        found["boxes"] = [
+            {"finding": label, "score": round(float(score), 6), "box": [round(float(v), 2) for v in box]}
+            for box, score, label in zip(boxes.boxes, boxes.scores, boxes.labels, strict=True)
+        ]
+    return found
+
+
+def _heaviest(stack: Stack, weights: np.ndarray) -> dict[str, Any]:
+    place = stack.position
+    number = int(weights[: len(place)].argmax())
+    return {
+        "count": len(place),
+        "heaviest": number + 1,
+        "weight": round(float(weights[number]), 6),
+        "place_mm": [round(float(value), 3) for value in place[number]],
+    }

@@ -1,0 +1,103 @@
+"""Maps of where a model's scores come from, drawn on the pictures that it was asked about, at the size of their files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.core.answers import Answer
+from medvlp.core.errors import UserError
+from medvlp.core.files import written_whole
+from medvlp.core.predictions import Predictions
+from medvlp.core.sample import Sample
+from medvlp.features.attention_map import AttentionMap, overlay
+
+__all__ = ["DrawnMap", "draw_maps"]
+
+MOST = 10  # as many as the command prints
+
+
+@dataclass(frozen=True)
+class DrawnMap:
+    """A file with a picture and, in colour, where the model looked.
+
+    Attributes:
+        label: finding.
+        place: where, of a pair; empty elsewhere.
+        path: PNG of the size of the source.
+        peak: (x, y) of the middle of the strongest cell, in pixels of the source.
+    """
+
+    label: str
+    place: str
+    path: Path
+    peak: tuple[float, float]
+
+    def plain(self) -> dict[str, Any]:
+        """Return what a JSON document says of it."""
+        where = {"anatomy": self.place} if self.place else {}
+        return {"finding": self.label, **where, "map": str(self.path), "peak": [round(v, 1) for v in self.peak]}
+
+
+def draw_maps(
+    model: VisionLanguageModel,
+    answer: Answer,
+    begun: Any,  # noqa: ANN401
+    said: Predictions,
+    sample: Sample,
+    source: Path,
+    folder: Path,
+    *,
+    number: int,
+) -> list[DrawnMap]:
+    """Write a PNG for each thing that one picture is said to show: ``FOLDER/001_effusion_at_left_costophrenic.png``.
+
+    Names carry the number of the picture and not its file's name, which may tell who it is of.
+
+    Args:
+        model: a loaded bundle.
+        answer: one of its answers.
+        begun: what the answer's `begin` returned.
+        said: of this picture alone.
+        sample: the picture as the model sees it.
+        source: its file.
+        folder: made if absent.
+        number: of the picture.
+
+    Returns:
+        At most ten; none where the answer has no maps or states nothing.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and maps go to a folder: name another.")
+    record = sample.records.get(model.model.pictures)
+    drawn: list[DrawnMap] = []
+    gray = None
+    for label, place, score in _stated(said):
+        values = answer.look(model.model, sample, begun, label, place)
+        if values is None:
+            return drawn
+        gray = model.picture(source) if gray is None else gray
+        looked = AttentionMap(values, None if record is None else record.box, score)
+        words = f"{label}_at_{place}" if place else label
+        path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
+        with written_whole(path) as temporary:
+            Image.fromarray(overlay(gray, looked)).save(temporary, format="PNG")
+        drawn.append(DrawnMap(label, place, path, looked.peak()))
+    return drawn
+
+
+def _stated(said: Predictions) -> list[tuple[str, str, float]]:
+    if said.pairs is not None:
+        return said.pairs.stated(0, most=MOST)
+    scores: Mapping[str, Any] = said.scores or {}
+    there = sorted(((name, float(values[0])) for name, values in scores.items()), key=lambda item: -item[1])
+    return [(name, "", score) for name, score in there if score >= 0.5][:MOST]

@@ -1,0 +1,73 @@
+"""Masks that a model draws, as files: PNG of the size of an image's file, NIfTI in the grid of a volume's."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import written_whole
+from medvlp.core.predictions import Mask, Predictions
+
+__all__ = ["write_mask", "written_places"]
+
+
+def written_places(said: Iterable[Predictions], row: int, source: Path, out: Path | None) -> dict[str, Any]:
+    """Return ``{"masks": {finding: {"pixels", "shape"[, "path"]}}}`` of one row; nothing where no answer has masks.
+
+    Args:
+        said: by some answers.
+        row: number of the file.
+        source: the file, whose grid a volume's mask takes.
+        out: folder for ``001_FINDING.png`` or ``.nii.gz``; names carry the number of the file and not its name, which may
+            tell who it is of. None: nothing is written.
+
+    Raises:
+        UserError: if `out` cannot be written to.
+    """
+    found: dict[str, Any] = {}
+    for each in said:
+        for label, mask in (each.masks[row] if each.masks is not None else {}).items():
+            found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
+            if out is not None:
+                stem = f"{row + 1:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', label)}"
+                found[label]["path"] = str(write_mask(mask, source, out / stem))
+    return {"masks": found} if found else {}
+
+
+def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
+    """Write a mask beside others; returns the file, ``STEM.png`` or ``STEM.nii.gz``.
+
+    Args:
+        mask: in the pixels of an image's file, or the voxels (z, y, x) of a volume as `medvlp.io.read_volume` gives it.
+        source: that file.
+        stem: without suffix; the folder is made if absent.
+
+    Raises:
+        UserError: if the folder is a file, or the volume has another shape than the mask.
+    """
+    if stem.parent.exists() and not stem.parent.is_dir():
+        raise UserError(f"{stem.parent} is a file, and masks go to a folder: name another.")
+    if len(mask.shape) == 2:
+        path = stem.with_name(stem.name + ".png")
+        with written_whole(path) as temporary:
+            Image.fromarray(np.where(mask.array(), 255, 0).astype(np.uint8)).save(temporary, format="PNG")
+        return path
+    import nibabel
+
+    from medvlp.io.volume_read import read_volume
+
+    volume = read_volume(source)
+    if volume.shape != mask.shape:
+        raise UserError(f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask again about the file as it is.")
+    path = stem.with_name(stem.name + ".nii.gz")
+    voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
+    with written_whole(path) as temporary:
+        temporary.write_bytes(gzip.compress(nibabel.Nifti1Image(voxels, volume.affine.to("RAS").matrix).to_bytes()))
+    return path

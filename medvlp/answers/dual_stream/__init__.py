@@ -1,0 +1,1 @@
+"""What a MeDSLIP model says: findings, places, pairs, and where it looked."""

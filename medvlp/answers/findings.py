@@ -1,0 +1,73 @@
+"""Findings of a head: a classifier on what a tower makes of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
+
+__all__ = ["Findings"]
+
+
+class Findings(Answer):
+    """Probabilities, by form and not by calibration, from logits (R, K) that a head gives for K findings.
+
+    Args:
+        labels: K findings in the head's order.
+        part: what the head is mounted as; its view is that of the model's pictures.
+        exclusive: softmax over the findings instead of a sigmoid of each.
+
+    Raises:
+        ConfigError: for no labels, or one that comes twice.
+
+    Example:
+        >>> Findings(labels=["effusion", "edema"]).labels
+        ('effusion', 'edema')
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+
+    def __init__(self, *, labels: list[str], part: str = "findings", exclusive: bool = False) -> None:
+        if not labels or len(set(labels)) < len(labels):
+            raise ConfigError(f"A head's findings are {labels}: name each once, in the order of its outputs.")
+        self.labels = tuple(labels)
+        self.part = part
+        self.exclusive = exclusive
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """The head's logits."""
+        return frozenset({Key(model.pictures, self.part)})
+
+    def begin(self, model: Model, ask: Ask) -> str:
+        """Return the column that is read."""
+        return str(Key(model.pictures, self.part))
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
+        """Return a score for each finding, or for those asked for.
+
+        Raises:
+            ConfigError: if the head has another number of outputs.
+        """
+        logits = rows.table[begun].astype(np.float64)
+        if logits.ndim != 2 or logits.shape[1] != len(self.labels):
+            raise ConfigError(f"The head {begun} gives {logits.shape[1:]} and not one logit for {len(self.labels)} findings.")
+        if self.exclusive:
+            grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+            shares = grown / grown.sum(axis=1, keepdims=True)
+        else:
+            shares = 1 / (1 + np.exp(-logits))
+        wanted = ask.findings or self.labels
+        return Predictions(
+            tuple(rows.table.ids), scores={n: shares[:, i] for i, n in enumerate(self.labels) if n in wanted}
+        )
+
+    def released(self) -> Mapping[str, object]:
+        """Its labels and where they are read."""
+        return {"labels": list(self.labels), "part": self.part, "exclusive": self.exclusive}

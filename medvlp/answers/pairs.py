@@ -1,0 +1,72 @@
+"""Pairs: which finding lies at which place, as a dual-stream model (MeDSLIP) says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from medvlp.answers.dual_stream.findings import Mounted, look_at, mounted_at
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.keys import Key
+from medvlp.core.predictions import PairScores, Predictions
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Sample
+from medvlp.text.medslip_findings import abnormal_words
+
+__all__ = ["Pairs"]
+
+
+class Pairs(Answer):
+    """sigmoid of the pair logits F_a F_p^T of every place and word (Fan et al. 2024, MeDSLIP).
+
+    Known are pairs of something abnormal that were both present and absent in training. A pair is learnt from what
+    reports place, and most of what they place is present: so `PairScores.present` stands beside it.
+
+    Args:
+        head: name of the `dual_stream` head.
+
+    Example:
+        >>> Pairs(head="medslip").gives
+        frozenset({'pairs'})
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"pairs"})
+    streams: ClassVar[bool] = True  # places x words numbers a picture
+
+    def __init__(self, *, head: str = "medslip") -> None:
+        self.head = head
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """The logits of pairs, of existence and of places."""
+        return frozenset(mounted_at(model, self.head).asked())
+
+    def begin(self, model: Model, ask: Ask) -> Mounted:
+        """Return the head in its place."""
+        return mounted_at(model, self.head)
+
+    def answer(self, rows: Rows, ask: Ask, begun: Mounted) -> Predictions:
+        """Return the pairs."""
+        logits = rows.table[begun.key("pathology")].astype(np.float64)
+        known = begun.head.known_pairs.cpu().numpy()
+        listed = np.zeros(known.shape, dtype=bool)
+        listed[:, list(abnormal_words(begun.observations))] = True
+        left = int((~known).sum())
+        told = f"{left} of {known.size} pairs were never both present and absent in training: they are left out."
+        pairs = PairScores(
+            begun.anatomies,
+            begun.observations,
+            (1 / (1 + np.exp(-rows.table[begun.key()]))).astype(np.float32),
+            listed & (known | ~known.any()),
+            (1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))).astype(np.float32),
+        )
+        return Predictions(tuple(rows.table.ids), pairs=pairs, notes=(told,) if left and known.any() else ())
+
+    def look(self, model: Model, sample: Sample, begun: Mounted, label: str, place: str = "") -> np.ndarray | None:
+        """Return where the decoder looked for a word at a place: the product of both maps, at sum 1."""
+        return look_at(model, self.head, sample, label, place)
+
+    def released(self) -> Mapping[str, object]:
+        """Where it is read."""
+        return {"head": self.head}

@@ -1,0 +1,1 @@
+"""Scores from texts: recipes, prompt weights, class vectors, left against right."""

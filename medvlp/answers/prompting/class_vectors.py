@@ -1,0 +1,77 @@
+"""Zero-shot scores from prompt pairs: how much more an image is like "effusion" than like "no effusion".
+
+For each finding f with positive prompts P and negative prompts N, the class vectors are the unit means of the prompts'
+unit embeddings, and the score is softmax(s * v.p, s * v.n) at p = sigmoid(s * v.(p - n)), with v the image's embedding
+and s the model's logit scale (pairs as in BioViL, Boecking et al. 2022; ensembles as in CLIP, Radford et al. 2021).
+A monotone function of v.(p - n), so AUROC does not depend on s. It is a score, not a calibrated probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.answers.prompting.recipe import class_vector, dots, pair_probability
+from medvlp.text.prompts import PromptSet
+
+__all__ = ["EmbedText", "ZeroShotVectors", "make_zero_shot", "unit_mean"]
+
+EmbedText = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ZeroShotVectors:
+    """Class vectors of a prompt set.
+
+    Attributes:
+        labels: F findings.
+        positive: (F, D) unit vectors.
+        negative: (F, D) unit vectors.
+        scale: logit scale s.
+    """
+
+    labels: tuple[str, ...]
+    positive: np.ndarray
+    negative: np.ndarray
+    scale: float
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Return (N, F) scores in (0, 1) of (N, D) unit image embeddings.
+
+        Example:
+            >>> shot = ZeroShotVectors(("a",), np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 1.0)
+            >>> shot.scores(np.array([[1.0, 0.0], [0.0, 1.0]])).round(3).tolist()
+            [[0.731], [0.269]]
+        """
+        return pair_probability(dots(images, self.positive), dots(images, self.negative), self.scale)
+
+    def by_label(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the scores of each finding, (N,)."""
+        return dict(zip(self.labels, self.scores(images).T, strict=True))
+
+    def direction(self, label: str) -> np.ndarray:
+        """Return (D,) p - n of a finding: what a heat map of its score follows."""
+        index = self.labels.index(label)
+        return self.positive[index] - self.negative[index]
+
+
+def make_zero_shot(prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale: float) -> ZeroShotVectors:
+    """Embed the prompts, each distinct one once.
+
+    Args:
+        prompts: one set a finding.
+        embed_text: texts -> (T, D) unit embeddings.
+        scale: the model's logit scale.
+    """
+    texts = sorted({text for each in prompts for text in (*each.positive, *each.negative)})
+    vectors = dict(zip(texts, embed_text(texts), strict=True))
+    positive = np.stack([unit_mean([vectors[t] for t in each.positive]) for each in prompts])
+    negative = np.stack([unit_mean([vectors[t] for t in each.negative]) for each in prompts])
+    return ZeroShotVectors(tuple(each.label for each in prompts), positive, negative, scale)
+
+
+def unit_mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of unit vectors (D,), at unit length: an ensemble of prompts."""
+    return class_vector(np.stack(vectors))

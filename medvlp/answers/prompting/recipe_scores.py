@@ -1,0 +1,159 @@
+"""A recipe on a model: embed what it reads, then score. And its single prompts, its places and its doubts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from medvlp.answers.prompting.class_vectors import EmbedText
+from medvlp.answers.prompting.recipe import FloatArray, Given, class_vector, dots, pair_probability, softmax
+from medvlp.answers.prompting.recipe_files import NamedRecipe
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
+from medvlp.features.embed import embed_parts, logit_bias, logit_scale
+from medvlp.models.bank import Bank
+from medvlp.text.prompts import PromptSet
+
+__all__ = [
+    "BATCH_SENTENCE",
+    "Doubt",
+    "RecipeScores",
+    "given_of",
+    "place_scores",
+    "single_prompt_scores",
+    "three_way_scores",
+]
+
+BATCH_SENTENCE = (
+    "Scores of the recipe {name} depend on the other images that were scored together: they cannot be compared with "
+    "those of another batch."
+)
+
+
+def given_of(model: Model, recipe: NamedRecipe, images: Mapping[str, np.ndarray]) -> Given:
+    """Return what a recipe scores: stored parts of images, and its texts as the model embeds them."""
+    words = recipe.recipe.words(recipe.prompts)
+    parts = recipe.recipe.text_parts
+    texts = embed_parts(model, "text", list(words), parts) if words and parts else {}
+    banks: Mapping[str, Bank] = model.banks  # pyrefly: ignore
+    names = {part: tuple(banks[part].texts) for part in recipe.recipe.image_parts if part in banks}
+    return Given(recipe.prompts, images, words, texts, logit_scale(model), logit_bias(model), names)
+
+
+class RecipeScores(Answer):
+    """Scores of findings by a named recipe, of a bundle that was not released with it.
+
+    Args:
+        recipe: with its prompts.
+
+    Example:
+        >>> from medvlp.answers.prompting.recipe_files import load_recipe
+        >>> RecipeScores(load_recipe("chexzero_v1")).labels[0]
+        'atelectasis'
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+
+    def __init__(self, recipe: NamedRecipe) -> None:
+        self.recipe = recipe
+        self.prompts = recipe.prompts
+        self.labels = tuple(each.label for each in recipe.prompts)
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """The parts that the recipe reads of pictures."""
+        return frozenset(Key(model.pictures, part) for part in self.recipe.recipe.image_parts)
+
+    def check(self, model: Model) -> None:
+        """Refuse a model that does not make them all."""
+        try:
+            super().check(model)
+        except ConfigError as error:
+            raise ConfigError(
+                f"The recipe {self.recipe.name!r} reads {', '.join(self.recipe.recipe.image_parts)} of an image, and "
+                f"this model does not make it all: choose a recipe that reads the embedding. ({error})"
+            ) from error
+
+    def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
+        """Return the scores, in the order of the recipe's prompts."""
+        images = {part: rows.table[str(Key(begun.pictures, part))] for part in self.recipe.recipe.image_parts}
+        found = self.recipe.recipe.scores(given_of(begun, self.recipe, images))
+        told = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
+        scores = {label: found[:, i] for i, label in enumerate(self.labels)}
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=told)
+
+
+def single_prompt_scores(
+    images: np.ndarray, prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale: float
+) -> dict[str, dict[str, FloatArray]]:
+    """Return label -> positive prompt -> (N,): each positive prompt alone against the mean of the negative ones.
+
+    The spread of their AUROC is how much a result owes to the choice of words.
+    """
+    found: dict[str, dict[str, FloatArray]] = {}
+    for each in prompts:
+        negative = dots(images, class_vector(embed_text(each.negative))[None])[:, 0]
+        near = dots(images, np.asarray(embed_text(each.positive)))
+        found[each.label] = {t: pair_probability(near[:, i], negative, scale) for i, t in enumerate(each.positive)}
+    return found
+
+
+def place_scores(
+    images: np.ndarray, prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale: float
+) -> dict[str, dict[str, FloatArray]]:
+    """Return label -> ``left`` and ``right`` -> (N,): the finding on that side of the patient against none at all.
+
+    Args:
+        images: (N, D) unit embeddings.
+        prompts: sets; those without ``{side}`` templates are left out.
+        embed_text: texts -> (T, D) unit embeddings.
+        scale: the model's logit scale.
+    """
+    found: dict[str, dict[str, FloatArray]] = {}
+    for each in prompts:
+        if each.sided:
+            negative = dots(images, class_vector(embed_text(each.negative))[None])[:, 0]
+            sides = {side: class_vector(embed_text(each.on(side)))[None] for side in ("left", "right")}
+            found[each.label] = {s: pair_probability(dots(images, v)[:, 0], negative, scale) for s, v in sides.items()}
+    return found
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Present, absent or uncertain; the three add to 1.
+
+    Attributes:
+        present: (N,).
+        absent: (N,).
+        uncertain: (N,).
+    """
+
+    present: FloatArray
+    absent: FloatArray
+    uncertain: FloatArray
+
+
+def three_way_scores(
+    images: np.ndarray, prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale: float
+) -> dict[str, Doubt]:
+    """Return label -> softmax over present, absent and "may be there"; sets without uncertain prompts are left out.
+
+    Example:
+        >>> each = PromptSet("v1", "a", ("yes",), ("no",), (), ("maybe",))
+        >>> vectors = {"yes": [1.0, 0.0, 0.0], "no": [0.0, 1.0, 0.0], "maybe": [0.0, 0.0, 1.0]}
+        >>> made = three_way_scores(np.eye(3)[:1], [each], lambda t: np.array([vectors[x] for x in t]), scale=1.0)
+        >>> [made["a"].present.round(3).item(), made["a"].uncertain.round(3).item()]
+        [0.576, 0.212]
+    """
+    found = {}
+    for each in prompts:
+        if each.uncertain:
+            vectors = np.stack([class_vector(embed_text(t)) for t in (each.positive, each.negative, each.uncertain)])
+            share = softmax(scale * dots(images, vectors))
+            found[each.label] = Doubt(share[:, 0], share[:, 1], share[:, 2])
+    return found

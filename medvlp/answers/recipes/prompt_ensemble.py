@@ -1,0 +1,47 @@
+"""``prompt-ensemble``: the mean of many ways to say yes against the mean of many ways to say no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, pair_probability
+
+__all__ = ["PromptEnsemble"]
+
+
+class PromptEnsemble(Recipe):
+    """p = softmax([s v.p, s v.n]) at p; p and n are means of unit embeddings of prompts, at unit length again.
+
+    BioViL (Boecking et al., ECCV 2022), MedCLIP (Wang et al., EMNLP 2022), after CLIP (Radford et al., ICML 2021).
+
+    Args:
+        scale: s, or ``model`` for the model's own.
+        weights: finding -> one weight, 0 or more, a positive prompt: fitted on validation by
+            `medvlp.answers.prompting.prompt_weights.fit_prompt_weights`, on nothing else. None: all alike.
+
+    Example:
+        >>> from medvlp.text.prompts import PromptSet
+        >>> given = Given((PromptSet("v1", "a", ("yes", "sure"), ("no",)),), {"embedding": np.eye(2)},
+        ...               ("no", "sure", "yes"), {"embedding": np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])})
+        >>> PromptEnsemble(scale=1.0).scores(given).round(3).tolist()
+        [[0.731], [0.269]]
+    """
+
+    name = "prompt-ensemble"
+
+    def __init__(self, *, scale: Scale = "model", weights: Mapping[str, list[float]] | None = None) -> None:
+        self.scale: Scale = scale
+        self.weights = weights or {}
+
+    def scores(self, given: Given) -> FloatArray:
+        """Return (N, F)."""
+        images, scale = given.image("embedding"), given.scale_of(self.scale)
+        columns = []
+        for each in given.prompts:
+            positive = class_vector(given.text("embedding", each.positive), self.weights.get(each.label))
+            negative = class_vector(given.text("embedding", each.negative))
+            near = dots(images, np.stack([positive, negative]))
+            columns.append(pair_probability(near[:, 0], near[:, 1], scale))
+        return np.stack(columns, axis=1)

@@ -1,0 +1,138 @@
+"""Zero-shot findings: how much more an image is like "effusion" than like "no effusion"."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+
+from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
+from medvlp.answers.prompting.recipe import pair_probability
+from medvlp.answers.prompting.text_scores import TextScores, part_of
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model, Score
+from medvlp.core.registry import FromModel
+from medvlp.core.resources import resource
+from medvlp.core.sample import Sample
+from medvlp.features.embed import embed, logit_scale
+from medvlp.features.heat_map import heat_map
+from medvlp.models.scores.dot import Dot
+from medvlp.text.prompts import PromptSet, load_prompts
+
+__all__ = ["ZeroShot"]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    model: Model
+    scores: TextScores
+    vectors: ZeroShotVectors | None
+
+
+class ZeroShot(Answer):
+    """Scores of findings from pairs of prompts, by the score that the model was trained with.
+
+    For each finding with positive prompts P and negative prompts N: sigmoid(s (f(v, P) - f(v, N))), with s the model's
+    logit scale (pairs as in BioViL, Boecking et al. 2022). With the dot product f(v, P) is the cosine with the unit mean
+    of the prompts' embeddings (ensembles as in CLIP, Radford et al. 2021); with any other score it is the mean of the
+    scores of the single prompts.
+
+    Args:
+        prompts: file of prompt sets, from the working folder, else of ``configs/``; or the sets themselves.
+        score: by which the model compares; given by the builder, the dot product where there is none.
+
+    Raises:
+        ConfigError: if the prompts cannot be read.
+
+    Example:
+        >>> ZeroShot(prompts=[{"name": "v1", "label": "edema", "positive": ["edema"], "negative": ["no edema"]}]).labels
+        ('edema',)
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+
+    def __init__(
+        self,
+        *,
+        prompts: str | list[dict[str, Any]] = "zero_shot/cxr_findings_v1.yaml",
+        score: Annotated[Score | None, FromModel("score")] = None,
+    ) -> None:
+        self.prompts: tuple[PromptSet, ...] = _read(prompts)
+        self.labels = tuple(each.label for each in self.prompts)
+        self.score = score or Dot()
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """What the score reads of pictures."""
+        return frozenset(Key(model.pictures, part) for part in self.score.reads)
+
+    def check(self, model: Model) -> None:
+        """Refuse a model that reads no texts."""
+        if not model.reads_text:
+            raise ConfigError("This model reads no texts, so it cannot be asked zero-shot: leave that answer out.")
+        super().check(model)
+
+    def begin(self, model: Model, ask: Ask) -> _Begun:
+        """Embed the prompts, each distinct one once."""
+        vectors = None
+        if self.score.reads == ("embedding",):
+            vectors = make_zero_shot(self.prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
+        return _Begun(model, TextScores(model, self.score), vectors)
+
+    def answer(self, rows: Rows, ask: Ask, begun: _Begun) -> Predictions:
+        """Return the scores of all findings, or of those asked for."""
+        chosen = [each for each in self.prompts if not ask.findings or each.label in ask.findings]
+        if begun.vectors is not None:
+            seen = rows.table[f"{begun.model.pictures}/embedding"]
+            scores: Mapping[str, np.ndarray] = begun.vectors.by_label(seen)
+        else:
+            near = begun.scores.of(rows.table, [t for each in chosen for t in (*each.positive, *each.negative)])
+            scores = {}
+            for each in chosen:
+                yes, no = (np.mean([near[t] for t in texts], axis=0) for texts in (each.positive, each.negative))
+                scores[each.label] = pair_probability(yes, no, logit_scale(begun.model))
+        return Predictions(tuple(rows.table.ids), scores={each.label: scores[each.label] for each in chosen})
+
+    def margin(self, rows: Rows, model: Model, positive: Sequence[str], negative: Sequence[str]) -> np.ndarray:
+        """Return f(v, positive) - f(v, negative), (N,), unscaled."""
+        if self.score.reads == ("embedding",):
+            near, far = (unit_mean(list(embed(model, "text", list(texts)))) for texts in (positive, negative))
+            return rows.table[f"{model.pictures}/embedding"] @ (near - far)
+        found = TextScores(model, self.score).of(rows.table, [*positive, *negative])
+        return np.mean([found[t] for t in positive], axis=0) - np.mean([found[t] for t in negative], axis=0)
+
+    def look(self, model: Model, sample: Sample, begun: _Begun, label: str, place: str = "") -> np.ndarray | None:
+        """Return the evidence of each image token; of tokens compared one by one, what each adds to the score."""
+        pixels = sample.fields.get("image")
+        if not isinstance(pixels, torch.Tensor):
+            return None
+        if begun.vectors is not None:
+            direction = torch.from_numpy(np.asarray(begun.vectors.direction(label), dtype=np.float32))
+            return heat_map(model, pixels, direction).values
+        own = next(each for each in self.prompts if each.label == label)
+        return begun.scores.tokens_of(pixels, own.positive, own.negative)
+
+    def released(self) -> Mapping[str, object]:
+        """The prompts themselves."""
+        return {"prompts": [_plain(each) for each in self.prompts]}
+
+
+def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:
+    if isinstance(prompts, str):
+        path = Path(prompts).expanduser()
+        return load_prompts(path if path.is_file() else resource("configs", prompts))
+    try:
+        return tuple(PromptSet(**{name: part_of(value) for name, value in each.items()}) for each in prompts)
+    except TypeError as error:
+        raise ConfigError(f"A prompt set has name, label, positive and negative, maybe sided and uncertain: {error}.") from None
+
+
+def _plain(prompts: PromptSet) -> dict[str, object]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(prompts).items()}

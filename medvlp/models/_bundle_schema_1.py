@@ -1,0 +1,66 @@
+"""Bundles of schema 1, which knew two answers by their own keys: read as if they had been written today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["upgraded"]
+
+
+def upgraded(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contents of ``bundle.yaml`` in the form of schema 2; any other schema is returned as it is.
+
+    Example:
+        >>> upgraded({"schema": "medvlp.bundle/3"})
+        {'schema': 'medvlp.bundle/3'}
+    """
+    if described.get("schema") != "medvlp.bundle/1":
+        return dict(described)
+    kept = {
+        key: value
+        for key, value in described.items()
+        if key not in ("score", "labels", "zero_shot", "operating_points", "calibration", "text_cache")
+    }
+    return {**kept, "schema": "medvlp.bundle/2", "answers": _answers(described)}
+
+
+def _answers(described: Mapping[str, Any]) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = []
+    score = {"name": described.get("score", "dot")}
+    prompts = described.get("zero_shot") or []
+    if prompts:
+        labels = [each["label"] for each in prompts]
+        answers.append(_answer("zero_shot", described, {"prompts": list(prompts)}, labels, score))
+    heads = described["model"].get("heads") or {}
+    for name in [name for name, head in heads.items() if head.get("name") == "dual_stream"]:
+        options = {"head": name.partition("/")[2]}
+        labels = [] if prompts else list(described.get("labels") or ())
+        answers.append(_answer("existence", described, options, labels))
+        answers.append(_answer("pairs", described, options, []))
+    if "text" in described["model"] or described["model"].get("name") == "single":
+        answers.append(_answer("retrieval", described, {}, [], score))
+    return answers
+
+
+def _answer(
+    name: str,
+    described: Mapping[str, Any],
+    options: Mapping[str, Any],
+    labels: list[str],
+    score: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    chosen = {
+        key: {k: v for k, v in stored.items() if k != "recipe"}
+        for key in ("operating_points", "calibration")
+        if isinstance(stored := described.get(key), Mapping) and stored.get("recipe") == name
+    }
+    return {
+        "name": name,
+        "component": name,
+        "options": dict(options),
+        "labels": labels,
+        "score": None if score is None else dict(score),
+        "operating_points": chosen.get("operating_points"),
+        "calibration": chosen.get("calibration"),
+    }

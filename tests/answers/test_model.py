@@ -1,0 +1,123 @@
+"""What `medvlp.load` gives, on a bundle that a run released."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import medvlp
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.data.layouts.phantom import index
+from medvlp.io.errors import UnreadableImage
+from medvlp.models.bundle import load_bundle
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+TEXTS = ["left effusion", "no effusion"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run: Trained) -> VisionLanguageModel:
+    return medvlp.load(tiny_run.bundle)
+
+
+@pytest.fixture(scope="module")
+def films(tiny_cohort: CohortSummary) -> list[Path]:
+    manifest = index(tiny_cohort.root).where({"view_position": ["PA", "AP"]})
+    return [tiny_cohort.root / str(manifest.record(i)["image"]) for i in range(5)]
+
+
+def test_a_score_is_the_cosine_of_two_unit_embeddings(model: VisionLanguageModel, films: list[Path]) -> None:
+    images, texts = model.embed_image(films), model.embed_text(TEXTS)
+    for rows in (images, texts):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(model.score(films, TEXTS), images @ texts.T, atol=1e-6)
+    assert model.score(films[0], TEXTS[0]).shape == (1, 1)
+
+
+def test_a_film_is_scored_the_same_whoever_lies_beside_it(model: VisionLanguageModel, films: list[Path]) -> None:
+    together = predict_files(model, films)["results"]
+    small = VisionLanguageModel(model.bundle, batch=2)
+    for i, film in enumerate(films):
+        alone = predict_files(small, [film])["results"][0]
+        assert alone["path"] == together[i]["path"] == str(film)
+        for label, score in alone["scores"].items():
+            assert score == pytest.approx(together[i]["scores"][label], abs=1e-5)
+
+
+def test_predictions_are_the_formula_written_out(model: VisionLanguageModel, films: list[Path]) -> None:
+    found = predict_files(model, films[:1], name="m")
+    assert set(found) == {"model", "recipe", "results"}
+    assert (found["model"], found["recipe"]) == ("m", "zero_shot")
+    result = found["results"][0]
+    assert set(result) == {"path", "scores", "calibrated", "warnings"}
+    assert result["calibrated"] is False
+    image = model.embed_image(films[0])[0].astype(np.float64)
+    prompts = {each.label: each for each in prompt_sets(model.bundle)}
+    assert set(result["scores"]) == set(prompts) == set(model.bundle.labels)
+    for label, score in result["scores"].items():
+        sides = []
+        for texts in (prompts[label].positive, prompts[label].negative):
+            mean = model.embed_text(texts).astype(np.float64).mean(axis=0)
+            sides.append(model.scale * float(image @ mean / np.linalg.norm(mean)))
+        assert score == pytest.approx(1 / (1 + math.exp(sides[1] - sides[0])), abs=2e-6)
+
+
+def test_pixels_are_the_file_that_they_were_read_from(model: VisionLanguageModel, films: list[Path]) -> None:
+    pixels = medvlp.read_image(films[0]).pixels
+    np.testing.assert_allclose(model.score(pixels, TEXTS), model.score(films[0], TEXTS), atol=1e-6)
+
+
+def test_preprocessing_is_that_of_training(model: VisionLanguageModel, films: list[Path], tiny_run: Trained) -> None:
+    """The released model embeds a film as the table of the run's own data does."""
+    from medvlp.config.evaluate import embed_manifest
+
+    table = embed_manifest(tiny_run.bundle, tiny_run.run / "manifest.parquet", root=None, workers=1)
+    manifest = tiny_run.manifest
+    for i in (0, 3):
+        row = list(table.ids).index(str(manifest.record(i)["id"]))
+        path = manifest.path(i)
+        assert path is not None
+        np.testing.assert_allclose(table["image/embedding"][row], model.embed_image(path)[0], atol=1e-6)
+
+
+def test_a_heat_map_lies_over_the_models_view_and_sums_to_the_score(
+    model: VisionLanguageModel, films: list[Path]
+) -> None:
+    found = model.explain(films[0], TEXTS[0])
+    assert found.score == pytest.approx(model.score(films[0], TEXTS[0]).item(), abs=1e-5)
+    assert float(found.values.sum()) == pytest.approx(found.score, abs=1e-5)
+    prepared = model.prepare(films[0])
+    assert found.resized(32).shape == tuple(prepared.pixels.shape[-2:])
+    assert prepared.record is not None
+    assert prepared.record.box[2] > prepared.record.box[0]
+
+
+def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("not an image")
+    with pytest.raises(UnreadableImage, match=r"a\.txt cannot be read \(not_an_image\)"):
+        predict_files(model, [tmp_path / "a.txt"])
+    with pytest.raises(ConfigError, match=r"There is no recipe 'zero': did you mean 'zero_shot'\?"):
+        predict_files(model, [], recipe="zero")
+    with pytest.raises(UserError, match="There is no text to embed"):
+        model.embed_text([])
+    for array in (np.zeros((2, 2, 3)), np.full((4, 4), 255.0), np.full((4, 4), np.nan)):
+        with pytest.raises(UserError, match="An image as an array"):
+            model.embed_image(array)
+
+
+def test_a_bundle_without_prompts_or_of_another_score_says_so(tiny_run: Trained) -> None:
+    bundle = load_bundle(tiny_run.bundle)
+    with pytest.raises(UserError, match=r"has no zero-shot prompts: score it against your own texts"):
+        _ = VisionLanguageModel(dataclasses.replace(bundle, zero_shot=())).zero_shot
+    with pytest.raises(UserError, match=r"compares images with texts by 'late_interaction'"):
+        VisionLanguageModel(dataclasses.replace(bundle, score="late_interaction"))

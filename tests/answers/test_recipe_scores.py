@@ -1,0 +1,141 @@
+"""Recipes on a model: alone or together, a film has the same scores; places, doubts and fitted weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import medvlp
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.data.layouts.phantom import index
+from medvlp.features.embed import embed_parts
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.answers.prompting.prompt_weights import fit_prompt_weights
+from medvlp.answers.prompting.recipe_files import load_recipe
+from medvlp.answers.prompting.recipe_scores import place_scores, recipe_scores, single_prompt_scores, three_way_scores
+from medvlp.text.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run: Trained) -> VisionLanguageModel:
+    return medvlp.load(tiny_run.bundle)
+
+
+@pytest.fixture(scope="module")
+def films(tiny_cohort: CohortSummary) -> list[Path]:
+    manifest = index(tiny_cohort.root).where({"view_position": ["PA", "AP"]})
+    return [tiny_cohort.root / str(manifest.record(i)["image"]) for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    "name", ["zero_shot", "pair-softmax", "chexzero_v1", "ct_clip_v1", "biovil_v1", "medclip_5x200_v1"]
+)
+def test_files_scored_alone_and_together_agree_to_1e_6(
+    model: VisionLanguageModel, films: list[Path], name: str
+) -> None:
+    recipe = load_recipe(name, own=prompt_sets(model.bundle))
+    pixels = [model.prepare(film).pixels for film in films]
+    together = recipe_scores(model, recipe, pixels)
+    alone = np.concatenate([recipe_scores(model, recipe, [each]) for each in pixels])
+    assert np.abs(together - alone).max() <= 1e-6
+    assert np.abs(recipe_scores(model, recipe, pixels[::-1])[::-1] - together).max() <= 1e-6
+    assert predict_files(model, films[:1], recipe=name)["recipe"] == name
+
+
+def test_zero_shot_is_the_ensemble_of_the_bundle(model: VisionLanguageModel, films: list[Path]) -> None:
+    recipe = load_recipe("zero_shot", own=prompt_sets(model.bundle))
+    pixels = [model.prepare(film).pixels for film in films]
+    expected = model.zero_shot.scores(model.embed_prepared(pixels))
+    np.testing.assert_allclose(recipe_scores(model, recipe, pixels), expected, atol=1e-12)
+
+
+def test_a_score_of_the_batch_says_so(model: VisionLanguageModel, films: list[Path]) -> None:
+    found = predict_files(model, films, recipe="gloria_v1")["results"]
+    assert all("depend on the other images" in result["warnings"][-1] for result in found)
+    quiet = predict_files(model, films, recipe="chexzero_v1")["results"]
+    assert not any("depend on" in warning for result in quiet for warning in result["warnings"])
+    with pytest.raises(DataError, match="score more images, or give statistics"):
+        predict_files(model, films[:1], recipe="gloria_v1")
+
+
+@pytest.mark.parametrize("name", ["gloria_local_v1", "medklip_v1", "carzero_v1", "fvlm_v1"])
+def test_a_recipe_that_the_model_cannot_serve_is_refused(
+    model: VisionLanguageModel, films: list[Path], name: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"The recipe '{name}' reads .* and this model does not make it all"):
+        predict_files(model, films[:2], recipe=name)
+
+
+def test_places_doubts_and_single_prompts_are_their_formulas() -> None:
+    draws = np.random.default_rng(0)
+    known: dict[str, np.ndarray] = {}
+
+    def embed(texts: object) -> np.ndarray:
+        for text in texts:  # type: ignore[attr-defined]
+            if text not in known:
+                value = draws.normal(size=5)
+                known[text] = value / np.linalg.norm(value)
+        return np.stack([known[text] for text in texts])  # type: ignore[attr-defined]
+
+    images = embed(["image"])
+    each = PromptSet("v", "effusion", ("yes", "sure"), ("no",), ("{side} yes",), ("maybe",))
+    single = single_prompt_scores(images, [each], embed, scale=3.0)["effusion"]
+    near = {text: float(images[0] @ vector) for text, vector in known.items()}
+    assert single["sure"][0] == pytest.approx(1 / (1 + math.exp(-3 * (near["sure"] - near["no"]))))
+    place = place_scores(images, [each], embed, scale=3.0)["effusion"]
+    left = float(images[0] @ known["left yes"])
+    assert place["left"][0] == pytest.approx(1 / (1 + math.exp(-3 * (left - near["no"]))))
+    doubt = three_way_scores(images, [each], embed, scale=3.0)["effusion"]
+    mean = known["yes"] + known["sure"]
+    up = [
+        math.exp(3 * v)
+        for v in (float(images[0] @ mean) / math.sqrt(mean @ mean), near["no"], float(images[0] @ known["maybe"]))
+    ]
+    assert [doubt.present[0], doubt.absent[0], doubt.uncertain[0]] == pytest.approx([value / sum(up) for value in up])
+    plain = PromptSet("v", "a", ("yes",), ("no",))
+    assert place_scores(images, [plain], embed, scale=1.0) == three_way_scores(images, [plain], embed, scale=1.0) == {}
+
+
+def test_weights_find_the_prompt_that_tells_and_stay_equal_where_nothing_does() -> None:
+    draws = np.random.default_rng(1)
+    truth = np.arange(400) % 2
+    axes = np.eye(8)
+    images = draws.normal(size=(400, 8)) * 0.3
+    images[:, 0] += truth
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    prompts, negative = axes[:3], axes[7]
+    weights = fit_prompt_weights(images, prompts, negative, truth, ["validate"] * 400, scale=10.0)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] > 0.8
+    strong = fit_prompt_weights(images, prompts, negative, truth, ["validate"] * 400, scale=10.0, strength=1e6)
+    np.testing.assert_allclose(strong, 1 / 3, atol=1e-3)
+
+
+def test_weights_are_fitted_on_validation_only() -> None:
+    eye = np.eye(3)
+    with pytest.raises(DataError, match="fitted on the split 'validate' only, and these rows hold 'test'"):
+        fit_prompt_weights(eye, eye[:2], eye[2], [1, 0, 1], ["validate", "test", "validate"], scale=1.0)
+    with pytest.raises(DataError, match="a case with and a case without"):
+        fit_prompt_weights(eye, eye[:2], eye[2], [1, 1, np.nan], ["validate"] * 3, scale=1.0)
+    with pytest.raises(DataError, match="give one each"):
+        fit_prompt_weights(eye, eye[:2], eye[2], [1, 0], ["validate"] * 3, scale=1.0)
+
+
+def test_parts_of_texts_are_padded_alike_however_they_are_batched(model: VisionLanguageModel) -> None:
+    texts = ["effusion", "There is a small left pleural effusion and no pneumothorax.", "clear"]
+    together = embed_parts(model.model, "text", texts, ("embedding", "tokens", "mask"))
+    single = embed_parts(model.model, "text", texts, ("embedding", "tokens", "mask"), batch=1)
+    assert together["mask"].shape == single["mask"].shape == together["tokens"].shape[:2]
+    assert np.array_equal(together["mask"], single["mask"])
+    real = together["mask"]
+    assert np.abs(together["tokens"][real] - single["tokens"][real]).max() < 1e-4
+    np.testing.assert_allclose(together["embedding"], model.embed_text(texts), atol=1e-6)
