@@ -1,0 +1,80 @@
+"""Numbers without intervals, of the answers of a model in training: what validation logs and what chooses the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from medvlp.core.answers import Answer
+from medvlp.core.errors import ConfigError
+from medvlp.core.predictions import Predictions
+from medvlp.core.registry import available, build
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.measure import Measure
+
+__all__ = ["check_choice", "first_choice", "point_values"]
+
+
+def point_values(name: str, said: Predictions, cohort: Manifest) -> dict[str, float]:
+    """Return ``ANSWER/METRIC`` or ``ANSWER/METRIC/LABEL`` -> value, by every measure that reads what was said.
+
+    Args:
+        name: of the answer.
+        said: by it, a row a record.
+        cohort: the records.
+    """
+    there = frozenset(said.parts())
+    return {
+        f"{name}/{metric}": value
+        for measure in _with_points()
+        if measure.reads <= there
+        for metric, value in measure.values(said, cohort).items()
+    }
+
+
+def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
+    """Refuse a choice of the best checkpoint that no answer of the model gives.
+
+    Args:
+        choose: ``ANSWER/METRIC[/LABEL]``.
+        answers: by name.
+
+    Raises:
+        ConfigError: naming what there is to choose by.
+    """
+    name, _, rest = choose.partition("/")
+    metric, _, label = rest.partition("/")
+    if name not in answers:
+        raise ConfigError(
+            f"evaluation.choose is {choose!r}, and this recipe teaches no answer {name!r}: {did_you_mean(name, answers)}."
+        )
+    metrics = _metrics(answers[name])
+    if metric not in metrics:
+        raise ConfigError(
+            f"evaluation.choose is {choose!r}, and the answer {name!r} is measured by no {metric!r} while training: "
+            f"{did_you_mean(metric, metrics)}."
+        )
+    labels = answers[name].labels
+    if label and label != "macro" and labels and label not in labels:
+        raise ConfigError(
+            f"evaluation.choose is {choose!r}, and the answer {name!r} names no {label!r}: {did_you_mean(label, labels)}."
+        )
+
+
+def first_choice(answers: Mapping[str, Answer]) -> str | None:
+    """Return what chooses the best checkpoint where nobody says: the first metric of the first answer that has one."""
+    for name, answer in answers.items():
+        for metric in _metrics(answer):
+            return f"{name}/{metric}/macro" if answer.labels else f"{name}/{metric}"
+    return None
+
+
+def _metrics(answer: Answer) -> list[str]:
+    return [point for measure in _with_points() if measure.reads <= answer.gives for point in measure.points]
+
+
+def _with_points() -> Iterator[Measure]:
+    for name in available("measures"):
+        measure: Measure = build("measures", {"name": name}, where=f"measures.{name}")
+        if measure.points:
+            yield measure
