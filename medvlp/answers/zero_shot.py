@@ -131,7 +131,9 @@ def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:
     try:
         return tuple(PromptSet(**{name: part_of(value) for name, value in each.items()}) for each in prompts)
     except TypeError as error:
-        raise ConfigError(f"A prompt set has name, label, positive and negative, maybe sided and uncertain: {error}.") from None
+        raise ConfigError(
+            f"A prompt set has name, label, positive and negative, maybe sided and uncertain: {error}."
+        ) from None
 
 
 def _plain(prompts: PromptSet) -> dict[str, object]:

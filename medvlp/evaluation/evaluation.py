@@ -90,7 +90,8 @@ class Evaluation:
         whole: all of the data.
         manifest: what is judged of it, and what is chosen and fitted on.
         open: prepares a split with the model's own preprocessing.
-        others: prepares further records of the data: column -> values that they must have.
+        others: opens other records of the same data: column -> values that they must have.
+        where: column -> values of the records that are judged.
         options: what all measures share.
         recipe: hash of model and options.
         synthetic: whether the data is synthetic.
@@ -110,8 +111,9 @@ class Evaluation:
         *,
         whole: Manifest,
         manifest: Manifest,
-        open: Callable[[str], Prepared],  # noqa: A002
+        open: Callable[[str], Prepared],
         others: Callable[[Mapping[str, Any]], Manifest],
+        where: Mapping[str, Any],
         options: EvaluationOptions,
         recipe: str,
         synthetic: bool,
@@ -121,6 +123,7 @@ class Evaluation:
         self.options, self.recipe, self.synthetic, self.say = options, recipe, synthetic, say
         self.answers = model.answers
         self.features = model.features
+        self.where = where
         self._open = open
         self._parts: dict[str, Part] = {}
         self.judged = self._part(options.split, texts=True)

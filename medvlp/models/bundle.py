@@ -170,7 +170,9 @@ def check_manifest(folder: Path) -> None:
             )
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
-    needed |= {name for name in ("banks.safetensors", "gate.safetensors", "scores.safetensors") if (folder / name).exists()}
+    needed |= {
+        name for name in ("banks.safetensors", "gate.safetensors", "scores.safetensors") if (folder / name).exists()
+    }
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 

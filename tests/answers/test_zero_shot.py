@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.answers.prompting.laterality import side_margins
 from medvlp.answers.prompting.class_vectors import ZeroShot, make_zero_shot, unit_mean
+from medvlp.answers.prompting.laterality import side_margins
 from medvlp.text.prompts import PromptSet
 
 PROMPTS = (

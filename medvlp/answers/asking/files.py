@@ -19,7 +19,7 @@ from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import parse_key
 from medvlp.core.predictions import Predictions
-from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.core.sample import Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.stacks import taken

@@ -65,7 +65,9 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
 
     volume = read_volume(source)
     if volume.shape != mask.shape:
-        raise UserError(f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask again about the file as it is.")
+        raise UserError(
+            f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask again about the file as it is."
+        )
     path = stem.with_name(stem.name + ".nii.gz")
     voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
     with written_whole(path) as temporary:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medvlp.config.judge import Judge
-from medvlp.evaluation.results import Result
 from medvlp.answers.asking.model import prompt_sets
 from medvlp.answers.prompting.recipe_files import load_recipe
 from medvlp.answers.prompting.recipe_scores import three_way_scores
+from medvlp.config.judge import Judge
+from medvlp.evaluation.results import Result
 
 __all__ = ["doubt"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from medvlp.answers.prompting.laterality import side_margins
 from medvlp.config.judge import Judge
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
-from medvlp.answers.prompting.laterality import side_margins
 
 __all__ = ["laterality"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from medvlp.answers.prompting.recipe_scores import single_prompt_scores
 from medvlp.config.judge import Judge
 from medvlp.evaluation.prompt_sensitivity import evaluate_prompt_sensitivity
 from medvlp.evaluation.results import Result
-from medvlp.answers.prompting.recipe_scores import single_prompt_scores
 
 __all__ = ["prompts"]
 

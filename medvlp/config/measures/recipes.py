@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from medvlp.answers.asking.model import prompt_sets
+from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
+from medvlp.answers.prompting.recipe_scores import BATCH_SENTENCE, given_of, image_parts
 from medvlp.config.judge import Judge
 from medvlp.config.measures.label_sets import label_sets
 from medvlp.core.errors import DataError
 from medvlp.evaluation.results import Result
-from medvlp.answers.asking.model import prompt_sets
-from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
-from medvlp.answers.prompting.recipe_scores import BATCH_SENTENCE, given_of, image_parts
 
 __all__ = ["recipes", "scores_of_recipe"]
 

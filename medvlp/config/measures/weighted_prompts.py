@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medvlp.config.judge import Judge
-from medvlp.config.measures.zero_shot import group_columns
-from medvlp.evaluation.results import Result
 from medvlp.answers.prompting.prompt_weights import fit_prompt_weights
 from medvlp.answers.prompting.recipe import class_vector
 from medvlp.answers.prompting.recipe_files import load_recipe
 from medvlp.answers.prompting.recipe_scores import given_of
 from medvlp.answers.recipes.prompt_ensemble import PromptEnsemble
+from medvlp.config.judge import Judge
+from medvlp.config.measures.zero_shot import group_columns
+from medvlp.evaluation.results import Result
 
 __all__ = ["weighted_prompts"]
 
