@@ -21,8 +21,8 @@ def predict(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="One of the model's answers, or a zero-shot recipe: a file of configs/zero_shot/recipes, a component, a "
-            "path; default: all that the model answers unasked."
+            help="One of the model's answers, or a zero-shot recipe: a file of configs/zero_shot/recipes, a component, "
+            "a path; default: all that the model answers unasked."
         ),
     ] = None,
     question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,

@@ -216,8 +216,8 @@ class EvaluationConfig(Node):
     Attributes:
         choose: validation metric that picks the best checkpoint, ``ANSWER/METRIC[/LABEL]``: ``zero_shot/auroc/macro``,
             ``retrieval/recall@5``, ``findings/auroc/effusion``; null: the first that an answer of the model has.
-        measures: name -> options of a component of `medvlp.measures`: an entry changes one that is made unasked, or adds
-            one that is not; null leaves one out.
+        measures: name -> options of a component of `medvlp.measures`: an entry changes one that is made unasked, or
+            adds one that is not; null leaves one out.
         resamples: of the patient bootstrap.
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.

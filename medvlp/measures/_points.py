@@ -48,7 +48,7 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
     metric, _, label = rest.partition("/")
     if name not in answers:
         raise ConfigError(
-            f"evaluation.choose is {choose!r}, and this recipe teaches no answer {name!r}: {did_you_mean(name, answers)}."
+            f"evaluation.choose is {choose!r}, and the recipe teaches no answer {name!r}: {did_you_mean(name, answers)}."
         )
     metrics = _metrics(answers[name])
     if metric not in metrics:
@@ -59,7 +59,7 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
     labels = answers[name].labels
     if label and label != "macro" and labels and label not in labels:
         raise ConfigError(
-            f"evaluation.choose is {choose!r}, and the answer {name!r} names no {label!r}: {did_you_mean(label, labels)}."
+            f"evaluation.choose is {choose!r}, and {name!r} names no finding {label!r}: {did_you_mean(label, labels)}."
         )
 
 

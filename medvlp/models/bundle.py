@@ -2,8 +2,8 @@
 
 ``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
 (arrays of its gate, where it has one), ``scores.safetensors`` (what scores of answers have learnt, where they learn),
-``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that
-loading reads is checked against the manifest first.
+``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and
+``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
 

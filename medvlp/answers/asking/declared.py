@@ -143,9 +143,7 @@ def open_answer(kept: KeptAnswer) -> Answer:
     if kept.score is not None:
         score: nn.Module = build("models/scores", kept.score, where=f"answers.{kept.name}.score")
         if score.state_dict().keys() != kept.weights.keys():
-            raise UserError(
-                f"The score of the answer {kept.name!r} lacks weights in this bundle: get the bundle again."
-            )
+            raise UserError(f"The score of the answer {kept.name!r} lacks weights here: get the bundle again.")
         score.load_state_dict(dict(kept.weights))
         given["score"] = score.eval()
     spec = {"name": kept.component, **kept.options}
