@@ -48,7 +48,7 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
     metric, _, label = rest.partition("/")
     if name not in answers:
         raise ConfigError(
-            f"evaluation.choose is {choose!r}, and the recipe teaches no answer {name!r}: {did_you_mean(name, answers)}."
+            f"evaluation.choose is {choose!r}, and no objective teaches {name!r}: {did_you_mean(name, answers)}."
         )
     metrics = _metrics(answers[name])
     if metric not in metrics:

@@ -106,7 +106,7 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
         if not chosen:
             raise UserError(
                 f"This bundle answers nothing unasked ({', '.join(model.answers) or 'it has no answers'}): give a "
-                "question, name a zero-shot recipe file with --recipe, or score it against your own texts with .score()."
+                "question, name a zero-shot recipe file with --recipe, or score it against your texts with .score()."
             )
         return chosen
     if recipe in model.answers:
