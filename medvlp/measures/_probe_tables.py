@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from medvlp.config.gallery import picture_of
-from medvlp.config.judge import Judge
+from medvlp.core.answers import ProbeTable
 from medvlp.data.manifest import Manifest
-from medvlp.data.prepare import Prepared
-from medvlp.evaluation.probe import ProbeData, thumbnails
+from medvlp.evaluation.evaluation import Evaluation, Part
+from medvlp.evaluation.pictures import picture_of
+from medvlp.evaluation.probe_tables import thumbnails
 
 __all__ = ["ProbeTables", "can_probe", "deep_tables", "labels_of", "thumbnail_tables"]
 
 
 @dataclass(frozen=True)
 class ProbeTables:
-    """What is fitted on, what is chosen on, and what is judged."""
+    """What is fitted on, what is chosen on, and the features (N, D) of what is judged."""
 
-    train: ProbeData
-    validation: ProbeData
+    train: ProbeTable
+    validation: ProbeTable
     judged: np.ndarray
 
 
-def can_probe(judge: Judge) -> bool:
+def can_probe(evaluation: Evaluation) -> bool:
     """Whether there are pictures, labels, patients, and two other splits: to train and to choose on."""
-    apart = {"train", "validate"} <= judge.splits - {judge.options.split}
-    return bool(judge.labels and judge.sees and judge.knows_patients and apart)
+    apart = {"train", "validate"} <= evaluation.splits - {evaluation.options.split}
+    return bool(evaluation.labels and evaluation.sees and evaluation.knows_patients and apart)
 
 
-def deep_tables(judge: Judge) -> ProbeTables:
-    """Return the model's embeddings."""
-    return _tables(judge, {split: judge.part(split)[1][judge.seen] for split in _splits(judge)})
+def deep_tables(evaluation: Evaluation) -> ProbeTables:
+    """Return what the model makes of the pictures."""
+    return _tables(evaluation, lambda part: part.table[evaluation.features])
 
 
-def thumbnail_tables(judge: Judge) -> ProbeTables:
+def thumbnail_tables(evaluation: Evaluation) -> ProbeTables:
     """Return 16 x 16 thumbnails of the same pictures."""
-    return _tables(judge, {split: _thumbnails(judge.part(split)[0]) for split in _splits(judge)})
+    return _tables(evaluation, _thumbnails)
 
 
-def labels_of(judge: Judge, manifest: Manifest) -> np.ndarray:
-    """Return the labels of the judge's findings, ``(N, L)``."""
-    return np.stack([np.asarray(manifest.column(f"label.{name}"), dtype=float) for name in judge.labels], axis=1)
+def labels_of(evaluation: Evaluation, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return the labels (N,) of the evaluation's findings."""
+    return {name: np.asarray(manifest.column(f"label.{name}"), dtype=float) for name in evaluation.labels}
 
 
-def _splits(judge: Judge) -> tuple[str, str, str]:
-    return "train", "validate", judge.options.split
+def _tables(evaluation: Evaluation, features: Callable[[Part], np.ndarray]) -> ProbeTables:
+    def table(split: str) -> ProbeTable:
+        part = evaluation.part(split)
+        patients = part.manifest.column("id.patient").tolist()
+        return ProbeTable(features(part), labels_of(evaluation, part.manifest), patients)
+
+    return ProbeTables(table("train"), table("validate"), features(evaluation.judged))
 
 
-def _tables(judge: Judge, features: dict[str, np.ndarray]) -> ProbeTables:
-    manifests = {split: judge.part(split)[0].manifest for split in ("train", "validate")}
-    data = {
-        split: ProbeData(features[split], labels_of(judge, manifest), manifest.column("id.patient").tolist())
-        for split, manifest in manifests.items()
-    }
-    return ProbeTables(data["train"], data["validate"], features[judge.options.split])
-
-
-def _thumbnails(prepared: Prepared) -> np.ndarray:
-    shown = (prepared.sample(index) for index in range(len(prepared)))
+def _thumbnails(part: Part) -> np.ndarray:
+    shown = (part.prepared.sample(index) for index in range(len(part.prepared)))
     return np.concatenate([thumbnails(np.asarray(picture_of(sample))[None]) for sample in shown])

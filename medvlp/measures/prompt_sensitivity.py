@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
 from medvlp.answers.prompting.recipe_scores import single_prompt_scores
-from medvlp.config.judge import Judge
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.prompt_sensitivity import evaluate_prompt_sensitivity
 from medvlp.evaluation.results import Result
 
-__all__ = ["prompts"]
+__all__ = ["PromptSensitivity"]
 
 
-def prompts(judge: Judge) -> Iterator[Result]:
-    """Yield the AUROC of single prompts."""
-    if not judge.options.sensitivity or not judge.prompts or not judge.sees:
-        return
-    manifest, images = judge.seen_rows()
-    scores = single_prompt_scores(images, judge.prompts, judge.model.embed_text, scale=judge.model.scale)
-    labels = {p.label: np.asarray(manifest.column(f"label.{p.label}"), dtype=float) for p in judge.prompts}
-    yield evaluate_prompt_sensitivity(scores, labels, manifest.column("id.patient").tolist(), **judge.facts)
+class PromptSensitivity(Measure):
+    """The AUROC of each positive prompt alone and its spread, of the first prompted answer that compares embeddings.
+
+    Example:
+        >>> PromptSensitivity.usual
+        True
+    """
+
+    order: ClassVar[int] = 34
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield the AUROC of single prompts."""
+        if not evaluation.prompts or not evaluation.compares:
+            return
+        (manifest, images), model = evaluation.seen_rows(), evaluation.model
+        scores = single_prompt_scores(images, evaluation.prompts, model.embed_text, scale=model.scale)
+        labels = {p.label: np.asarray(manifest.column(f"label.{p.label}"), dtype=float) for p in evaluation.prompts}
+        patients = manifest.column("id.patient").tolist()
+        yield evaluate_prompt_sensitivity(scores, labels, patients, **evaluation.facts)

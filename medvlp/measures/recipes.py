@@ -1,57 +1,72 @@
-"""Zero-shot recipes that are judged beside the bundle's own."""
+"""Zero-shot recipes that are judged beside the answers that a model was released with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from typing import Annotated, ClassVar
 
-import numpy as np
+from pydantic import Field
 
 from medvlp.answers.asking.model import prompt_sets
-from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
-from medvlp.answers.prompting.recipe_scores import BATCH_SENTENCE, given_of, image_parts
-from medvlp.config.judge import Judge
-from medvlp.config.measures.label_sets import label_sets
+from medvlp.answers.prompting.recipe_files import load_recipe
+from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.core.errors import DataError
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
+from medvlp.measures._label_sets import label_sets
 
-__all__ = ["recipes", "scores_of_recipe"]
+__all__ = ["Recipes"]
 
 
-def recipes(judge: Judge) -> Iterator[Result]:
-    """Yield the result of each recipe that the configuration names.
+class Recipes(Measure):
+    """One result for each recipe, of models that read texts; pictures are read again where it asks for further parts.
 
-    Raises:
-        DataError: if the data has no label of any finding that a recipe scores.
+    Args:
+        recipes: names of ``configs/zero_shot/recipes``, or files.
+        label_sets: as for `classification`.
+
+    Example:
+        >>> Recipes(recipes=("chexzero_v1",)).recipes
+        ('chexzero_v1',)
     """
-    if not judge.sees or not (judge.prompts or judge.model.model.reads_text):
-        return
-    for name in judge.options.recipes:
-        recipe, scores = scores_of_recipe(judge, name)
-        known = {label: values for label, values in scores.items() if f"label.{label}" in judge.manifest}
-        if not known:
-            raise DataError(f"The recipe {recipe.name!r} scores no finding that this data has labels of: leave it out.")
-        about = f"Zero-shot, {recipe.name} ({recipe.recipe.name})"
-        told = (BATCH_SENTENCE.format(name=recipe.name),) if recipe.recipe.batch_dependent else ()
-        parts = [(f"zero_shot_{recipe.name}", about, known, ())]
-        parts += [
-            (f"zero_shot_{recipe.name}_{each.name}", f"{about}, {each.name}", each.scores, each.told)
-            for each in label_sets(judge, known)
-        ]
-        for made, title, some, missing in parts:
-            result = judge.scores(made, some, title, hashed=recipe.hash)
-            yield replace(result, caveats=(*result.caveats, *told, *missing))
 
+    usual: ClassVar[bool] = False
+    order: ClassVar[int] = 30
 
-def scores_of_recipe(judge: Judge, name: str) -> tuple[NamedRecipe, dict[str, np.ndarray]]:
-    """Return a recipe and its scores by label; pictures are read again where it reads more than embeddings."""
-    model, prepared = judge.model, judge.prepared
-    recipe = load_recipe(name, own=prompt_sets(model.bundle))
-    if recipe.recipe.image_parts == ("embedding",):
-        parts: Mapping[str, np.ndarray] = {"embedding": judge.table[judge.seen]}
-    else:
-        pictures = model.model.pictures
-        pixels = [prepared.sample(index).fields[pictures] for index in range(len(prepared))]
-        parts = image_parts(model, recipe, pixels)  # pyrefly: ignore
-    found = recipe.recipe.scores(given_of(model, recipe, parts))
-    return recipe, {each.label: found[:, i] for i, each in enumerate(recipe.prompts)}
+    def __init__(
+        self,
+        *,
+        recipes: Annotated[tuple[str, ...], Field(min_length=1)],
+        label_sets: dict[str, list[str]] | None = None,
+    ) -> None:
+        self.recipes = recipes
+        self.label_sets: Mapping[str, list[str]] = label_sets or {}
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield the result of each recipe.
+
+        Raises:
+            ConfigError: for a recipe that reads what the model does not make.
+            DataError: if the data has no label of any finding that a recipe scores.
+        """
+        model, manifest = evaluation.model, evaluation.manifest
+        if not evaluation.sees or not (evaluation.prompts or model.model.reads_text):
+            evaluation.say("No recipes: they compare pictures with texts, and this model does not.")
+            return
+        for wanted in self.recipes:
+            answer = RecipeScores(load_recipe(wanted, own=prompt_sets(evaluation.answers)))
+            answer.check(model.model)
+            said = evaluation.asked(answer)
+            scores = {} if said is None or said.scores is None else said.scores
+            known = {label: values for label, values in scores.items() if f"label.{label}" in manifest}
+            if said is None or not known:
+                name = answer.recipe.name
+                raise DataError(f"The recipe {name!r} scores no finding that this data has labels of: leave it out.")
+            parts = [(answer.name, answer.title, known, said.notes)]
+            parts += [
+                (f"{answer.name}_{each.name}", f"{answer.title}, {each.name}", each.scores, (*said.notes, *each.told))
+                for each in label_sets(self.label_sets, known, manifest)
+            ]
+            for name, title, some, notes in parts:
+                yield evaluation.scores(name, some, title, hashed=answer.recipe.hash, notes=notes)

@@ -3,50 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from medvlp.config.judge import Judge
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.image_retrieval import by_study
+from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.sentence_check import evaluate_sentence_check
 from medvlp.evaluation.sentence_rows import Studies, sentence_pairs
 
-__all__ = ["sentences"]
+__all__ = ["Sentences"]
 
 
-def sentences(judge: Judge) -> Iterator[Result]:
-    """Yield the check over the first studies; nothing where no sentence can be falsified.
+class Sentences(Measure):
+    """The check of `medvlp.evaluation.sentence_check`, of models whose embeddings of pictures and texts are compared.
 
     Probabilities are fitted on as many validation studies, where there are any.
+
+    Args:
+        studies: the first so many are checked.
+
+    Example:
+        >>> Sentences().studies
+        200
     """
-    most = judge.options.sentences
-    if not most or not {judge.seen, "text/embedding"} <= set(judge.table.columns):
-        return
-    judged = _studies(*judge.seen_rows(), most)
-    if sentence_pairs(judged.reports):
-        yield evaluate_sentence_check(
-            judged.image,
-            judged.reports,
-            judged.patients,
-            judge.model.embed_text,
-            validation=_validation(judge, most),
-            seed=judge.seed,
-            resamples=judge.options.resamples,
-            **judge.facts,
-        )
 
+    order: ClassVar[int] = 60
 
-def _validation(judge: Judge, most: int) -> Studies | None:
-    if judge.validation is None:
-        return None
-    manifest, images = judge.seen_rows(judge.validation)
-    return _studies(manifest, images, most) if len(images) else None
+    def __init__(self, *, studies: Annotated[int, Field(ge=1)] = 200) -> None:
+        self.studies = studies
 
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield the check; nothing where no sentence can be falsified."""
+        if not evaluation.compares or "text/embedding" not in evaluation.judged.table.columns:
+            return
+        judged = self._studies(*evaluation.seen_rows())
+        if sentence_pairs(judged.reports):
+            yield evaluate_sentence_check(
+                judged.image,
+                judged.reports,
+                judged.patients,
+                evaluation.model.embed_text,
+                validation=self._validation(evaluation),
+                **evaluation.drawn,
+                **evaluation.facts,
+            )
 
-def _studies(manifest: Manifest, images: np.ndarray, most: int) -> Studies:
-    near, first = by_study(images, manifest.column("id.study").tolist())
-    kept = first[:most]
-    reports = [text if isinstance(text, str) else "" for text in manifest.column("text")[kept]]
-    return Studies(near[:most], reports, manifest.column("id.patient")[kept].tolist())
+    def _validation(self, evaluation: Evaluation) -> Studies | None:
+        if evaluation.validation is None:
+            return None
+        manifest, images = evaluation.seen_rows(evaluation.validation)
+        return self._studies(manifest, images) if len(images) else None
+
+    def _studies(self, manifest: Manifest, images: np.ndarray) -> Studies:
+        near, first = by_study(images, manifest.column("id.study").tolist())
+        kept = first[: self.studies]
+        reports = [text if isinstance(text, str) else "" for text in manifest.column("text")[kept]]
+        return Studies(near[: self.studies], reports, manifest.column("id.patient")[kept].tolist())

@@ -1,8 +1,9 @@
-"""The bundle's own prompts with weights that were fitted on validation pictures."""
+"""A model's own prompts with weights that were fitted on validation pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,44 +12,61 @@ from medvlp.answers.prompting.recipe import class_vector
 from medvlp.answers.prompting.recipe_files import load_recipe
 from medvlp.answers.prompting.recipe_scores import given_of
 from medvlp.answers.recipes.prompt_ensemble import PromptEnsemble
-from medvlp.config.judge import Judge
-from medvlp.config.measures.zero_shot import group_columns
+from medvlp.evaluation.evaluation import Evaluation, title_of
+from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
+from medvlp.measures._groups import group_columns
 
-__all__ = ["weighted_prompts"]
+__all__ = ["WeightedPrompts"]
 
 
-def weighted_prompts(judge: Judge) -> Iterator[Result]:
-    """Yield the zero-shot scores under fitted weights; a finding that validation lacks a class of keeps equal ones."""
-    if not judge.options.prompt_weights or not judge.prompts or not judge.sees or judge.validation is None:
-        return
-    prepared, table = judge.validation
-    weights = {}
-    for each in judge.prompts:
-        truth = np.asarray(prepared.manifest.column(f"label.{each.label}"), dtype=float)
-        if not {0.0, 1.0} <= set(truth.tolist()) or len(each.positive) < 2:
-            continue
-        found = fit_prompt_weights(
-            table[judge.seen],
-            judge.model.embed_text(each.positive),
-            class_vector(judge.model.embed_text(each.negative)),
-            truth,
-            ["validate"] * len(truth),
-            scale=judge.model.scale,
+class WeightedPrompts(Measure):
+    """Scores of the first prompted answer under weights of its prompts, `medvlp.answers.prompting.prompt_weights`.
+
+    Of models whose embeddings are compared. A finding that validation lacks a class of keeps equal weights.
+
+    Example:
+        >>> WeightedPrompts.usual
+        False
+    """
+
+    usual: ClassVar[bool] = False
+    order: ClassVar[int] = 15
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield ``ANSWER_weighted``."""
+        validation, prompted = evaluation.validation, evaluation.prompted
+        if prompted is None or not evaluation.prompts or not evaluation.compares or validation is None:
+            evaluation.say("No weighted prompts: they need prompts, embeddings and validation pictures with labels.")
+            return
+        name, answer = prompted
+        model, seen = evaluation.model, evaluation.judged.table[evaluation.features]
+        held = validation.table[evaluation.features]
+        weights = {}
+        for each in evaluation.prompts:
+            truth = np.asarray(validation.manifest.column(f"label.{each.label}"), dtype=float)
+            if not {0.0, 1.0} <= set(truth.tolist()) or len(each.positive) < 2:
+                continue
+            found = fit_prompt_weights(
+                held,
+                model.embed_text(each.positive),
+                class_vector(model.embed_text(each.negative)),
+                truth,
+                ["validate"] * len(truth),
+                scale=model.scale,
+            )
+            weights[each.label] = found.tolist()
+        recipe = load_recipe("prompt-ensemble", own=evaluation.prompts)
+        ensemble = PromptEnsemble(weights=weights)
+        judged, chosen_on = (
+            ensemble.scores(given_of(model.model, recipe, {"embedding": images})).T for images in (seen, held)
         )
-        weights[each.label] = found.tolist()
-    recipe = load_recipe("prompt-ensemble", own=judge.prompts)
-    ensemble = PromptEnsemble(weights=weights)
-    scores, held = (
-        ensemble.scores(given_of(judge.model, recipe, {"embedding": images})).T
-        for images in (judge.table[judge.seen], table[judge.seen])
-    )
-    names = [each.label for each in judge.prompts]
-    yield judge.scores(
-        "zero_shot_weighted",
-        dict(zip(names, scores, strict=True)),
-        "Zero-shot, prompts weighted on validation",
-        groups=group_columns(judge),
-        chosen_on=dict(zip(names, held, strict=True)),
-        hashed=str(weights),
-    )
+        labels = [each.label for each in evaluation.prompts]
+        yield evaluation.scores(
+            f"{name}_weighted",
+            dict(zip(labels, judged, strict=True)),
+            f"{title_of(name, answer).partition(',')[0]}, prompts weighted on validation",
+            groups=group_columns(evaluation),
+            chosen_on=dict(zip(labels, chosen_on, strict=True)),
+            hashed=str(weights),
+        )
