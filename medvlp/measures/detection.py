@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from medvlp.core.errors import DataError
 from medvlp.core.predictions import BoxSet, Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
@@ -26,7 +27,7 @@ _TRAINING = 400  # pictures whose boxes the control is fitted on
 
 
 class Detection(Measure):
-    """Average precision at an overlap (area under precision and recall, nothing interpolated), of all boxes of a finding.
+    """Average precision at an overlap: area under precision and recall of all boxes of a finding, not interpolated.
 
     A drawn box is taken by the surest free box that overlaps it enough; further ones are false alarms. Cases in which
     the finding was looked for and is not there count with their false alarms; cases of which nobody knows where it is
@@ -144,7 +145,8 @@ def _drawn(prepared: Prepared, index: int, label: str) -> np.ndarray | None:
 
 def _size(prepared: Prepared, index: int) -> tuple[int, int]:
     record = prepared.sample(index).record("image")
-    assert record is not None and record.source is not None, "pictures with boxes were read from files"
+    if record is None or record.source is None:
+        raise DataError("Boxes are measured on files, and a picture does not say how large its file is: use `read`.")
     return record.source[-2], record.source[-1]
 
 
