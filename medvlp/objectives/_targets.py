@@ -54,11 +54,13 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) 
         relation: a word of `Relation` or `Exclusion`, "none" excepted.
         rows: key of the rows.
         columns: key of the columns.
-        text: the field whose equality makes the same report, white space and case aside.
+        text: the field whose equality, row by row, makes the same report, white space and case aside; of ``text`` the
+            same whole report does too, whatever views have left of it.
     """
     if relation == "shared_labels":
         return ctx.shared_labels(rows=rows, columns=columns)
-    what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": text}[relation]
+    report = "report" if text == "text" else text
+    what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": report}[relation]
     return ctx.same(what, rows=rows, columns=columns)
 
 

@@ -128,7 +128,7 @@ class ProtoClip(Objective):
         clusters, terms = self._clusters(ctx), {}
         image, text = self.views
         for name, student, teacher in (("image", image, text), ("text", text, image)):
-            labels = ctx.at(f"number.{self.field}_{teacher}", f"{student}/{self.head}")
+            labels = ctx.rows(f"number.{self.field}_{teacher}", f"{student}/{self.head}").one()
             prototypes = clusters.centroids(
                 labels_of=teacher, features_of=student if self.back_translation else teacher
             )
@@ -138,7 +138,7 @@ class ProtoClip(Objective):
             terms[name] = _times(self._against(ctx, student, prototypes, target), 0.5)
         if self.external:
             for name, student in (("image", image), ("text", text)):
-                labels = ctx.at(f"number.{self.field}_external", f"{student}/{self.head}")
+                labels = ctx.rows(f"number.{self.field}_external", f"{student}/{self.head}").one()
                 prototypes = clusters.centroids(labels_of="external", features_of=student)
                 term = self._against(ctx, student, prototypes, _hard(labels))
                 terms[f"external_{name}"] = _times(term, self.external_weight / 2)

@@ -25,7 +25,7 @@ class Sentences:
     """With `probability`, replace a report by k of its sentences, in their order; k is uniform in least..most.
 
     The id field ``id.report`` keeps a hash of the whole report, so that two samples with one report are still known as
-    such (``ctx.same("id.report", ...)``) after different sentences were drawn; one that is there already stays.
+    such (``ctx.same("report", ...)``) after different sentences were drawn; one that is there already stays.
 
     Attributes:
         probability: of drawing; else the report stays whole.
