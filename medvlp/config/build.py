@@ -263,6 +263,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
+        _refuse_taught_passes([refresh.state for refresh in config.phases[i].refresh], passes, where=f"phases[{i}]")
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
         for checked in (plan, *map(Plan.of, passes)):
             model.check(checked)
@@ -356,6 +357,17 @@ def _check_refreshed(
                     f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
                     f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
                 )
+
+
+def _refuse_taught_passes(names: Sequence[str], passes: Sequence[frozenset[Key]], *, where: str) -> None:
+    """Refuse a refresh that reads a teacher: a feature pass runs the model alone."""
+    for j, (name, needs) in enumerate(zip(names, passes, strict=True)):
+        taught = sorted(str(key) for key in needs if key.who and not key.is_state)
+        if taught:
+            raise ConfigError(
+                f"{where}.refresh[{j}]: the state {name!r} reads {', '.join(taught)} of a teacher, and a refresh runs "
+                f"the trained model alone: leave the refresh out, or let states.{name} read the model itself."
+            )
 
 
 def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:

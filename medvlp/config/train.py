@@ -52,6 +52,7 @@ from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.prompts import PromptSet, load_prompts
+from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
@@ -177,9 +178,12 @@ class _Built:
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
         self.setup = self._setup(precision)
-        inexact = _batch_norms(self.parts.model)
+        inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
-            say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+            say(
+                f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact, other "
+                "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
+            )
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
         chosen = self.manifest.where(where) if where else self.manifest
@@ -374,11 +378,6 @@ def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
 def _plain(prompts: PromptSet) -> dict[str, object]:
     fields = dataclasses.asdict(prompts)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-
-
-def _batch_norms(model: Model) -> int:
-    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return sum(isinstance(module, kinds) and module.training for module in model.modules())
 
 
 _FITTED = (

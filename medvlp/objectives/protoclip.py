@@ -54,7 +54,7 @@ class ProtoClip(Objective):
         width: of the projected rows.
         layers: linear layers of a projection with hidden ones.
         norm: of the hidden layers.
-        scale: of the scores; held between 1 and its maximum.
+        scale: of the scores; held at 1 or above, where it names no `min`, and at its maximum or below.
         field: as in the state.
 
     Returns:
@@ -111,7 +111,7 @@ class ProtoClip(Objective):
             "bias": True,
             "stage": "batch",
         }
-        self.scale = LogitScale(init=scale.init, max=scale.max, min=1.0)
+        self.scale = LogitScale(init=scale.init, max=scale.max, min=1.0 if scale.min is None else scale.min)
 
     def needs(self) -> frozenset[Key]:
         """Projected rows and clusters of both views, and the state."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import HeadSpec, Objective, Score
-from medvlp.core.registry import build
+from medvlp.core.protocols import HeadSpec, Model, Objective, Score
+from medvlp.core.registry import FromModel, build
 from medvlp.core.term import Terms
+from medvlp.models.scale import LogitScale
 from medvlp.objectives._contrast import sigmoid_contrast
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields, pairs, similarity
 
@@ -28,9 +31,13 @@ class Siglip(Objective):
         score: component of `models/scores`, evaluated from image to text.
         positives: which texts belong to an image.
         exclude: which of the others are not asked about, because they are probably no negatives.
+        model: given by the builder; its logit scale must have a bias.
 
     Returns:
         ``pairs``.
+
+    Raises:
+        ConfigError: if the model's logit scale has no bias.
 
     Example:
         >>> import torch
@@ -51,8 +58,14 @@ class Siglip(Objective):
         score: str = "dot",
         positives: Relation = "same_report",
         exclude: Exclusion = "none",
+        model: Annotated[Model | None, FromModel("model")] = None,
     ) -> None:
         super().__init__()
+        if model is not None and isinstance(model.scale, LogitScale) and model.scale.bias is None:
+            raise ConfigError(
+                "Objective 'siglip' needs a logit scale with a bias, which starts low because nearly all pairs do not "
+                "match: write model.scale: {init: 10.0, bias: -10.0}."
+            )
         self.image = image
         self.text = text
         self.score: Score = build("models/scores", {"name": score}, where="score of objective 'siglip'")

@@ -9,6 +9,11 @@ Why every process ends with the gradient of the whole batch: each term enters as
 gradient of `gather_rows` sums over processes; towers are averaged by DDP in the last chunk, everything outside the
 towers (batch heads, scale, objective parameters) once by this class.
 
+Not exact is a tower with BatchNorm in training: it normalises the rows of one chunk of one process by one another, so
+that its gradient is that of the chunks, and others give another. Its running statistics move once a step, by all rows
+(`medvlp.training._batch_norm`); a view without rows moves none. In bfloat16 sums are rounded: chunks agree to about
+1e-3 of the gradient.
+
 Dropout and the like draw from the device's generator, which is seeded per chunk from the position of its first sample:
 so pass 2 repeats pass 1, and a resumed run repeats the interrupted one, without any generator state to save.
 """

@@ -73,7 +73,7 @@ class TowerModel(Model):
         self.towers: Mapping[str, Encoder] = nn.ModuleDict(dict(towers))  # pyrefly: ignore
         self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
         self.patches = nn.ModuleDict()
-        self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias)
+        self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias, min=scale.min)
         self.banks: dict[str, Bank] = dict(banks)
         self.draws = RowDraws(seed=seed)
         self.embed_dim = embed_dim
