@@ -23,6 +23,7 @@ from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_qu
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.patients import with_patients
+from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.models.bank import Bank, encoded_bank, read_bank
@@ -224,13 +225,14 @@ def build_banks(config: RunConfig, *, encode: bool = True) -> dict[str, Bank]:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run trains with."""
+    """What a run trains with; `views` are those that its objectives declare, to come last."""
 
     model: Model
     tokenizer: Tokenizer | None
     states: Mapping[str, State]
     objectives: Sequence[Mapping[str, Objective]]
     weights: Sequence[Mapping[str, Number]]
+    views: Sequence[View] = ()
 
 
 def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
@@ -250,6 +252,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         name: build("state", spec, where=f"states.{name}", given=given) for name, spec in config.states.items()
     }
     objectives, weights = build_objectives(config.phases, given)
+    views = _views_of(objectives)
+    fields = [*fields, *added_fields(views)]
     refreshed: set[str] = set()
     for i, phase in enumerate(objectives):
         _check_needs(phase, states, fields, where=f"phases[{i}]")
@@ -267,7 +271,15 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
         for checked in (plan, *map(Plan.of, passes)):
             model.check(checked)
-    return Parts(model, tokenizer, states, objectives, weights)
+    return Parts(model, tokenizer, states, objectives, weights, views)
+
+
+def _views_of(phases: Sequence[Mapping[str, Objective]]) -> list[View]:
+    """Build the views that objectives declare, each once, in the order in which they ask."""
+    specs: list[Mapping[str, object]] = []
+    for objective in (part for phase in phases for part in phase.values()):
+        specs += [spec for spec in objective.data_views() if spec not in specs]
+    return build_views(specs, where="views of objectives")
 
 
 def build_objectives(

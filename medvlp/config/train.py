@@ -228,7 +228,7 @@ class _Built:
         def loader(start: int) -> Loader:
             return Loader(
                 train,
-                self.suffix,
+                [*self.suffix, *self.parts.views],
                 batch=options.batch,
                 seed=self.config.seed,
                 workers=options.workers,

@@ -72,6 +72,19 @@ class FieldRows:
         fill = torch.nan if self.values.is_floating_point() else 0
         return self.values.new_full((self.count, *self.values.shape[1:]), fill).index_copy(0, self.row, self.values)
 
+    def padded(self) -> Tensor:
+        """Return the values beside each row of the key, (R, K, ...), filled up with zeros to the most that one has.
+
+        Example:
+            >>> FieldRows("graph.a", torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2]), 3).padded().tolist()
+            [[7, 0], [0, 0], [8, 9]]
+        """
+        place = torch.arange(len(self.row), device=self.row.device) - torch.searchsorted(self.row, self.row)
+        most = int(place.max()) + 1 if len(place) else 1
+        found = self.values.new_zeros(self.count, most, *self.values.shape[1:])
+        found[self.row, place] = self.values
+        return found
+
 
 def collect_parts(
     encoded: Mapping[str, Encoded], parts: Mapping[str, frozenset[str]], who: str = ""
@@ -338,10 +351,7 @@ class Context:
                 words = [" ".join(word.lower().split()) for word in values]
             tags = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=owner.device)
             row, index = self._beside(name, key)
-            place = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
-            found = owner.new_zeros(len(owner), int(place.max()) + 1 if len(place) else 1)
-            found[row, place] = tags[index]
-            self._gathered[cached] = found
+            self._gathered[cached] = FieldRows(name, tags[index], row, len(owner)).padded()
         return self._gathered[cached]
 
     def _all_tags(self, name: str, key: str) -> Tensor:

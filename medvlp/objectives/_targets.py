@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,13 +12,16 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Score
 from medvlp.objectives._contrast import Similarity
+from medvlp.objectives._facts import true_of
+from medvlp.text.facts import KNOWN, stated_field
 
-__all__ = ["Exclusion", "Pairs", "Relation", "needed_fields", "pairs", "related", "similarity"]
+__all__ = ["Exclusion", "Pairs", "Relation", "needed_fields", "needed_views", "pairs", "related", "similarity"]
 
-# What makes a text a positive of an image.
-Relation = Literal["own", "same_study", "same_report", "shared_labels"]
+# What makes a text a positive of an image. `true_of`: an equal report, or a text of which every fact is confirmed by
+# the image's own report or labels.
+Relation = Literal["own", "same_study", "same_report", "shared_labels", "true_of"]
 # What takes a pair that is no positive out of the loss: a patient's other studies are hardly negatives.
-Exclusion = Literal["none", "same_study", "same_report", "same_patient", "shared_labels"]
+Exclusion = Literal["none", "same_study", "same_report", "same_patient", "shared_labels", "true_of"]
 
 _FIELDS = {"same_study": "id.study", "same_patient": "id.patient"}
 
@@ -43,7 +47,14 @@ def needed_fields(*relations: str, text: str) -> frozenset[Key]:
         ['id.patient', 'text.impression']
     """
     fields = {_FIELDS[relation] for relation in relations if relation in _FIELDS}
+    if "true_of" in relations:
+        fields |= {text, KNOWN, stated_field(text)}
     return keys(*sorted(fields | ({text} if "same_report" in relations else set())))
+
+
+def needed_views(*relations: str, text: str) -> tuple[Mapping[str, object], ...]:
+    """Views that make what relations compare, beside what the data have."""
+    return ({"name": "facts", "field": text},) if "true_of" in relations else ()
 
 
 def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) -> Tensor:
@@ -59,6 +70,9 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) 
     """
     if relation == "shared_labels":
         return ctx.shared_labels(rows=rows, columns=columns)
+    if relation == "true_of":
+        equal = related(ctx, "same_report", rows=rows, columns=columns, text=text)
+        return equal | true_of(ctx, rows=rows, columns=columns, text=text)
     report = "report" if text == "text" else text
     what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": report}[relation]
     return ctx.same(what, rows=rows, columns=columns)

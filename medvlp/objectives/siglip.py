@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from medvlp.core.context import Context
@@ -13,7 +13,7 @@ from medvlp.core.registry import FromModel, build
 from medvlp.core.term import Terms
 from medvlp.models.scale import LogitScale
 from medvlp.objectives._contrast import sigmoid_contrast
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields, pairs, similarity
+from medvlp.objectives._targets import Exclusion, Relation, needed_fields, needed_views, pairs, similarity
 
 __all__ = ["Siglip"]
 
@@ -29,7 +29,7 @@ class Siglip(Objective):
         image: view of the images.
         text: view of the texts.
         score: component of `models/scores`, evaluated from image to text.
-        positives: which texts belong to an image.
+        positives: which texts belong to an image, see `clip`.
         exclude: which of the others are not asked about, because they are probably no negatives.
         model: given by the builder; its logit scale must have a bias.
 
@@ -76,6 +76,10 @@ class Siglip(Objective):
         """What the score reads of both views, and the fields that tell who is the same."""
         read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in self.score.reads))
         return read | needed_fields(self.positives, self.exclude, text=self.text)
+
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """What reads the facts of texts, where they are compared."""
+        return needed_views(self.positives, self.exclude, text=self.text)
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that the score reads."""
