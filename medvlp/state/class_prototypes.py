@@ -71,7 +71,7 @@ class ClassPrototypes(State):
 
     References:
         Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS); the moving average is PiCO's (Wang et
-        al. 2022).
+        al. 2022). Of each this is a part; the objective `class_prototypes` says what is left out.
 
     Example:
         >>> prototypes = ClassPrototypes(labels=["effusion"], reads="image/embedding")

@@ -65,11 +65,12 @@ def facts_of_labels(labels: Mapping[str, float]) -> tuple[int, ...]:
         (True, ())
     """
     known = _places("finding")
-    return tuple(
-        _pack(finding=known[name], presence=_PRESENCE.index(_LABELS[value]))
-        for name, value in labels.items()
-        if name in known and value in _LABELS
-    )
+    return tuple(_of_label(name, value) for name, value in labels.items() if name in known and value in _LABELS)
+
+
+@cache
+def _of_label(name: str, value: float) -> int:
+    return _pack(finding=_places("finding")[name], presence=_PRESENCE.index(_LABELS[value]))
 
 
 def confirmed(known: np.ndarray, said: np.ndarray) -> np.ndarray:
