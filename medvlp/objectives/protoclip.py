@@ -38,8 +38,8 @@ class ProtoClip(Objective):
     ``data.one_of: id.patient`` that stream draws patients: one with many studies does not fill a cluster alone.
 
     Other differences from the authors' code: k-means starts by k-means++ (theirs, of faiss, from random rows: the
-    state's ``start: rows``), an empty cluster takes the farthest row (faiss splits a large one), and the output layer of
-    the projections begins at N(0, 1 / fan in). The CLIP scale has its lower bound of 1 by ``model.scale.min``.
+    state's ``start: rows``), an empty cluster takes the farthest row (faiss splits a large one), and the output layer
+    of the projections begins at N(0, 1 / fan in). The CLIP scale has its lower bound of 1 by ``model.scale.min``.
 
     With ``norm: batch`` the projection normalises by the rows of all processes in training and by running statistics in
     the feature pass, as the authors' does; ``layer`` is the same map in both.

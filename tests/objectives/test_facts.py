@@ -97,6 +97,11 @@ def test_a_mirrored_picture_has_a_mirrored_report() -> None:
     assert set(fields["graph.facts"][:, 1].tolist()) == {*facts_of("Right effusion."), *facts_of("No nodule.")}
 
 
+def test_facts_are_of_texts() -> None:
+    with pytest.raises(ConfigError, match=r"facts reads a text field, not 'image': change it"):
+        build("data/views", {"name": "facts", "field": "image"}, where="x")
+
+
 def test_a_sample_without_words_or_labels_has_no_facts() -> None:
     assert Facts()(Sample("a", {"id.study": "s"}), torch.Generator()).fields == {"id.study": "s"}
 
