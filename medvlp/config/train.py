@@ -50,6 +50,7 @@ from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.state.ema import Ema
+from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
@@ -176,9 +177,12 @@ class _Built:
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
         self.setup = self._setup(precision)
-        inexact = _batch_norms(self.parts.model)
+        inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
-            say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+            say(
+                f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact, other "
+                "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
+            )
 
     def _first_choice(self, fields: Sequence[str], say: Callable[[str], None]) -> str | None:
         found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, fields)
@@ -229,7 +233,7 @@ class _Built:
         def loader(start: int) -> Loader:
             return Loader(
                 train,
-                self.suffix,
+                [*self.suffix, *self.parts.views],
                 batch=options.batch,
                 seed=self.config.seed,
                 workers=options.workers,
@@ -354,11 +358,6 @@ def _of_slices(name: str) -> str:
 
 def _has(weights: Mapping[str, object], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
-
-
-def _batch_norms(model: Model) -> int:
-    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return sum(isinstance(module, kinds) and module.training for module in model.modules())
 
 
 _FITTED = (

@@ -246,6 +246,10 @@ class Objective(nn.Module):
         """Heads to mount: ``"part"`` on every kind the needs ask it of, or ``"kind/part"``."""
         return {}
 
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """Views that make fields which it needs: components of `medvlp.data.views`, put last, each once."""
+        return ()
+
     def answers(self) -> Sequence[AnswerSpec]:
         """What a model trained by it can be asked; heads that an answer reads are declared with ``keep=True``."""
         return ()

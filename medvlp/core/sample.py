@@ -163,7 +163,10 @@ class Batch:
         return [" ".join(parts) for parts in out]
 
     def chunks(self, count: int) -> Iterator[tuple[int, Batch]]:
-        """Yield (first sample, chunk) for `count` nearly equal runs of samples."""
+        """Yield (first sample, chunk) for `count` nearly equal runs of samples; one run is the batch, not a copy."""
+        if count == 1:
+            yield 0, self
+            return
         bounds = [round(i * self.size / count) for i in range(count + 1)]
         for start, stop in itertools.pairwise(bounds):
             if stop > start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -20,6 +21,7 @@ from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
 from medvlp.models.bank import Bank
+from medvlp.models.encoders._norm import by_running_statistics
 from medvlp.models.scale import LogitScale, ScaleOptions
 
 __all__ = ["TowerModel"]
@@ -71,7 +73,7 @@ class TowerModel(Model):
         self.towers: Mapping[str, Encoder] = nn.ModuleDict(dict(towers))  # pyrefly: ignore
         self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
         self.patches = nn.ModuleDict()
-        self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias)
+        self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias, min=scale.min)
         self.banks: dict[str, Bank] = dict(banks)
         self.draws = RowDraws(seed=seed)
         self.embed_dim = embed_dim
@@ -134,15 +136,17 @@ class TowerModel(Model):
         device = next(tower.parameters()).device
         column = batch.columns.get(recipe.view)
         mask = position = None
+        blank = False
         if bank is not None:
             values, owner = bank.texts, torch.full((len(bank.texts),), -1, device=device)
         elif column is None or column.owner.numel() == 0:
-            values, owner = tower.blank(device), torch.full((1,), -1, device=device)
+            values, owner, blank = tower.blank(device), torch.full((1,), -1, device=device), True
         else:
             values, owner, mask, position = column.values, column.owner, column.mask, column.position
         if len(self.patches):
             self.draws.enter(recipe.view, batch.positions, owner)
-        rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
+        with by_running_statistics(tower) if blank else nullcontext():
+            rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
