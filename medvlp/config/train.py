@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.prompts import PromptSet, load_prompts
+from medvlp.text.tokenizers import Tokenizer
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
@@ -215,7 +216,7 @@ class _Built:
             return None
         return Validator(self.splits["validate"], self.prompts)
 
-    def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
+    def _loaders(self, phase: PhaseConfig, words: Mapping[str, Sequence[Tokenizer]]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
@@ -233,6 +234,7 @@ class _Built:
                 start=start,
                 origin=begin,
                 one_of=self.config.data.one_of,
+                words=words,
             )
 
         return loader

@@ -142,7 +142,7 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(
         self,
-        values: Tensor | Sequence[str],
+        values: Tensor,
         *,
         parts: frozenset[str],
         mask: Tensor | None = None,
@@ -151,9 +151,9 @@ class Encoder(nn.Module, ABC):
         """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed.
 
         Args:
-            values: (R, ...) tensor, or R strings.
+            values: (R, ...); of texts their token ids (R, L), of volumes' slices (R, S, C, H, W).
             parts: what is asked for.
-            mask: (R, S), True where a slice of a stack is real.
+            mask: (R, S) or (R, L), True where a slice of a stack or a token of a text is real; None: all are.
             position: (R, S, 3) in mm, of a stack's slices.
         """
 
@@ -162,7 +162,7 @@ class Encoder(nn.Module, ABC):
         """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``linear[NAME]``, ``pooled.output``..."""
 
     @abstractmethod
-    def blank(self, device: torch.device) -> Tensor | Sequence[str]:
+    def blank(self, device: torch.device) -> Tensor:
         """One row that stands in for an absent view, so that every process runs the same collectives."""
 
     def released(self) -> Mapping[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,14 +13,16 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan
 from medvlp.core.protocols import Encoder, Head, HeadSpec, Model
 from medvlp.core.registry import build, fill
-from medvlp.core.sample import Batch
+from medvlp.core.sample import Batch, Tokens
 from medvlp.core.suggest import did_you_mean
 from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
 from medvlp.models.bank import Bank
+from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.scale import LogitScale, ScaleOptions
+from medvlp.text.tokenizers import Tokenizer, tokenise
 
 __all__ = ["TowerModel"]
 
@@ -82,6 +84,7 @@ class TowerModel(Model):
         self._where = where
         self._head_specs: dict[str, Mapping[str, object]] = {}
         self._recipes: dict[Plan, dict[str, Recipe]] = {}
+        self._bank_tokens: dict[str, Tokens] = {}
         own = {f"{kind}/raw": {"name": "projection", **projection} for kind in self.towers}
         self._mount_all({**own, **heads}, where=f"{where}.heads.")
 
@@ -99,6 +102,12 @@ class TowerModel(Model):
     def reads_text(self) -> bool:
         """See `Model`."""
         return "text" in self.towers
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer whose ids its text tower takes; None without such a tower."""
+        tower = dict(self.towers.items()).get("text")
+        return tower.words if isinstance(tower, TextEncoder) else None
 
     @property
     def slice_weights(self) -> str | None:
@@ -135,17 +144,28 @@ class TowerModel(Model):
         column = batch.columns.get(recipe.view)
         mask = position = None
         if bank is not None:
-            values, owner = bank.texts, torch.full((len(bank.texts),), -1, device=device)
+            tokens = self._tokens_of_bank(bank, tower, device)
+            values, owner, mask = tokens.ids, torch.full((len(bank.texts),), -1, device=device), tokens.mask
         elif column is None or column.owner.numel() == 0:
             values, owner = tower.blank(device), torch.full((1,), -1, device=device)
-        else:
+        elif isinstance(column.values, Tensor):
             values, owner, mask, position = column.values, column.owner, column.mask, column.position
+        else:
+            tokens = _tokens_of(column.values, column.tokens, tower, recipe.view).to(device)
+            values, owner, mask = tokens.ids, column.owner, tokens.mask
         if len(self.patches):
             self.draws.enter(recipe.view, batch.positions, owner)
         rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
+
+    def _tokens_of_bank(self, bank: Bank, tower: Encoder, device: torch.device) -> Tokens:
+        """Return a bank's ids, made once."""
+        with torch.inference_mode(False):  # made in a validation, they must still serve a step that trains
+            found = self._bank_tokens.get(bank.name) or _tokens_of(bank.texts, {}, tower, f"bank.{bank.name}")
+            self._bank_tokens[bank.name] = found.to(device)
+        return self._bank_tokens[bank.name]
 
     def _constant(self, bank: Bank) -> Encoded:
         assert bank.vectors is not None
@@ -176,6 +196,7 @@ class TowerModel(Model):
     def add_bank(self, bank: Bank) -> None:
         """Add a bank, or replace the one of its name."""
         self.banks[bank.name] = bank
+        self._bank_tokens.pop(bank.name, None)
         self._recipes.clear()
 
     # heads ----------------------------------------------------------------------------------------------------------
@@ -255,6 +276,17 @@ class TowerModel(Model):
                 raise ConfigError(
                     f"{where}: it runs inside the tower and reads {read!r}, made after it: set its stage to batch."
                 )
+
+
+def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder, view: str) -> Tokens:
+    """Return the ids that a tower takes for texts: those that came with them, or made now by its own tokenizer."""
+    if not isinstance(tower, TextEncoder):
+        raise ConfigError(
+            f"The view {view!r} holds words, and its tower {type(tower).__name__} has no tokenizer: derive a tower of "
+            f"texts from TextEncoder."
+        )
+    there = made.get(tower.words.identity)
+    return tokenise(tower.words, texts) if there is None else there
 
 
 def _widened(rows: Encoded) -> Encoded:
