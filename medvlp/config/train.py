@@ -330,13 +330,16 @@ def _start_from(model: Model, source: Path) -> None:
     """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
+    model of both, what the bundle knows of one kind only starts afresh for the other.
     """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
-    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
+    if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
+    unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
+    fresh = (*fresh, *(f"{part}.{kind}{end}" for kind in unknown for part, end in (("towers", "."), ("heads", "/"))))
     there = model.state_dict()
     # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
     if (_BIAS in there) != (_BIAS in weights):

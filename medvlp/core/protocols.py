@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
 from medvlp.core.sample import Batch, Sample
 from medvlp.core.term import Terms
@@ -182,7 +183,22 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def pictures(self) -> str:
-        """Kind that its tower of pictures encodes: ``image`` or ``stack``."""
+        """Kind of pictures that it is asked about: ``image`` or ``stack``; of several the first of `kinds`."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of pictures that it encodes, into one space."""
+        return (self.pictures,)
+
+    def of_kind(self, kind: str) -> Model:
+        """Return this model, weights shared, as one that is asked about one of its kinds.
+
+        Raises:
+            ConfigError: if it does not encode that kind.
+        """
+        if kind not in self.kinds:
+            raise ConfigError(f"This model encodes {' and '.join(self.kinds)} and not {kind}: choose another.")
+        return self
 
     @property
     def reads_text(self) -> bool:

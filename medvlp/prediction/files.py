@@ -63,6 +63,8 @@ def predict_files(
         UnreadableImage: if a file cannot be read.
         UserError: if maps are asked for that the model or the recipe does not have.
     """
+    if len(model.model.kinds) > 1:
+        return _by_kind(model, paths, recipe=recipe, name=name, maps=maps)
     if recipe is None:
         asked = not model.bundle.zero_shot and mounted_streams(model.model) is not None
         recipe = EXISTENCE if asked else OWN
@@ -83,6 +85,25 @@ def predict_files(
         for path, warnings, judged, each in zip(paths, reader.warnings, reader.judged, said, strict=True)
     ]
     return {"model": name, "recipe": used, "results": results}
+
+
+def _by_kind(
+    model: VisionLanguageModel, paths: Sequence[Path], *, recipe: str | None, name: str, maps: Path | None
+) -> dict[str, Any]:
+    """Score files of several kinds, each as its own; the results stand in the order of the files."""
+    kinds = [model.kind_of(path) for path in paths]
+    said = {
+        kind: predict_files(
+            model.of_kind(kind),
+            [path for path, own in zip(paths, kinds, strict=True) if own == kind],
+            recipe=recipe,
+            name=name,
+            maps=maps,
+        )
+        for kind in dict.fromkeys(kinds)
+    }
+    rows = {kind: iter(each["results"]) for kind, each in said.items()}
+    return {**next(iter(said.values())), "results": [next(rows[kind]) for kind in kinds]}
 
 
 def _decided(decisions: Decisions, scores: Mapping[str, float]) -> dict[str, Any]:

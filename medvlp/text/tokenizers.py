@@ -50,14 +50,17 @@ class Tokenizer(Protocol):
         vocab_size: ids are below it.
         max_length: longest sequence, special tokens included.
         pad_id: id of the padding.
-        identity: the same for two tokenizers only if they give the same ids to every text.
     """
 
     name: str
     vocab_size: int
     max_length: int
     pad_id: int
-    identity: str
+
+    @property
+    def identity(self) -> str:
+        """The same for two tokenizers only if they give the same ids to every text."""
+        ...
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts, padded to the longest, rounded up to a multiple of 8."""
@@ -139,7 +142,12 @@ class TransformersTokenizer:
         self.max_length = max_length
         self.vocab_size = len(self._inner)
         self.pad_id = int(self._inner.pad_token_id)
-        self.identity = identity_of(self.name, _rules_of(self._inner), max_length)
+        self._rules = hash_of_rules(_rules_of(self._inner))
+
+    @property
+    def identity(self) -> str:
+        """See `Tokenizer`."""
+        return f"{self.name} {self.max_length} {self._rules}"
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts; see `Tokenizer`."""
@@ -204,9 +212,9 @@ def write_card(folder: str | Path, *, name: str, max_length: int) -> None:
     (Path(folder) / _CARD).write_text(card, encoding="utf-8")
 
 
-def identity_of(name: str, rules: str, max_length: int) -> str:
-    """Return the identity of a tokenizer: a hash of all that its ids depend on."""
-    return hashlib.sha256(f"{name} {max_length} {rules}".encode()).hexdigest()
+def hash_of_rules(rules: str) -> str:
+    """Return the SHA-256 of all that a tokenizer's ids depend on beside its limit."""
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def _rules_of(inner: PreTrainedTokenizerBase) -> str:

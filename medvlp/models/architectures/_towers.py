@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -85,6 +86,7 @@ class TowerModel(Model):
         self._head_specs: dict[str, Mapping[str, object]] = {}
         self._recipes: dict[Plan, dict[str, Recipe]] = {}
         self._bank_tokens: dict[str, Tokens] = {}
+        self._asked = ""
         own = {f"{kind}/raw": {"name": "projection", **projection} for kind in self.towers}
         self._mount_all({**own, **heads}, where=f"{where}.heads.")
 
@@ -95,8 +97,20 @@ class TowerModel(Model):
 
     @property
     def pictures(self) -> str:
-        """Kind that the tower of pictures encodes: ``image`` or ``stack``."""
-        return "stack" if "stack" in self.towers else "image"
+        """See `Model`."""
+        return next(iter(self.kinds), "image")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """See `Model`."""
+        return (self._asked,) if self._asked else tuple(kind for kind in ("image", "stack") if kind in self.towers)
+
+    def of_kind(self, kind: str) -> TowerModel:
+        """See `Model`."""
+        super().of_kind(kind)
+        asked = copy.copy(self)
+        asked._asked = kind
+        return asked
 
     @property
     def reads_text(self) -> bool:
@@ -112,6 +126,8 @@ class TowerModel(Model):
     @property
     def slice_weights(self) -> str | None:
         """Part that says how much each slice of a stack counts, where a head gives one."""
+        if self.pictures != "stack":
+            return None
         names = [
             f"{name.partition('/')[2]}_weights"
             for name, head in self.heads.items()
@@ -140,7 +156,7 @@ class TowerModel(Model):
         if bank is not None and bank.vectors is not None:
             return self._constant(bank)
         tower = self.towers[recipe.kind]
-        device = next(tower.parameters()).device
+        device = self.logit_scale.log_scale.device
         column = batch.columns.get(recipe.view)
         mask = position = None
         if bank is not None:
