@@ -127,6 +127,20 @@ def test_a_bank_that_a_validation_tokenised_can_be_trained_with() -> None:
     assert model.towers["text"].word.weight.grad.abs().sum() > 0
 
 
+def test_a_bank_is_tokenised_once_and_again_by_another_tokenizer_or_with_other_texts() -> None:
+    words, plan = Counting(), Plan.of(keys("bank.words/tokens"))
+    model = build_model(DUAL, tokenizer=words, banks={"words": Bank("words", ("effusion", "nodule"))})
+    before = words.calls
+    for _ in range(3):
+        model(texts(), plan)
+    assert words.calls == before + 1
+    model.add_bank(Bank("words", ("effusion", "a nodule or mass")))
+    assert model(texts(), plan)["bank.words"].tokens.shape[1] == 4
+    words.max_length = 3
+    assert model(texts(), plan)["bank.words"].tokens.shape[1] == 3
+    assert words.calls == before + 3
+
+
 def test_texts_that_lost_their_end_are_counted_by_batch() -> None:
     short, long = HashWords(max_length=4), HashWords(max_length=64)
     assert tokenised(texts(), short).truncated == 1

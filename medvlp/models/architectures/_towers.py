@@ -85,7 +85,7 @@ class TowerModel(Model):
         self._where = where
         self._head_specs: dict[str, Mapping[str, object]] = {}
         self._recipes: dict[Plan, dict[str, Recipe]] = {}
-        self._bank_tokens: dict[str, Tokens] = {}
+        self._bank_tokens: dict[tuple[tuple[str, ...], str], Tokens] = {}
         self._asked = ""
         own = {f"{kind}/raw": {"name": "projection", **projection} for kind in self.towers}
         self._mount_all({**own, **heads}, where=f"{where}.heads.")
@@ -177,11 +177,12 @@ class TowerModel(Model):
         return _only(rows, recipe.keep)
 
     def _tokens_of_bank(self, bank: Bank, tower: Encoder, device: torch.device) -> Tokens:
-        """Return a bank's ids, made once."""
+        """Return a bank's ids, made once by each tokenizer that the tower has had."""
+        made = bank.texts, "" if self.tokenizer is None else self.tokenizer.identity
         with torch.inference_mode(False):  # made in a validation, they must still serve a step that trains
-            found = self._bank_tokens.get(bank.name) or _tokens_of(bank.texts, {}, tower, f"bank.{bank.name}")
-            self._bank_tokens[bank.name] = found.to(device)
-        return self._bank_tokens[bank.name]
+            found = self._bank_tokens.get(made) or _tokens_of(bank.texts, {}, tower, f"bank.{bank.name}")
+            self._bank_tokens[made] = found.to(device)
+        return self._bank_tokens[made]
 
     def _constant(self, bank: Bank) -> Encoded:
         assert bank.vectors is not None
@@ -212,7 +213,6 @@ class TowerModel(Model):
     def add_bank(self, bank: Bank) -> None:
         """Add a bank, or replace the one of its name."""
         self.banks[bank.name] = bank
-        self._bank_tokens.pop(bank.name, None)
         self._recipes.clear()
 
     # heads ----------------------------------------------------------------------------------------------------------
