@@ -13,6 +13,7 @@ from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
@@ -28,9 +29,11 @@ from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.measures._points import check_choice
+from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest
@@ -323,13 +326,34 @@ def build_objectives(
 
 
 def build_phases(
-    config: RunConfig, parts: Parts, loaders: Callable[[PhaseConfig], Callable[[int], Loader]]
+    config: RunConfig,
+    parts: Parts,
+    loaders: Callable[[PhaseConfig, Mapping[str, Sequence[Tokenizer]]], Callable[[int], Loader]],
 ) -> list[PhasePlan]:
-    """Put the recipe together; `loaders` gives, for a phase, what starts a loader at a number of samples seen."""
+    """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen."""
     return [
-        _phase_plan(phase, config, objectives, weights, loaders(phase))
+        _phase_plan(phase, config, objectives, weights, loaders(phase, _words_of(phase, objectives, parts)))
         for phase, objectives, weights in zip(config.phases, parts.objectives, parts.weights, strict=True)
     ]
+
+
+def _words_of(
+    phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts
+) -> dict[str, tuple[Tokenizer, ...]]:
+    """Return which tokenizers a phase needs the ids of, by field of texts: its model's, and those of its teachers."""
+    plan = make_plan(objectives, parts.states)
+    passes = [parts.states[refresh.state].refresh_needs() for refresh in phase.refresh]
+    asked: list[tuple[object, Plan]] = [(parts.model, Plan.of(plan.needs.union(*passes)))]
+    for name, own in plan.teachers.items():
+        teacher = parts.states[name]
+        asked.append((teacher.model if isinstance(teacher, ModelTeacher) else None, own))
+    found: dict[str, dict[str, Tokenizer]] = {}
+    for model, own in asked:
+        if isinstance(model, TowerModel) and model.tokenizer is not None:
+            for view in own.views:
+                if not view.startswith("bank.") and parse_field(view).kind == "text":
+                    found.setdefault(view, {})[model.tokenizer.identity] = model.tokenizer
+    return {view: tuple(words.values()) for view, words in found.items()}
 
 
 def _phase_plan(

@@ -50,6 +50,7 @@ from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.state.ema import Ema
+from medvlp.text.tokenizers import Tokenizer
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
@@ -224,7 +225,7 @@ class _Built:
             return None
         return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
 
-    def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
+    def _loaders(self, phase: PhaseConfig, words: Mapping[str, Sequence[Tokenizer]]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
@@ -242,6 +243,7 @@ class _Built:
                 start=start,
                 origin=begin,
                 one_of=self.config.data.one_of,
+                words=words,
             )
 
         return loader
@@ -332,13 +334,16 @@ def _start_from(model: Model, source: Path) -> None:
     """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
+    model of both, what the bundle knows of one kind only starts afresh for the other.
     """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
-    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
+    if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
+    unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
+    fresh = (*fresh, *(f"{part}.{kind}{end}" for kind in unknown for part, end in (("towers", "."), ("heads", "/"))))
     there = model.state_dict()
     # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
     if (_BIAS in there) != (_BIAS in weights):

@@ -191,6 +191,7 @@ class Trainer:
             tell(self.samples_seen)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
+                row |= {"truncated": batch.truncated} if batch.truncated else {}
                 journal.write("train", self.samples_seen, row | ({"skipped": skipped} if skipped else {}))
             done = self.samples_seen >= phase.until
             if done or _crossed(seen, self.samples_seen, options.validate_every):
