@@ -135,9 +135,11 @@ class _Reader:
         self.facts: list[dict[str, Any]] = []
 
     def refuse_maps(self) -> None:
-        """Refuse maps of a model of volumes, or of answers that have none."""
+        """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
         if self.maps is None:
             return
+        if self.maps.exists() and not self.maps.is_dir():
+            raise UserError(f"{self.maps} is a file, and maps go to a folder: name another.")
         looks = [answer for answer in self.answers.values() if type(answer).look is not Answer.look]
         if not looks or self.model.model.pictures != "image":
             raise UserError(

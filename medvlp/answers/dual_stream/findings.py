@@ -178,7 +178,8 @@ def mounted_at(model: Model, head: str) -> Mounted:
     Raises:
         ConfigError: if there is none.
     """
-    found = model.heads.get(f"{model.pictures}/{head}") if f"{model.pictures}/{head}" in model.heads else None
+    name = f"{model.pictures}/{head}"
+    found = model.heads[name] if name in model.heads else None
     if not isinstance(found, DualStream):
         raise ConfigError(
             f"This model has no dual_stream head {head!r} on its {model.pictures}: mount it, or ask another."
@@ -192,9 +193,10 @@ def look_at(model: Model, head: str, sample: Sample, label: str, place: str) -> 
     if not isinstance(pixels, Tensor):
         return None
     try:
-        return gaze(model, pixels, None, head=head).at(label, place or None).values
+        looked = gaze(model, pixels, None, head=head)
     except UserError:
         return None
+    return looked.at(label, place or None).values
 
 
 def existence_scores(table: FeatureTable, mounted: Mounted) -> dict[str, np.ndarray]:
@@ -322,6 +324,7 @@ def _queries(mounted: Mounted, observation: str | None, anatomy: str | None) -> 
     rows = {}
     if observation is not None:
         known = {**finding_columns(mounted.observations), **{n: i for i, n in enumerate(mounted.observations)}}
+        known = {**{name: i for i, name in enumerate(score_names(mounted.observations))}, **known}
         if observation not in known:
             raise UserError(f"This model knows no observation {observation!r}: {did_you_mean(observation, known)}.")
         rows["pathology"] = known[observation]

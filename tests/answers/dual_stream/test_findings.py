@@ -15,49 +15,39 @@ from typer.testing import CliRunner
 import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
-from medvlp.answers.dual_stream.findings import AttentionMap, Findings, existence_scores, mounted_streams
-from medvlp.answers.dual_stream.maps import overlay
+from medvlp.answers.dual_stream import findings as streams
+from medvlp.answers.dual_stream.findings import Findings
 from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.models.bank import Bank, encoded_bank
+from medvlp.features.attention_map import AttentionMap, overlay
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
-from tests.models.words import DUAL, VISION, HashWords
+from tests.answers.dual_stream.small import NAMES, SIZE, small_bundle
+from tests.models.words import DUAL, HashWords
 
-NAMES = {"pathology": ("normal", "effusion", "nodule"), "anatomy": ("left_costophrenic", "right_apical_lung")}
-SIZE = 32
-
-
-def banks() -> dict[str, Bank]:
-    found = {name: Bank(name, tuple(f"a {w}" for w in words), names=words) for name, words in NAMES.items()}
-    return {name: encoded_bank(bank, {"name": "hashed_words", "width": 8}, where="t") for name, bank in found.items()}
-
-
-def small() -> Any:
-    head = {"name": "dual_stream", "width": 8, "layers": 2, "heads": 2, "feedforward": 8}
-    spec = {"name": "vision", "vision": {**VISION, "coordinates": True}, "heads": {"image/medslip": head}}
-    model = build_model(spec, tokenizer=None, banks=banks(), seed=1)
-    with torch.no_grad():
-        draw = torch.Generator().manual_seed(0)
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
-        model.heads["image/medslip"].exist["pathology"].bias.copy_(torch.tensor([-3.0, 3.0]))  # much is there
-        for name, buffer in model.named_buffers():
-            if "said_" in name:  # all was stated both ways
-                buffer.fill_(3)
-    return model
+WORDS = {"no_finding": "normal"}  # what a score is called, and the word of the model
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("findings") / "bundle"
-    save_bundle(folder, Bundle(small(), None, [{"name": "read", "size": SIZE}], labels=("effusion", "nodule")))
+    save_bundle(folder, small_bundle())
     return folder
 
 
 @pytest.fixture(scope="module")
 def model(bundle: Path) -> VisionLanguageModel:
     return load(bundle)
+
+
+def find(model: VisionLanguageModel, *images: Any) -> Findings:
+    return streams.find(model.model, [model.prepare(image).pixels for image in images])
+
+
+def locate(model: VisionLanguageModel, image: Path, observation: Any = None, *, anatomy: Any = None) -> AttentionMap:
+    prepared = model.prepare(image)
+    assert isinstance(prepared.pixels, torch.Tensor)
+    return streams.locate(model.model, prepared.pixels, prepared.record, observation=observation, anatomy=anatomy)
 
 
 @pytest.fixture
@@ -70,7 +60,7 @@ def picture(tmp_path: Path) -> Path:
 def test_it_answers_every_question_and_only_abnormal_pairs_are_stated(
     model: VisionLanguageModel, picture: Path
 ) -> None:
-    found = model.find([picture, np.zeros((8, 8))])
+    found = find(model, picture, np.zeros((8, 8)))
     assert (found.observations, found.anatomies) == (NAMES["pathology"], NAMES["anatomy"])
     assert found.existence.shape == (2, 3)
     assert found.places.shape == (2, 2)
@@ -98,12 +88,19 @@ def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path,
         head.said_pairs[1, 0, 1] = 0  # none placed an effusion at the left costophrenic angle
     result = predict_files(model, [picture])["results"][0]
     assert list(result["scores"]) == ["no_finding", "effusion"]
-    found = model.find(picture)
+    found = find(model, picture)
     assert ("effusion", "left_costophrenic") not in {(p.observation, p.anatomy) for p in found.stated(0, least=0.0)}
     assert len(found.stated(0, least=0.0)) == 3
     assert result["warnings"] == [
-        "1 of 3 words and 1 of 6 pairs were never both present and absent in training: they are left out."
+        "1 of 3 words were never both present and absent in training: they are left out.",
+        "1 of 6 pairs were never both present and absent in training: they are left out.",
     ]
+    assert found.left_out() == (
+        "1 of 3 words and 1 of 6 pairs were never both present and absent in training: they are left out."
+    )
+    stated = {(pair["observation"], pair["anatomy"]) for pair in result["pairs"]}
+    assert ("effusion", "left_costophrenic") not in stated
+    assert stated <= {(pair.observation, pair.anatomy) for pair in found.stated(0)}
     assert predict_files(load(bundle), [picture])["results"][0]["warnings"] == []
 
 
@@ -115,28 +112,12 @@ def test_a_pair_is_stated_of_what_is_there_by_itself() -> None:
     assert len(found.stated(0, least=0.35)) == 3
 
 
-def test_existence_of_a_table_is_that_of_the_file(model: VisionLanguageModel, picture: Path) -> None:
-    from medvlp.core.keys import keys
-    from medvlp.core.sample import Batch
-    from medvlp.features.feature_pass import feature_pass
-
-    streams = mounted_streams(model.model)
-    assert streams is not None
-    assert streams.key("pathology") == "image/medslip_pathology"
-    pixels = model.prepare(picture).pixels
-    assert isinstance(pixels, torch.Tensor)
-    table = feature_pass(model.model, [Batch.of({"image": pixels[None]})], keys(streams.key("pathology")))
-    scores = existence_scores(table, streams)
-    assert set(scores) >= {"effusion", "nodule"}
-    assert scores["effusion"][0] == pytest.approx(model.find(picture).existence[0, 1], abs=1e-6)
-
-
 def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
     model: VisionLanguageModel, picture: Path
 ) -> None:
-    looked = model.locate(picture, "effusion")
+    looked = locate(model, picture, "effusion")
     assert looked.values.sum() == pytest.approx(1, abs=1e-5)
-    assert looked.score == pytest.approx(model.find(picture).existence[0, 1], abs=1e-6)
+    assert looked.score == pytest.approx(find(model, picture).existence[0, 1], abs=1e-6)
     assert looked.box == (0.0, -10.0, 40.0, 30.0)  # a square view around a wide picture
     assert looked.in_source(20, 40).shape == (20, 40)
     whole = AttentionMap(np.arange(16, dtype=np.float32).reshape(4, 4), looked.box, 0.0)
@@ -151,12 +132,12 @@ def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
 
 
 def test_one_at_the_other_is_the_product_of_both_maps(model: VisionLanguageModel, picture: Path) -> None:
-    what, where = model.locate(picture, "nodule"), model.locate(picture, anatomy="left_costophrenic")
-    both = model.locate(picture, "nodule", anatomy="left_costophrenic")
+    what, where = locate(model, picture, "nodule"), locate(model, picture, anatomy="left_costophrenic")
+    both = locate(model, picture, "nodule", anatomy="left_costophrenic")
     product = what.values * where.values
     np.testing.assert_allclose(both.values, product / product.sum(), rtol=1e-4)
-    assert both.score == pytest.approx(model.find(picture).pairs[0, 0, 2], abs=1e-6)
-    assert where.score == pytest.approx(model.find(picture).places[0, 0], abs=1e-6)
+    assert both.score == pytest.approx(find(model, picture).pairs[0, 0, 2], abs=1e-6)
+    assert where.score == pytest.approx(find(model, picture).places[0, 0], abs=1e-6)
 
 
 def test_a_bundle_without_prompts_is_asked_for_its_findings(model: VisionLanguageModel, picture: Path) -> None:
@@ -189,58 +170,68 @@ def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
     told = CliRunner().invoke(app, [*asked, "--json"])
     assert told.exit_code == 0, told.output
     results = json.loads(told.stdout)["results"]
-    pairs = [pair for result in results for pair in result["pairs"]]
-    assert pairs, "this model states something of this picture"
-    assert sorted(Path(pair["map"]).name for pair in pairs) == sorted(path.name for path in folder.iterdir())
-    first = results[0]["pairs"][0]
-    assert Path(first["map"]).name == f"001_{first['observation']}_at_{first['anatomy']}.png"
+    drawn = [each for result in results for each in result["maps"]]
+    assert sorted(Path(each["map"]).name for each in drawn) == sorted(path.name for path in folder.iterdir())
+    for number, result in enumerate(results, start=1):
+        assert result["pairs"], "this model states something of this picture"
+        places = {f"{p['observation']}_at_{p['anatomy']}" for p in result["pairs"]}
+        words = {label for label, score in result["scores"].items() if score >= 0.5}
+        names = {Path(each["map"]).name for each in result["maps"]}
+        assert names == {f"{number:03d}_{name}.png" for name in places | words}
     model = load(bundle)
-    looked = model.locate(picture, first["observation"], anatomy=first["anatomy"])
-    assert first["peak"] == pytest.approx(looked.peak(), abs=0.05)
-    drawn, gray = np.asarray(Image.open(first["map"])).astype(int), np.asarray(Image.open(picture))
-    assert drawn.shape == (20, 40, 3)
-    assert set(np.unique(drawn - np.rint(overlay(model.picture(picture), looked)))) == {0}
-    heat = looked.in_source(20, 40)
-    assert (drawn[..., 0] - drawn[..., 2])[heat == heat.max()].min() >= int(
-        0.6 * 255
-    ) - 1  # all red where it looked most
-    np.testing.assert_allclose(model.picture(picture) * 255, gray, atol=0.51)
+    for first in (results[0]["maps"][0], next(each for each in drawn if "anatomy" in each)):
+        looked = locate(model, picture, WORDS.get(first["finding"], first["finding"]), anatomy=first.get("anatomy"))
+        assert first["peak"] == pytest.approx(looked.peak(), abs=0.05)
+        pixels, gray = np.asarray(Image.open(first["map"])).astype(int), np.asarray(Image.open(picture))
+        assert pixels.shape == (20, 40, 3)
+        assert set(np.unique(pixels - np.rint(overlay(model.picture(picture), looked)))) == {0}
+        heat = looked.in_source(20, 40)
+        # All red where it looked most.
+        assert (pixels[..., 0] - pixels[..., 2])[heat == heat.max()].min() >= int(0.6 * 255) - 1
+        np.testing.assert_allclose(model.picture(picture) * 255, gray, atol=0.51)
     plain = CliRunner().invoke(app, asked)
-    assert f"({first['map']})" in plain.stdout.replace("\n", "")
+    assert all(f"({each['map']})" in plain.stdout.replace("\n", "") for each in drawn)
 
 
 def test_several_maps_of_one_picture_are_those_of_one_at_a_time(model: VisionLanguageModel, picture: Path) -> None:
-    looked, found = model.gaze(picture), model.find(picture)
+    prepared, found = model.prepare(picture), find(model, picture)
+    assert isinstance(prepared.pixels, torch.Tensor)
+    looked = streams.gaze(model.model, prepared.pixels, prepared.record)
     np.testing.assert_allclose(looked.found.pairs, found.pairs, atol=1e-6)
     for observation in NAMES["pathology"]:
-        alone = model.locate(picture, observation)
+        alone = locate(model, picture, observation)
         np.testing.assert_array_equal(looked.at(observation).values, alone.values)
         assert looked.at(observation).score == pytest.approx(found.existence[0, NAMES["pathology"].index(observation)])
 
 
 def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, picture: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Maps show what the recipe existence states: choose --recipe existence"):
-        predict_files(model, [picture], recipe="zero_shot", maps=tmp_path / "maps")
+    sentence = "There are no maps of what this model says: they need a model of pictures and an answer that shows where"
     dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
-    with pytest.raises(UserError, match=r"need a model of pictures with a dual_stream head \(MeDSLIP\), which this is"):
-        predict_files(VisionLanguageModel(dual), [picture], recipe="existence", maps=tmp_path / "maps")
+    with pytest.raises(UserError, match=sentence):
+        predict_files(VisionLanguageModel(dual), [picture], recipe="chexzero_v1", maps=tmp_path / "maps")
     with pytest.raises(UserError, match=r"wide\.png is a file, and maps go to a folder: name another"):
         predict_files(model, [picture], maps=picture)
 
 
 def test_words_that_it_does_not_know_are_one_sentence(model: VisionLanguageModel, picture: Path) -> None:
     with pytest.raises(UserError, match="knows no observation 'efusion': did you mean 'effusion'"):
-        model.locate(picture, "efusion")
+        locate(model, picture, "efusion")
     with pytest.raises(UserError, match="knows no place 'left_costo': "):
-        model.locate(picture, anatomy="left_costo")
+        locate(model, picture, anatomy="left_costo")
     with pytest.raises(UserError, match="Nothing was asked for: name an observation, a place, or both"):
-        model.locate(picture)
+        locate(model, picture)
     with pytest.raises(UserError, match="not known where this view lies in its source: ask for a map of a file"):
         AttentionMap(np.ones((1, 1), np.float32), None, 0.0).in_source(2, 2)
     dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
     with pytest.raises(UserError, match=r"has no list of findings to ask for .*: use recipe zero_shot"):
-        VisionLanguageModel(dual).find(picture)
+        find(VisionLanguageModel(dual), picture)
+    with pytest.raises(UserError, match="This bundle cannot be asked 'existence': "):
+        VisionLanguageModel(dual).ask("existence", picture)
 
 
 def test_it_is_loaded_by_the_package(bundle: Path) -> None:
-    assert medvlp.load(bundle).find(np.zeros((8, 8))).existence.shape == (1, 3)
+    said = medvlp.load(bundle).ask("existence", np.zeros((8, 8)))
+    assert said.scores is not None
+    assert {name: values.shape for name, values in said.scores.items()} == dict.fromkeys(
+        ("no_finding", "effusion", "nodule"), (1,)
+    )
