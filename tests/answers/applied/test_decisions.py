@@ -161,4 +161,6 @@ def test_a_damaged_entry_is_refused() -> None:
 
 def test_of_twelve_patients_nothing_is_chosen(tiny_run: Trained) -> None:
     # They have no ten positives of anything among those of validation.
-    assert all((each.operating_points, each.calibration) == (None, None) for each in load_bundle(tiny_run.bundle).answers)
+    assert all(
+        (each.operating_points, each.calibration) == (None, None) for each in load_bundle(tiny_run.bundle).answers
+    )
