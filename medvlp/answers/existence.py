@@ -32,6 +32,7 @@ class Existence(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+    title = "Existence of findings"
 
     def __init__(self, *, head: str = "medslip") -> None:
         self.head = head
