@@ -25,25 +25,27 @@ class Existence(Answer):
 
     Args:
         head: name of the `dual_stream` head.
+        labels: findings among its words; where none is named those that the head has, once it is asked.
 
     Example:
         >>> Existence().released()
-        {'head': 'medslip'}
+        {'head': 'medslip', 'labels': []}
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
     title = "Existence of findings"
 
-    def __init__(self, *, head: str = "medslip") -> None:
+    def __init__(self, *, head: str = "medslip", labels: list[str] = []) -> None:  # noqa: B006  (read only)
         self.head = head
+        self.labels = tuple(labels)
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The logits of existence."""
         return frozenset({parse_key(f"{model.pictures}/{self.head}_pathology")})
 
     def check(self, model: Model) -> None:
-        """Refuse a model without the head."""
-        mounted_at(model, self.head)
+        """Refuse a model without the head, and learn its findings."""
+        self.labels = self.labels or tuple(finding_columns(mounted_at(model, self.head).observations))
         super().check(model)
 
     def begin(self, model: Model, ask: Ask) -> Mounted:
@@ -55,7 +57,9 @@ class Existence(Answer):
         logits = rows.table[begun.key("pathology")].astype(np.float64)
         present = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
         known = begun.head.known.pathology.cpu().numpy()
-        names = {name: i for i, name in enumerate(score_names(begun.observations))} | finding_columns(begun.observations)
+        names = {name: i for i, name in enumerate(score_names(begun.observations))} | finding_columns(
+            begun.observations
+        )
         scores = {
             name: present[:, i]
             for name, i in names.items()
@@ -70,5 +74,5 @@ class Existence(Answer):
         return look_at(model, self.head, sample, label, place)
 
     def released(self) -> Mapping[str, object]:
-        """Where it is read."""
-        return {"head": self.head}
+        """Where it is read, and its findings."""
+        return {"head": self.head, "labels": list(self.labels)}

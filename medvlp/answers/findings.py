@@ -58,7 +58,9 @@ class Findings(Answer):
         """
         logits = rows.table[begun].astype(np.float64)
         if logits.ndim != 2 or logits.shape[1] != len(self.labels):
-            raise ConfigError(f"The head {begun} gives {logits.shape[1:]} and not one logit for {len(self.labels)} findings.")
+            raise ConfigError(
+                f"The head {begun} gives {logits.shape[1:]}, not a logit for {len(self.labels)} findings."
+            )
         if self.exclusive:
             grown = np.exp(logits - logits.max(axis=1, keepdims=True))
             shares = grown / grown.sum(axis=1, keepdims=True)

@@ -41,9 +41,9 @@ class ZeroShot(Answer):
     """Scores of findings from pairs of prompts, by the score that the model was trained with.
 
     For each finding with positive prompts P and negative prompts N: sigmoid(s (f(v, P) - f(v, N))), with s the model's
-    logit scale (pairs as in BioViL, Boecking et al. 2022). With the dot product f(v, P) is the cosine with the unit mean
-    of the prompts' embeddings (ensembles as in CLIP, Radford et al. 2021); with any other score it is the mean of the
-    scores of the single prompts.
+    logit scale (pairs as in BioViL, Boecking et al. 2022). With the dot product f(v, P) is the cosine with the unit
+    mean of the prompts' embeddings (ensembles as in CLIP, Radford et al. 2021); with any other score it is the mean of
+    the scores of the single prompts.
 
     Args:
         prompts: file of prompt sets, from the working folder, else of ``configs/``; or the sets themselves.
@@ -132,7 +132,7 @@ def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:
     try:
         return tuple(PromptSet(**{name: part_of(value) for name, value in each.items()}) for each in prompts)
     except TypeError as error:
-        raise ConfigError(f"A prompt set has name, label, positive and negative, maybe sided and uncertain: {error}.") from None
+        raise ConfigError(f"A set of prompts has name, label, positive, negative, sided, uncertain: {error}.") from None
 
 
 def _plain(prompts: PromptSet) -> dict[str, object]:

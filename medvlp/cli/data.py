@@ -145,12 +145,12 @@ def drift(
     out: Annotated[Path | None, typer.Option(help="Also write a page, one HTML file.")] = None,
 ) -> None:
     """Compare what two presets make of the same images."""
+    from medvlp.answers.asking.model import load
     from medvlp.core.files import write_text
     from medvlp.core.progress import progress
     from medvlp.evaluation.drift import compare_presets, drift_document
     from medvlp.evaluation.drift_files import image_files
     from medvlp.evaluation.page.drift import render_drift
-    from medvlp.answers.asking.model import load
 
     files, patients = image_files(paths, root=root)
     loaded = None if model is None else load(model)

@@ -21,24 +21,26 @@ def predict(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="How scores are made: zero_shot, existence (MeDSLIP), a file of configs/zero_shot/recipes, a "
-            "component, a path; default: what the model offers."
+            help="One of the model's answers, or a zero-shot recipe: a file of configs/zero_shot/recipes, a component, "
+            "a path; default: all that the model answers unasked."
         ),
     ] = None,
+    question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,
     maps: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for pictures of where a MeDSLIP model looked for what it states, at the files' size."
-        ),
+        typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for masks: PNG of the files' size, NIfTI in a volume's grid.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Score images for the findings of a model: calibrated probabilities where the bundle holds a calibration."""
-    from medvlp.models.gate import REASONS
+    """Ask a model about images: scores, calibrated where the bundle holds a calibration, pairs, boxes, masks, text."""
     from medvlp.answers.asking.files import predict_files
     from medvlp.answers.asking.model import load
+    from medvlp.models.gate import REASONS
 
-    found = predict_files(load(model), paths, recipe=recipe, name=str(model), maps=maps)
+    found = predict_files(load(model), paths, recipe=recipe, question=question, name=str(model), maps=maps, out=out)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
@@ -51,19 +53,35 @@ def predict(
                 _show_scores(result)
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
-        typer.echo(_told(found["results"]))
+        told = _told(found["results"])
+        if told:
+            typer.echo(told)
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
-    for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
+    for label, score in sorted(result.get("scores", {}).items(), key=lambda item: -item[1]):
         typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
     for pair in result.get("pairs", ())[:10]:
         where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
-        drawn = f"  ({pair['map']})" if "map" in pair else ""
-        typer.echo(f"  {what} at {where}: {pair['score']:.2f}{drawn}")
+        typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
+    for box in result.get("boxes", ()):
+        typer.echo(f"  {box['finding']} at {', '.join(f'{v:.0f}' for v in box['box'])}: {box['score']:.2f}")
+    for label, mask in result.get("masks", {}).items():
+        typer.echo(f"  {label}: {mask['pixels']:,} pixels{_at(mask)}")
+    for drawn in result.get("maps", ()):
+        typer.echo(f"  {drawn['finding']}{_at({'path': drawn['map']})}")
+    if "text" in result:
+        typer.echo(f"  {result['text']}")
+    for name, more in result.get("answers", {}).items():
+        typer.echo(f"  {name}:")
+        _show_scores(more)
     if "slices" in result:
         told = result["slices"]
         typer.echo(f"  slice {told['heaviest']} of {told['count']} counts most: {told['weight']:.2f}")
+
+
+def _at(mask: Mapping[str, Any]) -> str:
+    return f"  ({mask['path']})" if "path" in mask else ""
 
 
 def _said(result: Mapping[str, Any], label: str) -> str:
@@ -76,7 +94,7 @@ def _said(result: Mapping[str, Any], label: str) -> str:
 
 def _told(results: list[dict[str, Any]]) -> str:
     if not any("raw_scores" in result for result in results):
-        return "Scores are not calibrated."
+        return "Scores are not calibrated." if any(result.get("scores") for result in results) else ""
     return (
         "Probabilities and categories rest on the validation patients of the model: "
         "they hold for patients like those, at their prevalence."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
@@ -25,6 +26,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.patients import with_patients
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
+from medvlp.measures._points import check_choice
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
@@ -224,17 +226,18 @@ def build_banks(config: RunConfig, *, encode: bool = True) -> dict[str, Bank]:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run trains with."""
+    """What a run trains with, and what its model can be asked."""
 
     model: Model
     tokenizer: Tokenizer | None
     states: Mapping[str, State]
     objectives: Sequence[Mapping[str, Objective]]
     weights: Sequence[Mapping[str, Number]]
+    answers: Mapping[str, Declared]
 
 
 def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
-    """Build model, states and objectives, and refuse a recipe that cannot be computed, before any batch.
+    """Build model, states, objectives and answers, and refuse a recipe that cannot be computed, before any batch.
 
     Args:
         config: the run.
@@ -266,7 +269,10 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
         for checked in (plan, *map(Plan.of, passes)):
             model.check(checked)
-    return Parts(model, tokenizer, states, objectives, weights)
+    answers = declare([phase.values() for phase in objectives], config.answers, model)
+    if config.evaluation.choose is not None:
+        check_choice(config.evaluation.choose, {name: each.answer for name, each in answers.items()})
+    return Parts(model, tokenizer, states, objectives, weights, answers)
 
 
 def build_objectives(

@@ -1,4 +1,4 @@
-"""Judge a bundle on a data set: zero-shot, laterality, retrieval, linear probe and controls; then the page."""
+"""Judge a bundle on a data set by the measures that a configuration names, and those that are made unasked."""
 
 from __future__ import annotations
 
@@ -8,34 +8,40 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from medvlp.config.build import build_views
+from medvlp.answers.asking.model import load
+from medvlp.config.build import build_views, open_manifest, open_split
 from medvlp.config.fitting import keep_fitted
 from medvlp.config.gallery import pictures
-from medvlp.config.judge import Judge, views_of
-from medvlp.config.measures import MEASURES
 from medvlp.config.record import evaluation_record
 from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import keys
+from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
+from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
 from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
-from medvlp.data.prepare import prepare
+from medvlp.data.prepare import Prepared, prepare
+from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions, views_of
 from medvlp.evaluation.page.gallery_files import write_gallery
 from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
 from medvlp.features.feature_pass import feature_pass
-from medvlp.answers.asking.model import load
+from medvlp.measures import chosen_measures
 
-__all__ = ["Evaluated", "EvaluationRun", "embed_manifest", "evaluate", "load_evaluation"]
-
-
-# Results whose cases are scores of findings: the first there is gives results/predictions.parquet.
-_SCORED = ("zero_shot", "existence")
+__all__ = [
+    "Evaluated",
+    "EvaluationRun",
+    "embed_manifest",
+    "evaluate",
+    "judged_manifest",
+    "load_evaluation",
+    "open_evaluation",
+]
 
 
 class EvaluationRun(Node):
@@ -88,50 +94,112 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         config: what is judged on what.
         page: whether the page is drawn now; `medvlp report` draws it from what is kept.
         say: told what a reader of the numbers has to know of the split.
+
+    Raises:
+        ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
     """
-    judge = Judge(config.model, config.data, config.evaluation, seed=config.seed, workers=config.workers, say=say)
-    found = {result.name: judge.marked(result) for measure in MEASURES for result in measure(judge)}
+    measures = chosen_measures(config.evaluation.measures)
+    evaluation = open_evaluation(config, say=say)
+    found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
     out = Path(config.out)
-    first = "zero_shot" if "zero_shot" in found else next(iter(found), "")
+    scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
+    first = next(iter([*scored, *found]), "")
     for name, result in found.items():
-        write_result(
-            result,
-            out / "results" / f"{name}.json",
-            cases="predictions.parquet" if name == first and name in _SCORED else None,
-        )
+        cases = "predictions.parquet" if name == first and scored else None
+        write_result(result, out / "results" / f"{name}.json", cases=cases)
     if config.evaluation.into_bundle:
-        _keep(config, found.get(first))
-    if config.evaluation.gallery and judge.shows:
-        write_gallery(out, *pictures(judge))
-    evaluation_record(judge, Path(config.model)).write(out / "evaluation.json")
+        _keep(config, {name: found[name] for name in scored})
+    if config.evaluation.gallery and evaluation.shows:
+        write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
+    evaluation_record(evaluation, Path(config.model), data=config.data, options=config.evaluation).write(
+        out / "evaluation.json"
+    )
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
-def _keep(config: EvaluationRun, result: Result | None) -> None:
+def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambda text: None) -> Evaluation:
+    """Load the bundle and the data, and encode what is judged."""
+    keep_freed_memory()
+    model, options = load(config.model), config.evaluation
+    whole, manifest = judged_manifest(config.data, options, say=say)
+
+    def opened(split: str) -> Prepared:
+        prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
+        return open_split(manifest, split, prefix=prefix, data=config.data, workers=config.workers)
+
+    def others(where: Mapping[str, object]) -> Manifest:
+        # Nothing is trained or judged on these records but what is already in the cases' studies.
+        free = {"where": dict(where), "allow_leaks": True, "near_images": False}
+        return open_manifest(config.data.model_copy(update=free))
+
+    return Evaluation(
+        model,
+        whole=whole,
+        manifest=manifest,
+        open=opened,
+        others=others,
+        where=config.data.where,
+        options=EvaluationOptions(
+            seed=config.seed,
+            resamples=options.resamples,
+            split=options.split,
+            fit=options.fit,
+            min_positives=options.min_positives,
+            groups=options.groups,
+            labels=options.labels,
+            features=None if options.features is None else Path(options.features).expanduser(),
+        ),
+        recipe=hash_of([model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})]),
+        synthetic=bool(whole.meta.get("synthetic", False)),
+        say=say,
+    )
+
+
+def judged_manifest(
+    data: DataConfig, options: EvaluationConfig, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[Manifest, Manifest]:
+    """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
+
+    Args:
+        data: where it is.
+        options: of the evaluation.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    whole = open_manifest(data, say=say)
+    if "id.study" not in whole:
+        whole = whole.with_column("id.study", whole.column("id"))
+    return whole, whole.where(options.where) if options.where else whole
+
+
+def _keep(config: EvaluationRun, found: Mapping[str, Result]) -> None:
     """Write thresholds and calibrations into the bundle.
 
     Raises:
         ConfigError: if there was nothing to choose them on.
     """
-    if result is None or result.name not in _SCORED or not result.fitted:
+    chosen = {name: result for name, result in found.items() if result.fitted}
+    if not chosen:
         raise ConfigError(
             f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
             f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
         )
-    recipe, calibration = result.name, config.evaluation.calibration
-    keep_fitted(Path(config.model), result.fitted, recipe=recipe, data=result.data, calibration=calibration)
+    for name, result in chosen.items():
+        calibration = config.evaluation.calibration
+        keep_fitted(Path(config.model), result.fitted, answer=name, data=result.data, calibration=calibration)
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
     """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
     loaded = load(model)
     table = Manifest.load(manifest, root=root)
-    views = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
+    reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
     with progress("Reading", unit="records") as tell:
-        prepared = prepare(table, views, cache=None, workers=workers, cap=1.0, progress=tell)
-    needs = [f"{view}/embedding" for view in views_of(prepared.manifest, loaded.model)]
+        prepared = prepare(table, reading, cache=None, workers=workers, cap=1.0, progress=tell)
+    views = views_of(prepared.manifest, loaded.model)
+    needs = [loaded.features] if loaded.model.pictures in views else []
+    needs += ["text/embedding"] if "text" in views and loaded.embeds else []
     left_out = [record.id for record in prepared.quarantined]
     meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
     return feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)

@@ -1,4 +1,4 @@
-"""Thresholds, calibrations and conformal rules that a bundle keeps: chosen on validation pictures, for one recipe."""
+"""Thresholds, calibrations and conformal rules that a bundle keeps: chosen on validation pictures, for each answer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from medvlp.config.judge import scored_rows
-from medvlp.core.keys import keys
-from medvlp.data.loader import in_order
+from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.core.answers import Answer
 from medvlp.data.prepare import Prepared
+from medvlp.evaluation.evaluation import ask_of, scored_rows
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
 from medvlp.evaluation.scoring.fitted import fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
-from medvlp.features.feature_pass import feature_pass
-from medvlp.models.bundle import Bundle, load_bundle, save_bundle
-from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
-from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
 
 __all__ = ["fitted_bundle", "keep_fitted"]
 
@@ -38,35 +35,39 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
         data: hash of the data.
         calibration: map that is kept.
     """
-    if bundle.score != "dot" or "id.patient" not in prepared.manifest or not prepared.manifest.pictures:
+    manifest = prepared.manifest
+    if "id.patient" not in manifest or not manifest.pictures:
         return bundle
     model = VisionLanguageModel(bundle, device=str(next(bundle.model.parameters()).device))
-    seen, streams = f"{model.model.pictures}/embedding", mounted_streams(model.model)
-    recipe = "zero_shot" if bundle.zero_shot else "existence"
-    known = [p.label for p in prompt_sets(bundle)] if bundle.zero_shot else list(bundle.labels)
-    if not any(f"label.{label}" in prepared.manifest for label in known):
+    asks = {name: ask_of(answer, manifest) for name, answer in model.answers.items()}
+    chosen = {
+        name: answer
+        for name, answer in model.answers.items()
+        if "scores" in answer.gives and asks[name] is not None and _labelled(answer, prepared)
+    }
+    if not chosen:
         return bundle
-    if bundle.zero_shot:
-        table = feature_pass(model.model, in_order(prepared), keys(seen))
-        scores: Mapping[str, np.ndarray] = model.zero_shot.by_label(table[seen])
-    elif streams is not None:
-        table = feature_pass(model.model, in_order(prepared), keys(streams.key("pathology")))
-        scores = existence_scores(table, streams)
-    else:
-        return bundle
-    rows = numeric_columns(pd.DataFrame(scored_rows(prepared.manifest, scores)))
-    held_out = split_data(rows, checked_findings(rows), name="validate", options=ScoreOptions())
-    fitted = {finding.name: fit_finding(finding, held_out.options).to_dict() for finding in held_out.findings}
-    return kept(bundle, fitted, recipe, data, calibration)
+    rows = (prepared.sample(index) for index in range(len(prepared)))
+    said = ask_samples(chosen, model.model, rows, asks={name: ask for name, ask in asks.items() if ask is not None})
+    for name, each in said.items():
+        table = numeric_columns(pd.DataFrame(scored_rows(manifest, each.scores or {})))
+        held_out = split_data(table, checked_findings(table), name="validate", options=ScoreOptions())
+        fitted = {finding.name: fit_finding(finding, held_out.options).to_dict() for finding in held_out.findings}
+        bundle = _with_fitted(bundle, name, fitted, data, calibration)
+    return bundle
 
 
-def keep_fitted(folder: Path, fitted: Mapping[str, Any], *, recipe: str, data: str, calibration: str) -> None:
-    """Write what an evaluation chose into a bundle; the folder is replaced whole."""
-    save_bundle(folder, kept(load_bundle(folder), fitted, recipe, data, calibration))
+def keep_fitted(folder: Path, fitted: Mapping[str, Any], *, answer: str, data: str, calibration: str) -> None:
+    """Write what an evaluation chose for an answer into a bundle; the folder is replaced whole."""
+    save_bundle(folder, _with_fitted(load_bundle(folder), answer, fitted, data, calibration))
 
 
-def kept(bundle: Bundle, fitted: Mapping[str, Any], recipe: str, data: str, calibration: str) -> Bundle:
-    """Return a bundle that holds `Result.fitted` of findings with at least ten cases of each class."""
+def _labelled(answer: Answer, prepared: Prepared) -> bool:
+    return any(f"label.{label}" in prepared.manifest for label in answer.labels)
+
+
+def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: str, calibration: str) -> Bundle:
+    """Return a bundle whose answer holds `Result.fitted` of findings with at least ten cases of each class."""
     enough = {
         name: each
         for name, each in fitted.items()
@@ -74,15 +75,20 @@ def kept(bundle: Bundle, fitted: Mapping[str, Any], recipe: str, data: str, cali
     }
     if not enough:
         return bundle
-    source = {"recipe": recipe, "data": data}
     points = {name: each["operating_points"] for name, each in enough.items()}
     sets = {name: each["conformal"] for name, each in enough.items() if each["conformal"] is not None}
     maps = {name: each["calibration"][calibration] for name, each in enough.items()}
-    return replace(
-        bundle,
-        operating_points={**source, "findings": points, "conformal": sets},
-        calibration={**source, "map": calibration, "findings": maps},
-    )
+
+    def kept(each: KeptAnswer) -> KeptAnswer:
+        if each.name != answer:
+            return each
+        return replace(
+            each,
+            operating_points={"data": data, "findings": points, "conformal": sets},
+            calibration={"data": data, "map": calibration, "findings": maps},
+        )
+
+    return replace(bundle, answers=tuple(kept(each) for each in bundle.answers))
 
 
 def _counts(calibrator: Mapping[str, Any]) -> tuple[int, int]:

@@ -11,6 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.answers.asking.slices import slice_weights
+from medvlp.answers.dual_stream.findings import locate, mounted_streams
 from medvlp.config.judge import Judge
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import ImageRecord, Sample, Stack
@@ -22,9 +25,6 @@ from medvlp.evaluation.page.inputs import CHOSEN, Box, GalleryItem, RetrievalExa
 from medvlp.evaluation.ranks import rank_queries
 from medvlp.features.heat_map import heat_map
 from medvlp.phantom.planted import Planted
-from medvlp.answers.dual_stream.findings import locate, mounted_streams
-from medvlp.answers.asking.model import VisionLanguageModel
-from medvlp.answers.asking.slices import slice_weights
 
 __all__ = ["make_errors", "make_gallery", "make_retrieval_examples", "picture_of", "pictures"]
 

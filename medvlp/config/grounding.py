@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.answers.prompting.class_vectors import unit_mean
 from medvlp.config.regions import Region, Regions
 from medvlp.config.tree import GroundingConfig
 from medvlp.core.errors import ConfigError
@@ -27,8 +29,6 @@ from medvlp.evaluation.results import Result
 from medvlp.features.maps import MapMethod
 from medvlp.features.randomised import randomised
 from medvlp.io.read import read_image
-from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
-from medvlp.answers.prompting.class_vectors import unit_mean
 
 __all__ = ["grounding_results"]
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
+from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
 from medvlp.config.build import open_manifest, open_split
 from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig
@@ -35,8 +37,6 @@ from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kept import kept_feature_pass
 from medvlp.phantom.planted import Planted, read_planted
-from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
-from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
 
 __all__ = ["Judge", "judged_manifest", "scored_rows", "views_of"]
 

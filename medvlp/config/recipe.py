@@ -17,7 +17,7 @@ from medvlp.core.registry import fill
 __all__ = ["full_tree", "recipe_of", "resumed"]
 
 # A change of these does not change what is learned, so it does not change the recipe.
-_NOT_RECIPE = ("run", "evaluation", "gate")
+_NOT_RECIPE = ("run", "answers", "evaluation", "gate")
 _NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every")
 
 
@@ -84,6 +84,11 @@ def full_tree(config: RunConfig) -> dict[str, object]:
         lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ()))
     for folder, node, key, where, own in lists:
         node[key] = [filled(folder, spec, f"{where}[{j}]", own) for j, spec in enumerate(node[key])]
+    measures = tree["evaluation"]["measures"]
+    for name, options in measures.items():
+        if options is not None:
+            measures[name] = filled("measures", {"name": name, **options}, f"evaluation.measures.{name}")
+            measures[name].pop("name")
     if faults:
         raise ConfigError(" ".join(faults))
     return json.loads(json.dumps(tree, default=_plain_value))

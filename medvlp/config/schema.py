@@ -52,8 +52,19 @@ def config_schema() -> dict[str, Any]:
         choice["properties"] |= {tower: encoder for tower in ("vision", "text") if tower in choice["properties"]}
     whole["properties"]["model"] = {"anyOf": _inheriting(model)}
     whole["properties"]["states"] = {"type": "object", "additionalProperties": _component("state", shared)}
+    shared["EvaluationConfig"]["properties"]["measures"] = _by_name("measures", shared)
+    whole["properties"]["answers"] = _by_name("answers", shared)
     whole["properties"]["base"] = {"type": "string", "description": "configuration that this one goes over"}
     return _nothing_required({"$schema": "https://json-schema.org/draft/2020-12/schema", **whole})
+
+
+def _by_name(folder: str, shared: dict[str, Any]) -> dict[str, Any]:
+    """A mapping from a component's name to its options, or null; other names are open."""
+    choices = {choice["properties"]["name"]["const"]: choice for choice in _component(folder, shared)["oneOf"]}
+    for choice in choices.values():
+        choice["required"] = []
+    named = {name: {"anyOf": [choice, {"type": "null"}]} for name, choice in choices.items()}
+    return {"type": "object", "properties": named}
 
 
 def _split(shared: dict[str, Any]) -> dict[str, Any]:

@@ -213,7 +213,16 @@ def _identity(config: EvaluationRun, bundle: str) -> str:
     tree = config.model_dump(mode="json", exclude={"model": True, "out": True, "workers": True, "report": True})
     tree["data"] = {key: value for key, value in tree["data"].items() if key not in ("root", "cache")}
     tree["evaluation"].pop("features", None)
-    return hash_of([tree, bundle, {name: _recipe(name) for name in config.evaluation.recipes}])
+    return hash_of([tree, bundle, _named(config.evaluation.measures)])
+
+
+def _named(node: object) -> object:
+    """Return options of measures with every recipe's file that they name replaced by its hash."""
+    if isinstance(node, Mapping):
+        return {key: _named(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_named(value) for value in node]
+    return _recipe(node) if isinstance(node, str) else node
 
 
 def _recipe(name: str) -> str:

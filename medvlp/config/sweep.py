@@ -18,13 +18,13 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from medvlp.config.build import build_banks
 from medvlp.config.recipe import full_tree, recipe_of
-from medvlp.config.train import prompts_file
 from medvlp.config.tree import Node, RunConfig, check_config
 from medvlp.config.yaml import find_config, load_tree, override, put, read_yaml
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import validation_sentences
+from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import Measure
 
@@ -359,11 +359,22 @@ def _cell(name: str, labels: Mapping[str, str], tree: dict[str, Any], seeds: Seq
 def _identity(config: RunConfig) -> str:
     """Return the hash of the recipe, of what chooses the checkpoint, and of the files that the configuration names."""
     options = config.evaluation
-    released = {"choose": options.choose, "where": options.where, "prompts": sha256_of(prompts_file(config))}
+    released = {"choose": options.choose, "where": options.where, "answers": _named_files(config.answers)}
     banks = {name: bank.sha256 for name, bank in build_banks(config).items()}
     start = None if config.init_from is None else Path(config.init_from) / "MANIFEST.sha256"
     bundle = sha256_of(start) if start is not None and start.is_file() else None
     return hash_of([recipe_of(config), released, banks, bundle])
+
+
+def _named_files(node: object) -> object:
+    """Return a tree of options with every file that it names replaced by its hash."""
+    if isinstance(node, Mapping):
+        return {key: _named_files(value) for key, value in node.items()}
+    if isinstance(node, str):
+        for path in (Path(node).expanduser(), resource_folder("configs") / node):
+            if path.is_file():
+                return sha256_of(path)
+    return node
 
 
 def _name(labels: Mapping[str, str]) -> str:

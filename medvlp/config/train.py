@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from medvlp.answers.asking.declared import Declared, check_overrides, kept_answer
 from medvlp.config.build import (
     Parts,
     build_banks,
@@ -35,7 +36,6 @@ from medvlp.core.keys import Key
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment
-from medvlp.core.resources import resource
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
@@ -45,20 +45,18 @@ from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
+from medvlp.measures._points import first_choice
 from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.models.encoders.inflated import inflate_weights
-from medvlp.answers.dual_stream.findings import mounted_streams
 from medvlp.state.ema import Ema
-from medvlp.text.medslip_findings import finding_columns
-from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Outcome, Setup, Trainer
 
-__all__ = ["Trained", "dry_run", "prompts_file", "train"]
+__all__ = ["Trained", "dry_run", "train"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         outcome = trainer.fit(stop_at=stop_at)
         if collectives.rank() == 0:
             if outcome.best_value is None:
-                say(f"Validation does not measure {config.evaluation.choose!r}: the last checkpoint is released.")
+                say(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
             built.release(outcome, trainer, say)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)
@@ -131,7 +129,7 @@ class _Built:
         self.config = config
         self.run = Path(config.run)
         # What is quick to refuse comes before hours of reading.
-        self.prompts = _prompts(config)
+        check_overrides(config.answers)
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
@@ -164,6 +162,7 @@ class _Built:
         prefix = build_views(config.data.prefix, where="data.prefix")
         fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
         self.parts: Parts = build_parts(config, self.tokenizer, fields)
+        self.choose = config.evaluation.choose or self._first_choice(fields, say)
         if config.init_from is not None:
             _start_from(self.parts.model, Path(config.init_from))
         self.parts.model.to(device.device)
@@ -180,6 +179,12 @@ class _Built:
         inexact = _batch_norms(self.parts.model)
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
             say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+
+    def _first_choice(self, fields: Sequence[str], say: Callable[[str], None]) -> str | None:
+        found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, fields)
+        if found is not None and "validate" in self.splits:
+            say(f"The best checkpoint is chosen by {found}: the first metric of what the recipe teaches.")
+        return found
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
         chosen = self.manifest.where(where) if where else self.manifest
@@ -205,7 +210,7 @@ class _Built:
             recipe=self.recipe,
             data=self.splits["train"].manifest.hash,
             validate=self._validator(),
-            choose=config.evaluation.choose,
+            choose=self.choose or "",
             feature_pass=self._features,
             released=released,
         )
@@ -213,7 +218,7 @@ class _Built:
     def _validator(self) -> Validator | None:
         if "validate" not in self.splits:
             return None
-        return Validator(self.splits["validate"], self.prompts)
+        return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
 
     def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
@@ -288,9 +293,6 @@ class _Built:
             average.load_state_dict(own)
             model = average.model
         facts = self.data_facts()
-        prompts = self.prompts if model.reads_text else ()
-        streams = mounted_streams(model)
-        known = () if streams is None else tuple(finding_columns(streams.observations))
         flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
@@ -310,9 +312,7 @@ class _Built:
             model=model,
             tokenizer=self.tokenizer,
             preprocessing=preprocessing,
-            score=_score_of(self.tree),
-            labels=tuple(dict.fromkeys([*(each.label for each in prompts), *known])),
-            zero_shot=[_plain(each) for each in prompts],
+            answers=tuple(kept_answer(each) for each in self.parts.answers.values()),
             provenance=provenance,
             gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
         )
@@ -320,7 +320,7 @@ class _Built:
             held_out = self.splits["validate"]
             chosen_map = self.config.evaluation.calibration
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
-        card = _card(bundle, outcome, self.tree)
+        card = _card(bundle, outcome, self.tree, self.parts.answers)
         save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
 
 
@@ -356,37 +356,17 @@ def _has(weights: Mapping[str, object], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
 
 
-def _score_of(tree: Mapping[str, Any]) -> str:
-    """Return the score of the last phase's contrastive objective; ``dot`` where it has none."""
-    return next((str(spec["score"]) for spec in tree["phases"][-1]["objectives"] if "score" in spec), "dot")
-
-
-def prompts_file(config: RunConfig) -> Path:
-    """Return the file of the zero-shot prompts, from the working folder, else of ``configs/``."""
-    path = Path(config.evaluation.prompts)
-    return path if path.is_file() else resource("configs", config.evaluation.prompts)
-
-
-def _prompts(config: RunConfig) -> tuple[PromptSet, ...]:
-    return load_prompts(prompts_file(config))
-
-
-def _plain(prompts: PromptSet) -> dict[str, object]:
-    fields = dataclasses.asdict(prompts)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-
-
 def _batch_norms(model: Model) -> int:
     kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
     return sum(isinstance(module, kinds) and module.training for module in model.modules())
 
 
 _FITTED = (
-    "Chosen on validation pictures, for the scores of the bundle's own prompts alone; they stand in `bundle.yaml`."
+    "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
 )
 
 
-def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any]) -> str:
+def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Mapping[str, Declared]) -> str:
     """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
     synthetic = bool(bundle.provenance["synthetic"])
     best = "not measured" if outcome.best_value is None else f"{outcome.best_value:.4f}"
@@ -397,14 +377,14 @@ def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any]) -> str:
     flaw = str(bundle.provenance.get("split_flaw", ""))
     return ModelCard(
         name="Model card",
-        zero_shot=bool(bundle.zero_shot),
+        prompted=any(each.answer.prompts for each in answers.values()),
         synthetic=synthetic,
         sections=[
             ("Use", f"{trained}\n\n{RESEARCH}"),
             ("What it is", f"A vision-language model of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
-            ("Probabilities and thresholds", _FITTED if bundle.calibration or bundle.operating_points else ""),
+            ("Probabilities and thresholds", _FITTED if any(each.calibration for each in bundle.answers) else ""),
             ("Limits", flaw),
             ("Where it comes from", fact_list(bundle.provenance)),
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,13 +20,10 @@ __all__ = [
     "BankConfig",
     "DataConfig",
     "EvaluationConfig",
-    "FewShotConfig",
     "GateConfig",
-    "GroundingConfig",
     "GroupConfig",
     "Node",
     "PhaseConfig",
-    "RobustnessConfig",
     "ReportedConfig",
     "RunConfig",
     "SubsetConfig",
@@ -195,49 +192,6 @@ class PhaseConfig(Node):
     where: dict[str, Any] = Field(default_factory=dict)
 
 
-class GroundingConfig(Node):
-    """Whether maps lie where findings are; measured where boxes or masks are known.
-
-    Attributes:
-        maps: components of `medvlp.features.maps`; None: ``hires_cam``, ``similarity`` where a class token is pooled.
-        cases: pictures with each finding, and as many without it, evenly taken; 0: no grounding.
-        most_pixels: looked at in a picture; larger ones are looked at in every second (third ...) row and column.
-        sanity: cases of the maps' own tests; 0 leaves them out.
-    """
-
-    maps: list[dict[str, Any]] | None = None
-    cases: int = Field(default=50, ge=0)
-    most_pixels: int = Field(default=1 << 18, ge=1)
-    sanity: int = Field(default=32, ge=0)
-
-
-class RobustnessConfig(Node):
-    """How scores hold when one factor of the pictures changes; images only.
-
-    Attributes:
-        cases: frontal pictures, evenly taken; each is read and embedded once a factor and level (26 times for all).
-            0: not measured.
-        factors: of `medvlp.evaluation.robustness.factor_names`; all where none is named.
-        min_positives: positive records that a finding needs to take part in a macro average.
-    """
-
-    cases: int = Field(default=0, ge=0)
-    factors: list[str] = Field(default_factory=list)
-    min_positives: int = Field(default=10, ge=1)
-
-
-class FewShotConfig(Node):
-    """Classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.
-
-    Attributes:
-        shots: patients with a finding, and as many without.
-        draws: how many times they are drawn; their numbers are averaged.
-    """
-
-    shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 2, 4, 8, 16], min_length=1)
-    draws: int = Field(default=10, ge=2)
-
-
 class ReportedConfig(Node):
     """A number that the table of a suite reports of an evaluation.
 
@@ -260,57 +214,35 @@ class EvaluationConfig(Node):
     """How a model is judged.
 
     Attributes:
-        prompts: zero-shot prompt pairs, a file in ``configs/zero_shot/``.
-        choose: validation metric that picks the best checkpoint: ``zero_shot/auroc/LABEL`` (or ``macro``),
-            ``existence/auroc/LABEL`` (or ``macro``) of a dual-stream model, or ``retrieval/recall@5``.
+        choose: validation metric that picks the best checkpoint, ``ANSWER/METRIC[/LABEL]``: ``zero_shot/auroc/macro``,
+            ``retrieval/recall@5``, ``findings/auroc/effusion``; null: the first that an answer of the model has.
+        measures: name -> options of a component of `medvlp.measures`: an entry changes one that is made unasked, or
+            adds one that is not; null leaves one out.
         resamples: of the patient bootstrap.
         split: what the final evaluation uses.
         where: keep records, as in `DataConfig`.
         min_positives: positive records that a finding needs to take part in a macro average.
         groups: columns of the groups that are compared, and by which controls are printed; those that the data lacks
             are left out.
-        labels: findings of the probes, where not those of the model's prompts; all of a model without any.
-        probe: whether a linear probe is fitted.
-        few_shot: probes of few patients; null for none.
-        attributes: columns whose value alone is scored as a control, such as ``view_position``.
+        labels: findings of the probes, where not those of the model's answers; all of a model without any.
         features: folder in which feature tables are kept and found again; null to make them anew each time.
         gallery: pictures with boxes and heat maps on the page.
-        recipes: zero-shot recipes that are judged beside the bundle's own, by name (``configs/zero_shot/recipes``).
-        label_sets: name -> findings: each recipe, and the bundle's own prompts, also have a result over these alone
-            (``zero_shot_RECIPE_NAME``), whose macro average is then of them.
-        sensitivity: whether the AUROC of every single prompt is told.
-        prompt_weights: whether the bundle's prompts are judged with weights fitted on validation too.
-        sentences: studies whose sentences are checked against copies with one fact changed; 0 for none.
-        grounding: maps against boxes and masks.
-        robustness: one factor of the pictures changed.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
         into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
             model on patients of its own.
     """
 
-    prompts: str = "zero_shot/cxr_findings_v1.yaml"
-    choose: str = Field(
-        default="zero_shot/auroc/macro", pattern=r"^((zero_shot|existence)/auroc/.+|retrieval/recall@5)$"
-    )
+    choose: str | None = Field(default=None, pattern=r"^[\w-]+/[^/\s]+(/.+)?$")
+    measures: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     resamples: int = Field(default=1000, ge=100)
     split: str = "test"
-    min_positives: int = Field(default=30, ge=1)
     where: dict[str, Any] = Field(default_factory=dict)
+    min_positives: int = Field(default=30, ge=1)
     groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
     labels: list[str] = Field(default_factory=list)
-    probe: bool = True
-    few_shot: FewShotConfig | None = None
-    attributes: list[str] = Field(default_factory=list)
     features: str | None = None
     gallery: int = Field(default=12, ge=0)
-    recipes: list[str] = Field(default_factory=list)
-    label_sets: dict[str, list[str]] = Field(default_factory=dict)
-    sensitivity: bool = True
-    prompt_weights: bool = False
-    sentences: int = Field(default=200, ge=0)
-    grounding: GroundingConfig = GroundingConfig()
-    robustness: RobustnessConfig = RobustnessConfig()
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
     into_bundle: bool = False
@@ -340,6 +272,8 @@ class RunConfig(Node):
         banks: by name.
         states: by name, components of `medvlp.state`.
         phases: the recipe.
+        answers: name -> further options of an answer that the objectives teach, null to leave it out; another name adds
+            an answer: the component of `medvlp.answers` of that name, or of its option ``name``.
         optimiser: of all phases without their own.
         training: how the loop is carried out.
         evaluation: how the model is judged.
@@ -355,6 +289,7 @@ class RunConfig(Node):
     banks: dict[str, BankConfig] = Field(default_factory=dict)
     states: dict[str, Component] = Field(default_factory=dict)
     phases: list[PhaseConfig] = Field(min_length=1)
+    answers: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     optimiser: OptimiserOptions = OptimiserOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationConfig = EvaluationConfig()

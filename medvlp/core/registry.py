@@ -48,7 +48,11 @@ def available(folder: str) -> tuple[str, ...]:
     spec = importlib.util.find_spec("medvlp." + folder.replace("/", "."))
     if spec is None or spec.submodule_search_locations is None:
         raise ConfigError(f"There is no component folder {folder!r} in medvlp.")
-    own = {m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_") and not m.ispkg}
+    own = {
+        m.name
+        for m in pkgutil.iter_modules(spec.submodule_search_locations)
+        if not m.name.startswith("_") and not m.ispkg
+    }
     return tuple(sorted(own | {point.name for point in _points(folder)}))
 
 

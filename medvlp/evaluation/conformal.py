@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from medvlp.answers.applied.conformal_sets import ConformalSets, SetRule
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
-from medvlp.answers.applied.conformal_sets import ConformalSets, SetRule
 
 __all__ = ["ConformalSets", "RiskCoverage", "SetRule", "fit_sets", "risk_coverage"]
 

@@ -113,7 +113,7 @@ class Evaluation:
         *,
         whole: Manifest,
         manifest: Manifest,
-        open: Callable[[str], Prepared],  # noqa: A002
+        open: Callable[[str], Prepared],
         others: Callable[[Mapping[str, Any]], Manifest],
         where: Mapping[str, Any],
         options: EvaluationOptions,

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.core.errors import DataError
 from medvlp.evaluation.confusion import THRESHOLD_METRICS, call_counts
 from medvlp.evaluation.delong import PairedTest, compare_areas
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic
-from medvlp.answers.applied.calibrators import Calibrator
 
 __all__ = ["Difference", "Place", "paired_differences"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError
@@ -13,6 +13,8 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.measure import Measure
 
 __all__ = ["check_choice", "first_choice", "point_values"]
+
+_TRUTH = ("label", "boxes", "mask")  # kinds of fields that say what is true of a finding
 
 
 def point_values(name: str, said: Predictions, cohort: Manifest) -> dict[str, float]:
@@ -46,7 +48,7 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
     metric, _, label = rest.partition("/")
     if name not in answers:
         raise ConfigError(
-            f"evaluation.choose is {choose!r}, and this recipe teaches no answer {name!r}: {did_you_mean(name, answers)}."
+            f"evaluation.choose is {choose!r}, and no objective teaches {name!r}: {did_you_mean(name, answers)}."
         )
     metrics = _metrics(answers[name])
     if metric not in metrics:
@@ -57,13 +59,20 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
     labels = answers[name].labels
     if label and label != "macro" and labels and label not in labels:
         raise ConfigError(
-            f"evaluation.choose is {choose!r}, and the answer {name!r} names no {label!r}: {did_you_mean(label, labels)}."
+            f"evaluation.choose is {choose!r}, and {name!r} names no finding {label!r}: {did_you_mean(label, labels)}."
         )
 
 
-def first_choice(answers: Mapping[str, Answer]) -> str | None:
-    """Return what chooses the best checkpoint where nobody says: the first metric of the first answer that has one."""
+def first_choice(answers: Mapping[str, Answer], fields: Collection[str]) -> str | None:
+    """Return what chooses the best checkpoint where nobody says: the first metric of the first answer that has one.
+
+    Args:
+        answers: by name.
+        fields: of the data; an answer about findings that the data has no labels of is passed over.
+    """
     for name, answer in answers.items():
+        if answer.labels and not any(f"{kind}.{label}" in fields for label in answer.labels for kind in _TRUTH):
+            continue
         for metric in _metrics(answer):
             return f"{name}/{metric}/macro" if answer.labels else f"{name}/{metric}"
     return None

@@ -34,10 +34,10 @@ def _answers(described: Mapping[str, Any]) -> list[dict[str, Any]]:
         answers.append(_answer("zero_shot", described, {"prompts": list(prompts)}, labels, score))
     heads = described["model"].get("heads") or {}
     for name in [name for name, head in heads.items() if head.get("name") == "dual_stream"]:
-        options = {"head": name.partition("/")[2]}
         labels = [] if prompts else list(described.get("labels") or ())
-        answers.append(_answer("existence", described, options, labels))
-        answers.append(_answer("pairs", described, options, []))
+        head = name.partition("/")[2]
+        answers.append(_answer("existence", described, {"head": head, "labels": labels}, labels))
+        answers.append(_answer("pairs", described, {"head": head}, []))
     if "text" in described["model"] or described["model"].get("name") == "single":
         answers.append(_answer("retrieval", described, {}, [], score))
     return answers

@@ -2,8 +2,8 @@
 
 ``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
 (arrays of its gate, where it has one), ``scores.safetensors`` (what scores of answers have learnt, where they learn),
-``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that
-loading reads is checked against the manifest first.
+``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and
+``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 """
 
@@ -170,7 +170,9 @@ def check_manifest(folder: Path) -> None:
             )
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
-    needed |= {name for name in ("banks.safetensors", "gate.safetensors", "scores.safetensors") if (folder / name).exists()}
+    needed |= {
+        name for name in ("banks.safetensors", "gate.safetensors", "scores.safetensors") if (folder / name).exists()
+    }
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 

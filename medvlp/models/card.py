@@ -58,7 +58,7 @@ class ModelCard:
     Attributes:
         name: of the model.
         sections: (heading, Markdown) in order; a section without words is left out.
-        zero_shot: whether the model scores findings by prompts.
+        prompted: whether the model scores findings by prompts.
         synthetic: whether it was trained on synthetic data.
         tags: further tags.
         licence: as its author gives it; empty where nobody did.
@@ -67,7 +67,7 @@ class ModelCard:
 
     name: str
     sections: Sequence[tuple[str, str]]
-    zero_shot: bool = True
+    prompted: bool = True
     synthetic: bool = False
     tags: Sequence[str] = ()
     licence: str = ""
@@ -104,7 +104,7 @@ class ModelCard:
         if self.licence:
             known = self.licence.lower().replace(" ", "-")
             front |= {"license": known} if known in _KNOWN else {"license": "other", "license_name": self.licence}
-        if self.zero_shot:
+        if self.prompted:
             front["pipeline_tag"] = "zero-shot-image-classification"
         own = ["medical-imaging", "radiology", "vision-language", *(["synthetic-data"] if self.synthetic else [])]
         front["tags"] = [*own, *self.tags]
@@ -114,7 +114,7 @@ class ModelCard:
 
     def _results(self) -> list[dict[str, object]]:
         """Return the numbers by data set and split, as the hub groups them."""
-        task = {"type": "zero-shot-image-classification" if self.zero_shot else "image-classification"}
+        task = {"type": "zero-shot-image-classification" if self.prompted else "image-classification"}
         found: list[dict[str, object]] = []
         for key in dict.fromkeys((each.dataset, each.dataset_name, each.split) for each in self.results):
             mine = [each for each in self.results if (each.dataset, each.dataset_name, each.split) == key]

@@ -91,8 +91,10 @@ def compared(image: str, text: str, score: Mapping[str, Any], module: Score) -> 
 
     Example:
         >>> from medvlp.models.scores.dot import Dot
-        >>> [spec.name for spec in compared("image", "text", {"name": "dot"}, Dot())], compared("text.a", "text.b", {}, Dot())
-        (['zero_shot', 'retrieval'], ())
+        >>> [spec.name for spec in compared("image", "text", {"name": "dot"}, Dot())]
+        ['zero_shot', 'retrieval']
+        >>> compared("text.findings", "text.impression", {"name": "dot"}, Dot())
+        ()
     """
     if parse_field(image).kind == "text" or parse_field(text).kind != "text":
         return ()

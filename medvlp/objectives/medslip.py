@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from pydantic import Field
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import Objective
+from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._medslip import existence_loss, pair_loss
 from medvlp.objectives.medslip_protocl import STREAMS, MedslipProtocl, Stated, stated

@@ -22,7 +22,7 @@ from medvlp.core.registry import FromModel
 from medvlp.core.resources import resource
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle
+from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
@@ -97,11 +97,15 @@ def medslip(
         "text_vectors": banks["pathology"].encoder,
         "synthetic": False,
     }
+    findings = list(finding_columns(banks["pathology"].names))
     return Bundle(
         model=model,
         tokenizer=None,
         preprocessing=[{"name": "read", "size": image_size, "preset": "dicom_voi_v1"}],
-        labels=tuple(finding_columns(banks["pathology"].names)),
+        answers=(
+            KeptAnswer("existence", "existence", {"head": "medslip", "labels": findings}, findings),
+            KeptAnswer("pairs", "pairs", {"head": "medslip"}),
+        ),
         provenance=provenance,
         card=_card(provenance, note),
     )
@@ -207,7 +211,7 @@ def _texts(path: str | None, names: Sequence[str], option: str, default: Sequenc
 def _card(provenance: Mapping[str, object], note: str) -> str:
     return ModelCard(
         name="MeDSLIP, converted",
-        zero_shot=False,
+        prompted=False,
         tags=["medslip", "chest-x-ray"],
         sections=[
             (

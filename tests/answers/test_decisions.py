@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from medvlp.answers.applied.decisions import read_decisions
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.cli.main import app
 from medvlp.config.fitting import kept
 from medvlp.core.errors import DataError
@@ -20,9 +23,6 @@ from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import fit_operating_point, parse_rule
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.models.bundle import load_bundle, save_bundle
-from medvlp.answers.applied.decisions import read_decisions
-from medvlp.answers.asking.files import predict_files
-from medvlp.answers.asking.model import VisionLanguageModel
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained

@@ -13,15 +13,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import medvlp
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel, load
+from medvlp.answers.dual_stream.findings import AttentionMap, Findings, existence_scores, mounted_streams
+from medvlp.answers.dual_stream.maps import overlay
 from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.bank import Bank, encoded_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
-from medvlp.answers.asking.files import predict_files
-from medvlp.answers.dual_stream.findings import AttentionMap, Findings, existence_scores, mounted_streams
-from medvlp.answers.dual_stream.maps import overlay
-from medvlp.answers.asking.model import VisionLanguageModel, load
 from tests.models.words import DUAL, VISION, HashWords
 
 NAMES = {"pathology": ("normal", "effusion", "nodule"), "anatomy": ("left_costophrenic", "right_apical_lung")}

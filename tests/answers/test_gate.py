@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.models.gate import Gate, Space, describe
-from medvlp.answers.asking.files import predict_files
-from medvlp.answers.asking.model import VisionLanguageModel
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import medvlp
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.data.layouts.phantom import index
 from medvlp.io.errors import UnreadableImage
 from medvlp.models.bundle import load_bundle
-from medvlp.answers.asking.files import predict_files
-from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained

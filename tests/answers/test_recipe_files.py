@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import available
 from medvlp.core.resources import resource_folder
-from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.text.labels import label_report
 from medvlp.text.prompts import PromptSet
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import medvlp
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.data.layouts.phantom import index
-from medvlp.features.embed import embed_parts
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.answers.prompting.prompt_weights import fit_prompt_weights
 from medvlp.answers.prompting.recipe_files import load_recipe
 from medvlp.answers.prompting.recipe_scores import place_scores, recipe_scores, single_prompt_scores, three_way_scores
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.data.layouts.phantom import index
+from medvlp.features.embed import embed_parts
 from medvlp.text.prompts import PromptSet
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import available, build
 from medvlp.answers.prompting.recipe import Given, Recipe, class_vector, dots
 from medvlp.answers.recipes.prompt_max_zscore import PromptMaxZscore
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import available, build
 from medvlp.text.prompts import PromptSet
 
 PROMPTS = (

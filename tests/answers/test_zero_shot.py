@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
 from medvlp.answers.prompting.laterality import side_margins
-from medvlp.answers.prompting.class_vectors import ZeroShot, make_zero_shot, unit_mean
 from medvlp.text.prompts import PromptSet
 
 PROMPTS = (
@@ -75,7 +75,7 @@ def test_swapping_prompts_gives_the_complement_and_the_direction_is_that_of_the_
 def test_an_ensemble_is_the_unit_mean_and_opposites_have_none() -> None:
     np.testing.assert_allclose(unit_mean([np.array([1.0, 0]), np.array([0, 1.0])]), [0.5**0.5] * 2)
     assert not unit_mean([np.array([1.0, 0]), np.array([-1.0, 0])]).any()
-    assert ZeroShot(("a",), np.zeros((1, 2)), np.zeros((1, 2)), 3.0).scores(np.ones((1, 2))).item() == 0.5
+    assert ZeroShotVectors(("a",), np.zeros((1, 2)), np.zeros((1, 2)), 3.0).scores(np.ones((1, 2))).item() == 0.5
 
 
 def test_a_side_margin_is_left_minus_right_and_needs_sided_prompts() -> None:

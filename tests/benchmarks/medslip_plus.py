@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from _report import print_report
 
+from medvlp.answers.asking.model import load
+from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
 from medvlp.config.build import build_views
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
@@ -31,8 +33,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
 from medvlp.evaluation.metrics import auroc
 from medvlp.features.feature_pass import feature_pass
-from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
-from medvlp.answers.asking.model import load
 
 RESAMPLES = 500
 RECIPES = ("medslip", "medslip_plus")

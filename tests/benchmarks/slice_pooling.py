@@ -35,6 +35,7 @@ import yaml
 from _report import print_report
 from PIL import Image
 
+from medvlp.answers.asking.model import load
 from medvlp.config.slices import embed_slices
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
@@ -48,7 +49,6 @@ from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import Finding
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.phantom.write_nifti import ras_affine, write_nifti
-from medvlp.answers.asking.model import load
 
 DRAWN = 18  # slices of a volume in a step of stage two
 SPLITS = {"train": 600, "validate": 150, "test": 400}

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from medvlp.answers.asking.model import load
 from medvlp.config.build import open_split
 from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
-from medvlp.answers.asking.model import load
 from medvlp.training.journal import read_journal
 from tests.tiny import tiny_tree, write_tree
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.config.suite import is_suite, load_suite
 from medvlp.core.registry import available
 from medvlp.core.resources import resource_folder
 from medvlp.data.cards import cards, load_card
 from medvlp.evaluation.suite import Wanted, suite_numbers
-from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from tests.config.benchmark_trees import TREES
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import load
 from medvlp.config.evaluate import EvaluationRun, embed_manifest, evaluate
 from medvlp.config.slices import embed_slices, reading_of, released_preprocessing
 from medvlp.config.train import _start_from, train
@@ -19,8 +21,6 @@ from medvlp.features.slice_features import slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
-from medvlp.answers.asking.files import predict_files
-from medvlp.answers.asking.model import load
 from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import MODEL, VISION, write_tree
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
 from medvlp.evaluation.compare import bootstrap_p, compare_results
@@ -18,7 +19,6 @@ from medvlp.evaluation.probability_metrics import brier
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
-from medvlp.answers.applied.calibrators import Calibrator
 
 FAST = ScoreOptions(resamples=0)
 

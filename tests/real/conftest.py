@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from medvlp.phantom.cohort import CohortSummary
     from medvlp.answers.asking.model import VisionLanguageModel
+    from medvlp.phantom.cohort import CohortSummary
 
 PACKS = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medvlp.cli.main import app
 from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.cli.main import app
 
 CHEST = "RG1_UNCR.dcm"
 

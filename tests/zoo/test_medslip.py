@@ -243,8 +243,8 @@ def test_the_command_converts_once_to_a_bundle_that_scores(files: dict[str, Any]
     import numpy as np
     from typer.testing import CliRunner
 
-    from medvlp.cli.main import app
     from medvlp.answers.asking.model import load
+    from medvlp.cli.main import app
 
     options = [f"{name}={value}" for name, value in files["options"].items()]
     said = CliRunner().invoke(

@@ -1,7 +1,7 @@
 """What a bundle says of a score: its calibrated probability, and whether the finding is present, absent or neither.
 
-Thresholds, calibrations and conformal rules were chosen on validation pictures and stand in ``bundle.yaml`` for one
-recipe; scores of another recipe are on another scale and get none of them.
+Thresholds, calibrations and conformal rules were chosen on validation pictures and stand in ``bundle.yaml`` for each
+answer; scores of another answer are on another scale and get none of them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medvlp.core.errors import DataError
 from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.answers.applied.conformal_sets import SetRule
+from medvlp.core.errors import DataError
 
 __all__ = ["Category", "Decisions", "read_decisions"]
 
@@ -21,16 +21,14 @@ Category = Literal["present", "absent", "indeterminate"]
 
 @dataclass(frozen=True)
 class Decisions:
-    """Of one recipe, by finding.
+    """Of one answer, by finding.
 
     Attributes:
-        recipe: whose scores these are for.
         calibrators: maps to probabilities.
         sets: conformal rules.
         thresholds: by operating point.
     """
 
-    recipe: str
     calibrators: Mapping[str, Calibrator]
     sets: Mapping[str, SetRule]
     thresholds: Mapping[str, Mapping[str, float]]
@@ -62,17 +60,13 @@ def read_decisions(operating_points: Mapping[str, Any] | None, calibration: Mapp
         DataError: if it cannot be read.
 
     Example:
-        >>> stored = {"recipe": "zero_shot", "findings": {"edema": {"youden": {"threshold": 0.4}}}, "conformal": {}}
+        >>> stored = {"findings": {"edema": {"youden": {"threshold": 0.4}}}, "conformal": {}}
         >>> read_decisions(stored, None).thresholds["edema"]["youden"]
         0.4
     """
     points, maps = operating_points or {}, calibration or {}
-    named = sorted({str(part["recipe"]) for part in (points, maps) if "recipe" in part})
-    if len(named) > 1:
-        raise DataError(f"The bundle's thresholds and calibration are of different recipes, {named[0]} and {named[1]}.")
     try:
         return Decisions(
-            recipe=next(iter(named), ""),
             calibrators={name: Calibrator.from_dict(plain) for name, plain in maps.get("findings", {}).items()},
             sets={name: SetRule.from_dict(plain) for name, plain in points.get("conformal", {}).items()},
             thresholds={

@@ -11,10 +11,10 @@ from torch import nn
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import AnswerSpec, Model, Objective
-from medvlp.core.registry import build
+from medvlp.core.registry import available, build, schema
 from medvlp.models.bundle import KeptAnswer
 
-__all__ = ["Declared", "declare", "declared_by", "kept_answer", "open_answer", "open_answers"]
+__all__ = ["Declared", "check_overrides", "declare", "declared_by", "kept_answer", "open_answer", "open_answers"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,24 @@ def declare(
     return made
 
 
+def check_overrides(overrides: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Refuse early what a configuration says of answers and what can be known before there is a model: a missing file.
+
+    Raises:
+        ConfigError: naming the file or the option.
+    """
+    for name, options in overrides.items():
+        spec = {"name": name, **(options or {})}
+        component = schema("answers", str(spec["name"])) if spec["name"] in available("answers") else None
+        required = {} if component is None else component.model_fields
+        if (
+            options is not None
+            and component is not None
+            and all(not each.is_required() or key in options for key, each in required.items())
+        ):
+            build("answers", spec, where=f"answers.{name}")
+
+
 def _made(name: str, spec: AnswerSpec) -> Declared:
     given = {} if spec.module is None else {"score": spec.module}
     answer = build("answers", {"name": spec.name, **spec.options}, where=f"answers.{name}", given=given)
@@ -101,7 +119,7 @@ def _refuse_untrained(name: str, answer: Answer, model: Model, trained: set[tupl
             )
 
 
-def kept_answer(declared: Declared, model: Model) -> KeptAnswer:
+def kept_answer(declared: Declared) -> KeptAnswer:
     """Return what a bundle keeps of an answer, once the model is trained."""
     module = declared.module
     return KeptAnswer(
@@ -125,7 +143,7 @@ def open_answer(kept: KeptAnswer) -> Answer:
     if kept.score is not None:
         score: nn.Module = build("models/scores", kept.score, where=f"answers.{kept.name}.score")
         if score.state_dict().keys() != kept.weights.keys():
-            raise UserError(f"The score of the answer {kept.name!r} lacks weights in this bundle: get the bundle again.")
+            raise UserError(f"The score of the answer {kept.name!r} lacks weights here: get the bundle again.")
         score.load_state_dict(dict(kept.weights))
         given["score"] = score.eval()
     spec = {"name": kept.component, **kept.options}

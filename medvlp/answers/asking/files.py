@@ -19,7 +19,7 @@ from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import parse_key
 from medvlp.core.predictions import Predictions
-from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.core.sample import Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.stacks import taken
@@ -57,8 +57,8 @@ def predict_files(
         that the scores are of; scores of further answers stand under ``answers``. What else the answers say is there as
         ``pairs``, ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
         probabilities of those findings that it covers, ``raw_scores`` are what they were made of, ``category`` says
-        ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, and `calibrated` is true where every
-        score is a probability; ``uncalibrated`` names those that are not.
+        ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, and `calibrated` is true where
+        every score is a probability; ``uncalibrated`` names those that are not.
         Where the bundle has a gate also ``abstained``, and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where
         the score is above 1 or the picture blank. The scores of a flagged picture mean nothing; they are given so that
         it can be studied.
@@ -105,8 +105,8 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
         chosen = {name: answer for name, answer in model.answers.items() if answer.asks in takes}
         if not chosen:
             raise UserError(
-                f"This bundle answers nothing unasked ({', '.join(model.answers) or 'it has no answers'}): give a question, "
-                "name a zero-shot recipe file with --recipe, or score it against your own texts with .score()."
+                f"This bundle answers nothing unasked ({', '.join(model.answers) or 'it has no answers'}): give a "
+                "question, name a zero-shot recipe file with --recipe, or score it against your texts with .score()."
             )
         return chosen
     if recipe in model.answers:
@@ -141,8 +141,8 @@ class _Reader:
         looks = [answer for answer in self.answers.values() if type(answer).look is not Answer.look]
         if not looks or self.model.model.pictures != "image":
             raise UserError(
-                "There are no maps of what this model says: they need a model of pictures and an answer that shows where "
-                "it looked; leave --maps out, or choose another answer with --recipe."
+                "There are no maps of what this model says: they need a model of pictures and an answer that shows "
+                "where it looked; leave --maps out, or choose another answer with --recipe."
             )
 
     def read(self) -> dict[str, Predictions]:

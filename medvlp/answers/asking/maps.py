@@ -1,4 +1,4 @@
-"""Maps of where a model's scores come from, drawn on the pictures that it was asked about, at the size of their files."""
+"""Maps of where a model's scores come from, drawn on the pictures that it was asked about, at their files' size."""
 
 from __future__ import annotations
 

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.declared import open_answers
+from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
 from medvlp.core.predictions import Predictions
@@ -25,9 +28,6 @@ from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.io.read import read_image
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict
-from medvlp.answers.asking.ask import ask_samples
-from medvlp.answers.asking.declared import open_answers
-from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["Prepared", "VisionLanguageModel", "load", "prompt_sets"]

@@ -25,8 +25,8 @@ def written_places(said: Iterable[Predictions], row: int, source: Path, out: Pat
         said: by some answers.
         row: number of the file.
         source: the file, whose grid a volume's mask takes.
-        out: folder for ``001_FINDING.png`` or ``.nii.gz``; names carry the number of the file and not its name, which may
-            tell who it is of. None: nothing is written.
+        out: folder for ``001_FINDING.png`` or ``.nii.gz``; names carry the number of the file and not its name, which
+            may tell who it is of. None: nothing is written.
 
     Raises:
         UserError: if `out` cannot be written to.
@@ -65,7 +65,7 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
 
     volume = read_volume(source)
     if volume.shape != mask.shape:
-        raise UserError(f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask again about the file as it is.")
+        raise UserError(f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask about the file as it is.")
     path = stem.with_name(stem.name + ".nii.gz")
     voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
     with written_whole(path) as temporary:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from medvlp.core.errors import DataError
 from medvlp.answers.prompting.recipe import FloatArray, dots, pair_probability, unit_rows
+from medvlp.core.errors import DataError
 
 __all__ = ["fit_prompt_weights"]
 

@@ -90,7 +90,9 @@ class TextScores:
             parts = {part: encoded.part(part)[0] for part in self._score.reads}
             single = {name: values[:, None] for name, values in parts.items()}  # each token a row of its own
             near, far = (
-                self._score(single, {p: _tensor(v, p).to(device) for p, v in self.encoded(list(texts)).items()}).mean(dim=1)
+                self._score(single, {p: _tensor(v, p).to(device) for p, v in self.encoded(list(texts)).items()}).mean(
+                    dim=1
+                )
                 for texts in (positive, negative)
             )
         return (near - far).reshape(encoded.grid).float().cpu().numpy()

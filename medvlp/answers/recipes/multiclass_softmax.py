@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlp.core.errors import DataError
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, softmax
+from medvlp.core.errors import DataError
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["MulticlassSoftmax"]

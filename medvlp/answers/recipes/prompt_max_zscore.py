@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medvlp.core.errors import DataError
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, dots, unit_rows
+from medvlp.core.errors import DataError
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["PromptMaxZscore", "word_similarity"]

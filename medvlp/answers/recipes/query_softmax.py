@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from medvlp.core.errors import DataError
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, softmax
+from medvlp.core.errors import DataError
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["QuerySoftmax"]

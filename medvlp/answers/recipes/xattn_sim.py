@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from medvlp.core.errors import DataError
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, dots, pair_probability, unit_rows
+from medvlp.core.errors import DataError
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["XattnSim"]

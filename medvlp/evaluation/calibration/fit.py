@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize, minimize_scalar
 
+from medvlp.answers.applied.calibrators import Calibrator, CalibratorName, Scale, log_odds
 from medvlp.core.errors import DataError
 from medvlp.evaluation.calibration.logistic import fit_logistic
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
-from medvlp.answers.applied.calibrators import Calibrator, CalibratorName, Scale, log_odds
 
 __all__ = ["fit_calibrator", "scale_of"]
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc, expit, ndtri
 
+from medvlp.answers.applied.calibrators import log_odds
 from medvlp.evaluation.bootstrap import Interval
 from medvlp.evaluation.calibration.logistic import fit_logistic
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, checked_labels
 from medvlp.evaluation.probability_metrics import checked_probabilities
-from medvlp.answers.applied.calibrators import log_odds
 
 __all__ = ["CalibrationLine", "calibration_line"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.evaluation.bootstrap import patient_clusters
 from medvlp.evaluation.calibration.reliability import reliability_bins
 from medvlp.evaluation.decision_curve import decision_curve
@@ -16,7 +17,6 @@ from medvlp.evaluation.page.score_charts import decision_chart, reliability_char
 from medvlp.evaluation.page.words import finding, interval, map_words, name_of, number, rule_words
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.answers.applied.calibrators import Calibrator
 
 __all__ = ["Grid", "ProbabilityFigure", "ScoreParts", "score_parts"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from medvlp.answers.applied.calibrators import CALIBRATORS, CalibratorName
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.classification import MIN_GROUP
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.evaluation.operating_points import DEFAULT_RULES, parse_rule
 from medvlp.evaluation.predictions import Policy, check_policy
-from medvlp.answers.applied.calibrators import CALIBRATORS, CalibratorName
 
 __all__ = ["ScoreOptions"]
 

@@ -8,12 +8,12 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from medvlp.answers.applied.calibrators import CALIBRATORS, Calibrator, log_odds
 from medvlp.core.errors import DataError
 from medvlp.evaluation.calibration import DirichletMap, fit_calibrator, fit_dirichlet, scale_of
 from medvlp.evaluation.calibration.logistic import fit_logistic
 from medvlp.evaluation.metrics import UndefinedMetricError, auroc
 from medvlp.evaluation.probability_metrics import log_loss
-from medvlp.answers.applied.calibrators import CALIBRATORS, Calibrator, log_odds
 
 
 def _rows(n: int = 3000, seed: int = 0, temperature: float = 1.0):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
+from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.calibration import calibration_line, expected_calibration_error, smooth_calibration_error
 from medvlp.evaluation.conformal import fit_sets
@@ -20,7 +21,6 @@ from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
 from medvlp.evaluation.scoring.split import with_draws
-from medvlp.answers.applied.calibrators import Calibrator
 
 FAST = ScoreOptions(resamples=40, seed=3)
 RANK = {"auroc", "average_precision"}
