@@ -186,6 +186,10 @@ class Evaluation:
 
     # splits ----------------------------------------------------------------------------------------------------------
 
+    def prepared(self, split: str) -> Prepared:
+        """Return the records of a split, for who looks at pictures; they are encoded only by `part`."""
+        return self._parts[split].prepared if split in self._parts else self._open(split)
+
     def part(self, split: str) -> Part:
         """Return a split with its pictures encoded, once for all measures."""
         return self._part(split, texts=False)

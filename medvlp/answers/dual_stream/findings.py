@@ -178,7 +178,7 @@ def mounted_at(model: Model, head: str) -> Mounted:
     Raises:
         ConfigError: if there is none.
     """
-    found = model.heads.get(f"{model.pictures}/{head}") if f"{model.pictures}/{head}" in model.heads else None
+    found = model.heads[f"{model.pictures}/{head}"] if f"{model.pictures}/{head}" in model.heads else None
     if not isinstance(found, DualStream):
         raise ConfigError(
             f"This model has no dual_stream head {head!r} on its {model.pictures}: mount it, or ask another."

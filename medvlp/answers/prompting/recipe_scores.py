@@ -59,7 +59,7 @@ class RecipeScores(Answer):
         >>> from medvlp.answers.prompting.recipe_files import load_recipe
         >>> said = RecipeScores(load_recipe("chexzero_v1"))
         >>> said.name, said.title, said.labels[0]
-        ('zero_shot_chexzero_v1', 'Zero-shot, chexzero_v1 (pair_softmax)', 'atelectasis')
+        ('zero_shot_chexzero_v1', 'Zero-shot, chexzero_v1 (pair-softmax)', 'atelectasis')
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})

@@ -1,4 +1,4 @@
-"""Where findings are: boxes and masks of a manifest, or what was planted in a synthetic hospital."""
+"""Where findings are: the boxes and masks of a manifest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from medvlp.data.manifest import Manifest
@@ -22,32 +21,25 @@ class Region:
 
     Attributes:
         boxes: x0, y0, x1, y1.
-        runs: run lengths of masks, 0 and 1 in turn; the place is their union.
-        shape: (height, width) that the runs fill; None: that of the file.
-        down: runs go down the columns, else along the rows.
+        runs: run lengths of the mask down its columns, 0 and 1 in turn; empty where there is none.
+        shape: (height, width) that the runs fill.
         mask_file: path of a mask's file.
     """
 
     boxes: tuple[Box, ...] = ()
-    runs: tuple[tuple[int, ...], ...] = ()
-    shape: tuple[int, int] | None = None
-    down: bool = True
+    runs: tuple[int, ...] = ()
+    shape: tuple[int, int] = (0, 0)
     mask_file: str | None = None
 
     @property
     def present(self) -> bool:
         """Whether there is a place, as far as can be told without opening a mask's file."""
-        return bool(self.boxes) or self.mask_file is not None or any(len(runs) > 1 for runs in self.runs)
+        return bool(self.boxes) or self.mask_file is not None or len(self.runs) > 1
 
-    def mask(self, root: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Return the mask, of its own size, or None where there are boxes only; `size` is that of the file."""
+    def mask(self, root: Path) -> NDArray[np.bool_] | None:
+        """Return the mask, of its own size, or None where there are boxes only."""
         if self.runs:
-            shape = self.shape or size
-            found = np.zeros(shape, dtype=bool)
-            for runs in self.runs:
-                flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-                found |= flat.reshape(shape[::-1]).T if self.down else flat.reshape(shape)
-            return found
+            return np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.shape[::-1]).T
         if self.mask_file is not None:
             return read_image(root / self.mask_file).pixels > 0.5
         return None
@@ -57,14 +49,12 @@ class Regions:
     """The regions of the records of a manifest.
 
     Args:
-        manifest: with ``boxes.KEY`` or ``mask.KEY`` columns, or of a synthetic hospital.
+        manifest: with ``boxes.KEY`` or ``mask.KEY`` columns; where both know a place, the mask is its outline.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._planted = _planted(manifest.root) if manifest.meta.get("layout") == "phantom" else {}
-        kinds = {name for kind in ("boxes", "mask") for name in manifest.names_of(kind)}
-        planted = {finding for _, finding in self._planted}
-        self.findings = tuple(sorted({name.partition(".")[2] for name in kinds} | planted))
+        names = {name for kind in ("boxes", "mask") for name in manifest.names_of(kind)}
+        self.findings = tuple(sorted({name.partition(".")[2] for name in names}))
 
     def of(self, manifest: Manifest, index: int, finding: str) -> Region | None:
         """Return the region of a record's finding, None where nobody knows it.
@@ -73,31 +63,18 @@ class Regions:
         known.
         """
         record = manifest.record(index)
-        runs, boxes = record.get(f"mask.{finding}"), record.get(f"boxes.{finding}")
+        runs, drawn = record.get(f"mask.{finding}"), record.get(f"boxes.{finding}")
+        listed = drawn if isinstance(drawn, list) else ()
+        boxes = tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in listed)
         found: Region | None = None
         if isinstance(runs, list):
-            found = Region(runs=(tuple(runs[2:]),), shape=(int(runs[0]), int(runs[1])))
+            found = Region(boxes, runs=tuple(runs[2:]), shape=(int(runs[0]), int(runs[1])))
         elif isinstance(runs, str):
-            found = Region(mask_file=runs)
-        elif isinstance(boxes, list):
-            found = Region(boxes=tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes))
-        elif self._planted:
-            found = self._planted.get((str(record.get("image")), finding))
+            found = Region(boxes, mask_file=runs)
+        elif isinstance(drawn, list):
+            found = Region(boxes)
         label = record.get(f"label.{finding}")
         if found is None:
             return Region() if label == 0 else None
         # A file of a mask is black where the finding is absent: the label spares opening it.
         return Region() if found.mask_file is not None and label == 0 else found
-
-
-def _planted(root: Path) -> dict[tuple[str, str], Region]:
-    path = root / "truth" / "boxes.parquet"
-    if not path.is_file():
-        return {}
-    boxes: dict[tuple[str, str], list[Box]] = {}
-    masks: dict[tuple[str, str], list[tuple[int, ...]]] = {}
-    for row in pq.read_table(path).to_pylist():
-        key = (row["path"], row["name"])
-        boxes.setdefault(key, []).append((row["x0"], row["y0"], row["x1"], row["y1"]))
-        masks.setdefault(key, []).append(tuple(row["mask"]))
-    return {key: Region(boxes=tuple(some), runs=tuple(masks[key]), down=False) for key, some in boxes.items()}
