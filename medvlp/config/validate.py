@@ -50,5 +50,5 @@ class Validator:
             else:
                 rows = (self._prepared.sample(index) for index in range(len(self._prepared)))
                 said = ask_samples({name: answer}, model, rows, asks={name: ask})[name]
-            found |= point_values(name, said, manifest)
+            found |= point_values(name, answer, said, manifest)
         return found

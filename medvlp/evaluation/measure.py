@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from medvlp.core.answers import Answer, Asks
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import Result
@@ -24,15 +25,21 @@ class Measure(ABC):
 
     Attributes:
         reads: parts of `Predictions` that an answer must fill; empty where it reads features or pictures itself.
+        asks: what such an answer must be told; None: whatever it is told.
         points: metrics that `values` gives.
         usual: whether an evaluation makes it unasked.
         order: place among the usual ones.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
+    asks: ClassVar[Asks | None] = None
     points: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[bool] = True
     order: ClassVar[int] = 50
+
+    def suits(self, answer: Answer) -> bool:
+        """Whether it measures what an answer says."""
+        return bool(self.reads) and self.reads <= answer.gives and self.asks in (None, answer.asks)
 
     def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
         """Return ``METRIC`` or ``METRIC/LABEL`` -> value over the rows of a cohort; what it has no truth of is absent.

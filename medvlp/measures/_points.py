@@ -17,19 +17,19 @@ __all__ = ["check_choice", "first_choice", "point_values"]
 _TRUTH = ("label", "boxes", "mask")  # kinds of fields that say what is true of a finding
 
 
-def point_values(name: str, said: Predictions, cohort: Manifest) -> dict[str, float]:
+def point_values(name: str, answer: Answer, said: Predictions, cohort: Manifest) -> dict[str, float]:
     """Return ``ANSWER/METRIC`` or ``ANSWER/METRIC/LABEL`` -> value, by every measure that reads what was said.
 
     Args:
         name: of the answer.
+        answer: itself.
         said: by it, a row a record.
         cohort: the records.
     """
-    there = frozenset(said.parts())
     return {
         f"{name}/{metric}": value
         for measure in _with_points()
-        if measure.reads <= there
+        if measure.suits(answer)
         for metric, value in measure.values(said, cohort).items()
     }
 
@@ -79,7 +79,7 @@ def first_choice(answers: Mapping[str, Answer], fields: Collection[str]) -> str 
 
 
 def _metrics(answer: Answer) -> list[str]:
-    return [point for measure in _with_points() if measure.reads <= answer.gives for point in measure.points]
+    return [point for measure in _with_points() if measure.suits(answer) for point in measure.points]
 
 
 def _with_points() -> Iterator[Measure]:

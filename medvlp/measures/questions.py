@@ -1,0 +1,133 @@
+"""Answers to questions about a picture, against the answers of a data set."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from medvlp.core.answers import Asks
+from medvlp.core.predictions import Predictions
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.means import mean_metric
+from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.results import Result
+
+__all__ = ["Questions", "plain_words", "token_f1"]
+
+_TRUTH = "text.answer"
+
+
+class Questions(Measure):
+    """Exact match of answers (case, articles and punctuation aside), of closed (yes or no) and open questions apart.
+
+    Closed questions are those whose true answer is yes or no, as VQA-RAD (Lau et al. 2018) tells them. Open ones are
+    also measured by the F1 of words, as SQuAD does (Rajpurkar et al. 2016). The control answers each kind of question
+    with the most frequent training answer.
+
+    Example:
+        >>> root = __import__("pathlib").Path(".")
+        >>> cohort = Manifest.of({"id": ["a"], "text.question": ["Effusion?"], "text.answer": ["Yes"]}, root=root)
+        >>> Questions().values(Predictions(("a",), text=("yes.",)), cohort)
+        {'accuracy': 1.0, 'accuracy/closed': 1.0}
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"text"})
+    asks: ClassVar[Asks | None] = "question"
+    points: ClassVar[tuple[str, ...]] = ("accuracy",)
+    order: ClassVar[int] = 45
+
+    def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
+        """Return ``accuracy``, and of closed and open questions where there are some."""
+        if _TRUTH not in cohort or said.text is None:
+            return {}
+        table = _table(cohort, list(said.text))
+        parts = {"": table, "/closed": table[table["closed"]], "/open": table[~table["closed"]]}
+        return {f"accuracy{name}": float(part["right"].mean()) for name, part in parts.items() if len(part)}
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield the answers to questions, and the most frequent answers."""
+        manifest = evaluation.judged.manifest
+        if _TRUTH not in manifest or not evaluation.knows_patients:
+            return
+        for name, answer, said in evaluation.giving("text"):
+            if not self.suits(answer) or said.text is None:
+                continue
+            yield _result(evaluation, name, "Questions", _table(manifest, list(said.text)), control=False)
+            if "train" in evaluation.splits - {evaluation.options.split}:
+                usual = _usual(evaluation.manifest.split_of("train"))
+                guessed = _table(manifest, ["" for _ in range(len(manifest))])
+                words = [usual.get(bool(closed), "") for closed in guessed["closed"]]
+                about = "Control: most frequent answers"
+                yield _result(evaluation, f"{name}_usual", about, _table(manifest, words), control=True)
+
+
+def plain_words(text: str) -> str:
+    """Return an answer without case, punctuation, articles and superfluous space.
+
+    Example:
+        >>> plain_words("The Left lung.")
+        'left lung'
+    """
+    words = re.sub(r"[^\w\s]", " ", text.lower()).split()
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def token_f1(one: str, other: str) -> float:
+    """Return the F1 of the words that two plain answers share.
+
+    Example:
+        >>> round(token_f1("left lung", "left lower lung"), 2)
+        0.8
+    """
+    ours, theirs = Counter(one.split()), Counter(other.split())
+    shared = sum((ours & theirs).values())
+    return 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
+
+
+def _table(cohort: Manifest, said: list[str]) -> pd.DataFrame:
+    """Return one row a question that has an answer."""
+    truth = [text if isinstance(text, str) else "" for text in cohort.column(_TRUTH)]
+    there = np.flatnonzero([bool(text.strip()) for text in truth])
+    plain = [(plain_words(truth[i]), plain_words(said[i])) for i in there]
+    return pd.DataFrame(
+        {
+            "id": cohort.column("id")[there],
+            "patient_id": cohort.column("id.patient")[there] if "id.patient" in cohort else "",
+            "closed": [one in ("yes", "no") for one, _ in plain],
+            "right": [float(one == other) for one, other in plain],
+            "token_f1": [token_f1(one, other) for one, other in plain],
+        }
+    )
+
+
+def _usual(train: Manifest) -> dict[bool, str]:
+    """Return the most frequent training answer of closed and of open questions."""
+    truth = [plain_words(text) for text in train.column(_TRUTH) if isinstance(text, str) and text.strip()]
+    kinds = {closed: Counter(t for t in truth if (t in ("yes", "no")) == closed) for closed in (True, False)}
+    return {closed: counted.most_common(1)[0][0] for closed, counted in kinds.items() if counted}
+
+
+def _result(evaluation: Evaluation, name: str, title: str, table: pd.DataFrame, *, control: bool) -> Result:
+    rows = []
+    for label, part in (("all", table), ("closed", table[table["closed"]]), ("open", table[~table["closed"]])):
+        for metric, column in (("accuracy", "right"), ("token_f1", "token_f1")):
+            if len(part) and (metric == "accuracy" or label == "open"):
+                values, patients = part[column].to_numpy(dtype=float), part["patient_id"].astype(str).tolist()
+                split = evaluation.options.split
+                rows.append(mean_metric(metric, label, values, patients, split=split, **evaluation.drawn))
+    return Result(
+        name=name,
+        title=title,
+        recipe=evaluation.recipe,
+        data=evaluation.manifest.hash,
+        metrics=tuple(rows),
+        cases=table.assign(split=evaluation.options.split),
+        role="control" if control else "model",
+        synthetic=evaluation.synthetic,
+    )

@@ -1,0 +1,154 @@
+"""Written reports, by the findings that our own reader finds in them, beside reports that need no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from medvlp.core.answers import Asks
+from medvlp.core.predictions import Predictions
+from medvlp.core.randomness import numpy_generator
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.report_differences import f1_difference
+from medvlp.evaluation.report_text import evaluate_reports
+from medvlp.evaluation.results import Result
+from medvlp.text.labels import label_mentions
+from medvlp.text.mentions import read_report
+from medvlp.text.ontology import vocabulary
+
+__all__ = ["WrittenReports"]
+
+
+class WrittenReports(Measure):
+    """Micro F1 of findings between written report and the radiologist's, both read by rules (`evaluate_reports`).
+
+    Three controls say what a report is worth that looked at no picture, or at another one: the training report that
+    agrees best with the validation reports, given to everybody; the report of the training picture with the nearest
+    features; and the model's own reports, each given to another patient. The model's result holds the paired
+    differences from them, with intervals over patients.
+
+    Args:
+        vocabulary: findings that count, see `medvlp.text.ontology`.
+        controls: whether they are made; they need reports of other splits.
+
+    Example:
+        >>> cohort = Manifest.of({"id": ["a"], "text": ["Left effusion."]}, root=__import__("pathlib").Path("."))
+        >>> WrittenReports().values(Predictions(("a",), text=("Effusion on the left.",)), cohort)
+        {'f1': 1.0}
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"text"})
+    asks: ClassVar[Asks | None] = "nothing"
+    points: ClassVar[tuple[str, ...]] = ("f1",)
+    order: ClassVar[int] = 40
+
+    def __init__(self, *, vocabulary: str = "chexpert14", controls: bool = True) -> None:
+        self.vocabulary = vocabulary
+        self.controls = controls
+
+    def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
+        """Return ``f1``, over rows that have both reports."""
+        if "text" not in cohort or said.text is None:
+            return {}
+        rows = _both(cohort, said.text)
+        truth = self._present([str(text) for text in cohort.column("text")[rows]])
+        wrote = self._present([said.text[row] for row in rows])
+        total = truth.sum() + wrote.sum()
+        return {"f1": float(2 * (truth & wrote).sum() / total)} if total else {}
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield the reports of each answer that writes unasked, and the controls."""
+        if "text" not in evaluation.manifest or not evaluation.knows_patients:
+            return
+        for name, answer, said in evaluation.giving("text"):
+            if self.suits(answer) and said.text is not None:
+                yield from self._judged(evaluation, name, said.text)
+
+    def _judged(self, evaluation: Evaluation, name: str, written: Sequence[str]) -> Iterator[Result]:
+        manifest = evaluation.judged.manifest
+        rows = _both(manifest, written)
+        if not len(rows):
+            return
+        references = [str(text) for text in manifest.column("text")[rows]]
+        patients = manifest.column("id.patient")[rows].tolist()
+        wrote = [written[row] for row in rows]
+        judge = partial(
+            evaluate_reports,
+            references,
+            patients=patients,
+            wanted=self.vocabulary,
+            **evaluation.facts,
+            **evaluation.drawn,
+        )
+        own = judge(written=wrote, name=name, title="Written reports, read by rules")
+        controls = dict(self._controls(evaluation, rows, wrote, patients)) if self.controls else {}
+        made = {
+            key: replace(judge(written=texts, name=f"{name}_{key}", title=f"Control: {title}"), role="control")
+            for key, (title, texts) in controls.items()
+        }
+        rows_of = (
+            f1_difference(own, control, patients, label=key, **evaluation.drawn) for key, control in made.items()
+        )
+        yield replace(own, metrics=(*own.metrics, *rows_of))
+        yield from made.values()
+
+    def _controls(
+        self, evaluation: Evaluation, rows: np.ndarray, wrote: Sequence[str], patients: Sequence[str]
+    ) -> Iterator[tuple[str, tuple[str, list[str]]]]:
+        order = _other_patients(patients, seed=evaluation.options.seed)
+        yield "shuffled", ("reports of other patients' pictures", [wrote[other] for other in order])
+        if "train" not in evaluation.splits - {evaluation.options.split}:
+            return
+        train = evaluation.part("train")
+        texts = [text if isinstance(text, str) else "" for text in train.manifest.column("text")]
+        if evaluation.validation is not None:
+            chosen = [str(t) for t in evaluation.validation.manifest.column("text") if isinstance(t, str) and t.strip()]
+            yield "constant", ("one report for everybody", [self._constant(texts, chosen)] * len(rows))
+        if evaluation.sees:
+            seen = evaluation.judged.table[evaluation.features][rows]
+            yield (
+                "nearest",
+                ("report of the nearest training picture", _nearest(seen, train.table[evaluation.features], texts)),
+            )
+
+    def _constant(self, texts: Sequence[str], references: Sequence[str]) -> str:
+        """Return the training report with the highest micro F1 against all validation reports."""
+        distinct = list(dict.fromkeys(text for text in texts if text.strip()))
+        own = self._present(distinct).astype(float)
+        truth = self._present(references).astype(float)
+        agreed = own @ truth.sum(axis=0)
+        f1 = 2 * agreed / np.maximum(truth.sum() + len(truth) * own.sum(axis=1), 1)
+        return distinct[int(f1.argmax())]
+
+    def _present(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N, K) bool, what each report says is present or may be."""
+        chosen = vocabulary(self.vocabulary)
+        labels = [label_mentions(read_report(text), chosen) for text in texts]
+        return np.array([[each[label.key] in (1.0, -1.0) for label in chosen.labels] for each in labels], dtype=bool)
+
+
+def _both(manifest: Manifest, written: Sequence[str]) -> np.ndarray:
+    there = [isinstance(text, str) and bool(text.strip()) for text in manifest.column("text")]
+    return np.flatnonzero(np.array(there) & np.array([bool(text.strip()) for text in written]))
+
+
+def _nearest(seen: np.ndarray, known: np.ndarray, texts: Sequence[str]) -> list[str]:
+    usable = np.flatnonzero(np.isfinite(known).all(axis=1) & np.array([bool(text.strip()) for text in texts]))
+    rows, columns = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (seen, known[usable]))
+    return [texts[usable[int(at)]] for at in (rows @ columns.T).argmax(axis=1)]
+
+
+def _other_patients(patients: Sequence[str], *, seed: int) -> list[int]:
+    """Return for each row a row of another patient: patients in a random circle, each takes rows of the next."""
+    names = list(dict.fromkeys(patients))
+    order = [names[i] for i in numpy_generator(seed, 0, "other patients").permutation(len(names))]
+    after = {one: order[(i + 1) % len(order)] for i, one in enumerate(order)}
+    rows = {name: [i for i, patient in enumerate(patients) if patient == name] for name in names}
+    place = {row: at for some in rows.values() for at, row in enumerate(some)}
+    return [rows[after[patient]][place[row] % len(rows[after[patient]])] for row, patient in enumerate(patients)]
