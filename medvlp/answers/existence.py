@@ -33,6 +33,7 @@ class Existence(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+    title = "Existence of findings"
 
     def __init__(self, *, head: str = "medslip", labels: list[str] = []) -> None:  # noqa: B006  (read only)
         self.head = head

@@ -33,6 +33,7 @@ class Findings(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+    title = "Findings of a head"
 
     def __init__(self, *, labels: list[str], part: str = "findings", exclusive: bool = False) -> None:
         if not labels or len(set(labels)) < len(labels):

@@ -33,6 +33,7 @@ class Retrieval(Answer):
     """
 
     asks: ClassVar = "sentences"
+    title = "Image and report retrieval"
     gives: ClassVar[frozenset[str]] = frozenset({"embedding", "similarity"})
 
     def __init__(self, *, score: Annotated[Score | None, FromModel("score")] = None) -> None:
@@ -56,6 +57,7 @@ class Retrieval(Answer):
     def answer(self, rows: Rows, ask: Ask, begun: TextScores) -> Predictions:
         """Return similarities (N, M) with the sentences asked for, else with the rows' own texts."""
         table = rows.table
+        texts = ask.sentences or tuple(str(text) for text in table.columns["text"])
         if ask.sentences:
             columns = begun.encoded(ask.sentences)
         elif len(table) > _MOST:
@@ -63,9 +65,9 @@ class Retrieval(Answer):
         else:
             columns = {part: table[f"text/{part}"] for part in self.score.reads}
         pictures = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")
-        dot = self.score.reads == ("embedding",)
+        if self.score.reads != ("embedding",):
+            return Predictions(tuple(table.ids), similarity=begun.matrix(table, columns), compared=texts)
+        seen = table[f"{pictures}/embedding"]
         return Predictions(
-            tuple(table.ids),
-            embedding=table[f"{pictures}/embedding"] if dot else None,
-            similarity=begun.matrix(table, columns),
+            tuple(table.ids), embedding=seen, similarity=seen @ columns["embedding"].T, compared=texts
         )

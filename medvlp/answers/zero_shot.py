@@ -58,6 +58,7 @@ class ZeroShot(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+    title = "Zero-shot, prompt pairs"
 
     def __init__(
         self,

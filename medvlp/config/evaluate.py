@@ -111,9 +111,8 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         _keep(config, {name: found[name] for name in scored})
     if config.evaluation.gallery and evaluation.shows:
         write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
-    evaluation_record(evaluation, Path(config.model), data=config.data, options=config.evaluation).write(
-        out / "evaluation.json"
-    )
+    told = {"data": config.data, "options": config.evaluation, "results": found}
+    evaluation_record(evaluation, Path(config.model), **told).write(out / "evaluation.json")
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medvlp.config.judge import Judge
+from medvlp.config.tree import DataConfig, EvaluationConfig
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import environment
 from medvlp.data.catalogue import card_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import split_hash
 from medvlp.data.summary import summarise
+from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.page.record import (
     Category,
     Cohort,
@@ -30,15 +31,21 @@ from medvlp.evaluation.page.record import (
 __all__ = ["cohort_of", "evaluation_record"]
 
 
-def evaluation_record(judge: Judge, folder: Path) -> Record:
+def evaluation_record(
+    evaluation: Evaluation, folder: Path, *, data: DataConfig, options: EvaluationConfig, results: Iterable[str]
+) -> Record:
     """Return the record of one evaluation; no path and no id of a person is in it.
 
     Args:
-        judge: that did it.
+        evaluation: that was made.
         folder: of the bundle.
+        data: what it was judged on.
+        options: how.
+        results: names of the results, as they were made.
     """
-    data, options, manifest = judge.data, judge.options, judge.manifest
-    bundle, layout = judge.model.bundle, str((data.layout or {}).get("name", ""))
+    manifest = evaluation.manifest
+    bundle, layout = evaluation.model.bundle, str((data.layout or {}).get("name", ""))
+    scores = dict.fromkeys(str(each.score["name"]) for each in bundle.answers if each.score is not None)
     listed = folder / "MANIFEST.sha256"
     made, leaks = manifest.meta.get("split"), manifest.meta.get("leaks")
     return Record(
@@ -48,7 +55,7 @@ def evaluation_record(judge: Judge, folder: Path) -> Record:
             architecture=dict(bundle.model.spec),  # pyrefly: ignore
             parameters=sum(each.numel() for each in bundle.model.parameters()),  # pyrefly: ignore
             preprocessing=tuple(dict(spec) for spec in bundle.preprocessing),
-            score=bundle.score,
+            score=", ".join(scores),
             labels=tuple(bundle.labels),
             provenance=dict(bundle.provenance),
         ),
@@ -61,12 +68,13 @@ def evaluation_record(judge: Judge, folder: Path) -> Record:
             leaks=dict(leaks) if isinstance(leaks, Mapping) else None,
             judged=options.split,
             where={**data.where, **options.where},
-            left_out=dict(Counter(record.reason for record in judge.prepared.quarantined)),
-            synthetic=judge.synthetic,
+            left_out=dict(Counter(record.reason for record in evaluation.judged.prepared.quarantined)),
+            synthetic=evaluation.synthetic,
         ),
         cohort=cohort_of(manifest),
-        seed=judge.seed,
+        seed=evaluation.options.seed,
         resamples=options.resamples,
+        results=tuple(results),
         options=options.model_dump(mode="json"),
         environment=environment(),
     )

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from medvlp.config import crew
 from medvlp.config.crew import Standing, read_state, write_state
-from medvlp.config.evaluate import evaluate
-from medvlp.config.judge import judged_manifest
+from medvlp.config.evaluate import evaluate, judged_manifest
 from medvlp.config.suite import SuitePlan, SuiteRun
 from medvlp.core.errors import UserError
 from medvlp.core.provenance import code_hash

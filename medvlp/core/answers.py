@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -21,7 +21,10 @@ from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
 from medvlp.core.table import FeatureTable
 
-__all__ = ["Answer", "Ask", "Asks", "Probe", "ProbeTable", "Rows"]
+__all__ = ["FEATURES", "Answer", "Ask", "Asks", "Probe", "ProbeTable", "Rows"]
+
+#: Column that the answer of a probe reads: features (N, D) as those that it was fitted on.
+FEATURES = "vector.features"
 
 #: What an answer wants to be told: nothing, findings or sentences to score, a question, a box.
 Asks = Literal["nothing", "findings", "sentences", "question", "box"]
@@ -64,6 +67,7 @@ class Answer(ABC):
     Attributes:
         asks: what it must be told.
         gives: the parts of `Predictions` that it fills.
+        title: its words for a page; empty: the name under which it is asked.
         streams: whether its rows are taken group by group, with their samples: for answers over pixels.
         labels: findings that it names in this order; empty where it has none.
         prompts: sets of `medvlp.text.prompts` by which it tells findings, where it compares with texts.
@@ -71,6 +75,7 @@ class Answer(ABC):
 
     asks: ClassVar[Asks] = "nothing"
     gives: ClassVar[frozenset[str]] = frozenset()
+    title: str = ""
     streams: ClassVar[bool] = False
     labels: tuple[str, ...] = ()
     prompts: tuple[Any, ...] = ()
@@ -131,24 +136,27 @@ class ProbeTable:
 
     Attributes:
         features: (N, D).
-        labels: finding -> (N,): 1 present, 0 absent, NaN unknown.
-        patients: N names; rows of a patient are never on both sides of a fold.
+        labels: finding -> (N,): 1 present, 0 absent, -1 uncertain, NaN unknown; the last two take no part.
+        patients: N names; no patient is in two tables.
     """
 
     features: np.ndarray
     labels: Mapping[str, np.ndarray]
-    patients: Sequence[str] = field(default=())
+    patients: Sequence[str]
 
 
 class Probe(Protocol):
     """A classifier on frozen features: tables in, an answer out; built by name from `medvlp.adaptation`."""
 
     def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> Answer:
-        """Fit on `train`, choose on `validation`.
+        """Fit on `train`, choose on `validation`; the answer gives scores of rows with the column `FEATURES`.
 
         Args:
-            train: rows that weights are fitted to.
-            validation: rows that strengths are chosen on.
-            bank: finding -> (D,) text vector, for probes that start from words.
+            train: rows that it is fitted to.
+            validation: rows of other patients that its options are chosen on.
+            bank: finding -> (D,) text vector, for probes that start from words; may be empty.
+
+        Raises:
+            DataError: if the tables do not fit together, or nothing can be fitted.
         """
         ...

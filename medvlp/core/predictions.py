@@ -120,6 +120,7 @@ class Predictions:
         scores: finding -> (N,), higher is more likely there; NaN where a row has no picture.
         embedding: (N, D) at unit length.
         similarity: (N, M) of the rows with M texts: those asked for, or the rows' own.
+        compared: these M texts.
         pairs: what lies where.
         maps: finding -> N arrays over the pixels of each file: where the model looked.
         boxes: N sets.
@@ -140,6 +141,7 @@ class Predictions:
     scores: Mapping[str, NDArray[np.floating]] | None = None
     embedding: NDArray[np.float32] | None = None
     similarity: NDArray[np.floating] | None = None
+    compared: tuple[str, ...] = ()
     pairs: PairScores | None = None
     maps: Mapping[str, tuple[NDArray[np.float32], ...]] | None = None
     boxes: tuple[BoxSet, ...] | None = None
@@ -159,7 +161,7 @@ class Predictions:
 
     def parts(self) -> tuple[str, ...]:
         """Names of the parts that are there."""
-        names = (f.name for f in fields(self) if f.name not in ("ids", "notes"))
+        names = (f.name for f in fields(self) if f.name not in ("ids", "compared", "notes"))
         return tuple(name for name in names if getattr(self, name) is not None)
 
     def rows(self, index: list[int]) -> Predictions:
@@ -170,6 +172,7 @@ class Predictions:
             scores=None if self.scores is None else {name: values[index] for name, values in self.scores.items()},
             embedding=None if self.embedding is None else self.embedding[index],
             similarity=None if self.similarity is None else self.similarity[index],
+            compared=self.compared,
             pairs=None if pairs is None else pairs.rows(index),
             maps=None if self.maps is None else {n: tuple(v[i] for i in index) for n, v in self.maps.items()},
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in index),
@@ -205,4 +208,4 @@ class Predictions:
                 joined[name] = np.concatenate(values)
         ids = tuple(row for piece in pieces for row in piece.ids)
         notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
-        return cls(ids, notes=notes, **joined)  # pyrefly: ignore
+        return cls(ids, compared=first.compared, notes=notes, **joined)  # pyrefly: ignore

@@ -13,13 +13,16 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["PATH_KINDS", "normal", "plain_numbers"]
+__all__ = ["FACTS", "PATH_KINDS", "normal", "plain_numbers"]
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 # Kinds whose column holds a path that a view of the prefix reads; of a stack, or the list of its files.
 PATH_KINDS: tuple[str, ...] = ("image", "stack", "volume")
 _WORDS = ("split", "deidentified")
+# Attributes of a finding, ``side.effusion``: what a layout knows of it beside its label.
+FACTS: tuple[str, ...] = ("side", "lobe", "severity", "size", "sentence")
+_SIDES = ("left", "right", "both")
 _DEIDENTIFIED = ("yes", "no", "unknown")
 
 
@@ -35,8 +38,10 @@ def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, 
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind, dot, _ = name.partition(".")
+    if dot and kind in FACTS:
+        return _fact(name, array, source)
     if dot and kind not in KINDS:
-        raise DataError(f"{source}: the column {name!r} is of no known kind: {did_you_mean(kind, KINDS)}.")
+        raise DataError(f"{source}: the column {name!r} is of no known kind: {did_you_mean(kind, [*KINDS, *FACTS])}.")
     if kind in ("label", "number"):
         array = _floats(name, array, source)
         if kind == "label":
@@ -86,6 +91,17 @@ def plain_numbers(name: str, values: Sequence[str | None]) -> Sequence[str | flo
             return values
         found.append(number)
     return found if any(number is not None for number in found) else values
+
+
+def _fact(name: str, array: pa.Array, source: str) -> pa.Array:
+    if name.startswith("size."):
+        return _floats(name, array, source)
+    array = _words(array)
+    if name.startswith("side."):
+        odd = pc.filter(array, pc.invert(pc.is_in(array.fill_null("both"), pa.array(_SIDES))))
+        if len(odd):
+            raise DataError(f"{source}: {name} is {odd[0].as_py()!r}: write {', '.join(_SIDES)} or leave it blank.")
+    return array
 
 
 def _boxes(name: str, array: pa.Array, source: str) -> pa.Array:

@@ -7,9 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Clusters": "bootstrap",
         "Interval": "bootstrap",
-        "LinearProbe": "probe",
         "Metric": "results",
-        "ProbeData": "probe",
         "ScoreOptions": "scoring.options",
         "Result": "results",
         "UndefinedMetricError": "metrics",
@@ -28,11 +26,10 @@ __getattr__, __dir__, __all__ = attach(
         "compare_presets": "drift",
         "evaluate_retrieval": "retrieval",
         "evaluate_scores": "classification",
-        "fit_linear_probe": "probe",
         "load_result": "results",
         "rank_queries": "ranks",
         "size_terciles": "classification",
-        "thumbnails": "probe",
+        "thumbnails": "probe_tables",
         "write_result": "results",
     },
 )

@@ -18,6 +18,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
+from medvlp.core.provenance import hash_of
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
@@ -34,7 +35,7 @@ from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kept import kept_feature_pass
 
-__all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "views_of"]
+__all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "title_of", "views_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,8 @@ class Evaluation:
         answers: of the model.
         judged: the split that is judged.
         prompts: sets of findings that the data has labels of.
-        labels: findings that probes are fitted for: those asked for, those of the model, or all there are.
+        labels: findings that probes are fitted for: those asked for, those of its prompts, those that it gives scores
+            of, or all there are.
         features: key of the features of pictures for probes and searches.
     """
 
@@ -128,14 +130,16 @@ class Evaluation:
         self._parts: dict[str, Part] = {}
         self.judged = self._part(options.split, texts=True)
         self.prompts = [p for p in prompt_sets(self.answers) if f"label.{p.label}" in manifest]
-        every = [name.removeprefix("label.") for name in manifest.names_of("label")]
-        for label in options.labels:
+        self.labels = self._labels()
+
+    def _labels(self) -> list[str]:
+        every = [name.removeprefix("label.") for name in self.manifest.names_of("label")]
+        for label in self.options.labels:
             if label not in every:
                 raise DataError(f"The data has no label {label!r} of evaluation.labels: {did_you_mean(label, every)}.")
-        known = list(options.labels) or [p.label for p in self.prompts]
-        known = known or [label for answer in self.answers.values() for label in answer.labels]
-        known = [label for label in known if label in every]
-        self.labels = list(dict.fromkeys(known or every))
+        known = list(self.options.labels) or [p.label for p in self.prompts]
+        known = known or next((list(said.scores or ()) for _, _, said in self.giving("scores")), [])
+        return [label for label in dict.fromkeys(known) if label in every] or every
 
     # what there is ---------------------------------------------------------------------------------------------------
 
@@ -181,6 +185,10 @@ class Evaluation:
         return {"seed": self.options.seed, "resamples": self.options.resamples}
 
     # splits ----------------------------------------------------------------------------------------------------------
+
+    def prepared(self, split: str) -> Prepared:
+        """Return the records of a split, for who looks at pictures; they are encoded only by `part`."""
+        return self._parts[split].prepared if split in self._parts else self._open(split)
 
     def part(self, split: str) -> Part:
         """Return a split with its pictures encoded, once for all measures."""
@@ -231,23 +239,30 @@ class Evaluation:
         """Return what an answer says of the split that is judged, or of a part; None where it cannot be asked there."""
         part = part or self.judged
         if name not in part.said:
-            found = self._asked(self.answers[name], part)
+            found = self.asked(self.answers[name], part)
             if found is None:
                 return None
             part.said[name] = found
         return part.said[name]
 
-    def _asked(self, answer: Answer, part: Part) -> Predictions | None:
+    def asked(self, answer: Answer, part: Part | None = None) -> Predictions | None:
+        """Return what an answer, of the model or not, says; pictures are read again where the table lacks its columns.
+
+        Returns:
+            None where it cannot be asked: it wants to be told what the data does not say, or reads texts that the part
+            was encoded without.
+        """
+        part, model = part or self.judged, self.model.model
         ask = ask_of(answer, part.manifest)
         if ask is None or not self.manifest.pictures:
             return None
-        if answer.streams:
-            rows = (part.prepared.sample(index) for index in range(len(part.prepared)))
-            return ask_samples({"it": answer}, self.model.model, rows, asks={"it": ask})["it"]
-        there = part.table.columns
-        if not {str(key) for key in answer.needs(self.model.model)} <= set(there):
+        missing = {key for key in answer.needs(model) if str(key) not in part.table.columns}
+        if missing and any(key.view != model.pictures for key in missing):
             return None
-        return answer.answer(Rows(part.table), ask, answer.begin(self.model.model, ask))
+        if missing or answer.streams:
+            rows = (part.prepared.sample(index) for index in range(len(part.prepared)))
+            return ask_samples({"it": answer}, model, rows, asks={"it": ask})["it"]
+        return answer.answer(Rows(part.table), ask, answer.begin(model, ask))
 
     def giving(self, part: str) -> Iterator[tuple[str, Answer, Predictions]]:
         """Yield the answers that fill a part of `Predictions`, with what they say of the split that is judged."""
@@ -256,6 +271,11 @@ class Evaluation:
                 said = self.predictions(name)
                 if said is not None:
                     yield name, answer, said
+
+    @property
+    def prompted(self) -> tuple[str, Answer] | None:
+        """The first answer that tells findings by prompts; None where there is none."""
+        return next(((name, answer) for name, answer in self.answers.items() if answer.prompts), None)
 
     # scores of findings ----------------------------------------------------------------------------------------------
 
@@ -270,6 +290,7 @@ class Evaluation:
         labels: Mapping[str, np.ndarray] | None = None,
         control: bool = False,
         hashed: str = "",
+        notes: Iterable[str] = (),
     ) -> Result:
         """Return the result of scores of the judged pictures: what `medvlp score` says of anybody's.
 
@@ -283,6 +304,7 @@ class Evaluation:
             labels: ``(N,)`` by finding, where it is another question than whether the finding is there.
             control: whether it is what a model must beat.
             hashed: what else made the scores.
+            notes: sentences that a reader of the numbers has to know.
         """
         asked = {f"label:{label}": values for label, values in (labels or {}).items()}
         table = pd.DataFrame({**scored_rows(self.judged.manifest, scores), **asked, **(groups or {})})
@@ -297,15 +319,15 @@ class Evaluation:
         if chosen_on is not None and self.validation is not None:
             chosen = pd.DataFrame(scored_rows(self.validation.manifest, chosen_on))
             ranked = replace(options, resamples=self.options.resamples, ranked=(self.options.split,))
-            return score_predictions(table, validation=chosen, options=ranked, **facts)
+            result = score_predictions(table, validation=chosen, options=ranked, **facts)
+            return replace(result, caveats=(*result.caveats, *notes))
         role = "control" if control else "model"
         result = evaluate_scores(table, **self.drawn, min_positives=self.options.min_positives, role=role, **facts)
-        return with_audit(result, options) if groups else result
+        result = with_audit(result, options) if groups else result
+        return replace(result, caveats=(*result.caveats, *notes))
 
     def hashed(self, more: str) -> str:
         """Return the recipe's hash with what else made a result."""
-        from medvlp.core.provenance import hash_of
-
         return hash_of([self.recipe, more]) if more else self.recipe
 
     def marked(self, result: Result) -> Result:
@@ -314,6 +336,17 @@ class Evaluation:
         caveats = [f"The model's training: {trained}"] if trained else []
         own = (*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole))
         return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
+
+
+def title_of(name: str, answer: Answer) -> str:
+    """Return the words of an answer for a page.
+
+    Example:
+        >>> from medvlp.answers.findings import Findings
+        >>> title_of("my_head", Findings(labels=["edema"]))
+        'Findings of a head'
+    """
+    return answer.title or name.replace("_", " ").capitalize()
 
 
 def ask_of(answer: Answer, manifest: Manifest) -> Ask | None:

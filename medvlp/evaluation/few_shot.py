@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
-from medvlp.evaluation.probe import ProbeData, checked_features, checked_table, refuse_shared_patients
+from medvlp.evaluation.probe_tables import checked_features, checked_tables
 
 __all__ = ["FewShot", "FewShotDraws", "draw_patients", "fit_few_shot"]
 
@@ -115,10 +116,9 @@ class FewShot:
 
 
 def fit_few_shot(
-    train: ProbeData,
-    validation: ProbeData,
+    train: ProbeTable,
+    validation: ProbeTable,
     *,
-    names: Sequence[str],
     shots: Sequence[int],
     draws: int,
     seed: int,
@@ -131,7 +131,6 @@ def fit_few_shot(
     Args:
         train: patients to draw from.
         validation: patients to choose C on; never the test's.
-        names: L findings, the columns of the labels.
         shots: patients of each class.
         draws: how many times.
         seed: of the draws.
@@ -142,32 +141,28 @@ def fit_few_shot(
 
     Example:
         >>> x = np.linspace(-1, 1, 20)[:, None]
-        >>> y = (x > 0).astype(float)
-        >>> tables = [ProbeData(x, y, [f"{side}{i}" for i in range(20)]) for side in "ab"]
-        >>> few = fit_few_shot(*tables, names=["effusion"], shots=[1, 4], draws=3, seed=0)
+        >>> y = (x[:, 0] > 0).astype(float)
+        >>> tables = [ProbeTable(x, {"effusion": y}, [f"{side}{i}" for i in range(20)]) for side in "ab"]
+        >>> few = fit_few_shot(*tables, shots=[1, 4], draws=3, seed=0)
         >>> few.scores([[-1.0], [1.0]])["effusion"][4].shape, few.fitted["effusion"][4].validation_auroc
         ((3, 2), 1.0)
     """
-    features = checked_table(train, names, "Training")
-    held_out = checked_table(validation, names, "Validation")
-    refuse_shared_patients(train, validation)
+    features, held_out = checked_tables(train, validation)
     standard = standard_of(features)
     features, held_out = standard(features), standard(held_out)
     fitted: dict[str, dict[int, FewShotDraws]] = {}
     left_out: dict[str, dict[int, str]] = {}
-    for column, name in enumerate(names):
+    for name, labels in train.labels.items():
         for count in sorted(set(shots)):
             try:
                 rows = [
-                    draw_patients(train.labels[:, column], train.patients, shots=count, seed=seed, draw=d, name=name)
+                    draw_patients(labels, train.patients, shots=count, seed=seed, draw=d, name=name)
                     for d in range(draws)
                 ]
             except DataError as error:
                 left_out.setdefault(name, {})[count] = str(error)
                 continue
-            fitted.setdefault(name, {})[count] = _chosen(
-                features, rows, held_out, validation.labels[:, column], strengths
-            )
+            fitted.setdefault(name, {})[count] = _chosen(features, rows, held_out, validation.labels[name], strengths)
     if not fitted:
         raise DataError("No finding has enough training patients of both classes: ask for fewer shots or other labels.")
     return FewShot(standard, fitted, left_out)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, percentile_interval
 from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.ranks import Ranks, label_groups, random_recall, rank_embeddings, unit_embeddings
+from medvlp.evaluation.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, unit_embeddings
 from medvlp.evaluation.results import Metric, Result
 
 __all__ = ["evaluate_retrieval"]
@@ -25,7 +25,7 @@ __all__ = ["evaluate_retrieval"]
 
 def evaluate_retrieval(
     image: ArrayLike,
-    text: ArrayLike,
+    text: ArrayLike | None,
     reports: Sequence[str],
     patients: Sequence[str],
     *,
@@ -51,8 +51,9 @@ def evaluate_retrieval(
     the same labels answers the query.
 
     Args:
-        image: ``(S, D)`` image embeddings, one a study; compared by cosine.
-        text: ``(S, D)`` report embeddings in the same order.
+        image: ``(S, D)`` image embeddings, one a study; compared by cosine. Without `text` ``(S, S)``, how near each
+            image is to each report by any other score.
+        text: ``(S, D)`` report embeddings in the same order; None: see `image`.
         reports: ``(S,)`` report texts; equal ones (white space and case aside) are one group.
         patients: ``(S,)`` patient identifiers.
         seed: seed of the bootstrap.
@@ -79,11 +80,24 @@ def evaluate_retrieval(
         >>> result.find("recall@1", "image_to_report").value, result.find("recall@1", "image_to_report").chance
         (1.0, 0.375)
     """
-    pictures, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
     studies = len(reports)
-    if not (pictures.shape == words.shape and len(pictures) == studies == len(patients)):
+    if text is None:
+        near = np.asarray(image)
+        shapes, ranked = (near.shape, near.T.shape), {"image_to_report": near, "report_to_image": near.T}
+
+        def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
+            return rank_queries(ranked[direction], group, group)
+    else:
+        pictures, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
+        shapes = (pictures.shape, words.shape)
+        pairs = {"image_to_report": (pictures, words), "report_to_image": (words, pictures)}
+
+        def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
+            return rank_embeddings(*pairs[direction], group)
+
+    if not (shapes[0] == shapes[1] and shapes[0][0] == studies == len(patients)):
         raise DataError(
-            f"Images are {pictures.shape}, reports {words.shape}, texts {studies}, patients {len(patients)}: "
+            f"Images are {shapes[0]}, reports {shapes[1]}, texts {studies}, patients {len(patients)}: "
             f"give one row of each a study."
         )
     if ids is not None and len(ids) != studies:
@@ -98,15 +112,15 @@ def evaluate_retrieval(
     clusters = patient_clusters(np.asarray(patients).astype(str))
     metrics: list[Metric] = []
     cases = []
-    for direction, query, candidate in (("image_to_report", pictures, words), ("report_to_image", words, pictures)):
-        ranks = rank_embeddings(query, candidate, group)
+    for direction in ("image_to_report", "report_to_image"):
+        ranks = rank(direction, group)
         subsets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(studies, dtype=bool))]
         if max_group is not None:
             subsets.append((f"report_group<={max_group}", ranks.relevant <= max_group))
         for subset, chosen in subsets:
             metrics += _direction_rows(ranks, chosen, clusters, ks, resamples, seed, level, direction, subset, split)
         if alike is not None:
-            wide = rank_embeddings(query, candidate, alike)
+            wide = rank(direction, alike)
             everybody = np.ones(studies, dtype=bool)
             metrics += _direction_rows(
                 wide, everybody, clusters, ks, resamples, seed, level, direction, "label_equal", split

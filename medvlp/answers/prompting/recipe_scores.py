@@ -52,16 +52,22 @@ class RecipeScores(Answer):
     Args:
         recipe: with its prompts.
 
+    Attributes:
+        name: under which results state it.
+
     Example:
         >>> from medvlp.answers.prompting.recipe_files import load_recipe
-        >>> RecipeScores(load_recipe("chexzero_v1")).labels[0]
-        'atelectasis'
+        >>> said = RecipeScores(load_recipe("chexzero_v1"))
+        >>> said.name, said.title, said.labels[0]
+        ('zero_shot_chexzero_v1', 'Zero-shot, chexzero_v1 (pair-softmax)', 'atelectasis')
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
 
     def __init__(self, recipe: NamedRecipe) -> None:
         self.recipe = recipe
+        self.name = f"zero_shot_{recipe.name}"
+        self.title = f"Zero-shot, {recipe.name} ({recipe.recipe.name})"
         self.prompts = recipe.prompts
         self.labels = tuple(each.label for each in recipe.prompts)
 

@@ -109,12 +109,13 @@ class DataFacts(_Frozen):
 
 
 class Record(_Frozen):
-    """All of it; a row of `cohort` names nobody, and no path is kept."""
+    """All of it; a row of `cohort` names nobody, and no path is kept. `results` are names, as they were made."""
 
     schema_id: Literal["medvlp.evaluation/1"] = Field(default="medvlp.evaluation/1", alias="schema")
     model: ModelFacts
     data: DataFacts
     cohort: Cohort = Cohort()
+    results: tuple[str, ...] = ()
     seed: int | None = None
     resamples: int | None = None
     options: dict[str, Any] = Field(default_factory=dict)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medvlp.config.judge import Judge
+from medvlp.data.manifest import Manifest
 
 __all__ = ["LabelSet", "label_sets"]
 
@@ -27,10 +27,12 @@ class LabelSet:
     told: tuple[str, ...]
 
 
-def label_sets(judge: Judge, scores: Mapping[str, np.ndarray]) -> Iterator[LabelSet]:
-    """Yield the scores of each set that the configuration names, where any is there."""
-    for name, wanted in judge.options.label_sets.items():
-        there = {label: scores[label] for label in wanted if label in scores and f"label.{label}" in judge.manifest}
+def label_sets(
+    sets: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray], manifest: Manifest
+) -> Iterator[LabelSet]:
+    """Yield the scores of each set of which any finding has scores and labels."""
+    for name, wanted in sets.items():
+        there = {label: scores[label] for label in wanted if label in scores and f"label.{label}" in manifest}
         missing = [label for label in wanted if label not in there]
         sentence = f"{name} is of {len(wanted)} findings, of which {len(missing)} are missing: {', '.join(missing)}."
         if there:

@@ -1,0 +1,159 @@
+"""k-nearest-neighbour probe: training pictures that look alike vote, the nearer the louder; nothing is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import Key, keys
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.probe_tables import best_by_auroc, checked_features, checked_tables
+
+__all__ = ["Knn", "KnnProbe", "Neighbours"]
+
+_ROWS = 256  # compared with all training rows at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The training rows that may vote on a finding, and how many do.
+
+    Attributes:
+        features: ``(T, D)`` at unit length.
+        present: ``(T,)`` 1 or 0.
+        k: how many vote.
+        validation_auroc: with that k; NaN where validation has one class only and the middle one was taken.
+    """
+
+    features: FloatArray
+    present: FloatArray
+    k: int
+    validation_auroc: float = float("nan")
+
+
+class KnnProbe(Answer):
+    """Share of the votes of the k nearest training rows, in [0, 1]: ``sum_i w_i y_i / sum_i w_i``, ``w_i = exp(cos_i / T)``.
+
+    Args:
+        neighbours: by finding.
+        temperature: T.
+        left_out: finding -> why there is none.
+
+    Example:
+        >>> near = Neighbours(np.eye(2), np.array([1.0, 0.0]), k=2)
+        >>> probe = KnnProbe({"edema": near}, 1.0, {})
+        >>> probe.votes("edema", np.array([[3.0, 0.0]])).round(3).tolist()  # e / (e + 1)
+        [0.731]
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"scores"})
+    title = "Nearest neighbours"
+
+    def __init__(self, neighbours: Mapping[str, Neighbours], temperature: float, left_out: Mapping[str, str]) -> None:
+        self.neighbours, self.temperature, self.left_out = neighbours, temperature, left_out
+        self.labels = tuple(neighbours)
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """The features."""
+        return keys(FEATURES)
+
+    def votes(self, label: str, features: np.ndarray) -> FloatArray:
+        """Return (N,) of features (N, D).
+
+        Raises:
+            DataError: if they have another width than those of training, or are not finite.
+        """
+        own = self.neighbours[label]
+        rows = _unit(checked_features(features, own.features.shape[1]))
+        return _votes(rows, own.features, own.present, [own.k], self.temperature)[0]
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
+        """Return the votes of all findings, or of those asked for."""
+        wanted = ask.findings or self.labels
+        scores = {label: self.votes(label, rows.table[FEATURES]) for label in self.labels if label in wanted}
+        told = tuple(f"No neighbours vote on {label}: {reason} in training." for label, reason in self.left_out.items())
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=told)
+
+
+class Knn:
+    """Weighted k-nearest-neighbour classifier (Wu et al. 2018, sec. 3.4; with T = 0.07 as in DINO, Caron et al. 2021).
+
+    Neighbours are taken by cosine among the training rows whose label is known. k is chosen for each finding by AUROC
+    on validation patients, and the largest wins a tie. A finding of one class in training is left out.
+
+    Args:
+        neighbours: k to try; those above the known training rows of a finding count as that many.
+        temperature: T; a lower one makes the nearest louder.
+
+    Raises:
+        ConfigError: for no k, one below 1, or a temperature that is not above 0.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 20)
+        >>> tables = [
+        ...     ProbeTable(np.stack([x, np.ones(20)], 1), {"edema": (x > 0).astype(float)}, [who] * 20) for who in "ab"
+        ... ]
+        >>> Knn(neighbours=(3,)).fit(*tables, bank={}).neighbours["edema"].validation_auroc
+        1.0
+    """
+
+    def __init__(self, *, neighbours: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07) -> None:
+        if not neighbours or min(neighbours) < 1:
+            raise ConfigError(f"The neighbours of a k-NN probe are {list(neighbours)}: give numbers of 1 or more.")
+        if temperature <= 0:
+            raise ConfigError(f"The temperature of a k-NN probe is {temperature:g}: give one above 0.")
+        self.neighbours, self.temperature = neighbours, temperature
+
+    def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> KnnProbe:
+        """Keep `train`, choose k on `validation`; `bank` is not looked at.
+
+        Raises:
+            DataError: if the tables do not fit together, features are not finite, a patient is in both, or nothing can
+                be asked.
+        """
+        features, held_out = (_unit(rows) for rows in checked_tables(train, validation))
+        found: dict[str, Neighbours] = {}
+        left_out: dict[str, str] = {}
+        for name, labels in train.labels.items():
+            known = np.isin(labels, (0.0, 1.0))
+            if len(np.unique(labels[known])) < 2:
+                left_out[name] = "no_negatives" if (labels[known] == 1).any() else "no_positives"
+                continue
+            # Of equal ones the first is chosen: the largest k stands first.
+            ks = sorted({min(k, int(known.sum())) for k in self.neighbours}, reverse=True)
+            votes = _votes(held_out, features[known], labels[known], ks, self.temperature)
+            best, value = best_by_auroc(validation.labels[name], list(votes))
+            found[name] = Neighbours(features[known], labels[known], ks[best], value)
+        if not found:
+            raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
+        return KnnProbe(found, self.temperature, left_out)
+
+
+def _votes(
+    rows: FloatArray, training: FloatArray, present: FloatArray, ks: list[int], temperature: float
+) -> FloatArray:
+    """Return (len(ks), N) shares of the votes of rows (N, D); a block of rows is compared at a time."""
+    most = max(ks)
+    found = np.empty((len(ks), len(rows)))
+    for start in range(0, len(rows), _ROWS):
+        near = rows[start : start + _ROWS] @ training.T
+        chosen = np.argpartition(-near, most - 1, axis=1)[:, :most]
+        order = np.argsort(-np.take_along_axis(near, chosen, axis=1), axis=1, kind="stable")
+        chosen = np.take_along_axis(chosen, order, axis=1)
+        cosine = np.take_along_axis(near, chosen, axis=1)
+        weight = np.exp((cosine - cosine[:, :1]) / temperature)  # less the nearest one's: the share is the same
+        said = np.cumsum(weight * present[chosen], axis=1) / np.cumsum(weight, axis=1)
+        for at, k in enumerate(ks):
+            found[at, start : start + _ROWS] = said[:, k - 1]
+    return found
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

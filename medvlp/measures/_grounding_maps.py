@@ -1,0 +1,246 @@
+"""Maps of findings on the pictures of a split: which are asked for, who draws them, and what is known of the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medvlp.answers.prompting.class_vectors import EmbedText, unit_mean
+from medvlp.core.answers import Answer, Ask
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Model
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.data.prepare import Prepared
+from medvlp.evaluation.grounding.case import Box, Case
+from medvlp.evaluation.grounding.evaluate import youden_threshold
+from medvlp.evaluation.grounding.regions import Region, Regions
+from medvlp.features.maps import MapMethod, Scale
+from medvlp.io.read import read_image
+from medvlp.text.prompts import PromptSet
+
+__all__ = [
+    "DrawnMap",
+    "Drawer",
+    "LookDrawer",
+    "MethodDrawer",
+    "Question",
+    "Words",
+    "directions",
+    "evenly",
+    "maps_of",
+    "questions_of",
+    "thresholds_of",
+    "training_boxes",
+]
+
+_TRAINING_PICTURES = 40  # of a finding, to fit the constant box: each is opened for its size
+
+
+@dataclass(frozen=True)
+class Question:
+    """A finding asked of a picture, and what is known of its place."""
+
+    index: int
+    finding: str
+    region: Region
+
+
+@dataclass(frozen=True)
+class Words:
+    """Vectors of a finding: of its presence, and from its absence to its presence."""
+
+    positive: Tensor
+    direction: Tensor
+
+
+class Drawer(Protocol):
+    """Draws the map of a finding on the view that a model has of a picture.
+
+    Attributes:
+        scale: how its values are read, see `medvlp.features.maps`.
+    """
+
+    scale: Scale
+
+    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
+        """Return (rows, columns).
+
+        Raises:
+            ConfigError: if this model makes no such map.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MethodDrawer:
+    """A component of `medvlp.features.maps`, by the words of findings."""
+
+    method: MapMethod
+    words: Mapping[str, Words]
+
+    @property
+    def scale(self) -> Scale:
+        """That of the method."""
+        return self.method.scale
+
+    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
+        """Return the method's map."""
+        vectors, image = self.words[finding], sample.fields["image"]
+        assert isinstance(image, Tensor), "checked when the sample was read"
+        return self.method(model, image, vectors.positive if self.method.scale == "own" else vectors.direction).values
+
+
+@dataclass
+class LookDrawer:
+    """Where an answer itself says that its score comes from."""
+
+    answer: Answer
+    scale: Scale = "peak"
+    _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # the model is kept, so that its id stays its own
+
+    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
+        """Return the answer's map."""
+        if id(model) not in self._begun:
+            self._begun[id(model)] = model, self.answer.begin(model, Ask())
+        values = self.answer.look(model, sample, self._begun[id(model)][1], finding)
+        if values is None:
+            raise ConfigError("Its answer does not say where it looked.")
+        return values
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnMap:
+    """The answer to a question; its case is as large as the picture and made when it is measured."""
+
+    question: Question
+    id: str
+    patient: str
+    values: np.ndarray
+    record: ImageRecord
+    size: tuple[int, int]
+    root: Path
+    most_pixels: int
+
+    def case(self) -> Case:
+        """Return the map beside the place."""
+        return Case(
+            id=self.id,
+            patient=self.patient,
+            finding=self.question.finding,
+            values=self.values,
+            view=self.record.box,
+            size=self.size,
+            boxes=self.question.region.boxes,
+            mask=self.question.region.mask(self.root),
+            flip=self.record.flip,
+            most_pixels=self.most_pixels,
+        )
+
+
+def directions(prompts: Sequence[PromptSet], embed_text: EmbedText) -> dict[str, Words]:
+    """Return the vectors of each finding."""
+    found = {}
+    for each in prompts:
+        positive, negative = (unit_mean(list(embed_text(t))) for t in (each.positive, each.negative))
+        vectors = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (positive, positive - negative)]
+        found[each.label] = Words(*vectors)
+    return found
+
+
+def questions_of(prepared: Prepared, regions: Regions, findings: Sequence[str], most: int) -> list[Question]:
+    """Return at most `most` pictures with and as many without each finding, evenly over the rows, by picture."""
+    chosen = []
+    for finding in findings:
+        known = [(i, regions.of(prepared.manifest, i, finding)) for i in range(len(prepared))]
+        for present in (True, False):
+            some = [Question(i, finding, region) for i, region in known if region and region.present == present]
+            chosen += [some[at] for at in evenly(len(some), most)]
+    return sorted(chosen, key=lambda question: (question.index, question.finding))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most `most` places of `count`, evenly.
+
+    Example:
+        >>> evenly(5, 3)
+        [0, 2, 4]
+    """
+    return [int(i) for i in np.linspace(0, count - 1, num=min(count, most)).round()]
+
+
+def maps_of(
+    drawer: Drawer, model: Model, prepared: Prepared, questions: Sequence[Question], most_pixels: int
+) -> Iterator[DrawnMap]:
+    """Yield the map of every question; a picture is opened once for all that is asked of it.
+
+    Raises:
+        ConfigError: if the model makes no such map, or the preprocessing reads no pictures.
+    """
+    manifest = prepared.manifest
+    opened, size = None, (0, 0)
+    sample, record = None, None
+    for question in questions:
+        if question.index != opened:
+            sample = prepared.sample(question.index)
+            record, path = sample.records.get("image"), manifest.path(question.index)
+            if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
+                raise ConfigError(
+                    "Grounding needs images that a view of the preprocessing has read: set evaluation.measures.grounding "
+                    "to null."
+                )
+            opened, size = question.index, _size(path)
+        assert sample is not None, "set with the first question"
+        assert record is not None, "set with the first question"
+        values = drawer(model, sample, question.finding)
+        facts = manifest.record(question.index)
+        yield DrawnMap(
+            question=question,
+            id=str(facts["id"]),
+            patient=str(facts["id.patient"]),
+            values=values,
+            record=record,
+            size=size,
+            root=manifest.root,
+            most_pixels=most_pixels,
+        )
+
+
+def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:
+    """Return the strongest value of a map from which on each finding is said to be there."""
+    peaks: dict[str, list[tuple[float, bool]]] = {}
+    for each in maps:
+        case = each.case()
+        if not np.isnan(case.evidence).all():
+            peaks.setdefault(case.finding, []).append((float(np.nanmax(case.evidence)), case.present))
+    found = {}
+    for finding, some in peaks.items():
+        threshold = youden_threshold(np.array([peak for peak, _ in some]), np.array([there for _, there in some]))
+        if threshold is not None:
+            found[finding] = threshold
+    return found
+
+
+def training_boxes(prepared: Prepared, regions: Regions, findings: Sequence[str]) -> dict[str, list[list[Box]]]:
+    """Return the boxes of at most 40 training pictures a finding, in shares of the picture's sides."""
+    found: dict[str, list[list[Box]]] = {}
+    for question in questions_of(prepared, regions, findings, _TRAINING_PICTURES):
+        path = prepared.manifest.path(question.index)
+        if not question.region.boxes or path is None:
+            continue
+        height, width = _size(path)
+        some = [(x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in question.region.boxes]
+        found.setdefault(question.finding, []).append(some)
+    return found
+
+
+@lru_cache(maxsize=8192)
+def _size(path: Path) -> tuple[int, int]:
+    height, width = read_image(path).pixels.shape[:2]
+    return int(height), int(width)

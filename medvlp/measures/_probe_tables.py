@@ -1,0 +1,60 @@
+"""Features and labels of the splits, as probes want them: of the model, and of thumbnails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.core.answers import ProbeTable
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation, Part
+from medvlp.evaluation.pictures import picture_of
+from medvlp.evaluation.probe_tables import thumbnails
+
+__all__ = ["ProbeTables", "can_probe", "deep_tables", "labels_of", "thumbnail_tables"]
+
+
+@dataclass(frozen=True)
+class ProbeTables:
+    """What is fitted on, what is chosen on, and the features (N, D) of what is judged."""
+
+    train: ProbeTable
+    validation: ProbeTable
+    judged: np.ndarray
+
+
+def can_probe(evaluation: Evaluation) -> bool:
+    """Whether there are pictures, labels, patients, and two other splits: to train and to choose on."""
+    apart = {"train", "validate"} <= evaluation.splits - {evaluation.options.split}
+    return bool(evaluation.labels and evaluation.sees and evaluation.knows_patients and apart)
+
+
+def deep_tables(evaluation: Evaluation) -> ProbeTables:
+    """Return what the model makes of the pictures."""
+    return _tables(evaluation, lambda part: part.table[evaluation.features])
+
+
+def thumbnail_tables(evaluation: Evaluation) -> ProbeTables:
+    """Return 16 x 16 thumbnails of the same pictures."""
+    return _tables(evaluation, _thumbnails)
+
+
+def labels_of(evaluation: Evaluation, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return the labels (N,) of the evaluation's findings."""
+    return {name: np.asarray(manifest.column(f"label.{name}"), dtype=float) for name in evaluation.labels}
+
+
+def _tables(evaluation: Evaluation, features: Callable[[Part], np.ndarray]) -> ProbeTables:
+    def table(split: str) -> ProbeTable:
+        part = evaluation.part(split)
+        patients = part.manifest.column("id.patient").tolist()
+        return ProbeTable(features(part), labels_of(evaluation, part.manifest), patients)
+
+    return ProbeTables(table("train"), table("validate"), features(evaluation.judged))
+
+
+def _thumbnails(part: Part) -> np.ndarray:
+    shown = (part.prepared.sample(index) for index in range(len(part.prepared)))
+    return np.concatenate([thumbnails(np.asarray(picture_of(sample))[None]) for sample in shown])

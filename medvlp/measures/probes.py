@@ -1,0 +1,79 @@
+"""Probes on the model's features, and one on thumbnails: what a picture gives away without being understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from medvlp.answers.prompting.class_vectors import unit_mean
+from medvlp.core.answers import FEATURES, Answer, Ask, Probe, Rows
+from medvlp.core.errors import ConfigError
+from medvlp.core.registry import build
+from medvlp.core.table import FeatureTable
+from medvlp.evaluation.evaluation import Evaluation, title_of
+from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.results import Result
+from medvlp.measures._probe_tables import ProbeTables, can_probe, deep_tables, thumbnail_tables
+
+__all__ = ["Probes"]
+
+
+class Probes(Measure):
+    """One result ``PROBE_probe`` for each probe on frozen features, and the first one on thumbnails as a control.
+
+    They are fitted on the split train and chosen on validate, where the data has both beside what is judged.
+
+    Args:
+        probes: components of `medvlp.adaptation`, by name or with options: ``linear``, ``{name: knn, temperature: 0.1}``.
+
+    Raises:
+        ConfigError: for no probe, the same one twice, a name that there is not, or a faulty option.
+
+    Example:
+        >>> sorted(Probes(probes=["linear", {"name": "knn", "neighbours": [5]}]).probes)
+        ['knn', 'linear']
+    """
+
+    order: ClassVar[int] = 70
+
+    def __init__(self, *, probes: tuple[str | dict[str, Any], ...] = ("linear",)) -> None:
+        self.probes: dict[str, Probe] = {}
+        for at, each in enumerate(probes):
+            spec = {"name": each} if isinstance(each, str) else each
+            probe = build("adaptation", spec, where=f"evaluation.measures.probes.probes[{at}]")
+            if self.probes.setdefault(str(spec["name"]), probe) is not probe:
+                raise ConfigError(f"evaluation.measures.probes.probes names {spec['name']!r} twice: name each once.")
+        if not self.probes:
+            raise ConfigError("evaluation.measures.probes.probes names no probe: set evaluation.measures.probes to null.")
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield each probe and the control, where there are pictures to train and to choose on."""
+        if not can_probe(evaluation):
+            return
+        tables, bank = deep_tables(evaluation), _bank(evaluation)
+        for name, probe in self.probes.items():
+            answer = probe.fit(tables.train, tables.validation, bank)
+            own = f"{name}_probe"
+            yield _judged(evaluation, answer, tables, own, title_of(own, answer), control=False)
+        if evaluation.shows:
+            tables = thumbnail_tables(evaluation)
+            answer = next(iter(self.probes.values())).fit(tables.train, tables.validation, {})
+            yield _judged(evaluation, answer, tables, "thumbnail", "Control: 16 x 16 thumbnail", control=True)
+
+
+def _bank(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
+    """Return finding -> unit mean of the embeddings of its positive prompts; empty where texts have none."""
+    if not evaluation.compares:
+        return {}
+    embed = evaluation.model.embed_text
+    return {each.label: unit_mean(list(embed(each.positive))) for each in evaluation.prompts}
+
+
+def _judged(
+    evaluation: Evaluation, answer: Answer, tables: ProbeTables, name: str, title: str, *, control: bool
+) -> Result:
+    rows = Rows(FeatureTable(evaluation.judged.table.ids, {FEATURES: tables.judged}))
+    said = answer.answer(rows, Ask(), answer.begin(evaluation.model.model, Ask()))
+    return evaluation.scores(name, said.scores or {}, title, control=control, notes=said.notes)
