@@ -68,6 +68,4 @@ class Retrieval(Answer):
         if self.score.reads != ("embedding",):
             return Predictions(tuple(table.ids), similarity=begun.matrix(table, columns), compared=texts)
         seen = table[f"{pictures}/embedding"]
-        return Predictions(
-            tuple(table.ids), embedding=seen, similarity=seen @ columns["embedding"].T, compared=texts
-        )
+        return Predictions(tuple(table.ids), embedding=seen, similarity=seen @ columns["embedding"].T, compared=texts)

@@ -103,7 +103,9 @@ class LookDrawer:
 
     answer: Answer
     scale: Scale = "peak"
-    _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # the model is kept, so that its id stays its own
+    _begun: dict[int, tuple[Model, Any]] = field(
+        default_factory=dict
+    )  # the model is kept, so that its id stays its own
 
     def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
         """Return the answer's map."""

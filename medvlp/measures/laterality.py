@@ -42,7 +42,9 @@ class Laterality(Measure):
         sides = {each.label: manifest.column(f"side.{each.label}") for each in sided}
         found = [
             (f"{record}/{label}", patient, float(sides[label][i] == "left"), float(values[i]), label)
-            for i, (record, patient) in enumerate(zip(manifest.column("id"), manifest.column("id.patient"), strict=True))
+            for i, (record, patient) in enumerate(
+                zip(manifest.column("id"), manifest.column("id.patient"), strict=True)
+            )
             for label, values in margins.items()
             if sides[label][i] in ("left", "right")
         ]

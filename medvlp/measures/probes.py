@@ -46,7 +46,9 @@ class Probes(Measure):
             if self.probes.setdefault(str(spec["name"]), probe) is not probe:
                 raise ConfigError(f"evaluation.measures.probes.probes names {spec['name']!r} twice: name each once.")
         if not self.probes:
-            raise ConfigError("evaluation.measures.probes.probes names no probe: set evaluation.measures.probes to null.")
+            raise ConfigError(
+                "evaluation.measures.probes.probes names no probe: set evaluation.measures.probes to null."
+            )
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield each probe and the control, where there are pictures to train and to choose on."""

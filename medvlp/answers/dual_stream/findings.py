@@ -179,7 +179,7 @@ def mounted_at(model: Model, head: str) -> Mounted:
         ConfigError: if there is none.
     """
     name = f"{model.pictures}/{head}"
-    found = model.heads[name] if name in model.heads else None
+    found = dict(model.heads.items()).get(name)
     if not isinstance(found, DualStream):
         raise ConfigError(
             f"This model has no dual_stream head {head!r} on its {model.pictures}: mount it, or ask another."
