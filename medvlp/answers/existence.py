@@ -57,12 +57,11 @@ class Existence(Answer):
         logits = rows.table[begun.key("pathology")].astype(np.float64)
         present = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
         known = begun.head.known.pathology.cpu().numpy()
-        names = {name: i for i, name in enumerate(score_names(begun.observations))} | finding_columns(
-            begun.observations
-        )
+        findings = finding_columns(begun.observations)
+        words = {name: i for i, name in enumerate(score_names(begun.observations)) if name not in findings}
         scores = {
             name: present[:, i]
-            for name, i in names.items()
+            for name, i in (findings | words).items()
             if (known[i] or not known.any()) and (not ask.findings or name in ask.findings)
         }
         left = int((~known).sum())

@@ -180,7 +180,7 @@ class Evaluation:
         }
 
     @property
-    def drawn(self) -> dict[str, int]:
+    def drawn(self) -> dict[str, Any]:
         """Arguments of every result with an interval."""
         return {"seed": self.options.seed, "resamples": self.options.resamples}
 

@@ -26,7 +26,7 @@ class Probes(Measure):
     They are fitted on the split train and chosen on validate, where the data has both beside what is judged.
 
     Args:
-        probes: components of `medvlp.adaptation`, by name or with options: ``linear``, ``{name: knn, temperature: 0.1}``.
+        probes: components of `medvlp.adaptation`, by name or with options: ``{name: knn, neighbours: [5]}``.
 
     Raises:
         ConfigError: for no probe, the same one twice, a name that there is not, or a faulty option.
@@ -46,9 +46,7 @@ class Probes(Measure):
             if self.probes.setdefault(str(spec["name"]), probe) is not probe:
                 raise ConfigError(f"evaluation.measures.probes.probes names {spec['name']!r} twice: name each once.")
         if not self.probes:
-            raise ConfigError(
-                "evaluation.measures.probes.probes names no probe: set evaluation.measures.probes to null."
-            )
+            raise ConfigError("evaluation.measures.probes.probes is empty: set evaluation.measures.probes to null.")
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield each probe and the control, where there are pictures to train and to choose on."""
