@@ -39,11 +39,7 @@ class Neighbours:
 
 
 class KnnProbe(Answer):
-<<<<<<< HEAD
-    """Share of the votes of the k nearest training rows, in [0, 1]: ``sum_i w_i y_i / sum_i w_i``, ``w_i = exp(cos_i / T)``.
-=======
     """Share of the votes of the k nearest training rows, ``sum_i w_i y_i / sum_i w_i`` with ``w_i = exp(cos_i / T)``.
->>>>>>> measures
 
     Args:
         neighbours: by finding.

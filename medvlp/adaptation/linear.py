@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Linear probe: one logistic regression a finding on frozen features, its strength chosen on validation patients only."""
-=======
 """Linear probe: logistic regressions on frozen features, their strengths chosen on validation patients only."""
->>>>>>> measures
 
 from __future__ import annotations
 

@@ -61,22 +61,12 @@ class Words:
 
 
 class Drawer(Protocol):
-<<<<<<< HEAD
-    """Draws the map of a finding on the view that a model has of a picture.
-
-    Attributes:
-        scale: how its values are read, see `medvlp.features.maps`.
-    """
-
-    scale: Scale
-=======
     """Draws the map of a finding on the view that a model has of a picture."""
 
     @property
     def scale(self) -> Scale:
         """How its values are read, see `medvlp.features.maps`."""
         ...
->>>>>>> measures
 
     def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
         """Return (rows, columns).
@@ -112,13 +102,7 @@ class LookDrawer:
 
     answer: Answer
     scale: Scale = "peak"
-<<<<<<< HEAD
-    _begun: dict[int, tuple[Model, Any]] = field(
-        default_factory=dict
-    )  # the model is kept, so that its id stays its own
-=======
     _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # holds the model: its id stays
->>>>>>> measures
 
     def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
         """Return the answer's map."""
@@ -207,13 +191,8 @@ def maps_of(
             record, path = sample.records.get("image"), manifest.path(question.index)
             if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
                 raise ConfigError(
-<<<<<<< HEAD
-                    "Grounding needs images that a view of the preprocessing has read: set evaluation.measures.grounding "
-                    "to null."
-=======
                     "Grounding needs images that a view of the preprocessing has read: set "
                     "evaluation.measures.grounding to null."
->>>>>>> measures
                 )
             opened, size = question.index, _size(path)
         assert sample is not None, "set with the first question"

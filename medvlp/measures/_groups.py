@@ -13,11 +13,7 @@ __all__ = ["group_columns"]
 
 
 def group_columns(evaluation: Evaluation) -> dict[str, Any]:
-<<<<<<< HEAD
-    """Return the columns ``group:NAME`` of what is judged: those that are asked for, and terciles of ``size.FINDING``."""
-=======
     """Return columns ``group:NAME`` of what is judged: those that are asked for, and terciles of ``size.FINDING``."""
->>>>>>> measures
     manifest = evaluation.judged.manifest
     groups: dict[str, Any] = {f"group:{n}": manifest.column(n) for n in evaluation.options.groups if n in manifest}
     for label in evaluation.labels:

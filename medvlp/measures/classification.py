@@ -29,13 +29,8 @@ class Classification(Measure):
     their means ``/macro``, of findings of which both classes are there.
 
     Args:
-<<<<<<< HEAD
-        label_sets: name -> findings: each answer also has a result ``ANSWER_NAME`` over these alone, whose macro average
-            is then of them.
-=======
         label_sets: name -> findings: each answer also has a result ``ANSWER_NAME`` over these alone, whose macro
             average is then of them.
->>>>>>> measures
 
     Example:
         >>> from pathlib import Path

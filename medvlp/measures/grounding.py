@@ -20,13 +20,8 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.features.randomised import randomised
 from medvlp.measures._grounding_maps import (
-<<<<<<< HEAD
-    DrawnMap,
-    Drawer,
-=======
     Drawer,
     DrawnMap,
->>>>>>> measures
     LookDrawer,
     MethodDrawer,
     Question,
@@ -47,15 +42,9 @@ _STAGES = (0.25, 0.5, 0.75)
 class Grounding(Measure):
     """Whether maps lie where findings are, beside a middle point, a box of the training set, and random weights.
 
-<<<<<<< HEAD
-    Reads the columns ``boxes.F`` and ``mask.F`` of images. Of a model whose embeddings are compared with prompts the maps
-    are components of `medvlp.features.maps`, ``grounding_MAP``; of another one what its first answer with scores says of
-    where it looked, ``grounding_ANSWER``.
-=======
     Reads the columns ``boxes.F`` and ``mask.F`` of images. Of a model whose embeddings are compared with prompts the
     maps are components of `medvlp.features.maps`, ``grounding_MAP``; of another one what its first answer with scores
     says of where it looked, ``grounding_ANSWER``.
->>>>>>> measures
 
     Args:
         maps: components of `medvlp.features.maps`; None: ``hires_cam``, ``similarity`` where a class token is pooled.
@@ -126,14 +115,6 @@ class Grounding(Measure):
                 )
             name, answer, _ = next(evaluation.giving("scores"))
             return self._first(evaluation, {name: LookDrawer(answer)}, questions)
-<<<<<<< HEAD
-        words = directions(prompt_sets(evaluation.answers), evaluation.model.embed_text)
-        if self.methods is not None:
-            return {name: MethodDrawer(method, words) for name, method in self.methods.items()}
-        where = "evaluation.measures.grounding.maps"
-        usual = {name: build("features/maps", {"name": name}, where=where) for name in _DEFAULTS}
-        return self._first(evaluation, {name: MethodDrawer(each, words) for name, each in usual.items()}, questions)
-=======
         drawers: dict[str, Drawer] = {}
         words = directions(prompt_sets(evaluation.answers), evaluation.model.embed_text)
         if self.methods is not None:
@@ -142,7 +123,6 @@ class Grounding(Measure):
         for name in _DEFAULTS:
             drawers[name] = MethodDrawer(build("features/maps", {"name": name}, where=where), words)
         return self._first(evaluation, drawers, questions)
->>>>>>> measures
 
     def _first(
         self, evaluation: Evaluation, drawers: dict[str, Drawer], questions: list[Question]

@@ -29,11 +29,7 @@ class Laterality(Measure):
     order: ClassVar[int] = 20
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
-<<<<<<< HEAD
-        """Yield the AUROC of left against right; nothing where the data has no unilateral finding with sided prompts."""
-=======
         """Yield the AUROC of left against right; nothing where no unilateral finding has sided prompts."""
->>>>>>> measures
         manifest = evaluation.judged.manifest
         sided = [each for each in evaluation.prompts if each.sided and f"side.{each.label}" in manifest]
         if evaluation.prompted is None or not evaluation.sees:
@@ -44,18 +40,10 @@ class Laterality(Measure):
             return
         margins = {each.label: answer.margin(rows, model, each.on("left"), each.on("right")) for each in sided}
         sides = {each.label: manifest.column(f"side.{each.label}") for each in sided}
-<<<<<<< HEAD
-        found = [
-            (f"{record}/{label}", patient, float(sides[label][i] == "left"), float(values[i]), label)
-            for i, (record, patient) in enumerate(
-                zip(manifest.column("id"), manifest.column("id.patient"), strict=True)
-            )
-=======
         who = zip(manifest.column("id"), manifest.column("id.patient"), strict=True)
         found = [
             (f"{record}/{label}", patient, float(sides[label][i] == "left"), float(values[i]), label)
             for i, (record, patient) in enumerate(who)
->>>>>>> measures
             for label, values in margins.items()
             if sides[label][i] in ("left", "right")
         ]

@@ -116,6 +116,8 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
         raise ConfigError(f"There is no recipe {recipe!r}: {did_you_mean(recipe, known)}.")
     made = RecipeScores(load_recipe(recipe, own=prompt_sets(model.answers)))
     made.check(model.model)
+    if "embedding" in made.recipe.recipe.image_parts:
+        model.require_embedding()
     return {made.recipe.name: made}
 
 

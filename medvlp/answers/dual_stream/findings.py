@@ -178,12 +178,7 @@ def mounted_at(model: Model, head: str) -> Mounted:
     Raises:
         ConfigError: if there is none.
     """
-<<<<<<< HEAD
-    name = f"{model.pictures}/{head}"
-    found = dict(model.heads.items()).get(name)
-=======
     found = dict(model.heads.items()).get(f"{model.pictures}/{head}")
->>>>>>> measures
     if not isinstance(found, DualStream):
         raise ConfigError(
             f"This model has no dual_stream head {head!r} on its {model.pictures}: mount it, or ask another."
