@@ -57,6 +57,7 @@ def evaluation_record(
             preprocessing=tuple(dict(spec) for spec in bundle.preprocessing),
             score=", ".join(scores),
             labels=tuple(bundle.labels),
+            prompted=evaluation.prompted is not None,
             provenance=dict(bundle.provenance),
         ),
         data=DataFacts(

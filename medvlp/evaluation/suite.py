@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -95,12 +95,14 @@ class SuiteNumber(_Frozen):
         run: that it is of.
         wanted: what was asked for.
         row: the row of the results; None where the run has none like it.
+        title: of the result.
         sha256: of the results file.
     """
 
     run: str
     wanted: Wanted
     row: Metric | None
+    title: str = ""
     sha256: str = ""
 
 
@@ -191,7 +193,8 @@ def _number(run: str, wanted: Wanted, results: dict[str, tuple[Result, str]], sp
         result, sha = results[name]
         rows = [row for row in result.metrics if _is_it(row, wanted, split)]
         if len(rows) == 1:
-            return SuiteNumber(run=run, wanted=wanted.model_copy(update={"result": name}), row=rows[0], sha256=sha)
+            asked = wanted.model_copy(update={"result": name})
+            return SuiteNumber(run=run, wanted=asked, row=rows[0], title=result.title, sha256=sha)
     return SuiteNumber(run=run, wanted=wanted, row=None)
 
 
@@ -201,20 +204,13 @@ def _is_it(row: Metric, wanted: Wanted, split: str) -> bool:
 
 
 def task_of(result: str) -> Task | None:
-    """Return the task of a results file, in the words of reproduction cards.
+    """Return the task of reproduction cards with which the name of a results file begins; None where there is none.
 
     Example:
-        >>> task_of("zero_shot_chexzero_v1"), task_of("existence"), task_of("thumbnail")
-        ('zero_shot', 'zero_shot', None)
+        >>> task_of("grounding_hires_cam"), task_of("linear_probe"), task_of("thumbnail")
+        ('grounding', 'linear_probe', None)
     """
-    starts: tuple[tuple[str, Task], ...] = (
-        ("zero_shot", "zero_shot"),
-        ("existence", "zero_shot"),
-        ("grounding", "grounding"),
-        ("retrieval", "retrieval"),
-        ("linear_probe", "linear_probe"),
-    )
-    return next((task for start, task in starts if result.startswith(start)), None)
+    return next((task for task in get_args(Task) if result.startswith(task)), None)
 
 
 def published_rows(

@@ -34,7 +34,7 @@ def hub_card(inputs: ReportInputs) -> str:
         name=inputs.study.get("name", inputs.title if record is None else record.model.name),
         licence=inputs.study.get("licence", ""),
         synthetic=inputs.synthetic,
-        prompted=any(result.name.startswith("zero_shot") for result in inputs.results),
+        prompted=record is not None and record.model.prompted,
         results=[] if best is None else list(_results(inputs, best)),
         sections=[
             ("In short", summary_of(inputs.results)),

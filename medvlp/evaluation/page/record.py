@@ -66,7 +66,8 @@ class ModelFacts(_Frozen):
         parameters: how many numbers were learnt or taken over.
         preprocessing: views that make an input of a file.
         score: how an image is compared with a text.
-        labels: findings that it has prompts for.
+        labels: findings that it can be asked for.
+        prompted: whether it tells findings by prompts.
         provenance: what its training said of itself.
     """
 
@@ -77,6 +78,7 @@ class ModelFacts(_Frozen):
     preprocessing: tuple[dict[str, Any], ...] = ()
     score: str = ""
     labels: tuple[str, ...] = ()
+    prompted: bool = False
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 

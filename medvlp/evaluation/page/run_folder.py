@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ from medvlp.evaluation.results import Result, load_result
 from medvlp.evaluation.suite import load_suite_table
 
 __all__ = ["read_run", "write_report_page"]
-
-_ORDER = ("zero_shot", "existence", "linear_probe", "laterality", "retrieval")
 
 
 def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
@@ -63,7 +61,9 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         raise DataError(
             f"{run} has no results/*.json to make a page of: run `medvlp evaluate` first, or name a results.json."
         )
-    results = tuple(sorted((load_result(path) for path in paths), key=_order))
+    record = Record.read(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
+    names = () if record is None else record.results
+    results = tuple(sorted((load_result(path) for path in paths), key=lambda result: _order(result, names)))
     gallery, retrieval = read_gallery(run)
     data = read_json(run / "data.json") if (run / "data.json").is_file() else {}
     environment = read_json(run / "environment.json") if (run / "environment.json").is_file() else {}
@@ -77,7 +77,6 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         facts["split_made"] = {key: value for key, value in told.items() if value}
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
-    record = Record.read(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
     if record is not None:
         facts |= _recorded(record)
         environment = environment or record.environment
@@ -97,9 +96,10 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     )
 
 
-def _order(result: Result) -> tuple[bool, int, str]:
-    known = _ORDER.index(result.name) if result.name in _ORDER else len(_ORDER)
-    return result.role == "control", known, result.name
+def _order(result: Result, made: Sequence[str]) -> tuple[bool, int, bool, str]:
+    """Controls last; as they were made, and where nobody kept that, those first by which something was decided."""
+    place = made.index(result.name) if result.name in made else len(made)
+    return result.role == "control", place, not result.fitted, result.name
 
 
 def _config(path: Path) -> dict[str, object]:

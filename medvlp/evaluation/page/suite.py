@@ -154,7 +154,7 @@ def _row(asked: SuiteNumber) -> _Row:
             name_of(wanted.result), name_of(wanted.metric), wanted.usual, label, "–", "", "not measured", *[""] * 4
         )
     return _Row(
-        result=name_of(wanted.result),
+        result=name_of(wanted.result, asked.title),
         metric=name_of(wanted.metric),
         usual=wanted.usual,
         label=label,

@@ -28,8 +28,8 @@ def summary_of(results: Sequence[Result]) -> str:
     Example:
         >>> row = Metric(metric="auroc", label="macro", value=0.8, low=0.7, high=0.9, n=40, patients=30, labels_used=3,
         ...              split="test")
-        >>> summary_of([Result(name="zero_shot", recipe="", data="", metrics=(row,))])
-        'Zero-shot: macro AUROC 0.800 (95 % interval 0.700 to 0.900) over 3 findings, on 40 test cases of 30 patients.'
+        >>> summary_of([Result(name="findings", recipe="", data="", metrics=(row,))])
+        'Findings: macro AUROC 0.800 (95 % interval 0.700 to 0.900) over 3 findings, on 40 test cases of 30 patients.'
     """
     best, retrieval = headline_of(results), _retrieval_headline(results)
     compared = _comparison_headline(results)

@@ -40,13 +40,6 @@ REASONS = {
     "survives_randomisation": "the map of random weights is much like the model's own",
     "input_independent": "the maps of different pictures are nearly the same",
 }
-_NAMES = {
-    "zero_shot": "Zero-shot",
-    "existence": "Existence",
-    "linear_probe": "Linear probe",
-    "retrieval": "Retrieval",
-    "thumbnail": "Thumbnail",
-}
 _LABELS = {
     "image_to_report": "image → report",
     "report_to_image": "report → image",
@@ -132,17 +125,16 @@ def finding(label: str) -> str:
 
 
 def name_of(name: str, title: str = "") -> str:
-    """Return the words for a result or metric: its title, a known name, or the name itself with spaces.
+    """Return the words for a result or metric: its title, those of a known metric, or the name itself with spaces.
 
     Example:
-        >>> name_of("zero_shot"), name_of("auroc"), name_of("my_run")
-        ('Zero-shot', 'AUROC', 'My run')
+        >>> name_of("my_head", "Findings of a head"), name_of("auroc"), name_of("my_run")
+        ('Findings of a head', 'AUROC', 'My run')
     """
     if title:
         return title
-    known = _NAMES.get(name) or _METRICS.get(name)
     words = name.replace("_", " ")
-    return known or words[:1].upper() + words[1:]
+    return _METRICS.get(name) or words[:1].upper() + words[1:]
 
 
 def spoken(words: Sequence[str], *, last: str = "and") -> str:

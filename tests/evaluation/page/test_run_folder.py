@@ -14,6 +14,7 @@ from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.page.gallery_files import read_gallery, write_gallery
 from medvlp.evaluation.page.inputs import Box, GalleryItem, Quarantined, RetrievalExample, RetrievalHit
 from medvlp.evaluation.page.render import render_report
+from medvlp.evaluation.page.record import DataFacts, ModelFacts, Record
 from medvlp.evaluation.page.run_folder import read_run, write_report_page
 from medvlp.evaluation.results import write_result
 
@@ -43,7 +44,8 @@ def run(tmp_path):
     )
     result = evaluate_scores(table, seed=0, recipe="r", data="d", resamples=20, name="linear_probe")
     write_result(result, tmp_path / "results" / "linear_probe.json")
-    write_result(replace(result, name="zero_shot"), tmp_path / "results" / "zero_shot.json")
+    fitted = {"effusion": {"operating_points": {}}}
+    write_result(replace(result, name="zero_shot", fitted=fitted), tmp_path / "results" / "zero_shot.json")
     write_result(replace(result, name="a_thumbnail", role="control"), tmp_path / "results" / "a_thumbnail.json")
     write_gallery(tmp_path, GALLERY, EXAMPLES)
     towers = "{vision: {name: timm, architecture: resnet10t}, text: {name: transformer}}"
@@ -60,6 +62,9 @@ def test_a_run_is_read_whole_models_first_and_controls_last(run) -> None:
     inputs = read_run(run)
     assert [result.name for result in inputs.results] == ["zero_shot", "linear_probe", "a_thumbnail"]
     assert inputs.title == "clip: resnet10t with transformer"
+    record = Record(model=ModelFacts(name="b"), data=DataFacts(manifest="d"), results=("linear_probe", "zero_shot"))
+    record.write(run / "evaluation.json")
+    assert [result.name for result in read_run(run).results] == ["linear_probe", "zero_shot", "a_thumbnail"]
     assert [row["loss"] for row in inputs.log] == [2.0, 1.0]  # the torn line of a killed run is left out
     assert inputs.quarantined == (Quarantined("S1", "truncated"),)
     assert inputs.provenance == {"seed": 3, "manifest_hash": "abc"}

@@ -1,0 +1,182 @@
+"""Predicted boxes against drawn ones over many cases: average precision by finding, with intervals over patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.results import Metric
+
+__all__ = ["CaseBoxes", "ap_difference", "ap_rows", "box_overlaps", "take_boxes"]
+
+
+@dataclass
+class CaseBoxes:
+    """Boxes of one finding, case by case; only cases in which it is known where the finding is.
+
+    Attributes:
+        patients: of the cases.
+        truths: (C,) drawn boxes of each.
+        scores: of all predicted boxes.
+        hits: whether each took a drawn one.
+        owners: case of each.
+    """
+
+    patients: list[str] = field(default_factory=list)
+    truths: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    hits: list[bool] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+
+    def add(self, patient: str, truth: FloatArray, boxes: FloatArray, scores: FloatArray, *, iou: float) -> None:
+        """Take in a case: (t, 2 d) drawn boxes, (n, 2 d) predicted ones with their scores."""
+        self.owners += [len(self.patients)] * len(scores)
+        self.patients.append(patient)
+        self.truths.append(len(truth))
+        self.scores += [float(score) for score in scores]
+        self.hits += take_boxes(truth, boxes, scores, iou=iou)
+
+    def detections(self) -> Detections:
+        """Return them as arrays."""
+        return Detections(
+            np.array(self.scores, dtype=float),
+            np.array(self.hits, dtype=bool),
+            np.array(self.owners, dtype=np.int64),
+            np.array(self.truths, dtype=np.int64),
+        )
+
+
+def box_overlaps(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Return intersection over union (n, m) of boxes (n, 2 d) and (m, 2 d), low corner first.
+
+    Example:
+        >>> box_overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2]])).round(4).tolist()
+        [[0.3333]]
+    """
+    half = one.shape[1] // 2
+    low = np.maximum(one[:, None, :half], other[None, :, :half])
+    high = np.minimum(one[:, None, half:], other[None, :, half:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    sizes = [np.clip(each[:, half:] - each[:, :half], 0, None).prod(axis=1) for each in (one, other)]
+    union = sizes[0][:, None] + sizes[1][None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def take_boxes(truth: FloatArray, boxes: FloatArray, scores: FloatArray, *, iou: float) -> list[bool]:
+    """Return whether each predicted box takes a drawn one: surest first, the free one it overlaps most, if enough.
+
+    Example:
+        >>> one = np.array([[0.0, 0, 2, 2]])
+        >>> take_boxes(one, np.repeat(one, 2, axis=0), np.array([0.5, 0.9]), iou=0.5)
+        [False, True]
+    """
+    hits = [False] * len(scores)
+    if not len(truth) or not len(boxes):
+        return hits
+    overlap = box_overlaps(boxes, truth)
+    for at in np.argsort(-scores, kind="stable"):
+        best = int(overlap[at].argmax())
+        if overlap[at, best] >= iou:
+            hits[int(at)] = True
+            overlap[:, best] = -1.0
+    return hits
+
+
+def ap_rows(found: dict[str, CaseBoxes], *, iou: float, seed: int, resamples: int, split: str = "") -> list[Metric]:
+    """Return average precision at an overlap, of each finding and their mean, with a patient bootstrap.
+
+    Args:
+        found: by finding.
+        iou: overlap from which a box is right: it stands in the metric's name, ``ap@0.3``.
+        seed: of the bootstrap.
+        resamples: over patients.
+        split: written into the rows.
+    """
+    name = f"ap@{iou:g}"
+    drawn = {label: cases for label, cases in found.items() if sum(cases.truths)}
+    rows = [_row(name, label, [cases], seed, resamples, split) for label, cases in drawn.items()]
+    return [*rows, _row(name, "macro", list(drawn.values()), seed, resamples, split)] if drawn else []
+
+
+def ap_difference(
+    one: dict[str, CaseBoxes],
+    other: dict[str, CaseBoxes],
+    *,
+    label: str,
+    iou: float,
+    seed: int,
+    resamples: int,
+    split: str = "",
+) -> Metric:
+    """Return mean average precision of one less that of another, paired: a resample draws the same patients for both.
+
+    Args:
+        one: by finding.
+        other: of the same cases.
+        label: of the row: who the other is.
+        iou: as for `ap_rows`.
+        seed: of the bootstrap.
+        resamples: over patients.
+        split: written into the row.
+    """
+    names = [name for name, cases in one.items() if sum(cases.truths)]
+    pairs = [one[name] for name in names], [other[name] for name in names]
+    return _row(f"ap_difference@{iou:g}", label, pairs[0], seed, resamples, split, less=pairs[1])
+
+
+def _row(
+    metric: str,
+    label: str,
+    parts: Sequence[CaseBoxes],
+    seed: int,
+    resamples: int,
+    split: str,
+    *,
+    less: Sequence[CaseBoxes] = (),
+) -> Metric:
+    everybody = [patient for part in parts for patient in part.patients]
+    clusters = patient_clusters(np.array(everybody))
+    ends = np.cumsum([0, *(len(part.patients) for part in parts)])
+
+    def mean(some: Sequence[CaseBoxes], weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]
+        each = np.stack(
+            [
+                box_average_precision(part.detections(), row[start:stop])
+                for part, start, stop in zip(some, ends, ends[1:], strict=False)
+            ]
+        )
+        count = np.isfinite(each).sum(axis=0)
+        return np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        value = mean(parts, weights)
+        return (value - mean(less, weights) if less else value)[:, None]
+
+    value = float(statistic(np.ones((clusters.patients, 1)))[0, 0])
+    boxes = sum(len(part.scores) for part in parts)
+    height = max(len(everybody), boxes)
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height) if resamples else None
+    interval = None if draws is None else percentile_interval(draws[:, 0])
+    return Metric(
+        metric=metric,
+        label=label,
+        value=None if np.isnan(value) else value,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        method="none" if interval is None else "patient_bootstrap",
+        interval="none" if interval is None else "percentile",
+        n=len(everybody),
+        positives=sum(truths > 0 for part in parts for truths in part.truths),
+        patients=clusters.patients,
+        split=split,
+        policy="none",
+        labels_used=len(parts) if len(parts) > 1 else None,
+        resamples=None if interval is None else interval.used,
+        skipped=None if interval is None else interval.skipped,
+    )
