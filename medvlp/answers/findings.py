@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError
@@ -61,11 +62,7 @@ class Findings(Answer):
             raise ConfigError(
                 f"The head {begun} gives {logits.shape[1:]}, not a logit for {len(self.labels)} findings."
             )
-        if self.exclusive:
-            grown = np.exp(logits - logits.max(axis=1, keepdims=True))
-            shares = grown / grown.sum(axis=1, keepdims=True)
-        else:
-            shares = 1 / (1 + np.exp(-logits))
+        shares = softmax(logits, axis=1) if self.exclusive else expit(logits)
         wanted = ask.findings or self.labels
         return Predictions(
             tuple(rows.table.ids), scores={n: shares[:, i] for i, n in enumerate(self.labels) if n in wanted}

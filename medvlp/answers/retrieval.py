@@ -34,10 +34,14 @@ class Retrieval(Answer):
 
     asks: ClassVar = "sentences"
     title = "Image and report retrieval"
-    gives: ClassVar[frozenset[str]] = frozenset({"embedding", "similarity"})
 
     def __init__(self, *, score: Annotated[Score | None, FromModel("score")] = None) -> None:
         self.score = score or Dot()
+
+    @property
+    def gives(self) -> frozenset[str]:  # pyrefly: ignore
+        """Similarities; of a score that is the dot product also the embedding."""
+        return frozenset({"similarity", *(("embedding",) if self.score.cosine else ())})
 
     def needs(self, model: Model) -> frozenset[Key]:
         """What the score reads of pictures and texts, and the words."""
@@ -65,7 +69,7 @@ class Retrieval(Answer):
         else:
             columns = {part: table[f"text/{part}"] for part in self.score.reads}
         pictures = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")
-        if self.score.reads != ("embedding",):
+        if not self.score.cosine:
             return Predictions(tuple(table.ids), similarity=begun.matrix(table, columns), compared=texts)
         seen = table[f"{pictures}/embedding"]
         return Predictions(tuple(table.ids), embedding=seen, similarity=seen @ columns["embedding"].T, compared=texts)

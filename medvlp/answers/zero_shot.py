@@ -83,7 +83,7 @@ class ZeroShot(Answer):
     def begin(self, model: Model, ask: Ask) -> _Begun:
         """Embed the prompts, each distinct one once."""
         vectors = None
-        if self.score.reads == ("embedding",):
+        if self.score.cosine:
             vectors = make_zero_shot(self.prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
         return _Begun(model, TextScores(model, self.score), vectors)
 
@@ -103,7 +103,7 @@ class ZeroShot(Answer):
 
     def margin(self, rows: Rows, model: Model, positive: Sequence[str], negative: Sequence[str]) -> np.ndarray:
         """Return f(v, positive) - f(v, negative), (N,), unscaled."""
-        if self.score.reads == ("embedding",):
+        if self.score.cosine:
             near, far = (unit_mean(list(embed(model, "text", list(texts)))) for texts in (positive, negative))
             return rows.table[f"{model.pictures}/embedding"] @ (near - far)
         found = TextScores(model, self.score).of(rows.table, [*positive, *negative])

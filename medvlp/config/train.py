@@ -289,9 +289,8 @@ class _Built:
             return
         checkpoint = load_checkpoint(outcome.best)
         trainer.stand_at(int(str(checkpoint.trainer["phase"])))
-        root = torch.nn.ModuleDict({"model": self.parts.model})
-        weights = {name: t for name, t in checkpoint.weights.items() if name.startswith("model.")}
-        load_weights(root, weights, source=outcome.best)
+        # The objectives' too: answers compare by the scores that they hold.
+        load_weights(trainer.root, checkpoint.weights, source=outcome.best)
         model: Model = self.parts.model
         average = self.setup.states.get("average")
         if isinstance(average, Ema):

@@ -103,9 +103,14 @@ class Score(nn.Module):
 
     Attributes:
         reads: parts it needs of both sides.
+        cosine: whether it is the dot product of the embeddings: then several texts are one vector, and nearest
+            neighbours are found without it.
+        by_token: whether it is the mean over the real tokens of a row of what each scores alone: then it has a map.
     """
 
     reads: tuple[str, ...] = ("embedding",)
+    cosine: bool = False
+    by_token: bool = False
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that give what it reads, on both sides: an objective that takes a score declares them as its own."""

@@ -156,7 +156,7 @@ class Evaluation:
     @property
     def compares(self) -> bool:
         """Whether pictures and texts have embeddings whose dot product means something."""
-        return self.sees and self.model.embeds and self.model.model.reads_text
+        return self.sees and self.model.cosines
 
     @property
     def splits(self) -> frozenset[str]:

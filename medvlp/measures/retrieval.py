@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.answers import Answer
-from medvlp.core.keys import keys
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation, title_of
@@ -91,7 +90,7 @@ def _studies(
     model, table = evaluation.model.model, evaluation.judged.table
     seen = f"{model.pictures}/embedding"
     whole: Any = None
-    if answer.needs(model) == keys(seen, "text/embedding", "text"):
+    if "embedding" in answer.gives:
         if not {seen, "text/embedding"} <= set(table.columns):
             return None
         there = np.isfinite(table["text/embedding"]).all(1) & np.isfinite(table[seen]).all(1)

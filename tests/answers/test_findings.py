@@ -1,246 +1,87 @@
-"""What a dual-stream model says of files: its words, their places, and maps in the pixels of the source."""
+"""Findings of a head are the sigmoid of its logits, or their softmax."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import math
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
-from typer.testing import CliRunner
 
-import medvlp
-from medvlp.answers.asking.files import predict_files
-from medvlp.answers.asking.model import VisionLanguageModel, load
-from medvlp.answers.dual_stream.findings import AttentionMap, Findings, existence_scores, mounted_streams
-from medvlp.answers.dual_stream.maps import overlay
-from medvlp.cli.main import app
-from medvlp.core.errors import ConfigError, UserError
-from medvlp.models.bank import Bank, encoded_bank
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, save_bundle
-from tests.models.words import DUAL, VISION, HashWords
+from medvlp.answers.findings import Findings
+from medvlp.core.answers import Ask
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import HeadSpec
+from medvlp.core.table import FeatureTable
+from tests.answers.tiny import said_of, table_of
+from tests.models.words import dual
 
-NAMES = {"pathology": ("normal", "effusion", "nodule"), "anatomy": ("left_costophrenic", "right_apical_lung")}
-SIZE = 32
-
-
-def banks() -> dict[str, Bank]:
-    found = {name: Bank(name, tuple(f"a {w}" for w in words), names=words) for name, words in NAMES.items()}
-    return {name: encoded_bank(bank, {"name": "hashed_words", "width": 8}, where="t") for name, bank in found.items()}
-
-
-def small() -> Any:
-    head = {"name": "dual_stream", "width": 8, "layers": 2, "heads": 2, "feedforward": 8}
-    spec = {"name": "vision", "vision": {**VISION, "coordinates": True}, "heads": {"image/medslip": head}}
-    model = build_model(spec, tokenizer=None, banks=banks(), seed=1)
-    with torch.no_grad():
-        draw = torch.Generator().manual_seed(0)
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
-        model.heads["image/medslip"].exist["pathology"].bias.copy_(torch.tensor([-3.0, 3.0]))  # much is there
-        for name, buffer in model.named_buffers():
-            if "said_" in name:  # all was stated both ways
-                buffer.fill_(3)
-    return model
+LABELS = ["effusion", "nodule", "edema"]
+LOGITS = np.array([[0.3, -2.0, 900.0], [-1.0, 4.0, -900.0], [0.0, 0.0, 0.0]], np.float32)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("findings") / "bundle"
-    save_bundle(folder, Bundle(small(), None, [{"name": "read", "size": SIZE}], labels=("effusion", "nodule")))
-    return folder
+def model() -> Any:
+    model = dual(seed=1)
+    model.mount({"image/said": HeadSpec("linear", {"classes": 3}, keep=True)}, Plan.of(keys("image/said")))
+    return model.eval()
 
 
-@pytest.fixture(scope="module")
-def model(bundle: Path) -> VisionLanguageModel:
-    return load(bundle)
+def table(values: np.ndarray = LOGITS) -> FeatureTable:
+    return FeatureTable([str(i) for i in range(len(values))], {"image/said": values})
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 255, (20, 40), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    return tmp_path / "wide.png"
+def test_alone_each_is_a_sigmoid(model: Any) -> None:
+    said = said_of(Findings(labels=LABELS, part="said"), model, table())
+    assert said.scores is not None
+    assert list(said.scores) == LABELS
+    for row, logits in enumerate(LOGITS.tolist()):
+        for label, logit in zip(LABELS, logits, strict=True):
+            expected = 1 / (1 + math.exp(-logit)) if abs(logit) < 700 else float(logit > 0)
+            assert said.scores[label][row] == pytest.approx(expected, abs=1e-12)
 
 
-def test_it_answers_every_question_and_only_abnormal_pairs_are_stated(
-    model: VisionLanguageModel, picture: Path
-) -> None:
-    found = model.find([picture, np.zeros((8, 8))])
-    assert (found.observations, found.anatomies) == (NAMES["pathology"], NAMES["anatomy"])
-    assert found.existence.shape == (2, 3)
-    assert found.places.shape == (2, 2)
-    assert found.pairs.shape == (2, 2, 3)
-    for values in (found.existence, found.places, found.pairs):
-        assert values.min() >= 0
-        assert values.max() <= 1
-    assert list(found.scores(0)) == ["no_finding", "effusion", "nodule"]
-    stated = found.stated(0, least=0.0)
-    assert len(stated) == 4
-    assert {pair.observation for pair in stated} == {"effusion", "nodule"}
-    assert [pair.score for pair in stated] == sorted((pair.score for pair in stated), reverse=True)
-    highest = stated[0]
-    r, q = found.anatomies.index(highest.anatomy), found.observations.index(highest.observation)
-    assert highest.score == pytest.approx(found.pairs[0, r, q])
-    assert len(found.stated(0, least=0.0, most=1)) == 1
-    assert found.stated(0, least=1.1) == []
+def test_exclusive_ones_are_a_softmax(model: Any) -> None:
+    said = said_of(Findings(labels=LABELS, part="said", exclusive=True), model, table())
+    assert said.scores is not None
+    for row, logits in enumerate(LOGITS.tolist()):
+        grown = [math.exp(value - max(logits)) for value in logits]
+        shares = [said.scores[label][row] for label in LABELS]
+        assert shares == pytest.approx([value / sum(grown) for value in grown], abs=1e-12)
+        assert sum(shares) == pytest.approx(1)
 
 
-def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path, picture: Path) -> None:
-    model = load(bundle)
-    head: Any = model.model.heads["image/medslip"]
-    with torch.no_grad():
-        head.said_pathology[0, 2] = 0  # no report said that there was no nodule
-        head.said_pairs[1, 0, 1] = 0  # none placed an effusion at the left costophrenic angle
-    result = predict_files(model, [picture])["results"][0]
-    assert list(result["scores"]) == ["no_finding", "effusion"]
-    found = model.find(picture)
-    assert ("effusion", "left_costophrenic") not in {(p.observation, p.anatomy) for p in found.stated(0, least=0.0)}
-    assert len(found.stated(0, least=0.0)) == 3
-    assert result["warnings"] == [
-        "1 of 3 words and 1 of 6 pairs were never both present and absent in training: they are left out."
-    ]
-    assert predict_files(load(bundle), [picture])["results"][0]["warnings"] == []
+def test_some_are_asked_for_and_a_row_without_a_picture_has_none(model: Any) -> None:
+    answer = Findings(labels=LABELS, part="said")
+    some = said_of(answer, model, table(), Ask(findings=("edema",)))
+    assert some.scores is not None
+    assert list(some.scores) == ["edema"]
+    blank = LOGITS.copy()
+    blank[1] = np.nan
+    for exclusive in (False, True):
+        said = said_of(Findings(labels=LABELS, part="said", exclusive=exclusive), model, table(blank))
+        assert said.scores is not None
+        assert all(np.isnan(values).tolist() == [False, True, False] for values in said.scores.values())
 
 
-def test_a_pair_is_stated_of_what_is_there_by_itself() -> None:
-    existence = np.array([[0.4, 0.6]], np.float32)
-    pairs = np.array([[[0.9, 0.9], [0.8, 0.3]]], np.float32)
-    found = Findings(("effusion", "nodule"), ("left", "right"), existence, pairs[:, :, 0], pairs)
-    assert [(p.observation, p.anatomy) for p in found.stated(0)] == [("nodule", "left")]
-    assert len(found.stated(0, least=0.35)) == 3
+def test_it_reads_what_the_head_gives_in_the_labels_order(model: Any) -> None:
+    answer = Findings(labels=LABELS, part="said")
+    answer.check(model)
+    made = table_of(model, answer.needs(model))
+    said = said_of(answer, model, made)
+    assert said.scores is not None
+    for i, label in enumerate(LABELS):
+        np.testing.assert_allclose(said.scores[label], 1 / (1 + np.exp(-made["image/said"][:, i])), atol=1e-6)
+    assert Findings(**answer.released()).released() == answer.released()  # type: ignore[arg-type]
 
 
-def test_existence_of_a_table_is_that_of_the_file(model: VisionLanguageModel, picture: Path) -> None:
-    from medvlp.core.keys import keys
-    from medvlp.core.sample import Batch
-    from medvlp.features.feature_pass import feature_pass
-
-    streams = mounted_streams(model.model)
-    assert streams is not None
-    assert streams.key("pathology") == "image/medslip_pathology"
-    pixels = model.prepare(picture).pixels
-    assert isinstance(pixels, torch.Tensor)
-    table = feature_pass(model.model, [Batch.of({"image": pixels[None]})], keys(streams.key("pathology")))
-    scores = existence_scores(table, streams)
-    assert set(scores) >= {"effusion", "nodule"}
-    assert scores["effusion"][0] == pytest.approx(model.find(picture).existence[0, 1], abs=1e-6)
-
-
-def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
-    model: VisionLanguageModel, picture: Path
-) -> None:
-    looked = model.locate(picture, "effusion")
-    assert looked.values.sum() == pytest.approx(1, abs=1e-5)
-    assert looked.score == pytest.approx(model.find(picture).existence[0, 1], abs=1e-6)
-    assert looked.box == (0.0, -10.0, 40.0, 30.0)  # a square view around a wide picture
-    assert looked.in_source(20, 40).shape == (20, 40)
-    whole = AttentionMap(np.arange(16, dtype=np.float32).reshape(4, 4), looked.box, 0.0)
-    blocks = whole.in_source(20, 40, mode="nearest")
-    assert np.unique(blocks).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]  # the first and last rows of cells are padding
-    assert blocks[0, 0] == 4
-    assert blocks[19, 39] == 11
-    assert whole.peak() == (35.0, 25.0)
-    beyond = AttentionMap(np.ones((2, 2), np.float32), (10.0, 0.0, 20.0, 10.0), 0.0).in_source(10, 40)
-    assert beyond[:, :10].max() == beyond[:, 20:].max() == 0
-    assert beyond[:, 10:20].min() == 1
-
-
-def test_one_at_the_other_is_the_product_of_both_maps(model: VisionLanguageModel, picture: Path) -> None:
-    what, where = model.locate(picture, "nodule"), model.locate(picture, anatomy="left_costophrenic")
-    both = model.locate(picture, "nodule", anatomy="left_costophrenic")
-    product = what.values * where.values
-    np.testing.assert_allclose(both.values, product / product.sum(), rtol=1e-4)
-    assert both.score == pytest.approx(model.find(picture).pairs[0, 0, 2], abs=1e-6)
-    assert where.score == pytest.approx(model.find(picture).places[0, 0], abs=1e-6)
-
-
-def test_a_bundle_without_prompts_is_asked_for_its_findings(model: VisionLanguageModel, picture: Path) -> None:
-    said = predict_files(model, [picture], name="m")
-    assert said["recipe"] == "existence"
-    (result,) = said["results"]
-    assert list(result["scores"]) == ["no_finding", "effusion", "nodule"]
-    assert result["calibrated"] is False
-    assert all(pair["score"] >= 0.5 and set(pair) == {"observation", "anatomy", "score"} for pair in result["pairs"])
-    with pytest.raises(ConfigError, match="'zero_shot' has no prompts and the model brings none"):
-        predict_files(model, [picture], recipe="zero_shot")
-
-
-def test_the_command_prints_findings_and_pairs(bundle: Path, picture: Path) -> None:
-    told = CliRunner().invoke(app, ["predict", str(bundle), str(picture), "--json"])
-    assert told.exit_code == 0, told.output
-    result = json.loads(told.stdout)["results"][0]
-    plain = CliRunner().invoke(app, ["predict", str(bundle), str(picture)])
-    assert "effusion" in plain.stdout
-    for pair in result["pairs"]:
-        where = pair["anatomy"].replace("_", " ")
-        assert f"{pair['observation']} at {where}: {pair['score']:.2f}" in plain.stdout
-
-
-def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
-    bundle: Path, picture: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "maps"
-    asked = ["predict", str(bundle), str(picture), str(picture), "--maps", str(folder)]
-    told = CliRunner().invoke(app, [*asked, "--json"])
-    assert told.exit_code == 0, told.output
-    results = json.loads(told.stdout)["results"]
-    pairs = [pair for result in results for pair in result["pairs"]]
-    assert pairs, "this model states something of this picture"
-    assert sorted(Path(pair["map"]).name for pair in pairs) == sorted(path.name for path in folder.iterdir())
-    first = results[0]["pairs"][0]
-    assert Path(first["map"]).name == f"001_{first['observation']}_at_{first['anatomy']}.png"
-    model = load(bundle)
-    looked = model.locate(picture, first["observation"], anatomy=first["anatomy"])
-    assert first["peak"] == pytest.approx(looked.peak(), abs=0.05)
-    drawn, gray = np.asarray(Image.open(first["map"])).astype(int), np.asarray(Image.open(picture))
-    assert drawn.shape == (20, 40, 3)
-    assert set(np.unique(drawn - np.rint(overlay(model.picture(picture), looked)))) == {0}
-    heat = looked.in_source(20, 40)
-    assert (drawn[..., 0] - drawn[..., 2])[heat == heat.max()].min() >= int(
-        0.6 * 255
-    ) - 1  # all red where it looked most
-    np.testing.assert_allclose(model.picture(picture) * 255, gray, atol=0.51)
-    plain = CliRunner().invoke(app, asked)
-    assert f"({first['map']})" in plain.stdout.replace("\n", "")
-
-
-def test_several_maps_of_one_picture_are_those_of_one_at_a_time(model: VisionLanguageModel, picture: Path) -> None:
-    looked, found = model.gaze(picture), model.find(picture)
-    np.testing.assert_allclose(looked.found.pairs, found.pairs, atol=1e-6)
-    for observation in NAMES["pathology"]:
-        alone = model.locate(picture, observation)
-        np.testing.assert_array_equal(looked.at(observation).values, alone.values)
-        assert looked.at(observation).score == pytest.approx(found.existence[0, NAMES["pathology"].index(observation)])
-
-
-def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, picture: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Maps show what the recipe existence states: choose --recipe existence"):
-        predict_files(model, [picture], recipe="zero_shot", maps=tmp_path / "maps")
-    dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
-    with pytest.raises(UserError, match=r"need a model of pictures with a dual_stream head \(MeDSLIP\), which this is"):
-        predict_files(VisionLanguageModel(dual), [picture], recipe="existence", maps=tmp_path / "maps")
-    with pytest.raises(UserError, match=r"wide\.png is a file, and maps go to a folder: name another"):
-        predict_files(model, [picture], maps=picture)
-
-
-def test_words_that_it_does_not_know_are_one_sentence(model: VisionLanguageModel, picture: Path) -> None:
-    with pytest.raises(UserError, match="knows no observation 'efusion': did you mean 'effusion'"):
-        model.locate(picture, "efusion")
-    with pytest.raises(UserError, match="knows no place 'left_costo': "):
-        model.locate(picture, anatomy="left_costo")
-    with pytest.raises(UserError, match="Nothing was asked for: name an observation, a place, or both"):
-        model.locate(picture)
-    with pytest.raises(UserError, match="not known where this view lies in its source: ask for a map of a file"):
-        AttentionMap(np.ones((1, 1), np.float32), None, 0.0).in_source(2, 2)
-    dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
-    with pytest.raises(UserError, match=r"has no list of findings to ask for .*: use recipe zero_shot"):
-        VisionLanguageModel(dual).find(picture)
-
-
-def test_it_is_loaded_by_the_package(bundle: Path) -> None:
-    assert medvlp.load(bundle).find(np.zeros((8, 8))).existence.shape == (1, 3)
+def test_labels_that_do_not_fit_are_refused(model: Any) -> None:
+    with pytest.raises(ConfigError, match=r"A head's findings are \[\]: name each once, in the order of its outputs"):
+        Findings(labels=[])
+    with pytest.raises(ConfigError, match="name each once"):
+        Findings(labels=["edema", "edema"])
+    with pytest.raises(ConfigError, match=r"The head image/said gives \(3,\), not a logit for 2 findings"):
+        said_of(Findings(labels=["edema", "mass"], part="said"), model, table())
+    with pytest.raises(ConfigError, match="Need 'image/other' cannot be computed"):
+        Findings(labels=["edema"], part="other").check(model)

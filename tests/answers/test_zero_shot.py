@@ -1,86 +1,172 @@
-"""Zero-shot scores are their formula."""
+"""Zero-shot scores against the formula written out, by the dot product and by late interaction."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 
-from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
-from medvlp.answers.prompting.laterality import side_margins
-from medvlp.text.prompts import PromptSet
+from medvlp.answers.zero_shot import ZeroShot
+from medvlp.core.answers import Ask, Rows
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.sample import Sample
+from medvlp.core.table import FeatureTable
+from medvlp.features.embed import embed, embed_parts, logit_scale
+from medvlp.models.build import build_model
+from medvlp.models.scores.late_interaction import LateInteraction
+from tests.answers.tiny import encoded, late, said_of, small_model, table_of
+from tests.models.words import DUAL, images
 
-PROMPTS = (
-    PromptSet("v", "effusion", ("effusion", "fluid"), ("no effusion", "dry"), ("{side} effusion", "{side} fluid")),
-    PromptSet("v", "nodule", ("nodule", "a nodule"), ("no nodule",)),
-)
-CALLS: list[tuple[str, ...]] = []
-
-
-def vector(text: str) -> np.ndarray:
-    draws = np.random.Generator(np.random.Philox(sum(map(ord, text)))).normal(size=6)
-    return draws / np.linalg.norm(draws)
-
-
-def embed_text(texts: Sequence[str]) -> np.ndarray:
-    CALLS.append(tuple(texts))
-    return np.stack([vector(text) for text in texts])
+PROMPTS: list[dict[str, Any]] = [
+    {"name": "v", "label": "effusion", "positive": ["effusion", "much fluid"], "negative": ["no effusion at all"]},
+    {"name": "v", "label": "nodule", "positive": ["a nodule"], "negative": ["no nodule", "clear"]},
+]
 
 
-def test_a_score_is_the_softmax_of_two_class_vectors() -> None:
-    shot = make_zero_shot(PROMPTS, embed_text, scale=14.0)
-    images = np.stack([vector("image one"), vector("image two")]).astype(np.float32)
-    for i, image in enumerate(images):
-        for f, prompts in enumerate(PROMPTS):
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return small_model()
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def blind(table: FeatureTable, row: int) -> FeatureTable:
+    """The same rows, of which one has no picture."""
+    columns = {name: np.array(table[name], dtype=np.float32) for name in table.columns}
+    for values in columns.values():
+        values[row] = np.nan
+    return FeatureTable(table.ids, columns)
+
+
+def test_by_the_dot_product_it_is_the_margin_of_two_unit_means(model: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS)
+    table = table_of(model, answer.needs(model))
+    said = said_of(answer, model, table)
+    assert said.scores is not None
+    assert list(said.scores) == list(answer.labels) == ["effusion", "nodule"]
+    for each in PROMPTS:
+        for row, image in enumerate(table["image/embedding"].astype(np.float64)):
             sides = []
-            for texts in (prompts.positive, prompts.negative):
-                mean = sum(vector(text) for text in texts) / len(texts)
-                sides.append(math.exp(14.0 * float(image @ mean) / math.sqrt(float(mean @ mean))))
-            assert shot.scores(images)[i, f] == pytest.approx(sides[0] / sum(sides), abs=1e-7)
+            for texts in (each["positive"], each["negative"]):
+                mean = np.mean([one["embedding"].astype(np.float64) for one in encoded(model, texts, "embedding")], 0)
+                sides.append(float(image @ mean / np.linalg.norm(mean)))
+            expected = sigmoid(logit_scale(model) * (sides[0] - sides[1]))
+            assert said.scores[each["label"]][row] == pytest.approx(expected, abs=1e-5)
 
 
-def test_each_distinct_prompt_is_embedded_once() -> None:
-    CALLS.clear()
-    make_zero_shot((*PROMPTS, PROMPTS[0]), embed_text, scale=1.0)
-    distinct = sorted({t for p in PROMPTS for t in (*p.positive, *p.negative)})
-    assert [list(call) for call in CALLS] == [distinct]
+def test_by_late_interaction_it_is_the_mean_over_prompts_of_the_mean_over_tokens(model: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, score=LateInteraction())
+    assert {str(key) for key in answer.needs(model)} == {"image/local", "image/mask"}
+    table = table_of(model, answer.needs(model))
+    said = said_of(answer, model, table)
+    assert said.scores is not None
+    for each in PROMPTS:
+        texts = [encoded(model, each[side], "local", "mask") for side in ("positive", "negative")]
+        for row in range(len(table)):
+            image = {part: table[f"image/{part}"][row] for part in ("local", "mask")}
+            yes, no = (np.mean([np.mean(late(image, text)) for text in side]) for side in texts)
+            expected = sigmoid(logit_scale(model) * (yes - no))
+            assert said.scores[each["label"]][row] == pytest.approx(expected, abs=1e-5)
 
 
-@given(st.floats(0.1, 1000), st.floats(0.1, 1000), st.integers(0, 1000))
-def test_the_scale_changes_no_ranking_and_no_score_leaves_its_range(one: float, other: float, seed: int) -> None:
-    draws = np.random.Generator(np.random.Philox(seed))
-    images = draws.normal(size=(5, 6))
-    images /= np.linalg.norm(images, axis=1, keepdims=True)
-    a, b = (make_zero_shot(PROMPTS, embed_text, scale=s) for s in (one, other))
-    margins = images @ (a.positive - a.negative).T
-    for shot in (a, b):
-        scores = shot.scores(images)
-        assert ((scores >= 0) & (scores <= 1)).all()
-        assert all((np.diff(scores[np.argsort(margins[:, f]), f]) >= 0).all() for f in range(2))
+@pytest.mark.parametrize("score", [None, LateInteraction()])
+def test_one_finding_asked_for_has_the_score_that_it_has_among_all(model: Any, score: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, score=score)
+    table = table_of(model, answer.needs(model))
+    whole, some = (said_of(answer, model, table, ask).scores for ask in (Ask(), Ask(findings=("nodule",))))
+    assert whole is not None
+    assert some is not None
+    assert list(some) == ["nodule"]
+    np.testing.assert_allclose(some["nodule"], whole["nodule"], rtol=1e-6)
 
 
-def test_swapping_prompts_gives_the_complement_and_the_direction_is_that_of_the_margin() -> None:
-    swapped = [PromptSet(p.name, p.label, p.negative, p.positive) for p in PROMPTS]
-    image = vector("image")[None]
-    a, b = (make_zero_shot(p, embed_text, scale=5.0) for p in (PROMPTS, swapped))
-    np.testing.assert_allclose(a.scores(image) + b.scores(image), 1, atol=1e-12)
-    margin = float(image[0] @ a.direction("nodule"))
-    assert a.scores(image)[0, 1] == pytest.approx(1 / (1 + math.exp(-5 * margin)))
+@pytest.mark.parametrize("score", [None, LateInteraction()])
+def test_a_row_without_a_picture_has_no_score_and_the_others_keep_theirs(model: Any, score: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, score=score)
+    table = table_of(model, answer.needs(model))
+    whole, some = (said_of(answer, model, each).scores for each in (table, blind(table, 1)))
+    assert whole is not None
+    assert some is not None
+    for label, values in some.items():
+        assert np.isnan(values).tolist() == [False, True, False, False]
+        np.testing.assert_allclose(np.delete(values, 1), np.delete(whole[label], 1), rtol=1e-6)
 
 
-def test_an_ensemble_is_the_unit_mean_and_opposites_have_none() -> None:
-    np.testing.assert_allclose(unit_mean([np.array([1.0, 0]), np.array([0, 1.0])]), [0.5**0.5] * 2)
-    assert not unit_mean([np.array([1.0, 0]), np.array([-1.0, 0])]).any()
-    assert ZeroShotVectors(("a",), np.zeros((1, 2)), np.zeros((1, 2)), 3.0).scores(np.ones((1, 2))).item() == 0.5
+@pytest.mark.parametrize("score", [None, LateInteraction()])
+def test_a_margin_is_that_of_the_score_without_its_scale(model: Any, score: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, score=score)
+    table = table_of(model, answer.needs(model))
+    said = said_of(answer, model, table)
+    assert said.scores is not None
+    margin = answer.margin(Rows(table), model, PROMPTS[0]["positive"], PROMPTS[0]["negative"])
+    expected = [math.log(p / (1 - p)) / logit_scale(model) for p in said.scores["effusion"]]
+    assert margin == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_side_margin_is_left_minus_right_and_needs_sided_prompts() -> None:
-    images = np.stack([vector("image one"), vector("image two")])
-    margins = side_margins(images, PROMPTS, embed_text)
-    assert list(margins) == ["effusion"]
-    left, right = (unit_mean([vector(f"{s} effusion"), vector(f"{s} fluid")]) for s in ("left", "right"))
-    np.testing.assert_allclose(margins["effusion"], images @ left - images @ right, atol=1e-12)
+def test_a_map_by_late_interaction_sums_to_the_margin_times_the_tokens(model: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, score=LateInteraction())
+    pixels = images(1, seed=5)[0]
+    looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), "effusion")
+    assert looked is not None
+    parts = embed_parts(model, "image", [pixels], ("local", "mask"))
+    table = FeatureTable(["a"], {f"image/{name}": values for name, values in parts.items()})
+    assert looked.size == parts["mask"].sum()
+    margin = answer.margin(Rows(table), model, PROMPTS[0]["positive"], PROMPTS[0]["negative"])
+    assert float(looked.sum()) == pytest.approx(float(margin[0]) * looked.size, abs=1e-5)
+    texts = [encoded(model, PROMPTS[0][side], "local", "mask") for side in ("positive", "negative")]
+    image = {name: values[0] for name, values in parts.items()}
+    near, far = (np.mean([late(image, text) for text in side], axis=0) for side in texts)
+    np.testing.assert_allclose(looked.reshape(-1), near - far, atol=1e-5)
+
+
+def test_a_map_by_the_dot_product_sums_to_the_margin(model: Any) -> None:
+    """Of a tower whose tokens are averaged: what each adds to the cosine with the direction."""
+    answer = ZeroShot(prompts=PROMPTS)
+    pixels = images(1, seed=5)[0]
+    looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), "nodule")
+    assert looked is not None
+    table = FeatureTable(["a"], {"image/embedding": embed(model, "image", [pixels])})
+    margin = answer.margin(Rows(table), model, PROMPTS[1]["positive"], PROMPTS[1]["negative"])
+    assert float(looked.sum()) == pytest.approx(float(margin[0]), abs=1e-4)
+
+
+def test_without_pixels_or_of_stacks_there_is_no_map(model: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS)
+    assert answer.look(model, Sample("a", {"text": "x"}), answer.begin(model, Ask()), "effusion") is None
+
+
+def test_released_options_build_it_again() -> None:
+    answer = ZeroShot()
+    again = ZeroShot(**answer.released())  # type: ignore[arg-type]
+    assert again.prompts == answer.prompts
+    assert again.released() == answer.released()
+
+
+def test_a_model_without_words_and_prompts_that_are_none_are_refused() -> None:
+    vision = build_model({"name": "vision", "vision": DUAL["vision"]}, tokenizer=None)
+    with pytest.raises(ConfigError, match="reads no texts, so it cannot be asked zero-shot: leave"):
+        ZeroShot().check(vision)
+    with pytest.raises(
+        ConfigError, match="A set of prompts has name, label, positive, negative, sided, uncertain: .*lab"
+    ):
+        ZeroShot(prompts=[{"name": "v", "lable": "edema", "positive": ["a"], "negative": ["b"]}])
+    with pytest.raises(UserError, match=r"no configs file 'zero_shot/none\.yaml'"):
+        ZeroShot(prompts="zero_shot/none.yaml")
+
+
+def test_the_answer_does_not_train(model: Any) -> None:
+    """Modes are put back: asking in the middle of training changes nothing of it."""
+    answer = ZeroShot(prompts=PROMPTS, score=LateInteraction())
+    model.train()
+    try:
+        answer.begin(model, Ask())
+        assert model.training
+    finally:
+        model.eval()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not torch.is_inference_mode_enabled()

@@ -46,6 +46,24 @@ def test_rows_by_index_and_by_mask_are_the_same_rows(tmp_path):
         assert len(chosen) == 2
 
 
+def test_tables_end_to_end_are_the_table_and_shorter_axes_end_in_zeros():
+    made = table()
+    again = FeatureTable.join([made.rows(np.array([i])) for i in range(3)])
+    assert (list(again.ids), dict(again.meta)) == (list(made.ids), dict(made.meta))
+    assert list(again.columns) == list(made.columns)
+    assert again["image/raw"].tolist() == made["image/raw"].tolist()
+    assert again["label.effusion"].tolist() == [1.0, 0.0, -1.0]
+    assert again.columns["text"] == made.columns["text"]
+    assert [each.tolist() for each in again.columns["text/tokens"]] == [e.tolist() for e in made.columns["text/tokens"]]
+    long, short = (
+        FeatureTable([name], {"text/local": np.full((1, n, 2), 7.0), "text/mask": np.ones((1, n), bool)})
+        for name, n in (("a", 3), ("b", 1))
+    )
+    joined = FeatureTable.join([short, long])
+    assert joined["text/local"][:, :, 0].tolist() == [[7.0, 0.0, 0.0], [7.0, 7.0, 7.0]]
+    assert joined["text/mask"].tolist() == [[True, False, False], [True, True, True]]
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(DataError, match="Column 'image/raw' has 2 rows, the table has 1"):
         FeatureTable(["a"], {"image/raw": np.eye(2)})

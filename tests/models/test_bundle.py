@@ -20,13 +20,23 @@ from medvlp.core.protocols import HeadSpec
 from medvlp.core.sample import Batch
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, check_manifest, load_bundle, load_model, save_bundle
+from medvlp.models.bundle import Bundle, KeptAnswer, check_manifest, load_bundle, load_model, save_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.words import DUAL, images
 
 TEXTS = ["large left effusion", "no effusion", "nodule in the right lung", "clear lungs"]
 WORDS = train_wordpiece(TEXTS * 3, vocab_size=128, max_length=16)
+ASKED = KeptAnswer(
+    name="findings",
+    component="zero_shot",
+    options={"prompts": [{"name": "v1", "label": "effusion", "positive": ["a"], "negative": ["b"]}]},
+    labels=["effusion"],
+    score={"name": "gated", "width": 2},
+    weights={"gate.weight": torch.tensor([[1.0, 2.0]]), "gate.bias": torch.tensor([3.0])},
+    operating_points={"data": "abc", "findings": {"effusion": {"youden": {"threshold": 0.4}}}, "conformal": {}},
+    calibration={"data": "abc", "map": "platt", "findings": {}},
+)
 PLAN = Plan.of(keys("image/embedding", "text/embedding", "image/local", "bank.words/embedding"))
 
 
@@ -51,7 +61,7 @@ def bundle_of(model: Any, **changes: Any) -> Bundle:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_bundle(tmp_path / "bundle", bundle_of(trained(), card="# Card\n", labels=["effusion"]))
+    save_bundle(tmp_path / "bundle", bundle_of(trained(), card="# Card\n", answers=(ASKED,)))
     return tmp_path / "bundle"
 
 
@@ -69,16 +79,24 @@ def test_what_comes_back_computes_the_same_bit_for_bit(folder: Path) -> None:
 
 
 def test_what_comes_back_says_the_same(tmp_path: Path) -> None:
-    facts = {"labels": ["effusion"], "zero_shot": [{"label": "effusion", "positive": ["a"], "negative": ["b"]}]}
-    facts |= {"provenance": {"recipe": "abc", "synthetic": True}, "card": "# Card, ä\n", "score": "dot"}
-    save_bundle(tmp_path / "b", bundle_of(trained(), **facts))
+    facts = {"provenance": {"recipe": "abc", "synthetic": True}, "card": "# Card, ä\n"}
+    plain = KeptAnswer("retrieval", "retrieval")
+    save_bundle(tmp_path / "b", bundle_of(trained(), **facts, answers=(ASKED, plain)))
     back = load_bundle(tmp_path / "b")
     assert {name: getattr(back, name) for name in facts} == facts
+    assert [each.described() for each in back.answers] == [ASKED.described(), plain.described()]
+    assert back.labels == ("effusion",)
+    first, second = (each.weights for each in back.answers)
+    assert {name: tensor.tolist() for name, tensor in first.items()} == {
+        name: tensor.tolist() for name, tensor in ASKED.weights.items()
+    }
+    assert second == {}
     assert back.preprocessing == [{"name": "read", "size": 32}]
     assert torch.equal(back.tokenizer(TEXTS).ids, WORDS(TEXTS).ids)
     assert not any(module.training for module in back.model.modules())
     described = yaml.safe_load((tmp_path / "b" / "bundle.yaml").read_text())
-    assert {"operating_points", "calibration", "ood", "text_cache"} <= described.keys()
+    assert {"answers", "ood", "text_cache"} <= described.keys()
+    assert all({"operating_points", "calibration", "score", "labels"} <= each.keys() for each in described["answers"])
     assert described["banks"]["words"]["sha256"] == Bank("words", ("effusion", "nodule")).sha256
 
 
@@ -103,7 +121,9 @@ def test_it_holds_data_only_and_verifies_with_sha256sum(folder: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "bundle.yaml", "card.md", "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "scores.safetensors", "bundle.yaml", "card.md", "tokenizer/tokenizer.json"]
+)
 def test_a_changed_or_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
     path = folder / name
     data = bytearray(path.read_bytes())
@@ -127,8 +147,11 @@ def test_a_file_that_loading_would_read_unlisted_is_refused(folder: Path) -> Non
     manifest.write_text("".join(line for line in listed.splitlines(keepends=True) if "tokenizer" not in line))
     with pytest.raises(UserError, match=r"does not list tokenizer/tokenizer\.json, tokenizer/tokenizer\.yaml"):
         check_manifest(folder)
+    manifest.write_text("".join(line for line in listed.splitlines(keepends=True) if "scores" not in line))
+    with pytest.raises(UserError, match=r"does not list scores\.safetensors: get the bundle again"):
+        check_manifest(folder)
     manifest.write_text("")
-    with pytest.raises(UserError, match=r"does not list bundle\.yaml, card\.md, model\.safetensors"):
+    with pytest.raises(UserError, match=r"does not list bundle\.yaml, card\.md, model\.safetensors, scores"):
         check_manifest(folder)
 
 

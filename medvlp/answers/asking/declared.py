@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError, UserError
@@ -142,12 +142,19 @@ def open_answer(kept: KeptAnswer) -> Answer:
     given: dict[str, object] = {}
     if kept.score is not None:
         score: nn.Module = build("models/scores", kept.score, where=f"answers.{kept.name}.score")
-        if score.state_dict().keys() != kept.weights.keys():
-            raise UserError(f"The score of the answer {kept.name!r} lacks weights here: get the bundle again.")
+        if _shapes(score.state_dict()) != _shapes(kept.weights):
+            raise UserError(
+                f"The weights of the score of the answer {kept.name!r} are missing or of another shape: get the bundle "
+                "again."
+            )
         score.load_state_dict(dict(kept.weights))
         given["score"] = score.eval()
     spec = {"name": kept.component, **kept.options}
     return build("answers", spec, where=f"answers.{kept.name}", given=given)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def open_answers(kept: Sequence[KeptAnswer]) -> dict[str, Answer]:

@@ -129,6 +129,8 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
         raise ConfigError(f"There is no recipe {recipe!r}: {did_you_mean(recipe, known)}.")
     made = RecipeScores(load_recipe(recipe, own=prompt_sets(model.answers)))
     made.check(model.model)
+    if "embedding" in made.recipe.recipe.image_parts:
+        model.require_embedding()
     return {made.recipe.name: made}
 
 
@@ -148,9 +150,11 @@ class _Reader:
         self.facts: list[dict[str, Any]] = []
 
     def refuse_maps(self) -> None:
-        """Refuse maps of a model of volumes, or of answers that have none."""
+        """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
         if self.maps is None:
             return
+        if self.maps.exists() and not self.maps.is_dir():
+            raise UserError(f"{self.maps} is a file, and maps go to a folder: name another.")
         looks = [answer for answer in self.answers.values() if type(answer).look is not Answer.look]
         if not looks or self.model.model.pictures != "image":
             raise UserError(

@@ -12,7 +12,6 @@ from PIL import Image
 
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import Answer
-from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole
 from medvlp.core.predictions import Predictions
 from medvlp.core.sample import Sample
@@ -72,12 +71,7 @@ def draw_maps(
 
     Returns:
         At most ten; none where the answer has no maps or states nothing.
-
-    Raises:
-        UserError: if the folder cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, and maps go to a folder: name another.")
     record = sample.records.get(model.model.pictures)
     drawn: list[DrawnMap] = []
     gray = None

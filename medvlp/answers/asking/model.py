@@ -19,7 +19,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.fields import parse_field
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import View
-from medvlp.core.registry import build
+from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.pipeline import added_fields
@@ -160,7 +160,7 @@ class VisionLanguageModel:
         Raises:
             UserError: if the model was trained by a score that reads no embedding.
         """
-        self._require_embedding()
+        self.require_embedding()
         kinds = ["stack" if isinstance(each, Stack) else "image" for each in pixels]
         if len(self.model.kinds) == 1:
             kinds = [self.model.pictures] * len(pixels)
@@ -172,13 +172,13 @@ class VisionLanguageModel:
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings; refused as those of pictures."""
-        self._require_embedding()
+        self.require_embedding()
         many = [texts] if isinstance(texts, str) else list(texts)
         return embed(self.model, "text", many, batch=self._batch)
 
     def score(self, images: Image | Sequence[Image], texts: str | Sequence[str]) -> np.ndarray:
         """Return (N, T) similarities of images and texts: cosines, or by the score that the model was trained with."""
-        if self.embeds:
+        if self.cosines:
             return self.embed_image(images) @ self.embed_text(texts).T
         asked = Ask(sentences=(texts,) if isinstance(texts, str) else tuple(texts))
         name = next((name for name, each in self.answers.items() if "similarity" in each.gives), "")
@@ -194,6 +194,13 @@ class VisionLanguageModel:
         reads = {str(key) for answer in self.answers.values() for key in answer.needs(self.model)}
         plain = not any(True for _ in self.model.heads[f"{view}/raw"].parameters())
         return plain or not self.answers or f"{view}/embedding" in reads
+
+    @property
+    def cosines(self) -> bool:
+        """Whether the dot product of embeddings is what the model was trained to compare pictures and texts by."""
+        scores = [str(kept.score["name"]) for kept in self.bundle.answers if kept.score is not None]
+        plain = all(component("models/scores", name).cosine for name in scores)  # pyrefly: ignore
+        return plain and self.embeds and self.model.reads_text
 
     @property
     def features(self) -> str:
@@ -238,7 +245,12 @@ class VisionLanguageModel:
             raise UserError(f"This bundle cannot be asked {name!r}: {did_you_mean(name, self.answers)}.")
         return self.answers[name]
 
-    def _require_embedding(self) -> None:
+    def require_embedding(self) -> None:
+        """Refuse embeddings that mean nothing.
+
+        Raises:
+            UserError: if the model was trained by a score that reads no embedding.
+        """
         if not self.embeds:
             raise UserError(
                 "This bundle was trained by a score that reads no embedding, so its embeddings mean nothing: compare "

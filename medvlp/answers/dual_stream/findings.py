@@ -192,9 +192,10 @@ def look_at(model: Model, head: str, sample: Sample, label: str, place: str) -> 
     if not isinstance(pixels, Tensor):
         return None
     try:
-        return gaze(model, pixels, None, head=head).at(label, place or None).values
+        looked = gaze(model, pixels, None, head=head)
     except UserError:
         return None
+    return looked.at(label, place or None).values
 
 
 def existence_scores(table: FeatureTable, mounted: Mounted) -> dict[str, np.ndarray]:
@@ -322,6 +323,7 @@ def _queries(mounted: Mounted, observation: str | None, anatomy: str | None) -> 
     rows = {}
     if observation is not None:
         known = {**finding_columns(mounted.observations), **{n: i for i, n in enumerate(mounted.observations)}}
+        known = {**{name: i for i, name in enumerate(score_names(mounted.observations))}, **known}
         if observation not in known:
             raise UserError(f"This model knows no observation {observation!r}: {did_you_mean(observation, known)}.")
         rows["pathology"] = known[observation]

@@ -78,7 +78,7 @@ class TextScores:
         Only for a score that is a mean over the image's tokens, each against a text (`late_interaction`): a token's
         part is then its own score. None for another one, or where tokens form no grid.
         """
-        if "mask" not in self._score.reads:
+        if not self._score.by_token:
             return None
         view = self.model.pictures
         plan = Plan.of(keys(*(f"{view}/{part}" for part in self._score.reads), f"{view}/tokens"))

@@ -21,6 +21,7 @@ class Dot(Score):
     """
 
     reads = ("embedding",)
+    cosine = True
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
         """Return (R, C) from embeddings (R, D) and (C, D)."""

@@ -35,6 +35,7 @@ class LateInteraction(Score):
     """
 
     reads = ("local", "mask")
+    by_token = True
 
     def __init__(self, *, tile: Annotated[int, Field(ge=1)] = 2**24) -> None:
         super().__init__()

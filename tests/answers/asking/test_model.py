@@ -13,6 +13,7 @@ import pytest
 import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.core.answers import Ask
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.data.layouts.phantom import index
 from medvlp.io.errors import UnreadableImage
@@ -62,7 +63,7 @@ def test_predictions_are_the_formula_written_out(model: VisionLanguageModel, fil
     assert set(result) == {"path", "scores", "calibrated", "warnings"}
     assert result["calibrated"] is False
     image = model.embed_image(films[0])[0].astype(np.float64)
-    prompts = {each.label: each for each in prompt_sets(model.bundle)}
+    prompts = {each.label: each for each in prompt_sets(model.answers)}
     assert set(result["scores"]) == set(prompts) == set(model.bundle.labels)
     for label, score in result["scores"].items():
         sides = []
@@ -115,9 +116,29 @@ def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: 
             model.embed_image(array)
 
 
-def test_a_bundle_without_prompts_or_of_another_score_says_so(tiny_run: Trained) -> None:
+def test_what_a_bundle_cannot_be_asked_is_one_sentence(tiny_run: Trained, films: list[Path]) -> None:
     bundle = load_bundle(tiny_run.bundle)
-    with pytest.raises(UserError, match=r"has no zero-shot prompts: score it against your own texts"):
-        _ = VisionLanguageModel(dataclasses.replace(bundle, zero_shot=())).zero_shot
-    with pytest.raises(UserError, match=r"compares images with texts by 'late_interaction'"):
-        VisionLanguageModel(dataclasses.replace(bundle, score="late_interaction"))
+    wordless = VisionLanguageModel(dataclasses.replace(bundle, answers=bundle.answers[1:]))
+    assert list(wordless.answers) == ["retrieval"]
+    with pytest.raises(UserError, match=r"answers nothing unasked \(retrieval\): give a question, name .* or score it"):
+        predict_files(wordless, films[:1])
+    with pytest.raises(UserError, match="This bundle cannot be asked 'zero_shot': "):
+        wordless.ask("zero_shot", films[0])
+    bare = VisionLanguageModel(dataclasses.replace(bundle, answers=()))
+    with pytest.raises(UserError, match=r"answers nothing unasked \(it has no answers\)"):
+        predict_files(bare, films[:1])
+    # Its embeddings are all that it has, and they are compared as cosines.
+    np.testing.assert_array_equal(bare.score(films[0], TEXTS), bare.embed_image(films[0]) @ bare.embed_text(TEXTS).T)
+
+
+def test_an_answer_says_of_files_what_it_says_in_the_document(model: VisionLanguageModel, films: list[Path]) -> None:
+    said = model.ask("zero_shot", films)
+    document = predict_files(model, films)["results"]
+    assert said.ids == tuple(str(number) for number in range(len(films)))
+    assert said.scores is not None
+    for label, values in said.scores.items():
+        assert values == pytest.approx([row["scores"][label] for row in document], abs=1e-6)
+    some = model.ask("zero_shot", films, Ask(findings=("effusion",)))
+    assert some.scores is not None
+    np.testing.assert_array_equal(some.scores["effusion"], said.scores["effusion"])
+    assert list(some.scores) == ["effusion"]

@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 
 import medvlp
+from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.answers.prompting.prompt_weights import fit_prompt_weights
-from medvlp.answers.prompting.recipe_files import load_recipe
-from medvlp.answers.prompting.recipe_scores import place_scores, recipe_scores, single_prompt_scores, three_way_scores
+from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
+from medvlp.answers.prompting.recipe_scores import (
+    RecipeScores,
+    place_scores,
+    single_prompt_scores,
+    three_way_scores,
+)
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.features.embed import embed_parts
@@ -36,26 +42,33 @@ def films(tiny_cohort: CohortSummary) -> list[Path]:
     return [tiny_cohort.root / str(manifest.record(i)["image"]) for i in range(6)]
 
 
+def scores_by(model: VisionLanguageModel, recipe: NamedRecipe, films: list[Path]) -> np.ndarray:
+    """Return (N, F) scores of a recipe."""
+    answer = RecipeScores(recipe)
+    said = ask_samples({"it": answer}, model.model, [model.sample(film, name=str(film)) for film in films])["it"]
+    assert said.scores is not None
+    return np.stack([said.scores[label] for label in answer.labels], axis=1)
+
+
 @pytest.mark.parametrize(
     "name", ["zero_shot", "pair-softmax", "chexzero_v1", "ct_clip_v1", "biovil_v1", "medclip_5x200_v1"]
 )
 def test_files_scored_alone_and_together_agree_to_1e_6(
     model: VisionLanguageModel, films: list[Path], name: str
 ) -> None:
-    recipe = load_recipe(name, own=prompt_sets(model.bundle))
-    pixels = [model.prepare(film).pixels for film in films]
-    together = recipe_scores(model, recipe, pixels)
-    alone = np.concatenate([recipe_scores(model, recipe, [each]) for each in pixels])
+    recipe = load_recipe(name, own=prompt_sets(model.answers))
+    together = scores_by(model, recipe, films)
+    alone = np.concatenate([scores_by(model, recipe, [each]) for each in films])
     assert np.abs(together - alone).max() <= 1e-6
-    assert np.abs(recipe_scores(model, recipe, pixels[::-1])[::-1] - together).max() <= 1e-6
+    assert np.abs(scores_by(model, recipe, films[::-1])[::-1] - together).max() <= 1e-6
     assert predict_files(model, films[:1], recipe=name)["recipe"] == name
 
 
 def test_zero_shot_is_the_ensemble_of_the_bundle(model: VisionLanguageModel, films: list[Path]) -> None:
-    recipe = load_recipe("zero_shot", own=prompt_sets(model.bundle))
-    pixels = [model.prepare(film).pixels for film in films]
-    expected = model.zero_shot.scores(model.embed_prepared(pixels))
-    np.testing.assert_allclose(recipe_scores(model, recipe, pixels), expected, atol=1e-12)
+    recipe = load_recipe("zero_shot", own=prompt_sets(model.answers))
+    expected = model.ask("zero_shot", films).scores
+    assert expected is not None
+    np.testing.assert_allclose(scores_by(model, recipe, films), np.stack(list(expected.values()), axis=1), atol=1e-12)
 
 
 def test_a_score_of_the_batch_says_so(model: VisionLanguageModel, films: list[Path]) -> None:

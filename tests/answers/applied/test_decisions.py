@@ -1,11 +1,12 @@
-"""What a bundle says of scores: probabilities and categories, of the recipe that they were chosen for and no other."""
+"""What a bundle says of scores: probabilities and categories, of the answer that they were chosen for and no other."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,14 +16,14 @@ from medvlp.answers.applied.decisions import read_decisions
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.cli.main import app
-from medvlp.config.fitting import kept
+from medvlp.config.fitting import keep_fitted
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.calibration.fit import fit_calibrator
 from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import fit_operating_point, parse_rule
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained
@@ -50,47 +51,70 @@ def film(tiny_cohort: CohortSummary) -> Path:
     return tiny_cohort.root / str(manifest.record(0)["image"])
 
 
-def stored(run: Trained, findings: dict[str, FittedFinding], recipe: str = "zero_shot") -> Any:
-    plain = {name: each.to_dict() for name, each in findings.items()}
-    return kept(load_bundle(run.bundle), plain, recipe, "data", "temperature")
+@pytest.fixture
+def stored(tiny_run: Trained, tmp_path: Path) -> Callable[..., Bundle]:
+    """Keep what was chosen in a copy of the run's bundle, and load it."""
+
+    def keep(findings: dict[str, FittedFinding], answer: str = "zero_shot") -> Bundle:
+        folder = tmp_path / "bundle"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tiny_run.bundle, folder)
+        plain = {name: each.to_dict() for name, each in findings.items()}
+        keep_fitted(folder, plain, answer=answer, data="hash", calibration="temperature")
+        return load_bundle(folder)
+
+    return keep
 
 
-def test_a_bundle_gives_back_what_was_kept(tiny_run: Trained, labels: list[str], tmp_path: Path) -> None:
-    bundle = stored(tiny_run, {labels[0]: fitted(20, 40)})
-    save_bundle(tmp_path / "bundle", bundle)
-    again = load_bundle(tmp_path / "bundle")
-    assert (again.operating_points, again.calibration) == (bundle.operating_points, bundle.calibration)
-    found = read_decisions(again.operating_points, again.calibration)
+def answer_of(bundle: Bundle, name: str = "zero_shot") -> KeptAnswer:
+    return next(each for each in bundle.answers if each.name == name)
+
+
+def test_a_bundle_gives_back_what_was_kept_of_one_answer_and_the_others_stay(
+    stored: Callable[..., Bundle], labels: list[str], tiny_run: Trained
+) -> None:
     rule = fitted(20, 40)
-    assert found.recipe == "zero_shot"
+    bundle = stored({labels[0]: rule})
+    own = answer_of(bundle)
+    assert own.operating_points is not None
+    assert own.calibration is not None
+    assert own.operating_points["data"] == own.calibration["data"] == "hash"
+    found = read_decisions(own.operating_points, own.calibration)
     assert found.sets == {labels[0]: rule.sets}
     assert found.calibrators[labels[0]] == rule.calibrators[0]
     assert found.thresholds[labels[0]] == {"youden": rule.points[0].threshold}
+    before = load_bundle(tiny_run.bundle)
+    assert [each.described() for each in bundle.answers if each.name != "zero_shot"] == [
+        each.described() for each in before.answers if each.name != "zero_shot"
+    ]
+    assert answer_of(bundle).options == answer_of(before).options
 
 
-def test_few_cases_of_a_class_are_not_kept(tiny_run: Trained, labels: list[str]) -> None:
-    bundle = stored(tiny_run, {labels[0]: fitted(10, 10), labels[1]: fitted(9, 50), labels[2]: fitted(50, 9)})
-    assert list(bundle.calibration["findings"]) == [labels[0]]
-    assert list(bundle.operating_points["findings"]) == [labels[0]]
-    assert stored(tiny_run, {labels[0]: fitted(9, 50)}).calibration is None
+def test_few_cases_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels: list[str]) -> None:
+    own = answer_of(stored({labels[0]: fitted(10, 10), labels[1]: fitted(9, 50), labels[2]: fitted(50, 9)}))
+    assert own.calibration is not None
+    assert own.operating_points is not None
+    assert list(own.calibration["findings"]) == [labels[0]]
+    assert list(own.operating_points["findings"]) == [labels[0]]
+    assert answer_of(stored({labels[0]: fitted(9, 50)})).calibration is None
 
 
 def test_a_category_is_what_the_conformal_set_holds() -> None:
     rule = {"level": 0.9, "present_from": 0.3, "absent_to": 0.6, "positives": 50, "negatives": 50}
-    overlap = read_decisions({"recipe": "r", "findings": {}, "conformal": {"edema": rule}}, None)
+    overlap = read_decisions({"findings": {}, "conformal": {"edema": rule}}, None)
     said = [overlap.category("edema", score) for score in (0.2, 0.3, 0.6, 0.7)]
     assert said == ["absent", "indeterminate", "indeterminate", "present"]
-    apart = read_decisions({"recipe": "r", "conformal": {"edema": {**rule, "present_from": 0.8}}}, None)
+    apart = read_decisions({"conformal": {"edema": {**rule, "present_from": 0.8}}}, None)
     # A score that fits neither class is no answer either.
     assert [apart.category("edema", score) for score in (0.6, 0.7, 0.8)] == ["absent", "indeterminate", "present"]
     assert apart.category("effusion", 0.7) is None
 
 
 def test_scores_of_calibrated_findings_are_probabilities_and_the_others_are_named(
-    tiny_run: Trained, labels: list[str], film: Path
+    stored: Callable[..., Bundle], tiny_run: Trained, labels: list[str], film: Path
 ) -> None:
     plain = predict_files(VisionLanguageModel(load_bundle(tiny_run.bundle)), [film])["results"][0]
-    some = predict_files(VisionLanguageModel(stored(tiny_run, {labels[0]: fitted(20, 40)})), [film])["results"][0]
+    some = predict_files(VisionLanguageModel(stored({labels[0]: fitted(20, 40)})), [film])["results"][0]
     assert some["raw_scores"] == plain["scores"]
     assert some["calibrated"] is False
     assert set(some["uncalibrated"]) == set(labels[1:])
@@ -98,24 +122,26 @@ def test_scores_of_calibrated_findings_are_probabilities_and_the_others_are_name
     expected = float(temperature.probabilities([plain["scores"][labels[0]]])[0])
     assert some["scores"][labels[0]] == pytest.approx(expected, abs=1e-6)
     assert {n: some["scores"][n] for n in labels[1:]} == {n: plain["scores"][n] for n in labels[1:]}
-    whole = predict_files(VisionLanguageModel(stored(tiny_run, dict.fromkeys(labels, fitted(20, 40)))), [film])
+    whole = predict_files(VisionLanguageModel(stored(dict.fromkeys(labels, fitted(20, 40)))), [film])
     assert whole["results"][0]["calibrated"] is True
     assert set(whole["results"][0]["category"]) == set(labels)
     assert "uncalibrated" not in whole["results"][0]
 
 
-def test_another_recipe_gets_no_calibration_of_this_one(tiny_run: Trained, labels: list[str], film: Path) -> None:
-    model = VisionLanguageModel(stored(tiny_run, dict.fromkeys(labels, fitted(20, 40))))
+def test_another_recipe_gets_no_calibration_of_this_one(
+    stored: Callable[..., Bundle], labels: list[str], film: Path
+) -> None:
+    model = VisionLanguageModel(stored(dict.fromkeys(labels, fitted(20, 40))))
     other = predict_files(model, [film], recipe="chexzero_v1")["results"][0]
     assert other["calibrated"] is False
     assert "category" not in other
 
 
 def test_the_command_says_what_probabilities_rest_on(
-    tiny_run: Trained, labels: list[str], film: Path, tmp_path: Path
+    stored: Callable[..., Bundle], tiny_run: Trained, labels: list[str], film: Path, tmp_path: Path
 ) -> None:
-    save_bundle(tmp_path / "bundle", stored(tiny_run, {labels[0]: fitted(20, 40)}))
-    done = CliRunner().invoke(app, ["predict", str(tmp_path / "bundle"), str(film)])
+    save_bundle(tmp_path / "again", stored({labels[0]: fitted(20, 40)}))
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "again"), str(film)])
     assert done.exit_code == 0
     lines = done.output.splitlines()
     line = next(each for each in lines if each.split()[:1] == [labels[0]])
@@ -128,15 +154,13 @@ def test_the_command_says_what_probabilities_rest_on(
 
 def test_a_damaged_entry_is_refused() -> None:
     with pytest.raises(DataError, match="conformal rule cannot be read"):
-        read_decisions({"recipe": "r", "conformal": {"edema": {"level": 0.9}}}, None)
-    with pytest.raises(DataError, match="of different recipes, a and b"):
-        read_decisions({"recipe": "a"}, {"recipe": "b"})
-    with pytest.raises(DataError, match="cannot be read"):
-        read_decisions({"recipe": "a", "findings": {"edema": {"youden": {}}}}, None)
+        read_decisions({"conformal": {"edema": {"level": 0.9}}}, None)
+    with pytest.raises(DataError, match=r"thresholds and calibrations cannot be read .*: fit them again"):
+        read_decisions({"findings": {"edema": {"youden": {}}}}, None)
 
 
-def test_the_bundle_of_a_run_keeps_what_its_dataclass_says(tiny_run: Trained) -> None:
-    # Twelve patients have no ten positives of anything among those of validation.
-    bundle = load_bundle(tiny_run.bundle)
-    assert (bundle.operating_points, bundle.calibration) == (None, None)
-    assert {"operating_points", "calibration"} <= {each.name for each in dataclasses.fields(bundle)}
+def test_of_twelve_patients_nothing_is_chosen(tiny_run: Trained) -> None:
+    # They have no ten positives of anything among those of validation.
+    assert all(
+        (each.operating_points, each.calibration) == (None, None) for each in load_bundle(tiny_run.bundle).answers
+    )

@@ -1,0 +1,136 @@
+"""Existence and pairs of a dual-stream model against softmax and sigmoid of its logits, word by word."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.dual_stream import findings as streams
+from medvlp.answers.existence import Existence
+from medvlp.answers.pairs import Pairs
+from medvlp.core.answers import Ask
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.sample import Batch, Sample
+from medvlp.features.feature_pass import feature_pass
+from medvlp.models.build import build_model
+from tests.answers.dual_stream.small import NAMES, small
+from tests.answers.tiny import said_of
+from tests.models.words import DUAL, HashWords, images
+
+ROWS = 3
+
+
+@pytest.fixture
+def model() -> Any:
+    return small().eval()
+
+
+def asked(model: Any, answer: Any, ask: Ask | None = None) -> Any:
+    batch = Batch.of({"image": images(ROWS, seed=4)})
+    return said_of(answer, model, feature_pass(model, [batch], answer.needs(model)), ask), batch
+
+
+def logits(model: Any, part: str) -> np.ndarray:
+    plan = Plan.of(keys(f"image/{part}"))
+    with torch.no_grad():
+        return model.finish(model(Batch.of({"image": images(ROWS, seed=4)}), plan), plan)["image"].part(part).numpy()
+
+
+def test_existence_is_the_softmax_of_absent_and_present(model: Any) -> None:
+    said, _ = asked(model, Existence())
+    values = logits(model, "medslip_pathology").astype(np.float64)
+    assert list(said.scores) == ["no_finding", "effusion", "nodule"]
+    for row in range(ROWS):
+        for word, name in enumerate(said.scores):
+            absent, present = (math.exp(v) for v in values[row, word])
+            assert said.scores[name][row] == pytest.approx(present / (absent + present), abs=1e-6)
+    found = streams.find(model, list(images(ROWS, seed=4)))
+    np.testing.assert_allclose(np.stack(list(said.scores.values()), axis=1), found.existence, atol=1e-6)
+
+
+def test_pairs_are_the_sigmoid_of_their_logits_with_presence_beside_them(model: Any) -> None:
+    said, _ = asked(model, Pairs())
+    values = logits(model, "medslip").astype(np.float64)
+    assert (said.pairs.places, said.pairs.findings) == (NAMES["anatomy"], NAMES["pathology"])
+    for row, place, word in np.ndindex(values.shape):
+        assert said.pairs.values[row, place, word] == pytest.approx(
+            1 / (1 + math.exp(-values[row, place, word])), abs=1e-6
+        )
+    existence, _ = asked(model, Existence())
+    np.testing.assert_allclose(said.pairs.present[:, 1], existence.scores["effusion"], atol=1e-6)
+    # "normal" is somewhere in the lungs, but it is nothing that lies at a place.
+    assert said.pairs.known.tolist() == [[False, True, True], [False, True, True]]
+    found = streams.find(model, list(images(ROWS, seed=4)))
+    np.testing.assert_allclose(said.pairs.values, found.pairs, atol=1e-6)
+    for row in range(ROWS):
+        told = [(p.observation, p.anatomy, round(p.score, 5)) for p in found.stated(row)]
+        assert [(f, p, round(score, 5)) for f, p, score in said.pairs.stated(row)] == told
+
+
+def test_what_was_never_stated_both_ways_is_left_out_and_told_once(model: Any) -> None:
+    head = model.heads["image/medslip"]
+    with torch.no_grad():
+        head.said_pathology[1, 2] = 0
+        head.said_pairs[0, 1, 1] = 0
+    said, _ = asked(model, Existence())
+    assert list(said.scores) == ["no_finding", "effusion"]
+    assert said.notes == ("1 of 3 words were never both present and absent in training: they are left out.",)
+    pairs, _ = asked(model, Pairs())
+    assert pairs.pairs.known.tolist() == [[False, True, True], [False, False, True]]
+    assert pairs.notes == ("1 of 6 pairs were never both present and absent in training: they are left out.",)
+
+
+def test_one_finding_asked_for_has_the_score_that_it_has_among_all(model: Any) -> None:
+    whole, _ = asked(model, Existence())
+    some, _ = asked(model, Existence(), Ask(findings=("nodule",)))
+    assert list(some.scores) == ["nodule"]
+    np.testing.assert_array_equal(some.scores["nodule"], whole.scores["nodule"])
+
+
+def test_it_learns_its_findings_when_it_is_asked_for_the_first_time(model: Any) -> None:
+    answer = Existence()
+    assert answer.labels == ()
+    answer.check(model)
+    assert answer.labels == ("nodule", "effusion")  # in the order of the ontology
+    assert answer.released() == {"head": "medslip", "labels": ["nodule", "effusion"]}
+
+
+def test_group_by_group_it_says_what_it_says_of_all(model: Any) -> None:
+    samples = [Sample(str(i), {"image": pixels}) for i, pixels in enumerate(images(ROWS, seed=4))]
+    answers = {"existence": Existence(), "pairs": Pairs()}
+    by_one, at_once = (ask_samples(answers, model, samples, batch=size) for size in (1, 8))
+    assert by_one["existence"].ids == at_once["existence"].ids == ("0", "1", "2")
+    for name in at_once["existence"].scores or {}:
+        np.testing.assert_allclose(
+            by_one["existence"].scores[name],  # type: ignore[index]
+            at_once["existence"].scores[name],  # type: ignore[index]
+            atol=1e-6,
+        )
+    np.testing.assert_allclose(by_one["pairs"].pairs.values, at_once["pairs"].pairs.values, atol=1e-6)  # type: ignore[union-attr]
+
+
+def test_a_map_is_where_the_decoder_looked_for_a_word_or_what_a_score_is_called(model: Any) -> None:
+    pixels = images(1, seed=9)[0]
+    sample = Sample("a", {"image": pixels})
+    for answer in (Existence(), Pairs()):
+        begun = answer.begin(model, Ask())
+        for label, place in (("effusion", ""), ("nodule", "left_costophrenic")):
+            expected = streams.locate(model, pixels, None, observation=label, anatomy=place or None)
+            np.testing.assert_array_equal(answer.look(model, sample, begun, label, place), expected.values)
+        word = streams.locate(model, pixels, None, observation="normal")
+        np.testing.assert_array_equal(answer.look(model, sample, begun, "no_finding"), word.values)
+
+
+def test_a_model_without_the_head_is_refused(model: Any) -> None:
+    plain = build_model(DUAL, tokenizer=HashWords())
+    for answer in (Existence(), Pairs()):
+        with pytest.raises(ConfigError, match="This model has no dual_stream head 'medslip' on its image: mount it"):
+            answer.check(plain)
+    with pytest.raises(ConfigError, match="no dual_stream head 'other' on its image"):
+        Pairs(head="other").check(model)

@@ -1,0 +1,84 @@
+"""Retrieval against the score written out, by the dot product and by late interaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medvlp.answers import retrieval
+from medvlp.answers.retrieval import Retrieval
+from medvlp.core.answers import Ask
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.table import FeatureTable
+from medvlp.models.build import build_model
+from medvlp.models.scores.late_interaction import LateInteraction
+from tests.answers.tiny import TEXTS, encoded, late, said_of, small_model, table_of
+from tests.models.words import DUAL
+
+ASKED = ("a small nodule", "clear lungs")
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return small_model()
+
+
+def test_by_the_dot_product_it_is_the_cosine_with_the_rows_own_texts_and_with_others(model: Any) -> None:
+    answer = Retrieval()
+    table = table_of(model, answer.needs(model))
+    said, asked = said_of(answer, model, table), said_of(answer, model, table, Ask(sentences=ASKED))
+    for found, texts in ((said, TEXTS), (asked, list(ASKED))):
+        vectors = [each["embedding"] for each in encoded(model, texts, "embedding")]
+        assert found.similarity is not None
+        assert found.compared == tuple(texts)
+        for row, image in enumerate(table["image/embedding"]):
+            near = [float(image @ vector) for vector in vectors]
+            assert found.similarity[row] == pytest.approx(near, abs=1e-5)
+    assert said.embedding is not None
+    np.testing.assert_allclose(np.linalg.norm(said.embedding, axis=1), 1, atol=1e-6)
+
+
+def test_by_late_interaction_it_is_the_mean_of_each_image_tokens_best_word(model: Any) -> None:
+    answer = Retrieval(score=LateInteraction())
+    table = table_of(model, answer.needs(model))
+    said, asked = said_of(answer, model, table), said_of(answer, model, table, Ask(sentences=ASKED))
+    assert said.embedding is None
+    for found, texts in ((said, TEXTS), (asked, list(ASKED))):
+        parts = encoded(model, texts, "local", "mask")
+        assert found.similarity is not None
+        for row in range(len(table)):
+            image = {part: table[f"image/{part}"][row] for part in ("local", "mask")}
+            assert found.similarity[row] == pytest.approx([np.mean(late(image, text)) for text in parts], abs=1e-5)
+
+
+@pytest.mark.parametrize("score", [None, LateInteraction()])
+def test_a_row_without_a_picture_is_near_to_nothing(model: Any, score: Any) -> None:
+    answer = Retrieval(score=score)
+    table = table_of(model, answer.needs(model))
+    columns = dict(table.columns)
+    for name in [name for name in columns if name.startswith("image/")]:
+        values = np.array(columns[name], dtype=np.float32)
+        values[2] = np.nan
+        columns[name] = values
+    some = said_of(answer, model, FeatureTable(table.ids, columns)).similarity
+    whole = said_of(answer, model, table).similarity
+    assert some is not None
+    assert whole is not None
+    assert np.isnan(some).all(axis=1).tolist() == [False, False, True, False]
+    np.testing.assert_allclose(np.delete(some, 2, axis=0), np.delete(whole, 2, axis=0), rtol=1e-6)
+
+
+def test_a_model_without_words_and_too_many_rows_are_refused(model: Any) -> None:
+    vision = build_model({"name": "vision", "vision": DUAL["vision"]}, tokenizer=None)
+    with pytest.raises(ConfigError, match="reads no texts, so nothing can be retrieved by them: leave that answer out"):
+        Retrieval().check(vision)
+    many = retrieval._MOST + 1
+    wide = np.broadcast_to(np.float32(0), (many, 8))
+    columns = {"image/embedding": wide, "text/embedding": wide, "text": range(many)}
+    table = FeatureTable(range(many), columns)  # type: ignore[arg-type]
+    with pytest.raises(
+        DataError, match=r"30001 pictures against as many texts fill the memory: ask for 30000 at a time"
+    ):
+        said_of(Retrieval(), model, table)
