@@ -116,7 +116,7 @@ def _item(
         image=_bytes(pixels),
         finding=label,
         score=score,
-        boxes=_boxes(sample.records.get("image"), pixels, str(record.get("image", "")), label, truth, drawn),
+        boxes=_boxes(sample.record("image"), pixels, str(record.get("image", "")), label, truth, drawn),
         heat_map=values,
         truth=words,
         sentence="" if truth is None else truth.sentences.get((study, label), ""),

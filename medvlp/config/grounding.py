@@ -248,7 +248,7 @@ def _maps(
     for question in questions:
         if question.index != opened:
             sample = prepared.sample(question.index)
-            image, record = sample.fields.get("image"), sample.records.get("image")
+            image, record = sample.fields.get("image"), sample.record("image")
             path = manifest.path(question.index)
             if not isinstance(image, Tensor) or record is None or path is None:
                 raise ConfigError("Grounding needs images that a view of the preprocessing has read: set cases to 0.")

@@ -13,13 +13,16 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["PATH_KINDS", "normal", "plain_numbers"]
+__all__ = ["FACTS", "PATH_KINDS", "normal", "plain_numbers"]
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 # Kinds whose column holds a path that a view of the prefix reads; of a stack, or the list of its files.
 PATH_KINDS: tuple[str, ...] = ("image", "stack", "volume")
 _WORDS = ("split", "deidentified")
+# Attributes of a finding, ``side.effusion``: what a layout knows of it beside its label.
+FACTS: tuple[str, ...] = ("side", "lobe", "severity", "size", "sentence")
+_SIDES = ("left", "right", "both")
 _DEIDENTIFIED = ("yes", "no", "unknown")
 
 
@@ -35,8 +38,10 @@ def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, 
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind, dot, _ = name.partition(".")
+    if dot and kind in FACTS:
+        return _fact(name, array, source)
     if dot and kind not in KINDS:
-        raise DataError(f"{source}: the column {name!r} is of no known kind: {did_you_mean(kind, KINDS)}.")
+        raise DataError(f"{source}: the column {name!r} is of no known kind: {did_you_mean(kind, [*KINDS, *FACTS])}.")
     if kind in ("label", "number"):
         array = _floats(name, array, source)
         if kind == "label":
@@ -88,18 +93,32 @@ def plain_numbers(name: str, values: Sequence[str | None]) -> Sequence[str | flo
     return found if any(number is not None for number in found) else values
 
 
+def _fact(name: str, array: pa.Array, source: str) -> pa.Array:
+    if name.startswith("size."):
+        return _floats(name, array, source)
+    array = _words(array)
+    if name.startswith("side."):
+        odd = pc.filter(array, pc.invert(pc.is_in(array.fill_null("both"), pa.array(_SIDES))))
+        if len(odd):
+            raise DataError(f"{source}: {name} is {odd[0].as_py()!r}: write {', '.join(_SIDES)} or leave it blank.")
+    return array
+
+
 def _boxes(name: str, array: pa.Array, source: str) -> pa.Array:
-    """Lists of (x0, y0, x1, y1), pixels of the file; an empty list says that somebody looked and found none."""
+    """Lists of low and high corners, x first, in pixels or voxels; an empty list: somebody looked and found none."""
     try:
         array = array.cast(pa.list_(pa.list_(pa.float32())))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"{source}: the column {name!r} must hold lists of x0, y0, x1, y1: write them so.") from None
-    corners = pc.list_flatten(array)
-    flat = pc.list_flatten(corners).to_numpy(zero_copy_only=False)
-    four = len(flat) == 4 * len(corners) and pc.all(pc.equal(pc.list_value_length(corners), 4)).as_py() is not False
-    if not four or not (
-        np.isfinite(flat).all() and (flat[2::4] > flat[0::4]).all() and (flat[3::4] > flat[1::4]).all()
-    ):
+        raise DataError(
+            f"{source}: the column {name!r} must hold lists of x0, y0, x1, y1, of a volume x0, y0, z0, x1, y1, z1: "
+            "write them so."
+        ) from None
+    boxes = pc.list_flatten(array)
+    flat = pc.list_flatten(boxes).to_numpy(zero_copy_only=False)
+    length = len(flat) // len(boxes) if len(boxes) else 4
+    alike = length in (4, 6) and pc.all(pc.equal(pc.list_value_length(boxes), length)).as_py() is not False
+    corners = flat.reshape(len(boxes), 2, length // 2) if alike else np.zeros((0, 2, 2))
+    if not alike or not (np.isfinite(corners).all() and (corners[:, 1] > corners[:, 0]).all()):
         raise DataError(f"{source}: a box of the column {name!r} is not x0 < x1 and y0 < y1: write corners, not sizes.")
     return array
 

@@ -45,6 +45,7 @@ class Loader:
         shuffle: whether epochs are permuted.
         origin: position at which this cohort's first epoch began (the begin of its phase).
         one_of: an epoch has one record of each value of this column, see `medvlp.data.sampler.Groups`; None: all.
+        marks: boxes and masks of the manifest that batches hold: those that somebody reads.
 
     Raises:
         ConfigError: if the batch cannot be cut into `world` equal parts.
@@ -74,6 +75,7 @@ class Loader:
         shuffle: bool = True,
         origin: int = 0,
         one_of: str | None = None,
+        marks: Sequence[str] = (),
     ) -> None:
         if start < origin:
             raise ConfigError(
@@ -84,6 +86,7 @@ class Loader:
         self._suffix = tuple(suffix)
         self._batch = batch
         self._seed = seed
+        self._marks = tuple(marks)
         self._workers = workers
         self._rank = rank
         self._world = world
@@ -127,7 +130,7 @@ class Loader:
 
     def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
-        maker = _Maker(self._prepared, views, self._seed)
+        maker = _Maker(self._prepared, views, self._seed, self._marks)
         if self._workers <= 0:
             return (maker[order] for order in plan)
         return iter(
@@ -144,7 +147,9 @@ class Loader:
         )
 
 
-def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+def in_order(
+    prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int = 1, marks: Sequence[str] = ()
+) -> Iterator[Batch]:
     """Yield a cohort in its order, without random views, in this process: what tables are made of.
 
     Args:
@@ -152,6 +157,7 @@ def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int 
         batch: samples of a batch.
         rank: with `world`, yields this process's contiguous part only.
         world: number of processes that share the cohort.
+        marks: boxes and masks that batches hold.
 
     Example:
         >>> from pathlib import Path
@@ -161,7 +167,7 @@ def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int 
         >>> [batch.ids for batch in in_order(prepare(m, []), batch=1)]
         [('a',), ('b',)]
     """
-    return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world).once()
+    return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world, marks=marks).once()
 
 
 def _runs(first: int, last: int, step: int, weights: np.ndarray | None) -> Iterator[tuple[int, int]]:
@@ -208,15 +214,16 @@ class _Listed(Sampler[_Order]):
 
 
 class _Maker(Dataset[Batch]):
-    def __init__(self, prepared: Prepared, views: tuple[View, ...], seed: int) -> None:
-        self._prepared, self._views, self._seed = prepared, views, seed
+    def __init__(self, prepared: Prepared, views: tuple[View, ...], seed: int, marks: tuple[str, ...]) -> None:
+        self._prepared, self._views, self._seed, self._marks = prepared, views, seed, marks
 
     def __getitem__(self, index: _Order) -> Batch:
         samples = [
             apply_views(self._prepared.sample(row), self._views, draw=suffix_seed(self._seed, position))
             for position, row in zip(index.positions.tolist(), index.indices.tolist(), strict=True)
         ]
-        return collate(samples, torch.from_numpy(index.positions), fields=self._prepared.records.stacked)
+        fields = self._prepared.records.stacked
+        return collate(samples, torch.from_numpy(index.positions), fields=fields, marks=self._marks)
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader expects a list, which it is not here)
