@@ -12,6 +12,7 @@ from typing import Any
 from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
@@ -231,6 +232,14 @@ class Parts:
     states: Mapping[str, State]
     objectives: Sequence[Mapping[str, Objective]]
     weights: Sequence[Mapping[str, Number]]
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Boxes and masks that somebody reads: batches hold no others."""
+        plans = [make_plan(phase, self.states) for phase in self.objectives]
+        plans += [Plan.of(state.refresh_needs()) for state in self.states.values()]
+        asked = {name for plan in plans for name in plan.fields}
+        return tuple(sorted(name for name in asked if parse_field(name).kind in ("boxes", "mask")))
 
 
 def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:

@@ -8,7 +8,7 @@ a mask is sampled once and never worn by a chain of views, and one that nobody a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.mask_files import mask_of
 from medvlp.data.stacks import LazyStack
 
-__all__ = ["Drawn", "lies_on", "moved", "placed", "seen", "size_of"]
+__all__ = ["Drawn", "copied_marks", "lies_on", "moved", "placed", "seen", "size_of"]
 
 Array = NDArray[np.float64]
 _PICTURES = ("image", "stack", "volume")
@@ -75,6 +75,18 @@ def lies_on(name: str, fields: Mapping[str, object]) -> str | None:
     own = role.partition(".")[0]
     names = [*(f"{picture}.{own}" for picture in _PICTURES if own), *_PICTURES]
     return next((picture for picture in names if picture in fields), None)
+
+
+def copied_marks(names: Iterable[str], added: Iterable[str]) -> tuple[str, ...]:
+    """Return the boxes and masks that samples have on pictures that views add, beside those of the manifest.
+
+    Example:
+        >>> copied_marks(["image", "mask.effusion"], ["image.local", "boxes.crop.local"])
+        ('mask.local.effusion',)
+    """
+    roles = [name.partition(".")[2] for name in added if name.partition(".")[0] in _PICTURES]
+    marks = [name.partition(".") for name in names if name.partition(".")[0] in ("boxes", "mask")]
+    return tuple(f"{kind}.{own}.{role}" for own in roles if own for kind, _, role in marks)
 
 
 def size_of(pixels: object) -> tuple[int, ...] | None:

@@ -292,7 +292,9 @@ def test_boxes_come_back_as_they_went_and_masks_too_where_the_view_has_their_pix
     axis=st.sampled_from(("axial", "coronal", "sagittal")),
 )
 @settings(max_examples=48, deadline=None)
-def test_a_mask_of_a_stack_comes_back_to_the_voxels_of_the_file(order: list[int], signs: list[float], axis: str) -> None:
+def test_a_mask_of_a_stack_comes_back_to_the_voxels_of_the_file(
+    order: list[int], signs: list[float], axis: str
+) -> None:
     affine = np.eye(4)
     affine[:3, :3] = np.diag(signs)[:, order]
     volume = Volume(np.zeros((7, 9, 11), np.float32), WorldAffine(affine), meta={"Modality": "CT"})
@@ -325,7 +327,9 @@ def test_a_source_of_unknown_size_and_marks_of_another_dimension_are_one_sentenc
     record = ImageRecord(seed=0, box=(0, 0, 4, 4))
     with pytest.raises(DataError, match="does not say how large its file is: let one of the views"):
         to_source(torch.zeros(4, 4, dtype=torch.bool), record, (4, 4))
-    with pytest.raises(DataError, match=r"Boxes of shape \(1, 6\) were given for a source of 2 dimensions: write \(n, 4\)"):
+    with pytest.raises(
+        DataError, match=r"Boxes of shape \(1, 6\) were given for a source of 2 dimensions: write \(n, 4\)"
+    ):
         to_view(torch.zeros(1, 6), record, (4, 4))
     with pytest.raises(DataError, match=r"A mask of shape \(2, 4, 4\) was given for a source of 2 dimensions"):
         to_view(torch.zeros(2, 4, 4, dtype=torch.bool), record, (4, 4))
