@@ -166,7 +166,7 @@ class _Map:
             view=self.record.box,
             size=self.size,
             boxes=self.question.region.boxes,
-            mask=self.question.region.mask(self.root, self.size),
+            mask=self.question.region.mask(self.root),
             flip=self.record.flip,
             most_pixels=self.most_pixels,
         )

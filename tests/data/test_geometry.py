@@ -1,4 +1,4 @@
-"""Where a view's pixels lie in their source: told by the pixels themselves, which are ramps of the source's coordinates.
+"""Where a view's pixels lie in their source: told by the pixels themselves, ramps of the source's coordinates.
 
 A linear ramp comes through every resampling unchanged (away from edges), so a view of a ramp names the source point of
 each of its pixels: an oracle that knows nothing of records and matrices.
