@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,12 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
+from medvlp.data.layouts._cells import box_cells, mask_cells
+from medvlp.data.layouts._coco import coco_columns
 from medvlp.data.layouts._patients import linked
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.mask_files import mask_path
 from medvlp.data.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
@@ -32,6 +36,8 @@ def index(
     pseudonymise: bool = False,
     key_file: Path | None = None,
     encoding: str = "utf-8-sig",
+    coco: str | None = None,
+    run_lengths: tuple[int, int] | None = None,
 ) -> Manifest:
     r"""Index a table, one row a row of it.
 
@@ -50,10 +56,19 @@ def index(
         pseudonymise: replace patient and study identifiers by keyed hashes. Splits then depend on the key.
         key_file: secret of the pseudonyms (default `medvlp.data.pseudonym.default_key_file`).
         encoding: of the table.
+        coco: COCO annotation file, below root: its categories become ``boxes.CATEGORY`` and ``mask.CATEGORY`` of the
+            images that it lists by name.
+        run_lengths: (height, width) of the pictures whose masks stand in the table as pairs "start length", counted
+            from 1 down the columns (Kaggle's form); "-1" is an empty mask.
+
+    A ``boxes.FINDING`` column holds ``[[x0, y0, x1, y1], ...]``, pixels of the file. A ``mask.FINDING`` column holds
+    the path of a PNG, DICOM or NIfTI file, relative as images are, ``path#2`` or ``path#2,3`` where one file has
+    several values (``mask.liver: "labels/{case}.nii.gz#6"``), or run lengths ``[height, width, runs of 0 and 1 in turn
+    down the columns]``. A blank is unknown; an empty list, a black mask and a label of 0 say that there is none.
 
     Raises:
-        DataError: for a column that the table lacks (with the nearest name), no row left, a value that a label
-            cannot have, or when no image file exists.
+        DataError: for a column that the table lacks (with the nearest name), no row left, a value that a label, boxes
+            or a mask cannot have, or when no image file exists.
 
     Example:
         >>> import tempfile
@@ -76,7 +91,13 @@ def index(
     numbers = [number + 1 for number in keep]
     if "id" not in values:
         values = {"id": _ids(values, numbers), **values}
-    typed = {name: plain_numbers(name, column) for name, column in values.items()}
+    typed: dict[str, Sequence[object]] = {name: plain_numbers(name, column) for name, column in values.items()}
+    for name, column in values.items():
+        kind = name.partition(".")[0]
+        if kind in ("boxes", "mask"):
+            typed[name] = box_cells(name, column) if kind == "boxes" else mask_cells(name, column, run_lengths)
+    if coco is not None:
+        typed |= coco_columns(root / coco, values.get("image", []))
     manifest = Manifest.of(typed, root=root / images, meta={"layout": "csv", "table": source.path.name})
     _refuse_all_missing(manifest)
     return manifest
@@ -130,8 +151,12 @@ def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:
 
 def _refuse_all_missing(manifest: Manifest) -> None:
     """A wrong folder or pattern is found here; single missing files are found, and listed, when they are read."""
-    for name in (n for kind in PATH_KINDS for n in manifest.names_of(kind)):
-        paths = [path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None]
+    for name in (n for kind in (*PATH_KINDS, "mask") for n in manifest.names_of(kind)):
+        if name.startswith("mask"):
+            values = (value for value in manifest.arrow(name).to_pylist() if isinstance(value, str))
+            paths = [manifest.root / mask_path(value)[0] for value in values]
+        else:
+            paths = [path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None]
         if paths and not any(path.is_file() for path in paths):
             raise DataError(
                 f"None of the {len(paths)} files of the column {name!r} exists, the first is {paths[0]}: check "

@@ -73,8 +73,8 @@ class Crops:
         (small, large), (narrow, wide) = self.scale, self.ratio
         if self.number < 1 or self.size < 1 or not 0 < small <= large <= 1 or not 0 < narrow <= wide:
             raise ConfigError(
-                "crops takes a number and a size of at least 1, 0 < scale <= 1 and a ratio above 0, each from low to "
-                f"high, not {self.number}, {self.size}, {self.scale} and {self.ratio}: change these."
+                "crops takes a number and a size of at least 1, 0 < scale <= 1 and a ratio above 0, each from smallest "
+                f"to largest, not {self.number}, {self.size}, {self.scale} and {self.ratio}: change these."
             )
 
     @property

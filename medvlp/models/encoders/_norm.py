@@ -42,6 +42,7 @@ def by_running_statistics(module: nn.Module) -> Iterator[None]:
     own statistics may not even allow (one value a channel), and leave its traces in the running ones.
 
     Example:
+        >>> import torch
         >>> norm = nn.BatchNorm1d(1)
         >>> with by_running_statistics(norm):
         ...     round(norm(torch.tensor([[4.0]])).item(), 3), norm.training, norm.running_mean.item()

@@ -1,0 +1,145 @@
+"""Boxes and masks of a COCO annotation file, by the names of its pictures (https://cocodataset.org/#format-data)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp.core.errors import DataError
+from medvlp.data.mask_files import mask_of, runs_of
+
+__all__ = ["coco_columns", "filled", "run_lengths"]
+
+
+def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[object]]:
+    """Return ``boxes.CATEGORY`` and ``mask.CATEGORY`` of pictures.
+
+    A picture that the file lists has a box for each annotation and one mask, their union, both empty without any; of
+    one that it does not list nothing is known. Categories are written in lower case, with ``_`` between words.
+
+    Args:
+        path: of the annotations.
+        images: paths of the pictures; their end is the file's ``file_name``.
+
+    Raises:
+        DataError: if the file is none of this form, or lists none of the pictures.
+    """
+    found = _read(path)
+    categories = {entry["id"]: _slug(str(entry["name"])) for entry in found["categories"]}
+    named: dict[str, dict[str, Any]] = {str(entry["file_name"]).rpartition("/")[2]: entry for entry in found["images"]}
+    drawn: dict[tuple[Any, str], list[dict[str, Any]]] = {}
+    for place, entry in enumerate(found["annotations"]):
+        if entry["category_id"] not in categories:
+            raise DataError(f"{path}, annotations[{place}] is of a category that is not listed: mend the file.")
+        drawn.setdefault((entry["image_id"], categories[entry["category_id"]]), []).append(entry)
+    listed = [named.get(str(image).rpartition("/")[2]) if image else None for image in images]
+    if not any(listed):
+        raise DataError(f"{path} lists none of the {len(images)} pictures by the name of its file: check both.")
+    masks = any("segmentation" in entry for entry in found["annotations"])
+    columns: dict[str, list[object]] = {}
+    for name in dict.fromkeys(categories.values()):
+        here = [None if image is None else drawn.get((image["id"], name), []) for image in listed]
+        columns[f"boxes.{name}"] = [None if some is None else [_corners(entry) for entry in some] for some in here]
+        if masks:
+            columns[f"mask.{name}"] = [
+                None if some is None or image is None else _union(some, (int(image["height"]), int(image["width"])))
+                for some, image in zip(here, listed, strict=True)
+            ]
+    return columns
+
+
+def filled(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels whose middle lies in a polygon x0, y0, x1, y1 ... (even-odd), bool (H, W).
+
+    Example:
+        >>> filled([0, 0, 2, 0, 2, 1, 0, 1], (2, 3)).astype(int).tolist()
+        [[1, 1, 0], [0, 0, 0]]
+    """
+    corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+    mask = np.zeros(shape, bool)
+    starts, ends = corners, np.roll(corners, -1, axis=0)
+    for row in range(max(0, int(corners[:, 1].min())), min(shape[0], int(np.ceil(corners[:, 1].max())))):
+        y = row + 0.5
+        over = (starts[:, 1] <= y) != (ends[:, 1] <= y)
+        (x0, y0), (x1, y1) = starts[over].T, ends[over].T
+        edges = np.ceil(np.sort(x0 + (y - y0) * (x1 - x0) / (y1 - y0)) - 0.5).clip(0, shape[1]).astype(int)
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            mask[row, first:last] = True
+    return mask
+
+
+def run_lengths(counts: str) -> list[int]:
+    """Return the run lengths of COCO's compressed form: numbers of 5 bits a character, from the third on differences.
+
+    Example:
+        >>> run_lengths("123"), run_lengths("1231")
+        ([1, 2, 3], [1, 2, 3, 3])
+    """
+    runs: list[int] = []
+    value = bits = 0
+    for character in counts:
+        code = ord(character) - 48
+        value |= (code & 0x1F) << bits
+        bits += 5
+        if not code & 0x20:
+            value -= (1 << bits) if code & 0x10 else 0
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = bits = 0
+    return runs
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        parts = {name: found[name] for name in ("images", "annotations", "categories")}
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: check `coco`.") from None
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is no COCO annotation file ({type(error).__name__}: {error}): it has images, annotations and "
+            "categories."
+        ) from None
+    wanted = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
+    for name, entries in parts.items():
+        for place, entry in enumerate(entries):
+            missing = [key for key in wanted[name] if key not in entry]
+            if missing:
+                raise DataError(f"{path}, {name}[{place}] has no {missing[0]!r}: mend the file.")
+    return parts
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _corners(entry: dict[str, Any]) -> list[float]:
+    x, y, width, height = (float(value) for value in entry["bbox"])
+    return [x, y, x + width, y + height]
+
+
+def _union(entries: Sequence[dict[str, Any]], shape: tuple[int, int]) -> list[int] | None:
+    """Join the masks of some annotations; unknown where one of them has a box only."""
+    mask = np.zeros(shape, bool)
+    for entry in entries:
+        drawn = entry.get("segmentation")
+        if not drawn:
+            return None
+        if isinstance(drawn, dict):
+            counts = drawn["counts"]
+            runs = run_lengths(counts) if isinstance(counts, str) else [int(count) for count in counts]
+            if sum(runs) != shape[0] * shape[1] or tuple(drawn["size"]) != shape:
+                raise DataError(
+                    f"The annotation {entry.get('id')!r} has run lengths of {sum(runs)} pixels, its picture is "
+                    f"{shape}: mend the file."
+                )
+            mask |= mask_of([*shape, *runs], Path()).pixels
+        else:
+            for polygon in drawn:
+                mask |= filled(polygon, shape)
+    return runs_of(mask)
