@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,9 @@ def opened(folder: Path, run: Trained, manifest: Path, root: Path) -> Evaluation
 
 
 @pytest.fixture(scope="module")
-def evaluation(
-    tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Evaluation]:
+def evaluation(tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     folder = tmp_path_factory.mktemp("columns")
-    yield opened(folder, tiny_run, write_manifest(tiny_cohort.root, folder / "m.parquet"), tiny_cohort.root)
+    return opened(folder, tiny_run, write_manifest(tiny_cohort.root, folder / "m.parquet"), tiny_cohort.root)
 
 
 def test_laterality_is_the_margin_of_sided_prompts_on_unilateral_findings(evaluation: Evaluation) -> None:

@@ -60,6 +60,7 @@ def asked(films: Path, bundle: Path, out: Path, *more: str) -> list[str]:
         f"evaluation.features={out.parent / 'features'}",
         "evaluation.resamples=100",
         "evaluation.measures.few_shot={shots: [1, 4, 40], draws: 3}",
+        "evaluation.measures.probes.probes=[linear, {name: knn, neighbours: [5]}]",
         *more,
     ]
 
@@ -72,12 +73,13 @@ def test_probes_few_shots_and_attributes_of_a_model_without_words(bundle: Path, 
     done = evaluate(load_evaluation(CONFIG, asked(films, bundle, tmp_path / "out")), page=False)
     assert list(done.found) == [
         "linear_probe",
+        "knn_probe",
         "thumbnail",
         "few_shot",
         "few_shot_thumbnail",
         "attribute_view_position",
     ]
-    assert [result.role for result in done.found.values()] == ["model", "control", "model", "control", "control"]
+    assert [result.role for result in done.found.values()] == ["model"] * 2 + ["control", "model"] + ["control"] * 2
     table = pd.read_csv(films / "films.csv")
     test, train = table[table["part"] == "test"], table[table["part"] == "train"]
     for result in done.found.values():
