@@ -15,6 +15,5 @@ __getattr__, __dir__, __all__ = attach(
         "make_zero_shot": "prompting.class_vectors",
         "predict_files": "asking.files",
         "recipe_names": "prompting.recipe_files",
-        "side_margins": "prompting.laterality",
     },
 )

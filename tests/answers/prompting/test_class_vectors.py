@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
-from medvlp.answers.prompting.laterality import side_margins
 from medvlp.text.prompts import PromptSet
 
 PROMPTS = (
@@ -76,11 +75,3 @@ def test_an_ensemble_is_the_unit_mean_and_opposites_have_none() -> None:
     np.testing.assert_allclose(unit_mean([np.array([1.0, 0]), np.array([0, 1.0])]), [0.5**0.5] * 2)
     assert not unit_mean([np.array([1.0, 0]), np.array([-1.0, 0])]).any()
     assert ZeroShotVectors(("a",), np.zeros((1, 2)), np.zeros((1, 2)), 3.0).scores(np.ones((1, 2))).item() == 0.5
-
-
-def test_a_side_margin_is_left_minus_right_and_needs_sided_prompts() -> None:
-    images = np.stack([vector("image one"), vector("image two")])
-    margins = side_margins(images, PROMPTS, embed_text)
-    assert list(margins) == ["effusion"]
-    left, right = (unit_mean([vector(f"{s} effusion"), vector(f"{s} fluid")]) for s in ("left", "right"))
-    np.testing.assert_allclose(margins["effusion"], images @ left - images @ right, atol=1e-12)

@@ -59,7 +59,8 @@ def asked(films: Path, bundle: Path, out: Path, *more: str) -> list[str]:
         f"data.cache={out.parent / 'cache'}",
         f"evaluation.features={out.parent / 'features'}",
         "evaluation.resamples=100",
-        "evaluation.few_shot={shots: [1, 4, 40], draws: 3}",
+        "evaluation.measures.few_shot={shots: [1, 4, 40], draws: 3}",
+        "evaluation.measures.probes.probes=[linear, {name: knn, neighbours: [5]}]",
         *more,
     ]
 
@@ -72,12 +73,13 @@ def test_probes_few_shots_and_attributes_of_a_model_without_words(bundle: Path, 
     done = evaluate(load_evaluation(CONFIG, asked(films, bundle, tmp_path / "out")), page=False)
     assert list(done.found) == [
         "linear_probe",
+        "knn_probe",
         "thumbnail",
         "few_shot",
         "few_shot_thumbnail",
         "attribute_view_position",
     ]
-    assert [result.role for result in done.found.values()] == ["model", "control", "model", "control", "control"]
+    assert [result.role for result in done.found.values()] == ["model"] * 2 + ["control", "model"] + ["control"] * 2
     table = pd.read_csv(films / "films.csv")
     test, train = table[table["part"] == "test"], table[table["part"] == "train"]
     for result in done.found.values():
@@ -126,8 +128,8 @@ def test_what_the_data_lacks_is_refused(bundle: Path, tmp_path: Path) -> None:
     )
     refused("no label 'oedema' of evaluation.labels: did you mean 'edema'", "evaluation.labels=[oedema]")
     refused(
-        "no column 'view_postion' of evaluation.attributes: did you mean 'view_position'",
-        "evaluation.attributes=[view_postion]",
+        "no column 'view_postion' of evaluation.measures.attributes: did you mean 'view_position'",
+        "evaluation.measures.attributes.columns=[view_postion]",
     )
 
 
@@ -135,6 +137,6 @@ def test_every_probe_configuration_is_read() -> None:
     names = sorted(path.name for path in (resource_folder("configs") / "probe").glob("*.yaml"))
     for name in names:
         run = load_evaluation(f"probe/{name}")
-        assert run.evaluation.few_shot is not None
+        assert run.evaluation.measures["few_shot"] is not None
         assert run.data.split["name"] == "held_out"
     assert names == ["nih_chestxray14.yaml", "pneumonia_kermany.yaml", "pneumonia_kinds.yaml"]
