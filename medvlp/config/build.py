@@ -13,6 +13,7 @@ from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
@@ -24,12 +25,15 @@ from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_qu
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.patients import with_patients
+from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.measures._points import check_choice
+from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest
@@ -226,7 +230,7 @@ def build_banks(config: RunConfig, *, encode: bool = True) -> dict[str, Bank]:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run trains with, and what its model can be asked."""
+    """What a run trains with, and what its model can be asked; `views` are those that its objectives declare, last."""
 
     model: Model
     tokenizer: Tokenizer | None
@@ -234,6 +238,7 @@ class Parts:
     objectives: Sequence[Mapping[str, Objective]]
     weights: Sequence[Mapping[str, Number]]
     answers: Mapping[str, Declared]
+    views: Sequence[View] = ()
 
 
 def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
@@ -253,6 +258,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         name: build("state", spec, where=f"states.{name}", given=given) for name, spec in config.states.items()
     }
     objectives, weights = build_objectives(config.phases, given)
+    views = _views_of(objectives)
+    fields = [*fields, *added_fields(views)]
     refreshed: set[str] = set()
     for i, phase in enumerate(objectives):
         _check_needs(phase, states, fields, where=f"phases[{i}]")
@@ -266,13 +273,22 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
+        _refuse_taught_passes([refresh.state for refresh in config.phases[i].refresh], passes, where=f"phases[{i}]")
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
         for checked in (plan, *map(Plan.of, passes)):
             model.check(checked)
     answers = declare([phase.values() for phase in objectives], config.answers, model)
     if config.evaluation.choose is not None:
         check_choice(config.evaluation.choose, {name: each.answer for name, each in answers.items()})
-    return Parts(model, tokenizer, states, objectives, weights, answers)
+    return Parts(model, tokenizer, states, objectives, weights, answers, views)
+
+
+def _views_of(phases: Sequence[Mapping[str, Objective]]) -> list[View]:
+    """Build the views that objectives declare, each once, in the order in which they ask."""
+    specs: list[Mapping[str, object]] = []
+    for objective in (part for phase in phases for part in phase.values()):
+        specs += [spec for spec in objective.data_views() if spec not in specs]
+    return build_views(specs, where="views of objectives")
 
 
 def build_objectives(
@@ -310,13 +326,34 @@ def build_objectives(
 
 
 def build_phases(
-    config: RunConfig, parts: Parts, loaders: Callable[[PhaseConfig], Callable[[int], Loader]]
+    config: RunConfig,
+    parts: Parts,
+    loaders: Callable[[PhaseConfig, Mapping[str, Sequence[Tokenizer]]], Callable[[int], Loader]],
 ) -> list[PhasePlan]:
-    """Put the recipe together; `loaders` gives, for a phase, what starts a loader at a number of samples seen."""
+    """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen."""
     return [
-        _phase_plan(phase, config, objectives, weights, loaders(phase))
+        _phase_plan(phase, config, objectives, weights, loaders(phase, _words_of(phase, objectives, parts)))
         for phase, objectives, weights in zip(config.phases, parts.objectives, parts.weights, strict=True)
     ]
+
+
+def _words_of(
+    phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts
+) -> dict[str, tuple[Tokenizer, ...]]:
+    """Return which tokenizers a phase needs the ids of, by field of texts: its model's, and those of its teachers."""
+    plan = make_plan(objectives, parts.states)
+    passes = [parts.states[refresh.state].refresh_needs() for refresh in phase.refresh]
+    asked: list[tuple[object, Plan]] = [(parts.model, Plan.of(plan.needs.union(*passes)))]
+    for name, own in plan.teachers.items():
+        teacher = parts.states[name]
+        asked.append((teacher.model if isinstance(teacher, ModelTeacher) else None, own))
+    found: dict[str, dict[str, Tokenizer]] = {}
+    for model, own in asked:
+        if isinstance(model, TowerModel) and model.tokenizer is not None:
+            for view in own.views:
+                if not view.startswith("bank.") and parse_field(view).kind == "text":
+                    found.setdefault(view, {})[model.tokenizer.identity] = model.tokenizer
+    return {view: tuple(words.values()) for view, words in found.items()}
 
 
 def _phase_plan(
@@ -362,6 +399,17 @@ def _check_refreshed(
                     f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
                     f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
                 )
+
+
+def _refuse_taught_passes(names: Sequence[str], passes: Sequence[frozenset[Key]], *, where: str) -> None:
+    """Refuse a refresh that reads a teacher: a feature pass runs the model alone."""
+    for j, (name, needs) in enumerate(zip(names, passes, strict=True)):
+        taught = sorted(str(key) for key in needs if key.who and not key.is_state)
+        if taught:
+            raise ConfigError(
+                f"{where}.refresh[{j}]: the state {name!r} reads {', '.join(taught)} of a teacher, and a refresh runs "
+                f"the trained model alone: leave the refresh out, or let states.{name} read the model itself."
+            )
 
 
 def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:

@@ -34,7 +34,8 @@ def learn_gate(
     """
     if options.rate == 0 or pictures != "image":
         return None
-    counts = tuple(min(len(splits[name]), options.pictures) if name in splits else 0 for name in ("train", "validate"))
+    shown = {name: _shown(splits[name]) for name in ("train", "validate") if name in splits}
+    counts = tuple(min(len(shown.get(name, ())), options.pictures) for name in ("train", "validate"))
     least = least_pictures(options.rate)
     if counts[0] < least[0] or counts[1] < least[1]:
         say(
@@ -42,8 +43,8 @@ def learn_gate(
             f"{least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
         )
         return None
-    shown = (_pictures(splits[name], options.pictures) for name in ("train", "validate"))
-    return fit_gate(*shown, rate=options.rate)
+    pictures_of = (_pictures(splits[name], rows, options.pictures) for name, rows in shown.items())
+    return fit_gate(*pictures_of, rate=options.rate)
 
 
 def add_gate(
@@ -81,10 +82,18 @@ def add_gate(
     return gate
 
 
-def _pictures(prepared: Prepared, most: int) -> Iterator[Tensor]:
+def _shown(prepared: Prepared) -> np.ndarray:
+    """Return the records with a picture: of films and volumes the films; all, where pictures are made of volumes."""
+    manifest = prepared.manifest
+    if "image" not in manifest:
+        return np.arange(len(prepared))
+    return np.flatnonzero(manifest.arrow("image").is_valid().to_numpy(zero_copy_only=False))
+
+
+def _pictures(prepared: Prepared, rows: np.ndarray, most: int) -> Iterator[Tensor]:
     """Yield at most so many pictures, evenly over the records."""
-    count = min(len(prepared), most)
-    for index in np.linspace(0, len(prepared) - 1, num=count).round().astype(int):
-        pixels = prepared.sample(int(index)).fields.get("image")
+    count = min(len(rows), most)
+    for place in np.linspace(0, len(rows) - 1, num=count).round().astype(int):
+        pixels = prepared.sample(int(rows[place])).fields.get("image")
         if isinstance(pixels, Tensor):
             yield pixels

@@ -107,13 +107,15 @@ def reading_of(manifest: Manifest, preprocessing: Sequence[Mapping[str, Any]], m
     if not isinstance(told, Mapping) or any(spec["name"] == "read_stack_file" for spec in plain):
         return plain
     opened = [dict(spec) for spec in told["preprocessing"]]
+    # In a bundle of films and volumes the views of volumes do not stand first.
+    at = next((i for i in range(len(plain)) if plain[i : i + len(opened)] == opened), None)
     try:
-        same = tower_hash(slice_tower(model)) == told["tower"] and plain[: len(opened)] == opened
+        same = tower_hash(slice_tower(model)) == told["tower"]
     except ConfigError:
         same = False
-    if not same:
+    if not same or at is None:
         raise UserError(
             "This manifest holds features of slices that another tower than this model's made, or in another way: "
             "use the manifest of the volumes, or embed them with this model (medvlp embed --slices)."
         )
-    return [{"name": "read_stack_file"}, *plain[len(opened) :]]
+    return [*plain[:at], {"name": "read_stack_file"}, *plain[at + len(opened) :]]

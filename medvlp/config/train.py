@@ -50,6 +50,8 @@ from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.state.ema import Ema
+from medvlp.text.tokenizers import Tokenizer
+from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
@@ -176,9 +178,12 @@ class _Built:
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
         self.setup = self._setup(precision)
-        inexact = _batch_norms(self.parts.model)
+        inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
-            say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+            say(
+                f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact, other "
+                "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
+            )
 
     def _first_choice(self, fields: Sequence[str], say: Callable[[str], None]) -> str | None:
         found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, fields)
@@ -220,7 +225,7 @@ class _Built:
             return None
         return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
 
-    def _loaders(self, phase: PhaseConfig) -> Callable[[int], Loader]:
+    def _loaders(self, phase: PhaseConfig, words: Mapping[str, Sequence[Tokenizer]]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
@@ -229,7 +234,7 @@ class _Built:
         def loader(start: int) -> Loader:
             return Loader(
                 train,
-                self.suffix,
+                [*self.suffix, *self.parts.views],
                 batch=options.batch,
                 seed=self.config.seed,
                 workers=options.workers,
@@ -238,6 +243,7 @@ class _Built:
                 start=start,
                 origin=begin,
                 one_of=self.config.data.one_of,
+                words=words,
             )
 
         return loader
@@ -327,13 +333,16 @@ def _start_from(model: Model, source: Path) -> None:
     """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
+    model of both, what the bundle knows of one kind only starts afresh for the other.
     """
     weights = dict(load_model(source).state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
-    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
+    if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
+    unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
+    fresh = (*fresh, *(f"{part}.{kind}{end}" for kind in unknown for part, end in (("towers", "."), ("heads", "/"))))
     there = model.state_dict()
     # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
     if (_BIAS in there) != (_BIAS in weights):
@@ -353,11 +362,6 @@ def _of_slices(name: str) -> str:
 
 def _has(weights: Mapping[str, object], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
-
-
-def _batch_norms(model: Model) -> int:
-    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return sum(isinstance(module, kinds) and module.training for module in model.modules())
 
 
 _FITTED = (

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "Encoded": "encoded",
         "Encoder": "protocols",
         "FeatureTable": "table",
+        "FieldRows": "context",
         "FromModel": "registry",
         "Head": "protocols",
         "HeadSpec": "protocols",

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from medvlp.core import collectives
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, parse_key
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Context", "Part", "collect_parts"]
+__all__ = ["Context", "FieldRows", "Part", "collect_parts"]
 
+_REPORT = "id.report"  # left by views that show a part of a report, so that its whole is still known
 # What the words of `Context.same` compare; any other word is the name of a batch field.
-_SAME = {"report": "text", "study": "id.study", "patient": "id.patient"}
+_SAME = {"sample": (), "report": ("text", _REPORT), "study": ("id.study",), "patient": ("id.patient",)}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,58 @@ class Part:
 
     values: Tensor
     owner: Tensor
+
+
+@dataclass(frozen=True)
+class FieldRows:
+    """Rows of a batch field beside own rows of a key.
+
+    Attributes:
+        field: its name.
+        values: (F, ...), those of one row of the key together, in their order.
+        row: (F,) int64, ascending: the own row of the key that each stands beside.
+        count: R, own rows of the key.
+    """
+
+    field: str
+    values: Tensor
+    row: Tensor
+    count: int
+
+    def one(self) -> Tensor:
+        """Return the one value beside each row of the key, (R, ...); NaN where there is none.
+
+        Raises:
+            ConfigError: if a row has several, or none of a kind that has no NaN.
+        """
+        if parse_field(self.field).spec.collate == "stack" and len(self.row) == self.count:
+            return self.values
+        found = torch.bincount(self.row, minlength=self.count)
+        if bool((found > 1).any()):
+            raise ConfigError(
+                f"Field {self.field!r} has {int(found.max())} rows for a sample where one is wanted: let a view leave "
+                f"one, or use all of them with ctx.rows({self.field!r}, KEY).values and .row."
+            )
+        if not self.values.is_floating_point() and bool((found == 0).any()):
+            raise ConfigError(
+                f"Field {self.field!r} has no row for a sample where one is wanted, and its kind has no missing value: "
+                f"use those that are there with ctx.rows({self.field!r}, KEY).values and .row."
+            )
+        fill = torch.nan if self.values.is_floating_point() else 0
+        return self.values.new_full((self.count, *self.values.shape[1:]), fill).index_copy(0, self.row, self.values)
+
+    def padded(self) -> Tensor:
+        """Return the values beside each row of the key, (R, K, ...), filled up with zeros to the most that one has.
+
+        Example:
+            >>> FieldRows("graph.a", torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2]), 3).padded().tolist()
+            [[7, 0], [0, 0], [8, 9]]
+        """
+        place = torch.arange(len(self.row), device=self.row.device) - torch.searchsorted(self.row, self.row)
+        most = int(place.max()) + 1 if len(place) else 1
+        found = self.values.new_zeros(self.count, most, *self.values.shape[1:])
+        found[self.row, place] = self.values
+        return found
 
 
 def collect_parts(
@@ -133,16 +187,24 @@ class Context:
         start = 0 if self._alone or parse_key(key).is_bank else sum(counts[: collectives.rank()])
         return torch.arange(self._part(key).values.shape[0], device=self._part(key).owner.device) + start
 
-    def at(self, field: str, key: str) -> Tensor:
-        """Return the value of a batch field for each own row of a key, (R, ...).
+    def rows(self, field: str, key: str) -> FieldRows:
+        """Return a batch field's rows beside each own row of a key: those of the same sample.
+
+        Where the key's view is the field itself, they are each row's own. A sample may have no row of the field, one or
+        several; `FieldRows.one` gives one value a row of the key.
+
+        Raises:
+            ConfigError: if the field holds words, or the batch lacks it.
 
         Example:
             >>> parts = {parse_key("text/raw"): Part(torch.eye(3), torch.tensor([0, 1, 1]))}
             >>> batch = Batch.of({"label.effusion": torch.tensor([0.0, 1.0])})
-            >>> Context(parts=parts, batch=batch).at("label.effusion", "text/raw").tolist()
+            >>> Context(parts=parts, batch=batch).rows("label.effusion", "text/raw").one().tolist()
             [0.0, 1.0, 1.0]
         """
-        return self[field][self._part(key).owner]
+        values = self[field]
+        row, index = self._beside(field, key)
+        return FieldRows(field, values[index], row, len(self._part(key).owner))
 
     def ids(self, key: str) -> list[str]:
         """Return the id of the sample of each own row of a key."""
@@ -151,24 +213,35 @@ class Context:
     # who is the same as whom ----------------------------------------------------------------------------------------
 
     def same(self, what: str, *, rows: str, columns: str) -> Tensor:
-        """Whether the samples of own rows and of everybody's columns are the same in some respect, bool (R, C).
+        """Whether own rows and everybody's columns are the same in some respect, bool (R, C).
+
+        Samples are compared by their ids, labels and numbers. Of a field that may have several rows a sample (a text)
+        rows are compared: a row of the field's own view has its own value, any other row every value of its sample, and
+        two are the same if they have one in common.
 
         Args:
-            what: ``sample``, ``report`` (equal text, white space and case aside), ``study``, ``patient``, or the name
-                of a batch field. A missing value equals nothing; a sample always equals itself.
+            what: ``sample``, ``report`` (equal text, white space and case aside, or the same whole report, however
+                views shortened or rewrote it: ``id.report``), ``study``, ``patient``, or the name of a batch field. A
+                missing value equals nothing; the rows of a sample always belong together.
             rows: view or key of the rows, e.g. ``"image"``.
             columns: view or key of the columns.
+
+        Example:
+            >>> from medvlp.core.sample import Column
+            >>> owner = torch.tensor([0, 0, 1])
+            >>> parts = {parse_key("text/raw"): Part(torch.eye(3), owner)}
+            >>> parts[parse_key("image/raw")] = Part(torch.eye(2), torch.arange(2))
+            >>> words = Column(("Nodule.", "Effusion.", "effusion."), owner)
+            >>> batch = Batch(("a", "b"), torch.arange(2), {"text": words})
+            >>> Context(parts=parts, batch=batch).same("text", rows="image", columns="text").tolist()
+            [[True, True, True], [False, True, True]]
         """
-        row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
-        own = row_owner[:, None] == column_owner[None, :]
-        if what == "sample":
-            return own
-        name = _SAME.get(what, what)
-        if what == "report" and "id.report" in self.batch:
-            name = "id.report"  # left by views that show a part of a report: its whole is what two samples share
-        tags = self._tags(name)
-        row_tag, column_tag = tags[row_owner], tags[column_owner]
-        return own | ((row_tag[:, None] == column_tag[None, :]) & (row_tag[:, None] != 0))
+        row_key, column_key = self._any_key(rows), self._any_key(columns)
+        row_owner, column_owner = self.owner(row_key), self.all_owner(column_key)
+        same = (row_owner[:, None] == column_owner[None, :]) & (row_owner >= 0)[:, None]
+        for name in _SAME.get(what, (what,)):
+            same = same | _share(self._tags(name, row_key), self._all_tags(name, column_key))
+        return same
 
     def shared_labels(self, *, rows: str, columns: str) -> Tensor:
         """Whether two samples share at least one present finding over all ``label`` fields, bool (R, C)."""
@@ -184,6 +257,27 @@ class Context:
         row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
         own = row_owner[:, None] == column_owner[None, :]
         return own | (labels[row_owner] @ labels[column_owner].T > 0)
+
+    def gather(self, values: Tensor, owner: Tensor) -> Part:
+        """Gather over all processes what an objective computed itself, with exact gradients.
+
+        Every process must call it, with as many rows as it has, and let the result take part in its term.
+
+        Args:
+            values: (R, ...) of this process; rows of other processes may be longer along their first axis and are
+                padded alike with zeros.
+            owner: (R,) the sample of each row, counted over all processes as `owner` does.
+
+        Returns:
+            Everybody's rows in rank order, with their owners.
+
+        Example:
+            >>> ctx = Context(parts={}, batch=Batch.of({"text": ["a", "b"]}))
+            >>> ctx.gather(torch.eye(2), torch.arange(2)).owner.tolist()
+            [0, 1]
+        """
+        self._refuse_alone("rows")
+        return Part(collectives.gather_rows(_pad_alike(values)), collectives.gather_rows(owner))
 
     # draws ----------------------------------------------------------------------------------------------------------
 
@@ -230,25 +324,58 @@ class Context:
             self._first = 0 if self._alone else sum(int(str(c)) for c in counts[: collectives.rank()])
         return self._first
 
-    def _tags(self, name: str) -> Tensor:
-        """Return a 63-bit tag of each sample's value over all processes, (B_all,); 0 where it is missing."""
-        if name not in self._gathered:
+    def _beside(self, field: str, key: str) -> tuple[Tensor, Tensor]:
+        """Return pairs (own row of a key, row of a batch field) that belong together, (F,) each, in the key's order."""
+        owner, of_field = self._part(key).owner, self.batch[field].owner
+        parsed = parse_key(key)
+        alike = parsed.view == field and torch.equal(owner, of_field)
+        if alike or (parse_field(field).spec.collate == "stack" and not parsed.is_bank):
+            row = torch.arange(len(owner), device=owner.device)
+            return row, row if alike else owner
+        row, index = (owner[:, None] == of_field[None, :]).nonzero(as_tuple=True)
+        return row, index
+
+    def _tags(self, name: str, key: str) -> Tensor:
+        """Return 63-bit tags of a field's values beside each own row of a key, (R, K); 0 where there is none."""
+        cached = f"{name} beside {key}"
+        if cached not in self._gathered:
+            owner = self._part(key).owner
             if name not in self.batch.columns:
-                raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
+                if name != _REPORT:
+                    raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
+                return owner.new_zeros(len(owner), 1)
             values = self.batch.columns[name].values
             if isinstance(values, Tensor):
                 words = ["" if bool(v.isnan().any()) else repr(v.tolist()) for v in values]
             else:
-                words = [" ".join(word.lower().split()) for word in self.batch.strings(name)]
-            tags = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=self.batch.positions.device)
-            self._gathered[name] = tags if self._alone else collectives.gather_rows(tags)
-        return self._gathered[name]
+                words = [" ".join(word.lower().split()) for word in values]
+            tags = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=owner.device)
+            row, index = self._beside(name, key)
+            self._gathered[cached] = FieldRows(name, tags[index], row, len(owner)).padded()
+        return self._gathered[cached]
+
+    def _all_tags(self, name: str, key: str) -> Tensor:
+        cached = f"all {name} beside {key}"
+        if cached not in self._gathered:
+            tags = self._tags(name, key)
+            alone = self._alone or parse_key(key).is_bank
+            self._gathered[cached] = tags if alone else collectives.gather_rows(_pad_alike(tags))
+        return self._gathered[cached]
 
 
 def _tag(word: str) -> int:
     return (
         0 if not word else (int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") >> 1) | 1
     )
+
+
+def _share(rows: Tensor, columns: Tensor) -> Tensor:
+    """Whether tags (R, K) and (C, L) have one in common, bool (R, C)."""
+    found = torch.zeros(len(rows), len(columns), dtype=torch.bool, device=rows.device)
+    for own in rows.unbind(1):
+        for other in columns.unbind(1):
+            found |= (own[:, None] == other[None, :]) & (own != 0)[:, None]
+    return found
 
 
 def _mix(word: np.ndarray) -> np.ndarray:

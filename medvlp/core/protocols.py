@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
 from medvlp.core.sample import Batch, Sample
 from medvlp.core.term import Terms
@@ -151,7 +152,7 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(
         self,
-        values: Tensor | Sequence[str],
+        values: Tensor,
         *,
         parts: frozenset[str],
         mask: Tensor | None = None,
@@ -160,9 +161,9 @@ class Encoder(nn.Module, ABC):
         """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed.
 
         Args:
-            values: (R, ...) tensor, or R strings.
+            values: (R, ...); of texts their token ids (R, L), of volumes' slices (R, S, C, H, W).
             parts: what is asked for.
-            mask: (R, S), True where a slice of a stack is real.
+            mask: (R, S) or (R, L), True where a slice of a stack or a token of a text is real; None: all are.
             position: (R, S, 3) in mm, of a stack's slices.
         """
 
@@ -171,7 +172,7 @@ class Encoder(nn.Module, ABC):
         """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``linear[NAME]``, ``pooled.output``..."""
 
     @abstractmethod
-    def blank(self, device: torch.device) -> Tensor | Sequence[str]:
+    def blank(self, device: torch.device) -> Tensor:
         """One row that stands in for an absent view, so that every process runs the same collectives."""
 
     def released(self) -> Mapping[str, object]:
@@ -191,7 +192,22 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def pictures(self) -> str:
-        """Kind that its tower of pictures encodes: ``image`` or ``stack``."""
+        """Kind of pictures that it is asked about: ``image`` or ``stack``; of several the first of `kinds`."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of pictures that it encodes, into one space."""
+        return (self.pictures,)
+
+    def of_kind(self, kind: str) -> Model:
+        """Return this model, weights shared, as one that is asked about one of its kinds.
+
+        Raises:
+            ConfigError: if it does not encode that kind.
+        """
+        if kind not in self.kinds:
+            raise ConfigError(f"This model encodes {' and '.join(self.kinds)} and not {kind}: choose another.")
+        return self
 
     @property
     def reads_text(self) -> bool:
@@ -250,6 +266,10 @@ class Objective(nn.Module):
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads to mount: ``"part"`` on every kind the needs ask it of, or ``"kind/part"``."""
         return {}
+
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """Views that make fields which it needs: components of `medvlp.data.views`, put last, each once."""
+        return ()
 
     def answers(self) -> Sequence[AnswerSpec]:
         """What a model trained by it can be asked; heads that an answer reads are declared with ``keep=True``."""

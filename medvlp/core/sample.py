@@ -16,7 +16,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Batch", "Column", "ImageRecord", "Sample", "Stack"]
+__all__ = ["Batch", "Column", "ImageRecord", "Sample", "Stack", "Tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,46 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """Token ids of R texts by one tokenizer; none is longer than the longest text.
+
+    Attributes:
+        ids: (R, L) int64.
+        mask: (R, L) bool, True on tokens, at least one a row; None where every place of every row holds a token.
+        truncated: how many of the texts were longer than the tokenizer's limit and lost their end; not known, and 0, of
+            a part of a batch.
+    """
+
+    ids: Tensor
+    mask: Tensor | None = None
+    truncated: int = 0
+
+    @classmethod
+    def trimmed(cls, ids: Tensor, mask: Tensor, *, truncated: int = 0) -> Tokens:
+        """Cut off what is padding in every row.
+
+        Example:
+            >>> tokens = Tokens.trimmed(torch.tensor([[5, 6, 0], [7, 0, 0]]), torch.tensor([[1, 1, 0], [1, 0, 0]]) > 0)
+            >>> tokens.ids.tolist(), tokens.take(torch.tensor([1])).ids.tolist(), tokens.take(torch.tensor([0])).mask
+            ([[5, 6], [7, 0]], [[7]], None)
+        """
+        length = int(mask.any(dim=0).sum())
+        ids, mask = ids[:, :length], mask[:, :length]
+        return cls(ids, None if bool(mask.all()) else mask, truncated)
+
+    def take(self, index: Tensor) -> Tokens:
+        """Return some rows, no longer than the longest of them."""
+        if self.mask is None:
+            return Tokens(self.ids[index])
+        return Tokens.trimmed(self.ids[index], self.mask[index])
+
+    def to(self, device: torch.device) -> Tokens:
+        """Return them on a device."""
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        return Tokens(self.ids.to(device, non_blocking=True), mask, self.truncated)
+
+
+@dataclass(frozen=True)
 class Column:
     """One field of a batch.
 
@@ -91,12 +131,14 @@ class Column:
         owner: (R,) int64, the sample of each row, ascending.
         mask: (R, S) for padded kinds, True where real.
         position: (R, S, 3) in mm, of a stack's slices; zeros where padded.
+        tokens: of strings: what tokenizers made of them, by the tokenizer's identity; whoever needs another's makes it.
     """
 
     values: Tensor | tuple[str, ...]
     owner: Tensor
     mask: Tensor | None = None
     position: Tensor | None = None
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
 
     def take(self, start: int, stop: int) -> Column:
         """Return the rows of samples start..stop-1, owners counted from 0."""
@@ -108,7 +150,8 @@ class Column:
             values = tuple(self.values[i] for i in index.tolist())
         mask = None if self.mask is None else self.mask[index]
         position = None if self.position is None else self.position[index]
-        return Column(values, self.owner[index] - start, mask, position)
+        tokens = {who: tokens.take(index) for who, tokens in self.tokens.items()}
+        return Column(values, self.owner[index] - start, mask, position, tokens)
 
     def to(self, device: torch.device) -> Column:
         """Return the column on a device."""
@@ -117,6 +160,7 @@ class Column:
             self.owner.to(device),
             None if self.mask is None else self.mask.to(device),
             None if self.position is None else self.position.to(device),
+            {who: tokens.to(device) for who, tokens in self.tokens.items()},
         )
 
 
@@ -138,6 +182,11 @@ class Batch:
     def size(self) -> int:
         """Number of samples."""
         return len(self.ids)
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were longer than a tokenizer's limit and lost their end; of whole batches only."""
+        return sum(max((t.truncated for t in column.tokens.values()), default=0) for column in self.columns.values())
 
     def __getitem__(self, name: str) -> Column:
         if name not in self.columns:
@@ -163,7 +212,10 @@ class Batch:
         return [" ".join(parts) for parts in out]
 
     def chunks(self, count: int) -> Iterator[tuple[int, Batch]]:
-        """Yield (first sample, chunk) for `count` nearly equal runs of samples."""
+        """Yield (first sample, chunk) for `count` nearly equal runs of samples; one run is the batch, not a copy."""
+        if count == 1:
+            yield 0, self
+            return
         bounds = [round(i * self.size / count) for i in range(count + 1)]
         for start, stop in itertools.pairwise(bounds):
             if stop > start:

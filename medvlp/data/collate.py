@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,6 +13,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Batch, Column, Sample
 from medvlp.data.stacks import taken
+from medvlp.text.tokenizers import Tokenizer, tokenise
 
 __all__ = ["collate"]
 
@@ -20,7 +21,13 @@ __all__ = ["collate"]
 _LISTS = ("boxes", "graph")
 
 
-def collate(samples: Sequence[Sample], positions: Tensor, *, fields: Sequence[str] = ()) -> Batch:
+def collate(
+    samples: Sequence[Sample],
+    positions: Tensor,
+    *,
+    fields: Sequence[str] = (),
+    words: Mapping[str, Sequence[Tokenizer]] = {},
+) -> Batch:
     """Join samples.
 
     ``rows`` kinds give a row for each value, with its owner (none where a sample lacks the field); ``stack`` kinds one
@@ -31,6 +38,7 @@ def collate(samples: Sequence[Sample], positions: Tensor, *, fields: Sequence[st
         samples: B samples.
         positions: (B,) int64, places in the run's stream.
         fields: names of labels, numbers and ids that the batch must have even if all of its samples lack them.
+        words: field of texts -> tokenizers whose ids the column also has.
 
     Raises:
         DataError: if the values of a field differ in shape, or an image is still a path.
@@ -42,6 +50,11 @@ def collate(samples: Sequence[Sample], positions: Tensor, *, fields: Sequence[st
     """
     names = sorted({name for sample in samples for name in sample.fields} | set(fields))
     columns = {name: column for name in names if (column := _column(name, samples)) is not None}
+    for name in words.keys() & columns.keys():
+        column = columns[name]
+        if not isinstance(column.values, Tensor):
+            made = {each.identity: tokenise(each, column.values) for each in words[name]}
+            columns[name] = replace(column, tokens=made)
     return Batch(tuple(sample.id for sample in samples), positions, columns)
 
 

@@ -6,7 +6,8 @@ change one. Workers are given (positions, indices); they know no epoch and keep 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from medvlp.data.parallel import leave_signals_to_parent, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.sampler import Groups, Stream, rank_part
+from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["Loader", "in_order"]
 
@@ -45,6 +47,7 @@ class Loader:
         shuffle: whether epochs are permuted.
         origin: position at which this cohort's first epoch began (the begin of its phase).
         one_of: an epoch has one record of each value of this column, see `medvlp.data.sampler.Groups`; None: all.
+        words: field of texts -> tokenizers of the towers that encode it: the workers tokenise.
 
     Raises:
         ConfigError: if the batch cannot be cut into `world` equal parts.
@@ -74,6 +77,7 @@ class Loader:
         shuffle: bool = True,
         origin: int = 0,
         one_of: str | None = None,
+        words: Mapping[str, Sequence[Tokenizer]] = {},
     ) -> None:
         if start < origin:
             raise ConfigError(
@@ -87,6 +91,7 @@ class Loader:
         self._workers = workers
         self._rank = rank
         self._world = world
+        self._words = dict(words)
         self.start = start
         groups = None if one_of is None else Groups.of(rows_of_each(prepared.manifest, one_of))
         self._stream = Stream(len(prepared), seed, shuffle, origin, groups)
@@ -127,7 +132,7 @@ class Loader:
 
     def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
-        maker = _Maker(self._prepared, views, self._seed)
+        maker = _Maker(self._prepared, views, self._seed, self._words)
         if self._workers <= 0:
             return (maker[order] for order in plan)
         return iter(
@@ -208,15 +213,18 @@ class _Listed(Sampler[_Order]):
 
 
 class _Maker(Dataset[Batch]):
-    def __init__(self, prepared: Prepared, views: tuple[View, ...], seed: int) -> None:
-        self._prepared, self._views, self._seed = prepared, views, seed
+    def __init__(
+        self, prepared: Prepared, views: tuple[View, ...], seed: int, words: Mapping[str, Sequence[Tokenizer]]
+    ) -> None:
+        self._prepared, self._views, self._seed, self._words = prepared, views, seed, words
 
     def __getitem__(self, index: _Order) -> Batch:
         samples = [
             apply_views(self._prepared.sample(row), self._views, draw=suffix_seed(self._seed, position))
             for position, row in zip(index.positions.tolist(), index.indices.tolist(), strict=True)
         ]
-        return collate(samples, torch.from_numpy(index.positions), fields=self._prepared.records.stacked)
+        fields, words = self._prepared.records.stacked, self._words
+        return collate(samples, torch.from_numpy(index.positions), fields=fields, words=words)
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader expects a list, which it is not here)
@@ -225,4 +233,5 @@ def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader e
 
 def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()

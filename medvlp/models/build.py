@@ -37,7 +37,7 @@ def build_model(
     Example:
         >>> from medvlp.text.tokenizers import pad_batch
         >>> class Letters:
-        ...     name, vocab_size, max_length, pad_id = "letters", 128, 16, 0
+        ...     name, identity, vocab_size, max_length, pad_id = "letters", "letters", 128, 16, 0
         ...     def __call__(self, texts):
         ...         return pad_batch([[ord(c) for c in t] for t in texts], pad_id=0, truncated=0)
         >>> model = build_model({"name": "single", "width": 16, "layers": 1}, tokenizer=Letters())

@@ -20,6 +20,7 @@ class ScaleOptions(BaseModel):
         init: first value of the scale; 14.28 is 1 / 0.07 of CLIP, 10 is SigLIP's.
         max: upper bound, held after each optimiser step.
         bias: first value of the bias, -10 for SigLIP; None for no bias.
+        min: lower bound, held like the upper one, 1 in ProtoCLIP; None for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +28,7 @@ class ScaleOptions(BaseModel):
     init: float = Field(default=14.28, gt=0)
     max: float = Field(default=100.0, gt=0)
     bias: float | None = None
+    min: float | None = Field(default=None, gt=0)
 
 
 class LogitScale(nn.Module):
@@ -43,7 +45,7 @@ class LogitScale(nn.Module):
         min: lower bound, held like the upper one; None for none.
 
     Raises:
-        ConfigError: if `init` is not in (0, max].
+        ConfigError: if `init` is not in (0, max], or below `min`.
 
     Example:
         >>> scale = LogitScale(init=10.0, bias=-1.0)
@@ -57,6 +59,8 @@ class LogitScale(nn.Module):
         super().__init__()
         if not 0 < init <= max:
             raise ConfigError(f"scale.init is {init}: choose a number above 0 and not above scale.max, {max}.")
+        if min is not None and init < min:
+            raise ConfigError(f"scale.init is {init}: choose a number not below scale.min, {min}.")
         self.max = max
         self.min = min
         self.log_scale = nn.Parameter(torch.tensor([math.log(init)]))

@@ -13,13 +13,26 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Score
 from medvlp.objectives._contrast import Similarity
+from medvlp.objectives._facts import true_of
+from medvlp.text.facts import KNOWN, stated_field
 
-__all__ = ["Exclusion", "Pairs", "Relation", "compared", "needed_fields", "pairs", "related", "similarity"]
+__all__ = [
+    "Exclusion",
+    "Pairs",
+    "Relation",
+    "compared",
+    "needed_fields",
+    "needed_views",
+    "pairs",
+    "related",
+    "similarity",
+]
 
-# What makes a text a positive of an image.
-Relation = Literal["own", "same_study", "same_report", "shared_labels"]
+# What makes a text a positive of an image. `true_of`: an equal report, or a text of which every fact is confirmed by
+# the image's own report or labels.
+Relation = Literal["own", "same_study", "same_report", "shared_labels", "true_of"]
 # What takes a pair that is no positive out of the loss: a patient's other studies are hardly negatives.
-Exclusion = Literal["none", "same_study", "same_report", "same_patient", "shared_labels"]
+Exclusion = Literal["none", "same_study", "same_report", "same_patient", "shared_labels", "true_of"]
 
 _FIELDS = {"same_study": "id.study", "same_patient": "id.patient"}
 
@@ -45,7 +58,14 @@ def needed_fields(*relations: str, text: str) -> frozenset[Key]:
         ['id.patient', 'text.impression']
     """
     fields = {_FIELDS[relation] for relation in relations if relation in _FIELDS}
+    if "true_of" in relations:
+        fields |= {text, KNOWN, stated_field(text)}
     return keys(*sorted(fields | ({text} if "same_report" in relations else set())))
+
+
+def needed_views(*relations: str, text: str) -> tuple[Mapping[str, object], ...]:
+    """Views that make what relations compare, beside what the data have."""
+    return ({"name": "facts", "field": text},) if "true_of" in relations else ()
 
 
 def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) -> Tensor:
@@ -56,11 +76,16 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) 
         relation: a word of `Relation` or `Exclusion`, "none" excepted.
         rows: key of the rows.
         columns: key of the columns.
-        text: the field whose equality makes the same report, white space and case aside.
+        text: the field whose equality, row by row, makes the same report, white space and case aside; of ``text`` the
+            same whole report does too, whatever views have left of it.
     """
     if relation == "shared_labels":
         return ctx.shared_labels(rows=rows, columns=columns)
-    what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": text}[relation]
+    if relation == "true_of":
+        equal = related(ctx, "same_report", rows=rows, columns=columns, text=text)
+        return equal | true_of(ctx, rows=rows, columns=columns, text=text)
+    report = "report" if text == "text" else text
+    what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": report}[relation]
     return ctx.same(what, rows=rows, columns=columns)
 
 

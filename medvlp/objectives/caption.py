@@ -1,4 +1,4 @@
-"""Captioning (CoCa's generative half, Yu et al. 2022): the report is written word by word from the image's tokens."""
+"""Captioning: the report is written word by word from the image's tokens, by a decoder beside the text tower."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class Caption(Objective):
     L = - sum_{l >= 1} log p(w_l | w_{<l}, image) over all texts, divided by the number of predicted tokens over all
     processes and chunks; padding is neither predicted nor counted, and the first token is given. Each text is written
     from the first image of its own sample; a text without an image is left out.
+
+    Beside `clip` it has the two losses of CoCa (Yu et al. 2022) and is not CoCa: there an attentional pooler of 256
+    queries stands between image tokens and decoder, and the decoder's lower, unimodal half is the text tower. Here all
+    tokens are read as they are, and the decoder embeds its words itself.
 
     The decoder is a training-only head on the model. A sample is a term of its own, so the objective runs inside each
     chunk and needs no other process.

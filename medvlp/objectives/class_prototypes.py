@@ -46,9 +46,14 @@ class ClassPrototypeLoss(Objective):
     Raises:
         ConfigError: for balanced classes that exclude each other.
 
+    It is none of the methods that it takes ideas from (PiCO, CAPro, FoPro, INS). Labels are judged by the prototypes
+    alone, which CAPro mixes with a classifier's vote; instances are not contrasted with each other; there is no
+    classifier, no relation module and no reconstruction of features; densities are not scaled to a common mean.
+
     References:
-        Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS). Refining a model that was trained with
-        reports, by anchors of each finding, is this with the state's momentum 1 and a refresh at the start.
+        Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS); Wang et al. 2022 (PiCO). Refining a
+        model that was trained with reports, by anchors of each finding, is this with the state's momentum 1 and a
+        refresh at the start.
 
     Example:
         >>> sorted(map(str, ClassPrototypeLoss().needs()))

@@ -12,7 +12,7 @@ from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import Reading, contrast
-from medvlp.objectives._targets import Exclusion, Relation, compared, needed_fields, pairs, similarity
+from medvlp.objectives._targets import Exclusion, Relation, compared, needed_fields, needed_views, pairs, similarity
 
 __all__ = ["Clip"]
 
@@ -30,8 +30,10 @@ class Clip(Objective):
         image: view of the images.
         text: view of the texts.
         score: component of `models/scores`, with options or by its name alone; ``late_interaction`` makes this FILIP.
-        positives: which texts belong to an image: of its sample, of its study, an equal report, a finding in common.
-        exclude: which of the others are left out because they are probably no negatives.
+        positives: which texts belong to an image: of its sample, of its study, an equal report, a finding in common,
+            or (``true_of``) an equal report and any text that states facts which all are confirmed by the report or
+            the labels of the image's sample, as `medvlp.text.read_report` finds them.
+        exclude: which of the others are left out because they are probably no negatives, ``true_of`` among them.
         reading: of several positives, see `contrast`.
         positive_in_denominator: False is decoupled contrastive learning (Yeh et al. 2022).
         label_smoothing: as in `contrast`.
@@ -82,6 +84,10 @@ class Clip(Objective):
         """What the score reads of both views, and the fields that tell who is the same."""
         read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in self.score.reads))
         return read | needed_fields(self.positives, self.exclude, text=self.text)
+
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """What reads the facts of texts, where they are compared."""
+        return needed_views(self.positives, self.exclude, text=self.text)
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that the score reads."""

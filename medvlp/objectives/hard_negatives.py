@@ -23,7 +23,9 @@ class HardNegatives(Objective):
     f(v,n)}) ), n the false copies of the same sample. In-batch negatives differ from a report in many ways at once, so
     that a model may match pictures and reports without telling left from right (Yuksekgonul et al. 2023: a bag of
     words); a copy that is false in one word leaves nothing else to go by. Other samples' copies are no negatives here:
-    they may be true of the image.
+    they may be true of the image. Nor do copies enter the denominators of `clip`, as they do in NegCLIP (Yuksekgonul et
+    al. 2023). Of DeGLA this is the image-grounded part, at the objective's weight (the paper's is 0.1); its
+    text-grounded part and its self-distillation are not here.
 
     Args:
         image: view of the images.

@@ -37,6 +37,10 @@ class ProtoClip(Objective):
     Its episodes are drawn with replacement; here one is a stretch of the run's stream, which leaves no sample out. With
     ``data.one_of: id.patient`` that stream draws patients: one with many studies does not fill a cluster alone.
 
+    Other differences from the authors' code: k-means starts by k-means++ (theirs, of faiss, from random rows: the
+    state's ``start: rows``), an empty cluster takes the farthest row (faiss splits a large one), and the output layer
+    of the projections begins at N(0, 1 / fan in). The CLIP scale has its lower bound of 1 by ``model.scale.min``.
+
     With ``norm: batch`` the projection normalises by the rows of all processes in training and by running statistics in
     the feature pass, as the authors' does; ``layer`` is the same map in both.
 
@@ -54,7 +58,7 @@ class ProtoClip(Objective):
         width: of the projected rows.
         layers: linear layers of a projection with hidden ones.
         norm: of the hidden layers.
-        scale: of the scores; held between 1 and its maximum.
+        scale: of the scores; held at 1 or above, where it names no `min`, and at its maximum or below.
         field: as in the state.
 
     Returns:
@@ -111,7 +115,7 @@ class ProtoClip(Objective):
             "bias": True,
             "stage": "batch",
         }
-        self.scale = LogitScale(init=scale.init, max=scale.max, min=1.0)
+        self.scale = LogitScale(init=scale.init, max=scale.max, min=1.0 if scale.min is None else scale.min)
 
     def needs(self) -> frozenset[Key]:
         """Projected rows and clusters of both views, and the state."""
@@ -128,7 +132,7 @@ class ProtoClip(Objective):
         clusters, terms = self._clusters(ctx), {}
         image, text = self.views
         for name, student, teacher in (("image", image, text), ("text", text, image)):
-            labels = ctx.at(f"number.{self.field}_{teacher}", f"{student}/{self.head}")
+            labels = ctx.rows(f"number.{self.field}_{teacher}", f"{student}/{self.head}").one()
             prototypes = clusters.centroids(
                 labels_of=teacher, features_of=student if self.back_translation else teacher
             )
@@ -138,7 +142,7 @@ class ProtoClip(Objective):
             terms[name] = _times(self._against(ctx, student, prototypes, target), 0.5)
         if self.external:
             for name, student in (("image", image), ("text", text)):
-                labels = ctx.at(f"number.{self.field}_external", f"{student}/{self.head}")
+                labels = ctx.rows(f"number.{self.field}_external", f"{student}/{self.head}").one()
                 prototypes = clusters.centroids(labels_of="external", features_of=student)
                 term = self._against(ctx, student, prototypes, _hard(labels))
                 terms[f"external_{name}"] = _times(term, self.external_weight / 2)

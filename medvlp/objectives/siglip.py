@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
-from medvlp.core.registry import build
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Model, Objective, Score
+from medvlp.core.registry import FromModel, build
 from medvlp.core.term import Terms
+from medvlp.models.scale import LogitScale
 from medvlp.objectives._contrast import sigmoid_contrast
-from medvlp.objectives._targets import Exclusion, Relation, compared, needed_fields, pairs, similarity
+from medvlp.objectives._targets import Exclusion, Relation, compared, needed_fields, needed_views, pairs, similarity
 
 __all__ = ["Siglip"]
 
@@ -27,11 +29,15 @@ class Siglip(Objective):
         image: view of the images.
         text: view of the texts.
         score: component of `models/scores`, with options or by its name alone, evaluated from image to text.
-        positives: which texts belong to an image.
+        positives: which texts belong to an image, see `clip`.
         exclude: which of the others are not asked about, because they are probably no negatives.
+        model: given by the builder; its logit scale must have a bias.
 
     Returns:
         ``pairs``.
+
+    Raises:
+        ConfigError: if the model's logit scale has no bias.
 
     Example:
         >>> import torch
@@ -52,8 +58,14 @@ class Siglip(Objective):
         score: str | dict[str, Any] = "dot",
         positives: Relation = "same_report",
         exclude: Exclusion = "none",
+        model: Annotated[Model | None, FromModel("model")] = None,
     ) -> None:
         super().__init__()
+        if model is not None and isinstance(model.scale, LogitScale) and model.scale.bias is None:
+            raise ConfigError(
+                "Objective 'siglip' needs a logit scale with a bias, which starts low because nearly all pairs do not "
+                "match: write model.scale: {init: 10.0, bias: -10.0}."
+            )
         self.image = image
         self.text = text
         self.score_spec = {"name": score} if isinstance(score, str) else score
@@ -65,6 +77,10 @@ class Siglip(Objective):
         """What the score reads of both views, and the fields that tell who is the same."""
         read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in self.score.reads))
         return read | needed_fields(self.positives, self.exclude, text=self.text)
+
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """What reads the facts of texts, where they are compared."""
+        return needed_views(self.positives, self.exclude, text=self.text)
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that the score reads."""

@@ -71,7 +71,7 @@ class ClassPrototypes(State):
 
     References:
         Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS); the moving average is PiCO's (Wang et
-        al. 2022).
+        al. 2022). Of each this is a part; the objective `class_prototypes` says what is left out.
 
     Example:
         >>> prototypes = ClassPrototypes(labels=["effusion"], reads="image/embedding")
@@ -171,10 +171,10 @@ class ClassPrototypes(State):
         """
         if self.trusted is None:
             raise ConfigError("state 'class_prototypes' has no field `trusted`: name it, such as number.expert.")
-        return ctx.at(self.trusted, key) == 1
+        return ctx.rows(self.trusted, key).one() == 1
 
     def _labels(self, ctx: Context, rows: Tensor, key: str) -> Tensor:
-        labels = torch.stack([ctx.at(f"label.{name}", key) for name in self.labels], dim=1).to(rows)
+        labels = torch.stack([ctx.rows(f"label.{name}", key).one() for name in self.labels], dim=1).to(rows)
         return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
 
     def _cleans(self, ctx: Context) -> bool:

@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = attach(
         "report_text": "sections",
         "split_sections": "sections",
         "split_sentences": "sentences",
+        "tokenise": "tokenizers",
         "train_wordpiece": "wordpiece",
         "write_triplets": "triplet_files",
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side, Triplet
@@ -15,7 +16,7 @@ from medvlp.text.phrases import tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
-__all__ = ["NOT_ENGLISH", "Mention", "read_report", "triplets"]
+__all__ = ["NOT_ENGLISH", "Mention", "mentions_of_sentence", "read_report", "told_sentences", "triplets"]
 
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # told before the picture was looked at
@@ -75,21 +76,34 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
         effusion present left mild
         pneumothorax absent
     """
-    if not is_english(text):
-        warnings.warn(NOT_ENGLISH, stacklevel=2)
-        return ()
-    chosen = report_text(text, sections)
-    told = frozenset[str]() if chosen.fell_back else _BEFORE
     mentions: list[Mention] = []
-    for name, start, end in section_spans(text):
-        if name in chosen.used:
-            for first, last in sentence_spans(text[start:end]):
-                mentions += _of_sentence(text, start + first, start + last, name, told=name in told)
+    for start, end, section, told in told_sentences(text, sections=sections):
+        mentions += mentions_of_sentence(text, start, end, section, told=told)
     return tuple(mentions)
 
 
-def _of_sentence(text: str, start: int, end: int, section: str, *, told: bool) -> list[Mention]:
-    """Return the mentions of one sentence; `told` makes history of what is said to be there."""
+def told_sentences(
+    text: str, *, sections: tuple[str, ...] = ("findings", "impression")
+) -> Iterator[tuple[int, int, str, bool]]:
+    """Yield (start, end, section, told) of each sentence that is read; `told`: before the picture was looked at.
+
+    Example:
+        >>> list(told_sentences("Clear lungs. No effusion."))
+        [(0, 12, '', False), (13, 25, '', False)]
+    """
+    if not is_english(text):
+        warnings.warn(NOT_ENGLISH, stacklevel=3)
+        return
+    chosen = report_text(text, sections)
+    told = frozenset[str]() if chosen.fell_back else _BEFORE
+    for name, start, end in section_spans(text):
+        if name in chosen.used:
+            for first, last in sentence_spans(text[start:end]):
+                yield start + first, start + last, name, name in told
+
+
+def mentions_of_sentence(text: str, start: int, end: int, section: str, *, told: bool) -> list[Mention]:
+    """Return the mentions of one sentence of a text; `told` makes history of what is said to be there."""
     words = text[start:end]
     tokens = tokens_of(words)
     found = terms().find(tokens)

@@ -5,6 +5,7 @@ Reports are longer than the 77 tokens of CLIP: the default limit is 256, and wha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ import torch
 import yaml
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.sample import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch"]
+__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch", "tokenise"]
 
 _CARD = "tokenizer.yaml"
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
@@ -55,6 +57,11 @@ class Tokenizer(Protocol):
     max_length: int
     pad_id: int
 
+    @property
+    def identity(self) -> str:
+        """The same for two tokenizers only if they give the same ids to every text."""
+        ...
+
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts, padded to the longest, rounded up to a multiple of 8."""
         ...
@@ -79,6 +86,28 @@ def pad_batch(rows: Sequence[Sequence[int]], *, pad_id: int, truncated: int) -> 
         ids[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
         mask[place, : len(row)] = True
     return TokenBatch(ids, mask, truncated)
+
+
+def tokenise(words: Tokenizer, texts: Sequence[str]) -> Tokens:
+    """Return what a text tower takes: ids no longer than the longest text, and where they are tokens.
+
+    A text without a word is one padding token, which counts as one: attention over no key at all is not a number.
+
+    Args:
+        words: the tower's tokenizer.
+        texts: at least one.
+
+    Example:
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"], vocab_size=100)
+        >>> tokens = tokenise(words, ["effusion", "left effusion"])
+        >>> tokens.ids.shape, tokens.mask.sum(dim=1).tolist()
+        (torch.Size([2, 4]), [3, 4])
+    """
+    made = words(texts)
+    mask = made.mask.clone()
+    mask[:, 0] = True
+    return Tokens.trimmed(made.ids, mask, truncated=made.truncated)
 
 
 class TransformersTokenizer:
@@ -113,6 +142,12 @@ class TransformersTokenizer:
         self.max_length = max_length
         self.vocab_size = len(self._inner)
         self.pad_id = int(self._inner.pad_token_id)
+        self._rules = hash_of_rules(_rules_of(self._inner))
+
+    @property
+    def identity(self) -> str:
+        """See `Tokenizer`."""
+        return f"{self.name} {self.max_length} {self._rules}"
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts; see `Tokenizer`."""
@@ -175,6 +210,17 @@ def write_card(folder: str | Path, *, name: str, max_length: int) -> None:
     """Write ``tokenizer.yaml``: which kind it is and how long its sequences may be."""
     card = yaml.safe_dump({"name": name, "max_length": max_length}, sort_keys=False)
     (Path(folder) / _CARD).write_text(card, encoding="utf-8")
+
+
+def hash_of_rules(rules: str) -> str:
+    """Return the SHA-256 of all that a tokenizer's ids depend on beside its limit."""
+    return hashlib.sha256(rules.encode()).hexdigest()
+
+
+def _rules_of(inner: PreTrainedTokenizerBase) -> str:
+    fast = getattr(inner, "backend_tokenizer", None)  # absent in tokenizers written in Python
+    vocabulary = sorted(inner.get_vocab().items()) if fast is None else fast.to_str()
+    return f"{type(inner).__name__} {vocabulary} {inner.special_tokens_map} {inner.init_kwargs}"
 
 
 def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:

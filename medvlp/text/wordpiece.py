@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.text.tokenizers import TokenBatch, pad_batch, write_card
+from medvlp.text.tokenizers import TokenBatch, hash_of_rules, pad_batch, write_card
 
 __all__ = ["SPECIAL_TOKENS", "WordPieceTokenizer", "read_wordpiece", "train_wordpiece"]
 
@@ -46,6 +46,12 @@ class WordPieceTokenizer:
         self.max_length = max_length
         self.vocab_size = inner.get_vocab_size()
         self.pad_id, self.unknown_id, self.cls_id, self.sep_id, self.mask_id = range(len(SPECIAL_TOKENS))
+        self._rules = hash_of_rules(inner.to_str())
+
+    @property
+    def identity(self) -> str:
+        """See `medvlp.text.tokenizers.Tokenizer`."""
+        return f"{self.name} {self.max_length} {self._rules}"
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts; see `medvlp.text.tokenizers.Tokenizer`."""

@@ -37,7 +37,7 @@ def wrap(model: Model) -> nn.Module:
     """Wrap the model in DDP where there are several processes.
 
     Parameters that `forward` does not use (batch heads, scale) are left to the task. Buffers are not broadcast: the
-    engine has no buffer that may differ between processes, and BatchNorm in towers is frozen or announced as inexact.
+    engine has no buffer that may differ between processes; running statistics of BatchNorm move alike on all of them.
     """
     if collectives.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
         return model

@@ -9,6 +9,11 @@ Why every process ends with the gradient of the whole batch: each term enters as
 gradient of `gather_rows` sums over processes; towers are averaged by DDP in the last chunk, everything outside the
 towers (batch heads, scale, objective parameters) once by this class.
 
+Not exact is a tower with BatchNorm in training: it normalises the rows of one chunk of one process by one another, so
+that its gradient is that of the chunks, and others give another. Its running statistics move once a step, by all rows
+(`medvlp.training._batch_norm`); a view without rows moves none. In bfloat16 sums are rounded: chunks agree to about
+1e-3 of the gradient.
+
 Dropout and the like draw from the device's generator, which is seeded per chunk from the position of its first sample:
 so pass 2 repeats pass 1, and a resumed run repeats the interrupted one, without any generator state to save.
 """
@@ -29,8 +34,10 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import Model, Objective, State, Teacher
 from medvlp.core.randomness import seed_of
-from medvlp.core.sample import Batch, Column
+from medvlp.core.sample import Batch
 from medvlp.core.term import Term
+from medvlp.training._batch_norm import moved_once, untracked
+from medvlp.training._planned import with_planned
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
 
@@ -105,19 +112,20 @@ class Task(nn.Module):
         device = batch.positions.device
         # Whoever calls this finds the generators as they were.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return self._backward(batch, weights, samples_seen)
+            # A single pass of a single process moves running statistics itself.
+            several = min(self.chunks, batch.size) > 1 or collectives.world_size() > 1 or self._several_pictures()
+            with moved_once(self.model) if several else nullcontext():
+                return self._backward(batch, weights, samples_seen)
 
     def _backward(self, batch: Batch, weights: Mapping[str, float], samples_seen: int) -> StepLog:
         for state in self.states.values():
             batch = state.extend(batch)
-        batch = _with_planned(batch, self.plan.fields)
+        batch = with_planned(batch, self.plan.fields)
         chunks = self._chunks(batch)
-        graphs: list[dict[str, Encoded]] = []
         if len(chunks) == 1:
-            graphs = [self._encode(chunks[0], wrapped=True)]
-            kept = graphs
+            kept = [self._encode(chunks[0], wrapped=True)]
         else:
-            with torch.no_grad():
+            with torch.no_grad(), untracked(self.model):
                 kept = [self._encode(chunk, wrapped=False) for chunk in chunks]
         leaves = _leaves(kept, [chunk.first for chunk in chunks])
         taught = self._teach(batch)
@@ -127,7 +135,7 @@ class Task(nn.Module):
         if loss.requires_grad:
             loss.backward()
         taken = _Cursor(leaves)
-        sample_logs = self._second_pass(chunks, graphs, taken, weights, samples_seen)
+        sample_logs = self._second_pass(chunks, kept, taken, weights, samples_seen)
         self._average_outside()
         return self._log(terms, counts, sample_logs, weights)
 
@@ -153,6 +161,10 @@ class Task(nn.Module):
         torch.manual_seed(seed_of(self.seed, int(chunk.batch.positions[0]), "device generator"))
         with self.precision.autocast():
             return (self._ddp() if wrapped else self.model)(chunk.batch, chunk.plan)
+
+    def _several_pictures(self) -> bool:
+        """Whether a tower of pictures encodes more than one view."""
+        return sum(not view.startswith("bank.") and parse_field(view).kind != "text" for view in self.plan.views) > 1
 
     def _ddp(self) -> nn.Module:
         if self._wrapped is None:
@@ -184,20 +196,26 @@ class Task(nn.Module):
     def _second_pass(
         self,
         chunks: Sequence[_Chunk],
-        graphs: list[dict[str, Encoded]],
+        kept: Sequence[dict[str, Encoded]],
         taken: _Cursor,
         weights: Mapping[str, float],
         samples_seen: int,
     ) -> dict[str, tuple[float, float]]:
-        alone = [name for name, objective in self.objectives.items() if objective.scope == "sample"]
-        counts = self._sample_counts(chunks, graphs, samples_seen) if alone else {}
+        alone = any(objective.scope == "sample" for objective in self.objectives.values())
+        single = len(chunks) == 1
+        # What terms are divided by must be known before the first goes backward; of one chunk they tell themselves.
+        whole = self._sample_terms(chunks[0], kept[0], samples_seen) if alone and single else {}
+        counts = {name: term.count for name, term in whole.items()}
+        if alone and not single:
+            counts = self._sample_counts(chunks, kept, samples_seen)
+        counts = {name: collectives.total(count) for name, count in counts.items()}
         sums: dict[str, float] = dict.fromkeys(counts, 0.0)
         for i, chunk in enumerate(chunks):
             with self._sync(last=i == len(chunks) - 1):
-                encoded = graphs[i] if graphs else self._encode(chunk, wrapped=True)
+                encoded = kept[0] if single else self._encode(chunk, wrapped=True)
                 outputs, grads = taken.next(encoded)
                 if alone:
-                    terms = self._sample_terms(chunk, encoded, samples_seen)
+                    terms = whole if single else self._sample_terms(chunk, encoded, samples_seen)
                     loss = self._sum(terms, counts, weights)
                     if loss.requires_grad:
                         outputs.append(loss)
@@ -209,16 +227,15 @@ class Task(nn.Module):
         return {name: (sums[name], float(counts[name])) for name in counts}
 
     def _sample_counts(
-        self, chunks: Sequence[_Chunk], graphs: list[dict[str, Encoded]], samples_seen: int
+        self, chunks: Sequence[_Chunk], kept: Sequence[dict[str, Encoded]], samples_seen: int
     ) -> dict[str, Tensor]:
-        """Count what sample-scope terms will be divided by, before the first of them goes backward."""
+        """Return the counts of sample-scope terms over this process's chunks, from the rows that pass 1 kept."""
         counts: dict[str, Tensor] = {}
-        with torch.no_grad():
-            for i, chunk in enumerate(chunks):
-                encoded = graphs[i] if graphs else self._encode(chunk, wrapped=False)
+        with torch.no_grad(), untracked(self.model):
+            for chunk, encoded in zip(chunks, kept, strict=True):
                 for name, term in self._sample_terms(chunk, encoded, samples_seen).items():
                     counts[name] = counts[name] + term.count if name in counts else term.count
-        return {name: collectives.total(count) for name, count in counts.items()}
+        return counts
 
     def _sample_terms(self, chunk: _Chunk, encoded: dict[str, Encoded], samples_seen: int) -> dict[str, Term]:
         parts = collect_parts(encoded, _tower_parts(encoded, chunk.plan))
@@ -290,23 +307,6 @@ class Task(nn.Module):
         loss = sum(weights[name.split("/")[0]] * value for name, value in values.items())
         value = getattr(self.model.scale, "value", None)
         return StepLog(loss, values, float(value.detach()) if isinstance(value, Tensor) else 1.0)
-
-
-def _with_planned(batch: Batch, names: Sequence[str]) -> Batch:
-    """Give the batch every planned field: one that no sample of this process has is absent, but not unknown."""
-    absent = [name for name in names if name not in batch]
-    if not absent:
-        return batch
-    made, device = {}, batch.positions.device
-    for name in absent:
-        kind = parse_field(name).spec
-        stacked = kind.collate == "stack"
-        owner = torch.arange(batch.size if stacked else 0, device=device)
-        if kind.dtype == "str":
-            made[name] = Column(("",) * len(owner), owner)
-        elif stacked:
-            made[name] = Column(torch.full((batch.size,), torch.nan, device=device), owner)
-    return batch.with_columns(made)
 
 
 def _present(rows: Encoded) -> Encoded:

@@ -1,5 +1,8 @@
 """The loop. It knows phases, samples seen, checkpoints and logs; nothing of images or text.
 
+Gradients are those of one process and one chunk, except in a tower with BatchNorm, see `medvlp.training.task`; whoever
+builds a run says so once.
+
 Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken in by the builder), else fresh weights.
 """
 
@@ -26,6 +29,7 @@ from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.models.patches._patch import Handle, apply_patches
+from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import (
     Checkpoint,
     latest,
@@ -187,6 +191,7 @@ class Trainer:
             tell(self.samples_seen)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
+                row |= {"truncated": batch.truncated} if batch.truncated else {}
                 journal.write("train", self.samples_seen, row | ({"skipped": skipped} if skipped else {}))
             done = self.samples_seen >= phase.until
             if done or _crossed(seen, self.samples_seen, options.validate_every):
@@ -230,7 +235,7 @@ class Trainer:
                 raise
             raise UserError(
                 f"Out of memory with training.batch {self.setup.options.batch} in {self.setup.options.chunks} chunks: "
-                f"set training.chunks={self.setup.options.chunks * 2} (the gradients stay the same) and resume."
+                f"set training.chunks={self.setup.options.chunks * 2} ({_same_gradients(self.root)}) and resume."
             ) from error
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
@@ -429,6 +434,15 @@ def _running_statistics(module: nn.Module) -> list[Tensor]:
     """What a forward pass changes: the running statistics of BatchNorm, wherever they are."""
     kinds = ("running_mean", "running_var", "num_batches_tracked")
     return [tensor for name, tensor in module.named_buffers() if name.rpartition(".")[2] in kinds]
+
+
+def _same_gradients(root: nn.Module) -> str:
+    """Say whether chunks change the gradients."""
+    return (
+        "its BatchNorm layers then see smaller chunks, which changes the gradients"
+        if tracking_norms(root)
+        else "the gradients stay the same"
+    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -20,6 +20,7 @@ import timm
 import torch
 
 from medvlp.core.encoded import Encoded
+from medvlp.models.encoders._text import encode_texts
 from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.models.encoders.transformer import TextTransformer
 from medvlp.text.tokenizers import TokenBatch, pad_batch
@@ -43,7 +44,7 @@ CANDIDATES = (
 
 
 class _Words:
-    name, vocab_size, max_length, pad_id = "hash_words", 4096, 256, 0
+    name, identity, vocab_size, max_length, pad_id = "hash_words", "hash_words", 4096, 256, 0
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         rows = [[1 + zlib.crc32(word.encode()) % 4095 for word in text.split()] for text in texts]
@@ -101,7 +102,7 @@ def main() -> None:
             if chosen.only not in "transformer":
                 continue
             text = TextTransformer(words=_Words(), width=width, layers=layers, heads=4)
-            found = rate(lambda: text(texts, parts=parts), list(text.parameters()), chosen.batch, dtype)  # noqa: B023
+            found = rate(lambda: encode_texts(text, texts, parts=parts), list(text.parameters()), chosen.batch, dtype)  # noqa: B023
             line = {"encoder": "transformer", "width": width, "layers": layers, "dtype": dtype}
             line["mean_tokens"] = sum(lengths) / len(lengths)
             print(json.dumps({**line, **found, "load": round(os.getloadavg()[0], 1), **versions}), flush=True)

@@ -27,13 +27,15 @@ from torch import Tensor, nn
 from medvlp.core import Batch, Column, Encoded, FeatureTable, Key, Model
 from medvlp.core.encoded import unit
 from medvlp.core.keys import Plan, keys
-from medvlp.core.protocols import Encoder, Objective, Site, State
+from medvlp.core.protocols import Objective, Site, State
 from medvlp.core.registry import build
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kmeans import kmeans
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.scale import ScaleOptions
+from medvlp.text.tokenizers import TokenBatch, pad_batch
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, Refresh
@@ -66,11 +68,23 @@ class World:
         return cls(made[0], made[1], torch.from_numpy(label))
 
 
-class Vectors(Encoder):
-    """64-128-128: an image is its vector, a text the number of a row in the world's table."""
+class Numbers:
+    """A text is the number of a row in the world's table."""
+
+    name, identity, vocab_size, max_length, pad_id = "numbers", "numbers", TRAIN + TEST, 8, 0
+
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        return pad_batch([[int(text or 0)] for text in texts], pad_id=0, truncated=0)
+
+    def save(self, folder: str | Path) -> None:
+        raise NotImplementedError
+
+
+class Vectors(TextEncoder):
+    """64-128-128: an image is its vector, a text the vector of its number."""
 
     def __init__(self, kind: str, table: Tensor) -> None:
-        super().__init__()
+        super().__init__(words=Numbers())
         self.kinds = (kind,)
         self.width = self.token_width = 128
         self._table = table
@@ -78,23 +92,19 @@ class Vectors(Encoder):
 
     def forward(
         self,
-        values: Tensor | Sequence[str],
+        values: Tensor,
         *,
         parts: frozenset[str],
         mask: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Encoded:
         """Encode rows."""
-        rows = values.flatten(1) if isinstance(values, Tensor) else self._table[[int(word) for word in values]]
+        rows = values.flatten(1) if values.is_floating_point() else self._table[values[:, 0]]
         return Encoded(owner=torch.arange(len(rows)), pooled=self.net(rows))
 
     def sites(self) -> Mapping[str, Site]:
         """None."""
         return {}
-
-    def blank(self, device: torch.device) -> Tensor | Sequence[str]:
-        """Never asked: every sample has both views."""
-        raise NotImplementedError
 
 
 def batch_of(world: World, places: np.ndarray, indices: np.ndarray) -> Batch:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,12 +45,14 @@ class World:
     volumes: Path = Path()
     slices_bundle: Path = Path()
     features: Path = Path()
+    both: Path = Path()
 
     def place(self, shipped: str) -> Path:
         """Where the thing is that a configuration calls so."""
         known = {
             "runs/quickstart/run/bundle": self.bundle,
             "runs/ct": self.volumes,
+            "runs/films_and_ct": self.both,
             "runs/phantom_ct_slices/bundle": self.slices_bundle,
             "runs/ct_features": self.features,
             "runs/ct_features/manifest.parquet": self.features / "manifest.parquet",
@@ -73,9 +77,10 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
             view["size"] = SIZE
     tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
     if "vision" in tree["model"]:
-        vision = tree["model"]["vision"]
-        looks = vision.get("slice", vision)
-        looks |= {**VISION, "image_size": SIZE, "channels": looks["channels"]}
+        for tower in (tree["model"]["vision"], tree["model"].get("stack")):
+            if tower is not None:
+                looks = tower.get("slice", tower)
+                looks |= {**VISION, "image_size": SIZE, "channels": looks["channels"]}
         if tree["model"].get("text", {}).get("name") == "transformer":
             tree["model"]["text"] |= MODEL["text"]
         if "embed_dim" in tree["model"]:
@@ -139,13 +144,15 @@ def quick(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) 
 def world(tiny_cohort: CohortSummary, quick: Trained, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Beside the quick start: volumes, the 2D model of their slices, and the features that it makes of each."""
     folder = tmp_path_factory.mktemp("volumes")
-    volumes = make_cohort(folder / "ct", patients=12, modality="ct", image_size=64, workers=1).root
+    both = folder / "both"
+    volumes = make_cohort(both / "ct", patients=12, modality="ct", image_size=64, workers=1).root
+    shutil.copytree(tiny_cohort.root, both / "cxr", copy_function=os.link)
     first = toy(load_tree("pretrain/phantom_ct_slices.yaml"), folder, World(tiny_cohort.root, volumes=volumes))
     bundle = train(load_config(write_tree(folder / "toy.yaml", first))).bundle
     index(volumes).save(folder / "volumes.parquet")
     features = folder / "features"
     embed_slices(bundle, folder / "volumes.parquet", root=None, folder=features, windows=[], workers=0)
-    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features)
+    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, both)
 
 
 @pytest.mark.parametrize("name", RUNS)

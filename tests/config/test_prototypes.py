@@ -94,3 +94,19 @@ def test_a_state_that_reads_a_field_which_the_data_lack_is_refused(tree: dict[st
         match=r"state 'findings' needs the field 'label.efusion', which the data lacks: did you mean 'label.effusion'",
     ):
         dry_run(check_config(tree, source="test"))
+
+
+def test_a_refresh_that_reads_a_teacher_is_refused(tree: dict[str, Any]) -> None:
+    """Its feature pass would run the trained model alone, and fail hours later."""
+    findings = {"name": "class_prototypes", "labels": ["effusion"], "reads": "frozen:image/embedding"}
+    tree["states"] = {"findings": findings, "frozen": {"name": "frozen"}}
+    objective = {"name": "class_prototypes", "state": "findings"}
+    tree["phases"] = phases(objective, refresh=[{"state": "findings", "every": 8}])
+    with pytest.raises(
+        ConfigError,
+        match=r"phases\[0\].refresh\[0\]: the state 'findings' reads frozen:image/embedding of a teacher, and a "
+        r"refresh runs the trained model alone: leave the refresh out, or let states.findings read the model itself",
+    ):
+        dry_run(check_config(tree, source="test"))
+    tree["phases"] = phases(objective, refresh=[])
+    assert "frozen: image/embedding" in dry_run(check_config(tree, source="test"))

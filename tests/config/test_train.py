@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 from medvlp.config.recipe import full_tree, recipe_of, resumed
-from medvlp.config.train import train
+from medvlp.config.train import dry_run, train
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import UserError
 from medvlp.training.checkpoints import latest, load_checkpoint
@@ -157,3 +158,27 @@ def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str,
     moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}
     assert all("patches" in name for name in moved)
     assert any(name.endswith(".up") and after[name].any() for name in after if "patches" in name)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_one_word_leaves_out_texts_that_are_true_of_a_picture(name: str, tree: dict[str, Any]) -> None:
+    """For reports, impressions and statements, as in the quick start; the view that reads the facts comes by itself."""
+    tree["model"] = {**tree["model"], "scale": {"init": 10.0, "bias": -10.0}}
+    impression = {"name": "sections", "sections": ["impression"], "to": "text.impression"}
+    tree["data"]["prefix"].insert(1, impression)
+    tree["data"]["suffix"].append({"name": "other_side", "stated": "text.stated", "unsided": 1})
+    losses = []
+    for word in ("none", "true_of"):
+        tree["phases"][0]["objectives"] = [
+            {"name": name, "as": f"of_{role}", "text": text, "exclude": word}
+            for role, text in (("report", "text"), ("impression", "text.impression"), ("statement", "text.stated"))
+        ]
+        told = re.search(r"loss [0-9.]+ \(([^)]*)\)", dry_run(config_of(tree)))
+        assert told is not None
+        losses.append({each.split()[0]: float(each.split()[1]) for each in told[1].split(", ")})
+    # Of the first step's terms: they have the same positives and fewer negatives.
+    assert all(losses[1][term] <= losses[0][term] for term in losses[0])
+    assert all(
+        any(losses[1][term] < losses[0][term] for term in losses[0] if term.startswith(f"of_{role}/"))
+        for role in ("report", "statement")
+    )

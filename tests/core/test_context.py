@@ -174,3 +174,148 @@ def test_everybodys_rows_stand_in_rank_order(pool):
     same = torch.cat([got["same"] for got in results])
     parity = torch.arange(10) % 2
     assert torch.equal(same, parity[:, None] == parity[None, :])
+
+
+# rows of fields -----------------------------------------------------------------------------------------------------
+
+STATED = Column(("Nodule.", "Effusion.", "effusion.", "Clear."), torch.tensor([0, 0, 1, 3]))
+
+
+def by_rows(first: int = 0, last: int = 4) -> Context:
+    """Samples with two, one, no and one statement; two images of sample 1, boxes and a vector for some."""
+    every = torch.arange(4)
+    columns = {
+        "text.stated": STATED,
+        "id.patient": Column(("p", "q", "p", ""), every),
+        "vector.place": Column(torch.tensor([[10.0, 11], [12, 13], [30, 31]]), torch.tensor([0, 1, 3])),
+        "boxes": Column(torch.arange(12.0).view(3, 4), torch.tensor([1, 1, 3])),
+        "mask": Column(torch.eye(3).bool()[:, None], torch.tensor([0, 1, 3])),
+    }
+    whole = Batch(tuple("abcd"), every, columns)
+    part = whole.take(first, last)
+    parts = {}
+    for key, owner in (("image/raw", torch.tensor([0, 1, 1, 2, 3])), ("text.stated/raw", STATED.owner)):
+        here = (owner >= first) & (owner < last)
+        parts[parse_key(key)] = Part(torch.arange(float(here.sum()))[:, None], owner[here] - first)
+    return Context(parts=parts, batch=part)
+
+
+def test_equal_text_is_told_by_row_not_by_sample():
+    """The same statement of two samples, of which one has another statement too."""
+    ctx = by_rows()
+    same = ctx.same("text.stated", rows="image", columns="text.stated")
+    owner = [0, 1, 1, 2, 3]
+    words = [word.lower() for word in STATED.values]
+    for i, sample in enumerate(owner):
+        own_words = {word for word, of in zip(words, STATED.owner.tolist(), strict=True) if of == sample}
+        assert same[i].tolist() == [word in own_words for word in words]
+    # Two statements are the same if they are equal, or of one sample; turned round it is the same relation.
+    both = ctx.same("text.stated", rows="text.stated", columns="text.stated")
+    assert both.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
+    assert torch.equal(ctx.same("text.stated", rows="text.stated", columns="image"), same.T)
+
+
+def test_a_bank_is_the_same_as_no_sample():
+    batch = Batch.of({"text": ["a", "b"], "id.patient": ["p", "q"]})
+    parts = {parse_key("bank.words/raw"): Part(torch.zeros(2, 1), torch.full((2,), -1))}
+    parts[parse_key("text/raw")] = Part(torch.zeros(2, 1), torch.arange(2))
+    ctx = Context(parts=parts, batch=batch)
+    for what in ("sample", "report", "patient"):
+        assert not ctx.same(what, rows="text", columns="bank.words").any()
+        assert not ctx.same(what, rows="bank.words", columns="bank.words").any()
+
+
+def test_rows_of_a_field_stand_beside_the_rows_of_their_own_sample():
+    ctx = by_rows()
+    for field in ("vector.place", "boxes", "mask"):
+        column = ctx.batch[field]
+        for key in ("image/raw", "text.stated/raw"):
+            found = ctx.rows(field, key)
+            naive = [
+                (row, index)
+                for row, sample in enumerate(ctx.owner(key).tolist())
+                for index, of in enumerate(column.owner.tolist())
+                if of == sample
+            ]
+            assert found.row.tolist() == [row for row, _ in naive]
+            assert torch.equal(found.values, column.values[[index for _, index in naive]])
+    place = ctx.rows("vector.place", "image/raw").one()
+    assert place[[0, 1, 2, 4]].tolist() == [[10, 11], [12, 13], [12, 13], [30, 31]]
+    assert place[3].isnan().all()  # a sample without the field
+
+
+def test_one_row_is_not_made_of_several_or_of_none():
+    ctx = by_rows()
+    with pytest.raises(ConfigError, match=r"Field 'boxes' has 2 rows for a sample where one is wanted: let a view"):
+        ctx.rows("boxes", "image/raw").one()
+    with pytest.raises(ConfigError, match=r"Field 'mask' has no row for a sample where one is wanted, and its kind"):
+        ctx.rows("mask", "image/raw").one()
+    with pytest.raises(ConfigError, match=r"Field 'text.stated' holds words"):
+        ctx.rows("text.stated", "image/raw")
+
+
+def who_is_who_by_rows(bounds: list[int]) -> dict:
+    from medvlp.core.collectives import rank
+
+    ctx = by_rows(bounds[rank()], bounds[rank() + 1])
+    views = (("image", "text.stated"), ("text.stated", "image"), ("text.stated", "text.stated"))
+    return {f"{rows} {columns}": ctx.same("text.stated", rows=rows, columns=columns) for rows, columns in views}
+
+
+@pytest.mark.pool
+@pytest.mark.parametrize("bounds", [[0, 2, 4], [0, 1, 4], [0, 3, 4]])
+def test_rows_are_compared_over_all_processes(pool, bounds):
+    """One process of the second cut has samples with two statements only, one of the third has none of two."""
+    expected = who_is_who_by_rows([0, 4])
+    results = pool.run(2, who_is_who_by_rows, bounds)
+    for name, whole in expected.items():
+        assert torch.equal(torch.cat([got[name] for got in results]), whole)
+
+
+# what an objective computes -----------------------------------------------------------------------------------------
+
+
+def gathered_loss(bounds: list[int]) -> dict:
+    """Row means of the tokens that a row attends to, against those of everybody: a loss of computed rows."""
+    from medvlp.core import collectives
+
+    start, stop = bounds[collectives.rank()], bounds[collectives.rank() + 1]
+    owner = torch.tensor([0, 1, 1, 3, 4])
+    draws = torch.Generator().manual_seed(0)
+    tokens = torch.randn(5, 4, 3, generator=draws, dtype=torch.float64)
+    query = torch.randn(3, generator=draws, dtype=torch.float64).requires_grad_()
+    here = (owner >= start) & (owner < stop)
+    values = tokens[here].requires_grad_()
+    batch = Batch.of({"text": ["a"] * (stop - start)}, first=start)
+    ctx = Context(parts={parse_key("text/tokens"): Part(values, owner[here] - start)}, batch=batch)
+    computed = torch.einsum("rn,rnd->rd", (values @ query).softmax(1), values)
+    everybody = ctx.gather(computed, ctx.owner("text/tokens"))
+    own = ctx.owner("text/tokens")
+    scores = (computed @ everybody.values.T).log_softmax(1)
+    same = own[:, None] == everybody.owner[None, :]
+    loss = -(scores * same).sum() / 5 * collectives.world_size()
+    loss.backward()
+    assert query.grad is not None
+    collectives.average_([query.grad])
+    mine = values.grad / collectives.world_size()
+    return {"owner": everybody.owner, "query": query.grad, "tokens": mine, "loss": collectives.total(loss.detach())}
+
+
+@pytest.mark.pool
+@pytest.mark.parametrize("bounds", [[0, 2, 5], [0, 1, 5], [0, 4, 5]])
+def test_what_an_objective_computes_is_gathered_with_exact_gradients(pool, bounds):
+    expected = gathered_loss([0, 5])
+    assert expected["owner"].tolist() == [0, 1, 1, 3, 4]
+    results = pool.run(2, gathered_loss, bounds)
+    tokens = torch.cat([got["tokens"] for got in results])
+    torch.testing.assert_close(tokens, expected["tokens"], rtol=1e-12, atol=1e-14)
+    for got in results:
+        assert torch.equal(got["owner"], expected["owner"])
+        torch.testing.assert_close(got["query"], expected["query"], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(got["loss"] / 2, expected["loss"], rtol=1e-12, atol=1e-14)
+
+
+def test_a_chunk_alone_gathers_nothing():
+    ctx = context(Batch.of({"text": ["a"]}), alone=True)
+    with pytest.raises(ConfigError, match=r"asked for everybody's 'rows': declare scope = 'batch'"):
+        ctx.gather(torch.eye(1), torch.arange(1))

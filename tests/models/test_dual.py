@@ -11,6 +11,7 @@ from medvlp.core.protocols import HeadSpec
 from medvlp.core.sample import Batch, Column
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
+from medvlp.models.encoders._text import encode_texts
 from tests.models.words import DUAL, TEXT, VISION, HashWords, dual, images, pairs
 
 EMBEDDINGS = Plan.of(keys("image/embedding", "text/embedding"))
@@ -23,7 +24,7 @@ def test_embedding_is_the_unit_length_projection_of_the_pooled_tower() -> None:
     raw = pooled @ model.heads["image/raw"].output.weight.T
     torch.testing.assert_close(out["image"].part("raw"), raw)
     torch.testing.assert_close(out["image"].part("embedding"), raw / raw.norm(dim=1, keepdim=True))
-    pooled = model.towers["text"](list(batch["text"].values), parts=frozenset({"pooled"})).pooled
+    pooled = encode_texts(model.towers["text"], batch["text"].values, parts=frozenset({"pooled"})).pooled
     torch.testing.assert_close(out["text"].part("raw"), pooled @ model.heads["text/raw"].output.weight.T)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from medvlp.core.errors import ConfigError
 from medvlp.models.scale import LogitScale
+from tests.models.words import DUAL, dual
 
 
 def test_scores_are_multiplied_by_the_exponential_of_the_parameter_and_shifted_by_the_bias() -> None:
@@ -44,3 +45,17 @@ def test_a_lower_bound_is_held_where_there_is_one() -> None:
             scale.log_scale -= 1.0
         scale.after_step(samples_seen=32)
         assert scale.value.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_first_value_below_the_lower_bound_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"scale.init is 0.5: choose a number not below scale.min, 1.0"):
+        LogitScale(init=0.5, min=1.0)
+
+
+def test_a_model_holds_the_lower_bound_of_its_options() -> None:
+    """As ProtoCLIP does with the scale of CLIP."""
+    model = dual(DUAL, scale={"init": 1.5, "min": 1.0})
+    with torch.no_grad():
+        model.logit_scale.log_scale -= 1.0
+    model.logit_scale.after_step(samples_seen=32)
+    assert model.logit_scale.value.item() == pytest.approx(1.0)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.encoders import _blocks, _text
+from medvlp.models.encoders._text import TextEncoder, encode_texts
 from medvlp.models.encoders.transformer import TextTransformer
 from medvlp.models.encoders.transformers import TransformersEncoder
+from medvlp.text.tokenizers import tokenise
 from tests.models.words import HashWords
 
 PARTS = frozenset({"pooled", "tokens", "mask", "ids"})
@@ -19,6 +23,7 @@ BERT = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
+AUTO = torch.export.Dim.AUTO
 SHORT, LONG = "small effusion", "no focal consolidation is seen in either lung and the heart is of normal size"
 
 
@@ -30,10 +35,14 @@ def bert(**changes: object) -> TransformersEncoder:
     return TransformersEncoder(words=HashWords(), config=BERT, **changes).eval()
 
 
+def encode(tower: TextEncoder, texts: list[str], parts: frozenset[str] = PARTS) -> Encoded:
+    return encode_texts(tower, texts, parts=parts)
+
+
 @pytest.mark.parametrize("pool", ["mean", "cls", "last"])
 def test_padding_to_a_longer_batch_does_not_change_a_text(pool: str) -> None:
     tower = transformer(pool=pool)
-    alone, together = tower([SHORT], parts=PARTS), tower([SHORT, LONG], parts=PARTS)
+    alone, together = encode(tower, [SHORT]), encode(tower, [SHORT, LONG])
     assert together.mask.shape[1] > alone.mask.shape[1]
     torch.testing.assert_close(together.pooled[:1], alone.pooled, rtol=0, atol=1e-5)
     torch.testing.assert_close(together.tokens[:1, :2], alone.tokens, rtol=0, atol=1e-5)
@@ -42,13 +51,13 @@ def test_padding_to_a_longer_batch_does_not_change_a_text(pool: str) -> None:
 @pytest.mark.parametrize("pool", ["cls", "mean", "pooler"])
 def test_padding_does_not_change_a_text_of_a_transformers_model(pool: str) -> None:
     tower = bert(pool=pool)
-    alone, together = tower([SHORT], parts=PARTS), tower([SHORT, LONG], parts=PARTS)
+    alone, together = encode(tower, [SHORT]), encode(tower, [SHORT, LONG])
     torch.testing.assert_close(together.pooled[:1], alone.pooled, rtol=0, atol=1e-5)
 
 
 def test_pooling_reads_real_tokens_only() -> None:
     for pool, pick in (("mean", lambda t: t.mean(0)), ("cls", lambda t: t[0]), ("last", lambda t: t[-1])):
-        rows = transformer(pool=pool)([SHORT, LONG], parts=PARTS)
+        rows = encode(transformer(pool=pool), [SHORT, LONG])
         for row in range(2):
             real = rows.tokens[row][rows.mask[row]]
             torch.testing.assert_close(rows.pooled[row], pick(real))
@@ -57,9 +66,9 @@ def test_pooling_reads_real_tokens_only() -> None:
 def test_grouping_by_length_equals_one_padded_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(["word"] * (1 + 7 * i % 23)) + f" {i}" for i in range(40)]
     tower = transformer().double()
-    grouped = tower(texts, parts=PARTS)
+    grouped = encode(tower, texts)
     monkeypatch.setattr(_text, "_GROUP", 1000)
-    whole = tower(texts, parts=PARTS)
+    whole = encode(tower, texts)
     torch.testing.assert_close(grouped.pooled, whole.pooled, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(grouped.tokens[whole.mask], whole.tokens[whole.mask], rtol=1e-10, atol=1e-12)
     assert torch.equal(grouped.part("ids"), whole.part("ids"))
@@ -83,7 +92,7 @@ def test_half_precision_attention_on_a_cpu_is_that_of_float32_to_its_precision(l
 
 def test_layers_end_in_the_tokens_and_attention_sums_to_one_over_real_keys() -> None:
     tower = transformer()
-    rows = tower([SHORT, LONG], parts=PARTS | {"layers", "attention"})
+    rows = encode(tower, [SHORT, LONG], PARTS | {"layers", "attention"})
     torch.testing.assert_close(tower.trunk.norm(rows.layers[:, -1]), rows.tokens)
     torch.testing.assert_close(rows.attention.sum(dim=-1), torch.ones(2, 2, rows.mask.shape[1]))
     assert not rows.attention[0, :, :, 2:].any()
@@ -95,22 +104,47 @@ def test_layers_end_in_the_tokens_and_attention_sums_to_one_over_real_keys() -> 
 
 
 def test_an_empty_text_is_a_finite_row() -> None:
-    rows = transformer()(["", SHORT], parts=PARTS)
+    rows = encode(transformer(), ["", SHORT])
     assert rows.pooled.isfinite().all()
     assert rows.mask[0].tolist() == [True, False]
-    assert transformer().blank(torch.device("cpu")) == ("",)
+    blank = transformer().blank(torch.device("cpu"))
+    assert torch.equal(blank, tokenise(HashWords(), ("",)).ids)
 
 
 def test_texts_that_lost_their_end_are_counted() -> None:
-    tower = transformer()
-    tower(["word " * 30, "short", "word " * 25], parts=PARTS)
-    tower(["word " * 25], parts=PARTS)
-    assert tower.truncated == 3
+    tokens = tokenise(HashWords(), ["word " * 30, "short", "word " * 25])
+    assert (tokens.truncated, tokens.ids.shape) == (2, (3, 24))
+
+
+# transformers' own mask fixes the number of rows in an exported graph.
+@pytest.mark.parametrize(("make", "shapes"), [(transformer, {0: AUTO, 1: AUTO}), (bert, None)])
+def test_an_exported_tower_gives_what_the_tower_gives(make: Callable[[], TextEncoder], shapes: dict | None) -> None:
+    tower = make().eval()
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = tower
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            pooled = self.tower(ids, parts=frozenset({"pooled"}), mask=mask).pooled
+            assert pooled is not None
+            return pooled
+
+    texts = [" ".join(["word"] * (1 + 7 * i % 23)) + f" {i}" for i in range(40)]
+    seen, other = tokenise(HashWords(), texts), tokenise(HashWords(), texts[5:12])
+    free = None if shapes is None else {"ids": shapes, "mask": shapes}
+    exported = torch.export.export(Pooled(), (seen.ids, seen.mask), dynamic_shapes=free).module()
+    for tokens in (seen, other) if shapes else (seen,):
+        expected = tower(tokens.ids, parts=frozenset({"pooled"}), mask=tokens.mask).pooled
+        torch.testing.assert_close(exported(tokens.ids, tokens.mask), expected, rtol=0, atol=1e-6)
+    traced = torch.jit.trace(Pooled(), (seen.ids, seen.mask), check_trace=False)
+    torch.testing.assert_close(traced(seen.ids, seen.mask), exported(seen.ids, seen.mask), rtol=0, atol=1e-6)
 
 
 def test_a_random_transformers_model_equals_the_model_that_transformers_builds() -> None:
     tower = bert(pool="pooler")
-    rows = tower([SHORT, LONG], parts=PARTS | {"layers"})
+    rows = encode(tower, [SHORT, LONG], PARTS | {"layers"})
     ids, mask = rows.part("ids"), rows.mask
     out = tower.backbone(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
     torch.testing.assert_close(rows.pooled, out.pooler_output)
@@ -127,12 +161,12 @@ def test_a_saved_folder_is_read_and_a_bundle_rebuilds_it_without_the_folder(tmp_
     first.backbone.save_pretrained(tmp_path)
     second = TransformersEncoder(words=HashWords(), path=str(tmp_path)).eval()
     texts = [SHORT, LONG]
-    torch.testing.assert_close(first(texts, parts=PARTS).tokens, second(texts, parts=PARTS).tokens)
+    torch.testing.assert_close(encode(first, texts).tokens, encode(second, texts).tokens)
     released = second.released()
     assert released["path"] is None
     third = TransformersEncoder(words=HashWords(), config=released["config"]).eval()
     third.load_state_dict(second.state_dict())
-    assert torch.equal(third(texts, parts=PARTS).pooled, second(texts, parts=PARTS).pooled)
+    assert torch.equal(encode(third, texts).pooled, encode(second, texts).pooled)
 
 
 def test_weights_that_are_no_safetensors_are_not_read(tmp_path: Path) -> None:
@@ -164,6 +198,9 @@ def test_faulty_transformers_towers_are_refused_with_a_sentence(options: dict, s
         TransformersEncoder(words=HashWords(), **options)
 
 
-def test_a_text_tower_refuses_a_tensor() -> None:
-    with pytest.raises(ConfigError, match="A text tower was given a tensor"):
-        transformer()(torch.zeros(1, 1, 8, 8), parts=PARTS)
+@pytest.mark.parametrize(
+    ("values", "given"), [(torch.zeros(1, 8), r"torch.float32 of shape \(1, 8\)"), (["a"], "strings")]
+)
+def test_a_text_tower_takes_token_ids_and_nothing_else(values: object, given: str) -> None:
+    with pytest.raises(ConfigError, match=f"A text tower was given {given}: it takes token ids"):
+        transformer()(values, parts=PARTS)

@@ -31,6 +31,10 @@ class HashWords:
     def __init__(self, vocab_size: int = 64, max_length: int = 24) -> None:
         self.vocab_size, self.max_length = vocab_size, max_length
 
+    @property
+    def identity(self) -> str:
+        return f"{self.name} {self.vocab_size} {self.max_length}"
+
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         rows = [[1 + zlib.crc32(word.encode()) % (self.vocab_size - 1) for word in text.split()] for text in texts]
         cut = [row[: self.max_length] for row in rows]

@@ -12,6 +12,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.objectives import Clip, Siglip
+from tests.models.words import DUAL, dual
 from tests.objectives.world import rows
 
 
@@ -168,3 +169,13 @@ def test_a_field_that_the_batch_lacks_is_named():
     image, text = rows(2, 0), rows(2, 1)
     with pytest.raises(ConfigError, match=r"ctx.same needs field 'id.patient'"):
         Clip(exclude="same_patient")(context(image, text, Batch.of({"text": ["a", "b"]})))
+
+
+def test_siglip_without_a_bias_is_refused_where_the_model_is_known():
+    given = {"model": dual(DUAL)}
+    with pytest.raises(
+        ConfigError, match=r"needs a logit scale with a bias.*write model.scale: {init: 10.0, bias: -10.0}"
+    ):
+        build("objectives", {"name": "siglip"}, where="x", given=given)
+    given = {"model": dual(DUAL, scale={"init": 10.0, "bias": -10.0})}
+    assert build("objectives", {"name": "siglip"}, where="x", given=given).text == "text"

@@ -10,7 +10,7 @@ import yaml
 from transformers import BertTokenizerFast
 
 from medvlp.core.errors import ConfigError, DataError, UserError
-from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer, pad_batch
+from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer, pad_batch, tokenise
 from medvlp.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer, train_wordpiece
 
 CORPUS = [
@@ -169,3 +169,32 @@ def test_broken_folders_are_refused(tmp_path: Path, wordpiece: WordPieceTokenize
     (tmp_path / "tokenizer.yaml").write_text("[]")
     with pytest.raises(DataError, match=r"lacks name or max_length"):
         load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_is_known_by_what_it_makes_of_texts(
+    tmp_path: Path, bert_folder: Path, wordpiece: WordPieceTokenizer
+) -> None:
+    wordpiece.save(tmp_path / "saved")
+    same = [train_wordpiece(CORPUS[::-1], vocab_size=400, max_length=32), load_tokenizer(tmp_path / "saved")]
+    assert {each.identity for each in same} == {wordpiece.identity}
+    bert = TransformersTokenizer(bert_folder, max_length=32)
+    before = bert.identity
+    bert(["No effusion. " * 30])  # a tokenizer of transformers remembers that it was asked to cut
+    assert TransformersTokenizer(bert_folder, max_length=32).identity == bert.identity == before
+    others = [
+        train_wordpiece(CORPUS, vocab_size=400, max_length=16),
+        train_wordpiece(CORPUS, vocab_size=400, max_length=32, lowercase=False),
+        train_wordpiece(CORPUS[:1], vocab_size=400, max_length=32),
+        TransformersTokenizer(bert_folder, max_length=16),
+        bert,
+    ]
+    assert len({each.identity for each in (*others, wordpiece)}) == len(others) + 1
+
+
+def test_tokens_are_no_longer_than_the_longest_text_and_every_text_has_one(wordpiece: WordPieceTokenizer) -> None:
+    texts = ["No effusion.", "", "The heart is mildly enlarged."]
+    tokens, made = tokenise(wordpiece, texts), wordpiece(texts)
+    assert tokens.mask is not None
+    assert tokens.ids.shape[1] == int(made.mask.sum(dim=1).max())
+    assert torch.equal(tokens.ids[tokens.mask], made.ids[made.mask])
+    assert tokenise(wordpiece, texts[:1]).mask is None

@@ -16,7 +16,7 @@ from medvlp.models.build import build_model
 from medvlp.training.phases import set_trainable
 from medvlp.training.precision import Precision
 from medvlp.training.task import StepLog, Task, make_plan
-from tests.models.words import DUAL, HashWords
+from tests.models.words import DUAL, VISION, HashWords
 
 FLOAT32 = Precision("cpu", torch.float32, "test")
 SAMPLES = 8
@@ -50,6 +50,9 @@ def _head(norm: str) -> dict[str, object]:
 _STREAMS = {"name": "dual_stream", "width": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
 _MEDSLIP = {"name": "medslip", "negatives": 1, "temperature": 0.5}
 
+_BOTH = {**DUAL, "stack": {"name": "slices", "slice": VISION}}
+_FILMS_AND_VOLUMES = [{"name": "clip", "image": "image.film"}, {"name": "clip", "as": "volumes", "image": "stack"}]
+
 # name -> (model, objectives, patterns of what trains)
 CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     "clip": (DUAL, [{"name": "clip"}], ["*"]),
@@ -64,6 +67,12 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     "frozen image tower": (DUAL, _MIXED, ["*", "!model.towers.image.*"]),
     "frozen towers": (DUAL, [{"name": "clip"}], ["*", "!model.towers.*"]),
     "medslip": ({**DUAL, "heads": {"image/medslip": _STREAMS}}, [_MEDSLIP], ["*"]),
+    "films and volumes": (_BOTH, _FILMS_AND_VOLUMES, ["*"]),
+    "films and volumes, one trunk": (
+        {**_BOTH, "stack": {"name": "slices", "slice": "image"}},
+        _FILMS_AND_VOLUMES,
+        ["*"],
+    ),
     "images only": (DUAL, [{**_MIXED[2], "texts": "teacher"}], ["*"]),
 }
 
@@ -76,8 +85,17 @@ def whole_batch(dtype: torch.dtype = torch.float32) -> Batch:
     waves = [((i % 3) * at[:, None] + (i // 3) * at[None] + at[None] / 9) * (0.2 + 0.1 * i) for i in range(SAMPLES)]
     noise = torch.rand(SAMPLES, 32, 32, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     pixels = (0.5 + 0.4 * torch.stack(waves).sin() + 0.1 * noise)[:, None]
+    slices = pixels.repeat(2, 1, 1, 1)[: SAMPLES + 1].unflatten(0, (3, 3))
     columns = {
         "image": Column(pixels.to(dtype), every),
+        # Of four processes one has films only, one volumes only, one both, of one sample too, and one neither.
+        "image.film": Column(pixels[[0, 1, 4]].to(dtype), torch.tensor([0, 1, 4])),
+        "stack": Column(
+            slices.to(dtype),
+            torch.tensor([2, 4, 5]),
+            torch.tensor([[True, True, True], [True, True, False], [True, False, False]]),
+            torch.zeros(3, 3, 3, dtype=dtype),
+        ),
         "vector.triplets": _matrices(),
         "text": Column(tuple(words for _, words in TEXTS), torch.tensor([owner for owner, _ in TEXTS])),
     }
@@ -118,7 +136,10 @@ def make_task(
     model: Model = build_model(model_spec, tokenizer=HashWords(), banks=banks, seed=3).to(dtype)
     given: dict[str, object] = {"model": model, "vocab_size": HashWords().vocab_size}
     objectives: dict[str, Objective] = {
-        str(spec["name"]): build("objectives", spec, where="test", given=given).to(dtype) for spec in objective_specs
+        str(spec.get("as", spec["name"])): build(
+            "objectives", {key: value for key, value in spec.items() if key != "as"}, where="test", given=given
+        ).to(dtype)
+        for spec in objective_specs
     }
     states: dict[str, State] = {"frozen": build("state", {"name": "frozen"}, where="test")}
     plan = make_plan(objectives, states)

@@ -71,6 +71,8 @@ def predict_files(
         UnreadableImage: if a file cannot be read.
         UserError: if nothing can be asked, or maps of what the model or the answer has none of.
     """
+    if len(model.model.kinds) > 1:
+        return _by_kind(model, paths, recipe=recipe, question=question, name=name, maps=maps, out=out)
     answers = _chosen(model, recipe, question)
     asks = {key: Ask(questions=(question,) if question else ()) for key in answers}
     reader = _Reader(model, paths, answers, asks, maps)
@@ -97,6 +99,17 @@ def predict_files(
             }
         )
     return {"model": name, "recipe": scoring[0] if scoring else next(iter(answers)), "results": results}
+
+
+def _by_kind(model: VisionLanguageModel, paths: Sequence[Path], **asked: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Ask about files of several kinds, each as its own; the results stand in the order of the files."""
+    kinds = [model.kind_of(path) for path in paths]
+    said = {}
+    for kind in dict.fromkeys(kinds):
+        own = [path for path, each in zip(paths, kinds, strict=True) if each == kind]
+        said[kind] = predict_files(model.of_kind(kind), own, **asked)
+    rows = {kind: iter(each["results"]) for kind, each in said.items()}
+    return {**next(iter(said.values())), "results": [next(rows[kind]) for kind in kinds]}
 
 
 def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None) -> dict[str, Answer]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,19 @@ from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
+from medvlp.core.fields import parse_field
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import View
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.pipeline import added_fields
 from medvlp.data.pool import Rounded
 from medvlp.data.stacks import taken
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
+from medvlp.io.holds import holds
 from medvlp.io.read import read_image
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict
@@ -71,17 +75,36 @@ class VisionLanguageModel:
         ]
         self.answers: dict[str, Answer] = open_answers(bundle.answers)
 
+    # kinds ----------------------------------------------------------------------------------------------------------
+
+    def kind_of(self, image: Image) -> str:
+        """Return as which of the model's kinds of pictures a file or an array is read."""
+        if len(self.model.kinds) == 1:
+            return self.model.pictures
+        return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
+
+    def of_kind(self, kind: str) -> VisionLanguageModel:
+        """Return this model as one of one kind; what was chosen on pictures of the main kind holds for that alone."""
+        asked = copy.copy(self)
+        asked.model = self.model.of_kind(kind)
+        if kind != self.model.pictures:
+            unfitted = [replace(each, operating_points=None, calibration=None) for each in self.bundle.answers]
+            asked.bundle = replace(self.bundle, answers=tuple(unfitted))
+        return asked
+
     # embeddings -----------------------------------------------------------------------------------------------------
 
     def prepare(self, image: Image) -> Prepared:
         """Run the model's preprocessing on a file, or on (H, W) pixels in [0, 1] where 1 is white on the display.
 
-        A model of volumes takes whatever `medvlp.io.read_volume` reads.
+        A model of volumes takes whatever `medvlp.io.read_volume` reads; one of both looks what the file is.
 
         Raises:
             UnreadableImage: if the file cannot be read as an image.
             UserError: if an array is not such pixels.
         """
+        if len(self.model.kinds) > 1:
+            return self.of_kind(self.kind_of(image)).prepare(image)
         return self.prepared(self.sample(image))
 
     def prepared(self, sample: Sample) -> Prepared:
@@ -100,7 +123,9 @@ class VisionLanguageModel:
         pictures = self.model.pictures
         if pictures == "stack" and not isinstance(value, str):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
-        field = next((view.field for view in self._views if isinstance(view, Rounded)), pictures)
+        opening = [view for view in self._views if isinstance(view, Rounded)]
+        own = [v for v in opening if pictures in {parse_field(f).kind for f in added_fields([v]) or (v.field,)}]
+        field = next((view.field for view in own or opening), pictures)
         sample = Sample(id=name, fields={field: value})
         generator = torch.Generator()
         for view in self._views:
@@ -136,7 +161,14 @@ class VisionLanguageModel:
             UserError: if the model was trained by a score that reads no embedding.
         """
         self.require_embedding()
-        return embed(self.model, self.model.pictures, pixels, batch=self._batch)
+        kinds = ["stack" if isinstance(each, Stack) else "image" for each in pixels]
+        if len(self.model.kinds) == 1:
+            kinds = [self.model.pictures] * len(pixels)
+        rows = {}
+        for kind in dict.fromkeys(kinds):
+            own = [each for each, k in zip(pixels, kinds, strict=True) if k == kind]
+            rows[kind] = iter(embed(self.model, kind, own, batch=self._batch))  # pyrefly: ignore
+        return np.stack([next(rows[kind]) for kind in kinds])
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings; refused as those of pictures."""

@@ -5,7 +5,7 @@ Identifiers are not hashed: nobody stands behind them, and a split must be the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,8 @@ def index(
     """Index a phantom cohort, one row a radiograph (or CT volume), with ``label.FINDING`` of its study.
 
     Args:
-        root: folder that `medvlp.phantom.make_cohort` wrote.
+        root: folder that `medvlp.phantom.make_cohort` wrote, or one that holds several of the same seed (``cxr``,
+            ``ct``): the same people's radiographs and volumes, with one row each and their reports.
         slices: of a cohort of volumes, give so many slices of each a row of their own: first, for each planted finding,
             the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows,
             the text is what the report says that holds of it. 0: one row a volume.
@@ -45,10 +46,13 @@ def index(
         progress: told (done, total) files.
 
     Raises:
-        DataError: if the folder holds no complete cohort, its files and its truth disagree, or slices are asked for of
-            radiographs.
+        DataError: if the folder holds no complete cohort, its files and its truth disagree, slices are asked for of
+            radiographs, or cohorts side by side are of other people.
     """
     root = Path(root)
+    inside = sorted(path.parent for path in root.glob("*/cohort.json"))
+    if inside and not (root / "cohort.json").is_file():
+        return _joined(root, [index(part, slices=slices, workers=workers, progress=progress) for part in inside])
     if not (root / "cohort.json").is_file():
         raise DataError(
             f"{root} holds no complete phantom cohort (there is no cohort.json): make it, or go on making it, with "
@@ -67,6 +71,26 @@ def index(
         rows = _slices(root, rows, pictures, slices)
     meta = {"layout": "phantom", "synthetic": True, "seed": facts.get("seed"), "note": facts.get("note")}
     return Manifest.of({name: [row[name] for row in rows] for name in rows[0]}, root=root, meta=meta)
+
+
+def _joined(root: Path, parts: Sequence[Manifest]) -> Manifest:
+    """Put cohorts together that lie side by side; with the seed, patients and studies are the same people's."""
+    seeds = sorted({str(part.meta["seed"]) for part in parts})
+    if len(seeds) > 1:
+        raise DataError(
+            f"{root} holds cohorts of other people (seeds {', '.join(seeds)}) under the same names: make them with one "
+            "seed."
+        )
+    rows = [part.record(i) | _moved(part, i, root) for part in parts for i in range(len(part))]
+    names = dict.fromkeys(name for part in parts for name in part.names)
+    return Manifest.of({name: [row.get(name) for row in rows] for name in names}, root=root, meta=parts[0].meta)
+
+
+def _moved(part: Manifest, index: int, root: Path) -> dict[str, object]:
+    """Return a record's paths, seen from the folder above."""
+    folder = part.root.relative_to(root)
+    record = part.record(index)
+    return {name: (folder / str(record[name])).as_posix() for name in part.pictures if name in record}
 
 
 def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, str], field: str) -> dict[str, object]:

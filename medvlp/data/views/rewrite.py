@@ -10,7 +10,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._report import with_report_tag
+from medvlp.data.views._report import with_report
 
 __all__ = ["Rewrite"]
 
@@ -20,8 +20,8 @@ class Rewrite:
     """With `probability`, say a text in other words (`medvlp.text.rewriting`), each of its rows for itself.
 
     Findings, certainty, side, severity and numbers are kept. As with ``sentences``, ``id.report`` names the report as
-    it was, so that two samples with one report are still known as such. It belongs before ``sentences``, and before
-    ``sections`` where sections are to change places.
+    it was and ``text.report`` keeps it, so that two samples with one report are still known as such. It belongs before
+    ``sentences``, and before ``sections`` where sections are to change places.
 
     Attributes:
         probability: of rewriting; else the text stays.
@@ -69,7 +69,7 @@ class Rewrite:
             return sample
         fields = dict(sample.fields)
         if self.field == "text" and isinstance(value, str):
-            fields = with_report_tag(sample.fields, value)
+            fields = with_report(sample.fields, value)
         if float(torch.rand(1, generator=generator)) < self.probability:
             texts = tuple(self._rewritten(str(row), generator) for row in rows)
             fields[self.field] = texts if isinstance(value, tuple) else texts[0]

@@ -15,7 +15,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._report import with_report_tag
+from medvlp.data.views._report import with_report
 
 __all__ = ["Sentences"]
 
@@ -25,7 +25,8 @@ class Sentences:
     """With `probability`, replace a report by k of its sentences, in their order; k is uniform in least..most.
 
     The id field ``id.report`` keeps a hash of the whole report, so that two samples with one report are still known as
-    such (``ctx.same("id.report", ...)``) after different sentences were drawn; one that is there already stays.
+    such (``ctx.same("report", ...)``) after different sentences were drawn, and ``text.report`` keeps its words; what
+    is there already stays.
 
     Attributes:
         probability: of drawing; else the report stays whole.
@@ -69,7 +70,7 @@ class Sentences:
         if not isinstance(report, str):
             return sample
         parts = _parts(report, self.clauses)
-        fields = with_report_tag(sample.fields, report) if self.field == "text" else dict(sample.fields)
+        fields = with_report(sample.fields, report) if self.field == "text" else dict(sample.fields)
         chance, size = torch.rand(2, generator=generator).tolist()
         if chance < self.probability and len(parts) > 1:
             most = min(self.most or len(parts), len(parts))

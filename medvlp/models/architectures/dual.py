@@ -1,6 +1,7 @@
-"""Two towers that meet in one space: an encoder of pictures and one of texts, each with its projection.
+"""Towers that meet in one space: an encoder of pictures and one of texts, each with its projection.
 
-Pictures are images, or stacks of slices (a volume, a cine, the views of a study): what the vision tower encodes.
+Pictures are images, or stacks of slices (a volume, a cine, the views of a study): what the vision tower encodes. A
+model of both has a second tower, of stacks, beside the one of images, and the same texts.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ __all__ = ["DualModel"]
 
 
 class DualModel(TowerModel):
-    """A tower of pictures and one of texts; see `TowerModel` for parts, heads and banks.
+    """A tower of pictures, or one of images and one of stacks, and one of texts; see `TowerModel` for parts and heads.
 
     Args:
         vision: component of `models/encoders` for images or stacks; its views have the name of that kind.
         text: component of `models/encoders` for texts.
+        stack: component of `models/encoders` for stacks, beside a vision tower of images; ``{name: slices, slice:
+            image}`` shares that tower's weights; None: the vision tower is the only one of pictures.
         embed_dim: D of the common space.
-        projection: options of the projection of both towers; empty: one linear map without bias.
+        projection: options of the projection of each tower; empty: one linear map without bias.
         scale: of the logits.
         heads: further heads that belong to the model: ``{image/regions: {name: pooler, queries: 8}}``.
         patches: patches that belong to the model, components of `models/patches`.
@@ -40,12 +43,12 @@ class DualModel(TowerModel):
         where: given by the builder.
 
     Raises:
-        ConfigError: for a faulty tower or head, or a text tower without tokenizer.
+        ConfigError: for a faulty tower or head, a text tower without tokenizer, or two towers of stacks.
 
     Example:
         >>> from medvlp.models.build import build_model
         >>> sorted(fill("models/architectures", {"name": "dual", "vision": {}, "text": {}}, where="model"))
-        ['embed_dim', 'heads', 'name', 'patches', 'projection', 'scale', 'text', 'vision']
+        ['embed_dim', 'heads', 'name', 'patches', 'projection', 'scale', 'stack', 'text', 'vision']
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class DualModel(TowerModel):
         *,
         vision: dict[str, Any],
         text: dict[str, Any],
+        stack: dict[str, Any] | None = None,
         embed_dim: Annotated[int, Field(ge=1)] = 128,
         projection: dict[str, Any] = {},  # noqa: B006  (read only; the default is part of the schema)
         scale: ScaleOptions = ScaleOptions(),  # noqa: B008
@@ -66,24 +70,29 @@ class DualModel(TowerModel):
         if tokenizer is None:
             raise ConfigError(f"{where}.text needs a tokenizer: give build_model one.")
         towers: dict[str, Encoder] = {}
-        filled: dict[str, dict[str, object]] = {}
-        pictures = ""
-        for name, spec, wanted in (("vision", vision, ("image", "stack")), ("text", text, ("text",))):
+        released: dict[str, dict[str, object]] = {}
+        asked = [("vision", vision, ("image", "stack")), ("text", text, ("text",))]
+        if stack is not None:
+            asked.insert(1, ("stack", stack, ("stack",)))
+        for name, spec, wanted in asked:
             path = f"{where}.{name}"
-            filled[name] = fill("models/encoders", spec, where=path)
+            filled = fill("models/encoders", spec, where=path)
+            given = {"tokenizer": tokenizer, "seed": seed, "where": path, "image": towers.get("image")}
             # First weights depend on the seed and the kind, whatever else the model has.
-            with seeded(seed, f"tower {'image' if name == 'vision' else 'text'}"):
-                tower = build(
-                    "models/encoders", spec, where=path, given={"tokenizer": tokenizer, "seed": seed, "where": path}
-                )
+            with seeded(seed, f"tower {'image' if name == 'vision' else name}"):
+                tower: Encoder = build("models/encoders", spec, where=path, given=given)
             kind = next((kind for kind in wanted if kind in tower.kinds), "")
             if not kind:
                 raise ConfigError(
                     f"{path}: {spec['name']!r} encodes {', '.join(tower.kinds)} and not {' or '.join(wanted)}: choose "
                     f"another."
                 )
+            if kind in towers:
+                raise ConfigError(
+                    f"{path}: the vision tower encodes stacks already: make it one of images, or leave {name} out."
+                )
             towers[kind] = tower
-            pictures = pictures or kind
+            released[name] = {**filled, **tower.released()}
         super().__init__(
             towers=towers,
             embed_dim=embed_dim,
@@ -97,8 +106,7 @@ class DualModel(TowerModel):
         )
         self.spec = {
             "name": "dual",
-            "vision": {**filled["vision"], **towers[pictures].released()},
-            "text": {**filled["text"], **towers["text"].released()},
+            **released,
             "embed_dim": embed_dim,
             "projection": dict(projection),
             "scale": scale.model_dump(),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from timm.layers import GroupNormAct, freeze_batch_norm_2d
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Norm", "set_norm"]
+__all__ = ["Norm", "by_running_statistics", "set_norm"]
 
 Norm = Literal["keep", "group", "frozen"]
 
@@ -29,6 +32,33 @@ def set_norm(module: Any, norm: Norm) -> Any:  # noqa: ANN401  (a module in, a m
     if norm == "group":
         return _grouped(module)
     return module
+
+
+@contextmanager
+def by_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Let BatchNorm layers normalise by their running statistics and move none, whatever mode they are in.
+
+    For a row that stands in for an absent view: alone in a training pass it would be normalised by itself, which its
+    own statistics may not even allow (one value a channel), and leave its traces in the running ones.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> with by_running_statistics(norm):
+        ...     round(norm(torch.tensor([[4.0]])).item(), 3), norm.training, norm.running_mean.item()
+        (4.0, False, 0.0)
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    for norm, (mean, var) in zip(norms, kept, strict=True):
+        norm.training = False
+        # The backward pass needs them as they are now; another view may move them before.
+        norm.running_mean, norm.running_var = (None if t is None else t.clone() for t in (mean, var))
+    try:
+        yield
+    finally:
+        for norm, (mean, var) in zip(norms, kept, strict=True):
+            norm.training = True
+            norm.running_mean, norm.running_var = mean, var
 
 
 def _grouped(module: nn.Module) -> nn.Module:

@@ -1,4 +1,8 @@
-"""Texts -> tokens -> trunk: what a text tower does, whether its trunk is its own or shared with images."""
+"""Token ids -> trunk: what a text tower does, whether its trunk is its own or shared with images.
+
+Texts are tokenised outside of towers, where batches are made (`medvlp.data.collate`) or at the edge (`encode_texts`): a
+tower is a function of tensors, as compilers and exporters need it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Site
 from medvlp.models.encoders._blocks import Trunk, TrunkOutput
 from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
-from medvlp.text.tokenizers import Tokenizer
+from medvlp.text.tokenizers import Tokenizer, tokenise
 
-__all__ = ["TextPool", "TextTower", "pool_tokens", "texts_of"]
+__all__ = ["TextEncoder", "TextPool", "TextTower", "check_ids", "encode_texts", "pool_tokens"]
 
 TextPool = Literal["mean", "cls", "last"]
 
@@ -24,30 +28,47 @@ TextPool = Literal["mean", "cls", "last"]
 _GROUP = 32
 
 
-class TextTower(Encoder):
-    """Word and position embeddings in front of a trunk, and a pooling behind it.
+class TextEncoder(Encoder):
+    """A tower of texts: it takes token ids (R, L) of its own tokenizer and a mask, as `tokenise` makes them.
 
-    A text longer than the tokenizer's `max_length` is cut by the tokenizer; `truncated` counts how many were.
+    Args:
+        words: its tokenizer.
+    """
+
+    kinds = ("text",)
+
+    def __init__(self, *, words: Tokenizer) -> None:
+        super().__init__()
+        self.words = words
+        self._empty = tokenise(words, ("",)).ids
+
+    def blank(self, device: torch.device) -> Tensor:
+        """Return one empty text."""
+        return self._empty.to(device)
+
+
+def encode_texts(tower: TextEncoder, texts: Sequence[str], *, parts: frozenset[str]) -> Encoded:
+    """Tokenise R texts and encode them; see `Encoder`."""
+    tokens = tokenise(tower.words, texts).to(next(tower.parameters()).device)
+    return tower(tokens.ids, parts=parts, mask=tokens.mask)
+
+
+class TextTower(TextEncoder):
+    """Word and position embeddings in front of a trunk, and a pooling behind it.
 
     Args:
         words: the tokenizer.
         trunk: the blocks.
         own: whether the trunk belongs to this tower; a shared one is registered by the model that shares it.
         pool: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
-
-    Attributes:
-        truncated: texts cut so far.
     """
 
-    kinds = ("text",)
     offers = frozenset({"pooled", "tokens", "mask", "layers", "attention", "ids"})
 
     def __init__(self, *, words: Tokenizer, trunk: Trunk, own: bool, pool: TextPool) -> None:
-        super().__init__()
+        super().__init__(words=words)
         self.width = self.token_width = trunk.width
         self.pool: TextPool = pool
-        self.words = words
-        self.truncated = 0
         self.word = nn.Embedding(words.vocab_size, trunk.width)
         self.position = nn.Parameter(torch.empty(words.max_length, trunk.width))
         nn.init.normal_(self.word.weight, std=0.02)
@@ -61,30 +82,27 @@ class TextTower(Encoder):
 
     def forward(
         self,
-        values: Tensor | Sequence[str],
+        values: Tensor,
         *,
         parts: frozenset[str],
         mask: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Encoded:
-        """Tokenise and encode R texts; see `Encoder`. A text without a word is encoded as one padding token."""
-        texts = texts_of(values)
-        batch = self.words(texts)
-        self.truncated += batch.truncated
-        device = self.position.device
-        real = batch.mask.clone()
-        real[:, 0] = True  # attention over no key at all is not a number
-        length = int(real.any(dim=0).nonzero().max()) + 1
-        ids, real = batch.ids[:, :length].to(device), real[:, :length].to(device)
-        extra = {"ids": ids} if "ids" in parts else {}
-        owner = torch.arange(len(texts), device=device)
+        """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
+        check_ids(values)
+        rows, length = values.shape
+        real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+        extra = {"ids": values} if "ids" in parts else {}
+        owner = torch.arange(rows, device=values.device)
         if not parts & {"pooled", "tokens", "layers", "attention"}:
             return Encoded(owner=owner, mask=real, extra=extra)
-        embedded = self.tokens_input(self.word(ids) + self.position[:length])
+        embedded = self.tokens_input(self.word(values) + self.position[:length])
         asked = parts & {"layers", "attention"}
-        if device.type == "cpu" and not asked and len(texts) > _GROUP:
+        # What depends on the lengths themselves cannot stand in an exported graph.
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if values.device.type == "cpu" and not asked and not traced and rows > _GROUP:
             return self._in_groups(embedded, real, Encoded(owner=owner, mask=real, extra=extra), parts)
-        out = self._run(embedded, real, parts)
+        out = self._run(embedded, mask, parts)
         return Encoded(
             owner=owner,
             pooled=self.pooled_output(pool_tokens(out.tokens, real, self.pool)) if "pooled" in parts else None,
@@ -106,12 +124,7 @@ class TextTower(Encoder):
             "pooled.output": Site(self.pooled_output, "after"),
         }
 
-    def blank(self, device: torch.device) -> Sequence[str]:
-        """Return one empty text."""
-        return ("",)
-
-    def _run(self, embedded: Tensor, real: Tensor, parts: frozenset[str]) -> TrunkOutput:
-        keep = None if bool(real.all()) else real
+    def _run(self, embedded: Tensor, keep: Tensor | None, parts: frozenset[str]) -> TrunkOutput:
         return self._trunk[0](embedded, keep, layers="layers" in parts, attention="attention" in parts)
 
     def _in_groups(self, embedded: Tensor, real: Tensor, rows: Encoded, parts: frozenset[str]) -> Encoded:
@@ -123,9 +136,10 @@ class TextTower(Encoder):
         tokens: list[Tensor] = []
         for group in order.split(_GROUP):
             length = int(ends[group].max())
-            out = self._run(embedded[group, :length], real[group, :length], parts).tokens
+            own = real[group, :length]
+            out = self._run(embedded[group, :length], None if bool(own.all()) else own, parts).tokens
             if "pooled" in parts:
-                pooled.append(pool_tokens(out, real[group, :length], self.pool))
+                pooled.append(pool_tokens(out, own, self.pool))
             if "tokens" in parts:
                 tokens.append(nn.functional.pad(out, (0, 0, 0, real.shape[1] - length)))
         return Encoded(
@@ -164,12 +178,15 @@ def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-def texts_of(values: Tensor | Sequence[str]) -> list[str]:
-    """Return the values as texts.
+def check_ids(values: Tensor) -> None:
+    """Refuse what is no batch of token ids.
 
     Raises:
-        ConfigError: if they are a tensor.
+        ConfigError: for strings, pixels or features.
     """
-    if isinstance(values, Tensor):
-        raise ConfigError("A text tower was given a tensor: fields of kind text hold strings.")
-    return list(values)
+    if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.dim() != 2:
+        given = f"{values.dtype} of shape {tuple(values.shape)}" if isinstance(values, Tensor) else "strings"
+        raise ConfigError(
+            f"A text tower was given {given}: it takes token ids, int64 (R, L); give texts to the model, or to "
+            f"encode_texts."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -25,14 +25,16 @@ class SliceEncoder(Encoder):
     (R, S, W, 1, 1): features that were computed once, because the tower is frozen, go through unchanged.
 
     Args:
-        slice: component of `models/encoders` for images.
+        slice: component of `models/encoders` for images; ``image``: the model's own tower of images looks at the slices
+            too, so that films and volumes share a trunk.
         chunk: slices that the 2D tower takes at a time where it is not trained (all of its parameters frozen by the
             phase, or no gradient asked for): memory does not grow with the depth of volumes.
+        image: given by the builder of a model that also encodes images.
         seed: given by the builder.
         where: given by the builder.
 
     Raises:
-        ConfigError: if the slice tower does not encode images.
+        ConfigError: if the slice tower does not encode images, or there is no tower of images to share.
 
     Example:
         >>> tower = SliceEncoder(slice={"name": "timm", "architecture": "resnet10t", "image_size": 32})
@@ -48,13 +50,23 @@ class SliceEncoder(Encoder):
     def __init__(
         self,
         *,
-        slice: dict[str, Any],
+        slice: dict[str, Any] | Literal["image"],
         chunk: Annotated[int, Field(ge=1)] = 32,
+        image: Annotated[Encoder | None, FromModel("image")] = None,
         seed: Annotated[int, FromModel("seed")] = 0,
         where: Annotated[str, FromModel("where")] = "model.vision",
     ) -> None:
         super().__init__()
         path = f"{where}.slice"
+        self.chunk = chunk
+        if slice == "image":
+            if image is None:
+                raise ConfigError(f"{path} is 'image', and the model has no tower of images to share: give it one.")
+            # A tuple hides the other tower's weights from this module's state dict; deepcopy still keeps them shared.
+            self._shared: tuple[Encoder, ...] = (image,)
+            self.width = self.token_width = image.width
+            return
+        self._shared = ()
         self._spec = fill("models/encoders", slice, where=path)
         with seeded(seed, "tower image"):
             tower = build("models/encoders", slice, where=path)
@@ -63,8 +75,12 @@ class SliceEncoder(Encoder):
                 f"{path}: {slice['name']!r} encodes {', '.join(tower.kinds)} and not images: choose another."
             )
         self.slice: Encoder = tower
-        self.chunk = chunk
         self.width = self.token_width = tower.width
+
+    @property
+    def tower(self) -> Encoder:
+        """The 2D tower, its own or the shared one."""
+        return self._shared[0] if self._shared else self.slice
 
     def forward(
         self,
@@ -92,23 +108,21 @@ class SliceEncoder(Encoder):
 
     def sites(self) -> Mapping[str, Site]:
         """Those of the slice tower."""
-        return self.slice.sites()
+        return self.tower.sites()
 
     def blank(self, device: torch.device) -> Tensor:
         """One stack of one black slice."""
-        blank = self.slice.blank(device)
-        assert isinstance(blank, Tensor)
-        return blank[:, None]
+        return self.tower.blank(device)[:, None]
 
     def released(self) -> Mapping[str, object]:
         """See `Encoder`."""
-        return {"slice": {**self._spec, **self.slice.released()}}
+        return {} if self._shared else {"slice": {**self._spec, **self.slice.released()}}
 
     def _features(self, values: Tensor, real: Tensor) -> Tensor:
         """Return (R, S, W), zeros where padded; only real slices are encoded."""
         if values.shape[2:] == (self.width, 1, 1):
             return values.flatten(2) * real[..., None].to(values.dtype)
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.slice.parameters()):
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.tower.parameters()):
             features = self._encode(values[real])
         else:
             with torch.no_grad():
@@ -117,6 +131,6 @@ class SliceEncoder(Encoder):
         return tokens.masked_scatter(real[..., None], features)
 
     def _encode(self, images: Tensor) -> Tensor:
-        pooled = self.slice(images, parts=frozenset({"pooled"})).pooled
+        pooled = self.tower(images, parts=frozenset({"pooled"})).pooled
         assert pooled is not None
         return pooled

@@ -30,13 +30,14 @@ class TextTransformer(TextTower):
 
     Example:
         >>> import torch
+        >>> from medvlp.models.encoders._text import encode_texts
         >>> from medvlp.text.tokenizers import pad_batch
         >>> class Letters:
-        ...     name, vocab_size, max_length, pad_id = "letters", 128, 16, 0
+        ...     name, identity, vocab_size, max_length, pad_id = "letters", "letters", 128, 16, 0
         ...     def __call__(self, texts):
         ...         return pad_batch([[ord(c) for c in t] for t in texts], pad_id=0, truncated=0)
         >>> tower = TextTransformer(words=Letters(), width=8, layers=1, heads=2)
-        >>> tower(["effusion", "no"], parts=frozenset({"pooled"})).pooled.shape
+        >>> encode_texts(tower, ["effusion", "no"], parts=frozenset({"pooled"})).pooled.shape
         torch.Size([2, 8])
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.protocols import Encoder, Site
+from medvlp.core.protocols import Site
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
-from medvlp.models.encoders._text import pool_tokens, texts_of
+from medvlp.models.encoders._text import TextEncoder, check_ids, pool_tokens
 from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["TransformersEncoder"]
@@ -22,7 +22,7 @@ __all__ = ["TransformersEncoder"]
 Value = bool | int | float | str | None
 
 
-class TransformersEncoder(Encoder):
+class TransformersEncoder(TextEncoder):
     """A transformers model over token ids: its last hidden states are the tokens.
 
     Weights are read as safetensors only, and code that comes with a model is never run.
@@ -39,12 +39,7 @@ class TransformersEncoder(Encoder):
         ConfigError: if not exactly one of `path` and `config` is given, the model type is unknown, or vocabulary or
             positions are fewer than the tokenizer's.
         UserError: if the model cannot be read.
-
-    Attributes:
-        truncated: texts cut so far.
     """
-
-    kinds = ("text",)
 
     def __init__(
         self,
@@ -55,12 +50,10 @@ class TransformersEncoder(Encoder):
         pool: Literal["cls", "mean", "pooler"] = "cls",
         tokenizer: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(words=words)
         if (path is None) == (config is None):
             raise ConfigError("The text tower 'transformers' needs path or config, one of the two: set one.")
-        self.words = words
         self.pool = pool
-        self.truncated = 0
         self.backbone: Any = _fetch(path) if path is not None else _from_config(config or {}, words)
         settings = self.backbone.config
         _check_fit(settings, words)
@@ -75,26 +68,20 @@ class TransformersEncoder(Encoder):
 
     def forward(
         self,
-        values: Tensor | Sequence[str],
+        values: Tensor,
         *,
         parts: frozenset[str],
         mask: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Encoded:
-        """Tokenise and encode R texts; see `Encoder`. A text without a word is encoded as one padding token."""
-        texts = texts_of(values)
-        batch = self.words(texts)
-        self.truncated += batch.truncated
-        device = next(self.backbone.parameters()).device
-        real = batch.mask.clone()
-        real[:, 0] = True
-        length = int(real.any(dim=0).nonzero().max()) + 1
-        ids, real = batch.ids[:, :length].to(device), real[:, :length].to(device)
-        extra = {"ids": ids} if "ids" in parts else {}
-        owner = torch.arange(len(texts), device=device)
+        """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
+        check_ids(values)
+        real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+        extra = {"ids": values} if "ids" in parts else {}
+        owner = torch.arange(len(values), device=values.device)
         if not parts & {"pooled", "tokens", "layers"}:
             return Encoded(owner=owner, mask=real, extra=extra)
-        out = self.backbone(input_ids=ids, attention_mask=real.long(), output_hidden_states="layers" in parts)
+        out = self.backbone(input_ids=values, attention_mask=real.long(), output_hidden_states="layers" in parts)
         tokens = out.last_hidden_state
         pooled = None
         if "pooled" in parts:
@@ -118,10 +105,6 @@ class TransformersEncoder(Encoder):
             **linear_sites(self.backbone),
             "pooled.output": Site(self.pooled_output, "after"),
         }
-
-    def blank(self, device: torch.device) -> Sequence[str]:
-        """Return one empty text."""
-        return ("",)
 
     def released(self) -> Mapping[str, object]:
         """See `Encoder`: the configuration in full, so that a bundle needs neither folder nor hub."""

@@ -19,7 +19,8 @@ class LateInteraction(Score):
     """f(v, t) = mean over real tokens i of v of max over real tokens l of t of cos(v_i, t_l).
 
     It is not symmetric: with images as rows it is FILIP's image-to-text score, with texts as rows its text-to-image
-    score, and a loss of two directions calls it twice. Padding takes part neither in the mean nor in the maximum.
+    score, and a loss of two directions calls it twice. Padding takes part neither in the mean nor in the maximum. All
+    other tokens do; FILIP's choice of the 25 % that score highest in the batch is not made.
 
     The (R, C, N, L) cosines are formed for a few rows at a time and only the winners' indices are kept for the backward
     pass: memory is R C N instead of R C N L.

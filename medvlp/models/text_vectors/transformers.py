@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._text import encode_texts
 from medvlp.models.encoders.transformers import TransformersEncoder
 from medvlp.models.text_vectors._vectors import TextVectors
 from medvlp.text.tokenizers import TransformersTokenizer
@@ -43,7 +44,7 @@ def transformers_vectors(
     rows = []
     with torch.no_grad():
         for start in range(0, len(texts), 32):
-            pooled = tower(list(texts[start : start + 32]), parts=frozenset({"pooled"})).pooled
+            pooled = encode_texts(tower, texts[start : start + 32], parts=frozenset({"pooled"})).pooled
             assert pooled is not None  # it was asked for
             rows.append(pooled.float())
     name = Path(path).name

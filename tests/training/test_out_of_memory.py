@@ -1,0 +1,30 @@
+"""What is told when a step does not fit into memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medvlp.core.errors import UserError
+from medvlp.training.trainer import Trainer
+from tests.models.words import VISION
+from tests.training.runs import MODEL, make_setup
+
+
+@pytest.mark.parametrize(
+    ("norm", "sentence"),
+    [
+        ("group", r"set training.chunks=2 \(the gradients stay the same\) and resume"),
+        (
+            "keep",
+            r"training.chunks=2 \(its BatchNorm layers then see smaller chunks, which changes the gradients\) and",
+        ),
+    ],
+)
+def test_more_chunks_are_advised_with_what_they_change(norm: str, sentence: str, tmp_path: Path) -> None:
+    trainer = Trainer(make_setup(tmp_path, spec={**MODEL, "vision": {**VISION, "norm": norm}}))
+    trainer.setup.model.register_forward_pre_hook(lambda *_: torch.empty(2**55))
+    with pytest.raises(UserError, match=sentence):
+        trainer.fit()
