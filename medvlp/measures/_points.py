@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError
 from medvlp.core.predictions import Predictions
-from medvlp.core.registry import available, build
+from medvlp.core.registry import available, build, component
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.measure import Measure
@@ -84,6 +85,6 @@ def _metrics(answer: Answer) -> list[str]:
 
 def _with_points() -> Iterator[Measure]:
     for name in available("measures"):
-        measure: Measure = build("measures", {"name": name}, where=f"measures.{name}")
-        if measure.points:
-            yield measure
+        made: Any = component("measures", name)
+        if made.points:  # one without may have options that it cannot be without
+            yield build("measures", {"name": name}, where=f"measures.{name}")

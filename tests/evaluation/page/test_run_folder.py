@@ -13,8 +13,8 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.page.gallery_files import read_gallery, write_gallery
 from medvlp.evaluation.page.inputs import Box, GalleryItem, Quarantined, RetrievalExample, RetrievalHit
-from medvlp.evaluation.page.render import render_report
 from medvlp.evaluation.page.record import DataFacts, ModelFacts, Record
+from medvlp.evaluation.page.render import render_report
 from medvlp.evaluation.page.run_folder import read_run, write_report_page
 from medvlp.evaluation.results import write_result
 
