@@ -144,7 +144,7 @@ def test_a_known_flaw_stands_in_what_is_said_written_released_and_measured(
         "evaluation.resamples=100",
         "evaluation.gallery=0",
         "evaluation.min_positives=1",
-        "evaluation.probe=false",
+        "evaluation.measures.probes=null",
     ]
     told = cli("evaluate", "evaluate/phantom.yaml", *words)
     assert told.code == 0, told.err

@@ -218,7 +218,7 @@ def test_evaluate_and_report_write_results_and_pages(
         "evaluation.min_positives=1",
         "evaluation.split=train",
     ]
-    told = cli("evaluate", "evaluate/phantom.yaml", *words, "evaluation.probe=false")
+    told = cli("evaluate", "evaluate/phantom.yaml", *words, "evaluation.measures.probes=null")
     assert told.code == 0, told.err
     results = json.loads((out / "results" / "zero_shot.json").read_text())
     assert {"schema", "recipe", "data", "metrics", "cases"} <= results.keys()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
-from medvlp.config.evaluate import evaluate, load_evaluation
+from medvlp.config.evaluate import EvaluationRun, evaluate, load_evaluation
 from medvlp.config.suite import is_suite, load_suite
 from medvlp.core.registry import available
 from medvlp.core.resources import resource_folder
@@ -31,6 +31,10 @@ def test_every_public_data_set_with_a_layout_and_findings_has_one() -> None:
     assert set(SETS) == of_sets - NO_FINDINGS - {"phantom"}
 
 
+def options_of(config: EvaluationRun, measure: str) -> dict[str, Any]:
+    return config.evaluation.measures.get(measure) or {}
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_what_it_names_is_there(name: str) -> None:
     config, card = load_evaluation(f"evaluate/{name}.yaml"), load_card(name)
@@ -45,9 +49,9 @@ def test_what_it_names_is_there(name: str) -> None:
         assert card.splits["official"].rule == "none"
         assert split == {"name": "patient", "fractions": {"test": 1.0}}
     labels = {*card.labels, *(key for words in card.vocabularies.values() for key in words)}
-    for findings in config.evaluation.label_sets.values():
-        assert set(findings) <= labels
-    asked = {each.label for recipe in config.evaluation.recipes for each in load_recipe(recipe).prompts}
+    for sets in (options_of(config, "classification"), options_of(config, "recipes")):
+        assert {each for findings in sets.get("label_sets", {}).values() for each in findings} <= labels
+    asked = {each.label for name in options_of(config, "recipes")["recipes"] for each in load_recipe(name).prompts}
     assert set(card.labels) - asked <= CANNOT_BE_ASKED
     head = (FOLDER / f"{name}.yaml").read_text().split("\nmodel:")[0]
     assert f"medvlp evaluate evaluate/{name}.yaml model=RUN/bundle out=DIR data.root=FOLDER" in head
@@ -56,10 +60,11 @@ def test_what_it_names_is_there(name: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_its_usual_figure_and_ours_are_of_results_that_it_makes(name: str) -> None:
     config = load_evaluation(f"evaluate/{name}.yaml")
-    options = config.evaluation
-    recipes = ["zero_shot", *(f"zero_shot_{recipe}" for recipe in options.recipes)]
-    made = {*recipes, *(f"{recipe}_{each}" for recipe in recipes for each in options.label_sets), "grounding_*"}
-    made |= {"retrieval"} | ({"linear_probe"} if options.probe else set())
+    recipes, own = options_of(config, "recipes"), options_of(config, "classification")
+    made = {"zero_shot", *(f"zero_shot_{each}" for each in own.get("label_sets", {})), "retrieval", "grounding_*"}
+    for name in (f"zero_shot_{recipe}" for recipe in recipes["recipes"]):
+        made |= {name, *(f"{name}_{each}" for each in recipes.get("label_sets", {}))}
+    made |= set() if config.evaluation.measures.get("probes", {}) is None else {"linear_probe"}
     assert {each.result for each in config.report} <= made
     assert any(each.usual for each in config.report)
     assert any(not each.usual for each in config.report)
@@ -67,7 +72,9 @@ def test_its_usual_figure_and_ours_are_of_results_that_it_makes(name: str) -> No
 
 def test_no_label_set_has_the_name_of_a_recipe() -> None:
     for name in SETS:
-        assert not set(load_evaluation(f"evaluate/{name}.yaml").evaluation.label_sets) & set(recipe_names())
+        config = load_evaluation(f"evaluate/{name}.yaml")
+        for measure in ("classification", "recipes"):
+            assert not set(options_of(config, measure).get("label_sets", {})) & set(recipe_names())
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -99,7 +106,7 @@ def test_it_judges_a_tree_in_the_layout_of_its_set(name: str, tiny_run: Trained,
     words = [f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}", f"data.root={tmp_path / 'data'}", "workers=1"]
     words += [f"data.cache={tmp_path / 'cache'}", "evaluation.resamples=100", "evaluation.min_positives=1"]
     words += ["evaluation.gallery=2", *OVERRIDES.get(name, [])]
-    config = load_evaluation(f"evaluate/{name}.yaml", [*words, "evaluation.grounding={cases: 2, sanity: 0}"])
+    config = load_evaluation(f"evaluate/{name}.yaml", [*words, "evaluation.measures.grounding={cases: 2, sanity: 0}"])
     done = evaluate(config, page=name == "nih_chestxray14")  # the page takes most of the time
     assert done.page.is_file() == (name == "nih_chestxray14")
     results = {each: (result, "") for each, result in done.found.items()}
@@ -116,7 +123,7 @@ def test_a_release_without_patients_says_so_in_its_results(tiny_run: Trained, tm
     TREES["chestx_det"](tmp_path / "data")
     words = [f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}", f"data.root={tmp_path / 'data'}", "workers=1"]
     words += [f"data.cache={tmp_path / 'cache'}", "evaluation.resamples=100", "evaluation.gallery=0"]
-    words += ["evaluation.grounding.cases=0"]
+    words += ["evaluation.measures.grounding=null"]
     found = evaluate(load_evaluation("evaluate/chestx_det.yaml", words), page=False).found
     sentence = "Patients are not known: each id counts as one, so intervals may be too narrow."
     assert all(sentence in result.caveats for result in found.values())

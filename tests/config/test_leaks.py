@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from medvlp.config.build import open_manifest
-from medvlp.config.judge import Judge
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Metric, Result, load_result, write_result
 from tests.data.films import film, inverted, write
@@ -56,8 +56,8 @@ def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tm
     )
     result = Result(name="zero_shot", recipe="", data="", metrics=rows)
     bundle = SimpleNamespace(provenance={"split_flaw": CAVEAT})
-    judge = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle))
-    marked = Judge.marked(judge, result)  # type: ignore[arg-type]
+    evaluation = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle))
+    marked = Evaluation.marked(evaluation, result)  # type: ignore[arg-type]
     assert marked.caveats == (CAVEAT, f"The model's training: {CAVEAT}")
     write_result(marked, tmp_path / "run" / "results" / "zero_shot.json")
     assert load_result(tmp_path / "run" / "results" / "zero_shot.json").caveats == marked.caveats

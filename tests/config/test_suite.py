@@ -79,7 +79,8 @@ def test_what_decides_the_numbers_is_part_of_a_runs_identity_and_where_things_li
         ["report=[]"],
     ):
         assert [run.identity for run in lay(*words).runs] == before, words
-    for word in ("seed=1", "evaluation.resamples=200", "evaluation.recipes=[chexzero_v1]", "data.where={sex: F}"):
+    recipes = "evaluation.measures.recipes.recipes=[chexzero_v1]"
+    for word in ("seed=1", "evaluation.resamples=200", recipes, "data.where={sex: F}"):
         assert not {run.identity for run in lay(word).runs} & set(before), word
     (tmp_path / "bundle" / "MANIFEST.sha256").write_text("of another bundle\n")
     assert not {run.identity for run in lay().runs} & set(before)
@@ -88,7 +89,7 @@ def test_what_decides_the_numbers_is_part_of_a_runs_identity_and_where_things_li
 def test_a_recipes_file_is_part_of_it(lay: Callable[..., SuitePlan], tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\n")
-    word = f"evaluation.recipes=[{recipe}]"
+    word = f"evaluation.measures.recipes.recipes=[{recipe}]"
     before = lay(word).runs[0].identity
     assert lay(word).runs[0].identity == before
     recipe.write_text("name: s\n")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.evaluation.attribute import attribute_scores
 from medvlp.evaluation.classification import evaluate_scores
@@ -16,17 +17,16 @@ from medvlp.evaluation.few_shot import draw_patients, fit_few_shot
 from medvlp.evaluation.few_shot_results import evaluate_few_shot
 from medvlp.evaluation.linear_classifier import fit_classifiers
 from medvlp.evaluation.metrics import auroc
-from medvlp.evaluation.probe import ProbeData
 
 
-def table(seed: int, patients: int = 60, width: int = 40) -> ProbeData:
+def table(seed: int, patients: int = 60, width: int = 40) -> ProbeTable:
     """Patients with one to three images; the first column tells the finding, uncertain and missing labels included."""
     generator = np.random.default_rng(seed)
     people = np.repeat(np.arange(patients), generator.integers(1, 4, size=patients))
     features = generator.normal(size=(len(people), width))
-    labels = (features[:, :1] + 0.5 * generator.normal(size=(len(people), 1)) > 0).astype(float)
+    labels = (features[:, 0] + 0.5 * generator.normal(size=len(people)) > 0).astype(float)
     labels[::11], labels[5::11] = -1, np.nan
-    return ProbeData(features, labels, [f"{seed}/{who}" for who in people])
+    return ProbeTable(features, {"edema": labels}, [f"{seed}/{who}" for who in people])
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,10 +36,10 @@ def test_a_draw_has_as_many_of_each_class_from_as_many_patients_and_holds_the_sm
 ) -> None:
     data = table(seed % 1000)
     people = np.asarray(data.patients)
-    rows = draw_patients(data.labels[:, 0], data.patients, shots=shots, seed=seed, draw=draw)
-    assert data.labels[rows, 0].tolist() == [[0.0] * shots, [1.0] * shots]
+    rows = draw_patients(data.labels["edema"], data.patients, shots=shots, seed=seed, draw=draw)
+    assert data.labels["edema"][rows].tolist() == [[0.0] * shots, [1.0] * shots]
     assert len(set(people[rows].ravel())) == 2 * shots
-    smaller = draw_patients(data.labels[:, 0], data.patients, shots=max(1, shots - 1), seed=seed, draw=draw)
+    smaller = draw_patients(data.labels["edema"], data.patients, shots=max(1, shots - 1), seed=seed, draw=draw)
     assert np.array_equal(rows[:, : smaller.shape[1]], smaller)
 
 
@@ -48,7 +48,9 @@ def test_draws_differ_by_draw_seed_and_finding_and_repeat() -> None:
 
     def drawn(seed: int, draw: int, name: str) -> list[int]:
         return (
-            draw_patients(data.labels[:, 0], data.patients, shots=4, seed=seed, draw=draw, name=name).ravel().tolist()
+            draw_patients(data.labels["edema"], data.patients, shots=4, seed=seed, draw=draw, name=name)
+            .ravel()
+            .tolist()
         )
 
     found = [drawn(*each) for each in ((0, 0, "edema"), (0, 1, "edema"), (1, 0, "edema"), (0, 0, "mass"))]
@@ -86,18 +88,20 @@ def test_weights_in_the_span_of_the_rows_are_the_weights() -> None:
 def test_one_strength_is_chosen_by_the_mean_over_draws_on_validation() -> None:
     train, validation = table(0), table(1)
     strengths = (1e-4, 1e-2, 1.0)
-    few = fit_few_shot(train, validation, names=["edema"], shots=[1, 4], draws=5, seed=3, strengths=strengths)
+    few = fit_few_shot(train, validation, shots=[1, 4], draws=5, seed=3, strengths=strengths)
     mean, scale = train.features.mean(axis=0), train.features.std(axis=0)
-    known = np.isin(validation.labels[:, 0], (0, 1))
+    known = np.isin(validation.labels["edema"], (0, 1))
     values = []
     for strength in strengths:
         each = []
         for draw in range(5):
-            rows = draw_patients(train.labels[:, 0], train.patients, shots=4, seed=3, draw=draw, name="edema").ravel()
+            rows = draw_patients(
+                train.labels["edema"], train.patients, shots=4, seed=3, draw=draw, name="edema"
+            ).ravel()
             model = LogisticRegression(C=strength, tol=1e-10, max_iter=5000)
-            model.fit(((train.features - mean) / scale)[rows], train.labels[rows, 0])
+            model.fit(((train.features - mean) / scale)[rows], train.labels["edema"][rows])
             scores = model.decision_function(((validation.features - mean) / scale)[known])
-            each.append(auroc(validation.labels[known, 0], scores))
+            each.append(auroc(validation.labels["edema"][known], scores))
         values.append(np.mean(each))
     found = few.fitted["edema"][4]
     assert found.strength == strengths[int(np.argmax(values))]
@@ -111,19 +115,19 @@ def test_one_strength_is_chosen_by_the_mean_over_draws_on_validation() -> None:
 
 def test_what_cannot_be_drawn_is_left_out_by_name_and_shared_patients_are_refused() -> None:
     train, validation = table(0, patients=12), table(1)
-    few = fit_few_shot(train, validation, names=["edema"], shots=[2, 16], draws=2, seed=0)
+    few = fit_few_shot(train, validation, shots=[2, 16], draws=2, seed=0)
     assert list(few.fitted["edema"]) == [2]
     assert "16 shots of edema need 16 training patients" in few.left_out["edema"][16]
     with pytest.raises(DataError, match="No finding has enough training patients of both classes"):
-        fit_few_shot(train, validation, names=["edema"], shots=[16], draws=2, seed=0)
+        fit_few_shot(train, validation, shots=[16], draws=2, seed=0)
     with pytest.raises(DataError, match="patients are in training and validation: split by patient"):
-        fit_few_shot(train, train, names=["edema"], shots=[1], draws=2, seed=0)
+        fit_few_shot(train, train, shots=[1], draws=2, seed=0)
 
 
 def test_the_number_is_the_mean_over_draws_and_its_intervals_hold_patients_and_draws() -> None:
     train, validation, test = table(0), table(1), table(2, patients=100)
-    few = fit_few_shot(train, validation, names=["edema"], shots=[1, 8], draws=10, seed=0)
-    scores, truth = few.scores(test.features), test.labels[:, 0]
+    few = fit_few_shot(train, validation, shots=[1, 8], draws=10, seed=0)
+    scores, truth = few.scores(test.features), test.labels["edema"]
     ids = [str(row) for row in range(len(truth))]
     options = {"ids": ids, "seed": 0, "recipe": "", "data": "", "resamples": 200}
     result = evaluate_few_shot(scores, {"edema": truth}, test.patients, **options)

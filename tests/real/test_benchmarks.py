@@ -23,7 +23,7 @@ def test_a_public_set_is_judged_by_its_shipped_configuration(
 ) -> None:
     words = [f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}", f"data.root={pack(PACKS[name])}", "workers=1"]
     words += [f"data.cache={tmp_path / 'cache'}", "evaluation.resamples=100", "evaluation.min_positives=5"]
-    words += ["evaluation.gallery=0", "evaluation.sentences=0", "evaluation.grounding.cases=0"]
+    words += ["evaluation.gallery=0", "evaluation.measures.sentences=null", "evaluation.measures.grounding=null"]
     config = load_evaluation(f"evaluate/{name}.yaml", words)
     found = evaluate(config, page=False).found
     (usual,) = [each for each in config.report if each.usual]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medvlp.config.grounding import grounding_results
-from medvlp.config.regions import Regions
-from medvlp.config.tree import GroundingConfig
 from medvlp.data.layouts.nih_chestxray14 import index
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.text.prompts import PromptSet
+from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
+from medvlp.evaluation.grounding.regions import Regions
+from medvlp.measures.grounding import Grounding
 
 if TYPE_CHECKING:
     from medvlp.answers.asking.model import VisionLanguageModel
@@ -28,10 +27,11 @@ def test_maps_are_measured_against_the_boxes_of_the_nih_pack(
 
     manifest = index(pack("nih-cxr14"))
     prompts = [
-        PromptSet(label=label, positive=(f"There is {label}.",), negative=(f"There is no {label}.",), name="x")
+        {"label": label, "positive": [f"There is {label}."], "negative": [f"There is no {label}."], "name": "x"}
         for label in ("pneumonia", "effusion")
     ]
-    bundle = replace(model.bundle, zero_shot=[asdict(each) for each in prompts])
+    told = [replace(each, options={"prompts": prompts}) for each in model.bundle.answers if "prompts" in each.options]
+    bundle = replace(model.bundle, answers=told)
     asking = VisionLanguageModel(bundle)
     views = build_views(bundle.preprocessing, where="preprocessing")
     drawn = [name for name in manifest.names if name.startswith("boxes.")]
@@ -44,22 +44,18 @@ def test_maps_are_measured_against_the_boxes_of_the_nih_pack(
 
     splits = sorted(set(some.column("split").tolist()))
     judged = "test" if "test" in splits else splits[0]
-    found = {
-        result.name: result
-        for result in grounding_results(
-            asking,
-            opened(judged),
-            some,
-            opened,
-            options=GroundingConfig(sanity=4),
-            split=judged,
-            seed=0,
-            resamples=100,
-            min_positives=1,
-            recipe="",
-            synthetic=False,
-        )
-    }
+    evaluation = Evaluation(
+        asking,
+        whole=some,
+        manifest=some,
+        open=opened,
+        others=lambda where: some,
+        where={},
+        options=EvaluationOptions(resamples=100, split=judged, min_positives=1),
+        recipe="",
+        synthetic=False,
+    )
+    found = {result.name: result for result in Grounding(sanity=4).run(evaluation)}
     assert set(found) >= {"grounding_hires_cam", "grounding_hires_cam_random", "grounding_centre"}
     pictures = some.where({"split": judged})
     boxed = sum(value is not None for value in pictures.arrow("boxes.pneumonia").to_pylist())

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def words(bundle: Path, cohort: CohortSummary, out: Path, factors: str) -> list[str]:
     told = [f"model={bundle}", f"out={out}", f"data.root={cohort.root}", f"data.cache={out.parent / 'cache'}"]
     told += ["workers=1", "evaluation.resamples=100", "evaluation.gallery=0", "evaluation.min_positives=1"]
-    told += ["evaluation.split=train", "evaluation.probe=false", "evaluation.grounding.cases=0"]
-    told += ["evaluation.sentences=0", "evaluation.sensitivity=false", "evaluation.robustness.cases=40"]
-    return [*told, "evaluation.robustness.min_positives=1", f"evaluation.robustness.factors={factors}"]
+    off = "probes: null, grounding: null, sentences: null, prompt_sensitivity: null"
+    on = f"robustness: {{cases: 40, min_positives: 1, factors: {factors}}}"
+    return [*told, "evaluation.split=train", f"evaluation.measures={{{off}, {on}}}"]
 
 
 @pytest.mark.slow

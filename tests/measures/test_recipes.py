@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def words(run: Trained, cohort: CohortSummary, out: Path) -> list[str]:
     told = [f"model={run.bundle}", f"out={out}", f"data.root={cohort.root}", "workers=1", "evaluation.resamples=100"]
-    told += ["evaluation.gallery=0", "evaluation.min_positives=1", "evaluation.split=train", "evaluation.probe=false"]
+    told += ["evaluation.gallery=0", "evaluation.min_positives=1", "evaluation.split=train"]
+    told += ["evaluation.measures.probes=null"]
     return told
 
 
@@ -28,7 +29,10 @@ def words(run: Trained, cohort: CohortSummary, out: Path) -> list[str]:
 def test_every_new_measure_is_a_result_and_on_the_page(
     tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
-    asked = [*words(tiny_run, tiny_cohort, tmp_path), "evaluation.recipes=[zero_shot, chexzero_v1, gloria_v1]"]
+    asked = [
+        *words(tiny_run, tiny_cohort, tmp_path),
+        "evaluation.measures.recipes.recipes=[zero_shot, chexzero_v1, gloria_v1]",
+    ]
     done = evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked))
     names = {"zero_shot", "zero_shot_zero_shot", "zero_shot_chexzero_v1", "zero_shot_gloria_v1", "prompt_sensitivity"}
     assert names | {"image_retrieval", "sentence_check", "retrieval"} <= set(done.found)
@@ -62,8 +66,9 @@ def test_every_new_measure_is_a_result_and_on_the_page(
 def test_what_is_chosen_is_chosen_on_validation_pictures(
     tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
-    asked = [*words(tiny_run, tiny_cohort, tmp_path), "evaluation.split=test", "evaluation.sentences=0"]
-    asked += ["evaluation.grounding.cases=0", "evaluation.prompt_weights=true", "evaluation.recipes=[chexzero_v1]"]
+    asked = [*words(tiny_run, tiny_cohort, tmp_path), "evaluation.split=test", "evaluation.measures.sentences=null"]
+    asked += ["evaluation.measures.grounding=null", "evaluation.measures.weighted_prompts={}"]
+    asked += ["evaluation.measures.uncertain_prompts.recipes=[chexzero_v1]"]
     found = evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked), page=False).found
     for name in ("zero_shot", "zero_shot_weighted"):
         result = found[name]
@@ -99,6 +104,6 @@ def test_a_recipe_without_labels_is_refused(tiny_run: Trained, tiny_cohort: Coho
         "name: r_v1\nabout: x\nrecipe: {name: pair_softmax}\nfindings: {hernia: [hernia]}\n"
         "templates: {positive: ['{finding}'], negative: ['no {finding}']}\n"
     )
-    asked = [*words(tiny_run, tiny_cohort, tmp_path / "out"), f"evaluation.recipes=[{path}]"]
+    asked = [*words(tiny_run, tiny_cohort, tmp_path / "out"), f"evaluation.measures.recipes.recipes=[{path}]"]
     with pytest.raises(DataError, match="'r_v1' scores no finding that this data has labels of"):
         evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked))

@@ -59,7 +59,7 @@ def asked(films: Path, bundle: Path, out: Path, *more: str) -> list[str]:
         f"data.cache={out.parent / 'cache'}",
         f"evaluation.features={out.parent / 'features'}",
         "evaluation.resamples=100",
-        "evaluation.few_shot={shots: [1, 4, 40], draws: 3}",
+        "evaluation.measures.few_shot={shots: [1, 4, 40], draws: 3}",
         *more,
     ]
 
@@ -126,8 +126,8 @@ def test_what_the_data_lacks_is_refused(bundle: Path, tmp_path: Path) -> None:
     )
     refused("no label 'oedema' of evaluation.labels: did you mean 'edema'", "evaluation.labels=[oedema]")
     refused(
-        "no column 'view_postion' of evaluation.attributes: did you mean 'view_position'",
-        "evaluation.attributes=[view_postion]",
+        "no column 'view_postion' of evaluation.measures.attributes: did you mean 'view_position'",
+        "evaluation.measures.attributes.columns=[view_postion]",
     )
 
 
@@ -135,6 +135,6 @@ def test_every_probe_configuration_is_read() -> None:
     names = sorted(path.name for path in (resource_folder("configs") / "probe").glob("*.yaml"))
     for name in names:
         run = load_evaluation(f"probe/{name}")
-        assert run.evaluation.few_shot is not None
+        assert run.evaluation.measures["few_shot"] is not None
         assert run.data.split["name"] == "held_out"
     assert names == ["nih_chestxray14.yaml", "pneumonia_kermany.yaml", "pneumonia_kinds.yaml"]
