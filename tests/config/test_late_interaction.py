@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ class Loop:
         found = encoded(self.model.model, texts, "local", "mask")
         return np.array([[np.mean(late(image, text)) for text in found] for image in self.images])
 
+    @cached_property
     def scores(self) -> dict[str, np.ndarray]:
         told = {}
         for each in prompt_sets(self.model.answers):
@@ -104,7 +106,7 @@ def test_validation_measures_late_interaction_and_the_best_by_it_is_released(
     validation: Loop, row: dict[str, Any]
 ) -> None:
     values = []
-    for label, scores in validation.scores().items():
+    for label, scores in validation.scores.items():
         truth = validation.truth(label)
         if 0 < truth.sum() < len(truth):
             values.append(float(auroc(truth, scores)))
@@ -122,7 +124,7 @@ def test_thresholds_are_fitted_to_its_scores(done: Trained, validation: Loop) ->
     assert own.score == {"name": "late_interaction"}
     decisions = read_decisions(own.operating_points, own.calibration)
     assert decisions.calibrators
-    scores = validation.scores()
+    scores = validation.scores
     for label in decisions.calibrators:
         chosen = fit_operating_point(validation.truth(label), scores[label], parse_rule("youden"))
         assert decisions.thresholds[label]["youden"] == pytest.approx(chosen.threshold, abs=1e-6)
@@ -131,7 +133,7 @@ def test_thresholds_are_fitted_to_its_scores(done: Trained, validation: Loop) ->
 def test_files_are_scored_by_it(done: Trained, model: VisionLanguageModel, validation: Loop) -> None:
     paths = [path for path in (validation.manifest.path(i) for i in range(3)) if path is not None]
     results = predict_files(model, paths)["results"]
-    expected = validation.scores()
+    expected = validation.scores
     for i, result in enumerate(results):
         raw = result.get("raw_scores", result["scores"])
         assert raw == pytest.approx({label: float(values[i]) for label, values in expected.items()}, abs=2e-6)
@@ -150,7 +152,7 @@ def test_it_is_evaluated_by_it_with_intervals(done: Trained, wide_cohort: Cohort
     }
     found = evaluate(load_evaluation(write_tree(tmp_path / "e.yaml", config))).found
     loop = Loop(load(done.bundle), split_of(done, "test"))
-    scores = loop.scores()
+    scores = loop.scores
     cases = found["zero_shot"].cases
     assert cases is not None
     assert cases["id"].tolist() == loop.manifest.column("id").tolist()
@@ -167,7 +169,9 @@ def test_embeddings_that_nobody_trained_are_refused(done: Trained, model: Vision
     path = done.manifest.path(0)
     assert path is not None
     for asked in (lambda: model.embed_image(path), lambda: model.embed_text("a"), lambda: model.explain(path, "a")):
-        with pytest.raises(UserError, match=r"trained by a score that reads no embedding, .*: compare with \.score\(imag"):
+        with pytest.raises(
+            UserError, match=r"trained by a score that reads no embedding, .*: compare with \.score\(imag"
+        ):
             asked()
     with pytest.raises(UserError, match="trained by a score that reads no embedding"):
         predict_files(model, [path], recipe="chexzero_v1")
