@@ -72,6 +72,14 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
 
 
 @pytest.fixture(scope="session")
+def wide_cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
+    """Sixty patients at 64 px: half of them hold ten cases of a finding, of fewer nothing is calibrated; read only."""
+    from medvlp.phantom.cohort import make_cohort
+
+    return make_cohort(tmp_path_factory.mktemp("wide") / "hospital", patients=60, image_size=64, workers=1)
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A finished run on the tiny hospital, with its bundle; read only: other tests share it."""
     from medvlp.config.train import train

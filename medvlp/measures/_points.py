@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError
@@ -84,5 +85,6 @@ def _metrics(answer: Answer) -> list[str]:
 
 def _with_points() -> Iterator[Measure]:
     for name in available("measures"):
-        if component("measures", name).points:  # pyrefly: ignore
+        made: Any = component("measures", name)
+        if made.points:  # one without may have options that it cannot be without
             yield build("measures", {"name": name}, where=f"measures.{name}")

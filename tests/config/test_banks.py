@@ -2,15 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from medvlp.config.build import build_banks, open_tokenizer
 from medvlp.config.train import train
 from medvlp.config.tree import RunConfig, load_config
-from medvlp.config.validate import _retrieval
 from medvlp.core.errors import DataError
-from medvlp.core.table import FeatureTable
 from medvlp.phantom.cohort import CohortSummary
 
 SMALL = [
@@ -66,18 +63,3 @@ def test_a_run_that_starts_from_a_bundle_speaks_with_the_bundles_words(
     kept = open_tokenizer(load_config(second.run / "config.yaml"), second.run, None)  # type: ignore[arg-type]
     assert kept is not None
     assert kept.vocab_size <= 256
-
-
-def test_validation_counts_equal_reports_as_answers() -> None:
-    images = np.eye(8, dtype=np.float32)
-    words = ["a", "b", "c", "d", "e", "f", "g", "G "]  # the last two are one report
-    table = FeatureTable(
-        [str(i) for i in range(8)], {"image/embedding": images, "text/embedding": images, "text": words}
-    )
-    assert _retrieval(table, images, k=1) == {"retrieval/recall@1": 1.0}
-    turned = np.roll(images, 1, axis=0)  # each picture's nearest report is the next one's
-    wrong = FeatureTable(
-        [str(i) for i in range(8)], {"image/embedding": turned, "text/embedding": images, "text": words}
-    )
-    # Only the two with one report find each other's words, one way each.
-    assert _retrieval(wrong, turned, k=1) == {"retrieval/recall@1": pytest.approx(1 / 8)}

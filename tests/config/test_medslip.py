@@ -16,6 +16,7 @@ from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
+from medvlp.text.medslip_findings import finding_columns, score_names
 from tests.tiny import VISION, write_tree
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def test_it_learns_from_reports_and_is_chosen_by_the_existence_of_findings(done:
 def test_the_bundle_has_no_words_of_its_own_and_brings_its_books(done: Trained) -> None:
     model = medvlp.load(done.bundle)
     assert model.bundle.tokenizer is None or not model.model.reads_text
-    assert model.bundle.zero_shot == []
+    assert list(model.answers) == ["existence", "pairs"]
+    assert not any(answer.prompts for answer in model.answers.values())
     assert {"effusion", "nodule"} <= set(model.bundle.labels)
     assert model.model.banks["pathology"].encoder == "hashed_words width=128 seed=0"
     assert model.model.banks["anatomy"].names[0] == "trachea"
@@ -78,10 +80,13 @@ def test_it_answers_only_what_the_reports_of_its_training_stated_both_ways(done:
     assert 0 < int(seen.max()) <= 64  # of 64 samples
     assert int(seen[words.index("tortuous")]) == 0  # the phantom never speaks of it
     image = next(str(path) for row in range(len(done.manifest)) for path in done.manifest.paths(row, "image"))
-    scores = model.find(image).scores(0)
+    scores = model.ask("existence", image).scores
+    assert scores is not None
     assert "pneumothorax" in scores
     assert "tortuous" not in scores
-    assert len(scores) == int(head.known.pathology.sum())
+    # A word is asked by its own name or by that of each finding that it means.
+    columns = {**dict(zip(score_names(words), range(len(words)), strict=True)), **finding_columns(words)}
+    assert scores.keys() == {name for name, word in columns.items() if head.known.pathology[word]}
 
 
 def test_it_is_evaluated_by_its_own_findings(done: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from medvlp.evaluation.metrics import auroc
 from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
-from medvlp.phantom.cohort import make_cohort
 from medvlp.training.journal import read_journal
 from tests.plugins.install import installed
 from tests.tiny import VISION, write_tree
@@ -46,12 +45,6 @@ pytestmark = pytest.mark.slow
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with installed(tmp_path_factory.mktemp("site"), "finding_classifier", POINTS):
         yield
-
-
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
-    """Enough patients that validation has ten cases of a finding: of fewer nothing is calibrated."""
-    return make_cohort(tmp_path_factory.mktemp("sixty") / "hospital", patients=60, image_size=64, workers=1)
 
 
 def tree(folder: Path, hospital: Path, *, choose: str) -> dict[str, Any]:
@@ -75,10 +68,10 @@ def tree(folder: Path, hospital: Path, *, choose: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def trained(hospital: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that the command line made."""
     folder = tmp_path_factory.mktemp("trained")
-    config = write_tree(folder / "c.yaml", tree(folder, hospital.root, choose="findings/auroc/nodule"))
+    config = write_tree(folder / "c.yaml", tree(folder, wide_cohort.root, choose="findings/auroc/nodule"))
     done = CliRunner().invoke(app, ["train", str(config)])
     assert done.exit_code == 0, done.output
     return folder / "run"
@@ -114,7 +107,7 @@ def test_it_is_loaded_where_the_package_is_not(trained: Path) -> None:
     assert ran.stdout == "['findings'] False\n", ran.stderr
 
 
-def test_thresholds_and_calibrations_are_chosen_on_validation(trained: Path, hospital: CohortSummary) -> None:
+def test_thresholds_and_calibrations_are_chosen_on_validation(trained: Path, wide_cohort: CohortSummary) -> None:
     (kept,) = load_bundle(trained / "bundle").answers
     decisions = read_decisions(kept.operating_points, kept.calibration)
     assert "nodule" in decisions.calibrators
@@ -124,9 +117,9 @@ def test_thresholds_and_calibrations_are_chosen_on_validation(trained: Path, hos
     assert yaml.safe_load((trained / "data.json").read_text())["manifest"] == kept.calibration["data"]
 
 
-def films(hospital: CohortSummary, count: int) -> list[Path]:
-    manifest = index(hospital.root).where({"view_position": ["PA", "AP"]})
-    return [hospital.root / str(manifest.record(i)["image"]) for i in range(count)]
+def films(wide_cohort: CohortSummary, count: int) -> list[Path]:
+    manifest = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
+    return [wide_cohort.root / str(manifest.record(i)["image"]) for i in range(count)]
 
 
 def logits_of(model: VisionLanguageModel, path: Path) -> list[float]:
@@ -138,8 +131,8 @@ def logits_of(model: VisionLanguageModel, path: Path) -> list[float]:
     return [float(w @ pooled + b) for w, b in zip(weight, bias, strict=True)]
 
 
-def test_the_command_gives_the_probabilities_of_its_head(trained: Path, hospital: CohortSummary, cli: Cli) -> None:
-    paths = films(hospital, 3)
+def test_the_command_gives_the_probabilities_of_its_head(trained: Path, wide_cohort: CohortSummary, cli: Cli) -> None:
+    paths = films(wide_cohort, 3)
     found = json.loads(cli("predict", trained / "bundle", *paths, "--json").out)
     assert found["recipe"] == "findings"
     model = load(trained / "bundle")
@@ -162,7 +155,7 @@ def test_the_command_gives_the_probabilities_of_its_head(trained: Path, hospital
 
 
 def test_it_is_evaluated_with_intervals_and_by_its_own_measure(
-    trained: Path, hospital: CohortSummary, cli: Cli, tmp_path: Path
+    trained: Path, wide_cohort: CohortSummary, cli: Cli, tmp_path: Path
 ) -> None:
     written = yaml.safe_load((trained / "config.yaml").read_text())
     config = {
@@ -195,9 +188,9 @@ def test_it_is_evaluated_with_intervals_and_by_its_own_measure(
 
 
 def test_a_measure_from_outside_may_choose_and_a_metric_that_nobody_gives_is_refused(
-    hospital: CohortSummary, cli: Cli, tmp_path: Path
+    wide_cohort: CohortSummary, cli: Cli, tmp_path: Path
 ) -> None:
-    asked = tree(tmp_path, hospital.root, choose="findings/informedness/rib_fracture")
+    asked = tree(tmp_path, wide_cohort.root, choose="findings/informedness/rib_fracture")
     asked["phases"][0]["until"] = 32
     asked["training"]["validate_every"] = 16
     assert cli("train", write_tree(tmp_path / "a.yaml", asked)).code == 0
@@ -217,8 +210,8 @@ def test_a_measure_from_outside_may_choose_and_a_metric_that_nobody_gives_is_ref
     assert not (tmp_path / "other" / "checkpoints").exists()
 
 
-def test_an_answer_left_out_is_neither_kept_nor_chosen_by(hospital: CohortSummary, tmp_path: Path) -> None:
-    asked = tree(tmp_path, hospital.root, choose="findings/auroc")
+def test_an_answer_left_out_is_neither_kept_nor_chosen_by(wide_cohort: CohortSummary, tmp_path: Path) -> None:
+    asked = tree(tmp_path, wide_cohort.root, choose="findings/auroc")
     asked["answers"] = {"findings": None}
     with pytest.raises(ConfigError, match=r"no objective teaches 'findings': "):
         train(check_config(asked, source="t"))

@@ -1,4 +1,4 @@
-"""A score that learns is part of what a bundle answers: trained, kept, loaded, refused where its weights are not."""
+"""A score that learns is part of what a bundle answers: trained, kept, loaded; without its weights it is refused."""
 
 from __future__ import annotations
 

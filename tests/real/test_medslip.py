@@ -11,6 +11,8 @@ import numpy as np
 import medvlp
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
+from medvlp.core.answers import Ask
+from medvlp.features.attention_map import AttentionMap
 
 
 def test_labels_of_nih_train_and_are_found_again(pack: Callable[[str], Path], tmp_path: Path) -> None:
@@ -40,9 +42,12 @@ def test_labels_of_nih_train_and_are_found_again(pack: Callable[[str], Path], tm
     assert {"existence/auroc/infiltration", "existence/auroc/effusion"} <= set(check)
     model = medvlp.load(done.bundle)
     picture = next((root / "images_001" / "images").glob("*.png"))
-    found = model.find(picture)
-    assert np.isfinite(found.pairs).all()
-    looked = model.locate(picture, "effusion", anatomy="pleural_unspec")
-    over = looked.in_source(384, 384)
+    said = model.ask("pairs", picture)
+    assert said.pairs is not None
+    assert np.isfinite(said.pairs.values).all()
+    answer, sample = model.answers["pairs"], model.sample(picture)
+    values = answer.look(model.model, sample, answer.begin(model.model, Ask()), "effusion", "pleural_unspec")
+    assert values is not None
+    over = AttentionMap(values, sample.records["image"].box, 0.0).in_source(384, 384)
     assert over.shape == (384, 384)
     assert over.max() > 0

@@ -58,9 +58,11 @@ def test_the_four_codings_of_one_radiograph_get_the_same_scores(
     pydicom_file: Callable[[str], Path], model: VisionLanguageModel
 ) -> None:
     paths = [pydicom_file(f"RG1_{coding}.dcm") for coding in ("UNCR", "UNCI", "J2KR", "J2KI")]
-    scores = model.zero_shot.scores(model.embed_image(paths))
+    said = model.ask("zero_shot", paths)
+    assert said.scores
+    scores = np.stack(list(said.scores.values()), axis=1)
     assert np.isfinite(scores).all()
-    assert len(np.unique(scores[0])) == len(model.zero_shot.labels)
+    assert len(np.unique(scores[0])) == len(model.bundle.labels)
     np.testing.assert_allclose(scores[2], scores[0], atol=1e-6)  # reversible JPEG 2000: the same pixels
     # Irreversible files are other pixels, by less than the eye resolves.
     np.testing.assert_allclose(scores, np.broadcast_to(scores[0], scores.shape), atol=0.01)
@@ -77,7 +79,7 @@ def test_predict_gives_a_score_a_finding_and_passes_on_what_reading_announced(
     assert set(found) == {"model", "recipe", "results"}
     (result,) = found["results"]
     assert (result["path"], result["calibrated"]) == (str(path), False)
-    assert list(result["scores"]) == list(model.zero_shot.labels)
+    assert list(result["scores"]) == list(model.bundle.labels)
     assert all(0 < score < 1 for score in result["scores"].values())
     told = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--json"]).output)
     assert result["warnings"] == told["warnings"]

@@ -119,7 +119,6 @@ def test_a_hospital_folder_of_real_files_trains(hospital: Path, tmp_path: Path, 
     written = "".join(path.read_text() for path in done.run.rglob("*") if path.suffix in (".json", ".jsonl", ".yaml"))
     assert "MRN0" not in written
     assert "MRN0" not in str(manifest.arrow("id.patient"))
-    scores = medvlp.load(done.bundle).zero_shot.scores(
-        medvlp.load(done.bundle).embed_image(hospital / "pacs" / "MRN000" / "ACC000" / "image.dcm")
-    )
-    assert np.isfinite(scores).all()
+    said = medvlp.load(done.bundle).ask("zero_shot", hospital / "pacs" / "MRN000" / "ACC000" / "image.dcm")
+    assert said.scores
+    assert all(np.isfinite(scores).all() for scores in said.scores.values())

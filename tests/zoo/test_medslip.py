@@ -253,6 +253,8 @@ def test_the_command_converts_once_to_a_bundle_that_scores(files: dict[str, Any]
     assert said.exit_code == 0, said.output
     assert "findings" in said.stdout
     model = load(tmp_path / "out")
-    found = model.find(np.zeros((30, 20)))
-    assert found.pairs.shape == (1, 51, 75)
-    assert "infiltration" in found.scores(0)
+    pairs, scores = model.ask("pairs", np.zeros((30, 20))).pairs, model.ask("existence", np.zeros((30, 20))).scores
+    assert pairs is not None
+    assert scores is not None
+    assert pairs.values.shape == (1, 51, 75)
+    assert "infiltration" in scores

@@ -56,7 +56,7 @@ def write_gallery(run: Path, gallery: Sequence[GalleryItem], retrieval: Sequence
             "note": example.note,
         }
         examples.append(entry)
-    write_json(run / "results" / f"{GALLERY}.json", {"gallery": items, "retrieval": examples})
+    write_json(run / "results" / f"{GALLERY}.json", {"gallery": items, "queries": examples})
 
 
 def read_gallery(run: Path) -> tuple[tuple[GalleryItem, ...], tuple[RetrievalExample, ...]]:
@@ -111,7 +111,7 @@ def read_gallery(run: Path) -> tuple[tuple[GalleryItem, ...], tuple[RetrievalExa
                 relevant=int(entry["relevant"]),
                 note=str(entry["note"]),
             )
-            for entry in document["retrieval"]
+            for entry in document["queries"]
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise DataError(
