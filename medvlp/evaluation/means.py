@@ -84,8 +84,8 @@ def _mean(
     level: float,
     labels_used: int | None,
 ) -> Metric:
-    there = np.isfinite(values).any(axis=1)
-    values, who = values[there], [str(patient) for patient, kept in zip(patients, list(there), strict=True) if kept]
+    there = np.flatnonzero(np.isfinite(values).any(axis=1))
+    values, who = values[there], [str(patients[row]) for row in there]
     if not len(values):
         return Metric(
             metric=metric,
