@@ -28,6 +28,7 @@ from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.models.patches import apply_patches
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest
@@ -263,9 +264,12 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
+        # What the phase's patches give may be needed; training puts them in place again when the phase begins.
+        patches = apply_patches(model, config.phases[i].patches, seed=config.seed, where=f"phases[{i}].patches")
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
         for checked in (plan, *map(Plan.of, passes)):
             model.check(checked)
+        patches.remove()
     return Parts(model, tokenizer, states, objectives, weights)
 
 

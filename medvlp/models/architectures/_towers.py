@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,6 +19,7 @@ from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
+from medvlp.models.architectures._standing import Standing
 from medvlp.models.bank import Bank
 from medvlp.models.scale import LogitScale, ScaleOptions
 
@@ -48,6 +49,7 @@ class TowerModel(Model):
         heads: mounted heads.
         banks: by name.
         patches: parameters of patches that stand at the towers' sites.
+        standing: these patches, in their order: where they act and what they give.
         draws: random draws for patches, by row.
         training_only: names of mounted heads that do not go into the bundle.
         spec: architecture with every option, from which `build_model` makes this model again, weights aside.
@@ -71,6 +73,7 @@ class TowerModel(Model):
         self.towers: Mapping[str, Encoder] = nn.ModuleDict(dict(towers))  # pyrefly: ignore
         self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
         self.patches = nn.ModuleDict()
+        self.standing: list[Standing] = []
         self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias)
         self.banks: dict[str, Bank] = dict(banks)
         self.draws = RowDraws(seed=seed)
@@ -141,11 +144,30 @@ class TowerModel(Model):
         else:
             values, owner, mask, position = column.values, column.owner, column.mask, column.position
         if len(self.patches):
-            self.draws.enter(recipe.view, batch.positions, owner)
+            self.draws.enter(recipe.view, batch.positions, owner, asked=recipe.patched)
         rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
+        if len(self.patches):
+            rows = rows.give(self._patched(self.draws.leave(), recipe, len(owner)))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
+
+    def _patched(self, said: Mapping[str, list[tuple[str, Tensor]]], recipe: Recipe, rows: int) -> dict[str, Tensor]:
+        """Put together what patches gave of a view."""
+        parts: dict[str, Tensor] = {}
+        for part in sorted(recipe.patched):
+            givers = [s for s in self.standing if s.kind == recipe.kind and s.acts_on(recipe.view) and part in s.gives]
+            given = dict(said.get(part, []))
+            for key in (s.key for s in givers):
+                if key not in given or len(given[key]) != rows:
+                    count = f"{len(given[key])} of {rows} rows" if key in given else "nothing"
+                    raise ConfigError(
+                        f"Patch {key!r} is to give {part!r} of every row of {recipe.view!r} and gave {count}: put it "
+                        f"where the tower passes all rows at once."
+                    )
+            several = givers[0].several
+            parts[part] = torch.stack([given[s.key] for s in givers], dim=1) if several else given[givers[0].key]
+        return parts
 
     def _constant(self, bank: Bank) -> Encoded:
         assert bank.vectors is not None
@@ -163,7 +185,7 @@ class TowerModel(Model):
         if plan not in self._recipes:
             towers, heads = dict(self.towers.items()), dict(self.heads.items())
             self._recipes[plan] = {
-                view: make_recipe(view, parts, towers=towers, heads=heads, banks=self.banks)
+                view: make_recipe(view, parts, towers=towers, heads=heads, banks=self.banks, standing=self.standing)
                 for view, parts in plan.views.items()
             }
         return self._recipes[plan]
@@ -176,6 +198,23 @@ class TowerModel(Model):
     def add_bank(self, bank: Bank) -> None:
         """Add a bank, or replace the one of its name."""
         self.banks[bank.name] = bank
+        self._recipes.clear()
+
+    # patches --------------------------------------------------------------------------------------------------------
+
+    def stand(self, standing: Standing, patch: nn.Module) -> None:
+        """Take in the parameters of a patch that stands at a site."""
+        like = self.logit_scale.log_scale
+        self.patches[standing.key.replace(".", "-")] = patch.to(device=like.device, dtype=like.dtype)
+        self.standing.append(standing)
+        self._recipes.clear()
+
+    def take_patches(self, standing: Sequence[Standing]) -> None:
+        """Give them up again."""
+        for one in standing:
+            if one in self.standing:
+                self.standing.remove(one)
+                del self.patches[one.key.replace(".", "-")]
         self._recipes.clear()
 
     # heads ----------------------------------------------------------------------------------------------------------

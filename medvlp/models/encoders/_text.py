@@ -12,16 +12,17 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Site
 from medvlp.models.encoders._blocks import Trunk, TrunkOutput
-from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
+from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["TextPool", "TextTower", "pool_tokens", "texts_of"]
+__all__ = ["TextPool", "TextTower", "pool_tokens", "refuse_too_long", "texts_of"]
 
 TextPool = Literal["mean", "cls", "last"]
 
 # Reports differ in length: on a CPU, where padding is paid for, rows are encoded in groups of similar length. Smaller
 # groups pad less and use the cores worse; 32 was the fastest of 8 to 128 on two cores.
 _GROUP = 32
+_ROW_BY_ROW = frozenset({"pooled", "tokens", "mask", "ids"})
 
 
 class TextTower(Encoder):
@@ -52,8 +53,10 @@ class TextTower(Encoder):
         self.position = nn.Parameter(torch.empty(words.max_length, trunk.width))
         nn.init.normal_(self.word.weight, std=0.02)
         nn.init.normal_(self.position, std=0.01)
+        self.words_input = nn.Identity()
         self.tokens_input = nn.Identity()
         self.pooled_output = nn.Identity()
+        self._added = AddedTokens()
         # A tuple hides a shared trunk from this module's state dict; deepcopy still keeps it shared.
         self._trunk = (trunk,)
         if own:
@@ -78,28 +81,48 @@ class TextTower(Encoder):
         ids, real = batch.ids[:, :length].to(device), real[:, :length].to(device)
         extra = {"ids": ids} if "ids" in parts else {}
         owner = torch.arange(len(texts), device=device)
-        if not parts & {"pooled", "tokens", "layers", "attention"}:
+        if parts <= {"ids", "mask"}:
             return Encoded(owner=owner, mask=real, extra=extra)
-        embedded = self.tokens_input(self.word(ids) + self.position[:length])
-        asked = parts & {"layers", "attention"}
-        if device.type == "cpu" and not asked and len(texts) > _GROUP:
-            return self._in_groups(embedded, real, Encoded(owner=owner, mask=real, extra=extra), parts)
-        out = self._run(embedded, real, parts)
+        self._added.clear()
+        embedded = self._embed(ids)
+        seen = self._added.mask(real)
+        # Layers, attention and what patches in the blocks give need the rows together and in their order.
+        if device.type == "cpu" and parts <= _ROW_BY_ROW and len(texts) > _GROUP:
+            return self._in_groups(embedded, seen, Encoded(owner=owner, mask=real, extra=extra), parts)
+        out = self._run(embedded, seen, parts)
+        own = without_added(out, self._added)
         return Encoded(
             owner=owner,
-            pooled=self.pooled_output(pool_tokens(out.tokens, real, self.pool)) if "pooled" in parts else None,
-            tokens=out.tokens if "tokens" in parts else None,
+            pooled=self.pooled_output(self._pool(out.tokens, seen, self._added.where)) if "pooled" in parts else None,
+            tokens=own.tokens if "tokens" in parts else None,
             mask=real,
-            layers=out.layers,
-            attention=out.attention,
+            layers=own.layers,
+            attention=own.attention,
             extra=extra,
         )
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Return what the trunk reads, (R, N, W): words with their positions, and what patches put among them."""
+        words = self.words_input(self.word(ids))
+        length = words.shape[1]
+        refuse_too_long(length, ids.shape[1], limit=self.position.shape[0])
+        return self.tokens_input(words + self.position[:length])
+
+    def _pool(self, tokens: Tensor, seen: Tensor, added: Tensor | None) -> Tensor:
+        """Pool: the mean counts added words as words; the first and the last token are the text's own."""
+        if added is None or self.pool == "mean":
+            return pool_tokens(tokens, seen, self.pool)
+        own = seen & ~added
+        if self.pool == "cls":
+            return tokens[torch.arange(len(tokens), device=tokens.device), own.int().argmax(dim=1)]
+        return pool_tokens(tokens, own, self.pool)
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
         trunk = self._trunk[0]
         return {
-            "tokens.input": TokenSite(self.tokens_input, "after"),
+            "words.input": TokenSite(self.words_input, "after", added=self._added),
+            "tokens.input": TokenSite(self.tokens_input, "after", added=self._added),
             **block_sites(list(trunk.blocks)),
             **linear_sites(trunk),
             "attention.last": Site(trunk.blocks[-1].get_submodule("attention"), "after"),
@@ -116,6 +139,7 @@ class TextTower(Encoder):
 
     def _in_groups(self, embedded: Tensor, real: Tensor, rows: Encoded, parts: frozenset[str]) -> Encoded:
         """Encode rows of similar length together, and put them back in their order."""
+        added = self._added.where
         ends = (real * torch.arange(1, real.shape[1] + 1)).amax(dim=1)
         order = ends.argsort(stable=True)
         back = order.argsort()
@@ -125,13 +149,14 @@ class TextTower(Encoder):
             length = int(ends[group].max())
             out = self._run(embedded[group, :length], real[group, :length], parts).tokens
             if "pooled" in parts:
-                pooled.append(pool_tokens(out, real[group, :length], self.pool))
+                own = None if added is None else added[group, :length]
+                pooled.append(self._pool(out, real[group, :length], own))
             if "tokens" in parts:
                 tokens.append(nn.functional.pad(out, (0, 0, 0, real.shape[1] - length)))
         return Encoded(
             owner=rows.owner,
             pooled=self.pooled_output(torch.cat(pooled)[back]) if pooled else None,
-            tokens=torch.cat(tokens)[back] if tokens else None,
+            tokens=self._added.drop(torch.cat(tokens)[back]) if tokens else None,
             mask=rows.mask,
             extra=rows.extra,
         )
@@ -162,6 +187,19 @@ def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
         return tokens[torch.arange(len(tokens), device=tokens.device), last]
     weight = mask.to(tokens.dtype)[:, :, None]
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def refuse_too_long(length: int, own: int, *, limit: int) -> None:
+    """Refuse a sequence that patches made longer than the tokenizer's longest.
+
+    Raises:
+        ConfigError: if it is.
+    """
+    if length > limit:
+        raise ConfigError(
+            f"A text of {own} tokens and {length - own} that a patch adds are more than tokenizer.max_length {limit}: "
+            f"raise it, or limit the patch by view to shorter texts."
+        )
 
 
 def texts_of(values: Tensor | Sequence[str]) -> list[str]:

@@ -1,0 +1,65 @@
+"""The recipes of `tests.methods` on the small models and the uneven batch of `tests.training.world`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from medvlp.core import Batch, Column
+from tests.models.words import DUAL, VIT
+from tests.plugins import plugged
+from tests.training.world import gradients_of, make_task, own_part, whole_batch
+
+COMPONENTS = {
+    "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
+    "masked_image": "models/patches tests.methods.masked_image:MaskedImage",
+    "masked_features": "objectives tests.methods.masked_image:MaskedFeatures",
+}
+
+_DUAL = {**DUAL, "vision": {**VIT, "image_size": 32}}
+_COOP = {"name": "context_tokens", "kind": "text", "view": "bank.*"}
+_DISTILL = {"name": "distill", "teacher": "frozen", "bank": "words", "texts": "student", "temperature": 0.5}
+_MASK = {"name": "masked_image", "kind": "image", "view": "image.local"}
+_PROMPTED = ["model.patches.*", "model.logit_scale.*"]
+
+# name -> (model, objectives, patterns of what trains)
+CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
+    "coop": ({**_DUAL, "patches": [_COOP]}, [_DISTILL], _PROMPTED),
+    "class-specific coop": (
+        {**_DUAL, "patches": [{**_COOP, "view": "bank.words", "specific": True}]},
+        [{"name": "clip"}, _DISTILL],
+        ["*"],
+    ),
+    "masked image": (
+        {**_DUAL, "patches": [_MASK]},
+        [{"name": "clip"}, {"name": "masked_features", "teacher": "frozen"}],
+        ["*"],
+    ),
+}
+
+
+def methods() -> AbstractContextManager[None]:
+    """Let the components of `tests.methods` be found."""
+    return plugged(**COMPONENTS)
+
+
+def batch_of(dtype: torch.dtype) -> Batch:
+    """The batch of `tests.training.world`, with a second view of six of its pictures."""
+    whole = whole_batch(dtype)
+    owner = torch.tensor([0, 1, 2, 4, 5, 5])
+    return whole.with_columns({"image.local": Column(whole["image"].values[owner].flip(-1), owner)})
+
+
+def step(case: str, chunks: int) -> dict[str, Any]:
+    """One training step's gradients and log on this process's part of the batch, in float64."""
+    with methods():
+        task, root = make_task(*CASES[case], chunks=chunks, dtype=torch.float64)
+        weights = {name: 0.3 + i for i, name in enumerate(task.objectives)}
+        batch = own_part(batch_of(torch.float64))
+        task.backward(batch, weights, samples_seen=0)
+        root.zero_grad(set_to_none=True)
+        log = task.backward(batch, weights, samples_seen=0)
+    return {"loss": log.loss, "terms": dict(log.terms), "gradients": gradients_of(root)}
