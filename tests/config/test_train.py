@@ -10,11 +10,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from medvlp.config.build import build_parts
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.train import train
 from medvlp.config.tree import RunConfig, check_config
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
+from tests.methods.world import methods
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -140,8 +143,23 @@ def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> N
     assert any("BatchNorm layers see one chunk of one process at a time: gradients are not exact" in w for w in told)
 
 
+def test_a_need_may_be_what_a_patch_of_the_phase_gives(tree: dict[str, Any]) -> None:
+    tree["model"] = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 1}
+    tree["states"] = {"slow": {"name": "ema", "horizon": 100}}
+    masked = {"name": "masked_features", "teacher": "slow", "view": "image"}
+    mask = {"name": "masked_image", "kind": "image", "view": "image"}
+    tree["phases"] = [{"until": 16, "objectives": [{"name": "clip"}, masked], "patches": [mask]}]
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    with methods():
+        parts = build_parts(config_of(tree), words, ("image", "text"))
+        assert not parts.model.patches
+        del tree["phases"][0]["patches"]
+        with pytest.raises(ConfigError, match=r"Need 'image/hidden' cannot be computed"):
+            build_parts(config_of(tree), words, ("image", "text"))
+
+
 def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str, Any]) -> None:
-    lora = {"name": "lora", "kind": "text", "on": "linear[*]", "rank": 2}
+    lora = {"name": "lora", "kind": "text", "view": "text", "on": "linear[*]", "rank": 2}
     clip = {"name": "clip", "positives": "own"}
     tree["phases"] = [
         {"until": 16, "objectives": [clip], "where": {"view_position": ["PA"]}},
@@ -151,7 +169,7 @@ def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str,
     tree["evaluation"]["choose"] = "zero_shot/auroc/macro"  # not measured here: the last one is released
     done = train(config_of(tree))
     described = yaml.safe_load((done.bundle / "bundle.yaml").read_text())
-    assert [patch["name"] for patch in described["model"]["patches"]] == ["lora"]
+    assert [(patch["name"], patch["view"]) for patch in described["model"]["patches"]] == [("lora", "text")]
     folders = sorted((done.run / "checkpoints").glob("step-*"))
     before, after = (load_file(folder / "weights.safetensors") for folder in (folders[-2], folders[-1]))
     moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}

@@ -1,4 +1,4 @@
-"""Masked feature prediction (iBOT without its head, Zhou et al. 2022; MaskFeat): hidden tokens as a teacher sees them."""
+"""Masked feature prediction (iBOT without its head, Zhou et al. 2022): hidden tokens as a teacher sees them."""
 
 from __future__ import annotations
 
