@@ -331,7 +331,7 @@ def _start_from(model: Model, source: Path) -> None:
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
     """
     weights = dict(load_model(source).state_dict())
-    fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
+    fresh = model.left_out()
     if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
         fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))

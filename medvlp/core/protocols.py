@@ -159,7 +159,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def sites(self) -> Mapping[str, Site]:
-        """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``linear[NAME]``, ``pooled.output``..."""
+        """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``block.mlp[i]``, ``linear[NAME]``..."""
 
     @abstractmethod
     def blank(self, device: torch.device) -> Tensor | Sequence[str]:
@@ -222,6 +222,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def outside_forward(self) -> list[str]:
         """Names of parameters not used in `forward` (batch and call heads, scale): averaged once by the task."""
+
+    def left_out(self) -> tuple[str, ...]:
+        """Prefixes of the parameters that only training needs: a bundle is without them."""
+        return ()
 
 
 class Objective(nn.Module):

@@ -14,6 +14,11 @@ from tests.plugins import plugged
 from tests.training.world import gradients_of, make_task, own_part, whole_batch
 
 COMPONENTS = {
+    "fdt_late": "models/heads tests.methods.fdt:LateTokens",
+    "fdt": "models/heads tests.methods.fdt:FiniteDiscreteTokens",
+    "maple": "models/patches tests.methods.maple:MaPLe",
+    "experts": "models/patches tests.methods.experts:Experts",
+    "router_balance": "objectives tests.methods.experts:RouterBalance",
     "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
     "masked_image": "models/patches tests.methods.masked_image:MaskedImage",
     "masked_features": "objectives tests.methods.masked_image:MaskedFeatures",
@@ -23,6 +28,14 @@ _DUAL = {**DUAL, "vision": {**VIT, "image_size": 32}}
 _COOP = {"name": "context_tokens", "kind": "text", "view": "bank.*"}
 _DISTILL = {"name": "distill", "teacher": "frozen", "bank": "words", "texts": "student", "temperature": 0.5}
 _MASK = {"name": "masked_image", "kind": "image", "view": "image.local"}
+_MOE = [{"name": "experts", "kind": kind, "experts": 3} for kind in ("image", "text")]
+_BALANCE = {"name": "router_balance", "views": ["image", "text"]}
+_FDT = {"projection": {"name": "fdt"}, "embed_dim": 8}
+MAPLE = [
+    {"name": "maple", "kind": kind, "on": on, "view": view}
+    for kind, first, view in (("text", "words.input", "bank.*"), ("image", "tokens.input", "image"))
+    for on in (first, "block.before[1]")
+]
 _PROMPTED = ["model.patches.*", "model.logit_scale.*"]
 
 # name -> (model, objectives, patterns of what trains)
@@ -38,6 +51,9 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
         [{"name": "clip"}, {"name": "masked_features", "teacher": "frozen"}],
         ["*"],
     ),
+    "experts": ({**_DUAL, "patches": _MOE}, [{"name": "clip"}, _BALANCE], ["*"]),
+    "fdt": ({**_DUAL, **_FDT}, [{"name": "clip"}], ["*"]),
+    "maple": ({**_DUAL, "patches": MAPLE}, [_DISTILL], ["model.patches.*", "model.shared.*"]),
 }
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.methods.world import CASES, step
+from medvlp.core.errors import UserError
+from medvlp.training.checkpoints import latest, load_checkpoint
+from medvlp.training.trainer import Trainer
+from tests.methods.world import CASES, MAPLE, methods, step
+from tests.models.words import VIT
+from tests.training.runs import MODEL, final_hashes, finish, make_setup
 from tests.training.world import worst
 
 
@@ -42,3 +48,22 @@ def test_what_the_method_adds_is_trained(case: str) -> None:
     own = {n: g for n, g in reference(case)["gradients"].items() if ".patches." in n or ".shared." in n}
     assert own
     assert all(gradient.abs().max() > 1e-9 for gradient in own.values())
+
+
+def test_a_run_with_shared_modules_and_patches_by_view_resumes_bit_for_bit(tmp_path: Path) -> None:
+    prompts = [{**spec, "view": spec["kind"]} for spec in MAPLE]
+    experts = {"name": "experts", "kind": "text", "experts": 2}
+    spec = {**MODEL, "vision": {**VIT, "image_size": 32}, "projection": {"name": "fdt"}}
+    spec |= {"patches": [*prompts, experts]}
+    with methods():
+        finish(tmp_path / "whole", spec=spec)
+        for stop in (24, 56):
+            run = tmp_path / str(stop)
+            with pytest.raises(UserError, match="interrupted"):
+                Trainer(make_setup(run, spec=spec)).fit(stop_at=stop)
+            finish(run, spec=spec)
+            assert final_hashes(run) == final_hashes(tmp_path / "whole")
+        weights = load_checkpoint(latest(tmp_path / "whole")).weights
+    for name in ("shared.codebook.codes", "shared.maple.prompts", "shared.maple.couple.1.weight"):
+        assert sum(key.endswith(name.partition(".")[2]) for key in weights) == 1
+        assert f"model.{name}" in weights

@@ -18,7 +18,7 @@ class Standing:
         kind: of the tower.
         view: pattern of the views that it acts on.
         gives: parts that it gives at them.
-        several: whether its specification stands at several sites, so that a part is stacked over them.
+        several: whether its specification stands at several sites, so that a part is stacked over them, last.
     """
 
     key: str

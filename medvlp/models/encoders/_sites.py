@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from medvlp.core.protocols import Site
 from medvlp.models.encoders._blocks import TrunkOutput
 
-__all__ = ["AddedTokens", "TokenSite", "block_sites", "linear_sites", "own_attention", "without_added"]
+__all__ = ["AddedTokens", "MlpSite", "TokenSite", "block_sites", "linear_sites", "own_attention", "without_added"]
 
 
 class AddedTokens:
@@ -87,10 +88,46 @@ class TokenSite(Site):
     added: AddedTokens | None = None
 
 
+@dataclass(frozen=True)
+class MlpSite(Site):
+    """The MLP of a block: a patch is given its output and its input, and may return another network's output.
+
+    Attributes:
+        first: the module that its input enters, where `module` is only the last of two; None: `module` is all of it.
+    """
+
+    first: nn.Module | None = None
+
+    def copy(self) -> nn.Module:
+        """Return a network of its own weights, (..., W) -> (..., W), without the patches inside."""
+        made = nn.Sequential(*(copy.deepcopy(m) for m in (self.first, self.module) if m is not None))
+        for module in made.modules():
+            module._forward_hooks.clear()
+            module._forward_pre_hooks.clear()
+        return made
+
+
 def block_sites(blocks: Sequence[nn.Module]) -> dict[str, Site]:
-    """Return ``block.before[i]`` and ``block.after[i]``."""
-    before: dict[str, Site] = {f"block.before[{i}]": Site(block, "before") for i, block in enumerate(blocks)}
-    return {**before, **{f"block.after[{i}]": Site(block, "after") for i, block in enumerate(blocks)}}
+    """Return ``block.before[i]``, ``block.after[i]``, and for its MLP ``block.mlp.before[i]`` and ``block.mlp[i]``."""
+    found: dict[str, Site] = {f"block.before[{i}]": Site(block, "before") for i, block in enumerate(blocks)}
+    found |= {f"block.after[{i}]": Site(block, "after") for i, block in enumerate(blocks)}
+    for i, mlp in ((i, _mlp_of(block)) for i, block in enumerate(blocks)):
+        if mlp is not None:
+            found[f"block.mlp.before[{i}]"] = Site(mlp.first or mlp.module, "before")
+            found[f"block.mlp[{i}]"] = mlp
+    return found
+
+
+def _mlp_of(block: nn.Module) -> MlpSite | None:
+    """Find it by the names that timm and transformers give it; BERT's kin have it in two modules."""
+    children = dict(block.named_children())
+    whole = next((children[name] for name in ("mlp", "ffn", "feed_forward") if name in children), None)
+    if whole is not None:
+        return MlpSite(whole, "after")
+    output = dict(children["output"].named_children()) if "output" in children else {}
+    if "intermediate" in children and "dense" in output:
+        return MlpSite(output["dense"], "after", children["intermediate"])
+    return None
 
 
 def linear_sites(root: nn.Module) -> dict[str, Site]:

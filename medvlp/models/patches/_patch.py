@@ -19,7 +19,7 @@ from medvlp.models.architectures._recipe import kind_of
 from medvlp.models.architectures._standing import Standing, match_sites
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank
-from medvlp.models.encoders._sites import TokenSite
+from medvlp.models.encoders._sites import MlpSite, TokenSite
 
 __all__ = ["Handle", "Patch", "Patched", "Uniform", "apply_patches", "match_sites"]
 
@@ -49,13 +49,13 @@ class Patch(nn.Module):
     A component of `models/patches` is a subclass whose constructor has the options ``kind`` (the tower) and ``on`` (a
     site, ``*`` for any letters) and may own parameters: they live on the model, are trained and saved. One is built for
     each site that ``on`` matches. It may ask the builder for ``site`` (`Site`), ``uniform`` (`Uniform`), ``rows``
-    (`RowDraws`: view and number of the rows that pass), ``bank`` (the `Bank`, where its view names one) and
-    ``token_widths`` (of each tower, by kind).
+    (`RowDraws`: view and number of the rows that pass), ``bank`` (the `Bank`, where its view names one),
+    ``token_widths`` (of each tower, by kind), ``site_name`` and ``share`` (`Share`: modules that others have too).
 
     Attributes:
         gives: names of the parts that it returns at each pass, in training and in evaluation: ``hidden`` at
             ``view: image.local`` is the key ``image.local/hidden``. Where a specification matches several sites, the
-            part is (R, L, ...), in the order of the sites.
+            part is (R, ..., L), in the order of the sites.
     """
 
     gives: tuple[str, ...] = ()
@@ -117,35 +117,64 @@ def apply_patches(
     if not isinstance(model, TowerModel):
         raise ConfigError(f"{where}: {type(model).__name__} publishes no sites: patches need a model of towers.")
     model.draws.seed = seed
-    plan: list[tuple[Standing, Site, Patch]] = []
+    plan: list[_Planned] = []
     kept: list[dict[str, object]] = []
-    for i, spec in enumerate(specs):
-        path = f"{where}[{i}]"
-        own = {key: value for key, value in spec.items() if key != "view"}
-        filled = fill("models/patches", own, where=path)
-        sites = _find(model, filled, where=path)
-        kind, view = str(filled["kind"]), str(spec.get("view", "*"))
-        bank = _check_view(model, kind, view, where=path)
-        kept.append({**filled, **({} if view == "*" else {"view": view})})
-        before = [standing for standing, _, _ in plan]
-        for name, site in sites.items():
-            key = _free_name(f"{filled['name']}@{kind}:{name}", model, [standing.key for standing, _, _ in plan])
-            widths = {k: tower.token_width for k, tower in model.towers.items()}
-            given: dict[str, object] = {"site": site, "uniform": _Draws(model.draws, key), "rows": model.draws}
-            given |= {"token_widths": widths, **({} if bank is None else {"bank": bank})}
-            with seeded(seed, f"patch {key}"):
-                patch: Patch = build("models/patches", own, where=path, given=given)
-            standing = Standing(key, kind, view, patch.gives, several=len(sites) > 1)
-            _refuse_parts(model, standing, before, where=path)
-            plan.append((standing, site, patch))
+    try:
+        for i, spec in enumerate(specs):
+            made, filled = _plan(model, spec, [p.standing for p in plan], seed=seed, where=f"{where}[{i}]")
+            plan += made
+            kept.append(filled)
+    except ConfigError:
+        model.take_patches([p.standing for p in plan])
+        raise
     hooks = []
-    for standing, site, patch in plan:  # only now: a fault in the last patch leaves the model as it was
-        model.stand(standing, patch)
-        hooks.append(_hook(site, _Passing(patch, standing, model.draws, site)))
+    for one in plan:  # only now: a fault in the last patch leaves the model as it was
+        model.stand(one.standing, one.patch)
+        hooks += _hook(one.site, _Passing(one.patch, one.standing, model.draws, one.site))
     listed = model.spec.get("patches")
     model.spec["patches"] = [*(listed if isinstance(listed, list) else []), *kept]
-    everything = [standing for standing, _, _ in plan]
+    everything = [one.standing for one in plan]
     return Handle(tuple(s.key.partition("@")[2] for s in everything), model, everything, kept, hooks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    standing: Standing
+    site: Site
+    patch: Patch
+
+
+def _plan(
+    model: TowerModel, spec: Mapping[str, object], before: Sequence[Standing], *, seed: int, where: str
+) -> tuple[list[_Planned], dict[str, object]]:
+    """Build the patches of one specification; return them and what the model's specification keeps of it."""
+    own = {key: value for key, value in spec.items() if key != "view"}
+    filled = fill("models/patches", own, where=where)
+    sites = _find(model, filled, where=where)
+    kind, view = str(filled["kind"]), str(spec.get("view", "*"))
+    bank = _check_view(model, kind, view, where=where)
+    given: dict[str, object] = {
+        "rows": model.draws,
+        "token_widths": {k: t.token_width for k, t in model.towers.items()},
+    }
+    given |= {} if bank is None else {"bank": bank}
+    plan: list[_Planned] = []
+    key = ""
+    try:
+        for name, site in sites.items():
+            key = _free_name(f"{filled['name']}@{kind}:{name}", model, [s.key for s in before])
+            here = {"site": site, "site_name": name, "uniform": _Draws(model.draws, key)}
+            with seeded(seed, f"patch {key}"):
+                share = model.share(key, where=where)
+                patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
+            plan.append(_Planned(Standing(key, kind, view, patch.gives, several=len(sites) > 1), site, patch))
+            model.refuse_mixed_sharing(key, inside=True, where=where)
+        _refuse_parts(model, plan[0].standing, before, where=where)
+    except ConfigError:
+        model.unshare(key)
+        model.take_patches([p.standing for p in plan])
+        raise
+    return plan, {**filled, **({} if view == "*" else {"view": view})}
 
 
 def _find(model: TowerModel, filled: Mapping[str, object], *, where: str) -> dict[str, Site]:
@@ -250,14 +279,35 @@ class _Before:
 @dataclass(eq=False)
 class _After:
     passing: _Passing
+    entered: _Entered | None = None
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         # transformers layers are called with keywords only: their patches see the output alone
-        return self.passing(output, inputs[0] if inputs else output)
+        source = self.entered.take() if self.entered is not None else inputs[0] if inputs else output
+        return self.passing(output, source)
 
 
-def _hook(site: Site, passing: _Passing) -> RemovableHandle:
+@dataclass(eq=False)
+class _Entered:
+    """Keeps what entered the first of several modules until the last gives its output."""
+
+    value: Tensor | None = None
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.value = inputs[0]
+
+    def take(self) -> Tensor:
+        value, self.value = self.value, None
+        assert value is not None
+        return value
+
+
+def _hook(site: Site, passing: _Passing) -> list[RemovableHandle]:
     # Objects and not closures: a teacher that copies the model then patches its own modules with its own parameters.
     if site.when == "before":
-        return site.module.register_forward_pre_hook(_Before(passing))
-    return site.module.register_forward_hook(_After(passing))
+        return [site.module.register_forward_pre_hook(_Before(passing))]
+    if isinstance(site, MlpSite) and site.first is not None:
+        entered = _Entered()
+        first = site.first.register_forward_pre_hook(entered)
+        return [first, site.module.register_forward_hook(_After(passing, entered))]
+    return [site.module.register_forward_hook(_After(passing))]
