@@ -325,7 +325,7 @@ class _Built:
 
 
 def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
+    """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
@@ -334,8 +334,9 @@ def _start_from(model: Model, source: Path) -> None:
     fresh = model.left_out()
     if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
-        fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     there = model.state_dict()
+    fresh = (*fresh, *(head for head in {_of_head(name) for name in there} if head and not _has(weights, head)))
+    weights = {name: tensor for name, tensor in weights.items() if not _of_head(name) or _has(there, _of_head(name))}
     # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
     if (_BIAS in there) != (_BIAS in weights):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
@@ -350,6 +351,11 @@ _BIAS = "logit_scale.bias"
 def _of_slices(name: str) -> str:
     """Return what a parameter of an image model is called in a model of slices."""
     return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
+
+
+def _of_head(name: str) -> str:
+    """Return the prefix of the head, or of the module that heads share, which a parameter belongs to, or nothing."""
+    return ".".join(name.split(".")[:2]) + "." if name.startswith(("heads.", "shared.")) else ""
 
 
 def _has(weights: Mapping[str, object], prefix: str) -> bool:

@@ -132,12 +132,14 @@ class Encoder(nn.Module, ABC):
         offers: parts it can compute.
         width: W of ``pooled``.
         token_width: W of ``tokens``.
+        causal: whether no token sees a later one.
     """
 
     kinds: tuple[str, ...]
     offers: frozenset[str] = frozenset({"pooled", "tokens", "mask"})
     width: int
     token_width: int
+    causal: bool = False
 
     @abstractmethod
     def forward(

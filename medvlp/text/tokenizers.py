@@ -18,7 +18,7 @@ from medvlp.core.errors import ConfigError, DataError, UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch"]
+__all__ = ["SpeakingTokenizer", "TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch"]
 
 _CARD = "tokenizer.yaml"
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
@@ -61,6 +61,29 @@ class Tokenizer(Protocol):
 
     def save(self, folder: str | Path) -> None:
         """Write everything that `load_tokenizer` needs into a folder."""
+        ...
+
+
+@runtime_checkable
+class SpeakingTokenizer(Protocol):
+    """A tokenizer whose ids can be written: it has a first and a last token, and turns ids into words.
+
+    Attributes:
+        start_id: of the token that every text begins with.
+        stop_id: of the token that it ends with.
+        max_length: longest sequence, special tokens included.
+    """
+
+    start_id: int
+    stop_id: int
+    max_length: int
+
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        """See `Tokenizer`."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of ids, special tokens left out."""
         ...
 
 
@@ -113,6 +136,9 @@ class TransformersTokenizer:
         self.max_length = max_length
         self.vocab_size = len(self._inner)
         self.pad_id = int(self._inner.pad_token_id)
+        first, last = self._inner.cls_token_id, self._inner.sep_token_id
+        self.start_id = int(first if first is not None else self._inner.bos_token_id or 0)
+        self.stop_id = int(last if last is not None else self._inner.eos_token_id or 0)
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts; see `Tokenizer`."""

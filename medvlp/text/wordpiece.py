@@ -46,6 +46,7 @@ class WordPieceTokenizer:
         self.max_length = max_length
         self.vocab_size = inner.get_vocab_size()
         self.pad_id, self.unknown_id, self.cls_id, self.sep_id, self.mask_id = range(len(SPECIAL_TOKENS))
+        self.start_id, self.stop_id = self.cls_id, self.sep_id
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts; see `medvlp.text.tokenizers.Tokenizer`."""

@@ -98,11 +98,11 @@ def test_the_released_model_is_the_average_at_the_best_checkpoint(tiny_run: Trai
 def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
     tree: dict[str, Any], tiny_run: Trained, tmp_path: Path
 ) -> None:
-    """A head that only training has is no part of the bundle and starts afresh."""
+    """A head that the bundle lacks starts afresh; one that the next model lacks stays behind."""
     caption = {"name": "caption", "width": 16, "layers": 1, "heads": 2}
     tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}, caption]}]
     tree |= {"init_from": str(tiny_run.bundle), "tokenizer": {"vocab_size": 128, "max_length": 48}}
-    train(config_of(tree))
+    second = train(config_of(tree))
     start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
     released = load_file(tiny_run.bundle / "model.safetensors")
     assert all(torch.equal(start[f"model.{name}"], tensor) for name, tensor in released.items())
@@ -110,6 +110,13 @@ def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
     names = ("tokenizer.json", "tokenizer.yaml")
     tokenizers = [[(Path(run) / "tokenizer" / n).read_bytes() for n in names] for run in (tree["run"], tiny_run.bundle)]
     assert tokenizers[0] == tokenizers[1]
+    written = load_file(second.bundle / "model.safetensors")
+    assert any(name.startswith("heads.captioner.") for name in written)
+    tree |= {"run": str(tmp_path / "third"), "init_from": str(second.bundle)}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    train(config_of(tree))
+    third = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+    assert all(torch.equal(tensor, written[name.removeprefix("model.")]) for name, tensor in third.items())
 
 
 def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:

@@ -53,8 +53,19 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     ),
     "experts": ({**_DUAL, "patches": _MOE}, [{"name": "clip"}, _BALANCE], ["*"]),
     "fdt": ({**_DUAL, **_FDT}, [{"name": "clip"}], ["*"]),
-    "maple": ({**_DUAL, "patches": MAPLE}, [_DISTILL], ["model.patches.*", "model.shared.*"]),
+    "maple": ({**_DUAL, "patches": MAPLE}, [_DISTILL], ["model.shared.*"]),
 }
+_COCA = {
+    "image/captions": {"name": "pooler", "queries": 3, "heads": 2},
+    "image/contrast": {"name": "pooler", "heads": 2},
+}
+_COCA |= {"image/raw": {"name": "projection", "reads": "contrast"}}
+_CAPTION = {"name": "caption", "part": "captions", "words": "tower", "width": 16, "layers": 1, "heads": 2}
+CASES["coca"] = (
+    {**_DUAL, "text": {**DUAL["text"], "causal": True, "pool": "last"}, "heads": _COCA},
+    [{"name": "clip"}, _CAPTION],
+    ["*"],
+)
 
 
 def methods() -> AbstractContextManager[None]:

@@ -105,7 +105,7 @@ def test_a_chunk_without_pairs_gives_nothing_and_still_has_a_gradient(owners):
 
 def test_the_decoder_that_it_declares_can_be_built_and_called():
     spec = Caption(width=8, layers=1, heads=2).heads()["captioner"]
-    given = {"token_width": WIDTH, "vocab_size": WORDS}
+    given = {"width": WIDTH, "vocab_size": WORDS}
     decoder = build("models/heads", {"name": spec.name, **spec.options}, where="x", given=given).double()
     ctx = context()
     term = Caption()(Context(parts=ctx.parts, batch=ctx.batch, heads={"captioner": decoder}, alone=True))["next_token"]
@@ -123,6 +123,6 @@ def test_needs_heads_and_refusals():
         "text.findings/mask",
     ]
     spec = Caption(layers=3, heads=2).heads()["captioner"]
-    assert (spec.name, spec.keep) == ("generator", False)
+    assert (spec.name, spec.keep) == ("generator", True)
     with pytest.raises(ConfigError, match=r"layers of objective 'caption' is 0: use a number of at least 1"):
         Caption(layers=0)

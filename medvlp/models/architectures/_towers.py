@@ -328,8 +328,11 @@ class TowerModel(Model):
 
     def _given(self, kind: str, reads: tuple[str, ...]) -> dict[str, object]:
         """Return what a head may ask of the model; a call-stage head reads images where there are images."""
-        tower = self.towers[kind or ("image" if "image" in self.towers else next(iter(self.towers)))]
+        kind = kind or ("image" if "image" in self.towers else next(iter(self.towers)))
+        tower = self.towers[kind]
         given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
+        if "text" in self.towers:
+            given["text"] = self.towers["text"]
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"

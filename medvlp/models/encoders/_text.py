@@ -46,6 +46,7 @@ class TextTower(Encoder):
     def __init__(self, *, words: Tokenizer, trunk: Trunk, own: bool, pool: TextPool) -> None:
         super().__init__()
         self.width = self.token_width = trunk.width
+        self.causal = trunk.causal
         self.pool: TextPool = pool
         self.words = words
         self.truncated = 0
@@ -100,6 +101,11 @@ class TextTower(Encoder):
             attention=own.attention,
             extra=extra,
         )
+
+    def tokens_of(self, ids: Tensor) -> Tensor:
+        """Return the tokens (R, L, W) of ids (R, L) without padding: what a generator that stands on them reads."""
+        self._added.clear()
+        return self._added.drop(self._run(self._embed(ids), torch.ones_like(ids, dtype=torch.bool), frozenset()).tokens)
 
     def _embed(self, ids: Tensor) -> Tensor:
         """Return what the trunk reads, (R, N, W): words with their positions, and what patches put among them."""
