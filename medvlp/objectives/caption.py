@@ -15,6 +15,7 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._rows import first_of, wide
 
 __all__ = ["Caption"]
 
@@ -41,6 +42,8 @@ class Caption(Objective):
         image: view that is written from; of a stack, its slices.
         text: view whose words are written, all of them: its encoder must give ``ids``.
         part: of the image: its ``tokens``, or the vectors of a pooler that the model has.
+        question: view of a question that each text begins with, as ``text.question`` of a VQA data set: it is given and
+            not predicted, and the model is asked for answers instead of reports.
         words: ``own``: the decoder embeds the words itself; ``tower``: it stands on the tokens of the text tower, which
             must be causal.
         width: of the decoder; None: see `Generator`.
@@ -67,6 +70,7 @@ class Caption(Objective):
         image: str = "image",
         text: str = "text",
         part: str = "tokens",
+        question: str | None = None,
         words: Literal["own", "tower"] = "own",
         width: int | None = None,
         layers: int = 2,
@@ -86,22 +90,25 @@ class Caption(Objective):
         self._memory_mask = f"{image}/mask" if padded else None
         self._ids, self._mask = f"{text}/ids", f"{text}/mask"
         self._words = f"{text}/tokens" if words == "tower" else self._ids
+        self._question, self._view = None if question is None else f"{question}/mask", question
 
     def needs(self) -> frozenset[Key]:
         """What is written from, and the text's token ids with their mask; its tokens, where the decoder reads them."""
-        return keys(*(k for k in (self._memory, self._memory_mask, self._ids, self._mask, self._words) if k))
+        asked = (self._memory, self._memory_mask, self._ids, self._mask, self._words, self._question)
+        return keys(*(key for key in asked if key))
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The decoder."""
         return {self.head: HeadSpec("generator", self.options, keep=True)}
 
     def answers(self) -> Sequence[AnswerSpec]:
-        """A written report."""
-        return (AnswerSpec("report", {"head": self.head, "reads": self._memory}),)
+        """A written report, or answers to questions."""
+        options = {"head": self.head, "reads": self._memory}
+        return (AnswerSpec("report" if self._view is None else "question", options),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        image = _first_of(ctx.owner(self._memory), ctx.owner(self._ids))
+        image = first_of(ctx.owner(self._memory), ctx.owner(self._ids))
         written = image >= 0
         ids, mask = ctx[self._ids][written], ctx[self._mask][written]
         memory = ctx[self._memory][image[written]]
@@ -109,27 +116,20 @@ class Caption(Objective):
         generator = cast("_Generator", ctx.heads[self.head])
         logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written])
         predicted = mask[:, 1:] & mask[:, :-1]
+        if self._question is not None:
+            given = self._given(ctx, ctx.owner(self._ids)[written])
+            predicted &= torch.arange(1, ids.shape[1], device=ids.device)[None] >= given[:, None]
         # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
-        losses = F.cross_entropy(_wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none")
+        losses = F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none")
         return {"next_token": Term.of(losses)}
+
+    def _given(self, ctx: Context, owner: Tensor) -> Tensor:
+        """Return how many tokens of each text are its question's: all of that but its last, the end of a text."""
+        assert self._question is not None
+        lengths = ctx[self._question].sum(dim=1) - 1
+        row = first_of(ctx.owner(self._question), owner)
+        return torch.where(row >= 0, lengths[row], 1) if len(lengths) else torch.ones_like(owner)
 
     def extra_repr(self) -> str:
         """Name what is read and written."""
         return f"{self._memory} -> {self._ids}, {self.options}"
-
-
-def _first_of(owner: Tensor, wanted: Tensor) -> Tensor:
-    """Index of the first row of each wanted owner, -1 where there is none.
-
-    Example:
-        >>> _first_of(torch.tensor([0, 2, 2]), torch.tensor([2, 1, 0])).tolist()
-        [1, -1, 0]
-    """
-    if not len(owner):
-        return torch.full_like(wanted, -1)
-    same = wanted[:, None] == owner[None, :]
-    return torch.where(same.any(dim=1), same.int().argmax(dim=1), -1)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

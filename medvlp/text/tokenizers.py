@@ -150,6 +150,10 @@ class TransformersTokenizer:
             full = self._inner(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         return pad_batch(full, pad_id=self.pad_id, truncated=over)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of ids, special tokens left out."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=True)).strip()
+
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""
         Path(folder).mkdir(parents=True, exist_ok=True)

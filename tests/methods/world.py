@@ -66,6 +66,14 @@ CASES["coca"] = (
     [{"name": "clip"}, _CAPTION],
     ["*"],
 )
+CASES["questions"] = (
+    _DUAL,
+    [
+        {"name": "answer_question", "answers": ["yes", "no"], "width": 16, "layers": 1, "heads": 2},
+        {"name": "caption", "question": "text.question", "width": 16, "layers": 1, "heads": 2},
+    ],
+    ["*"],
+)
 
 
 def methods() -> AbstractContextManager[None]:
@@ -74,10 +82,14 @@ def methods() -> AbstractContextManager[None]:
 
 
 def batch_of(dtype: torch.dtype) -> Batch:
-    """The batch of `tests.training.world`, with a second view of six of its pictures."""
+    """The batch of `tests.training.world`, with a second view of six pictures, and questions and answers of some."""
     whole = whole_batch(dtype)
     owner = torch.tensor([0, 1, 2, 4, 5, 5])
-    return whole.with_columns({"image.local": Column(whole["image"].values[owner].flip(-1), owner)})
+    columns = {"image.local": Column(whole["image"].values[owner].flip(-1), owner)}
+    asked = ("no acute", "large left", "nodule in the right", "no", "rib")
+    columns["text.question"] = Column(asked, torch.tensor([0, 1, 2, 3, 4]))
+    columns["text.answer"] = Column(("yes", "no", "yes", "maybe", "no"), torch.tensor([0, 1, 2, 3, 4]))
+    return whole.with_columns(columns)
 
 
 def step(case: str, chunks: int) -> dict[str, Any]:

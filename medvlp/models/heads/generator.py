@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -15,7 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Encoder, Head
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders._blocks import Attention, CrossAttention, KeyValues, mlp
+from medvlp.models.heads._cross_block import BlockPast, CrossBlock
 
 __all__ = ["Generator"]
 
@@ -85,7 +84,14 @@ class Generator(Head):
             nn.init.normal_(self.output.weight, std=0.02)
         self.norm_image = nn.LayerNorm(memory_width)
         self.blocks = nn.ModuleList(
-            _DecoderBlock(width=width, context_width=memory_width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout)
+            CrossBlock(
+                width=width,
+                context_width=memory_width,
+                heads=heads,
+                mlp_ratio=mlp_ratio,
+                dropout=dropout,
+                causal=True,
+            )
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
@@ -143,7 +149,7 @@ class Generator(Head):
             raise ConfigError(f"This generator has words: {self.words}: give it a text tower if that is 'tower'.")
         with evaluating(self):
             image = self.norm_image(memory)
-            past = [_Past() for _ in self.blocks]
+            past = [BlockPast() for _ in self.blocks]
             ids, done = first, torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
             while ids.shape[1] < first.shape[1] + longest and not bool(done.all()):
                 at = 0 if ids.shape[1] == first.shape[1] else ids.shape[1] - 1
@@ -160,14 +166,14 @@ class Generator(Head):
         return {name: self.forward_logits(encoded.part(self.reads[0]), mask, encoded.part("ids"))}
 
     def _decode(
-        self, image: Tensor, mask: Tensor | None, words: Tensor, *, first: int, past: list[_Past] | None
+        self, image: Tensor, mask: Tensor | None, words: Tensor, *, first: int, past: list[BlockPast] | None
     ) -> Tensor:
         """Return the logits of `words`, the first of which stands at position `first`."""
         if self.words == "own":
             self._refuse_too_long(first + words.shape[1])
             words = self.word(words) + self.position[first : first + words.shape[1]]
         for i, block in enumerate(self.blocks):
-            words = block(words, image, mask, None if past is None else past[i])
+            words = block(words, image, mask, past=None if past is None else past[i])
         return self.norm(words) @ (self.word if self.words == "own" else self.output).weight.T
 
     def _refuse_too_long(self, length: int) -> None:
@@ -191,30 +197,3 @@ def _width_on(text: Encoder | None, width: int | None) -> int:
             f"{width}."
         )
     return text.token_width
-
-
-@dataclass
-class _Past:
-    """What a block keeps while words are written one by one."""
-
-    words: KeyValues = field(default_factory=KeyValues)
-    image: KeyValues = field(default_factory=KeyValues)
-
-
-class _DecoderBlock(nn.Module):
-    def __init__(self, *, width: int, context_width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
-        super().__init__()
-        self.norm_words = nn.LayerNorm(width)
-        self.words = Attention(width=width, heads=heads, causal=True)
-        self.norm_image = nn.LayerNorm(width)
-        self.image = CrossAttention(width=width, context_width=context_width, heads=heads)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = mlp(width, mlp_ratio)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, words: Tensor, image: Tensor, mask: Tensor | None, past: _Past | None) -> Tensor:
-        """Return (R, L, W)."""
-        before, seen = (None, None) if past is None else (past.words, past.image)
-        words = words + self.dropout(self.words(self.norm_words(words), None, before))
-        words = words + self.dropout(self.image(self.norm_image(words), image, mask, seen))
-        return words + self.dropout(self.mlp(self.norm_mlp(words)))
