@@ -52,7 +52,7 @@ from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.prompts import PromptSet, load_prompts
-from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
+from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.task import make_plan
@@ -279,7 +279,8 @@ class _Built:
         checkpoint = load_checkpoint(outcome.best)
         trainer.stand_at(int(str(checkpoint.trainer["phase"])))
         root = torch.nn.ModuleDict({"model": self.parts.model})
-        weights = {name: t for name, t in checkpoint.weights.items() if name.startswith("model.")}
+        whole = complete_weights(checkpoint, self.parts.model, source=outcome.best)
+        weights = {name: t for name, t in whole.items() if name.startswith("model.")}
         load_weights(root, weights, source=outcome.best)
         model: Model = self.parts.model
         average = self.setup.states.get("average")
@@ -302,6 +303,7 @@ class _Built:
             "leaks_allowed": self.config.data.allow_leaks,
             "split": facts["split"],
             **({"split_flaw": flaw} if flaw else {}),
+            **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
         }
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:

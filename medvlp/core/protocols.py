@@ -48,12 +48,14 @@ class HeadSpec:
         options: of its constructor.
         keep: whether it goes into the bundle, because the released model's score reads what it gives.
         twins: whether heads of this spec on several kinds start with the same weights.
+        weights: safetensors file that it starts from; None: it starts afresh.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     keep: bool = False
     twins: bool = False
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,14 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def outside_forward(self) -> list[str]:
         """Names of parameters not used in `forward` (batch and call heads, scale): averaged once by the task."""
+
+    def loaded_heads(self) -> Mapping[str, str]:
+        """Heads that started from a file -> its SHA-256."""
+        return {}
+
+    def unchanged_heads(self) -> Mapping[str, str]:
+        """Those of them that only training has, that are frozen and still are what the file holds."""
+        return {}
 
     def left_out(self) -> tuple[str, ...]:
         """Prefixes of the parameters that only training needs: a bundle is without them."""

@@ -14,6 +14,8 @@ from tests.plugins import plugged
 from tests.training.world import gradients_of, make_task, own_part, whole_batch
 
 COMPONENTS = {
+    "coarse_image": "models/heads tests.methods.diva:CoarseImage",
+    "reconstruct": "objectives tests.methods.diva:Reconstruct",
     "fdt_late": "models/heads tests.methods.fdt:LateTokens",
     "fdt": "models/heads tests.methods.fdt:FiniteDiscreteTokens",
     "maple": "models/patches tests.methods.maple:MaPLe",

@@ -22,6 +22,7 @@ from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
 from medvlp.models.architectures._sharing import Share, refuse_other
 from medvlp.models.architectures._standing import Standing
 from medvlp.models.bank import Bank
+from medvlp.models.pretrained_head import Loaded, hash_of_tensors, load_head
 from medvlp.models.scale import LogitScale, ScaleOptions
 
 __all__ = ["TowerModel"]
@@ -38,7 +39,8 @@ class TowerModel(Model):
         towers: kind -> encoder.
         embed_dim: D of ``raw``.
         projection: options of the component `projection` that gives ``raw`` in each tower; with a name, another one.
-        heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``.
+        heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``; beside its
+            own options each may have ``weights``, a safetensors file that it starts from.
         scale: of the logits.
         banks: by name.
         vocab_size: of the text tower's tokenizer, for heads that speak.
@@ -87,6 +89,7 @@ class TowerModel(Model):
         self._vocab_size = vocab_size
         self._seed = seed
         self._where = where
+        self._loaded: dict[str, Loaded] = {}
         self._head_specs: dict[str, Mapping[str, object]] = {}
         self._recipes: dict[Plan, dict[str, Recipe]] = {}
         own = {f"{kind}/raw": {"name": "projection", **projection} for kind in self.towers}
@@ -265,6 +268,16 @@ class TowerModel(Model):
                         f"other after them: give one of them a module of its own."
                     )
 
+    def loaded_heads(self) -> Mapping[str, str]:
+        """See `Model`."""
+        return {name: loaded.sha256 for name, loaded in self._loaded.items()}
+
+    def unchanged_heads(self) -> Mapping[str, str]:
+        """See `Model`."""
+        frozen = [n for n in self._loaded if not any(p.requires_grad for p in self.heads[n].parameters())]
+        same = [n for n in frozen if n in self.training_only and _same(self.heads[n], self._loaded[n])]
+        return {name: self._loaded[name].sha256 for name in same}
+
     def left_out(self) -> tuple[str, ...]:
         """See `Model`: heads of training alone, and what only they share."""
         heads = tuple(f"heads.{name}." for name in sorted(self.training_only))
@@ -283,7 +296,7 @@ class TowerModel(Model):
         wanted = spread_heads(heads, asked, kinds=tuple(self.towers))
         fresh = {name for name in wanted if name not in self.heads}
         twins = frozenset(name for name, head in wanted.items() if head.twins)
-        specs = {name: {"name": head.name, **head.options} for name, head in wanted.items()}
+        specs = {name: {"name": head.name, "weights": head.weights, **head.options} for name, head in wanted.items()}
         self._mount_all(specs, where="head ", twins=twins)
         self.training_only |= {name for name in fresh if not wanted[name].keep}
         for name in (name for name, head in wanted.items() if head.keep):
@@ -295,8 +308,18 @@ class TowerModel(Model):
         self, specs: Mapping[str, Mapping[str, object]], *, where: str, twins: frozenset[str] = frozenset()
     ) -> None:
         """Mount heads, those that others read first: they tell how wide they are."""
-        for name in reading_order(specs, where=where):
-            self._mount_one(name, specs[name], where=f"{where}{name}", twin=name in twins)
+        plain = {name: {k: v for k, v in spec.items() if k != "weights"} for name, spec in specs.items()}
+        for name in reading_order(plain, where=where):
+            there = name in self.heads
+            self._mount_one(name, plain[name], where=f"{where}{name}", twin=name in twins)
+            file = specs[name].get("weights")
+            if file is not None and there and name not in self._loaded:
+                raise ConfigError(
+                    f"{where}{name}: it is mounted already, without the weights {str(file)!r}: give them where it is "
+                    f"described first."
+                )
+            if file is not None and not there:
+                self._loaded[name] = load_head(self.heads[name], str(file), where=f"{where}{name}")
 
     def _mount_one(self, name: str, spec: Mapping[str, object], *, where: str, twin: bool) -> None:
         filled = fill("models/heads", spec, where=where)
@@ -353,6 +376,10 @@ class TowerModel(Model):
                 raise ConfigError(
                     f"{where}: it runs inside the tower and reads {read!r}, made after it: set its stage to batch."
                 )
+
+
+def _same(head: Head, loaded: Loaded) -> bool:
+    return hash_of_tensors(head) == loaded.tensors
 
 
 def _widened(rows: Encoded) -> Encoded:
