@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Standing", "match_sites", "parts_given"]
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+
+__all__ = ["Standing", "join_parts", "match_sites", "parts_given"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,46 @@ class Standing:
 def parts_given(standing: Iterable[Standing], kind: str, view: str) -> frozenset[str]:
     """Return the parts that patches of a kind give at a view."""
     return frozenset(part for s in standing if s.kind == kind and s.acts_on(view) for part in s.gives)
+
+
+def join_parts(
+    said: Mapping[str, list[tuple[str, Tensor]]],
+    asked: Iterable[str],
+    standing: Sequence[Standing],
+    kind: str,
+    view: str,
+    rows: int,
+) -> dict[str, Tensor]:
+    """Put together what patches gave of a view.
+
+    Args:
+        said: part -> (key of the patch, values) as they came.
+        asked: parts that are wanted.
+        standing: all patches.
+        kind: of the tower.
+        view: that was encoded.
+        rows: R.
+
+    Returns:
+        Part -> (R, ...), or (R, ..., L) of a specification that stands at L sites.
+
+    Raises:
+        ConfigError: if a patch gave nothing, or not of every row.
+    """
+    parts: dict[str, Tensor] = {}
+    for part in sorted(asked):
+        givers = [s for s in standing if s.kind == kind and s.acts_on(view) and part in s.gives]
+        given = dict(said.get(part, []))
+        for key in (s.key for s in givers):
+            if key not in given or len(given[key]) != rows:
+                count = f"{len(given[key])} of {rows} rows" if key in given else "nothing"
+                raise ConfigError(
+                    f"Patch {key!r} is to give {part!r} of every row of {view!r} and gave {count}: put it where the "
+                    f"tower passes all rows at once."
+                )
+        values = [given[s.key] for s in givers]
+        parts[part] = torch.stack(values, dim=-1) if givers[0].several else values[0]
+    return parts
 
 
 def match_sites(pattern: str, names: Sequence[str]) -> list[str]:

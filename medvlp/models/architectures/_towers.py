@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,8 +19,8 @@ from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
-from medvlp.models.architectures._sharing import Share, refuse_other
-from medvlp.models.architectures._standing import Standing
+from medvlp.models.architectures._sharing import SharedModules
+from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
 from medvlp.models.pretrained_head import Loaded, hash_of_tensors, load_head
 from medvlp.models.scale import LogitScale, ScaleOptions
@@ -78,8 +78,7 @@ class TowerModel(Model):
         self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
         self.patches = nn.ModuleDict()
         self.standing: list[Standing] = []
-        self.shared = nn.ModuleDict()
-        self._sharers: dict[str, set[str]] = {}
+        self.shared = SharedModules(seed=seed)
         self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias)
         self.banks: dict[str, Bank] = dict(banks)
         self.draws = RowDraws(seed=seed)
@@ -154,27 +153,11 @@ class TowerModel(Model):
             self.draws.enter(recipe.view, batch.positions, owner, asked=recipe.patched)
         rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
         if len(self.patches):
-            rows = rows.give(self._patched(self.draws.leave(), recipe, len(owner)))
+            said = self.draws.leave()
+            rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
-
-    def _patched(self, said: Mapping[str, list[tuple[str, Tensor]]], recipe: Recipe, rows: int) -> dict[str, Tensor]:
-        """Put together what patches gave of a view."""
-        parts: dict[str, Tensor] = {}
-        for part in sorted(recipe.patched):
-            givers = [s for s in self.standing if s.kind == recipe.kind and s.acts_on(recipe.view) and part in s.gives]
-            given = dict(said.get(part, []))
-            for key in (s.key for s in givers):
-                if key not in given or len(given[key]) != rows:
-                    count = f"{len(given[key])} of {rows} rows" if key in given else "nothing"
-                    raise ConfigError(
-                        f"Patch {key!r} is to give {part!r} of every row of {recipe.view!r} and gave {count}: put it "
-                        f"where the tower passes all rows at once."
-                    )
-            several = givers[0].several
-            parts[part] = torch.stack([given[s.key] for s in givers], dim=-1) if several else given[givers[0].key]
-        return parts
 
     def _constant(self, bank: Bank) -> Encoded:
         assert bank.vectors is not None
@@ -201,7 +184,7 @@ class TowerModel(Model):
         """See `Model`."""
         outside = {name for name, head in self.heads.items() if head.stage != "tower"}
         late = tuple(f"heads.{name}." for name in sorted(outside))
-        late += tuple(f"shared.{name}." for name, sharers in self._sharers.items() if sharers <= outside)
+        late += tuple(f"shared.{name}." for name in self.shared.of_these_alone(outside))
         return [name for name, _ in self.named_parameters() if name.startswith((*late, "logit_scale."))]
 
     def add_bank(self, bank: Bank) -> None:
@@ -221,52 +204,13 @@ class TowerModel(Model):
     def take_patches(self, standing: Sequence[Standing]) -> None:
         """Give them up again, and what they alone share."""
         for one in standing:
-            self.unshare(one.key)
+            self.shared.forget(one.key)
             if one in self.standing:
                 self.standing.remove(one)
                 del self.patches[one.key.replace(".", "-")]
         self._recipes.clear()
 
-    # shared modules -------------------------------------------------------------------------------------------------
-
-    def share(self, who: str, *, where: str) -> Share:
-        """Return what a head (its name) or a patch (its key) asks for a module that others may have too."""
-
-        def ask(name: str, make: Callable[[], nn.Module]) -> nn.Module:
-            if not name or "." in name:
-                raise ConfigError(f"{where}.shared is {name!r}: use a name without dots.")
-            with seeded(self._seed, f"shared {name}"):  # whoever asks first, its first weights are the same
-                made = make()
-            if name in self.shared:
-                refuse_other(self.shared[name], made, name=name, where=where)
-            else:
-                like = self.logit_scale.log_scale
-                self.shared[name] = made.to(device=like.device, dtype=like.dtype)
-            self._sharers.setdefault(name, set()).add(who)
-            return self.shared[name]
-
-        return ask
-
-    def unshare(self, who: str) -> None:
-        """Forget what somebody shared; what nobody shares any more is gone."""
-        for name, sharers in list(self._sharers.items()):
-            sharers.discard(who)
-            if not sharers:
-                del self.shared[name], self._sharers[name]
-
-    def refuse_mixed_sharing(self, who: str, *, inside: bool, where: str) -> None:
-        """Refuse a module that runs inside the towers and after them: gradients of the two are averaged apart.
-
-        Raises:
-            ConfigError: if `who` shares such a one.
-        """
-        for name, sharers in self._sharers.items():
-            for other in sorted(sharers - {who}) if who in sharers else ():
-                if inside != (other not in self.heads or self.heads[other].stage == "tower"):
-                    raise ConfigError(
-                        f"{where}: it shares {name!r} with {other!r}, and one of the two runs inside the towers, the "
-                        f"other after them: give one of them a module of its own."
-                    )
+    # what is saved --------------------------------------------------------------------------------------------------
 
     def loaded_heads(self) -> Mapping[str, str]:
         """See `Model`."""
@@ -281,8 +225,7 @@ class TowerModel(Model):
     def left_out(self) -> tuple[str, ...]:
         """See `Model`: heads of training alone, and what only they share."""
         heads = tuple(f"heads.{name}." for name in sorted(self.training_only))
-        alone = [name for name, sharers in self._sharers.items() if sharers <= self.training_only]
-        return heads + tuple(f"shared.{name}." for name in sorted(alone))
+        return heads + tuple(f"shared.{name}." for name in self.shared.of_these_alone(self.training_only))
 
     # heads ----------------------------------------------------------------------------------------------------------
 
@@ -337,13 +280,14 @@ class TowerModel(Model):
             raise ConfigError(f"{where}: a head's name is kind/part, or part for a call-stage head, without dots.")
         # Twins draw from one seed: the same shape on another kind gets the same weights.
         with seeded(self._seed, f"head {part if twin else name}"):
-            given = {**self._given(kind, reads_of(filled)), "share": self.share(name, where=where)}
+            share = self.shared.asking(name, like=self.logit_scale.log_scale, where=where)
+            given = {**self._given(kind, reads_of(filled)), "share": share}
             head = build("models/heads", spec, where=where, given=given)
         if (head.stage == "call") != (not slash):
             form = "a plain part" if head.stage == "call" else "kind/part"
             raise ConfigError(f"{where}: a head of stage {head.stage!r} is mounted as {form}, not as {name!r}.")
         self._refuse_late_reads(kind, head, where=where)
-        self.refuse_mixed_sharing(name, inside=head.stage == "tower", where=where)
+        self.shared.settle(name, inside=head.stage == "tower", where=where)
         like = self.logit_scale.log_scale
         self.heads[name] = head.to(device=like.device, dtype=like.dtype)  # pyrefly: ignore
         self._head_specs[name] = filled

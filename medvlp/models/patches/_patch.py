@@ -165,13 +165,13 @@ def _plan(
             key = _free_name(f"{filled['name']}@{kind}:{name}", model, [s.key for s in before])
             here = {"site": site, "site_name": name, "uniform": _Draws(model.draws, key)}
             with seeded(seed, f"patch {key}"):
-                share = model.share(key, where=where)
+                share = model.shared.asking(key, like=model.logit_scale.log_scale, where=where)
                 patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
             plan.append(_Planned(Standing(key, kind, view, patch.gives, several=len(sites) > 1), site, patch))
-            model.refuse_mixed_sharing(key, inside=True, where=where)
+            model.shared.settle(key, inside=True, where=where)
         _refuse_parts(model, plan[0].standing, before, where=where)
     except ConfigError:
-        model.unshare(key)
+        model.shared.forget(key)
         model.take_patches([p.standing for p in plan])
         raise
     return plan, {**filled, **({} if view == "*" else {"view": view})}
