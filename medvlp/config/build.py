@@ -33,6 +33,7 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.models.patches import apply_patches
 from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece
@@ -282,9 +283,12 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
         _refuse_taught_passes([refresh.state for refresh in config.phases[i].refresh], passes, where=f"phases[{i}]")
+        # What the phase's patches give may be needed; training puts them in place again when the phase begins.
+        patches = apply_patches(model, config.phases[i].patches, seed=config.seed, where=f"phases[{i}].patches")
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
         for checked in (plan, *map(Plan.of, passes)):
             model.check(checked)
+        patches.remove()
     answers = declare([phase.values() for phase in objectives], config.answers, model)
     if config.evaluation.choose is not None:
         check_choice(config.evaluation.choose, {name: each.answer for name, each in answers.items()})

@@ -81,7 +81,7 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
     for i, phase in enumerate(tree["phases"]):
         lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
-        lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ()))
+        lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ("view",)))
     for folder, node, key, where, own in lists:
         node[key] = [filled(folder, spec, f"{where}[{j}]", own) for j, spec in enumerate(node[key])]
     measures = tree["evaluation"]["measures"]

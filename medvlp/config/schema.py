@@ -15,7 +15,7 @@ _LISTS = (
     ("DataConfig", "prefix", "data/views", ()),
     ("DataConfig", "suffix", "data/views", ()),
     ("PhaseConfig", "objectives", "objectives", ("weight", "as")),
-    ("PhaseConfig", "patches", "models/patches", ()),
+    ("PhaseConfig", "patches", "models/patches", ("view",)),
 )
 
 _FRACTIONS = {

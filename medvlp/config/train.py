@@ -53,7 +53,7 @@ from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.state.ema import Ema
 from medvlp.text.tokenizers import Tokenizer
 from medvlp.training._batch_norm import tracking_norms
-from medvlp.training.checkpoints import load_checkpoint, load_weights, refuse_other_recipe
+from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.task import make_plan
@@ -293,7 +293,9 @@ class _Built:
         checkpoint = load_checkpoint(outcome.best)
         trainer.stand_at(int(str(checkpoint.trainer["phase"])))
         # The objectives' too: answers compare by the scores that they hold.
-        load_weights(trainer.root, checkpoint.weights, source=outcome.best)
+        load_weights(
+            trainer.root, complete_weights(checkpoint, self.parts.model, source=outcome.best), source=outcome.best
+        )
         model: Model = self.parts.model
         average = self.setup.states.get("average")
         if isinstance(average, Ema):
@@ -312,6 +314,7 @@ class _Built:
             "leaks_allowed": self.config.data.allow_leaks,
             "split": facts["split"],
             **({"split_flaw": flaw} if flaw else {}),
+            **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
         }
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:
@@ -333,20 +336,21 @@ class _Built:
 
 
 def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
+    """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
     model of both, what the bundle knows of one kind only starts afresh for the other.
     """
     weights = dict(load_model(source).state_dict())
-    fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
+    fresh = model.left_out()
     if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
-        fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
     unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
-    fresh = (*fresh, *(f"{part}.{kind}{end}" for kind in unknown for part, end in (("towers", "."), ("heads", "/"))))
+    fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))
     there = model.state_dict()
+    fresh = (*fresh, *(head for head in {_of_head(name) for name in there} if head and not _has(weights, head)))
+    weights = {name: tensor for name, tensor in weights.items() if not _of_head(name) or _has(there, _of_head(name))}
     # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
     if (_BIAS in there) != (_BIAS in weights):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
@@ -361,6 +365,11 @@ _BIAS = "logit_scale.bias"
 def _of_slices(name: str) -> str:
     """Return what a parameter of an image model is called in a model of slices."""
     return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
+
+
+def _of_head(name: str) -> str:
+    """Return the prefix of the head, or of the module that heads share, which a parameter belongs to, or nothing."""
+    return ".".join(name.split(".")[:2]) + "." if name.startswith(("heads.", "shared.")) else ""
 
 
 def _has(weights: Mapping[str, object], prefix: str) -> bool:

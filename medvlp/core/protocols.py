@@ -49,12 +49,14 @@ class HeadSpec:
         options: of its constructor.
         keep: whether it goes into the bundle, because the released model's score reads what it gives.
         twins: whether heads of this spec on several kinds start with the same weights.
+        weights: safetensors file that it starts from; None: it starts afresh.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     keep: bool = False
     twins: bool = False
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,14 @@ class Encoder(nn.Module, ABC):
         offers: parts it can compute.
         width: W of ``pooled``.
         token_width: W of ``tokens``.
+        causal: whether no token sees a later one.
     """
 
     kinds: tuple[str, ...]
     offers: frozenset[str] = frozenset({"pooled", "tokens", "mask"})
     width: int
     token_width: int
+    causal: bool = False
 
     @abstractmethod
     def forward(
@@ -169,7 +173,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def sites(self) -> Mapping[str, Site]:
-        """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``linear[NAME]``, ``pooled.output``..."""
+        """Sites: ``tokens.input``, ``block.before[i]``, ``block.after[i]``, ``block.mlp[i]``, ``linear[NAME]``..."""
 
     @abstractmethod
     def blank(self, device: torch.device) -> Tensor:
@@ -247,6 +251,18 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def outside_forward(self) -> list[str]:
         """Names of parameters not used in `forward` (batch and call heads, scale): averaged once by the task."""
+
+    def loaded_heads(self) -> Mapping[str, str]:
+        """Heads that started from a file -> its SHA-256."""
+        return {}
+
+    def unchanged_heads(self) -> Mapping[str, str]:
+        """Those of them that only training has, that are frozen and still are what the file holds."""
+        return {}
+
+    def left_out(self) -> tuple[str, ...]:
+        """Prefixes of the parameters that only training needs: a bundle is without them."""
+        return ()
 
 
 class Objective(nn.Module):

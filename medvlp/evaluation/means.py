@@ -85,7 +85,7 @@ def _mean(
     labels_used: int | None,
 ) -> Metric:
     there = np.flatnonzero(np.isfinite(values).any(axis=1))
-    values, who = values[there], [str(patients[row]) for row in there]
+    values, who = values[there], [str(patients[row]) for row in there.tolist()]
     if not len(values):
         return Metric(
             metric=metric,

@@ -26,7 +26,8 @@ class RowDraws:
         seed: of the run.
         view: being encoded.
         positions: (R,) int64, place of each row's sample in the run's sample stream; -1 for rows without a sample.
-        number: (R,) int64, which row of its sample it is.
+        number: (R,) int64, which row of its sample it is; of a bank, which of its texts.
+        asked: parts that patches are to give of these rows.
 
     Example:
         >>> draws = RowDraws(seed=0)
@@ -41,21 +42,36 @@ class RowDraws:
     view: str = ""
     positions: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     number: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    asked: frozenset[str] = frozenset()
+    _said: dict[str, list[tuple[str, Tensor]]] = field(default_factory=dict)
 
-    def enter(self, view: str, positions: Tensor, owner: Tensor) -> None:
+    def enter(self, view: str, positions: Tensor, owner: Tensor, *, asked: frozenset[str] = frozenset()) -> None:
         """Say which rows come next.
 
         Args:
             view: its name.
             positions: (B,) of the batch's samples.
             owner: (R,) sample of each row, ascending; -1 for rows without a sample.
+            asked: parts that patches are to give.
         """
+        self.asked, self._said = asked, {}
         there = owner.clamp(min=0)
         self.view = view
         own = positions[there] if positions.numel() else torch.zeros_like(there)
         self.positions = torch.where(owner >= 0, own, -1)
         # Owners ascend, so a row's number within its sample is its distance from the first row of that owner.
         self.number = torch.arange(owner.shape[0], device=owner.device) - torch.searchsorted(owner, owner)
+
+    def say(self, part: str, who: str, values: Tensor) -> None:
+        """Keep what a patch gives of the rows, if anybody asked for it."""
+        if part in self.asked:
+            self._said.setdefault(part, []).append((who, values))
+
+    def leave(self) -> dict[str, list[tuple[str, Tensor]]]:
+        """Return what patches said of the rows, by part, in the order in which they were passed; the view is left."""
+        said = self._said
+        self.view, self.asked, self._said = "", frozenset(), {}
+        return said
 
     def uniform(self, count: int, name: str) -> Tensor:
         """Return (R, count) draws in [0, 1), float32."""

@@ -102,7 +102,7 @@ class Bundle:
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
-    """Write a bundle whole; training-only heads are left out.
+    """Write a bundle whole; training-only heads, and modules that only they share, are left out.
 
     Raises:
         UserError: when the disk is full; an older bundle of the same name stays then.
@@ -110,7 +110,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     model: Any = bundle.model
-    dropped = tuple(f"heads.{name}." for name in model.training_only)
+    dropped = model.left_out()
     weights = {
         name: tensor for name, tensor in model.state_dict().items() if not (dropped and name.startswith(dropped))
     }

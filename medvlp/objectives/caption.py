@@ -1,8 +1,8 @@
-"""Captioning: the report is written word by word from the image's tokens, by a decoder beside the text tower."""
+"""Captioning: the report is written word by word from the picture; with the options below, CoCa's second loss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, cast
 
 import torch
@@ -13,14 +13,15 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import HeadSpec, Objective
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._rows import first_of, wide
 
 __all__ = ["Caption"]
 
 
 class _Generator(Protocol):
-    def forward_logits(self, tokens: Tensor, mask: Tensor | None, ids: Tensor) -> Tensor: ...
+    def forward_logits(self, memory: Tensor, mask: Tensor | None, words: Tensor) -> Tensor: ...
 
 
 class Caption(Objective):
@@ -30,17 +31,22 @@ class Caption(Objective):
     processes and chunks; padding is neither predicted nor counted, and the first token is given. Each text is written
     from the first image of its own sample; a text without an image is left out.
 
-    Beside `clip` it has the two losses of CoCa (Yu et al. 2022) and is not CoCa: there an attentional pooler of 256
-    queries stands between image tokens and decoder, and the decoder's lower, unimodal half is the text tower. Here all
-    tokens are read as they are, and the decoder embeds its words itself.
+    The decoder is a head that the bundle keeps: what it learned is asked for as a written report. A sample is a term of
+    its own, so the objective runs inside each chunk and needs no other process.
 
-    The decoder is a training-only head on the model. A sample is a term of its own, so the objective runs inside each
-    chunk and needs no other process.
+    CoCa (Yu et al. 2022) is this objective at weight 2 with ``part: captions, words: tower``, beside `clip` at weight
+    1, on a model whose text tower is ``causal`` with ``pool: last`` and whose heads are ``image/captions: {name:
+    pooler, queries: 256}``, ``image/contrast: {name: pooler}`` and ``image/raw: {name: projection, reads: contrast}``.
 
     Args:
-        image: view whose tokens are read; of a stack, the slices.
+        image: view that is written from; of a stack, its slices.
         text: view whose words are written, all of them: its encoder must give ``ids``.
-        width: of the decoder.
+        part: of the image: its ``tokens``, or the vectors of a pooler that the model has.
+        question: view of a question that each text begins with, as ``text.question`` of a VQA data set: it is given and
+            not predicted, and the model is asked for answers instead of reports.
+        words: ``own``: the decoder embeds the words itself; ``tower``: it stands on the tokens of the text tower, which
+            must be causal.
+        width: of the decoder; None: see `Generator`.
         layers: its blocks.
         heads: of its attention.
         head: name under which the decoder is mounted; two captioners of one name share it.
@@ -63,61 +69,67 @@ class Caption(Objective):
         *,
         image: str = "image",
         text: str = "text",
-        width: int = 192,
+        part: str = "tokens",
+        question: str | None = None,
+        words: Literal["own", "tower"] = "own",
+        width: int | None = None,
         layers: int = 2,
         heads: int = 4,
         head: str = "captioner",
     ) -> None:
         super().__init__()
         self.head = head
-        self.options = {"width": width, "layers": layers, "heads": heads}
-        for name, value in self.options.items():
-            if value < 1:
+        sizes = {"width": width, "layers": layers, "heads": heads}
+        self.options = {**sizes, "reads": part, "words": words}
+        for name, value in sizes.items():
+            if value is not None and value < 1:
                 raise ConfigError(f"{name} of objective 'caption' is {value}: use a number of at least 1.")
-        self._tokens = f"{image}/tokens"
+        self._memory = f"{image}/{part}"
         # Image tokens fill their grid; slices of a stack are padded to the longest.
-        self._token_mask = f"{image}/mask" if parse_field(image).kind == "stack" else None
+        padded = part == "tokens" and parse_field(image).kind == "stack"
+        self._memory_mask = f"{image}/mask" if padded else None
         self._ids, self._mask = f"{text}/ids", f"{text}/mask"
+        self._words = f"{text}/tokens" if words == "tower" else self._ids
+        self._question, self._view = None if question is None else f"{question}/mask", question
 
     def needs(self) -> frozenset[Key]:
-        """Image tokens, and the text's token ids with their mask."""
-        return keys(*(key for key in (self._tokens, self._token_mask, self._ids, self._mask) if key))
+        """What is written from, and the text's token ids with their mask; its tokens, where the decoder reads them."""
+        asked = (self._memory, self._memory_mask, self._ids, self._mask, self._words, self._question)
+        return keys(*(key for key in asked if key))
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The decoder."""
-        return {self.head: HeadSpec("generator", self.options)}
+        return {self.head: HeadSpec("generator", self.options, keep=True)}
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """A written report, or answers to questions."""
+        options = {"head": self.head, "reads": self._memory}
+        return (AnswerSpec("report" if self._view is None else "question", options),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        image = _first_of(ctx.owner(self._tokens), ctx.owner(self._ids))
+        image = first_of(ctx.owner(self._memory), ctx.owner(self._ids))
         written = image >= 0
         ids, mask = ctx[self._ids][written], ctx[self._mask][written]
-        tokens = ctx[self._tokens][image[written]]
-        token_mask = None if self._token_mask is None else ctx[self._token_mask][image[written]]
+        memory = ctx[self._memory][image[written]]
+        memory_mask = None if self._memory_mask is None else ctx[self._memory_mask][image[written]]
         generator = cast("_Generator", ctx.heads[self.head])
-        logits = generator.forward_logits(tokens, token_mask, ids)
+        logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written])
         predicted = mask[:, 1:] & mask[:, :-1]
+        if self._question is not None:
+            given = self._given(ctx, ctx.owner(self._ids)[written])
+            predicted &= torch.arange(1, ids.shape[1], device=ids.device)[None] >= given[:, None]
         # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
-        losses = F.cross_entropy(_wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none")
+        losses = F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none")
         return {"next_token": Term.of(losses)}
+
+    def _given(self, ctx: Context, owner: Tensor) -> Tensor:
+        """Return how many tokens of each text are its question's: all of that but its last, the end of a text."""
+        assert self._question is not None
+        lengths = ctx[self._question].sum(dim=1) - 1
+        row = first_of(ctx.owner(self._question), owner)
+        return torch.where(row >= 0, lengths[row], 1) if len(lengths) else torch.ones_like(owner)
 
     def extra_repr(self) -> str:
         """Name what is read and written."""
-        return f"{self._tokens} -> {self._ids}, {self.options}"
-
-
-def _first_of(owner: Tensor, wanted: Tensor) -> Tensor:
-    """Index of the first row of each wanted owner, -1 where there is none.
-
-    Example:
-        >>> _first_of(torch.tensor([0, 2, 2]), torch.tensor([2, 1, 0])).tolist()
-        [1, -1, 0]
-    """
-    if not len(owner):
-        return torch.full_like(wanted, -1)
-    same = wanted[:, None] == owner[None, :]
-    return torch.where(same.any(dim=1), same.int().argmax(dim=1), -1)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        return f"{self._memory} -> {self._ids}, {self.options}"

@@ -20,7 +20,15 @@ from medvlp.core.sample import Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch", "tokenise"]
+__all__ = [
+    "SpeakingTokenizer",
+    "TokenBatch",
+    "Tokenizer",
+    "TransformersTokenizer",
+    "load_tokenizer",
+    "pad_batch",
+    "tokenise",
+]
 
 _CARD = "tokenizer.yaml"
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
@@ -68,6 +76,29 @@ class Tokenizer(Protocol):
 
     def save(self, folder: str | Path) -> None:
         """Write everything that `load_tokenizer` needs into a folder."""
+        ...
+
+
+@runtime_checkable
+class SpeakingTokenizer(Protocol):
+    """A tokenizer whose ids can be written: it has a first and a last token, and turns ids into words.
+
+    Attributes:
+        start_id: of the token that every text begins with.
+        stop_id: of the token that it ends with.
+        max_length: longest sequence, special tokens included.
+    """
+
+    start_id: int
+    stop_id: int
+    max_length: int
+
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        """See `Tokenizer`."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of ids, special tokens left out."""
         ...
 
 
@@ -143,6 +174,9 @@ class TransformersTokenizer:
         self.vocab_size = len(self._inner)
         self.pad_id = int(self._inner.pad_token_id)
         self._rules = hash_of_rules(_rules_of(self._inner))
+        first, last = self._inner.cls_token_id, self._inner.sep_token_id
+        self.start_id = int(first if first is not None else self._inner.bos_token_id or 0)
+        self.stop_id = int(last if last is not None else self._inner.eos_token_id or 0)
 
     @property
     def identity(self) -> str:
@@ -158,6 +192,10 @@ class TransformersTokenizer:
         if over:  # cut by the tokenizer itself, which knows where its special tokens go
             full = self._inner(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         return pad_batch(full, pad_id=self.pad_id, truncated=over)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of ids, special tokens left out."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=True)).strip()
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""

@@ -47,6 +47,7 @@ class WordPieceTokenizer:
         self.vocab_size = inner.get_vocab_size()
         self.pad_id, self.unknown_id, self.cls_id, self.sep_id, self.mask_id = range(len(SPECIAL_TOKENS))
         self._rules = hash_of_rules(inner.to_str())
+        self.start_id, self.stop_id = self.cls_id, self.sep_id
 
     @property
     def identity(self) -> str:

@@ -20,11 +20,14 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place, read_json, refuse_write, sha256_of
+from medvlp.core.protocols import Model
 
 __all__ = [
     "Checkpoint",
+    "complete_weights",
     "latest",
     "load_checkpoint",
+    "leave_unchanged",
     "load_weights",
     "point_best",
     "prune",
@@ -41,7 +44,7 @@ class Checkpoint:
         weights: parameters and buffers of the task (model and objectives) by name.
         optimiser: as `optimiser_state` gives it.
         states: ``"state|tensor"`` -> tensor.
-        trainer: plain data: samples seen, phase, guard, best so far, recipe hash.
+        trainer: plain data: samples seen, phase, guard, best so far, recipe hash, heads that were left out.
     """
 
     weights: Mapping[str, Tensor]
@@ -110,6 +113,41 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             )
     tensors = {part: load_file(folder / f"{part}.safetensors") for part in _PARTS}
     return Checkpoint(**tensors, trainer=json.loads((folder / "trainer.json").read_text()))
+
+
+def leave_unchanged(weights: Mapping[str, Tensor], model: Model) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return what a checkpoint must hold: all but frozen heads that a file holds, whose hashes are kept instead.
+
+    Args:
+        weights: of the task, by name.
+        model: of it.
+
+    Returns:
+        Weights, and head -> SHA-256 of its file.
+    """
+    unchanged = dict(model.unchanged_heads())
+    prefixes = tuple(f"model.heads.{name}." for name in unchanged)
+    return {n: t for n, t in weights.items() if not (prefixes and n.startswith(prefixes))}, unchanged
+
+
+def complete_weights(checkpoint: Checkpoint, model: Model, *, source: Path) -> dict[str, Tensor]:
+    """Return a checkpoint's weights with those that were left out, as the model has read them from their files.
+
+    Raises:
+        UserError: if a file is not the one that the run was trained with.
+    """
+    left = checkpoint.trainer.get("left_out")
+    left = left if isinstance(left, dict) else {}
+    loaded = model.loaded_heads()
+    for name, sha256 in left.items():
+        if loaded.get(name) != sha256:
+            raise UserError(
+                f"{source} was trained with other weights of the head {name!r} (SHA-256 {sha256[:12]}) than its file "
+                f"now holds: put that file back."
+            )
+    prefixes = tuple(f"heads.{name}." for name in left)
+    own = {f"model.{n}": t for n, t in model.state_dict().items() if prefixes and n.startswith(prefixes)}
+    return {**own, **checkpoint.weights}
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, source: Path) -> None:

@@ -32,7 +32,9 @@ from medvlp.models.patches._patch import Handle, apply_patches
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import (
     Checkpoint,
+    complete_weights,
     latest,
+    leave_unchanged,
     load_checkpoint,
     load_weights,
     point_best,
@@ -319,7 +321,7 @@ class Trainer:
                 for name, state in self.setup.states.items()
                 for key, tensor in state.state_dict().items()
             }
-            trainer = {
+            trainer: dict[str, object] = {
                 "samples_seen": self.samples_seen,
                 "phase": self._phase,
                 "recipe": self.setup.recipe,
@@ -329,7 +331,7 @@ class Trainer:
                 "stale": self.stale,
                 "guard": self.guard.state(),
             }
-            weights: dict[str, Tensor] = self.root.state_dict()
+            weights, trainer["left_out"] = leave_unchanged(self.root.state_dict(), self.setup.model)
             write_checkpoint(self._folder, Checkpoint(weights, optimiser_state(optimiser), states, trainer))
             prune(self.setup.run, keep=self.setup.options.keep)
         collectives.barrier()
@@ -359,7 +361,7 @@ class Trainer:
             )
         if int(str(trainer["phase"])) >= 0:
             self.stand_at(int(str(trainer["phase"])))
-        load_weights(self.root, checkpoint.weights, source=folder)
+        load_weights(self.root, complete_weights(checkpoint, self.setup.model, source=folder), source=folder)
         for name, state in self.setup.states.items():
             prefix = f"{name}|"
             own = {k.removeprefix(prefix): v for k, v in checkpoint.states.items() if k.startswith(prefix)}

@@ -11,11 +11,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from medvlp.config.build import build_parts
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.train import dry_run, train
 from medvlp.config.tree import RunConfig, check_config
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
+from tests.methods.world import methods
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -96,11 +99,11 @@ def test_the_released_model_is_the_average_at_the_best_checkpoint(tiny_run: Trai
 def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
     tree: dict[str, Any], tiny_run: Trained, tmp_path: Path
 ) -> None:
-    """A head that only training has is no part of the bundle and starts afresh."""
+    """A head that the bundle lacks starts afresh; one that the next model lacks stays behind."""
     caption = {"name": "caption", "width": 16, "layers": 1, "heads": 2}
     tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}, caption]}]
     tree |= {"init_from": str(tiny_run.bundle), "tokenizer": {"vocab_size": 128, "max_length": 48}}
-    train(config_of(tree))
+    second = train(config_of(tree))
     start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
     released = load_file(tiny_run.bundle / "model.safetensors")
     assert all(torch.equal(start[f"model.{name}"], tensor) for name, tensor in released.items())
@@ -108,6 +111,13 @@ def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
     names = ("tokenizer.json", "tokenizer.yaml")
     tokenizers = [[(Path(run) / "tokenizer" / n).read_bytes() for n in names] for run in (tree["run"], tiny_run.bundle)]
     assert tokenizers[0] == tokenizers[1]
+    written = load_file(second.bundle / "model.safetensors")
+    assert any(name.startswith("heads.captioner.") for name in written)
+    tree |= {"run": str(tmp_path / "third"), "init_from": str(second.bundle)}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    train(config_of(tree))
+    third = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+    assert all(torch.equal(tensor, written[name.removeprefix("model.")]) for name, tensor in third.items())
 
 
 def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:
@@ -141,8 +151,23 @@ def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> N
     assert any("BatchNorm layers see one chunk of one process at a time: gradients are not exact" in w for w in told)
 
 
+def test_a_need_may_be_what_a_patch_of_the_phase_gives(tree: dict[str, Any]) -> None:
+    tree["model"] = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 1}
+    tree["states"] = {"slow": {"name": "ema", "horizon": 100}}
+    masked = {"name": "masked_features", "teacher": "slow", "view": "image"}
+    mask = {"name": "masked_image", "kind": "image", "view": "image"}
+    tree["phases"] = [{"until": 16, "objectives": [{"name": "clip"}, masked], "patches": [mask]}]
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    with methods():
+        parts = build_parts(config_of(tree), words, ("image", "text"))
+        assert not parts.model.patches
+        del tree["phases"][0]["patches"]
+        with pytest.raises(ConfigError, match=r"Need 'image/hidden' cannot be computed"):
+            build_parts(config_of(tree), words, ("image", "text"))
+
+
 def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str, Any]) -> None:
-    lora = {"name": "lora", "kind": "text", "on": "linear[*]", "rank": 2}
+    lora = {"name": "lora", "kind": "text", "view": "text", "on": "linear[*]", "rank": 2}
     clip = {"name": "clip", "positives": "own"}
     tree["phases"] = [
         {"until": 16, "objectives": [clip], "where": {"view_position": ["PA"]}},
@@ -152,7 +177,7 @@ def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str,
     tree["evaluation"]["choose"] = "zero_shot/auroc/macro"  # not measured here: the last one is released
     done = train(config_of(tree))
     described = yaml.safe_load((done.bundle / "bundle.yaml").read_text())
-    assert [patch["name"] for patch in described["model"]["patches"]] == ["lora"]
+    assert [(patch["name"], patch["view"]) for patch in described["model"]["patches"]] == [("lora", "text")]
     folders = sorted((done.run / "checkpoints").glob("step-*"))
     before, after = (load_file(folder / "weights.safetensors") for folder in (folders[-2], folders[-1]))
     moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}

@@ -118,7 +118,7 @@ def test_a_pooler_of_one_query_gives_one_vector() -> None:
 
 
 def generator() -> Generator:
-    return Generator(token_width=6, vocab_size=11, width=8, layers=2, heads=2, max_length=9).double()
+    return Generator(memory_width=6, vocab_size=11, width=8, layers=2, heads=2, max_length=9).double()
 
 
 def test_a_generator_never_sees_later_words() -> None:

@@ -105,7 +105,7 @@ def test_a_chunk_without_pairs_gives_nothing_and_still_has_a_gradient(owners):
 
 def test_the_decoder_that_it_declares_can_be_built_and_called():
     spec = Caption(width=8, layers=1, heads=2).heads()["captioner"]
-    given = {"token_width": WIDTH, "vocab_size": WORDS}
+    given = {"width": WIDTH, "vocab_size": WORDS}
     decoder = build("models/heads", {"name": spec.name, **spec.options}, where="x", given=given).double()
     ctx = context()
     term = Caption()(Context(parts=ctx.parts, batch=ctx.batch, heads={"captioner": decoder}, alone=True))["next_token"]
@@ -123,6 +123,27 @@ def test_needs_heads_and_refusals():
         "text.findings/mask",
     ]
     spec = Caption(layers=3, heads=2).heads()["captioner"]
-    assert (spec.name, spec.keep) == ("generator", False)
+    assert (spec.name, spec.keep) == ("generator", True)
     with pytest.raises(ConfigError, match=r"layers of objective 'caption' is 0: use a number of at least 1"):
         Caption(layers=0)
+
+
+def test_a_question_that_each_text_begins_with_is_given_and_not_predicted():
+    ctx = context()
+    lengths = torch.tensor([3, 2])  # with the end of the text: two tokens of sample 0's texts, one of sample 1's
+    questions = Part(torch.arange(4)[None] < lengths[:, None], torch.tensor([0, 1]))
+    parts = {**ctx.parts, parse_key("text.question/mask"): questions}
+    asked = Context(parts=parts, batch=ctx.batch, heads=ctx.heads, alone=True)
+    objective = Caption(question="text.question")
+    term = objective(asked)["next_token"]
+    decoder, total, count = ctx.heads["captioner"], 0.0, 0
+    for text, image, given in ((0, 0, 2), (1, 0, 2), (2, 1, 1)):
+        words = ctx["text/ids"][text][ctx["text/mask"][text]].tolist()
+        for place, (last, word) in enumerate(itertools.pairwise(words), start=1):
+            if place >= given:
+                logits = (decoder.after[last] + ctx["image/tokens"][image].mean(0) @ decoder.seen).tolist()
+                total += math.log(sum(map(math.exp, logits))) - logits[word]
+                count += 1
+    assert (term.sum.item(), term.count.item()) == (pytest.approx(total, rel=1e-12), count)
+    assert [answer.name for answer in objective.answers()] == ["question"]
+    assert [answer.name for answer in Caption().answers()] == ["report"]

@@ -81,9 +81,11 @@ def reading_order(specs: Mapping[str, Mapping[str, object]], *, where: str) -> l
         open_.append(name)
         kind = name.rpartition("/")[0]
         for read in reads_of(fill("models/heads", specs[name], where=f"{where}{name}")):
-            above = f"{kind}/{'raw' if read == 'embedding' else read}"
-            if above in specs:
-                visit(above)
+            part = "raw" if read == "embedding" else read
+            # A call-stage head has no kind: it comes after every head of the part that it reads.
+            for above in specs if not kind else (f"{kind}/{part}",):
+                if above in specs and above.partition("/")[2] == part:
+                    visit(above)
         open_.pop()
         order.append(name)
 

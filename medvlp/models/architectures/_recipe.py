@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.protocols import Encoder, Head
 from medvlp.core.suggest import did_you_mean
+from medvlp.models.architectures._standing import Standing, parts_given
 from medvlp.models.bank import Bank
 
 __all__ = ["Recipe", "kind_of", "make_recipe"]
@@ -22,7 +23,8 @@ class Recipe:
         view: its name.
         kind: whose tower encodes it.
         bank: name of the bank, or empty.
-        tower: parts asked of the tower.
+        tower: parts asked of the tower, and those that patches give while it runs.
+        patched: the latter alone.
         heads: tower-stage heads, in the order in which they read each other.
         later: batch-stage heads, in that order.
         keep: parts that leave `forward`: what the plan asks for and what later heads read.
@@ -32,6 +34,7 @@ class Recipe:
     kind: str
     bank: str
     tower: frozenset[str]
+    patched: frozenset[str]
     heads: tuple[str, ...]
     later: tuple[str, ...]
     keep: frozenset[str]
@@ -54,6 +57,7 @@ def make_recipe(
     towers: Mapping[str, Encoder],
     heads: Mapping[str, Head],
     banks: Mapping[str, Bank],
+    standing: Sequence[Standing] = (),
 ) -> Recipe:
     """Resolve the parts asked of a view.
 
@@ -70,15 +74,21 @@ def make_recipe(
                 f"Need '{view}/{part}' cannot be computed: bank {bank!r} holds the constant vectors of "
                 f"{banks[bank].encoder!r} (allowed: embedding, raw)."
             )
-        return Recipe(view, "", bank, frozenset(), (), (), frozenset({"raw"}))
+        return Recipe(view, "", bank, frozenset(), frozenset(), (), (), frozenset({"raw"}))
     kind = kind_of(view)
     if kind not in towers:
         raise ConfigError(f"Need {example!r} asks for a tower of kind {kind!r}: {did_you_mean(kind, towers)}.")
-    return _resolve(view, kind, bank, parts, towers[kind], heads)
+    return _resolve(view, kind, bank, parts, towers[kind], heads, parts_given(standing, kind, view))
 
 
 def _resolve(
-    view: str, kind: str, bank: str, parts: frozenset[str], tower: Encoder, heads: Mapping[str, Head]
+    view: str,
+    kind: str,
+    bank: str,
+    parts: frozenset[str],
+    tower: Encoder,
+    heads: Mapping[str, Head],
+    patched: frozenset[str],
 ) -> Recipe:
     beside = given_beside(kind, heads)
     own: set[str] = set()
@@ -93,10 +103,10 @@ def _resolve(
         elif head is None and part == "embedding":
             visit("raw")
         elif head is None:
-            if part not in tower.offers:
+            if part not in tower.offers | patched:
                 asked = f"{view}/{part}" if not open_ else f"{kind}/{part} (read by head {open_[-1]!r})"
                 raise ConfigError(
-                    f"Need '{asked}' cannot be computed: {did_you_mean(part, _offered(kind, tower, heads))}."
+                    f"Need '{asked}' cannot be computed: {did_you_mean(part, _offered(kind, tower, heads, patched))}."
                 )
             own.add(part)
         elif part in open_:
@@ -114,7 +124,8 @@ def _resolve(
     later_parts = {*later, *(part for part, giver in beside.items() if giver in later)}
     read_later = {read for part in later for read in heads[f"{kind}/{part}"].reads}
     keep = {"raw" if part == "embedding" and "raw" in (*early, *later) else part for part in parts | read_later}
-    return Recipe(view, kind, bank, frozenset(own), tuple(early), tuple(later), frozenset(keep - later_parts))
+    given = frozenset(own & patched)
+    return Recipe(view, kind, bank, frozenset(own), given, tuple(early), tuple(later), frozenset(keep - later_parts))
 
 
 def given_beside(kind: str, heads: Mapping[str, Head]) -> dict[str, str]:
@@ -123,6 +134,8 @@ def given_beside(kind: str, heads: Mapping[str, Head]) -> dict[str, str]:
     return {f"{part}_{more}": part for part, head in mounted.items() for more in head.gives}
 
 
-def _offered(kind: str, tower: Encoder, heads: Mapping[str, Head]) -> list[str]:
+def _offered(kind: str, tower: Encoder, heads: Mapping[str, Head], patched: frozenset[str]) -> list[str]:
     mounted = [name.partition("/")[2] for name in heads if name.startswith(f"{kind}/")]
-    return sorted({*tower.offers, *mounted, *given_beside(kind, heads), *(["embedding"] if "raw" in mounted else [])})
+    return sorted(
+        {*tower.offers, *patched, *mounted, *given_beside(kind, heads), *(["embedding"] if "raw" in mounted else [])}
+    )

@@ -21,9 +21,12 @@ from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
+from medvlp.models.architectures._sharing import SharedModules
+from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._norm import by_running_statistics
 from medvlp.models.encoders._text import TextEncoder
+from medvlp.models.pretrained_head import Loaded, hash_of_tensors, load_head
 from medvlp.models.scale import LogitScale, ScaleOptions
 from medvlp.text.tokenizers import Tokenizer, tokenise
 
@@ -41,7 +44,8 @@ class TowerModel(Model):
         towers: kind -> encoder.
         embed_dim: D of ``raw``.
         projection: options of the component `projection` that gives ``raw`` in each tower; with a name, another one.
-        heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``.
+        heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``; beside its
+            own options each may have ``weights``, a safetensors file that it starts from.
         scale: of the logits.
         banks: by name.
         vocab_size: of the text tower's tokenizer, for heads that speak.
@@ -53,7 +57,9 @@ class TowerModel(Model):
         heads: mounted heads.
         banks: by name.
         patches: parameters of patches that stand at the towers' sites.
+        standing: these patches, in their order: where they act and what they give.
         draws: random draws for patches, by row.
+        shared: modules that several heads or patches have together, by name: one module, saved once.
         training_only: names of mounted heads that do not go into the bundle.
         spec: architecture with every option, from which `build_model` makes this model again, weights aside.
         embed_dim: D.
@@ -76,6 +82,8 @@ class TowerModel(Model):
         self.towers: Mapping[str, Encoder] = nn.ModuleDict(dict(towers))  # pyrefly: ignore
         self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
         self.patches = nn.ModuleDict()
+        self.standing: list[Standing] = []
+        self.shared = SharedModules(seed=seed)
         self.logit_scale = LogitScale(init=scale.init, max=scale.max, bias=scale.bias, min=scale.min)
         self.banks: dict[str, Bank] = dict(banks)
         self.draws = RowDraws(seed=seed)
@@ -85,6 +93,7 @@ class TowerModel(Model):
         self._vocab_size = vocab_size
         self._seed = seed
         self._where = where
+        self._loaded: dict[str, Loaded] = {}
         self._head_specs: dict[str, Mapping[str, object]] = {}
         self._recipes: dict[Plan, dict[str, Recipe]] = {}
         self._bank_tokens: dict[tuple[tuple[str, ...], str], Tokens] = {}
@@ -173,9 +182,12 @@ class TowerModel(Model):
             tokens = _tokens_of(column.values, column.tokens, tower, recipe.view).to(device)
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if len(self.patches):
-            self.draws.enter(recipe.view, batch.positions, owner)
+            self.draws.enter(recipe.view, batch.positions, owner, asked=recipe.patched)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
+        if len(self.patches):
+            said = self.draws.leave()
+            rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
@@ -204,20 +216,57 @@ class TowerModel(Model):
         if plan not in self._recipes:
             towers, heads = dict(self.towers.items()), dict(self.heads.items())
             self._recipes[plan] = {
-                view: make_recipe(view, parts, towers=towers, heads=heads, banks=self.banks)
+                view: make_recipe(view, parts, towers=towers, heads=heads, banks=self.banks, standing=self.standing)
                 for view, parts in plan.views.items()
             }
         return self._recipes[plan]
 
     def outside_forward(self) -> list[str]:
         """See `Model`."""
-        late = tuple(f"heads.{name}." for name, head in self.heads.items() if head.stage != "tower")
+        outside = {name for name, head in self.heads.items() if head.stage != "tower"}
+        late = tuple(f"heads.{name}." for name in sorted(outside))
+        late += tuple(f"shared.{name}." for name in self.shared.of_these_alone(outside))
         return [name for name, _ in self.named_parameters() if name.startswith((*late, "logit_scale."))]
 
     def add_bank(self, bank: Bank) -> None:
         """Add a bank, or replace the one of its name."""
         self.banks[bank.name] = bank
         self._recipes.clear()
+
+    # patches --------------------------------------------------------------------------------------------------------
+
+    def stand(self, standing: Standing, patch: nn.Module) -> None:
+        """Take in the parameters of a patch that stands at a site."""
+        like = self.logit_scale.log_scale
+        self.patches[standing.key.replace(".", "-")] = patch.to(device=like.device, dtype=like.dtype)
+        self.standing.append(standing)
+        self._recipes.clear()
+
+    def take_patches(self, standing: Sequence[Standing]) -> None:
+        """Give them up again, and what they alone share."""
+        for one in standing:
+            self.shared.forget(one.key)
+            if one in self.standing:
+                self.standing.remove(one)
+                del self.patches[one.key.replace(".", "-")]
+        self._recipes.clear()
+
+    # what is saved --------------------------------------------------------------------------------------------------
+
+    def loaded_heads(self) -> Mapping[str, str]:
+        """See `Model`."""
+        return {name: loaded.sha256 for name, loaded in self._loaded.items()}
+
+    def unchanged_heads(self) -> Mapping[str, str]:
+        """See `Model`."""
+        frozen = [n for n in self._loaded if not any(p.requires_grad for p in self.heads[n].parameters())]
+        same = [n for n in frozen if n in self.training_only and _same(self.heads[n], self._loaded[n])]
+        return {name: self._loaded[name].sha256 for name in same}
+
+    def left_out(self) -> tuple[str, ...]:
+        """See `Model`: heads of training alone, and what only they share."""
+        heads = tuple(f"heads.{name}." for name in sorted(self.training_only))
+        return heads + tuple(f"shared.{name}." for name in self.shared.of_these_alone(self.training_only))
 
     # heads ----------------------------------------------------------------------------------------------------------
 
@@ -231,7 +280,7 @@ class TowerModel(Model):
         wanted = spread_heads(heads, asked, kinds=tuple(self.towers))
         fresh = {name for name in wanted if name not in self.heads}
         twins = frozenset(name for name, head in wanted.items() if head.twins)
-        specs = {name: {"name": head.name, **head.options} for name, head in wanted.items()}
+        specs = {name: {"name": head.name, "weights": head.weights, **head.options} for name, head in wanted.items()}
         self._mount_all(specs, where="head ", twins=twins)
         self.training_only |= {name for name in fresh if not wanted[name].keep}
         for name in (name for name, head in wanted.items() if head.keep):
@@ -243,8 +292,18 @@ class TowerModel(Model):
         self, specs: Mapping[str, Mapping[str, object]], *, where: str, twins: frozenset[str] = frozenset()
     ) -> None:
         """Mount heads, those that others read first: they tell how wide they are."""
-        for name in reading_order(specs, where=where):
-            self._mount_one(name, specs[name], where=f"{where}{name}", twin=name in twins)
+        plain = {name: {k: v for k, v in spec.items() if k != "weights"} for name, spec in specs.items()}
+        for name in reading_order(plain, where=where):
+            there = name in self.heads
+            self._mount_one(name, plain[name], where=f"{where}{name}", twin=name in twins)
+            file = specs[name].get("weights")
+            if file is not None and there and name not in self._loaded:
+                raise ConfigError(
+                    f"{where}{name}: it is mounted already, without the weights {str(file)!r}: give them where it is "
+                    f"described first."
+                )
+            if file is not None and not there:
+                self._loaded[name] = load_head(self.heads[name], str(file), where=f"{where}{name}")
 
     def _mount_one(self, name: str, spec: Mapping[str, object], *, where: str, twin: bool) -> None:
         filled = fill("models/heads", spec, where=where)
@@ -262,11 +321,14 @@ class TowerModel(Model):
             raise ConfigError(f"{where}: a head's name is kind/part, or part for a call-stage head, without dots.")
         # Twins draw from one seed: the same shape on another kind gets the same weights.
         with seeded(self._seed, f"head {part if twin else name}"):
-            head = build("models/heads", spec, where=where, given=self._given(kind, reads_of(filled)))
+            share = self.shared.asking(name, like=self.logit_scale.log_scale, where=where)
+            given = {**self._given(kind, reads_of(filled)), "share": share}
+            head = build("models/heads", spec, where=where, given=given)
         if (head.stage == "call") != (not slash):
             form = "a plain part" if head.stage == "call" else "kind/part"
             raise ConfigError(f"{where}: a head of stage {head.stage!r} is mounted as {form}, not as {name!r}.")
         self._refuse_late_reads(kind, head, where=where)
+        self.shared.settle(name, inside=head.stage == "tower", where=where)
         like = self.logit_scale.log_scale
         self.heads[name] = head.to(device=like.device, dtype=like.dtype)  # pyrefly: ignore
         self._head_specs[name] = filled
@@ -274,8 +336,11 @@ class TowerModel(Model):
 
     def _given(self, kind: str, reads: tuple[str, ...]) -> dict[str, object]:
         """Return what a head may ask of the model; a call-stage head reads images where there are images."""
-        tower = self.towers[kind or ("image" if "image" in self.towers else next(iter(self.towers)))]
+        kind = kind or ("image" if "image" in self.towers else next(iter(self.towers)))
+        tower = self.towers[kind]
         given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
+        if "text" in self.towers:
+            given["text"] = self.towers["text"]
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"
@@ -307,6 +372,10 @@ def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder,
         )
     there = made.get(tower.words.identity)
     return tokenise(tower.words, texts) if there is None else there
+
+
+def _same(head: Head, loaded: Loaded) -> bool:
+    return hash_of_tensors(head) == loaded.tensors
 
 
 def _widened(rows: Encoded) -> Encoded:

@@ -10,9 +10,24 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["Attention", "Block", "CrossAttention", "Trunk", "TrunkOutput", "mlp"]
+__all__ = ["Attention", "Block", "CrossAttention", "KeyValues", "Trunk", "TrunkOutput", "mlp"]
 
 _SHORT = 128
+
+
+@dataclass
+class KeyValues:
+    """Keys and values that a layer has made already, (R, heads, N, D) each, while words are written one by one."""
+
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append those of new tokens and return all."""
+        if self.keys is not None and self.values is not None:
+            keys, values = torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 class Attention(nn.Module):
@@ -38,23 +53,29 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None, past: KeyValues | None = None) -> Tensor:
         """Return (R, N, W).
 
         Args:
             tokens: (R, N, W).
             mask: (R, N) bool, True where a key is real; None: all are. A causal layer needs none: padding comes last.
+            past: of a causal layer, the tokens before these, which it is told of; then these are one, or the first.
         """
         q, k, v = self._split(tokens)
         keep = None if mask is None or self.causal else mask[:, None, None, :]
-        return self.output(_merge_heads(_attend(q, k, v, keep, causal=self.causal)))
+        if past is not None:
+            k, v = past.extend(k, v)
+        return self.output(_merge_heads(_attend(q, k, v, keep, causal=self.causal and k.shape[2] == q.shape[2])))
 
     def weights(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Return the attention weights, mean over heads, (R, N queries, N keys)."""
         q, k, _ = self._split(tokens)
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        if mask is not None:
+        if mask is not None and not self.causal:
             logits = logits.masked_fill(~mask[:, None, None, :], float("-inf"))
+        if self.causal:
+            later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
+            logits = logits.masked_fill(later, float("-inf"))
         return logits.softmax(dim=-1).mean(dim=1)
 
     def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,10 +103,15 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(context_width, 2 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Return (R, L, W)."""
+    def forward(self, tokens: Tensor, context: Tensor, mask: Tensor | None, past: KeyValues | None = None) -> Tensor:
+        """Return (R, L, W); `past` keeps what was made of the context, which then must be the same at each call."""
         q = _split_heads(self.query(tokens), self.heads)
-        k, v = (_split_heads(part, self.heads) for part in self.key_value(context).chunk(2, dim=-1))
+        if past is not None and past.keys is not None and past.values is not None:
+            k, v = past.keys, past.values
+        else:
+            k, v = (_split_heads(part, self.heads) for part in self.key_value(context).chunk(2, dim=-1))
+        if past is not None:
+            past.keys, past.values = k, v
         keep = None if mask is None else mask[:, None, None, :]
         return self.output(_merge_heads(_attend(q, k, v, keep, causal=False)))
 
@@ -93,10 +119,10 @@ class CrossAttention(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, *, width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
+    def __init__(self, *, width: int, heads: int, mlp_ratio: float, dropout: float, causal: bool = False) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(width)
-        self.attention = Attention(width=width, heads=heads)
+        self.attention = Attention(width=width, heads=heads, causal=causal)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = mlp(width, mlp_ratio)
         self.dropout = nn.Dropout(dropout)
@@ -125,18 +151,29 @@ class Trunk(nn.Module):
         heads: attention heads; divides W.
         mlp_ratio: width of the hidden layer over W.
         dropout: of each residual branch.
+        causal: each token sees itself and those before it.
 
     Raises:
         ConfigError: without a layer, or if `heads` does not divide `width`.
     """
 
-    def __init__(self, *, width: int, layers: int, heads: int, mlp_ratio: float = 4.0, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        layers: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
         if layers < 1:
             raise ConfigError(f"A transformer of {layers} layers encodes nothing: set layers to 1 or more.")
         self.width = width
+        self.causal = causal
         self.blocks = nn.ModuleList(
-            Block(width=width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout) for _ in range(layers)
+            Block(width=width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, causal=causal) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self._initialise(layers)

@@ -11,7 +11,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Site
 from medvlp.models.encoders._blocks import Trunk
-from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
+from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 
 __all__ = ["PatchTower"]
 
@@ -48,6 +48,7 @@ class PatchTower(Encoder):
         nn.init.normal_(self.position, std=0.01)
         self.tokens_input = nn.Identity()
         self.pooled_output = nn.Identity()
+        self._added = AddedTokens()
         self._trunk = (trunk,)
 
     def forward(
@@ -68,8 +69,10 @@ class PatchTower(Encoder):
             )
         pixels = (values.to(self.position.dtype) - self.mean) / self.std
         cut = self.patch(pixels).flatten(2).transpose(1, 2)
+        self._added.clear()
         tokens = self.tokens_input(cut + self.position)
         out = self._trunk[0](tokens, None, layers="layers" in parts, attention="attention" in parts)
+        out = without_added(out, self._added)
         count = out.tokens.shape[1]
         return Encoded(
             owner=torch.arange(len(values), device=values.device),
@@ -85,7 +88,7 @@ class PatchTower(Encoder):
         """See `Encoder`."""
         trunk = self._trunk[0]
         return {
-            "tokens.input": TokenSite(self.tokens_input, "after", removable=True),
+            "tokens.input": TokenSite(self.tokens_input, "after", removable=True, added=self._added),
             **block_sites(list(trunk.blocks)),
             **linear_sites(trunk),
             "attention.last": Site(trunk.blocks[-1].get_submodule("attention"), "after"),

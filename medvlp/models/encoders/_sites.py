@@ -2,14 +2,75 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from medvlp.core.protocols import Site
+from medvlp.models.encoders._blocks import TrunkOutput
 
-__all__ = ["TokenSite", "block_sites", "linear_sites"]
+__all__ = ["AddedTokens", "MlpSite", "TokenSite", "block_sites", "linear_sites", "own_attention", "without_added"]
+
+
+class AddedTokens:
+    """Which tokens of the sequence that a tower works on were put in by patches.
+
+    The blocks see them; what the tower gives out has its own tokens only, so that tokens, mask, ids and grid agree.
+
+    Attributes:
+        where: (R, N') bool, True where a token was put in; None: nowhere.
+
+    Example:
+        >>> added = AddedTokens()
+        >>> added.put(torch.tensor([[False, True, False]]))
+        >>> added.mask(torch.tensor([[True, False]])).tolist()
+        [[True, True, False]]
+        >>> added.drop(torch.tensor([[1.0, 9.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+    """
+
+    def __init__(self) -> None:
+        self.where: Tensor | None = None
+
+    def clear(self) -> None:
+        """Forget: other rows come."""
+        self.where = None
+
+    def put(self, where: Tensor) -> None:
+        """Take in (R, N'): where the sequence, as it is now, has tokens that it had not before; as many in each row."""
+        if self.where is not None:
+            where = where.masked_scatter(~where, self.where)
+        self.where = where
+
+    def mask(self, real: Tensor) -> Tensor:
+        """Return which tokens of the whole sequence are real, (R, N'), of the mask (R, N) of the tower's own."""
+        if self.where is None:
+            return real
+        return self.where.masked_scatter(~self.where, real)
+
+    def drop(self, values: Tensor) -> Tensor:
+        """Return the rows of the tower's own tokens, (R, N, ...) of (R, N', ...)."""
+        return values if self.where is None else values[~self.where].unflatten(0, (len(values), -1))
+
+
+def without_added(out: TrunkOutput, added: AddedTokens) -> TrunkOutput:
+    """Return what the trunk says of the tower's own tokens."""
+    if added.where is None:
+        return out
+    layers, attention = out.layers, out.attention
+    if layers is not None:
+        layers = torch.stack([added.drop(state) for state in layers.unbind(1)], dim=1)
+    if attention is not None:
+        attention = torch.stack([own_attention(weights, added) for weights in attention.unbind(1)], dim=1)
+    return TrunkOutput(added.drop(out.tokens), layers, attention)
+
+
+def own_attention(weights: Tensor, added: AddedTokens) -> Tensor:
+    """Return the weights between the tower's own tokens, (R, N, N) of (R, N', N')."""
+    return added.drop(added.drop(weights).transpose(1, 2)).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -19,16 +80,54 @@ class TokenSite(Site):
     Attributes:
         prefix: leading tokens that stand for no place (class and register tokens).
         removable: whether tokens may be taken out; where they are masked or tied to a grid they may only be zeroed.
+        added: where the tower is told of tokens that a patch puts in; None: it can take none.
     """
 
     prefix: int = 0
     removable: bool = False
+    added: AddedTokens | None = None
+
+
+@dataclass(frozen=True)
+class MlpSite(Site):
+    """The MLP of a block: a patch is given its output and its input, and may return another network's output.
+
+    Attributes:
+        first: the module that its input enters, where `module` is only the last of two; None: `module` is all of it.
+    """
+
+    first: nn.Module | None = None
+
+    def copy(self) -> nn.Module:
+        """Return a network of its own weights, (..., W) -> (..., W), without the patches inside."""
+        made = nn.Sequential(*(copy.deepcopy(m) for m in (self.first, self.module) if m is not None))
+        for module in made.modules():
+            module._forward_hooks.clear()
+            module._forward_pre_hooks.clear()
+        return made
 
 
 def block_sites(blocks: Sequence[nn.Module]) -> dict[str, Site]:
-    """Return ``block.before[i]`` and ``block.after[i]``."""
-    before: dict[str, Site] = {f"block.before[{i}]": Site(block, "before") for i, block in enumerate(blocks)}
-    return {**before, **{f"block.after[{i}]": Site(block, "after") for i, block in enumerate(blocks)}}
+    """Return ``block.before[i]``, ``block.after[i]``, and for its MLP ``block.mlp.before[i]`` and ``block.mlp[i]``."""
+    found: dict[str, Site] = {f"block.before[{i}]": Site(block, "before") for i, block in enumerate(blocks)}
+    found |= {f"block.after[{i}]": Site(block, "after") for i, block in enumerate(blocks)}
+    for i, mlp in ((i, _mlp_of(block)) for i, block in enumerate(blocks)):
+        if mlp is not None:
+            found[f"block.mlp.before[{i}]"] = Site(mlp.first or mlp.module, "before")
+            found[f"block.mlp[{i}]"] = mlp
+    return found
+
+
+def _mlp_of(block: nn.Module) -> MlpSite | None:
+    """Find it by the names that timm and transformers give it; BERT's kin have it in two modules."""
+    children = dict(block.named_children())
+    whole = next((children[name] for name in ("mlp", "ffn", "feed_forward") if name in children), None)
+    if whole is not None:
+        return MlpSite(whole, "after")
+    output = dict(children["output"].named_children()) if "output" in children else {}
+    if "intermediate" in children and "dense" in output:
+        return MlpSite(output["dense"], "after", children["intermediate"])
+    return None
 
 
 def linear_sites(root: nn.Module) -> dict[str, Site]:

@@ -16,16 +16,17 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Site
 from medvlp.models.encoders._blocks import Trunk, TrunkOutput
-from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
+from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 from medvlp.text.tokenizers import Tokenizer, tokenise
 
-__all__ = ["TextEncoder", "TextPool", "TextTower", "check_ids", "encode_texts", "pool_tokens"]
+__all__ = ["TextEncoder", "TextPool", "TextTower", "check_ids", "encode_texts", "pool_tokens", "refuse_too_long"]
 
 TextPool = Literal["mean", "cls", "last"]
 
 # Reports differ in length: on a CPU, where padding is paid for, rows are encoded in groups of similar length. Smaller
 # groups pad less and use the cores worse; 32 was the fastest of 8 to 128 on two cores.
 _GROUP = 32
+_ROW_BY_ROW = frozenset({"pooled", "tokens", "mask", "ids"})
 
 
 class TextEncoder(Encoder):
@@ -68,13 +69,16 @@ class TextTower(TextEncoder):
     def __init__(self, *, words: Tokenizer, trunk: Trunk, own: bool, pool: TextPool) -> None:
         super().__init__(words=words)
         self.width = self.token_width = trunk.width
+        self.causal = trunk.causal
         self.pool: TextPool = pool
         self.word = nn.Embedding(words.vocab_size, trunk.width)
         self.position = nn.Parameter(torch.empty(words.max_length, trunk.width))
         nn.init.normal_(self.word.weight, std=0.02)
         nn.init.normal_(self.position, std=0.01)
+        self.words_input = nn.Identity()
         self.tokens_input = nn.Identity()
         self.pooled_output = nn.Identity()
+        self._added = AddedTokens()
         # A tuple hides a shared trunk from this module's state dict; deepcopy still keeps it shared.
         self._trunk = (trunk,)
         if own:
@@ -90,34 +94,59 @@ class TextTower(TextEncoder):
     ) -> Encoded:
         """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
         check_ids(values)
-        rows, length = values.shape
+        rows = len(values)
         real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         extra = {"ids": values} if "ids" in parts else {}
         owner = torch.arange(rows, device=values.device)
-        if not parts & {"pooled", "tokens", "layers", "attention"}:
+        if parts <= {"ids", "mask"}:
             return Encoded(owner=owner, mask=real, extra=extra)
-        embedded = self.tokens_input(self.word(values) + self.position[:length])
-        asked = parts & {"layers", "attention"}
-        # What depends on the lengths themselves cannot stand in an exported graph.
+        self._added.clear()
+        embedded = self._embed(values)
+        seen = self._added.mask(real)
+        # What depends on the lengths themselves cannot stand in an exported graph; layers, attention and what patches
+        # in the blocks give need the rows together and in their order.
         traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if values.device.type == "cpu" and not asked and not traced and rows > _GROUP:
-            return self._in_groups(embedded, real, Encoded(owner=owner, mask=real, extra=extra), parts)
-        out = self._run(embedded, mask, parts)
+        if values.device.type == "cpu" and parts <= _ROW_BY_ROW and not traced and rows > _GROUP:
+            return self._in_groups(embedded, seen, Encoded(owner=owner, mask=real, extra=extra), parts)
+        out = self._run(embedded, None if mask is None and self._added.where is None else seen, parts)
+        own = without_added(out, self._added)
         return Encoded(
             owner=owner,
-            pooled=self.pooled_output(pool_tokens(out.tokens, real, self.pool)) if "pooled" in parts else None,
-            tokens=out.tokens if "tokens" in parts else None,
+            pooled=self.pooled_output(self._pool(out.tokens, seen, self._added.where)) if "pooled" in parts else None,
+            tokens=own.tokens if "tokens" in parts else None,
             mask=real,
-            layers=out.layers,
-            attention=out.attention,
+            layers=own.layers,
+            attention=own.attention,
             extra=extra,
         )
+
+    def tokens_of(self, ids: Tensor) -> Tensor:
+        """Return the tokens (R, L, W) of ids (R, L) without padding: what a generator that stands on them reads."""
+        self._added.clear()
+        return self._added.drop(self._run(self._embed(ids), torch.ones_like(ids, dtype=torch.bool), frozenset()).tokens)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Return what the trunk reads, (R, N, W): words with their positions, and what patches put among them."""
+        words = self.words_input(self.word(ids))
+        length = words.shape[1]
+        refuse_too_long(length, ids.shape[1], limit=self.position.shape[0])
+        return self.tokens_input(words + self.position[:length])
+
+    def _pool(self, tokens: Tensor, seen: Tensor, added: Tensor | None) -> Tensor:
+        """Pool: the mean counts added words as words; the first and the last token are the text's own."""
+        if added is None or self.pool == "mean":
+            return pool_tokens(tokens, seen, self.pool)
+        own = seen & ~added
+        if self.pool == "cls":
+            return tokens[torch.arange(len(tokens), device=tokens.device), own.int().argmax(dim=1)]
+        return pool_tokens(tokens, own, self.pool)
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
         trunk = self._trunk[0]
         return {
-            "tokens.input": TokenSite(self.tokens_input, "after"),
+            "words.input": TokenSite(self.words_input, "after", added=self._added),
+            "tokens.input": TokenSite(self.tokens_input, "after", added=self._added),
             **block_sites(list(trunk.blocks)),
             **linear_sites(trunk),
             "attention.last": Site(trunk.blocks[-1].get_submodule("attention"), "after"),
@@ -129,6 +158,7 @@ class TextTower(TextEncoder):
 
     def _in_groups(self, embedded: Tensor, real: Tensor, rows: Encoded, parts: frozenset[str]) -> Encoded:
         """Encode rows of similar length together, and put them back in their order."""
+        added = self._added.where
         ends = (real * torch.arange(1, real.shape[1] + 1)).amax(dim=1)
         order = ends.argsort(stable=True)
         back = order.argsort()
@@ -139,13 +169,14 @@ class TextTower(TextEncoder):
             own = real[group, :length]
             out = self._run(embedded[group, :length], None if bool(own.all()) else own, parts).tokens
             if "pooled" in parts:
-                pooled.append(pool_tokens(out, own, self.pool))
+                put = None if added is None else added[group, :length]
+                pooled.append(self._pool(out, own, put))
             if "tokens" in parts:
                 tokens.append(nn.functional.pad(out, (0, 0, 0, real.shape[1] - length)))
         return Encoded(
             owner=rows.owner,
             pooled=self.pooled_output(torch.cat(pooled)[back]) if pooled else None,
-            tokens=torch.cat(tokens)[back] if tokens else None,
+            tokens=self._added.drop(torch.cat(tokens)[back]) if tokens else None,
             mask=rows.mask,
             extra=rows.extra,
         )
@@ -176,6 +207,19 @@ def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
         return tokens[torch.arange(len(tokens), device=tokens.device), last]
     weight = mask.to(tokens.dtype)[:, :, None]
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def refuse_too_long(length: int, own: int, *, limit: int) -> None:
+    """Refuse a sequence that patches made longer than the tokenizer's longest.
+
+    Raises:
+        ConfigError: if it is.
+    """
+    if length > limit:
+        raise ConfigError(
+            f"A text of {own} tokens and {length - own} that a patch adds are more than tokenizer.max_length {limit}: "
+            f"raise it, or limit the patch by view to shorter texts."
+        )
 
 
 def check_ids(values: Tensor) -> None:

@@ -16,7 +16,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Site
 from medvlp.models.encoders._norm import Norm, set_norm
-from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
+from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, own_attention
 from medvlp.models.encoders._timm import Option, channel_statistic, create_backbone, has_fixed_size
 
 __all__ = ["TimmEncoder"]
@@ -115,6 +115,7 @@ class TimmEncoder(Encoder):
         )
         self.backbone = set_norm(backbone, norm)
         self.pooled_output = nn.Identity()
+        self._added = AddedTokens()
         own_mean, own_std = (
             backbone.pretrained_cfg[n] if pretrained else d for n, d in (("mean", (0.5,)), ("std", (0.25,)))
         )
@@ -145,12 +146,14 @@ class TimmEncoder(Encoder):
         pixels = pixels.contiguous(memory_format=self._memory)
         layers: list[Tensor] = []
         attention: list[Tensor] = []
+        self._added.clear()
         with ExitStack() as stack:
             if "layers" in parts:
                 stack.enter_context(_outputs(self._blocks(), layers))
             if "attention" in parts:
                 stack.enter_context(_attention_weights(self._blocks(), attention))
             features = self.backbone.forward_features(pixels)
+        features = self._added.drop(features)
         tokens = self._tokens(features) if parts & {"tokens", "mask"} else None
         if tokens is not None:
             # The pooled output is made of the very tokens that are given out: heat maps ask for its gradient in them.
@@ -162,10 +165,8 @@ class TimmEncoder(Encoder):
             tokens=tokens if "tokens" in parts else None,
             mask=None if tokens is None else torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device),
             grid=None if tokens is None else self._grid(tokens.shape[1], values.shape[-2], values.shape[-1]),
-            layers=torch.stack([state[:, self._prefix :] for state in layers], dim=1) if layers else None,
-            attention=torch.stack([w[..., self._prefix :].mean(dim=1) for w in attention], dim=1)
-            if attention
-            else None,
+            layers=torch.stack([self._added.drop(s)[:, self._prefix :] for s in layers], dim=1) if layers else None,
+            attention=torch.stack([self._attention(w) for w in attention], dim=1) if attention else None,
         )
 
     def sites(self) -> Mapping[str, Site]:
@@ -178,7 +179,11 @@ class TimmEncoder(Encoder):
         }
         if self._layout == "NLC" and blocks:
             removable = isinstance(self.backbone, VisionTransformer)
-            found["tokens.input"] = TokenSite(blocks[0], "before", prefix=self._prefix, removable=removable)
+            # Other transformers tie their tokens to places: windows, or positions that attention adds.
+            added = self._added if removable else None
+            found["tokens.input"] = TokenSite(
+                blocks[0], "before", prefix=self._prefix, removable=removable, added=added
+            )
             attention = dict(blocks[-1].named_children()).get("attn")
             if attention is not None:
                 found["attention.last"] = Site(attention, "after")
@@ -253,6 +258,12 @@ class TimmEncoder(Encoder):
         if self._layout == "NLC":
             return features[:, self._prefix :]
         return features.flatten(2).transpose(1, 2) if self._layout == "NCHW" else features.flatten(1, 2)
+
+    def _attention(self, weights: Tensor) -> Tensor:
+        """Return (R, P + N, N): mean over heads of (R, heads, Q, K)."""
+        if self._added.where is None:
+            return weights[..., self._prefix :].mean(dim=1)
+        return own_attention(weights.mean(dim=1), self._added)[..., self._prefix :]
 
     def _with_tokens(self, features: Tensor, tokens: Tensor) -> Tensor:
         """Return the same features, rebuilt from their tokens."""

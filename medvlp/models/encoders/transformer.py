@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.encoders._text import TextPool, TextTower
@@ -15,6 +16,10 @@ __all__ = ["TextTransformer"]
 class TextTransformer(TextTower):
     """Pre-norm transformer with learned positions, GELU and fused attention; every token sees every real token.
 
+    With ``causal`` each token sees itself and those before it, as in CLIP and in the unimodal half of CoCa's text
+    decoder (Yu et al. 2022): a generator can then stand on its tokens, and ``pool: last`` is the token that has seen
+    the whole text, what CoCa's appended class token is for.
+
     Args:
         words: tokenizer, given by the builder; it sets the vocabulary and the longest text.
         width: of tokens and of the pooled vector.
@@ -22,11 +27,13 @@ class TextTransformer(TextTower):
         heads: attention heads; divides the width.
         mlp_ratio: width of the blocks' hidden layer over the width.
         pool: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
+        causal: no token sees a later one.
         dropout: of each residual branch; above 0 two passes over the same rows repeat only by their seed.
         tokenizer: name of the tokenizer, for the reader of the configuration; whoever builds the model builds it.
 
     Raises:
-        ConfigError: if `heads` does not divide `width`.
+        ConfigError: if `heads` does not divide `width`, or a causal tower is pooled at its first token, which sees
+            nothing of the text.
 
     Example:
         >>> import torch
@@ -50,8 +57,11 @@ class TextTransformer(TextTower):
         heads: int = 4,
         mlp_ratio: float = 4.0,
         pool: TextPool = "mean",
+        causal: bool = False,
         dropout: float = 0.0,
         tokenizer: str | None = None,
     ) -> None:
-        trunk = Trunk(width=width, layers=layers, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout)
+        if causal and pool == "cls":
+            raise ConfigError("The first token of a causal text tower sees nothing of the text: set pool to last.")
+        trunk = Trunk(width=width, layers=layers, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, causal=causal)
         super().__init__(words=words, trunk=trunk, own=True, pool=pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,8 +14,9 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Site
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites
-from medvlp.models.encoders._text import TextEncoder, check_ids, pool_tokens
+from medvlp.models.encoders._blocks import TrunkOutput
+from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
+from medvlp.models.encoders._text import TextEncoder, check_ids, pool_tokens, refuse_too_long
 from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["TransformersEncoder"]
@@ -64,7 +66,10 @@ class TransformersEncoder(TextEncoder):
             self.backbone.pooler = None  # unused parameters would wait for gradients that never come
         self.width = self.token_width = int(settings.hidden_size)
         self.offers = frozenset({"pooled", "tokens", "mask", "layers", "ids"})
+        self.words_input = nn.Identity()
+        self._takes_words = "inputs_embeds" in inspect.signature(self.backbone.forward).parameters
         self.pooled_output = nn.Identity()
+        self._added = AddedTokens()
 
     def forward(
         self,
@@ -79,27 +84,48 @@ class TransformersEncoder(TextEncoder):
         real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         extra = {"ids": values} if "ids" in parts else {}
         owner = torch.arange(len(values), device=values.device)
-        if not parts & {"pooled", "tokens", "layers"}:
+        if parts <= {"ids", "mask"}:
             return Encoded(owner=owner, mask=real, extra=extra)
-        out = self.backbone(input_ids=values, attention_mask=real.long(), output_hidden_states="layers" in parts)
+        self._added.clear()
+        read = self._words(values)
+        seen = self._added.mask(real)
+        out = self.backbone(**read, attention_mask=seen.long(), output_hidden_states="layers" in parts)
         tokens = out.last_hidden_state
+        layers = torch.stack(out.hidden_states[1:], dim=1) if "layers" in parts else None
+        own = without_added(TrunkOutput(tokens, layers, None), self._added)
         pooled = None
         if "pooled" in parts:
-            pooled = out.pooler_output if self.pool == "pooler" else pool_tokens(tokens, real, self.pool)
+            # The mean counts added words as words; the first token is the text's own.
+            first = pool_tokens(own.tokens, real, "cls") if self.pool == "cls" else None
+            pooled = out.pooler_output if self.pool == "pooler" else first
+            pooled = pool_tokens(tokens, seen, "mean") if pooled is None else pooled
         return Encoded(
             owner=owner,
             pooled=None if pooled is None else self.pooled_output(pooled),
-            tokens=tokens if "tokens" in parts else None,
+            tokens=own.tokens if "tokens" in parts else None,
             mask=real,
-            layers=torch.stack(out.hidden_states[1:], dim=1) if "layers" in parts else None,
+            layers=own.layers,
             extra=extra,
         )
+
+    def _words(self, ids: Tensor) -> dict[str, Tensor]:
+        """Return what the model reads: ids, or word vectors where a patch changed them."""
+        if not self._takes_words:
+            return {"input_ids": ids}
+        vectors = self.backbone.get_input_embeddings()(ids)
+        passed = self.words_input(vectors)
+        if passed is vectors:
+            return {"input_ids": ids}
+        refuse_too_long(passed.shape[1], ids.shape[1], limit=self.words.max_length)
+        return {"inputs_embeds": passed}
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
         blocks = _blocks(self.backbone)
         embeddings = dict(self.backbone.named_children()).get("embeddings")
+        words = TokenSite(self.words_input, "after", added=self._added)
         return {
+            **({"words.input": words} if self._takes_words else {}),
             **({} if embeddings is None else {"tokens.input": TokenSite(embeddings, "after")}),
             **block_sites(blocks),
             **linear_sites(self.backbone),

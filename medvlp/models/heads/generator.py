@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -11,48 +11,59 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Head
+from medvlp.core.modes import evaluating
+from medvlp.core.protocols import Encoder, Head
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders._blocks import Attention, CrossAttention, mlp
+from medvlp.models.heads._cross_block import BlockPast, CrossBlock
 
 __all__ = ["Generator"]
 
 
 class Generator(Head):
-    """A causal transformer decoder: each position sees the words up to itself and all real image tokens.
+    """A causal transformer decoder: each position sees the words up to itself and all real tokens of the image.
 
     Called by an objective (stage ``call``), because it needs the words of the report beside the tokens of the image.
-    Word embeddings and the output layer share their weights (Press and Wolf 2017).
+    With ``words: own`` it embeds the words itself, and the output layer has the same weights (Press and Wolf 2017).
+    With ``words: tower`` it stands on the tokens of a causal text tower, as the multimodal half of CoCa's decoder
+    (Yu et al. 2022), and ``reads`` names an attentional pooler of many queries.
 
     Args:
-        token_width: W of the image tokens, given by the builder.
+        memory_width: W of what it reads, given by the builder.
         vocab_size: V, given by the builder.
-        width: of the decoder.
+        text: the text tower, given by the builder.
+        reads: part of the image that is written from: its tokens, or a pooler's vectors.
+        words: ``own`` or ``tower``.
+        width: of the decoder; None: that of the text tower with ``words: tower``, which it must be, else 192.
         layers: number of blocks.
         heads: attention heads; divides the width.
         mlp_ratio: width of the blocks' hidden layer over the width.
         dropout: of each residual branch.
-        max_length: longest sequence of words.
+        max_length: longest sequence of own words; a text tower has its own limit.
 
     Raises:
-        ConfigError: if `heads` does not divide the width.
+        ConfigError: if `heads` does not divide the width; with ``words: tower``, if there is no text tower, it is not
+            causal, or its width is another.
 
     Example:
-        >>> head = Generator(token_width=8, vocab_size=10, width=8, layers=1, heads=2)
+        >>> head = Generator(memory_width=8, vocab_size=10, width=8, layers=1, heads=2)
         >>> tokens, mask = torch.rand(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
         >>> head.forward_logits(tokens, mask, torch.zeros(2, 3, dtype=torch.int64)).shape
         torch.Size([2, 3, 10])
+        >>> head.write(tokens, mask, start=1, stop=2, longest=4).shape[0]
+        2
     """
 
-    reads = ("tokens", "mask")
     stage = "call"
 
     def __init__(
         self,
         *,
-        token_width: Annotated[int, FromModel("token_width")],
+        memory_width: Annotated[int, FromModel("width")],
         vocab_size: Annotated[int, FromModel("vocab_size")],
-        width: Annotated[int, Field(ge=1)] = 192,
+        text: Annotated[Encoder | None, FromModel("text")] = None,
+        reads: str = "tokens",
+        words: Literal["own", "tower"] = "own",
+        width: Annotated[int, Field(ge=1)] | None = None,
         layers: Annotated[int, Field(ge=1)] = 3,
         heads: Annotated[int, Field(ge=1)] = 4,
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
@@ -60,58 +71,129 @@ class Generator(Head):
         max_length: Annotated[int, Field(ge=1)] = 512,
     ) -> None:
         super().__init__()
-        self.word = nn.Embedding(vocab_size, width)
-        self.position = nn.Parameter(torch.empty(max_length, width))
-        nn.init.normal_(self.word.weight, std=0.02)
-        nn.init.normal_(self.position, std=0.01)
-        self.norm_image = nn.LayerNorm(token_width)
+        width = _width_on(text, width) if words == "tower" else width or 192
+        self.reads = (reads, "mask") if reads == "tokens" else (reads,)
+        self.words = words
+        if words == "own":
+            self.word = nn.Embedding(vocab_size, width)
+            self.position = nn.Parameter(torch.empty(max_length, width))
+            nn.init.normal_(self.word.weight, std=0.02)
+            nn.init.normal_(self.position, std=0.01)
+        else:
+            self.output = nn.Linear(width, vocab_size, bias=False)
+            nn.init.normal_(self.output.weight, std=0.02)
+        self.norm_image = nn.LayerNorm(memory_width)
         self.blocks = nn.ModuleList(
-            _DecoderBlock(width=width, context_width=token_width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout)
+            CrossBlock(
+                width=width,
+                context_width=memory_width,
+                heads=heads,
+                mlp_ratio=mlp_ratio,
+                dropout=dropout,
+                causal=True,
+            )
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward_logits(self, tokens: Tensor, token_mask: Tensor | None, ids: Tensor) -> Tensor:
-        """Return logits (R, L, V): those at position l are of the word that follows ``ids[:, l]``.
+    def forward_logits(self, memory: Tensor, mask: Tensor | None, words: Tensor) -> Tensor:
+        """Return logits (R, L, V): those at position l are of the word that follows ``words[:, l]``.
 
         Args:
-            tokens: (R, N, W) of the image.
-            token_mask: (R, N) bool, True on real tokens; None: all are.
-            ids: (R, L) int64; padding comes last, and what is predicted there is for the caller to leave out.
+            memory: (R, N, W) of the image.
+            mask: (R, N) bool, True where the memory is real; None: all of it is.
+            words: (R, L) int64 ids; with ``words: tower`` the text tower's tokens (R, L, W). Padding comes last, and
+                what is predicted there is for the caller to leave out.
 
         Raises:
             ConfigError: if L is more than `max_length`.
         """
-        if ids.shape[1] > self.position.shape[0]:
-            raise ConfigError(
-                f"The generator writes at most {self.position.shape[0]} words and was given {ids.shape[1]}: raise its "
-                f"max_length, or lower the tokenizer's."
-            )
-        words = self.word(ids) + self.position[: ids.shape[1]]
-        image = self.norm_image(tokens)
-        for block in self.blocks:
-            words = block(words, image, token_mask)
-        return self.norm(words) @ self.word.weight.T
+        return self._decode(self.norm_image(memory), mask, words, first=0, past=None)
+
+    @torch.no_grad()
+    def write(
+        self,
+        memory: Tensor,
+        mask: Tensor | None,
+        *,
+        start: int | Tensor,
+        stop: int,
+        longest: int,
+        tower: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Write greedily: the most probable next word until `stop` or `longest` words; keys and values are kept.
+
+        Args:
+            memory: (R, N, W) of the image.
+            mask: (R, N) bool, True where the memory is real; None: all of it is.
+            start: id of the first word, which is given; or the first words of each row, (R, P).
+            stop: id of the word after which nothing follows.
+            longest: most words that are written.
+            tower: with ``words: tower``, ids (R, L) -> the text tower's tokens (R, L, W).
+
+        Returns:
+            (R, T) int64 without what was given, T at most `longest`; after its first `stop` a row holds `stop` alone.
+
+        Raises:
+            ConfigError: if given and written words are more than `max_length`, or the text tower is not given.
+
+        Example:
+            >>> head = Generator(memory_width=4, vocab_size=5, width=4, layers=1, heads=1)
+            >>> head.write(torch.rand(3, 2, 4), None, start=1, stop=0, longest=6).shape[0]
+            3
+        """
+        first = torch.full((len(memory), 1), start, device=memory.device) if isinstance(start, int) else start
+        if self.words == "own":
+            self._refuse_too_long(first.shape[1] + longest - 1)
+        if (self.words == "tower") != (tower is not None):
+            raise ConfigError(f"This generator has words: {self.words}: give it a text tower if that is 'tower'.")
+        with evaluating(self):
+            image = self.norm_image(memory)
+            past = [BlockPast() for _ in self.blocks]
+            ids, done = first, torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
+            while ids.shape[1] < first.shape[1] + longest and not bool(done.all()):
+                at = 0 if ids.shape[1] == first.shape[1] else ids.shape[1] - 1
+                new = (ids if tower is None else tower(ids))[:, at:]
+                logits = self._decode(image, mask, new, first=at, past=past)
+                following = logits[:, -1].argmax(dim=-1).masked_fill(done, stop)
+                done = done | (following == stop)
+                ids = torch.cat([ids, following[:, None]], dim=1)
+        return ids[:, first.shape[1] :]
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
-        """Return {name: (R, L, V)} for rows that hold both tokens and ``ids``."""
-        logits = self.forward_logits(encoded.part("tokens"), encoded.part("mask"), encoded.part("ids"))
-        return {name: logits}
+        """Return {name: (R, L, V)} for rows that hold both what it reads and ``ids``."""
+        mask = encoded.part("mask") if "mask" in self.reads else None
+        return {name: self.forward_logits(encoded.part(self.reads[0]), mask, encoded.part("ids"))}
+
+    def _decode(
+        self, image: Tensor, mask: Tensor | None, words: Tensor, *, first: int, past: list[BlockPast] | None
+    ) -> Tensor:
+        """Return the logits of `words`, the first of which stands at position `first`."""
+        if self.words == "own":
+            self._refuse_too_long(first + words.shape[1])
+            words = self.word(words) + self.position[first : first + words.shape[1]]
+        for i, block in enumerate(self.blocks):
+            words = block(words, image, mask, past=None if past is None else past[i])
+        return self.norm(words) @ (self.word if self.words == "own" else self.output).weight.T
+
+    def _refuse_too_long(self, length: int) -> None:
+        if length > self.position.shape[0]:
+            raise ConfigError(
+                f"The generator writes at most {self.position.shape[0]} words and was given {length}: raise its "
+                f"max_length, or lower the tokenizer's."
+            )
 
 
-class _DecoderBlock(nn.Module):
-    def __init__(self, *, width: int, context_width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
-        super().__init__()
-        self.norm_words = nn.LayerNorm(width)
-        self.words = Attention(width=width, heads=heads, causal=True)
-        self.norm_image = nn.LayerNorm(width)
-        self.image = CrossAttention(width=width, context_width=context_width, heads=heads)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = mlp(width, mlp_ratio)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, words: Tensor, image: Tensor, mask: Tensor | None) -> Tensor:
-        """Return (R, L, W)."""
-        words = words + self.dropout(self.words(self.norm_words(words), None))
-        words = words + self.dropout(self.image(self.norm_image(words), image, mask))
-        return words + self.dropout(self.mlp(self.norm_mlp(words)))
+def _width_on(text: Encoder | None, width: int | None) -> int:
+    """Return the width of a decoder that stands on a text tower's tokens."""
+    if text is None or not text.causal:
+        raise ConfigError(
+            "A generator with words: tower needs a text tower that no later word is seen by: set model.text.causal to "
+            "true, or words to own."
+        )
+    if width is not None and width != text.token_width:
+        raise ConfigError(
+            f"A generator on the text tower's tokens is as wide as they are: set its width to {text.token_width}, not "
+            f"{width}."
+        )
+    return text.token_width

@@ -2,4 +2,6 @@
 
 from medvlp.core.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"Handle": "_patch", "Patch": "_patch", "apply_patches": "_patch"})
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"Handle": "_patch", "Patch": "_patch", "Patched": "_patch", "apply_patches": "_patch"}
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,23 +15,52 @@ from medvlp.core.registry import build, fill
 from medvlp.core.suggest import did_you_mean
 from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
+from medvlp.models.architectures._recipe import kind_of
+from medvlp.models.architectures._standing import Standing, match_sites
 from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.bank import Bank
+from medvlp.models.encoders._sites import MlpSite, TokenSite
 
-__all__ = ["Handle", "Patch", "Uniform", "apply_patches", "match_sites"]
+__all__ = ["Handle", "Patch", "Patched", "Uniform", "apply_patches", "match_sites"]
 
 # n -> (R, n) draws in [0, 1) for the R rows that are being encoded: a function of (seed, sample, patch).
 Uniform = Callable[[int], Tensor]
+
+
+@dataclass(frozen=True)
+class Patched:
+    """What a patch returns that does more than change a value.
+
+    Attributes:
+        value: what passes on.
+        added: (R, N) bool, True where `value` has a token that was not there, as many in each row. The tower's blocks
+            see it and what the tower gives out lacks it: tokens, mask, ids and grid stay those of its own.
+        parts: what leaves the model beside, under the names in the patch's `gives`: (R, ...) tensors.
+    """
+
+    value: Tensor
+    added: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Patch(nn.Module):
     """What a patch does with the value that passes its site.
 
     A component of `models/patches` is a subclass whose constructor has the options ``kind`` (the tower) and ``on`` (a
-    site, ``*`` for any letters), may ask the builder for ``site`` (`Site`) and ``uniform`` (`Uniform`), and may own
-    parameters: they live on the model, are trained and saved. One is built for each site that ``on`` matches.
+    site, ``*`` for any letters) and may own parameters: they live on the model, are trained and saved. One is built for
+    each site that ``on`` matches. It may ask the builder for ``site`` (`Site`), ``uniform`` (`Uniform`), ``rows``
+    (`RowDraws`: view and number of the rows that pass), ``bank`` (the `Bank`, where its view names one),
+    ``token_widths`` (of each tower, by kind), ``site_name`` and ``share`` (`Share`: modules that others have too).
+
+    Attributes:
+        gives: names of the parts that it returns at each pass, in training and in evaluation: ``hidden`` at
+            ``view: image.local`` is the key ``image.local/hidden``. Where a specification matches several sites, the
+            part is (R, ..., L), in the order of the sites.
     """
 
-    def forward(self, value: Tensor, source: Tensor) -> Tensor:
+    gives: tuple[str, ...] = ()
+
+    def forward(self, value: Tensor, source: Tensor) -> Tensor | Patched:
         """Return what passes on.
 
         Args:
@@ -52,7 +80,7 @@ class Handle:
 
     sites: tuple[str, ...]
     _model: TowerModel
-    _names: tuple[str, ...]
+    _standing: list[Standing]
     _specs: list[dict[str, object]]
     _hooks: list[RemovableHandle] = field(default_factory=list)
 
@@ -60,13 +88,11 @@ class Handle:
         """Take all of them away; outputs are again, bit for bit, what they were without. A second call does nothing."""
         for hook in self._hooks:
             hook.remove()
-        for name in self._names:
-            if name in self._model.patches:
-                del self._model.patches[name]
+        self._model.take_patches(self._standing)
         standing = self._model.spec.get("patches")
         if isinstance(standing, list):
             self._model.spec["patches"] = [spec for spec in standing if all(spec is not own for own in self._specs)]
-        self._hooks, self._names, self._specs = [], (), []
+        self._hooks, self._standing, self._specs = [], [], []
 
 
 def apply_patches(
@@ -78,49 +104,77 @@ def apply_patches(
 
     Args:
         model: built by `build_model`.
-        specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`.
+        specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`. Beside its
+            own options each may have ``view``: where it acts, ``*`` for any letters (``bank.*``, ``image.local``). All
+            other views, and whoever calls a tower without the model, pass as if it were not there.
         seed: of first weights and of draws.
         where: path in the configuration, for error sentences.
 
     Raises:
-        ConfigError: for a faulty specification, a tower that there is not, or a site that its encoder does not publish.
+        ConfigError: for a faulty specification, a tower or view that there is not, a site that its encoder does not
+            publish, or a part that the model gives already.
     """
     if not isinstance(model, TowerModel):
         raise ConfigError(f"{where}: {type(model).__name__} publishes no sites: patches need a model of towers.")
     model.draws.seed = seed
-    plan: list[tuple[str, Site, Patch]] = []
+    plan: list[_Planned] = []
     kept: list[dict[str, object]] = []
-    for i, spec in enumerate(specs):
-        filled = fill("models/patches", spec, where=f"{where}[{i}]")
-        kept.append(filled)
-        for name, site in _find(model, filled, where=f"{where}[{i}]").items():
-            key = _free_name(f"{filled['name']}@{filled['kind']}:{name}", model, [k for k, _, _ in plan])
-            uniform = _Draws(model.draws, key)
+    try:
+        for i, spec in enumerate(specs):
+            made, filled = _plan(model, spec, [p.standing for p in plan], seed=seed, where=f"{where}[{i}]")
+            plan += made
+            kept.append(filled)
+    except ConfigError:
+        model.take_patches([p.standing for p in plan])
+        raise
+    hooks = []
+    for one in plan:  # only now: a fault in the last patch leaves the model as it was
+        model.stand(one.standing, one.patch)
+        hooks += _hook(one.site, _Passing(one.patch, one.standing, model.draws, one.site))
+    listed = model.spec.get("patches")
+    model.spec["patches"] = [*(listed if isinstance(listed, list) else []), *kept]
+    everything = [one.standing for one in plan]
+    return Handle(tuple(s.key.partition("@")[2] for s in everything), model, everything, kept, hooks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    standing: Standing
+    site: Site
+    patch: Patch
+
+
+def _plan(
+    model: TowerModel, spec: Mapping[str, object], before: Sequence[Standing], *, seed: int, where: str
+) -> tuple[list[_Planned], dict[str, object]]:
+    """Build the patches of one specification; return them and what the model's specification keeps of it."""
+    own = {key: value for key, value in spec.items() if key != "view"}
+    filled = fill("models/patches", own, where=where)
+    sites = _find(model, filled, where=where)
+    kind, view = str(filled["kind"]), str(spec.get("view", "*"))
+    bank = _check_view(model, kind, view, where=where)
+    given: dict[str, object] = {
+        "rows": model.draws,
+        "token_widths": {k: t.token_width for k, t in model.towers.items()},
+    }
+    given |= {} if bank is None else {"bank": bank}
+    plan: list[_Planned] = []
+    key = ""
+    try:
+        for name, site in sites.items():
+            key = _free_name(f"{filled['name']}@{kind}:{name}", model, [s.key for s in before])
+            here = {"site": site, "site_name": name, "uniform": _Draws(model.draws, key)}
             with seeded(seed, f"patch {key}"):
-                patch = build("models/patches", spec, where=f"{where}[{i}]", given={"site": site, "uniform": uniform})
-            plan.append((key, site, patch))
-    names, hooks = [], []
-    for key, site, patch in plan:  # only now: a fault in the last patch leaves the model as it was
-        name = key.replace(".", "-")
-        like = model.logit_scale.log_scale
-        model.patches[name] = patch.to(device=like.device, dtype=like.dtype)
-        names.append(name)
-        hooks.append(_hook(site, patch))
-    standing = model.spec.get("patches")
-    model.spec["patches"] = [*(standing if isinstance(standing, list) else []), *kept]
-    sites = tuple(key.partition("@")[2] for key, _, _ in plan)
-    return Handle(sites, model, tuple(names), kept, hooks)
-
-
-def match_sites(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the names that a pattern matches; ``*`` stands for any letters, everything else for itself.
-
-    Example:
-        >>> match_sites("linear[*.qkv]", ["linear[0.qkv]", "linear[0.mlp]"])
-        ['linear[0.qkv]']
-    """
-    form = re.compile(re.escape(pattern).replace(r"\*", ".*"))
-    return [name for name in names if form.fullmatch(name)]
+                share = model.shared.asking(key, like=model.logit_scale.log_scale, where=where)
+                patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
+            plan.append(_Planned(Standing(key, kind, view, patch.gives, several=len(sites) > 1), site, patch))
+            model.shared.settle(key, inside=True, where=where)
+        _refuse_parts(model, plan[0].standing, before, where=where)
+    except ConfigError:
+        model.shared.forget(key)
+        model.take_patches([p.standing for p in plan])
+        raise
+    return plan, {**filled, **({} if view == "*" else {"view": view})}
 
 
 def _find(model: TowerModel, filled: Mapping[str, object], *, where: str) -> dict[str, Site]:
@@ -134,6 +188,29 @@ def _find(model: TowerModel, filled: Mapping[str, object], *, where: str) -> dic
             f"{where}.on is {pattern!r}, and the {kind} tower has no such site: {did_you_mean(pattern, sites)}."
         )
     return {name: sites[name] for name in found}
+
+
+def _check_view(model: TowerModel, kind: str, view: str, *, where: str) -> Bank | None:
+    """Refuse a pattern that no view of the tower can match; return the bank, where the pattern names one."""
+    if not view.startswith("bank."):
+        plain = "*" in view.partition(".")[0] or kind_of(view) == kind
+        if not plain:
+            raise ConfigError(f"{where}.view is {view!r}, and the {kind} tower encodes no such view: use {kind!r}.")
+        return None
+    encoded = [name for name, bank in model.banks.items() if bank.vectors is None]
+    found = match_sites(view.removeprefix("bank."), encoded)
+    if kind != "text" or not found:
+        there = f"the model encodes the banks {', '.join(encoded)}" if encoded else "the model encodes no bank"
+        raise ConfigError(f"{where}.view is {view!r}, and the {kind} tower encodes no such view: {there}, as texts.")
+    return model.banks[found[0]] if "*" not in view else None
+
+
+def _refuse_parts(model: TowerModel, new: Standing, before: Sequence[Standing], *, where: str) -> None:
+    """Refuse a part that something else of the kind gives already."""
+    others = {part for s in (*model.standing, *before) if s.kind == new.kind for part in s.gives}
+    heads = {name.partition("/")[2] for name in model.heads if name.startswith(f"{new.kind}/")}
+    for part in sorted({*new.gives} & (others | heads | model.towers[new.kind].offers)):
+        raise ConfigError(f"{where}: the model gives {new.kind}/{part} already: leave one of the two out.")
 
 
 def _free_name(key: str, model: TowerModel, taken: Sequence[str]) -> str:
@@ -157,24 +234,80 @@ class _Draws:
 
 
 @dataclass(eq=False)
-class _Before:
+class _Passing:
+    """What a site's hook does with a value: nothing at other views, else what the patch says."""
+
     patch: Patch
+    standing: Standing
+    rows: RowDraws
+    site: Site
+
+    def __call__(self, value: Tensor, source: Tensor) -> Tensor:
+        if not self.standing.acts_on(self.rows.view):
+            return value
+        out = self.patch(value, source)
+        added = self.site.added if isinstance(self.site, TokenSite) else None
+        if isinstance(out, Patched) and out.added is not None:
+            if added is None:
+                raise ConfigError(
+                    f"Patch {self.standing.key!r} adds tokens where its tower can take none: put it at words.input or "
+                    f"tokens.input of a tower that can."
+                )
+            added.put(out.added)
+        elif added is not None and added.where is not None and _passed(out).shape[1] != value.shape[1]:
+            raise ConfigError(
+                f"Patch {self.standing.key!r} takes tokens away after another patch added some: list it before that "
+                f"one."
+            )
+        for part, tensor in (out.parts if isinstance(out, Patched) else {}).items():
+            self.rows.say(part, self.standing.key, tensor)
+        return _passed(out)
+
+
+def _passed(out: Tensor | Patched) -> Tensor:
+    return out.value if isinstance(out, Patched) else out
+
+
+@dataclass(eq=False)
+class _Before:
+    passing: _Passing
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (self.patch(inputs[0], inputs[0]), *inputs[1:])
+        return (self.passing(inputs[0], inputs[0]), *inputs[1:])
 
 
 @dataclass(eq=False)
 class _After:
-    patch: Patch
+    passing: _Passing
+    entered: _Entered | None = None
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         # transformers layers are called with keywords only: their patches see the output alone
-        return self.patch(output, inputs[0] if inputs else output)
+        source = self.entered.take() if self.entered is not None else inputs[0] if inputs else output
+        return self.passing(output, source)
 
 
-def _hook(site: Site, patch: Patch) -> RemovableHandle:
+@dataclass(eq=False)
+class _Entered:
+    """Keeps what entered the first of several modules until the last gives its output."""
+
+    value: Tensor | None = None
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.value = inputs[0]
+
+    def take(self) -> Tensor:
+        value, self.value = self.value, None
+        assert value is not None
+        return value
+
+
+def _hook(site: Site, passing: _Passing) -> list[RemovableHandle]:
     # Objects and not closures: a teacher that copies the model then patches its own modules with its own parameters.
     if site.when == "before":
-        return site.module.register_forward_pre_hook(_Before(patch))
-    return site.module.register_forward_hook(_After(patch))
+        return [site.module.register_forward_pre_hook(_Before(passing))]
+    if isinstance(site, MlpSite) and site.first is not None:
+        entered = _Entered()
+        first = site.first.register_forward_pre_hook(entered)
+        return [first, site.module.register_forward_hook(_After(passing, entered))]
+    return [site.module.register_forward_hook(_After(passing))]

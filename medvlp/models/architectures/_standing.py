@@ -1,0 +1,98 @@
+"""Patches that stand at a model's sites: where they act and what they give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+
+__all__ = ["Standing", "join_parts", "match_sites", "parts_given"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One patch at one site.
+
+    Attributes:
+        key: ``NAME@KIND:SITE``, as under the model's patches.
+        kind: of the tower.
+        view: pattern of the views that it acts on.
+        gives: parts that it gives at them.
+        several: whether its specification stands at several sites, so that a part is stacked over them, last.
+    """
+
+    key: str
+    kind: str
+    view: str
+    gives: tuple[str, ...]
+    several: bool
+
+    def acts_on(self, view: str) -> bool:
+        """Tell whether it acts on a view; the empty name is that of rows which no model sent.
+
+        Example:
+            >>> Standing("coop@text:words.input", "text", "bank.*", (), False).acts_on("text")
+            False
+        """
+        return bool(match_sites(self.view, [view]))
+
+
+def parts_given(standing: Iterable[Standing], kind: str, view: str) -> frozenset[str]:
+    """Return the parts that patches of a kind give at a view."""
+    return frozenset(part for s in standing if s.kind == kind and s.acts_on(view) for part in s.gives)
+
+
+def join_parts(
+    said: Mapping[str, list[tuple[str, Tensor]]],
+    asked: Iterable[str],
+    standing: Sequence[Standing],
+    kind: str,
+    view: str,
+    rows: int,
+) -> dict[str, Tensor]:
+    """Put together what patches gave of a view.
+
+    Args:
+        said: part -> (key of the patch, values) as they came.
+        asked: parts that are wanted.
+        standing: all patches.
+        kind: of the tower.
+        view: that was encoded.
+        rows: R.
+
+    Returns:
+        Part -> (R, ...), or (R, ..., L) of a specification that stands at L sites.
+
+    Raises:
+        ConfigError: if a patch gave nothing, or not of every row.
+    """
+    parts: dict[str, Tensor] = {}
+    for part in sorted(asked):
+        givers = [s for s in standing if s.kind == kind and s.acts_on(view) and part in s.gives]
+        given = dict(said.get(part, []))
+        for key in (s.key for s in givers):
+            if key not in given or len(given[key]) != rows:
+                count = f"{len(given[key])} of {rows} rows" if key in given else "nothing"
+                raise ConfigError(
+                    f"Patch {key!r} is to give {part!r} of every row of {view!r} and gave {count}: put it where the "
+                    f"tower passes all rows at once."
+                )
+        values = [given[s.key] for s in givers]
+        parts[part] = torch.stack(values, dim=-1) if givers[0].several else values[0]
+    return parts
+
+
+def match_sites(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the names that a pattern matches; ``*`` stands for any letters, everything else for itself.
+
+    Example:
+        >>> match_sites("linear[*.qkv]", ["linear[0.qkv]", "linear[0.mlp]"])
+        ['linear[0.qkv]']
+    """
+    form = re.compile(re.escape(pattern).replace(r"\*", ".*"))
+    return [name for name in names if form.fullmatch(name)]

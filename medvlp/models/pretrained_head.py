@@ -1,0 +1,79 @@
+"""Weights for one head out of a safetensors file: a generator, a decoder, a classifier that others have trained."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import sha256_of
+
+__all__ = ["Loaded", "hash_of_tensors", "load_head"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Where a head's weights came from.
+
+    Attributes:
+        sha256: of the file.
+        tensors: `hash_of_tensors` of the head once it had them.
+    """
+
+    sha256: str
+    tensors: str
+
+
+def load_head(head: nn.Module, file: str | Path, *, where: str) -> Loaded:
+    """Load all tensors of a head.
+
+    Args:
+        head: as built.
+        file: safetensors under the head's own names.
+        where: path in the configuration, for error sentences.
+
+    Raises:
+        UserError: if the file cannot be read, or its tensors are not those of the head; the head then is as it was.
+    """
+    path = Path(file).expanduser()
+    try:
+        sha256, tensors = sha256_of(path), load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{where}.weights {str(file)!r} cannot be read ({type(error).__name__}): give a safetensors file with the "
+            f"head's tensors."
+        ) from None
+    own = head.state_dict()
+    faults = sorted(own.keys() ^ tensors.keys())
+    faults += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    if faults:
+        name = faults[0]
+        of_file, of_head = (tuple(t[name].shape) if name in t else "no such tensor" for t in (tensors, own))
+        raise UserError(
+            f"{where}.weights {str(file)!r} does not fit the head in {len(faults)} tensors: {name!r} is {of_file} in "
+            f"the file and {of_head} in the head: set the head's options to those it was trained with."
+        )
+    head.load_state_dict(tensors)
+    return Loaded(sha256, hash_of_tensors(head))
+
+
+def hash_of_tensors(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's tensors by name.
+
+    Example:
+        >>> one, two = nn.Linear(1, 1), nn.Linear(1, 1)
+        >>> _ = two.load_state_dict(one.state_dict())
+        >>> hash_of_tensors(one) == hash_of_tensors(two)
+        True
+    """
+    found = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

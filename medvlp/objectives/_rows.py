@@ -1,0 +1,26 @@
+"""Rows of one view that belong to rows of another, and logits wide enough for a loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["first_of", "wide"]
+
+
+def first_of(owner: Tensor, wanted: Tensor) -> Tensor:
+    """Index of the first row of each wanted owner, -1 where there is none.
+
+    Example:
+        >>> first_of(torch.tensor([0, 2, 2]), torch.tensor([2, 1, 0])).tolist()
+        [1, -1, 0]
+    """
+    if not len(owner):
+        return torch.full_like(wanted, -1)
+    same = wanted[:, None] == owner[None, :]
+    return torch.where(same.any(dim=1), same.int().argmax(dim=1), -1)
+
+
+def wide(logits: Tensor) -> Tensor:
+    """Return half precision as float32, everything else as it is."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

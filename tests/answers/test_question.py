@@ -1,0 +1,82 @@
+"""Questions: models that know their pictures by heart answer them, of a list or in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medvlp.answers.question import Question
+from medvlp.core.answers import Ask, Rows
+from medvlp.core.errors import ConfigError
+from medvlp.core.registry import build
+from medvlp.core.sample import Batch
+from medvlp.core.table import FeatureTable
+from medvlp.features.feature_pass import feature_pass
+from medvlp.models.build import build_model
+from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.task import Task, make_plan
+from tests.models.words import DUAL, VIT, images
+from tests.training.world import FLOAT32
+
+EFFUSION, SIDE = "is there an effusion ?", "on which side is it ?"
+ASKED = (EFFUSION, EFFUSION, SIDE, SIDE)
+TRUTH = ("yes", "no", "left lung", "right lung")
+WORDS = train_wordpiece([*ASKED, *TRUTH] * 3, vocab_size=128, max_length=16)
+LIST = ["no", "yes", "left lung", "right lung"]
+CLOSED = {"name": "answer_question", "answers": LIST, "width": 32, "layers": 1, "heads": 2}
+OPEN = {"name": "caption", "question": "text.question", "width": 32, "layers": 1, "heads": 2}
+
+
+def batch() -> Batch:
+    # Pictures 0 and 2, and 1 and 3, are the same: only the question tells what is meant.
+    pictures = images(2, 32)[[0, 1, 0, 1]]
+    both = [f"{q} {a}" for q, a in zip(ASKED, TRUTH, strict=True)]
+    return Batch.of({"image": pictures, "text": both, "text.question": list(ASKED), "text.answer": list(TRUTH)})
+
+
+def learned(spec: dict[str, Any]) -> tuple[Any, Question]:
+    model: Any = build_model({**DUAL, "vision": {**VIT, "image_size": 32}}, tokenizer=WORDS, seed=3)
+    objective = build("objectives", spec, where="x")
+    model.mount(dict(objective.heads()), make_plan({"a": objective}, {}))
+    task = Task(model=model, objectives={"a": objective}, states={}, seed=0, chunks=1, precision=FLOAT32)
+    optimiser = torch.optim.Adam(task.parameters(), lr=1e-2)
+    for _ in range(120):
+        optimiser.zero_grad()
+        task.backward(batch(), {"a": 1.0}, samples_seen=0)
+        optimiser.step()
+    (declared,) = objective.answers()
+    answer = build("answers", {"name": declared.name, **declared.options}, where="x")
+    answer.check(model)
+    return model, build("answers", {"name": "question", **answer.released()}, where="x")
+
+
+@pytest.mark.parametrize("spec", [CLOSED, OPEN], ids=["list", "written"])
+def test_the_same_picture_is_answered_as_it_was_asked(spec: dict[str, Any]) -> None:
+    model, answer = learned(spec)
+    rows = Rows(feature_pass(model, [batch()], answer.needs(model)))
+    begun = answer.begin(model, Ask())
+    said = answer.answer(rows, Ask(questions=ASKED), begun)
+    assert said.text == TRUTH
+    assert set(said.parts()) == answer.gives
+    assert answer.answer(rows, Ask(questions=(EFFUSION,)), begun).text == ("yes", "no", "yes", "no")
+    column = rows.table[answer.reads].copy()
+    column[0] = np.nan
+    gone = answer.answer(Rows(FeatureTable(rows.table.ids, {answer.reads: column})), Ask(questions=ASKED), begun)
+    assert gone.text == ("", *TRUTH[1:])
+    if said.scores is not None:
+        shares = np.stack([said.scores[text] for text in LIST], axis=1)
+        assert np.allclose(shares.sum(axis=1), 1)
+        assert [LIST[i] for i in shares.argmax(axis=1)] == list(TRUTH)
+        assert np.isnan([values[0] for values in gone.scores.values()]).all()
+    with pytest.raises(ConfigError, match="3 questions about 4 pictures: ask one of all, or each its own"):
+        answer.answer(rows, Ask(questions=ASKED[:3]), begun)
+
+
+def test_heads_of_another_list_are_refused() -> None:
+    spec = {**DUAL, "heads": {"question": {"name": "question_classifier", "answers": 3}}}
+    model: Any = build_model(spec, tokenizer=WORDS, seed=3)
+    with pytest.raises(ConfigError, match=r"'question' is no question_classifier of 2 answers: list the answers that"):
+        Question(answers=["yes", "no"]).check(model)

@@ -1,0 +1,100 @@
+"""Written reports: a model that knows its pictures by heart, and what cannot write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medvlp.answers.report import Report, Writer
+from medvlp.core.answers import Ask, Rows
+from medvlp.core.errors import ConfigError
+from medvlp.core.predictions import Predictions
+from medvlp.core.registry import build
+from medvlp.core.sample import Batch
+from medvlp.core.table import FeatureTable
+from medvlp.features.feature_pass import feature_pass
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.task import Task, make_plan
+from tests.models.words import DUAL, TEXT, VIT, HashWords, images
+from tests.training.world import FLOAT32
+
+TEXTS = ("no acute findings", "large left effusion and a rib fracture", "nodule in the right upper lobe", "clear lungs")
+WORDS = train_wordpiece(TEXTS * 3, vocab_size=128, max_length=16)
+PLAIN = {"name": "caption", "width": 32, "layers": 1, "heads": 2}
+COCA = {"name": "caption", "part": "captions", "words": "tower", "layers": 1, "heads": 2}
+CAUSAL = {"text": {**TEXT, "width": 32, "causal": True, "pool": "last"}}
+CAUSAL |= {"heads": {"image/captions": {"name": "pooler", "queries": 3, "heads": 2}}}
+
+
+def batch() -> Batch:
+    return Batch.of({"image": images(4, 32), "text": list(TEXTS)})
+
+
+def learned(caption: dict[str, Any], **changes: Any) -> tuple[Any, Report]:
+    """A model that has learnt four reports by heart."""
+    spec = {**DUAL, "vision": {**VIT, "image_size": 32}, **changes}
+    model: Any = build_model(spec, tokenizer=WORDS, seed=3)
+    objective = build("objectives", caption, where="x")
+    plan = make_plan({"caption": objective}, {})
+    model.mount(dict(objective.heads()), plan)
+    task = Task(model=model, objectives={"caption": objective}, states={}, seed=0, chunks=1, precision=FLOAT32)
+    optimiser = torch.optim.Adam(task.parameters(), lr=1e-2)
+    for _ in range(120):
+        optimiser.zero_grad()
+        task.backward(batch(), {"caption": 1.0}, samples_seen=0)
+        optimiser.step()
+    (spec_of_answer,) = objective.answers()
+    return model, build("answers", {"name": spec_of_answer.name, **spec_of_answer.options}, where="x")
+
+
+def said_by(model: Any, answer: Report) -> Predictions:
+    answer.check(model)
+    table = feature_pass(model, [batch()], answer.needs(model))
+    return answer.answer(Rows(table), Ask(), answer.begin(model, Ask()))
+
+
+@pytest.mark.parametrize(("caption", "changes"), [(PLAIN, {}), (COCA, CAUSAL)], ids=["caption", "coca"])
+def test_reports_that_were_learnt_by_heart_are_written_also_by_the_bundle(
+    caption: dict[str, Any], changes: dict[str, Any], tmp_path: Path
+) -> None:
+    model, answer = learned(caption, **changes)
+    said = said_by(model, answer)
+    assert said.text == TEXTS
+    assert said.parts() == ("text",)
+    save_bundle(tmp_path / "b", Bundle(model=model, tokenizer=WORDS, preprocessing=[]))
+    again = build("answers", {"name": "report", **answer.released()}, where="x")
+    assert said_by(load_bundle(tmp_path / "b").model, again).text == TEXTS
+    short = build("answers", {"name": "report", **answer.released(), "longest": 2}, where="x")
+    assert said_by(model, short).text == ("no acute", "large left", "nodule in", "clear lungs")
+    # A picture that is not there has no report, and the others have theirs.
+    table = feature_pass(model, [batch()], answer.needs(model))
+    column = table[answer.reads].copy()
+    column[1] = np.nan
+    rows = Rows(FeatureTable(table.ids, {answer.reads: column}))
+    assert answer.answer(rows, Ask(), answer.begin(model, Ask())).text == (TEXTS[0], "", *TEXTS[2:])
+    # What is given is gone on from.
+    writer = Writer.of(model, "captioner")
+    memory = torch.from_numpy(table[answer.reads])
+    assert writer.write(memory[1:2], after="large left") == ["effusion and a rib fracture"]
+
+
+def test_models_that_cannot_write_are_refused() -> None:
+    plain: Any = build_model(DUAL, tokenizer=WORDS, seed=3)
+    with pytest.raises(ConfigError, match=r"This model has no head 'captioner' beside a text tower"):
+        Report().check(plain)
+    with pytest.raises(ConfigError, match=r"The head 'image/raw' is a Projection and writes nothing"):
+        Report(head="image/raw").check(plain)
+    with pytest.raises(ConfigError, match=r"'stack/tokens' has as many tokens as a stack has slices: let the answer"):
+        Report(reads="stack/tokens").check(plain)
+    mute: Any = build_model({**DUAL, "heads": {"captioner": {"name": "generator"}}}, tokenizer=HashWords(), seed=3)
+    with pytest.raises(ConfigError, match=r"The tokenizer HashWords has no start_id, stop_id and decode"):
+        Report().check(mute)
+    model: Any = build_model({**DUAL, "heads": {"captioner": {"name": "generator"}}}, tokenizer=WORDS, seed=3)
+    with pytest.raises(ConfigError, match=r"leaves no room for an answer: raise tokenizer.max_length"):
+        Writer.of(model, "captioner").write(torch.zeros(1, 1, 16), after=" ".join(["lung"] * 20))

@@ -1,0 +1,106 @@
+"""The recipes of `tests.methods` on the small models and the uneven batch of `tests.training.world`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from medvlp.core import Batch, Column
+from tests.models.words import DUAL, VIT
+from tests.plugins import plugged
+from tests.training.world import gradients_of, make_task, own_part, whole_batch
+
+COMPONENTS = {
+    "coarse_image": "models/heads tests.methods.diva:CoarseImage",
+    "reconstruct": "objectives tests.methods.diva:Reconstruct",
+    "fdt_late": "models/heads tests.methods.fdt:LateTokens",
+    "fdt": "models/heads tests.methods.fdt:FiniteDiscreteTokens",
+    "maple": "models/patches tests.methods.maple:MaPLe",
+    "experts": "models/patches tests.methods.experts:Experts",
+    "router_balance": "objectives tests.methods.experts:RouterBalance",
+    "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
+    "masked_image": "models/patches tests.methods.masked_image:MaskedImage",
+    "masked_features": "objectives tests.methods.masked_image:MaskedFeatures",
+}
+
+_DUAL = {**DUAL, "vision": {**VIT, "image_size": 32}}
+_COOP = {"name": "context_tokens", "kind": "text", "view": "bank.*"}
+_DISTILL = {"name": "distill", "teacher": "frozen", "bank": "words", "texts": "student", "temperature": 0.5}
+_MASK = {"name": "masked_image", "kind": "image", "view": "image.local"}
+_MOE = [{"name": "experts", "kind": kind, "experts": 3} for kind in ("image", "text")]
+_BALANCE = {"name": "router_balance", "views": ["image", "text"]}
+_FDT = {"projection": {"name": "fdt"}, "embed_dim": 8}
+MAPLE = [
+    {"name": "maple", "kind": kind, "on": on, "view": view}
+    for kind, first, view in (("text", "words.input", "bank.*"), ("image", "tokens.input", "image"))
+    for on in (first, "block.before[1]")
+]
+_PROMPTED = ["model.patches.*", "model.logit_scale.*"]
+
+# name -> (model, objectives, patterns of what trains)
+CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
+    "coop": ({**_DUAL, "patches": [_COOP]}, [_DISTILL], _PROMPTED),
+    "class-specific coop": (
+        {**_DUAL, "patches": [{**_COOP, "view": "bank.words", "specific": True}]},
+        [{"name": "clip"}, _DISTILL],
+        ["*"],
+    ),
+    "masked image": (
+        {**_DUAL, "patches": [_MASK]},
+        [{"name": "clip"}, {"name": "masked_features", "teacher": "frozen"}],
+        ["*"],
+    ),
+    "experts": ({**_DUAL, "patches": _MOE}, [{"name": "clip"}, _BALANCE], ["*"]),
+    "fdt": ({**_DUAL, **_FDT}, [{"name": "clip"}], ["*"]),
+    "maple": ({**_DUAL, "patches": MAPLE}, [_DISTILL], ["model.shared.*"]),
+}
+_COCA = {
+    "image/captions": {"name": "pooler", "queries": 3, "heads": 2},
+    "image/contrast": {"name": "pooler", "heads": 2},
+}
+_COCA |= {"image/raw": {"name": "projection", "reads": "contrast"}}
+_CAPTION = {"name": "caption", "part": "captions", "words": "tower", "width": 16, "layers": 1, "heads": 2}
+CASES["coca"] = (
+    {**_DUAL, "text": {**DUAL["text"], "causal": True, "pool": "last"}, "heads": _COCA},
+    [{"name": "clip"}, _CAPTION],
+    ["*"],
+)
+CASES["questions"] = (
+    _DUAL,
+    [
+        {"name": "answer_question", "answers": ["yes", "no"], "width": 16, "layers": 1, "heads": 2},
+        {"name": "caption", "question": "text.question", "width": 16, "layers": 1, "heads": 2},
+    ],
+    ["*"],
+)
+
+
+def methods() -> AbstractContextManager[None]:
+    """Let the components of `tests.methods` be found."""
+    return plugged(**COMPONENTS)
+
+
+def batch_of(dtype: torch.dtype) -> Batch:
+    """The batch of `tests.training.world`, with a second view of six pictures, and questions and answers of some."""
+    whole = whole_batch(dtype)
+    owner = torch.tensor([0, 1, 2, 4, 5, 5])
+    columns = {"image.local": Column(whole["image"].values[owner].flip(-1), owner)}
+    asked = ("no acute", "large left", "nodule in the right", "no", "rib")
+    columns["text.question"] = Column(asked, torch.tensor([0, 1, 2, 3, 4]))
+    columns["text.answer"] = Column(("yes", "no", "yes", "maybe", "no"), torch.tensor([0, 1, 2, 3, 4]))
+    return whole.with_columns(columns)
+
+
+def step(case: str, chunks: int) -> dict[str, Any]:
+    """One training step's gradients and log on this process's part of the batch, in float64."""
+    with methods():
+        task, root = make_task(*CASES[case], chunks=chunks, dtype=torch.float64)
+        weights = {name: 0.3 + i for i, name in enumerate(task.objectives)}
+        batch = own_part(batch_of(torch.float64))
+        task.backward(batch, weights, samples_seen=0)
+        root.zero_grad(set_to_none=True)
+        log = task.backward(batch, weights, samples_seen=0)
+    return {"loss": log.loss, "terms": dict(log.terms), "gradients": gradients_of(root)}
