@@ -17,6 +17,7 @@ from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
+from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
@@ -32,7 +33,6 @@ from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokeni
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan
-from medvlp.training.schedules import Number, Ramp
 from medvlp.training.task import make_plan
 
 __all__ = [
@@ -247,7 +247,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
     states: dict[str, State] = {
-        name: build("state", spec, where=f"states.{name}", given=given) for name, spec in config.states.items()
+        name: build("state", spec, where=f"states.{name}", given={**given, "name": name})
+        for name, spec in config.states.items()
     }
     objectives, weights = build_objectives(config.phases, given)
     refreshed: set[str] = set()

@@ -40,7 +40,8 @@ Component = dict[str, Any]
 class Node(BaseModel):
     """A frozen part of a tree; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Constants: the end of a ramp may be .inf, and would else be written as null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 def _named(value: object) -> object:

@@ -13,9 +13,9 @@ from torch import nn
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Objective
 from medvlp.core.sample import Batch
+from medvlp.core.schedules import Number
 from medvlp.core.suggest import did_you_mean
 from medvlp.training.optimisers import OptimiserOptions
-from medvlp.training.schedules import Number
 
 __all__ = ["PhasePlan", "Refresh", "set_trainable"]
 

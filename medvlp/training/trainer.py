@@ -23,6 +23,7 @@ from medvlp.core.modes import evaluating
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, State
 from medvlp.core.sample import Batch
+from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.models.patches._patch import Handle, apply_patches
@@ -42,7 +43,6 @@ from medvlp.training.optimisers import load_optimiser_state, make_optimiser, opt
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, set_trainable
 from medvlp.training.precision import Precision
-from medvlp.training.schedules import value_at
 from medvlp.training.task import StepLog, Task
 
 __all__ = ["Outcome", "Setup", "Trainer"]
