@@ -31,7 +31,7 @@ from medvlp.config.validate import Validator
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json, write_text
-from medvlp.core.keys import Key
+from medvlp.core.keys import Key, Plan
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment
@@ -171,8 +171,9 @@ class _Built:
         for state in self.parts.states.values():
             if isinstance(state, Teacher):
                 state.bind(self.parts.model)
-        for objectives in self.parts.objectives:
-            for name, asked in make_plan(objectives, self.parts.states).teachers.items():
+        plans = [make_plan(objectives, self.parts.states) for objectives in self.parts.objectives]
+        for plan in (*plans, *(Plan.of(state.refresh_needs()) for state in self.parts.states.values())):
+            for name, asked in plan.teachers.items():
                 teacher = self.parts.states[name]
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
@@ -241,7 +242,8 @@ class _Built:
         if batches is None:
             rank, world = collectives.rank(), collectives.world_size()
             batches = in_order(self.splits["train"], batch=256, rank=rank, world=world)
-        return feature_pass(model, batches, needs)
+        teachers = {name: state for name, state in self.parts.states.items() if isinstance(state, Teacher)}
+        return feature_pass(model, batches, needs, teachers=teachers)
 
     # files ----------------------------------------------------------------------------------------------------------
 
