@@ -76,7 +76,9 @@ class Ema(ModelTeacher):
                 )
         self.horizon = horizon
         self.centre_horizon = centre_horizon
-        self._rate = Ramp(**{**dict(horizon), "start": 1 / ends[0], "end": 1 / ends[1]}) if len(ends) > 1 else None
+        self._rate: Ramp | None = None
+        if isinstance(horizon, Ramp):
+            self._rate = horizon.model_copy(update={"start": 1 / horizon.start, "end": 1 / horizon.end})
         self._centred: dict[str, list[str]] = {}
         for key in map(parse_key, centre):
             self._centred.setdefault(key.part, []).append(f"{name}:{key}")
