@@ -43,6 +43,7 @@ from medvlp.training.optimisers import load_optimiser_state, make_optimiser, opt
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, set_trainable
 from medvlp.training.precision import Precision
+from medvlp.training.rows import HeldRows, chosen_rows
 from medvlp.training.task import StepLog, Task
 
 __all__ = ["Outcome", "Setup", "Trainer"]
@@ -110,6 +111,7 @@ class Trainer:
         self._moments: Mapping[str, Tensor] = {}
         self._patched = -1
         self._patches: Handle | None = None
+        self._held = HeldRows({}, {})
         self._resumed = False
         self._best_name = ""
         self._saved: int | None = None
@@ -201,6 +203,8 @@ class Trainer:
     def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
         self.stand_at(index)
         set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
+        named = dict(self.root.named_parameters())
+        self._held = HeldRows(named, chosen_rows(named, phase.trainable, where=f"phases[{index}].trainable"))
         task = Task(
             model=self.setup.model,
             objectives=phase.objectives,
@@ -232,6 +236,7 @@ class Trainer:
                 f"Out of memory with training.batch {self.setup.options.batch} in {self.setup.options.chunks} chunks: "
                 f"set training.chunks={self.setup.options.chunks * 2} (the gradients stay the same) and resume."
             ) from error
+        self._held.mask_gradients()
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
         norm = float(nn.utils.clip_grad_norm_(trained, clip if clip is not None else float("inf")))
@@ -241,7 +246,8 @@ class Trainer:
             self._write_skipped(batch, "the last of too many in a row")
             raise
         if reason is None:
-            optimiser.step()
+            with self._held.still():
+                optimiser.step()
             task.after_step(seen + self.setup.options.batch)
         else:
             # A step that is not taken leaves nothing behind: one NaN in a running mean would never go away.
