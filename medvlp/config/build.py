@@ -331,6 +331,7 @@ def _phase_plan(
         episode=lambda first, last: loader(first).episode(first, last),
         trainable=phase.trainable,
         patches=phase.patches,
+        surgery=phase.surgery,
         refresh=phase.refresh,
     )
 

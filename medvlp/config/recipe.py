@@ -82,6 +82,7 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     for i, phase in enumerate(tree["phases"]):
         lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
         lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ()))
+        lists.append(("models/surgery", phase, "surgery", f"phases[{i}].surgery", ()))
     for folder, node, key, where, own in lists:
         node[key] = [filled(folder, spec, f"{where}[{j}]", own) for j, spec in enumerate(node[key])]
     if faults:

@@ -16,6 +16,7 @@ _LISTS = (
     ("DataConfig", "suffix", "data/views", ()),
     ("PhaseConfig", "objectives", "objectives", ("weight", "as")),
     ("PhaseConfig", "patches", "models/patches", ()),
+    ("PhaseConfig", "surgery", "models/surgery", ()),
 )
 
 _FRACTIONS = {

@@ -26,6 +26,7 @@ from medvlp.config.fitting import fitted_bundle
 from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
+from medvlp.config.start import rehearse_surgery, start_from
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
@@ -45,9 +46,8 @@ from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
-from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
-from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.prediction.findings import mounted_streams
 from medvlp.state.ema import Ema
 from medvlp.text.medslip_findings import finding_columns
@@ -162,11 +162,20 @@ class _Built:
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         self.suffix = build_views(config.data.suffix, where="data.suffix")
         prefix = build_views(config.data.prefix, where="data.prefix")
-        fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
-        self.parts: Parts = build_parts(config, self.tokenizer, fields)
+        self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
+        self._device, self._precision = device.device, precision
+        self._assemble()
+        inexact = _batch_norms(self.parts.model)
+        if inexact and (options.chunks > 1 or collectives.world_size() > 1):
+            say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+
+    def _assemble(self) -> None:
+        """Build model, states, objectives and setup, as they are at the start of the run."""
+        config = self.config
+        self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
         if config.init_from is not None:
-            _start_from(self.parts.model, Path(config.init_from))
-        self.parts.model.to(device.device)
+            start_from(self.parts.model, Path(config.init_from))
+        self.parts.model.to(self._device)
         # Teachers copy the student: after its weights have come and it stands on its device.
         for state in self.parts.states.values():
             if isinstance(state, Teacher):
@@ -177,10 +186,8 @@ class _Built:
                 teacher = self.parts.states[name]
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
-        self.setup = self._setup(precision)
-        inexact = _batch_norms(self.parts.model)
-        if inexact and (options.chunks > 1 or collectives.world_size() > 1):
-            say(f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact.")
+        rehearse_surgery(self.parts.model, config.phases)
+        self.setup = self._setup(self._precision)
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
         chosen = self.manifest.where(where) if where else self.manifest
@@ -279,7 +286,11 @@ class _Built:
         if outcome.best is None:
             return
         checkpoint = load_checkpoint(outcome.best)
-        trainer.stand_at(int(str(checkpoint.trainer["phase"])))
+        phase = int(str(checkpoint.trainer["phase"]))
+        if trainer.has_outgrown(phase):
+            self._assemble()  # what a later phase's surgery did to the model cannot be undone
+            trainer = Trainer(self.setup)
+        trainer.stand_at(phase)
         root = torch.nn.ModuleDict({"model": self.parts.model})
         weights = {name: t for name, t in checkpoint.weights.items() if name.startswith("model.")}
         load_weights(root, weights, source=outcome.best)
@@ -324,38 +335,6 @@ class _Built:
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         card = _card(bundle, outcome, self.tree)
         save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
-
-
-def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that only training has were left out of it, and start afresh.
-
-    A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
-    """
-    weights = dict(load_model(source).state_dict())
-    fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
-    if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):
-        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
-        fresh = (*fresh, *(f"heads.{name}." for name in model.heads if not _has(weights, f"heads.{name}.")))
-    there = model.state_dict()
-    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
-    if (_BIAS in there) != (_BIAS in weights):
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
-        fresh = (*fresh, "logit_scale.")
-    own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
-    load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
-
-
-_BIAS = "logit_scale.bias"
-
-
-def _of_slices(name: str) -> str:
-    """Return what a parameter of an image model is called in a model of slices."""
-    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
-
-
-def _has(weights: Mapping[str, object], prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in weights)
 
 
 def _score_of(tree: Mapping[str, Any]) -> str:

@@ -191,6 +191,7 @@ class PhaseConfig(Node):
     objectives: list[Component] = Field(min_length=1)
     trainable: list[str] = Field(default_factory=lambda: ["*"])
     patches: list[Component] = Field(default_factory=list)
+    surgery: list[Component] = Field(default_factory=list)
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)
@@ -345,7 +346,7 @@ class RunConfig(Node):
         training: how the loop is carried out.
         evaluation: how the model is judged.
         gate: by what the released model abstains.
-        init_from: bundle whose weights the model starts from.
+        init_from: bundle whose weights the model starts from; surgery that was done to it is done first.
     """
 
     run: str

@@ -7,7 +7,7 @@ holds parameters, so that a state dict, a teacher and a feature pass see them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -286,7 +286,10 @@ class State(ABC):
         """Follow the model, once per optimiser step, after it."""
 
     def restructure(self, model: Model) -> None:  # noqa: B027
-        """Follow the model after patches or surgery changed which tensors it has."""
+        """Follow the model after patches changed which tensors it has."""
+
+    def operate(self, surgery: Callable[[Model], None]) -> None:  # noqa: B027
+        """Undergo the surgery that the model has undergone, if the state holds a model that follows it."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -125,7 +125,7 @@ class Ema(ModelTeacher):
     def bind(self, model: Model) -> None:
         """Start as a copy of the student.
 
-        Bound again, after heads were mounted or a surgery, the teacher takes the student's new structure and keeps its
+        Bound again, after heads were mounted, the teacher takes the student's new structure and keeps its
         average of every tensor that still is there.
         """
         averaged = {} if self._model is None else tensors_of(self._model)
@@ -167,6 +167,11 @@ class Ema(ModelTeacher):
     def restructure(self, model: Model) -> None:
         """Bind again."""
         self.bind(model)
+
+    def operate(self, surgery: Callable[[Model], None]) -> None:
+        """Undergo it: the average's own tensors are stretched or copied, not the student's."""
+        surgery(self.model)
+        self._keep(self.model)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the teacher's tensors, its centres and the samples it has followed for."""

@@ -5,6 +5,7 @@ Reports are longer than the 77 tokens of CLIP: the default limit is 256, and wha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from medvlp.core.errors import ConfigError, DataError, UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch"]
+__all__ = ["TokenBatch", "Tokenizer", "TransformersTokenizer", "load_tokenizer", "pad_batch", "with_length"]
 
 _CARD = "tokenizer.yaml"
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
@@ -129,6 +130,20 @@ class TransformersTokenizer:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._inner.save_pretrained(str(folder))
         write_card(folder, name=self.name, max_length=self.max_length)
+
+
+def with_length(words: Tokenizer, max_length: int) -> Tokenizer:
+    """Return the same tokenizer, but for the length at which it cuts; the one given stays as it is.
+
+    Example:
+        >>> from medvlp.text import train_wordpiece
+        >>> words = train_wordpiece(["no pleural effusion"] * 2, vocab_size=64, max_length=3)
+        >>> with_length(words, 8)(["no effusion"]).mask.sum().item(), words(["no effusion"]).mask.sum().item()
+        (4, 3)
+    """
+    longer = copy.copy(words)
+    longer.max_length = max_length
+    return longer
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -50,6 +50,7 @@ class PhasePlan:
         trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again, one
             that ends with ``[first:last]`` is of rows, see `medvlp.training.rows`.
         patches: specs for `medvlp.models.patches`.
+        surgery: specs for `medvlp.models.surgery`, done once, when the phase begins.
         refresh: feature passes.
     """
 
@@ -62,6 +63,7 @@ class PhasePlan:
     own_optimiser: bool = False
     trainable: Sequence[str] = ("*",)
     patches: Sequence[Mapping[str, object]] = ()
+    surgery: Sequence[Mapping[str, object]] = ()
     refresh: Sequence[Refresh] = field(default_factory=tuple)
 
 

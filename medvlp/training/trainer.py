@@ -26,7 +26,6 @@ from medvlp.core.sample import Batch
 from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
-from medvlp.models.patches._patch import Handle, apply_patches
 from medvlp.training.checkpoints import (
     Checkpoint,
     latest,
@@ -44,6 +43,7 @@ from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, set_trainable
 from medvlp.training.precision import Precision
 from medvlp.training.rows import HeldRows, chosen_rows
+from medvlp.training.shape import Shape
 from medvlp.training.task import StepLog, Task
 
 __all__ = ["Outcome", "Setup", "Trainer"]
@@ -109,8 +109,7 @@ class Trainer:
         self._phase = -1
         self._stop: str | None = None
         self._moments: Mapping[str, Tensor] = {}
-        self._patched = -1
-        self._patches: Handle | None = None
+        self._shape = Shape(self.root, setup.model, setup.states, setup.phases, seed=setup.seed)
         self._held = HeldRows({}, {})
         self._resumed = False
         self._best_name = ""
@@ -155,20 +154,12 @@ class Trainer:
     # ----------------------------------------------------------------------------------------------------------------
 
     def stand_at(self, index: int) -> None:
-        """Put the patches of a phase in place of another's: what its checkpoints hold and its model computes."""
-        if self._patched == index:
-            return
-        if self._patches is not None:
-            self._patches.remove()
-        phase, before = self.setup.phases[index], self._patches
-        where = f"phases[{index}].patches"
-        made = (
-            apply_patches(self.setup.model, phase.patches, seed=self.setup.seed, where=where) if phase.patches else None
-        )
-        self._patches, self._patched = made, index
-        if made is not None or before is not None:
-            for state in self.setup.states.values():
-                state.restructure(self.setup.model)
+        """Give the model the shape of a phase: what its checkpoints hold and its model computes; see `Shape`."""
+        self._moments = self._shape.stand_at(index, self._moments)
+
+    def has_outgrown(self, index: int) -> bool:
+        """Whether surgery of a phase after that one was done."""
+        return self._shape.has_outgrown(index)
 
     def _run_phase(
         self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, tell: Callable[[int], None]
