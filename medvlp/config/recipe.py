@@ -76,6 +76,7 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     tree["states"] = {name: filled("state", spec, f"states.{name}") for name, spec in tree["states"].items()}
     if tree["data"]["layout"] is not None:
         tree["data"]["layout"] = filled("data/layouts", tree["data"]["layout"], "data.layout")
+    tree["data"]["sampler"] = filled("data/samplers", tree["data"]["sampler"], "data.sampler")
     tree["data"]["split"] = filled("data/splits", tree["data"]["split"], "data.split")
     lists: list[tuple[str, dict[str, Any], str, str, tuple[str, ...]]]
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]

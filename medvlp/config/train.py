@@ -240,7 +240,7 @@ class _Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
-                one_of=self.config.data.one_of,
+                sampler=self.config.data.sampler,
             )
 
         return loader
