@@ -309,8 +309,10 @@ def build_phases(
 ) -> list[PhasePlan]:
     """Put the recipe together; `loaders` gives, for a phase, what starts a loader at a number of samples seen."""
     return [
-        _phase_plan(phase, config, objectives, weights, loaders(phase))
-        for phase, objectives, weights in zip(config.phases, parts.objectives, parts.weights, strict=True)
+        _phase_plan(phase, config, objectives, weights, loaders(phase), where=f"phases[{i}]")
+        for i, (phase, objectives, weights) in enumerate(
+            zip(config.phases, parts.objectives, parts.weights, strict=True)
+        )
     ]
 
 
@@ -320,6 +322,8 @@ def _phase_plan(
     objectives: Mapping[str, Objective],
     weights: Mapping[str, Number],
     loader: Callable[[int], Loader],
+    *,
+    where: str,
 ) -> PhasePlan:
     return PhasePlan(
         until=phase.until,
@@ -333,6 +337,10 @@ def _phase_plan(
         patches=phase.patches,
         surgery=phase.surgery,
         refresh=phase.refresh,
+        batch_views=[
+            build("data/batch_views", spec, where=f"{where}.batch_views[{j}]")
+            for j, spec in enumerate(phase.batch_views)
+        ],
     )
 
 

@@ -84,6 +84,7 @@ def full_tree(config: RunConfig) -> dict[str, object]:
         lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
         lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ()))
         lists.append(("models/surgery", phase, "surgery", f"phases[{i}].surgery", ()))
+        lists.append(("data/batch_views", phase, "batch_views", f"phases[{i}].batch_views", ()))
     for folder, node, key, where, own in lists:
         node[key] = [filled(folder, spec, f"{where}[{j}]", own) for j, spec in enumerate(node[key])]
     if faults:

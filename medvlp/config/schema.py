@@ -17,6 +17,7 @@ _LISTS = (
     ("PhaseConfig", "objectives", "objectives", ("weight", "as")),
     ("PhaseConfig", "patches", "models/patches", ()),
     ("PhaseConfig", "surgery", "models/surgery", ()),
+    ("PhaseConfig", "batch_views", "data/batch_views", ()),
 )
 
 _FRACTIONS = {

@@ -202,6 +202,7 @@ class PhaseConfig(Node):
     trainable: list[str] = Field(default_factory=lambda: ["*"])
     patches: list[Component] = Field(default_factory=list)
     surgery: list[Component] = Field(default_factory=list)
+    batch_views: list[Component] = Field(default_factory=list)
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)

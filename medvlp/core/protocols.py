@@ -333,6 +333,11 @@ class View(Protocol):
 
 @runtime_checkable
 class BatchView(Protocol):
-    """``(Batch) -> Batch``: mosaic, mixup."""
+    """``(Batch, seed) -> Batch``: mosaic, mixup; a component of `data/batch_views`.
 
-    def __call__(self, batch: Batch) -> Batch: ...  # noqa: D102
+    It is given a process's own samples of a step, all chunks together, on the model's device, before they are encoded.
+    Every draw is a function of (seed, position, name). What it does to a sample may depend on samples of the same batch
+    only in a way that is the same however many processes share it, such as on its neighbour.
+    """
+
+    def __call__(self, batch: Batch, *, seed: int) -> Batch: ...  # noqa: D102

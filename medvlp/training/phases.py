@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from medvlp.core.protocols import Objective
+from medvlp.core.protocols import BatchView, Objective
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import Number
 from medvlp.training.optimisers import OptimiserOptions
@@ -52,6 +52,7 @@ class PhasePlan:
         patches: specs for `medvlp.models.patches`.
         surgery: specs for `medvlp.models.surgery`, done once, when the phase begins.
         refresh: feature passes.
+        batch_views: what is done to a batch before it is encoded.
     """
 
     until: int
@@ -65,6 +66,7 @@ class PhasePlan:
     patches: Sequence[Mapping[str, object]] = ()
     surgery: Sequence[Mapping[str, object]] = ()
     refresh: Sequence[Refresh] = field(default_factory=tuple)
+    batch_views: Sequence[BatchView] = ()
 
 
 def set_trainable(root: nn.Module, patterns: Sequence[str], *, where: str) -> list[str]:

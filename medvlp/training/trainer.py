@@ -203,6 +203,7 @@ class Trainer:
             seed=self.setup.seed,
             chunks=self.setup.options.chunks,
             precision=self.setup.precision,
+            batch_views=phase.batch_views,
         )
         optimiser = make_optimiser(self.root, phase.optimiser)
         fresh = phase.own_optimiser and self._phase != index

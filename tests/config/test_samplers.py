@@ -1,4 +1,4 @@
-"""Samplers in a configuration."""
+"""Samplers and views of a batch in a configuration."""
 
 from __future__ import annotations
 
@@ -42,4 +42,18 @@ def test_a_run_draws_by_the_values_of_a_column(tree: dict[str, Any]) -> None:
     assert train(check_config(tree, source="test")).outcome.samples_seen == 8
     tree["data"]["sampler"]["weights"] = {"X": 1.0}
     with pytest.raises(ConfigError, match=r"names 'X', which no record has in 'sex': \(allowed: F, M\)"):
+        dry_run(check_config(tree, source="test"))
+
+
+def test_a_phase_has_views_of_its_batches(tree: dict[str, Any]) -> None:
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    plain = dry_run(check_config(tree, source="test"))
+    tree["phases"][0]["batch_views"] = [{"name": "mixup", "alpha": 5.0}]
+    mixed = dry_run(check_config(tree, source="test"))
+    assert plain.split("loss")[0] == mixed.split("loss")[0]
+    assert plain != mixed
+    tree["phases"][0]["batch_views"] = [{"name": "mixup", "alfa": 5.0}]
+    with pytest.raises(
+        ConfigError, match=r"phases\[0\]\.batch_views\[0\]\.alfa is not a known key: did you mean 'alph"
+    ):
         dry_run(check_config(tree, source="test"))
