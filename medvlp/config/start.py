@@ -37,7 +37,8 @@ def start_from(model: Model, source: Path) -> None:
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels.
     """
     given = load_model(source)
-    operate(model, given.spec.get("surgery", []), where=f"init_from {source}: surgery")  # pyrefly: ignore
+    if "surgery" in given.spec:  # pyrefly: ignore
+        operate(model, given.spec["surgery"], where=f"init_from {source}: surgery")  # pyrefly: ignore
     weights = dict(given.state_dict())
     fresh = tuple(f"heads.{name}." for name in model.training_only)  # pyrefly: ignore
     if model.pictures == "stack" and any(name.startswith("towers.image.") for name in weights):

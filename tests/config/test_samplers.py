@@ -53,7 +53,5 @@ def test_a_phase_has_views_of_its_batches(tree: dict[str, Any]) -> None:
     assert plain.split("loss")[0] == mixed.split("loss")[0]
     assert plain != mixed
     tree["phases"][0]["batch_views"] = [{"name": "mixup", "alfa": 5.0}]
-    with pytest.raises(
-        ConfigError, match=r"phases\[0\]\.batch_views\[0\]\.alfa is not a known key: did you mean"
-    ):
+    with pytest.raises(ConfigError, match=r"phases\[0\]\.batch_views\[0\]\.alfa is not a known key: did you mean"):
         dry_run(check_config(tree, source="test"))
