@@ -19,6 +19,7 @@ from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
+from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
@@ -39,7 +40,6 @@ from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokeni
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan
-from medvlp.training.schedules import Number, Ramp
 from medvlp.training.task import make_plan
 
 __all__ = [
@@ -264,7 +264,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
     states: dict[str, State] = {
-        name: build("state", spec, where=f"states.{name}", given=given) for name, spec in config.states.items()
+        name: build("state", spec, where=f"states.{name}", given={**given, "name": name})
+        for name, spec in config.states.items()
     }
     objectives, weights = build_objectives(config.phases, given)
     views = _views_of(objectives)
@@ -282,7 +283,6 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
-        _refuse_taught_passes([refresh.state for refresh in config.phases[i].refresh], passes, where=f"phases[{i}]")
         # What the phase's patches give may be needed; training puts them in place again when the phase begins.
         patches = apply_patches(model, config.phases[i].patches, seed=config.seed, where=f"phases[{i}].patches")
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
@@ -344,8 +344,17 @@ def build_phases(
 ) -> list[PhasePlan]:
     """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen."""
     return [
-        _phase_plan(phase, config, objectives, weights, loaders(phase, _words_of(phase, objectives, parts)))
-        for phase, objectives, weights in zip(config.phases, parts.objectives, parts.weights, strict=True)
+        _phase_plan(
+            phase,
+            config,
+            objectives,
+            weights,
+            loaders(phase, _words_of(phase, objectives, parts)),
+            where=f"phases[{i}]",
+        )
+        for i, (phase, objectives, weights) in enumerate(
+            zip(config.phases, parts.objectives, parts.weights, strict=True)
+        )
     ]
 
 
@@ -374,6 +383,8 @@ def _phase_plan(
     objectives: Mapping[str, Objective],
     weights: Mapping[str, Number],
     loader: Callable[[int], Loader],
+    *,
+    where: str,
 ) -> PhasePlan:
     return PhasePlan(
         until=phase.until,
@@ -385,7 +396,12 @@ def _phase_plan(
         episode=lambda first, last: loader(first).episode(first, last),
         trainable=phase.trainable,
         patches=phase.patches,
+        surgery=phase.surgery,
         refresh=phase.refresh,
+        batch_views=[
+            build("data/batch_views", spec, where=f"{where}.batch_views[{j}]")
+            for j, spec in enumerate(phase.batch_views)
+        ],
     )
 
 
@@ -411,17 +427,6 @@ def _check_refreshed(
                     f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
                     f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
                 )
-
-
-def _refuse_taught_passes(names: Sequence[str], passes: Sequence[frozenset[Key]], *, where: str) -> None:
-    """Refuse a refresh that reads a teacher: a feature pass runs the model alone."""
-    for j, (name, needs) in enumerate(zip(names, passes, strict=True)):
-        taught = sorted(str(key) for key in needs if key.who and not key.is_state)
-        if taught:
-            raise ConfigError(
-                f"{where}.refresh[{j}]: the state {name!r} reads {', '.join(taught)} of a teacher, and a refresh runs "
-                f"the trained model alone: leave the refresh out, or let states.{name} read the model itself."
-            )
 
 
 def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:

@@ -76,12 +76,15 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     tree["states"] = {name: filled("state", spec, f"states.{name}") for name, spec in tree["states"].items()}
     if tree["data"]["layout"] is not None:
         tree["data"]["layout"] = filled("data/layouts", tree["data"]["layout"], "data.layout")
+    tree["data"]["sampler"] = filled("data/samplers", tree["data"]["sampler"], "data.sampler")
     tree["data"]["split"] = filled("data/splits", tree["data"]["split"], "data.split")
     lists: list[tuple[str, dict[str, Any], str, str, tuple[str, ...]]]
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
     for i, phase in enumerate(tree["phases"]):
         lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
         lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ("view",)))
+        lists.append(("models/surgery", phase, "surgery", f"phases[{i}].surgery", ()))
+        lists.append(("data/batch_views", phase, "batch_views", f"phases[{i}].batch_views", ()))
     for folder, node, key, where, own in lists:
         node[key] = [filled(folder, spec, f"{where}[{j}]", own) for j, spec in enumerate(node[key])]
     measures = tree["evaluation"]["measures"]

@@ -16,6 +16,8 @@ _LISTS = (
     ("DataConfig", "suffix", "data/views", ()),
     ("PhaseConfig", "objectives", "objectives", ("weight", "as")),
     ("PhaseConfig", "patches", "models/patches", ("view",)),
+    ("PhaseConfig", "surgery", "models/surgery", ()),
+    ("PhaseConfig", "batch_views", "data/batch_views", ()),
 )
 
 _FRACTIONS = {
@@ -43,6 +45,8 @@ def config_schema() -> dict[str, Any]:
     shared["DataConfig"]["properties"]["layout"] = {
         "anyOf": [*_inheriting(_component("data/layouts", shared)), name_alone, {"type": "null"}]
     }
+    samplers = _inheriting(_component("data/samplers", shared))
+    shared["DataConfig"]["properties"]["sampler"] = {"anyOf": [*samplers, name_alone]}
     shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, name_alone]}
     vectors = _inheriting(_component("models/text_vectors", shared))
     shared["BankConfig"]["properties"]["encoder"] = {"anyOf": [*vectors, name_alone, {"type": "null"}]}

@@ -27,12 +27,13 @@ from medvlp.config.fitting import fitted_bundle
 from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
+from medvlp.config.start import rehearse_surgery, start_from
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json, write_text
-from medvlp.core.keys import Key
+from medvlp.core.keys import Key, Plan
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment
@@ -47,9 +48,8 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
-from medvlp.models.bundle import Bundle, check_manifest, load_model, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
-from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.state.ema import Ema
 from medvlp.text.tokenizers import Tokenizer
 from medvlp.training._batch_norm import tracking_norms
@@ -163,29 +163,37 @@ class _Built:
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         self.suffix = build_views(config.data.suffix, where="data.suffix")
         prefix = build_views(config.data.prefix, where="data.prefix")
-        fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
-        fields += copied_marks(self.manifest.names, fields)
-        self.parts: Parts = build_parts(config, self.tokenizer, fields)
-        self.choose = config.evaluation.choose or self._first_choice(fields, say)
-        if config.init_from is not None:
-            _start_from(self.parts.model, Path(config.init_from))
-        self.parts.model.to(device.device)
-        # Teachers copy the student: after its weights have come and it stands on its device.
-        for state in self.parts.states.values():
-            if isinstance(state, Teacher):
-                state.bind(self.parts.model)
-        for objectives in self.parts.objectives:
-            for name, asked in make_plan(objectives, self.parts.states).teachers.items():
-                teacher = self.parts.states[name]
-                if isinstance(teacher, Teacher):
-                    teacher.check(asked)
-        self.setup = self._setup(precision)
+        self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
+        self._fields += copied_marks(self.manifest.names, self._fields)
+        self._device, self._precision = device.device, precision
+        self._assemble()
+        self.choose = config.evaluation.choose or self._first_choice(self._fields, say)
         inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
             say(
                 f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact, other "
                 "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
             )
+
+    def _assemble(self) -> None:
+        """Build model, states, objectives and setup, as they are at the start of the run."""
+        config = self.config
+        self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
+        if config.init_from is not None:
+            start_from(self.parts.model, Path(config.init_from))
+        self.parts.model.to(self._device)
+        # Teachers copy the student: after its weights have come and it stands on its device.
+        for state in self.parts.states.values():
+            if isinstance(state, Teacher):
+                state.bind(self.parts.model)
+        plans = [make_plan(objectives, self.parts.states) for objectives in self.parts.objectives]
+        for plan in (*plans, *(Plan.of(state.refresh_needs()) for state in self.parts.states.values())):
+            for name, asked in plan.teachers.items():
+                teacher = self.parts.states[name]
+                if isinstance(teacher, Teacher):
+                    teacher.check(asked)
+        rehearse_surgery(self.parts.model, config.phases)
+        self.setup = self._setup(self._precision)
 
     def _first_choice(self, fields: Sequence[str], say: Callable[[str], None]) -> str | None:
         found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, fields)
@@ -244,7 +252,7 @@ class _Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
-                one_of=self.config.data.one_of,
+                sampler=self.config.data.sampler,
                 words=words,
                 marks=self.parts.marks,
             )
@@ -255,7 +263,8 @@ class _Built:
         if batches is None:
             rank, world = collectives.rank(), collectives.world_size()
             batches = in_order(self.splits["train"], batch=256, rank=rank, world=world, marks=self.parts.marks)
-        return feature_pass(model, batches, needs)
+        teachers = {name: state for name, state in self.parts.states.items() if isinstance(state, Teacher)}
+        return feature_pass(model, batches, needs, teachers=teachers)
 
     # files ----------------------------------------------------------------------------------------------------------
 
@@ -291,7 +300,11 @@ class _Built:
         if outcome.best is None:
             return
         checkpoint = load_checkpoint(outcome.best)
-        trainer.stand_at(int(str(checkpoint.trainer["phase"])))
+        phase = int(str(checkpoint.trainer["phase"]))
+        if trainer.has_outgrown(phase):
+            self._assemble()  # what a later phase's surgery did to the model cannot be undone
+            trainer = Trainer(self.setup)
+        trainer.stand_at(phase)
         # The objectives' too: answers compare by the scores that they hold.
         load_weights(
             trainer.root, complete_weights(checkpoint, self.parts.model, source=outcome.best), source=outcome.best
@@ -333,47 +346,6 @@ class _Built:
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         card = _card(bundle, outcome, self.tree, self.parts.answers)
         save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
-
-
-def _start_from(model: Model, source: Path) -> None:
-    """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
-
-    A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
-    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
-    model of both, what the bundle knows of one kind only starts afresh for the other.
-    """
-    weights = dict(load_model(source).state_dict())
-    fresh = model.left_out()
-    if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
-        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
-    unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
-    fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))
-    there = model.state_dict()
-    fresh = (*fresh, *(head for head in {_of_head(name) for name in there} if head and not _has(weights, head)))
-    weights = {name: tensor for name, tensor in weights.items() if not _of_head(name) or _has(there, _of_head(name))}
-    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
-    if (_BIAS in there) != (_BIAS in weights):
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
-        fresh = (*fresh, "logit_scale.")
-    own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
-    load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
-
-
-_BIAS = "logit_scale.bias"
-
-
-def _of_slices(name: str) -> str:
-    """Return what a parameter of an image model is called in a model of slices."""
-    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
-
-
-def _of_head(name: str) -> str:
-    """Return the prefix of the head, or of the module that heads share, which a parameter belongs to, or nothing."""
-    return ".".join(name.split(".")[:2]) + "." if name.startswith(("heads.", "shared.")) else ""
-
-
-def _has(weights: Mapping[str, object], prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in weights)
 
 
 _FITTED = (

@@ -37,7 +37,8 @@ Component = dict[str, Any]
 class Node(BaseModel):
     """A frozen part of a tree; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Constants: the end of a ramp may be .inf, and would else be written as null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 def _named(value: object) -> object:
@@ -100,8 +101,8 @@ class DataConfig(Node):
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
             manifest has no split column. Its seed is its own: another seed of the run is another run on one split.
-        one_of: an epoch of the training has one record of each value of this column, another one each time:
-            ``id.patient`` lets patients weigh alike, in batches and in episodes, however often they came.
+        sampler: component of `medvlp.data.samplers`: which training record stands at which place of the run.
+        one_of: short for the sampler ``one_of`` with this column, ``id.patient``.
         subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
@@ -125,6 +126,7 @@ class DataConfig(Node):
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
     group: GroupConfig | None = None
+    sampler: Component = Field(default_factory=lambda: {"name": "uniform"})
     one_of: str | None = None
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
@@ -134,10 +136,19 @@ class DataConfig(Node):
     near_images: bool | None = None
     cache: str | None = None
 
-    @field_validator("layout", mode="before")
+    @field_validator("layout", "sampler", mode="before")
     @classmethod
-    def _layout_by_name(cls, value: object) -> object:
+    def _component_by_name(cls, value: object) -> object:
         return _named(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_is_a_sampler(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or value.get("one_of") is None:
+            return value
+        if value.get("sampler") is not None:
+            raise ValueError("data has one_of and a sampler: give one of the two")
+        return {**value, "one_of": None, "sampler": {"name": "one_of", "column": value["one_of"]}}
 
     @field_validator("split", mode="before")
     @classmethod
@@ -187,6 +198,8 @@ class PhaseConfig(Node):
     objectives: list[Component] = Field(min_length=1)
     trainable: list[str] = Field(default_factory=lambda: ["*"])
     patches: list[Component] = Field(default_factory=list)
+    surgery: list[Component] = Field(default_factory=list)
+    batch_views: list[Component] = Field(default_factory=list)
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)
@@ -278,7 +291,7 @@ class RunConfig(Node):
         training: how the loop is carried out.
         evaluation: how the model is judged.
         gate: by what the released model abstains.
-        init_from: bundle whose weights the model starts from.
+        init_from: bundle whose weights the model starts from; surgery that was done to it is done first.
     """
 
     run: str

@@ -349,14 +349,31 @@ class Context:
             >>> bool((ctx.uniform(3, name="mask") == ctx.uniform(3, name="mask")).all())
             True
         """
+        draws = self._draws(self.batch.positions.cpu().numpy(), shape, name)
+        return draws.reshape(self.batch.size, *shape).to(self.batch.positions.device)
+
+    def uniform_shared(self, *shape: int, name: str) -> Tensor:
+        """Draws in [0, 1) that the whole step shares, (*shape) float32: the same on every process and in every chunk.
+
+        A function of (seed, samples seen before the step, name) alone.
+
+        Example:
+            >>> first, second = (Context(parts={}, batch=Batch.of({"text": [word]}, first=5)) for word in "ab")
+            >>> bool((first.uniform_shared(3, name="classes") == second.uniform_shared(3, name="classes")).all())
+            True
+        """
+        draws = self._draws(np.array([self.samples_seen]), shape, f"shared {name}")
+        return draws.reshape(shape).to(self.batch.positions.device)
+
+    def _draws(self, positions: np.ndarray, shape: tuple[int, ...], name: str) -> Tensor:
+        """Return draws for each position, (P, prod(shape)) float32."""
         count = int(np.prod(shape)) if shape else 1
         with np.errstate(over="ignore"):
-            position = self.batch.positions.cpu().numpy().astype(np.uint64)[:, None]
+            position = positions.astype(np.uint64)[:, None]
             word = position * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(self._seed, 0, name))
             word = _mix(word) + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03)
             bits = _mix(word) >> np.uint64(40)  # 24 bits, exact in float32
-        draws = torch.from_numpy(bits.astype(np.float32) / np.float32(2**24))
-        return draws.reshape(self.batch.size, *shape).to(self.batch.positions.device)
+        return torch.from_numpy(bits.astype(np.float32) / np.float32(2**24))
 
     # ----------------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ holds parameters, so that a state dict, a teacher and a feature pass see them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -331,7 +331,10 @@ class State(ABC):
         """Follow the model, once per optimiser step, after it."""
 
     def restructure(self, model: Model) -> None:  # noqa: B027
-        """Follow the model after patches or surgery changed which tensors it has."""
+        """Follow the model after patches changed which tensors it has."""
+
+    def operate(self, surgery: Callable[[Model], None]) -> None:  # noqa: B027
+        """Undergo the surgery that the model has undergone, if the state holds a model that follows it."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
@@ -375,6 +378,11 @@ class View(Protocol):
 
 @runtime_checkable
 class BatchView(Protocol):
-    """``(Batch) -> Batch``: mosaic, mixup."""
+    """``(Batch, seed) -> Batch``: mosaic, mixup; a component of `data/batch_views`.
 
-    def __call__(self, batch: Batch) -> Batch: ...  # noqa: D102
+    It is given a process's own samples of a step, all chunks together, on the model's device, before they are encoded.
+    Every draw is a function of (seed, position, name). What it does to a sample may depend on samples of the same batch
+    only in a way that is the same however many processes share it, such as on its neighbour.
+    """
+
+    def __call__(self, batch: Batch, *, seed: int) -> Batch: ...  # noqa: D102

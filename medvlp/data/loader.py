@@ -7,7 +7,7 @@ change one. Workers are given (positions, indices); they know no epoch and keep 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import View
+from medvlp.core.registry import build
 from medvlp.core.sample import Batch
 from medvlp.data.collate import collate
-from medvlp.data.grouping import rows_of_each
 from medvlp.data.parallel import leave_signals_to_parent, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared
-from medvlp.data.sampler import Groups, Stream, rank_part
+from medvlp.data.samplers._order import Sampler as Draw
+from medvlp.data.samplers._order import rank_part
 from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["Loader", "in_order"]
@@ -44,15 +45,13 @@ class Loader:
         rank: this process.
         world: number of processes.
         start: position at which the stream is taken up: samples seen so far by the whole run.
-        shuffle: whether epochs are permuted.
         origin: position at which this cohort's first epoch began (the begin of its phase).
-        one_of: an epoch has one record of each value of this column, see `medvlp.data.sampler.Groups`; None: all.
         words: field of texts -> tokenizers of the towers that encode it: the workers tokenise.
         marks: boxes and masks of the manifest that batches hold: those that somebody reads.
+        sampler: component of `medvlp.data.samplers`, which record stands at which place of the stream.
 
     Raises:
-        ConfigError: if the batch cannot be cut into `world` equal parts.
-        DataError: if there is no column `one_of`.
+        ConfigError: if the batch cannot be cut into `world` equal parts, or for a faulty sampler.
 
     Example:
         >>> from pathlib import Path
@@ -75,11 +74,10 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         start: int = 0,
-        shuffle: bool = True,
         origin: int = 0,
-        one_of: str | None = None,
         words: Mapping[str, Sequence[Tokenizer]] = {},
         marks: Sequence[str] = (),
+        sampler: Mapping[str, object] = {"name": "uniform"},
     ) -> None:
         if start < origin:
             raise ConfigError(
@@ -96,8 +94,9 @@ class Loader:
         self._world = world
         self._words = dict(words)
         self.start = start
-        groups = None if one_of is None else Groups.of(rows_of_each(prepared.manifest, one_of))
-        self._stream = Stream(len(prepared), seed, shuffle, origin, groups)
+        self._origin = origin
+        given = {"manifest": prepared.manifest, "seed": seed}
+        self._sampler: Draw = build("data/samplers", sampler, where="data.sampler", given=given)
 
     def __len__(self) -> int:
         """Number of samples in the cohort."""
@@ -105,7 +104,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this process's part of each global batch, for ever, from `start`."""
-        plan = _Endless(self._stream, self.start, self._batch, self._part)
+        plan = _Endless(self._indices, self.start, self._batch, self._part)
         return self._run(plan, self._suffix)
 
     def once(self) -> Iterator[Batch]:
@@ -126,12 +125,15 @@ class Loader:
 
         With several processes each takes a contiguous part of those places, whatever it will be trained with.
         """
-        indices = self._stream.indices(first, last)
+        indices = self._indices(first, last)
         places = np.sort(np.unique(indices, return_index=True)[1])
         own = places[self._rank * len(places) // self._world : (self._rank + 1) * len(places) // self._world]
         step = self._batch // self._world
         pieces = [own[begin : begin + step] for begin in range(0, len(own), step)]
         return self._run(_Listed([_Order(first + piece, indices[piece]) for piece in pieces]), self._suffix)
+
+    def _indices(self, first: int, last: int) -> np.ndarray:
+        return self._sampler.indices(first - self._origin, last - self._origin)
 
     def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
@@ -196,14 +198,14 @@ class _Order:
 
 
 class _Endless(Sampler[_Order]):
-    def __init__(self, stream: Stream, start: int, batch: int, part: slice) -> None:
-        self._stream, self._start, self._batch, self._part = stream, start, batch, part
+    def __init__(self, indices: Callable[[int, int], np.ndarray], start: int, batch: int, part: slice) -> None:
+        self._indices, self._start, self._batch, self._part = indices, start, batch, part
 
     def __iter__(self) -> Iterator[_Order]:
         position = self._start
         while True:
             first, last = position + self._part.start, position + self._part.stop
-            yield _Order(np.arange(first, last), self._stream.indices(first, last))
+            yield _Order(np.arange(first, last), self._indices(first, last))
             position += self._batch
 
 

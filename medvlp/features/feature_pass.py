@@ -11,8 +11,9 @@ from medvlp.core.context import collect_parts
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
 from medvlp.core.modes import evaluating
-from medvlp.core.protocols import Model
+from medvlp.core.protocols import Model, Teacher
 from medvlp.core.sample import Batch
+from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable, concatenate_rows
 
 __all__ = ["feature_pass"]
@@ -23,6 +24,7 @@ def feature_pass(
     batches: Iterable[Batch],
     needs: Iterable[Key],
     *,
+    teachers: Mapping[str, Teacher] | None = None,
     meta: Mapping[str, object] | None = None,
     tell: Callable[[int], None] | None = None,
 ) -> FeatureTable:
@@ -32,6 +34,7 @@ def feature_pass(
         model: on its device; its mode is put back afterwards.
         batches: each sample once.
         needs: keys of views and batch fields. A sample without the view gets a row of NaN; words stay words.
+        teachers: by name, those that keys ask: ``frozen:image/embedding``.
         meta: about the making, stored with the table.
         tell: called with the number of samples done.
 
@@ -39,12 +42,14 @@ def feature_pass(
         A table with one column a key, named by it.
 
     Raises:
-        ConfigError: if a view has several rows for a sample, or a key asks a teacher.
+        ConfigError: if a view has several rows for a sample, or a key asks a teacher that is not there.
     """
-    plan = Plan.of(needs)
-    if plan.teachers:
-        raise ConfigError(f"A feature pass runs one model, but asks teachers: {', '.join(plan.teachers)}.")
+    plan, taught = Plan.of(needs), dict(teachers or {})
     model.check(plan)
+    for name, asked in plan.teachers.items():
+        if name not in taught:
+            raise ConfigError(f"The feature pass asks a teacher {name!r}: {did_you_mean(name, taught)}.")
+        taught[name].check(asked)
     device = next(model.parameters()).device
     ids: list[str] = []
     columns: dict[str, list[np.ndarray]] = {}
@@ -53,6 +58,8 @@ def feature_pass(
         for batch in batches:
             moved = batch.to(device)
             parts = collect_parts(model.finish(model(moved, plan), plan), plan.views)
+            for name, asked in plan.teachers.items():
+                parts |= collect_parts(taught[name].encode(moved, asked), asked.views, who=name)
             ids.extend(batch.ids)
             for key, part in parts.items():
                 rows = _one_row_each(part.values, part.owner, batch.size, str(key))

@@ -17,7 +17,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 
-__all__ = ["KMeans", "Start", "kmeans", "means_of"]
+__all__ = ["KMeans", "Start", "kmeans", "means_of", "nearest_centroids"]
 
 Start = Literal["k-means++", "rows"]
 
@@ -116,6 +116,28 @@ def means_of(rows: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tenso
     sums = collectives.total(_sums(rows, labels, clusters))
     counts = collectives.total(torch.bincount(labels, minlength=clusters))
     return (sums / counts.clamp(min=1)[:, None]).float(), counts
+
+
+@torch.no_grad()
+def nearest_centroids(
+    rows: Tensor, centroids: Tensor, count: int, *, spherical: bool = False, budget: int = 2**24
+) -> Tensor:
+    """Return the `count` centroids nearest to each row, nearest first, (R, count) int64.
+
+    Args:
+        rows: (R, D).
+        centroids: (K, D), as `kmeans` returns them.
+        count: at most K.
+        spherical: by cosine instead of Euclidean distance; centroids then have unit length.
+        budget: scores of row and centroid that are held at a time.
+
+    Example:
+        >>> nearest_centroids(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0], [5.0]]), 2).tolist()
+        [[1, 0]]
+    """
+    half_norms = 0.0 if spherical else centroids.square().sum(dim=1) / 2
+    parts = rows.float().split(max(1, budget // len(centroids)))
+    return torch.cat([(part @ centroids.T - half_norms).topk(count, dim=1).indices for part in parts])
 
 
 @dataclass(frozen=True)

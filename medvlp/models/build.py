@@ -20,7 +20,7 @@ def build_model(
     seed: int = 0,
     where: str = "model",
 ) -> Model:
-    """Build a model from ``{name: dual, vision: {...}, text: {...}, ...}``.
+    """Build a model from ``{name: dual, vision: {...}, text: {...}, ...}``, surgery that was done to it included.
 
     The same specification and seed give the same first weights, bit for bit, and the global random state is left alone.
 
@@ -47,4 +47,19 @@ def build_model(
     given: dict[str, object] = {"banks": dict(banks or {}), "seed": seed, "where": where}
     if tokenizer is not None:
         given["tokenizer"] = tokenizer
-    return build("models/architectures", spec, where=where, given=given)
+    done = spec.get("surgery")
+    if not done:
+        return build("models/architectures", spec, where=where, given=given)
+    from medvlp.models.patches._patch import apply_patches
+    from medvlp.models.surgery._surgery import operate
+
+    # Patches stand at the sites of the model as surgery left it.
+    plain = {**{key: value for key, value in spec.items() if key != "surgery"}, "patches": []}
+    model: Model = build("models/architectures", plain, where=where, given=given)
+    operate(model, _specs(done), seed=seed, where=f"{where}.surgery")
+    apply_patches(model, _specs(spec.get("patches", [])), seed=seed, where=f"{where}.patches")
+    return model
+
+
+def _specs(value: object) -> list[Mapping[str, object]]:
+    return value if isinstance(value, list) else []

@@ -22,7 +22,7 @@ from medvlp.core.registry import FromModel
 from medvlp.core.sample import Batch, Column
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
-from medvlp.features.kmeans import Start, kmeans, means_of
+from medvlp.features.kmeans import Start, kmeans, means_of, nearest_centroids
 from medvlp.state._device import device_of
 
 __all__ = ["Clusters", "External"]
@@ -53,13 +53,15 @@ class Clusters(State):
     A space has the name of its view: the key ``image/proto`` makes the space ``image``. Rows are scaled to unit length.
     `centroids` gives the mean features of one space under the labels of another: with ``labels_of="text",
     features_of="image"`` that is the prototypical back translation of Chen et al. 2023. A batch gets the fields
-    ``number.cluster_image`` and so on: a sample's cluster, NaN where it had no row. Samples and centroids are those of
-    the last pass and stand still until the next.
+    ``number.cluster_image`` and so on: a sample's cluster, NaN where it had no row. With `nearest` above 1 it also gets
+    ``vector.cluster_image``: the clusters whose centroids are nearest, nearest first, as MLCD labels images (An et al.
+    2024). Samples and centroids are those of the last pass and stand still until the next.
 
     Args:
         reads: keys of one part a space.
         clusters: K of every space; None: as many as there are samples, over `samples_per_cluster`.
         samples_per_cluster: see `clusters`.
+        nearest: labels a sample.
         spherical: cosine instead of Euclidean clusters.
         iterations: see `kmeans`.
         restarts: see `kmeans`.
@@ -72,7 +74,7 @@ class Clusters(State):
         model: given by the builder; tells on which device to compute.
 
     Raises:
-        ConfigError: if two keys have one view, or the external teacher is not described.
+        ConfigError: if two keys have one view, the external teacher is not described, or `nearest` is above `clusters`.
 
     Example:
         >>> clusters = Clusters(reads=["image/proto", "text/proto"], clusters=2)
@@ -90,6 +92,7 @@ class Clusters(State):
         reads: Sequence[str] = ("image/proto", "text/proto"),
         clusters: Annotated[int, Field(ge=1)] | None = None,
         samples_per_cluster: Annotated[int, Field(ge=1)] = 10,
+        nearest: Annotated[int, Field(ge=1)] = 1,
         spherical: bool = False,
         iterations: Annotated[int, Field(ge=1)] = 20,
         restarts: Annotated[int, Field(ge=1)] = 3,
@@ -105,7 +108,10 @@ class Clusters(State):
             raise ConfigError(f"state 'clusters' reads {', '.join(reads)}: name one part of each view.")
         if external is not None and (external.table is None) == (not external.fields):
             raise ConfigError("external of state 'clusters' is a table with a column, or fields: give one of the two.")
+        if clusters is not None and nearest > clusters:
+            raise ConfigError(f"nearest of state 'clusters' is {nearest}, and there are {clusters} clusters: lower it.")
         self.clusters = clusters
+        self.nearest = nearest
         self.samples_per_cluster = samples_per_cluster
         self.spherical = spherical
         self.iterations = iterations
@@ -120,6 +126,7 @@ class Clusters(State):
         self._passes = 0
         self._row: dict[str, int] = {}
         self._labels: dict[str, Tensor] = {}
+        self._nearest: dict[str, Tensor] = {}
         self._centroids: dict[tuple[str, str], Tensor] = {}
 
     # what it adds and answers ---------------------------------------------------------------------------------------
@@ -129,20 +136,26 @@ class Clusters(State):
         return keys(*self.reads.values(), *(self.external.fields if self.external else ()))
 
     def fields(self) -> tuple[str, ...]:
-        """One field a space."""
-        return tuple(f"number.{self.field}_{space}" for space in self.spaces)
+        """One field a space, and one of the nearest clusters."""
+        return tuple(f"{kind}.{self.field}_{space}" for kind in self._kinds for space in self.spaces)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return ("number", "vector") if self.nearest > 1 else ("number",)
 
     def extend(self, batch: Batch) -> Batch:
-        """Give each sample its cluster in each space, NaN where it has none."""
+        """Give each sample its clusters in each space, NaN where it has none."""
         device = batch.positions.device
         rows = torch.tensor([self._row.get(each, -1) for each in batch.ids])
         owner, columns = torch.arange(batch.size, device=device), {}
-        for space, name in zip(self.spaces, self.fields(), strict=True):
-            values = torch.full((batch.size,), torch.nan)
-            if self._row:
-                labels = self._labels[space][rows.clamp(min=0)]
-                values = torch.where((rows >= 0) & (labels >= 0), labels.float(), torch.nan)
-            columns[name] = Column(values.to(device), owner)
+        for kind, shape, found in (("number", (), self._labels), ("vector", (self.nearest,), self._nearest)):
+            for space in self.spaces if kind in self._kinds else ():
+                values = torch.full((batch.size, *shape), torch.nan)
+                if self._row:
+                    labels = found[space][rows.clamp(min=0)]
+                    known = (rows >= 0).view(-1, *[1] * len(shape)) & (labels >= 0)
+                    values = torch.where(known, labels.float(), torch.nan)
+                columns[f"{kind}.{self.field}_{space}"] = Column(values.to(device), owner)
         return batch.with_columns(columns)
 
     def centroids(self, *, labels_of: str, features_of: str) -> Tensor:
@@ -182,7 +195,8 @@ class Clusters(State):
         """Cluster every space, and take the means of every space under every labelling.
 
         Raises:
-            DataError: if there are fewer rows than clusters, or the external table lacks the samples.
+            DataError: if there are fewer rows than clusters, fewer clusters than `nearest`, or the external table lacks
+                the samples.
         """
         device = device_of(self._model)
         features = {space: unit(torch.from_numpy(table[key]).to(device)) for space, key in self.reads.items()}
@@ -190,7 +204,10 @@ class Clusters(State):
             features["external"] = self._external(self.external, table).to(device)
         ids = [str(i) for part in collectives.gather_objects(list(table.ids)) for i in _as_list(part)]
         count = self.clusters or max(2, len(ids) // self.samples_per_cluster)
-        labels = {space: self._labels_in(space, rows, count) for space, rows in features.items()}
+        if self.nearest > count:
+            raise DataError(f"nearest of state 'clusters' is {self.nearest}, and {count} clusters were made: lower it.")
+        found = {space: self._found_in(rows, count) for space, rows in features.items()}
+        labels = {space: own for space, (own, _) in found.items()}
         self._centroids = {}
         for by, own in labels.items():
             for space, rows in features.items():
@@ -199,9 +216,12 @@ class Clusters(State):
                 self._centroids[by, space] = unit(means) if self.unit_centroids else means
         self._row = {each: i for i, each in enumerate(ids)}
         self._labels = {space: collectives.gather_rows(own).cpu() for space, own in labels.items()}
+        if self.nearest > 1:
+            self._nearest = {space: collectives.gather_rows(near).cpu() for space, (_, near) in found.items()}
         self._passes += 1
 
-    def _labels_in(self, space: str, rows: Tensor, count: int) -> Tensor:
+    def _found_in(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the cluster of each row, (R,), and the nearest ones, (R, nearest); -1 where there is no row."""
         there = rows.isfinite().all(dim=1)
         found = kmeans(
             rows[there],
@@ -215,7 +235,10 @@ class Clusters(State):
         )
         labels = torch.full((len(rows),), -1, device=rows.device)
         labels[there] = found.labels
-        return labels
+        near = torch.full((len(rows), self.nearest), -1, device=rows.device)
+        if self.nearest > 1:
+            near[there] = nearest_centroids(rows[there], found.centroids, self.nearest, spherical=self.spherical)
+        return labels, near
 
     def _external(self, external: External, table: FeatureTable) -> Tensor:
         if external.table is not None:
@@ -233,6 +256,7 @@ class Clusters(State):
             "passes": torch.tensor(self._passes),
             "ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
             **{f"labels|{space}": labels for space, labels in self._labels.items()},
+            **{f"nearest|{space}": near for space, near in self._nearest.items()},
             **{f"centroids|{by}|{space}": means for (by, space), means in self._centroids.items()},
         }
 
@@ -253,6 +277,8 @@ class Clusters(State):
         ids = json.loads(bytes(tensors["ids"].cpu().tolist()).decode())
         self._row = {each: i for i, each in enumerate(ids)}
         self._labels = {space: tensors[f"labels|{space}"].cpu() for space in self.spaces if saved}
+        if self.nearest > 1:
+            self._nearest = {space: tensors[f"nearest|{space}"].cpu() for space in self.spaces if saved}
         self._centroids = {
             (by, space): tensors[f"centroids|{by}|{space}"].to(device)
             for by in self.spaces

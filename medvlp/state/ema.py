@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from medvlp.core import collectives
+from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import Model
+from medvlp.core.registry import FromModel
+from medvlp.core.schedules import Number, Ramp, mean_between
 from medvlp.state._model_teacher import ModelTeacher, load_tensors, save_tensors, tensors_of
 
 __all__ = ["Ema"]
@@ -25,36 +31,101 @@ class Ema(ModelTeacher):
     are copied. Each process averages its own copy of the same student with the same numbers, so the teachers are the
     same bytes without any communication.
 
+    A ramp of the horizon moves the share of the student that a sample adds, 1 / horizon, from 1 / start to 1 / end: so
+    DINO lets d go to 1 by half a cosine, ``{start: 1.02e6, end: .inf, until: SAMPLES, shape: cosine}``.
+
+    With `centre` it also keeps the running mean of its own rows over all processes, by which DINO centres a teacher's
+    scores: c <- e c + (1 - e) mean of a step's rows, e = exp(-samples / centre_horizon), from 0 on. A step's objective
+    sees the centre as it was before it, and a step that is skipped moves none.
+
     Args:
-        horizon: in samples.
+        horizon: in samples, or a ramp of it.
+        centre: keys whose rows have a centre, without the teacher's name: ``[image/dino, image.second/dino]``. Views
+            share the centre of a part.
+        centre_horizon: in samples; the default is DINO's e = 0.9 for steps of 1,024.
+        name: under which it is asked, given by the builder.
 
     Raises:
-        ConfigError: if the horizon is not positive.
+        ConfigError: if a horizon is not positive, or `centre` names no part of a view.
 
     References:
-        Tarvainen and Valpola 2017 (mean teacher).
+        Tarvainen and Valpola 2017 (mean teacher); Caron et al. 2021 (DINO, algorithm 1: ramp and centre).
 
     Example:
         >>> round(Ema(horizon=1000.0).decay(693.147), 4)
         0.5
     """
 
-    def __init__(self, *, horizon: float) -> None:
+    def __init__(
+        self,
+        *,
+        horizon: Number,
+        centre: Sequence[str] = (),
+        centre_horizon: float = 9719.0,
+        name: Annotated[str, FromModel("name")] = "ema",
+    ) -> None:
         super().__init__()
-        if not horizon > 0:
-            raise ConfigError(f"horizon of state 'ema' is {horizon}: use a number of samples above 0.")
+        ends = (horizon.start, horizon.end) if isinstance(horizon, Ramp) else (horizon,)
+        for option, value in (*(("horizon", end) for end in ends), ("centre_horizon", centre_horizon)):
+            if not value > 0:
+                raise ConfigError(f"{option} of state 'ema' is {value}: use a number of samples above 0.")
+        for key in map(parse_key, centre):
+            if key.who or not key.part:
+                raise ConfigError(
+                    f"centre of state 'ema' names {str(key)!r}: name view/part of the teacher's own rows."
+                )
         self.horizon = horizon
+        self.centre_horizon = centre_horizon
+        self._rate: Ramp | None = None
+        if isinstance(horizon, Ramp):
+            self._rate = horizon.model_copy(update={"start": 1 / horizon.start, "end": 1 / horizon.end})
+        self._centred: dict[str, list[str]] = {}
+        for key in map(parse_key, centre):
+            self._centred.setdefault(key.part, []).append(f"{name}:{key}")
+        self._centres: dict[str, Tensor] = {}
+        self._coming: dict[str, Tensor] = {}
         self._samples_seen = 0
 
-    def decay(self, samples: float) -> float:
-        """Return d for a step of that many samples."""
-        return math.exp(-samples / self.horizon)
+    def needs(self) -> frozenset[Key]:
+        """The teacher's rows that have a centre."""
+        return keys(*(key for group in self._centred.values() for key in group))
+
+    def decay(self, samples: float, *, after: int = 0) -> float:
+        """Return d for a step of that many samples, taken after so many of the run."""
+        return math.exp(-self._distance(samples, after))
+
+    def _distance(self, samples: float, after: int) -> float:
+        """Return the integral of 1 / horizon over a step."""
+        if self._rate is None:
+            assert not isinstance(self.horizon, Ramp)
+            return samples / self.horizon
+        return samples * mean_between(self._rate, after, after + round(samples))
+
+    def centre(self, part: str) -> Tensor:
+        """Return the centre of a part, (D,); one zero, (1,), before the first step.
+
+        Raises:
+            ConfigError: for a part that has none.
+        """
+        if part not in self._centred:
+            raise ConfigError(f"The teacher keeps no centre of {part!r}: name its keys in centre of the state.")
+        return self._centres.get(part, torch.zeros(1, device=next(self.model.parameters()).device))
+
+    @torch.no_grad()
+    def observe(self, ctx: Context) -> None:
+        """Put the mean of a step's rows aside."""
+        self._coming = {}
+        for part, group in self._centred.items():
+            rows = torch.cat([ctx[key].flatten(0, -2) for key in group])
+            count = collectives.total(torch.tensor(float(len(rows)), dtype=rows.dtype, device=rows.device))
+            if float(count):
+                self._coming[part] = collectives.total(rows.sum(dim=0)) / count
 
     @torch.no_grad()
     def bind(self, model: Model) -> None:
         """Start as a copy of the student.
 
-        Bound again, after heads were mounted or a surgery, the teacher takes the student's new structure and keeps its
+        Bound again, after heads were mounted, the teacher takes the student's new structure and keeps its
         average of every tensor that still is there.
         """
         averaged = {} if self._model is None else tensors_of(self._model)
@@ -79,21 +150,33 @@ class Ema(ModelTeacher):
             odd = min(own.keys() ^ student.keys())
             raise ConfigError(f"The student changed under its EMA teacher ({odd!r}): bind the teacher again.")
         # 1 - d without the cancellation that a long horizon would bring.
-        gain = -math.expm1(-(samples_seen - self._samples_seen) / self.horizon)
+        samples = samples_seen - self._samples_seen
+        gain = -math.expm1(-self._distance(samples, self._samples_seen))
         self._samples_seen = samples_seen
         for name, tensor in own.items():
             if tensor.is_floating_point():
                 tensor.lerp_(student[name].to(tensor.dtype), gain)
             else:
                 tensor.copy_(student[name])
+        gain = -math.expm1(-samples / self.centre_horizon)
+        for part, mean in self._coming.items():
+            before = self._centres.get(part, torch.zeros_like(mean))
+            self._centres[part] = before.lerp(mean.to(before), gain)
+        self._coming = {}
 
     def restructure(self, model: Model) -> None:
         """Bind again."""
         self.bind(model)
 
+    def operate(self, surgery: Callable[[Model], None]) -> None:
+        """Undergo it: the average's own tensors are stretched or copied, not the student's."""
+        surgery(self.model)
+        self._keep(self.model)
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the teacher's tensors and the samples it has followed for."""
-        return {**save_tensors(self.model), "samples_seen": torch.tensor(self._samples_seen)}
+        """Return the teacher's tensors, its centres and the samples it has followed for."""
+        centres = {f"centre|{part}": tensor for part, tensor in self._centres.items()}
+        return {**save_tensors(self.model), **centres, "samples_seen": torch.tensor(self._samples_seen)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back.
@@ -103,3 +186,6 @@ class Ema(ModelTeacher):
         """
         load_tensors(self.model, tensors, who="EMA")
         self._samples_seen = int(tensors["samples_seen"])
+        device = next(self.model.parameters()).device
+        saved = {name.partition("|")[2]: tensor for name, tensor in tensors.items() if name.startswith("centre|")}
+        self._centres = {part: tensor.to(device, copy=True) for part, tensor in saved.items()}

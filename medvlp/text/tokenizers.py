@@ -5,6 +5,7 @@ Reports are longer than the 77 tokens of CLIP: the default limit is 256, and wha
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "load_tokenizer",
     "pad_batch",
     "tokenise",
+    "with_length",
 ]
 
 _CARD = "tokenizer.yaml"
@@ -202,6 +204,20 @@ class TransformersTokenizer:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._inner.save_pretrained(str(folder))
         write_card(folder, name=self.name, max_length=self.max_length)
+
+
+def with_length(words: Tokenizer, max_length: int) -> Tokenizer:
+    """Return the same tokenizer, but for the length at which it cuts; the one given stays as it is.
+
+    Example:
+        >>> from medvlp.text import train_wordpiece
+        >>> words = train_wordpiece(["no pleural effusion"] * 2, vocab_size=64, max_length=3)
+        >>> with_length(words, 8)(["no effusion"]).mask.sum().item(), words(["no effusion"]).mask.sum().item()
+        (4, 3)
+    """
+    longer = copy.copy(words)
+    longer.max_length = max_length
+    return longer
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

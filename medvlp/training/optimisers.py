@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
-from medvlp.training.schedules import warmup_cosine
+from medvlp.core.schedules import warmup_cosine
 
 __all__ = ["OptimiserOptions", "load_optimiser_state", "make_optimiser", "optimiser_state", "set_rate"]
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Objective
+from medvlp.core.protocols import BatchView, Objective
 from medvlp.core.sample import Batch
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.schedules import Number
 from medvlp.training.optimisers import OptimiserOptions
-from medvlp.training.schedules import Number
+from medvlp.training.rows import chosen_rows
 
 __all__ = ["PhasePlan", "Refresh", "set_trainable"]
 
@@ -49,9 +47,12 @@ class PhasePlan:
         own_optimiser: whether moments and horizon start afresh.
         batches: from a number of samples seen, this process's batches, without end.
         episode: (first, last) -> this process's part of the samples at those places of the stream, each once.
-        trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again.
+        trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again, one
+            that ends with ``[first:last]`` is of rows, see `medvlp.training.rows`.
         patches: specs for `medvlp.models.patches`.
+        surgery: specs for `medvlp.models.surgery`, done once, when the phase begins.
         refresh: feature passes.
+        batch_views: what is done to a batch before it is encoded.
     """
 
     until: int
@@ -63,16 +64,20 @@ class PhasePlan:
     own_optimiser: bool = False
     trainable: Sequence[str] = ("*",)
     patches: Sequence[Mapping[str, object]] = ()
+    surgery: Sequence[Mapping[str, object]] = ()
     refresh: Sequence[Refresh] = field(default_factory=tuple)
+    batch_views: Sequence[BatchView] = ()
 
 
 def set_trainable(root: nn.Module, patterns: Sequence[str], *, where: str) -> list[str]:
     """Set ``requires_grad`` by patterns, later ones over earlier; modules that are wholly frozen go to eval mode.
 
+    A parameter of which some rows train has a gradient; `medvlp.training.rows.HeldRows` keeps the others still.
+
     Returns the names of what trains.
 
     Raises:
-        ConfigError: if a pattern matches no parameter.
+        ConfigError: if a pattern matches no parameter, or no row of one.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
@@ -80,25 +85,12 @@ def set_trainable(root: nn.Module, patterns: Sequence[str], *, where: str) -> li
         ['1.weight', '1.bias']
     """
     named = dict(root.named_parameters())
-    chosen = dict.fromkeys(named, False)
-    for pattern in patterns:
-        matches = [name for name in named if fnmatch(name, pattern.removeprefix("!"))]
-        if not matches:
-            raise ConfigError(
-                f"{where}.trainable has {pattern!r}, which matches no parameter: {_parents(pattern, named)}."
-            )
-        for name in matches:
-            chosen[name] = not pattern.startswith("!")
+    chosen = chosen_rows(named, patterns, where=f"{where}.trainable")
     for name, parameter in named.items():
-        parameter.requires_grad_(chosen[name])
+        parameter.requires_grad_(chosen[name] is not False)
     root.train()
     for module in root.modules():
         parameters = list(module.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
-    return [name for name, on in chosen.items() if on]
-
-
-def _parents(pattern: str, names: Iterable[str]) -> str:
-    groups = sorted({".".join(name.split(".")[:3]) + ".*" for name in names})
-    return did_you_mean(pattern.removeprefix("!"), groups)
+    return [name for name, on in chosen.items() if on is not False]

@@ -32,7 +32,7 @@ from medvlp.core.context import Context, collect_parts
 from medvlp.core.encoded import Encoded, concatenate
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
-from medvlp.core.protocols import Model, Objective, State, Teacher
+from medvlp.core.protocols import BatchView, Model, Objective, State, Teacher
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
 from medvlp.core.term import Term
@@ -78,6 +78,7 @@ class Task(nn.Module):
         seed: of the run.
         chunks: how many chunks a process's part of the batch is encoded in.
         precision: autocast of the towers; terms are float32.
+        batch_views: what is done to a batch before it is encoded, in order.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Task(nn.Module):
         seed: int,
         chunks: int,
         precision: Precision,
+        batch_views: Sequence[BatchView] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -97,6 +99,7 @@ class Task(nn.Module):
         self.seed = seed
         self.chunks = chunks
         self.precision = precision
+        self.batch_views = batch_views
         self.plan = make_plan(objectives, states)
         self.model.check(self.plan)
         self._wrapped: nn.Module | None = None
@@ -121,6 +124,8 @@ class Task(nn.Module):
         for state in self.states.values():
             batch = state.extend(batch)
         batch = with_planned(batch, self.plan.fields)
+        for view in self.batch_views:
+            batch = view(batch, seed=self.seed)
         chunks = self._chunks(batch)
         if len(chunks) == 1:
             kept = [self._encode(chunks[0], wrapped=True)]

@@ -26,9 +26,9 @@ from medvlp.core.modes import evaluating
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, State
 from medvlp.core.sample import Batch
+from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
-from medvlp.models.patches._patch import Handle, apply_patches
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import (
     Checkpoint,
@@ -48,7 +48,8 @@ from medvlp.training.optimisers import load_optimiser_state, make_optimiser, opt
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, set_trainable
 from medvlp.training.precision import Precision
-from medvlp.training.schedules import value_at
+from medvlp.training.rows import HeldRows, chosen_rows
+from medvlp.training.shape import Shape
 from medvlp.training.task import StepLog, Task
 
 __all__ = ["Outcome", "Setup", "Trainer"]
@@ -114,8 +115,8 @@ class Trainer:
         self._phase = -1
         self._stop: str | None = None
         self._moments: Mapping[str, Tensor] = {}
-        self._patched = -1
-        self._patches: Handle | None = None
+        self._shape = Shape(self.root, setup.model, setup.states, setup.phases, seed=setup.seed)
+        self._held = HeldRows({}, {})
         self._resumed = False
         self._best_name = ""
         self._saved: int | None = None
@@ -159,20 +160,12 @@ class Trainer:
     # ----------------------------------------------------------------------------------------------------------------
 
     def stand_at(self, index: int) -> None:
-        """Put the patches of a phase in place of another's: what its checkpoints hold and its model computes."""
-        if self._patched == index:
-            return
-        if self._patches is not None:
-            self._patches.remove()
-        phase, before = self.setup.phases[index], self._patches
-        where = f"phases[{index}].patches"
-        made = (
-            apply_patches(self.setup.model, phase.patches, seed=self.setup.seed, where=where) if phase.patches else None
-        )
-        self._patches, self._patched = made, index
-        if made is not None or before is not None:
-            for state in self.setup.states.values():
-                state.restructure(self.setup.model)
+        """Give the model the shape of a phase: what its checkpoints hold and its model computes; see `Shape`."""
+        self._moments = self._shape.stand_at(index, self._moments)
+
+    def has_outgrown(self, index: int) -> bool:
+        """Whether surgery of a phase after that one was done."""
+        return self._shape.has_outgrown(index)
 
     def _run_phase(
         self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, tell: Callable[[int], None]
@@ -208,6 +201,8 @@ class Trainer:
     def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
         self.stand_at(index)
         set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
+        named = dict(self.root.named_parameters())
+        self._held = HeldRows(named, chosen_rows(named, phase.trainable, where=f"phases[{index}].trainable"))
         task = Task(
             model=self.setup.model,
             objectives=phase.objectives,
@@ -215,6 +210,7 @@ class Trainer:
             seed=self.setup.seed,
             chunks=self.setup.options.chunks,
             precision=self.setup.precision,
+            batch_views=phase.batch_views,
         )
         optimiser = make_optimiser(self.root, phase.optimiser)
         fresh = phase.own_optimiser and self._phase != index
@@ -239,6 +235,7 @@ class Trainer:
                 f"Out of memory with training.batch {self.setup.options.batch} in {self.setup.options.chunks} chunks: "
                 f"set training.chunks={self.setup.options.chunks * 2} ({_same_gradients(self.root)}) and resume."
             ) from error
+        self._held.mask_gradients()
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
         norm = float(nn.utils.clip_grad_norm_(trained, clip if clip is not None else float("inf")))
@@ -248,7 +245,8 @@ class Trainer:
             self._write_skipped(batch, "the last of too many in a row")
             raise
         if reason is None:
-            optimiser.step()
+            with self._held.still():
+                optimiser.step()
             task.after_step(seen + self.setup.options.batch)
         else:
             # A step that is not taken leaves nothing behind: one NaN in a running mean would never go away.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from medvlp.config.recipe import recipe_of, resumed
 from medvlp.config.train import dry_run, train
@@ -96,17 +97,30 @@ def test_a_state_that_reads_a_field_which_the_data_lack_is_refused(tree: dict[st
         dry_run(check_config(tree, source="test"))
 
 
-def test_a_refresh_that_reads_a_teacher_is_refused(tree: dict[str, Any]) -> None:
-    """Its feature pass would run the trained model alone, and fail hours later."""
-    findings = {"name": "class_prototypes", "labels": ["effusion"], "reads": "frozen:image/embedding"}
-    tree["states"] = {"findings": findings, "frozen": {"name": "frozen"}}
-    objective = {"name": "class_prototypes", "state": "findings"}
-    tree["phases"] = phases(objective, refresh=[{"state": "findings", "every": 8}])
-    with pytest.raises(
-        ConfigError,
-        match=r"phases\[0\].refresh\[0\]: the state 'findings' reads frozen:image/embedding of a teacher, and a "
-        r"refresh runs the trained model alone: leave the refresh out, or let states.findings read the model itself",
-    ):
+def test_a_pass_may_read_a_teacher_and_a_ramp_may_end_at_infinity(tree: dict[str, Any]) -> None:
+    """Clusters and prototypes of frozen features; a teacher that comes to stand still, and its centre."""
+    labels = {"labels": ["effusion"], "reads": "frozen:image/embedding"}
+    ema = {
+        "horizon": {"start": 100, "end": float("inf"), "until": 16, "shape": "cosine"},
+        "centre": ["image/embedding"],
+    }
+    tree["states"] = {
+        "frozen": {"name": "frozen"},
+        "mean": {"name": "ema", **ema},
+        "clusters": {"name": "clusters", "clusters": 3, "reads": ["frozen:image/embedding"]},
+        "findings": {"name": "class_prototypes", **labels, "momentum": 1.0},
+    }
+    refresh = [{"state": name, "every": 99} for name in ("clusters", "findings")]
+    tree["phases"] = phases({"name": "class_prototypes", "state": "findings"}, refresh=refresh)
+    config = check_config(tree, source="test")
+    train(config)
+    states = load_checkpoint(latest(Path(tree["run"]))).states
+    assert len(states["clusters|labels|image"].unique()) == 3
+    founded = states["findings|prototypes"].any(dim=2)
+    assert torch.equal(founded, states["findings|seen"] > 0)
+    assert bool(founded.any())
+    assert states["mean|centre|embedding"].ndim == 1
+    assert recipe_of(resumed(Path(tree["run"]))) == recipe_of(config)
+    tree["states"]["clusters"]["reads"] = ["frozen:image/proto"]
+    with pytest.raises(ConfigError, match=r"Need 'image/proto' cannot be computed"):
         dry_run(check_config(tree, source="test"))
-    tree["phases"] = phases(objective, refresh=[])
-    assert "frozen: image/embedding" in dry_run(check_config(tree, source="test"))

@@ -98,6 +98,20 @@ def test_draws_are_a_function_of_seed_position_and_name_alone():
     assert whole.uniform(name="mask").shape == (6,)
 
 
+def test_shared_draws_know_the_step_and_the_name_and_nothing_of_the_samples():
+    def at(seen: int, **options) -> Context:
+        words = options.pop("words", ["a", "b"])
+        return Context(parts={}, batch=Batch.of({"text": words}, first=7), seed=3, samples_seen=seen, **options)
+
+    draws = at(8).uniform_shared(4, 5, name="classes")
+    assert draws.shape == (4, 5)
+    assert torch.equal(draws, at(8, words=["c"], alone=True).uniform_shared(4, 5, name="classes"))
+    assert not torch.equal(draws, at(16).uniform_shared(4, 5, name="classes"))
+    assert not torch.equal(draws, at(8).uniform_shared(4, 5, name="other"))
+    # Nor are they those of the sample at the place of that number.
+    assert not torch.equal(draws, at(8).uniform(4, 5, name="classes")[1])
+
+
 def test_draws_are_uniform_and_independent_of_their_neighbours():
     draws = context(Batch.of({"text": ["a"] * 200})).uniform(100, name="u").double()
     count = draws.numel()

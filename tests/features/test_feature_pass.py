@@ -12,6 +12,7 @@ from medvlp.core import Batch, Column, ConfigError, UserError
 from medvlp.core.keys import keys
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.feature_pass import feature_pass
+from medvlp.state import Ema, Frozen
 from tests.models.words import DUAL, TEXT, dual, images
 
 TEXTS = ("no effusion", "large left effusion with a long tail of words", "normal", "rib fracture", "nodule")
@@ -69,12 +70,30 @@ def test_fields_and_tokens_are_columns_too() -> None:
     assert table["image/pooled"].shape == (5, 16)
 
 
-def test_what_has_no_single_row_or_needs_a_teacher_is_refused() -> None:
+def test_a_teachers_rows_are_those_that_it_gives_alone() -> None:
+    model, frozen = dual(MODEL).train(), Frozen()
+    frozen.bind(dual(MODEL, seed=1))
+    table = feature_pass(
+        model, batches(2), keys("frozen:image/embedding", "image/embedding", "label.f"), teachers={"frozen": frozen}
+    )
+    alone = feature_pass(frozen.model, batches(5), keys("image/embedding"))
+    np.testing.assert_allclose(table["frozen:image/embedding"], alone["image/embedding"], atol=1e-6, rtol=0)
+    assert np.abs(table["frozen:image/embedding"] - table["image/embedding"]).max() > 0.01
+    only = feature_pass(model, batches(2), keys("frozen:image/embedding"), teachers={"frozen": frozen})
+    assert list(only.columns) == ["frozen:image/embedding"]
+    np.testing.assert_array_equal(only["frozen:image/embedding"], table["frozen:image/embedding"])
+
+
+def test_what_has_no_single_row_or_asks_a_teacher_that_is_not_there_is_refused() -> None:
     several = Batch(("a",), torch.arange(1), {"text": Column(("x", "y"), torch.tensor([0, 0]))})
     with pytest.raises(ConfigError, match=r"'text/embedding' has several rows for one sample: pool them"):
         feature_pass(dual(), [several], keys("text/embedding"))
-    with pytest.raises(ConfigError, match=r"runs one model, but asks teachers: ema"):
-        feature_pass(dual(), batches(5), keys("ema:image/embedding"))
+    with pytest.raises(ConfigError, match=r"feature pass asks a teacher 'emma': did you mean 'ema'\? \(allowed: ema\)"):
+        feature_pass(dual(), batches(5), keys("emma:image/embedding"), teachers={"ema": Ema(horizon=1.0)})
+    frozen = Frozen()
+    frozen.bind(dual())
+    with pytest.raises(ConfigError, match=r"Need 'image/proto' cannot be computed"):
+        feature_pass(dual(), batches(5), keys("frozen:image/proto"), teachers={"frozen": frozen})
 
 
 def test_loose_values_are_embedded_as_in_a_pass() -> None:

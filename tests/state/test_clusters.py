@@ -79,6 +79,28 @@ def test_a_batch_is_told_its_clusters_and_what_has_no_row_has_none():
     assert empty["number.cluster_text"].values.isnan().all()
 
 
+@pytest.mark.parametrize("spherical", [False, True])
+def test_the_nearest_clusters_are_a_field_of_their_own(spherical):
+    """By hand, over the centroids of the own space; the first is the cluster itself once k-means has settled."""
+    clusters = made(nearest=3, spherical=spherical, unit_centroids=spherical, iterations=100)
+    assert clusters.fields()[2:] == ("vector.cluster_image", "vector.cluster_text")
+    batch = clusters.extend(Batch((*ALL, "stranger"), torch.arange(N + 1), {}))
+    rows = unit(torch.from_numpy(table()["text/proto"])).double()
+    centroids = clusters.centroids(labels_of="text", features_of="text").double()
+    got = batch["vector.cluster_text"].values
+    assert got.shape == (N + 1, 3)
+    for i in range(N):
+        distance = [float((rows[i] - c).square().sum()) for c in centroids]
+        near = [NAN] * 3 if math.isnan(distance[0]) else sorted(range(5), key=lambda k: distance[k])[:3]
+        assert got[i].tolist() == pytest.approx(near, nan_ok=True)
+    assert got[N].isnan().all()
+    assert torch.equal(got[:, 0].nan_to_num(-1), batch["number.cluster_text"].values.nan_to_num(-1))
+    again = Clusters(clusters=5, nearest=3)
+    again.load_state_dict(clusters.state_dict())
+    taken = again.extend(Batch(tuple(ALL), torch.arange(N), {}))["vector.cluster_text"].values
+    assert torch.equal(taken.nan_to_num(-1), got[:N].nan_to_num(-1))
+
+
 def test_the_number_of_clusters_follows_the_samples():
     assert made(clusters=None).centroids(labels_of="text", features_of="image").shape == (6, 4)
     assert made(table(n=12), clusters=None).centroids(labels_of="text", features_of="text").shape == (2, 3)
@@ -201,6 +223,10 @@ def test_what_is_refused(tmp_path):
         Clusters(external=External())
     with pytest.raises(ConfigError, match=r"no space 'imge': did you mean 'image'"):
         made().centroids(labels_of="imge", features_of="text")
+    with pytest.raises(ConfigError, match=r"nearest of state 'clusters' is 6, and there are 5 clusters: lower it"):
+        Clusters(clusters=5, nearest=6)
+    with pytest.raises(DataError, match=r"nearest of state 'clusters' is 7, and 6 clusters were made: lower it"):
+        made(clusters=None, nearest=7)
     with pytest.raises(DataError, match="cannot make 61 clusters of 59 rows"):
         made(clusters=61)
     with pytest.raises(DataError, match=r"saved clusters are of image, text, not of external, image, text: resume"):

@@ -7,6 +7,7 @@ import torch
 
 from medvlp.core import Batch, ConfigError, DataError, HeadSpec, Plan
 from medvlp.core.keys import keys
+from medvlp.core.schedules import Ramp
 from medvlp.state import Ema
 from tests.state.toy import Toy, moved
 
@@ -57,6 +58,25 @@ def test_the_horizon_does_not_depend_on_the_size_of_steps():
         averages.append(teacher.model.tower.weight)
     torch.testing.assert_close(averages[1], averages[0], rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(averages[2], averages[0], rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_neither_does_a_ramped_one_and_an_infinite_one_stands_still(shape):
+    averages = []
+    ramp = Ramp(start=20.0, end=math.inf, begin=5, until=40, shape=shape)
+    for samples in ([30, 60], [10, 20, 60], [1, 2, 3, 7, 30, 44, 60]):
+        student, teacher = Toy(seed=1).double(), Ema(horizon=ramp)
+        teacher.bind(Toy(seed=2).double())
+        for seen in samples:
+            teacher.after_step(student, seen)
+        averages.append(teacher.model.tower.weight.clone())
+        teacher.after_step(student, 5000)
+        assert torch.equal(teacher.model.tower.weight, averages[-1])
+    # 5 samples at 1/20, then half of the way down over 35.
+    kept = math.exp(-(5 + 35 / 2) / 20)
+    expected = kept * Toy(seed=2).double().tower.weight + (1 - kept) * Toy(seed=1).double().tower.weight
+    for average in averages:
+        torch.testing.assert_close(average, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_after_a_horizon_an_old_weight_has_fallen_to_1_over_e():
@@ -152,6 +172,14 @@ def test_every_process_holds_the_same_bytes(pool):
 def test_what_is_refused():
     with pytest.raises(ConfigError, match=r"horizon of state 'ema' is 0.0: use a number of samples above 0"):
         Ema(horizon=0.0)
+    with pytest.raises(ConfigError, match=r"horizon of state 'ema' is -1.0: use a number of samples above 0"):
+        Ema(horizon=Ramp(start=-1.0, end=2.0, until=5))
+    with pytest.raises(ConfigError, match=r"centre_horizon of state 'ema' is 0.0: use a number of samples above 0"):
+        Ema(horizon=1.0, centre_horizon=0.0)
+    with pytest.raises(ConfigError, match=r"centre of state 'ema' names 'label.effusion': name view/part of the teach"):
+        Ema(horizon=1.0, centre=["label.effusion"])
+    with pytest.raises(ConfigError, match=r"keeps no centre of 'dino': name its keys in centre of the state"):
+        Ema(horizon=1.0).centre("dino")
     teacher = Ema(horizon=1.0)
     with pytest.raises(ConfigError, match=r"no model yet: bind it to the student"):
         teacher.encode(Batch.of({"image": torch.ones(1, 4)}), PLAN)

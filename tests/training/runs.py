@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from medvlp.core import Batch, Column, Model, collectives
 from medvlp.core.protocols import Objective, State
 from medvlp.core.registry import build
+from medvlp.core.schedules import Ramp
 from medvlp.models.build import build_model
 from medvlp.state.ema import Ema
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan
-from medvlp.training.schedules import Ramp
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Setup, Trainer
 from tests.models.words import DUAL, TEXT, HashWords

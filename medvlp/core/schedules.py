@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Number", "Ramp", "value_at", "warmup_cosine"]
+__all__ = ["Number", "Ramp", "mean_between", "value_at", "warmup_cosine"]
 
 
 class Ramp(BaseModel):
@@ -49,6 +49,27 @@ def value_at(number: Number, samples: int) -> float:
     if number.shape == "cosine":
         done = 0.5 - 0.5 * math.cos(math.pi * done)
     return number.start + (number.end - number.start) * done
+
+
+def mean_between(number: Number, first: int, last: int) -> float:
+    """Return the number's exact mean over the samples from `first` to `last`, the same however a run is cut in steps.
+
+    Example:
+        >>> mean_between(Ramp(start=0.0, end=1.0, until=100), 50, 150)
+        0.875
+    """
+    if not isinstance(number, Ramp) or first == last:
+        return value_at(number, first)
+    done = (_done_until(number, last) - _done_until(number, first)) / (last - first)
+    return number.start + (number.end - number.start) * done
+
+
+def _done_until(ramp: Ramp, samples: int) -> float:
+    """Return the integral over samples of the share of the way that a ramp has gone."""
+    length = max(ramp.until - ramp.begin, 1)
+    x = min(max((samples - ramp.begin) / length, 0.0), 1.0)
+    area = x / 2 - math.sin(math.pi * x) / (2 * math.pi) if ramp.shape == "cosine" else x * x / 2
+    return length * area + max(samples - ramp.begin - length, 0)
 
 
 def warmup_cosine(samples: int, *, warmup: int, horizon: int, final: float) -> float:

@@ -1,0 +1,74 @@
+"""The first weights and shape of a run: a bundle's weights, whatever was done to its model, and what phases will do."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medvlp.config.tree import PhaseConfig
+from medvlp.core.protocols import Model
+from medvlp.models.bundle import load_model
+from medvlp.models.encoders.inflated import inflate_weights
+from medvlp.models.surgery import operate
+from medvlp.training.checkpoints import load_weights
+
+__all__ = ["rehearse_surgery", "start_from"]
+
+
+def rehearse_surgery(model: Model, phases: Sequence[PhaseConfig]) -> None:
+    """Do the surgery of all phases to a copy: what cannot be done is refused before the first batch.
+
+    Raises:
+        ConfigError: naming the phase.
+    """
+    if any(phase.surgery for phase in phases):
+        model = copy.deepcopy(model)
+        for i, phase in enumerate(phases):
+            operate(model, phase.surgery, where=f"phases[{i}].surgery")
+
+
+def start_from(model: Model, source: Path) -> None:
+    """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
+
+    What surgery the bundle's model has undergone, the model undergoes first.
+
+    A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
+    pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
+    model of both, what the bundle knows of one kind only starts afresh for the other.
+    """
+    given = load_model(source)
+    if "surgery" in given.spec:  # pyrefly: ignore
+        operate(model, given.spec["surgery"], where=f"init_from {source}: surgery")  # pyrefly: ignore
+    weights = dict(given.state_dict())
+    fresh = model.left_out()
+    if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
+        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
+    unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
+    fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))
+    there = model.state_dict()
+    fresh = (*fresh, *(head for head in {_of_head(name) for name in there} if head and not _has(weights, head)))
+    weights = {name: tensor for name, tensor in weights.items() if not _of_head(name) or _has(there, _of_head(name))}
+    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
+    if (_BIAS in there) != (_BIAS in weights):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
+        fresh = (*fresh, "logit_scale.")
+    own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
+    load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
+
+
+_BIAS = "logit_scale.bias"
+
+
+def _of_slices(name: str) -> str:
+    """Return what a parameter of an image model is called in a model of slices."""
+    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
+
+
+def _of_head(name: str) -> str:
+    """Return the prefix of the head, or of the module that heads share, which a parameter belongs to, or nothing."""
+    return ".".join(name.split(".")[:2]) + "." if name.startswith(("heads.", "shared.")) else ""
+
+
+def _has(weights: Mapping[str, object], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in weights)

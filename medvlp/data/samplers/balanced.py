@@ -1,0 +1,113 @@
+"""Shares of an epoch by the values of a column: rare findings as often as common ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.registry import FromModel
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.manifest import Manifest
+from medvlp.data.samplers._order import epochs_of, order
+
+__all__ = ["Balanced"]
+
+
+class Balanced:
+    """Each value of a column has its share of every epoch, and sends its records in turn, each as often as the others.
+
+    An epoch is as long as there are records with a weight, and a seeded permutation: a value of share w has w of it,
+    rounded so that the shares fill it (largest remainder). Its records follow each other in permutations of their own,
+    which go on over the epochs. Records without a value, or of a value that has no weight, never come.
+
+    Args:
+        column: ``label.effusion``, ``site`` ...
+        weights: value -> weight; None: all values that there are alike. Labels are 1, 0 and -1.
+        manifest: the records, given by the builder.
+        seed: of the run, given by the builder.
+
+    Raises:
+        DataError: if there is no such column.
+        ConfigError: for a weight that is not positive, or of a value that no record has; or a column without values.
+
+    Example:
+        >>> from pathlib import Path
+        >>> told = {"id": list("abcde"), "text": list("vwxyz"), "site": ["A", "A", "A", "B", None]}
+        >>> sampler = Balanced(column="site", manifest=Manifest.of(told, root=Path(".")), seed=0)
+        >>> sorted(sampler.indices(0, 8).tolist())
+        [0, 1, 1, 2, 3, 3, 3, 3]
+    """
+
+    def __init__(
+        self,
+        *,
+        column: str,
+        weights: Mapping[str | int | float, float] | None = None,
+        manifest: Annotated[Manifest, FromModel("manifest")],
+        seed: Annotated[int, FromModel("seed")],
+    ) -> None:
+        rows: dict[str, list[int]] = {}
+        for row, value in enumerate(manifest.column(column)):
+            if value is not None and value == value:
+                rows.setdefault(_word(value), []).append(row)
+        if not rows:
+            raise ConfigError(f"sampler 'balanced' finds no value in column {column!r}: name another column.")
+        given = dict.fromkeys(rows, 1.0) if weights is None else {_word(v): w for v, w in weights.items()}
+        for value, weight in given.items():
+            if value not in rows:
+                raise ConfigError(
+                    f"weights of sampler 'balanced' names {value!r}, which no record has in {column!r}: "
+                    f"{did_you_mean(value, rows)}."
+                )
+            if not weight > 0:
+                raise ConfigError(f"weights of sampler 'balanced' gives {value!r} {weight}: use a number above 0.")
+        self._rows = [np.array(rows[value], dtype=np.int64) for value in sorted(given)]
+        self._names = [f"balanced {value}" for value in sorted(given)]
+        self._seed = seed
+        self._counts = _shares(np.array([given[value] for value in sorted(given)]), sum(map(len, self._rows)))
+        self._made: dict[int, np.ndarray] = {}
+        self._values = np.repeat(np.arange(len(self._rows)), self._counts)
+
+    def indices(self, start: int, stop: int) -> np.ndarray:
+        """See `Sampler`."""
+        out = np.empty(stop - start, dtype=np.int64)
+        for epoch, here, places in epochs_of(start, stop, len(self._values)):
+            out[here] = self._epoch(epoch)[places]
+        return out
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """Return the records of an epoch; the last two are kept, since a batch may lie in both."""
+        if epoch not in self._made:
+            value = self._values[order(len(self._values), seed=self._seed, epoch=epoch)]
+            out = np.empty(len(value), dtype=np.int64)
+            for k, count in enumerate(self._counts.tolist()):
+                # Turns of a value are counted from the begin of the run.
+                turns = epoch * count + np.arange(count)
+                out[value == k] = self._in_turn(self._rows[k], turns, self._names[k])
+            self._made = {**{e: made for e, made in self._made.items() if e == epoch - 1}, epoch: out}
+        return self._made[epoch]
+
+    def _in_turn(self, rows: np.ndarray, turns: np.ndarray, name: str) -> np.ndarray:
+        rounds, places = np.divmod(turns, len(rows))
+        out = np.empty_like(places)
+        for each in np.unique(rounds).tolist():
+            here = rounds == each
+            out[here] = rows[order(len(rows), seed=self._seed, epoch=each, name=name)[places[here]]]
+        return out
+
+
+def _shares(weights: np.ndarray, total: int) -> np.ndarray:
+    """Return whole numbers in proportion to the weights that sum to `total`."""
+    exact = weights / weights.sum() * total
+    counts = np.floor(exact).astype(np.int64)
+    rest = np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]
+    counts[rest] += 1
+    return counts
+
+
+def _word(value: object) -> str:
+    """Return a value as it is named: 1 and 1.0 are one label."""
+    return str(int(value)) if isinstance(value, (int, float, np.number)) and float(value).is_integer() else str(value)

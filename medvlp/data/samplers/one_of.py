@@ -1,0 +1,59 @@
+"""One record of each patient an epoch, another one each time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from medvlp.core.registry import FromModel
+from medvlp.data.grouping import rows_of_each
+from medvlp.data.manifest import Manifest
+from medvlp.data.samplers._order import epochs_of, order
+
+__all__ = ["OneOf"]
+
+
+class OneOf:
+    """An epoch is a permutation of the values of a column, each of which sends one of its records.
+
+    A value sends all its records in turn, from a drawn one on. With ``id.patient`` patients weigh alike, in batches and
+    in episodes, however often they came.
+
+    Args:
+        column: whose equal values are one; a record without a value is alone.
+        manifest: the records, given by the builder.
+        seed: of the run, given by the builder.
+
+    Raises:
+        DataError: if there is no such column.
+
+    Example:
+        >>> from pathlib import Path
+        >>> told = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", "p", "q"]}
+        >>> sampler = OneOf(column="id.patient", manifest=Manifest.of(told, root=Path(".")), seed=0)
+        >>> [sorted(sampler.indices(start, start + 2).tolist()) for start in (0, 2, 4)]
+        [[1, 2], [0, 2], [1, 2]]
+    """
+
+    def __init__(
+        self,
+        *,
+        column: str,
+        manifest: Annotated[Manifest, FromModel("manifest")],
+        seed: Annotated[int, FromModel("seed")],
+    ) -> None:
+        groups = rows_of_each(manifest, column)
+        self._count = np.array([len(group) for group in groups], dtype=np.int64)
+        self._first = np.cumsum(self._count) - self._count  # where each group begins among the members
+        self._members = np.array([row for group in groups for row in group], dtype=np.int64)
+        self._seed = seed
+
+    def indices(self, start: int, stop: int) -> np.ndarray:
+        """See `Sampler`."""
+        out, size = np.empty(stop - start, dtype=np.int64), len(self._count)
+        for epoch, here, places in epochs_of(start, stop, size):
+            group = order(size, seed=self._seed, epoch=epoch)[places]
+            turn = epoch + order(size, seed=self._seed, epoch=-1)[group]
+            out[here] = self._members[self._first[group] + turn % self._count[group]]
+        return out
