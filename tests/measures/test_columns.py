@@ -18,7 +18,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.measures._groups import group_columns
 from medvlp.measures.laterality import Laterality
-from tests.measures.planted import write_manifest
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained
@@ -40,7 +39,8 @@ def opened(folder: Path, run: Trained, manifest: Path, root: Path) -> Evaluation
 @pytest.fixture(scope="module")
 def evaluation(tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     folder = tmp_path_factory.mktemp("columns")
-    return opened(folder, tiny_run, write_manifest(tiny_cohort.root, folder / "m.parquet"), tiny_cohort.root)
+    index(tiny_cohort.root).save(folder / "m.parquet")
+    return opened(folder, tiny_run, folder / "m.parquet", tiny_cohort.root)
 
 
 def test_laterality_is_the_margin_of_sided_prompts_on_unilateral_findings(evaluation: Evaluation) -> None:
@@ -97,7 +97,7 @@ def test_sizes_are_terciles_of_the_positives_of_a_finding(evaluation: Evaluation
 def test_data_without_such_columns_has_neither(tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     plain = index(tiny_cohort.root)
     kept = Manifest.of(
-        {name: plain.arrow(name) for name in plain.names if name.partition(".")[0] not in ("side", "size")},
+        {name: plain.arrow(name).to_pylist() for name in plain.names if name.partition(".")[0] not in ("side", "size")},
         root=plain.root,
     )
     kept.save(tmp_path / "m.parquet")

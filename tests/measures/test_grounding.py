@@ -13,7 +13,6 @@ from medvlp.config.evaluate import Evaluated, evaluate, load_evaluation
 from medvlp.core.errors import ConfigError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.grounding.regions import Region, Regions
-from tests.measures.planted import write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def written(folder: Path, run: Any, root: Path, **grounding: object) -> Path:
         "out": str(folder / "out"),
         "data": {
             "root": str(root),
-            "manifest": str(write_manifest(root, folder / "m.parquet")),
+            "layout": "phantom",
             "where": {"view_position": ["PA", "AP"]},
         },
         "evaluation": {

@@ -12,7 +12,6 @@ from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.ranks import rank_queries
-from tests.measures.planted import write_manifest
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def judged(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
         "workers": 1,
         "data": {
             "root": str(tiny_cohort.root),
-            "manifest": str(write_manifest(tiny_cohort.root, folder / "m.parquet")),
+            "layout": "phantom",
             "where": {"view_position": ["PA", "AP"]},
         },
         "evaluation": {
