@@ -30,6 +30,7 @@ __all__ = [
     "Encoder",
     "Head",
     "HeadSpec",
+    "Level",
     "Model",
     "Objective",
     "Score",
@@ -134,6 +135,19 @@ class Site:
     when: Literal["before", "after"]
 
 
+@dataclass(frozen=True)
+class Level:
+    """A map that an encoder offers as the part ``level[i]``.
+
+    Attributes:
+        channels: C.
+        stride: view pixels to a cell, along (rows, columns) of an image, (slices, rows, columns) of a volume.
+    """
+
+    channels: int
+    stride: tuple[int, ...]
+
+
 class Encoder(nn.Module, ABC):
     """A tower: values of one kind -> `Encoded`.
 
@@ -142,12 +156,14 @@ class Encoder(nn.Module, ABC):
         offers: parts it can compute.
         width: W of ``pooled``.
         token_width: W of ``tokens``.
+        levels: maps it offers, finest first: ``level[i]`` is (R, C, H, W), of a stack or volume (R, C, S, H, W).
     """
 
     kinds: tuple[str, ...]
     offers: frozenset[str] = frozenset({"pooled", "tokens", "mask"})
     width: int
     token_width: int
+    levels: tuple[Level, ...] = ()
 
     @abstractmethod
     def forward(
