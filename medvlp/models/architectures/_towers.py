@@ -176,6 +176,8 @@ class TowerModel(Model):
             self.draws.enter(recipe.view, batch.positions, owner)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
+        if recipe.kind != "text":
+            rows = replace(rows, size=_size(recipe.kind, values))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
@@ -276,6 +278,7 @@ class TowerModel(Model):
         """Return what a head may ask of the model; a call-stage head reads images where there are images."""
         tower = self.towers[kind or ("image" if "image" in self.towers else next(iter(self.towers)))]
         given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
+        given["levels"] = tower.levels
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"
@@ -307,6 +310,17 @@ def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder,
         )
     there = made.get(tower.words.identity)
     return tokenise(tower.words, texts) if there is None else there
+
+
+def _size(kind: str, values: Tensor) -> tuple[int, ...]:
+    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X).
+
+    Example:
+        >>> _size("stack", torch.zeros(2, 5, 1, 8, 9)), _size("volume", torch.zeros(2, 1, 5, 8, 9))
+        ((5, 8, 9), (5, 8, 9))
+    """
+    shape = tuple(values.shape)
+    return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
 
 
 def _widened(rows: Encoded) -> Encoded:
