@@ -5,10 +5,14 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "BoxSet": "box_set",
         "Caption": "caption",
         "ClassPrototypeLoss": "class_prototypes",
+        "Classify": "classify",
         "Clip": "clip",
+        "DiceCe": "dice_ce",
         "Distill": "distill",
+        "Focal": "focal",
         "HardNegatives": "hard_negatives",
         "Medslip": "medslip",
         "MedslipProtocl": "medslip_protocl",

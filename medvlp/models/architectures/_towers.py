@@ -114,7 +114,9 @@ class TowerModel(Model):
     @property
     def kinds(self) -> tuple[str, ...]:
         """See `Model`."""
-        return (self._asked,) if self._asked else tuple(kind for kind in ("image", "stack") if kind in self.towers)
+        if self._asked:
+            return (self._asked,)
+        return tuple(kind for kind in ("image", "stack", "volume") if kind in self.towers)
 
     def of_kind(self, kind: str) -> TowerModel:
         """See `Model`."""
@@ -188,6 +190,8 @@ class TowerModel(Model):
         if len(self.patches):
             said = self.draws.leave()
             rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
+        if recipe.kind != "text":
+            rows = replace(rows, size=_size(recipe.kind, values))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
@@ -339,6 +343,7 @@ class TowerModel(Model):
         kind = kind or ("image" if "image" in self.towers else next(iter(self.towers)))
         tower = self.towers[kind]
         given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
+        given["levels"] = tower.levels
         if "text" in self.towers:
             given["text"] = self.towers["text"]
         if self._vocab_size is not None:
@@ -376,6 +381,17 @@ def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder,
 
 def _same(head: Head, loaded: Loaded) -> bool:
     return hash_of_tensors(head) == loaded.tensors
+
+
+def _size(kind: str, values: Tensor) -> tuple[int, ...]:
+    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X).
+
+    Example:
+        >>> _size("stack", torch.zeros(2, 5, 1, 8, 9)), _size("volume", torch.zeros(2, 1, 5, 8, 9))
+        ((5, 8, 9), (5, 8, 9))
+    """
+    shape = tuple(values.shape)
+    return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
 
 
 def _widened(rows: Encoded) -> Encoded:
