@@ -7,6 +7,7 @@ Along a stack of which some slices were left out, a box reaches as far as the sl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
@@ -86,29 +87,29 @@ def moved_record(
         (0.0, 0.0, 4.0, 4.0)
     """
     (height, width), (rows, columns) = before[-2:], after[-2:]
+    (a, b, c), (d, e, f) = step[:2].tolist()
     x0, y0, x1, y1 = record.box
     per_x, per_y = (x1 - x0) / width, (y1 - y0) / height
-    long_x, long_y = float(np.hypot(*step[:2, 0])), float(np.hypot(*step[:2, 1]))
-    middle = step @ (columns / 2, rows / 2, 1)
+    long_x, long_y = math.hypot(a, d), math.hypot(b, e)
+    right, down = (a * columns + b * rows) / 2 + c, (d * columns + e * rows) / 2 + f
     # In a mirrored view columns count from the right edge of the source.
-    x, y = float(x1 - middle[0] * per_x if record.flip else x0 + middle[0] * per_x), float(y0 + middle[1] * per_y)
+    x, y = x1 - right * per_x if record.flip else x0 + right * per_x, y0 + down * per_y
     half_x, half_y = long_x * columns * per_x / 2, long_y * rows * per_y / 2
-    whole, matrix = view_to_source(record, before), record.matrix
-    if matrix is not None or step[0, 1] or step[1, 0] or step[1, 1] < 0:
+    matrix = record.matrix
+    if matrix is not None or b or d or e < 0:
+        whole = view_to_source(record, before)
         matrix = _rows(whole @ (_in_volume(step) if len(whole) == 4 else step))
-    # What an earlier edge cut off stays black, unless all of the source lay within it, or all of this view does.
-    within = _inside(_around(_frame(after[-2:]), step), (width, height))
-    all_seen = record.source is not None and _inside(
-        tuple(edge[:, :2] for edge in _around(_frame(record.source), np.linalg.inv(whole))), (width, height)
-    )
-    cut = () if within or all_seen else ((_rows(whole), (height, width)),)
+    # What an earlier edge cut off stays black, unless all of this view lay within it, or all of the source did.
+    reach_x, reach_y = (abs(a) * columns + abs(b) * rows) / 2, (abs(d) * columns + abs(e) * rows) / 2
+    within = min(right - reach_x, down - reach_y, width - right - reach_x, height - down - reach_y) >= -_THINNEST
+    cut = () if within or _all_seen(record, before) else ((_rows(view_to_source(record, before)), (height, width)),)
     if slices is not None:
         slices = tuple(n if record.slices is None else record.slices[n] for n in slices)
     return replace(
         record,
         seed=record.seed if seed is None else seed,
         box=(x - half_x, y - half_y, x + half_x, y + half_y),
-        flip=record.flip != bool(np.linalg.det(step[:2, :2]) < 0),
+        flip=record.flip != (a * e - b * d < 0),
         spacing=None if record.spacing is None else (record.spacing[0] * long_y, record.spacing[1] * long_x),
         matrix=matrix,
         slices=record.slices if slices is None else slices,
@@ -245,9 +246,16 @@ def _frame(size: Sequence[int]) -> Tensor:
     return torch.tensor([[0.0] * len(size) + [float(side) for side in reversed(size)]])
 
 
-def _inside(box: tuple[Array, ...], edge: tuple[int, int]) -> bool:
-    low, high = box
-    return bool((low >= -_THINNEST).all() and (high <= np.array(edge) + _THINNEST).all())
+def _all_seen(record: ImageRecord, size: Sequence[int]) -> bool:
+    """Whether the whole source lies within a view's edges."""
+    if record.source is None:
+        return False
+    if record.matrix is None:
+        x0, y0, x1, y1 = record.box
+        return min(-x0, -y0, x1 - record.source[-1], y1 - record.source[-2]) >= -_THINNEST
+    low, high = _around(_frame(record.source), np.linalg.inv(view_to_source(record, size)))
+    edge = np.array([size[-1], size[-2]]) + _THINNEST
+    return bool((low[0, :2] >= -_THINNEST).all() and (high[0, :2] <= edge).all())
 
 
 def _around(boxes: Tensor, matrix: Array) -> tuple[Array, Array]:

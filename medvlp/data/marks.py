@@ -8,7 +8,7 @@ a mask is sampled once and never worn by a chain of views, and one that nobody a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,7 +153,7 @@ def placed(sample: Sample, field: str, pixels: object, record: ImageRecord, *, t
     """
     target = to or field
     rest = {name: value for name, value in sample.fields.items() if name != field}
-    fields = {**rest, **_carried(sample, field, target, (pixels,), (record,)), target: pixels}
+    fields = {**rest, **_carried(sample, field, target, (pixels,), lambda row: record), target: pixels}
     return Sample(sample.id, fields, {**sample.records, target: record})
 
 
@@ -189,17 +189,16 @@ def moved(
     old = sample.fields[field]
     before = [size_of(row) for row in (old if isinstance(old, tuple) else (old,) * len(new))]
     after = [size_of(row) for row in new]
-    relative, records = [], []
-    for row, (one, first, last) in enumerate(zip(steps, before, after, strict=True)):
-        assert first is not None, "views move pictures that were read"
-        assert last is not None, "views make pictures"
-        relative.append(relative_record(one, first, slices))
-        record = _record(sample, field, row)
-        if record is not None:
-            records.append(moved_record(record, one, first, last, slices=slices, seed=seed))
+    sizes = [(first, last) for first, last in zip(before, after, strict=True) if first is not None and last is not None]
+    assert len(sizes) == len(steps), "views move pictures that were read"
+    records = [
+        moved_record(record, one, first, last, slices=slices, seed=seed)
+        for row, (one, (first, last)) in enumerate(zip(steps, sizes, strict=True))
+        if (record := _record(sample, field, row)) is not None
+    ]
     target = to or field
-    fields = {**sample.fields, **_carried(sample, field, target, new, relative)}
-    fields[target] = pixels
+    relative = lambda row: relative_record(steps[row], sizes[row][0], slices)  # noqa: E731
+    fields = {**sample.fields, **_carried(sample, field, target, new, relative), target: pixels}
     made = {**sample.records}
     if len(records) == len(new):
         made[target] = tuple(records) if isinstance(pixels, tuple) else records[0]
@@ -207,27 +206,29 @@ def moved(
 
 
 def _carried(
-    sample: Sample, field: str, to: str, pixels: Sequence[object], records: Sequence[ImageRecord]
+    sample: Sample, field: str, to: str, pixels: Sequence[object], record: Callable[[int], ImageRecord]
 ) -> dict[str, object]:
     """What is marked on a picture, on rows made of it; what is unread stays so, and is found by its new name."""
     own, other = (name.partition(".")[2] for name in (field, to))
     made: dict[str, object] = {}
     for name, value in sample.fields.items():
+        kind, _, role = name.partition(".")
+        if kind not in ("boxes", "mask") or (isinstance(value, Drawn) and field == to):
+            continue
         if lies_on(name, sample.fields) != field:
             continue
-        kind, _, role = name.partition(".")
-        finding = role.removeprefix(own).removeprefix(".")
-        new = ".".join(part for part in (kind, other, finding) if part)
-        rows = value if isinstance(value, tuple) else (value,) * len(records)
+        new = ".".join(part for part in (kind, other, role.removeprefix(own).removeprefix(".")) if part)
         if isinstance(value, Drawn):
             made[new] = value
-        elif all(isinstance(row, Tensor) for row in rows):
-            sizes = [size_of(row) for row in pixels]
-            there = zip(rows, records, sizes, strict=True)
-            carried = tuple(
-                to_view(row, record, size) for row, record, size in there if isinstance(row, Tensor) and size
-            )
-            made[new] = carried if isinstance(value, tuple) or len(carried) > 1 else carried[0]
+            continue
+        rows = value if isinstance(value, tuple) else (value,) * len(pixels)
+        moved_rows = tuple(
+            to_view(mark, record(row), size)
+            for row, (mark, picture) in enumerate(zip(rows, pixels, strict=True))
+            if isinstance(mark, Tensor) and (size := size_of(picture)) is not None
+        )
+        if len(moved_rows) == len(pixels):
+            made[new] = moved_rows if len(moved_rows) > 1 or isinstance(value, tuple) else moved_rows[0]
     return made
 
 

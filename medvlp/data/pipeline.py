@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,10 @@ class Records:
         self._words = [(name, manifest.arrow(name)) for kind in ("text", "id") for name in manifest.names_of(kind)]
         self._vectors = [(name, manifest.arrow(name)) for name in manifest.names_of("vector")]
         marks = [name for kind in ("boxes", "mask") for name in manifest.names_of(kind)]
-        self._marks = [(name, manifest.arrow(name), _drawn(manifest, name)) for name in marks]
+        self._marks = [
+            (name, manifest.arrow(name), _drawn(manifest, name), Drawn(name.partition(".")[0], root=manifest.root))
+            for name in marks
+        ]
         real = {name: name for kind in ("label", "number") for name in manifest.names_of(kind)}
         real |= {f"number.{name}": name for name in numbers}
         self._real_names = tuple(real)
@@ -164,10 +167,9 @@ class Records:
         for name, array in self._vectors:
             if array[index].is_valid:
                 fields[name] = torch.tensor(array[index].as_py(), dtype=torch.float32)
-        for name, array, drawn in self._marks:
+        for name, array, drawn, nowhere in self._marks:
             if drawn[index] >= 0:
-                value = array[index] if drawn[index] else None
-                fields[name] = Drawn(name.partition(".")[0], value, self.manifest.root)
+                fields[name] = replace(nowhere, value=array[index]) if drawn[index] else nowhere
         for name, value in zip(self._real_names, self._real[index].tolist(), strict=True):
             if value == value:
                 fields[name] = value

@@ -13,10 +13,11 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.sample import Sample
 from medvlp.data.cache import Cache
 from medvlp.data.manifest import Manifest
+from medvlp.data.marks import Drawn, seen
 from medvlp.data.pipeline import apply_views
 from medvlp.data.prepare import prepare
 from medvlp.data.stack_files import FileStack, write_stack_file
-from medvlp.data.stacks import LazyStack
+from medvlp.data.stacks import LazyStack, taken
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_stack import ReadStack
 from medvlp.data.views.read_stack_file import ReadStackFile
@@ -65,6 +66,27 @@ def test_frames_of_a_cine_are_slices(tmp_path: Path) -> None:
 
     want = resize_pad(read_image(path, frame=3).pixels, 12).pixels
     assert float(np.abs(stack.pixels[3, 0].numpy() - want).max()) <= 1 / 510 + 1e-7
+
+
+def test_boxes_and_masks_follow_the_frames_of_a_cine_and_the_pixels_of_a_stack_file(tmp_path: Path) -> None:
+    frames = np.zeros((4, 12, 10), np.uint16)
+    frames[1:3, 2:6, 4:10] = 4095
+    path = dicom_writer(tmp_path)(frames, {0x00280008: ("IS", 4), 0x00080060: ("CS", "US")})
+    boxes = Drawn("boxes", [[4, 2, 1, 10, 6, 3]])
+    for bits, name in ((8, str(path)), (32, str(tmp_path / "a.safetensors"))):
+        made = apply_views(Sample("a", {"stack": name, "boxes.f": boxes}), [ReadStack(size=24)] if bits == 8 else
+                           [ReadStackFile()])  # fmt: skip
+        stack, found = taken(made.fields["stack"]), seen(made, "boxes.f")
+        assert stack is not None
+        assert isinstance(found, torch.Tensor)
+        there = (stack.pixels[:, 0] > 0.5).nonzero().flip(1)
+        assert found.tolist() == [[*there.amin(0).tolist(), *(there.amax(0) + 1).tolist()]]
+        write_stack_file(tmp_path / "a.safetensors", pixels=torch.from_numpy(frames)[:, None] / 4095,
+                         position=torch.zeros(4, 3))  # fmt: skip
+    several = [picture(tmp_path / f"{seed}.png", seed, (20 + seed, 30)) for seed in range(2)]
+    unlike = apply_views(Sample("a", {"stack": tuple(map(str, several)), "boxes.f": boxes}), [ReadStack(size=16)])
+    with pytest.raises(DataError, match=r"'boxes.f' of 'a' lies on a picture that does not say how it was made"):
+        seen(unlike, "boxes.f")
 
 
 def test_studies_of_several_files_are_cached_by_what_they_hold(tmp_path: Path, cache: Cache) -> None:
