@@ -240,6 +240,14 @@ class Parts:
     answers: Mapping[str, Declared]
     views: Sequence[View] = ()
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Boxes and masks that somebody reads: batches hold no others."""
+        plans = [make_plan(phase, self.states) for phase in self.objectives]
+        plans += [Plan.of(state.refresh_needs()) for state in self.states.values()]
+        asked = {name for plan in plans for name in plan.fields}
+        return tuple(sorted(name for name in asked if parse_field(name).kind in ("boxes", "mask")))
+
 
 def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
     """Build model, states, objectives and answers, and refuse a recipe that cannot be computed, before any batch.

@@ -86,7 +86,7 @@ class _Look:
                 values = None if found is None else HeatMap(found, score).resized(pixels.shape[-1])
             except ConfigError as error:
                 notes.append(f"no heat map: {error}")
-        seen = sample.records.get("image")
+        seen = sample.record("image")
         return GalleryItem(
             image=_bytes(pixels),
             finding=finding,

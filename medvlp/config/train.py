@@ -41,6 +41,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.marks import copied_marks
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
@@ -163,6 +164,7 @@ class _Built:
         self.suffix = build_views(config.data.suffix, where="data.suffix")
         prefix = build_views(config.data.prefix, where="data.prefix")
         fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
+        fields += copied_marks(self.manifest.names, fields)
         self.parts: Parts = build_parts(config, self.tokenizer, fields)
         self.choose = config.evaluation.choose or self._first_choice(fields, say)
         if config.init_from is not None:
@@ -244,6 +246,7 @@ class _Built:
                 origin=begin,
                 one_of=self.config.data.one_of,
                 words=words,
+                marks=self.parts.marks,
             )
 
         return loader
@@ -251,7 +254,7 @@ class _Built:
     def _features(self, model: Model, needs: frozenset[Key], batches: Iterable[Batch] | None) -> FeatureTable:
         if batches is None:
             rank, world = collectives.rank(), collectives.world_size()
-            batches = in_order(self.splits["train"], batch=256, rank=rank, world=world)
+            batches = in_order(self.splits["train"], batch=256, rank=rank, world=world, marks=self.parts.marks)
         return feature_pass(model, batches, needs)
 
     # files ----------------------------------------------------------------------------------------------------------

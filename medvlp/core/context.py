@@ -15,6 +15,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, parse_key
+from medvlp.core.places import record_tensor
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
@@ -28,10 +29,17 @@ _SAME = {"sample": (), "report": ("text", _REPORT), "study": ("id.study",), "pat
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one key and the sample (of this process's batch) that owns each; a bank's rows are owned by -1."""
+    """Rows of one key.
+
+    Attributes:
+        values: (R, ...).
+        owner: (R,) sample of this process's batch that owns each; a bank's rows are owned by -1.
+        grid: (rows, columns) or (S, rows, columns) of the view's tokens, where they form one.
+    """
 
     values: Tensor
     owner: Tensor
+    grid: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def collect_parts(
             # Terms are float32: half precision ends here, where the towers end.
             values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
             owner = rows.owner if keep is None else rows.owner[keep]
-            out[Key(view, name, who)] = Part(values if keep is None else values[keep], owner)
+            out[Key(view, name, who)] = Part(values if keep is None else values[keep], owner, rows.grid)
     return out
 
 
@@ -209,6 +217,58 @@ class Context:
     def ids(self, key: str) -> list[str]:
         """Return the id of the sample of each own row of a key."""
         return [self.batch.ids[i] for i in self._part(key).owner.tolist()]
+
+    # where they lie -------------------------------------------------------------------------------------------------
+
+    def grid(self, key: str) -> tuple[int, ...]:
+        """Return (rows, columns) of a view's tokens or of a map ``level[i]``, (S, rows, columns) of a stack's.
+
+        Raises:
+            ConfigError: if its tokens form no grid.
+        """
+        if parse_key(key).part.startswith("level["):
+            return tuple(self._part(key).values.shape[2:])
+        found = self._part(key).grid
+        if found is None:
+            raise ConfigError(
+                f"The tokens of {key!r} form no grid, so nobody can tell where they lie: use a tower whose tokens do, "
+                "and leave token dropping out."
+            )
+        return found
+
+    def record(self, key: str) -> Tensor:
+        """Return where the view of each own row lies in its source: points (x, y, 1) of its pixels -> of the source.
+
+        Args:
+            key: of an image or stack.
+
+        Returns:
+            float32: of images (R, 2, 3), of a volume's slices (R, 3, 4), of stacks (R, S, 3, 4); see
+            `medvlp.core.places.record_tensor`.
+
+        Raises:
+            ConfigError: if it is not known of all rows.
+
+        Example:
+            >>> from medvlp.core.sample import Column, ImageRecord
+            >>> crop = Column(torch.zeros(1, 1, 2, 2), torch.tensor([0]))
+            >>> where = {"image": (ImageRecord(seed=0, box=(4, 4, 8, 8)),)}
+            >>> parts = {parse_key("image/raw"): Part(torch.zeros(1, 3), torch.tensor([0]))}
+            >>> ctx = Context(parts=parts, batch=Batch(("a",), torch.arange(1), {"image": crop}, where))
+            >>> (ctx.record("image/raw") @ torch.tensor([1.0, 1.0, 1.0])).tolist()  # the middle of the view
+            [[6.0, 6.0]]
+        """
+        view, rows = parse_key(key).view, len(self._part(key).owner)
+        records = self.batch.records.get(view, ())
+        if len(records) != rows:
+            raise ConfigError(
+                f"It is not known where {view!r} lies in its source: let the views of the data read it from files."
+            )
+        column = self.batch[view]
+        assert isinstance(column.values, Tensor), "pictures have records"
+        size = column.values.shape[-2:] if column.mask is None else (column.values.shape[1], *column.values.shape[-2:])
+        found = record_tensor(records, size).to(column.values.device)
+        return found if column.mask is None else found * column.mask[:, :, None, None]
 
     # who is the same as whom ----------------------------------------------------------------------------------------
 

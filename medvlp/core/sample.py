@@ -16,19 +16,37 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Batch", "Column", "ImageRecord", "Sample", "Stack", "Tokens"]
+__all__ = ["Batch", "Column", "ImageRecord", "Matrix", "Sample", "Stack", "Tokens"]
+
+
+Matrix = tuple[tuple[float, ...], ...]
+"""The rows (d, d + 1) of an affine map of points in d dimensions, x first; it acts on (x, y, 1) or (x, y, z, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """How an image-like field was made from its source, so that it can be made again bit for bit.
+    """How an image-like field was made from its source: where each of its pixels lies there, and the seed of its draws.
+
+    Coordinates are continuous, pixel k reaches from k to k + 1. `medvlp.core.places` takes boxes and masks there and
+    back.
 
     Attributes:
         seed: of the random suffix.
-        box: (x0, y0, x1, y1) of the view in pixels of the source; may reach outside it where the view is padded.
+        box: (x0, y0, x1, y1) of the view in pixels of the source, of a stack in those of a slice; may reach outside it
+            where the view is padded. Of a turned view, the box of its size around its middle.
         flip: whether left and right are swapped; no view of this project sets it without swapping the words too.
         spacing: (row, column) in mm of one view pixel, where known.
         warnings: what reading the source announced, for who scores a single file; the cache of a cohort drops it.
+        matrix: points of the view -> points of the source, where `box` and `flip` do not say it all: a turned picture,
+            or (x, y, number of a slice) -> (x, y, z) voxels of a volume.
+        source: (H, W) of the file, (Z, Y, X) of a volume, where known.
+        slices: number in the stack as it was read of each slice that is left, ascending; None: all.
+        world: voxel (i, j, k) of the source -> RAS mm, of a volume.
+        cuts: (matrix, (H, W)) of earlier views at whose edges the picture was cut.
+
+    Example:
+        >>> ImageRecord(seed=0, box=(0, 0, 8, 8)).flip
+        False
     """
 
     seed: int
@@ -36,6 +54,11 @@ class ImageRecord:
     flip: bool = False
     spacing: tuple[float, float] | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    matrix: Matrix | None = None
+    source: tuple[int, ...] | None = None
+    slices: tuple[int, ...] | None = None
+    world: Matrix | None = None
+    cuts: tuple[tuple[Matrix, tuple[int, int]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +97,17 @@ class Sample:
         id: unique in its manifest.
         fields: field name -> value: a tensor, a stack, a string, a float, or a tuple of those where the sample has
             several rows.
-        records: image-like field -> how it was made.
+        records: image-like field -> how it was made; a tuple where the field has several rows.
     """
 
     id: str
     fields: Mapping[str, object]
-    records: Mapping[str, ImageRecord] = field(default_factory=dict)
+    records: Mapping[str, ImageRecord | tuple[ImageRecord, ...]] = field(default_factory=dict)
+
+    def record(self, name: str) -> ImageRecord | None:
+        """Return how a field of one row was made; None where nobody knows, or it has several rows."""
+        found = self.records.get(name)
+        return found if isinstance(found, ImageRecord) else None
 
 
 @dataclass(frozen=True)
@@ -132,6 +160,8 @@ class Column:
         mask: (R, S) for padded kinds, True where real.
         position: (R, S, 3) in mm, of a stack's slices; zeros where padded.
         tokens: of strings: what tokenizers made of them, by the tokenizer's identity; whoever needs another's makes it.
+        known: (B,) bool, of boxes: the samples of which it is known where they are; one without rows has none.
+        place: (R,) int64, of boxes: on which row of the sample's picture each lies.
     """
 
     values: Tensor | tuple[str, ...]
@@ -139,6 +169,8 @@ class Column:
     mask: Tensor | None = None
     position: Tensor | None = None
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    known: Tensor | None = None
+    place: Tensor | None = None
 
     def take(self, start: int, stop: int) -> Column:
         """Return the rows of samples start..stop-1, owners counted from 0."""
@@ -148,20 +180,19 @@ class Column:
             values: Tensor | tuple[str, ...] = self.values[index]
         else:
             values = tuple(self.values[i] for i in index.tolist())
-        mask = None if self.mask is None else self.mask[index]
-        position = None if self.position is None else self.position[index]
+        mask, position, place = (None if t is None else t[index] for t in (self.mask, self.position, self.place))
+        known = None if self.known is None else self.known[start:stop]
         tokens = {who: tokens.take(index) for who, tokens in self.tokens.items()}
-        return Column(values, self.owner[index] - start, mask, position, tokens)
+        return Column(values, self.owner[index] - start, mask, position, tokens, known, place)
 
     def to(self, device: torch.device) -> Column:
         """Return the column on a device."""
-        return Column(
-            self.values.to(device, non_blocking=True) if isinstance(self.values, Tensor) else self.values,
-            self.owner.to(device),
-            None if self.mask is None else self.mask.to(device),
-            None if self.position is None else self.position.to(device),
-            {who: tokens.to(device) for who, tokens in self.tokens.items()},
+        mask, position, known, place = (
+            None if t is None else t.to(device) for t in (self.mask, self.position, self.known, self.place)
         )
+        values = self.values.to(device, non_blocking=True) if isinstance(self.values, Tensor) else self.values
+        tokens = {who: tokens.to(device) for who, tokens in self.tokens.items()}
+        return Column(values, self.owner.to(device), mask, position, tokens, known, place)
 
 
 @dataclass(frozen=True)
@@ -172,11 +203,13 @@ class Batch:
         ids: B sample ids.
         positions: (B,) int64, each sample's place in the run's sample stream: what every random draw is a function of.
         columns: field name -> column; a field that no sample has is absent.
+        records: image-like field -> how each of its rows was made; a field of which that is not known is absent.
     """
 
     ids: tuple[str, ...]
     positions: Tensor
     columns: Mapping[str, Column]
+    records: Mapping[str, tuple[ImageRecord, ...]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -224,16 +257,22 @@ class Batch:
     def take(self, start: int, stop: int) -> Batch:
         """Return samples start..stop-1."""
         columns = {name: column.take(start, stop) for name, column in self.columns.items()}
-        return Batch(self.ids[start:stop], self.positions[start:stop], columns)
+        records: dict[str, tuple[ImageRecord, ...]] = {}
+        for name, rows in self.records.items():
+            owners = self.columns[name].owner.tolist()
+            records[name] = tuple(row for row, owner in zip(rows, owners, strict=True) if start <= owner < stop)
+        return Batch(self.ids[start:stop], self.positions[start:stop], columns, records)
 
     def with_columns(self, columns: Mapping[str, Column]) -> Batch:
-        """Return the batch with more or other columns."""
-        return Batch(self.ids, self.positions, {**self.columns, **columns})
+        """Return the batch with more or other columns; a replaced one with other rows loses their records."""
+        whole = {**self.columns, **columns}
+        records = {name: rows for name, rows in self.records.items() if len(rows) == len(whole[name].owner)}
+        return Batch(self.ids, self.positions, whole, records)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         moved = {name: column.to(device) for name, column in self.columns.items()}
-        return Batch(self.ids, self.positions.to(device), moved)
+        return Batch(self.ids, self.positions.to(device), moved, self.records)
 
     @classmethod
     def of(cls, columns: Mapping[str, Tensor | Sequence[str]], *, first: int = 0) -> Batch:

@@ -105,17 +105,20 @@ def _fact(name: str, array: pa.Array, source: str) -> pa.Array:
 
 
 def _boxes(name: str, array: pa.Array, source: str) -> pa.Array:
-    """Lists of (x0, y0, x1, y1), pixels of the file; an empty list says that somebody looked and found none."""
+    """Lists of low and high corners, x first, in pixels or voxels; an empty list: somebody looked and found none."""
     try:
         array = array.cast(pa.list_(pa.list_(pa.float32())))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"{source}: the column {name!r} must hold lists of x0, y0, x1, y1: write them so.") from None
-    corners = pc.list_flatten(array)
-    flat = pc.list_flatten(corners).to_numpy(zero_copy_only=False)
-    four = len(flat) == 4 * len(corners) and pc.all(pc.equal(pc.list_value_length(corners), 4)).as_py() is not False
-    if not four or not (
-        np.isfinite(flat).all() and (flat[2::4] > flat[0::4]).all() and (flat[3::4] > flat[1::4]).all()
-    ):
+        raise DataError(
+            f"{source}: the column {name!r} must hold lists of x0, y0, x1, y1, of a volume x0, y0, z0, x1, y1, z1: "
+            "write them so."
+        ) from None
+    boxes = pc.list_flatten(array)
+    flat = pc.list_flatten(boxes).to_numpy(zero_copy_only=False)
+    length = len(flat) // len(boxes) if len(boxes) else 4
+    alike = length in (4, 6) and pc.all(pc.equal(pc.list_value_length(boxes), length)).as_py() is not False
+    corners = flat.reshape(len(boxes), 2, length // 2) if alike else np.zeros((0, 2, 2))
+    if not alike or not (np.isfinite(corners).all() and (corners[:, 1] > corners[:, 0]).all()):
         raise DataError(f"{source}: a box of the column {name!r} is not x0 < x1 and y0 < y1: write corners, not sizes.")
     return array
 

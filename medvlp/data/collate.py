@@ -11,14 +11,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import Batch, Column, Sample
+from medvlp.core.sample import Batch, Column, ImageRecord, Sample
+from medvlp.data.marks import Drawn, seen
 from medvlp.data.stacks import taken
 from medvlp.text.tokenizers import Tokenizer, tokenise
 
 __all__ = ["collate"]
-
-# Kinds whose value is itself a list of rows (boxes of one image): the lists are joined end to end.
-_LISTS = ("boxes", "graph")
 
 
 def collate(
@@ -27,6 +25,7 @@ def collate(
     *,
     fields: Sequence[str] = (),
     words: Mapping[str, Sequence[Tokenizer]] = {},
+    marks: Sequence[str] = (),
 ) -> Batch:
     """Join samples.
 
@@ -34,11 +33,15 @@ def collate(
     row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask. All slices are read
     of a stack of which nobody chose some (`sample_slices`).
 
+    Boxes are joined end to end, ``known`` says of which samples they are known; one that has none is known to have
+    none. A sample without a row of a mask is one whose mask is not known. Masks of stacks are padded as they are.
+
     Args:
         samples: B samples.
         positions: (B,) int64, places in the run's stream.
         fields: names of labels, numbers and ids that the batch must have even if all of its samples lack them.
         words: field of texts -> tokenizers whose ids the column also has.
+        marks: names of the boxes and masks of the manifest that are read; others are left out.
 
     Raises:
         DataError: if the values of a field differ in shape, or an image is still a path.
@@ -49,13 +52,58 @@ def collate(
         ([0], [1.0, nan])
     """
     names = sorted({name for sample in samples for name in sample.fields} | set(fields))
-    columns = {name: column for name in names if (column := _column(name, samples)) is not None}
+    columns = {}
+    for name in names:
+        if name.partition(".")[0] in ("boxes", "mask"):
+            column = _marks(name, samples, read=name in marks)
+        else:
+            column = _column(name, samples)
+        if column is not None:
+            columns[name] = column
     for name in words.keys() & columns.keys():
         column = columns[name]
         if not isinstance(column.values, Tensor):
             made = {each.identity: tokenise(each, column.values) for each in words[name]}
             columns[name] = replace(column, tokens=made)
-    return Batch(tuple(sample.id for sample in samples), positions, columns)
+    records = {name: rows for name in columns if (rows := _records(name, samples, len(columns[name].owner)))}
+    return Batch(tuple(sample.id for sample in samples), positions, columns, records)
+
+
+def _records(name: str, samples: Sequence[Sample], rows: int) -> tuple[ImageRecord, ...]:
+    """How the rows of a field were made; nothing where that is not known of each."""
+    found: list[ImageRecord] = []
+    for sample in samples:
+        record = sample.records.get(name)
+        if record is not None and name in sample.fields:
+            found.extend(record if isinstance(record, tuple) else (record,))
+    return tuple(found) if len(found) == rows else ()
+
+
+def _marks(name: str, samples: Sequence[Sample], *, read: bool) -> Column | None:
+    rows: list[Tensor] = []
+    owners: list[int] = []
+    places: list[int] = []
+    for index, sample in enumerate(samples):
+        if isinstance(sample.fields.get(name), Drawn) and not read:
+            continue
+        value = seen(sample, name)
+        several = value if isinstance(value, tuple) else () if value is None else (value,)
+        rows.extend(several)
+        owners.extend([index] * len(several))
+        places.extend(range(len(several)))
+    if not rows:
+        return None
+    owner, place = torch.tensor(owners, dtype=torch.int64), torch.tensor(places, dtype=torch.int64)
+    if name.startswith("mask"):
+        if rows[0].dim() == 3:
+            return _padded(name, rows, owner)
+        _refuse_unlike(name, rows, 0)
+        return Column(torch.stack(rows), owner)
+    _refuse_unlike(name, rows, 1)
+    known = torch.zeros(len(samples), dtype=torch.bool)
+    known[owner] = True
+    count = torch.tensor([len(row) for row in rows])
+    return Column(torch.cat(rows), owner.repeat_interleave(count), known=known, place=place.repeat_interleave(count))
 
 
 def _column(name: str, samples: Sequence[Sample]) -> Column | None:
@@ -88,7 +136,7 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     if len(tensors) != len(rows):
         view = {"volume": "read_volume", "stack": "read_stack"}.get(kind.name, "read")
         raise DataError(f"The field {name!r} holds a path, not pixels: put the view `{view}` first in data.prefix.")
-    if kind.name in _LISTS:
+    if kind.name == "graph":  # its value is itself a list of rows
         return Column(torch.cat(tensors), owner.repeat_interleave(torch.tensor([len(t) for t in tensors])))
     if kind.collate == "pad":
         return _padded(name, tensors, owner)

@@ -48,6 +48,7 @@ class Loader:
         origin: position at which this cohort's first epoch began (the begin of its phase).
         one_of: an epoch has one record of each value of this column, see `medvlp.data.sampler.Groups`; None: all.
         words: field of texts -> tokenizers of the towers that encode it: the workers tokenise.
+        marks: boxes and masks of the manifest that batches hold: those that somebody reads.
 
     Raises:
         ConfigError: if the batch cannot be cut into `world` equal parts.
@@ -78,6 +79,7 @@ class Loader:
         origin: int = 0,
         one_of: str | None = None,
         words: Mapping[str, Sequence[Tokenizer]] = {},
+        marks: Sequence[str] = (),
     ) -> None:
         if start < origin:
             raise ConfigError(
@@ -88,6 +90,7 @@ class Loader:
         self._suffix = tuple(suffix)
         self._batch = batch
         self._seed = seed
+        self._marks = tuple(marks)
         self._workers = workers
         self._rank = rank
         self._world = world
@@ -132,7 +135,7 @@ class Loader:
 
     def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
-        maker = _Maker(self._prepared, views, self._seed, self._words)
+        maker = _Maker(self._prepared, views, self._seed, self._words, self._marks)
         if self._workers <= 0:
             return (maker[order] for order in plan)
         return iter(
@@ -149,7 +152,9 @@ class Loader:
         )
 
 
-def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+def in_order(
+    prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int = 1, marks: Sequence[str] = ()
+) -> Iterator[Batch]:
     """Yield a cohort in its order, without random views, in this process: what tables are made of.
 
     Args:
@@ -157,6 +162,7 @@ def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int 
         batch: samples of a batch.
         rank: with `world`, yields this process's contiguous part only.
         world: number of processes that share the cohort.
+        marks: boxes and masks that batches hold.
 
     Example:
         >>> from pathlib import Path
@@ -166,7 +172,7 @@ def in_order(prepared: Prepared, *, batch: int = 128, rank: int = 0, world: int 
         >>> [batch.ids for batch in in_order(prepare(m, []), batch=1)]
         [('a',), ('b',)]
     """
-    return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world).once()
+    return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world, marks=marks).once()
 
 
 def _runs(first: int, last: int, step: int, weights: np.ndarray | None) -> Iterator[tuple[int, int]]:
@@ -214,17 +220,22 @@ class _Listed(Sampler[_Order]):
 
 class _Maker(Dataset[Batch]):
     def __init__(
-        self, prepared: Prepared, views: tuple[View, ...], seed: int, words: Mapping[str, Sequence[Tokenizer]]
+        self,
+        prepared: Prepared,
+        views: tuple[View, ...],
+        seed: int,
+        words: Mapping[str, Sequence[Tokenizer]],
+        marks: tuple[str, ...],
     ) -> None:
-        self._prepared, self._views, self._seed, self._words = prepared, views, seed, words
+        self._prepared, self._views, self._seed, self._words, self._marks = prepared, views, seed, words, marks
 
     def __getitem__(self, index: _Order) -> Batch:
         samples = [
             apply_views(self._prepared.sample(row), self._views, draw=suffix_seed(self._seed, position))
             for position, row in zip(index.positions.tolist(), index.indices.tolist(), strict=True)
         ]
-        fields, words = self._prepared.records.stacked, self._words
-        return collate(samples, torch.from_numpy(index.positions), fields=fields, words=words)
+        fields, positions = self._prepared.records.stacked, torch.from_numpy(index.positions)
+        return collate(samples, positions, fields=fields, words=self._words, marks=self._marks)
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader expects a list, which it is not here)

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 import torch
 
 from medvlp.core.errors import ConfigError, DataError
@@ -21,6 +24,9 @@ from medvlp.core.randomness import seed_of, torch_generator
 from medvlp.core.sample import Sample
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.manifest import Manifest
+from medvlp.data.marks import Drawn
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 __all__ = ["Records", "added_fields", "apply_views", "read_numbers", "suffix_seed", "view_name", "view_spec"]
 
@@ -107,6 +113,10 @@ def apply_views(sample: Sample, views: Sequence[View], *, draw: int = 0) -> Samp
 class Records:
     """A manifest's rows as samples: image fields hold resolved paths, labels, ids and numbers their values.
 
+    Boxes and masks are there unread (`medvlp.data.marks.Drawn`): empty where the label of the same role says 0 or the
+    list of boxes is empty; missing, because unknown, where nobody drew anything, or where a label says 1 and the column
+    that nothing is there.
+
     Args:
         manifest: the rows.
         numbers: attributes (``age``) that samples carry as ``number.age``, beside the manifest's own number columns.
@@ -126,6 +136,8 @@ class Records:
         self._paths = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
         self._words = [(name, manifest.arrow(name)) for kind in ("text", "id") for name in manifest.names_of(kind)]
         self._vectors = [(name, manifest.arrow(name)) for name in manifest.names_of("vector")]
+        marks = [name for kind in ("boxes", "mask") for name in manifest.names_of(kind)]
+        self._marks = [(name, manifest.arrow(name), _drawn(manifest, name)) for name in marks]
         real = {name: name for kind in ("label", "number") for name in manifest.names_of(kind)}
         real |= {f"number.{name}": name for name in numbers}
         self._real_names = tuple(real)
@@ -152,10 +164,30 @@ class Records:
         for name, array in self._vectors:
             if array[index].is_valid:
                 fields[name] = torch.tensor(array[index].as_py(), dtype=torch.float32)
+        for name, array, drawn in self._marks:
+            if drawn[index] >= 0:
+                value = array[index] if drawn[index] else None
+                fields[name] = Drawn(name.partition(".")[0], value, self.manifest.root)
         for name, value in zip(self._real_names, self._real[index].tolist(), strict=True):
             if value == value:
                 fields[name] = value
         return Sample(self._ids[index].as_py(), fields)
+
+
+def _drawn(manifest: Manifest, name: str) -> np.ndarray:
+    """What each row says of boxes or a mask, (N,) int8: 1 drawn, 0 known to be nowhere, -1 unknown."""
+    array = manifest.arrow(name)
+    drawn = np.where(array.is_valid().to_numpy(zero_copy_only=False), 1, -1)
+    label = f"label.{name.partition('.')[2]}"
+    says = manifest.column(label) if label in manifest else np.full(len(array), np.nan)
+    if pa.types.is_list(array.type):
+        nothing = 0 if name.startswith("boxes") else 3  # a mask without a run of ones is its height, width and a run
+        empty = pc.less_equal(pc.list_value_length(array), nothing).fill_null(False).to_numpy(zero_copy_only=False)
+        drawn[empty] = np.where(says[empty] == 1, -1, 0)
+        drawn[(says == 0) & (drawn < 0)] = 0
+    else:
+        drawn[says == 0] = 0  # the file would be black: the label spares opening it
+    return drawn.astype(np.int8)
 
 
 def _numeric(manifest: Manifest, name: str) -> np.ndarray:

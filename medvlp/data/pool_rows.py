@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,11 +107,22 @@ def read_row(
     fields.update(told["words"])
     for name in told["gone"]:
         fields.pop(name, None)
-    geometry = {
-        name: ImageRecord(seed=0, box=tuple(box), flip=False, spacing=None if spacing is None else tuple(spacing))
-        for name, (box, spacing) in told["geometry"].items()
-    }
-    return Sample(base.id, fields, geometry)
+    return Sample(base.id, fields, {name: _record(geometry) for name, geometry in told["geometry"].items()})
+
+
+def _geometry(record: ImageRecord) -> dict[str, object]:
+    """What is kept of a record that no random view has touched."""
+    kept = {name: getattr(record, name) for name in ("spacing", "matrix", "source", "slices", "world")}
+    return {"box": record.box, **{name: value for name, value in kept.items() if value is not None}}
+
+
+def _record(geometry: Mapping[str, Any]) -> ImageRecord:
+    tuples: dict[str, Any] = {name: _tuples(values) for name, values in geometry.items()}
+    return ImageRecord(seed=0, **tuples)
+
+
+def _tuples(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_tuples(value) if isinstance(value, list) else value for value in values)
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ def _write_one(job: Job, index: int, row: int, files: Mapping[str, int]) -> Row:
                 raise ConfigError(f"The prefix makes {name!r}, which the cache cannot hold: make it in the suffix.")
             words[name] = value
     gone = [name for name in before.fields if name not in after.fields]
-    geometry = {name: (record.box, record.spacing) for name, record in after.records.items()}
+    geometry = {name: _geometry(record) for name, record in after.records.items() if isinstance(record, ImageRecord)}
     told = {"has": has, "stacks": stacks, "words": words, "gone": gone, "geometry": geometry}
     return Row(index, row, json.dumps(told, ensure_ascii=False), None)
 

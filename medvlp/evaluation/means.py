@@ -85,7 +85,7 @@ def _mean(
     labels_used: int | None,
 ) -> Metric:
     there = np.isfinite(values).any(axis=1)
-    values, who = values[there], [str(patient) for patient, kept in zip(patients, there, strict=True) if kept]
+    values, who = values[there], [str(patient) for patient, kept in zip(patients, list(there), strict=True) if kept]
     if not len(values):
         return Metric(
             metric=metric,

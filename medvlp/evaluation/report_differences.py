@@ -68,8 +68,8 @@ def f1_difference(
 
 def _sums(result: Result) -> tuple[FloatArray, FloatArray]:
     """Return (S,) 2 TP and 2 TP + FP + FN of each study."""
-    said, wrote = (
-        result.cases[[c for c in result.cases.columns if c.startswith(prefix)]].to_numpy(dtype=float)
-        for prefix in ("said:", "wrote:")
-    )
+    cases = result.cases
+    assert cases is not None, "evaluate_reports keeps its cases"
+    names = [[name for name in cases.columns if name.startswith(prefix)] for prefix in ("said:", "wrote:")]
+    said, wrote = (cases[some].to_numpy(dtype=float) for some in names)
     return 2 * (said * wrote).sum(axis=1), said.sum(axis=1) + wrote.sum(axis=1)

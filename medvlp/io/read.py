@@ -13,7 +13,7 @@ from medvlp.io.preset import FileDisplay, Preset
 from medvlp.io.presets import preset_info
 from medvlp.io.sniff import open_regular, sniff
 
-__all__ = ["count_frames", "read_image"]
+__all__ = ["count_frames", "frame_size", "read_image"]
 
 
 def read_image(
@@ -87,6 +87,22 @@ def count_frames(path: str | os.PathLike[str]) -> int:
             with opened_member(path, None) as inner:
                 return _count(inner)
         return _count(stream)
+
+
+def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return rows and columns of the frames of a DICOM file, which are of one size; None of another format.
+
+    Raises:
+        UnreadableImage: as `read_image`; the pixels are not looked at.
+    """
+    with open_regular(path) as stream, refusing(path):
+        if is_archive(stream) or sniff(stream) != "dicom":
+            return None
+        from medvlp.io.dicom_file import parse
+        from medvlp.io.dicom_layout import check_layout
+
+        layout = check_layout(parse(stream), [])
+        return layout.rows, layout.columns
 
 
 def _count(stream: BinaryIO) -> int:

@@ -92,6 +92,26 @@ class VolumeSlices:
         index[axis] = self._sizes[axis] - 1 - number if self._against[0] else number
         return np.array(self._affine(*index))
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """(4, 4): (column, row, slice, 1) -> voxel (i, j, k, 1) of the volume, both from the corner of the first."""
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1
+        for hung, (axis, against) in enumerate(zip(self._axes[::-1], self._against[::-1], strict=True)):
+            matrix[axis, hung] = -1 if against else 1
+            matrix[axis, 3] = self._sizes[axis] if against else 0
+        return matrix
+
+    @property
+    def volume_shape(self) -> tuple[int, ...]:
+        """Voxels of the volume along z, y and x, whatever the plane."""
+        return tuple(self._volume.shape)
+
+    @property
+    def world(self) -> np.ndarray:
+        """(4, 4): voxel (i, j, k, 1) of the volume -> RAS mm."""
+        return np.array(self._affine.matrix)
+
     def read(self, numbers: Sequence[int]) -> np.ndarray:
         """Return slices, float32 ``(n, rows, columns)``, modality values.
 

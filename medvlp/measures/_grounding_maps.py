@@ -188,7 +188,7 @@ def maps_of(
     for question in questions:
         if question.index != opened:
             sample = prepared.sample(question.index)
-            record, path = sample.records.get("image"), manifest.path(question.index)
+            record, path = sample.record("image"), manifest.path(question.index)
             if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
                 raise ConfigError(
                     "Grounding needs images that a view of the preprocessing has read: set "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,7 @@ class Detection(Measure):
             metrics, of_control, cases = [], [], self._cases(boxes, manifest, self.iou[0])
             for iou in self.iou:
                 own = self._cases(boxes, manifest, iou)
-                drawn = {"iou": iou, "split": split, **evaluation.drawn}
+                drawn: dict[str, Any] = {"iou": iou, "split": split, **evaluation.drawn}
                 metrics += ap_rows(own, **drawn)
                 if control is not None:
                     other = self._cases(control, manifest, iou)

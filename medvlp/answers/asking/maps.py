@@ -72,7 +72,7 @@ def draw_maps(
     Returns:
         At most ten; none where the answer has no maps or states nothing.
     """
-    record = sample.records.get(model.model.pictures)
+    record = sample.record(model.model.pictures)
     drawn: list[DrawnMap] = []
     gray = None
     for label, place, score in _stated(said):

@@ -114,7 +114,7 @@ class VisionLanguageModel:
         pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
-        record = sample.records.get(pictures)
+        record = sample.record(pictures)
         return Prepared(pixels, record, () if record is None else record.warnings)
 
     def sample(self, image: Image, *, name: str = "image") -> Sample:

@@ -18,6 +18,7 @@ from medvlp.core.files import read_json
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import scan_tree
 from medvlp.data.layouts._phantom_slices import slice_rows
+from medvlp.data.layouts._phantom_truth import PlantedTruth
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -35,6 +36,10 @@ def index(
     progress: Annotated[Progress | None, FromModel("progress")] = None,
 ) -> Manifest:
     """Index a phantom cohort, one row a radiograph (or CT volume), with ``label.FINDING`` of its study.
+
+    What was planted stands in columns: ``side.FINDING`` (left, right, both), ``lobe``, ``severity``, ``size`` (of the
+    largest, mm), ``sentence`` (of the report), ``boxes`` and ``mask`` (of a radiograph the projection, of a volume its
+    own voxels). A finding that a study has and a picture does not show has neither box nor mask.
 
     Args:
         root: folder that `medvlp.phantom.make_cohort` wrote, or one that holds several of the same seed (``cxr``,
@@ -64,11 +69,18 @@ def index(
     reports = dict(zip(table.column("AccessionNumber"), table.column("Report"), strict=True))
     field = "image" if facts.get("modality") == "cxr" else "volume"
     pictures = _truth(root, "images").to_pylist()
+    told = {name: _truth(root, name).to_pylist() for name in ("findings", "boxes", "triplets")}
     if field == "image":
         _refuse_other_files(root, pictures, workers, progress)
     rows = [_row(picture, studies[picture["accession"]], reports, field) for picture in pictures]
+    shown = pictures
     if slices:
-        rows = _slices(root, rows, pictures, slices)
+        rows = _slices(root, rows, pictures, told, slices)
+        volumes = {picture["path"]: picture for picture in pictures}
+        shown = [volumes[row[field]] for row in rows]
+    truth = PlantedTruth(root, **told)
+    for row, picture in zip(rows, shown, strict=True):
+        row |= truth.columns(picture, {name: value for name, value in row.items() if name.startswith("label.")})
     meta = {"layout": "phantom", "synthetic": True, "seed": facts.get("seed"), "note": facts.get("note")}
     return Manifest.of({name: [row[name] for row in rows] for name in rows[0]}, root=root, meta=meta)
 
@@ -112,11 +124,15 @@ def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, s
 
 
 def _slices(
-    root: Path, rows: list[dict[str, object]], pictures: list[dict[str, Any]], count: int
+    root: Path,
+    rows: list[dict[str, object]],
+    pictures: list[dict[str, Any]],
+    truth: Mapping[str, list[dict[str, Any]]],
+    count: int,
 ) -> list[dict[str, object]]:
     if "volume" not in rows[0]:
         raise DataError(f"{root} holds radiographs, which have no slices: leave slices out of the layout.")
-    told = {name: _by_accession(_truth(root, name).to_pylist()) for name in ("findings", "triplets")}
+    told = {name: _by_accession(truth[name]) for name in ("findings", "triplets")}
     return [
         own
         for row, picture in zip(rows, pictures, strict=True)

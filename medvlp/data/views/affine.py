@@ -7,17 +7,19 @@ The one view that mirrors, ``mirror``, changes the words with the picture and is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import Sample
+from medvlp.data.marks import moved
 
 __all__ = ["Affine"]
 
@@ -26,8 +28,8 @@ __all__ = ["Affine"]
 class Affine:
     """Rotate about the centre by an angle in +-degrees, scale by e^u with u in +-log(1 + scale), shift by +-translate.
 
-    Each is uniform; outside the picture is black; interpolation is bilinear. ``boxes`` follow (as the box around the
-    turned corners) and so do ``mask`` fields (nearest pixel). The image's record notes the seed and the source box.
+    Each is uniform; outside the picture is black; interpolation is bilinear. Boxes and masks follow, and the image's
+    record notes the seed and the way back to the source.
 
     Attributes:
         degrees: largest rotation, below 45.
@@ -81,34 +83,14 @@ class Affine:
         forward = zoom * complex(math.cos(angle), math.sin(angle))
         inverse, back = 1 / forward, -shift * side / forward
         grid = _grid(height, width, inverse, back)
-        fields = dict(sample.fields)
-        fields[self.field] = grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[
-            0
-        ]
+        pixels = grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+        # The same in the corner's coordinates: a point of the view less the centre, turned back, and the centre again.
         centre = complex(width / 2, height / 2)
-        for name, value in sample.fields.items():
-            if not isinstance(value, Tensor) or not self._marks(name, sample):
-                continue
-            if name.startswith("boxes"):
-                fields[name] = _turned(value, forward, centre, shift * side, width, height)
-            else:
-                moved = grid_sample(value[None, None].float(), grid, mode="nearest", align_corners=False)
-                fields[name] = moved[0, 0] > 0.5
-        records = dict(sample.records)
-        if self.field in records:
-            # The view's own square, seen from the source: its centre moves back, its side shrinks as the picture grows.
-            records[self.field] = _moved(
-                records[self.field], generator.initial_seed(), zoom, centre + back, width, height
-            )
-        return Sample(sample.id, fields, records)
-
-    def _marks(self, name: str, sample: Sample) -> bool:
-        """Whether boxes or a mask lie on this picture: of its own role; on ``image`` all that name no other one."""
-        kind, _, role = name.partition(".")
-        if kind not in ("boxes", "mask"):
-            return False
-        own = self.field.partition(".")[2]
-        return role == own or (not own and f"image.{role}" not in sample.fields)
+        offset = centre + back - inverse * centre
+        step = np.array(
+            [[inverse.real, -inverse.imag, offset.real], [inverse.imag, inverse.real, offset.imag], [0, 0, 1]]
+        )
+        return moved(sample, self.field, pixels, step, seed=generator.initial_seed())
 
 
 @lru_cache(maxsize=8)
@@ -127,23 +109,3 @@ def _grid(height: int, width: int, inverse: complex, back: complex) -> Tensor:
         return torch.view_as_real(points)[None]
     points = torch.view_as_real((_plane(height, width) * inverse).add_(back))
     return (points * torch.tensor([2 / width, 2 / height]))[None]
-
-
-def _turned(boxes: Tensor, forward: complex, centre: complex, shift: complex, width: int, height: int) -> Tensor:
-    """Boxes (N, 4) -> boxes around their moved corners, cut at the view."""
-    if not len(boxes):
-        return boxes
-    x, y = boxes[:, [0, 2, 0, 2]], boxes[:, [1, 1, 3, 3]]
-    corners = (torch.complex(x, y) - centre) * forward + (centre + shift)
-    x, y = corners.real.clamp(0, width), corners.imag.clamp(0, height)
-    return torch.stack([x.amin(1), y.amin(1), x.amax(1), y.amax(1)], dim=1)
-
-
-def _moved(record: ImageRecord, seed: int, zoom: float, middle: complex, width: int, height: int) -> ImageRecord:
-    x0, y0, x1, y1 = record.box
-    per_x, per_y = (x1 - x0) / width, (y1 - y0) / height
-    # In a mirrored view columns count from the right edge of the source.
-    cx, cy = x1 - middle.real * per_x if record.flip else x0 + middle.real * per_x, y0 + middle.imag * per_y
-    half_x, half_y = (x1 - x0) / zoom / 2, (y1 - y0) / zoom / 2
-    spacing = None if record.spacing is None else (record.spacing[0] / zoom, record.spacing[1] / zoom)
-    return replace(record, seed=seed, box=(cx - half_x, cy - half_y, cx + half_x, cy + half_y), spacing=spacing)

@@ -6,7 +6,7 @@ the report: nothing is mirrored, and no rotation comes near a quarter turn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
+from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, taken
 
 __all__ = ["Augment3d"]
@@ -99,16 +100,16 @@ class Augment3d:
         # All slices and windows are channels of one picture: so they move together.
         pixels = stack.pixels.reshape(slices * channels, height, width)
         draws = np.random.RandomState(seed)
+        step = np.eye(3)
         if self.degrees or self.zoom or self.shift:
-            pixels = _plain(_movement(self, draws, height, width)(pixels))
+            movement = _movement(self, draws, height, width)
+            pixels = _plain(movement(pixels))
+            step = _step(movement, height, width)
         for transform in _transforms(self):
             transform.set_random_state(seed=int(draws.randint(2**31)))
             pixels = _plain(transform(pixels))
         changed = Stack(pixels.clamp(0, 1).reshape(stack.pixels.shape), stack.position)
-        records = dict(sample.records)
-        if self.field in records:
-            records[self.field] = replace(records[self.field], seed=generator.initial_seed())
-        return Sample(sample.id, {**sample.fields, self.field: changed}, records)
+        return moved(sample, self.field, changed, step, seed=generator.initial_seed())
 
 
 def _plain(pixels: Any) -> Tensor:  # noqa: ANN401 (MONAI gives its own kind of tensor)
@@ -129,6 +130,14 @@ def _movement(view: Augment3d, draws: np.random.RandomState, height: int, width:
         padding_mode="zeros",
         image_only=True,
     )
+
+
+def _step(movement: Any, height: int, width: int) -> np.ndarray:  # noqa: ANN401
+    """Return MONAI's own matrix, (row, column) from the middles of both pictures, as (x, y) from their corners."""
+    matrix = np.asarray(movement.affine_grid(spatial_size=(height, width))[1], np.float64)
+    swapped = matrix[np.ix_((1, 0, 2), (1, 0, 2))]
+    middle = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
+    return middle @ swapped @ np.linalg.inv(middle)
 
 
 @lru_cache(maxsize=16)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.marks import lies_on, moved
 from medvlp.data.views._report import MIRRORED
 from medvlp.text.mirror import mirror_sides
 
 __all__ = ["Mirror"]
 
 _UNTOUCHED = ("label", "id", "number")
-_MIRRORED = ("image", "mask", "boxes", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Mirror:
 
     Attributes:
         probability: of mirroring, 0 by default.
-        field: the image field whose width boxes are mirrored in.
+        field: the image field that must be there.
 
     Raises:
         ConfigError: if the probability or the field is not allowed.
@@ -65,39 +67,35 @@ class Mirror:
         """Mirror everything, or nothing."""
         if float(torch.rand(1, generator=generator)) >= self.probability:
             return sample
-        fields: dict[str, object] = {}
+        changed: dict[str, object] = {}
+        pictures: dict[str, Tensor | tuple[Tensor, ...]] = {}
         for name, value in sample.fields.items():
             kind = parse_field(name).kind
-            if kind in _UNTOUCHED:
-                fields[name] = value
-                continue
-            mirrored = self._mirrored(name, value, sample) if kind in _MIRRORED else None
-            if mirrored is None:
+            rows = value if isinstance(value, tuple) else (value,)
+            if kind == "image" and all(isinstance(row, Tensor) for row in rows):
+                flipped = tuple(row.flip(-1) for row in rows if isinstance(row, Tensor))
+                pictures[name] = flipped if isinstance(value, tuple) else flipped[0]
+            elif kind == "text" and (texts := _mirrored(rows)) is not None:
+                changed[name] = texts if isinstance(value, tuple) else texts[0]
+            elif kind not in _UNTOUCHED and str(lies_on(name, sample.fields)).partition(".")[0] != "image":
                 return sample
-            fields[name] = mirrored
-        if self.field not in fields:
+        if self.field not in pictures:
             return sample
-        report = fields.get("id.report")
+        report = sample.fields.get("id.report")
         if isinstance(report, str):
-            fields["id.report"] = report.removesuffix(MIRRORED) if report.endswith(MIRRORED) else report + MIRRORED
-        records = {name: replace(record, flip=not record.flip) for name, record in sample.records.items()}
-        return Sample(sample.id, fields, records)
+            changed["id.report"] = report.removesuffix(MIRRORED) if report.endswith(MIRRORED) else report + MIRRORED
+        made = Sample(sample.id, {**sample.fields, **changed}, sample.records)
+        for name, pixels in pictures.items():
+            steps = [_flip(row.shape[-1]) for row in (pixels if isinstance(pixels, tuple) else (pixels,))]
+            made = moved(made, name, pixels, steps)
+        return made
 
-    def _mirrored(self, name: str, value: object, sample: Sample) -> object | None:
-        """Return the mirror image of one field; None where there is none."""
-        if isinstance(value, tuple):
-            rows = [self._mirrored(name, row, sample) for row in value]
-            return None if any(row is None for row in rows) else tuple(rows)
-        kind, _, role = name.partition(".")
-        if kind == "text":
-            return mirror_sides(value) if isinstance(value, str) else None
-        if not isinstance(value, Tensor):
-            return None
-        if kind != "boxes":
-            return value.flip(-1)
-        image = sample.fields.get(f"image.{role}", sample.fields.get(self.field))
-        if not isinstance(image, Tensor):
-            return None
-        return torch.stack(
-            [image.shape[-1] - value[:, 2], value[:, 1], image.shape[-1] - value[:, 0], value[:, 3]], dim=1
-        )
+
+def _mirrored(texts: tuple[object, ...]) -> tuple[str, ...] | None:
+    """Return the texts with left and right exchanged; None where that is not known of one of them."""
+    found = [mirror_sides(text) if isinstance(text, str) else None for text in texts]
+    return None if any(text is None for text in found) else tuple(text for text in found if text is not None)
+
+
+def _flip(width: int) -> NDArray[np.float64]:
+    return np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])

@@ -12,6 +12,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.io.presets import preset_names
 
@@ -83,9 +84,6 @@ class Read:
                 image.spacing[1] * fit.source_width / fit.width,
             )
         pixels = quantise(torch.from_numpy(resized.pixels)[None], self.bits)
-        record = ImageRecord(seed=0, box=corners, spacing=spacing, warnings=image.warnings)
-        return Sample(
-            sample.id,
-            {**sample.fields, self.field: pixels},
-            {**sample.records, self.field: record},
-        )
+        size = (fit.source_height, fit.source_width)
+        record = ImageRecord(seed=0, box=corners, spacing=spacing, warnings=image.warnings, source=size)
+        return placed(sample, self.field, pixels, record)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,11 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.io.presets import preset_names
-from medvlp.io.read import count_frames, read_image
+from medvlp.io.read import count_frames, frame_size, read_image
 from medvlp.io.resize import resize_pad
 
 __all__ = ["ReadStack"]
@@ -27,7 +29,8 @@ class ReadStack:
     """Files -> stack (S, 1, size, size) in [0, 1], each picture as `read` makes it; its place is (0, 0, its number).
 
     The field names one file (all of its frames or pages), a folder (the files in it by name), or a list of files in
-    their order. Pictures are read when somebody takes them.
+    their order. Pictures are read when somebody takes them. Boxes and masks can follow the frames of a DICOM file,
+    which are of one size.
 
     Attributes:
         size: side in pixels.
@@ -92,6 +95,10 @@ class ReadStack:
         place = torch.zeros(len(pictures), 3)
         place[:, 2] = torch.arange(len(pictures))
         stack = MadeStack(make, place, (1, self.size, self.size))
-        # Pictures of a study differ in size: there is no one box that all were made of.
-        record = ImageRecord(seed=0, box=(0.0, 0.0, float(self.size), float(self.size)))
-        return Sample(sample.id, {**sample.fields, self.field: stack}, {**sample.records, self.field: record})
+        frame = frame_size(paths[0]) if len(paths) == 1 else None
+        if frame is None:  # pictures of a study differ in size: there is no one box that all were made of
+            return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
+        fit = resize_pad(np.zeros(frame, np.float32), self.size).fit
+        box = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
+        record = ImageRecord(seed=0, box=box, source=(len(pictures), *frame))
+        return placed(sample, self.field, stack, record)

@@ -10,7 +10,8 @@ import torch
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import Sample
+from medvlp.core.sample import ImageRecord, Sample
+from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits
 from medvlp.data.stack_files import FileStack
 
@@ -50,4 +51,9 @@ class ReadStackFile:
             return sample
         if not isinstance(source, str):
             raise DataError(f"The field {self.field!r} of {sample.id!r} is not one path: name one stack file.")
-        return Sample(sample.id, {**sample.fields, self.field: FileStack(Path(source))}, sample.records)
+        stack = FileStack(Path(source))
+        height, width = stack.shape[1:]
+        if height * width == 1:  # features have no place in a picture
+            return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
+        record = ImageRecord(seed=0, box=(0.0, 0.0, float(width), float(height)), source=(len(stack), height, width))
+        return placed(sample, self.field, stack, record)

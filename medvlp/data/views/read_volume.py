@@ -13,7 +13,8 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import ImageRecord, Matrix, Sample
+from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.io.ct_rate import ct_rate_hu
@@ -126,9 +127,8 @@ class ReadVolume:
 
         position = torch.from_numpy(np.array([slices.position(n) for n in middles], np.float32))
         stack = MadeStack(make, position, (len(curves), self.size, self.size))
-        fields = {name: value for name, value in sample.fields.items() if name != self.field}
-        record = _record(slices, self.size, (*slices.warnings, *_doubts(slices, modality, self.windows)))
-        return Sample(sample.id, {**fields, self.to: stack}, {**sample.records, self.to: record})
+        record = _record(slices, self.size, depth, (*slices.warnings, *_doubts(slices, modality, self.windows)))
+        return placed(sample, self.field, stack, record, to=self.to)
 
     def _opened(self, source: str | Volume, sample: Sample) -> VolumeSlices:
         if self.side_car == "none" and isinstance(source, str):
@@ -169,10 +169,23 @@ def _doubts(slices: VolumeSlices, modality: str, windows: Sequence[str]) -> list
     return [f"no value is below {AIR_BELOW:g}, where air lies: these may not be Hounsfield units"]
 
 
-def _record(slices: VolumeSlices, size: int, warnings: tuple[str, ...]) -> ImageRecord:
-    """Where the view lies on a slice, in its pixels."""
+def _record(slices: VolumeSlices, size: int, depth: int, warnings: tuple[str, ...]) -> ImageRecord:
+    """Where the view lies on a slice, in its pixels, and in the volume, in its voxels."""
     rows, columns = slices.shape[1:]
     fit = resize_pad(np.zeros((rows, columns), np.float32), size, spacing=slices.spacing).fit
-    box = (*fit.to_source(0, 0), *fit.to_source(size, size))
-    spacing = slices.spacing[0] * rows / fit.height, slices.spacing[1] * columns / fit.width
-    return ImageRecord(seed=0, box=box, spacing=spacing, warnings=tuple(dict.fromkeys(warnings)))
+    x0, y0, x1, y1 = box = (*fit.to_source(0, 0), *fit.to_source(size, size))
+    hung = np.diag([(x1 - x0) / size, (y1 - y0) / size, len(slices) / depth, 1.0])
+    hung[:2, 3] = x0, y0
+    return ImageRecord(
+        seed=0,
+        box=box,
+        spacing=(slices.spacing[0] * rows / fit.height, slices.spacing[1] * columns / fit.width),
+        warnings=tuple(dict.fromkeys(warnings)),
+        matrix=_rows(slices.matrix @ hung),
+        source=slices.volume_shape,
+        world=_rows(slices.world),
+    )
+
+
+def _rows(matrix: np.ndarray) -> Matrix:
+    return tuple(tuple(float(value) for value in row) for row in matrix[:3])

@@ -11,6 +11,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
+from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, taken
 
 __all__ = ["SampleSlices"]
@@ -72,8 +73,8 @@ class SampleSlices:
         stack = sample.fields.get(self.field)
         if not isinstance(stack, LazyStack | Stack):
             return sample
-        chosen = taken(stack, self.choose(stack.position, generator))
-        return Sample(sample.id, {**sample.fields, self.field: chosen}, sample.records)
+        numbers = self.choose(stack.position, generator)
+        return moved(sample, self.field, taken(stack, numbers), slices=numbers)
 
     def choose(self, position: Tensor, generator: torch.Generator) -> list[int]:
         """Return the numbers of the slices, ascending.

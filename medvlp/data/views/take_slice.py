@@ -10,6 +10,7 @@ import torch
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
+from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, taken
 
 __all__ = ["TakeSlice"]
@@ -73,8 +74,6 @@ class TakeSlice:
             )
         one = taken(stack, [int(number)])
         assert one is not None
-        fields = {name: value for name, value in sample.fields.items() if name != self.field}
-        records = {name: record for name, record in sample.records.items() if name != self.field}
-        if self.field in sample.records:
-            records[self.to] = sample.records[self.field]
-        return Sample(sample.id, {**fields, self.to: one.pixels[0]}, records)
+        made = moved(sample, self.field, one.pixels[0], slices=[int(number)], to=self.to)
+        fields = {name: value for name, value in made.fields.items() if name != self.field}
+        return Sample(sample.id, fields, {name: r for name, r in made.records.items() if name != self.field})

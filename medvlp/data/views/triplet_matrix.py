@@ -107,7 +107,7 @@ class TripletMatrix:
         words = load_medslip_vocabulary(self.vocabulary)
         matrix = np.full(len(words.anatomies) * len(words.observations), -1.0, dtype=np.float32)
         matrix[entries[0]] = entries[1]
-        record = sample.records.get(self.image)
+        record = sample.record(self.image)
         if record is not None and record.flip and self.source != "report":
             shape = (len(words.anatomies), len(words.observations))
             matrix = mirror_matrix(matrix.reshape(shape), words.anatomies).ravel()

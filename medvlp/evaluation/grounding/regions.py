@@ -1,4 +1,4 @@
-"""Where findings are: the boxes and masks of a manifest."""
+"""Where findings are: boxes and masks of a manifest."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.data.manifest import Manifest
+from medvlp.data.mask_files import mask_of
 from medvlp.evaluation.grounding.case import Box
-from medvlp.io.read import read_image
 
 __all__ = ["Region", "Regions"]
 
@@ -21,40 +21,32 @@ class Region:
 
     Attributes:
         boxes: x0, y0, x1, y1.
-        runs: run lengths of the mask down its columns, 0 and 1 in turn; empty where there is none.
-        shape: (height, width) that the runs fill.
-        mask_file: path of a mask's file.
+        drawn: a mask, as the manifest holds it.
     """
 
     boxes: tuple[Box, ...] = ()
-    runs: tuple[int, ...] = ()
-    shape: tuple[int, int] = (0, 0)
-    mask_file: str | None = None
+    drawn: object = None
 
     @property
     def present(self) -> bool:
         """Whether there is a place, as far as can be told without opening a mask's file."""
-        return bool(self.boxes) or self.mask_file is not None or len(self.runs) > 1
+        return bool(self.boxes) or isinstance(self.drawn, str) or (isinstance(self.drawn, list) and len(self.drawn) > 3)
 
     def mask(self, root: Path) -> NDArray[np.bool_] | None:
         """Return the mask, of its own size, or None where there are boxes only."""
-        if self.runs:
-            return np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.shape[::-1]).T
-        if self.mask_file is not None:
-            return read_image(root / self.mask_file).pixels > 0.5
-        return None
+        return None if self.drawn is None else mask_of(self.drawn, root).pixels
 
 
 class Regions:
     """The regions of the records of a manifest.
 
     Args:
-        manifest: with ``boxes.KEY`` or ``mask.KEY`` columns; where both know a place, the mask is its outline.
+        manifest: with ``boxes.KEY`` or ``mask.KEY`` columns.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        names = {name for kind in ("boxes", "mask") for name in manifest.names_of(kind)}
-        self.findings = tuple(sorted({name.partition(".")[2] for name in names}))
+        kinds = {name for kind in ("boxes", "mask") for name in manifest.names_of(kind)}
+        self.findings = tuple(sorted({name.partition(".")[2] for name in kinds}))
 
     def of(self, manifest: Manifest, index: int, finding: str) -> Region | None:
         """Return the region of a record's finding, None where nobody knows it.
@@ -62,19 +54,14 @@ class Regions:
         A finding that the labels say is absent has none; one that they say is present but that nobody outlined is not
         known.
         """
-        record = manifest.record(index)
-        runs, drawn = record.get(f"mask.{finding}"), record.get(f"boxes.{finding}")
-        listed = drawn if isinstance(drawn, list) else ()
-        boxes = tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in listed)
-        found: Region | None = None
-        if isinstance(runs, list):
-            found = Region(boxes, runs=tuple(runs[2:]), shape=(int(runs[0]), int(runs[1])))
-        elif isinstance(runs, str):
-            found = Region(boxes, mask_file=runs)
-        elif isinstance(drawn, list):
-            found = Region(boxes)
-        label = record.get(f"label.{finding}")
-        if found is None:
-            return Region() if label == 0 else None
+        drawn, boxes, label = (
+            manifest.arrow(name)[index].as_py() if (name := f"{kind}.{finding}") in manifest else None
+            for kind in ("mask", "boxes", "label")
+        )
         # A file of a mask is black where the finding is absent: the label spares opening it.
-        return Region() if found.mask_file is not None and label == 0 else found
+        if label == 0 and not isinstance(drawn, list) and not boxes:
+            return Region()
+        if drawn is None and boxes is None:
+            return None
+        found = Region(tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes or ()), drawn)
+        return found if found.present or label != 1 else None

@@ -1,0 +1,121 @@
+"""The planted truth of a synthetic hospital as columns, in the form in which any layout writes what it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.core.errors import DataError
+from medvlp.data.mask_files import runs_of
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.volume_read import read_volume
+
+__all__ = ["PlantedTruth"]
+
+Row = Mapping[str, Any]
+_SEVERITIES = ("mild", "moderate", "severe")
+
+
+class PlantedTruth:
+    """What was planted, by study and picture.
+
+    Args:
+        root: of the hospital.
+        findings: its rows of that name.
+        boxes: its rows of that name: the projections on radiographs.
+        triplets: its rows of that name: what the reports state.
+    """
+
+    def __init__(self, root: Path, findings: Sequence[Row], boxes: Sequence[Row], triplets: Sequence[Row]) -> None:
+        self._root = root
+        self._findings = _by(findings, "accession")
+        self._boxes = _by(boxes, "path")
+        self._sentences: dict[tuple[str, str], str] = {}
+        for row in triplets:
+            if row["presence"] != "absent":
+                self._sentences.setdefault((row["accession"], row["observation"]), row["sentence"])
+
+    def columns(self, picture: Row, labels: Mapping[str, object]) -> dict[str, object]:
+        """Return the columns of one row; a finding that its label denies has none.
+
+        Args:
+            picture: row of ``images``.
+            labels: ``label.FINDING`` -> 1 or 0 of the row.
+        """
+        present = {name.partition(".")[2]: value == 1 for name, value in labels.items()}
+        findings = self._findings.get(picture["accession"], [])
+        places = self._volume(picture, findings) if picture["view"] == "CT" else self._radiograph(picture)
+        columns: dict[str, object] = {}
+        for name, there in present.items():
+            planted = [row for row in findings if row["name"] == name] if there else []
+            boxes, mask = places.get(name, (None, None)) if there else (None, None)
+            columns |= {
+                f"side.{name}": _side({row["side"] for row in planted}),
+                f"lobe.{name}": ", ".join(dict.fromkeys(row["lobe"] for row in planted if row["lobe"])) or None,
+                f"severity.{name}": _worst([row["severity"] for row in planted]),
+                f"size.{name}": max((row["size_mm"] for row in planted), default=0.0) or None,
+                f"sentence.{name}": self._sentences.get((picture["accession"], name)) if there else None,
+                f"boxes.{name}": boxes,
+                f"mask.{name}": mask,
+            }
+        return columns
+
+    def _radiograph(self, picture: Row) -> dict[str, tuple[list[list[float]], list[int]]]:
+        """Boxes and the union of the masks of each finding; those of the truth run along the rows."""
+        shape = (picture["rows"], picture["columns"])
+        found: dict[str, tuple[list[list[float]], np.ndarray]] = {}
+        for row in self._boxes.get(picture["path"], []):
+            boxes, mask = found.setdefault(row["name"], ([], np.zeros(shape, bool)))
+            boxes.append([row["x0"], row["y0"], row["x1"], row["y1"]])
+            mask |= np.repeat(np.arange(len(row["mask"])) % 2 == 1, row["mask"]).reshape(shape)
+        return {name: (boxes, runs_of(mask)) for name, (boxes, mask) in found.items()}
+
+    def _volume(self, picture: Row, findings: Sequence[Row]) -> dict[str, tuple[list[list[float]], str]]:
+        """Boxes and the file of the masks: a finding's voxels that no smaller one covers."""
+        name = (Path("truth") / "ct_masks" / Path(picture["path"]).relative_to("ct")).as_posix()
+        places = _places(self._root / name)
+        values: dict[str, list[int]] = {}
+        for place, row in enumerate(findings):
+            if place + 1 in places:
+                values.setdefault(row["name"], []).append(place + 1)
+        return {
+            finding: ([places[value] for value in some], f"{name}#{','.join(map(str, some))}")
+            for finding, some in values.items()
+        }
+
+
+@lru_cache(maxsize=1)  # the slices of a volume are neighbouring rows
+def _places(path: Path) -> dict[int, list[float]]:
+    """Value in a file of masks -> the box around it, x0, y0, z0, x1, y1, z1 in voxels."""
+    from scipy.ndimage import find_objects
+
+    try:
+        voxels = read_volume(path).voxels.astype(np.int64)
+    except UnreadableImage as error:
+        raise DataError(f"{path} cannot be read ({error.reason}): make the cohort again.") from None
+    return {
+        value + 1: [*(float(side.start) for side in reversed(box)), *(float(side.stop) for side in reversed(box))]
+        for value, box in enumerate(find_objects(voxels))
+        if box is not None
+    }
+
+
+def _side(sides: set[str]) -> str | None:
+    if "bilateral" in sides or {"left", "right"} <= sides:
+        return "both"
+    return next((side for side in ("left", "right") if side in sides), None)
+
+
+def _worst(severities: Sequence[str]) -> str | None:
+    return max((word for word in severities if word), key=_SEVERITIES.index, default=None)
+
+
+def _by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row[name], []).append(row)
+    return found

@@ -1,0 +1,135 @@
+"""Masks as a manifest holds them: run lengths, or the path of a PNG, DICOM or NIfTI file and the values that count.
+
+``lungs/a.png`` is a mask where it is white (above one half of its range); ``organs/a.nii.gz#3`` where it is 3, and
+``organs/a.nii.gz#3,4`` where it is 3 or 4, so that several masks may share a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp.core.errors import DataError
+from medvlp.core.predictions import Mask
+from medvlp.core.sample import ImageRecord
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.read import read_image
+from medvlp.io.volume_read import read_volume
+
+__all__ = ["MaskPixels", "mask_of", "mask_path", "runs_of"]
+
+Array = NDArray[np.float64]
+_VALUES = re.compile(r"#(\d+(?:,\d+)*)$")
+_ALIKE = 1e-3  # voxels: grids that differ by less are one
+_KEPT = 256  # files whose masks a process keeps, as run lengths
+_GRAY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_TOP = re.compile(r"values / (\d+) \(")  # the step of `read_image` that scales gray values
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPixels:
+    """A mask in its own pixels.
+
+    Attributes:
+        pixels: bool (H, W), or (Z, Y, X).
+        affine: (4, 4) voxel (i, j, k) -> RAS mm of a volume; None where there is no place.
+    """
+
+    pixels: NDArray[np.bool_]
+    affine: Array | None = None
+
+    def grid(self, record: ImageRecord) -> Array | None:
+        """Return the map of the picture's voxels to the mask's, by their places in mm; None where they are the same.
+
+        Raises:
+            DataError: if the mask has other pixels than its picture and no place of its own.
+        """
+        if self.affine is not None and record.world is not None:
+            half = np.eye(4)
+            half[:3, 3] = 0.5  # affines speak of the middles of voxels
+            world = np.array([*record.world, (0.0, 0.0, 0.0, 1.0)])
+            grid = half @ np.linalg.inv(self.affine) @ world @ np.linalg.inv(half)
+            corners = np.array([*(record.source or self.pixels.shape)[::-1], 1.0])
+            same = np.abs((grid - np.eye(4)) * corners).max() < _ALIKE and record.source == self.pixels.shape
+            return None if same else grid
+        if record.source is not None and record.source != self.pixels.shape:
+            raise DataError(
+                f"the mask is {self.pixels.shape} and its picture {record.source}: bring one to the other's size."
+            )
+        return None
+
+
+def mask_path(value: str) -> tuple[str, tuple[int, ...]]:
+    """Split a path and the values after it.
+
+    Example:
+        >>> mask_path("organs/a.nii.gz#3,4"), mask_path("lungs/a.png")
+        (('organs/a.nii.gz', (3, 4)), ('lungs/a.png', ()))
+    """
+    found = _VALUES.search(value)
+    return (value, ()) if found is None else (value[: found.start()], tuple(map(int, found[1].split(","))))
+
+
+def mask_of(value: object, root: Path) -> MaskPixels:
+    """Read a value of a manifest's mask column.
+
+    Args:
+        value: run lengths (height, width, runs of 0 and 1 in turn down the columns), or a path as above.
+        root: folder that the path is relative to and must not leave.
+
+    Raises:
+        DataError: if the path leaves the folder, or its values are not told apart.
+        UnreadableImage: if the file cannot be read.
+
+    Example:
+        >>> mask_of([2, 3, 1, 2, 3], Path()).pixels.astype(int).tolist()
+        [[0, 1, 0], [1, 0, 0]]
+    """
+    if not isinstance(value, str):
+        runs = np.asarray(value, np.int64)
+        height, width = int(runs[0]), int(runs[1])
+        return MaskPixels(np.repeat(np.arange(len(runs) - 2) % 2 == 1, runs[2:]).reshape(width, height).T)
+    name, values = mask_path(value)
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise DataError(f"the mask {value!r} leaves the folder {root}: set root to a folder that holds all files.")
+    try:
+        facts = path.stat()
+    except OSError:
+        raise UnreadableImage("not_found", path=path, detail="the mask's file is not there") from None
+    mask, affine = _of_file(path, values, facts.st_mtime_ns, facts.st_size)
+    return MaskPixels(mask.array(), affine)
+
+
+def runs_of(mask: NDArray[np.bool_]) -> list[int]:
+    """Return a mask (H, W) as a manifest's run lengths.
+
+    Example:
+        >>> runs_of(np.array([[False, True, False], [True, False, False]]))
+        [2, 3, 1, 2, 3]
+    """
+    return [*mask.shape, *Mask.of(np.ascontiguousarray(mask.T)).runs.tolist()]
+
+
+@lru_cache(maxsize=_KEPT)
+def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tuple[Mask, Array | None]:
+    """Read a file; the time of its last change and its size are what the answer is kept by."""
+    if path.is_dir() or path.name.endswith((".nii", ".nii.gz")):
+        volume = read_volume(path)
+        found = np.isin(np.rint(volume.voxels), values) if values else volume.voxels > 0.5
+        return Mask.of(found), np.array(volume.affine.to("RAS").matrix)
+    image = read_image(path)
+    if not values:
+        return Mask.of(image.pixels > 0.5), None
+    if image.meta.get("Mode") not in _GRAY or any("inverted" in step for step in image.steps):
+        raise DataError(
+            f"{path} is in colour or no plain picture, so its values are no numbers of masks: save them as gray values."
+        )
+    top = next((int(found[1]) for step in image.steps if (found := _TOP.match(step))), 1)
+    return Mask.of(np.isin(np.rint(image.pixels * top), values)), None
