@@ -21,7 +21,8 @@ __all__ = ["Existence"]
 class Existence(Answer):
     """softmax over present and absent of each word (Fan et al. 2024, MeDSLIP): scores by finding, else by word.
 
-    Words that were never both present and absent in training are left out. Findings that share a word have one score.
+    Words that were never both present and absent in training are left out, unless they are asked for by name. Findings
+    that share a word have one score.
 
     Args:
         head: name of the `dual_stream` head.
@@ -53,18 +54,17 @@ class Existence(Answer):
         return mounted_at(model, self.head)
 
     def answer(self, rows: Rows, ask: Ask, begun: Mounted) -> Predictions:
-        """Return the scores of all known words, or of those asked for."""
+        """Return the scores of all known words, or of findings and words that are asked for."""
         logits = rows.table[begun.key("pathology")].astype(np.float64)
         present = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
         known = begun.head.known.pathology.cpu().numpy()
         findings = finding_columns(begun.observations)
         words = {name: i for i, name in enumerate(score_names(begun.observations)) if name not in findings}
-        scores = {
-            name: present[:, i]
-            for name, i in (findings | words).items()
-            if (known[i] or not known.any()) and (not ask.findings or name in ask.findings)
-        }
-        left = int((~known).sum())
+        names = findings | words
+        stated = [name for name, i in names.items() if known[i] or not known.any()]
+        asked = [name for name in ask.findings if name in names]
+        scores = {name: present[:, names[name]] for name in (asked if ask.findings else stated)}
+        left = 0 if ask.findings else int((~known).sum())
         told = f"{left} of {len(known)} words were never both present and absent in training: they are left out."
         return Predictions(tuple(rows.table.ids), scores=scores, notes=(told,) if left and known.any() else ())
 

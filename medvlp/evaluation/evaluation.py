@@ -352,10 +352,11 @@ def title_of(name: str, answer: Answer) -> str:
 def ask_of(answer: Answer, manifest: Manifest) -> Ask | None:
     """Return what an answer must be told of each record of a cohort; None where the cohort does not say it.
 
-    Questions are the column ``text.question``.
+    Questions are the column ``text.question``. Findings are asked for by name: one that the model never learnt is
+    judged, though it is not stated unasked.
     """
     if answer.asks != "question":
-        return Ask()
+        return Ask(findings=answer.labels)
     if "text.question" not in manifest:
         return None
     return Ask(questions=tuple("" if q is None else str(q) for q in manifest.column("text.question").tolist()))

@@ -45,13 +45,14 @@ def logits(model: Any, part: str) -> np.ndarray:
 def test_existence_is_the_softmax_of_absent_and_present(model: Any) -> None:
     said, _ = asked(model, Existence())
     values = logits(model, "medslip_pathology").astype(np.float64)
-    assert list(said.scores) == ["no_finding", "effusion", "nodule"]
+    assert list(said.scores) == ["nodule", "effusion", "no_finding"]  # findings first
+    words = ("no_finding", "effusion", "nodule")
     for row in range(ROWS):
-        for word, name in enumerate(said.scores):
+        for word, name in enumerate(words):
             absent, present = (math.exp(v) for v in values[row, word])
             assert said.scores[name][row] == pytest.approx(present / (absent + present), abs=1e-6)
     found = streams.find(model, list(images(ROWS, seed=4)))
-    np.testing.assert_allclose(np.stack(list(said.scores.values()), axis=1), found.existence, atol=1e-6)
+    np.testing.assert_allclose(np.stack([said.scores[name] for name in words], axis=1), found.existence, atol=1e-6)
 
 
 def test_pairs_are_the_sigmoid_of_their_logits_with_presence_beside_them(model: Any) -> None:
@@ -79,8 +80,10 @@ def test_what_was_never_stated_both_ways_is_left_out_and_told_once(model: Any) -
         head.said_pathology[1, 2] = 0
         head.said_pairs[0, 1, 1] = 0
     said, _ = asked(model, Existence())
-    assert list(said.scores) == ["no_finding", "effusion"]
+    assert list(said.scores) == ["effusion", "no_finding"]
     assert said.notes == ("1 of 3 words were never both present and absent in training: they are left out.",)
+    named, _ = asked(model, Existence(), Ask(findings=("nodule", "effusion")))
+    assert (list(named.scores), named.notes) == (["nodule", "effusion"], ())  # whoever asks for it gets it
     pairs, _ = asked(model, Pairs())
     assert pairs.pairs.known.tolist() == [[False, True, True], [False, False, True]]
     assert pairs.notes == ("1 of 6 pairs were never both present and absent in training: they are left out.",)

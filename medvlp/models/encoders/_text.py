@@ -94,7 +94,7 @@ class TextTower(TextEncoder):
     ) -> Encoded:
         """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
         check_ids(values)
-        rows = len(values)
+        rows = values.shape[0]  # len() would fix the number of rows in an exported graph
         real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         extra = {"ids": values} if "ids" in parts else {}
         owner = torch.arange(rows, device=values.device)

@@ -95,7 +95,7 @@ def test_a_dual_stream_model_gives_its_findings_and_pairs(picture: Path, tmp_pat
     raw = {"no_finding": 0.178353, "effusion": 0.282601, "nodule": 0.312881}
     assert result["raw_scores"] == pytest.approx(raw, abs=2e-6)
     assert result["scores"] == pytest.approx({**raw, "effusion": 0.003283}, abs=2e-6)
-    assert (result["uncalibrated"], result["category"]) == (["no_finding", "nodule"], {"effusion": "absent"})
+    assert (result["uncalibrated"], result["category"]) == (["nodule", "no_finding"], {"effusion": "absent"})
     assert result["pairs"] == []
     pairs = model.ask("pairs", picture).pairs
     assert pairs is not None

@@ -87,7 +87,7 @@ def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path,
         head.said_pathology[0, 2] = 0  # no report said that there was no nodule
         head.said_pairs[1, 0, 1] = 0  # none placed an effusion at the left costophrenic angle
     result = predict_files(model, [picture])["results"][0]
-    assert list(result["scores"]) == ["no_finding", "effusion"]
+    assert list(result["scores"]) == ["effusion", "no_finding"]
     found = find(model, picture)
     assert ("effusion", "left_costophrenic") not in {(p.observation, p.anatomy) for p in found.stated(0, least=0.0)}
     assert len(found.stated(0, least=0.0)) == 3
@@ -144,7 +144,7 @@ def test_a_bundle_without_prompts_is_asked_for_its_findings(model: VisionLanguag
     said = predict_files(model, [picture], name="m")
     assert said["recipe"] == "existence"
     (result,) = said["results"]
-    assert list(result["scores"]) == ["no_finding", "effusion", "nodule"]
+    assert list(result["scores"]) == ["nodule", "effusion", "no_finding"]
     assert result["calibrated"] is False
     assert all(pair["score"] >= 0.5 and set(pair) == {"observation", "anatomy", "score"} for pair in result["pairs"])
     with pytest.raises(ConfigError, match="'zero_shot' has no prompts and the model brings none"):
