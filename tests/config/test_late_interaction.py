@@ -1,4 +1,4 @@
-"""FILIP, ``{name: clip, score: late_interaction}``: what trains validates, chooses, fits, predicts and evaluates."""
+"""FILIP (``score: late_interaction``): what trains is what validates, chooses, fits, predicts and evaluates."""
 
 from __future__ import annotations
 
