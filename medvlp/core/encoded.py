@@ -37,7 +37,8 @@ class Encoded:
         pooled: (R, W).
         tokens: (R, N, W); tokens of a stack are its slices.
         mask: (R, N) bool, True where a token is real.
-        grid: (rows, columns) of the image tokens, where they form a grid.
+        grid: (rows, columns) of image tokens, (slices, rows, columns) of a volume's, where they form a grid.
+        size: of the view in pixels, (H, W) or (S, H, W); told inside the model only, to heads that draw maps.
         position: (R, N, 3) in mm.
         layers: (R, L, N, W) hidden states, first to last.
         attention: (R, L, Q, N).
@@ -48,7 +49,8 @@ class Encoded:
     pooled: Tensor | None = None
     tokens: Tensor | None = None
     mask: Tensor | None = None
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, ...] | None = None
+    size: tuple[int, ...] | None = None
     position: Tensor | None = None
     layers: Tensor | None = None
     attention: Tensor | None = None
@@ -86,9 +88,10 @@ class Encoded:
         taken = {
             f.name: getattr(self, f.name)[index]
             for f in fields(self)
-            if f.name not in ("grid", "extra") and getattr(self, f.name) is not None
+            if f.name not in ("grid", "size", "extra") and getattr(self, f.name) is not None
         }
-        return Encoded(**taken, grid=self.grid, extra={name: value[index] for name, value in self.extra.items()})
+        extra = {name: value[index] for name, value in self.extra.items()}
+        return Encoded(**taken, grid=self.grid, size=self.size, extra=extra)
 
 
 _TENSORS = ("pooled", "tokens", "mask", "position", "layers", "attention")
@@ -111,7 +114,7 @@ def concatenate(parts: Sequence[Encoded], first_samples: Sequence[int]) -> Encod
     )
     taken = {name: _cat([getattr(p, name) for p in parts]) for name in _TENSORS if getattr(parts[0], name) is not None}
     extra = {name: _cat([p.extra[name] for p in parts]) for name in parts[0].extra}
-    return Encoded(owner=owner, grid=parts[0].grid, extra=extra, **taken)
+    return Encoded(owner=owner, grid=parts[0].grid, size=None, extra=extra, **taken)
 
 
 def _cat(tensors: list[Tensor]) -> Tensor:

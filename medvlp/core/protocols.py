@@ -30,6 +30,7 @@ __all__ = [
     "Encoder",
     "Head",
     "HeadSpec",
+    "Level",
     "Model",
     "Objective",
     "Score",
@@ -136,6 +137,19 @@ class Site:
     when: Literal["before", "after"]
 
 
+@dataclass(frozen=True)
+class Level:
+    """A map that an encoder offers as the part ``level[i]``.
+
+    Attributes:
+        channels: C.
+        stride: view pixels to a cell, along (rows, columns) of an image, (slices, rows, columns) of a volume.
+    """
+
+    channels: int
+    stride: tuple[int, ...]
+
+
 class Encoder(nn.Module, ABC):
     """A tower: values of one kind -> `Encoded`.
 
@@ -145,6 +159,7 @@ class Encoder(nn.Module, ABC):
         width: W of ``pooled``.
         token_width: W of ``tokens``.
         causal: whether no token sees a later one.
+        levels: maps it offers, finest first: ``level[i]`` is (R, C, H, W), of a stack or volume (R, C, S, H, W).
     """
 
     kinds: tuple[str, ...]
@@ -152,6 +167,7 @@ class Encoder(nn.Module, ABC):
     width: int
     token_width: int
     causal: bool = False
+    levels: tuple[Level, ...] = ()
 
     @abstractmethod
     def forward(

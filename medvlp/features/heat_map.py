@@ -71,7 +71,7 @@ class TokenGradient:
 
     tokens: np.ndarray
     gradient: np.ndarray
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     score: float
 
 

@@ -338,6 +338,7 @@ def _leaves(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> dict
             owner=rows.owner,
             mask=rows.mask,
             grid=rows.grid,
+            size=None,
             extra={**rows.extra, **extra},
             **plain,
         )

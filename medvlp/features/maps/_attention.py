@@ -33,7 +33,7 @@ class AttentionWeights:
     """
 
     layers: np.ndarray
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     score: float
     prefix: int
     from_class: bool

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders.slices import SliceEncoder
+from medvlp.models.encoders.slices import SliceEncoder, unpacked
 
 __all__ = ["InflatedEncoder", "inflate_weights"]
 
@@ -71,15 +71,15 @@ class InflatedEncoder(SliceEncoder):
         if not _inflate(self.slice, depth, where=f"{where}.slice"):
             raise ConfigError(f"{where}.slice has no convolution larger than a pixel: choose another architecture.")
 
-    def _features(self, values: Tensor, real: Tensor) -> Tensor:
+    def _made(self, values: Tensor, real: Tensor, parts: frozenset[str]) -> dict[str, Tensor]:
         if values.shape[2:] == (self.width, 1, 1):
             raise ConfigError(
                 "An inflated tower looks at neighbouring slices, and was given features that were made of each slice "
                 "alone: let `read_volume` make the stacks, or choose vision name slices."
             )
         with _neighbours(real):
-            features = self._encode(values[real])
-        return features.new_zeros(*real.shape, self.width).masked_scatter(real[..., None], features)
+            packed = self._encode(values[real], parts)
+        return {name: unpacked(value, real) for name, value in packed.items()}
 
 
 def inflate_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:

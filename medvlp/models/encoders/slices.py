@@ -11,16 +11,18 @@ from torch import Tensor
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder, Site
+from medvlp.core.protocols import Encoder, Level, Site
 from medvlp.core.registry import FromModel, build, fill
 from medvlp.models._seeded import seeded
+from medvlp.models.encoders._levels import level_name, level_numbers, level_parts
 
-__all__ = ["SliceEncoder"]
+__all__ = ["SliceEncoder", "unpacked"]
 
 
 class SliceEncoder(Encoder):
     """(R, S, C, H, W) slices -> tokens (R, S, W), one a slice, with mask and position; ``pooled`` is their masked mean.
 
+    ``level[i]`` (R, C, S, h, w) are the slice tower's maps, zero where a slice is padded.
     A pooler over slices is a head (`SlicePooler`). Instead of pixels a stack may hold what the tower makes of them,
     (R, S, W, 1, 1): features that were computed once, because the tower is frozen, go through unchanged.
 
@@ -64,7 +66,7 @@ class SliceEncoder(Encoder):
                 raise ConfigError(f"{path} is 'image', and the model has no tower of images to share: give it one.")
             # A tuple hides the other tower's weights from this module's state dict; deepcopy still keeps them shared.
             self._shared: tuple[Encoder, ...] = (image,)
-            self.width = self.token_width = image.width
+            self._look_like(image)
             return
         self._shared = ()
         self._spec = fill("models/encoders", slice, where=path)
@@ -75,7 +77,12 @@ class SliceEncoder(Encoder):
                 f"{path}: {slice['name']!r} encodes {', '.join(tower.kinds)} and not images: choose another."
             )
         self.slice: Encoder = tower
+        self._look_like(tower)
+
+    def _look_like(self, tower: Encoder) -> None:
         self.width = self.token_width = tower.width
+        self.levels = tuple(Level(level.channels, (1, *level.stride)) for level in tower.levels)
+        self.offers = self.offers | level_parts(self.levels)
 
     @property
     def tower(self) -> Encoder:
@@ -95,7 +102,10 @@ class SliceEncoder(Encoder):
             raise ConfigError("A tower of slices takes stacks (R, S, C, H, W): let a view make them of the volumes.")
         rows, depth = values.shape[:2]
         real = torch.ones(rows, depth, dtype=torch.bool, device=values.device) if mask is None else mask
-        tokens = self._features(values, real)
+        wanted = frozenset(level_name(i) for i in level_numbers(parts))
+        own = frozenset({"pooled"}) if parts & {"pooled", "tokens"} else frozenset()
+        made = self._made(values, real, wanted | own) if wanted | own else {}
+        tokens = made.get("pooled", values.new_zeros(rows, depth, self.width))
         share = real.to(tokens.dtype) / real.sum(1, keepdim=True).clamp_min(1).to(tokens.dtype)
         place = torch.zeros(rows, depth, 3, device=values.device) if position is None else position
         return Encoded(
@@ -104,6 +114,7 @@ class SliceEncoder(Encoder):
             tokens=tokens if "tokens" in parts else None,
             mask=real,
             position=place if "position" in parts else None,
+            extra={name: made[name].transpose(1, 2) for name in sorted(wanted)},
         )
 
     def sites(self) -> Mapping[str, Site]:
@@ -118,19 +129,34 @@ class SliceEncoder(Encoder):
         """See `Encoder`."""
         return {} if self._shared else {"slice": {**self._spec, **self.slice.released()}}
 
-    def _features(self, values: Tensor, real: Tensor) -> Tensor:
-        """Return (R, S, W), zeros where padded; only real slices are encoded."""
+    def _made(self, values: Tensor, real: Tensor, parts: frozenset[str]) -> dict[str, Tensor]:
+        """Return parts of the slices (R, S, ...), zeros where padded; only real slices are encoded."""
         if values.shape[2:] == (self.width, 1, 1):
-            return values.flatten(2) * real[..., None].to(values.dtype)
+            if parts != {"pooled"}:
+                raise ConfigError(
+                    "A tower of slices was given features of slices, which have no maps: let a view read the slices "
+                    "themselves."
+                )
+            return {"pooled": values.flatten(2) * real[..., None].to(values.dtype)}
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.tower.parameters()):
-            features = self._encode(values[real])
+            packed = self._encode(values[real], parts)
         else:
             with torch.no_grad():
-                features = torch.cat([self._encode(part) for part in values[real].split(self.chunk)])
-        tokens = features.new_zeros(*real.shape, self.width)
-        return tokens.masked_scatter(real[..., None], features)
+                each = [self._encode(part, parts) for part in values[real].split(self.chunk)]
+            packed = {name: torch.cat([one[name] for one in each]) for name in parts}
+        return {name: unpacked(value, real) for name, value in packed.items()}
 
-    def _encode(self, images: Tensor) -> Tensor:
-        pooled = self.tower(images, parts=frozenset({"pooled"})).pooled
-        assert pooled is not None
-        return pooled
+    def _encode(self, images: Tensor, parts: frozenset[str]) -> dict[str, Tensor]:
+        rows = self.tower(images, parts=parts)
+        return {name: rows.part(name) for name in parts}
+
+
+def unpacked(packed: Tensor, real: Tensor) -> Tensor:
+    """Put rows (N, ...) of real slices where they belong: (R, S, ...), zeros where padded.
+
+    Example:
+        >>> unpacked(torch.tensor([[1.0], [2.0]]), torch.tensor([[True, False], [True, False]])).flatten().tolist()
+        [1.0, 0.0, 2.0, 0.0]
+    """
+    there = real.view(*real.shape, *[1] * (packed.dim() - 1))
+    return packed.new_zeros(*real.shape, *packed.shape[1:]).masked_scatter(there, packed)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder, Site
+from medvlp.core.protocols import Encoder, Level, Site
+from medvlp.models.encoders._levels import level_name, level_numbers, level_parts
 from medvlp.models.encoders._norm import Norm, set_norm
 from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, own_attention
 from medvlp.models.encoders._timm import Option, channel_statistic, create_backbone, has_fixed_size
@@ -28,7 +29,9 @@ class TimmEncoder(Encoder):
     Images are (R, C, H, W) in [0, 1]; mean and standard deviation are subtracted and divided here, so that they travel
     with the weights. Tokens of a convolutional backbone are the cells of its last map, row by row; class and register
     tokens of a transformer are left out of `tokens`. `attention` is (R, L, P + N, N): mean over heads; queries are
-    first the P class and register tokens, keys the N patches.
+    first the P class and register tokens, keys the N patches. ``level[i]`` are the maps of timm's `feature_info`,
+    finest first; of a backbone whose maps all have one stride, such as a ViT, those after each quarter of its depth (as
+    UNETR, Hatamizadeh et al. 2022, and DPT, Ranftl et al. 2021, read them).
 
     Args:
         architecture: timm's name, e.g. ``resnet18`` or ``vit_tiny_patch16_224``.
@@ -147,13 +150,16 @@ class TimmEncoder(Encoder):
         layers: list[Tensor] = []
         attention: list[Tensor] = []
         self._added.clear()
+        wanted = level_numbers(parts)
         with ExitStack() as stack:
             if "layers" in parts:
                 stack.enter_context(_outputs(self._blocks(), layers))
             if "attention" in parts:
                 stack.enter_context(_attention_weights(self._blocks(), attention))
-            features = self.backbone.forward_features(pixels)
-        features = self._added.drop(features)
+            if not wanted:
+                features, maps = self._added.drop(self.backbone.forward_features(pixels)), {}
+            else:
+                features, maps = self._with_maps(pixels, wanted, alone=parts <= {level_name(i) for i in wanted})
         tokens = self._tokens(features) if parts & {"tokens", "mask"} else None
         if tokens is not None:
             # The pooled output is made of the very tokens that are given out: heat maps ask for its gradient in them.
@@ -167,6 +173,7 @@ class TimmEncoder(Encoder):
             grid=None if tokens is None else self._grid(tokens.shape[1], values.shape[-2], values.shape[-1]),
             layers=torch.stack([self._added.drop(s)[:, self._prefix :] for s in layers], dim=1) if layers else None,
             attention=torch.stack([self._attention(w) for w in attention], dim=1) if attention else None,
+            extra=maps,
         )
 
     def sites(self) -> Mapping[str, Site]:
@@ -231,7 +238,46 @@ class TimmEncoder(Encoder):
             offers.add("layers")
             if all(hasattr(getattr(block, "attn", None), "attn_drop") for block in self._blocks()):
                 offers.add("attention")
-        self.offers = frozenset(offers)
+        self.levels, self._taken = self._published()
+        self.offers = frozenset(offers) | level_parts(self.levels)
+
+    def _published(self) -> tuple[tuple[Level, ...], tuple[int, ...]]:
+        """Return the levels and which of timm's maps each of them is."""
+        told: Any = getattr(self.backbone, "feature_info", None)
+        if not isinstance(told, list) or not hasattr(self.backbone, "forward_intermediates"):
+            return (), ()
+        taken = tuple(range(len(told)))
+        if len({info["reduction"] for info in told}) == 1 and len(told) > 4:
+            taken = tuple((quarter + 1) * len(told) // 4 - 1 for quarter in range(4))
+        strides = [int(told[i]["reduction"]) * self.unshuffle for i in taken]
+        channels = [int(told[i]["num_chs"]) for i in taken]
+        return tuple(Level(c, (s, s)) for c, s in zip(channels, strides, strict=True)), taken
+
+    def _with_maps(self, pixels: Tensor, wanted: list[int], *, alone: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features, without meaning where maps are all that is asked for, and the maps asked for."""
+        flat = self._layout == "NLC"
+        options = {"output_fmt": "NLC" if flat else "NCHW", "intermediates_only": alone, "stop_early": alone}
+        found = self.backbone.forward_intermediates(pixels, indices=[self._taken[i] for i in wanted], **options)
+        features, maps = (pixels, found) if alone else (self._added.drop(found[0]), found[1])
+        if flat:
+            maps = [self._drawn(self._own(tokens), pixels) for tokens in maps]
+        return features, {level_name(i): each for i, each in zip(wanted, maps, strict=True)}
+
+    def _own(self, tokens: Tensor) -> Tensor:
+        """Return tokens (R, N, W) without those that patches put in; class and register tokens are gone already."""
+        if self._added.where is None:
+            return tokens
+        return self._added.drop(F.pad(tokens, (0, 0, self._prefix, 0)))[:, self._prefix :]
+
+    def _drawn(self, tokens: Tensor, pixels: Tensor) -> Tensor:
+        """(R, N, W) -> (R, W, rows, columns)."""
+        grid = self._grid(tokens.shape[1], pixels.shape[-2] * self.unshuffle, pixels.shape[-1] * self.unshuffle)
+        if grid is None:
+            raise ConfigError(
+                f"A patch takes tokens out of the image tower {self.architecture!r}, and maps need all of them: drop "
+                f"the patch, or what reads the tower's levels."
+            )
+        return tokens.transpose(1, 2).unflatten(2, grid)
 
     def _stem(self, pixels: Tensor) -> Tensor:
         """Return what the backbone reads: squares of pixels as channels, and where each square lies."""
