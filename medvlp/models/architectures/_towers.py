@@ -188,6 +188,8 @@ class TowerModel(Model):
         if len(self.patches):
             said = self.draws.leave()
             rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
+        if recipe.kind != "text":
+            rows = replace(rows, size=_size(recipe.kind, values))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return _only(rows, recipe.keep)
@@ -341,6 +343,7 @@ class TowerModel(Model):
         given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
         if "text" in self.towers:
             given["text"] = self.towers["text"]
+        given["levels"] = tower.levels
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"
@@ -376,6 +379,17 @@ def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder,
 
 def _same(head: Head, loaded: Loaded) -> bool:
     return hash_of_tensors(head) == loaded.tensors
+
+
+def _size(kind: str, values: Tensor) -> tuple[int, ...]:
+    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X).
+
+    Example:
+        >>> _size("stack", torch.zeros(2, 5, 1, 8, 9)), _size("volume", torch.zeros(2, 1, 5, 8, 9))
+        ((5, 8, 9), (5, 8, 9))
+    """
+    shape = tuple(values.shape)
+    return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
 
 
 def _widened(rows: Encoded) -> Encoded:

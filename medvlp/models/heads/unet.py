@@ -1,0 +1,78 @@
+"""The decoder half of a U-Net over the levels of any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.protocols import Head, Level
+from medvlp.core.registry import FromModel
+from medvlp.models.heads._dense import Solid, conv, level_reads, level_sizes, levels_of, real_slices, resize, view_size
+
+__all__ = ["UnetHead"]
+
+
+class UnetHead(Head):
+    """Levels of an image (R, C, h, w) or volume (R, C, s, h, w) -> logits of pixels, (R, K, H, W) or (R, K, S, H, W).
+
+    From the coarsest level up, as the decoder of U-Net (Ronneberger et al. 2015): enlarge, put the next level beside,
+    two convolutions, here with GroupNorm, so that rows do not depend on each other. Levels come in through a
+    convolution of one cell, to `width` channels at the finest and twice as many at each coarser one, `most` at most. A
+    level that is no finer than the one below it, as those of a ViT, is enlarged first (UNETR, Hatamizadeh et al. 2022).
+    Logits are made at the finest level and enlarged linearly to the view. Padded slices of a stack are seen by nothing.
+
+    Args:
+        levels: of the encoder, given by the builder.
+        classes: K.
+        width: channels at the finest level.
+        most: channels at any level.
+
+    Raises:
+        ConfigError: if the encoder offers no levels.
+
+    Example:
+        >>> head = UnetHead(levels=(Level(4, (2, 2)), Level(8, (4, 4))), classes=3, width=8)
+        >>> maps = {"level[0]": torch.rand(1, 4, 8, 8), "level[1]": torch.rand(1, 8, 4, 4)}
+        >>> head(Encoded(owner=torch.arange(1), size=(16, 16), extra=maps), "lesions")["lesions"].shape
+        torch.Size([1, 3, 16, 16])
+    """
+
+    reads = ()
+
+    def __init__(
+        self,
+        *,
+        levels: Annotated[Sequence[Level], FromModel("levels")],
+        classes: Annotated[int, Field(ge=1)],
+        width: Annotated[int, Field(ge=4)] = 32,
+        most: Annotated[int, Field(ge=4)] = 256,
+    ) -> None:
+        super().__init__()
+        self.reads = level_reads(levels, head="unet")
+        self.strides = [level.stride for level in levels]
+        axes = len(self.strides[0])
+        widths = [min(width * 2**i, most) for i in range(len(levels))]
+        self.inputs = nn.ModuleList(conv(axes, level.channels, w, 1) for level, w in zip(levels, widths, strict=True))
+        self.bottom = Solid(axes, widths[-1], widths[-1])
+        self.joins = nn.ModuleList(Solid(axes, a + b, a) for a, b in pairwise(widths))
+        self.output = conv(axes, widths[0], classes, 1)
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return {name: (R, K, H, W) or (R, K, S, H, W)}."""
+        maps, real = levels_of(encoded, len(self.strides)), real_slices(encoded, self.reads)
+        sizes = level_sizes(maps, self.strides)
+        maps = [_kept(layer(each), real) for layer, each in zip(self.inputs, maps, strict=True)]
+        values = self.bottom(resize(maps[-1], sizes[-1]), real)
+        for i in reversed(range(len(self.joins))):
+            values = self.joins[i](torch.cat([resize(maps[i], sizes[i]), resize(values, sizes[i])], dim=1), real)
+        return {name: resize(_kept(self.output(values), real), view_size(encoded, head="unet"))}
+
+
+def _kept(values: Tensor, real: Tensor | None) -> Tensor:
+    return values if real is None else values * real

@@ -1,0 +1,107 @@
+"""Heads that draw maps: sizes, padding that nothing sees, rows that do not see each other, ViTs, and resizing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import HeadSpec, Level
+from medvlp.core.registry import build
+from medvlp.core.sample import Batch, Column
+from medvlp.models.build import build_model
+from medvlp.models.heads._dense import Norm, level_sizes, resize
+from tests.models.words import VISION, VIT, images
+
+HEADS: dict[str, dict[str, Any]] = {"unet": {"name": "unet", "width": 8}}
+PLAN = Plan.of(keys("image/drawn"))
+STACK = Plan.of(keys("stack/drawn"))
+
+
+def model(head: str, vision: dict[str, Any], plan: Plan = PLAN, classes: int = 3) -> Any:
+    made = build_model({"name": "vision", "vision": vision}, tokenizer=None, seed=2)
+    options = {key: value for key, value in HEADS[head].items() if key != "name"}
+    made.mount({"drawn": HeadSpec(head, {**options, "classes": classes})}, plan)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return made
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("vision", [VISION, VIT, {"name": "timm", "architecture": "convnext_atto", "image_size": 64}])
+def test_logits_have_the_views_own_size_and_rows_do_not_see_each_other(head: str, vision: dict[str, Any]) -> None:
+    size = (64, 64) if vision is VIT else (52, 75)
+    pixels = F.interpolate(images(3, 64), size)
+    made = model(head, vision)
+    logits = made(Batch.of({"image": pixels}), PLAN)["image"].part("drawn")
+    assert logits.shape == (3, 3, *size)
+    alone = made(Batch.of({"image": pixels[1:2]}), PLAN)["image"].part("drawn")
+    torch.testing.assert_close(logits[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", ["slices", "inflated"])
+def test_padded_slices_are_seen_by_nothing(head: str, name: str) -> None:
+    made = model(head, {"name": name, "slice": VISION}, STACK)
+    pixels, real = images(10, 32).view(2, 5, 1, 32, 32), torch.ones(2, 5, dtype=torch.bool)
+    real[1, 3:] = False
+    batch = Batch(("a", "b"), torch.arange(2), {"stack": Column(pixels, torch.arange(2), real)})
+    logits = made(batch, STACK)["stack"].part("drawn")
+    assert logits.shape == (2, 3, 5, 32, 32)
+    short = Batch(("b",), torch.arange(1), {"stack": Column(pixels[1:, :3], torch.arange(1), real[1:, :3])})
+    alone = made(short, STACK)["stack"].part("drawn")
+    torch.testing.assert_close(logits[1:, :, :3], alone, rtol=1e-4, atol=1e-5)
+    moved = pixels.clone()
+    moved[0, 4] = 0
+    batch = Batch(("a", "b"), torch.arange(2), {"stack": Column(moved, torch.arange(2), real)})
+    beside = made(batch, STACK)["stack"].part("drawn")
+    assert not torch.allclose(beside[0, :, 3], logits[0, :, 3])  # a real slice is seen by its neighbour
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_encoder_without_levels_is_refused(head: str) -> None:
+    with pytest.raises(ConfigError, match=f"Head '{head}' draws maps from the levels of an encoder, and this encoder of"):
+        build("models/heads", {**HEADS[head], "classes": 2}, where="here", given={"levels": (), "banks": {}})
+
+
+def test_rows_that_do_not_tell_the_views_size_are_refused() -> None:
+    head = build("models/heads", {"name": "unet", "classes": 2}, where="here", given={"levels": (Level(4, (2, 2)),)})
+    with pytest.raises(ConfigError, match="these rows do not tell their size"):
+        head(Encoded(owner=torch.arange(1), extra={"level[0]": torch.rand(1, 4, 8, 8)}), "drawn")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.integers(1, 9)] * 3))
+def test_resizing_a_volume_in_two_passes_is_torchs_trilinear(old: tuple[int, ...], new: tuple[int, ...]) -> None:
+    values = torch.rand(2, 3, *old, generator=torch.Generator().manual_seed(sum(old)), dtype=torch.float64)
+    expected = F.interpolate(values, new, mode="trilinear", align_corners=False)
+    torch.testing.assert_close(resize(values, new), expected)
+
+
+def test_levels_join_at_sizes_that_halve() -> None:
+    maps = [torch.zeros(1, 1, n, n + 1) for n in (32, 16, 8)]
+    assert level_sizes(maps, [(2, 2), (4, 4), (8, 8)]) == [(32, 33), (16, 17), (8, 9)]
+    solid = [torch.zeros(1, 1, 5, 4, 4)] * 3
+    assert level_sizes(solid, [(1, 16, 16)] * 3) == [(5, 16, 16), (5, 8, 8), (5, 4, 4)]
+
+
+def test_group_norm_over_what_is_real_has_torchs_gradient() -> None:
+    norm, values = Norm(8).double(), torch.rand(2, 8, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    real = torch.ones(2, 1, 4, 1, 1, dtype=torch.bool)
+    real[1, :, 2:] = False
+    weight = torch.rand(2, 8, 4, 3, 3, dtype=torch.float64)
+    whole = torch.autograd.grad((norm(values, real) * weight).sum(), values)[0]
+    for row, count in ((0, 4), (1, 2)):
+        part = values[row : row + 1, :, :count].detach().requires_grad_()
+        expected = torch.autograd.grad((norm.inner(part) * weight[row : row + 1, :, :count]).sum(), part)[0]
+        torch.testing.assert_close(whole[row : row + 1, :, :count], expected)
+    assert not whole[1, :, 2:].any()
