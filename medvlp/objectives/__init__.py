@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "Caption": "caption",
         "ClassPrototypeLoss": "class_prototypes",
         "Clip": "clip",
+        "DiceCe": "dice_ce",
         "Distill": "distill",
         "HardNegatives": "hard_negatives",
         "Medslip": "medslip",
