@@ -114,7 +114,9 @@ class TowerModel(Model):
     @property
     def kinds(self) -> tuple[str, ...]:
         """See `Model`."""
-        return (self._asked,) if self._asked else tuple(kind for kind in ("image", "stack") if kind in self.towers)
+        if self._asked:
+            return (self._asked,)
+        return tuple(kind for kind in ("image", "stack", "volume") if kind in self.towers)
 
     def of_kind(self, kind: str) -> TowerModel:
         """See `Model`."""

@@ -71,7 +71,7 @@ class DualModel(TowerModel):
             raise ConfigError(f"{where}.text needs a tokenizer: give build_model one.")
         towers: dict[str, Encoder] = {}
         released: dict[str, dict[str, object]] = {}
-        asked = [("vision", vision, ("image", "stack")), ("text", text, ("text",))]
+        asked = [("vision", vision, ("image", "stack", "volume")), ("text", text, ("text",))]
         if stack is not None:
             asked.insert(1, ("stack", stack, ("stack",)))
         for name, spec, wanted in asked:

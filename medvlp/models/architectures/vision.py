@@ -54,10 +54,11 @@ class VisionModel(TowerModel):
         filled = fill("models/encoders", vision, where=path)
         with seeded(seed, "tower image"):
             tower: Encoder = build("models/encoders", vision, where=path, given={"seed": seed, "where": path})
-        kind = next((kind for kind in ("image", "stack") if kind in tower.kinds), "")
+        kind = next((kind for kind in ("image", "stack", "volume") if kind in tower.kinds), "")
         if not kind:
             raise ConfigError(
-                f"{path}: {vision['name']!r} encodes {', '.join(tower.kinds)} and not image or stack: choose another."
+                f"{path}: {vision['name']!r} encodes {', '.join(tower.kinds)} and not image, stack or volume: "
+                "choose another."
             )
         for name, bank in (banks or {}).items():
             if bank.vectors is None:
