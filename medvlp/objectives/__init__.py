@@ -7,9 +7,11 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Caption": "caption",
         "ClassPrototypeLoss": "class_prototypes",
+        "Classify": "classify",
         "Clip": "clip",
         "DiceCe": "dice_ce",
         "Distill": "distill",
+        "Focal": "focal",
         "HardNegatives": "hard_negatives",
         "Medslip": "medslip",
         "MedslipProtocl": "medslip_protocl",

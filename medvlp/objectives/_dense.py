@@ -62,7 +62,7 @@ def decoder_of(decoder: Mapping[str, Any], *, classes: int, objective: str) -> H
     options = {key: value for key, value in decoder.items() if key != "name"}
     if not isinstance(decoder.get("name"), str) or "classes" in options:
         raise ConfigError(
-            f"decoder of objective {objective!r} is {dict(decoder)}: give the name of a head and its options, and "
+            f"The head of objective {objective!r} is {dict(decoder)}: give the name of a head and its options, and "
             f"leave out classes, which labels tell."
         )
     return HeadSpec(str(decoder["name"]), {**options, "classes": classes}, keep=True)

@@ -16,17 +16,26 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec, Level
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch, Column
+from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.heads._dense import Norm, level_sizes, resize
+from medvlp.models.heads.segmenter import Segmenter
 from tests.models.words import VISION, VIT, images
 
-HEADS: dict[str, dict[str, Any]] = {"unet": {"name": "unet", "width": 8}}
+HEADS: dict[str, dict[str, Any]] = {
+    "unet": {"name": "unet", "width": 8},
+    "fpn": {"name": "fpn", "width": 8},
+    "segmenter": {"name": "segmenter", "width": 8, "bank": "organs"},
+}
+BANKS = {
+    "organs": Bank("organs", ("lung", "heart", "spine"), torch.randn(3, 6, generator=torch.Generator().manual_seed(0)))
+}
 PLAN = Plan.of(keys("image/drawn"))
 STACK = Plan.of(keys("stack/drawn"))
 
 
 def model(head: str, vision: dict[str, Any], plan: Plan = PLAN, classes: int = 3) -> Any:
-    made = build_model({"name": "vision", "vision": vision}, tokenizer=None, seed=2)
+    made = build_model({"name": "vision", "vision": vision}, tokenizer=None, banks=BANKS, seed=2)
     options = {key: value for key, value in HEADS[head].items() if key != "name"}
     made.mount({"drawn": HeadSpec(head, {**options, "classes": classes})}, plan)
     generator = torch.Generator().manual_seed(1)
@@ -69,7 +78,9 @@ def test_padded_slices_are_seen_by_nothing(head: str, name: str) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_an_encoder_without_levels_is_refused(head: str) -> None:
-    with pytest.raises(ConfigError, match=f"Head '{head}' draws maps from the levels of an encoder, and this encoder of"):
+    with pytest.raises(
+        ConfigError, match=f"Head '{head}' draws maps from the levels of an encoder, and this encoder of"
+    ):
         build("models/heads", {**HEADS[head], "classes": 2}, where="here", given={"levels": (), "banks": {}})
 
 
@@ -105,3 +116,77 @@ def test_group_norm_over_what_is_real_has_torchs_gradient() -> None:
         expected = torch.autograd.grad((norm.inner(part) * weight[row : row + 1, :, :count]).sum(), part)[0]
         torch.testing.assert_close(whole[row : row + 1, :, :count], expected)
     assert not whole[1, :, 2:].any()
+
+
+def test_a_pyramid_without_norms_reaches_no_farther_than_its_convolutions() -> None:
+    """Semantic FPN over a single level: one cell moved, all logits beyond two cells stay as they were."""
+    head = build(
+        "models/heads", {"name": "fpn", "classes": 2, "width": 8}, where="here", given={"levels": (Level(4, (1, 1)),)}
+    )
+    one = torch.rand(1, 4, 16, 16)
+    two = one.clone()
+    two[0, :, 8, 8] += 1
+    first, second = (
+        head(Encoded(owner=torch.arange(1), size=(16, 16), extra={"level[0]": each}), "x")["x"] for each in (one, two)
+    )
+    changed = (first != second).any(1)[0].nonzero()
+    assert changed.min() >= 7
+    assert changed.max() <= 9
+
+
+def test_a_pyramid_is_the_sum_that_the_papers_write() -> None:
+    levels = (Level(3, (2, 2)), Level(5, (4, 4)))
+    head = build("models/heads", {"name": "fpn", "classes": 2, "width": 4}, where="here", given={"levels": levels})
+    fine, coarse = torch.rand(2, 3, 8, 8), torch.rand(2, 5, 4, 4)
+    inputs, outputs = head.pyramid.inputs, head.pyramid.outputs
+
+    def up(values: torch.Tensor, scale: int) -> torch.Tensor:
+        return F.interpolate(values, scale_factor=scale, mode="bilinear", align_corners=False)
+
+    below = inputs[1](coarse)
+    here = inputs[0](fine) + up(below, 2)
+    expected = up(head.output((outputs[0](here) + up(outputs[1](below), 2)).relu()), 2)
+    rows = Encoded(owner=torch.arange(2), size=(16, 16), extra={"level[0]": fine, "level[1]": coarse})
+    torch.testing.assert_close(head(rows, "x")["x"], expected)
+
+
+def segmenter(vectors: torch.Tensor | None, **options: Any) -> Segmenter:
+    banks = {"organs": Bank("organs", ("lung", "heart", "spine"), vectors)}
+    spec = {"name": "segmenter", "bank": "organs", "classes": 3, "width": 8, **options}
+    return build("models/heads", spec, where="here", given={"levels": (Level(4, (1, 1)),), "banks": banks})
+
+
+def test_a_segmenters_logit_is_the_scaled_cosine_of_a_pixel_and_a_text() -> None:
+    vectors = torch.randn(3, 6)
+    head = segmenter(vectors)
+    rows = Encoded(owner=torch.arange(1), size=(5, 5), extra={"level[0]": torch.rand(1, 4, 5, 5)})
+    logits = head(rows, "x")["x"]
+    pixels = head.output(head.pyramid([rows.extra["level[0]"]], None).relu())
+    for k in range(3):
+        cosine = F.cosine_similarity(pixels[0, :, 2, 3], vectors[k], dim=0)
+        torch.testing.assert_close(logits[0, k, 2, 3], cosine / 0.07)
+    assert "texts" in head.state_dict()
+    assert not any(parameter is head.texts for parameter in head.parameters())
+
+
+def test_a_segmenter_takes_other_words_of_the_same_encoder() -> None:
+    """The words are swapped, and so are the logits: what LSeg calls zero-shot."""
+    vectors = torch.randn(3, 6)
+    one, two = segmenter(vectors), segmenter(vectors[[2, 0, 1]])
+    state = {name: value for name, value in one.state_dict().items() if name != "texts"}
+    two.load_state_dict(state, strict=False)
+    rows = Encoded(owner=torch.arange(1), size=(5, 5), extra={"level[0]": torch.rand(1, 4, 5, 5)})
+    torch.testing.assert_close(two(rows, "x")["x"], one(rows, "x")["x"][:, [2, 0, 1]])
+
+
+def test_a_segmenter_without_fitting_words_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="needs constant vectors of the bank 'organs', as LSeg freezes its text encoder"
+    ):
+        segmenter(None)
+    with pytest.raises(
+        ConfigError, match="is to tell 4 classes apart and the bank 'organs' has 3 texts: give it a text"
+    ):
+        segmenter(torch.randn(3, 6), classes=4)
+    with pytest.raises(ConfigError, match="compares pixels with the bank 'organ': did you mean 'organs'"):
+        segmenter(torch.randn(3, 6), bank="organ")

@@ -143,8 +143,8 @@ class MonaiEncoder(Encoder):
         # Its pooling rounds down, and its instance norm needs more than one cell.
         if self.architecture == "unet" and (min(sides) < 16 or max(sides) < 32):
             raise ConfigError(
-                f"MONAI's 'unet' was given volumes of {' x '.join(map(str, sides))} voxels, and takes at least 16 along "
-                f"each axis and 32 along one: give it larger ones, or choose segresnet."
+                f"MONAI's 'unet' was given volumes of {' x '.join(map(str, sides))} voxels, and takes at least 16 "
+                f"along each axis and 32 along one: give it larger ones, or choose segresnet."
             )
         return solid
 

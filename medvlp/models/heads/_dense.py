@@ -14,7 +14,18 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Level
 
-__all__ = ["Norm", "Solid", "conv", "level_reads", "level_sizes", "levels_of", "real_slices", "resize", "view_size"]
+__all__ = [
+    "Norm",
+    "Solid",
+    "conv",
+    "kept",
+    "level_reads",
+    "level_sizes",
+    "levels_of",
+    "real_slices",
+    "resize",
+    "view_size",
+]
 
 
 def level_reads(levels: Sequence[Level], *, head: str) -> tuple[str, ...]:
@@ -45,6 +56,11 @@ def levels_of(encoded: Encoded, count: int) -> list[Tensor]:
 def real_slices(encoded: Encoded, reads: Sequence[str]) -> Tensor | None:
     """Return where slices of a stack are real, (R, 1, S, 1, 1); None where nothing is padded."""
     return encoded.part("mask")[:, None, :, None, None] if "mask" in reads else None
+
+
+def kept(values: Tensor, real: Tensor | None) -> Tensor:
+    """Return (R, C, S, H, W) with zeros where slices are padded."""
+    return values if real is None else values * real
 
 
 def view_size(encoded: Encoded, *, head: str) -> tuple[int, ...]:

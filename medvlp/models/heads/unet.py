@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.protocols import Head, Level
 from medvlp.core.registry import FromModel
-from medvlp.models.heads._dense import Solid, conv, level_reads, level_sizes, levels_of, real_slices, resize, view_size
+from medvlp.models.heads._dense import (
+    Solid,
+    conv,
+    kept,
+    level_reads,
+    level_sizes,
+    levels_of,
+    real_slices,
+    resize,
+    view_size,
+)
 
 __all__ = ["UnetHead"]
 
@@ -67,12 +77,8 @@ class UnetHead(Head):
         """Return {name: (R, K, H, W) or (R, K, S, H, W)}."""
         maps, real = levels_of(encoded, len(self.strides)), real_slices(encoded, self.reads)
         sizes = level_sizes(maps, self.strides)
-        maps = [_kept(layer(each), real) for layer, each in zip(self.inputs, maps, strict=True)]
+        maps = [kept(layer(each), real) for layer, each in zip(self.inputs, maps, strict=True)]
         values = self.bottom(resize(maps[-1], sizes[-1]), real)
         for i in reversed(range(len(self.joins))):
             values = self.joins[i](torch.cat([resize(maps[i], sizes[i]), resize(values, sizes[i])], dim=1), real)
-        return {name: resize(_kept(self.output(values), real), view_size(encoded, head="unet"))}
-
-
-def _kept(values: Tensor, real: Tensor | None) -> Tensor:
-    return values if real is None else values * real
+        return {name: resize(kept(self.output(values), real), view_size(encoded, head="unet"))}

@@ -1,0 +1,104 @@
+"""Pixels against words: each pixel's vector is compared with the vectors of class names, as in LSeg."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded, unit
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Head, Level
+from medvlp.core.registry import FromModel
+from medvlp.core.suggest import did_you_mean
+from medvlp.models.bank import Bank
+from medvlp.models.heads._dense import conv, kept, level_reads, levels_of, real_slices, resize, view_size
+from medvlp.models.heads._pyramid import Pyramid
+
+__all__ = ["Segmenter"]
+
+
+class Segmenter(Head):
+    r"""Levels -> logits of pixels by LSeg (Li et al. 2022, section 3): the classes are texts, and only pixels learn.
+
+    With I (R, D, h, w) the unit vectors that a feature pyramid and a convolution of one cell make of the picture, and T
+    (K, D) the unit vectors of a bank::
+
+        logit[k] = scale <I, T[k]> + bias
+
+    enlarged linearly to the view. The vectors are constant (LSeg freezes its text encoder), so other words can be
+    asked of the trained head by giving the bundle another bank. `scale` starts at 1 / 0.07 and is learnt, at most 100,
+    as CLIP's; `bias`, common to all classes, is for sigmoids: a softmax does not see it. LSeg's spatial blocks behind
+    the logits are left out.
+
+    The texts stand in the order of the labels that an objective teaches; with `exclusive` the first is the background's
+    ("other", as in LSeg).
+
+    Args:
+        levels: of the encoder, given by the builder.
+        banks: given by the builder.
+        bank: whose texts are the classes; with constant vectors.
+        classes: K, checked against the bank.
+        width: channels of the pyramid.
+
+    Raises:
+        ConfigError: for a bank that there is not, that has no vectors, or as many texts as there are classes.
+
+    Example:
+        >>> words = Bank("organs", ("lung", "heart"), torch.eye(2, 6))
+        >>> head = Segmenter(levels=(Level(4, (2, 2)),), banks={"organs": words}, bank="organs", classes=2, width=8)
+        >>> rows = Encoded(owner=torch.arange(1), size=(16, 16), extra={"level[0]": torch.rand(1, 4, 8, 8)})
+        >>> head(rows, "organs")["organs"].shape
+        torch.Size([1, 2, 16, 16])
+    """
+
+    reads = ()
+    texts: Tensor
+
+    def __init__(
+        self,
+        *,
+        levels: Annotated[Sequence[Level], FromModel("levels")],
+        banks: Annotated[Mapping[str, Bank], FromModel("banks")],
+        bank: str,
+        classes: Annotated[int, Field(ge=1)],
+        width: Annotated[int, Field(ge=1)] = 128,
+    ) -> None:
+        super().__init__()
+        self.reads = level_reads(levels, head="segmenter")
+        if bank not in banks:
+            raise ConfigError(f"Head 'segmenter' compares pixels with the bank {bank!r}: {did_you_mean(bank, banks)}.")
+        vectors = banks[bank].vectors
+        if vectors is None:
+            raise ConfigError(
+                f"Head 'segmenter' needs constant vectors of the bank {bank!r}, as LSeg freezes its text encoder: give "
+                f"banks.{bank} an encoder."
+            )
+        if len(vectors) != classes:
+            raise ConfigError(
+                f"Head 'segmenter' is to tell {classes} classes apart and the bank {bank!r} has {len(vectors)} texts: "
+                f"give it a text for each label, and with exclusive one for the background before them."
+            )
+        self.count = len(levels)
+        self.pyramid = Pyramid(levels, width)
+        self.output = conv(len(levels[0].stride), width, vectors.shape[1], 1)
+        self.log_scale = nn.Parameter(torch.full((1,), -math.log(0.07)))
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.register_buffer("texts", unit(vectors.detach().clone()))
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return {name: (R, K, H, W) or (R, K, S, H, W)}."""
+        real = real_slices(encoded, self.reads)
+        pixels = self.output(self.pyramid(levels_of(encoded, self.count), real).relu())
+        pixels = nn.functional.normalize(pixels, dim=1)
+        logits = torch.einsum("rd...,kd->rk...", pixels, self.texts) * self.log_scale.exp() + self.bias
+        return {name: resize(kept(logits, real), view_size(encoded, head="segmenter"))}
+
+    def after_step(self, samples_seen: int) -> None:
+        """Keep the scale at 100 at most."""
+        with torch.no_grad():
+            self.log_scale.clamp_(max=math.log(100))

@@ -1,0 +1,31 @@
+"""Rows of a view beside the labels of their samples, unknown apart from absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medvlp.core.context import Context
+
+__all__ = ["labels_of"]
+
+
+def labels_of(ctx: Context, key: str, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return (R, K) labels of each row, 1 or 0 (0 where unknown), and where they are known.
+
+    NaN and -1 (uncertain) are unknown; a label between 0 and 1 is a share and taken as it is.
+
+    Example:
+        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.keys import parse_key
+        >>> from medvlp.core.sample import Batch
+        >>> batch = Batch.of({"label.effusion": torch.tensor([1.0, -1.0])})
+        >>> ctx = Context(parts={parse_key("image/x"): Part(torch.zeros(2, 1), torch.arange(2))}, batch=batch)
+        >>> [t.flatten().tolist() for t in labels_of(ctx, "image/x", ["effusion"])]
+        [[1.0, 0.0], [True, False]]
+    """
+    values = torch.stack([ctx.at(f"label.{label}", key) for label in labels], dim=1)
+    known = values >= 0  # false for NaN
+    return torch.where(known, values, torch.zeros_like(values)), known

@@ -1,0 +1,122 @@
+"""Findings by a linear layer: fine-tuning and linear probing with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._dense import check_labels
+from medvlp.objectives._labels import labels_of
+
+__all__ = ["Classify"]
+
+
+class Classify(Objective):
+    r"""Binary cross entropy of each finding, or with `exclusive` the cross entropy of classes that exclude each other.
+
+    With z the logits, y the labels and w the positive weights, averaged over all pairs of a row and a finding whose
+    label is known::
+
+        binary = - (w y log sigmoid(z) + (1 - y) log sigmoid(-z))
+
+    as torch's `BCEWithLogitsLoss` with `pos_weight`. With `exclusive`, averaged over rows, each weighing w of its class
+    (torch's `CrossEntropyLoss` with `weight`)::
+
+        exclusive = - log softmax(z)[class with label 1]
+
+    NaN and -1 (uncertain) take no part; a row of exclusive classes takes part if one of them is 1.
+
+    Args:
+        labels: K findings, fields ``label.LABEL``.
+        view: whose rows are classified.
+        reads: part that is classified: ``pooled``, or what a head gives.
+        part: name of the linear head.
+        exclusive: whether a row is of one class.
+        positive_weights: w, one a label; None: 1.
+
+    Returns:
+        ``binary`` or ``exclusive``.
+
+    Raises:
+        ConfigError: for labels or weights that cannot be.
+
+    Example:
+        >>> objective = Classify(labels=["effusion", "nodule"])
+        >>> sorted(map(str, objective.needs())), objective.answers()[0].options
+        (['image/findings', 'label.effusion', 'label.nodule'], {'part': 'findings', 'labels': ['effusion', 'nodule']})
+    """
+
+    scope: Literal["batch", "sample"] = "sample"
+
+    def __init__(
+        self,
+        *,
+        labels: list[str],
+        view: str = "image",
+        reads: str = "pooled",
+        part: str = "findings",
+        exclusive: bool = False,
+        positive_weights: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.labels = check_labels(labels, objective="classify")
+        weights = [1.0] * len(labels) if positive_weights is None else positive_weights
+        if len(weights) != len(labels) or min(weights) <= 0:
+            raise ConfigError(
+                f"positive_weights of objective 'classify' are {weights} for {len(labels)} labels: give each one above "
+                f"0."
+            )
+        if exclusive and len(labels) == 1:
+            raise ConfigError("A single label of objective 'classify' excludes nothing: set exclusive: false.")
+        self.view, self.part, self.reads = view, part, reads
+        self.exclusive = exclusive
+        self.weights = tuple(weights)
+
+    def needs(self) -> frozenset[Key]:
+        """The logits and the labels."""
+        return keys(f"{self.view}/{self.part}", *(f"label.{label}" for label in self.labels))
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """The linear layer, which the bundle keeps."""
+        return {self.part: HeadSpec("linear", {"classes": len(self.labels), "reads": self.reads}, keep=True)}
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """Scores of the labels."""
+        options: dict[str, object] = {"part": self.part, "labels": list(self.labels)}
+        return (AnswerSpec("findings", options | ({"exclusive": True} if self.exclusive else {})),)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        key = f"{self.view}/{self.part}"
+        logits, (labels, known) = ctx[key], labels_of(ctx, key, self.labels)
+        weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
+        if self.exclusive:
+            return {"exclusive": _exclusive(logits, labels, weights)}
+        losses = F.binary_cross_entropy_with_logits(
+            logits, labels.to(logits.dtype), pos_weight=weights, reduction="none"
+        )
+        return {"binary": Term.of(losses.flatten(), known.flatten().to(losses.dtype))}
+
+    def extra_repr(self) -> str:
+        """Name what is classified."""
+        return f"{self.view}/{self.reads} -> {', '.join(self.labels)}, exclusive={self.exclusive}"
+
+
+def _exclusive(logits: Tensor, labels: Tensor, weights: Tensor) -> Term:
+    present = labels == 1
+    if bool((present.sum(1) > 1).any()):
+        raise DataError(
+            "A sample has several classes that exclude each other: mend its labels, or set exclusive: false."
+        )
+    chosen = present.int().argmax(1)
+    losses = F.cross_entropy(logits, chosen, reduction="none")
+    return Term.of(losses, torch.where(present.any(1), weights[chosen], 0.0))
