@@ -5,6 +5,7 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "BoxSet": "box_set",
         "Caption": "caption",
         "ClassPrototypeLoss": "class_prototypes",
         "Classify": "classify",

@@ -13,10 +13,17 @@ __all__ = ["Decoded", "QueryDecoder", "decoder_layer"]
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder returns: queries (R, Q, W), and where asked for attention (R, L, Q, N), mean over heads."""
+    """What a decoder returns.
+
+    Attributes:
+        queries: (R, Q, W), behind the final norm.
+        attention: (R, L, Q, N) where asked for, mean over heads.
+        layers: (R, L, Q, W) where asked for: what `queries` would be if each layer were the last.
+    """
 
     queries: Tensor
     attention: Tensor | None
+    layers: Tensor | None = None
 
 
 def decoder_layer(*, width: int, heads: int, feedforward: int, dropout: float) -> nn.TransformerDecoderLayer:
@@ -25,7 +32,7 @@ def decoder_layer(*, width: int, heads: int, feedforward: int, dropout: float) -
 
 
 class QueryDecoder(nn.Module):
-    """Copies of one layer and a final norm; neither queries nor tokens have a position.
+    """Copies of one layer and a final norm; queries and tokens have a position where they are given one.
 
     Args:
         layer: copied; its weights are the start of each layer.
@@ -43,7 +50,17 @@ class QueryDecoder(nn.Module):
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(layers))
         self.norm = nn.LayerNorm(layer.norm1.normalized_shape[0])
 
-    def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None, *, attention: bool = False) -> Decoded:
+    def forward(
+        self,
+        queries: Tensor,
+        tokens: Tensor,
+        mask: Tensor | None,
+        *,
+        attention: bool = False,
+        layers: bool = False,
+        query_place: Tensor | None = None,
+        token_place: Tensor | None = None,
+    ) -> Decoded:
         """Decode.
 
         Args:
@@ -51,19 +68,33 @@ class QueryDecoder(nn.Module):
             tokens: (R, N, W).
             mask: (R, N) bool, True where a token is real; None: all are.
             attention: whether the weights of the cross-attention are kept; the fused kernel never forms them.
+            layers: whether what each layer gives is kept.
+            query_place: (R, Q, W) added to what asks, in both attentions.
+            token_place: (R, N, W) added to the keys of the tokens.
         """
         hidden = None if mask is None else ~mask
         kept: list[Tensor] = []
+        each: list[Tensor] = []
+        read_from = tokens if token_place is None else tokens + token_place
         for layer in self.layers:
             assert isinstance(layer, nn.TransformerDecoderLayer)
             normed = layer.norm1(queries)
-            queries = queries + layer.dropout1(layer.self_attn(normed, normed, normed, need_weights=False)[0])
+            placed = normed if query_place is None else normed + query_place
+            queries = queries + layer.dropout1(layer.self_attn(placed, placed, normed, need_weights=False)[0])
+            asking = layer.norm2(queries)
+            asking = asking if query_place is None else asking + query_place
             read, weights = layer.multihead_attn(
-                layer.norm2(queries), tokens, tokens, key_padding_mask=hidden, need_weights=attention
+                asking, read_from, tokens, key_padding_mask=hidden, need_weights=attention
             )
             queries = queries + layer.dropout2(read)
             inner = layer.dropout(layer.linear1(layer.norm3(queries)).relu())
             queries = queries + layer.dropout3(layer.linear2(inner))
             if attention:
                 kept.append(weights)
-        return Decoded(self.norm(queries), torch.stack(kept, dim=1) if attention else None)
+            if layers:
+                each.append(self.norm(queries))
+        return Decoded(
+            self.norm(queries),
+            torch.stack(kept, dim=1) if attention else None,
+            torch.stack(each, dim=1) if layers else None,
+        )
