@@ -55,7 +55,8 @@ def levels_of(encoded: Encoded, count: int) -> list[Tensor]:
 
 def real_slices(encoded: Encoded, reads: Sequence[str]) -> Tensor | None:
     """Return where slices of a stack are real, (R, 1, S, 1, 1); None where nothing is padded."""
-    return encoded.part("mask")[:, None, :, None, None] if "mask" in reads else None
+    # An encoder that gives no mask takes no padding.
+    return encoded.mask[:, None, :, None, None] if "mask" in reads and encoded.mask is not None else None
 
 
 def kept(values: Tensor, real: Tensor | None) -> Tensor:

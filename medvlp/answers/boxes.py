@@ -1,0 +1,113 @@
+"""Boxes of findings, in the pixels of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.answers._source import boxes_to_file, record_of
+from medvlp.answers.segmentation import asked_labels
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.errors import DataError
+from medvlp.core.keys import Key, Plan, keys
+from medvlp.core.modes import evaluating
+from medvlp.core.predictions import BoxSet, Predictions
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Sample
+from medvlp.data.collate import collate
+
+__all__ = ["Boxes"]
+
+
+class Boxes(Answer):
+    """Boxes by a head like `box_queries`: of each query the likeliest class, if that is likely enough.
+
+    Args:
+        labels: in the order of the logits, whose last is "no object".
+        part: of the boxes; ``PART_logits`` are their classes.
+        threshold: least probability of a box that is told; torchvision's detectors' default.
+        nms: intersection over union from which the weaker of two boxes of one label is dropped; None: none is, as in
+            DETR, whose queries agree among themselves.
+
+    Raises:
+        ConfigError: for a label that it does not know.
+        DataError: for a picture of which nobody knows how it was made of its file.
+
+    Example:
+        >>> Boxes(labels=["nodule"]).released()
+        {'labels': ['nodule'], 'part': 'boxes', 'threshold': 0.05, 'nms': None}
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"boxes"})
+    streams: ClassVar[bool] = True
+    title = "Boxes"
+
+    def __init__(
+        self,
+        *,
+        labels: list[str],
+        part: str = "boxes",
+        threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05,
+        nms: Annotated[float, Field(gt=0, le=1)] | None = None,
+    ) -> None:
+        self.labels = tuple(labels)
+        self.part = part
+        self.threshold = threshold
+        self.nms = nms
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """Nothing of a feature pass: boxes belong to the view that they were found in."""
+        return frozenset()
+
+    def check(self, model: Model) -> None:
+        """See `Answer`."""
+        model.check(self._plan())
+
+    def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
+        """Find the boxes of each sample, surest first; one without a picture has none."""
+        wanted = asked_labels(self.labels, ask)
+        device = next(begun.parameters()).device
+        found: list[BoxSet] = []
+        with torch.no_grad(), evaluating(begun):
+            for sample in rows.samples:
+                picture = Sample(sample.id, {n: v for n, v in sample.fields.items() if n == "image" and v is not None})
+                if not picture.fields:
+                    found.append(BoxSet(torch.zeros(0, 4).double().numpy(), torch.zeros(0).double().numpy(), ()))
+                    continue
+                batch = collate([picture], torch.zeros(1, dtype=torch.int64)).to(device)
+                pixels = batch["image"].values
+                assert isinstance(pixels, Tensor)
+                if len(pixels) != 1:
+                    raise DataError(f"{sample.id!r} has {len(pixels)} images, and boxes are found on one: name one.")
+                encoded = begun(batch, self._plan())["image"]
+                boxes, logits = encoded.part(self.part)[0].float().cpu(), encoded.part(f"{self.part}_logits")[0].float()
+                size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+                boxes, scores, classes = self._chosen(boxes, logits.cpu(), size)
+                names = tuple(self.labels[k] for k in classes.tolist())
+                there = [i for i, name in enumerate(names) if name in wanted]
+                corners = boxes_to_file(boxes[there], record_of(sample, "image"), size)
+                found.append(BoxSet(corners, scores[there].double().numpy(), tuple(names[i] for i in there)))
+        return Predictions(tuple(sample.id for sample in rows.samples), boxes=tuple(found))
+
+    def released(self) -> Mapping[str, object]:
+        """See `Answer`."""
+        return {"labels": list(self.labels), "part": self.part, "threshold": self.threshold, "nms": self.nms}
+
+    def _chosen(self, boxes: Tensor, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Corners in pixels of the view, scores and classes of the boxes that are told, surest first."""
+        from torchvision.ops import batched_nms, box_convert
+
+        corners = box_convert(boxes, "cxcywh", "xyxy") * boxes.new_tensor((size[1], size[0]) * 2)
+        scores, classes = logits.softmax(-1)[:, :-1].max(-1)
+        order = scores.argsort(descending=True, stable=True)
+        order = order[scores[order] > self.threshold]
+        if self.nms is not None:
+            order = order[batched_nms(corners[order], scores[order], classes[order], self.nms)]
+        return corners[order], scores[order], classes[order]
+
+    def _plan(self) -> Plan:
+        return Plan.of(keys(f"image/{self.part}", f"image/{self.part}_logits"))
