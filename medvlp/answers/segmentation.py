@@ -184,7 +184,7 @@ def _finer(logits: Tensor, record: ImageRecord) -> Tensor:
     """Enlarge (C, H, W) linearly to about the file's pixels: masks cut at the view's would have stairs there."""
     x0, y0, x1, y1 = record.box
     factor = min(math.ceil(max((x1 - x0) / logits.shape[-1], (y1 - y0) / logits.shape[-2])), _FINEST)
-    if factor <= 1:
+    if factor <= 1 or record.matrix is not None:  # a matrix speaks of the pixels of the view as it is
         return logits
     return F.interpolate(logits[None], scale_factor=factor, mode="bilinear", align_corners=False)[0]
 

@@ -30,7 +30,9 @@ def model() -> TowerModel:
     return made
 
 
-RECORD = ImageRecord(seed=0, box=(0.0, -50.0, 200.0, 150.0))  # a file of 200 x 100 pixels in a square view
+RECORD = ImageRecord(
+    seed=0, box=(0.0, -50.0, 200.0, 150.0), source=(100, 200)
+)  # a file of 200 x 100 pixels in a square view
 
 
 def answer(model: TowerModel, asked: Boxes, *samples: Sample, findings: tuple[str, ...] = ()) -> Any:

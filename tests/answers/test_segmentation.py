@@ -111,7 +111,7 @@ def test_windows_equal_one_pass_inside_their_margins(kind: str) -> None:
 def test_a_mask_lies_in_the_pixels_of_the_file() -> None:
     """A view of 12 x 12 pixels in which a file of 20 wide and 10 high lies padded above and below."""
     model, pixels = plain_model("image"), torch.rand(1, 12, 12)
-    record = ImageRecord(seed=0, box=(0.0, -5.0, 20.0, 15.0))
+    record = ImageRecord(seed=0, box=(0.0, -5.0, 20.0, 15.0), source=(10, 20))
     said = ask(model, Segmentation(labels=["a", "b"]), Sample("s", {"image": pixels}, {"image": record}))
     fine = torch.nn.functional.interpolate(
         logits_of(model, "image", pixels[None])[None], scale_factor=2, mode="bilinear", align_corners=False
@@ -127,7 +127,9 @@ def test_a_mask_lies_in_the_pixels_of_the_file() -> None:
 
 def test_a_mirrored_view_is_mirrored_back() -> None:
     model, pixels = plain_model("image"), torch.rand(1, 12, 12)
-    plain, flipped = (ImageRecord(seed=0, box=(0.0, 0.0, 12.0, 12.0), flip=flip) for flip in (False, True))
+    plain, flipped = (
+        ImageRecord(seed=0, box=(0.0, 0.0, 12.0, 12.0), flip=flip, source=(12, 12)) for flip in (False, True)
+    )
     one = ask(model, Segmentation(labels=["a", "b"]), Sample("s", {"image": pixels}, {"image": plain}))
     two = ask(model, Segmentation(labels=["a", "b"]), Sample("s", {"image": pixels}, {"image": flipped}))
     assert (one.masks[0]["a"].array() == two.masks[0]["a"].array()[:, ::-1]).all()
@@ -135,7 +137,7 @@ def test_a_mirrored_view_is_mirrored_back() -> None:
 
 def test_exclusive_classes_are_the_likeliest_channel_and_the_first_is_background() -> None:
     model, pixels = plain_model("image", classes=3), torch.rand(1, 12, 12)
-    record = ImageRecord(seed=0, box=(0.0, 0.0, 12.0, 12.0))
+    record = ImageRecord(seed=0, box=(0.0, 0.0, 12.0, 12.0), source=(12, 12))
     said = ask(
         model, Segmentation(labels=["a", "b"], exclusive=True), Sample("s", {"image": pixels}, {"image": record})
     )
@@ -146,7 +148,7 @@ def test_exclusive_classes_are_the_likeliest_channel_and_the_first_is_background
 
 def test_a_stack_gives_masks_of_its_slices_and_a_sample_without_picture_none() -> None:
     model, pixels = plain_model("stack"), torch.rand(5, 1, 8, 8)
-    record = ImageRecord(seed=0, box=(0.0, 0.0, 8.0, 8.0))
+    record = ImageRecord(seed=0, box=(0.0, 0.0, 8.0, 8.0), source=(5, 8, 8))
     stack = Sample("v", {"stack": Stack(pixels, torch.zeros(5, 3))}, {"stack": record})
     said = ask(model, Segmentation(labels=["a", "b"]), stack, Sample("w", {}), findings=("b",))
     assert [sorted(masks) for masks in said.masks] == [["b"], []]
@@ -160,7 +162,7 @@ def test_what_cannot_be_answered_is_refused() -> None:
         ask(model, Segmentation(labels=["a", "b"]), sample)
     with pytest.raises(ConfigError, match="This model was not taught 'c'"):
         ask(model, Segmentation(labels=["a", "b"]), sample, findings=("c",))
-    record = {"image": ImageRecord(seed=0, box=(0.0, 0.0, 8.0, 8.0))}
+    record = {"image": ImageRecord(seed=0, box=(0.0, 0.0, 8.0, 8.0), source=(8, 8))}
     with pytest.raises(ConfigError, match="The head 'segmentation' draws 2 channels and 1 are named: mend labels"):
         ask(model, Segmentation(labels=["a"]), Sample("s", sample.fields, record))
     crops = (torch.rand(1, 8, 8), torch.rand(1, 8, 8))
