@@ -212,7 +212,7 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def pictures(self) -> str:
-        """Kind of pictures that it is asked about: ``image``, ``stack`` or ``volume``; of several the first of `kinds`."""
+        """Kind of pictures it is asked about: ``image``, ``stack`` or ``volume``; of several the first of `kinds`."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

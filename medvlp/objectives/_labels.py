@@ -26,6 +26,6 @@ def labels_of(ctx: Context, key: str, labels: Sequence[str]) -> tuple[Tensor, Te
         >>> [t.flatten().tolist() for t in labels_of(ctx, "image/x", ["effusion"])]
         [[1.0, 0.0], [True, False]]
     """
-    values = torch.stack([ctx.at(f"label.{label}", key) for label in labels], dim=1)
+    values = torch.stack([ctx.rows(f"label.{label}", key).one() for label in labels], dim=1)
     known = values >= 0  # false for NaN
     return torch.where(known, values, torch.zeros_like(values)), known
