@@ -346,6 +346,7 @@ class TowerModel(Model):
         given["levels"] = tower.levels
         if "text" in self.towers:
             given["text"] = self.towers["text"]
+        given["levels"] = tower.levels
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"

@@ -157,10 +157,9 @@ class TimmEncoder(Encoder):
             if "attention" in parts:
                 stack.enter_context(_attention_weights(self._blocks(), attention))
             if not wanted:
-                features, maps = self.backbone.forward_features(pixels), {}
+                features, maps = self._added.drop(self.backbone.forward_features(pixels)), {}
             else:
                 features, maps = self._with_maps(pixels, wanted, alone=parts <= {level_name(i) for i in wanted})
-        features = self._added.drop(features)
         tokens = self._tokens(features) if parts & {"tokens", "mask"} else None
         if tokens is not None:
             # The pooled output is made of the very tokens that are given out: heat maps ask for its gradient in them.
@@ -259,10 +258,16 @@ class TimmEncoder(Encoder):
         flat = self._layout == "NLC"
         options = {"output_fmt": "NLC" if flat else "NCHW", "intermediates_only": alone, "stop_early": alone}
         found = self.backbone.forward_intermediates(pixels, indices=[self._taken[i] for i in wanted], **options)
-        features, maps = (pixels, found) if alone else found
+        features, maps = (pixels, found) if alone else (self._added.drop(found[0]), found[1])
         if flat:
-            maps = [self._drawn(tokens, pixels) for tokens in maps]
+            maps = [self._drawn(self._own(tokens), pixels) for tokens in maps]
         return features, {level_name(i): each for i, each in zip(wanted, maps, strict=True)}
+
+    def _own(self, tokens: Tensor) -> Tensor:
+        """Return tokens (R, N, W) without those that patches put in; class and register tokens are gone already."""
+        if self._added.where is None:
+            return tokens
+        return self._added.drop(F.pad(tokens, (0, 0, self._prefix, 0)))[:, self._prefix :]
 
     def _drawn(self, tokens: Tensor, pixels: Tensor) -> Tensor:
         """(R, N, W) -> (R, W, rows, columns)."""
