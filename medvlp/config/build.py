@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from medvlp.training.task import make_plan
 
 __all__ = [
     "Parts",
+    "Words",
     "build_banks",
     "build_objectives",
     "build_parts",
@@ -53,6 +55,9 @@ __all__ = [
     "open_split",
     "open_tokenizer",
 ]
+
+
+Words = Mapping[str, Sequence[Tokenizer]]
 
 
 # data ---------------------------------------------------------------------------------------------------------------
@@ -340,31 +345,25 @@ def build_objectives(
 def build_phases(
     config: RunConfig,
     parts: Parts,
-    loaders: Callable[[PhaseConfig, Mapping[str, Sequence[Tokenizer]]], Callable[[int], Loader]],
+    loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> list[PhasePlan]:
-    """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen."""
-    return [
-        _phase_plan(
-            phase,
-            config,
-            objectives,
-            weights,
-            loaders(phase, _words_of(phase, objectives, parts)),
-            where=f"phases[{i}]",
-        )
-        for i, (phase, objectives, weights) in enumerate(
-            zip(config.phases, parts.objectives, parts.weights, strict=True)
-        )
-    ]
+    """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen.
+
+    Words are asked for when a loader starts: surgery may have given the model another tokenizer by then.
+    """
+    plans = []
+    for i, phase in enumerate(config.phases):
+        objectives, weights = parts.objectives[i], parts.weights[i]
+        loader = loaders(phase, partial(_words_of, phase, objectives, parts))
+        plans.append(_phase_plan(phase, config, objectives, weights, loader, where=f"phases[{i}]"))
+    return plans
 
 
-def _words_of(
-    phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts
-) -> dict[str, tuple[Tokenizer, ...]]:
+def _words_of(phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts) -> Words:
     """Return which tokenizers a phase needs the ids of, by field of texts: its model's, and those of its teachers."""
-    plan = make_plan(objectives, parts.states)
     passes = [parts.states[refresh.state].refresh_needs() for refresh in phase.refresh]
-    asked: list[tuple[object, Plan]] = [(parts.model, Plan.of(plan.needs.union(*passes)))]
+    plan = Plan.of(make_plan(objectives, parts.states).needs.union(*passes))
+    asked: list[tuple[object, Plan]] = [(parts.model, plan)]
     for name, own in plan.teachers.items():
         teacher = parts.states[name]
         asked.append((teacher.model if isinstance(teacher, ModelTeacher) else None, own))

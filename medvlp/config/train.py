@@ -15,6 +15,7 @@ import yaml
 from medvlp.answers.asking.declared import Declared, check_overrides, kept_answer
 from medvlp.config.build import (
     Parts,
+    Words,
     build_banks,
     build_parts,
     build_phases,
@@ -51,7 +52,6 @@ from medvlp.measures._points import first_choice
 from medvlp.models.bundle import Bundle, check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.state.ema import Ema
-from medvlp.text.tokenizers import Tokenizer
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
@@ -166,9 +166,7 @@ class _Built:
         self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
         self._fields += copied_marks(self.manifest.names, self._fields)
         self._device, self._precision = device.device, precision
-        self._assemble()
-        if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:
-            say(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
+        self._assemble(say)
         inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
             say(
@@ -176,7 +174,7 @@ class _Built:
                 "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
             )
 
-    def _assemble(self) -> None:
+    def _assemble(self, say: Callable[[str], None]) -> None:
         """Build model, states, objectives and setup, as they are at the start of the run."""
         config = self.config
         self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
@@ -196,6 +194,8 @@ class _Built:
         rehearse_surgery(self.parts.model, config.phases)
         answers = {name: each.answer for name, each in self.parts.answers.items()}
         self.choose = config.evaluation.choose or first_choice(answers, self._fields) or ""
+        if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:
+            say(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
         self.setup = self._setup(self._precision)
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
@@ -232,7 +232,7 @@ class _Built:
             return None
         return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
 
-    def _loaders(self, phase: PhaseConfig, words: Mapping[str, Sequence[Tokenizer]]) -> Callable[[int], Loader]:
+    def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
         begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
@@ -250,7 +250,7 @@ class _Built:
                 start=start,
                 origin=begin,
                 sampler=self.config.data.sampler,
-                words=words,
+                words=words(),
                 marks=self.parts.marks,
             )
 
@@ -299,7 +299,7 @@ class _Built:
         checkpoint = load_checkpoint(outcome.best)
         phase = int(str(checkpoint.trainer["phase"]))
         if trainer.has_outgrown(phase):
-            self._assemble()  # what a later phase's surgery did to the model cannot be undone
+            self._assemble(lambda text: None)  # what a later phase's surgery did to the model cannot be undone
             trainer = Trainer(self.setup)
         trainer.stand_at(phase)
         # The objectives' too: answers compare by the scores that they hold.
