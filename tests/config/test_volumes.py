@@ -47,7 +47,7 @@ def tree(folder: Path, name: str, data: dict[str, Any]) -> dict[str, Any]:
         "model": STACKS,
         "phases": [{"until": 16, "objectives": [{"name": "clip", "image": "stack"}]}],
         "training": {"batch": 8, "validate_every": 16, "checkpoint_every": 16, "log_every": 8},
-        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 2, "choose": "retrieval/recall@5"},
+        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 2, "choose": "retrieval/recall@1"},
     }
 
 
