@@ -166,8 +166,8 @@ class _Built:
         self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
         self._fields += copied_marks(self.manifest.names, self._fields)
         self._device, self._precision = device.device, precision
+        self.choose, self._say = config.evaluation.choose, say
         self._assemble()
-        self.choose = config.evaluation.choose or self._first_choice(self._fields, say)
         inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
             say(
@@ -179,6 +179,7 @@ class _Built:
         """Build model, states, objectives and setup, as they are at the start of the run."""
         config = self.config
         self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
+        self.choose = self.choose or self._first_choice()
         if config.init_from is not None:
             start_from(self.parts.model, Path(config.init_from))
         self.parts.model.to(self._device)
@@ -195,10 +196,10 @@ class _Built:
         rehearse_surgery(self.parts.model, config.phases)
         self.setup = self._setup(self._precision)
 
-    def _first_choice(self, fields: Sequence[str], say: Callable[[str], None]) -> str | None:
-        found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, fields)
+    def _first_choice(self) -> str | None:
+        found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, self._fields)
         if found is not None and "validate" in self.splits:
-            say(f"The best checkpoint is chosen by {found}: the first metric of what the recipe teaches.")
+            self._say(f"The best checkpoint is chosen by {found}: the first metric of what the recipe teaches.")
         return found
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
