@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
-from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision
+from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, match
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric
 
-__all__ = ["CaseBoxes", "ap_difference", "ap_rows", "box_overlaps", "take_boxes"]
+__all__ = ["CaseBoxes", "ap_difference", "ap_rows"]
 
 
 @dataclass
@@ -34,12 +34,13 @@ class CaseBoxes:
     owners: list[int] = field(default_factory=list)
 
     def add(self, patient: str, truth: FloatArray, boxes: FloatArray, scores: FloatArray, *, iou: float) -> None:
-        """Take in a case: (t, 2 d) drawn boxes, (n, 2 d) predicted ones with their scores."""
+        """Take in a case: (t, 4) drawn boxes, (n, 4) predicted ones with their scores."""
         self.owners += [len(self.patients)] * len(scores)
         self.patients.append(patient)
         self.truths.append(len(truth))
         self.scores += [float(score) for score in scores]
-        self.hits += take_boxes(truth, boxes, scores, iou=iou)
+        own = [(float(score), tuple(map(float, box))) for box, score in zip(boxes, scores, strict=True)]
+        self.hits += match(own, [tuple(map(float, box)) for box in truth], iou=iou)  # pyrefly: ignore
 
     def detections(self) -> Detections:
         """Return them as arrays."""
@@ -49,42 +50,6 @@ class CaseBoxes:
             np.array(self.owners, dtype=np.int64),
             np.array(self.truths, dtype=np.int64),
         )
-
-
-def box_overlaps(one: FloatArray, other: FloatArray) -> FloatArray:
-    """Return intersection over union (n, m) of boxes (n, 2 d) and (m, 2 d), low corner first.
-
-    Example:
-        >>> box_overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2]])).round(4).tolist()
-        [[0.3333]]
-    """
-    half = one.shape[1] // 2
-    low = np.maximum(one[:, None, :half], other[None, :, :half])
-    high = np.minimum(one[:, None, half:], other[None, :, half:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    sizes = [np.clip(each[:, half:] - each[:, :half], 0, None).prod(axis=1) for each in (one, other)]
-    union = sizes[0][:, None] + sizes[1][None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def take_boxes(truth: FloatArray, boxes: FloatArray, scores: FloatArray, *, iou: float) -> list[bool]:
-    """Return whether each predicted box takes a drawn one: surest first, the free one it overlaps most, if enough.
-
-    Example:
-        >>> one = np.array([[0.0, 0, 2, 2]])
-        >>> take_boxes(one, np.repeat(one, 2, axis=0), np.array([0.5, 0.9]), iou=0.5)
-        [False, True]
-    """
-    hits = [False] * len(scores)
-    if not len(truth) or not len(boxes):
-        return hits
-    overlap = box_overlaps(boxes, truth)
-    for at in np.argsort(-scores, kind="stable"):
-        best = int(overlap[at].argmax())
-        if overlap[at, best] >= iou:
-            hits[int(at)] = True
-            overlap[:, best] = -1.0
-    return hits
 
 
 def ap_rows(found: dict[str, CaseBoxes], *, iou: float, seed: int, resamples: int, split: str = "") -> list[Metric]:
