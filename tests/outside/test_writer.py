@@ -33,8 +33,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = tree(tmp_path_factory.mktemp("writer"), squares, "next_word", choose="report/f1")
-    recipe["phases"][0]["until"] = 288
-    recipe["training"] |= {"validate_every": 96, "checkpoint_every": 96}
+    recipe["phases"][0]["until"] = 1152
+    recipe["training"] |= {"validate_every": 384, "checkpoint_every": 384}
     recipe["optimiser"]["rate"] = 1.0e-2
     return train(check_config(recipe, source="t")).run
 
