@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,7 @@ class _Built:
         """Build model, states, objectives and setup, as they are at the start of the run."""
         config = self.config
         self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
+        self.choose = self.choose or self._first_choice()
         if config.init_from is not None:
             start_from(self.parts.model, Path(config.init_from))
         self.parts.model.to(self._device)

@@ -61,6 +61,8 @@ def _missing(kind: Kind, shape: tuple[int, ...] | None, batch: Batch) -> Column:
         return Column((), none)
     sizes = _sizes_of(kind) if shape is None else shape
     values = torch.zeros(0, *sizes, dtype=getattr(torch, kind.dtype), device=device)
+    if kind.name == "boxes":
+        return Column(values, none, known=torch.zeros(batch.size, dtype=torch.bool, device=device), place=none)
     if kind.collate != "pad":
         return Column(values, none)
     mask = torch.zeros(0, sizes[0], dtype=torch.bool, device=device)
@@ -68,6 +70,7 @@ def _missing(kind: Kind, shape: tuple[int, ...] | None, batch: Batch) -> Column:
 
 
 def _sizes_of(kind: Kind) -> tuple[int, ...]:
-    """Return the trailing shape that a kind fixes: ``(N, 4)`` of boxes, whose N are rows, is (4,)."""
-    axes = [axis.strip() for axis in kind.shape.strip("()").split(",") if axis.strip()]
+    """Return the trailing shape that a kind fixes, of several the first: ``(N, 4)`` of boxes, N rows, is (4,)."""
+    first = kind.shape.partition(" or ")[0]
+    axes = [axis.strip() for axis in first.strip("()").split(",") if axis.strip()]
     return tuple(_AXES[axis] if axis in _AXES else int(axis) for axis in axes if axis not in ("N", "E"))

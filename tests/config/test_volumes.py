@@ -13,7 +13,8 @@ from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import load
 from medvlp.config.evaluate import EvaluationRun, embed_manifest, evaluate
 from medvlp.config.slices import embed_slices, reading_of, released_preprocessing
-from medvlp.config.train import _start_from, train
+from medvlp.config.start import start_from
+from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.errors import DataError, UserError
 from medvlp.data.manifest import Manifest
@@ -47,7 +48,7 @@ def tree(folder: Path, name: str, data: dict[str, Any]) -> dict[str, Any]:
         "model": STACKS,
         "phases": [{"until": 16, "objectives": [{"name": "clip", "image": "stack"}]}],
         "training": {"batch": 8, "validate_every": 16, "checkpoint_every": 16, "log_every": 8},
-        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 2, "choose": "retrieval/recall@5"},
+        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 2, "choose": "retrieval/recall@1"},
     }
 
 
@@ -151,7 +152,7 @@ def test_a_scale_without_the_bundles_bias_starts_afresh(tiny_run: Any) -> None:
     start = load_bundle(tiny_run.bundle)
     model = build_model({**MODEL, "scale": {"init": 10.0, "bias": -10.0}}, tokenizer=start.tokenizer, seed=5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items() if name.startswith("logit_scale.")}
-    _start_from(model, tiny_run.bundle)
+    start_from(model, tiny_run.bundle)
     assert len(before) == 2
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name] if name in before else start.model.state_dict()[name]), name

@@ -23,7 +23,7 @@ from medvlp.models.bundle import load_bundle
 from medvlp.training.checkpoints import latest
 from medvlp.training.journal import read_journal
 from tests.models.test_bundle import sign
-from tests.plugins.install import installed
+from tests.outside.install import installed
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ def installed(folder: Path, package: str, points: Mapping[str, Mapping[str, str]
 
     Args:
         folder: becomes its site-packages.
-        package: name of a file in ``tests/plugins/packages``.
+        package: name of a file in ``tests/outside/packages``.
         points: component folder -> component -> name in the file: ``{"objectives": {"my_loss": "MyLoss"}}``.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
 from medvlp.training.journal import read_journal
-from tests.plugins.install import installed
+from tests.outside.install import installed
 from tests.tiny import VISION, write_tree
 
 if TYPE_CHECKING:

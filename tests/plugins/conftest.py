@@ -1,3 +1,0 @@
-from tests.cli.conftest import cli
-
-__all__ = ["cli"]
