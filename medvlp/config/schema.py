@@ -35,7 +35,7 @@ def config_schema() -> dict[str, Any]:
 
     Example:
         >>> sorted(config_schema()["properties"])[:3]
-        ['banks', 'base', 'data']
+        ['answers', 'banks', 'base']
     """
     whole = RunConfig.model_json_schema()
     shared = whole["$defs"]
