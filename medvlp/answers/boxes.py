@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from medvlp.answers._asked import asked_labels
 from medvlp.answers._source import boxes_to_file, record_of
-from medvlp.answers.segmentation import asked_labels
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, Plan, keys

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from medvlp.answers._asked import asked_labels
 from medvlp.answers._source import mask_to_file, record_of
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError, DataError
@@ -20,10 +21,9 @@ from medvlp.core.modes import evaluating
 from medvlp.core.predictions import Mask, Predictions
 from medvlp.core.protocols import Level, Model
 from medvlp.core.sample import Batch, Column, ImageRecord, Sample
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.collate import collate
 
-__all__ = ["Segmentation", "asked_labels", "window_that_fits"]
+__all__ = ["Segmentation", "window_that_fits"]
 
 _FINEST = 8  # times that logits are enlarged at most, for memory
 
@@ -187,22 +187,6 @@ def _finer(logits: Tensor, record: ImageRecord) -> Tensor:
     if factor <= 1 or record.matrix is not None:  # a matrix speaks of the pixels of the view as it is
         return logits
     return F.interpolate(logits[None], scale_factor=factor, mode="bilinear", align_corners=False)[0]
-
-
-def asked_labels(labels: Sequence[str], ask: Ask) -> tuple[str, ...]:
-    """Return the findings that are asked for, all where none is named.
-
-    Raises:
-        ConfigError: for one that the answer does not know.
-
-    Example:
-        >>> asked_labels(("lung", "heart"), Ask(findings=("heart",)))
-        ('heart',)
-    """
-    for name in ask.findings:
-        if name not in labels:
-            raise ConfigError(f"This model was not taught {name!r}: {did_you_mean(name, labels)}.")
-    return tuple(ask.findings) or tuple(labels)
 
 
 def window_that_fits(

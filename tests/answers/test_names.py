@@ -7,7 +7,8 @@ The same of the classes of MeDSLIP. What a package exports (``attach``) is no ke
 Some names are words of the package as well: kinds of fields (``boxes``), parts of `Predictions` (``pairs``), what an
 answer may be told (``question``), relations of `Context.same` (``report``), sections of a report (``findings``). Such a
 word alone tells nothing. It counts where what it is compared with, or is the key of, is an answer by its own name:
-an identifier with ``answer``, ``component``, ``declared``, ``kept`` or ``recipe`` in it.
+an identifier with ``answer``, ``component``, ``declared``, ``kept`` or ``recipe`` in it; ``answer.asks`` is what it is
+told. The same of all names in ``data/layouts``, whose keys are those of other people's files.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ def faults(source: str, path: str) -> list[str]:
     for line, strings, other in places(tree):
         for string in strings:
             name = re.split(r"[/.]", string)[0].rstrip("_")
-            told = name in NAMES - own and (name not in SHARED or OF_ANSWERS.search(other) is not None)
+            alone = name not in SHARED and not path.startswith("data/layouts/")
+            told = name in NAMES - own and (alone or OF_ANSWERS.search(re.sub(r"\w+\.asks\b", "", other)) is not None)
             if told or string in classes:
                 found.append(f"{path}:{line} names {string!r}{f' beside {other}' if other else ''}")
     return found
@@ -201,6 +203,7 @@ def test_each_way_to_name_an_answer_is_found(source: str) -> None:
         "found['pairs'] = said.pairs",
         "if relation == 'report': pass",
         "sections.get('findings')",
+        "if answer.asks != 'question': pass",
         "spec = AnswerSpec('zero_shot')",
         "x = 'zero_shot'",
         "from medvlp.answers.asking.ask import answered",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from medvlp.answers.report import Report, Writer
+from medvlp.answers._writer import Writer
+from medvlp.answers.report import Report
 from medvlp.core.answers import Ask, Rows
 from medvlp.core.errors import ConfigError
 from medvlp.core.predictions import Predictions

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import medvlp
-from medvlp.config.train import Trained, _start_from, train
+from medvlp.answers.asking.files import predict_files
+from medvlp.config.start import start_from
+from medvlp.config.train import Trained, train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
@@ -21,7 +23,6 @@ from medvlp.core.sample import Batch, Column
 from medvlp.data.layouts.phantom import index
 from medvlp.models.build import build_model
 from medvlp.phantom.cohort import make_cohort
-from medvlp.prediction.files import predict_files
 from tests.config.test_configs import World, toy
 from tests.models.words import DUAL, VISION, HashWords, dual, images
 from tests.tiny import write_tree
@@ -131,7 +132,7 @@ def test_a_model_of_films_can_start_one_of_both(released: Trained, tmp_path: Pat
     films = build_model(DUAL, tokenizer=words, seed=1)
     save_bundle(tmp_path / "films", Bundle(films, words, preprocessing=[{"name": "read", "size": 32}]))
     model, fresh = (build_model(BOTH, tokenizer=words, seed=2) for _ in range(2))
-    _start_from(model, tmp_path / "films")
+    start_from(model, tmp_path / "films")
     there, unknown = dict(films.state_dict()), dict(fresh.state_dict())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, there.get(name, unknown[name])), name

@@ -39,7 +39,8 @@ class FindingLabels(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         logits = ctx["image/findings"]
-        truth = torch.stack([ctx.at(f"label.{label}", "image/findings") for label in self.labels], dim=1).to(logits)
+        rows = [ctx.rows(f"label.{label}", "image/findings").one() for label in self.labels]
+        truth = torch.stack(rows, dim=1).to(logits)
         known = (truth == 0) | (truth == 1)
         loss = functional.binary_cross_entropy_with_logits(logits, truth.nan_to_num(), reduction="none")
         return {"labels": Term.of(loss.flatten(), known.flatten().to(logits))}
