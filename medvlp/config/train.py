@@ -178,7 +178,6 @@ class _Built:
         """Build model, states, objectives and setup, as they are at the start of the run."""
         config = self.config
         self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
-        self.choose = self.choose or self._first_choice()
         if config.init_from is not None:
             start_from(self.parts.model, Path(config.init_from))
         self.parts.model.to(self._device)

@@ -13,7 +13,8 @@ import torch
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
-from medvlp.config.train import Trained, _start_from, train
+from medvlp.config.start import start_from
+from medvlp.config.train import Trained, train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
@@ -139,7 +140,7 @@ def test_a_model_of_films_can_start_one_of_both(released: Trained, tmp_path: Pat
     films = build_model(DUAL, tokenizer=words, seed=1)
     save_bundle(tmp_path / "films", Bundle(films, words, preprocessing=[{"name": "read", "size": 32}]))
     model, fresh = (build_model(BOTH, tokenizer=words, seed=2) for _ in range(2))
-    _start_from(model, tmp_path / "films")
+    start_from(model, tmp_path / "films")
     there, unknown = dict(films.state_dict()), dict(fresh.state_dict())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, there.get(name, unknown[name])), name
