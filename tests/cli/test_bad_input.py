@@ -78,7 +78,7 @@ def flip(path: Path) -> None:
         (["model.vision.architecture=resnet1000"], "timm has no architecture 'resnet1000'"),
         (["data.prefix.0.sise=32"], "sise is not a known key: did you mean 'size'?"),
         (["data.layout=phantm"], "no data/layouts component named 'phantm': did you mean 'phantom'?"),
-        (["evaluation.choose=zero_shot/auc"], "'zero_shot' is measured by no 'auc' while training: did you mean 'auroc'?"),
+        (["evaluation.choose=zero_shot/auc"], "'zero_shot' is measured by no 'auc' while training: did you mean"),
         (["evaluation.choose=auroc"], "evaluation.choose is 'auroc': string should match pattern"),
         (["answers.zero_shot.prompts=zero_shot/none.yaml"], "no configs file 'zero_shot/none.yaml': did you mean"),
         (["training.device=cuda"], "training.device is 'cuda', but torch sees none: choose one of auto, cpu"),
