@@ -59,9 +59,17 @@ def test_cohorts_side_by_side_are_one_manifest_of_the_same_people(both: Path) ->
     assert len(manifest) == len(films) + len(volumes)
     assert set(films.column("id.patient")) == set(volumes.column("id.patient")) == set(manifest.column("id.patient"))
     for place in range(len(manifest)):
+        record = manifest.record(place)
         (path,) = [*manifest.paths(place, "image"), *manifest.paths(place, "volume")]  # each row one of the two
         assert path.is_file()
-        assert path.is_relative_to(both / ("ct" if manifest.record(place)["view_position"] == "CT" else "cxr"))
+        assert path.is_relative_to(both / ("ct" if record["view_position"] == "CT" else "cxr"))
+        film = "image" in record
+        source = films if film else volumes
+        original = source.record(source.column("id").tolist().index(record["id"]))
+        left_out = {"image", "volume", *(() if film else (*source.names_of("boxes"), *source.names_of("mask")))}
+        assert {n: v for n, v in record.items() if n not in ("image", "volume")} == {
+            n: v for n, v in original.items() if n not in left_out
+        }
     sides = {(manifest.column("id.patient")[i], manifest.column("split")[i]) for i in range(len(manifest))}
     assert len(sides) == len({patient for patient, _ in sides})
 

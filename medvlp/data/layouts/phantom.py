@@ -43,7 +43,8 @@ def index(
 
     Args:
         root: folder that `medvlp.phantom.make_cohort` wrote, or one that holds several of the same seed (``cxr``,
-            ``ct``): the same people's radiographs and volumes, with one row each and their reports.
+            ``ct``): the same people's radiographs and volumes, with one row each and their reports. A column holds
+            places in pictures or in volumes: there it is those of the radiographs.
         slices: of a cohort of volumes, give so many slices of each a row of their own: first, for each planted finding,
             the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows,
             the text is what the report says that holds of it. 0: one row a volume.
@@ -93,16 +94,21 @@ def _joined(root: Path, parts: Sequence[Manifest]) -> Manifest:
             f"{root} holds cohorts of other people (seeds {', '.join(seeds)}) under the same names: make them with one "
             "seed."
         )
-    rows = [part.record(i) | _moved(part, i, root) for part in parts for i in range(len(part))]
+    flat = any("image" in part for part in parts)
+    rows = [_moved(part, i, root, places="image" in part or not flat) for part in parts for i in range(len(part))]
     names = dict.fromkeys(name for part in parts for name in part.names)
     return Manifest.of({name: [row.get(name) for row in rows] for name in names}, root=root, meta=parts[0].meta)
 
 
-def _moved(part: Manifest, index: int, root: Path) -> dict[str, object]:
-    """Return a record's paths, seen from the folder above."""
-    folder = part.root.relative_to(root)
-    record = part.record(index)
-    return {name: (folder / str(record[name])).as_posix() for name in part.pictures if name in record}
+def _moved(part: Manifest, index: int, root: Path, *, places: bool) -> dict[str, object]:
+    """Return a record with its paths as seen from the folder above, with or without boxes and masks."""
+    folder, record = part.root.relative_to(root), part.record(index)
+    masks = part.names_of("mask")
+    for name in (*part.pictures, *masks):
+        if isinstance(record.get(name), str):
+            record[name] = (folder / str(record[name])).as_posix()
+    left_out = () if places else (*masks, *part.names_of("boxes"))
+    return {name: value for name, value in record.items() if name not in left_out}
 
 
 def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, str], field: str) -> dict[str, object]:
