@@ -15,7 +15,6 @@ from tests.models.test_gate import chests
 from tests.tiny import tiny_tree
 
 PROMPTS = [{"name": "p", "label": "effusion", "positive": ["effusion"], "negative": ["no effusion"]}]
-ANSWERS = (KeptAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ("effusion",), {"name": "dot"}),)
 
 
 def released(folder: Path, *, train: int, validate: int) -> Path:
@@ -36,7 +35,8 @@ def released(folder: Path, *, train: int, validate: int) -> Path:
     tree["data"] |= {"cache": str(folder / "cache"), "split": {"name": "own"}, "near_images": False}
     words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
     model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
-    save_bundle(folder / "run/bundle", Bundle(model, words, preprocessing=prefix, answers=ANSWERS))
+    asked = KeptAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion"], {"name": "dot"})
+    save_bundle(folder / "run/bundle", Bundle(model, words, preprocessing=prefix, answers=(asked,)))
     (folder / "run/config.yaml").write_text(yaml.safe_dump(tree))
     return folder / "run"
 
