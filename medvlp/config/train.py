@@ -167,7 +167,8 @@ class _Built:
         self._fields += copied_marks(self.manifest.names, self._fields)
         self._device, self._precision = device.device, precision
         self._assemble()
-        self.choose = config.evaluation.choose or self._first_choice(self._fields, say)
+        if self.choose and not config.evaluation.choose and "validate" in self.splits:
+            say(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
         inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
             say(
@@ -193,13 +194,9 @@ class _Built:
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
         rehearse_surgery(self.parts.model, config.phases)
+        answers = {name: each.answer for name, each in self.parts.answers.items()}
+        self.choose = config.evaluation.choose or first_choice(answers, self._fields)
         self.setup = self._setup(self._precision)
-
-    def _first_choice(self, fields: Sequence[str], say: Callable[[str], None]) -> str | None:
-        found = first_choice({name: each.answer for name, each in self.parts.answers.items()}, fields)
-        if found is not None and "validate" in self.splits:
-            say(f"The best checkpoint is chosen by {found}: the first metric of what the recipe teaches.")
-        return found
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
         chosen = self.manifest.where(where) if where else self.manifest
