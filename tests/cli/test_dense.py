@@ -137,8 +137,14 @@ def test_masks_and_boxes_are_evaluated_in_the_pixels_of_the_files(
     control = found["boxes_constant_box"].find("ap@0.3", "macro")
     assert difference.value == pytest.approx(boxes.find("ap@0.3", "macro").value - control.value)
     page = (tmp_path / "out" / "report.html").read_text()
-    for words in ("Masks against drawn ones", "Boxes against drawn ones", "one training box a finding"):
-        assert words in page
+    section = page.partition('<section id="places">')[2].partition("</section>")[0]
+    for words in (
+        "Masks against drawn ones",
+        f"{dice.value:.3f}",
+        "one training box a finding",
+        f"{control.value:.3f}",
+    ):
+        assert words in section
 
 
 def test_predict_writes_masks_of_the_size_of_the_film_and_tells_boxes_in_its_pixels(
