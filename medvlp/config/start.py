@@ -35,7 +35,8 @@ def start_from(model: Model, source: Path) -> None:
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
-    model of both, what the bundle knows of one kind only starts afresh for the other.
+    model of both, what the bundle knows of one kind only starts afresh for the other. BatchNorm that the model freezes
+    counts no batches.
     """
     given = load_model(source)
     if "surgery" in given.spec:  # pyrefly: ignore
@@ -53,11 +54,13 @@ def start_from(model: Model, source: Path) -> None:
     if (_BIAS in there) != (_BIAS in weights):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
         fresh = (*fresh, "logit_scale.")
+    weights = {name: tensor for name, tensor in weights.items() if name in there or not name.endswith(_COUNTER)}
     own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
     load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
 
 
 _BIAS = "logit_scale.bias"
+_COUNTER = ".num_batches_tracked"
 
 
 def _of_slices(name: str) -> str:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
+import numpy as np
 import pytest
+from PIL import Image
 
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import embed_slices
@@ -20,8 +23,9 @@ from medvlp.config.tree import load_config
 from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
-from medvlp.models.bundle import load_bundle
+from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.phantom.cohort import make_cohort
+from medvlp.zoo import convert
 from tests.tiny import MODEL, VISION, write_tree
 
 if TYPE_CHECKING:
@@ -46,11 +50,13 @@ class World:
     slices_bundle: Path = Path()
     features: Path = Path()
     both: Path = Path()
+    starter: Path = Path()
 
     def place(self, shipped: str) -> Path:
         """Where the thing is that a configuration calls so."""
         known = {
             "runs/quickstart/run/bundle": self.bundle,
+            "runs/starter": self.starter,
             "runs/ct": self.volumes,
             "runs/films_and_ct": self.both,
             "runs/phantom_ct_slices/bundle": self.slices_bundle,
@@ -71,14 +77,22 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     if isinstance(layout, dict) and layout["name"] == "hospital":
         layout["images"] = "dicom"
     if isinstance(layout, dict) and layout["name"] == "csv":
-        data["root"] = str(as_csv(folder / "csv", world.hospital))
+        made = as_label_maps if "volume" in layout["columns"] else as_csv
+        data["root"] = str(made(folder / "csv", world))
+    if isinstance(layout, dict) and layout["name"] == "covid_chestxray":
+        data["root"] = str(as_lung_masks(folder / "lungs", layout["masks"]))
     for view in data["prefix"]:
         if view["name"] in ("read", "read_stack", "read_volume"):
             view["size"] = SIZE
-    tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
+    if "tokenizer" in tree:
+        tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
     if "vision" in tree["model"]:
         for tower in (tree["model"]["vision"], tree["model"].get("stack")):
-            if tower is not None:
+            if tower is not None and tower["name"] == "monai":
+                tower["width"] = 4
+            elif tower is not None and tree.get("init_from") == "runs/starter":
+                tower["image_size"] = SIZE  # the architecture is that of the weights
+            elif tower is not None:
                 looks = tower.get("slice", tower)
                 looks |= {**VISION, "image_size": SIZE, "channels": looks["channels"]}
         if tree["model"].get("text", {}).get("name") == "transformer":
@@ -87,7 +101,7 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
             tree["model"]["embed_dim"] = MODEL["embed_dim"]
     else:
         tree["model"] |= {"image_size": SIZE, "patch_size": 16, "width": 16, "layers": 1, "attention_heads": 2}
-    if tree["tokenizer"]["name"] == "transformers":
+    if tree.get("tokenizer", {}).get("name") == "transformers":
         tree["tokenizer"]["path"] = tree["model"]["text"]["path"] = str(tiny_bert(folder / "bert"))
     if tree.get("init_from") is not None:
         tree["init_from"] = str(world.place(tree["init_from"]))
@@ -97,8 +111,9 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     return tree
 
 
-def as_csv(folder: Path, hospital: Path) -> Path:
+def as_csv(folder: Path, world: World) -> Path:
     """Write the tiny hospital as a folder with a table, its files linked."""
+    hospital = world.hospital
     manifest = index(hospital)
     folder.mkdir(parents=True)
     with open(folder / "table.csv", "w", newline="") as handle:
@@ -109,6 +124,35 @@ def as_csv(folder: Path, hospital: Path) -> Path:
             link = folder / f"{i}.dcm"
             link.hardlink_to(hospital / str(record["image"]))
             rows.writerow([link.name, record["text"], record["id.patient"]])
+    return folder
+
+
+def as_label_maps(folder: Path, world: World) -> Path:
+    """Write two small volumes, one to train on and one to validate, and their label maps, every class in every run."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        labels = draw.integers(0, 24, (32, 32, 40))
+        for place, voxels in (("images", 40 * labels - 500), ("labels", labels)):
+            volume = nibabel.Nifti1Image(voxels.astype(np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
+            nibabel.save(volume, folder / place / f"{name}.nii.gz")
+    (folder / "table.csv").write_text("case,patient,split\na,a,train\nb,b,validate\n")
+    return folder
+
+
+def as_lung_masks(folder: Path, masks: str) -> Path:
+    """Write the COVID-19 collection with forty films of noise and their lung masks."""
+    (folder / "images").mkdir(parents=True)
+    (folder / masks).mkdir(parents=True)
+    head = "patientid,finding,view,modality,location,folder,filename,url,clinical_notes,other_notes,offset,sex,age"
+    rows, draw = [f"{head},survival"], np.random.default_rng(0)
+    for number in range(40):
+        pixels = draw.integers(0, 256, (60, 80)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        Image.fromarray(np.where(pixels > 128, 255, 0).astype(np.uint8)).save(folder / masks / f"{number}_mask.png")
+        rows.append(f"{number},No Finding,PA,X-ray,here,images,{number}.png,https://x.org/{number},,,0,F,50,")
+    (folder / "metadata.csv").write_text("\n".join(rows))
     return folder
 
 
@@ -152,7 +196,9 @@ def world(tiny_cohort: CohortSummary, quick: Trained, tmp_path_factory: pytest.T
     index(volumes).save(folder / "volumes.parquet")
     features = folder / "features"
     embed_slices(bundle, folder / "volumes.parquet", root=None, folder=features, windows=[], workers=0)
-    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, both)
+    starter = folder / "starter"
+    save_bundle(starter, convert(Path("efficientnet_lite0"), name="starter", options={"random": 1}))
+    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, both, starter)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -19,6 +19,7 @@ from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_row
 from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.judged import cohort_rows, judged_of
 from medvlp.evaluation.page.pictures import png_uri
+from medvlp.evaluation.page.places import places_tables
 from medvlp.evaluation.page.robustness import robustness_rows
 from medvlp.evaluation.page.rows import headline_of, metric_rows, retrieval_rows
 from medvlp.evaluation.page.score_content import score_parts
@@ -78,6 +79,7 @@ def render_report(inputs: ReportInputs) -> str:
             grounded=grounding_rows(results),
             grounding_columns=list(COLUMNS.values()),
             sanity=sanity_rows(results),
+            places=places_tables(results),
             few_shots=few_shot_tables(results),
             examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
             cohort=cohort_rows(inputs.record),

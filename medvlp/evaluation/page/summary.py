@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medvlp.evaluation.page.places import mean_of_places
 from medvlp.evaluation.page.rows import findings_of, headline_of, macro_of, only
 from medvlp.evaluation.page.words import finding, group_words, integer, interval, map_words, name_of, number
 from medvlp.evaluation.results import Metric, Result
@@ -42,6 +43,14 @@ def summary_of(results: Sequence[Result]) -> str:
             f"cases of {integer(row.patients)} patients."
         )
     if best is None:
+        places = mean_of_places(results)
+        if retrieval is None and places:
+            told = [
+                f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, on {integer(row.n)} cases of "
+                f"{integer(row.patients)} patients."
+                for result, metric, row in places
+            ]
+            return " ".join(told)
         if retrieval is None:
             return "No result has a macro AUROC or a recall; the tables below show what there is."
         return (
@@ -75,7 +84,7 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
     """
     best = headline_of(results)
     made = [_difference_tile(results)] if best is None else [*_scores_tiles(best)]
-    made += [_retrieval_tile(results)]
+    made += [_retrieval_tile(results), *_places_tiles(results)]
     if best is not None:
         made.append(_precision_tile(best))
         made += [_macro_tile(result) for result in results if result.role == "model" and result is not best]
@@ -153,6 +162,13 @@ def _retrieval_tile(results: Sequence[Result]) -> Tile | None:
     times = f"{ratio:.{0 if ratio >= 3 else 1}f} times " if ratio else ""
     name = f"Recall@{row.metric.partition('@')[2]}, {finding(row.label)}"
     return Tile(name, number(row.value), interval(row), f"{times}a random ranking ({number(row.chance)})")
+
+
+def _places_tiles(results: Sequence[Result]) -> list[Tile]:
+    return [
+        Tile(f"{name_of(result.name, result.title)}: {metric}", number(row.value), interval(row), f"n {integer(row.n)}")
+        for result, metric, row in mean_of_places(results)
+    ]
 
 
 def _difference_tile(results: Sequence[Result]) -> Tile | None:
