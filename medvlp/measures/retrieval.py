@@ -27,7 +27,7 @@ class Retrieval(Measure):
     """One result for each answer that compares images with their own reports, over studies and in both directions.
 
     While a model trains ``recall@k``: the mean of both directions over records, of which those with the same words
-    are one another's answers.
+    are one another's answers; of fewer than k records it is 1.
 
     Example:
         >>> from pathlib import Path
@@ -35,7 +35,7 @@ class Retrieval(Measure):
         >>> said = Predictions(("a", "b"), similarity=near, compared=words)
         >>> cohort = Manifest.of({"id": ["a", "b"], "text": list(words)}, root=Path("."))
         >>> Retrieval().values(said, cohort)
-        {'recall@1': 0.75}
+        {'recall@1': 0.75, 'recall@5': 1.0, 'recall@10': 1.0}
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"similarity"})
@@ -53,7 +53,7 @@ class Retrieval(Measure):
             return {}
         near = said.similarity if there.all() else said.similarity[np.ix_(there, there)]
         ranks = [rank_queries(each, group, group) for each in (near, near.T)]
-        return {f"recall@{k}": float(np.mean([r.recall(k).mean() for r in ranks])) for k in _KS if k <= len(words)}
+        return {f"recall@{k}": float(np.mean([r.recall(k).mean() for r in ranks])) for k in _KS}
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield both directions; nothing where there are no reports."""
