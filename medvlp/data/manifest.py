@@ -278,6 +278,11 @@ class Manifest:
         table = self._table.append_column(name, array) if at < 0 else self._table.set_column(at, name, array)
         return Manifest(table, root=self.root, meta=self.meta, source=self._source)
 
+    def without(self, *names: str) -> Manifest:
+        """The same rows without some columns; those that there are not are no matter."""
+        kept = [name for name in self._table.column_names if name not in names]
+        return Manifest(self._table.select(kept), root=self.root, meta=self.meta, source=self._source)
+
     # ----------------------------------------------------------------------------------------------------------------
 
     @cached_property
