@@ -279,7 +279,12 @@ class Manifest:
         return Manifest(table, root=self.root, meta=self.meta, source=self._source)
 
     def without(self, *names: str) -> Manifest:
-        """The same rows without some columns; those that there are not are no matter."""
+        """The same rows without some columns; a name that is no column changes nothing.
+
+        Example:
+            >>> Manifest.of({"id": ["a"], "text": ["x"], "sex": ["F"]}, root=Path(".")).without("sex", "age").names
+            ('id', 'text')
+        """
         kept = [name for name in self._table.column_names if name not in names]
         return Manifest(self._table.select(kept), root=self.root, meta=self.meta, source=self._source)
 
