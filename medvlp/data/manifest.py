@@ -278,6 +278,16 @@ class Manifest:
         table = self._table.append_column(name, array) if at < 0 else self._table.set_column(at, name, array)
         return Manifest(table, root=self.root, meta=self.meta, source=self._source)
 
+    def without(self, *names: str) -> Manifest:
+        """The same rows without some columns; a name that is no column changes nothing.
+
+        Example:
+            >>> Manifest.of({"id": ["a"], "text": ["x"], "sex": ["F"]}, root=Path(".")).without("sex", "age").names
+            ('id', 'text')
+        """
+        kept = [name for name in self._table.column_names if name not in names]
+        return Manifest(self._table.select(kept), root=self.root, meta=self.meta, source=self._source)
+
     # ----------------------------------------------------------------------------------------------------------------
 
     @cached_property

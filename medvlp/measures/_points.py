@@ -25,8 +25,10 @@ def point_values(name: str, answer: Answer, said: Predictions, cohort: Manifest)
         name: of the answer.
         answer: itself.
         said: by it, a row a record.
-        cohort: the records.
+        cohort: the records; boxes of findings that the answer does not name are no miss of it.
     """
+    others = [n for n in cohort.names_of("boxes") if answer.labels and n.partition(".")[2] not in answer.labels]
+    cohort = cohort.without(*others) if others else cohort
     return {
         f"{name}/{metric}": value
         for measure in _with_points()

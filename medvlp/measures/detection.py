@@ -59,11 +59,12 @@ class Detection(Measure):
         """Yield one result for each answer that draws boxes, and the control, where the data has boxes."""
         if not evaluation.knows_patients or evaluation.model.model.pictures != "image":
             return
-        manifest, split = evaluation.judged.manifest, evaluation.options.split
+        split = evaluation.options.split
         for name, answer, said in evaluation.giving("boxes"):
-            boxes = said.boxes or ()
+            manifest, boxes = evaluation.judged.manifest, said.boxes or ()
             labels = drawn_labels("boxes", answer.labels, manifest)
             control = self._control(evaluation, labels)
+            manifest = manifest.without(*(n for n in manifest.names_of("boxes") if n.partition(".")[2] not in labels))
             metrics, of_control, cases = [], [], self._cases(boxes, manifest, self.iou[0])
             for iou in self.iou:
                 own = self._cases(boxes, manifest, iou)

@@ -53,12 +53,12 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
     """
     found = []
     for result in results:
-        own = [row for row in result.metrics if row.group is None and row.metric.partition("@")[0] in _COLUMNS]
+        own = [row for row in result.metrics if row.group is None and _is_of_places(row.metric)]
         names = list(dict.fromkeys(row.metric for row in own))
         cells = {(row.metric, _row_of(row)): row for row in own}
         labels = sorted(dict.fromkeys(label for _, label in cells), key=lambda label: label in AVERAGES)
         rows = [PlacesRow(label, label in AVERAGES, tuple(cells.get((n, label)) for n in names)) for label in labels]
-        if rows:
+        if any(_leads(name) for name in names):
             found.append(PlacesTable(result, tuple(_words(name) for name in names), tuple(rows)))
     return found
 
@@ -67,13 +67,21 @@ def mean_of_places(results: Sequence[Result]) -> list[tuple[Result, str, Metric]
     """Return the mean over findings of each model's masks and boxes: its result, the metric in words, the row."""
     found = []
     for table in places_tables([result for result in results if result.role == "model"]):
-        metric = next(
-            row.metric for row in table.result.metrics if row.metric == "dice" or row.metric.startswith("ap@")
-        )
+        metric = next(row.metric for row in table.result.metrics if _leads(row.metric))
         row = only(table.result, metric, "macro")
         if row is not None and row.value is not None:
             found.append((table.result, f"mean {_words(metric)}", row))
     return found
+
+
+def _is_of_places(metric: str) -> bool:
+    """Maps have ``dice@0.3`` at a threshold, and a section of their own."""
+    name, at, _ = metric.partition("@")
+    return name in _COLUMNS and bool(at) == name.startswith("ap")
+
+
+def _leads(metric: str) -> bool:
+    return metric == "dice" or metric.startswith("ap@")
 
 
 def _row_of(row: Metric) -> str:

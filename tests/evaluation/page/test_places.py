@@ -51,7 +51,8 @@ def test_each_result_is_a_table_whose_last_row_is_the_mean() -> None:
     assert [None if cell is None else cell.value for cell in masks.rows[1].cells] == [0.834, None, None]
     assert boxes.columns == ("AP (IoU 0.3)", "less the control (IoU 0.3)", "AP (IoU 0.5)")
     assert [None if cell is None else cell.value for cell in boxes.rows[-1].cells] == [0.622, 0.333, None]
-    assert places_tables([Result(name="zero_shot", recipe="", data="", metrics=(row("auroc", "macro", 0.8),))]) == []
+    maps = (row("auroc", "macro", 0.8), row("dice@0.3", "mass", 0.1), row("box_ap@0.3", "macro", 0.1))
+    assert places_tables([Result(name="grounding_hires_cam", recipe="", data="", metrics=maps)]) == []
 
 
 def test_the_page_shows_every_number_with_its_interval() -> None:
