@@ -31,12 +31,9 @@ REPORT = [
 
 
 def write_suite(folder: Path, run: Trained, hospital: Path, **keys: Any) -> Path:
-    fast = {"resamples": 100, "min_positives": 1, "gallery": 0, "probe": False, "sentences": 0, "sensitivity": False}
-    fast |= {
-        "split": "train",
-        "grounding": {"cases": 0},
-        "label_sets": {"airless": ["atelectasis", "consolidation", "hernia"]},
-    }
+    measures: dict[str, Any] = dict.fromkeys(("probes", "sentences", "prompt_sensitivity", "grounding"))
+    measures["classification"] = {"label_sets": {"airless": ["atelectasis", "consolidation", "hernia"]}}
+    fast = {"resamples": 100, "min_positives": 1, "gallery": 0, "split": "train", "measures": measures}
     one = {"model": "x", "out": "y", "data": {"root": str(folder / "nowhere"), "layout": "phantom"}, "evaluation": fast}
     write_tree(folder / "one.yaml", {**one, "report": REPORT})
     runs = [

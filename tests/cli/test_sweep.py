@@ -37,7 +37,7 @@ REPORT = [
 
 def base_tree(folder: Path, hospital: Path) -> dict[str, Any]:
     tree = tiny_tree(folder / "unused", hospital, folder / "cache")
-    tree["evaluation"] |= {"gallery": 0, "probe": False}
+    tree["evaluation"] |= {"gallery": 0, "measures": {**tree["evaluation"].get("measures", {}), "probes": None}}
     return tree
 
 
