@@ -179,6 +179,9 @@ def judged_manifest(
     whole = open_manifest(data, say=say)
     if "id.study" not in whole:
         whole = whole.with_column("id.study", whole.column("id"))
+    elif "sets" in whole.meta:
+        pairs = zip(whole.column("id.study"), whole.column("id"), strict=True)
+        whole = whole.with_column("id.study", [record if study is None else study for study, record in pairs])
     return whole, whole.where(options.where) if options.where else whole
 
 
