@@ -281,6 +281,7 @@ def main() -> None:
                 if kind in CLEAN and (refused or marked):
                     false.append(f"{layout}: {kind} {number}")
     print_report("known_patients", n=dict(total), packages=("numpy", "pillow"), missed=missed, false=false)
+    raise SystemExit(int(bool(missed or false)))
 
 
 if __name__ == "__main__":
