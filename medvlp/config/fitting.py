@@ -69,7 +69,7 @@ def keep_seen(folder: Path, manifest: Manifest) -> None:
     bundle = load_bundle(folder)
     if bundle.seen is not None:
         near = bundle.seen.hasher is not None and near_is_quick(manifest)
-        more = seen_of({"validate": manifest}, secret="", near=near, base=bundle.seen)
+        more = seen_of({"validate": manifest}, salt="", near=near, base=bundle.seen)
         save_bundle(folder, replace(bundle, seen=more))
 
 

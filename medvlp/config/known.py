@@ -47,7 +47,7 @@ def compare_with_training(
     Raises:
         DataError: if there is an overlap that is not let pass: how many of which kind, and how to mend it.
     """
-    if seen is None:
+    if seen is None or not seen.hashes:
         say(UNKNOWN)
         return {"known": "nothing", "caveats": [UNKNOWN]}
     leaks: Any = manifest.meta.get("leaks")

@@ -354,7 +354,7 @@ class _Built:
         base = None if start is None else load_seen(start)
         return seen_of(
             {name: prepared.manifest for name, prepared in self.splits.items()},
-            secret=f"{self.recipe} {self.manifest.hash}",
+            salt=f"{self.recipe} {self.manifest.hash}",
             near=isinstance(leaks, Mapping) and bool(leaks.get("near_images")),
             base=base,
             knows_base=start is None or base is not None,

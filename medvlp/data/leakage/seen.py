@@ -104,7 +104,7 @@ class Seen:
         Example:
             >>> columns = {"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "q"], "split": ["train", "test"]}
             >>> m = Manifest.of(columns, root=Path("."))
-            >>> seen = seen_of({"train": m.take([0])}, secret="run")
+            >>> seen = seen_of({"train": m.take([0])}, salt="run")
             >>> seen.overlap(m.take([1])).found, seen.overlap(m).told()
             ({}, '1 patient (1 of 2 records)')
         """
@@ -142,7 +142,7 @@ class Seen:
         merged = {}
         for name in names:
             both = [each.hashes[name] for each in (self, other) if name in each.hashes]
-            merged[name] = np.concatenate(both) if name.endswith(".near") else np.unique(np.concatenate(both))
+            merged[name] = np.unique(np.concatenate(both), axis=0)
         hasher = self.hasher if self.hasher is not None else other.hasher
         return Seen(self.key, merged, hasher, self.complete and other.complete)
 
@@ -188,18 +188,18 @@ class Seen:
 
 
 def seen_of(
-    parts: Mapping[str, Manifest], *, secret: str, near: bool = False, base: Seen | None = None, knows_base: bool = True
+    parts: Mapping[str, Manifest], *, salt: str, near: bool = False, base: Seen | None = None, knows_base: bool = True
 ) -> Seen:
     """Return the hashes of the records of a run.
 
     Args:
         parts: ``train`` and ``validate`` -> their readable records.
-        secret: the key is made of it: recipe and data, so that the same run gives the same bundle.
+        salt: the key is made of it: recipe and data, so that the same run gives the same bundle.
         near: whether perceptual hashes are kept too; every picture must be known to a survey or is decoded.
         base: of the bundle that the model started from: its key and its map to perceptual hashes are taken over.
         knows_base: false where there is such a bundle and it does not know.
     """
-    key = base.key if base is not None else hashlib.blake2b(secret.encode(), digest_size=16).digest()
+    key = base.key if base is not None else hashlib.blake2b(salt.encode(), digest_size=16).digest()
     tokens = {part: _tokens(manifest, near=near) for part, manifest in parts.items() if part in PARTS}
     hashes = {}
     for part, own in tokens.items():
