@@ -168,4 +168,4 @@ def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separat
         shown.append(np.array(told, dtype=object))
         sets.append(np.full(count, number))
     joined = [np.concatenate(parts) for parts in (ids, splits, shown, sets)]
-    return Rows(tuple(manifests), *joined, separate)
+    return Rows(tuple(manifests), *joined, separate=separate)

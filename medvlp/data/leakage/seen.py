@@ -246,8 +246,10 @@ class _Tokens:
         """The entries of different pictures that show something, as the survey has them."""
         from medvlp.data.leakage.near import is_blank
 
+        if self.survey is None:
+            return []
         first: dict[str, int] = {}
-        for at, facts in enumerate(self.survey.brief() if self.survey is not None else ()):
+        for at, facts in enumerate(self.survey.brief()):
             if facts is not None and not facts.reason:
                 first.setdefault(facts.pixels, at)
         return [at for at in first.values() if not is_blank(self.survey, at)]
