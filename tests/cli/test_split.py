@@ -155,6 +155,8 @@ def test_a_known_flaw_stands_in_what_is_said_written_released_and_measured(
     assert told.code == 0, told.err
     assert sentence in told.err
     results = json.loads((tmp_path / "judged" / "results" / "zero_shot.json").read_text())
-    assert results["caveats"] == [sentence, f"The model's training: {sentence}"]
+    first, leak, last = results["caveats"]
+    assert (first, last) == (sentence, f"The model's training: {sentence}")
+    assert leak.startswith("The model was trained or chosen on ")  # it is judged on its training part
     assert len(results["split"]) == 16
     assert "rows of one image on two sides" in (tmp_path / "judged" / "report.html").read_text()
