@@ -1,9 +1,13 @@
-"""k-nearest-neighbour probe: training pictures that look alike vote, the nearer the louder; nothing is fitted."""
+"""k-nearest-neighbour probe: pictures that look alike vote, the nearer the louder; nothing is fitted.
+
+Once k is chosen the validation pictures vote too, unless `refit` is false. A validation picture is then its own nearest
+neighbour: no threshold and no calibration may be chosen on the scores of validation patients, and none is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +18,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.probe_tables import best_by_auroc, checked_features, checked_tables
+from medvlp.evaluation.probe_tables import BOTH, best_by_auroc, both_tables, checked_features, checked_tables
 
 __all__ = ["Knn", "KnnProbe", "Neighbours"]
 
@@ -45,6 +49,7 @@ class KnnProbe(Answer):
         neighbours: by finding.
         temperature: T.
         left_out: finding -> why there is none.
+        refitted: whether validation pictures vote.
 
     Example:
         >>> near = Neighbours(np.eye(2), np.array([1.0, 0.0]), k=2)
@@ -54,11 +59,18 @@ class KnnProbe(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
-    title = "Nearest neighbours"
 
-    def __init__(self, neighbours: Mapping[str, Neighbours], temperature: float, left_out: Mapping[str, str]) -> None:
-        self.neighbours, self.temperature, self.left_out = neighbours, temperature, left_out
+    def __init__(
+        self,
+        neighbours: Mapping[str, Neighbours],
+        temperature: float,
+        left_out: Mapping[str, str],
+        *,
+        refitted: bool = False,
+    ) -> None:
+        self.neighbours, self.temperature, self.left_out, self.refitted = neighbours, temperature, left_out, refitted
         self.labels = tuple(neighbours)
+        self.title = f"Nearest neighbours, {BOTH}" if refitted else "Nearest neighbours"
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The features."""
@@ -91,6 +103,7 @@ class Knn:
     Args:
         neighbours: k to try; those above the known training rows of a finding count as that many.
         temperature: T; a lower one makes the nearest louder.
+        refit: whether validation rows vote too, once k is chosen.
 
     Raises:
         ConfigError: for no k, one below 1, or a temperature that is not above 0.
@@ -104,15 +117,17 @@ class Knn:
         1.0
     """
 
-    def __init__(self, *, neighbours: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07) -> None:
+    def __init__(
+        self, *, neighbours: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07, refit: bool = True
+    ) -> None:
         if not neighbours or min(neighbours) < 1:
             raise ConfigError(f"The neighbours of a k-NN probe are {list(neighbours)}: give numbers of 1 or more.")
         if temperature <= 0:
             raise ConfigError(f"The temperature of a k-NN probe is {temperature:g}: give one above 0.")
-        self.neighbours, self.temperature = neighbours, temperature
+        self.neighbours, self.temperature, self.refit = neighbours, temperature, refit
 
     def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> KnnProbe:
-        """Keep `train`, choose k on `validation`; `bank` is not looked at.
+        """Keep `train`, choose k on `validation`, keep both; `bank` is not looked at.
 
         Raises:
             DataError: if the tables do not fit together, features are not finite, a patient is in both, or nothing can
@@ -133,7 +148,13 @@ class Knn:
             found[name] = Neighbours(features[known], labels[known], ks[best], value)
         if not found:
             raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
-        return KnnProbe(found, self.temperature, left_out)
+        if self.refit:
+            both = both_tables(train, validation)
+            rows = _unit(both.features)
+            for name, own in found.items():
+                known = np.isin(both.labels[name], (0.0, 1.0))
+                found[name] = replace(own, features=rows[known], present=both.labels[name][known])
+        return KnnProbe(found, self.temperature, left_out, refitted=self.refit)
 
 
 def _votes(

@@ -1,4 +1,9 @@
-"""Linear probe: logistic regressions on frozen features, their strengths chosen on validation patients only."""
+"""Linear probe: logistic regressions on frozen features, their strengths chosen on validation patients.
+
+With the strength that was chosen a probe is fitted once more on training and validation patients together. Its scores
+of validation patients are then those of patients that it has seen: no threshold and no calibration may be chosen on
+them, and none is; whoever needs one sets `refit` to false, or holds further patients out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.evaluation.linear_classifier import STRENGTHS, LinearClassifier, Standard, fit_classifiers, standard_of
-from medvlp.evaluation.probe_tables import best_by_auroc, checked_features, checked_tables
+from medvlp.evaluation.probe_tables import BOTH, best_by_auroc, both_tables, checked_features, checked_tables
 
 __all__ = ["Linear", "LinearProbe"]
 
@@ -27,6 +32,7 @@ class LinearProbe(Answer):
         validation_auroc: by finding, with the strength that was chosen; NaN where validation has one class only and the
             middle one was taken.
         left_out: finding -> why there is none.
+        refitted: whether validation patients are among those it was fitted on.
 
     Example:
         >>> standard = Standard(np.zeros(2), np.ones(2))
@@ -36,7 +42,6 @@ class LinearProbe(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
-    title = "Linear probe"
 
     def __init__(
         self,
@@ -44,10 +49,13 @@ class LinearProbe(Answer):
         standard: Standard,
         validation_auroc: Mapping[str, float],
         left_out: Mapping[str, str],
+        *,
+        refitted: bool = False,
     ) -> None:
-        self.fitted, self.standard = fitted, standard
+        self.fitted, self.standard, self.refitted = fitted, standard, refitted
         self.validation_auroc, self.left_out = validation_auroc, left_out
         self.labels = tuple(fitted)
+        self.title = f"Linear probe, {BOTH}" if refitted else "Linear probe"
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The features."""
@@ -75,10 +83,12 @@ class LinearProbe(Answer):
 class Linear:
     """One L2 logistic regression a finding; its strength is chosen by AUROC on validation, the weakest C wins a tie.
 
-    Features are standardised by the training rows. A finding of one class in training is left out, by name and reason.
+    Features are standardised by the rows that are fitted. A finding of one class in training is left out, by name and
+    reason.
 
     Args:
         strengths: inverse regularisations C to try.
+        refit: whether each regression is fitted again with its strength on training and validation rows together.
 
     Raises:
         ConfigError: for no strength, or one that is not above 0.
@@ -91,13 +101,13 @@ class Linear:
         (True, {'effusion': 1.0})
     """
 
-    def __init__(self, *, strengths: tuple[float, ...] = STRENGTHS) -> None:
+    def __init__(self, *, strengths: tuple[float, ...] = STRENGTHS, refit: bool = True) -> None:
         if not strengths or min(strengths) <= 0:
             raise ConfigError(f"The strengths of a linear probe are {list(strengths)}: give some above 0.")
-        self.strengths = strengths
+        self.strengths, self.refit = strengths, refit
 
     def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> LinearProbe:
-        """Fit on `train`, choose the strengths on `validation`; `bank` is not looked at.
+        """Fit on `train`, choose the strengths on `validation`, fit on both; `bank` is not looked at.
 
         Raises:
             DataError: if the tables do not fit together, features are not finite, a patient is in both, or nothing can
@@ -120,4 +130,17 @@ class Linear:
             fitted[name], aurocs[name] = candidates[best], value
         if not fitted:
             raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
-        return LinearProbe(fitted, standard, aurocs, left_out)
+        if self.refit:
+            fitted, standard = _refitted(fitted, both_tables(train, validation))
+        return LinearProbe(fitted, standard, aurocs, left_out, refitted=self.refit)
+
+
+def _refitted(chosen: Mapping[str, LinearClassifier], both: ProbeTable) -> tuple[dict[str, LinearClassifier], Standard]:
+    """Fit each finding on all rows with the strength that was chosen for it."""
+    rows = checked_features(both.features, None)
+    standard = standard_of(rows)
+    rows, fitted = standard(rows), {}
+    for name, classifier in chosen.items():
+        known = np.isin(both.labels[name], (0.0, 1.0))
+        (fitted[name],) = fit_classifiers(rows[known], both.labels[name][known] == 1, strengths=[classifier.strength])
+    return fitted, standard

@@ -23,7 +23,8 @@ from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.grouping import keep_one, stack_pictures
-from medvlp.data.leakage import check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
+from medvlp.data.joined import in_part, join_sets
+from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.patients import with_patients
@@ -64,7 +65,7 @@ Words = Mapping[str, Sequence[Tokenizer]]
 
 
 def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text: None) -> Manifest:
-    """Index or load the cohort, keep what `where` asks for, split it, refuse a leaking split.
+    """Index or load the cohort, or join several, keep what `where` asks for, split it, refuse a leaking split.
 
     Args:
         data: where it is and how it is split.
@@ -74,6 +75,30 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
         ConfigError: if it is not said how the cohort is indexed.
         DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
     """
+    if data.sets:
+        opened = {
+            name: _opened(each, lambda text, name=name: say(f"{name}: {text}")) for name, each in data.sets.items()
+        }
+        manifest = _selected(join_sets(opened), data)
+    else:
+        manifest = _opened(data, say)
+    if data.subset is not None:
+        chosen = data.subset
+        manifest = subset(
+            manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
+        )
+    near = near_is_quick(manifest) if data.near_images is None else data.near_images
+    leaks = check_split(manifest, near=near)
+    if not data.allow_leaks:
+        refuse_leaks(leaks, allow=f"set data.allow_leaks=true and results will be marked{_numbering(manifest, leaks)}")
+    manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
+    for sentence in leak_caveats(manifest):
+        say(sentence)
+    return manifest
+
+
+def _opened(data: DataConfig, say: Callable[[str], None]) -> Manifest:
+    """Read one cohort, select, and split it."""
     root = Path(data.root).expanduser()
     if data.manifest is not None:
         manifest = Manifest.load(Path(data.manifest), root=root)
@@ -89,31 +114,30 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
             manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
     if data.patient is not None:
         manifest = with_patients(manifest, data.patient)
+    if data.namespace is not None:
+        manifest.meta["namespace"] = data.namespace
     # A published split is one of the whole release: drawn from a selection it would be another.
-    early = data.split["name"] == "published"
+    early = data.split["name"] == "published" and data.part is None
     if early:
         manifest = _split(manifest, data, say)
-    if data.where:
-        manifest = manifest.where(data.where)
-    if data.having:
-        manifest = manifest.having(*data.having)
+    manifest = _selected(manifest, data)
     if data.group is not None:
         manifest = _grouped(manifest, data.group)
-    if not early:
-        manifest = _split(manifest, data, say)
-    if data.subset is not None:
-        chosen = data.subset
-        manifest = subset(
-            manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
-        )
-    near = near_is_quick(manifest) if data.near_images is None else data.near_images
-    leaks = check_split(manifest, near=near)
-    if not data.allow_leaks:
-        refuse_leaks(leaks, allow="set data.allow_leaks=true and results will be marked")
-    manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
-    for sentence in leak_caveats(manifest):
-        say(sentence)
-    return manifest
+    if data.part is not None:
+        return in_part(manifest, data.part)
+    return manifest if early else _split(manifest, data, say)
+
+
+def _selected(manifest: Manifest, data: DataConfig) -> Manifest:
+    manifest = manifest.where(data.where) if data.where else manifest
+    return manifest.having(*data.having) if data.having else manifest
+
+
+def _numbering(manifest: Manifest, leaks: Sequence[Leak]) -> str:
+    """Return how data sets are told apart whose patients are only numbered alike; empty where it is not that."""
+    if "sets" not in manifest.meta or any(leak.kind not in ("patient", "study") for leak in leaks):
+        return ""
+    return ", or give each of data.sets a namespace where their patient numbers have nothing to do with each other"
 
 
 def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:

@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError
 
 from medvlp.answers.asking.model import load
 from medvlp.config.build import build_views, open_manifest, open_split
-from medvlp.config.fitting import keep_fitted
+from medvlp.config.fitting import keep_fitted, keep_seen
 from medvlp.config.gallery import pictures
+from medvlp.config.known import compare_with_training
 from medvlp.config.record import evaluation_record
 from medvlp.config.slices import reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
@@ -108,7 +109,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         cases = "predictions.parquet" if name == first and scored else None
         write_result(result, out / "results" / f"{name}.json", cases=cases)
     if config.evaluation.into_bundle:
-        _keep(config, {name: found[name] for name in scored})
+        _keep(config, evaluation, {name: found[name] for name in scored})
     if config.evaluation.gallery and evaluation.shows:
         write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
     told = {"data": config.data, "options": config.evaluation, "results": found}
@@ -123,6 +124,10 @@ def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambd
     keep_freed_memory()
     model, options = load(config.model), config.evaluation
     whole, manifest = judged_manifest(config.data, options, say=say)
+    known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options, say=say)
+    for each in (whole, manifest):
+        each.meta["leaks"] = {**_leaks(each), "model": known}
+    several = ["set"] if "sets" in manifest.meta and "set" not in options.groups else []
 
     def opened(split: str) -> Prepared:
         prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
@@ -146,7 +151,7 @@ def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambd
             split=options.split,
             fit=options.fit,
             min_positives=options.min_positives,
-            groups=options.groups,
+            groups=[*options.groups, *several],
             labels=options.labels,
             features=None if options.features is None else Path(options.features).expanduser(),
         ),
@@ -154,6 +159,11 @@ def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambd
         synthetic=bool(whole.meta.get("synthetic", False)),
         say=say,
     )
+
+
+def _leaks(manifest: Manifest) -> Mapping[str, object]:
+    noted = manifest.meta.get("leaks")
+    return noted if isinstance(noted, Mapping) else {}
 
 
 def judged_manifest(
@@ -169,11 +179,14 @@ def judged_manifest(
     whole = open_manifest(data, say=say)
     if "id.study" not in whole:
         whole = whole.with_column("id.study", whole.column("id"))
+    elif "sets" in whole.meta:
+        pairs = zip(whole.column("id.study"), whole.column("id"), strict=True)
+        whole = whole.with_column("id.study", [record if study is None else study for study, record in pairs])
     return whole, whole.where(options.where) if options.where else whole
 
 
-def _keep(config: EvaluationRun, found: Mapping[str, Result]) -> None:
-    """Write thresholds and calibrations into the bundle.
+def _keep(config: EvaluationRun, evaluation: Evaluation, found: Mapping[str, Result]) -> None:
+    """Write thresholds and calibrations into the bundle, and whom they were chosen on.
 
     Raises:
         ConfigError: if there was nothing to choose them on.
@@ -187,6 +200,8 @@ def _keep(config: EvaluationRun, found: Mapping[str, Result]) -> None:
     for name, result in chosen.items():
         calibration = config.evaluation.calibration
         keep_fitted(Path(config.model), result.fitted, answer=name, data=result.data, calibration=calibration)
+    if evaluation.validation is not None:
+        keep_seen(Path(config.model), evaluation.validation.manifest)
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:

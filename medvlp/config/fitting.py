@@ -12,6 +12,8 @@ import pandas as pd
 from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import Answer
+from medvlp.data.leakage import near_is_quick, seen_of
+from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import ask_of, scored_rows
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
@@ -20,7 +22,7 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
 from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
 
-__all__ = ["fitted_bundle", "keep_fitted"]
+__all__ = ["fitted_bundle", "keep_fitted", "keep_seen"]
 
 # Of fewer cases of a class a threshold or a calibration is mostly noise: the bundle keeps none of that finding.
 _LEAST = 10
@@ -60,6 +62,15 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
 def keep_fitted(folder: Path, fitted: Mapping[str, Any], *, answer: str, data: str, calibration: str) -> None:
     """Write what an evaluation chose for an answer into a bundle; the folder is replaced whole."""
     save_bundle(folder, _with_fitted(load_bundle(folder), answer, fitted, data, calibration))
+
+
+def keep_seen(folder: Path, manifest: Manifest) -> None:
+    """Add records that something was chosen on to the hashes of a bundle's validation; nothing where it has none."""
+    bundle = load_bundle(folder)
+    if bundle.seen is not None:
+        near = bundle.seen.hasher is not None and near_is_quick(manifest)
+        more = seen_of({"validate": manifest}, salt="", near=near, base=bundle.seen)
+        save_bundle(folder, replace(bundle, seen=more))
 
 
 def _labelled(answer: Answer, prepared: Prepared) -> bool:

@@ -43,9 +43,15 @@ def recipe_of(config: RunConfig) -> str:
         tree.pop(key)
     for key in _NOT_RECIPE_TRAINING:
         tree["training"].pop(key)
-    tree["data"].pop("cache")
-    if tree["data"]["layout"] is not None:
-        tree["data"]["layout"].pop("workers", None)
+    for data in (tree["data"], *tree["data"]["sets"].values()):
+        for key in ("cache", "hashes"):
+            data.pop(key)
+        # A run without them has the recipe that it had before there were any.
+        for key in ("sets", "part", "namespace"):
+            if not data[key]:
+                data.pop(key)
+        if data["layout"] is not None:
+            data["layout"].pop("workers", None)
     return hash_of(tree)
 
 
@@ -74,10 +80,13 @@ def full_tree(config: RunConfig) -> dict[str, object]:
         if bank["encoder"] is not None:
             bank["encoder"] = filled("models/text_vectors", bank["encoder"], f"banks.{name}.encoder")
     tree["states"] = {name: filled("state", spec, f"states.{name}") for name, spec in tree["states"].items()}
-    if tree["data"]["layout"] is not None:
-        tree["data"]["layout"] = filled("data/layouts", tree["data"]["layout"], "data.layout")
+    sets = tree["data"]["sets"]
+    for data, where in ((tree["data"], "data"), *((each, f"data.sets.{name}") for name, each in sets.items())):
+        if data["layout"] is not None:
+            data["layout"] = filled("data/layouts", data["layout"], f"{where}.layout")
+        if not data["sets"] and data["part"] is None:
+            data["split"] = filled("data/splits", data["split"], f"{where}.split")
     tree["data"]["sampler"] = filled("data/samplers", tree["data"]["sampler"], "data.sampler")
-    tree["data"]["split"] = filled("data/splits", tree["data"]["split"], "data.split")
     lists: list[tuple[str, dict[str, Any], str, str, tuple[str, ...]]]
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
     for i, phase in enumerate(tree["phases"]):

@@ -47,7 +47,7 @@ def evaluation_record(
     bundle, layout = evaluation.model.bundle, str((data.layout or {}).get("name", ""))
     scores = dict.fromkeys(str(each.score["name"]) for each in bundle.answers if each.score is not None)
     listed = folder / "MANIFEST.sha256"
-    made, leaks = manifest.meta.get("split"), manifest.meta.get("leaks")
+    made, leaks, sets = (manifest.meta.get(key) for key in ("split", "leaks", "sets"))
     return Record(
         model=ModelFacts(
             name=folder.resolve().name,
@@ -67,6 +67,7 @@ def evaluation_record(
             split=split_hash(manifest),
             split_made=_told(made) if isinstance(made, Mapping) else None,
             leaks=dict(leaks) if isinstance(leaks, Mapping) else None,
+            sets=dict(sets) if isinstance(sets, Mapping) else {},
             judged=options.split,
             where={**data.where, **options.where},
             left_out=dict(Counter(record.reason for record in evaluation.judged.prepared.quarantined)),

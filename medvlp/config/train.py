@@ -40,7 +40,7 @@ from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
-from medvlp.data.leakage import leak_caveats
+from medvlp.data.leakage import Seen, leak_caveats, seen_of
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import copied_marks
@@ -49,7 +49,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
-from medvlp.models.bundle import Bundle, check_manifest, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -285,6 +285,7 @@ class _Built:
             "split": split_hash(self.manifest),
             "split_made": self.manifest.meta.get("split"),
             "subset": self.manifest.meta.get("subset"),
+            **({"sets": self.manifest.meta["sets"]} if "sets" in self.manifest.meta else {}),
             "records": {name: splits.count(name) for name in sorted(set(splits))},
             "leaks_allowed": self.config.data.allow_leaks,
             "leaks": self.manifest.meta.get("leaks"),
@@ -336,6 +337,7 @@ class _Built:
             answers=tuple(kept_answer(each) for each in self.parts.answers.values()),
             provenance=provenance,
             gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
+            seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
             held_out = self.splits["validate"]
@@ -343,6 +345,20 @@ class _Built:
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         card = _card(bundle, outcome, self.tree, self.parts.answers)
         save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
+
+    def _seen(self) -> Seen | None:
+        """Return the hashes of whom the model is trained and chosen on, those of the bundle that it starts from too."""
+        if not self.config.data.hashes:
+            return None
+        start, leaks = self.config.init_from, self.manifest.meta.get("leaks")
+        base = None if start is None else load_seen(start)
+        return seen_of(
+            {name: prepared.manifest for name, prepared in self.splits.items()},
+            salt=f"{self.recipe} {self.manifest.hash}",
+            near=isinstance(leaks, Mapping) and bool(leaks.get("near_images")),
+            base=base,
+            knows_base=start is None or base is not None,
+        )
 
 
 _FITTED = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -89,6 +90,10 @@ class DataConfig(Node):
 
     Attributes:
         root: folder of the data set.
+        sets: instead of one data set several, by name, each with its own root, layout, selection, split or part: train
+            here, test there. Their records are joined (`medvlp.data.joined`); `where` and `having` then choose among
+            all, also by the column ``set``. What concerns the whole run (sampler, views, leaks ...) is said once.
+        part: of one of `sets`: the part in which all of its records stand, in place of a split.
         layout: component of `medvlp.data.layouts` that indexes it; not needed where a manifest is given.
         manifest: Parquet manifest made by `medvlp index`; its images lie under `root`.
         columns: short for the layout ``csv``: manifest field -> column of the table.
@@ -97,6 +102,8 @@ class DataConfig(Node):
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
         patient: column whose equal values are one patient, for a release that names none: ``id`` makes each image
             one. Results then say so.
+        namespace: name of the numbering of its patients: 17 is another patient in another numbering. By default a
+            public layout's name; tables and folders of anybody's own are taken for one numbering.
         group: what becomes of rows that are one study; by default each stays a sample.
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the
@@ -107,14 +114,21 @@ class DataConfig(Node):
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
         quarantine: largest fraction of unreadable records; more stop the run.
-        allow_leaks: train although a patient, study or image is in two splits; results are then marked.
+        allow_leaks: train although a patient, study or image is in two splits, or judge a model on what it was trained
+            on; results are then marked.
         near_images: whether copies of images (resized, compressed, inverted, cropped) are looked for across splits,
             which decodes every image once; by default where a survey has seen them all (``medvlp data index`` or
             ``check``) and there are 20,000 at most. Data.json says whether it was done.
+        hashes: whether the bundle carries keyed hashes of the patients and files that it was trained and chosen on, so
+            that it is not judged on them by mistake. Who holds the bundle can test with them whether a file, or a
+            number that can be guessed, was in training (`medvlp.data.leakage.seen`). Without them it says that it does
+            not know.
         cache: folder of the cache; null for the user's default.
     """
 
-    root: str
+    root: str = ""
+    sets: dict[str, DataConfig] = Field(default_factory=dict)
+    part: Literal["train", "validate", "test"] | None = None
     layout: Component | None = None
     manifest: str | None = None
     columns: dict[str, str] | None = None
@@ -122,6 +136,7 @@ class DataConfig(Node):
     where: dict[str, Any] = Field(default_factory=dict)
     having: list[str] = Field(default_factory=list)
     patient: str | None = None
+    namespace: str | None = Field(default=None, pattern=r"^[\w./-]+$")
     split: Component = Field(
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
@@ -134,12 +149,34 @@ class DataConfig(Node):
     quarantine: float = Field(default=0.02, ge=0, le=1)
     allow_leaks: bool = False
     near_images: bool | None = None
+    hashes: bool = True
     cache: str | None = None
 
     @field_validator("layout", "sampler", mode="before")
     @classmethod
     def _component_by_name(cls, value: object) -> object:
         return _named(value)
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> DataConfig:
+        if not self.sets and not self.root:
+            raise ValueError("give root, the folder of the data set, or several data sets under sets")
+        own = self._named(_OF_A_SET)
+        if self.sets and own:
+            raise ValueError(f"{own[0]} is said of one data set, and there are several: put it into each of sets")
+        for name, each in self.sets.items():
+            odd = each._named(_OF_A_RUN)
+            if odd or not re.fullmatch(r"[\w.-]+", name):
+                fault = f"{odd[0]} is said once for all" if odd else "a set's name has letters, digits, '.', '-', '_'"
+                raise ValueError(f"sets.{name}: {fault}: {'take it out of the set' if odd else 'rename it'}")
+            if each.part and each._named(("split",)):
+                raise ValueError(f"sets.{name}: part says where all records stand: leave split out")
+        return self
+
+    def _named(self, keys: Sequence[str]) -> list[str]:
+        """Those of some keys that are not at their default: a tree with every default names them all."""
+        plain = DataConfig.model_construct()
+        return [key for key in keys if getattr(self, key) != getattr(plain, key)]
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +191,10 @@ class DataConfig(Node):
     @classmethod
     def _split_by_its_short_form(cls, value: object) -> object:
         return split_spec(value)
+
+
+_OF_A_SET = ("root", "layout", "manifest", "columns", "table", "part", "patient", "namespace", "group", "split")
+_OF_A_RUN = ("sets", "sampler", "subset", "prefix", "suffix", "quarantine", "allow_leaks", "near_images", "hashes")
 
 
 class TokenizerConfig(Node):

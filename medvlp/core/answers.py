@@ -153,7 +153,8 @@ class Probe(Protocol):
 
         Args:
             train: rows that it is fitted to.
-            validation: rows of other patients that its options are chosen on.
+            validation: rows of other patients that its options are chosen on; with the chosen ones it may be fitted to
+                both, and its title says so.
             bank: finding -> (D,) text vector, for probes that start from words; may be empty.
 
         Raises:

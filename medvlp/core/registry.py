@@ -164,6 +164,9 @@ def validation_sentences(error: ValidationError, *, where: str, model: type[Base
             sentences.append(f"{path} is not a known key: {did_you_mean(str(fault['loc'][-1]), known)}.")
         elif fault["type"] == "missing":
             sentences.append(f"{path} is missing: give it a value.")
+        elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and len(fault["loc"]) == 1:
+            # Of a whole part of a tree: what it holds would bury the sentence.
+            sentences.append(f"{path}: {fault['ctx']['error']}.")
         else:
             sentences.append(f"{path} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
     return sentences

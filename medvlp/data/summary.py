@@ -20,7 +20,7 @@ pc: Any = pyarrow.compute  # its functions are made when it is imported: type ch
 
 NO_SPLIT = "no split"
 _ORDER = {"train": 0, "validate": 1, "test": 2}
-_CATEGORIES = ("view_position", "sex", "site", "scanner", "source", "deidentified")
+_CATEGORIES = ("set", "view_position", "sex", "site", "scanner", "source", "deidentified")
 _NUMBERS = ("age", "year")
 _MOST_VALUES = 12
 _OLDEST = 90  # above it an age identifies a person (45 CFR 164.514)

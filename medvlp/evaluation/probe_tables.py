@@ -11,7 +11,11 @@ from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
 
-__all__ = ["best_by_auroc", "checked_features", "checked_tables", "thumbnails"]
+__all__ = ["BOTH", "best_by_auroc", "both_tables", "checked_features", "checked_tables", "thumbnails"]
+
+
+BOTH = "fitted on training and validation patients"
+"""What the title of a probe says whose options validation patients chose, and that was then fitted on them too."""
 
 
 def thumbnails(images: ArrayLike, size: int = 16) -> NDArray[np.float32]:
@@ -84,6 +88,22 @@ def checked_tables(train: ProbeTable, validation: ProbeTable) -> tuple[FloatArra
     if shared:
         raise DataError(f"{shared} patients are in training and validation: split by patient before probing.")
     return found[0], found[1]
+
+
+def both_tables(train: ProbeTable, validation: ProbeTable) -> ProbeTable:
+    """Return the rows of both, for the fit that follows the choice.
+
+    Example:
+        >>> train = ProbeTable(np.zeros((1, 2)), {"edema": np.array([0])}, ["a"])
+        >>> both_tables(train, ProbeTable(np.ones((1, 2)), {"edema": np.array([1])}, ["b"])).labels["edema"].tolist()
+        [0.0, 1.0]
+    """
+    features = [checked_features(table.features, None) for table in (train, validation)]
+    labels = {
+        name: np.concatenate([np.asarray(table.labels[name], np.float64) for table in (train, validation)])
+        for name in train.labels
+    }
+    return ProbeTable(np.concatenate(features), labels, [*train.patients, *validation.patients])
 
 
 def best_by_auroc(labels: ArrayLike, candidates: Sequence[FloatArray]) -> tuple[int, float]:

@@ -23,7 +23,9 @@ __all__ = ["Probes"]
 class Probes(Measure):
     """One result ``PROBE_probe`` for each probe on frozen features, and the first one on thumbnails as a control.
 
-    They are fitted on the split train and chosen on validate, where the data has both beside what is judged.
+    They are fitted on the split train and chosen on validate, where the data has both beside what is judged, and then,
+    unless a probe has ``refit: false``, fitted on both; results say which. Only their ranking is judged: a threshold or
+    a calibration on validation patients that a probe was fitted on would be too good, so none is chosen.
 
     Args:
         probes: components of `medvlp.adaptation`, by name or with options: ``{name: knn, neighbours: [5]}``.

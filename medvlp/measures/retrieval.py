@@ -101,6 +101,8 @@ def _studies(
         whole = said.similarity
         there = np.isfinite(whole.diagonal())
     complete = np.flatnonzero(there)
+    if not len(complete):  # of several data sets the judged one may have no reports
+        return None
     manifest = evaluation.judged.manifest.take(complete)
     studies = manifest.column("id.study").tolist()
     if whole is None:

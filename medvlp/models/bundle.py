@@ -2,6 +2,7 @@
 
 ``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
 (arrays of its gate, where it has one), ``scores.safetensors`` (what scores of answers have learnt, where they learn),
+``seen.safetensors`` (keyed hashes of the patients and files of its training, unless they were left out),
 ``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and
 ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
@@ -10,30 +11,35 @@ Preprocessing belongs to the model: the views that made its training images are 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
+from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.gate import Gate
 from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
-__all__ = ["Bundle", "KeptAnswer", "check_manifest", "load_bundle", "load_model", "save_bundle"]
+__all__ = ["Bundle", "KeptAnswer", "check_manifest", "load_bundle", "load_model", "load_seen", "save_bundle"]
 
 SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.
 RESERVED = ("text_cache",)
+_OPTIONAL = ("banks", "gate", "scores", "seen")
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Bundle:
         provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
         card: model card in Markdown.
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
+        seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
     """
 
     model: Model
@@ -94,6 +101,7 @@ class Bundle:
     provenance: Mapping[str, object] = field(default_factory=dict)
     card: str = ""
     gate: Gate | None = None
+    seen: Seen | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -122,6 +130,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         "answers": [answer.described() for answer in bundle.answers],
         "provenance": dict(bundle.provenance),
         "ood": None if bundle.gate is None else bundle.gate.to_plain(),
+        "seen": None if bundle.seen is None else bundle.seen.to_plain(),
         **dict.fromkeys(RESERVED),
     }
     try:
@@ -136,6 +145,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
             save_file(scores, temporary / "scores.safetensors")
         if bundle.gate is not None:
             save_file(bundle.gate.to_arrays(), temporary / "gate.safetensors")
+        if bundle.seen is not None:
+            save_arrays(bundle.seen.to_arrays(), temporary / "seen.safetensors")
         (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
         (temporary / "card.md").write_text(bundle.card)
         if bundle.tokenizer is not None:
@@ -170,9 +181,7 @@ def check_manifest(folder: Path) -> None:
             )
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
-    needed |= {
-        name for name in ("banks.safetensors", "gate.safetensors", "scores.safetensors") if (folder / name).exists()
-    }
+    needed |= {f"{name}.safetensors" for name in _OPTIONAL if (folder / f"{name}.safetensors").exists()}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
 
@@ -202,7 +211,15 @@ def load_bundle(folder: str | Path) -> Bundle:
         provenance=described["provenance"],
         card=(folder / "card.md").read_text(encoding="utf-8"),
         gate=_gate(described, folder),
+        seen=_seen(described, folder),
     )
+
+
+def load_seen(folder: str | Path) -> Seen | None:
+    """Return what a bundle knows of its training data without building its model; None where it does not know."""
+    folder = Path(folder)
+    check_manifest(folder)
+    return _seen(upgraded(yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))), folder)
 
 
 def load_model(folder: str | Path) -> Model:
@@ -250,8 +267,23 @@ def _gate(described: Mapping[str, Any], folder: Path) -> Gate | None:
     if described.get("ood") is None:
         return None
     arrays = load_file(folder / "gate.safetensors") if (folder / "gate.safetensors").exists() else {}
-    try:
+    with _refused(folder):
         return Gate.of(described["ood"], arrays)
+
+
+def _seen(described: Mapping[str, Any], folder: Path) -> Seen | None:
+    if described.get("seen") is None:
+        return None
+    arrays = load_arrays(folder / "seen.safetensors") if (folder / "seen.safetensors").exists() else {}
+    with _refused(folder):
+        return Seen.of(described["seen"], arrays)
+
+
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """Say of which bundle it is that a part cannot be read."""
+    try:
+        yield
     except DataError as error:
         raise UserError(
             f"The bundle {folder} cannot be read: {error} Get the bundle again, or update medvlp."

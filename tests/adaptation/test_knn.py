@@ -38,10 +38,27 @@ def by_hand(train: ProbeTable, features: np.ndarray, k: int, temperature: float)
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (10, 0.07), (25, 1.0)])
 def test_votes_are_the_formula(k: int, temperature: float) -> None:
     train, test = table(0), table(2, rows=300)  # more rows than are compared at a time
-    probe = Knn(neighbours=(k,), temperature=temperature).fit(train, table(1), {})
+    probe = Knn(neighbours=(k,), temperature=temperature, refit=False).fit(train, table(1), {})
     said = probe.answer(Rows(FeatureTable(test.patients, {FEATURES: test.features})), Ask(), None)
     assert said.scores is not None
     assert said.scores["edema"] == pytest.approx(by_hand(train, test.features, k, temperature), abs=1e-12)
+
+
+def test_validation_rows_vote_once_k_is_chosen() -> None:
+    train, validation, test = table(0), table(1), table(2)
+    chosen = Knn(neighbours=(3, 9), refit=False).fit(train, validation, {})
+    probe = Knn(neighbours=(3, 9)).fit(train, validation, {})
+    both = ProbeTable(
+        np.concatenate([train.features, validation.features]),
+        {"edema": np.concatenate([train.labels["edema"], validation.labels["edema"]])},
+        [*train.patients, *validation.patients],
+    )
+    k = chosen.neighbours["edema"].k
+    assert probe.neighbours["edema"].k == k
+    assert probe.neighbours["edema"].validation_auroc == chosen.neighbours["edema"].validation_auroc
+    assert probe.votes("edema", test.features) == pytest.approx(by_hand(both, test.features, k, 0.07), abs=1e-12)
+    assert probe.title == "Nearest neighbours, fitted on training and validation patients"
+    assert chosen.title == "Nearest neighbours"
 
 
 def test_the_length_of_features_does_not_matter_and_a_black_picture_has_some_answer() -> None:

@@ -26,7 +26,7 @@ def table(seed: int, rows: int = 120, width: int = 6) -> ProbeTable:
 
 def test_scores_are_the_logistic_regression_that_is_best_on_validation() -> None:
     train, validation = table(0), table(1)
-    probe = Linear(strengths=(0.001, 0.1, 10.0)).fit(train, validation, {})
+    probe = Linear(strengths=(0.001, 0.1, 10.0), refit=False).fit(train, validation, {})
     mean, scale = train.features.mean(axis=0), train.features.std(axis=0)
     truth, checked = train.labels["effusion"], validation.labels["effusion"]
     known, held_out = np.isin(truth, (0, 1)), np.isin(checked, (0, 1))
@@ -43,6 +43,33 @@ def test_scores_are_the_logistic_regression_that_is_best_on_validation() -> None
     assert said.scores is not None
     assert said.scores["effusion"] == pytest.approx(best.decision_function((test.features - mean) / scale), abs=1e-9)
     assert (probe.fitted["effusion"].strength, probe.validation_auroc["effusion"]) == (best.C, value)
+
+
+def test_the_chosen_strength_is_fitted_again_on_training_and_validation_rows() -> None:
+    train, validation, test = table(0), table(1), table(2)
+    strengths = (0.001, 0.1, 10.0)
+    chosen = Linear(strengths=strengths, refit=False).fit(train, validation, {})
+    probe = Linear(strengths=strengths).fit(train, validation, {})
+    both = np.concatenate([train.features, validation.features])
+    mean, scale = both.mean(axis=0), both.std(axis=0)
+    rows = Rows(FeatureTable(test.patients, {FEATURES: test.features}))
+    said = probe.answer(rows, Ask(), None)
+    assert said.scores is not None
+    for label in ("effusion", "nodule"):
+        truth = np.concatenate([train.labels[label], validation.labels[label]])
+        known = np.isin(truth, (0, 1))
+        strength = chosen.fitted[label].strength
+        model = LogisticRegression(C=strength, solver="newton-cg", tol=1e-12, max_iter=2000)
+        model.fit(((both - mean) / scale)[known], truth[known])
+        expected = model.decision_function((test.features - mean) / scale)
+        assert said.scores[label] == pytest.approx(expected, abs=1e-8)
+        assert probe.fitted[label].strength == strength
+    # What validation said of the choice is what it said before the second fit.
+    assert probe.validation_auroc == chosen.validation_auroc
+    assert (probe.title, chosen.title) == (
+        "Linear probe, fitted on training and validation patients",
+        "Linear probe",
+    )
 
 
 def test_it_says_only_what_it_is_asked_for() -> None:
@@ -62,7 +89,7 @@ def test_units_of_the_features_do_not_matter() -> None:
 def test_a_constant_feature_carries_nothing() -> None:
     train, validation = table(0), table(1)
     train.features[:, 3] = 0.1
-    probe = Linear().fit(train, validation, {})
+    probe = Linear(refit=False).fit(train, validation, {})
     moved = validation.features.copy()
     moved[:, 3] += 1e6
     assert np.array_equal(probe.log_odds(moved), probe.log_odds(validation.features))

@@ -34,7 +34,8 @@ def write_suite(folder: Path, run: Trained, hospital: Path, **keys: Any) -> Path
     measures: dict[str, Any] = dict.fromkeys(("probes", "sentences", "prompt_sensitivity", "grounding"))
     measures["classification"] = {"label_sets": {"airless": ["atelectasis", "consolidation", "hernia"]}}
     fast = {"resamples": 100, "min_positives": 1, "gallery": 0, "split": "train", "measures": measures}
-    one = {"model": "x", "out": "y", "data": {"root": str(folder / "nowhere"), "layout": "phantom"}, "evaluation": fast}
+    data = {"root": str(folder / "nowhere"), "layout": "phantom", "allow_leaks": True}
+    one = {"model": "x", "out": "y", "data": data, "evaluation": fast}
     write_tree(folder / "one.yaml", {**one, "report": REPORT})
     runs = [
         {"config": "one.yaml", "name": "frontal", "overrides": {"data.where": {"view_position": ["PA", "AP"]}}},

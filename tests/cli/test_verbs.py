@@ -217,6 +217,7 @@ def test_evaluate_and_report_write_results_and_pages(
         "evaluation.gallery=2",
         "evaluation.min_positives=1",
         "evaluation.split=train",
+        "data.allow_leaks=true",
     ]
     told = cli("evaluate", "evaluate/phantom.yaml", *words, "evaluation.measures.probes=null")
     assert told.code == 0, told.err

@@ -29,7 +29,12 @@ def opened(folder: Path, run: Trained, manifest: Path, root: Path) -> Evaluation
         "model": str(run.bundle),
         "out": str(folder / "out"),
         "workers": 1,
-        "data": {"root": str(root), "manifest": str(manifest), "where": {"view_position": ["PA", "AP"]}},
+        "data": {
+            "root": str(root),
+            "manifest": str(manifest),
+            "where": {"view_position": ["PA", "AP"]},
+            "allow_leaks": True,
+        },
         "evaluation": {"resamples": 100, "min_positives": 1, "split": "train", "groups": ["site"]},
     }
     (folder / "e.yaml").write_text(yaml.safe_dump(tree))

@@ -28,6 +28,7 @@ def written(folder: Path, run: Any, root: Path, **grounding: object) -> Path:
             "root": str(root),
             "layout": "phantom",
             "where": {"view_position": ["PA", "AP"]},
+            "allow_leaks": True,
         },
         "evaluation": {
             "resamples": 100,

@@ -24,7 +24,7 @@ def words(bundle: Path, cohort: CohortSummary, out: Path, factors: str) -> list[
     told += ["workers=1", "evaluation.resamples=100", "evaluation.gallery=0", "evaluation.min_positives=1"]
     off = "probes: null, grounding: null, sentences: null, prompt_sensitivity: null"
     on = f"robustness: {{cases: 40, min_positives: 1, factors: {factors}}}"
-    return [*told, "evaluation.split=train", f"evaluation.measures={{{off}, {on}}}"]
+    return [*told, "evaluation.split=train", "data.allow_leaks=true", f"evaluation.measures={{{off}, {on}}}"]
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ def judged(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
             "root": str(tiny_cohort.root),
             "layout": "phantom",
             "where": {"view_position": ["PA", "AP"]},
+            "allow_leaks": True,
         },
         "evaluation": {
             "resamples": 100,

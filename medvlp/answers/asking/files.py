@@ -95,10 +95,18 @@ def predict_files(
                 **written_places(said.values(), i, path, out),
                 **({"answers": own} if own else {}),
                 **reader.facts[i],
-                "warnings": [*reader.warnings[i], *told],
+                "warnings": [*reader.warnings[i], *_of_training(model, path), *told],
             }
         )
     return {"model": name, "recipe": scoring[0] if scoring else next(iter(answers)), "results": results}
+
+
+def _of_training(model: VisionLanguageModel, path: Path) -> list[str]:
+    """Say of a file that the model was trained or chosen on it, where the bundle knows."""
+    seen = model.bundle.seen
+    if seen is None or not seen.has_file(path):
+        return []
+    return ["the model was trained or chosen on this very file: what it says of it is no test of the model"]
 
 
 def _by_kind(model: VisionLanguageModel, paths: Sequence[Path], **asked: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -62,11 +62,14 @@ def leak_caveats(manifest: Manifest) -> tuple[str, ...]:
         ('The split leaks (3 by patient, 1 by image) and was used all the same: numbers on it are too good.',)
     """
     noted = manifest.meta.get("leaks")
-    found = noted.get("found") if isinstance(noted, Mapping) else None
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(noted, Mapping):
         return ()
-    told = ", ".join(f"{count} by {kind}" for kind, count in found.items())
-    return (f"The split leaks ({told}) and was used all the same: numbers on it are too good.",)
+    found, model = noted.get("found"), noted.get("model")
+    told = []
+    if found:
+        counts = ", ".join(f"{count} by {kind}" for kind, count in found.items())
+        told.append(f"The split leaks ({counts}) and was used all the same: numbers on it are too good.")
+    return (*told, *(model["caveats"] if isinstance(model, Mapping) else ()))
 
 
 def refuse_leaks(leaks: Sequence[Leak], *, allow: str = "") -> None:

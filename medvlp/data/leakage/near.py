@@ -28,7 +28,7 @@ from medvlp.data.leakage.rows import Entry, Rows
 from medvlp.data.parallel import Progress, chunked, run_chunks
 from medvlp.data.survey import Survey
 
-__all__ = ["Film", "films_of", "is_blank", "near_image_leaks"]
+__all__ = ["Film", "films_of", "is_blank", "learnt_hasher", "near_image_leaks"]
 
 _PIECE, _PAIRS = 512, 256
 _CROPPED, _CROPS = 300, (6, 40)  # pictures from which crops are learnt, and crops of each: fewest and most
@@ -90,7 +90,7 @@ def near_image_leaks(
     _, sides = np.unique([str(rows.splits[film.row]) for film in films], return_inverse=True)
     if len(set(sides.tolist())) < 2:
         return [], blanks
-    hashes = _hasher(films, features, survey)(features)
+    hashes = learnt_hasher(films, features, survey)(features)
     pairs = _proposed(films, hashes, sides)
     signs = _signs(hashes, pairs)
     found = _registered(survey, films, pairs, signs, workers=workers, progress=progress)
@@ -118,7 +118,8 @@ def _look(films: Sequence[Film], survey: Survey) -> tuple[np.ndarray, np.ndarray
     return np.concatenate(features), np.array(blank, dtype=bool)
 
 
-def _hasher(films: Sequence[Film], features: np.ndarray, survey: Survey) -> Hasher:
+def learnt_hasher(films: Sequence[Film], features: np.ndarray, survey: Survey) -> Hasher:
+    """Return the map to hashes that is learnt from films, their `cosines` ``(N, 143)`` and crops of 300 of them."""
     generator = np.random.Generator(np.random.Philox(0))
     sample = np.sort(generator.permutation(len(films))[:_CROPPED])
     count = int(np.clip(2000 // len(sample), *_CROPS))

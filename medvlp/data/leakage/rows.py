@@ -14,10 +14,49 @@ from medvlp.data._columns import PATH_KINDS
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.manifest import Manifest
 
-__all__ = ["Entry", "Rows", "rows_of"]
+__all__ = ["Entry", "Rows", "named_values", "namespace_of", "rows_of"]
 
 # Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
 _GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
+
+
+def namespace_of(manifest: Manifest) -> str:
+    """Return the name of the numbering of a manifest's patients and studies; those of two numberings are never equal.
+
+    It is what ``data.namespace`` said, else the layout's name. Layouts of anybody's tables and folders have no name:
+    their numberings are taken for one, so that two parts of a cohort are compared. Synthetic people differ by the seed.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."), meta={"layout": "phantom", "seed": 3})
+        >>> namespace_of(m)
+        'phantom/3'
+    """
+    given, layout = manifest.meta.get("namespace"), str(manifest.meta.get("layout", ""))
+    if given is not None:
+        return str(given)
+    if layout == "phantom" and manifest.meta.get("seed") is not None:
+        return f"{layout}/{manifest.meta['seed']}"
+    return "" if layout in _GENERAL else layout
+
+
+def named_values(manifest: Manifest, name: str) -> list[tuple[str, str] | None]:
+    """Return (numbering, value) of each row of a column of identifiers, None where not known.
+
+    Of data sets that were joined each value names its own numbering, see `medvlp.data.joined`.
+
+    Example:
+        >>> m = Manifest.of({"id": ["a"], "text": ["x"], "id.patient": ["7"]}, root=Path("."), meta={"layout": "openi"})
+        >>> named_values(m, "id.patient"), named_values(m, "id.study")
+        ([('openi', '7')], [None])
+    """
+    if name not in manifest:
+        return [None] * len(manifest)
+    values = [None if value is None or value != value else str(value) for value in manifest.column(name)]
+    if "sets" in manifest.meta:
+        parts = [None if value is None else value.partition(":") for value in values]
+        return [None if part is None else (part[0], part[2]) for part in parts]
+    own = namespace_of(manifest)
+    return [None if value is None else (own, value) for value in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +77,7 @@ class Rows:
         splits: ``(N,)`` side of each row, None where it stands on none.
         shown: ``(N,)`` what a report calls the side: with several manifests their names come first.
         sets: ``(N,)`` number of the manifest.
-        scopes: ``(N,)`` rows of one scope number their patients and studies in one way.
+        separate: whether patients and studies of different manifests are never the same, whatever their numbers.
     """
 
     manifests: tuple[Manifest, ...]
@@ -46,20 +85,22 @@ class Rows:
     splits: np.ndarray
     shown: np.ndarray
     sets: np.ndarray
-    scopes: np.ndarray
+    separate: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
-    def patients(self) -> list[tuple[str, object] | None]:
+    def patients(self) -> list[tuple[object, object] | None]:
         """The patient of each row within its scope, None where not known."""
         return self.scoped("id.patient")
 
-    def scoped(self, name: str) -> list[tuple[str, object] | None]:
-        """Identifiers that are equal only within a scope."""
-        values = zip(self.scopes, self.column(name), strict=True)
-        return [None if value is None else (scope, value) for scope, value in values]
+    def scoped(self, name: str) -> list[tuple[object, object] | None]:
+        """Identifiers that are equal only within a numbering, or, where manifests are kept apart, within a manifest."""
+        values = [value for manifest in self.manifests for value in named_values(manifest, name)]
+        if not self.separate:
+            return list(values)
+        return [None if v is None else (int(own), v[1]) for own, v in zip(self.sets, values, strict=True)]
 
     def column(self, name: str) -> np.ndarray:
         """Values of a column over all manifests, None where missing."""
@@ -117,17 +158,14 @@ def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separat
             "several manifests."
         )
     names = list(names) or [f"set {number + 1}" for number in range(len(manifests))]
-    ids, splits, shown, sets, scopes = [], [], [], [], []
+    ids, splits, shown, sets = [], [], [], []
     for number, (manifest, name) in enumerate(zip(manifests, names, strict=True)):
         count = len(manifest)
         given = manifest.column("split") if "split" in manifest else np.full(count, name, dtype=object)
         told = [f"{name}:{side}" for side in given] if several and "split" in manifest else given
-        layout = str(manifest.meta.get("layout", ""))
-        scope = str(number) if separate else "" if layout in _GENERAL else layout
         ids.append(np.array([str(value) for value in manifest.column("id")], dtype=object))
         splits.append(given)
         shown.append(np.array(told, dtype=object))
         sets.append(np.full(count, number))
-        scopes.append(np.full(count, scope, dtype=object))
-    joined = [np.concatenate(parts) for parts in (ids, splits, shown, sets, scopes)]
-    return Rows(tuple(manifests), *joined)
+    joined = [np.concatenate(parts) for parts in (ids, splits, shown, sets)]
+    return Rows(tuple(manifests), *joined, separate=separate)

@@ -122,8 +122,8 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
 
 
 def _patients(rows: Rows) -> np.ndarray:
-    named = zip(rows.scopes, rows.column("id.patient"), rows.sets, rows.ids, strict=True)
-    return np.array([f"{set_}\x1f{id_}" if who is None else f"{scope}\x1e{who}" for scope, who, set_, id_ in named])
+    named = zip(rows.patients, rows.sets, rows.ids, strict=True)
+    return np.array([f"{set_}\x1f{id_}" if who is None else f"{who[0]}\x1e{who[1]}" for who, set_, id_ in named])
 
 
 def _fold(people: np.ndarray) -> np.ndarray:

@@ -82,9 +82,5 @@ def is_abnormal(text: str) -> bool:
 
 
 def _studies(rows: Rows) -> list[object]:
-    columns = [rows.column("id.study"), rows.column("id.patient")]
-    found: list[object] = []
-    for row in range(len(rows)):
-        value = next((column[row] for column in columns if column[row] is not None), None)
-        found.append((rows.sets[row], rows.ids[row]) if value is None else (rows.scopes[row], value))
-    return found
+    named = zip(rows.scoped("id.study"), rows.patients, rows.sets, rows.ids, strict=True)
+    return [study or patient or (set_, id_) for study, patient, set_, id_ in named]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from medvlp.data.cards import DataCard, cards, load_card
 from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.record import Cohort, Record
 from medvlp.evaluation.page.words import finding, integer, spoken
 
-__all__ = ["card_facts", "cohort_facts", "data_facts"]
+__all__ = ["card_facts", "cohort_facts", "data_facts", "sets_named"]
 
 _POLICIES = {"u_ignore": "left out of their finding", "u_zeros": "counted as absent", "u_ones": "counted as present"}
 
@@ -17,6 +18,17 @@ _POLICIES = {"u_ignore": "left out of their finding", "u_zeros": "counted as abs
 def card_facts(record: Record | None) -> DataCard | None:
     """Return the data card of what was judged; None where there is none."""
     return load_card(record.data.card) if record is not None and record.data.card in cards() else None
+
+
+def sets_named(record: Record) -> str:
+    """Return the data sets of a record that has several, each with what it is: ``here (csv) and there (openi)``."""
+    known = cards()
+    told = []
+    for name, facts in record.data.sets.items():
+        layout = str(facts.get("layout", ""))
+        what = load_card(layout).title if layout in known else layout or "a manifest"
+        told.append(f"{name} ({what})")
+    return spoken(told)
 
 
 def data_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
@@ -29,6 +41,8 @@ def data_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     if card is not None:
         cite = f" {card.cite}." if card.cite else ""
         yield "data_source", f"{card.title}; access: {card.access}; licence: {card.licence}.{cite}"
+    if record is not None and record.data.sets:
+        yield "data_source", f"{len(record.data.sets)} data sets: {sets_named(record)}."
     if card is not None and card.name == "phantom":
         yield "design", "Simulated cases: neither prospective nor retrospective."
         yield "reference_standard", "Findings were planted by the simulation: the labels are exact by construction."
@@ -45,7 +59,10 @@ def data_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     found = (record.data.leaks or {}).get("found")
     unit = f"Each {made['unit']} stands in one split." if made.get("unit") in ("patient", "study", "image") else ""
     searched = "The search for patients and files in two splits found nothing." if found == {} else ""
-    yield "disjoint", " ".join(part for part in (unit, searched) if part)
+    yield (
+        "disjoint",
+        " ".join(part for part in (unit, searched, _apart((record.data.leaks or {}).get("model"))) if part),
+    )
     trained = str(record.model.provenance.get("data", ""))
     if trained and trained == record.data.manifest:
         yield "internal", f"The {record.data.judged or 'judged'} split of the data that the model was trained on."
@@ -87,6 +104,24 @@ def cohort_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
         yield "demographics", f"Of the judged split {'; '.join(people)}; every split in its table."
         if len(names) > 1:
             yield "comparison", "The splits stand side by side."
+
+
+def _apart(model: Mapping[str, Any] | None) -> str:
+    """Return whether what is judged is apart from what the model was trained on, as its bundle knows it."""
+    if model is None:
+        return ""
+    if model.get("known") != "all" or model["found"] or model["caveats"]:
+        return " ".join(model["caveats"])
+    near = ", nor a near copy of one," if model["near_images"] else ""
+    known = [
+        f"{integer(model[kind])} {word}"
+        for kind, word in (("patients", "patients"), ("images", "files"))
+        if model[kind]
+    ]
+    return (
+        f"No judged patient or file{near} is among the {spoken(known) or 'records'} of the model's training and "
+        "validation that its bundle knows."
+    )
 
 
 def _rows(cohort: Cohort, name: str) -> tuple[tuple[str | None, tuple[int, ...]], ...]:

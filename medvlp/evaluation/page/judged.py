@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from medvlp.evaluation.page.facts_data import card_facts
+from medvlp.evaluation.page.facts_data import card_facts, sets_named
 from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.record import Record
 from medvlp.evaluation.page.rows import findings_of, headline_of, macro_of
@@ -36,7 +36,7 @@ def judged_of(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str,
         found.append(("Results", spoken(names[:6]) + (" and more" if len(names) > 6 else "")))
     card = card_facts(record)
     if record is not None:
-        name = card.title if card is not None else record.data.layout or "a manifest"
+        name = card.title if card is not None else record.data.layout or sets_named(record) or "a manifest"
         found.append(("Data", f"{name}, hash {record.data.manifest}"))
     elif inputs.results and inputs.results[0].data:
         found.append(("Data", f"hash {inputs.results[0].data}"))

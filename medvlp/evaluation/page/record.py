@@ -91,7 +91,9 @@ class DataFacts(_Frozen):
         manifest: hash of the records; those of one hash are the same.
         split: hash of who stands in which part.
         split_made: how the split was made.
-        leaks: what the search for leaks between splits found; None where nobody looked.
+        leaks: what the search for leaks between splits found, and under ``model`` that for what the model was trained
+            on; None where nobody looked.
+        sets: of several data sets name -> layout, numbering of patients, hash and split.
         judged: part that was judged.
         where: values that a record had to have.
         left_out: reason -> records that could not be read.
@@ -104,6 +106,7 @@ class DataFacts(_Frozen):
     split: str = ""
     split_made: dict[str, Any] | None = None
     leaks: dict[str, Any] | None = None
+    sets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     judged: str = ""
     where: dict[str, Any] = Field(default_factory=dict)
     left_out: dict[str, int] = Field(default_factory=dict)

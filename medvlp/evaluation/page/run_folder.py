@@ -12,7 +12,7 @@ import yaml
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_text
 from medvlp.evaluation.page.facts import towers
-from medvlp.evaluation.page.facts_data import card_facts
+from medvlp.evaluation.page.facts_data import card_facts, sets_named
 from medvlp.evaluation.page.gallery_files import GALLERY, read_gallery
 from medvlp.evaluation.page.inputs import Quarantined, ReportInputs
 from medvlp.evaluation.page.record import Record
@@ -129,7 +129,7 @@ def _judged_title(record: Record | None) -> str:
     if record is None or not towers(record.model.architecture):
         return ""
     card = card_facts(record)
-    data = card.title if card is not None else record.data.layout
+    data = card.title if card is not None else record.data.layout or sets_named(record)
     data = data.replace("The ", "the ", 1) if data.startswith("The ") else data
     return f"{towers(record.model.architecture)}{f', judged on {data}' if data else ''}"
 

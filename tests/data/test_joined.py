@@ -1,0 +1,95 @@
+"""Several data sets as one: whose a record is, who is the same patient, and which files it may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.data.joined import in_part, join_sets
+from medvlp.data.leakage import check_split
+from medvlp.data.manifest import Manifest
+from medvlp.data.patients import patient_caveats, with_patients
+from medvlp.data.splits import split_caveats
+from tests.data.films import film, write
+
+
+def one(root: Path, part: str, *, layout: str = "", patient: str = "7", **more: object) -> Manifest:
+    columns = {
+        "id": ["1"],
+        "text": ["words"],
+        "id.patient": [patient],
+        **{name: [value] for name, value in more.items()},
+    }
+    return in_part(Manifest.of(columns, root=root, meta={"layout": layout}), part)
+
+
+@pytest.mark.parametrize(
+    ("layouts", "leaks"),
+    [(("csv", "csv"), 1), (("openi", "openi"), 1), (("openi", "csv"), 0), (("openi", "vindr_cxr"), 0)],
+)
+def test_a_number_is_one_patient_within_one_numbering(tmp_path: Path, layouts: tuple[str, str], leaks: int) -> None:
+    sets = {"here": one(tmp_path, "train", layout=layouts[0]), "there": one(tmp_path, "test", layout=layouts[1])}
+    joined = join_sets(sets)
+    assert [leak.kind for leak in check_split(joined)] == ["patient"] * leaks
+    sets["there"].meta["namespace"] = "another"
+    assert check_split(join_sets(sets)) == []
+
+
+def test_files_are_found_under_the_common_root_and_no_others(tmp_path: Path) -> None:
+    for name in ("a/images", "b/deep/images"):
+        (tmp_path / name).mkdir(parents=True)
+    write(tmp_path / "a/images", "f.png", film(0))
+    write(tmp_path / "b/deep/images", "f.png", film(0))
+    write(tmp_path / "b/deep/images", "mask.png", film(1))
+    mask = {"mask.effusion": "images/mask.png#2"}
+    sets = {
+        "a": one(tmp_path / "a", "train", image="images/f.png", stack=["images/f.png"]),
+        "b": one(tmp_path / "b/deep", "test", patient="8", image="images/f.png", stack="images/f.png", **mask),
+    }
+    joined = join_sets(sets)
+    assert joined.root == tmp_path
+    assert joined.column("image").tolist() == ["a/images/f.png", "b/deep/images/f.png"]
+    assert joined.arrow("stack").to_pylist() == [["a/images/f.png"], ["b/deep/images/f.png"]]
+    assert joined.column("mask.effusion").tolist() == [None, "b/deep/images/mask.png#2"]
+    assert [leak.kind for leak in check_split(joined)] == ["image"]
+    (tmp_path / "a/images/out.png").symlink_to(tmp_path / "b/deep/images/f.png")
+    for field, value in (("image", "../b/deep/images/f.png"), ("image", "images/out.png"), ("mask.x", "../b/m.png")):
+        with pytest.raises(DataError, match="leaves the folder"):
+            join_sets({"a": one(tmp_path / "a", "train", **{field: value}), "b": sets["b"]})
+
+
+def test_what_a_set_does_not_know_is_blank_and_types_are_brought_together(tmp_path: Path) -> None:
+    first = one(tmp_path, "train", **{"label.edema": 1, "age": 40, "code": 7})
+    second = one(
+        tmp_path, "test", patient="8", **{"label.mass": 0, "age": 40.5, "code": "x", "boxes.mass": [[0, 0, 1, 1]]}
+    )
+    joined = join_sets({"a": first, "b": second})
+    assert joined.record(0) == {
+        "id": "a/1", "text": "words", "id.patient": ":7", "label.edema": 1.0, "age": 40.0, "code": "7",
+        "split": "train", "set": "a",
+    }  # fmt: skip
+    assert joined.record(1) == {
+        "id": "b/1", "text": "words", "id.patient": ":8", "label.mass": 0.0, "age": 40.5, "code": "x",
+        "boxes.mass": [[0.0, 0.0, 1.0, 1.0]], "split": "test", "set": "b",
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"'mask\.x' is of other kinds in the data sets: leave it out of one"):
+        join_sets(
+            {"a": one(tmp_path, "test", **{"mask.x": [1, 1, 1]}), "b": one(tmp_path, "test", **{"mask.x": "f.png"})}
+        )
+
+
+def test_what_is_to_be_known_of_a_set_is_still_told(tmp_path: Path) -> None:
+    first, second = one(tmp_path, "train"), with_patients(one(tmp_path, "test"), "id")
+    first.meta["split"] = {"name": "odd", "rule": "published", "flaw": "images on two sides"}
+    second.meta["synthetic"] = True
+    joined = join_sets({"a": first, "b": second})
+    assert split_caveats(joined) == ("The split 'of each data set' has a known flaw: a: images on two sides.",)
+    assert patient_caveats(joined) == (
+        "Patients are not known: each id of b counts as one, so intervals may be too narrow.",
+    )
+    assert joined.meta["synthetic"] is True
+    first.meta["slices"] = {"tower": "x"}
+    with pytest.raises(DataError, match=r"Of data\.sets some hold features of slices and others do not"):
+        join_sets({"a": first, "b": second})
