@@ -7,20 +7,38 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["quickstart"]
+__all__ = ["FULL", "QUICK", "quickstart"]
+
+# Configuration, patients, and what was measured on two idle cores.
+QUICK = ("pretrain/phantom_quick.yaml", 900, "about 6 minutes")
+FULL = ("pretrain/phantom_clip.yaml", 2500, "about 15 minutes")
 
 
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for the hospital, the run and the page.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option(help="Draws another hospital and another training.")] = 0,
-    patients: Annotated[
-        int | None, typer.Option(help="Synthetic patients; default: as the configuration needs.")
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the hospital, the run and the page; runs/quickstart, or runs/quickstart_full."),
     ] = None,
-    config: Annotated[str, typer.Option(help="Configuration of the training.")] = "pretrain/phantom_clip.yaml",
+    full: Annotated[
+        bool, typer.Option("--full", help="The longer recipe on more patients, for a better model.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Draws another hospital and another training.")] = 0,
+    patients: Annotated[int | None, typer.Option(help="Synthetic patients; 900, with --full 2500.")] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration of the training.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, as for train.")] = None,
 ) -> None:
     """Make a synthetic hospital, train on it, evaluate, write report.html; a second run goes on where one stopped."""
-    from medvlp.config.quickstart import run_quickstart
+    usual, people, minutes = FULL if full else QUICK
+    out = out or Path("runs/quickstart_full" if full else "runs/quickstart")
+    people = patients or people
+    typer.echo(
+        f"A hospital of {people} synthetic patients in {out}, a model trained on it, a report on patients that it has "
+        f"not seen{'' if config or patients else f': {minutes} on two idle cores'}.\n"
+        "It may be interrupted: the same command goes on where it stopped."
+    )
+    from medvlp.config.quickstart import run_quickstart  # torch; the lines above come at once
 
-    page = run_quickstart(out, seed=seed, patients=patients, config=config, overrides=overrides or [], say=typer.echo)
+    page = run_quickstart(
+        out, seed=seed, patients=people, config=config or usual, overrides=overrides or [], say=typer.echo
+    )
     typer.echo(f"Open {page}")

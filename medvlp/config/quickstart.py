@@ -16,7 +16,6 @@ from medvlp.phantom.cohort import make_cohort
 
 __all__ = ["run_quickstart"]
 
-PATIENTS = 2500
 IMAGE_SIZE = 256
 WORKERS = 2
 
@@ -25,8 +24,8 @@ def run_quickstart(
     out: Path,
     *,
     seed: int = 0,
-    patients: int | None = None,
-    config: str = "pretrain/phantom_clip.yaml",
+    patients: int,
+    config: str,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -52,7 +51,7 @@ def run_quickstart(
     with progress("Making the hospital", unit="studies") as tell:
         made = make_cohort(
             hospital,
-            patients=patients or PATIENTS,
+            patients=patients,
             seed=seed,
             image_size=IMAGE_SIZE,
             workers=WORKERS,

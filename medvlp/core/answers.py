@@ -46,6 +46,17 @@ class Ask:
     questions: tuple[str, ...] = ()
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 
+    def rows(self, index: Sequence[int]) -> Ask:
+        """Return what is asked of some rows.
+
+        Example:
+            >>> Ask(questions=("Which side?", "How large?")).rows([1]).questions
+            ('How large?',)
+        """
+        questions = self.questions if len(self.questions) < 2 else tuple(self.questions[i] for i in index)
+        boxes = self.boxes if len(self.boxes) < 2 else tuple(self.boxes[i] for i in index)
+        return Ask(self.findings, self.sentences, questions, boxes)
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -1,24 +1,29 @@
-"""A progress bar with rate and time left; quiet where standard error is not a terminal."""
+"""How far long work has come: a bar on a terminal, elsewhere a line now and then; both on standard error."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["progress"]
 
+EVERY = 15.0  # seconds between two lines
+
 
 @contextmanager
 def progress(description: str, *, unit: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Give a callback ``(done, total)``.
+    """Give a callback ``(done, total)`` that shows both, the rate and the time left.
+
+    Work that takes less than 15 seconds writes no line where standard error is not a terminal.
 
     Example:
-        >>> with progress("Reading") as tell:
+        >>> with progress("Reading", unit="files") as tell:
         ...     tell(1, 2)
     """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield Lines(description, unit, write=lambda line: print(line, file=sys.stderr, flush=True))
         return
     from rich.console import Console
     from rich.progress import (
@@ -46,3 +51,58 @@ def progress(description: str, *, unit: str = "") -> Iterator[Callable[[int, int
             bar.update(task, completed=done, total=total, rate=f"{speed:.0f} {unit}/s" if speed and unit else "")
 
         yield tell
+
+
+class Lines:
+    """Progress as lines, for logs: one every 15 seconds, none before.
+
+    The rate is that since the first call, so that work which was resumed is not counted as done now.
+
+    Args:
+        description: what is done.
+        unit: of what is counted.
+        write: takes a line.
+        clock: seconds.
+
+    Example:
+        >>> seconds = iter([0.0, 10.0, 20.0])
+        >>> tell = Lines("Reading", "files", write=print, clock=lambda: next(seconds))
+        >>> for done in (100, 150, 200):
+        ...     tell(done, 1000)
+        Reading: 200 of 1,000 files, 5/s, 2 min 40 s left
+    """
+
+    def __init__(
+        self,
+        description: str,
+        unit: str,
+        *,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._start, self._write, self._clock = f"{description}: ", write, clock
+        self._unit = f" {unit}" if unit else ""
+        self._begin: tuple[float, int] | None = None
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take note, and write a line where it is time."""
+        now = self._clock()
+        if self._begin is None:
+            self._begin, self._last = (now, done), now
+        if now - self._last < EVERY:
+            return
+        self._last = now
+        rate = (done - self._begin[1]) / (now - self._begin[0])
+        left = f", {_words(rate)}/s, {_duration((total - done) / rate)} left" if rate > 0 else ""
+        self._write(f"{self._start}{done:,} of {total:,}{self._unit}{left}")
+
+
+def _words(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 1 else f"{rate:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

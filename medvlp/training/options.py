@@ -18,7 +18,8 @@ class TrainingOptions(BaseModel):
         batch: global batch, over all processes; a multiple of their number.
         chunks: parts in which a process encodes its share, to fit memory; gradients are the same.
         device: where; ``auto`` takes the first of cuda, mps, cpu.
-        precision: number format of the towers; ``auto`` is bfloat16 on a GPU that has it, else float32.
+        precision: number format of the towers; ``auto`` is bfloat16 where the device has units for
+            it, else float32.
         workers: processes that read and augment.
         validate_every: samples between validations.
         checkpoint_every: samples between checkpoints.

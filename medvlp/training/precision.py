@@ -61,11 +61,25 @@ def choose_precision(wish: Literal["auto", "float32", "bfloat16"], device: torch
     """Return the number format of the towers.
 
     Example:
-        >>> choose_precision("auto", torch.device("cpu")).dtype
-        torch.float32
+        >>> choose_precision("float32", torch.device("cpu")).reason
+        'asked for'
     """
+    units = _has_bfloat16_units(device.type)
+    if wish == "bfloat16" and device.type == "cpu" and not units:
+        reason = "asked for; this processor computes it many times slower than float32, see training.precision: auto"
+        return Precision(device.type, torch.bfloat16, reason)
     if wish != "auto":
         return Precision(device.type, getattr(torch, wish), "asked for")
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return Precision(device.type, torch.bfloat16, "the GPU has bfloat16 units")
-    return Precision(device.type, torch.float32, f"bfloat16 is not known to be faster on {device.type}")
+    if units:
+        return Precision(device.type, torch.bfloat16, f"this {device.type} has bfloat16 units")
+    return Precision(device.type, torch.float32, f"this {device.type} has no bfloat16 units that torch is known to use")
+
+
+def _has_bfloat16_units(device: str) -> bool:
+    """Whether bfloat16 is computed as such: on a processor by AVX-512 BF16 or AMX, else in slow steps."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device != "cpu":
+        return False
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)

@@ -1,6 +1,6 @@
 """The quick start's bars: runs it for some seeds and prints what its test patients say, one JSON line.
 
-    python tests/benchmarks/quickstart_auroc.py runs/seeds --seeds 0 1 2 [--config FILE] [key.path=value ...]
+    python tests/benchmarks/quickstart_auroc.py runs/seeds --seeds 0 1 2 [--full] [--config FILE] [key.path=value ...]
 
 A seed draws another hospital and another training. A folder that is complete is not made again; its seconds are then
 those of reading it, and `resumed` says so. Numbers are of synthetic patients: they prove the machinery.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import resource
 import statistics
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from _report import print_report
 
+from medvlp.cli.quickstart import FULL, QUICK
 from medvlp.config.quickstart import run_quickstart
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Metric, Result, load_result
@@ -29,11 +31,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    arguments.add_argument("--config", default="pretrain/phantom_clip.yaml")
-    arguments.add_argument("--patients", type=int, default=None, help="default: as the quick start has it")
+    arguments.add_argument("--full", action="store_true", help="as the quick start's option")
+    arguments.add_argument("--config", help="default: as the quick start has it")
+    arguments.add_argument("--patients", type=int, help="the same")
     arguments.add_argument("--fewest", type=int, default=30, help="positive studies that a finding needs to count")
     arguments.add_argument("overrides", nargs="*", default=[])
     asked = arguments.parse_intermixed_args()
+    config, patients, _ = FULL if asked.full else QUICK
+    asked.config, asked.patients = asked.config or config, asked.patients or patients
     seeds = [run_seed(asked.out / f"seed-{seed}", seed, asked) for seed in asked.seeds]
     if any(seed["zero_shot"]["low"] is None for seed in seeds):
         sys.exit(f"No finding has {asked.fewest} positive test studies in every seed: use more --patients.")
@@ -54,6 +59,7 @@ def main() -> None:
         farthest_under_the_mean=round(mean - min(macro), 4),
         mean_thumbnail=round(statistics.fmean(seed["thumbnail"]["value"] for seed in seeds), 4),
         config=asked.config,
+        patients=asked.patients,
         overrides=asked.overrides,
         seeds={str(number): seed for number, seed in zip(asked.seeds, seeds, strict=True)},
     )
@@ -61,18 +67,19 @@ def main() -> None:
 
 def run_seed(out: Path, seed: int, asked: argparse.Namespace) -> dict:
     """Run the quick start for a seed and return its numbers."""
-    resumed, marks = out.exists(), [("start", time.perf_counter())]
+    resumed, marks = out.exists(), [("start", _clocks())]
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
         if text[1:3] == "/3":
-            marks.append((("hospital", "training", "evaluation")[int(text[0]) - 1], time.perf_counter()))
+            marks.append((("hospital", "training", "evaluation")[int(text[0]) - 1], _clocks()))
 
     page = run_quickstart(
         out, seed=seed, patients=asked.patients, config=asked.config, overrides=asked.overrides, say=say
     )
-    ends = [*(at for _, at in marks[2:]), time.perf_counter()]
-    seconds = {name: round(end - begin, 1) for (name, begin), end in zip(marks[1:], ends, strict=True)}
+    ends = [*(at for _, at in marks[2:]), _clocks()]
+    stages = [(name, begin, end) for (name, begin), end in zip(marks[1:], ends, strict=True)]
+    seconds, cpu = ({name: round(end[i] - begin[i], 1) for name, begin, end in stages} for i in range(2))
     folder = page.parent / "results"
     found = {name: load_result(folder / f"{name}.json") for name in ("zero_shot", "laterality", "retrieval")}
     scores = {"zero_shot": found["zero_shot"], **_optional(folder, "linear_probe", "thumbnail")}
@@ -98,8 +105,15 @@ def run_seed(out: Path, seed: int, asked: argparse.Namespace) -> dict:
         "report_to_image_recall@5": _recall(found["retrieval"]),
         "test_studies_by_site": {} if sites is None else sites["group:site"].value_counts().sort_index().to_dict(),
         "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
+        "cpu_seconds": {**cpu, "total": round(sum(cpu.values()), 1)},
         "resumed": resumed,
     }
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds on the wall, and of all processors by this process and those that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _macro(result: Result, fewest: int) -> Result:

@@ -98,6 +98,13 @@ def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained) -> Non
     assert together[0]["scores"] == together[2]["scores"] != together[1]["scores"]
     assert together[0]["slices"]["count"] > 1
     assert "slices" not in together[1]
+    said = model.ask("zero_shot", [volume, film, volume])
+    assert said.ids == ("0", "1", "2")
+    assert said.scores is not None
+    for name, scores in said.scores.items():
+        alone = [model.of_kind(kind).ask("zero_shot", path).scores for kind, path in (("stack", volume), ("image", film))]
+        np.testing.assert_allclose(scores[:2], [each[name][0] for each in alone if each], atol=1e-6)  # pyrefly: ignore
+        assert scores[2] == scores[0]
     rows = model.embed_image([str(volume), str(film)])
     np.testing.assert_allclose(rows[:1], model.of_kind("stack").embed_image(str(volume)), atol=1e-6)
     np.testing.assert_allclose(rows[1:], model.of_kind("image").embed_image(str(film)), atol=1e-6)

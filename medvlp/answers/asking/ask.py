@@ -64,7 +64,7 @@ def ask_samples(
         watch(group, table)
         for name, answer in answers.items():
             if answer.streams:
-                own = _cut(asked[name], first, len(group))
+                own = asked[name].rows(range(first, first + len(group)))
                 pieces[name].append(answer.answer(Rows(table, group), own, begun[name]))
         if kept:
             whole.append(FeatureTable(table.ids, {str(key): table.columns[str(key)] for key in kept}))
@@ -85,12 +85,3 @@ def _table(model: Model, group: Sequence[Sample], needs: frozenset[Key]) -> Feat
     if not needs:
         return FeatureTable([sample.id for sample in group], {})
     return feature_pass(model, [collate(group, torch.arange(len(group)))], needs)
-
-
-def _cut(ask: Ask, first: int, count: int) -> Ask:
-    return Ask(
-        ask.findings,
-        ask.sentences,
-        ask.questions if len(ask.questions) == 1 else ask.questions[first : first + count],
-        ask.boxes if len(ask.boxes) == 1 else ask.boxes[first : first + count],
-    )

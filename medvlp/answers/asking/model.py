@@ -219,7 +219,7 @@ class VisionLanguageModel:
         return heat_map(self.model, pixels, torch.from_numpy(self.embed_text(text)[0]))
 
     def ask(self, name: str, images: Image | Sequence[Image], ask: Ask | None = None) -> Predictions:
-        """Ask something of images or volumes.
+        """Ask something of images or volumes; a model of both takes them side by side, each as what it is.
 
         Args:
             name: of one of `answers`.
@@ -231,9 +231,22 @@ class VisionLanguageModel:
         """
         answer = self.answer_named(name)
         many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        if len(self.model.kinds) > 1:
+            return self._ask_by_kind(name, many, ask or Ask())
         samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
         group = 1 if self.model.pictures == "stack" else self._batch
         return ask_samples({name: answer}, self.model, samples, asks={name: ask or Ask()}, batch=group)[name]
+
+    def _ask_by_kind(self, name: str, images: Sequence[Image], ask: Ask) -> Predictions:
+        kinds = [self.kind_of(image) for image in images]
+        pieces: list[Predictions] = []
+        order: list[int] = []
+        for kind in dict.fromkeys(kinds):
+            own = [i for i, each in enumerate(kinds) if each == kind]
+            pieces.append(self.of_kind(kind).ask(name, [images[i] for i in own], ask.rows(own)))
+            order += own
+        said = Predictions.join(pieces).rows(sorted(range(len(order)), key=order.__getitem__))
+        return replace(said, ids=tuple(str(i) for i in range(len(order))))
 
     def answer_named(self, name: str) -> Answer:
         """Return one of `answers`.
