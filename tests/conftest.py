@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.once import made_once
 from tests.seeds import Seeds
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 # Examples are drawn from a seed that the test's own text gives: a run that fails fails again.
-settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "fixed", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("fixed")
 
 
