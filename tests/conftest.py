@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.once import made_once
+from tests.seeds import Seeds
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
 
 
+# Examples are drawn from a seed that the test's own text gives: a run that fails fails again.
+settings.register_profile(
+    "fixed", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fixed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Seeds())
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep files with tests that start several processes on one worker, so that they share the processes of `pool.py`.
+    """Give a worker whole files, whose fixtures it makes once; tests that start several processes go to one worker.
 
-    Told by their text: the process that schedules does not collect, and pytest 9.2 hides the groups of xdist 3.8.
+    Those share the processes of `pool.py`, and come first; the many small doctests come last and fill both workers.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "pool" if _starts_processes(config.rootpath / nodeid.partition("::")[0]) else nodeid
+            path, _, test = nodeid.partition("::")
+            return "pool" if test.partition("[")[0] in _starting_processes(config.rootpath / path) else path
+
+        def _assign_work_unit(self, node: Any) -> None:
+            first = min(self.workqueue, key=lambda scope: (scope != "pool", not scope.startswith("tests/")))
+            self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
 
 
 @cache
-def _starts_processes(path: Path) -> bool:
-    return path.suffix == ".py" and "pytest.mark.pool" in path.read_text(encoding="utf-8")
+def _starting_processes(path: Path) -> frozenset[str]:
+    """Return the functions of a file that are marked ``pool``.
+
+    Told by their text: the process that schedules does not collect, and pytest 9.2 hides the groups of xdist 3.8.
+    """
+    text = path.read_text(encoding="utf-8") if path.suffix == ".py" else ""
+    if "pytest.mark.pool" not in text:
+        return frozenset()
+    functions = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    return frozenset(
+        node.name for node in functions if any("mark.pool" in ast.unparse(each) for each in node.decorator_list)
+    )
 
 
 def sha256_of_tree(root: Path) -> dict[str, str]:
@@ -68,7 +101,10 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
     """Twelve patients at 128 px with all three splits; read only: other tests share it."""
     from medvlp.phantom.cohort import make_cohort  # here, so that only who asks for a cohort imports the phantom
 
-    return make_cohort(tmp_path_factory.mktemp("tiny") / "hospital", patients=12, image_size=128, workers=1)
+    def make(folder: Path) -> CohortSummary:
+        return make_cohort(folder / "hospital", patients=12, image_size=128, workers=1)
+
+    return made_once(tmp_path_factory, "tiny_cohort", make)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +112,23 @@ def wide_cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
     """Sixty patients at 64 px: half of them hold ten cases of a finding, of fewer nothing is calibrated; read only."""
     from medvlp.phantom.cohort import make_cohort
 
-    return make_cohort(tmp_path_factory.mktemp("wide") / "hospital", patients=60, image_size=64, workers=1)
+    def make(folder: Path) -> CohortSummary:
+        return make_cohort(folder / "hospital", patients=60, image_size=64, workers=1)
+
+    return made_once(tmp_path_factory, "wide_cohort", make)
+
+
+@pytest.fixture(scope="session")
+def films_and_volumes(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The radiographs of the twelve patients as ``cxr`` and their CT at 64 px as ``ct``, in one folder; read only."""
+    from medvlp.phantom.cohort import make_cohort
+
+    def make(folder: Path) -> Path:
+        make_cohort(folder / "both" / "ct", patients=12, modality="ct", image_size=64, workers=1)
+        shutil.copytree(tiny_cohort.root, folder / "both" / "cxr", copy_function=os.link)
+        return folder / "both"
+
+    return made_once(tmp_path_factory, "films_and_volumes", make)
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +138,8 @@ def tiny_run(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactor
     from medvlp.config.tree import load_config
     from tests.tiny import tiny_tree, write_tree
 
-    folder = tmp_path_factory.mktemp("tiny_run")
-    tree = tiny_tree(folder / "run", tiny_cohort.root, folder / "cache")
-    return train(load_config(write_tree(folder / "config.yaml", tree)))
+    def make(folder: Path) -> Trained:
+        tree = tiny_tree(folder / "run", tiny_cohort.root, folder / "cache")
+        return train(load_config(write_tree(folder / "config.yaml", tree)))
+
+    return made_once(tmp_path_factory, "tiny_run", make)

@@ -29,6 +29,13 @@ def test_the_first_two_blocks_are_one_shell_line_each() -> None:
     assert "pytest" in second[0].split("&&")[-1]
 
 
+def test_what_the_test_line_leaves_out_is_run_before_it() -> None:
+    assert BLOCKS[1][1].rstrip().endswith('-m "not slow"')
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").split("\nstep ")
+    assert [" -m slow " in step for step in steps[-2:]] == [True, False]
+    assert 'bash -c "$line"' in steps[-1]
+
+
 def test_the_table_of_configurations_is_that_of_the_folder() -> None:
     folder = resource_folder("configs")
     kinds = ("pretrain", "finetune", "evaluate", "sweep")

@@ -85,8 +85,8 @@ def words(node: ast.AST | None, constants: dict[str, ast.expr], depth: int = 0) 
     return set()
 
 
-def places(tree: ast.Module) -> Iterator[tuple[int, set[str], str]]:
-    """Yield line, strings and the other side of every comparison and key."""
+def places(tree: ast.Module) -> Iterator[tuple[int, set[str], list[ast.AST]]]:
+    """Yield line, strings and what stands on the other side of every comparison and key."""
     assigned = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None]
     constants = {
         target.id: node.value
@@ -94,34 +94,33 @@ def places(tree: ast.Module) -> Iterator[tuple[int, set[str], str]]:
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name) and node.value is not None
     }
-    named: dict[ast.AST, str] = {}
+    named: dict[ast.AST, list[ast.AST]] = {}
     exports: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            named[node.value] = " ".join(ast.unparse(target) for target in node.targets)
+            named[node.value] = [*node.targets]
         elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            named[node.value] = ast.unparse(node.target)
+            named[node.value] = [node.target]
         elif isinstance(node, ast.keyword):
-            named[node.value] = node.arg or ""
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "attach":
+            named[node.value] = [ast.Name(node.arg or "")]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "attach":
             exports.update(node.args)
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             for side in sides:
-                others = " ".join(ast.unparse(each) for each in sides if each is not side)
-                yield node.lineno, words(side, constants), others
+                yield node.lineno, words(side, constants), [each for each in sides if each is not side]
         elif isinstance(node, ast.match_case):
             for value in (each for each in ast.walk(node.pattern) if isinstance(each, ast.MatchValue)):
-                yield value.lineno, words(value.value, constants), ""
+                yield value.lineno, words(value.value, constants), []
         elif isinstance(node, ast.Subscript):
-            yield node.lineno, words(node.slice, constants), ast.unparse(node.value)
+            yield node.lineno, words(node.slice, constants), [node.value]
         elif isinstance(node, ast.Dict) and node not in exports:
             for key in node.keys:
-                yield node.lineno, words(key, constants), named.get(node, "")
+                yield node.lineno, words(key, constants), named.get(node, [])
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in READS:
             told = words(node.args[0], constants) if node.args else set()
-            yield node.lineno, told, ast.unparse(node.func.value)
+            yield node.lineno, told, [node.func.value]
 
 
 def faults(source: str, path: str) -> list[str]:
@@ -136,11 +135,15 @@ def faults(source: str, path: str) -> list[str]:
             of_medslip = part.startswith(MEDSLIP) and not path.startswith(readers)
             if name.startswith("medvlp.") and (answer or of_medslip):
                 found.append(f"{path}:{node.lineno} imports {name}")  # type: ignore[attr-defined]
-    for line, strings, other in places(tree):
+    foreign = NAMES - own
+    for line, strings, others in places(tree):
         for string in strings:
             name = re.split(r"[/.]", string)[0].rstrip("_")
+            if name not in foreign and string not in classes:
+                continue
+            other = " ".join(ast.unparse(each) for each in others)
             alone = name not in SHARED and not path.startswith("data/layouts/")
-            told = name in NAMES - own and (alone or OF_ANSWERS.search(re.sub(r"\w+\.asks\b", "", other)) is not None)
+            told = name in foreign and (alone or OF_ANSWERS.search(re.sub(r"\w+\.asks\b", "", other)) is not None)
             if told or string in classes:
                 found.append(f"{path}:{line} names {string!r}{f' beside {other}' if other else ''}")
     return found

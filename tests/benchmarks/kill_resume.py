@@ -56,7 +56,7 @@ def signal_when(process: subprocess.Popen[str], condition: Callable[[], bool], n
     while process.poll() is None:
         if condition():
             process.send_signal(number)
-            process.wait(timeout=300)
+            process.wait(timeout=1800)
             return True
         try:
             process.wait(timeout=0.002)

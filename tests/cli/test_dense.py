@@ -25,6 +25,7 @@ from medvlp.training.journal import read_journal
 from tests.tiny import VISION, write_tree
 
 Cli = Callable[..., Any]
+pytestmark = pytest.mark.slow
 SPLITS = ("train",) * 80 + ("validate",) * 8 + ("test",) * 8
 BOXES = keys("image/boxes", "image/boxes_logits")
 HEIGHT, WIDTH = 60, 90  # of the films: no square, and larger than what the model sees

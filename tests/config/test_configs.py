@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,6 @@ from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
-from medvlp.phantom.cohort import make_cohort
 from medvlp.zoo import convert
 from tests.tiny import MODEL, VISION, write_tree
 
@@ -185,12 +182,12 @@ def quick(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def world(tiny_cohort: CohortSummary, quick: Trained, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(
+    tiny_cohort: CohortSummary, films_and_volumes: Path, quick: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> World:
     """Beside the quick start: volumes, the 2D model of their slices, and the features that it makes of each."""
     folder = tmp_path_factory.mktemp("volumes")
-    both = folder / "both"
-    volumes = make_cohort(both / "ct", patients=12, modality="ct", image_size=64, workers=1).root
-    shutil.copytree(tiny_cohort.root, both / "cxr", copy_function=os.link)
+    volumes = films_and_volumes / "ct"
     first = toy(load_tree("pretrain/phantom_ct_slices.yaml"), folder, World(tiny_cohort.root, volumes=volumes))
     bundle = train(load_config(write_tree(folder / "toy.yaml", first))).bundle
     index(volumes).save(folder / "volumes.parquet")
@@ -198,9 +195,10 @@ def world(tiny_cohort: CohortSummary, quick: Trained, tmp_path_factory: pytest.T
     embed_slices(bundle, folder / "volumes.parquet", root=None, folder=features, windows=[], workers=0)
     starter = folder / "starter"
     save_bundle(starter, convert(Path("efficientnet_lite0"), name="starter", options={"random": 1}))
-    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, both, starter)
+    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, films_and_volumes, starter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_it_is_built_stepped_and_released(name: str, world: World, tmp_path: Path) -> None:
     tree = toy(load_tree(name), tmp_path, world)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from medvlp.config.train import dry_run
 from medvlp.config.tree import load_config
-from medvlp.core import registry
 from medvlp.core.context import Context
 from medvlp.core.errors import UserError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 from medvlp.phantom.cohort import CohortSummary
+from tests.plugins import installed
 from tests.tiny import tiny_tree, write_tree
 
 
@@ -44,16 +42,9 @@ class Share(Objective):
 
 
 @pytest.fixture(autouse=True)
-def other_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(sys.modules, "share_package", sys.modules[__name__])
-    point = EntryPoint("share", "share_package:Share", "medvlp.objectives")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
-    caches = (registry.available, registry.component, registry.schema)
-    for cached in caches:
-        cached.cache_clear()
-    yield
-    for cached in caches:
-        cached.cache_clear()
+def other_package() -> Iterator[None]:
+    with installed(share=f"objectives {__name__}:Share"):
+        yield
 
 
 @pytest.mark.parametrize("mask", ["mask.cardiomegaly", "mask.local.cardiomegaly"])

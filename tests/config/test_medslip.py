@@ -89,6 +89,7 @@ def test_it_answers_only_what_the_reports_of_its_training_stated_both_ways(done:
     assert scores.keys() == {name for name, word in columns.items() if head.known.pathology[word]}
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_by_its_own_findings(done: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     data = {"root": str(tiny_cohort.root), "layout": "phantom", "cache": str(tmp_path / "cache")}
     options = {"resamples": 100, "min_positives": 1, "gallery": 2}

@@ -28,19 +28,16 @@ from tests.models.words import DUAL, VISION, HashWords, dual, images
 from tests.tiny import write_tree
 
 if TYPE_CHECKING:
-    from medvlp.phantom.cohort import CohortSummary
+    pass
 
 BOTH = {**DUAL, "stack": {"name": "slices", "slice": VISION}}
 ONE_TRUNK = {**DUAL, "stack": {"name": "slices", "slice": "image"}}
 
 
 @pytest.fixture(scope="module")
-def both(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def both(films_and_volumes: Path) -> Path:
     """The same twelve people's radiographs and volumes."""
-    root = tmp_path_factory.mktemp("both") / "both"
-    make_cohort(root / "ct", patients=12, modality="ct", image_size=64, workers=1)
-    shutil.copytree(tiny_cohort.root, root / "cxr", copy_function=os.link)
-    return root
+    return films_and_volumes
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,12 @@ STACKS: dict[str, Any] = {
 DRAW = {"name": "sample_slices", "count": 4, "how": "jittered"}
 
 
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ct") / "hospital"
+    return make_cohort(root, patients=6, modality="ct", image_size=32, workers=1).root
+
+
 def tree(folder: Path, name: str, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": str(folder / name),
@@ -59,6 +65,7 @@ def scores_of(bundle: Path, data: Any, options: Any, out: Path) -> dict[str, flo
     return {f"{i} {name}": rows[name][i] for name in rows if name.startswith("score:") for i in rows.index}
 
 
+@pytest.mark.slow
 def test_volumes_train_and_are_judged_and_so_are_their_slice_features(tmp_path: Path) -> None:
     """Stage one on slices; its frozen tower's features; stage two on them; a bundle that reads volumes again."""
     hospital = make_cohort(tmp_path / "hospital", patients=10, modality="ct", image_size=32, workers=1).root
@@ -158,16 +165,14 @@ def test_a_scale_without_the_bundles_bias_starts_afresh(tiny_run: Any) -> None:
         assert torch.equal(tensor, before[name] if name in before else start.model.state_dict()[name]), name
 
 
-def test_a_group_column_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    hospital = make_cohort(tmp_path / "hospital", patients=3, modality="ct", image_size=32, workers=1).root
+def test_a_group_column_that_is_not_there_is_one_sentence(hospital: Path, tmp_path: Path) -> None:
     data = {"root": str(hospital), "layout": "phantom", "group": {"keep": "one", "prefer": ["B30f"]}, "prefix": []}
     with pytest.raises(DataError, match="no column 'kernel'"):
         train(load_config(write_tree(tmp_path / "one.yaml", tree(tmp_path, "one", data))))
 
 
-def test_the_second_stage_starts_from_a_model_of_images(tiny_run: Any, tmp_path: Path) -> None:
+def test_the_second_stage_starts_from_a_model_of_images(hospital: Path, tiny_run: Any, tmp_path: Path) -> None:
     """RadCLIP's stages: a 2D model's tower looks at slices, its projection stands behind the pooler."""
-    hospital = make_cohort(tmp_path / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
     prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}, {"name": "sections"}]
     data = {"root": str(hospital), "layout": "phantom", "prefix": prefix, "suffix": [DRAW]}
     second = {**tree(tmp_path, "two", data), "init_from": str(tiny_run.bundle)}
@@ -182,8 +187,7 @@ def test_the_second_stage_starts_from_a_model_of_images(tiny_run: Any, tmp_path:
     } if name.startswith("heads.")} == {"stack/volume"}  # fmt: skip
 
 
-def test_a_3d_tower_starts_as_the_2d_tower_of_a_model_of_images(tiny_run: Any, tmp_path: Path) -> None:
-    hospital = make_cohort(tmp_path / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
+def test_a_3d_tower_starts_as_the_2d_tower_of_a_model_of_images(hospital: Path, tiny_run: Any, tmp_path: Path) -> None:
     prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"], "slice_mm": 20}, {"name": "sections"}]
     solid = tree(tmp_path, "solid", {"root": str(hospital), "layout": "phantom", "prefix": prefix})
     solid["model"] = {**STACKS, "vision": {"name": "inflated", "slice": VISION}}

@@ -58,20 +58,3 @@ def test_rows_and_their_gradients_are_exact_for_any_number_of_rows(pool, rows):
         assert r["averaged"].tolist() == [(world - 1) / 2] * 2
         assert r["objects"] == [f"rank {rank}" for rank in range(world)]
         assert r["broadcast"] == "from 0"
-
-
-def failing() -> None:
-    if collectives.rank() == 1:
-        raise ValueError("one rank only")
-    collectives.barrier()
-
-
-def alive() -> int:
-    return collectives.rank()
-
-
-@pytest.mark.pool
-def test_the_pool_tells_which_rank_failed_and_works_on(pool):
-    with pytest.raises(RuntimeError, match=r"Rank 1 of 2 failed:[\s\S]*ValueError: one rank only"):
-        pool.run(2, failing)
-    assert pool.run(3, alive) == [0, 1, 2]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import sys
-from importlib.metadata import EntryPoint
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from medvlp.core import registry
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel, build, component, fill, json_schema, schema
+from tests.plugins import installed
 
 
 class Part:
@@ -42,19 +42,11 @@ class BareModule(torch.nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def other_package(monkeypatch):
+def other_package() -> Iterator[None]:
     """Another package's entry points, beside the files of medvlp/objectives."""
-    here = sys.modules[__name__]
-    monkeypatch.setitem(sys.modules, "other_package", here)
     names = {"part": "Part", "loose": "Loose", "bare": "Bare", "bare_module": "BareModule"}
-    points = [EntryPoint(name, f"other_package:{c}", "medvlp.objectives") for name, c in names.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
-    caches = (registry.available, registry.component, registry.schema)
-    for cached in caches:
-        cached.cache_clear()
-    yield
-    for cached in caches:
-        cached.cache_clear()
+    with installed(**{name: f"objectives {__name__}:{c}" for name, c in names.items()}):
+        yield
 
 
 def test_a_components_name_is_its_file_and_private_files_are_none():

@@ -73,6 +73,7 @@ def fitted(x: np.ndarray, y: np.ndarray, believed: np.ndarray) -> np.ndarray:
 CHAINS = st.lists(st.sampled_from(MOVES), min_size=0, max_size=3)
 
 
+@pytest.mark.slow
 @given(
     source=st.tuples(st.integers(20, 60), st.integers(20, 60)),
     size=st.integers(24, 48),

@@ -263,6 +263,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.pool
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the processes of a process are found in /proc")
 def test_a_killed_index_goes_on_where_it_was_and_leaves_no_process(

@@ -95,6 +95,7 @@ def test_no_patients_or_no_resamples_is_refused() -> None:
         bootstrap(lambda w: w.T, patient_clusters(np.arange(2)), resamples=0, seed=0)
 
 
+@pytest.mark.slow
 def test_patient_intervals_cover_where_image_intervals_do_not() -> None:
     """200 cohorts of 160 patients with 1 to 8 images: the true AUROC of the binormal model is Phi(shift / sqrt 2)."""
     shift, covered = 1.2, {"patient": 0, "image": 0}

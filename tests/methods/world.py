@@ -10,7 +10,7 @@ import torch
 
 from medvlp.core import Batch, Column
 from tests.models.words import DUAL, VIT
-from tests.plugins import plugged
+from tests.plugins import installed
 from tests.training.world import gradients_of, make_task, own_part, whole_batch
 
 COMPONENTS = {
@@ -80,7 +80,7 @@ CASES["questions"] = (
 
 def methods() -> AbstractContextManager[None]:
     """Let the components of `tests.methods` be found."""
-    return plugged(**COMPONENTS)
+    return installed(**COMPONENTS)
 
 
 def batch_of(dtype: torch.dtype) -> Batch:

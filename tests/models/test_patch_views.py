@@ -20,7 +20,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.words import DUAL, TEXT, VIT, HashWords, images
-from tests.plugins import plugged
+from tests.plugins import installed
 
 CLASSES = ("effusion", "nodule", "rib fracture", "no finding of any kind")
 REPORTS = ("large left effusion", "no effusion", "nodule in the right lung")
@@ -41,7 +41,7 @@ VISION = [{**VIT}, {**VIT, "pool": "avg"}]
 @pytest.fixture(autouse=True)
 def methods() -> Iterator[None]:
     where = "models/patches tests.methods."
-    with plugged(
+    with installed(
         context_tokens=f"{where}context_tokens:ContextTokens", masked_image=f"{where}masked_image:MaskedImage"
     ):
         yield

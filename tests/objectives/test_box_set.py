@@ -210,6 +210,7 @@ def test_one_process_is_several(pool: Any, processes: int) -> None:
         same(step(1), got)
 
 
+@pytest.mark.slow
 def test_four_pictures_are_learnt_by_heart() -> None:
     from torchvision.ops import box_convert, box_iou
 

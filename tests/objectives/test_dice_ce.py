@@ -182,6 +182,7 @@ def test_one_process_is_several(pool: Any, processes: int) -> None:
         same(expected, got)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_four_pictures_are_learnt_by_heart(exclusive: bool) -> None:
     pixels, disc, bar = discs(4)

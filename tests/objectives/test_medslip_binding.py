@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -71,6 +72,7 @@ def trained(pairs: float) -> tuple[float, float]:
     return sum(existence) / len(existence), float(auroc(truth[both].numpy(), found.part("m")[both].numpy()))
 
 
+@pytest.mark.slow
 def test_pairs_are_bound_by_the_intra_image_contrast_alone() -> None:
     marginal, bound = trained(1.0)
     marginal_without, bound_without = trained(0.0)

@@ -29,7 +29,7 @@ from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
 from medvlp.training.journal import read_journal
-from tests.outside.install import installed
+from tests.plugins import installed
 from tests.tiny import VISION, write_tree
 
 if TYPE_CHECKING:
@@ -37,13 +37,16 @@ if TYPE_CHECKING:
 
 Cli = Callable[..., Any]
 LABELS = ["nodule", "central_line", "rib_fracture"]
-POINTS = {"objectives": {"finding_labels": "FindingLabels"}, "measures": {"informedness": "Informedness"}}
+COMPONENTS = {
+    "finding_labels": "objectives finding_classifier:FindingLabels",
+    "informedness": "measures finding_classifier:Informedness",
+}
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with installed(tmp_path_factory.mktemp("site"), "finding_classifier", POINTS):
+def package() -> Iterator[None]:
+    with installed("finding_classifier", **COMPONENTS):
         yield
 
 

@@ -19,15 +19,15 @@ from medvlp.core.sample import Batch
 from medvlp.data.manifest import Manifest
 from medvlp.models.bundle import load_bundle
 from tests.outside.conftest import best_row, judged
-from tests.outside.install import installed
 from tests.outside.squares import files, tree
+from tests.plugins import installed
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with installed(tmp_path_factory.mktemp("site"), "question_answerer", {"objectives": {"yes_or_no": "YesOrNo"}}):
+def package() -> Iterator[None]:
+    with installed("question_answerer", yes_or_no="objectives question_answerer:YesOrNo"):
         yield
 
 

@@ -23,21 +23,20 @@ from medvlp.models.bundle import load_bundle
 from medvlp.training.checkpoints import latest
 from medvlp.training.journal import read_journal
 from tests.models.test_bundle import sign
-from tests.outside.install import installed
+from tests.plugins import installed
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
 
+pytestmark = pytest.mark.slow
 TEXTS = ["a nodule", "no pneumothorax", "clear lungs"]
-POINTS = {"models/scores": {"weighed": "Weighed"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    site = tmp_path_factory.mktemp("site")
-    with installed(site, "weighed_score", POINTS):
-        yield site
+def package() -> Iterator[None]:
+    with installed("weighed_score", weighed="models/scores weighed_score:Weighed"):
+        yield
 
 
 def weighed(folder: Path, hospital: Path) -> dict[str, Any]:
@@ -159,7 +158,7 @@ def test_weights_that_are_damaged_missing_or_of_another_shape_are_refused(copy: 
         load(copy)
 
 
-def test_where_the_package_is_not_installed_the_bundle_is_refused_by_name(run: Path, package: Path) -> None:
+def test_where_the_package_is_not_installed_the_bundle_is_refused_by_name(run: Path) -> None:
     import subprocess
     import sys
 

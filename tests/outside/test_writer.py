@@ -18,15 +18,15 @@ from medvlp.data.manifest import Manifest
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
 from tests.outside.conftest import best_row, judged
-from tests.outside.install import installed
 from tests.outside.squares import files, tree
+from tests.plugins import installed
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with installed(tmp_path_factory.mktemp("site"), "report_writer", {"objectives": {"next_word": "NextWord"}}):
+def package() -> Iterator[None]:
+    with installed("report_writer", next_word="objectives report_writer:NextWord"):
         yield
 
 

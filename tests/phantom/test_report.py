@@ -94,6 +94,7 @@ def test_the_two_halves_share_no_form_and_every_topic_is_cut_in_half() -> None:
     assert all(counts[topic, True] == counts[topic, False] for topic, _ in counts)
 
 
+@pytest.mark.slow
 def test_reports_use_their_half_of_the_forms_only() -> None:
     for mark in (False, True):
         assert {form.held_out for report in reports(mark) for form in report.forms} == {mark}

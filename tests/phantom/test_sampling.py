@@ -80,6 +80,7 @@ def test_the_table_of_priors_names_every_finding_with_causes_before_effects() ->
         seen.add(name)
 
 
+@pytest.mark.slow
 def test_a_test_split_of_350_studies_has_thirty_positives_of_nearly_every_finding() -> None:
     short = 0
     for seed in range(6):

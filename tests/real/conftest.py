@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.once import made_once
+
 if TYPE_CHECKING:
     from medvlp.answers.asking.model import VisionLanguageModel
     from medvlp.phantom.cohort import CohortSummary
 
 PACKS = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hundreds of real files take their time; each reader, layout and measure has its tests on made-up ones."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +77,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: CohortSummary,
     from medvlp.config.train import train
     from medvlp.config.tree import load_config
 
-    folder = tmp_path_factory.mktemp("bundle")
-    words = [f"run={folder / 'run'}", f"data.root={tiny_cohort.root}", f"data.cache={folder / 'cache'}"]
-    end = ["phases=[{until: 32, objectives: [{name: clip}]}]"]
-    return train(load_config("pretrain/phantom_clip.yaml", [*words, *small, *end])).bundle
+    def make(folder: Path) -> Path:
+        words = [f"run={folder / 'run'}", f"data.root={tiny_cohort.root}", f"data.cache={folder / 'cache'}"]
+        end = ["phases=[{until: 32, objectives: [{name: clip}]}]"]
+        return train(load_config("pretrain/phantom_clip.yaml", [*words, *small, *end])).bundle
+
+    return made_once(tmp_path_factory, "real_bundle", make)
 
 
 @pytest.fixture(scope="session")

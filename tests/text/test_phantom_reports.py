@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import pytest
+
 from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.text.labels import label_report, label_triplets
@@ -18,6 +20,7 @@ def reports() -> tuple[Report, ...]:
     return tuple(write_report(study, seed=7, held_out=True) for study in studies)
 
 
+@pytest.mark.slow
 def test_presence_side_and_whole_triplets_are_read_back() -> None:
     said = right = sides = whole = 0
     for report in reports():
@@ -35,6 +38,7 @@ def test_presence_side_and_whole_triplets_are_read_back() -> None:
     assert min(right, sides, whole) / said >= 0.97, (said, right, sides, whole)
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_facts_and_nothing_else_is_present() -> None:
     said = right = 0
     for report in reports()[::2]:

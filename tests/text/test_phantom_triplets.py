@@ -57,7 +57,10 @@ def fact(triplet: Triplet) -> tuple[str, str, str, str, str]:
     return sentence, triplet.observation, triplet.presence, "" if nowhere else triplet.side, lobe
 
 
-@pytest.mark.parametrize("held_out", [False, True], ids=["usual forms", "held-out forms"])
+USUAL = pytest.param(False, marks=pytest.mark.slow, id="usual forms")
+
+
+@pytest.mark.parametrize("held_out", [USUAL, pytest.param(True, id="held-out forms")])
 def test_triplets_of_phantom_reports_are_read_back(held_out: bool) -> None:
     true: Counter[str] = Counter()
     read: Counter[str] = Counter()

@@ -47,6 +47,7 @@ def table_of(folder: Path, text: str) -> Path:
 # the whole -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_findings_sides_certainty_and_numbers_of_a_thousand_phantom_reports_are_kept() -> None:
     lost = Counter[str]()
     changed = 0

@@ -15,6 +15,7 @@ from tests.training.world import CASES, make_task, own_part, step, whole_batch, 
 # exact beyond rounding is shown in float64.
 FLOAT32 = {"relative": 1e-5, "absolute": 2.0**-24}
 FLOAT64 = {"relative": 1e-10, "absolute": 1e-13}
+PRECISIONS = [pytest.param(True, id="float64"), pytest.param(False, id="float32", marks=pytest.mark.slow)]
 
 
 @cache
@@ -64,7 +65,7 @@ def _there(encoded: dict[str, Any]) -> dict[str, Any]:
     return {v: rows if v.startswith("bank.") else rows.rows(rows.owner >= 0) for v, rows in encoded.items()}
 
 
-@pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
+@pytest.mark.parametrize("double", PRECISIONS)
 @pytest.mark.parametrize("chunks", [2, 4])
 @pytest.mark.parametrize("case", CASES)
 def test_one_chunk_is_several(case: str, chunks: int, double: bool) -> None:
@@ -72,7 +73,7 @@ def test_one_chunk_is_several(case: str, chunks: int, double: bool) -> None:
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
+@pytest.mark.parametrize("double", PRECISIONS)
 @pytest.mark.parametrize(("processes", "chunks"), [(2, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("case", CASES)
 def test_one_process_is_several(pool: Any, case: str, processes: int, chunks: int, double: bool) -> None:

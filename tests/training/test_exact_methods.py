@@ -54,6 +54,7 @@ def test_what_the_method_adds_is_trained(case: str) -> None:
     assert all(gradient.abs().max() > 1e-9 for gradient in own.values())
 
 
+@pytest.mark.slow
 def test_a_run_with_shared_modules_and_patches_by_view_resumes_bit_for_bit(tmp_path: Path) -> None:
     prompts = [{**spec, "view": spec["kind"]} for spec in MAPLE]
     experts = {"name": "experts", "kind": "text", "experts": 2}

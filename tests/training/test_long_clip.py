@@ -163,5 +163,6 @@ def test_one_process_is_two(pool: Any, tmp_path: Path) -> None:
 
 
 # In the first phase, at its end, behind the first surgery, at the end of the second phase, behind the second surgery.
+@pytest.mark.slow
 def test_interrupted_it_goes_on_bit_for_bit(tmp_path: Path) -> None:
     check_resume(METHOD, tmp_path, [16, MIDDLE, 32, LATER, 48])

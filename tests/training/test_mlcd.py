@@ -110,5 +110,6 @@ def test_one_process_is_two(pool: Any, tmp_path: Path) -> None:
         check_same(expected, got)
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_bit_for_bit(tmp_path: Path) -> None:
     check_resume(METHOD, tmp_path, [16])

@@ -63,6 +63,7 @@ def setup_of(run: Path, file: Path, *, trainable: tuple[str, ...] = FROZEN) -> S
     return dataclasses.replace(setup, phases=phases)
 
 
+@pytest.mark.slow
 def test_a_frozen_head_keeps_its_file_and_is_left_out_of_checkpoints_that_resume_bit_for_bit(
     file: Path, tmp_path: Path
 ) -> None:

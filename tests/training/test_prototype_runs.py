@@ -31,6 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # At the first pass of the clusters, between two, at the second (due after 20 samples of the phase, done after 24).
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [16, 32, 40])
 def test_interrupted_it_goes_on_bit_for_bit(whole: Path, tmp_path: Path, stop: int) -> None:
     with pytest.raises(UserError, match="Training was interrupted"):

@@ -135,5 +135,5 @@ document.getElementById("f").onload = event => {{
         "--virtual-time-budget=5000",
     ]
     command = [*browser, *reading, "--dump-dom", (tmp_path / "frame.html").as_uri()]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
     assert f"<pre>width {NARROW} out .</pre>" in html.unescape(found)

@@ -179,6 +179,7 @@ def test_calibration_rows_are_the_functions_on_calibrated_test_rows(table: pd.Da
         assert (row.value, row.low, row.p) == pytest.approx((line.slope, line.slope_interval.low, line.p))
 
 
+@pytest.mark.slow
 def test_intervals_of_calibration_errors_hold_0_for_a_calibrated_model_and_not_for_an_overconfident_one() -> None:
     held = {"ece": 0, "smooth_ece": 0}
     for seed in range(20):
