@@ -119,7 +119,8 @@ def _clocks() -> tuple[float, float]:
 def _macro(result: Result, fewest: int) -> Result:
     """Judge the stored predictions again, with only the findings that have enough positives in the macro average."""
     assert result.cases is not None
-    rows = result.cases.drop(columns=[name for name in result.cases.columns if name.startswith("group:")])
+    judged = result.cases[result.cases["split"] == result.metrics[0].split]  # beside them those that fitted thresholds
+    rows = judged.drop(columns=[name for name in judged.columns if name.startswith("group:")])
     return evaluate_scores(
         rows,
         seed=0,

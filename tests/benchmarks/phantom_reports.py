@@ -1,0 +1,70 @@
+"""Reports written of synthetic radiographs of unseen patients, read back by our own reader, beside three controls.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/phantom_reports.py runs/phantom_reports --start runs/quickstart/run/bundle \
+        --hospital runs/quickstart/hospital
+
+`configs/finetune/phantom_report.yaml` on a bundle of the quick start, judged once on the test patients: micro F1 of
+findings, and its paired differences from the best constant report, from the report of the training image with the
+nearest features, and from the model's own reports given to other patients. Exit 1 where an interval of a difference
+reaches 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from _report import print_report
+
+from medvlp.config.evaluate import EvaluationRun, evaluate
+from medvlp.config.train import train
+from medvlp.config.tree import load_config
+from medvlp.core.registry import available
+from medvlp.evaluation.results import Metric
+
+
+def told(row: Metric) -> dict[str, float | int | None]:
+    """Value with its interval and counts."""
+    value, low, high = (None if each is None else round(each, 4) for each in (row.value, row.low, row.high))
+    return {"value": value, "low": low, "high": high, "n": row.n, "patients": row.patients}
+
+
+def main() -> None:
+    """Print one line: F1 with interval, that of the controls, and the differences."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("out", type=Path)
+    arguments.add_argument("--start", type=Path, default=Path("runs/quickstart/run/bundle"))
+    arguments.add_argument("--hospital", type=Path, default=Path("runs/quickstart/hospital"))
+    chosen = arguments.parse_args()
+    words = [f"run={chosen.out / 'run'}", f"data.root={chosen.hospital}", f"init_from={chosen.start}"]
+    config = load_config("finetune/phantom_report.yaml", words)
+    done = train(config)
+    options = {"gallery": 0, "fit": None}
+    options["measures"] = {name: None for name in available("measures") if name != "written_reports"}
+    judged = EvaluationRun(
+        model=str(done.bundle),
+        out=str(chosen.out / "evaluation"),
+        data=config.data.model_copy(update={"prefix": []}),
+        evaluation=options,  # pyrefly: ignore
+    )
+    found = evaluate(judged).found
+    own = next(result for name, result in found.items() if any(r.metric == "f1_difference" for r in result.metrics))
+    differences = {row.label: told(row) for row in own.metrics if row.metric == "f1_difference"}
+    f1 = {name: told(result.find("f1", "micro")) for name, result in found.items() if _has(result.metrics)}
+    print_report(
+        "phantom_reports",
+        n={"training_samples": config.phases[-1].until},
+        packages=("torch", "timm"),
+        synthetic=True,
+        f1=f1,
+        f1_difference=differences,
+    )
+    raise SystemExit(int(any(row["low"] is None or row["low"] <= 0 for row in differences.values())))
+
+
+def _has(rows: list[Metric] | tuple[Metric, ...]) -> bool:
+    return any(row.metric == "f1" and row.label == "micro" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
