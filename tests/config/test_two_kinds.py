@@ -98,8 +98,9 @@ def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained) -> Non
     said = model.ask("zero_shot", [volume, film, volume])
     assert said.ids == ("0", "1", "2")
     assert said.scores is not None
+    own = (("stack", volume), ("image", film))
     for name, scores in said.scores.items():
-        alone = [model.of_kind(kind).ask("zero_shot", path).scores for kind, path in (("stack", volume), ("image", film))]
+        alone = [model.of_kind(kind).ask("zero_shot", path).scores for kind, path in own]
         np.testing.assert_allclose(scores[:2], [each[name][0] for each in alone if each], atol=1e-6)  # pyrefly: ignore
         assert scores[2] == scores[0]
     rows = model.embed_image([str(volume), str(film)])
