@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/phantom_reports.py runs/phantom_reports
 
-`configs/finetune/phantom_report.yaml` on the quick start's bundle and hospital (or others), judged once on the test patients: micro F1 of
-findings, and its paired differences from the best constant report, from the report of the training image with the
-nearest features, and from the model's own reports given to other patients. Exit 1 where an interval of a difference
-reaches 0.
+`configs/finetune/phantom_report.yaml` on the quick start's bundle and hospital (or others), judged once on the test
+patients: micro F1 of findings, and its paired differences from the best constant report, from the report of the
+training image with the nearest features, and from the model's own reports given to other patients. Exit 1 where an
+interval of a difference reaches 0.
 """
 
 from __future__ import annotations
