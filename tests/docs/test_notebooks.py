@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from medvlp.config.evaluate import EvaluationRun, evaluate
+from medvlp.config.tree import DataConfig, EvaluationConfig
+
 if TYPE_CHECKING:
     from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
@@ -38,6 +41,14 @@ def test_the_tour_shows_a_film_a_report_scores_a_map_and_numbers(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_cohort.root, "runs/quickstart/hospital")
     shutil.copytree(tiny_run.run, "runs/quickstart/run", symlinks=True)
+    evaluate(
+        EvaluationRun(
+            model="runs/quickstart/run/bundle",
+            out="runs/quickstart/run",
+            data=DataConfig(root="runs/quickstart/hospital", layout={"name": "phantom"}),
+            evaluation=EvaluationConfig(resamples=100, min_positives=1, gallery=0, measures={"probes": None}),
+        )
+    )
     said, names = run("quick_tour.ipynb")
     assert "effusion present left" in said
     assert "pneumothorax absent" in said
@@ -48,6 +59,7 @@ def test_the_tour_shows_a_film_a_report_scores_a_map_and_numbers(
     assert {row.metric for row in names["result"].metrics} >= {"auroc"}
 
 
+@pytest.mark.slow
 def test_own_films_go_from_a_table_to_a_probe(
     wide_cohort: CohortSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
