@@ -1,11 +1,13 @@
-"""What the README promises is there: its two first lines, configurations, commands, and the objective in one file."""
+"""What README and manual promise is there: the two first lines, configurations, commands, links, the objective."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 import typer
@@ -18,7 +20,11 @@ from medvlp.core.sample import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.S | re.M)
+PAGES = {"README.md": README} | {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/**/*.md"))
+}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = BLOCK.findall(README)
 
 
 def test_the_first_two_blocks_are_one_shell_line_each() -> None:
@@ -36,28 +42,81 @@ def test_what_the_test_line_leaves_out_is_run_before_it() -> None:
     assert 'bash -c "$line"' in steps[-1]
 
 
+def test_the_readme_can_be_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 220
+    assert len(README.encode()) <= 14_000
+
+
+def test_shell_blocks_can_be_pasted() -> None:
+    """No block of README or of docs/start holds a word that stands for something else."""
+    pasted = {name: text for name, text in PAGES.items() if name == "README.md" or name.startswith("docs/start/")}
+    lines = [
+        line
+        for text in pasted.values()
+        for kind, block in BLOCK.findall(text)
+        if kind == "sh"
+        for line in block.splitlines()
+    ]
+    assert lines
+    plain = [re.sub(r"OMP_NUM_THREADS|\"\$[A-Z0-9_]+\"", "", line) for line in lines]
+    assert [line for line in plain if re.search(r"\b[A-Z][A-Z_]{2,}\b|<|\.\.\.", line)] == []
+
+
 def test_the_table_of_configurations_is_that_of_the_folder() -> None:
     folder = resource_folder("configs")
-    kinds = ("pretrain", "finetune", "evaluate", "sweep")
+    kinds = ("pretrain", "finetune", "evaluate", "probe", "sweep")
     shipped = {f"{kind}/{path.name}" for kind in kinds for path in (folder / kind).glob("*.yaml")}
-    assert set(re.findall(rf"(?:{'|'.join(kinds)})/\w+\.yaml", README)) == shipped
+    named = re.compile(rf"(?:{'|'.join(kinds)})/\w+\.yaml")
+    assert set(named.findall(PAGES["docs/howto/configure.md"])) == shipped
+    assert {name for text in PAGES.values() for name in named.findall(text)} <= shipped
 
 
 def test_every_command_is_named_and_every_name_is_a_command() -> None:
-    command = typer.main.get_command(app)
-    known = set(command.commands)  # type: ignore[attr-defined]
-    assert set(re.findall(r"`medvlp ([a-z]+)", README)) == known
-    assert set(re.findall(r"\.venv/bin/medvlp ([a-z]+)", README)) <= known
+    known = set(_commands(typer.main.get_command(app)))
+    top = {words.split()[0] for words in known}
+    table = README.partition("## Commands")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`medvlp ([a-z]+)`", table)) == top
+    (data,) = re.findall(r"`medvlp data` \((.*?)\)", table)
+    assert {f"data {word}" for word in re.findall(r"`(\w+)`", data)} == {w for w in known if w.startswith("data ")}
+    full = PAGES["docs/howto/commands.md"]
+    assert {word for word in top if f"`medvlp {word}" in full} == top
+    for name, text in PAGES.items():
+        blocks = "".join(block for kind, block in BLOCK.findall(text) if kind in ("sh", "text"))
+        used = {*re.findall(r"(?:bin/|`)medvlp ([a-z]+)", text), *re.findall(r"^medvlp ([a-z]+)", blocks, re.MULTILINE)}
+        assert used <= top, name
 
 
-def test_linked_files_are_there() -> None:
-    links = re.findall(r"\]\(([^):]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).is_file()] == []
+def _commands(command: object, words: tuple[str, ...] = ()) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for name, each in command.commands.items():
+            yield from _commands(each, (*words, name))
+    else:
+        yield " ".join(words)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_linked_files_and_headings_are_there(name: str) -> None:
+    made = {"docs/reference/commands.md", "docs/reference/components.md"}  # by mkdocs, with the rest of the reference
+    made |= {"docs/reference/configuration.md", "docs/reference/python.md"}
+    missing = []
+    for link in re.findall(r"\]\(([^):]+)\)", PAGES[name]):
+        path, _, heading = link.partition("#")
+        target = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+        if target.relative_to(ROOT).as_posix() not in made:
+            there = target.is_file() and (not heading or heading in _headings(target.read_text(encoding="utf-8")))
+            missing += [] if there else [link]
+    assert missing == []
+
+
+def _headings(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w]+", "-", title.lower()).strip("-") for title in titles}
 
 
 def test_the_objective_in_one_file_is_what_it_says(tmp_path: Path) -> None:
     (source,) = (text for kind, text in BLOCKS if kind == "python" and "(Objective)" in text)
+    manual = BLOCK.findall(PAGES["docs/contributing/objective.md"])
+    assert source in [text for kind, text in manual if kind == "python"]
     path = tmp_path / "align.py"
     path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("align", path)

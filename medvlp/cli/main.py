@@ -12,6 +12,7 @@ import typer
 from medvlp.cli import (
     cache,
     compare,
+    components,
     convert,
     data,
     doctor,
@@ -51,6 +52,7 @@ app.command("report")(report.report)
 app.command("gate")(gate.gate)
 app.command("convert")(convert.convert)
 app.command("sweep")(sweep.sweep)
+app.command("components")(components.components)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)
 

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
+from medvlp.core.docstrings import arguments
 from medvlp.core.registry import component, schema
 from medvlp.core.resources import resource
 from medvlp.data.cards import Count, DataCard, SplitFacts, load_card
@@ -82,7 +83,7 @@ def layout_words(name: str, *, width: int = 100) -> str:
         >>> "same_patient" in layout_words("csv")
         True
     """
-    told = _arguments(inspect.getdoc(component("data/layouts", name)) or "")
+    told = arguments(inspect.getdoc(component("data/layouts", name)) or "")
     lines = ["Index it with", f"{_INDENT}medvlp data index {name} ROOT --out manifest.parquet [key=value ...]"]
     # The command gives the number of processes itself.
     fields = {key: field for key, field in schema("data/layouts", name).model_fields.items() if key != "workers"}
@@ -138,10 +139,3 @@ def _paragraphs(body: str, width: int) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, hanging: str) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
-
-
-def _arguments(doc: str) -> dict[str, str]:
-    """Descriptions in the "Args" section of a Google-style docstring, by name."""
-    found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, flags=re.MULTILINE | re.DOTALL)
-    parts = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", found[1] if found else "", re.MULTILINE | re.DOTALL)
-    return {name: " ".join(words.split()).replace("``", "").rstrip(".") for name, words in parts}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from medvlp.core.docstrings import first_line
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import available, component
 from medvlp.core.suggest import did_you_mean
@@ -95,6 +96,4 @@ def _layouts() -> tuple[str, ...]:
 
 def _title(layout: str) -> str:
     """First line of the layout's file, without its name."""
-    words = (sys.modules[component("data/layouts", layout).__module__].__doc__ or "").strip().partition("\n")[0]
-    told = words.partition(": ")[2] if words.startswith("``") else words
-    return f"{told[:1].upper()}{told[1:].rstrip('.')}"
+    return first_line(sys.modules[component("data/layouts", layout).__module__].__doc__ or "")

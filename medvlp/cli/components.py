@@ -1,0 +1,33 @@
+"""``medvlp components``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+__all__ = ["components"]
+
+
+def components(
+    word: Annotated[
+        str | None, typer.Argument(metavar="[KIND|NAME]", help="objectives, views, clip, objectives/clip ...")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """List what can be named in a configuration, each with its paper; of one, its options, defaults and an example."""
+    from dataclasses import asdict
+
+    from medvlp.config.component_words import component_words, list_words
+    from medvlp.config.components import KINDS, chosen, describe, entries
+
+    found = chosen(word) if word else tuple(entry for kind in KINDS for entry in entries(kind))
+    if word is None or any(entry.name != word.rpartition("/")[2] for entry in found):
+        typer.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False) if as_json else list_words(found))
+        return
+    described = [describe(entry.kind, entry.name) for entry in found]
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in described], ensure_ascii=False))
+    else:
+        typer.echo("\n\n".join(map(component_words, described)))

@@ -1,0 +1,54 @@
+"""Components as words for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from medvlp.config.components import KINDS, Described, Entry
+
+__all__ = ["component_words", "list_words"]
+
+
+def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
+    """Return a line each, by kind, with what the kind is and where a configuration names it.
+
+    Example:
+        >>> from medvlp.config.components import entries
+        >>> print(list_words(entries("models/text_vectors"), width=70).splitlines()[0])
+        models/text_vectors: vectors of texts that do not learn (banks.NAME.encoder)
+    """
+    longest = max((len(entry.name) for entry in entries), default=0)
+    lines: list[str] = []
+    for folder in dict.fromkeys(entry.kind for entry in entries):
+        kind = KINDS[folder]
+        lines += ["", f"{folder}: {kind.what} ({kind.place})"]
+        for entry in (each for each in entries if each.kind == folder):
+            lines += _wrapped(f"  {entry.name:<{longest}}  {entry.line()}", width, " " * (longest + 4))
+    return "\n".join(lines[1:])
+
+
+def component_words(described: Described, *, width: int = 110) -> str:
+    """Return a component's line, where it is named, its options and an example.
+
+    Example:
+        >>> from medvlp.config.components import describe
+        >>> print(component_words(describe("data/samplers", "uniform")).splitlines()[0])
+        data/samplers/uniform: Every record once an epoch
+    """
+    entry = described.entry
+    lines = _wrapped(f"{entry.kind}/{entry.name}: {entry.line()}", width, "  ")
+    lines += ["", *_wrapped(described.told, width, "")] if described.told else []
+    lines += ["", f"Named in: {described.place}", "", "Options" if described.options else "No options."]
+    for option in described.options:
+        value = "must be given" if option.default is None else f"default {option.default}"
+        lines += _wrapped(f"  {option.name}: {option.type} ({value})", width, " " * 6)
+        lines += _wrapped(f"      {option.about}", width, " " * 6) if option.about else []
+    if described.example:
+        source = f"configs/{described.source}" if described.source else "its docstring"
+        lines += ["", f"Example, from {source}", *textwrap.indent(described.example, "  ").splitlines()]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int, hanging: str) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,113 @@
+"""`medvlp.config.components`: nothing that can be named is left out, and what is told of it is true of the registry."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medvlp.config.components import KINDS, chosen, describe, entries
+from medvlp.core import registry
+from medvlp.core.docstrings import paper
+from medvlp.core.errors import UserError
+from medvlp.core.registry import available, component, fill, schema
+
+ALL = [(kind, name) for kind in KINDS for name in available(kind)]
+SOURCE = Path(__file__).resolve().parents[2] / "medvlp"
+
+
+class Borrowed:
+    """A loss of another package (Doe et al. 2031).
+
+    Args:
+        rate: how fast.
+
+    Example:
+        >>> 1 + 1
+        2
+    """
+
+    def __init__(self, *, rate: float, name_of: str = "x") -> None:
+        self.rate, self.name_of = rate, name_of
+
+
+def test_the_kinds_are_the_folders_that_the_library_builds_from() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py") if path.name != "components.py"]
+    call = re.compile(r'\b(?:build|fill|component|available)\(\s*"([a-z_/]+)"')
+    named = {kind for source in sources for kind in call.findall(source)}
+    assert named <= set(KINDS)
+    # Some are named by a constant.
+    assert [kind for kind in set(KINDS) - named if not any(f'"{kind}"' in source for source in sources)] == []
+
+
+def test_every_component_has_a_line_and_those_of_papers_name_them() -> None:
+    listed = [entry for kind in KINDS for entry in entries(kind)]
+    assert [(entry.kind, entry.name) for entry in listed] == ALL
+    assert all(entry.summary for entry in listed)
+    lines = {f"{entry.kind}/{entry.name}": entry.line() for entry in listed}
+    assert lines["objectives/clip"].startswith("CLIP (Radford et al. 2021): ")
+    assert lines["state/ema"].endswith("student (Tarvainen and Valpola 2017)")
+    assert all(entry.paper is None or paper(entry.line()) for entry in listed)
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL, ids=lambda word: word)
+def test_options_are_the_constructors_and_examples_are_accepted(kind: str, name: str) -> None:
+    found = describe(kind, name)
+    fields = schema(kind, name).model_fields
+    assert [option.name for option in found.options] == list(fields)
+    assert [option.default is None for option in found.options] == [field.is_required() for field in fields.values()]
+    if found.source:
+        ((_, used),) = yaml.safe_load(found.example).items()
+        (used,) = used if isinstance(used, list) else (used,)
+        spec = {"name": used} if isinstance(used, str) else used
+        beside = {"weight", "as", "view", "reads", "score", "training_only", "stage"} - set(fields)
+        options = {key: value for key, value in spec.items() if key not in beside and key != "name"}
+        fill(kind, {"name": name, **options}, where=found.source)
+    else:
+        assert found.example.startswith(">>>") or not found.example
+
+
+def test_a_component_of_another_package_is_listed_and_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "other_package", sys.modules[__name__])
+    point = EntryPoint("borrowed", "other_package:Borrowed", "medvlp.objectives")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    for cached in (available, component, schema):
+        cached.cache_clear()
+    try:
+        (entry,) = chosen("borrowed")
+        found = describe("objectives", "borrowed")
+    finally:
+        for cached in (available, component, schema):
+            cached.cache_clear()
+    assert entry.line() == "A loss of another package (Doe et al. 2031)"
+    assert [(o.name, o.type, o.default, o.about) for o in found.options] == [
+        ("rate", "float", None, "how fast"),
+        ("name_of", "str", "'x'", ""),
+    ]
+    assert (found.source, found.example) == ("", ">>> 1 + 1\n2")
+
+
+def test_words_choose_a_kind_a_name_or_both() -> None:
+    assert chosen("views") == chosen("data/views") == entries("data/views")
+    assert [entry.kind for entry in chosen("class_prototypes")] == ["objectives", "state"]
+    assert chosen("objectives/clip") == chosen("clip")
+    assert [entry.kind for entry in chosen("scores/dot")] == ["models/scores"]
+    with pytest.raises(UserError) as refused:
+        chosen("siglp")
+    assert str(refused.value) == (
+        "There is no kind or component named 'siglp': did you mean 'siglip'? `medvlp components` lists them all."
+    )
+    with pytest.raises(UserError, match="named 'state/clip'"):
+        chosen("state/clip")
+
+
+def test_listing_imports_no_component() -> None:
+    program = "import sys; from medvlp.config.components import KINDS, entries; [entries(k) for k in KINDS]; "
+    program += "print(sorted({'torch', 'timm', 'monai', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,58 @@
+"""Pages of results are what their stored numbers render, and no number on them stands anywhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = sorted((ROOT / "docs" / "results").glob("*.json"))
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_page_and_the_readmes_table_equal_what_their_numbers_render() -> None:
+    rendered = load(ROOT / "docs" / "_make" / "results.py").pages()
+    written = {path.with_suffix(".md") for path in RESULTS} | {ROOT / "README.md"}
+    assert set(rendered) == written == set((ROOT / "docs" / "results").glob("*.md")) | {ROOT / "README.md"}
+    different = [path.name for path, text in rendered.items() if path.read_text(encoding="utf-8") != text]
+    assert different == [], "run: python docs/_make/results.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "_make" / "results").glob("*.j2")), ids=lambda path: path.name)
+def test_templates_hold_no_number_of_their_own(path: Path) -> None:
+    text = re.sub(r"\{[{%#].*?[#%}]\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"`[^`]*`|\]\([^)]*\)|ChestX-ray14", "", text)
+    assert re.findall(r".*\d.*", text) == []
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_stored_numbers_say_what_measured_them_and_on_what(path: Path) -> None:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    assert {"title", "benchmark", "command", "n", "seed", "versions"} <= set(stored)
+    scripts = stored["benchmark"] or []
+    for script in [scripts] if isinstance(scripts, str) else scripts:
+        assert (ROOT / script).is_file()
+    assert stored["n"]
+    for row in intervals(stored):
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def intervals(node: object) -> list[dict[str, float]]:
+    if isinstance(node, list):
+        return [row for item in node for row in intervals(item)]
+    if not isinstance(node, dict):
+        return []
+    return ([node] if "low" in node else []) + [row for item in node.values() for row in intervals(item)]
