@@ -29,7 +29,7 @@ def test_one_component_tells_its_options_defaults_and_an_example(cli: Cli) -> No
         "Named in: phases[].objectives",
         "  label_smoothing: float (default 0.0)",
         "  reading: 'shared' | 'any' | 'each' (default 'shared')",
-        "  objectives: [{name: clip, positives: same_report}]",
+        "  objectives: [{name: clip, exclude: true_of}]",
     ):
         assert words in out
     (told,) = json.loads(cli("components", "objectives/clip", "--json").out)
