@@ -33,8 +33,9 @@ def embed(
 
         table = embed_manifest(model, manifest, root=root, workers=workers)
         table.save(out)
-        left_out = table.meta["left_out"]
-        told = f" Left out, because they cannot be read: {left_out}." if left_out else ""
+        unread, empty = table.meta["left_out"], table.meta["empty"]
+        told = f" Left out, because they cannot be read: {unread}." if unread else ""
+        told += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
         typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
     if slices is not None:
         from medvlp.config.slices import embed_slices

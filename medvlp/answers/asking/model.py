@@ -16,14 +16,12 @@ from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
-from medvlp.core.fields import parse_field
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import View
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.pipeline import added_fields
-from medvlp.data.pool import Rounded
+from medvlp.data.pool import opened_field
 from medvlp.data.stacks import taken
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
@@ -123,10 +121,7 @@ class VisionLanguageModel:
         pictures = self.model.pictures
         if pictures == "stack" and not isinstance(value, str):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
-        opening = [view for view in self._views if isinstance(view, Rounded)]
-        own = [v for v in opening if pictures in {parse_field(f).kind for f in added_fields([v]) or (v.field,)}]
-        field = next((view.field for view in own or opening), pictures)
-        sample = Sample(id=name, fields={field: value})
+        sample = Sample(id=name, fields={opened_field(self._views, pictures): value})
         generator = torch.Generator()
         for view in self._views:
             sample = view(sample, generator)
