@@ -118,9 +118,11 @@ def label(
     evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
 ) -> None:
     """Read reports and write their labels: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
+    from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.label_reports import label_reports
 
+    check_outputs([out, *([] if evidence is None else [evidence])], inputs=[reports])
     with progress("Reading", unit="reports") as tell:
         done = label_reports(
             reports,

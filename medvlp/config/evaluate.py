@@ -19,6 +19,7 @@ from medvlp.config.slices import readable_kinds, reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import check_place
 from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
@@ -101,6 +102,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
     """
     measures = chosen_measures(config.evaluation.measures)
+    check_place(Path(config.out))
     evaluation = open_evaluation(config, say=say)
     found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
     out = Path(config.out)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medvlp.config.yaml import override
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.files import write_text
+from medvlp.core.files import check_outputs, write_text
 from medvlp.core.progress import progress
 from medvlp.core.registry import build, schema
 from medvlp.data.cache import Cache
@@ -103,6 +103,8 @@ def index_to_files(
     """
     if out.suffix != ".parquet" or out.is_dir():
         raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+    page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
+    check_outputs([out, *([] if page is None else [page])], inputs=[])
     manifest = index_cohort(name, root, options, workers=workers)
     looked = None
     if survey:
@@ -111,7 +113,6 @@ def index_to_files(
         manifest = looked.manifest
     quarantined = looked.quarantined if looked is not None else ()
     changed = _change(out, manifest)
-    page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
     if page is not None:
         from medvlp.evaluation.page.cohort import cohort_page, render_cohort
 

@@ -33,7 +33,7 @@ from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
-from medvlp.core.files import write_json, write_text
+from medvlp.core.files import check_place, write_json, write_text
 from medvlp.core.keys import Key, Plan
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
@@ -94,6 +94,8 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
     # Before anything is written: a run folder of another recipe stays as it is.
     refuse_other_recipe(run, recipe_of(config))
     with processes(config.training.device):
+        if collectives.rank() == 0:
+            check_place(run)
         built = _Built(config, say)
         trainer = Trainer(built.setup)
         trainer.resume()
