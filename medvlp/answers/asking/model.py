@@ -75,10 +75,12 @@ class VisionLanguageModel:
 
     # kinds ----------------------------------------------------------------------------------------------------------
 
-    def kind_of(self, image: Image) -> str:
-        """Return as which of the model's kinds of pictures a file or an array is read."""
+    def kind_of(self, image: Image | tuple[Path, ...]) -> str:
+        """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
             return self.model.pictures
+        if isinstance(image, tuple):
+            return "stack"
         return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
 
     def of_kind(self, kind: str) -> VisionLanguageModel:
@@ -105,6 +107,11 @@ class VisionLanguageModel:
             return self.of_kind(self.kind_of(image)).prepare(image)
         return self.prepared(self.sample(image))
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Columns of a manifest that name the files which it looks at."""
+        return tuple(dict.fromkeys(opened_field(self._views, kind) for kind in self.model.kinds))
+
     def prepared(self, sample: Sample) -> Prepared:
         """Return what is looked at of a sample that `sample` made."""
         pictures = self.model.pictures
@@ -115,11 +122,13 @@ class VisionLanguageModel:
         record = sample.record(pictures)
         return Prepared(pixels, record, () if record is None else record.warnings)
 
-    def sample(self, image: Image, *, name: str = "image") -> Sample:
-        """Return a file or array as the sample that the model's preprocessing makes of it, see `prepare`."""
-        value: object = str(image) if isinstance(image, str | Path) else _pixels(np.asarray(image))
+    def sample(self, image: Image | tuple[Path, ...], *, name: str = "image") -> Sample:
+        """Return a file, the files of a study or an array as the sample that preprocessing makes of it."""
+        value: object = str(image) if isinstance(image, str | Path) else image
+        value = tuple(map(str, value)) if isinstance(value, tuple) else value
+        value = value if isinstance(value, str | tuple) else _pixels(np.asarray(value))
         pictures = self.model.pictures
-        if pictures == "stack" and not isinstance(value, str):
+        if pictures == "stack" and not isinstance(value, str | tuple):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
         sample = Sample(id=name, fields={opened_field(self._views, pictures): value})
         generator = torch.Generator()
