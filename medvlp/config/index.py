@@ -16,6 +16,7 @@ from medvlp.data.cache import Cache
 from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
 from medvlp.data.manifest import Manifest
+from medvlp.data.oddities import oddities
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.readable import look_through, write_quarantine
 
@@ -32,6 +33,7 @@ class Indexed:
         quarantine: the table of them; None where there is none.
         page: the summary page; None where none was asked for.
         changed: against the manifest that was there before; None where there was none to compare with.
+        minds: what whoever uses it has to know, a sentence each.
     """
 
     manifest: Manifest
@@ -39,6 +41,7 @@ class Indexed:
     quarantine: Path | None
     page: Path | None
     changed: Difference | None
+    minds: tuple[str, ...] = ()
 
 
 def usual_workers() -> int:
@@ -122,7 +125,7 @@ def index_to_files(
     table = out.with_suffix(".quarantine.csv")
     write_quarantine(table, quarantined)
     manifest.save(out)
-    return Indexed(manifest, quarantined, table if quarantined else None, page, changed)
+    return Indexed(manifest, quarantined, table if quarantined else None, page, changed, oddities(manifest))
 
 
 def _change(out: Path, manifest: Manifest) -> Difference | None:
