@@ -140,5 +140,7 @@ def readable_kinds(manifest: Manifest, views: Sequence[View], model: Model) -> t
         mend = "index the data with such a column, or choose a model of these"
         if "image" in fields and "volume" in manifest:
             mend = "embed their slices (medvlp embed --slices FOLDER), or choose a model of volumes"
-        raise UserError(f"The model looks at files of the column {wanted}, and the manifest names only {there}: {mend}.")
+        raise UserError(
+            f"The model looks at files of the column {wanted}, and the manifest names only {there}: {mend}."
+        )
     return kinds

@@ -31,8 +31,8 @@ def test_a_model_and_a_manifest_without_a_common_kind_are_refused(cli: Cli, tiny
     assert not (tmp_path / "e.parquet").exists()
     manifest.with_column("split", ["test"] * len(manifest)).save(place)
     judged = cli(
-        "evaluate", "evaluate/phantom.yaml", f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}", f"data.root={tmp_path}",
-        f"data.manifest={place}", "data.layout=null", "data.split=own", "data.where={}",
+        "evaluate", "evaluate/phantom.yaml", f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}",
+        f"data.root={tmp_path}", f"data.manifest={place}", "data.layout=null", "data.split=own", "data.where={}",
     )  # fmt: skip
     assert "looks at files of the column image, and the manifest names only volume" in judged.refused()
 
