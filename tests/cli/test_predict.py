@@ -90,7 +90,9 @@ def test_a_folder_goes_on_past_a_damaged_file(cli: Cli, bundle: Path, films: Pat
     (lost,) = found["unreadable"]
     assert (lost["path"], lost["reason"]) == (str(films / "1.png"), "truncated")
     assert "copy or export the file again" in lost["hint"]
-    for result, alone in zip(found["results"][:2], predict_alone(bundle, [films / name for name in names[:2]]), strict=True):
+    for result, alone in zip(
+        found["results"][:2], predict_alone(bundle, [films / name for name in names[:2]]), strict=True
+    ):
         assert alone == pytest.approx(result["scores"], abs=1e-6)
     plain = cli("predict", bundle, films)
     assert plain.code == 3

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,6 +165,9 @@ def test_a_dry_run_says_the_plan_and_changes_nothing(
     assert told.code == 0
     assert "Plan of the first phase (view: parts)\n  image: embedding\n  text: embedding\n" in told.out
     assert "nothing was changed." in told.out
+    parts = re.search(r"^Parts: train (.*), validate (.*), test (.*)\.$", told.out, re.M)
+    assert parts is not None
+    assert all(re.fullmatch(r"\d+ records of \d+ patients", part) for part in parts.groups())
     assert not (config.parent / "run").exists()
     before = tree_hashes(tiny_run.run)
     assert cli("train", "--resume", tiny_run.run, "--dry-run").code == 0
@@ -213,7 +217,6 @@ def test_a_finished_run_started_again_is_told_to_be_complete_and_stays_as_it_is(
     assert cli(*words, "evaluation.calibration=isotonic").out.splitlines()[-1] == released
     told = cli("train", "--resume", config.parent / "run", config).refused()
     assert f"goes on with its own configuration: leave {config} out" in told
-
 
 
 # judging -------------------------------------------------------------------------------------------------------------

@@ -133,7 +133,9 @@ def test_a_changed_or_missing_file_is_refused_by_name(folder: Path, name: str) -
     with pytest.raises(UserError, match=sentence):
         load_bundle(folder)
     path.unlink()
-    with pytest.raises(UserError, match=rf"{name} is listed in MANIFEST\.sha256 and is not there: get the bundle again"):
+    with pytest.raises(
+        UserError, match=rf"{name} is listed in MANIFEST\.sha256 and is not there: get the bundle again"
+    ):
         load_bundle(folder)
 
 
@@ -174,7 +176,10 @@ def test_a_link_out_of_the_folder_is_refused_though_its_bytes_are_right(folder: 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("schema: !!python/object/apply:os.system ['touch pwned']\n", "is not plain YAML .could not determine a constr"),
+        (
+            "schema: !!python/object/apply:os.system ['touch pwned']\n",
+            "is not plain YAML .could not determine a constr",
+        ),
         ("- 1\n", "holds no mapping at its top: get the bundle again"),
     ],
 )
