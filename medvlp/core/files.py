@@ -72,7 +72,7 @@ def check_place(folder: Path) -> None:
     made: list[Path] = []
     try:
         for each in reversed(missing):
-            each.mkdir(exist_ok=True)
+            each.mkdir(parents=True, exist_ok=True)  # another process may have removed what it made here
             made.append(each)
         os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:

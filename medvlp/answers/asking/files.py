@@ -116,7 +116,7 @@ def files_of(model: VisionLanguageModel, paths: Sequence[Path], *, root: Path | 
     Raises:
         DataError: if a folder or manifest names nothing that the model looks at.
     """
-    return picture_files(paths, fields=model.fields, studies="stack" in model.model.kinds, root=root)
+    return picture_files(paths, fields=model.fields, studies=model.model.kinds != ("image",), root=root)
 
 
 @dataclass(frozen=True)

@@ -160,10 +160,7 @@ def _read(path: Path, own: tuple[PromptSet, ...]) -> NamedRecipe:
 
 def _made(name: str, about: str, spec: dict[str, Any], prompts: tuple[PromptSet, ...], *, where: str) -> NamedRecipe:
     if not prompts:
-        raise ConfigError(
-            f"The recipe {name!r} needs prompts, and the model, which may read no texts, brings none: name a recipe "
-            "file, or a model that was trained with reports."
-        )
+        raise ConfigError(f"The recipe {name!r} has no prompts and the model brings none: name a recipe file.")
     filled = fill(_FOLDER, spec, where=where)
     recipe = build(_FOLDER, spec, where=where)
     return NamedRecipe(name, about, recipe, prompts, filled, hash_of([filled, [asdict(each) for each in prompts]]))
