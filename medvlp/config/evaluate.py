@@ -244,5 +244,5 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     told = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
     if not told.any():
         raise DataError(f"No record of {manifest} has anything for {', '.join(needs)}: check its columns and files.")
-    empty = [found.ids[row] for row in np.flatnonzero(~told)]
+    empty = [found.ids[int(row)] for row in np.flatnonzero(~told)]
     return replace(found.rows(told) if empty else found, meta={**meta, "empty": empty})

@@ -69,7 +69,7 @@ def test_outer_blanks_are_no_part_of_a_name(tmp_path: Path) -> None:
 
 def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,patient_id,label:edema,score:edema\n")
-    with pytest.raises(DataError, match="Predictions have no rows"):
+    with pytest.raises(DataError, match="has no rows: export the table again"):
         checked_findings(read_predictions(tmp_path / "a.csv"))
 
 
