@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -68,9 +68,11 @@ class Existence(Answer):
         told = f"{left} of {len(known)} words were never both present and absent in training: they are left out."
         return Predictions(tuple(rows.table.ids), scores=scores, notes=(told,) if left and known.any() else ())
 
-    def look(self, model: Model, sample: Sample, begun: Mounted, label: str, place: str = "") -> np.ndarray | None:
-        """Return where the decoder looked for a word, and at a place: the mean over its layers and heads."""
-        return look_at(model, self.head, sample, label, place)
+    def look(
+        self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]
+    ) -> list[np.ndarray] | None:
+        """Return where the decoder looked for words, and at their places: the mean over its layers and heads."""
+        return look_at(model, self.head, sample, asked)
 
     def released(self) -> Mapping[str, object]:
         """Where it is read, and its findings."""

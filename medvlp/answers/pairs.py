@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -63,9 +63,11 @@ class Pairs(Answer):
         )
         return Predictions(tuple(rows.table.ids), pairs=pairs, notes=(told,) if left and known.any() else ())
 
-    def look(self, model: Model, sample: Sample, begun: Mounted, label: str, place: str = "") -> np.ndarray | None:
-        """Return where the decoder looked for a word at a place: the product of both maps, at sum 1."""
-        return look_at(model, self.head, sample, label, place)
+    def look(
+        self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]
+    ) -> list[np.ndarray] | None:
+        """Return where the decoder looked for words at their places: the product of both maps, at sum 1."""
+        return look_at(model, self.head, sample, asked)
 
     def released(self) -> Mapping[str, object]:
         """Where it is read."""

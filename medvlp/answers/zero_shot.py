@@ -23,7 +23,7 @@ from medvlp.core.registry import FromModel
 from medvlp.core.resources import resource
 from medvlp.core.sample import Sample
 from medvlp.features.embed import embed, logit_scale
-from medvlp.features.heat_map import heat_map
+from medvlp.features.heat_map import heat_maps
 from medvlp.models.scores.dot import Dot
 from medvlp.text.prompts import PromptSet, load_prompts
 
@@ -109,16 +109,18 @@ class ZeroShot(Answer):
         found = TextScores(model, self.score).of(rows.table, [*positive, *negative])
         return np.mean([found[t] for t in positive], axis=0) - np.mean([found[t] for t in negative], axis=0)
 
-    def look(self, model: Model, sample: Sample, begun: _Begun, label: str, place: str = "") -> np.ndarray | None:
+    def look(
+        self, model: Model, sample: Sample, begun: _Begun, asked: Sequence[tuple[str, str]]
+    ) -> list[np.ndarray] | None:
         """Return the evidence of each image token; of tokens compared one by one, what each adds to the score."""
         pixels = sample.fields.get("image")
         if not isinstance(pixels, torch.Tensor):
             return None
         if begun.vectors is not None:
-            direction = torch.from_numpy(np.asarray(begun.vectors.direction(label), dtype=np.float32))
-            return heat_map(model, pixels, direction).values
-        own = next(each for each in self.prompts if each.label == label)
-        return begun.scores.tokens_of(pixels, own.positive, own.negative)
+            directions = np.stack([begun.vectors.direction(label) for label, _ in asked]).astype(np.float32)
+            return [found.values for found in heat_maps(model, pixels, torch.from_numpy(directions))]
+        known = {each.label: (each.positive, each.negative) for each in self.prompts}
+        return begun.scores.tokens_of(pixels, [known[label] for label, _ in asked])
 
     def released(self) -> Mapping[str, object]:
         """The prompts themselves."""

@@ -38,8 +38,9 @@ def check(
     """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
     from medvlp.core.files import write_json
     from medvlp.core.progress import progress
+    from medvlp.data.layouts._table import parse_columns
     from medvlp.data.leakage.check import check_cohorts
-    from medvlp.data.leakage.tables import open_cohort, parse_columns
+    from medvlp.data.leakage.tables import open_cohort
 
     wanted = parse_columns(columns or [])
     manifests = [open_cohort(path, root=root, columns=wanted) for path in cohorts]

@@ -96,6 +96,8 @@ def index(
         workers=usual_workers() if workers is None else workers,
     )
     typer.echo(f"{out}: {len(done.manifest)} records, columns {', '.join(done.manifest.names)}.")
+    for sentence in done.minds:
+        typer.echo(f"Mind: {sentence}")
     if done.quarantine is not None:
         typer.echo(f"{done.quarantine}: {len(done.quarantined)} records left out, because a file cannot be read.")
     if done.changed is not None:
@@ -114,18 +116,25 @@ def label(
         str, typer.Option(help="nih14, chexpert14, padchest, vindr28, ct_rate18, openi_gold or phantom12.")
     ],
     out: Annotated[Path, typer.Option(help="CSV with id and one column a finding: 1, 0, -1 or blank.")],
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="Column of the CSV: id=COLUMN, text=COLUMN.")
+    ] = None,
     sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
     evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
 ) -> None:
     """Read reports and write their labels: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
+    from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.label_reports import label_reports
+    from medvlp.data.layouts._table import parse_columns
 
+    check_outputs([out, *([] if evidence is None else [evidence])], inputs=[reports])
     with progress("Reading", unit="reports") as tell:
         done = label_reports(
             reports,
             out,
             vocabulary_name=vocabulary,
+            columns=parse_columns(columns or []),
             sections=tuple(filter(None, map(str.strip, sections.split(",")))),
             evidence=evidence,
             progress=tell,

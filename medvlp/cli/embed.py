@@ -25,18 +25,22 @@ def embed(
 ) -> None:
     """Embed the images, volumes and reports of a manifest into a feature table, or slices into stack files."""
     from medvlp.core.errors import UserError
+    from medvlp.core.files import check_outputs, check_place
 
     if (out is None) == (slices is None):
         raise UserError("Say where the features go: --out FILE for a table of records, or --slices FOLDER for slices.")
+    check_outputs([] if out is None else [out], inputs=[manifest])
     if out is not None:
         from medvlp.config.evaluate import embed_manifest
 
         table = embed_manifest(model, manifest, root=root, workers=workers)
         table.save(out)
-        left_out = table.meta["left_out"]
-        told = f" Left out, because they cannot be read: {left_out}." if left_out else ""
+        unread, empty = table.meta["left_out"], table.meta["empty"]
+        told = f" Left out, because they cannot be read: {unread}." if unread else ""
+        told += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
         typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
     if slices is not None:
+        check_place(slices)
         from medvlp.config.slices import embed_slices
 
         done = embed_slices(model, manifest, root=root, folder=slices, windows=window or [], workers=workers)

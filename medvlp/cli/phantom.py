@@ -19,9 +19,11 @@ def phantom(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Write a synthetic hospital: files, reports and the truth. It proves the machinery, never clinical performance."""
+    from medvlp.core.files import check_place
     from medvlp.core.progress import progress
     from medvlp.phantom.cohort import make_cohort
 
+    check_place(out)
     with progress("Making the hospital", unit="studies") as tell:
         summary = make_cohort(
             out, patients=patients, modality=modality, seed=seed, image_size=image_size, workers=workers, progress=tell

@@ -16,7 +16,10 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
     paths: Annotated[
         list[Path],
-        typer.Argument(help="Images; for a model of stacks volumes, or folders with the pictures of a study."),
+        typer.Argument(
+            help="Images, folders of images, or manifests; for a model of stacks volumes, or folders with the pictures "
+            "of a study."
+        ),
     ],
     recipe: Annotated[
         str | None,
@@ -31,18 +34,53 @@ def predict(
         typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for masks: PNG of the files' size, NIfTI in a volume's grid.")
+        list[Path] | None,
+        typer.Option(
+            help="A .csv file for the scores, in the columns of `medvlp score`; or a folder for masks: PNG of the "
+            "files' size, NIfTI in a volume's grid. May be given twice, for both."
+        ),
     ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of a manifest's images; default: as it says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Ask a model about images: scores, calibrated where the bundle holds a calibration, pairs, boxes, masks, text."""
-    from medvlp.answers.asking.files import predict_files
+    """Ask a model about images: scores, calibrated where the bundle holds a calibration, pairs, boxes, masks, text.
+
+    What cannot be read is listed with its reason, and the rest goes on; then the exit code is 3.
+    """
+    from medvlp.answers.asking.files import files_of, predict_files
     from medvlp.answers.asking.model import load
+    from medvlp.answers.asking.score_table import write_score_table
+    from medvlp.core.errors import UserError
+    from medvlp.core.files import check_outputs, check_place
+    from medvlp.core.progress import progress
     from medvlp.models.gate import REASONS
 
-    found = predict_files(load(model), paths, recipe=recipe, question=question, name=str(model), maps=maps, out=out)
+    tables = [path for path in out or () if path.suffix.lower() == ".csv"]
+    folders = [path for path in out or () if path not in tables]
+    if max(len(tables), len(folders)) > 1:
+        raise UserError("--out is one .csv file for scores and one folder for masks at most: leave the others out.")
+    check_outputs(tables, inputs=paths)
+    for folder in [*folders, *([] if maps is None else [maps])]:
+        check_place(folder)
+    loaded = load(model)
+    rows = files_of(loaded, paths, root=root)
+    with progress("Asking", unit="files") as tell:
+        found = predict_files(
+            loaded,
+            rows,
+            recipe=recipe,
+            question=question,
+            name=str(model),
+            maps=maps,
+            out=folders[0] if folders else None,
+            progress=tell,
+        )
+    written = write_score_table(tables[0], found, rows) if tables else 0
+    unreadable = found.get("unreadable", ())
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
+    elif tables:
+        typer.echo(f"{tables[0]}: {written} rows.")
     else:
         for result in found["results"]:
             typer.echo(f"{result['path']}")
@@ -53,9 +91,14 @@ def predict(
                 _show_scores(result)
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
+    if not as_json:
+        for each in unreadable:
+            typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
         told = _told(found["results"])
         if told:
             typer.echo(told)
+    if unreadable:
+        raise typer.Exit(3)
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:

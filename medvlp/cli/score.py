@@ -43,6 +43,10 @@ def score(
     prevalence: Annotated[
         list[float] | None, typer.Option(help="Prevalence for predictive values; may be repeated.")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="Column of the tables: FIELD=COLUMN, e.g. patient_id=PatientID."),
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="Uncertain labels: u_ignore leaves them out, u_zeros, u_ones.")
     ] = "u_ignore",
@@ -66,6 +70,7 @@ def score(
     """Statistics of anybody's predictions or reports: results.json, page and tables, all with intervals."""
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
+    from medvlp.data.layouts._table import parse_columns
     from medvlp.evaluation.intervals import DEFAULT_FORM, check_form
     from medvlp.evaluation.page.run_folder import write_report_page
     from medvlp.evaluation.predictions import check_policy
@@ -96,14 +101,17 @@ def score(
         prevalences=tuple(dict.fromkeys(prevalence or defaults.prevalences)),
         probabilities=probabilities,
     )
+    named = parse_columns(columns or [], short=False)
     texts = None
     if predictions.suffix != ".json" and fit is None:
-        texts = score_reports(predictions, options=options, vocabulary=vocabulary, title=name, synthetic=synthetic)
+        texts = score_reports(
+            predictions, columns=named, options=options, vocabulary=vocabulary, title=name, synthetic=synthetic
+        )
     if texts is not None:
         result = texts
     elif predictions.suffix != ".json":
-        result = score_file(predictions, fit=fit, options=options, title=name, synthetic=synthetic)
-    elif fit is None and options == defaults and not name and not synthetic:
+        result = score_file(predictions, fit=fit, columns=named, options=options, title=name, synthetic=synthetic)
+    elif fit is None and not named and options == defaults and not name and not synthetic:
         result = recompute(load_result(predictions))
     else:
         raise ConfigError(

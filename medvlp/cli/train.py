@@ -35,6 +35,8 @@ def train(
         typer.echo(json.dumps(config_schema(), indent=2))
         return
     if resume is not None:
+        if config is not None and "=" not in config:
+            raise UserError(f"--resume {resume} goes on with its own configuration: leave {config} out.")
         tree = resumed(resume, [*([config] if config else []), *(overrides or [])])
     elif config is not None:
         tree = load_config(config, overrides or [])
@@ -44,4 +46,7 @@ def train(
         typer.echo(rehearse(tree))
         return
     done = run(tree, say=typer.echo)
-    typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")
+    if done.complete:
+        typer.echo(f"{done.run} is complete, {done.outcome.samples_seen} samples; nothing was done.")
+    else:
+        typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")

@@ -18,6 +18,9 @@ def triplets(
         Path | None,
         typer.Option(help="Also a folder in MeDSLIP's layout: .npy and a JSON list for each split of the CSV."),
     ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="Column of a CSV: FIELD=COLUMN, e.g. text=Report.")
+    ] = None,
     sections: Annotated[str, typer.Option(help="CSV: sections that are read, comma between.")] = "findings,impression",
     vocabulary: Annotated[
         str | None, typer.Option(help="CSV: label list whose labels are the observations; default: all findings.")
@@ -38,6 +41,7 @@ def triplets(
 ) -> None:
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
     from medvlp.core.progress import progress
+    from medvlp.data.layouts._table import parse_columns
     from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
     from medvlp.text.lemmas import spacy_lemmatiser
     from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
@@ -56,7 +60,8 @@ def triplets(
             )
         else:
             wanted = tuple(filter(None, (name.strip() for name in sections.split(","))))
-            read = studies_of_table(reports, sections=wanted, vocabulary=vocabulary, progress=tell)
+            named = parse_columns(columns or [])
+            read = studies_of_table(reports, columns=named, sections=wanted, vocabulary=vocabulary, progress=tell)
     write_triplets(read.studies, out)
     count = sum(len(study.triplets) for study in read.studies)
     typer.echo(f"{out}: {len(read.studies)} studies, {count} triplets.")

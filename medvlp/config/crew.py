@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import read_json, write_json
+from medvlp.core.files import make_folder, read_json, write_json
 from medvlp.core.progress import progress
 from medvlp.data.cache import locked
 from medvlp.evaluation.cells import State
@@ -251,7 +251,7 @@ def alone(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
     Raises:
         UserError: if one is at work.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from medvlp.answers.asking.model import load
@@ -14,10 +15,11 @@ from medvlp.config.fitting import keep_fitted, keep_seen
 from medvlp.config.gallery import pictures
 from medvlp.config.known import compare_with_training
 from medvlp.config.record import evaluation_record
-from medvlp.config.slices import reading_of
+from medvlp.config.slices import readable_kinds, reading_of
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
 from medvlp.config.yaml import load_tree
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import check_place
 from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
@@ -27,7 +29,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions, views_of
+from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
 from medvlp.evaluation.page.gallery_files import write_gallery
 from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
@@ -100,6 +102,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
     """
     measures = chosen_measures(config.evaluation.measures)
+    check_place(Path(config.out))
     evaluation = open_evaluation(config, say=say)
     found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
     out = Path(config.out)
@@ -124,13 +127,14 @@ def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambd
     keep_freed_memory()
     model, options = load(config.model), config.evaluation
     whole, manifest = judged_manifest(config.data, options, say=say)
+    prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
+    readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
     known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options, say=say)
     for each in (whole, manifest):
         each.meta["leaks"] = {**_leaks(each), "model": known}
     several = ["set"] if "sets" in manifest.meta and "set" not in options.groups else []
 
     def opened(split: str) -> Prepared:
-        prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
         return open_split(manifest, split, prefix=prefix, data=config.data, workers=config.workers)
 
     def others(where: Mapping[str, object]) -> Manifest:
@@ -205,15 +209,40 @@ def _keep(config: EvaluationRun, evaluation: Evaluation, found: Mapping[str, Res
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
-    """Embed every readable record's image and report with a bundle; ``meta`` names the ids that were left out."""
+    """Embed every readable record's pictures and report with a bundle.
+
+    Args:
+        model: a bundle.
+        manifest: whose records are embedded.
+        root: folder of the files; None: as the manifest says.
+        workers: processes that read.
+
+    Returns:
+        One row a record. Its ``meta`` names the ids that were left out: ``left_out`` cannot be read, ``empty`` have
+        nothing that the model looks at or reads.
+
+    Raises:
+        UserError: if model and manifest have no kind in common.
+        DataError: if no record has anything to embed.
+    """
     loaded = load(model)
     table = Manifest.load(manifest, root=root)
     reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
+    words = "text" in table and loaded.model.reads_text and loaded.embeds
+    kinds = readable_kinds(table, reading, loaded.model)
+    if not kinds and not words:
+        raise UserError(
+            f"The model looks at {' and '.join(loaded.model.kinds)}, and the manifest names neither such files nor "
+            "reports that it reads: index the data with such a column."
+        )
     with progress("Reading", unit="records") as tell:
         prepared = prepare(table, reading, cache=None, workers=workers, cap=1.0, progress=tell)
-    views = views_of(prepared.manifest, loaded.model)
-    needs = [loaded.features] if loaded.model.pictures in views else []
-    needs += ["text/embedding"] if "text" in views and loaded.embeds else []
-    left_out = [record.id for record in prepared.quarantined]
-    meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": left_out}
-    return feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
+    needs = [loaded.of_kind(kind).features for kind in kinds] + (["text/embedding"] if words else [])
+    unread = [record.id for record in prepared.quarantined]
+    meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": unread}
+    found = feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
+    told = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
+    if not told.any():
+        raise DataError(f"No record of {manifest} has anything for {', '.join(needs)}: check its columns and files.")
+    empty = [found.ids[int(row)] for row in np.flatnonzero(~told)]
+    return replace(found.rows(told) if empty else found, meta={**meta, "empty": empty})

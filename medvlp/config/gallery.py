@@ -82,8 +82,8 @@ class _Look:
         else:
             pixels = picture_of(sample)
             try:
-                found = self.answer.look(self.model.model, sample, self.begun, finding)
-                values = None if found is None else HeatMap(found, score).resized(pixels.shape[-1])
+                found = self.answer.look(self.model.model, sample, self.begun, [(finding, "")])
+                values = None if found is None else HeatMap(found[0], score).resized(pixels.shape[-1])
             except ConfigError as error:
                 notes.append(f"no heat map: {error}")
         seen = sample.record("image")

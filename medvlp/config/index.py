@@ -9,13 +9,14 @@ from pathlib import Path
 
 from medvlp.config.yaml import override
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.files import write_text
+from medvlp.core.files import check_outputs, write_text
 from medvlp.core.progress import progress
 from medvlp.core.registry import build, schema
 from medvlp.data.cache import Cache
 from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
 from medvlp.data.manifest import Manifest
+from medvlp.data.oddities import oddities
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.readable import look_through, write_quarantine
 
@@ -32,6 +33,7 @@ class Indexed:
         quarantine: the table of them; None where there is none.
         page: the summary page; None where none was asked for.
         changed: against the manifest that was there before; None where there was none to compare with.
+        minds: what whoever uses it has to know, a sentence each.
     """
 
     manifest: Manifest
@@ -39,6 +41,7 @@ class Indexed:
     quarantine: Path | None
     page: Path | None
     changed: Difference | None
+    minds: tuple[str, ...] = ()
 
 
 def usual_workers() -> int:
@@ -103,6 +106,8 @@ def index_to_files(
     """
     if out.suffix != ".parquet" or out.is_dir():
         raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+    page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
+    check_outputs([out, *([] if page is None else [page])], inputs=[])
     manifest = index_cohort(name, root, options, workers=workers)
     looked = None
     if survey:
@@ -111,7 +116,6 @@ def index_to_files(
         manifest = looked.manifest
     quarantined = looked.quarantined if looked is not None else ()
     changed = _change(out, manifest)
-    page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
     if page is not None:
         from medvlp.evaluation.page.cohort import cohort_page, render_cohort
 
@@ -121,7 +125,7 @@ def index_to_files(
     table = out.with_suffix(".quarantine.csv")
     write_quarantine(table, quarantined)
     manifest.save(out)
-    return Indexed(manifest, quarantined, table if quarantined else None, page, changed)
+    return Indexed(manifest, quarantined, table if quarantined else None, page, changed, oddities(manifest))
 
 
 def _change(out: Path, manifest: Manifest) -> Difference | None:

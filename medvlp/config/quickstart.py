@@ -10,7 +10,7 @@ from medvlp.config.evaluate import EvaluationRun, evaluate
 from medvlp.config.recipe import full_tree
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
-from medvlp.core.files import read_json
+from medvlp.core.files import check_place, read_json
 from medvlp.core.progress import progress
 from medvlp.phantom.cohort import make_cohort
 
@@ -47,6 +47,7 @@ def run_quickstart(
     own = [f"run={json.dumps(str(run))}", f"seed={seed}", f"data.root={json.dumps(str(hospital))}"]
     tree = load_config(config, [*own, *overrides])
     full_tree(tree)
+    check_place(out)
     say(f"1/3 Synthetic hospital in {hospital} (real DICOM files, no real patient)")
     with progress("Making the hospital", unit="studies") as tell:
         made = make_cohort(

@@ -12,10 +12,11 @@ from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, View
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields, view_name
+from medvlp.data.pool import opened_field
 from medvlp.features.slice_features import SliceFeatures, slice_tower, tower_hash, write_slice_features
 from medvlp.models.bundle import Bundle, load_bundle
 
-__all__ = ["embed_slices", "reading_of", "released_preprocessing"]
+__all__ = ["embed_slices", "readable_kinds", "reading_of", "released_preprocessing"]
 
 
 def embed_slices(
@@ -119,3 +120,27 @@ def reading_of(manifest: Manifest, preprocessing: Sequence[Mapping[str, Any]], m
             "use the manifest of the volumes, or embed them with this model (medvlp embed --slices)."
         )
     return [*plain[:at], {"name": "read_stack_file"}, *plain[at + len(opened) :]]
+
+
+def readable_kinds(manifest: Manifest, views: Sequence[View], model: Model) -> tuple[str, ...]:
+    """Return the kinds of pictures of a model of which a manifest names files; none where it names no files at all.
+
+    Args:
+        manifest: any.
+        views: with which it is read, see `reading_of`.
+        model: of the bundle.
+
+    Raises:
+        UserError: if the manifest names pictures, and none of a kind that the model looks at.
+    """
+    fields = {kind: opened_field(views, kind) for kind in model.kinds}
+    kinds = tuple(kind for kind, field in fields.items() if field in manifest)
+    if manifest.pictures and not kinds:
+        wanted, there = ", ".join(dict.fromkeys(fields.values())), ", ".join(manifest.pictures)
+        mend = "index the data with such a column, or choose a model of these"
+        if "image" in fields and "volume" in manifest:
+            mend = "embed their slices (medvlp embed --slices FOLDER), or choose a model of volumes"
+        raise UserError(
+            f"The model looks at files of the column {wanted}, and the manifest names only {there}: {mend}."
+        )
+    return kinds

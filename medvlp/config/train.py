@@ -31,9 +31,10 @@ from medvlp.config.slices import released_preprocessing
 from medvlp.config.start import rehearse_surgery, start_from
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
+from medvlp.config.yaml import read_yaml
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
-from medvlp.core.files import write_json, write_text
+from medvlp.core.files import check_place, write_json, write_text
 from medvlp.core.keys import Key, Plan
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
@@ -46,7 +47,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.marks import copied_marks
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
-from medvlp.data.splits import split_caveats, split_hash
+from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle
@@ -71,12 +72,14 @@ class Trained:
         bundle: the released model.
         outcome: how training ended.
         manifest: the cohort, all splits.
+        complete: whether it was finished before, so that nothing was done.
     """
 
     run: Path
     bundle: Path
     outcome: Outcome
     manifest: Manifest
+    complete: bool = False
 
 
 def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str], None] = lambda text: None) -> Trained:
@@ -94,18 +97,24 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
     # Before anything is written: a run folder of another recipe stays as it is.
     refuse_other_recipe(run, recipe_of(config))
     with processes(config.training.device):
+        if collectives.rank() == 0:
+            check_place(run)
         built = _Built(config, say)
         trainer = Trainer(built.setup)
         trainer.resume()
+        same = built.is_as_written()
         if collectives.rank() == 0:
             built.write_run_files()
+        before = trainer.samples_seen
         outcome = trainer.fit(stop_at=stop_at)
-        if collectives.rank() == 0:
+        # A run that was killed while it released has all its samples and no bundle.
+        complete = same and 0 < before == outcome.samples_seen and (run / "bundle" / "MANIFEST.sha256").is_file()
+        if collectives.rank() == 0 and not complete:
             if outcome.best_value is None:
                 say(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
             built.release(outcome, trainer, say)
         collectives.barrier()
-    return Trained(run, run / "bundle", outcome, built.manifest)
+    return Trained(run, run / "bundle", outcome, built.manifest, complete)
 
 
 def dry_run(config: RunConfig) -> str:
@@ -119,7 +128,8 @@ def dry_run(config: RunConfig) -> str:
     return (
         f"Plan of the first phase (view: parts)\n{plan}\n"
         f"Parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}\n"
-        f"Records: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
+        f"{part_line(part_facts(built.manifest))}\n"
+        f"Readable: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
         f"One batch of {config.training.batch}: loss {log.loss:.4f} "
         f"({', '.join(f'{name} {value:.4f}' for name, value in log.terms.items())}); nothing was changed."
     )
@@ -151,6 +161,8 @@ class _Built:
                 "choose a multiple."
             )
         self.manifest = open_manifest(config.data, say=say)
+        if "split" in self.manifest:
+            say(part_line(part_facts(self.manifest)))
         there = set(self.manifest.column("split").tolist()) - {None}
         if "train" not in there:
             raise UserError(
@@ -265,6 +277,11 @@ class _Built:
 
     # files ----------------------------------------------------------------------------------------------------------
 
+    def is_as_written(self) -> bool:
+        """Return whether the run's folder, wherever it lies, was written by this very configuration."""
+        path = self.run / "config.yaml"
+        return path.is_file() and {**read_yaml(path), "run": self.tree["run"]} == self.tree
+
     def write_run_files(self) -> None:
         """Write config.yaml (full tree), environment.json and data.json."""
         write_text(self.run / "config.yaml", yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
@@ -290,6 +307,7 @@ class _Built:
             "leaks_allowed": self.config.data.allow_leaks,
             "leaks": self.manifest.meta.get("leaks"),
             "synthetic": bool(self.manifest.meta.get("synthetic", False)),
+            "opened": list(self.splits),  # of other parts no file was read, so none is known to be damaged
             "quarantined": quarantined,
         }
 

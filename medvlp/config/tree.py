@@ -95,7 +95,7 @@ class DataConfig(Node):
             all, also by the column ``set``. What concerns the whole run (sampler, views, leaks ...) is said once.
         part: of one of `sets`: the part in which all of its records stand, in place of a split.
         layout: component of `medvlp.data.layouts` that indexes it; not needed where a manifest is given.
-        manifest: Parquet manifest made by `medvlp index`; its images lie under `root`.
+        manifest: Parquet manifest made by `medvlp data index`; its images lie under `root`.
         columns: short for the layout ``csv``: manifest field -> column of the table.
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
@@ -113,7 +113,8 @@ class DataConfig(Node):
         subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
-        quarantine: largest fraction of unreadable records; more stop the run.
+        quarantine: largest fraction of unreadable records; more stop the run. Of a small cohort up to three may be, and
+            at most a tenth.
         allow_leaks: train although a patient, study or image is in two splits, or judge a model on what it was trained
             on; results are then marked.
         near_images: whether copies of images (resized, compressed, inverted, cropped) are looked for across splits,

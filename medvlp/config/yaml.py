@@ -24,6 +24,8 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, ob
     seen: set[object] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node)
+        if isinstance(key, dict | list):
+            raise yaml.constructor.ConstructorError(None, None, f"{key} is no key", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
         seen.add(key)
@@ -42,7 +44,7 @@ def load_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
     Args:
         path: a file, or the name of one in ``configs/``.
-        overrides: ``a.b=value`` with the value in YAML; list items by number: ``phases.0.until=100``.
+        overrides: ``a.b=value``, see `override`.
 
     Raises:
         ConfigError: if a file is missing or not YAML, a base leads in a circle, or an override names nothing.
@@ -120,12 +122,17 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     """Return the tree with one ``dotted.path=value`` set.
 
+    The value is YAML, list items go by number. Words that are no YAML are text: ``{folder}/{filename}``. Names of
+    columns are text always, and below ``columns`` the rest of the path is one key: ``columns.label.effusion=eff``.
+
     Raises:
-        ConfigError: if there is no ``=`` or a list item does not exist.
+        ConfigError: if there is no ``=``, a list item does not exist, or a list, mapping or quotation is not complete.
 
     Example:
         >>> override({"phases": [{"until": 5}]}, "phases.0.until=9")
         {'phases': [{'until': 9}]}
+        >>> override({}, "columns.label.effusion={finding}")
+        {'columns': {'label.effusion': '{finding}'}}
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
@@ -133,7 +140,11 @@ def override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     try:
         given = yaml.load(value, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"Override {text!r}: the value is not YAML ({' '.join(str(error).split())}).") from None
+        if value.lstrip()[:1] in ("[", "!", "'", '"') or value.count("{") != value.count("}"):
+            raise ConfigError(f"Override {text!r}: the value is not YAML ({' '.join(str(error).split())}).") from None
+        given = value
+    if ".columns." in f".{path}" and given is not None and not isinstance(given, str):
+        given = value
     return put(tree, path, given)
 
 
@@ -154,6 +165,8 @@ def _set(node: Any, parts: list[str], value: Any, path: str) -> Any:  # noqa: AN
     if not parts:
         return value
     head, rest = parts[0], parts[1:]
+    if head == "columns" and len(rest) > 1 and not (isinstance(node, dict) and isinstance(node.get(head), list)):
+        rest = [".".join(rest)]  # names of fields have dots
     if isinstance(node, list):
         if not head.isdigit() or int(head) >= len(node):
             raise ConfigError(

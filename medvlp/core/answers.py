@@ -121,15 +121,22 @@ class Answer(ABC):
         """Return (N,): how much nearer rows are to some texts than to others; of answers with `prompts`."""
         raise ConfigError(f"{type(self).__name__} compares with no texts: ask an answer that has prompts.")
 
-    def look(self, model: Model, sample: Sample, begun: Any, label: str, place: str = "") -> np.ndarray | None:  # noqa: ANN401
-        """Return (rows, columns) over the model's view of one picture: where its score of a finding comes from.
+    def look(
+        self,
+        model: Model,
+        sample: Sample,
+        begun: Any,  # noqa: ANN401
+        asked: Sequence[tuple[str, str]],
+    ) -> list[np.ndarray] | None:
+        """Return where the scores of findings come from: (rows, columns) each, over the model's view of one picture.
+
+        The picture is encoded once, however many are asked for.
 
         Args:
             model: the model.
             sample: prepared, with pixels.
             begun: what `begin` returned.
-            label: finding.
-            place: one of the places of its `pairs`.
+            asked: (finding, place) each; the place is one of those of its `pairs`, or empty.
 
         Returns:
             None where this answer, or this model, has no such map.

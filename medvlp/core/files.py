@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +16,8 @@ from medvlp.core.errors import DataError, UserError
 
 __all__ = [
     "check_outputs",
+    "check_place",
+    "make_folder",
     "put_in_place",
     "read_json",
     "refuse_write",
@@ -27,10 +29,10 @@ __all__ = [
 
 
 def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
-    """Refuse, before any work, to write a file over one that is read or over a folder, or two results into one file.
+    """Refuse, before any work, to write a file over one that is read, or where none can be written; or twice.
 
     Raises:
-        UserError: if so.
+        UserError: if an output is an input or a folder, two are the same, or a folder cannot be written to.
 
     Example:
         >>> check_outputs([Path("a.json"), Path("b.md")], inputs=[Path("a.csv")])
@@ -45,6 +47,54 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
         if place in written:
             raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
         written.add(place)
+    for folder in dict.fromkeys(path.parent for path in outputs):
+        check_place(folder)
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before work whose results go there; nothing of it stays.
+
+    Raises:
+        UserError: if an empty file cannot be written there.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "file"
+        >>> file.touch()
+        >>> check_place(file / "inside")
+        Traceback (most recent call last):
+        medvlp.core.errors.UserError: .../file/inside cannot be written (...): choose a folder you may write to.
+        >>> check_place(file.parent / "a" / "b"), (file.parent / "a").exists()
+        (None, False)
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    trial = folder / f".{os.getpid()}.part"
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            each.mkdir(parents=True, exist_ok=True)  # another process may have removed what it made here
+            made.append(each)
+        os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error}): choose a folder you may write to.") from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
+        with suppress(OSError):  # of another process, by now not empty
+            for each in reversed(made):
+                each.rmdir()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in, where it is not there.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse_write(error, folder)
 
 
 @contextmanager
@@ -62,9 +112,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
@@ -72,7 +122,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         refuse_write(error, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that refuses, what went wrong is already said
+            temporary.unlink(missing_ok=True)
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
@@ -124,7 +175,9 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
             "start the same command again."
         ) from error
-    if getattr(error, "errno", None) in (errno.EACCES, errno.EROFS, errno.EPERM):
+    # A file where a folder should be is the user's too.
+    refused = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+    if getattr(error, "errno", None) in refused:
         raise UserError(f"{path} cannot be written ({error}): choose a folder you may write to.") from error
     raise error
 

@@ -155,6 +155,14 @@ def _words(array: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(array), ""), None, array)
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
@@ -164,6 +172,10 @@ def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
         array = array.cast(pa.float32())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = str(error).splitlines()[0]
+        for row, value in enumerate(array.to_pylist(), 1) if not pa.types.is_floating(array.type) else ():
+            if isinstance(value, str) and not _is_number(value):
+                reason = f"row {row} holds {value!r}"
+                break
         raise DataError(
             f"{source}: the column {name!r} must hold numbers ({reason}): leave unknown ones blank."
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def label_reports(
     out: Path,
     *,
     vocabulary_name: str,
+    columns: Mapping[str, str] | None = None,
     sections: Sequence[str] = ("findings", "impression"),
     evidence: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -54,6 +55,7 @@ def label_reports(
         reports: CSV with the columns ``id`` and ``text``.
         out: CSV with ``id`` and one column a label: 1 present, 0 absent, -1 uncertain, blank not mentioned.
         vocabulary_name: see `medvlp.text.ontology.VOCABULARIES`.
+        columns: ``id`` and ``text`` -> columns of the table, where they are called otherwise.
         sections: that are read.
         evidence: JSON Lines of the mentions, each with its report's id, its words and their place.
         progress: called with (done, total).
@@ -66,7 +68,13 @@ def label_reports(
     unknown = [name for name in sections if name not in _SECTIONS]
     if unknown or not sections:
         raise DataError(f"There is no section {', '.join(unknown) or '(none given)'}: use {', '.join(_SECTIONS)}.")
-    table = read_table(reports)
+    table = read_table(reports).renamed(columns or {}, known=("id", "text"))
+    for field in ("id", "text"):
+        if field not in table.names:
+            raise DataError(
+                f"{reports} has no column {field!r}: say which one it is, --column {field}=COLUMN "
+                f"(there are {', '.join(filter(None, table.names))})."
+            )
     ids, texts = table.column("id"), table.column("text")
     _check_ids(reports, ids, table.lines)
     keys = [label.key for label in chosen.labels]

@@ -33,7 +33,7 @@ from medvlp.data.quantise import Bits
 from medvlp.data.quarantine import Quarantined, quarantined
 from medvlp.data.stacks import LazyStack, stored_size
 
-__all__ = ["Filled", "Pool", "Rounded"]
+__all__ = ["Filled", "Pool", "Rounded", "opened_field"]
 
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, row INTEGER, changes TEXT) WITHOUT ROWID"
 _STORABLE = ("image", "stack", "volume", "vector")
@@ -47,6 +47,19 @@ class Rounded(Protocol):
 
     bits: Bits
     field: str
+
+
+def opened_field(views: Sequence[View], kind: str) -> str:
+    """Return the field in which views look for the files of a kind of pictures; the kind itself where none opens any.
+
+    Example:
+        >>> from medvlp.data.views.read_volume import ReadVolume
+        >>> opened_field([ReadVolume()], "stack"), opened_field([], "image")
+        ('volume', 'image')
+    """
+    opening = [view for view in views if isinstance(view, Rounded)]
+    own = [v for v in opening if kind in {parse_field(f).kind for f in added_fields([v]) or (v.field,)}]
+    return next((view.field for view in own or opening), kind)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from medvlp.io.errors import UnreadableImage
 
 __all__ = ["Quarantined", "allowed_failures", "quarantined", "refuse_too_many"]
 
+_FEW = 3
+
 
 @dataclass(frozen=True)
 class Quarantined:
@@ -35,17 +37,19 @@ def quarantined(record: str, error: DataError) -> Quarantined:
 
 
 def allowed_failures(total: int, cap: float) -> int:
-    """Return how many of `total` records may fail.
+    """Return how many of `total` records may fail: the fraction `cap`, or a few of a small cohort; none where it is 0.
+
+    A few are up to three, and at most a tenth: one file of thirty is 3 %.
 
     Example:
-        >>> allowed_failures(100, 0.02), allowed_failures(10, 0.02)
-        (2, 0)
+        >>> allowed_failures(1000, 0.02), allowed_failures(29, 0.02), allowed_failures(9, 0.02), allowed_failures(29, 0)
+        (20, 2, 0, 0)
     """
-    return math.floor(total * cap + 1e-9)
+    return max(math.floor(total * cap + 1e-9), min(_FEW, total // 10) if cap > 0 else 0)
 
 
 def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, stopped: bool = False) -> None:
-    """Stop when more than a fraction `cap` of the records cannot be read.
+    """Stop when more of the records cannot be read than `allowed_failures`.
 
     Args:
         found: unreadable records.
@@ -63,6 +67,6 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, sto
     first = found[0]
     raise DataError(
         f"{'At least ' if stopped else ''}{len(found)} of {total} records cannot be read ({told}), more than the "
-        f"cap of "
-        f"{cap:.1%}; the first is {first.id!r}: {first.hint}; mend or remove them, or raise the quarantine cap."
+        f"{allowed_failures(total, cap)} that a cap of {cap:.1%} allows; the first is {first.id!r}: {first.hint}; mend "
+        "or remove them, or raise data.quarantine, the largest share that may be left out."
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._table import read_table
+from medvlp.text.language import is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
 from medvlp.text.triplet_files import StudyTriplets, of_radgraph
@@ -34,6 +35,7 @@ class ReadStudies:
 def studies_of_table(
     path: Path,
     *,
+    columns: Mapping[str, str] | None = None,
     sections: tuple[str, ...] = ("findings", "impression"),
     vocabulary: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -43,6 +45,7 @@ def studies_of_table(
     Args:
         path: CSV with the columns ``text`` and ``id`` or ``id.study``; ``id.patient``, ``image`` and ``split`` are used
             where they are. Rows of one study (several images) must carry the same text, which is read once.
+        columns: names of these -> columns of the table, where they are called otherwise.
         sections: of the reports that are read.
         vocabulary: label list whose labels are the observations; default: all findings of the ontology.
         progress: called with (done, total).
@@ -59,7 +62,7 @@ def studies_of_table(
         >>> len(found.studies), found.skipped
         (1, {'no text': (3,)})
     """
-    table = read_table(path)
+    table = read_table(path).renamed(columns or {}, known=("id", "text", "id.study", "id.patient", "image", "split"))
     ids, texts = table.column("id.study" if "id.study" in table.names else "id"), table.column("text")
     blank = [""] * len(ids)
     patients, images, splits = (
@@ -69,12 +72,13 @@ def studies_of_table(
     studies: list[StudyTriplets] = []
     lists: dict[str, dict[str, str]] = {}
     without: list[int] = []
+    foreign: list[int] = []
     for place, (study, text) in enumerate(zip(ids, texts, strict=True)):
         line = table.lines[place]
         if not study:
             raise DataError(f"{path}, line {line}, has no id: give every report the id of its study.")
-        if not text:
-            without.append(line)
+        if not text or not is_english(text):
+            (foreign if text else without).append(line)
             continue
         if study not in first:
             first[study] = place
@@ -90,7 +94,8 @@ def studies_of_table(
             lists.setdefault(splits[place] or "train", {})[images[place]] = study
         if progress is not None:
             progress(place + 1, len(ids))
-    return ReadStudies(tuple(studies), lists, {"no text": tuple(without)} if without else {})
+    skipped = {"no text": tuple(without), "not in English": tuple(foreign)}
+    return ReadStudies(tuple(studies), lists, {reason: lines for reason, lines in skipped.items() if lines})
 
 
 def studies_of_radgraph(

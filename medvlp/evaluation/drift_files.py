@@ -7,10 +7,9 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
+from medvlp.data.picture_files import MANIFESTS, files_below
 
 __all__ = ["image_files"]
-
-_MANIFESTS = (".parquet", ".csv", ".tsv")
 
 
 def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[list[Path], list[str] | None]:
@@ -27,9 +26,9 @@ def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[lis
         >>> image_files([Path("a.dcm"), Path("b.dcm")])[1] is None
         True
     """
-    if len(paths) == 1 and paths[0].suffix.lower() in _MANIFESTS:
+    if len(paths) == 1 and paths[0].suffix.lower() in MANIFESTS:
         return _of_manifest(Manifest.load(paths[0], root=root), paths[0])
-    found = [path for each in paths for path in (_below(each) if each.is_dir() else [each])]
+    found = [path for each in paths for path in (files_below(each) if each.is_dir() else [each])]
     if not found:
         raise DataError("There is no image to compare presets on: name files, a folder with files, or a manifest.")
     return found, None
@@ -45,7 +44,3 @@ def _of_manifest(manifest: Manifest, source: Path) -> tuple[list[Path], list[str
         return [path for _, path in there], None
     owners = manifest.column("id.patient")
     return [path for _, path in there], [str(owners[k]) for k, _ in there]
-
-
-def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))

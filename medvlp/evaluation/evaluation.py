@@ -35,7 +35,7 @@ from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kept import kept_feature_pass
 
-__all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "title_of", "views_of"]
+__all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "title_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ class Evaluation:
     def _encoded(self, prepared: Prepared, *, texts: bool) -> FeatureTable:
         """Encode what the answers read, the features for probes, and the reports unless `texts` is false."""
         model, folder = self.model.model, self.options.features
-        there = [view for view in views_of(prepared.manifest, model) if texts or view != "text"]
+        there = [view for view in _views_of(prepared.manifest, model) if texts or view != "text"]
         asked = needs_of(self.answers.values(), model)
         needs = {key for key in asked if key.view in there or (not key.part and key.view in prepared.manifest)}
         needs = {key for key in needs if texts or key.view != "text"}
@@ -382,7 +382,7 @@ def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[st
     return rows
 
 
-def views_of(manifest: Manifest, model: Model) -> list[str]:
+def _views_of(manifest: Manifest, model: Model) -> list[str]:
     """Return what can be embedded: the model's kind of pictures where the manifest names files, and texts it reads."""
     words = "text" in manifest and model.reads_text
     return [*([model.pictures] if manifest.pictures else []), *(["text"] if words else [])]

@@ -8,8 +8,7 @@ them as absent or present.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,6 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.layouts._table import read_table
 from medvlp.evaluation.metrics import FloatArray, checked_scores
 from medvlp.evaluation.results import AVERAGES
 
@@ -36,7 +37,6 @@ __all__ = [
 
 Policy = Literal["u_ignore", "u_zeros", "u_ones"]
 _KEYS = ("id", "patient_id", "split")
-_LONGEST = 1 << 17  # characters of an entry of a predictions table
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +98,31 @@ def check_policy(policy: str) -> Policy:
     )
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Read a predictions table from CSV or Parquet: identifiers and groups as they are written, less outer blanks.
 
+    Args:
+        path: CSV (comma, semicolon or tab) or Parquet.
+        columns: field -> column of the table, where it is called otherwise.
+
     Raises:
-        DataError: if the file is missing, no table, names a column twice, or has rows of another length than its
-            header.
+        DataError: if the file is missing, no table, names a column twice, has rows of another length than its header,
+            or lacks a column that is named.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist: give a predictions table, CSV or Parquet.")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, OSError, ValueError) as error:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a table ({' '.join(str(error).split())}): write it as CSV (UTF-8) or Parquet."
         ) from error
+    for field, column in (columns or {}).items():
+        if column not in table:
+            raise DataError(f"{path} has no column {column!r}: {did_you_mean(column, list(map(str, table.columns)))}.")
+        table = table.drop(columns=field, errors="ignore") if field != column else table
+    table = table.rename(columns={column: field for field, column in (columns or {}).items()})
     for column in _KEYS:
         if column in table and pd.api.types.infer_dtype(table[column]) == "string":
             # "P1 " and "P1" are one patient, and a split "test " is the test split.
@@ -121,29 +130,11 @@ def read_predictions(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        csv.field_size_limit(_LONGEST)  # of the process: whoever reads tables of reports allows more
-        rows = csv.reader(handle)
-        header = [name.strip() for name in next((row for row in rows if row), [])]
-        if not header:
-            raise DataError(f"{path} is empty: write a header (id, patient_id, label:NAME, score:NAME) and rows.")
-        other = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
-        if other is not None:
-            raise DataError(f"{path} is separated by {other!r}: write it with commas, and numbers with a point.")
-        odd = next((row for row in rows if row and len(row) != len(header)), None)
-        if odd is not None:
-            # Left to itself, pandas would take a first surplus column for row names and move all others by one.
-            raise DataError(
-                f"{path} has {len(odd)} entries in line {rows.line_num} and {len(header)} columns: put quotes around "
-                f"texts with commas, and give every column its entry."
-            )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
+def _of_csv(path: Path) -> pd.DataFrame:
     # As text: a patient "007" is not 7, and a group "NA" is not missing.
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    return table.set_axis(header, axis=1)
+    table = read_table(path, whole=True)
+    rows = zip(*table.rows, strict=True)
+    return pd.DataFrame(dict(zip(table.names, map(list, rows), strict=True)), dtype=str)
 
 
 def checked_findings(table: pd.DataFrame) -> list[str]:
@@ -271,7 +262,7 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
     try:
         values = table[column]
         if not pd.api.types.is_numeric_dtype(values):
-            values = values.replace(r"^\s*$", np.nan, regex=True)
+            values = values.replace(r"^\s*([Nn][Aa][Nn])?\s*$", np.nan, regex=True)
         return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
         raise DataError(

@@ -20,7 +20,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
-__all__ = ["HeatMap", "TokenGradient", "heat_map", "token_gradient"]
+__all__ = ["HeatMap", "TokenGradient", "heat_map", "heat_maps", "token_gradient", "token_gradients"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,15 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
     Raises:
         ConfigError: if the image tower's tokens form no grid, or its pooled output does not depend on them.
     """
-    found = token_gradient(model, image, vector)
-    return HeatMap((found.gradient * found.tokens).sum(-1).reshape(found.grid), found.score)
+    return heat_maps(model, image, vector[None])[0]
+
+
+def heat_maps(model: Model, image: Tensor, vectors: Tensor) -> list[HeatMap]:
+    """Explain an image's score of each of `vectors` (K, D); the image is encoded once. Errors as `heat_map`."""
+    return [
+        HeatMap((found.gradient * found.tokens).sum(-1).reshape(found.grid), found.score)
+        for found in token_gradients(model, image, vectors)
+    ]
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,11 @@ class TokenGradient:
 
 def token_gradient(model: Model, image: Tensor, vector: Tensor) -> TokenGradient:
     """Return the gradient that maps of the Grad-CAM family are made of; arguments and errors as `heat_map`."""
+    return token_gradients(model, image, vector[None])[0]
+
+
+def token_gradients(model: Model, image: Tensor, vectors: Tensor) -> list[TokenGradient]:
+    """Return the gradient of each of `vectors` (K, D), from one pass of the image through the model."""
     plan = Plan.of(keys("image/tokens", "image/raw"))
     device = next(model.parameters()).device
     with torch.enable_grad():
@@ -85,11 +97,15 @@ def token_gradient(model: Model, image: Tensor, vector: Tensor) -> TokenGradient
         encoded = model.finish(model(batch, plan), plan)["image"]
         tokens, raw = encoded.part("tokens"), encoded.part("raw").float()
         length = raw[0].detach().norm().clamp(min=1e-12)
-        score = (raw[0] / length) @ vector.to(device)
-        (grad,) = torch.autograd.grad(score, tokens, allow_unused=True)
-    if encoded.grid is None or grad is None or not bool(grad.any()):
-        raise ConfigError(
-            "This image tower pools its embedding from no grid of tokens (a class token takes it): use `pool: avg`."
-        )
-    plain = [value.detach()[0].float().cpu().numpy() for value in (tokens, grad)]
-    return TokenGradient(plain[0], plain[1], encoded.grid, float(score.detach()))
+        scores = [(raw[0] / length) @ vector for vector in vectors.to(device)]
+        grads = [torch.autograd.grad(score, tokens, retain_graph=True, allow_unused=True)[0] for score in scores]
+    plain = [None if grad is None else grad.detach()[0].float().cpu().numpy() for grad in grads]
+    seen = tokens.detach()[0].float().cpu().numpy()
+    found = []
+    for grad, score in zip(plain, scores, strict=True):
+        if encoded.grid is None or grad is None or not grad.any():
+            raise ConfigError(
+                "This image tower pools its embedding from no grid of tokens (a class token takes it): use `pool: avg`."
+            )
+        found.append(TokenGradient(seen, grad, encoded.grid, float(score.detach())))
+    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from medvlp.core.files import make_folder
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import code_hash
@@ -38,7 +39,7 @@ def kept_feature_pass(
     path = folder / f"{name}.parquet"
     if path.is_file():
         return FeatureTable.load(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     made = feature_pass(model, batches(), wanted, meta={"identity": name})
     made.save(path)
     # Read again, so that the first run and the second see the very same types.

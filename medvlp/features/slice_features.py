@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.files import make_folder
 from medvlp.core.keys import Plan, keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.modes import evaluating
@@ -86,7 +87,7 @@ def write_slice_features(
         "preprocessing": json.dumps([view_spec(view) for view in views]),
         "code": pool_name(views),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     ids = manifest.column("id")
     names = [f"{hashlib.sha256(str(value).encode()).hexdigest()[:20]}.safetensors" for value in ids]
     there = [_is_made(folder / name, {**meta, "source": _source(manifest, row)}) for row, name in enumerate(names)]

@@ -108,10 +108,10 @@ class LookDrawer:
         """Return the answer's map."""
         if id(model) not in self._begun:
             self._begun[id(model)] = model, self.answer.begin(model, Ask())
-        values = self.answer.look(model, sample, self._begun[id(model)][1], finding)
+        values = self.answer.look(model, sample, self._begun[id(model)][1], [(finding, "")])
         if values is None:
             raise ConfigError("Its answer does not say where it looked.")
-        return values
+        return values[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -154,6 +154,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         lines = [f"{sha256_of(path)}  {path.relative_to(temporary).as_posix()}\n" for path in files]
         (temporary / "MANIFEST.sha256").write_text("".join(lines))
+        for path in files:  # safetensors writes for its owner alone; who may read the folder may read the weights
+            path.chmod((temporary / "MANIFEST.sha256").stat().st_mode)
         put_in_place(temporary, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -168,22 +170,36 @@ def check_manifest(folder: Path) -> None:
     """
     manifest = folder / "MANIFEST.sha256"
     if not manifest.is_file():
-        raise UserError(f"{folder} is not a bundle (it has no MANIFEST.sha256): name a folder that training released.")
+        inside = folder / "bundle"
+        mend = (
+            f"did you mean {inside}?" if (inside / manifest.name).is_file() else "name a folder that training released."
+        )
+        raise UserError(f"{folder} is not a bundle (it has no MANIFEST.sha256): {mend}")
     listed = set()
     for line in manifest.read_text(encoding="utf-8").splitlines():
         expected, _, name = line.partition("  ")
-        path = (folder / name).resolve()
         listed.add(name)
-        if not path.is_relative_to(folder.resolve()) or not path.is_file() or sha256_of(path) != expected:
-            raise UserError(
-                f"{folder / name} is damaged or was changed since it was released (its SHA-256 differs from "
-                "MANIFEST.sha256): get the bundle again."
-            )
+        fault = _fault(folder, name, expected)
+        if fault:
+            raise UserError(f"{folder / name} {fault}: get the bundle again.")
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
     needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
     needed |= {f"{name}.safetensors" for name in _OPTIONAL if (folder / f"{name}.safetensors").exists()}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
+
+
+def _fault(folder: Path, name: str, expected: str) -> str:
+    """Say what is wrong with a file that the manifest of a bundle lists; nothing where it is as it was released."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        by = "is a link that leads" if ".." not in Path(name).parts and not Path(name).is_absolute() else "lies"
+        return f"{by} out of the bundle, which no file of it may"
+    if not path.is_file():
+        return "is listed in MANIFEST.sha256 and is not there"
+    if sha256_of(path) != expected:
+        return "is damaged or was changed since it was released (its SHA-256 differs from MANIFEST.sha256)"
+    return ""
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -194,7 +210,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     """
     folder = Path(folder)
     check_manifest(folder)
-    described = upgraded(yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8")))
+    described = upgraded(_described_in(folder / "bundle.yaml"))
     if described.get("schema") != SCHEMA:
         raise UserError(
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
@@ -219,7 +235,17 @@ def load_seen(folder: str | Path) -> Seen | None:
     """Return what a bundle knows of its training data without building its model; None where it does not know."""
     folder = Path(folder)
     check_manifest(folder)
-    return _seen(upgraded(yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))), folder)
+    return _seen(upgraded(_described_in(folder / "bundle.yaml")), folder)
+
+
+def _described_in(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not plain YAML ({' '.join(str(error).split())}): get the bundle again.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no mapping at its top: get the bundle again.")
+    return found
 
 
 def load_model(folder: str | Path) -> Model:

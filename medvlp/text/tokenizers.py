@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import make_folder
 from medvlp.core.sample import Tokens
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class TransformersTokenizer:
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         self._inner.save_pretrained(str(folder))
         write_card(folder, name=self.name, max_length=self.max_length)
 

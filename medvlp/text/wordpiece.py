@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.files import make_folder
 from medvlp.text.tokenizers import TokenBatch, hash_of_rules, pad_batch, write_card
 
 __all__ = ["SPECIAL_TOKENS", "WordPieceTokenizer", "read_wordpiece", "train_wordpiece"]
@@ -86,7 +87,7 @@ class WordPieceTokenizer:
 
     def save(self, folder: str | Path) -> None:
         """Write ``tokenizer.json`` and ``tokenizer.yaml`` into a folder."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         (Path(folder) / _FILE).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
         write_card(folder, name=self.name, max_length=self.max_length)
 

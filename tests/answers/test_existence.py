@@ -125,9 +125,10 @@ def test_a_map_is_where_the_decoder_looked_for_a_word_or_what_a_score_is_called(
         begun = answer.begin(model, Ask())
         for label, place in (("effusion", ""), ("nodule", "left_costophrenic")):
             expected = streams.locate(model, pixels, None, observation=label, anatomy=place or None)
-            np.testing.assert_array_equal(answer.look(model, sample, begun, label, place), expected.values)
+            np.testing.assert_array_equal(answer.look(model, sample, begun, [(label, place)])[0], expected.values)
         word = streams.locate(model, pixels, None, observation="normal")
-        np.testing.assert_array_equal(answer.look(model, sample, begun, "no_finding"), word.values)
+        both = answer.look(model, sample, begun, [("effusion", ""), ("no_finding", "")])
+        np.testing.assert_array_equal(both[1], word.values)
 
 
 def test_a_model_without_the_head_is_refused(model: Any) -> None:

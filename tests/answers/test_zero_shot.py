@@ -111,8 +111,9 @@ def test_a_margin_is_that_of_the_score_without_its_scale(model: Any, score: Any)
 def test_a_map_by_late_interaction_sums_to_the_margin_times_the_tokens(model: Any) -> None:
     answer = ZeroShot(prompts=PROMPTS, score=LateInteraction())
     pixels = images(1, seed=5)[0]
-    looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), "effusion")
+    looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), [("effusion", "")])
     assert looked is not None
+    (looked,) = looked
     parts = embed_parts(model, "image", [pixels], ("local", "mask"))
     table = FeatureTable(["a"], {f"image/{name}": values for name, values in parts.items()})
     assert looked.size == parts["mask"].sum()
@@ -128,16 +129,33 @@ def test_a_map_by_the_dot_product_sums_to_the_margin(model: Any) -> None:
     """Of a tower whose tokens are averaged: what each adds to the cosine with the direction."""
     answer = ZeroShot(prompts=PROMPTS)
     pixels = images(1, seed=5)[0]
-    looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), "nodule")
+    looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), [("nodule", "")])
     assert looked is not None
+    (looked,) = looked
     table = FeatureTable(["a"], {"image/embedding": embed(model, "image", [pixels])})
     margin = answer.margin(Rows(table), model, PROMPTS[1]["positive"], PROMPTS[1]["negative"])
     assert float(looked.sum()) == pytest.approx(float(margin[0]), abs=1e-4)
 
 
+@pytest.mark.parametrize("score", [None, LateInteraction()])
+def test_all_maps_of_a_picture_are_made_of_one_pass_and_are_those_made_alone(model: Any, score: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, score=score)
+    sample, begun = Sample("a", {"image": images(1, seed=5)[0]}), answer.begin(model, Ask())
+    asked = [(label, "") for label in answer.labels]
+    alone = [answer.look(model, sample, begun, [each]) for each in asked]
+    passes: list[int] = []
+    watch = model.towers["image"].register_forward_hook(lambda *_: passes.append(1))
+    together = answer.look(model, sample, begun, asked)
+    watch.remove()
+    assert len(passes) == 1
+    assert len(asked) > 1
+    for one, each in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one[0], each)
+
+
 def test_without_pixels_or_of_stacks_there_is_no_map(model: Any) -> None:
     answer = ZeroShot(prompts=PROMPTS)
-    assert answer.look(model, Sample("a", {"text": "x"}), answer.begin(model, Ask()), "effusion") is None
+    assert answer.look(model, Sample("a", {"text": "x"}), answer.begin(model, Ask()), [("effusion", "")]) is None
 
 
 def test_released_options_build_it_again() -> None:

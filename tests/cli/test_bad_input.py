@@ -172,7 +172,7 @@ def test_too_many_unreadable_images_stop_the_run_before_it_begins(
     cli: Cli, config: Path, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
     root, record = hospital_with_damage(tiny_cohort, tmp_path)
-    told = cli("train", config, f"data.root={root}").refused()
+    told = cli("train", config, f"data.root={root}", "data.quarantine=0").refused()
     assert record in told
     assert "cannot be read" in told
     assert not (tmp_path / "run").exists()

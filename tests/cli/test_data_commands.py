@@ -108,6 +108,22 @@ def test_index_parts_the_readable_from_the_quarantined(cli: Cli, films: Path, tm
     assert "DOE" not in page
 
 
+def test_index_says_what_is_odd(cli: Cli, films: Path, tmp_path: Path) -> None:
+    with open(films / "t.csv", "a") as table:
+        table.write("0.png,,1\n")
+    told = cli("data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--no-survey").out
+    assert told.splitlines()[1:3] == [
+        "Mind: 2 rows name an image that another row names too ('0.png' first): each row is a record of its own.",
+        "Mind: 1 of 7 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
+    ]
+
+
+def test_a_label_that_is_no_number_is_told_with_its_row(cli: Cli, films: Path, tmp_path: Path) -> None:
+    (films / "t.csv").write_text((films / "t.csv").read_text().replace("2.png,DOE^JANE-1,-1", "2.png,DOE^JANE-1,yes"))
+    told = cli("data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--no-survey").refused()
+    assert "'label.edema' must hold numbers (row 3 holds 'yes'): leave unknown ones blank" in told
+
+
 def test_index_again_tells_what_changed_and_reads_only_that(cli: Cli, films: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.parquet"
     words = ["data", "index", "csv", films, "--out", out, COLUMNS, "--workers", "0"]

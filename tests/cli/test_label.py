@@ -73,3 +73,22 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(cli, tmp_path: Path, tab
     ran = cli("data", "label", path, "--vocabulary", "nih14", "--out", tmp_path / "labels.csv", *options)
     assert sentence in ran.refused()
     assert not (tmp_path / "labels.csv").exists()
+
+
+def test_columns_under_other_names_are_named_on_the_command_line(cli, reports: Path, tmp_path: Path) -> None:
+    table = tmp_path / "export.csv"
+    table.write_text(REPORTS.replace("id,text", "Fall,Befund"))
+    words = ("data", "label", table, "--vocabulary", "nih14", "--out", tmp_path / "labels.csv")
+    told = cli(*words).refused()
+    assert "has no column 'id': say which one it is, --column id=COLUMN (there are Fall, Befund)" in told
+    assert cli(*words, "--column", "id=Fall", "--column", "text=Befund").code == 0
+    cli("data", "label", reports, "--vocabulary", "nih14", "--out", tmp_path / "same.csv")
+    assert (tmp_path / "labels.csv").read_text() == (tmp_path / "same.csv").read_text()
+    assert "--column note=Befund is of no use here: " in cli(*words, "--column", "note=Befund").refused()
+    assert "has no column 'Fal': did you mean 'Fall'" in cli(*words, "--column", "id=Fal").refused()
+    out = tmp_path / "t.jsonl"
+    told = cli("data", "triplets", table, "--out", out, "--column", "id=Fall", "--column", "text=Befund")
+    assert told.out.splitlines()[1:] == [
+        "Left out, no text: 1 rows (lines 5).", "Left out, not in English: 1 rows (lines 4).",
+    ]  # fmt: skip
+    assert told.err == ""

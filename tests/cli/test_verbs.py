@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -171,6 +173,9 @@ def test_a_dry_run_says_the_plan_and_changes_nothing(
     assert told.code == 0
     assert "Plan of the first phase (view: parts)\n  image: embedding\n  text: embedding\n" in told.out
     assert "nothing was changed." in told.out
+    parts = re.search(r"^Parts: train (.*), validate (.*), test (.*)\.$", told.out, re.M)
+    assert parts is not None
+    assert all(re.fullmatch(r"\d+ records of \d+ patients", part) for part in parts.groups())
     assert not (config.parent / "run").exists()
     before = tree_hashes(tiny_run.run)
     assert cli("train", "--resume", tiny_run.run, "--dry-run").code == 0
@@ -200,15 +205,26 @@ def test_train_tells_its_choices_and_writes_the_run(cli: Cli, config: Path) -> N
     assert {"manifest", "split", "records", "quarantined"} <= data.keys()
 
 
-def test_a_finished_run_started_again_is_released_again_and_unchanged(
+def test_a_finished_run_started_again_is_told_to_be_complete_and_stays_as_it_is(
     cli: Cli, config: Path, tree_hashes: Callable[[Path], dict[str, str]]
 ) -> None:
     words = ("train", config, "phases.0.until=16")
     assert cli(*words).code == 0
     kept = {n: h for n, h in tree_hashes(config.parent / "run").items() if not n.startswith("tensorboard")}
-    assert cli(*words).code == 0
-    again = {n: h for n, h in tree_hashes(config.parent / "run").items() if not n.startswith("tensorboard")}
-    assert again == kept
+    for again in (words, ("train", "--resume", config.parent / "run")):
+        told = cli(*again)
+        assert (told.code, told.out.splitlines()[-1]) == (
+            0, f"{config.parent / 'run'} is complete, 16 samples; nothing was done.",
+        )  # fmt: skip
+        found = {n: h for n, h in tree_hashes(config.parent / "run").items() if not n.startswith("tensorboard")}
+        assert found == kept
+    # What is no part of the recipe may be asked for anew, and a bundle that was lost is made again.
+    released = f"Released {config.parent / 'run' / 'bundle'} after 16 samples."
+    assert cli(*words, "evaluation.calibration=isotonic").out.splitlines()[-1] == released
+    shutil.rmtree(config.parent / "run" / "bundle")
+    assert cli(*words, "evaluation.calibration=isotonic").out.splitlines()[-1] == released
+    told = cli("train", "--resume", config.parent / "run", config).refused()
+    assert f"goes on with its own configuration: leave {config} out" in told
 
 
 # judging -------------------------------------------------------------------------------------------------------------
@@ -254,6 +270,8 @@ def test_doctor_shows_versions_decoders_and_a_private_cache(
     told = cli("doctor").out
     for word in ("medvlp", "python", "torch", "device", "precision", "JPEG", "cache is private        yes"):
         assert word in told
+    for coding in ("JPEG", "JPEG, lossless", "JPEG-LS", "JPEG 2000", "JPEG 2000, high speed", "RLE"):
+        assert f"{coding:24}is read" in told
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 

@@ -28,10 +28,40 @@ def test_override_values_are_yaml(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("columns.image={folder}/{filename}", {"image": "{folder}/{filename}"}),
+        ('columns.image="{folder}/{filename}"', {"image": "{folder}/{filename}"}),
+        ("columns.image={file}", {"image": "{file}"}),
+        ("columns.label.covid19=x", {"label.covid19": "x"}),
+        ("columns.age=1", {"age": "1"}),
+        ("columns.sex=no", {"sex": "no"}),
+        ("columns.text=null", {"text": None}),
+        ("columns={image: f, label.effusion: e}", {"image": "f", "label.effusion": "e"}),
+    ],
+)
+def test_names_of_columns_are_text_under_keys_with_dots(text: str, columns: dict[str, str | None]) -> None:
+    assert override({}, text) == {"columns": columns}
+    inside = override({"data": {"layout": {"name": "csv", "columns": {"id": "who"}}}}, f"data.layout.{text}")
+    kept = {} if text.startswith("columns=") else {"id": "who"}
+    assert inside == {"data": {"layout": {"name": "csv", "columns": {**kept, **columns}}}}
+
+
+def test_a_value_that_is_no_yaml_is_text_unless_it_is_half_a_list() -> None:
+    assert override({}, "where=a: b: c") == {"where": "a: b: c"}
+    assert override({"m": {"columns": ["sex"]}}, "m.columns.0=age") == {"m": {"columns": ["age"]}}
+    for value in ("[1", "{a: 1", "'a", "!!python/object/apply:os.system ['true']"):
+        with pytest.raises(ConfigError, match="the value is not YAML"):
+            override({}, f"a={value}")
+    assert override({}, "a={{b}: 1}") == {"a": "{{b}: 1}"}
+
+
+@pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("a: 1\na: 2\n", "key 'a' is given twice"),
         ("a: [1\n", "is not YAML"),
+        ("a: {{b}: 1}\n", "is not YAML: {'b': None} is no key"),
         ("- 1\n", "holds no mapping at its top"),
         ("a: !!python/object/apply:os.system ['true']\n", "is not YAML: could not determine a constructor"),
     ],

@@ -23,6 +23,15 @@ def test_the_nearest_name_is_suggested_only_when_it_is_near():
     assert did_you_mean("clip", []) == "(allowed: none)"
 
 
+def test_a_beginning_is_meant_before_a_likeness_and_of_many_names_the_nearest_are_told() -> None:
+    assert did_you_mean("nih", ["openi", "nih_chestxray14"]).startswith("did you mean 'nih_chestxray14'? ")
+    many = [f"pretrain/{number:02d}.yaml" for number in range(50)]
+    told = did_you_mean("pretrain/7.yaml", many)
+    assert told.endswith(" and 45 more)")
+    assert "pretrain/07.yaml" in told
+    assert told.count(".yaml") == 6
+
+
 def test_every_public_name_of_core_is_there():
     for name in medvlp.core.__all__:
         assert getattr(medvlp.core, name) is not None

@@ -226,14 +226,24 @@ def test_unreadable_records_are_listed_without_their_path_and_left_out(cohort: C
 def test_more_unreadable_records_than_the_cap_stop_the_run(cohort: Cohort, cache: Cache) -> None:
     manifest = cohort(50)
     (manifest.root / "7.png").write_bytes(b"not an image at all")
-    (manifest.root / "8.png").write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"2 of 50 records cannot be read \(.*1 empty.*\), more than the cap of 2\.0%; the"
-    ):
+    for name in ("8.png", "9.png", "10.png"):
+        (manifest.root / name).write_bytes(b"")
+    told = (
+        r"4 of 50 records cannot be read \(.*3 empty.*\), more than the 3 that a cap of 2\.0% allows; the .*; mend or "
+        r"remove them, or raise data\.quarantine, the largest share that may be left out"
+    )
+    with pytest.raises(DataError, match=told):
         prepare(manifest, PREFIX, cache=cache)
-    assert len(prepare(manifest, PREFIX, cache=cache, cap=0.04)) == 48
-    with pytest.raises(DataError, match=r"more than the cap of 0\.0%"):
+    assert len(prepare(manifest, PREFIX, cache=cache, cap=0.08)) == 46
+    with pytest.raises(DataError, match=r"more than the 0 that a cap of 0\.0% allows"):
         prepare(manifest, PREFIX, cache=cache, cap=0)
+
+
+def test_one_damaged_file_of_a_small_cohort_does_not_stop_it(cohort: Cohort, cache: Cache) -> None:
+    manifest = cohort(29)
+    (manifest.root / "7.png").write_bytes(b"")
+    prepared = prepare(manifest, PREFIX, cache=cache)
+    assert (len(prepared), [entry.id for entry in prepared.quarantined]) == (28, ["s7"])
 
 
 def test_records_without_an_image_or_without_a_report_pass(cohort: Cohort, cache: Cache) -> None:

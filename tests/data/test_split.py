@@ -10,7 +10,8 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cache import Cache
 from medvlp.data.leakage import check_split, refuse_leaks
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits import split_by_patient, split_hash
+from medvlp.data.splits import part_facts, split_by_patient, split_hash
+from medvlp.data.splits._groups import place
 
 
 def patients(n: int, first: int = 0) -> Manifest:
@@ -32,11 +33,45 @@ def test_fractions_are_met_on_average_and_no_patient_is_on_two_sides() -> None:
 
 
 def test_adding_patients_moves_nobody_and_another_seed_moves_some() -> None:
-    few, many = split_by_patient(patients(50)), split_by_patient(patients(200))
-    assert few.column("split").tolist() == many.column("split").tolist()[:100]
+    few, many = split_by_patient(patients(300)), split_by_patient(patients(800))
+    assert few.column("split").tolist() == many.column("split").tolist()[:600]
     other = split_by_patient(patients(50), seed=1)
     assert other.column("split").tolist() != few.column("split").tolist()
     assert split_hash(other) != split_hash(few)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(12, [8, 2, 2]), (39, [27, 4, 8]), (42, [29, 5, 8]), (299, [209, 30, 60]), (3, [1, 1, 1])]
+)
+def test_few_patients_get_the_shares_that_were_asked_for(count: int, sizes: list[int]) -> None:
+    """Within a patient of 70, 10 and 20 %; drawn alone, 39 patients fell into 23, 3 and 13, 12 into 12, 0 and 0."""
+    for seed in range(3):
+        manifest = split_by_patient(patients(count), seed=seed)
+        assert [part.patients for part in part_facts(manifest)] == sizes
+        # Who stands where goes by the same places as in a large cohort.
+        order = sorted(range(count), key=lambda k: place(seed, f"p{k}"))
+        sides = manifest.column("split").tolist()
+        assert [sides[2 * k] for k in order] == ["train"] * sizes[0] + ["validate"] * sizes[1] + ["test"] * sizes[2]
+
+
+def test_many_patients_stand_where_they_stood() -> None:
+    manifest = split_by_patient(patients(300), seed=5)
+    bounds = ((0.7, "train"), (0.8, "validate"), (2.0, "test"))
+    for name, side in zip(manifest.column("id.patient"), manifest.column("split"), strict=True):
+        assert side == next(part for bound, part in bounds if place(5, name) < bound)
+
+
+def test_a_part_that_nobody_is_left_for_is_refused() -> None:
+    told = (
+        r"The 2 different id\.patient leave nobody for validate, test \(shares: train 0\.7, validate 0\.1, test 0\.2\)"
+        ": index more of them, or give fractions with fewer or larger parts"
+    )
+    with pytest.raises(DataError, match=told):
+        split_by_patient(patients(2))
+    with pytest.raises(DataError, match=r"The 400 different id\.patient leave nobody for validate"):
+        split_by_patient(patients(400), fractions={"train": 0.99999, "validate": 0.00001})
+    everybody = split_by_patient(patients(2), fractions={"train": 0.0, "validate": 0.0, "test": 1.0})
+    assert set(everybody.column("split")) == {"test"}
 
 
 def test_a_split_without_known_patients_is_refused() -> None:

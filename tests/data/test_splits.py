@@ -76,7 +76,7 @@ def test_no_patient_is_on_two_sides_each_record_is_once_and_the_order_of_rows_ch
 
 @pytest.mark.parametrize("spec", [{"name": "patient"}, {"name": "kfold", "fold": 2}, {"name": "site", "held": ["b"]}])
 def test_adding_patients_moves_nobody(spec: dict[str, object]) -> None:
-    few, many = cohort([2] * 60), cohort([2] * 200)
+    few, many = cohort([2] * 480), cohort([2] * 800)
     small, large = make_split(few, spec), make_split(many, spec)
     assert all(set(ids) <= set(large.parts[part]) for part, ids in small.parts.items())
 

@@ -133,7 +133,9 @@ def test_a_changed_or_missing_file_is_refused_by_name(folder: Path, name: str) -
     with pytest.raises(UserError, match=sentence):
         load_bundle(folder)
     path.unlink()
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(
+        UserError, match=rf"{name} is listed in MANIFEST\.sha256 and is not there: get the bundle again"
+    ):
         load_bundle(folder)
 
 
@@ -160,8 +162,47 @@ def test_a_manifest_that_leaves_the_folder_is_refused(folder: Path) -> None:
     outside.write_text("x")
     with open(folder / "MANIFEST.sha256", "a") as handle:
         handle.write(f"{sha256_of(outside)}  ../secret\n")
-    with pytest.raises(UserError, match="is damaged or was changed"):
+    with pytest.raises(UserError, match=r"\.\./secret lies out of the bundle, which no file of it may: get the bundle"):
         check_manifest(folder)
+
+
+def test_a_link_out_of_the_folder_is_refused_though_its_bytes_are_right(folder: Path) -> None:
+    (folder / "card.md").rename(folder.parent / "card.md")
+    (folder / "card.md").symlink_to(folder.parent / "card.md")
+    with pytest.raises(UserError, match=r"card\.md is a link that leads out of the bundle, which no file of it may"):
+        check_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "schema: !!python/object/apply:os.system ['touch pwned']\n",
+            "is not plain YAML .could not determine a constr",
+        ),
+        ("- 1\n", "holds no mapping at its top: get the bundle again"),
+    ],
+)
+def test_a_description_that_is_not_plain_data_is_one_sentence(
+    folder: Path, text: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    manifest, before = folder / "MANIFEST.sha256", sha256_of(folder / "bundle.yaml")
+    (folder / "bundle.yaml").write_text(text)
+    manifest.write_text(manifest.read_text().replace(before, sha256_of(folder / "bundle.yaml")))
+    with pytest.raises(UserError, match=sentence):
+        load_bundle(folder)
+    assert not (folder.parent / "pwned").exists()
+
+
+def test_whoever_may_read_the_folder_may_read_its_weights(folder: Path) -> None:
+    assert len({path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}) == 1
+
+
+def test_a_run_that_is_named_for_its_bundle_is_told(folder: Path) -> None:
+    folder.rename(folder.parent / "bundle")
+    with pytest.raises(UserError, match=r"is not a bundle \(it has no MANIFEST\.sha256\): did you mean .*/bundle\?"):
+        check_manifest(folder.parent)
 
 
 def test_no_bundle_at_all_is_one_sentence(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_labels_of_nih_train_and_are_found_again(pack: Callable[[str], Path], tm
     assert said.pairs is not None
     assert np.isfinite(said.pairs.values).all()
     answer, sample = model.answers["pairs"], model.sample(picture)
-    values = answer.look(model.model, sample, answer.begin(model.model, Ask()), "effusion", "pleural_unspec")
+    values = answer.look(model.model, sample, answer.begin(model.model, Ask()), [("effusion", "pleural_unspec")])
     assert values is not None
-    over = AttentionMap(values, sample.records["image"].box, 0.0).in_source(384, 384)
+    over = AttentionMap(values[0], sample.records["image"].box, 0.0).in_source(384, 384)
     assert over.shape == (384, 384)
     assert over.max() > 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +18,51 @@ from medvlp.answers.asking.places import written_places
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.core.answers import Answer, Ask
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.keys import parse_key
 from medvlp.core.predictions import Predictions
 from medvlp.core.sample import Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
+from medvlp.data.parallel import Progress
+from medvlp.data.picture_files import PictureFile, picture_files
+from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import taken
 
-__all__ = ["predict_files"]
+__all__ = ["files_of", "predict_files"]
 
 _MOST_PAIRS = 50
 
 
 def predict_files(
     model: VisionLanguageModel,
-    paths: Sequence[Path],
+    paths: Sequence[Path | PictureFile],
     *,
     recipe: str | None = None,
     question: str | None = None,
     name: str = "",
     maps: Path | None = None,
     out: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Ask a model about files.
 
     Args:
         model: a loaded bundle.
-        paths: images; of a model of stacks volumes, or folders with the pictures of a study. The first that cannot be
-            read stops the call.
+        paths: as for `files_of`, or what it returned. What cannot be read is listed, and the rest goes on.
         recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
             every answer of the bundle that need not be told anything, and with a question those that take one.
         question: for answers that take one.
         name: of the model, for the output.
         maps: folder for a picture of each thing that is stated, with where it was seen.
         out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
+        progress: told (done, total) files.
 
     Returns:
-        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``: ``recipe`` names the answer
-        that the scores are of; scores of further answers stand under ``answers``. What else the answers say is there as
+        ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``, and where some cannot be
+        read ``unreadable: [{"path", "reason", "hint"}]``. Rows of a manifest have an ``id``.
+        ``recipe`` names the answer that the scores are of; scores of further answers stand under ``answers``. What else
+        the answers say is there as
         ``pairs``, ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
         probabilities of those findings that it covers, ``raw_scores`` are what they were made of, ``category`` says
         ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, and `calibrated` is true where
@@ -68,56 +76,107 @@ def predict_files(
     Raises:
         ConfigError: for an unknown recipe, or one that this model cannot serve.
         DataError: if the recipe has no score for these images.
-        UnreadableImage: if a file cannot be read.
+        UnreadableImage: if no file can be read; the first one's.
         UserError: if nothing can be asked, or maps of what the model or the answer has none of.
     """
-    if len(model.model.kinds) > 1:
-        return _by_kind(model, paths, recipe=recipe, question=question, name=name, maps=maps, out=out)
+    rows = [row for path in paths for row in ([path] if isinstance(path, PictureFile) else files_of(model, [path]))]
+    kinds = [model.kind_of(row.source) for row in rows] or [model.model.pictures]
+    told: list[_Told] = []
+    done = count(1)
+
+    def tell() -> None:
+        if progress is not None:
+            progress(next(done), len(rows))
+
+    for kind in dict.fromkeys(kinds):
+        own = {number: row for number, (row, each) in enumerate(zip(rows, kinds, strict=False)) if each == kind}
+        told.append(_asked(model.of_kind(kind), own, recipe=recipe, question=question, maps=maps, out=out, tell=tell))
+    failed = {number: error for each in told for number, error in each.failed.items()}
+    results = {number: result for each in told for number, result in each.results.items()}
+    if failed and not results:
+        raise failed[min(failed)]
+    unreadable = [_unreadable(rows[number], failed[number]) for number in sorted(failed)]
+    return {
+        "model": name,
+        "recipe": next((each.recipe for each in told if each.results), told[0].recipe),
+        "results": [results[number] for number in sorted(results)],
+        **({"unreadable": unreadable} if unreadable else {}),
+    }
+
+
+def files_of(model: VisionLanguageModel, paths: Sequence[Path], *, root: Path | None = None) -> list[PictureFile]:
+    """Return what a model is asked about: files, those of folders, rows of manifests.
+
+    Args:
+        model: a loaded bundle.
+        paths: images, folders of images, manifests; of a model of stacks volumes, folders with the pictures of a study,
+            or folders of these. See `medvlp.data.picture_files`.
+        root: folder of a manifest's files; None: as it says.
+
+    Raises:
+        DataError: if a folder or manifest names nothing that the model looks at.
+    """
+    return picture_files(paths, fields=model.fields, studies=model.model.kinds != ("image",), root=root)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a model says of files of one kind, and why others cannot be read; by their number."""
+
+    recipe: str
+    results: dict[int, dict[str, Any]]
+    failed: dict[int, DataError]
+
+
+def _unreadable(row: PictureFile, error: DataError) -> dict[str, str]:
+    entry = quarantined(row.id, error)
+    return {"path": str(row.files[0]), "reason": entry.reason, "hint": entry.hint}
+
+
+def _asked(
+    model: VisionLanguageModel,
+    rows: Mapping[int, PictureFile],
+    *,
+    recipe: str | None,
+    question: str | None,
+    maps: Path | None,
+    out: Path | None,
+    tell: Callable[[], None],
+) -> _Told:
     answers = _chosen(model, recipe, question)
     asks = {key: Ask(questions=(question,) if question else ()) for key in answers}
-    reader = _Reader(model, paths, answers, asks, maps)
+    reader = _Reader(model, rows, answers, asks, maps, tell)
     reader.refuse_maps()
     said = reader.read()
     scoring = [key for key, each in said.items() if each.scores is not None]
     decisions = {each.name: read_decisions(each.operating_points, each.calibration) for each in model.bundle.answers}
     told = list(dict.fromkeys(note for each in said.values() for note in each.notes))
-    results = []
-    for i, path in enumerate(paths):
+    results = {}
+    for i, number in enumerate(reader.numbers):
+        row = rows[number]
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
-        results.append(
-            {
-                "path": str(path),
-                **({"scores": {}} if not scoring else {}),
-                "calibrated": False,
-                **first,
-                **{key: value for each in said.values() for key, value in _parts(each, i).items()},
-                **written_places(said.values(), i, path, out),
-                **({"answers": own} if own else {}),
-                **reader.facts[i],
-                "warnings": [*reader.warnings[i], *_of_training(model, path), *told],
-            }
-        )
-    return {"model": name, "recipe": scoring[0] if scoring else next(iter(answers)), "results": results}
+        results[number] = {
+            "path": str(row.files[0]),
+            **({"id": row.id} if row.id != str(row.files[0]) else {}),
+            **({"scores": {}} if not scoring else {}),
+            "calibrated": False,
+            **first,
+            **{key: value for each in said.values() for key, value in _parts(each, i).items()},
+            **written_places(said.values(), i, row.files[0], out, number=number + 1),
+            **({"answers": own} if own else {}),
+            **reader.facts[i],
+            "warnings": [*reader.warnings[i], *_of_training(model, row.files), *told],
+        }
+    return _Told(scoring[0] if scoring else next(iter(answers)), results, reader.failed)
 
 
-def _of_training(model: VisionLanguageModel, path: Path) -> list[str]:
-    """Say of a file that the model was trained or chosen on it, where the bundle knows."""
+def _of_training(model: VisionLanguageModel, files: Sequence[Path]) -> list[str]:
+    """Say of a picture that the model was trained or chosen on a file of it, where the bundle knows."""
     seen = model.bundle.seen
-    if seen is None or not seen.has_file(path):
+    if seen is None or not any(seen.has_file(path) for path in files):
         return []
     return ["the model was trained or chosen on this very file: what it says of it is no test of the model"]
-
-
-def _by_kind(model: VisionLanguageModel, paths: Sequence[Path], **asked: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Ask about files of several kinds, each as its own; the results stand in the order of the files."""
-    kinds = [model.kind_of(path) for path in paths]
-    said = {}
-    for kind in dict.fromkeys(kinds):
-        own = [path for path, each in zip(paths, kinds, strict=True) if each == kind]
-        said[kind] = predict_files(model.of_kind(kind), own, **asked)
-    rows = {kind: iter(each["results"]) for kind, each in said.items()}
-    return {**next(iter(said.values())), "results": [next(rows[kind]) for kind in kinds]}
 
 
 def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None) -> dict[str, Answer]:
@@ -148,12 +207,16 @@ class _Reader:
     def __init__(
         self,
         model: VisionLanguageModel,
-        paths: Sequence[Path],
+        rows: Mapping[int, PictureFile],
         answers: Mapping[str, Answer],
         asks: Mapping[str, Ask],
         maps: Path | None,
+        tell: Callable[[], None],
     ) -> None:
-        self.model, self.paths, self.answers, self.asks, self.maps = model, paths, answers, asks, maps
+        self.tell = tell
+        self.model, self.rows, self.answers, self.asks, self.maps = model, rows, answers, asks, maps
+        self.numbers: list[int] = []  # of the files that can be read; the other lists go by it
+        self.failed: dict[int, DataError] = {}
         self.warnings: list[tuple[str, ...]] = []
         self.facts: list[dict[str, Any]] = []
 
@@ -190,9 +253,15 @@ class _Reader:
         return said
 
     def _samples(self) -> Iterator[Sample]:
-        for number, path in enumerate(self.paths):
-            sample = self.model.sample(path, name=str(number))
-            prepared = self.model.prepared(sample)
+        for number, row in self.rows.items():
+            self.tell()
+            try:
+                sample = self.model.sample(row.source, name=str(len(self.numbers)))
+                prepared = self.model.prepared(sample)
+            except DataError as error:
+                self.failed[number] = error
+                continue
+            self.numbers.append(number)
             self.warnings.append(prepared.warnings)
             verdict = self.model.judge(prepared)
             if verdict is None:
@@ -204,16 +273,16 @@ class _Reader:
 
     def _draw(self, said: Mapping[str, Predictions], folder: Path) -> None:
         begun = {name: answer.begin(self.model.model, self.asks[name]) for name, answer in self.answers.items()}
-        for number, path in enumerate(self.paths):
-            sample = self.model.sample(path, name=str(number))
-            drawn = [
+        for i, number in enumerate(self.numbers):
+            path = self.rows[number].files[0]
+            sample = self.model.sample(path, name=str(i))
+            self.facts[i]["maps"] = [
                 each.plain()
                 for name, answer in self.answers.items()
                 for each in draw_maps(
-                    self.model, answer, begun[name], said[name].rows([number]), sample, path, folder, number=number + 1
+                    self.model, answer, begun[name], said[name].rows([i]), sample, path, folder, number=number + 1
                 )
             ]
-            self.facts[number]["maps"] = drawn
 
 
 def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[str, Any]:

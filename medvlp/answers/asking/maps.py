@@ -74,12 +74,12 @@ def draw_maps(
     """
     record = sample.record(model.model.pictures)
     drawn: list[DrawnMap] = []
-    gray = None
-    for label, place, score in _stated(said):
-        values = answer.look(model.model, sample, begun, label, place)
-        if values is None:
-            return drawn
-        gray = model.picture(source) if gray is None else gray
+    stated = _stated(said)
+    found = answer.look(model.model, sample, begun, [(label, place) for label, place, _ in stated]) if stated else None
+    if found is None:
+        return drawn
+    gray = model.picture(source)
+    for (label, place, score), values in zip(stated, found, strict=True):
         looked = AttentionMap(values, None if record is None else record.box, score)
         words = f"{label}_at_{place}" if place else label
         path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"

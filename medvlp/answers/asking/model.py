@@ -16,14 +16,12 @@ from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
-from medvlp.core.fields import parse_field
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import View
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.pipeline import added_fields
-from medvlp.data.pool import Rounded
+from medvlp.data.pool import opened_field
 from medvlp.data.stacks import taken
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
@@ -77,10 +75,12 @@ class VisionLanguageModel:
 
     # kinds ----------------------------------------------------------------------------------------------------------
 
-    def kind_of(self, image: Image) -> str:
-        """Return as which of the model's kinds of pictures a file or an array is read."""
+    def kind_of(self, image: Image | tuple[Path, ...]) -> str:
+        """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
             return self.model.pictures
+        if isinstance(image, tuple):
+            return "stack"
         return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
 
     def of_kind(self, kind: str) -> VisionLanguageModel:
@@ -107,6 +107,11 @@ class VisionLanguageModel:
             return self.of_kind(self.kind_of(image)).prepare(image)
         return self.prepared(self.sample(image))
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Columns of a manifest that name the files which it looks at."""
+        return tuple(dict.fromkeys(opened_field(self._views, kind) for kind in self.model.kinds))
+
     def prepared(self, sample: Sample) -> Prepared:
         """Return what is looked at of a sample that `sample` made."""
         pictures = self.model.pictures
@@ -117,16 +122,15 @@ class VisionLanguageModel:
         record = sample.record(pictures)
         return Prepared(pixels, record, () if record is None else record.warnings)
 
-    def sample(self, image: Image, *, name: str = "image") -> Sample:
-        """Return a file or array as the sample that the model's preprocessing makes of it, see `prepare`."""
-        value: object = str(image) if isinstance(image, str | Path) else _pixels(np.asarray(image))
+    def sample(self, image: Image | tuple[Path, ...], *, name: str = "image") -> Sample:
+        """Return a file, the files of a study or an array as the sample that preprocessing makes of it."""
+        value: object = str(image) if isinstance(image, str | Path) else image
+        value = tuple(map(str, value)) if isinstance(value, tuple) else value
+        value = value if isinstance(value, str | tuple) else _pixels(np.asarray(value))
         pictures = self.model.pictures
-        if pictures == "stack" and not isinstance(value, str):
+        if pictures == "stack" and not isinstance(value, str | tuple):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
-        opening = [view for view in self._views if isinstance(view, Rounded)]
-        own = [v for v in opening if pictures in {parse_field(f).kind for f in added_fields([v]) or (v.field,)}]
-        field = next((view.field for view in own or opening), pictures)
-        sample = Sample(id=name, fields={field: value})
+        sample = Sample(id=name, fields={opened_field(self._views, pictures): value})
         generator = torch.Generator()
         for view in self._views:
             sample = view(sample, generator)

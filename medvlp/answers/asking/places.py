@@ -18,15 +18,18 @@ from medvlp.core.predictions import Mask, Predictions
 __all__ = ["write_mask", "written_places"]
 
 
-def written_places(said: Iterable[Predictions], row: int, source: Path, out: Path | None) -> dict[str, Any]:
+def written_places(
+    said: Iterable[Predictions], row: int, source: Path, out: Path | None, *, number: int
+) -> dict[str, Any]:
     """Return ``{"masks": {finding: {"pixels", "shape"[, "path"]}}}`` of one row; nothing where no answer has masks.
 
     Args:
         said: by some answers.
-        row: number of the file.
+        row: of the predictions.
         source: the file, whose grid a volume's mask takes.
         out: folder for ``001_FINDING.png`` or ``.nii.gz``; names carry the number of the file and not its name, which
             may tell who it is of. None: nothing is written.
+        number: of the file among all that were asked about, from 1.
 
     Raises:
         UserError: if `out` cannot be written to.
@@ -36,7 +39,7 @@ def written_places(said: Iterable[Predictions], row: int, source: Path, out: Pat
         for label, mask in (each.masks[row] if each.masks is not None else {}).items():
             found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
             if out is not None:
-                stem = f"{row + 1:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', label)}"
+                stem = f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', label)}"
                 found[label]["path"] = str(write_mask(mask, source, out / stem))
     return {"masks": found} if found else {}
 

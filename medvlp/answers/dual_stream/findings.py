@@ -186,8 +186,15 @@ def mounted_at(model: Model, head: str) -> Mounted:
     return Mounted(model.pictures, head, found)
 
 
-def look_at(model: Model, head: str, sample: Sample, label: str, place: str) -> np.ndarray | None:
-    """Return (rows, columns) of where the decoder looked for a word, and at a place; None where tokens form no grid."""
+def look_at(model: Model, head: str, sample: Sample, asked: Sequence[tuple[str, str]]) -> list[np.ndarray] | None:
+    """Return (rows, columns) of where the decoder looked for words, each at its place; None without a grid of tokens.
+
+    Args:
+        model: with a dual-stream head.
+        head: its name.
+        sample: prepared, with pixels.
+        asked: (finding, place) each; an empty place is none.
+    """
     pixels = sample.fields.get(model.pictures)
     if not isinstance(pixels, Tensor):
         return None
@@ -195,7 +202,7 @@ def look_at(model: Model, head: str, sample: Sample, label: str, place: str) -> 
         looked = gaze(model, pixels, None, head=head)
     except UserError:
         return None
-    return looked.at(label, place or None).values
+    return [looked.at(label, place or None).values for label, place in asked]
 
 
 def existence_scores(table: FeatureTable, mounted: Mounted) -> dict[str, np.ndarray]:

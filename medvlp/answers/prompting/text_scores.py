@@ -72,8 +72,10 @@ class TextScores:
                 found[some] = self._score(own, other).float().cpu().numpy()
         return found
 
-    def tokens_of(self, pixels: Tensor, positive: Sequence[str], negative: Sequence[str]) -> np.ndarray | None:
-        """Return (rows, columns): what each image token adds to the score of some texts less that of others.
+    def tokens_of(
+        self, pixels: Tensor, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]
+    ) -> list[np.ndarray] | None:
+        """Return (rows, columns) a pair: what an image token adds to the score of some texts less that of others.
 
         Only for a score that is a mean over the image's tokens, each against a text (`late_interaction`): a token's
         part is then its own score. None for another one, or where tokens form no grid.
@@ -89,13 +91,13 @@ class TextScores:
                 return None
             parts = {part: encoded.part(part)[0] for part in self._score.reads}
             single = {name: values[:, None] for name, values in parts.items()}  # each token a row of its own
-            near, far = (
-                self._score(single, {p: _tensor(v, p).to(device) for p, v in self.encoded(list(texts)).items()}).mean(
-                    dim=1
-                )
-                for texts in (positive, negative)
-            )
-        return (near - far).reshape(encoded.grid).float().cpu().numpy()
+
+            def mean(texts: Sequence[str]) -> Tensor:
+                words = {p: _tensor(v, p).to(device) for p, v in self.encoded(list(texts)).items()}
+                return self._score(single, words).mean(dim=1)
+
+            found = [mean(positive) - mean(negative) for positive, negative in pairs]
+        return [each.reshape(encoded.grid).float().cpu().numpy() for each in found]
 
 
 def part_of(value: object) -> Any:  # noqa: ANN401

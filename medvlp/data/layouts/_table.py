@@ -6,13 +6,17 @@ import csv
 import gzip
 import io
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Table", "read_table"]
+__all__ = ["SHORT_NAMES", "Table", "parse_columns", "read_table"]
+
+#: How people call the identifiers of a manifest.
+SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,58 @@ class Table:
         at = self.names.index(name)
         return [row[at] for row in self.rows]
 
+    def renamed(self, columns: Mapping[str, str], *, known: Sequence[str] = ()) -> Table:
+        """Return the table with columns under other names; one that had such a name before has none.
 
-def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
+        Args:
+            columns: name -> column that gets it.
+            known: names that are of use; all where none is named.
+
+        Raises:
+            ConfigError: for another name.
+            DataError: if there is no such column, with the nearest name.
+        """
+        for name, column in columns.items():
+            if known and name not in known:
+                raise ConfigError(f"--column {name}={column} is of no use here: {did_you_mean(name, known)}.")
+            self.column(column)
+        given = {column: name for name, column in columns.items()}
+        names = tuple(given.get(name, "" if name in columns else name) for name in self.names)
+        return replace(self, names=names)
+
+
+def parse_columns(words: Sequence[str], *, short: bool = True) -> dict[str, str]:
+    """Read ``--column FIELD=COLUMN`` words.
+
+    Args:
+        words: as given.
+        short: take ``patient_id`` and ``study_id`` as ``id.patient`` and ``id.study``.
+
+    Raises:
+        ConfigError: for a word of another form.
+
+    Example:
+        >>> parse_columns(["image=ImageId", "patient_id=Patient ID"])
+        {'image': 'ImageId', 'id.patient': 'Patient ID'}
+    """
+    found = {}
+    for word in words:
+        field, equals, column = word.partition("=")
+        if not (field and equals and column):
+            raise ConfigError(f"--column {word!r} is not FIELD=COLUMN: write, for example, image=ImageId.")
+        found[SHORT_NAMES.get(field, field) if short else field] = column
+    return found
+
+
+def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) -> Table:
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
     A file whose name ends in ``.gz`` is unpacked.
+
+    Args:
+        path: of the file.
+        encoding: of its text.
+        whole: refuse a row that has fewer values than the header too, and a name that stands twice.
 
     Raises:
         DataError: if the file is missing, damaged, empty, in another encoding, or a row has more values than the
@@ -81,7 +132,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
         for row in reader:
             if not any(value.strip() for value in row):
                 continue
-            if len(row) > len(names):
+            if len(row) > len(names) or (whole and len(row) < len(names)):
                 raise DataError(
                     f"{path}, line {reader.line_num}: {len(row)} values under {len(names)} columns: quote values "
                     f"that hold "
@@ -93,4 +144,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig") -> Table:
         raise DataError(f"{path}, line {reader.line_num}, is not CSV ({error}): export the table again.") from None
     if not names or not rows:
         raise DataError(f"{path} has no rows: export the table again.")
+    twice = sorted({name for name in names if names.count(name) > 1}) if whole else ()
+    if twice:
+        raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))

@@ -14,14 +14,13 @@ from medvlp.data._columns import PATH_KINDS, plain_numbers
 from medvlp.data.layouts._cells import box_cells, mask_cells
 from medvlp.data.layouts._coco import coco_columns
 from medvlp.data.layouts._patients import linked
-from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
 from medvlp.data.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 
-_SHORT = {"patient_id": "id.patient", "study_id": "id.study"}
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -80,7 +79,7 @@ def index(
     root = Path(root)
     source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
     keep = _kept(source, where or {})
-    values = {_SHORT.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
+    values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
     if same_patient:
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
     if pseudonymise:

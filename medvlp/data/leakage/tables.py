@@ -8,33 +8,13 @@ from pathlib import Path
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import KINDS
 from medvlp.data._columns import PATH_KINDS, plain_numbers
-from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
 from medvlp.data.manifest import Manifest
 
-__all__ = ["open_cohort", "parse_columns"]
+__all__ = ["open_cohort"]
 
-_SHORT = {"patient_id": "id.patient", "study_id": "id.study"}
 _COMPARED = (*PATH_KINDS, "text", "id.patient", "id.study")
 _READ = (*PATH_KINDS, "text", "id", "label", "number")
-
-
-def parse_columns(words: list[str]) -> dict[str, str]:
-    """Read ``FIELD=COLUMN`` words.
-
-    Raises:
-        ConfigError: for a word of another form.
-
-    Example:
-        >>> parse_columns(["image=ImageId", "patient_id=Patient ID"])
-        {'image': 'ImageId', 'id.patient': 'Patient ID'}
-    """
-    found = {}
-    for word in words:
-        field, equals, column = word.partition("=")
-        if not (field and equals and column):
-            raise ConfigError(f"--column {word!r} is not FIELD=COLUMN: write, for example, image=ImageId.")
-        found[_SHORT.get(field, field)] = column
-    return found
 
 
 def open_cohort(path: Path, *, root: Path | None = None, columns: Mapping[str, str] | None = None) -> Manifest:
@@ -80,7 +60,7 @@ def open_cohort(path: Path, *, root: Path | None = None, columns: Mapping[str, s
 def _values(table: Table, columns: Mapping[str, str]) -> dict[str, list[str]]:
     values = {field: table.column(column) for field, column in columns.items()}
     for name in table.names:
-        field = _SHORT.get(name, name)
+        field = SHORT_NAMES.get(name, name)
         kind = field.partition(".")[0]
         attribute = "." not in field and kind not in KINDS
         if field and field not in values and name not in columns.values() and (attribute or kind in _READ):

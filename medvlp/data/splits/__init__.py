@@ -19,6 +19,7 @@ __getattr__, __dir__, _lazy = attach(
         "Split": "_split",
         "load_split": "_split",
         "part_facts": "_summary",
+        "part_line": "_summary",
         "part_table": "_summary",
         "split_by_patient": "patient",
         "split_caveats": "_split",
@@ -74,9 +75,9 @@ def make_split(manifest: Manifest, spec: Mapping[str, object] | str) -> Split:
     Example:
         >>> from pathlib import Path
         >>> from medvlp.data.manifest import Manifest
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "q"]}, root=Path("."))
-        >>> make_split(m, {"name": "patient", "seed": 1}).apply(m).column("split").tolist()
-        ['test', 'test']
+        >>> m = Manifest.of({"id": list("abc"), "text": ["x"] * 3, "id.patient": list("pqr")}, root=Path("."))
+        >>> sorted(make_split(m, {"name": "patient", "seed": 1}).apply(m).column("split"))
+        ['test', 'train', 'validate']
     """
     from medvlp.core.errors import ConfigError
     from medvlp.core.registry import build

@@ -11,9 +11,22 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 
-__all__ = ["DEFAULT_FRACTIONS", "Grouped", "checked_fractions", "cut", "grouped", "label_columns", "place"]
+__all__ = [
+    "DEFAULT_FRACTIONS",
+    "FEW",
+    "Grouped",
+    "checked_fractions",
+    "cut",
+    "grouped",
+    "label_columns",
+    "parted",
+    "place",
+]
 
 DEFAULT_FRACTIONS: dict[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
+
+# Below so many groups, places that are drawn miss the shares by more than a fifth (a tenth of 300: 30 +- 5).
+FEW = 300
 
 
 class Grouped:
@@ -116,6 +129,44 @@ def cut(places: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
     bounds[max(i for i, share in enumerate(shares.values()) if share > 0) :] = 1.0
     names = np.array(list(shares), dtype=object)
     return names[np.searchsorted(bounds, places, side="right")]
+
+
+def parted(places: np.ndarray, shares: Mapping[str, float], *, by: str) -> np.ndarray:
+    """Return the part of each group: its place cut at the shares or, of fewer than `FEW` groups, by its rank.
+
+    By rank the parts have the sizes that were asked for, to the nearest whole group and at least one each. The price:
+    adding or removing a group may move others, so a split that must last is stored as lists of ids.
+
+    Args:
+        places: u in [0, 1) of each group.
+        shares: part -> share, summing to 1.
+        by: column of the groups.
+
+    Raises:
+        DataError: if a part that somebody is wanted in would be empty.
+
+    Example:
+        >>> parted(np.linspace(0.5, 0.6, 10), {"train": 0.7, "validate": 0.1, "test": 0.2}, by="id.patient").tolist()
+        ['train', 'train', 'train', 'train', 'train', 'train', 'train', 'validate', 'test', 'test']
+    """
+    wanted = [name for name, share in shares.items() if share > 0]
+    if FEW > len(places) >= len(wanted):
+        sizes = np.diff(np.floor(np.cumsum([0.0, *shares.values()]) * len(places) + 0.5).astype(np.int64))
+        for index in [i for i, share in enumerate(shares.values()) if share > 0 and not sizes[i]]:
+            sizes[sizes.argmax()] -= 1
+            sizes[index] = 1
+        parts = np.empty(len(places), dtype=object)
+        parts[np.argsort(places, kind="stable")] = np.repeat(np.array(list(shares), dtype=object), sizes)
+    else:
+        parts = cut(places, shares)
+    empty = [name for name in wanted if not (parts == name).any()]
+    if empty:
+        told = ", ".join(f"{name} {shares[name]:g}" for name in wanted)
+        raise DataError(
+            f"The {len(places)} different {by} leave nobody for {', '.join(empty)} (shares: {told}): index more of "
+            "them, or give fractions with fewer or larger parts."
+        )
+    return parts
 
 
 def label_columns(manifest: Manifest, labels: Sequence[str]) -> list[str]:

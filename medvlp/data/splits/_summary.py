@@ -8,7 +8,7 @@ import numpy as np
 
 from medvlp.data.manifest import Manifest
 
-__all__ = ["PartFacts", "part_facts", "part_table"]
+__all__ = ["PartFacts", "part_facts", "part_line", "part_table"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,20 @@ def part_facts(manifest: Manifest) -> list[PartFacts]:
         )
         for name in names
     ]
+
+
+def part_line(facts: list[PartFacts]) -> str:
+    """Return records and patients of each part as one sentence; of train, validate and test also those without any.
+
+    Example:
+        >>> part_line([PartFacts("train", 10, 4, {}, {}), PartFacts("test", 3, 2, {}, {})])
+        'Parts: train 10 records of 4 patients, validate no record, test 3 records of 2 patients.'
+    """
+    told = dict.fromkeys(("train", "validate", "test"), "no record")
+    for part in facts:
+        of = "" if part.patients is None else f" of {part.patients:,} patients"
+        told[part.name or "in no part"] = f"{part.records:,} records{of}"
+    return f"Parts: {', '.join(f'{name} {counts}' for name, counts in told.items())}."
 
 
 def part_table(facts: list[PartFacts]) -> str:

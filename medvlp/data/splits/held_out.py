@@ -11,7 +11,7 @@ from pydantic import Field
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import cut, grouped
+from medvlp.data.splits._groups import grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.own import of_column
 
@@ -27,7 +27,7 @@ def held_out(
 ) -> Split:
     """Move a share of the patients of ``train`` to ``validate``; who stands in another part stays there.
 
-    A patient's place is that of the rule ``patient``: the share is met on average, and nobody moves when others join.
+    A patient's place is that of the rule ``patient``, and so is the way in which few patients are cut.
 
     Args:
         manifest: with the columns ``split`` and `by`, no patient missing.
@@ -36,8 +36,8 @@ def held_out(
         by: column whose equal values stay together.
 
     Raises:
-        DataError: if a column or the part ``train`` is missing, some records have no patient, or there is a part
-            ``validate`` already.
+        DataError: if a column or the part ``train`` is missing, some records have no patient, there is a part
+            ``validate`` already, or nobody is left for one of the two.
 
     Example:
         >>> from pathlib import Path
@@ -58,8 +58,8 @@ def held_out(
         )
     groups = grouped(manifest, by=by, seed=seed)
     train = sides == "train"
-    drawn = cut(groups.places, {"train": 1 - share, "validate": share})[groups.code]
-    sides[train] = drawn[train]
+    inside, code = np.unique(groups.code[train], return_inverse=True)
+    sides[train] = parted(groups.places[inside], {"train": 1 - share, "validate": share}, by=by)[code]
     order = [part for part in ("train", "validate", "test") if (sides == part).any()]
     made = of_rows(
         manifest,

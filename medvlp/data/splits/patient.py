@@ -7,7 +7,7 @@ from typing import Annotated
 
 from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import checked_fractions, cut, grouped
+from medvlp.data.splits._groups import checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 __all__ = ["by_patient", "split_by_patient"]
@@ -23,7 +23,8 @@ def by_patient(
     """Split so that each patient stands on one side.
 
     A patient's place is u = SHA-256(seed, patient) / 2^256, cut at the cumulated fractions; fractions are therefore met
-    on average over patients, not exactly, and adding or removing patients moves nobody.
+    on average over patients, not exactly, and adding or removing patients moves nobody. Fewer than 300 patients are
+    cut by the rank of their places: the parts then have the sizes asked for, and adding patients may move others.
 
     Args:
         manifest: with the column `by`, no value missing.
@@ -33,17 +34,17 @@ def by_patient(
 
     Raises:
         ConfigError: if the fractions do not sum to 1.
-        DataError: if the column is missing, or some records have no patient.
+        DataError: if the column is missing, some records have no patient, or nobody is left for a part.
 
     Example:
         >>> from pathlib import Path
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "p"]}, root=Path("."))
-        >>> sorted(map(len, by_patient(m).parts.values()))
-        [0, 0, 2]
+        >>> m = Manifest.of({"id": list("abc"), "text": ["x"] * 3, "id.patient": ["p", "p", "q"]}, root=Path("."))
+        >>> sorted(map(len, by_patient(m, fractions={"train": 0.5, "test": 0.5}).parts.values()))
+        [1, 2]
     """
     shares = checked_fractions(fractions)
     groups = grouped(manifest, by=by, seed=seed)
-    sides = cut(groups.places, shares)[groups.code]
+    sides = parted(groups.places, shares, by=by)[groups.code]
     options = {"fractions": shares, "seed": seed, "by": by}
     return of_rows(manifest, sides, name="patient", unit="patient", options=options, parts=list(shares))
 
@@ -55,13 +56,13 @@ def split_by_patient(
 
     Raises:
         ConfigError: if the fractions do not sum to 1.
-        DataError: if the column is missing, or some records have no patient.
+        DataError: as `by_patient`.
 
     Example:
         >>> from pathlib import Path
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "p"]}, root=Path("."))
-        >>> len(set(split_by_patient(m).column("split")))
-        1
+        >>> m = Manifest.of({"id": list("abc"), "text": ["x"] * 3, "id.patient": list("pqr")}, root=Path("."))
+        >>> sorted(split_by_patient(m).column("split"))
+        ['test', 'train', 'validate']
     """
     return by_patient(manifest, seed=seed, fractions=None if fractions is None else dict(fractions), by=by).apply(
         manifest

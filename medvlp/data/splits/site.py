@@ -10,7 +10,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import Grouped, checked_fractions, cut, grouped
+from medvlp.data.splits._groups import Grouped, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 __all__ = ["by_site"]
@@ -43,13 +43,13 @@ def by_site(
 
     Raises:
         ConfigError: if the fractions do not sum to 1, or have no test.
-        DataError: if there is no such site, fewer than two, a column is missing, or nobody is left to train on.
+        DataError: if there is no such site, fewer than two, a column is missing, or nobody is left for another part.
 
     Example:
         >>> from pathlib import Path
         >>> columns = {"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "q"], "site": ["north", "south"]}
-        >>> by_site(Manifest.of(columns, root=Path(".")), held=("south",)).parts["test"]
-        ('b',)
+        >>> by_site(Manifest.of(columns, root=Path(".")), held=("south",), fractions={"train": 0.5, "test": 0.5}).parts
+        {'train': ('a',), 'test': ('b',)}
     """
     shares = checked_fractions(fractions)
     if "test" not in shares or shares["test"] == 1:
@@ -65,12 +65,14 @@ def by_site(
     tested = chosen[sites.code]
     known = patients.count(tested) > 0
     others = {name: share / (1 - shares["test"]) for name, share in shares.items() if name != "test"}
-    sides = cut(patients.places, others)[patients.code]
     elsewhere = known[patients.code] & ~tested
-    sides[tested], sides[elsewhere] = "test", None
     outside = sorted(sites.names[chosen].tolist())
     if not (~tested & ~elsewhere).any():
         raise DataError(f"Nobody is left to train on when {', '.join(outside)} is the test: hold fewer sites out.")
+    part = np.full(len(patients), None, dtype=object)
+    part[~known] = parted(patients.places[~known], others, by=by)
+    sides = part[patients.code]
+    sides[tested] = "test"
     return of_rows(
         manifest,
         sides,

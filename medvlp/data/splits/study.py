@@ -8,7 +8,7 @@ import numpy as np
 
 from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import checked_fractions, cut, grouped
+from medvlp.data.splits._groups import checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 __all__ = ["by_study"]
@@ -34,17 +34,17 @@ def by_study(
 
     Raises:
         ConfigError: if the fractions do not sum to 1.
-        DataError: if the column is missing, or some records have no study.
+        DataError: if the column is missing, some records have no study, or no study is left for a part.
 
     Example:
         >>> from pathlib import Path
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "id.study": ["s", "s"]}, root=Path("."))
-        >>> sorted(map(len, by_study(m).parts.values()))
-        [0, 0, 2]
+        >>> m = Manifest.of({"id": list("abc"), "text": ["x"] * 3, "id.study": ["s", "s", "t"]}, root=Path("."))
+        >>> sorted(map(len, by_study(m, fractions={"train": 0.5, "test": 0.5}).parts.values()))
+        [1, 2]
     """
     shares = checked_fractions(fractions)
     groups = grouped(manifest, by=by, seed=seed)
-    sides = cut(groups.places, shares)[groups.code]
+    sides = parted(groups.places, shares, by=by)[groups.code]
     notes = []
     if "id.patient" in manifest:
         pairs = {(who, side) for who, side in zip(manifest.column("id.patient"), sides, strict=True) if who is not None}

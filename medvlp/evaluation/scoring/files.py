@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medvlp.core.files import sha256_of
@@ -15,7 +16,13 @@ __all__ = ["score_file"]
 
 
 def score_file(
-    predictions: Path, *, fit: Path | None, options: ScoreOptions, title: str = "", synthetic: bool = False
+    predictions: Path,
+    *,
+    fit: Path | None,
+    options: ScoreOptions,
+    columns: Mapping[str, str] | None = None,
+    title: str = "",
+    synthetic: bool = False,
 ) -> Result:
     """Return the result of a predictions file.
 
@@ -23,14 +30,15 @@ def score_file(
         predictions: CSV or Parquet.
         fit: the same of validation rows.
         options: of the statistics.
+        columns: field -> column of the tables, where it is called otherwise.
         title: words for a page; by default the file's name.
         synthetic: the data is synthetic.
 
     Raises:
         DataError: if a file is missing or would give wrong numbers.
     """
-    table = read_predictions(predictions)
-    validation = None if fit is None else read_predictions(fit)
+    table = read_predictions(predictions, columns=columns)
+    validation = None if fit is None else read_predictions(fit, columns=columns)
     files = [sha256_of(path) for path in (predictions, fit) if path is not None]
     return score_predictions(
         table,

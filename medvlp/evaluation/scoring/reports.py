@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,13 @@ REPORT_COLUMNS = ("reference", "written")
 
 
 def score_reports(
-    path: Path, *, options: ScoreOptions, vocabulary: str = "chexpert14", title: str = "", synthetic: bool = False
+    path: Path,
+    *,
+    options: ScoreOptions,
+    columns: Mapping[str, str] | None = None,
+    vocabulary: str = "chexpert14",
+    title: str = "",
+    synthetic: bool = False,
 ) -> Result | None:
     """Return the finding-level F1 and the rates of errors of a table of reports; None where it has no such columns.
 
@@ -31,6 +38,7 @@ def score_reports(
     Args:
         path: CSV or Parquet.
         options: its seed and resamples are used; others must be what they are by default.
+        columns: field -> column of the table, where it is called otherwise.
         vocabulary: of the findings.
         title: words for a page; by default the file's name.
         synthetic: the data is synthetic.
@@ -39,7 +47,7 @@ def score_reports(
         DataError: if a text or a patient is missing, an id occurs twice, or ``has_prior`` is neither 1 nor 0.
         ConfigError: if an option is set that says nothing of texts.
     """
-    table = read_predictions(path)
+    table = read_predictions(path, columns=columns)
     there = [column for column in REPORT_COLUMNS if column in table]
     if not there or any(str(column).startswith(("label:", "score:")) for column in table.columns):
         return None

@@ -68,7 +68,10 @@ class DualModel(TowerModel):
         where: Annotated[str, FromModel("where")] = "model",
     ) -> None:
         if tokenizer is None:
-            raise ConfigError(f"{where}.text needs a tokenizer: give build_model one.")
+            raise ConfigError(
+                f"{where}.text needs a tokenizer, and there is none: the data has no texts, or the bundle of "
+                "init_from reads none; leave init_from out, or start from one that does."
+            )
         towers: dict[str, Encoder] = {}
         released: dict[str, dict[str, object]] = {}
         asked = [("vision", vision, ("image", "stack", "volume")), ("text", text, ("text",))]

@@ -83,7 +83,10 @@ class SingleModel(TowerModel):
         where: Annotated[str, FromModel("where")] = "model",
     ) -> None:
         if tokenizer is None:
-            raise ConfigError(f"{where} needs a tokenizer: give build_model one.")
+            raise ConfigError(
+                f"{where} needs a tokenizer, and there is none: the data has no texts, or the bundle of "
+                "init_from reads none; leave init_from out, or start from one that does."
+            )
         with seeded(seed, "trunk"):
             trunk = Trunk(width=width, layers=layers, heads=attention_heads, mlp_ratio=mlp_ratio, dropout=dropout)
         with seeded(seed, "tower image"):

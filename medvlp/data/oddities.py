@@ -1,0 +1,54 @@
+"""What is odd in a manifest and no fault of a file: told when it is made, not days later by a split or a training."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from medvlp.data.manifest import Manifest
+from medvlp.text.language import is_english
+
+__all__ = ["oddities"]
+
+
+def oddities(manifest: Manifest) -> tuple[str, ...]:
+    """Return a sentence for each: files named by several rows, rows without a patient, empty and foreign reports.
+
+    Args:
+        manifest: as an index made it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> columns = {"id": ["1", "2", "3"], "image": ["a.png", "a.png", "b.png"], "id.patient": ["p", None, "q"]}
+        >>> for sentence in oddities(Manifest.of(columns, root=Path("."))):
+        ...     print(sentence)
+        2 rows name an image that another row names too ('a.png' first): each row is a record of its own.
+        1 of 3 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.
+    """
+    told, total = [], len(manifest)
+    for name in manifest.pictures:
+        counts = Counter(str(value) for value in manifest.arrow(name).to_pylist() if value)
+        several = {path: count for path, count in counts.items() if count > 1}
+        if several:
+            what = name.partition(".")[0]
+            told.append(
+                f"{sum(several.values())} rows name {'an' if what == 'image' else 'a'} {what} that another row names "
+                f"too ({next(iter(several))!r} first): each row is a record of its own."
+            )
+    if "id.patient" in manifest and manifest.arrow("id.patient").null_count:
+        blank = manifest.arrow("id.patient").null_count
+        told.append(
+            f"{blank} of {total} rows have no patient: a split by patient refuses them, fill them in or keep rows that "
+            "have one."
+        )
+    if "text" in manifest:
+        texts = manifest.arrow("text").to_pylist()
+        empty = sum(not text for text in texts)
+        foreign = sum(bool(text) and not is_english(text) for text in texts)
+        if empty:
+            told.append(f"{empty} of {total} rows have no report.")
+        if foreign:
+            told.append(
+                f"{foreign} of {total} reports are not in English: they are trained on as they are, and labels, "
+                "triplets and sentence checks pass them over."
+            )
+    return tuple(told)

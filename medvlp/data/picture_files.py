@@ -1,0 +1,115 @@
+"""Pictures that somebody names: files, folders or manifests, as one list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+from medvlp.data.manifest import Manifest
+
+__all__ = ["MANIFESTS", "PICTURES", "PictureFile", "files_below", "picture_files"]
+
+MANIFESTS: tuple[str, ...] = (".parquet", ".csv", ".tsv")
+PICTURES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz")
+_NIFTI = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """One picture, volume or study, and what is known of it.
+
+    Attributes:
+        id: of the record; the path where nobody says.
+        files: of it; several only of a study that a manifest lists file by file.
+        patient: None where it is not known.
+        split: None where it stands in none.
+        labels: finding -> 1 present, 0 absent, -1 uncertain; unknown ones are left out.
+    """
+
+    id: str
+    files: tuple[Path, ...]
+    patient: str | None = None
+    split: str | None = None
+    labels: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Path | tuple[Path, ...]:
+        """The file or folder, or the files."""
+        return self.files[0] if len(self.files) == 1 else self.files
+
+
+def picture_files(
+    paths: Sequence[Path], *, fields: Sequence[str], studies: bool, root: Path | None = None
+) -> list[PictureFile]:
+    """Return the pictures of files, folders and manifests, in the order given; those of a folder by their names.
+
+    In a folder files with the endings of pictures are taken or, where none has one, all; hidden files never.
+
+    Args:
+        paths: files, folders, or manifests (Parquet, or CSV with a manifest's column names).
+        fields: columns of a manifest that name the files; of a row the first that has any.
+        studies: a folder with files, none of them NIfTI, is one study and not a folder of pictures.
+        root: folder of a manifest's files; None: as it says.
+
+    Raises:
+        DataError: if a folder or manifest has no picture, or a manifest cannot be read.
+
+    Example:
+        >>> [each.id for each in picture_files([Path("a.dcm"), Path("b.png")], fields=["image"], studies=False)]
+        ['a.dcm', 'b.png']
+    """
+    found: list[PictureFile] = []
+    for path in paths:
+        if path.suffix.lower() in MANIFESTS:
+            found += _rows(Manifest.load(path, root=root), path, fields)
+        elif path.is_dir():
+            inside = _studies(path) if studies else _pictures(path)
+            if not inside:
+                raise DataError(f"The folder {path} holds no picture: name one that does, or single files.")
+            found += [PictureFile(str(each), (each,)) for each in inside]
+        else:
+            found.append(PictureFile(str(path), (path,)))
+    return found
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files of a folder and those in it, without hidden ones."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    every = files_below(folder)
+    return [path for path in every if path.name.lower().endswith(PICTURES)] or every
+
+
+def _studies(folder: Path) -> list[Path]:
+    own = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [path for path in own if path.is_file()]
+    volumes = [path for path in files if path.name.lower().endswith(_NIFTI)]
+    if files and not volumes:
+        return [folder]
+    return [*volumes, *(each for path in own if path.is_dir() for each in _studies(path))]
+
+
+def _rows(manifest: Manifest, source: Path, fields: Sequence[str]) -> list[PictureFile]:
+    columns = [name for name in fields if name in manifest]
+    if not columns:
+        there = ", ".join(manifest.pictures) or "no files"
+        raise DataError(
+            f"The manifest {source} has no column {' or '.join(fields)}, which the model looks at (it names {there}): "
+            "index the data with such a column, or choose another model."
+        )
+    told = {name: manifest.column(name) for name in ("id", "id.patient", "split") if name in manifest}
+    labels = {name.removeprefix("label."): manifest.column(name) for name in manifest.names_of("label")}
+    found = []
+    for row in range(len(manifest)):
+        files = next((paths for name in columns if (paths := manifest.paths(row, name))), ())
+        if files:
+            known = {name: float(values[row]) for name, values in labels.items() if values[row] == values[row]}
+            patient, split = (told[name][row] if name in told else None for name in ("id.patient", "split"))
+            found.append(PictureFile(str(told["id"][row]), files, patient, split, known))
+    if not found:
+        raise DataError(f"No row of {source} names a file in {' or '.join(columns)}: index the data again.")
+    return found

@@ -1,0 +1,63 @@
+"""`medvlp embed --out`: a row of features is of something, or is not written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medvlp.core.table import FeatureTable
+from medvlp.data.manifest import Manifest
+from tests.data.volumes import volume_cohort
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from tests.cli.conftest import Ran
+
+    Cli = Callable[..., Ran]
+
+
+def test_a_model_and_a_manifest_without_a_common_kind_are_refused(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    manifest = volume_cohort(tmp_path / "ct")
+    place = tmp_path / "ct" / "m.parquet"
+    manifest.save(place)
+    told = cli("embed", tiny_run.bundle, place, "--out", tmp_path / "e.parquet", "--workers", "1").refused()
+    assert told == (
+        "medvlp: The model looks at files of the column image, and the manifest names only volume: embed their slices "
+        "(medvlp embed --slices FOLDER), or choose a model of volumes."
+    )
+    assert not (tmp_path / "e.parquet").exists()
+    manifest.with_column("split", ["test"] * len(manifest)).save(place)
+    judged = cli(
+        "evaluate", "evaluate/phantom.yaml", f"model={tiny_run.bundle}", f"out={tmp_path / 'out'}",
+        f"data.root={tmp_path}", f"data.manifest={place}", "data.layout=null", "data.split=own", "data.where={}",
+    )  # fmt: skip
+    assert "looks at files of the column image, and the manifest names only volume" in judged.refused()
+
+
+def test_a_manifest_of_neither_pictures_nor_reports_is_refused(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    columns = {"id": ["a"], "vector": [[1.0, 2.0]]}
+    Manifest.of(columns, root=tmp_path).save(tmp_path / "m.parquet")
+    told = cli("embed", tiny_run.bundle, tmp_path / "m.parquet", "--out", tmp_path / "e.parquet").refused()
+    assert "The model looks at image, and the manifest names neither such files nor reports that it reads" in told
+
+
+def test_records_with_nothing_to_embed_are_left_out_and_named(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    known = tiny_run.manifest
+    rows = {
+        "id": ["film", "words", "nothing"],
+        "image": [str(known.path(0)), None, None],
+        "text": [None, "No effusion.", None],
+    }
+    Manifest.of(rows, root=known.root).save(tmp_path / "m.parquet")
+    out = tmp_path / "e.parquet"
+    told = cli("embed", tiny_run.bundle, tmp_path / "m.parquet", "--out", out, "--workers", "1")
+    assert told.code == 0
+    assert "2 rows" in told.out
+    assert "nothing that the model looks at or reads: ['nothing']." in told.out
+    table = FeatureTable.load(out)
+    assert list(table.ids) == ["film", "words"]
+    assert np.isfinite(table["image/embedding"]).all(axis=1).tolist() == [True, False]
+    assert np.isfinite(table["text/embedding"]).all(axis=1).tolist() == [False, True]

@@ -1,0 +1,87 @@
+"""A place that cannot be written is found before the work, in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import check_outputs, check_place, written_whole
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Ran
+
+    Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A folder that nobody can make, root neither: it would lie in a file."""
+    (tmp_path / "file").write_text("not a folder")
+    return tmp_path / "file" / "inside"
+
+
+def commands(nowhere: Path, there: Path) -> dict[str, tuple[object, ...]]:
+    """Commands whose inputs do not exist: whoever refused them for that looked at the place too late."""
+    return {
+        "embed": ("embed", there / "bundle", there / "m.parquet", "--out", nowhere / "e.parquet"),
+        "slices": ("embed", there / "bundle", there / "m.parquet", "--slices", nowhere),
+        "score": ("score", there / "p.csv", "--out", nowhere / "r.json"),
+        "page": ("score", there / "p.csv", "--out", there / "r.json", "--page", nowhere / "r.html"),
+        "index": ("data", "index", "csv", there, "--out", nowhere / "m.parquet"),
+        "label": ("data", "label", there / "r.csv", "--vocabulary", "nih14", "--out", nowhere / "l.csv"),
+        "phantom": ("phantom", nowhere / "hospital", "--patients", "1"),
+        "train": ("train", "pretrain/csv.yaml", f"run={nowhere}", f"data.root={there}"),
+        "evaluate": ("evaluate", "evaluate/phantom.yaml", f"out={nowhere}", f"model={there}"),
+    }
+
+
+@pytest.mark.parametrize("name", commands(Path(), Path()))
+def test_every_command_looks_at_its_place_before_it_works(cli: Cli, nowhere: Path, tmp_path: Path, name: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    told = cli(*commands(nowhere, tmp_path)[name]).refused()
+    assert "cannot be written ([Errno 20] Not a directory" in told
+    assert told.endswith("choose a folder you may write to.")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_can_be_made_is_not_left_behind(tmp_path: Path) -> None:
+    check_outputs([tmp_path / "a" / "b" / "c.json"], inputs=[])
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()
+    check_place(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+def test_a_file_system_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(UserError, match=r"cannot be written \(\[Errno 30\] Read-only file system\): choose a folder"):
+        check_place(tmp_path)
+
+
+def test_what_went_wrong_is_told_although_nothing_can_be_removed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "unlink", refused)
+    monkeypatch.setattr(os, "replace", refused)
+    with (
+        pytest.raises(UserError, match=r"a\.txt cannot be written \(.*Read-only file system"),
+        written_whole(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("whole")
+
+
+def test_a_folder_in_a_file_is_told(nowhere: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be written \(.*Not a directory"), written_whole(nowhere / "a.txt"):
+        pass

@@ -1,0 +1,209 @@
+"""`medvlp predict` over many files: what can be read is asked about, the rest is listed; tables are right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medvlp.answers.asking.files import files_of, predict_files
+from medvlp.answers.asking.model import VisionLanguageModel, load
+from medvlp.answers.asking.score_table import write_score_table
+from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.keys import Key
+from medvlp.core.predictions import Mask, Predictions
+from medvlp.core.protocols import Model
+from medvlp.data.manifest import Manifest
+from medvlp.data.picture_files import picture_files
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, KeptAnswer, save_bundle
+from medvlp.text.wordpiece import train_wordpiece
+from tests.data.volumes import write_ct
+from tests.models.words import DUAL, VISION, dual
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Ran
+
+    Cli = Callable[..., Ran]
+
+PROMPTS = [
+    {"name": label, "label": label, "positive": [label], "negative": [f"no {label}"]} for label in ("effusion", "edema")
+]
+READ = {"name": "read", "size": 32}
+VOLUME = {"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of pictures that has learnt nothing."""
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    words = train_wordpiece(["pleural effusion", "no edema"] * 2, vocab_size=64, max_length=16)
+    model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
+    asked = KeptAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion", "edema"], {"name": "dot"})
+    save_bundle(folder, Bundle(model, words, preprocessing=[READ], answers=(asked,)))
+    return folder
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Five pictures of three patients, the second cut short, a table and a manifest beside them."""
+    root = tmp_path / "films"
+    (root / "inside").mkdir(parents=True)
+    draws = np.random.default_rng(3)
+    names = [f"{'inside/' if at > 2 else ''}{at}.png" for at in range(5)]
+    for name in names:
+        Image.fromarray(draws.integers(0, 256, (40, 30), dtype=np.uint8)).save(root / name)
+    (root / "1.png").write_bytes((root / "1.png").read_bytes()[:90])
+    (root / "notes.txt").write_text("no picture")
+    columns = {
+        "id": [f"film{at}" for at in range(5)],
+        "image": names,
+        "id.patient": ["p", "p", "q", "r", "r"],
+        "split": ["validate", "validate", "test", "test", "test"],
+        "label.effusion": [1, 0, 1, 0, -1],
+        "label.edema": [0.0, 1.0, np.nan, 0.0, 1.0],
+    }
+    Manifest.of(columns, root=root).save(tmp_path / "manifest.parquet")
+    return root
+
+
+def predict_alone(bundle: Path, paths: list[Path]) -> list[dict[str, float]]:
+    """Scores of each file asked about for itself."""
+    model = load(bundle)
+    return [predict_files(model, [path])["results"][0]["scores"] for path in paths]
+
+
+def test_a_folder_goes_on_past_a_damaged_file(cli: Cli, bundle: Path, films: Path) -> None:
+    told = cli("predict", bundle, films, "--json")
+    assert told.code == 3
+    found = json.loads(told.out)
+    names = ["0.png", "2.png", "inside/3.png", "inside/4.png"]
+    assert [each["path"] for each in found["results"]] == [str(films / name) for name in names]
+    (lost,) = found["unreadable"]
+    assert (lost["path"], lost["reason"]) == (str(films / "1.png"), "truncated")
+    assert "copy or export the file again" in lost["hint"]
+    for result, alone in zip(
+        found["results"][:2], predict_alone(bundle, [films / name for name in names[:2]]), strict=True
+    ):
+        assert alone == pytest.approx(result["scores"], abs=1e-6)
+    plain = cli("predict", bundle, films)
+    assert plain.code == 3
+    assert f"{films / '1.png'} cannot be read (truncated): " in plain.err
+    assert plain.out.count(".png\n") == 4
+
+
+def test_nothing_that_can_be_read_is_a_mistake_as_before(cli: Cli, bundle: Path, films: Path) -> None:
+    assert "1.png cannot be read (truncated): " in cli("predict", bundle, films / "1.png").refused()
+    (films / "empty").mkdir()
+    told = cli("predict", bundle, films / "empty").refused()
+    assert told == f"medvlp: The folder {films / 'empty'} holds no picture: name one that does, or single files."
+
+
+def test_scores_of_a_manifest_are_a_table_that_score_reads(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.csv"
+    told = cli("predict", bundle, films.parent / "manifest.parquet", "--out", out)
+    assert told.code == 3
+    assert told.out.startswith(f"{out}: 4 rows.\n")
+    table = pd.read_csv(out, keep_default_na=False, dtype=str)
+    assert list(table) == [
+        "id", "patient_id", "split", "label:effusion", "score:effusion", "label:edema", "score:edema",
+    ]  # fmt: skip
+    assert table["id"].tolist() == ["film0", "film2", "film3", "film4"]
+    assert table["patient_id"].tolist() == ["p", "q", "r", "r"]
+    assert table["split"].tolist() == ["validate", "test", "test", "test"]
+    assert table["label:effusion"].tolist() == ["1", "1", "0", "-1"]
+    assert table["label:edema"].tolist() == ["0", "", "0", "1"]
+    alone = predict_alone(bundle, [films / name for name in ("0.png", "2.png", "inside/3.png", "inside/4.png")])
+    for scores, row in zip(alone, table.to_dict("records"), strict=True):
+        assert {label: float(row[f"score:{label}"]) for label in scores} == pytest.approx(scores, abs=2e-6)
+    done = cli("score", out, "--out", tmp_path / "r.json", "--no-page", "--resamples", "20")
+    assert done.code == 0, done.err
+
+
+def test_what_nobody_knows_is_blank_and_score_asks_for_it(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.csv"
+    assert cli("predict", bundle, films / "inside", "--out", out).code == 0
+    assert out.read_text().splitlines()[0] == "id,patient_id,label:effusion,score:effusion,label:edema,score:edema"
+    told = cli("score", out, "--out", tmp_path / "r.json").refused()
+    assert "2 rows without 'patient_id': fill or drop them" in told
+
+
+def test_a_held_back_picture_is_a_group_of_the_table(tmp_path: Path) -> None:
+    rows = picture_files([Path("a.png"), Path("b.png")], fields=["image"], studies=False)
+    results = [{"path": f"{name}.png", "scores": {"edema": 0.5}, "abstained": name == "b"} for name in "ab"]
+    write_score_table(tmp_path / "p.csv", {"results": results}, rows)
+    assert (tmp_path / "p.csv").read_text().splitlines() == [
+        "id,patient_id,label:edema,score:edema,group:gate", "a.png,,,0.5,let in", "b.png,,,0.5,held back",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"This model gives no scores of findings, so .* would be empty"):
+        write_score_table(tmp_path / "p.csv", {"results": [{"path": "a.png"}]}, rows)
+
+
+def test_where_results_go_is_looked_at_first(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/masks", "file/p.csv"):
+        assert "cannot be written" in cli("predict", tmp_path / "none", "a.png", "--out", tmp_path / out).refused()
+    told = cli("predict", tmp_path / "none", "a.png", "--out", "a", "--out", "b").refused()
+    assert "--out is one .csv file for scores and one folder for masks at most" in told
+
+
+def test_folders_of_volumes_are_volumes_and_folders_of_pictures_are_studies(tmp_path: Path) -> None:
+    for name in ("ct/a.nii", "ct/deep/b.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_ct(tmp_path / name, 2)
+    (tmp_path / "studies/one").mkdir(parents=True)
+    (tmp_path / "studies/one/1.png").write_bytes(b"")
+    asked: dict[str, Any] = {"fields": ["volume", "stack"], "studies": True}
+    found = picture_files([tmp_path / "ct", tmp_path / "studies"], **asked)
+    assert [each.source for each in found] == [
+        tmp_path / "ct/a.nii", tmp_path / "ct/deep/b.nii.gz", tmp_path / "studies/one",
+    ]  # fmt: skip
+    manifest = Manifest.of({"id": ["a", "b"], "stack": [["1.png", "2.png"], None]}, root=tmp_path)
+    manifest.save(tmp_path / "m.parquet")
+    (study,) = picture_files([tmp_path / "m.parquet"], **asked)
+    assert study.source == (tmp_path / "1.png", tmp_path / "2.png")
+    with pytest.raises(DataError, match=r"has no column image, which the model looks at \(it names stack\)"):
+        picture_files([tmp_path / "m.parquet"], fields=["image"], studies=False)
+
+
+class Corner(Answer):
+    """Marks the first pixel of whatever it sees."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"masks"})
+    streams: ClassVar[bool] = True
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        return frozenset({Key(model.pictures, "pooled")})
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:
+        masks = []
+        for sample in rows.samples:
+            shape = (40, 30) if "image" in sample.fields else (3, 16, 20)
+            values = np.zeros(shape, bool)
+            values.flat[0] = True
+            masks.append({"corner": Mask.of(values)})
+        return Predictions(tuple(rows.table.ids), masks=tuple(masks))
+
+
+def test_files_of_two_kinds_are_numbered_together(films: Path, tmp_path: Path) -> None:
+    """Each kind counted from one: the mask of the volume was written over by that of nobody, and two files got one."""
+    write_ct(tmp_path / "v.nii", 3)
+    two = dual({**DUAL, "stack": {"name": "slices", "slice": VISION}})
+    model = VisionLanguageModel(Bundle(two, None, preprocessing=[READ, VOLUME]))
+    model.answers = {"corner": Corner()}
+    paths = [films / "0.png", tmp_path / "v.nii", films / "1.png", films / "2.png"]
+    found = predict_files(model, files_of(model, paths), out=tmp_path / "masks")
+    written = [Path(each["masks"]["corner"]["path"]).name for each in found["results"]]
+    assert written == ["001_corner.png", "002_corner.nii.gz", "004_corner.png"]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == sorted(written)
+    assert [each["path"] for each in found["unreadable"]] == [str(films / "1.png")]
+    volume = nibabel.Nifti1Image.from_filename(tmp_path / "masks" / "002_corner.nii.gz")
+    assert np.asanyarray(volume.dataobj).sum() == 1
