@@ -23,8 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.bootstrap import bootstrap, count_patients, patient_clusters
-from medvlp.evaluation.classification import evaluate_scores, few_reason
+from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.delong import compare_areas
+from medvlp.evaluation.few import few_reason
 from medvlp.evaluation.holm import holm
 from medvlp.evaluation.intervals import DEFAULT_FORM
 from medvlp.evaluation.metric_row import metric_row

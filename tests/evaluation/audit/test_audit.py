@@ -153,7 +153,7 @@ def test_a_score_that_knows_the_site_is_flagged_with_its_area() -> None:
     assert _row(audit, "shortcut_auroc", "site=south", "edema").value == pytest.approx(0.8, abs=0.06)
     flag = next(flag for flag in audit.flags if flag.kind == "shortcut")
     assert flag.name == "site"
-    assert "The score of edema knows site=south" in flag.sentence
+    assert "The score of edema knows site south" in flag.sentence
     assert not any(row.metric.startswith("shortcut") and str(row.group).startswith("sex") for row in audit.rows)
 
 
