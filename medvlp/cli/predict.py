@@ -53,14 +53,17 @@ def predict(
                 _show_scores(result)
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
+        if found.get("gate") is False:
+            typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
         told = _told(found["results"])
         if told:
             typer.echo(told)
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
+    width = max([20, *(len(label) + 2 for label in result.get("scores", {}))])
     for label, score in sorted(result.get("scores", {}).items(), key=lambda item: -item[1]):
-        typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
+        typer.echo(f"  {label:{width}}{score:.3f}{_said(result, label)}")
     for pair in result.get("pairs", ())[:10]:
         where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
         typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
@@ -86,10 +89,17 @@ def _at(mask: Mapping[str, Any]) -> str:
 
 def _said(result: Mapping[str, Any], label: str) -> str:
     category = result.get("category", {}).get(label)
-    words = [category] if category else []
+    words = [f"{category}{_limits(result, label)}"] if category else []
     if label in result.get("uncalibrated", ()):
         words.append("not calibrated")
     return f"  {', '.join(words)}" if words else ""
+
+
+def _limits(result: Mapping[str, Any], label: str) -> str:
+    known = result.get("limits", {}).get(label, {})
+    ends = (("absent to", known.get("absent_to")), ("present from", known.get("present_from")))
+    words = ", ".join(f"{end} {value:.3f}" for end, value in ends if value is not None)
+    return f" ({words})" if words else ""
 
 
 def _told(results: list[dict[str, Any]]) -> str:
