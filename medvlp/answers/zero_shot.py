@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -25,7 +25,7 @@ from medvlp.core.sample import Sample
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_map
 from medvlp.models.scores.dot import Dot
-from medvlp.text.prompts import PromptSet, load_prompts
+from medvlp.text.prompts import PromptSet, load_prompts, named_in
 
 __all__ = ["ZeroShot"]
 
@@ -119,6 +119,11 @@ class ZeroShot(Answer):
             return heat_map(model, pixels, direction).values
         own = next(each for each in self.prompts if each.label == label)
         return begun.scores.tokens_of(pixels, own.positive, own.negative)
+
+    def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
+        """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
+        named = named_in(self.prompts, texts, known=known)
+        return ZeroShot(prompts=[_plain(each) for each in self.prompts if each.label in named], score=self.score)
 
     def released(self) -> Mapping[str, object]:
         """The prompts themselves."""
