@@ -40,7 +40,8 @@ def predict(
     from medvlp.answers.asking.model import load
     from medvlp.models.gate import REASONS
 
-    found = predict_files(load(model), paths, recipe=recipe, question=question, name=str(model), maps=maps, out=out)
+    loaded = load(model)
+    found = predict_files(loaded, paths, recipe=recipe, question=question, name=str(model), maps=maps, out=out)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
@@ -53,7 +54,7 @@ def predict(
                 _show_scores(result)
             for warning in result["warnings"]:
                 typer.echo(f"  note: {warning}")
-        if found.get("gate") is False:
+        if loaded.bundle.gate is None and loaded.model.pictures == "image":
             typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
         told = _told(found["results"])
         if told:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import load
+from medvlp.cli.main import app
 from medvlp.config.evaluate import EvaluationRun, evaluate
 from medvlp.features.fit_gate import fit_gate
 from medvlp.models.build import build_model
@@ -85,4 +87,7 @@ def test_without_a_gate_there_is_no_such_result_and_the_page_says_so(place: Path
     done = judged(place, "open", [])
     assert not [name for name in done.found if name.startswith("gate")]
     assert "none: pictures unlike those of training are scored too" in done.page.read_text()
-    assert predict_files(load(place / "open"), [place / "data/000.png"])["gate"] is False
+    said = CliRunner().invoke(app, ["predict", str(place / "open"), str(place / "data/000.png")]).output
+    assert "This model has no gate: pictures unlike those that it was trained on are scored too." in said
+    gated = CliRunner().invoke(app, ["predict", str(place / "gated"), str(place / "data/000.png")]).output
+    assert "has no gate" not in gated

@@ -60,7 +60,7 @@ def predict_files(
         ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, ``limits`` the score up to which
         it is absent and that from which it is present, and `calibrated` is true where every score is a probability;
         ``uncalibrated`` names those that are not.
-        Of a model of images ``gate`` says whether the bundle has one. Where it has: ``abstained``, and ``ood``:
+        Where the bundle has a gate also ``abstained``, and ``ood``:
         ``{"flagged", "score", "reasons"}``, flagged where the score is above 1 or the picture blank. The scores of a
         flagged picture mean nothing; they are given so that it can be studied.
         Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
@@ -99,8 +99,7 @@ def predict_files(
                 "warnings": [*reader.warnings[i], *_of_training(model, path), *told],
             }
         )
-    gate = {"gate": model.bundle.gate is not None} if model.model.pictures == "image" else {}
-    return {"model": name, "recipe": scoring[0] if scoring else next(iter(answers)), **gate, "results": results}
+    return {"model": name, "recipe": scoring[0] if scoring else next(iter(answers)), "results": results}
 
 
 def _of_training(model: VisionLanguageModel, path: Path) -> list[str]:
