@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -25,7 +25,7 @@ from medvlp.core.sample import Sample
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_maps
 from medvlp.models.scores.dot import Dot
-from medvlp.text.prompts import PromptSet, load_prompts
+from medvlp.text.prompts import PromptSet, load_prompts, named_in
 
 __all__ = ["ZeroShot"]
 
@@ -121,6 +121,11 @@ class ZeroShot(Answer):
             return [found.values for found in heat_maps(model, pixels, torch.from_numpy(directions))]
         known = {each.label: (each.positive, each.negative) for each in self.prompts}
         return begun.scores.tokens_of(pixels, [known[label] for label, _ in asked])
+
+    def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
+        """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
+        named = named_in(self.prompts, texts, known=known)
+        return ZeroShot(prompts=[_plain(each) for each in self.prompts if each.label in named], score=self.score)
 
     def released(self) -> Mapping[str, object]:
         """The prompts themselves."""

@@ -94,6 +94,8 @@ def predict(
     if not as_json:
         for each in unreadable:
             typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
+        if loaded.bundle.gate is None and loaded.model.pictures == "image":
+            typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
         told = _told(found["results"])
         if told:
             typer.echo(told)
@@ -102,8 +104,9 @@ def predict(
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
+    width = max([20, *(len(label) + 2 for label in result.get("scores", {}))])
     for label, score in sorted(result.get("scores", {}).items(), key=lambda item: -item[1]):
-        typer.echo(f"  {label:20}{score:.3f}{_said(result, label)}")
+        typer.echo(f"  {label:{width}}{score:.3f}{_said(result, label)}")
     for pair in result.get("pairs", ())[:10]:
         where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
         typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
@@ -129,10 +132,17 @@ def _at(mask: Mapping[str, Any]) -> str:
 
 def _said(result: Mapping[str, Any], label: str) -> str:
     category = result.get("category", {}).get(label)
-    words = [category] if category else []
+    words = [f"{category}{_limits(result, label)}"] if category else []
     if label in result.get("uncalibrated", ()):
         words.append("not calibrated")
     return f"  {', '.join(words)}" if words else ""
+
+
+def _limits(result: Mapping[str, Any], label: str) -> str:
+    known = result.get("limits", {}).get(label, {})
+    ends = (("absent to", known.get("absent_to")), ("present from", known.get("present_from")))
+    words = ", ".join(f"{end} {value:.3f}" for end, value in ends if value is not None)
+    return f" ({words})" if words else ""
 
 
 def _told(results: list[dict[str, Any]]) -> str:

@@ -80,6 +80,7 @@ def score(
     from medvlp.evaluation.scoring.reports import score_reports
     from medvlp.evaluation.scoring.score import recompute
     from medvlp.evaluation.tables import check_table_path, score_table, write_table
+    from medvlp.evaluation.undefined import undefined_auroc
 
     if out.suffix != ".json":
         raise ConfigError(f"The results {out} are written as JSON: give --out a file name that ends in .json.")
@@ -122,6 +123,8 @@ def score(
     for path in table or []:
         write_table(score_table(result), path)
     typer.echo(f"The numbers are in {out}.")
+    for sentence in undefined_auroc(result):
+        typer.echo(sentence)
     for flag in result.flags:
         typer.echo(f"Flag: {flag.sentence}")
     if not result.fitted and texts is None:

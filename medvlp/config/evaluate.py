@@ -156,6 +156,7 @@ def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambd
             fit=options.fit,
             min_positives=options.min_positives,
             groups=[*options.groups, *several],
+            calibration=options.calibration,
             labels=options.labels,
             features=None if options.features is None else Path(options.features).expanduser(),
         ),

@@ -21,6 +21,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import taken
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.names import words_of
 from medvlp.evaluation.page.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.pictures import picture_of
 from medvlp.evaluation.ranks import rank_queries
@@ -95,7 +96,7 @@ class _Look:
             heat_map=values,
             truth=" ".join(w for n in ("side", "lobe", "severity") if (w := _words(record.get(f"{n}.{finding}")))),
             sentence=_words(record.get(f"sentence.{finding}")),
-            note=", ".join([str(record[n]) for n in ("view_position", "site") if n in record] + notes),
+            note=", ".join([f"{words_of(n)} {record[n]}" for n in ("view_position", "site") if n in record] + notes),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
-from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, load_bundle, load_seen, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -352,7 +352,7 @@ class _Built:
             model=model,
             tokenizer=self.tokenizer,
             preprocessing=preprocessing,
-            answers=tuple(kept_answer(each) for each in self.parts.answers.values()),
+            answers=tuple(kept_answer(each) for each in self._taught(say)),
             provenance=provenance,
             gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
             seen=self._seen(),
@@ -378,6 +378,31 @@ class _Built:
             knows_base=start is None or base is not None,
         )
 
+    def _taught(self, say: Callable[[str], None]) -> list[Declared]:
+        """Return the answers about findings that the texts of training, or the bundle it started from, name."""
+        answers = list(self.parts.answers.values())
+        train, start = self.splits["train"], self.config.init_from
+        if not any(each.answer.prompts for each in answers) or "text" not in train.manifest:
+            return answers
+        before = () if start is None else load_bundle(start).labels
+        kept = []
+        for each in answers:
+            answer = each.answer.taught_by(_texts(train), known=before)
+            unknown = [name.replace("_", " ") for name in each.answer.labels if name not in answer.labels]
+            if unknown:
+                say(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
+            if answer.labels or not unknown:
+                kept.append(dataclasses.replace(each, answer=answer))
+        return kept
+
+
+def _texts(prepared: Prepared) -> Iterator[str]:
+    """Yield the words of each record as they were trained on, after the prefix."""
+    for index in range(len(prepared)):
+        text = prepared.sample(index).fields.get("text")
+        if isinstance(text, str):
+            yield text
+
 
 _FITTED = (
     "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
@@ -390,6 +415,7 @@ def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Ma
     best = "not measured" if outcome.best_value is None else f"{outcome.best_value:.4f}"
     made_of = [tree["model"].get(part) for part in ("vision", "stack", "text")]
     towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
+    kind = "A vision-language model" if bundle.model.reads_text else "An image model"
     objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
     trained = "Trained on synthetic data: it proves the machinery and knows nothing of patients." if synthetic else ""
     flaw = str(bundle.provenance.get("split_flaw", ""))
@@ -399,7 +425,7 @@ def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Ma
         synthetic=synthetic,
         sections=[
             ("Use", f"{trained}\n\n{RESEARCH}"),
-            ("What it is", f"A vision-language model of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
+            ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
             ("Probabilities and thresholds", _FITTED if any(each.calibration for each in bundle.answers) else ""),

@@ -8,7 +8,7 @@ know none by name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -142,6 +142,15 @@ class Answer(ABC):
             None where this answer, or this model, has no such map.
         """
         return None
+
+    def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> Answer:
+        """Return this answer about those of its findings that texts of training name; itself where it asks by no words.
+
+        Args:
+            texts: of training; read only as far as is needed.
+            known: findings that are kept whatever the texts say.
+        """
+        return self
 
     def released(self) -> Mapping[str, object]:
         """Options with which a bundle builds it again: plain data, no path."""

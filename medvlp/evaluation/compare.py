@@ -15,6 +15,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
 from medvlp.evaluation.bootstrap import percentile_interval
+from medvlp.evaluation.few import TOO_FEW
 from medvlp.evaluation.holm import holm
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.paired import Difference, paired_differences
@@ -173,6 +174,8 @@ def _row(data: SplitData, found: Difference) -> Metric:
         calibration=place.calibration,
         prevalence=None,
     )
+    if row.reason in TOO_FEW:
+        return row
     if found.test is not None:
         if found.test.p is None:
             return replace(row, reason="separated")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
 from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, match
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric
 
@@ -127,21 +128,15 @@ def _row(
     boxes = sum(len(part.scores) for part in parts)
     height = max(len(everybody), boxes)
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height) if resamples else None
-    interval = None if draws is None else percentile_interval(draws[:, 0])
-    return Metric(
+    row = Metric(
         metric=metric,
         label=label,
-        value=None if np.isnan(value) else value,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
-        method="none" if interval is None else "patient_bootstrap",
-        interval="none" if interval is None else "percentile",
+        value=None,
         n=len(everybody),
         positives=sum(truths > 0 for part in parts for truths in part.truths),
         patients=clusters.patients,
         split=split,
         policy="none",
         labels_used=len(parts) if len(parts) > 1 else None,
-        resamples=None if interval is None else interval.used,
-        skipped=None if interval is None else interval.skipped,
     )
+    return metric_row(row, value, None if draws is None else draws[:, 0])

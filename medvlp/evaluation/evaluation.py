@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medvlp.answers.applied.calibrators import CalibratorName
 from medvlp.answers.asking.ask import ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.answers import Answer, Ask, Rows
@@ -48,6 +49,7 @@ class EvaluationOptions:
         split: that is judged.
         fit: split on which thresholds, calibrations and conformal sets are chosen; None: nothing is chosen.
         min_positives: positive records that a finding needs to take part in a macro average.
+        calibration: map to probabilities that headline figures are of.
         groups: columns of the groups that are compared; those that the data lacks are left out.
         labels: findings of the probes; those of the model where none is named.
         features: folder in which feature tables are kept; None to make them anew.
@@ -58,6 +60,7 @@ class EvaluationOptions:
     split: str = "test"
     fit: str | None = "validate"
     min_positives: int = 30
+    calibration: CalibratorName = "platt"
     groups: Sequence[str] = ()
     labels: Sequence[str] = ()
     features: Path | None = None
@@ -308,7 +311,8 @@ class Evaluation:
         """
         asked = {f"label:{label}": values for label, values in (labels or {}).items()}
         table = pd.DataFrame({**scored_rows(self.judged.manifest, scores), **asked, **(groups or {})})
-        options = ScoreOptions(seed=self.options.seed, min_positives=self.options.min_positives)
+        own = self.options
+        options = ScoreOptions(seed=own.seed, min_positives=own.min_positives, calibration=own.calibration)
         facts: dict[str, Any] = {
             "name": name,
             "title": title,

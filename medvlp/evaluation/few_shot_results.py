@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
-from medvlp.evaluation.classification import few_reason
+from medvlp.evaluation.few import TOO_FEW, few_reason, mean_reason
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.ranked import rank_rows
@@ -185,7 +185,7 @@ def _macro(columns: Sequence[_Column], n: int, patients: int) -> _Column:
         n=n,
         positives=sum(each.positives for each in columns),
         patients=patients,
-        reason=None,
+        reason=mean_reason([each.reason for each in columns]),
         point=np.mean([each.point for each in columns if each.point is not None], axis=0),
         resampled=np.mean(resampled, axis=0) if resampled else None,
         smaller=sum(each.smaller for each in columns),
@@ -201,7 +201,7 @@ def _measured(row: Metric, column: _Column, form: Form, seed: int) -> Metric:
     tail = (1 - row.level) / 2
     low, high = np.quantile(column.point, [tail, 1 - tail])
     row = replace(row, value=value, draws=draws, draws_low=float(low), draws_high=float(high))
-    if column.resampled is None:
+    if column.resampled is None or row.reason in TOO_FEW:
         return row
     # The same draws of draws for every finding and number of shots, as the same patients are drawn for all.
     drawn = numpy_generator(seed, 0, "few_shot/bootstrap").integers(0, draws, size=(len(column.resampled), draws))

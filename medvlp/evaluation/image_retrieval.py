@@ -8,13 +8,15 @@ expectation over the order of ties (McSherry and Najork, ECIR 2008, eq. 9).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.ranks import label_groups, random_recall, unit_embeddings
 from medvlp.evaluation.results import Metric, Result
@@ -191,21 +193,10 @@ def _rows(
     names = [*(f"recall@{k}" for k in ks), *(f"precision@{k}" for k in ks), "mean_average_precision"]
     columns = ["average_precision" if each == "mean_average_precision" else each for each in names]
     if not len(frame):
-        return tuple(
-            Metric(
-                metric=each,
-                label=_DIRECTION,
-                value=None,
-                n=0,
-                patients=0,
-                split=split,
-                policy="none",
-                reason="no_rows",
-                method="none",
-                interval="none",
-            )
-            for each in names
+        empty = Metric(
+            metric="", label=_DIRECTION, value=None, n=0, patients=0, split=split, policy="none", reason="no_rows"
         )
+        return tuple(metric_row(replace(empty, metric=each), None, None) for each in names)
     values = frame[columns].to_numpy(dtype=np.float64)
     clusters = patient_clusters(frame["patient_id"].to_numpy())
 
@@ -216,29 +207,26 @@ def _rows(
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(frame)) if resamples else None
     found = []
     for at, each in enumerate(names):
-        interval = None if draws is None else percentile_interval(draws[:, at], level=level)
         chance = frame["share"].mean() if each.startswith("precision") else None
         if each.startswith("recall"):
             chance = frame[f"chance@{each.split('@')[1]}"].mean()
         found.append(
-            Metric(
-                metric=each,
-                label=_DIRECTION,
-                value=float(values[:, at].mean()),
-                low=interval.low if interval else None,
-                high=interval.high if interval else None,
-                level=level,
-                method="patient_bootstrap" if interval else "none",
-                interval="percentile" if interval else "none",
-                n=len(frame),
-                patients=clusters.patients,
-                split=split,
-                policy="none",
-                group="label_equal",
-                chance=None if chance is None else float(chance),
-                pool=int(pool.min()),
-                resamples=interval.used if interval else None,
-                skipped=interval.skipped if interval else None,
+            metric_row(
+                Metric(
+                    metric=each,
+                    label=_DIRECTION,
+                    value=None,
+                    level=level,
+                    n=len(frame),
+                    patients=clusters.patients,
+                    split=split,
+                    policy="none",
+                    group="label_equal",
+                    chance=None if chance is None else float(chance),
+                    pool=int(pool.min()),
+                ),
+                float(values[:, at].mean()),
+                None if draws is None else draws[:, at],
             )
         )
     return tuple(found)

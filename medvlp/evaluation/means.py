@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric
 
@@ -86,19 +88,9 @@ def _mean(
 ) -> Metric:
     there = np.flatnonzero(np.isfinite(values).any(axis=1))
     values, who = values[there], [str(patients[row]) for row in there.tolist()]
+    row = Metric(metric=metric, label=label, value=None, n=0, patients=0, split=split, policy="none")
     if not len(values):
-        return Metric(
-            metric=metric,
-            label=label,
-            value=None,
-            method="none",
-            interval="none",
-            n=0,
-            patients=0,
-            split=split,
-            policy="none",
-            reason="no_rows",
-        )
+        return metric_row(replace(row, reason="no_rows"), None, None)
     clusters = patient_clusters(np.asarray(who))
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0)
@@ -112,21 +104,5 @@ def _mean(
 
     value = float(statistic(np.ones((clusters.patients, 1)))[0, 0])
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(values)) if resamples else None
-    interval = None if draws is None else percentile_interval(draws[:, 0], level=level)
-    return Metric(
-        metric=metric,
-        label=label,
-        value=value,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
-        level=level,
-        method="none" if interval is None else "patient_bootstrap",
-        interval="none" if interval is None else "percentile",
-        n=len(values),
-        patients=clusters.patients,
-        split=split,
-        policy="none",
-        labels_used=labels_used,
-        resamples=None if interval is None else interval.used,
-        skipped=None if interval is None else interval.skipped,
-    )
+    row = replace(row, level=level, n=len(values), patients=clusters.patients, labels_used=labels_used)
+    return metric_row(row, value, None if draws is None else draws[:, 0])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
 
@@ -48,22 +49,16 @@ def f1_difference(
 
     value = float(statistic(np.ones((clusters.patients, 1)))[0, 0])
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(patients)) if resamples else None
-    interval = None if draws is None else percentile_interval(draws[:, 0])
-    return Metric(
+    row = Metric(
         metric="f1_difference",
         label=label,
-        value=None if np.isnan(value) else value,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
-        method="none" if interval is None else "patient_bootstrap",
-        interval="none" if interval is None else "percentile",
+        value=None,
         n=len(patients),
         patients=clusters.patients,
         split=one.metrics[0].split,
         policy=one.metrics[0].policy,
-        resamples=None if interval is None else interval.used,
-        skipped=None if interval is None else interval.skipped,
     )
+    return metric_row(row, value, None if draws is None else draws[:, 0])
 
 
 def _sums(result: Result) -> tuple[FloatArray, FloatArray]:

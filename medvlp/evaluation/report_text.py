@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
 from medvlp.text.labels import label_mentions
@@ -249,26 +250,23 @@ def _metrics(
     found = []
     for at, (metric, label) in enumerate(every):
         value = None if np.isnan(point[at]) else float(point[at])
-        interval = None if draws is None or value is None else percentile_interval(draws[:, at])
         cases = int((bottom[at] > 0).sum()) if at < len(names) else len(patients)
         used = int((bottom[rows[metric]].sum(axis=1) > 0).sum()) if label == "macro" else None
         found.append(
-            Metric(
-                metric=metric,
-                label=label,
-                value=value,
-                low=interval.low if interval else None,
-                high=interval.high if interval else None,
-                method="patient_bootstrap" if interval else "none",
-                interval="percentile" if interval else "none",
-                n=cases,
-                patients=clusters.patients,
-                split=split,
-                policy=policy,
-                labels_used=used,
-                resamples=interval.used if interval else None,
-                skipped=interval.skipped if interval else None,
-                reason="no_rows" if value is None else None,
+            metric_row(
+                Metric(
+                    metric=metric,
+                    label=label,
+                    value=None,
+                    n=cases,
+                    patients=clusters.patients,
+                    split=split,
+                    policy=policy,
+                    labels_used=used,
+                    reason="no_rows" if value is None else None,
+                ),
+                value,
+                None if draws is None or value is None else draws[:, at],
             )
         )
     return tuple(found)

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, unit_embeddings
 from medvlp.evaluation.results import Metric, Result
@@ -191,27 +192,24 @@ def _direction_rows(
         chances += [None, float(((ranks.pool + 1) / (relevant + 1)).mean())]
     rows = []
     for at, (metric, chance) in enumerate(zip(names, chances, strict=True)):
-        interval = percentile_interval(draws[:, at], level=level) if len(draws) else None
         rows.append(
-            Metric(
-                metric=metric,
-                label=direction,
-                value=float(point[0, at]) if len(point) else None,
-                low=interval.low if interval else None,
-                high=interval.high if interval else None,
-                level=level,
-                method="patient_bootstrap" if interval else "none",
-                interval="percentile" if interval else "none",
-                n=len(rank),
-                patients=len(np.unique(patient)),
-                split=split,
-                policy="none",
-                group=group,
-                chance=chance,
-                pool=ranks.pool,
-                resamples=interval.used if interval else None,
-                skipped=interval.skipped if interval else None,
-                reason=None if len(rank) else "no_rows",
+            metric_row(
+                Metric(
+                    metric=metric,
+                    label=direction,
+                    value=None,
+                    level=level,
+                    n=len(rank),
+                    patients=len(np.unique(patient)),
+                    split=split,
+                    policy="none",
+                    group=group,
+                    chance=chance,
+                    pool=ranks.pool,
+                    reason=None if len(rank) else "no_rows",
+                ),
+                point[0, at] if len(point) else None,
+                draws[:, at],
             )
         )
     return rows

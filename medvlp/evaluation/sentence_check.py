@@ -22,11 +22,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, count_patients, patient_clusters, percentile_interval
-from medvlp.evaluation.classification import evaluate_scores, few_reason
+from medvlp.evaluation.bootstrap import bootstrap, count_patients, patient_clusters
+from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.delong import compare_areas
+from medvlp.evaluation.few import few_reason
 from medvlp.evaluation.holm import holm
 from medvlp.evaluation.intervals import DEFAULT_FORM
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
 from medvlp.evaluation.ranks import unit_embeddings
 from medvlp.evaluation.results import AVERAGES, Metric, Result
@@ -254,13 +256,10 @@ def _hard_row(
         return (hits @ row / row.sum(axis=0))[:, None]
 
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(hits))
-    interval = percentile_interval(draws[:, 0])
-    return Metric(
+    row = Metric(
         metric="recall@1",
         label="hard_negatives",
-        value=float(hits.mean()),
-        low=interval.low,
-        high=interval.high,
+        value=None,
         n=len(hits),
         patients=clusters.patients,
         split=split,
@@ -268,6 +267,5 @@ def _hard_row(
         group=None if kind is None else f"kind={kind}",
         chance=float(np.mean(chances)),
         pool=round(1 / min(chances)),
-        resamples=interval.used,
-        skipped=interval.skipped,
     )
+    return metric_row(row, float(hits.mean()), draws[:, 0])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_text
+from medvlp.evaluation.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
+from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
 __all__ = [
@@ -35,6 +37,7 @@ class Cell:
         digits: after the point.
         mark: of a note, such as ``"*"``.
         signed: it may be below 0, so the range is written with a word: a minus beside a dash cannot be read.
+        p: it is a p value, which is never 0: one that would be written so is below the last digit.
     """
 
     value: float | None
@@ -43,16 +46,19 @@ class Cell:
     digits: int = 3
     mark: str = ""
     signed: bool = False
+    p: bool = False
 
     def text(self, dash: str = "-") -> str:
         """Return the number with its interval in brackets.
 
         Example:
-            >>> Cell(0.8, 0.7, 0.9).text(), Cell(None).text(), Cell(0.0004, digits=4).text()
-            ('0.800 (0.700-0.900)', '-', '0.0004')
+            >>> Cell(0.8, 0.7, 0.9).text(), Cell(None).text(), Cell(1e-9, digits=4, p=True).text()
+            ('0.800 (0.700-0.900)', '-', '<0.0001')
         """
         if self.value is None:
             return dash
+        if self.p and self.value < 10**-self.digits:
+            return f"<{10**-self.digits:.{self.digits}f}{self.mark}"
         first = f"{self.value:.{self.digits}f}"
         if self.low is None or self.high is None:
             return first + self.mark
@@ -106,9 +112,8 @@ def score_table(result: Result, *, split: str | None = None, point: str | None =
         wanted += [(name, metric, at, None) for name, metric in shares]
     else:
         wanted += [("oracle F1", "oracle_f1", "max_f1", None)]
-    maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier" and row.value is not None))
-    if maps:
-        use = "platt" if "platt" in maps else maps[0]
+    use = released_map(result, rows)
+    if use is not None:
         wanted += [("Brier", "brier", None, use), ("ECE", "ece", None, use)]
     found = {(row.metric, row.operating_point, row.calibration, row.label): row for row in rows}
     wanted = [each for each in wanted if any(key[:3] == each[1:] for key in found)]
@@ -129,7 +134,7 @@ def score_table(result: Result, *, split: str | None = None, point: str | None =
         caption=f"{result.title or result.name}{f', {chosen} split' if chosen else ''}",
         columns=("Finding", "n", "positive", "patients", *(name for name, *_ in wanted)),
         rows=tuple(lines),
-        notes=_notes(rows, at, maps[0] if maps and "platt" not in maps else "platt" if maps else None),
+        notes=_notes(rows, at, use),
     )
 
 
@@ -165,8 +170,8 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
             Cell(row.first),
             Cell(row.second),
             replace(_cell(row), signed=True),
-            Cell(row.p, digits=4),
-            Cell(row.p_corrected, digits=4),
+            Cell(row.p, digits=4, p=True),
+            Cell(row.p_corrected, digits=4, p=True),
         )
         for row in rows
     )
@@ -251,6 +256,7 @@ def check_table_path(path: Path) -> None:
         raise ConfigError(f"The table {path} has an ending that says no form: use .md, .tex or .csv.")
 
 
+_FEW = ("few_positives", "few_negatives")
 _WRITERS: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
 
 
@@ -274,7 +280,7 @@ def _is_average(row: Sequence[object]) -> bool:
 def _cell(row: Metric | None) -> Cell:
     if row is None:
         return Cell(None)
-    mark = "*" if row.reason in ("few_positives", "few_negatives") else ""
+    mark = "*" if row.reason in _FEW else "**" if row.reason in TOO_FEW else ""
     return Cell(row.value, row.low, row.high, mark=mark)
 
 
@@ -291,8 +297,10 @@ def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[
         notes.append(f"Brier score and calibration error (bias-corrected) {made}.")
     if any(row.metric == "oracle_f1" for row in rows) and point is None:
         notes.append("oracle: the threshold was tuned on these very cases, an upper bound and no result.")
-    if any(row.reason in ("few_positives", "few_negatives") for row in rows):
-        notes.append("* 30 patients or fewer of one class: the interval is optimistic.")
+    if any(row.reason in _FEW for row in rows):
+        notes.append(f"* {FEW_PATIENTS} patients or fewer of one class: the interval is optimistic.")
+    if any(row.reason in TOO_FEW for row in rows):
+        notes.append(f"** Fewer than {LEAST_PATIENTS} patients of one class: no interval.")
     return tuple(notes)
 
 
@@ -305,6 +313,6 @@ def _pipes(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$"}
     special |= {each: "\\" + each for each in "&%$#_{}"}
     return "".join(special.get(each, each) for each in text)

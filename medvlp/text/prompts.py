@@ -15,7 +15,7 @@ places: Huang et al., GLoRIA, ICCV 2021). Sets are YAML, so that a recipe can be
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import yaml
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["PromptSet", "load_prompts"]
+__all__ = ["PromptSet", "load_prompts", "named_in"]
 
 _KEYS = ("label", "positive", "negative", "sided", "uncertain")
 _REQUIRED = _KEYS[:3]
@@ -103,6 +103,34 @@ def load_prompts(path: str | Path) -> tuple[PromptSet, ...]:
         what = f"has {', '.join(twice)} twice: keep one set each" if twice else "has no sets: add one for each label"
         raise ConfigError(f"The prompt file {where} {what}.")
     return sets
+
+
+def named_in(prompts: Sequence[PromptSet], texts: Iterable[str], *, known: Collection[str] = ()) -> frozenset[str]:
+    """Return the labels that texts name: some text has all words of the label, or of one of its positive prompts.
+
+    Args:
+        prompts: one set a label or more.
+        texts: read only until every label is named.
+        known: labels that count as named.
+
+    Example:
+        >>> sets = [PromptSet("v1", label, (f"There is {label}.", label), ("clear",)) for label in ("edema", "mass")]
+        >>> sorted(named_in(sets, ["No EDEMA, no effusion."]))
+        ['edema']
+    """
+    found = frozenset(each.label for each in prompts if each.label in known)
+    named = ((each.label, text) for each in prompts for text in (each.label.replace("_", " "), *each.positive))
+    words = {(label, _words(text)) for label, text in named if label not in found}
+    left = iter(texts)
+    while words and (text := next(left, None)) is not None:
+        there = _words(text)
+        found |= {label for label, needed in words if needed <= there}
+        words = {(label, needed) for label, needed in words if label not in found}
+    return found
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d_]+", text.lower()))
 
 
 def _prompt_set(where: Path, name: str, entry: object) -> PromptSet:

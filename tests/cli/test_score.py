@@ -62,7 +62,7 @@ def test_flags_are_told(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     table.to_csv(predictions, index=False)
     ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20, "--no-page")
     (told,) = [line for line in ran.out.splitlines() if line.startswith("Flag: ")]
-    assert told.startswith("Flag: The score of nodule knows site=north: among ")
+    assert told.startswith("Flag: The score of nodule knows site north: without nodule it tells these from ")
     assert [f"Flag: {flag.sentence}" for flag in load_result(tmp_path / "r.json").flags] == [told]
     few = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20, "--no-page", "--min-group", 200)
     assert "Flag: " not in few.out

@@ -188,8 +188,9 @@ def test_the_average_is_over_the_findings_of_the_results_averages() -> None:
 
 
 def test_two_scores_that_both_divide_the_classes_have_a_difference_and_no_test() -> None:
-    table = pd.DataFrame({"id": list("abcd"), "patient_id": list("abcd"), "label:edema": [0, 0, 1, 1]})
-    sides = [table.assign(**{"score:edema": scores}) for scores in ([0.1, 0.2, 0.8, 0.9], [0.8, 0.9, 0.1, 0.2])]
+    names, rising = list("abcdefghij"), np.linspace(0.05, 0.95, 10)
+    table = pd.DataFrame({"id": names, "patient_id": names, "label:edema": [0] * 5 + [1] * 5})
+    sides = [table.assign(**{"score:edema": scores}) for scores in (rising, rising[::-1])]
     found = compare_results(*(score_predictions(side, options=FAST) for side in sides), resamples=50)
     row = found.find("auroc_difference", "edema")
     assert (row.value, row.p, row.low, row.method, row.reason) == (-1.0, None, None, "none", "separated")

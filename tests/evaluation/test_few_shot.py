@@ -165,7 +165,9 @@ def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_
     macro, edema = result.find("auroc@2", "macro"), result.find("auroc@2", "edema")
     assert (macro.value, macro.labels_used, macro.min_positives) == (edema.value, 1, 5)
     assert (result.find("auroc@2", "hernia").value, result.find("auroc@2", "hernia").reason) == (None, "no_positives")
-    assert result.find("auroc@2", "mass").reason == "few_positives"
+    assert result.find("auroc@2", "mass").reason == "too_few_positives"
+    assert result.find("auroc@2", "mass").low is None
+    assert result.find("auroc@2", "mass").draws_low is not None
     with pytest.raises(DataError, match="scores of 'mass' and no labels"):
         evaluate_few_shot(scores, {"edema": labels["edema"]}, people, **options)
     with pytest.raises(DataError, match="of 'edema' have different lengths"):

@@ -65,6 +65,22 @@ class SetRule:
             everything if self.absent_to is None else values <= self.absent_to,
         )
 
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """The score below or at which a set is "absent" alone, and from or above which it is "present" alone.
+
+        Between the two it is both or neither. None where no score has such a set.
+
+        Example:
+            >>> SetRule(0.9, 0.4, 0.6, positives=50, negatives=50).limits
+            (0.4, 0.6)
+            >>> SetRule(0.9, 0.4, None, positives=50, negatives=3).limits
+            (0.4, None)
+        """
+        if self.present_from is None or self.absent_to is None:
+            return self.present_from, self.absent_to
+        return min(self.present_from, self.absent_to), max(self.present_from, self.absent_to)
+
     def to_dict(self) -> dict[str, object]:
         """Return plain data for a bundle or a results file."""
         return asdict(self)

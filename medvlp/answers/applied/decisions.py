@@ -52,6 +52,26 @@ class Decisions:
             return "indeterminate"
         return "present" if made.present[0] else "absent"
 
+    def limits(self, finding: str) -> dict[str, float | None] | None:
+        """Return ``absent_to`` and ``present_from`` of `category`, as probabilities where these are calibrated.
+
+        None where nothing was fitted, or the calibration turns the order of scores around.
+
+        Example:
+            >>> rule = SetRule(0.9, 0.4, 0.6, positives=50, negatives=50)
+            >>> Decisions({}, {"edema": rule}, {}).limits("edema")
+            {'absent_to': 0.4, 'present_from': 0.6}
+        """
+        rule, known = self.sets.get(finding), self.calibrators.get(finding)
+        if rule is None:
+            return None
+        low, high = (
+            each if each is None or known is None else float(known.probabilities([each])[0]) for each in rule.limits
+        )
+        if low is not None and high is not None and high < low:
+            return None
+        return {"absent_to": low, "present_from": high}
+
 
 def read_decisions(operating_points: Mapping[str, Any] | None, calibration: Mapping[str, Any] | None) -> Decisions:
     """Read what ``bundle.yaml`` stores; empty where it stores nothing.

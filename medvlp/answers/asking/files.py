@@ -65,11 +65,12 @@ def predict_files(
         the answers say is there as
         ``pairs``, ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
         probabilities of those findings that it covers, ``raw_scores`` are what they were made of, ``category`` says
-        ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, and `calibrated` is true where
-        every score is a probability; ``uncalibrated`` names those that are not.
-        Where the bundle has a gate also ``abstained``, and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where
-        the score is above 1 or the picture blank. The scores of a flagged picture mean nothing; they are given so that
-        it can be studied.
+        ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, ``limits`` the score up to which
+        it is absent and that from which it is present, and `calibrated` is true where every score is a probability;
+        ``uncalibrated`` names those that are not.
+        Where the bundle has a gate also ``abstained``, and ``ood``:
+        ``{"flagged", "score", "reasons"}``, flagged where the score is above 1 or the picture blank. The scores of a
+        flagged picture mean nothing; they are given so that it can be studied.
         Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
         and the weight of the one that counts most.
 
@@ -293,13 +294,19 @@ def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[st
     found = {name: decisions.probability(name, score) for name, score in scores.items()}
     missing = [name for name, value in found.items() if value is None]
     categories = {name: decisions.category(name, score) for name, score in scores.items()}
+    limits = {name: decisions.limits(name) for name in scores}
     return {
         "scores": {name: scores[name] if value is None else round(value, 6) for name, value in found.items()},
         "calibrated": not missing,
         **({"uncalibrated": missing} if missing else {}),
         "raw_scores": dict(scores),
         "category": {name: value for name, value in categories.items() if value is not None},
+        "limits": {name: _rounded(value) for name, value in limits.items() if value is not None},
     }
+
+
+def _rounded(limits: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 6) for name, value in limits.items()}
 
 
 def _parts(said: Predictions, row: int) -> dict[str, Any]:

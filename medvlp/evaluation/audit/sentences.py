@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medvlp.evaluation.audit.miscalibration import MAP, LineTest
+from medvlp.evaluation.names import group_words, words_of
 from medvlp.evaluation.results import Metric
 
 __all__ = ["gap_sentence", "line_sentence", "p_words", "shortcut_sentence"]
@@ -14,12 +15,11 @@ def gap_sentence(row: Metric) -> str:
     Example:
         >>> gap_sentence(Metric(metric="auroc_gap", label="edema", group="sex=F", value=-0.1, low=-0.15, high=-0.05,
         ...                     first=0.85, second=0.75, n=300, patients=200))
-        'AUROC of edema is 0.75 for sex=F (300 cases of 200 patients) and 0.85 for all others: \
--0.10 (95 % -0.15 to -0.05)'
+        'AUROC of edema: 0.75 for sex F (300 cases of 200 patients), 0.85 for all others, -0.10 (95 % -0.15 to -0.05)'
     """
-    of = f"The mean AUROC of {row.labels_used} findings" if row.label == "macro" else f"AUROC of {_words(row.label)}"
+    of = f"Mean AUROC of {row.labels_used} findings" if row.label == "macro" else f"AUROC of {words_of(row.label)}"
     return (
-        f"{of} is {row.second:.2f} for {row.group} ({_cases(row)}) and {row.first:.2f} for all others: "
+        f"{of}: {row.second:.2f} for {group_words(row.group)} ({_cases(row)}), {row.first:.2f} for all others, "
         f"{row.value:+.2f} ({_interval(row)})"
     )
 
@@ -30,12 +30,13 @@ def shortcut_sentence(row: Metric) -> str:
     Example:
         >>> shortcut_sentence(Metric(metric="shortcut_auroc", label="edema", group="site=north", value=0.8, low=0.75,
         ...                          high=0.85, n=500, patients=300))
-        'The score of edema knows site=north: among 500 cases of 300 patients without edema it ranks these against all \
-others with AUROC 0.80 (95 % 0.75 to 0.85), and labels do not explain it'
+        'The score of edema knows site north: without edema it tells these from the others with AUROC 0.80 \
+(95 % 0.75 to 0.85; 500 cases of 300 patients)'
     """
+    name = words_of(row.label)
     return (
-        f"The score of {_words(row.label)} knows {row.group}: among {_cases(row)} without {_words(row.label)} it ranks "
-        f"these against all others with AUROC {row.value:.2f} ({_interval(row)}), and labels do not explain it"
+        f"The score of {name} knows {group_words(row.group)}: without {name} it tells these from the others with AUROC "
+        f"{row.value:.2f} ({_interval(row)}; {_cases(row)})"
     )
 
 
@@ -46,10 +47,10 @@ def line_sentence(test: LineTest, row: Metric) -> str:
         wrong = "too extreme" if line.slope < 1 else "not extreme enough"
     else:
         wrong = "too high" if line.intercept < 0 else "too low"
-    after = " (after Platt scaling on the validation rows)" if test.calibration == MAP else ""
+    after = ", after Platt scaling," if test.calibration == MAP else ""
     low, high = line.intercept_interval.low, line.intercept_interval.high
     return (
-        f"Probabilities of {_words(row.label)}{after} are {wrong}: calibration slope {line.slope:.2f} "
+        f"Probabilities of {words_of(row.label)}{after} are {wrong}: calibration slope {line.slope:.2f} "
         f"({_interval(row)}; 1 is right), intercept {line.intercept:+.2f} "
         f"({100 * row.level:g} % {low:+.2f} to {high:+.2f}; 0 is right), {_cases(row)}"
     )
@@ -68,10 +69,6 @@ def p_words(p: float, corrected: float, tests: int) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.0001" if value < 0.0001 else f"p {value:.2g}"
-
-
-def _words(label: str) -> str:
-    return label.replace("_", " ")
 
 
 def _cases(row: Metric) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, percentile_interval, slots_by_patient
+from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
 from medvlp.evaluation.grounding.box_ap import (
     Detections,
     box_average_precision,
@@ -23,6 +23,7 @@ from medvlp.evaluation.grounding.box_ap import (
 )
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, Scale, measure
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray, auroc_of_slots, score_levels
 from medvlp.evaluation.results import Metric, Result, Role
 
@@ -286,36 +287,27 @@ class _Rows:
         area = float(table.loc[present, "area"].mean()) if label != "macro" else None
         rows = []
         for at, name in enumerate(names):
-            interval = None if draws is None else percentile_interval(draws[:, at], level=self.level)
             dark, both = name.startswith("zero_region_specificity"), name.startswith(("box_ap", "zero_region_auroc"))
             chosen = ~present if dark else np.ones_like(present) if both else present
             few = patients <= _FEW_PATIENTS
-            value = float(point[at])
-            rows.append(
-                Metric(
-                    metric=name,
-                    label=label,
-                    value=None if np.isnan(value) else value,
-                    low=None if interval is None else interval.low,
-                    high=None if interval is None else interval.high,
-                    level=self.level,
-                    method="none" if interval is None else "patient_bootstrap",
-                    interval="none" if interval is None else "percentile",
-                    n=int(chosen.sum()),
-                    positives=int(present.sum()),
-                    patients=len(np.unique(clusters.patient[chosen])),
-                    split=self.split,
-                    policy="none",
-                    group=group,
-                    labels_used=labels_used,
-                    min_positives=min_positives,
-                    chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
-                    resamples=None if interval is None else interval.used,
-                    skipped=None if interval is None else interval.skipped,
-                    reason="few_positives" if few else None,
-                    operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
-                )
+            row = Metric(
+                metric=name,
+                label=label,
+                value=None,
+                level=self.level,
+                n=int(chosen.sum()),
+                positives=int(present.sum()),
+                patients=len(np.unique(clusters.patient[chosen])),
+                split=self.split,
+                policy="none",
+                group=group,
+                labels_used=labels_used,
+                min_positives=min_positives,
+                chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
+                reason="few_positives" if few else None,
+                operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
             )
+            rows.append(metric_row(row, point[at], None if draws is None else draws[:, at]))
         return rows
 
 

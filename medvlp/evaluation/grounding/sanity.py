@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
 
@@ -162,29 +163,21 @@ def _row(
         return (defined @ row / row.sum(axis=0))[:, None]
 
     value = float(defined.mean())
-    interval = None
-    if resamples:
-        draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(defined))
-        interval = percentile_interval(draws[:, 0], level=level)
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(defined)) if resamples else None
     reason = None
     if metric == "map_of_random_weights" and value > SURVIVES:
         reason = "survives_randomisation"
     if metric == "map_between_images" and value > INDEPENDENT:
         reason = "input_independent"
-    return Metric(
+    row = Metric(
         metric=metric,
         label=label,
-        value=value,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
+        value=None,
         level=level,
-        method="none" if interval is None else "patient_bootstrap",
-        interval="none" if interval is None else "percentile",
         n=len(defined),
         patients=clusters.patients,
         split=split,
         policy="none",
-        resamples=None if interval is None else interval.used,
-        skipped=None if interval is None else interval.skipped,
         reason=reason,
     )
+    return metric_row(row, value, None if draws is None else draws[:, 0])

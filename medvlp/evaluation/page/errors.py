@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from medvlp.evaluation.page.figures import Picture, picture
 from medvlp.evaluation.page.inputs import CHOSEN, GalleryItem
 from medvlp.evaluation.page.words import finding
+from medvlp.evaluation.results import Result
 
 __all__ = ["TITLES", "ErrorRow", "error_rows"]
 
@@ -27,10 +28,10 @@ class ErrorRow:
     pictures: tuple[tuple[str, Picture], ...]
 
 
-def error_rows(items: Sequence[GalleryItem]) -> list[ErrorRow]:
-    """Return one row a finding, in the order met."""
+def error_rows(items: Sequence[GalleryItem], results: Sequence[Result] = ()) -> list[ErrorRow]:
+    """Return one row a finding, in the order met; `results` as for `picture`."""
     rows = []
     for name in dict.fromkeys(item.finding for item in items):
         mine = sorted((item for item in items if item.finding == name), key=lambda item: CHOSEN.index(item.chosen))
-        rows.append(ErrorRow(finding(name), tuple((TITLES[item.chosen], picture(item)) for item in mine)))
+        rows.append(ErrorRow(finding(name), tuple((TITLES[item.chosen], picture(item, results)) for item in mine)))
     return rows

@@ -14,9 +14,10 @@ from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.rows import findings_of, headline_of, macro_of
 from medvlp.evaluation.page.summary import summary_of
 from medvlp.evaluation.page.words import finding, integer, map_words, name_of, rule_words, spoken
+from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import Metric, Result
 
-__all__ = ["SECTIONS", "facts_of", "towers"]
+__all__ = ["SECTIONS", "facts_of", "kind_of", "towers"]
 
 RESEARCH = "Research only: not a medical device, not for clinical use."
 # Where the page shows what a fact says.
@@ -75,6 +76,16 @@ def towers(architecture: Mapping[str, Any]) -> str:
     return " and ".join(names) or str(architecture.get("name", ""))
 
 
+def kind_of(architecture: Mapping[str, Any]) -> str:
+    """Return what kind of model it is; one that reads no text is none of vision and language.
+
+    Example:
+        >>> kind_of({"name": "dual", "vision": {}, "text": {}}), kind_of({"name": "vision", "vision": {}})
+        ('vision-language model', 'image model')
+    """
+    return "image model" if architecture.get("name") == "vision" else "vision-language model"
+
+
 def _pictures(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     if inputs.errors:
         yield "failures", "Pictures of misses, false alarms and undecided cases, by a rule and not by hand."
@@ -97,7 +108,7 @@ def _statistics(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
         return
     named = [row.metric.partition("@")[0] for row in rows]
     measured = dict.fromkeys(name for name in named if not name.startswith(("oracle_", "worst_", "shortcut_auroc_")))
-    measured = [name for name in measured if not name.endswith("_test")]
+    measured = [name for name in measured if not name.endswith(("_test", ALIKE))]
     yield "measures", f"{spoken([name_of(name) for name in measured])}."
     yield "uncertainty", _uncertainty(rows)
     best = headline_of(results)
@@ -152,17 +163,21 @@ def _uncertainty(rows: Iterable[Metric]) -> str:
 
 
 def _few(results: Iterable[Result]) -> list[str]:
-    few = {row.label for result in results for row in result.metrics if row.reason == "few_positives" and not row.group}
-    if not few:
-        return []
-    return [f"30 positive patients or fewer, so that the interval is optimistic: {spoken(sorted(map(finding, few)))}."]
+    rows = [row for result in results for row in result.metrics if not row.group]
+    told = {
+        "too_few_positives": "Fewer than 5 positive patients, so that there is no interval",
+        "few_positives": "30 positive patients or fewer, so that the interval is optimistic",
+    }
+    found = {reason: sorted({finding(row.label) for row in rows if row.reason == reason}) for reason in told}
+    return [f"{words}: {spoken(found[reason])}." for reason, words in told.items() if found[reason]]
 
 
 def _model(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     record = inputs.record
     tree = record.model.architecture if record is not None else inputs.config.get("model")
     if isinstance(tree, Mapping) and towers(tree):
-        yield "technology", f"Deep learning: a vision-language model of {towers(tree)}."
+        kind = kind_of(tree)
+        yield "technology", f"Deep learning: {'an' if kind[0] in 'aeiou' else 'a'} {kind} of {towers(tree)}."
         width = tree.get("embed_dim")
         size = "" if record is None or not record.model.parameters else f"{integer(record.model.parameters)} parameters"
         parts = [f"Towers {towers(tree)}", f"embeddings of {width} numbers" if width else "", size]

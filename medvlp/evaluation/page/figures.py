@@ -15,7 +15,9 @@ from medvlp.evaluation.metrics import UndefinedMetricError
 from medvlp.evaluation.page import words
 from medvlp.evaluation.page.charts import Series, curve_chart, series_chart
 from medvlp.evaluation.page.inputs import GalleryItem
+from medvlp.evaluation.page.labels import Label, label_of
 from medvlp.evaluation.page.pictures import heat_map_layer, png_uri
+from medvlp.evaluation.page.probability import probability_of
 from medvlp.evaluation.page.rows import metric_rows
 from medvlp.evaluation.results import Result
 
@@ -33,13 +35,26 @@ class CurveFigure:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A gallery item with its picture and heat map as data URIs."""
+    """A gallery item with its picture and heat map as data URIs.
+
+    Attributes:
+        item: the item.
+        uri: of the picture.
+        heat_uri: of the heat map's layer.
+        width, height: of the picture.
+        labels: words of each box, where they fit; None for a box without words.
+        probability: calibrated, of the score; None where there is none.
+        calibration: map that made it, in words.
+    """
 
     item: GalleryItem
     uri: str
     heat_uri: str | None
     width: int
     height: int
+    labels: tuple[Label | None, ...] = ()
+    probability: float | None = None
+    calibration: str = ""
 
 
 def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigure], list[CurveFigure]]:
@@ -112,8 +127,24 @@ def _same(one: Series, other: Series) -> bool:
     return len(one.y) == len(other.y) and np.allclose(one.y, other.y, rtol=1e-6)
 
 
-def picture(item: GalleryItem) -> Picture:
-    """Return an item with its picture and heat map as data URIs."""
+def picture(item: GalleryItem, results: Sequence[Result] = ()) -> Picture:
+    """Return an item with its picture and heat map as data URIs.
+
+    Args:
+        item: the item.
+        results: one of them may hold the case, and the map from its score to a probability.
+    """
     height, width = item.image.shape[:2]
     heat = None if item.heat_map is None else png_uri(heat_map_layer(item.heat_map))
-    return Picture(item, png_uri(item.image), heat, width, height)
+    probability, name = probability_of(item, results)
+    labels = tuple(label_of(box, width=width, height=height) if box.label else None for box in item.boxes)
+    return Picture(
+        item=item,
+        uri=png_uri(item.image),
+        heat_uri=heat,
+        width=width,
+        height=height,
+        labels=labels,
+        probability=probability,
+        calibration=words.map_words(name),
+    )

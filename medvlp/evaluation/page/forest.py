@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medvlp.evaluation.few import TOO_FEW
 from medvlp.evaluation.page.rows import findings_of, headline_of, macro_of, only, plain_auroc
 from medvlp.evaluation.page.words import REASONS, finding, integer, interval, name_of, number
+from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
 __all__ = ["Dimension", "Forest", "ForestRow", "Mark", "control_forest", "dimensions", "finding_forest"]
@@ -93,13 +95,19 @@ def control_forest(result: Result, group_name: str) -> Forest:
     for value in _values(result, group_name):
         row = only(result, "auroc", "macro", f"{group_name}={value}")
         if row is not None:
-            # A mean over other findings than everybody's is another mean: say over how many.
-            alike = everybody is None or row.labels_used == everybody.labels_used
-            over = "" if alike else f", {row.labels_used} findings"
-            rows.append((finding(value), f"{integer(row.n)} cases{over}", [(result, "series0", row)], row, False))
+            # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
+            alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
+            over = f", {row.labels_used} finding{'s' if row.labels_used != 1 else ''}" if alike is not None else ""
+            marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
+            rows.append((finding(value), f"{integer(row.n)} cases{over}", marks, row, False))
+    legend = ()
+    if any(len(marks) > 1 for _, _, marks, _, _ in rows):
+        legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
-        rows.append(("everybody", f"{integer(everybody.n)} cases", [(result, "series0", everybody)], everybody, True))
-    return _forest(rows, ())
+        over = f", {everybody.labels_used} findings" if legend else ""
+        cases = f"{integer(everybody.n)} cases{over}"
+        rows.append(("everybody", cases, [(result, "series0", everybody)], everybody, True))
+    return _forest(rows, legend)
 
 
 def dimensions(result: Result) -> list[Dimension]:
@@ -142,16 +150,23 @@ def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> F
                 low=None if row.low is None else at(row.low),
                 high=None if row.high is None else at(row.high),
                 value=number(row.value),
-                interval=interval(row),
+                interval="no interval" if row.reason in TOO_FEW else interval(row),
                 few=row.reason == "few_positives",
             )
             for result, style, row in present
             if row.value is not None
         )
-        laid.append(ForestRow(name, cases, marks, REASONS.get(first.reason or "", ""), summary))
+        laid.append(ForestRow(name, cases, marks, _note(first), summary))
     few = any(mark.few for row in laid for mark in row.marks)
     steps = [low + 0.1 * step for step in range(round((1 - low) * 10) + 1)]
     return Forest(tuple(laid), tuple((at(step), f"{step:.1f}") for step in steps), at(0.5), legend, few)
+
+
+def _note(row: Metric) -> str:
+    """Return why a row has no number."""
+    if row.reason == "none_large_enough" and row.min_positives:
+        return f"no finding with {row.min_positives} positive cases, and enough patients of the group"
+    return REASONS.get(row.reason or "", "")
 
 
 def _values(result: Result, name: str) -> list[str]:

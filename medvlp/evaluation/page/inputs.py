@@ -127,6 +127,7 @@ class ReportInputs:
 
     Attributes:
         title: of the page.
+        date: on which the results were made, in ISO form; empty where it is not known.
         results: models and controls; the first model result with a macro AUROC is the headline.
         log: rows of ``log.jsonl``; drawn against ``samples_seen``.
         gallery: pictures with boxes and heat maps, typical ones and errors.
@@ -142,6 +143,7 @@ class ReportInputs:
     """
 
     title: str
+    date: str = ""
     results: tuple[Result, ...]
     log: Sequence[Mapping[str, object]] = ()
     gallery: tuple[GalleryItem, ...] = ()

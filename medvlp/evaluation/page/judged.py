@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from medvlp.evaluation.page.facts_data import card_facts, sets_named
+from medvlp.evaluation.page.gate import GATE
 from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.record import Record
 from medvlp.evaluation.page.rows import findings_of, headline_of, macro_of
@@ -47,6 +48,12 @@ def judged_of(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str,
         asked = [finding(label) for label in sorted(findings_of(best))]
         more = f" and {len(asked) - 14} more" if len(asked) > 14 else ""
         found.append(("Findings", f"{len(asked)}: {', '.join(asked[:14])}{more}"))
+    shares = [row for result in inputs.results for row in result.metrics if row.metric == GATE]
+    if shares:
+        held = f"would hold back {integer(shares[0].positives)} of {integer(shares[0].n)} pictures"
+        found.append(("Gate", f"{held} ({percent(shares[0].value)}) as unlike those of training"))
+    elif record is not None and record.model.gate is False:
+        found.append(("Gate", "none: pictures unlike those of training are scored too"))
     if facts.get("uncertainty"):
         found.append(("Intervals", facts["uncertainty"].rstrip(".")))
     return found

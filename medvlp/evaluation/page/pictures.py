@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["heat_map_layer", "png_uri"]
+__all__ = ["heat_colours", "heat_map_layer", "png_uri"]
 
 # The strongest place of a heat map still lets the picture through.
 _OPACITY = 0.7
@@ -26,6 +26,25 @@ def png_uri(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def heat_colours(steps: int = 9) -> str:
+    """Return the colours of heat maps over black, weakest to strongest, for a style sheet's gradient.
+
+    Example:
+        >>> heat_colours(2)
+        'rgb(0 0 0),rgb(174 178 41)'
+    """
+    from matplotlib import colormaps
+
+    share = np.linspace(0, 1, steps)
+    colours = np.rint(255 * colormaps["inferno"](_colour(share))[:, :3] * (_OPACITY * share)[:, None]).astype(int)
+    return ",".join(f"rgb({red} {green} {blue})" for red, green, blue in colours.tolist())
+
+
+def _colour(share: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the place on the colour map; its black end would look like absence."""
+    return 0.25 + 0.7 * share
 
 
 def heat_map_layer(heat_map: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -49,6 +68,6 @@ def heat_map_layer(heat_map: NDArray[np.floating]) -> NDArray[np.uint8]:
     size = max(1, round(width * stretch)), max(1, round(height * stretch))
     smooth = Image.fromarray(unit.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     value = np.clip(np.asarray(smooth), 0, 1)
-    layer = colormaps["inferno"](0.25 + 0.7 * value)  # (h, w, 4) in [0, 1]; the black end would look like absence
+    layer = colormaps["inferno"](_colour(value))  # (h, w, 4) in [0, 1]
     layer[..., 3] = _OPACITY * value
     return (layer * 255).astype(np.uint8)

@@ -68,6 +68,7 @@ class ModelFacts(_Frozen):
         score: how an image is compared with a text.
         labels: findings that it can be asked for.
         prompted: whether it tells findings by prompts.
+        gate: whether it has one; None where nobody kept that, or it takes no single pictures.
         provenance: what its training said of itself.
     """
 
@@ -79,6 +80,7 @@ class ModelFacts(_Frozen):
     score: str = ""
     labels: tuple[str, ...] = ()
     prompted: bool = False
+    gate: bool | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 

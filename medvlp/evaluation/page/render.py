@@ -10,15 +10,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medvlp.evaluation.page import words
 from medvlp.evaluation.page.checklist import answered, checklists
+from medvlp.evaluation.page.downloads import with_downloads
 from medvlp.evaluation.page.errors import error_rows
 from medvlp.evaluation.page.facts import SECTIONS, facts_of
 from medvlp.evaluation.page.few_shot import few_shot_tables
 from medvlp.evaluation.page.figures import curves, learning_curves, picture
 from medvlp.evaluation.page.forest import finding_forest
+from medvlp.evaluation.page.gate import gate_tables
 from medvlp.evaluation.page.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.evaluation.page.inputs import ReportInputs
 from medvlp.evaluation.page.judged import cohort_rows, judged_of
-from medvlp.evaluation.page.pictures import png_uri
+from medvlp.evaluation.page.notes import caveats_of
+from medvlp.evaluation.page.pictures import heat_colours, png_uri
 from medvlp.evaluation.page.places import places_tables
 from medvlp.evaluation.page.robustness import robustness_rows
 from medvlp.evaluation.page.rows import headline_of, metric_rows, retrieval_rows
@@ -53,7 +56,7 @@ def render_report(inputs: ReportInputs) -> str:
         for at, result in enumerate(results)
     ]
     facts = facts_of(inputs)
-    return (
+    page = (
         environment()
         .get_template("report.html.jinja", globals=_HELPERS)
         .render(
@@ -74,8 +77,11 @@ def render_report(inputs: ReportInputs) -> str:
             loss=loss,
             validation=validation,
             parts=[part for part in parts if part is not None],
-            gallery=[picture(item) for item in inputs.typical],
-            errors=error_rows(inputs.errors),
+            gallery=[picture(item, results) for item in inputs.typical],
+            errors=error_rows(inputs.errors, results),
+            gates=gate_tables(results),
+            caveats=caveats_of(results),
+            heat_colours=heat_colours(),
             grounded=grounding_rows(results),
             grounding_columns=list(COLUMNS.values()),
             sanity=sanity_rows(results),
@@ -87,6 +93,7 @@ def render_report(inputs: ReportInputs) -> str:
             sections=SECTIONS,
         )
     )
+    return with_downloads(page)
 
 
 @cache
@@ -104,6 +111,7 @@ def environment() -> Environment:
         "integer": words.integer,
         "percent": words.percent,
         "interval": words.interval,
+        "p_value": words.p_value,
         "finding": words.finding,
         "tidy": words.tidy,
     }

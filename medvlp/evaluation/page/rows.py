@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medvlp.evaluation.page.words import finding
+from medvlp.evaluation.page.words import finding, group_words
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "plain_auroc",
     "retrieval_rows",
 ]
+
+_SUBSETS = {"label_equal": "studies with the same findings"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +94,6 @@ def _subset_words(group: str | None) -> str:
     if group is None:
         return "all queries"
     name, _, most = group.partition("<=")
-    return f"reports of at most {most} studies" if name == "report_group" else group
+    if name == "report_group":
+        return f"reports of at most {most} studies"
+    return _SUBSETS.get(group) or (group_words(group) if "=" in group else finding(group))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_text
-from medvlp.evaluation.page.facts import towers
+from medvlp.evaluation.page.facts import kind_of, towers
 from medvlp.evaluation.page.facts_data import card_facts, sets_named
 from medvlp.evaluation.page.gallery_files import GALLERY, read_gallery
 from medvlp.evaluation.page.inputs import Quarantined, ReportInputs
@@ -55,7 +56,8 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     """
     if run.is_file():
         result = load_result(run)
-        return ReportInputs(title=result.title or f"Results: {result.name}", results=(result,), study=study or {})
+        title = result.title or f"Results: {result.name.replace('_', ' ')}"
+        return ReportInputs(title=title, date=_date([run]), results=(result,), study=study or {})
     paths = [path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY]
     if not paths:
         raise DataError(
@@ -82,7 +84,8 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         environment = environment or record.environment
         config = config or {"evaluation": record.options}
     return ReportInputs(
-        title=_title(config) or _judged_title(record) or run.resolve().name,
+        title=_title(record, config) or run.resolve().name,
+        date=_date(paths),
         results=results,
         log=_log(run / "log.jsonl"),
         gallery=gallery,
@@ -102,6 +105,11 @@ def _order(result: Result, made: Sequence[str]) -> tuple[bool, int, bool, str]:
     return result.role == "control", place, not result.fitted, result.name
 
 
+def _date(results: Sequence[Path]) -> str:
+    """Return the day on which the last results were written: 2026-11-27, in universal time."""
+    return datetime.fromtimestamp(max(path.stat().st_mtime for path in results), tz=UTC).date().isoformat()
+
+
 def _config(path: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
@@ -112,26 +120,18 @@ def _config(path: Path) -> dict[str, object]:
     return tree if isinstance(tree, dict) else {}
 
 
-def _title(config: Mapping[str, Any]) -> str:
-    """Return objectives and towers of a training configuration; empty where it is none."""
-    try:
-        objectives = dict.fromkeys(each["name"] for phase in config["phases"] for each in phase["objectives"])
-        towers = [
-            part.get("architecture") or part["name"] for part in (config["model"]["vision"], config["model"]["text"])
-        ]
-    except (KeyError, TypeError, AttributeError):
-        return ""
-    return f"{' and '.join(map(str, objectives))}: {' with '.join(map(str, towers))}"
-
-
-def _judged_title(record: Record | None) -> str:
-    """Return what was judged on what, of an evaluation that stands alone."""
-    if record is None or not towers(record.model.architecture):
+def _title(record: Record | None, config: Mapping[str, Any]) -> str:
+    """Return what was judged on what, in words; empty where nobody kept that and nothing was trained."""
+    if record is None:
+        model = config.get("model")
+        return f"A {kind_of(model)} in training" if isinstance(model, Mapping) and "phases" in config else ""
+    if not towers(record.model.architecture):
         return ""
     card = card_facts(record)
-    data = card.title if card is not None else record.data.layout or sets_named(record)
+    data = card.title if card is not None else record.data.layout.replace("_", " ") or sets_named(record)
     data = data.replace("The ", "the ", 1) if data.startswith("The ") else data
-    return f"{towers(record.model.architecture)}{f', judged on {data}' if data else ''}"
+    kind = kind_of(record.model.architecture)
+    return f"{kind[:1].upper()}{kind[1:]}{f' judged on {data}' if data else ''}"
 
 
 def _recorded(record: Record) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from medvlp.evaluation.calibration.reliability import ReliabilityBin
@@ -67,8 +67,8 @@ def decision_chart(curve: DecisionCurve, *, prevalence: float, key: str) -> str:
         end = float(curve.threshold[-1])
         axes.set_xlim(0, end)
         axes.set_ylim(-0.25 * prevalence, 1.05 * prevalence)
-        ticks = np.linspace(0, end, 3)
-        axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        ticks = [tick for tick in ticker.MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, end) if 0 <= tick <= end]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.locator_params(axis="y", nbins=4)
         axes.grid(color=GRID, linewidth=0.7)
         axes.set_axisbelow(True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.page.forest import Dimension, dimensions
+from medvlp.evaluation.page.gate import of_gate
 from medvlp.evaluation.page.words import finding, name_of
 from medvlp.evaluation.results import Flag, Metric, Result
 
@@ -57,7 +58,10 @@ class Audited:
 def subgroups(results: Sequence[Result]) -> list[Subgroups]:
     """Return every column of every model result, single columns before pairs."""
     found = [
-        _column(result, dimension) for result in results if result.role == "model" for dimension in dimensions(result)
+        _column(result, dimension)
+        for result in results
+        if result.role == "model" and not of_gate(result)
+        for dimension in dimensions(result)
     ]
     return sorted(found, key=lambda each: each.pair)
 

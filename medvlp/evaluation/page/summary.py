@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medvlp.evaluation.few import TOO_FEW
 from medvlp.evaluation.page.places import mean_of_places
 from medvlp.evaluation.page.rows import findings_of, headline_of, macro_of, only
-from medvlp.evaluation.page.words import finding, group_words, integer, interval, map_words, name_of, number
+from medvlp.evaluation.page.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
+from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import Metric, Result
 
 __all__ = ["Tile", "summary_of", "tiles_of"]
@@ -36,7 +38,7 @@ def summary_of(results: Sequence[Result]) -> str:
     compared = _comparison_headline(results)
     if best is None and compared is not None:
         found, row = compared
-        p = "" if row.p is None else f"; p = {row.p:.4f}"
+        p = "" if row.p is None else f"; p {_equals(row.p)}"
         return (
             f"{found.title}: AUROC{' of the macro average' if row.label == 'macro' else f' of {finding(row.label)}'} "
             f"{number(row.first)} and {number(row.second)}, difference {_with_interval(row)}{p}, on {integer(row.n)} "
@@ -100,13 +102,18 @@ def _macro_tile(result: Result) -> Tile | None:
     if row is None:
         return None
     several = row.labels_used != 1
+    rare = "; optimistic, some are rare" if row.reason == "rare_findings" else ""
     against = f"over {row.labels_used} findings; chance is 0.5" if several else f"n {integer(row.n)}; chance is 0.5"
     name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
-    return Tile(name, number(row.value), interval(row), against)
+    return Tile(name, number(row.value), interval(row), against + rare)
 
 
 def _weakest_finding(best: Result) -> Tile | None:
-    rows = [row for label in findings_of(best) if (row := only(best, "auroc", label)) and row.value is not None]
+    everybody = macro_of(best)
+    least = 1 if everybody is None else everybody.min_positives or 1
+    found = [row for label in findings_of(best) if (row := only(best, "auroc", label)) and row.value is not None]
+    # A number of few cases is no headline: it may be anything.
+    rows = [row for row in found if (row.positives or 0) >= least and row.reason not in TOO_FEW]
     if len(rows) < 2:
         return None
     row = min(rows, key=lambda row: (row.value or 0.0, row.label))
@@ -124,7 +131,8 @@ def _weakest_group(best: Result) -> Tile | None:
     gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group)]
     if gaps:
         row = min(gaps, key=lambda row: (row.value or 0.0, str(row.group)))
-        against = f"{integer(row.n)} cases; {number(row.second)} less {number(row.first)}"
+        several = f"over {row.labels_used} findings, " if (row.labels_used or 1) > 1 else ""
+        against = f"{several}{integer(row.n)} cases; {number(row.second)} less {number(row.first)}"
         if row.first is None:
             against = f"{integer(row.n)} cases; 0 is no gap"
         return Tile(f"{_upper(group_words(row.group))}: AUROC less others'", number(row.value), interval(row), against)
@@ -137,9 +145,10 @@ def _weakest_group(best: Result) -> Tile | None:
 
 
 def _calibration_tile(best: Result) -> Tile | None:
-    rows = [row for row in best.metrics if (row.metric, row.label, row.group) == ("ece", "macro", None)]
-    rows = [row for row in rows if row.value is not None and row.split not in ("train", "validate")]
-    if not rows:
+    judged = [row for row in best.metrics if row.group is None and row.split not in ("train", "validate")]
+    used = released_map(best, judged)
+    rows = [row for row in judged if (row.metric, row.label, row.calibration) == ("ece", "macro", used)]
+    if used is None or not rows or rows[-1].value is None:
         return None
     row = rows[-1]
     return Tile(
@@ -177,7 +186,7 @@ def _difference_tile(results: Sequence[Result]) -> Tile | None:
         return None
     row = found[1]
     label = "macro AUROC" if row.label == "macro" else f"AUROC of {finding(row.label)}"
-    against = f"{number(row.second)} less {number(row.first)}" + ("" if row.p is None else f"; p = {row.p:.4f}")
+    against = f"{number(row.second)} less {number(row.first)}" + ("" if row.p is None else f"; p {_equals(row.p)}")
     return Tile(f"Difference in {label}", number(row.value), interval(row), against)
 
 
@@ -197,10 +206,12 @@ def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | N
     """Return the macro AUROC difference of the first comparison, else that of its first finding."""
     # Other results have differences of their own (a changed factor, a calibrated sentence): no headline.
     for result in (each for each in results if each.name == "comparison"):
+        least = int(result.options.get("min_positives", 1))
         rows = [
             row
             for row in result.metrics
             if row.metric == "auroc_difference" and not row.group and row.value is not None
+            if row.label == "macro" or ((row.positives or 0) >= least and row.reason not in TOO_FEW)
         ]
         if rows:
             return result, next((row for row in rows if row.label == "macro"), rows[0])
@@ -210,6 +221,11 @@ def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | N
 def _with_interval(row: Metric) -> str:
     around = f" ({row.level * 100:g} % interval {interval(row)})" if interval(row) else ""
     return number(row.value) + around
+
+
+def _equals(p: float) -> str:
+    words = p_value(p)
+    return words.replace("<", "< ") if words.startswith("<") else f"= {words}"
 
 
 def _upper(text: str) -> str:

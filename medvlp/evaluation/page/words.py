@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from medvlp.evaluation.names import group_words, spoken, words_of
 from medvlp.evaluation.results import Metric
 
 __all__ = [
@@ -15,6 +14,7 @@ __all__ = [
     "map_words",
     "name_of",
     "number",
+    "p_value",
     "percent",
     "rule_words",
     "spoken",
@@ -26,6 +26,11 @@ REASONS = {
     "no_negatives": "no negative case: not defined",
     "no_rows": "no case",
     "no_labels": "no finding has both classes",
+    "none_large_enough": "no finding has enough positive cases",
+    "too_few_positives": "fewer than 5 positive patients: no interval",
+    "too_few_negatives": "fewer than 5 negative patients: no interval",
+    "rare_findings": "of a finding in this mean fewer than 5 patients are positive, or negative: the interval is "
+    "optimistic",
     "few_positives": "30 positive patients or fewer: the interval is optimistic",
     "few_negatives": "30 negative patients or fewer: the interval is optimistic",
     "n_too_small": "n too small: fewer than the least number of patients with or without the finding",
@@ -71,6 +76,7 @@ _METRICS = {
     "conformal_coverage_positive": "of present",
     "conformal_coverage_negative": "of absent",
     "selective_accuracy": "accuracy of answers",
+    "gate_held_back": "held back by the gate",
 }
 
 
@@ -92,6 +98,16 @@ def integer(value: int | None) -> str:
         (['12', '345'], '999')
     """
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def p_value(value: float | None) -> str:
+    """Return a p value, which is never 0.
+
+    Example:
+        >>> p_value(0.03124), p_value(1e-9), p_value(None)
+        ('0.0312', '<0.0001', '–')
+    """
+    return "–" if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def percent(value: float | None) -> str:
@@ -121,7 +137,7 @@ def finding(label: str) -> str:
         >>> finding("rib_fracture"), finding("image_to_report")
         ('rib fracture', 'image → report')
     """
-    return _LABELS.get(label, label.replace("_", " "))
+    return _LABELS.get(label) or words_of(label)
 
 
 def name_of(name: str, title: str = "") -> str:
@@ -135,16 +151,6 @@ def name_of(name: str, title: str = "") -> str:
         return title
     words = name.replace("_", " ")
     return _METRICS.get(name) or words[:1].upper() + words[1:]
-
-
-def spoken(words: Sequence[str], *, last: str = "and") -> str:
-    """Return words as a list that can be read aloud.
-
-    Example:
-        >>> spoken(["a"]), spoken(["a", "b", "c"]), spoken(["PA", "AP"], last="or")
-        ('a', 'a, b and c', 'PA or AP')
-    """
-    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def tidy(text: str) -> str:
@@ -183,17 +189,3 @@ def map_words(name: str | None) -> str:
     known = {"none": "scores as they are", "platt": "Platt scaling", "temperature": "temperature scaling"}
     known |= {"isotonic": "isotonic regression", "dirichlet": "Dirichlet (beta) calibration"}
     return known.get(name or "", name or "")
-
-
-def group_words(group: str | None) -> str:
-    """Return a subgroup in words.
-
-    Example:
-        >>> group_words("view_position=AP"), group_words("sex & site=F & north"), group_words(None)
-        ('view position AP', 'sex F and site north', 'everybody')
-    """
-    if not group:
-        return "everybody"
-    names, _, values = group.partition("=")
-    pairs = zip(names.split(" & "), values.split(" & "), strict=False)
-    return spoken([f"{finding(name)} {value}" for name, value in pairs])

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from medvlp.answers.applied.calibrators import CALIBRATORS, CalibratorName
 from medvlp.core.errors import ConfigError
-from medvlp.evaluation.classification import MIN_GROUP
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.evaluation.operating_points import DEFAULT_RULES, parse_rule
 from medvlp.evaluation.predictions import Policy, check_policy
+from medvlp.evaluation.rank_metrics import MIN_GROUP
 
 __all__ = ["ScoreOptions"]
 
@@ -32,8 +32,10 @@ class ScoreOptions:
         points: rules of the operating points, see `operating_points`.
         prevalences: at which predictive values are given.
         calibrations: maps that are fitted on validation rows.
+        calibration: the one of them that is released: headline figures, tables and decisions are of it.
         bins: of the calibration error.
-        probabilities: the scores are said to be probabilities, so their calibration is measured without validation too.
+        probabilities: the scores are said to be probabilities: their calibration as they are is the one that headline
+            figures, tables and decisions are of, and it is measured without validation too.
         decisions: threshold probabilities at which the net benefit is given.
         coverage: asked of conformal sets.
         ranked: splits whose AUROC and AP are given; None: all.
@@ -50,6 +52,7 @@ class ScoreOptions:
     points: tuple[str, ...] = DEFAULT_RULES
     prevalences: tuple[float, ...] = (0.01, 0.05, 0.2)
     calibrations: tuple[CalibratorName, ...] = CALIBRATORS
+    calibration: CalibratorName = "platt"
     bins: int = 15
     probabilities: bool = False
     decisions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
@@ -81,6 +84,11 @@ class ScoreOptions:
             raise ConfigError(
                 f"min_group is {self.min_group}: a group needs 2 patients with a finding and 2 without it."
             )
+
+    @property
+    def released(self) -> str:
+        """The map of headline figures: ``"none"`` where the scores are said to be probabilities."""
+        return "none" if self.probabilities else self.calibration
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

@@ -140,18 +140,26 @@ def probability_rows(data: SplitData, probabilities: Sequence[Calibrated]) -> li
     return rows
 
 
-def chosen_for_decisions(probabilities: Sequence[Calibrated], finding: str) -> Calibrated | None:
-    """Return the probabilities on which decisions are judged: Platt's, else another map's, else the scores."""
+def chosen_for_decisions(probabilities: Sequence[Calibrated], finding: str, *, released: str) -> Calibrated | None:
+    """Return the probabilities on which decisions are judged: the released map's, else another's, else the scores.
+
+    Args:
+        probabilities: of all findings.
+        finding: its name.
+        released: see `ScoreOptions.released`.
+    """
     mine = [each for each in probabilities if each.finding.name == finding]
     order = {name: at for at, name in enumerate(("platt", "dirichlet", "temperature", "isotonic", "none"))}
-    return min(mine, key=lambda each: order[each.name], default=None)
+    return min(mine, key=lambda each: -1 if each.name == released else order[each.name], default=None)
 
 
 def decision_rows(data: SplitData, probabilities: Sequence[Calibrated]) -> list[Metric]:
     """Return the net benefit at the threshold probabilities asked for; `chance` is the better of all and nobody."""
     rows = []
     places = np.array(data.options.decisions)
-    chosen = [each for finding in data.findings if (each := chosen_for_decisions(probabilities, finding.name))]
+    released = data.options.released
+    named = (chosen_for_decisions(probabilities, each.name, released=released) for each in data.findings)
+    chosen = [each for each in named if each is not None]
     statistics = [_net_benefits(data, each, places) for each in chosen] if len(places) else []
     for each, statistic, draws in zip(chosen, statistics, data.draws(statistics), strict=bool(len(places))):
         value = statistic(np.ones((data.clusters.patients, 1)))[0]
@@ -255,6 +263,11 @@ def _averages(
         defined = [each for each in members if np.isfinite(errors[each.name, each.finding.name].value[metric])]
         findings = [each.finding for each in defined]
         row = data.average_row(findings, metric, "macro")
+        if len(defined) < len(members):
+            rows.append(
+                replace(data.average_row([each.finding for each in members], metric, "macro"), reason="infinite")
+            )
+            continue
         if defined:
             mine = [errors[each.name, each.finding.name] for each in defined]
             weights = average_weights(findings, "macro")

@@ -14,8 +14,9 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
 from medvlp.evaluation.audit.audit import audit_split
-from medvlp.evaluation.classification import rank_metrics, split_rows
+from medvlp.evaluation.classification import split_rows
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
+from medvlp.evaluation.rank_metrics import rank_metrics
 from medvlp.evaluation.results import Flag, Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions

@@ -17,13 +17,15 @@ from medvlp.evaluation.bootstrap import (
     patient_clusters,
     percentile_interval,
 )
-from medvlp.evaluation.classification import few_reason
+from medvlp.evaluation.few import TOO_FEW, few_reason, mean_reason
 from medvlp.evaluation.intervals import Form, logit_interval
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.predictions import Group, KnownRows, groups_of, known_rows
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.options import ScoreOptions
 
+# How intervals of shares are made, of any number of patients.
+_OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
 Statistic = Callable[[FloatArray], FloatArray]
 
 __all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data", "with_draws", "with_interval"]
@@ -133,10 +135,16 @@ class SplitData:
             policy=self.options.policy,
             labels_used=len(findings),
             min_positives=self.options.min_positives if self.options.min_positives > 1 else None,
-            reason=None if findings else "no_labels",
+            reason=self._why(findings),
             method="none",
             interval="none",
         )
+
+    def _why(self, findings: Sequence[Finding]) -> str | None:
+        """Return what is to be known of an average, or why there is none."""
+        if findings:
+            return mean_reason([each.few for each in findings])
+        return "none_large_enough" if any(each.reason is None for each in self.findings) else "no_labels"
 
     def averaged(self) -> list[Finding]:
         """Return the findings that take part in an average."""
@@ -187,9 +195,16 @@ def split_data(table: pd.DataFrame, findings: Sequence[str], *, name: str, optio
 
 
 def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Metric:
-    """Return a row with an interval and how it was made."""
+    """Return a row with an interval and how it was made.
+
+    A row of too few patients of a class stays without one, unless it is of a share: Wilson's and Mercaldo's hold there.
+    """
     made = found.used + found.skipped
     reason = row.reason
+    if reason in TOO_FEW:
+        if method not in _OF_SHARES:
+            return row
+        reason = reason.removeprefix("too_")
     if made and found.low is None:
         reason = "few_resamples"
     return replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,21 @@ def test_a_bundle_gives_back_what_was_kept_of_one_answer_and_the_others_stay(
     assert answer_of(bundle).options == answer_of(before).options
 
 
+def test_limits_are_where_the_category_changes_as_probabilities_where_these_are_given() -> None:
+    rule = fitted(20, 40)
+    stored = {"findings": {"edema": rule.calibrators[0].to_dict()}}
+    conformal = {"edema": rule.sets.to_dict() if rule.sets else {}}
+    found = read_decisions({"conformal": conformal}, stored)
+    limits = found.limits("edema")
+    assert limits is not None
+    for score in np.linspace(0.01, 0.99, 197):
+        probability = found.probability("edema", float(score))
+        said = found.category("edema", float(score))
+        assert (said == "absent") == (limits["absent_to"] is not None and probability <= limits["absent_to"])
+        assert (said == "present") == (limits["present_from"] is not None and probability >= limits["present_from"])
+    assert found.limits("effusion") is None
+
+
 def test_few_cases_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels: list[str]) -> None:
     own = answer_of(stored({labels[0]: fitted(10, 10), labels[1]: fitted(9, 50), labels[2]: fitted(50, 9)}))
     assert own.calibration is not None
@@ -102,6 +118,7 @@ def test_few_cases_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels
 def test_a_category_is_what_the_conformal_set_holds() -> None:
     rule = {"level": 0.9, "present_from": 0.3, "absent_to": 0.6, "positives": 50, "negatives": 50}
     overlap = read_decisions({"findings": {}, "conformal": {"edema": rule}}, None)
+    assert overlap.limits("edema") == {"absent_to": 0.3, "present_from": 0.6}
     said = [overlap.category("edema", score) for score in (0.2, 0.3, 0.6, 0.7)]
     assert said == ["absent", "indeterminate", "indeterminate", "present"]
     apart = read_decisions({"conformal": {"edema": {**rule, "present_from": 0.8}}}, None)
@@ -145,7 +162,10 @@ def test_the_command_says_what_probabilities_rest_on(
     assert done.exit_code == 0
     lines = done.output.splitlines()
     line = next(each for each in lines if each.split()[:1] == [labels[0]])
-    assert line.split()[-1] in ("present", "absent", "indeterminate")
+    said = json.loads(CliRunner().invoke(app, ["predict", str(tmp_path / "again"), str(film), "--json"]).output)
+    limits = said["results"][0]["limits"][labels[0]]
+    told = f"(absent to {limits['absent_to']:.3f}, present from {limits['present_from']:.3f})"
+    assert re.search(rf"  0\.\d{{3}}  (present|absent|indeterminate) {re.escape(told)}$", line)
     assert sum(each.endswith("not calibrated") for each in lines) == len(labels) - 1
     assert "rest on the validation patients" in lines[-1]
     plain = CliRunner().invoke(app, ["predict", str(tiny_run.bundle), str(film), "--json"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -61,7 +63,9 @@ def run(tmp_path):
 def test_a_run_is_read_whole_models_first_and_controls_last(run) -> None:
     inputs = read_run(run)
     assert [result.name for result in inputs.results] == ["zero_shot", "linear_probe", "a_thumbnail"]
-    assert inputs.title == "clip: resnet10t with transformer"
+    assert inputs.title == "A vision-language model in training"
+    os.utime(run / "results" / "zero_shot.json", (2e9, 2e9))
+    assert read_run(run).date == datetime.fromtimestamp(2e9, tz=UTC).date().isoformat() == "2033-05-18"
     record = Record(model=ModelFacts(name="b"), data=DataFacts(manifest="d"), results=("linear_probe", "zero_shot"))
     record.write(run / "evaluation.json")
     assert [result.name for result in read_run(run).results] == ["linear_probe", "zero_shot", "a_thumbnail"]
@@ -96,7 +100,7 @@ def test_the_page_of_a_run_is_the_page_of_what_was_read(run) -> None:
 
 def test_a_lone_results_file_has_a_page(run, tmp_path) -> None:
     write_report_page(run / "results" / "zero_shot.json", tmp_path / "one.html")
-    assert "Results: zero_shot" in (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert "Results: zero shot" in (tmp_path / "one.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_without_results_is_refused(tmp_path) -> None:

@@ -1,0 +1,205 @@
+"""Rows of results and what holds them together; `medvlp.evaluation.results` shows them to everybody and keeps files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from medvlp.core.errors import DataError
+
+__all__ = ["AVERAGES", "Flag", "FlagKind", "Metric", "Result", "Role"]
+
+Role = Literal["model", "control"]
+FlagKind = Literal["subgroup_gap", "miscalibration", "shortcut"]
+# Labels of rows that are over several findings: a mean, a mean weighted by positives, and all cases pooled.
+AVERAGES = ("macro", "weighted", "micro")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number with its uncertainty; a row of ``results.json``.
+
+    Attributes:
+        metric: ``"auroc"``, ``"average_precision"``, ``"recall@5"``, ...; ``"auroc_gap"``, ``"sensitivity_gap"`` and
+            ``"specificity_gap"`` are of a group less all others; ``"shortcut_auroc"`` is of the group's cases against
+            all others by the score, among cases without the finding (``"shortcut_auroc_positives"``: with it);
+            ``"auroc_alike"`` of a group is everybody's mean over the findings of the group's mean;
+            ``"gate_held_back"`` is the share of pictures that the bundle's gate would not let be scored;
+            ``"subgroup_gap_test"``, ``"shortcut_test"`` and ``"miscalibration_test"`` are the tests behind the flags.
+        label: finding, ``"macro"``, or retrieval direction.
+        value: the number; None where it is not defined, and `reason` says why.
+        low, high: interval at `level`; None where it is not defined or not asked for.
+        level: confidence level of the interval.
+        method: how the interval was made: ``"patient_bootstrap"``; ``"wilson"`` and ``"wilson_clustered"`` (patients
+            with several images), ``"mercaldo"`` (predictive values), ``"sandwich"`` (calibration line),
+            ``"delong_clustered"`` (AUROC differences, gaps, shortcuts), ``"exact"`` (an AUROC of 0 or 1),
+            ``"patient_draw_bootstrap"`` (test patients and draws of training cases), or ``"none"``.
+        interval: form of the interval: ``"percentile"``, ``"bca"``, ``"logit"``, ``"recentred"`` (percentile, moved for
+            bias), ``"score"``, ``"wald"``, ``"clopper_pearson"``, ``"square_and_add"`` (a difference, from the
+            intervals of its sides) or ``"none"``.
+        n: rows (images, studies, queries) with a known label.
+        positives: positive rows; None where the word has no meaning.
+        patients: patients among the rows.
+        split: as in the predictions; empty where they name none.
+        policy: what was done with uncertain labels: ``"u_ignore"`` leaves them out.
+        group: subgroup, ``"site=north"``, or of two columns, ``"sex & site=F & north"``; None is everybody.
+        labels_used: for a macro average, over how many labels.
+        min_positives: for a macro average, the positive rows that a label needs to take part.
+        prevalence: positives / n.
+        chance: what a random ranking of the same rows is expected to reach.
+        pool: candidates that a retrieval query ranks.
+        resamples, skipped: bootstrap resamples in which the number is, and is not, defined.
+        reason: ``"no_positives"``, ``"no_negatives"``, ``"no_labels"``, ``"few_positives"`` (30 positive patients or
+            fewer: the interval is optimistic), ``"few_negatives"``, ``"too_few_positives"`` (fewer than 5 positive
+            patients: no interval), ``"too_few_negatives"``, ``"rare_findings"`` (a mean over a finding of so few),
+            ``"none_large_enough"`` (no finding may take part in a mean), ``"few_resamples"``, ``"n_too_small"`` (a
+            group of too few patients of a class for any number), ``"no_validation"`` (nothing was chosen),
+            ``"no_probabilities"`` (nothing was said to be one), ``"none_called"``, ``"all_called"``, ``"infinite"``,
+            ``"separated"`` (a score divides the classes: no interval); of a map ``"survives_randomisation"`` or
+            ``"input_independent"``; None where there is nothing to say.
+        operating_point: name of the threshold the number was taken at.
+        threshold: that score.
+        calibration: map that made the probabilities; ``"none"`` where the scores were taken for them.
+        first, second: what a difference (second less first) is of.
+        p, p_corrected: of a test, alone and corrected for the `tests` made together.
+        tests: how many.
+        strata, pairs: of an AUROC within strata: strata that have both classes, and their positive x negative pairs.
+        strata_left_out: strata that have one class only.
+        draws: of training cases that the number is a mean over (few shots).
+        draws_low, draws_high: quantiles of single draws at `level`, on the test cases as they are.
+    """
+
+    metric: str
+    label: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    method: str = "patient_bootstrap"
+    interval: str = "percentile"
+    n: int
+    positives: int | None = None
+    patients: int
+    split: str = ""
+    policy: str = "u_ignore"
+    group: str | None = None
+    labels_used: int | None = None
+    min_positives: int | None = None
+    prevalence: float | None = None
+    chance: float | None = None
+    pool: int | None = None
+    resamples: int | None = None
+    skipped: int | None = None
+    reason: str | None = None
+    operating_point: str | None = None
+    threshold: float | None = None
+    calibration: str | None = None
+    first: float | None = None
+    second: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    tests: int | None = None
+    strata: int | None = None
+    strata_left_out: int | None = None
+    pairs: int | None = None
+    draws: int | None = None
+    draws_low: float | None = None
+    draws_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """What a reader of a result must have seen: a test that stands when corrected for all tests of the report.
+
+    Attributes:
+        kind: ``"subgroup_gap"``, ``"miscalibration"`` or ``"shortcut"``.
+        name: what was tested: the group's column (``"sex"``), or the probabilities (``"platt"``).
+        sentence: what was found, with its numbers.
+        p: of the test.
+        p_holm: corrected for the `tests` of the report (Holm).
+        tests: how many.
+        split: as in the predictions.
+    """
+
+    kind: FlagKind
+    name: str
+    sentence: str
+    p: float
+    p_holm: float
+    tests: int
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The outcome of one evaluation.
+
+    Attributes:
+        name: what was evaluated: ``"zero_shot"``, ``"linear_probe"``, ``"retrieval"``.
+        recipe: hash of the recipe (prompts, model, options).
+        data: hash of the data.
+        split: hash of who stands in which part of the data; empty where nothing was split.
+        metrics: the rows.
+        cases: per-case table, one row an image or query; None where it was not loaded or not kept.
+        role: ``"control"`` for what a model must beat (a thumbnail classifier), else ``"model"``.
+        synthetic: the numbers are from synthetic data and say nothing of clinical performance.
+        title: words for a page; empty uses `name`.
+        caveats: sentences that a reader must have seen before the numbers: a known flaw of the split, a leak that was
+            allowed.
+        flags: what the audit of groups, calibration and shortcuts found; empty where it found nothing or none was made
+            (rows ``"subgroup_gap_test"`` and so on say which tests were).
+        options: what the statistics were asked to do; with the cases it makes the same numbers again.
+        fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows.
+    """
+
+    name: str
+    recipe: str
+    data: str
+    metrics: tuple[Metric, ...]
+    cases: pd.DataFrame | None = field(default=None, compare=False)
+    role: Role = "model"
+    synthetic: bool = False
+    title: str = ""
+    split: str = ""
+    caveats: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    def find(
+        self,
+        metric: str,
+        label: str,
+        *,
+        split: str | None = None,
+        group: str | None = None,
+        operating_point: str | None = None,
+        calibration: str | None = None,
+    ) -> Metric:
+        """Return the row of a metric and label.
+
+        Raises:
+            DataError: if there is none, or several (name the split then).
+
+        Example:
+            >>> row = Metric(metric="auroc", label="effusion", value=0.9, n=10, patients=8)
+            >>> Result(name="zero_shot", recipe="", data="", metrics=(row,)).find("auroc", "effusion").value
+            0.9
+        """
+        rows = [
+            row
+            for row in self.metrics
+            if (row.metric, row.label, row.group) == (metric, label, group)
+            and (row.operating_point, row.calibration) == (operating_point, calibration)
+            and split in (None, row.split)
+        ]
+        if len(rows) != 1:
+            raise DataError(
+                f"Result {self.name!r} has {len(rows)} rows of {metric!r} for {label!r} "
+                f"(group {group!r}, split {split!r}): "
+                f"ask for one of {', '.join(sorted({f'{row.metric}/{row.label}' for row in self.metrics})[:12])}."
+            )
+        return rows[0]

@@ -1,0 +1,165 @@
+"""Findings ready to be ranked, each in a group, and AUROC and average precision of all of them from one bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvlp.evaluation.bootstrap import Clusters, bootstrap, count_patients
+from medvlp.evaluation.few import few_reason
+from medvlp.evaluation.influence import by_patient, influence_rows
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.predictions import KnownRows
+from medvlp.evaluation.ranked import RankedRows, rank_rows
+
+__all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "pooled_column"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
+
+    `influence` is ``(P, 2)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
+    """
+
+    label: str
+    group: str | None
+    ranked: RankedRows | None
+    influence: FloatArray | None
+    n: int
+    positives: int
+    patients: int
+    smaller: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Point ``(2,)``, draws ``(resamples, 2)`` and influence ``(P, 2)`` of AUROC and average precision.
+
+    `smaller` counts the patients of the smaller class, for an average those of all its findings.
+    """
+
+    point: FloatArray
+    draws: FloatArray
+    influence: FloatArray | None
+    smaller: int
+
+
+def column_of(
+    rows: KnownRows,
+    group: str | None,
+    inside: NDArray[np.bool_],
+    clusters: Clusters,
+    keep_influence: bool,
+    *,
+    least: int = 1,
+) -> Column:
+    """Return a finding in a group, or of everybody.
+
+    Args:
+        rows: of the finding.
+        group: its name; None for everybody.
+        inside: ``(n,)`` rows that are meant.
+        clusters: patients of all rows.
+        keep_influence: whether BCa intervals will be asked for.
+        least: patients of each class without which there is no number.
+
+    Example:
+        >>> from medvlp.evaluation.bootstrap import patient_clusters
+        >>> rows = KnownRows("edema", np.array([True, True]), np.array([True, False]), np.array([0.9, 0.2]))
+        >>> column_of(rows, None, rows.known, patient_clusters(["p", "q"]), False).reason
+        'too_few_positives'
+    """
+    at = np.flatnonzero(inside)
+    found = _ranked(
+        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, keep_influence
+    )
+    if found.ranked is None or found.smaller >= least:
+        return found
+    return replace(found, ranked=None, influence=None, reason="n_too_small")
+
+
+def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, keep_influence: bool) -> Column:
+    """Return all known cases of several findings as one column, ``micro``."""
+    truth = np.concatenate([rows.positive[rows.known] for rows in pool])
+    scores = np.concatenate([rows.scores[rows.known] for rows in pool])
+    patient = np.concatenate([clusters.patient[rows.known] for rows in pool])
+    return _ranked("micro", None, truth, scores, patient, clusters, keep_influence)
+
+
+def _ranked(
+    label: str,
+    group: str | None,
+    truth: NDArray[np.bool_],
+    scores: FloatArray,
+    patient: NDArray[np.int64],
+    clusters: Clusters,
+    keep_influence: bool,
+) -> Column:
+    reason = (
+        None
+        if truth.any() and not truth.all()
+        else "no_positives"
+        if len(truth) and not truth.any()
+        else "no_negatives"
+    )
+    reason = reason if len(truth) else "no_rows"
+    ranked, influence, smaller = None, None, 0
+    if reason is None:
+        ranked = rank_rows(truth, scores, patient)
+        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if keep_influence else None
+        classes = count_patients(patient[truth]), count_patients(patient[~truth])
+        reason, smaller = few_reason(*classes), min(classes)
+    return Column(
+        label=label,
+        group=group,
+        ranked=ranked,
+        influence=influence,
+        n=len(truth),
+        positives=int(truth.sum()),
+        patients=count_patients(patient),
+        smaller=smaller,
+        reason=reason,
+    )
+
+
+def estimates(
+    columns: Sequence[Column], clusters: Clusters, *, resamples: int, seed: int
+) -> dict[tuple[str, str | None], Estimate]:
+    """Return the estimates of every column that has both classes, all from the same resamples."""
+    used = [(column, column.ranked) for column in columns if column.ranked is not None]
+    if not used:
+        return {}
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        counts = np.ascontiguousarray(weights.T, dtype=np.int32)
+        return np.concatenate([ranked.draws(counts) for _, ranked in used], axis=1)
+
+    point = statistic(np.ones((clusters.patients, 1)))[0]
+    draws = np.empty((0, 2 * len(used)))
+    if resamples:
+        draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed)
+    return {
+        (column.label, column.group): Estimate(
+            point[2 * at : 2 * at + 2], draws[:, 2 * at : 2 * at + 2], column.influence, column.smaller
+        )
+        for at, (column, _) in enumerate(used)
+    }
+
+
+def mean_estimate(made: Sequence[Estimate], weights: FloatArray | None = None) -> Estimate | None:
+    """Return the mean over findings, resample by resample."""
+    if not made:
+        return None
+    share = np.full(len(made), 1 / len(made)) if weights is None else weights / weights.sum()
+    moved = [each.influence for each in made if each.influence is not None]
+    return Estimate(
+        np.tensordot(share, np.stack([each.point for each in made]), axes=1),
+        np.tensordot(share, np.stack([each.draws for each in made]), axes=1),
+        np.tensordot(share, np.stack(moved), axes=1) if moved else None,
+        sum(each.smaller for each in made),
+    )

@@ -1,0 +1,204 @@
+"""AUROC and average precision of the findings of one split, averaged and by group, all from the same resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from medvlp.evaluation.bootstrap import Clusters, patient_clusters
+from medvlp.evaluation.few import TOO_FEW, mean_reason
+from medvlp.evaluation.influence import acceleration
+from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
+from medvlp.evaluation.predictions import Policy, groups_of, known_rows
+from medvlp.evaluation.proportions import clopper_pearson
+from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate, pooled_column
+from medvlp.evaluation.results import AVERAGES, Metric
+
+__all__ = ["ALIKE", "MIN_GROUP", "rank_metrics"]
+
+MIN_GROUP = 10
+"""With fewer patients of a class an AUROC of a group may be anything."""
+ALIKE = "_alike"
+"""Ends the metric of everybody's mean over the findings of a group's mean, where these are not all."""
+_METRICS = ("auroc", "average_precision")
+
+
+def rank_metrics(
+    table: pd.DataFrame,
+    findings: Sequence[str],
+    *,
+    split: str,
+    seed: int,
+    resamples: int,
+    level: float = 0.95,
+    min_positives: int = 1,
+    interval: Form = DEFAULT_FORM,
+    policy: Policy = "u_ignore",
+    min_group: int = MIN_GROUP,
+) -> list[Metric]:
+    """Return the rows of one split; arguments as `medvlp.evaluation.classification.evaluate_scores`.
+
+    A group's mean is over the findings of everybody's mean that it has enough patients of. Where these are fewer, a row
+    ``auroc_alike`` of the group says what everybody reaches over the same ones: the two can be compared.
+
+    Args:
+        table: checked rows of the split.
+        findings: its findings.
+        split: its name.
+        seed, resamples, level, min_positives, interval, policy, min_group: as there.
+    """
+    parsed = {finding: known_rows(table, finding, policy=policy) for finding in findings}
+    any_positive = np.any([rows.positive for rows in parsed.values()], axis=0)
+    clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
+    keep = interval == "bca" and resamples > 0
+    everybody = [column_of(rows, None, rows.known, clusters, keep) for rows in parsed.values()]
+    taking_part = [each.label for each in everybody if each.ranked is not None and each.positives >= min_positives]
+    pooled = pooled_column([parsed[label] for label in taking_part], clusters, keep) if len(taking_part) > 1 else None
+    grouped = [
+        column_of(
+            parsed[finding],
+            group.name,
+            parsed[finding].known & group.inside(parsed[finding].positive),
+            clusters,
+            keep,
+            least=min_group,
+        )
+        for group in groups_of(table, findings)
+        for finding in group.findings
+    ]
+    columns = everybody + grouped
+    found = estimates([*columns, *([pooled] if pooled else [])], clusters, resamples=resamples, seed=seed)
+
+    metrics: list[Metric] = []
+    for group in dict.fromkeys(column.group for column in columns):
+        members = [column for column in columns if column.group == group]
+        averaged = [each for each in members if each.ranked is not None and each.label in taking_part]
+        labels = [each.label for each in averaged]
+        for at, metric in enumerate(_METRICS):
+            rows = [(_row(column, metric, split, level), found.get((column.label, column.group))) for column in members]
+            macro = _macro_row(members, averaged, metric, split, level, group, table, min_positives)
+            rows.append((macro, mean_estimate([found[label, group] for label in labels])))
+            if group is not None and averaged and labels != taking_part:
+                same = [each for each in everybody if each.label in labels]
+                row = _macro_row(everybody, same, metric, split, level, None, table, min_positives)
+                row = replace(row, metric=metric + ALIKE, group=group)
+                rows.append((row, mean_estimate([found[label, None] for label in labels])))
+            if group is None and len(averaged) > 1:
+                weights = np.array([column.positives for column in averaged], np.float64)
+                made = [found[label, None] for label in labels]
+                rows.append((_weighted_row(macro, averaged, metric), mean_estimate(made, weights)))
+            if group is None and pooled is not None:
+                micro = replace(
+                    _row(pooled, metric, split, level),
+                    labels_used=len(taking_part),
+                    min_positives=macro.min_positives,
+                )
+                rows.append((micro, found["micro", None]))
+            metrics += [
+                replace(_with_interval(row, value, at, interval, clusters), policy=policy) for row, value in rows
+            ]
+    return metrics
+
+
+def _row(column: Column, metric: str, split: str, level: float) -> Metric:
+    prevalence = column.positives / column.n if column.n else None
+    return Metric(
+        metric=metric,
+        label=column.label,
+        value=None,
+        level=level,
+        n=column.n,
+        positives=column.positives,
+        patients=column.patients,
+        split=split,
+        group=column.group,
+        prevalence=prevalence,
+        chance=None if column.ranked is None else 0.5 if metric == "auroc" else prevalence,
+        reason=column.reason,
+    )
+
+
+def _macro_row(
+    members: Sequence[Column],
+    averaged: Sequence[Column],
+    metric: str,
+    split: str,
+    level: float,
+    group: str | None,
+    table: pd.DataFrame,
+    min_positives: int,
+) -> Metric:
+    return Metric(
+        metric=metric,
+        label="macro",
+        value=None,
+        level=level,
+        n=len(table) if group is None else max(column.n for column in members),
+        positives=sum(column.positives for column in averaged),
+        patients=table["patient_id"].nunique() if group is None else max(column.patients for column in members),
+        split=split,
+        group=group,
+        labels_used=len(averaged),
+        min_positives=min_positives if min_positives > 1 else None,
+        chance=0.5
+        if metric == "auroc"
+        else float(np.mean([c.positives / c.n for c in averaged]))
+        if averaged
+        else None,
+        reason=_why(members, averaged),
+    )
+
+
+def _why(members: Sequence[Column], averaged: Sequence[Column]) -> str | None:
+    """Return what is to be known of a mean, or why there is none."""
+    if averaged:
+        return mean_reason([column.reason for column in averaged])
+    both = any(column.ranked is not None or column.reason == "n_too_small" for column in members)
+    return "none_large_enough" if both else "no_labels"
+
+
+def _weighted_row(macro: Metric, averaged: Sequence[Column], metric: str) -> Metric:
+    positives = np.array([column.positives for column in averaged], np.float64)
+    prevalence = np.array([column.positives / column.n for column in averaged])
+    chance = 0.5 if metric == "auroc" else float(np.average(prevalence, weights=positives))
+    return replace(macro, label="weighted", chance=chance)
+
+
+def _with_interval(row: Metric, estimate: Estimate | None, at: int, form: Form, clusters: Clusters) -> Metric:
+    if estimate is None:
+        return row
+    value = float(estimate.point[at])
+    if not len(estimate.draws) or row.reason in TOO_FEW:
+        return replace(row, value=value, method="none", interval="none")
+    if value in (0.0, 1.0) and bool(np.nanmin(estimate.draws[:, at]) == np.nanmax(estimate.draws[:, at])):
+        return _without_spread(row, value, estimate.smaller)
+    moved = estimate.influence
+    speed = 0.0 if moved is None else acceleration(moved[:, at], clusters)
+    found = interval_of(
+        estimate.draws[:, at], value=value, form=form, level=row.level, acceleration=speed, patients=estimate.smaller
+    )
+    return replace(
+        row,
+        value=value,
+        low=found.low,
+        high=found.high,
+        interval=form,
+        resamples=found.used,
+        skipped=found.skipped,
+        reason="few_resamples" if found.low is None else row.reason,
+    )
+
+
+def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
+    """Return the row of a score that divides the classes, where a bootstrap sees no doubt at all.
+
+    Pair each of the m patients of the smaller class with one of the other: all m pairs are ranked right with a chance
+    of AUROC^m, so the exact limit of m successes of m holds for the AUROC. There is no such bound for others.
+    """
+    if row.metric != "auroc" or row.label in AVERAGES or smaller < 1:
+        return replace(row, value=value, method="none", interval="none", reason="separated")
+    found = clopper_pearson(smaller * value, smaller, level=row.level)
+    return replace(row, value=value, low=found.low, high=found.high, method="exact", interval="clopper_pearson")

@@ -1,0 +1,100 @@
+"""What the bundle's gate would hold back of the pictures that are judged, and the scores of those that it lets in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from medvlp.evaluation.bootstrap import patient_clusters
+from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.evaluation import Evaluation, scored_rows, title_of
+from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.proportions import share_of
+from medvlp.evaluation.results import Metric, Result
+from medvlp.models.gate import Gate as BundleGate
+
+__all__ = ["Gate"]
+
+_COLUMN = "gate"
+LET_IN, HELD_BACK = "let in", "held back"
+
+
+class Gate(Measure):
+    """A result ``gate_ANSWER`` for each answer that gives scores, of a bundle of images that has a gate.
+
+    ``gate_held_back`` is the share of pictures that `medvlp predict` would not score, with Wilson's interval; ``auroc``
+    and ``average_precision`` of the groups ``gate=let in`` and ``gate=held back`` are what a result over all pictures
+    mixes. Where more are held back than the gate was made to hold back of its own kind, a caveat says so.
+
+    Example:
+        >>> Gate().order
+        11
+    """
+
+    order: ClassVar[int] = 11
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield one result an answer; nothing without a gate or pictures to look at."""
+        gate = evaluation.model.bundle.gate
+        if gate is None or evaluation.model.model.pictures != "image":
+            return
+        if not (evaluation.shows and evaluation.knows_patients):
+            return
+        held = _held_back(evaluation, gate)
+        looked = ~np.isnan(held)
+        if not looked.any():
+            return
+        row = _share(evaluation, held[looked], looked)
+        told = f"The gate would hold back {int(held[looked].sum())} of {row.n} pictures"
+        evaluation.say(f"{told}: unlike those that the model was trained on.")
+        odd = row.low is not None and row.low > gate.rate
+        caveats = (f"{told}, {gate.rate:.0%} of its own kind by design: {_MIND}",) if odd else ()
+        for name, answer, said in evaluation.giving("scores"):
+            table = pd.DataFrame(scored_rows(evaluation.judged.manifest, said.scores or {}))
+            if not any(str(column).startswith("label:") for column in table):
+                continue
+            table[f"group:{_COLUMN}"] = np.where(held == 1, HELD_BACK, LET_IN)
+            table.loc[~looked, f"group:{_COLUMN}"] = None
+            shared: dict[str, Any] = {"min_positives": evaluation.options.min_positives, **evaluation.drawn}
+            facts = {key: value for key, value in evaluation.facts.items() if key != "split"}
+            result = evaluate_scores(table, name=f"gate_{name}", title=title_of(name, answer), **shared, **facts)
+            grouped = tuple(each for each in result.metrics if each.group is not None)
+            yield replace(result, metrics=(row, *grouped), caveats=caveats)
+
+
+_MIND = "the model would not score them, and the numbers below are over all. Those of the pictures let in stand beside."
+
+
+def _held_back(evaluation: Evaluation, gate: BundleGate) -> np.ndarray:
+    """Return (N,): 1 where the gate flags a picture that is judged, 0 where it does not, NaN where there is none."""
+    held = np.full(len(evaluation.judged.manifest), np.nan)
+    for index in range(len(held)):
+        pixels = evaluation.judged.prepared.sample(index).fields.get("image")
+        if isinstance(pixels, Tensor):
+            held[index] = gate.judge(pixels).flagged
+    return held
+
+
+def _share(evaluation: Evaluation, held: np.ndarray, looked: np.ndarray) -> Metric:
+    patients = patient_clusters(np.asarray(evaluation.judged.manifest.column("id.patient"))[looked].astype(str))
+    share = share_of(held, patients.patient)
+    interval = share.wilson()
+    return Metric(
+        metric="gate_held_back",
+        label="all",
+        value=share.value,
+        low=interval.low,
+        high=interval.high,
+        method="wilson_clustered" if share.clustered else "wilson",
+        interval="score",
+        n=len(held),
+        positives=int(held.sum()),
+        patients=patients.patients,
+        split=evaluation.options.split,
+        policy="none",
+    )
