@@ -33,7 +33,7 @@ def heat_colours(steps: int = 9) -> str:
 
     Example:
         >>> heat_colours(2)
-        'rgb(0 0 0),rgb(174 178 41)'
+        'rgb(0 0 0),rgb(169 167 82)'
     """
     from matplotlib import colormaps
 
