@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.start import rehearse_surgery, start_from
+from medvlp.config.taught import taught_answers
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.config.yaml import read_yaml
@@ -50,7 +51,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
-from medvlp.models.bundle import Bundle, check_manifest, load_bundle, load_seen, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -345,6 +346,8 @@ class _Built:
             **({"split_flaw": flaw} if flaw else {}),
             **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
         }
+        start = None if self.config.init_from is None else Path(self.config.init_from)
+        taught = taught_answers([*self.parts.answers.values()], self.splits["train"], start=start, say=say)
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:
             say(warning)
@@ -352,7 +355,7 @@ class _Built:
             model=model,
             tokenizer=self.tokenizer,
             preprocessing=preprocessing,
-            answers=tuple(kept_answer(each) for each in self._taught(say)),
+            answers=tuple(kept_answer(each) for each in taught),
             provenance=provenance,
             gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
             seen=self._seen(),
@@ -377,31 +380,6 @@ class _Built:
             base=base,
             knows_base=start is None or base is not None,
         )
-
-    def _taught(self, say: Callable[[str], None]) -> list[Declared]:
-        """Return the answers about findings that the texts of training, or the bundle it started from, name."""
-        answers = list(self.parts.answers.values())
-        train, start = self.splits["train"], self.config.init_from
-        if not any(each.answer.prompts for each in answers) or "text" not in train.manifest:
-            return answers
-        before = () if start is None else load_bundle(start).labels
-        kept = []
-        for each in answers:
-            answer = each.answer.taught_by(_texts(train), known=before)
-            unknown = [name.replace("_", " ") for name in each.answer.labels if name not in answer.labels]
-            if unknown:
-                say(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
-            if answer.labels or not unknown:
-                kept.append(dataclasses.replace(each, answer=answer))
-        return kept
-
-
-def _texts(prepared: Prepared) -> Iterator[str]:
-    """Yield the words of each record as they were trained on, after the prefix."""
-    for index in range(len(prepared)):
-        text = prepared.sample(index).fields.get("text")
-        if isinstance(text, str):
-            yield text
 
 
 _FITTED = (

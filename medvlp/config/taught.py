@@ -1,0 +1,46 @@
+"""What a release may claim: the findings that the texts of training name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from medvlp.answers.asking.declared import Declared
+from medvlp.data.prepare import Prepared
+from medvlp.models.bundle import load_bundle
+
+__all__ = ["taught_answers"]
+
+
+def taught_answers(
+    answers: Sequence[Declared], train: Prepared, *, start: Path | None, say: Callable[[str], None]
+) -> list[Declared]:
+    """Return the answers about findings that a training text names, or that the bundle it started from claims.
+
+    Args:
+        answers: of the recipe; those that ask by no words stay as they are.
+        train: training records; where they have no texts, nothing is left out.
+        start: bundle that training started from.
+        say: told what is left out.
+    """
+    if not any(each.answer.prompts for each in answers) or "text" not in train.manifest:
+        return list(answers)
+    before = () if start is None else load_bundle(start).labels
+    kept = []
+    for each in answers:
+        answer = each.answer.taught_by(_texts(train), known=before)
+        unknown = [name.replace("_", " ") for name in each.answer.labels if name not in answer.labels]
+        if unknown:
+            say(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
+        if answer.labels or not unknown:
+            kept.append(replace(each, answer=answer))
+    return kept
+
+
+def _texts(prepared: Prepared) -> Iterator[str]:
+    """Yield the words of each record as they were trained on, after the prefix."""
+    for index in range(len(prepared)):
+        text = prepared.sample(index).fields.get("text")
+        if isinstance(text, str):
+            yield text
