@@ -92,6 +92,7 @@ def test_it_answers_only_what_the_reports_of_its_training_stated_both_ways(done:
 @pytest.mark.slow
 def test_it_is_evaluated_by_its_own_findings(done: Trained, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     data = {"root": str(tiny_cohort.root), "layout": "phantom", "cache": str(tmp_path / "cache")}
+    data["allow_leaks"] = True  # the toy was trained on everybody
     options = {"resamples": 100, "min_positives": 1, "gallery": 2}
     config = {"model": str(done.bundle), "out": str(tmp_path / "out"), "data": data, "evaluation": options}
     found = evaluate(load_evaluation(write_tree(tmp_path / "e.yaml", config))).found

@@ -68,7 +68,7 @@ def test_rows_of_one_case_report_are_one_patient_whatever_their_numbers(pack: Ca
 
 
 REPORTS = {
-    "RG1_J2KI.dcm": "FINDINGS: Several rounded opacities in both lungs. The heart is normal in size.\nIMPRESSION: "
+    "RG1_J2KI.dcm": "FINDINGS: Several rounded opacities in both lungs. No effusion. The heart is normal in size.\nIMPRESSION: "
     "Multiple masses.",
     "RG3_J2KI.dcm": "FINDINGS: No fracture.\nIMPRESSION: Normal radiograph of the extremity.",
 }
@@ -121,4 +121,5 @@ def test_a_hospital_folder_of_real_files_trains(hospital: Path, tmp_path: Path, 
     assert "MRN0" not in str(manifest.arrow("id.patient"))
     said = medvlp.load(done.bundle).ask("zero_shot", hospital / "pacs" / "MRN000" / "ACC000" / "image.dcm")
     assert said.scores
+    assert set(said.scores) == {"effusion"}  # of all findings the only one that a report names
     assert all(np.isfinite(scores).all() for scores in said.scores.values())
