@@ -27,6 +27,8 @@ __all__ = [
     "written_whole",
 ]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
     """Refuse, before any work, to write a file over one that is read, or where none can be written; or twice.
@@ -76,6 +78,8 @@ def check_place(folder: Path) -> None:
             made.append(each)
         os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
+        if error.errno in _FULL:
+            refuse_write(error, folder)
         raise UserError(f"{folder} cannot be written ({error}): choose a folder you may write to.") from error
     finally:
         with suppress(OSError):
@@ -168,9 +172,8 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
         medvlp.core.errors.UserError: The disk is full: a could not be written; ...
     """
     # Writers in compiled code (safetensors) report the system's error only as words.
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    told = any(f"(os error {code})" in str(error) for code in codes)
-    if told or getattr(error, "errno", None) in codes:
+    told = any(f"(os error {code})" in str(error) for code in _FULL)
+    if told or getattr(error, "errno", None) in _FULL:
         raise UserError(
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
             "start the same command again."

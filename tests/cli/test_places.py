@@ -58,12 +58,21 @@ def test_a_folder_that_can_be_made_is_not_left_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["a"]
 
 
-def test_a_file_system_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.EROFS, r"cannot be written \(\[Errno 30\] Read-only file system\): choose a folder"),
+        (errno.ENOSPC, "The disk is full: .* could not be written"),
+    ],
+)
+def test_a_file_system_that_takes_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str
+) -> None:
     def refused(*args: object, **options: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "open", refused)
-    with pytest.raises(UserError, match=r"cannot be written \(\[Errno 30\] Read-only file system\): choose a folder"):
+    with pytest.raises(UserError, match=sentence):
         check_place(tmp_path)
 
 
