@@ -68,8 +68,8 @@ def test_rows_of_one_case_report_are_one_patient_whatever_their_numbers(pack: Ca
 
 
 REPORTS = {
-    "RG1_J2KI.dcm": "FINDINGS: Several rounded opacities in both lungs. No effusion. The heart is normal in size.\nIMPRESSION: "
-    "Multiple masses.",
+    "RG1_J2KI.dcm": "FINDINGS: Several rounded opacities in both lungs. No effusion. The heart is normal in "
+    "size.\nIMPRESSION: Multiple masses.",
     "RG3_J2KI.dcm": "FINDINGS: No fracture.\nIMPRESSION: Normal radiograph of the extremity.",
 }
 
