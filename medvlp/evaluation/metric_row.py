@@ -1,4 +1,4 @@
-"""The row of a bootstrapped number, as all measures write it."""
+"""The rows of a bootstrapped number and of a share, as all measures write them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 
 from medvlp.evaluation.bootstrap import percentile_interval
 from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.proportions import Share
 from medvlp.evaluation.results import Metric
 
-__all__ = ["metric_row"]
+__all__ = ["metric_row", "share_row"]
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:
@@ -38,4 +39,26 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
         interval="percentile",
         resamples=found.used,
         skipped=found.skipped,
+    )
+
+
+def share_row(row: Metric, share: Share) -> Metric:
+    """Return a row with a share, its counts and its Wilson interval, which counts patients where they have several rows.
+
+    Example:
+        >>> row = Metric(metric="flagged", label="gate", value=None, n=0, patients=0)
+        >>> made = share_row(row, Share(0.5, n=4, patients=4, effective=4.0))
+        >>> made.n, made.method, round(made.low, 2)
+        (4, 'wilson', 0.15)
+    """
+    found = share.wilson()
+    return replace(
+        row,
+        value=share.value,
+        low=found.low,
+        high=found.high,
+        method="wilson_clustered" if share.clustered else "wilson",
+        interval="score",
+        n=share.n,
+        patients=share.patients,
     )

@@ -14,6 +14,7 @@ from medvlp.evaluation.bootstrap import patient_clusters
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.evaluation import Evaluation, scored_rows, title_of
 from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.metric_row import share_row
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result
 from medvlp.models.gate import Gate as BundleGate
@@ -82,19 +83,14 @@ def _held_back(evaluation: Evaluation, gate: BundleGate) -> np.ndarray:
 
 def _share(evaluation: Evaluation, held: np.ndarray, looked: np.ndarray) -> Metric:
     patients = patient_clusters(np.asarray(evaluation.judged.manifest.column("id.patient"))[looked].astype(str))
-    share = share_of(held, patients.patient)
-    interval = share.wilson()
-    return Metric(
+    row = Metric(
         metric="gate_held_back",
         label="all",
-        value=share.value,
-        low=interval.low,
-        high=interval.high,
-        method="wilson_clustered" if share.clustered else "wilson",
-        interval="score",
-        n=len(held),
+        value=None,
+        n=0,
         positives=int(held.sum()),
-        patients=patients.patients,
+        patients=0,
         split=evaluation.options.split,
         policy="none",
     )
+    return share_row(row, share_of(held, patients.patient))

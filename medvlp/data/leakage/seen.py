@@ -243,16 +243,11 @@ class _Tokens:
         return self.entries[owner].row if kind in ("image", "near_image") else owner
 
     def pictures(self) -> list[int]:
-        """The entries of different pictures that show something, as the survey has them."""
-        from medvlp.data.leakage.near import is_blank
-
-        if self.survey is None:
-            return []
+        """The entries of different pictures that show something, the first of each; none without a survey."""
         first: dict[str, int] = {}
-        for at, facts in enumerate(self.survey.brief()):
-            if facts is not None and not facts.reason:
-                first.setdefault(facts.pixels, at)
-        return [at for at in first.values() if not is_blank(self.survey, at)]
+        for thing, at in zip(*self.named["pixels"], strict=True):
+            first.setdefault(thing, at)
+        return list(first.values())
 
     def perceptual(self, hasher: np.ndarray) -> tuple[np.ndarray, list[int]]:
         """Return the perceptual hashes ``(N, 64)`` of its different pictures, and their entries."""

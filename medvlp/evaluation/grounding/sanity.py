@@ -7,14 +7,14 @@ looks the same for every picture shows where findings usually lie.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
-from medvlp.evaluation.metric_row import metric_row
+from medvlp.evaluation.means import mean_metric
 from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
 
@@ -150,34 +150,14 @@ def _row(
     level: float,
     split: str,
 ) -> Metric:
-    known = ~np.isnan(values)
-    defined = values[known]
-    if not len(defined):
+    if np.isnan(values).all():
         return Metric(
             metric=metric, label=label, value=None, n=0, patients=0, split=split, policy="none", reason="no_rows"
         )
-    clusters = patient_clusters(np.asarray(patients)[known].astype(str))
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        row = weights[clusters.patient]
-        return (defined @ row / row.sum(axis=0))[:, None]
-
-    value = float(defined.mean())
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(defined)) if resamples else None
-    reason = None
+    row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split, level=level)
+    reason, value = None, row.value or 0.0
     if metric == "map_of_random_weights" and value > SURVIVES:
         reason = "survives_randomisation"
     if metric == "map_between_images" and value > INDEPENDENT:
         reason = "input_independent"
-    row = Metric(
-        metric=metric,
-        label=label,
-        value=None,
-        level=level,
-        n=len(defined),
-        patients=clusters.patients,
-        split=split,
-        policy="none",
-        reason=reason,
-    )
-    return metric_row(row, value, None if draws is None else draws[:, 0])
+    return replace(row, reason=reason)

@@ -16,6 +16,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.holm import holm
+from medvlp.evaluation.metric_row import share_row
 from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result
 
@@ -116,22 +117,8 @@ def _flagged(condition: Condition, split: str) -> list[Metric]:
     if condition.flagged is None or not len(condition.flagged):
         return []
     share = share_of(condition.flagged, pd.factorize(condition.cases["patient_id"])[0])
-    interval = share.wilson()
-    return [
-        Metric(
-            metric="flagged",
-            label="gate",
-            value=share.value,
-            low=interval.low,
-            high=interval.high,
-            method="wilson_clustered" if share.clustered else "wilson",
-            interval="score",
-            n=share.n,
-            patients=share.patients,
-            split=split,
-            group=condition.group,
-        )
-    ]
+    row = Metric(metric="flagged", label="gate", value=None, n=0, patients=0, split=split, group=condition.group)
+    return [share_row(row, share)]
 
 
 def _corrected(rows: Sequence[Metric]) -> list[Metric]:
