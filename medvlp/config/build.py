@@ -1,4 +1,4 @@
-"""From the typed tree to the things themselves: manifest, tokenizer, model, states, phases."""
+"""From the typed tree to the things themselves: tokenizer, banks, model, states, phases."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.answers.asking.declared import Declared, declare
-from medvlp.config.tree import DataConfig, GroupConfig, PhaseConfig, RunConfig
+from medvlp.config.data import build_views
+from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
-from medvlp.core.progress import progress
 from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.grouping import keep_one, stack_pictures
-from medvlp.data.joined import in_part, join_sets
-from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.loader import Loader, in_order
-from medvlp.data.manifest import Manifest
-from medvlp.data.patients import with_patients
 from medvlp.data.pipeline import added_fields
-from medvlp.data.prepare import Prepared, prepare
-from medvlp.data.splits import make_split, split_caveats, subset
+from medvlp.data.prepare import Prepared
 from medvlp.measures._points import check_choice
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
@@ -51,136 +45,11 @@ __all__ = [
     "build_objectives",
     "build_parts",
     "build_phases",
-    "build_views",
-    "open_manifest",
-    "open_split",
     "open_tokenizer",
 ]
 
 
 Words = Mapping[str, Sequence[Tokenizer]]
-
-
-# data ---------------------------------------------------------------------------------------------------------------
-
-
-def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text: None) -> Manifest:
-    """Index or load the cohort, or join several, keep what `where` asks for, split it, refuse a leaking split.
-
-    Args:
-        data: where it is and how it is split.
-        say: told what whoever uses the split has to know: a known flaw, records that stand in no part.
-
-    Raises:
-        ConfigError: if it is not said how the cohort is indexed.
-        DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
-    """
-    if data.sets:
-        opened = {
-            name: _opened(each, lambda text, name=name: say(f"{name}: {text}")) for name, each in data.sets.items()
-        }
-        manifest = _selected(join_sets(opened), data)
-    else:
-        manifest = _opened(data, say)
-    if data.subset is not None:
-        chosen = data.subset
-        manifest = subset(
-            manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
-        )
-    near = near_is_quick(manifest) if data.near_images is None else data.near_images
-    leaks = check_split(manifest, near=near)
-    if not data.allow_leaks:
-        refuse_leaks(leaks, allow=f"set data.allow_leaks=true and results will be marked{_numbering(manifest, leaks)}")
-    manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
-    for sentence in leak_caveats(manifest):
-        say(sentence)
-    return manifest
-
-
-def _opened(data: DataConfig, say: Callable[[str], None]) -> Manifest:
-    """Read one cohort, select, and split it."""
-    root = Path(data.root).expanduser()
-    if data.manifest is not None:
-        manifest = Manifest.load(Path(data.manifest), root=root)
-    else:
-        spec = data.layout
-        if data.columns is not None and spec is None:
-            spec = {"name": "csv", "table": data.table, "columns": data.columns}
-        if spec is None:
-            raise ConfigError(
-                "data says neither layout, columns nor manifest: name one, so that the cohort can be read."
-            )
-        with progress("Indexing", unit="files") as tell:
-            manifest = build("data/layouts", spec, where="data.layout", given={"root": root, "progress": tell})
-    if data.patient is not None:
-        manifest = with_patients(manifest, data.patient)
-    if data.namespace is not None:
-        manifest.meta["namespace"] = data.namespace
-    # A published split is one of the whole release: drawn from a selection it would be another.
-    early = data.split["name"] == "published" and data.part is None
-    if early:
-        manifest = _split(manifest, data, say)
-    manifest = _selected(manifest, data)
-    if data.group is not None:
-        manifest = _grouped(manifest, data.group)
-    if data.part is not None:
-        return in_part(manifest, data.part)
-    return manifest if early else _split(manifest, data, say)
-
-
-def _selected(manifest: Manifest, data: DataConfig) -> Manifest:
-    manifest = manifest.where(data.where) if data.where else manifest
-    return manifest.having(*data.having) if data.having else manifest
-
-
-def _numbering(manifest: Manifest, leaks: Sequence[Leak]) -> str:
-    """Return how data sets are told apart whose patients are only numbered alike; empty where it is not that."""
-    if "sets" not in manifest.meta or any(leak.kind not in ("patient", "study") for leak in leaks):
-        return ""
-    return ", or give each of data.sets a namespace where their patient numbers have nothing to do with each other"
-
-
-def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
-    if group.keep == "stack":
-        return stack_pictures(manifest, by=group.by)
-    return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
-
-
-def _split(manifest: Manifest, data: DataConfig, say: Callable[[str], None]) -> Manifest:
-    if data.split["name"] == "own" and "split" in manifest:
-        blank = manifest.arrow("split").null_count
-        for sentence in (*split_caveats(manifest), *([f"{blank} records stand in no part."] if blank else [])):
-            say(sentence)
-        return manifest
-    split = make_split(manifest, data.split)
-    for sentence in split.told(manifest):
-        say(sentence)
-    return split.apply(manifest)
-
-
-def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:
-    """Build views in order."""
-    return [build("data/views", spec, where=f"{where}[{i}]") for i, spec in enumerate(specs)]
-
-
-def open_split(
-    manifest: Manifest,
-    split: str,
-    *,
-    prefix: Sequence[Mapping[str, object]],
-    data: DataConfig,
-    workers: int,
-) -> Prepared:
-    """Take one split and run its deterministic prefix, from the cache where it is there."""
-    with progress(f"Reading {split}", unit="records") as tell:
-        return prepare(
-            manifest.split_of(split),
-            build_views(prefix, where="data.prefix"),
-            cache=None if data.cache is None else Path(data.cache),
-            workers=workers,
-            cap=data.quarantine,
-            progress=tell,
-        )
 
 
 # words --------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from medvlp.answers.asking.model import load
-from medvlp.config.build import build_views, open_manifest, open_split
+from medvlp.config.data import build_views, open_manifest, open_split
 from medvlp.config.fitting import keep_fitted, keep_seen
 from medvlp.config.gallery import pictures
 from medvlp.config.known import compare_with_training

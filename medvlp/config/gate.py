@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from medvlp.config.build import open_manifest, open_split
+from medvlp.config.data import open_manifest, open_split
 from medvlp.config.recipe import resumed
 from medvlp.config.tree import GateConfig
 from medvlp.core.errors import DataError

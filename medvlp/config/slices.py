@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medvlp.config.build import build_views
+from medvlp.config.data import build_views
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model, View

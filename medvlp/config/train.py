@@ -12,24 +12,16 @@ from typing import Any
 import torch
 import yaml
 
-from medvlp.answers.asking.declared import Declared, check_overrides, kept_answer
-from medvlp.config.build import (
-    Parts,
-    Words,
-    build_banks,
-    build_parts,
-    build_phases,
-    build_views,
-    open_manifest,
-    open_split,
-    open_tokenizer,
-)
+from medvlp.answers.asking.declared import check_overrides, kept_answer
+from medvlp.config.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
+from medvlp.config.data import build_views, open_manifest, open_split
 from medvlp.config.fitting import fitted_bundle
 from medvlp.config.gate import learn_gate
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.start import rehearse_surgery, start_from
 from medvlp.config.taught import taught_answers
+from medvlp.config.training_card import training_card
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.validate import Validator
 from medvlp.config.yaml import read_yaml
@@ -52,7 +44,6 @@ from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle
-from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
@@ -364,7 +355,7 @@ class _Built:
             held_out = self.splits["validate"]
             chosen_map = self.config.evaluation.calibration
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
-        card = _card(bundle, outcome, self.tree, self.parts.answers)
+        card = training_card(bundle, outcome, self.tree, self.parts.answers)
         save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
 
     def _seen(self) -> Seen | None:
@@ -380,34 +371,3 @@ class _Built:
             base=base,
             knows_base=start is None or base is not None,
         )
-
-
-_FITTED = (
-    "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
-)
-
-
-def _card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Mapping[str, Declared]) -> str:
-    """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
-    synthetic = bool(bundle.provenance["synthetic"])
-    best = "not measured" if outcome.best_value is None else f"{outcome.best_value:.4f}"
-    made_of = [tree["model"].get(part) for part in ("vision", "stack", "text")]
-    towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
-    kind = "A vision-language model" if bundle.model.reads_text else "An image model"
-    objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
-    trained = "Trained on synthetic data: it proves the machinery and knows nothing of patients." if synthetic else ""
-    flaw = str(bundle.provenance.get("split_flaw", ""))
-    return ModelCard(
-        name="Model card",
-        prompted=any(each.answer.prompts for each in answers.values()),
-        synthetic=synthetic,
-        sections=[
-            ("Use", f"{trained}\n\n{RESEARCH}"),
-            ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
-            ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
-            ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
-            ("Probabilities and thresholds", _FITTED if any(each.calibration for each in bundle.answers) else ""),
-            ("Limits", flaw),
-            ("Where it comes from", fact_list(bundle.provenance)),
-        ],
-    ).text()

@@ -43,7 +43,7 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
 
 
 def share_row(row: Metric, share: Share) -> Metric:
-    """Return a row with a share, its counts and its Wilson interval, which counts patients where they have several rows.
+    """Return a row with a share, its counts and its Wilson interval, that of clusters where patients have several.
 
     Example:
         >>> row = Metric(metric="flagged", label="gate", value=None, n=0, patients=0)

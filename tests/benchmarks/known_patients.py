@@ -35,7 +35,7 @@ import pandas as pd
 from _report import print_report
 from PIL import Image
 
-from medvlp.config.build import open_manifest
+from medvlp.config.data import open_manifest
 from medvlp.config.evaluate import judged_manifest
 from medvlp.config.known import compare_with_training
 from medvlp.config.train import train

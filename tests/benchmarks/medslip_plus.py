@@ -23,7 +23,7 @@ from _report import print_report
 
 from medvlp.answers.asking.model import load
 from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
-from medvlp.config.build import build_views
+from medvlp.config.data import build_views
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.keys import keys

@@ -26,7 +26,7 @@ from PIL import Image
 
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
-from medvlp.config.build import open_manifest
+from medvlp.config.data import open_manifest
 from medvlp.config.recipe import resumed
 from medvlp.core.errors import UserError
 from medvlp.evaluation.proportions import wilson

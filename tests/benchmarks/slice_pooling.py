@@ -242,7 +242,7 @@ def second_stage(
 
 def scores_of(bundle: Path, features: Manifest, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the score of each volume (V,), and the number of its heaviest slice (V,)."""
-    from medvlp.config.build import build_views
+    from medvlp.config.data import build_views
     from medvlp.core.keys import Plan, keys
     from medvlp.data.loader import in_order
     from medvlp.data.prepare import prepare

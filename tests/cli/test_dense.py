@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from medvlp.answers.asking.model import load
-from medvlp.config.build import build_views
+from medvlp.config.data import build_views
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Sample
 from medvlp.data.collate import collate

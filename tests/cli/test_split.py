@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.config.build import open_manifest
+from medvlp.config.data import open_manifest
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index

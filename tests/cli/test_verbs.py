@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from medvlp.answers.asking.model import load
-from medvlp.config.build import open_split
+from medvlp.config.data import open_split
 from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index

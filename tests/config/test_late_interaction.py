@@ -13,7 +13,7 @@ import pytest
 from medvlp.answers.applied.decisions import read_decisions
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
-from medvlp.config.build import build_views
+from medvlp.config.data import build_views
 from medvlp.config.evaluate import embed_manifest, evaluate, load_evaluation
 from medvlp.config.recipe import resumed
 from medvlp.config.train import train

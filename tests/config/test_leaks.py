@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medvlp.config.build import open_manifest
+from medvlp.config.data import open_manifest
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
 from medvlp.data.leakage import check_split

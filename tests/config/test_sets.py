@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medvlp.config.build import open_manifest
+from medvlp.config.data import open_manifest
 from medvlp.config.evaluate import EvaluationRun, evaluate
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.train import train

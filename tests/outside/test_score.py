@@ -101,7 +101,7 @@ def test_it_is_what_files_are_scored_by(run: Path, model: VisionLanguageModel, f
 
 def test_it_is_what_validation_measures_by(run: Path, model: VisionLanguageModel, tiny_cohort: CohortSummary) -> None:
     """The released checkpoint measured again, by the formula, gives the number of the log."""
-    from medvlp.config.build import build_views
+    from medvlp.config.data import build_views
     from medvlp.config.recipe import resumed
     from medvlp.data.manifest import Manifest
     from medvlp.data.prepare import prepare

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medvlp.config.build import open_manifest
+from medvlp.config.data import open_manifest
 from medvlp.config.evaluate import load_evaluation
 from medvlp.data.splits import split_caveats
 
