@@ -26,6 +26,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from medvlp.core import collectives
 from medvlp.core.context import Context, collect_parts
@@ -279,8 +280,7 @@ class Task(nn.Module):
 
     def _sync(self, *, last: bool) -> AbstractContextManager[object]:
         wrapped = self._ddp()
-        no_sync = getattr(wrapped, "no_sync", None)
-        return nullcontext() if last or no_sync is None else no_sync()
+        return nullcontext() if last or not isinstance(wrapped, DistributedDataParallel) else wrapped.no_sync()
 
     def _average_outside(self) -> None:
         """Average what DDP does not see; a gradient that no process has stays none, as with one process."""
