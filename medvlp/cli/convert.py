@@ -22,9 +22,11 @@ def convert(
 ) -> None:
     """Convert another project's checkpoint to a bundle, once; every weight must find its place."""
     from medvlp.config.yaml import override
+    from medvlp.core.files import check_place
     from medvlp.models.bundle import save_bundle
     from medvlp.zoo import convert as run
 
+    check_place(out)
     tree: dict[str, object] = {}
     for text in options or ():
         tree = override(tree, text)

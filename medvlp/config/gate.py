@@ -13,6 +13,7 @@ from medvlp.config.data import open_manifest, open_split
 from medvlp.config.recipe import resumed
 from medvlp.config.tree import GateConfig
 from medvlp.core.errors import DataError
+from medvlp.core.files import check_place
 from medvlp.data.prepare import Prepared
 from medvlp.features.fit_gate import fit_gate, least_pictures
 from medvlp.models.bundle import load_bundle, save_bundle
@@ -62,6 +63,7 @@ def add_gate(
         UserError: if it is no run folder, or its bundle is damaged.
         DataError: if no gate can be learnt.
     """
+    check_place(out or run / "bundle")
     config = resumed(run)
     bundle = load_bundle(run / "bundle")
     options = config.gate if rate is None else config.gate.model_copy(update={"rate": rate})

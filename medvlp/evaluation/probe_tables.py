@@ -36,7 +36,7 @@ def thumbnails(images: ArrayLike, size: int = 16) -> NDArray[np.float32]:
     if pixels.ndim != 3 or min(pixels.shape[1:]) < size:
         raise DataError(f"Images have shape {pixels.shape}: thumbnails need (N, H, W) with H and W at least {size}.")
     rows, columns = (_area_weights(length, size) for length in pixels.shape[1:])
-    small = np.einsum("ih,nhw,jw->nij", rows, pixels.astype(np.float32, copy=False), columns, optimize=True)
+    small = rows @ pixels.astype(np.float32, copy=False) @ columns.T
     return small.reshape(len(pixels), size * size)
 
 

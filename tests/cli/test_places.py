@@ -37,6 +37,8 @@ def commands(nowhere: Path, there: Path) -> dict[str, tuple[object, ...]]:
         "label": ("data", "label", there / "r.csv", "--vocabulary", "nih14", "--out", nowhere / "l.csv"),
         "phantom": ("phantom", nowhere / "hospital", "--patients", "1"),
         "train": ("train", "pretrain/csv.yaml", f"run={nowhere}", f"data.root={there}"),
+        "convert": ("convert", there / "weights.pth", "--from", "medslip", "--out", nowhere),
+        "gate": ("gate", there / "run", "--out", nowhere),
         "evaluate": ("evaluate", "evaluate/phantom.yaml", f"out={nowhere}", f"model={there}"),
     }
 
