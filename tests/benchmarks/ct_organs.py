@@ -29,7 +29,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--data", type=Path, default=Path("../shared/data/ct-nifti"))
-    arguments.add_argument("--samples", type=int, default=400)
+    arguments.add_argument("--samples", type=int, default=1000)
     chosen = arguments.parse_args()
     root = chosen.out / "data"
     for source, target in (("images/example_ct", "images"), ("labels/example_seg_fast_force_split", "labels")):
@@ -38,7 +38,7 @@ def main() -> None:
     (root / "table.csv").write_text("case,patient,split\nexample,example,train\n")
     words = [f"run={chosen.out / 'run'}", f"data.root={root}", f"data.cache={chosen.out / 'cache'}"]
     words += [f"phases.0.until={chosen.samples}", "training.log_every=20", "training.checkpoint_every=100"]
-    words += ["training.batch=1", "optimiser.rate=8.0e-3", "optimiser.warmup=10"]
+    words += ["training.batch=1", "optimiser.rate=2.0e-3", "optimiser.warmup=20"]
     words += ["model.vision.width=8", "phases.0.objectives.0.decoder.width=8"]
     words += ["phases.0.objectives.0.window=[16, 128, 128]", "data.suffix.0.count=16", "data.suffix.0.mm=48"]
     config = load_config("finetune/ct_organs.yaml", words)
