@@ -13,8 +13,9 @@ import torch.nn.functional as F
 import typer
 
 from medvlp.cli.main import app
-from medvlp.core.context import Context, Part
+from medvlp.core.context import Context
 from medvlp.core.keys import parse_key
+from medvlp.core.parts import Part
 from medvlp.core.resources import resource_folder
 from medvlp.core.sample import Batch
 

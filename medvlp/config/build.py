@@ -17,11 +17,12 @@ from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
-from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher, View
+from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
+from medvlp.core.views import View
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared

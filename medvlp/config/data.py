@@ -8,8 +8,8 @@ from pathlib import Path
 from medvlp.config.tree import DataConfig, GroupConfig
 from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
-from medvlp.core.protocols import View
 from medvlp.core.registry import build
+from medvlp.core.views import View
 from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.joined import in_part, join_sets
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks

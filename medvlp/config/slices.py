@@ -9,7 +9,8 @@ from typing import Any
 from medvlp.config.data import build_views
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.progress import progress
-from medvlp.core.protocols import Model, View
+from medvlp.core.protocols import Model
+from medvlp.core.views import View
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields, view_name
 from medvlp.data.pool import opened_field

@@ -49,8 +49,9 @@ from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
+from medvlp.training.setup import Outcome, Setup
 from medvlp.training.task import make_plan
-from medvlp.training.trainer import Outcome, Setup, Trainer
+from medvlp.training.trainer import Trainer
 
 __all__ = ["Trained", "dry_run", "train"]
 

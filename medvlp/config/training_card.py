@@ -8,7 +8,7 @@ from typing import Any
 from medvlp.answers.asking.declared import Declared
 from medvlp.models.bundle import Bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
-from medvlp.training.trainer import Outcome
+from medvlp.training.setup import Outcome
 
 __all__ = ["training_card"]
 

@@ -4,111 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medvlp.core import collectives
-from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, parse_key
+from medvlp.core.parts import FieldRows, Part
 from medvlp.core.places import record_tensor
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Context", "FieldRows", "Part", "collect_parts"]
+__all__ = ["Context"]
 
 _REPORT = "id.report"  # left by views that show a part of a report, so that its whole is still known
 # What the words of `Context.same` compare; any other word is the name of a batch field.
 _SAME = {"sample": (), "report": ("text", _REPORT), "study": ("id.study",), "patient": ("id.patient",)}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows of one key.
-
-    Attributes:
-        values: (R, ...).
-        owner: (R,) sample of this process's batch that owns each; a bank's rows are owned by -1.
-        grid: (rows, columns) or (S, rows, columns) of the view's tokens, where they form one.
-    """
-
-    values: Tensor
-    owner: Tensor
-    grid: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class FieldRows:
-    """Rows of a batch field beside own rows of a key.
-
-    Attributes:
-        field: its name.
-        values: (F, ...), those of one row of the key together, in their order.
-        row: (F,) int64, ascending: the own row of the key that each stands beside.
-        count: R, own rows of the key.
-    """
-
-    field: str
-    values: Tensor
-    row: Tensor
-    count: int
-
-    def one(self) -> Tensor:
-        """Return the one value beside each row of the key, (R, ...); NaN where there is none.
-
-        Raises:
-            ConfigError: if a row has several, or none of a kind that has no NaN.
-        """
-        if parse_field(self.field).spec.collate == "stack" and len(self.row) == self.count:
-            return self.values
-        found = torch.bincount(self.row, minlength=self.count)
-        if bool((found > 1).any()):
-            raise ConfigError(
-                f"Field {self.field!r} has {int(found.max())} rows for a sample where one is wanted: let a view leave "
-                f"one, or use all of them with ctx.rows({self.field!r}, KEY).values and .row."
-            )
-        if not self.values.is_floating_point() and bool((found == 0).any()):
-            raise ConfigError(
-                f"Field {self.field!r} has no row for a sample where one is wanted, and its kind has no missing value: "
-                f"use those that are there with ctx.rows({self.field!r}, KEY).values and .row."
-            )
-        fill = torch.nan if self.values.is_floating_point() else 0
-        return self.values.new_full((self.count, *self.values.shape[1:]), fill).index_copy(0, self.row, self.values)
-
-    def padded(self) -> Tensor:
-        """Return the values beside each row of the key, (R, K, ...), filled up with zeros to the most that one has.
-
-        Example:
-            >>> FieldRows("graph.a", torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2]), 3).padded().tolist()
-            [[7, 0], [0, 0], [8, 9]]
-        """
-        place = torch.arange(len(self.row), device=self.row.device) - torch.searchsorted(self.row, self.row)
-        most = int(place.max()) + 1 if len(place) else 1
-        found = self.values.new_zeros(self.count, most, *self.values.shape[1:])
-        found[self.row, place] = self.values
-        return found
-
-
-def collect_parts(
-    encoded: Mapping[str, Encoded], parts: Mapping[str, frozenset[str]], who: str = ""
-) -> dict[Key, Part]:
-    """Take the planned parts out of encoded views; masked rows that stand in for an absent view are dropped."""
-    out: dict[Key, Part] = {}
-    for view, names in parts.items():
-        rows = encoded[view]
-        keep = None if view.startswith("bank.") or bool((rows.owner >= 0).all()) else rows.owner >= 0
-        for name in sorted(names):
-            values = rows.part(name)
-            # Terms are float32: half precision ends here, where the towers end.
-            values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-            owner = rows.owner if keep is None else rows.owner[keep]
-            out[Key(view, name, who)] = Part(values if keep is None else values[keep], owner, rows.grid)
-    return out
 
 
 class Context:

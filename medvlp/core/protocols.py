@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
-from medvlp.core.sample import Batch, Sample
+from medvlp.core.sample import Batch
 from medvlp.core.term import Terms
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerSpec",
-    "BatchView",
     "Encoder",
     "Head",
     "HeadSpec",
@@ -37,7 +36,6 @@ __all__ = [
     "Site",
     "State",
     "Teacher",
-    "View",
 ]
 
 
@@ -378,27 +376,3 @@ class Teacher(State):
         Raises:
             ConfigError: naming the need and what the teacher offers.
         """
-
-
-@runtime_checkable
-class View(Protocol):
-    """``(Sample, generator) -> Sample``; a view with ``random = False`` belongs to the cached prefix.
-
-    One that makes a field which no manifest holds says so in a property ``adds``, a tuple of names.
-    """
-
-    random: bool
-
-    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample: ...  # noqa: D102
-
-
-@runtime_checkable
-class BatchView(Protocol):
-    """``(Batch, seed) -> Batch``: mosaic, mixup; a component of `data/batch_views`.
-
-    It is given a process's own samples of a step, all chunks together, on the model's device, before they are encoded.
-    Every draw is a function of (seed, position, name). What it does to a sample may depend on samples of the same batch
-    only in a way that is the same however many processes share it, such as on its neighbour.
-    """
-
-    def __call__(self, batch: Batch, *, seed: int) -> Batch: ...  # noqa: D102

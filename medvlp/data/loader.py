@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
-from medvlp.core.protocols import View
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch
+from medvlp.core.views import View
 from medvlp.data.collate import collate
 from medvlp.data.parallel import leave_signals_to_parent, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed

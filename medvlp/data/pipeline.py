@@ -19,9 +19,9 @@ import pyarrow.compute
 import torch
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.protocols import View
 from medvlp.core.randomness import seed_of, torch_generator
 from medvlp.core.sample import Sample
+from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn

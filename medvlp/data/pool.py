@@ -22,8 +22,8 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.files import read_json, write_json
-from medvlp.core.protocols import View
 from medvlp.core.sample import Sample, Stack
+from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import hold, open_database, private_folder
 from medvlp.data.parallel import chunked, run_chunks

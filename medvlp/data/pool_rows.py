@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError, DataError, UserError
-from medvlp.core.protocols import View
 from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.core.views import View
 from medvlp.data.pipeline import Records, apply_views
 from medvlp.data.quantise import Bits, decode, encode, stored_dtype
 from medvlp.data.quarantine import Quarantined, quarantined

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.protocols import View
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
+from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes

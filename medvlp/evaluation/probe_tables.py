@@ -37,7 +37,7 @@ def thumbnails(images: ArrayLike, size: int = 16) -> NDArray[np.float32]:
         raise DataError(f"Images have shape {pixels.shape}: thumbnails need (N, H, W) with H and W at least {size}.")
     rows, columns = (_area_weights(length, size) for length in pixels.shape[1:])
     small = rows @ pixels.astype(np.float32, copy=False) @ columns.T
-    return small.reshape(len(pixels), size * size)
+    return small.reshape(len(pixels), size * size).astype(np.float32, copy=False)
 
 
 def _area_weights(length: int, size: int) -> NDArray[np.float32]:

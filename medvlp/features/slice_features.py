@@ -23,9 +23,10 @@ from medvlp.core.files import make_folder
 from medvlp.core.keys import Plan, keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.modes import evaluating
-from medvlp.core.protocols import Model, View
+from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.sample import Batch, Column, Stack
+from medvlp.core.views import View
 from medvlp.data.contents import stamp_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, leave_signals_to_parent, start_method

@@ -25,7 +25,7 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
         text: the text field.
 
     Example:
-        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.sample import Sample
         >>> from medvlp.data.collate import collate
         >>> from medvlp.data.views.facts import Facts

@@ -18,7 +18,7 @@ def labels_of(ctx: Context, key: str, labels: Sequence[str]) -> tuple[Tensor, Te
     NaN and -1 (uncertain) are unknown; a label between 0 and 1 is a share and taken as it is.
 
     Example:
-        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key
         >>> from medvlp.core.sample import Batch
         >>> batch = Batch.of({"label.effusion": torch.tensor([1.0, -1.0])})

@@ -94,7 +94,7 @@ def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, c
 
     Example:
         >>> import torch
-        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key
         >>> from medvlp.core.sample import Batch
         >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(3), torch.arange(3)) for v in ("image", "text")}

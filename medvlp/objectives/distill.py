@@ -43,7 +43,7 @@ class Distill(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key
         >>> from medvlp.core.sample import Batch
         >>> objective = Distill(teacher="frozen", bank="words", temperature=1.0)

@@ -37,7 +37,7 @@ class HardNegatives(Objective):
         ``own_text``; images without a false copy add nothing.
 
     Example:
-        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key
         >>> from medvlp.core.sample import Batch
         >>> rows = {"image": torch.eye(2), "text": torch.eye(2), "text.negative": torch.eye(2)[[1]]}

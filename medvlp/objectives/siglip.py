@@ -41,7 +41,7 @@ class Siglip(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.context import Part
+        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key
         >>> from medvlp.core.sample import Batch
         >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}

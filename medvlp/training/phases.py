@@ -9,9 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from medvlp.core.protocols import BatchView, Objective
+from medvlp.core.protocols import Objective
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import Number
+from medvlp.core.views import BatchView
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.rows import chosen_rows
 

@@ -29,14 +29,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medvlp.core import collectives
-from medvlp.core.context import Context, collect_parts
+from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded, concatenate
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
-from medvlp.core.protocols import BatchView, Model, Objective, State, Teacher
+from medvlp.core.parts import collect_parts
+from medvlp.core.protocols import Model, Objective, State, Teacher
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
 from medvlp.core.term import Term
+from medvlp.core.views import BatchView
 from medvlp.training._batch_norm import moved_once, untracked
 from medvlp.training._planned import with_planned
 from medvlp.training.distributed import wrap

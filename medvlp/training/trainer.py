@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -21,15 +20,12 @@ from torch import Tensor, nn
 
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.keys import Key
 from medvlp.core.modes import evaluating
 from medvlp.core.progress import progress
-from medvlp.core.protocols import Model, State
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
-from medvlp.core.table import FeatureTable
-from medvlp.training._batch_norm import tracking_norms
+from medvlp.training._memory import is_out_of_memory, needs_chunks
 from medvlp.training.checkpoints import (
     Checkpoint,
     complete_weights,
@@ -45,60 +41,13 @@ from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
 from medvlp.training.guard import Guard
 from medvlp.training.journal import SKIPPED, Journal, append_row
 from medvlp.training.optimisers import load_optimiser_state, make_optimiser, optimiser_state, set_rate
-from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, set_trainable
-from medvlp.training.precision import Precision
 from medvlp.training.rows import HeldRows, chosen_rows
+from medvlp.training.setup import Outcome, Setup
 from medvlp.training.shape import Shape
 from medvlp.training.task import StepLog, Task
 
-__all__ = ["Outcome", "Setup", "Trainer"]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that the loop is given.
-
-    Attributes:
-        run: folder.
-        model: built, heads mounted, on its device.
-        states: by name, bound.
-        phases: in order.
-        options: of the loop.
-        seed: of the run.
-        precision: of the towers.
-        recipe: hash of the configuration: a checkpoint of another recipe is refused.
-        data: hash of the training records: a checkpoint taken on other records is refused.
-        validate: model -> metrics on validation data; called on the first process only.
-        choose: metric by which the best checkpoint is chosen; larger is better.
-        feature_pass: (model, needs, batches) -> table of this process's rows, for `refresh`; without batches over its
-            part of all training records.
-        released: gives the model that is validated: an average of the weights, or the model itself.
-    """
-
-    run: Path
-    model: Model
-    states: Mapping[str, State]
-    phases: Sequence[PhasePlan]
-    options: TrainingOptions
-    seed: int
-    precision: Precision
-    recipe: str
-    data: str = ""
-    validate: Callable[[Model, int], Mapping[str, float]] | None = None
-    choose: str = ""
-    feature_pass: Callable[[Model, frozenset[Key], Iterable[Batch] | None], FeatureTable] | None = None
-    released: Callable[[], Model] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    samples_seen: int
-    best: Path | None
-    best_value: float | None
-    skipped: int
+__all__ = ["Trainer"]
 
 
 class Trainer:
@@ -229,12 +178,9 @@ class Trainer:
         try:
             log = task.backward(batch.to(self._device), weights, samples_seen=seen)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            raise UserError(
-                f"Out of memory with training.batch {self.setup.options.batch} in {self.setup.options.chunks} chunks: "
-                f"set training.chunks={self.setup.options.chunks * 2} ({_same_gradients(self.root)}) and resume."
-            ) from error
+            raise UserError(needs_chunks(self.root, self.setup.options)) from error
         self._held.mask_gradients()
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
@@ -434,20 +380,6 @@ def _running_statistics(module: nn.Module) -> list[Tensor]:
     """What a forward pass changes: the running statistics of BatchNorm, wherever they are."""
     kinds = ("running_mean", "running_var", "num_batches_tracked")
     return [tensor for name, tensor in module.named_buffers() if name.rpartition(".")[2] in kinds]
-
-
-def _same_gradients(root: nn.Module) -> str:
-    """Say whether chunks change the gradients."""
-    return (
-        "its BatchNorm layers then see smaller chunks, which changes the gradients"
-        if tracking_norms(root)
-        else "the gradients stay the same"
-    )
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The CPU's allocator has no exception of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _as_tuple(value: object) -> tuple[object, ...]:

@@ -37,9 +37,10 @@ import torch
 from _report import print_report
 from torch import Tensor, nn
 
-from medvlp.core.context import Context, Part, collect_parts
+from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
 from medvlp.core.keys import Plan, keys
+from medvlp.core.parts import Part, collect_parts
 from medvlp.core.randomness import numpy_generator
 from medvlp.core.sample import Batch, Column
 from medvlp.evaluation.metrics import auroc

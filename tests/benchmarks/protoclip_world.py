@@ -40,8 +40,9 @@ from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, Refresh
 from medvlp.training.precision import Precision
+from medvlp.training.setup import Setup
 from medvlp.training.task import make_plan
-from medvlp.training.trainer import Setup, Trainer
+from medvlp.training.trainer import Trainer
 
 CLASSES, TRAIN, TEST, WIDTH = 40, 4000, 1500, 64
 BATCH, EPISODE, EPISODES = 32, 1920, 12

@@ -333,7 +333,9 @@ def test_torchrun_trains_as_one_process_does(tiny_cohort: CohortSummary, tmp_pat
     ):
         tree = tiny_tree(tmp_path / name, tiny_cohort.root, tmp_path / "cache")
         tree["phases"][0]["until"] = 32
-        tree["training"]["precision"] = "float32"  # bfloat16, which a CPU with units for it takes, rounds at 1 part in 256
+        tree["training"]["precision"] = (
+            "float32"  # bfloat16, which a CPU with units for it takes, rounds at 1 part in 256
+        )
         config = write_tree(tmp_path / f"{name}.yaml", tree)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
         ran = subprocess.run(

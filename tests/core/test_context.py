@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medvlp.core.context import Context, Part, collect_parts
+from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys, parse_key
+from medvlp.core.parts import Part, collect_parts
 from medvlp.core.sample import Batch, Column
 
 

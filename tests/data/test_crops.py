@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvlp.core.context import Context, Part, collect_parts
+from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
+from medvlp.core.parts import Part, collect_parts
 from medvlp.core.sample import Batch, Column, ImageRecord, Sample
 from medvlp.data.collate import collate
 from medvlp.data.marks import Drawn

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from medvlp.core.errors import DataError
 from medvlp.core.places import record_tensor, to_source, to_view
-from medvlp.core.protocols import View
 from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.core.views import View
 from medvlp.data.marks import Drawn, seen
 from medvlp.data.mask_files import runs_of
 from medvlp.data.pipeline import apply_views

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from medvlp.core.context import Context, Part
+from medvlp.core.context import Context
 from medvlp.core.errors import DataError
 from medvlp.core.keys import parse_key
+from medvlp.core.parts import Part
 from medvlp.data.collate import collate
 from medvlp.data.grouping import keep_one, stack_pictures
 from medvlp.data.manifest import Manifest

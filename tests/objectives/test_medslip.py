@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medvlp.core.context import Context, Part
+from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
+from medvlp.core.parts import Part
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch, Column
 from medvlp.objectives._medslip import draw_others, existence_loss, pair_loss, prototype_loss

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from medvlp.core.context import Context, Part, collect_parts
+from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
 from medvlp.core.keys import parse_key
+from medvlp.core.parts import Part, collect_parts
 from medvlp.core.sample import Batch, Column
 from medvlp.evaluation.metrics import auroc
 from medvlp.models.bank import Bank

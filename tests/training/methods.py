@@ -23,8 +23,9 @@ from medvlp.training.checkpoints import latest
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan
+from medvlp.training.setup import Setup
 from medvlp.training.task import make_plan
-from medvlp.training.trainer import Setup, Trainer
+from medvlp.training.trainer import Trainer
 from tests.models.words import DUAL, HashWords
 from tests.training.world import FLOAT32
 

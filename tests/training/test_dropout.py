@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from medvlp.core.context import Context, collect_parts
+from medvlp.core.context import Context
 from medvlp.core.encoded import concatenate
+from medvlp.core.parts import collect_parts
 from medvlp.core.randomness import seed_of
 from medvlp.training.task import Task
 from tests.models.words import DUAL, TEXT, VISION

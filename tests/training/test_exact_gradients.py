@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from medvlp.core.context import Context, collect_parts
+from medvlp.core.context import Context
+from medvlp.core.parts import collect_parts
 from tests.training.world import CASES, make_task, own_part, step, whole_batch, worst
 
 # A gradient whose true value is 0 is rounding alone: one unit roundoff of float32 at the norm of all gradients. What is

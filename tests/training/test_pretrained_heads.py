@@ -20,8 +20,9 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
+from medvlp.training.setup import Setup
 from medvlp.training.task import make_plan
-from medvlp.training.trainer import Setup, Trainer
+from medvlp.training.trainer import Trainer
 from tests.methods.world import methods
 from tests.models.words import DUAL, dual
 from tests.training.runs import MODEL, final_hashes, make_setup, weights_of

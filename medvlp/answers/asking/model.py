@@ -17,10 +17,10 @@ from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
 from medvlp.core.predictions import Predictions
-from medvlp.core.protocols import View
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
+from medvlp.core.views import View
 from medvlp.data.pool import opened_field
 from medvlp.data.stacks import taken
 from medvlp.data.views.read import Read

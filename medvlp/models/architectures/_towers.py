@@ -21,6 +21,7 @@ from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
+from medvlp.models.architectures._rows import only, size_of, widened
 from medvlp.models.architectures._sharing import SharedModules
 from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
@@ -161,7 +162,7 @@ class TowerModel(Model):
             for part in recipe.later:
                 rows = done[view]
                 head = self.heads[f"{recipe.kind}/{part}"]
-                done[view] = rows.give(head(_widened(rows), part))
+                done[view] = rows.give(head(widened(rows), part))
         return done
 
     def _encode(self, batch: Batch, recipe: Recipe) -> Encoded:
@@ -191,10 +192,10 @@ class TowerModel(Model):
             said = self.draws.leave()
             rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
         if recipe.kind != "text":
-            rows = replace(rows, size=_size(recipe.kind, values))
+            rows = replace(rows, size=size_of(recipe.kind, values))
         for part in recipe.heads:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
-        return _only(rows, recipe.keep)
+        return only(rows, recipe.keep)
 
     def _tokens_of_bank(self, bank: Bank, tower: Encoder, device: torch.device) -> Tokens:
         """Return a bank's ids, made once by each tokenizer that the tower has had."""
@@ -346,7 +347,6 @@ class TowerModel(Model):
         given["levels"] = tower.levels
         if "text" in self.towers:
             given["text"] = self.towers["text"]
-        given["levels"] = tower.levels
         if self._vocab_size is not None:
             given["vocab_size"] = self._vocab_size
         first = reads[0] if reads else "pooled"
@@ -382,45 +382,3 @@ def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder,
 
 def _same(head: Head, loaded: Loaded) -> bool:
     return hash_of_tensors(head) == loaded.tensors
-
-
-def _size(kind: str, values: Tensor) -> tuple[int, ...]:
-    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X).
-
-    Example:
-        >>> _size("stack", torch.zeros(2, 5, 1, 8, 9)), _size("volume", torch.zeros(2, 1, 5, 8, 9))
-        ((5, 8, 9), (5, 8, 9))
-    """
-    shape = tuple(values.shape)
-    return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
-
-
-def _widened(rows: Encoded) -> Encoded:
-    """Return rows in float32 where autocast left half precision: heads after the towers run without it."""
-
-    def wide(value: Tensor) -> Tensor:
-        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-
-    return replace(
-        rows,
-        pooled=None if rows.pooled is None else wide(rows.pooled),
-        tokens=None if rows.tokens is None else wide(rows.tokens),
-        layers=None if rows.layers is None else wide(rows.layers),
-        attention=None if rows.attention is None else wide(rows.attention),
-        extra={name: wide(value) for name, value in rows.extra.items()},
-    )
-
-
-def _only(rows: Encoded, keep: frozenset[str]) -> Encoded:
-    """Drop what only heads inside the tower read: kept rows live until the step's end."""
-    return Encoded(
-        owner=rows.owner,
-        pooled=rows.pooled if "pooled" in keep else None,
-        tokens=rows.tokens if "tokens" in keep else None,
-        mask=rows.mask if keep & {"tokens", "mask"} else None,
-        grid=rows.grid,
-        position=rows.position if keep & {"tokens", "position"} else None,
-        layers=rows.layers if "layers" in keep else None,
-        attention=rows.attention if "attention" in keep else None,
-        extra={name: value for name, value in rows.extra.items() if name in keep},
-    )

@@ -1,0 +1,35 @@
+"""What changes a sample, or a batch, before it is encoded."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from medvlp.core.sample import Batch, Sample
+
+__all__ = ["BatchView", "View"]
+
+
+@runtime_checkable
+class View(Protocol):
+    """``(Sample, generator) -> Sample``; a view with ``random = False`` belongs to the cached prefix.
+
+    One that makes a field which no manifest holds says so in a property ``adds``, a tuple of names.
+    """
+
+    random: bool
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample: ...  # noqa: D102
+
+
+@runtime_checkable
+class BatchView(Protocol):
+    """``(Batch, seed) -> Batch``: mosaic, mixup; a component of `data/batch_views`.
+
+    It is given a process's own samples of a step, all chunks together, on the model's device, before they are encoded.
+    Every draw is a function of (seed, position, name). What it does to a sample may depend on samples of the same batch
+    only in a way that is the same however many processes share it, such as on its neighbour.
+    """
+
+    def __call__(self, batch: Batch, *, seed: int) -> Batch: ...  # noqa: D102

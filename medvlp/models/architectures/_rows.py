@@ -1,0 +1,54 @@
+"""What is kept of encoded rows, how wide, and of how many pixels they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from medvlp.core.encoded import Encoded
+
+__all__ = ["only", "size_of", "widened"]
+
+
+def size_of(kind: str, values: Tensor) -> tuple[int, ...]:
+    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X).
+
+    Example:
+        >>> size_of("stack", torch.zeros(2, 5, 1, 8, 9)), size_of("volume", torch.zeros(2, 1, 5, 8, 9))
+        ((5, 8, 9), (5, 8, 9))
+    """
+    shape = tuple(values.shape)
+    return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
+
+
+def widened(rows: Encoded) -> Encoded:
+    """Return rows in float32 where autocast left half precision: heads after the towers run without it."""
+
+    def wide(value: Tensor) -> Tensor:
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+    return replace(
+        rows,
+        pooled=None if rows.pooled is None else wide(rows.pooled),
+        tokens=None if rows.tokens is None else wide(rows.tokens),
+        layers=None if rows.layers is None else wide(rows.layers),
+        attention=None if rows.attention is None else wide(rows.attention),
+        extra={name: wide(value) for name, value in rows.extra.items()},
+    )
+
+
+def only(rows: Encoded, keep: frozenset[str]) -> Encoded:
+    """Drop what only heads inside the tower read: kept rows live until the step's end."""
+    return Encoded(
+        owner=rows.owner,
+        pooled=rows.pooled if "pooled" in keep else None,
+        tokens=rows.tokens if "tokens" in keep else None,
+        mask=rows.mask if keep & {"tokens", "mask"} else None,
+        grid=rows.grid,
+        position=rows.position if keep & {"tokens", "position"} else None,
+        layers=rows.layers if "layers" in keep else None,
+        attention=rows.attention if "attention" in keep else None,
+        extra={name: value for name, value in rows.extra.items() if name in keep},
+    )
