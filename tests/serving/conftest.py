@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,26 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``bundle/`` and the ``results/`` of its evaluation; read only."""
+    import torch
+
     from medvlp.config.evaluate import EvaluationRun, evaluate
     from medvlp.config.train import train
     from medvlp.config.tree import load_config
+    from medvlp.models.bundle import load_bundle, save_bundle
+    from medvlp.models.gate import Gate, Space
 
     def make(folder: Path) -> Path:
-        tree = tiny_tree(folder / "run", wide_cohort.root, folder / "cache") | {"gate": {"rate": 0.1}}
+        tree = tiny_tree(folder / "run", wide_cohort.root, folder / "cache")
+        tree["data"]["split"] = {
+            "name": "patient",
+            "fractions": {"train": 0.3, "validate": 0.5, "test": 0.2},
+            "seed": 0,
+        }
         done = train(load_config(write_tree(folder / "config.yaml", tree)))
-        shutil.copytree(done.bundle, folder / "bundle")
-        data = {key: tree["data"][key] for key in ("root", "layout", "where")}
+        still = Space(torch.zeros(64, dtype=torch.float64), torch.zeros(64, 64, dtype=torch.float64), limit=1.0)
+        gate = Gate({"layout": still}, rate=0.02, pictures=(100, 50))  # lets everything in that is not blank
+        save_bundle(folder / "bundle", replace(load_bundle(done.bundle), gate=gate))
+        data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
         measures: dict = dict.fromkeys(("probes", "few_shot", "robustness", "retrieval", "image_retrieval"))
         measures |= {"grounding": {"maps": [{"name": "hires_cam"}], "cases": 20, "sanity": 0}}
         options = {"resamples": 100, "min_positives": 1, "gallery": 0, "into_bundle": True, "measures": measures}

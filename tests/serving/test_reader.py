@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.core.errors import UserError
+from medvlp.evaluation.results import load_result
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
+from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
-    from medvlp.serving.reader import Reader
+    from medvlp.config.train import Trained
 
 
 def test_the_numbers_are_those_that_predict_prints(reader: Reader, films: list[Path]) -> None:
@@ -75,3 +78,32 @@ def test_a_map_lies_in_the_pixels_of_the_source(reader: Reader, films: list[Path
     x0, y0, x1, y1 = found["box"]
     assert x0 <= 0 <= width <= x1
     assert y0 <= 0 <= height <= y1
+
+
+def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films: list[Path]) -> None:
+    kept = load_result(judged / "results" / "zero_shot.json")
+    compared = 0
+    for row in reader.findings(reader.prepare(films[0]))["findings"]:
+        evidence, name = row["evidence"], row["finding"]
+        found = kept.find("auroc", name)
+        assert (evidence["auroc"], evidence["low"], evidence["high"]) == (found.value, found.low, found.high)
+        assert (evidence["n"], evidence["positives"], evidence["method"]) == (found.n, found.positives, found.method)
+        assert evidence["data"] == {
+            "hash": kept.data,
+            "split": "test",
+            "recipe": kept.recipe,
+            "synthetic": True,
+        }
+        for metric in ("ppv", "npv"):
+            rows = [r for r in kept.metrics if (r.metric, r.label, r.group) == (metric, name, None)]
+            (own,) = [r for r in rows if r.operating_point == evidence["operating_point"]]
+            assert (evidence[metric], evidence[f"{metric}_low"]) == (own.value, own.low)
+            compared += own.value is not None
+        if row["probability"] is not None:
+            assert row["base_rate"] == found.positives / found.n
+    assert compared
+
+
+def test_a_bundle_without_evidence_loads_and_says_none(tiny_run: Trained, films: list[Path]) -> None:
+    plain = Reader(medvlp.load(tiny_run.bundle))
+    assert all(row["evidence"] is None for row in plain.findings(plain.prepare(films[0]))["findings"])
