@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +16,14 @@ from torch import Tensor
 from medvlp.answers.prompting.class_vectors import EmbedText, unit_mean
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.evaluate import youden_threshold
 from medvlp.evaluation.grounding.regions import Region, Regions
-from medvlp.features.maps import MapMethod, Scale
+from medvlp.features.maps import MapMethod
 from medvlp.io.read import read_image
 from medvlp.text.prompts import PromptSet
 
@@ -59,17 +61,21 @@ class Words:
     positive: Tensor
     direction: Tensor
 
+    def asked(self, method: MapMethod) -> Tensor:
+        """Return the vector that a method follows: of values that mean the same everywhere that of presence."""
+        return self.positive if method.scale == "own" else self.direction
+
 
 class Drawer(Protocol):
-    """Draws the map of a finding on the view that a model has of a picture."""
+    """Draws the maps of findings on the view that a model has of a picture."""
 
     @property
     def scale(self) -> Scale:
-        """How its values are read, see `medvlp.features.maps`."""
+        """How its values are read, see `medvlp.core.map`."""
         ...
 
-    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
-        """Return (rows, columns).
+    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        """Return a map a finding.
 
         Raises:
             ConfigError: if this model makes no such map.
@@ -89,11 +95,11 @@ class MethodDrawer:
         """That of the method."""
         return self.method.scale
 
-    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
-        """Return the method's map."""
-        vectors, image = self.words[finding], sample.fields["image"]
+    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        """Return the method's maps."""
+        image = sample.fields["image"]
         assert isinstance(image, Tensor), "checked when the sample was read"
-        return self.method(model, image, vectors.positive if self.method.scale == "own" else vectors.direction).values
+        return self.method(model, image, torch.stack([self.words[name].asked(self.method) for name in findings]))
 
 
 @dataclass
@@ -104,14 +110,14 @@ class LookDrawer:
     scale: Scale = "peak"
     _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # holds the model: its id stays
 
-    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
-        """Return the answer's map."""
+    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        """Return the answer's maps."""
         if id(model) not in self._begun:
             self._begun[id(model)] = model, self.answer.begin(model, Ask())
-        values = self.answer.look(model, sample, self._begun[id(model)][1], [(finding, "")])
-        if values is None:
+        maps = self.answer.look(model, sample, self._begun[id(model)][1], [(finding, "") for finding in findings])
+        if maps is None:
             raise ConfigError("Its answer does not say where it looked.")
-        return values[0]
+        return maps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,32 +189,27 @@ def maps_of(
         ConfigError: if the model makes no such map, or the preprocessing reads no pictures.
     """
     manifest = prepared.manifest
-    opened, size = None, (0, 0)
-    sample, record = None, None
-    for question in questions:
-        if question.index != opened:
-            sample = prepared.sample(question.index)
-            record, path = sample.record("image"), manifest.path(question.index)
-            if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
-                raise ConfigError(
-                    "Grounding needs images that a view of the preprocessing has read: set "
-                    "evaluation.measures.grounding to null."
-                )
-            opened, size = question.index, _size(path)
-        assert sample is not None, "set with the first question"
-        assert record is not None, "set with the first question"
-        values = drawer(model, sample, question.finding)
-        facts = manifest.record(question.index)
-        yield DrawnMap(
-            question=question,
-            id=str(facts["id"]),
-            patient=str(facts["id.patient"]),
-            values=values,
-            record=record,
-            size=size,
-            root=manifest.root,
-            most_pixels=most_pixels,
-        )
+    for index, group in groupby(questions, key=lambda question: question.index):
+        asked = list(group)
+        sample = prepared.sample(index)
+        record, path = sample.record("image"), manifest.path(index)
+        if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
+            raise ConfigError(
+                "Grounding needs images that a view of the preprocessing has read: set evaluation.measures.grounding "
+                "to null."
+            )
+        facts, size = manifest.record(index), _size(path)
+        for question, made in zip(asked, drawer(model, sample, [each.finding for each in asked]), strict=True):
+            yield DrawnMap(
+                question=question,
+                id=str(facts["id"]),
+                patient=str(facts["id.patient"]),
+                values=made.values,
+                record=record,
+                size=size,
+                root=manifest.root,
+                most_pixels=most_pixels,
+            )
 
 
 def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:
