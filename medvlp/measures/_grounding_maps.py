@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.answers.prompting.class_vectors import EmbedText, unit_mean
+from medvlp.answers.prompting.directions import Words
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError
 from medvlp.core.map import Map, Scale
@@ -22,10 +22,12 @@ from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.evaluate import youden_threshold
+from medvlp.evaluation.grounding.gain import CHOICE
+from medvlp.evaluation.grounding.measures import pointing
 from medvlp.evaluation.grounding.regions import Region, Regions
+from medvlp.evaluation.results import Metric
 from medvlp.features.maps import MapMethod
 from medvlp.io.read import read_image
-from medvlp.text.prompts import PromptSet
 
 __all__ = [
     "DrawnMap",
@@ -33,8 +35,7 @@ __all__ = [
     "LookDrawer",
     "MethodDrawer",
     "Question",
-    "Words",
-    "directions",
+    "choice_rows",
     "evenly",
     "maps_of",
     "questions_of",
@@ -54,20 +55,18 @@ class Question:
     region: Region
 
 
-@dataclass(frozen=True)
-class Words:
-    """Vectors of a finding: of its presence, and from its absence to its presence."""
-
-    positive: Tensor
-    direction: Tensor
-
-    def asked(self, method: MapMethod) -> Tensor:
-        """Return the vector that a method follows: of values that mean the same everywhere that of presence."""
-        return self.positive if method.scale == "own" else self.direction
-
-
 class Drawer(Protocol):
     """Draws the maps of findings on the view that a model has of a picture."""
+
+    @property
+    def answer(self) -> str:
+        """Name of the answer whose scores the maps are of."""
+        ...
+
+    @property
+    def spec(self) -> Mapping[str, Any] | None:
+        """Component of `medvlp.features.maps` with its options; None where the answer itself looks."""
+        ...
 
     @property
     def scale(self) -> Scale:
@@ -87,8 +86,10 @@ class Drawer(Protocol):
 class MethodDrawer:
     """A component of `medvlp.features.maps`, by the words of findings."""
 
+    answer: str
     method: MapMethod
     words: Mapping[str, Words]
+    spec: Mapping[str, Any]
 
     @property
     def scale(self) -> Scale:
@@ -99,22 +100,24 @@ class MethodDrawer:
         """Return the method's maps."""
         image = sample.fields["image"]
         assert isinstance(image, Tensor), "checked when the sample was read"
-        return self.method(model, image, torch.stack([self.words[name].asked(self.method) for name in findings]))
+        return self.method(model, image, torch.stack([self.words[name].on(self.scale) for name in findings]))
 
 
 @dataclass
 class LookDrawer:
     """Where an answer itself says that its score comes from."""
 
-    answer: Answer
+    answer: str
+    looks: Answer
     scale: Scale = "peak"
+    spec: None = None
     _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # holds the model: its id stays
 
     def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
         """Return the answer's maps."""
         if id(model) not in self._begun:
-            self._begun[id(model)] = model, self.answer.begin(model, Ask())
-        maps = self.answer.look(model, sample, self._begun[id(model)][1], [(finding, "") for finding in findings])
+            self._begun[id(model)] = model, self.looks.begin(model, Ask())
+        maps = self.looks.look(model, sample, self._begun[id(model)][1], [(finding, "") for finding in findings])
         if maps is None:
             raise ConfigError("Its answer does not say where it looked.")
         return maps
@@ -147,16 +150,6 @@ class DrawnMap:
             flip=self.record.flip,
             most_pixels=self.most_pixels,
         )
-
-
-def directions(prompts: Sequence[PromptSet], embed_text: EmbedText) -> dict[str, Words]:
-    """Return the vectors of each finding."""
-    found = {}
-    for each in prompts:
-        positive, negative = (unit_mean(list(embed_text(t))) for t in (each.positive, each.negative))
-        vectors = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (positive, positive - negative)]
-        found[each.label] = Words(*vectors)
-    return found
 
 
 def questions_of(prepared: Prepared, regions: Regions, findings: Sequence[str], most: int) -> list[Question]:
@@ -210,6 +203,20 @@ def maps_of(
                 root=manifest.root,
                 most_pixels=most_pixels,
             )
+
+
+def choice_rows(maps: Sequence[DrawnMap]) -> list[Metric]:
+    """Return the mean over findings of the pointing game on validation pictures, by which a default map is chosen."""
+    hits: dict[str, list[float]] = {}
+    for case in (each.case() for each in maps):
+        if case.present:
+            hits.setdefault(case.finding, []).append(pointing(case.evidence, case.region))
+    if not hits:
+        return []
+    value = float(np.mean([np.mean(some) for some in hits.values()]))
+    counts = {"n": sum(map(len, hits.values())), "patients": len({each.patient for each in maps})}
+    facts = {"method": "none", "interval": "none", "split": "validate", "policy": "none", "labels_used": len(hits)}
+    return [Metric(metric=CHOICE, label="macro", value=value, **counts, **facts)]
 
 
 def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:
