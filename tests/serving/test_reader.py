@@ -102,7 +102,9 @@ def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films
             assert (evidence[metric], evidence[f"{metric}_low"]) == (own.value, own.low)
             compared += own.value is not None
         if row["probability"] is not None:
-            assert row["base_rate"] == found.positives / found.n
+            fitted = kept.fitted[name]["calibration"]["platt"]
+            assert row["base_rate"] == fitted["positives"] / fitted["n"]
+            assert evidence["base_rate"] == found.positives / found.n
     assert compared
 
 
