@@ -27,6 +27,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
+from medvlp.core.provenance import hash_of
 from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
 from medvlp.models.bank import Bank
@@ -55,6 +56,8 @@ class KeptAnswer:
         weights: of that score, where it learns something.
         operating_points: thresholds and conformal rules of each finding, chosen on validation pictures.
         calibration: maps of its scores to probabilities, likewise.
+        evidence: how good its scores were found, for each finding, and on what; None where nobody judged it.
+        maps: how often its maps were found to hit each finding, by method, and which is the best; None likewise.
     """
 
     name: str
@@ -65,6 +68,8 @@ class KeptAnswer:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     operating_points: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
+    evidence: Mapping[str, Any] | None = None
+    maps: Mapping[str, Any] | None = None
 
     def described(self) -> dict[str, Any]:
         """Return all but the weights, for ``bundle.yaml``."""
@@ -76,6 +81,7 @@ class KeptAnswer:
             "score": None if self.score is None else dict(self.score),
             "operating_points": self.operating_points,
             "calibration": self.calibration,
+            **{name: kept for name in ("evidence", "maps") if (kept := getattr(self, name)) is not None},
         }
 
 
@@ -92,6 +98,9 @@ class Bundle:
         card: model card in Markdown.
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
         seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
+        sentences: what checks sentences of reports, and how good it was found; None where nobody judged it.
+        hash: of the weights, banks and preprocessing that it was loaded with: what its embeddings depend on, and no
+            threshold that was chosen since; empty of one that is in the making.
     """
 
     model: Model
@@ -102,6 +111,8 @@ class Bundle:
     card: str = ""
     gate: Gate | None = None
     seen: Seen | None = None
+    sentences: Mapping[str, Any] | None = None
+    hash: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -131,6 +142,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         "provenance": dict(bundle.provenance),
         "ood": None if bundle.gate is None else bundle.gate.to_plain(),
         "seen": None if bundle.seen is None else bundle.seen.to_plain(),
+        **({} if bundle.sentences is None else {"sentences": dict(bundle.sentences)}),
         **dict.fromkeys(RESERVED),
     }
     try:
@@ -228,7 +240,15 @@ def load_bundle(folder: str | Path) -> Bundle:
         card=(folder / "card.md").read_text(encoding="utf-8"),
         gate=_gate(described, folder),
         seen=_seen(described, folder),
+        sentences=described.get("sentences"),
+        hash=_hash(described, folder),
     )
+
+
+def _hash(described: Mapping[str, Any], folder: Path) -> str:
+    lines = (folder / "MANIFEST.sha256").read_text(encoding="utf-8").splitlines()
+    files = sorted(line for line in lines if line.partition("  ")[2].startswith(("model.", "banks.", "tokenizer/")))
+    return hash_of([files, described["model"], described["preprocessing"]])
 
 
 def load_seen(folder: str | Path) -> Seen | None:

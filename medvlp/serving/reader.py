@@ -1,0 +1,254 @@
+"""A loaded bundle for who looks at pictures: everything it can say of one, in plain data, by whatever answers it has.
+
+``medvlp predict`` and the reading room ask the same functions, so that a number on a page is the one that is printed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medvlp.answers.asking.ask import needs_of
+from medvlp.answers.asking.files import of_training, predict_files
+from medvlp.answers.asking.model import Picture, Prepared, VisionLanguageModel
+from medvlp.answers.sentences.judge import SentenceJudge
+from medvlp.core.answers import Answer, Rows
+from medvlp.core.errors import UserError
+from medvlp.core.keys import Key, parse_key
+from medvlp.core.table import FeatureTable
+from medvlp.data.collate import collate
+from medvlp.features.case_index import CaseIndex
+from medvlp.features.feature_pass import feature_pass
+from medvlp.serving.findings import finding_rows, refusal
+from medvlp.serving.maps import draw, hit_rate, looking, offered, plain_map
+from medvlp.text.hard_negatives import false_copies
+from medvlp.text.sentences import split_sentences
+
+__all__ = ["BANNER", "Reader"]
+
+BANNER = "For research only: not a medical device, and not for decisions about patients."
+_NO_MAP = "This model says nothing of where it looked."
+_NO_WORDS = "This model compares no pictures with sentences."
+_NO_JUDGE = (
+    "Nobody has calibrated sentences on this bundle: evaluate it with the measure `sentences` and into_bundle=true."
+)
+_NO_INDEX = "No index of cases is loaded: make one with medvlp embed MODEL MANIFEST --index FOLDER."
+
+
+class Reader:
+    """A bundle at work behind one lock: safe to ask from several threads.
+
+    Args:
+        model: a loaded bundle.
+        name: shown for it.
+        index: folder of cases that `medvlp embed --index` made with this very model; None for none.
+
+    Raises:
+        UserError: if the index is another model's.
+
+    Example:
+        >>> Reader(medvlp.load("run/bundle")).findings(reader.prepare("one.dcm"))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: VisionLanguageModel, *, name: str = "", index: str | Path | None = None) -> None:
+        self.model = model
+        self.name = name or "model"
+        self._lock = threading.RLock()
+        self._cases = None if index is None else CaseIndex.load(index, model=model.bundle.hash)
+        kept = model.bundle.sentences
+        self._judge = None if kept is None or not model.cosines else SentenceJudge.of(kept)
+
+    # what it is -----------------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the bundle is and what it can be asked; a sentence for what it cannot."""
+        bundle, model = self.model.bundle, self.model
+        scores = any("scores" in answer.gives and answer.asks == "nothing" for answer in model.answers.values())
+        return {
+            "name": self.name,
+            "hash": bundle.hash,
+            "kinds": list(model.model.kinds),
+            "preset": model.preset if "image" in model.model.kinds else None,
+            "labels": list(bundle.labels),
+            "answers": [
+                {
+                    "name": name,
+                    "title": answer.title or name,
+                    "asks": answer.asks,
+                    "gives": sorted(answer.gives),
+                    "labels": list(answer.labels),
+                }
+                for name, answer in model.answers.items()
+            ],
+            "banner": BANNER,
+            "synthetic": bool(bundle.provenance.get("synthetic", False)),
+            "gate": bundle.gate is not None,
+            "index": self._cases and {**self._cases.meta, "cases": len(self._cases), "findings": self._cases.findings},
+            "cannot": {
+                "findings": None if scores else "This model scores no findings unasked.",
+                "where": None if looking(self.model) else _NO_MAP,
+                "ask": None if self._comparing() else _NO_WORDS,
+                "check_report": None if self._judge else _NO_JUDGE if self._comparing() else _NO_WORDS,
+                "similar": None if self._cases else _NO_INDEX,
+            },
+        }
+
+    def prepare(self, image: Picture | tuple[Path, ...]) -> Prepared:
+        """Run the model's preprocessing once, on a path or on what was read with the preset that `describe` names.
+
+        Raises:
+            UnreadableImage: if it cannot be read, with its reason and how to mend it.
+            UserError: for what this model does not look at.
+        """
+        prepared = self.model.prepare(image)
+        files = [Path(image)] if isinstance(image, str | Path) else image if isinstance(image, tuple) else []
+        told = of_training(self.model, [file for file in files if file.is_file()])
+        return prepared.warned(told)
+
+    # what it says ---------------------------------------------------------------------------------------------------
+
+    def findings(self, prepared: Prepared) -> dict[str, Any]:
+        """Return what the bundle says of each finding, and why nothing where its gate holds the picture back."""
+        with self._lock:
+            found = predict_files(self.model, [prepared])
+        told = found["results"][0]
+        refused = refusal(told)
+        kind = self.model.of_kind(prepared.kind)
+        rows = finding_rows(told, kind.bundle.answers, [found["recipe"], *told.get("answers", {})], refused)
+        kept = {each.name: each for each in kind.bundle.answers}
+        for row in rows:
+            row["hit_rate"] = hit_rate(kept.get(row["answer"]), row["finding"])
+            row["map"] = refused is None and prepared.kind == "image" and offered(row["hit_rate"])
+        return {"refused": refused, "findings": rows, "warnings": list(told["warnings"])}
+
+    def where(self, prepared: Prepared, asked: str, method: str | None = None) -> dict[str, Any]:
+        """Return where in a picture the score of a finding, or of a sentence against its denial, comes from.
+
+        Args:
+            prepared: a picture of a file.
+            asked: a finding as `findings` names it, or a sentence.
+            method: a component of `medvlp.features.maps`; None: the one that hit best on validation pictures.
+
+        Raises:
+            UserError: if the model has no such map, or no rule denies the sentence.
+        """
+        finding = any(asked in answer.labels for answer in self.model.answers.values())
+        said, denied = (asked, "") if finding else _denial(asked)
+        with self._lock:
+            return plain_map(*draw(self.model, prepared, said, denied, method))
+
+    def ask(self, prepared: Prepared, sentence: str) -> dict[str, Any]:
+        """Return a sentence against its denial: how much nearer the picture is to it, than the mean picture is.
+
+        ``probability`` that it is true, and ``prior``, what base rates alone give, where the bundle has calibrated
+        sentences and has heard such a one; else ``calibrated`` is false, and where nothing was calibrated the margin
+        is that of the picture alone.
+
+        Raises:
+            UserError: if the model compares no texts, or no rule denies the sentence.
+        """
+        said, denied = _denial(sentence)
+        answer = self._comparing()
+        if answer is None:
+            raise UserError(_NO_WORDS)
+        told = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
+        with self._lock:
+            if not self.model.cosines:
+                rows = self._rows(answer, prepared)
+                return {**told, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
+            image, words = self._image(prepared), self.model.embed_text([said, denied])
+            if self._judge is None:
+                return {**told, "margin": float(image @ (words[0] - words[1]))}
+            facts = self._judge.facts(image, said, self.model.embed_text)
+        fact = next((each for each in facts if each["against"] == denied and each["probability"] is not None), None)
+        if fact is not None:
+            told |= {"probability": fact["probability"], "prior": fact["prior"], "calibrated": True}
+        return {**told, "margin": float((image - self._judge.mean_image) @ (words[0] - words[1]))}
+
+    def check_report(self, prepared: Prepared, text: str) -> dict[str, Any]:
+        """Return what the picture says of each sentence of a report, and how good such checks were found to be.
+
+        Sentences are those of findings and impression; a verdict is ``supported``, ``contradicted``, ``not_visible``
+        or, where no rule states the contrary or validation never heard it, ``not_judged``. Each has its ``facts``.
+        """
+        why = _NO_WORDS if self._comparing() is None else _NO_JUDGE if self._judge is None else ""
+        if self._judge is None or why:
+            found = [{"text": each, "verdict": "not_judged", "why": why, "facts": []} for each in split_sentences(text)]
+            return {"sentences": found, "evidence": None}
+        with self._lock:
+            judged = self._judge.report(self._image(prepared), text, self.model.embed_text)
+        kept = self.model.bundle.sentences or {}
+        return {
+            "sentences": [asdict(each) for each in judged],
+            "evidence": {"auroc": kept.get("evidence"), "data": kept.get("data")},
+        }
+
+    def similar(
+        self, prepared: Prepared | None, sentence: str | None, k: int = 8, *, findings: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Return the cases of the index that are most like a picture or a sentence; captions tell nobody's name.
+
+        Args:
+            prepared: a picture; None with a sentence.
+            sentence: any words; None with a picture.
+            k: most cases.
+            findings: that a case must have.
+
+        Raises:
+            UserError: if there is no index, not one of the two was given, or the model compares no texts.
+        """
+        if self._cases is None:
+            raise UserError(_NO_INDEX)
+        if (prepared is None) == (not sentence):
+            raise UserError("Search by a picture or by a sentence: give one of the two.")
+        if sentence and not self.model.cosines:
+            raise UserError(_NO_WORDS)
+        kinds = self.model.model.kinds if prepared is None else (prepared.kind,)
+        columns = [self.model.of_kind(kind).features for kind in kinds]
+        with self._lock:
+            if prepared is None:
+                vector = self.model.embed_text(str(sentence))[0]
+            else:
+                vector = self._features(prepared, columns[0])
+            found = self._cases.search(vector, columns, k, findings=findings)
+        return {"cases": [asdict(case) for case in found.cases], "folded": found.folded}
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _comparing(self) -> Answer | None:
+        """Return the first answer that compares pictures with texts."""
+        return next((each for each in self.model.answers.values() if each.prompts), None)
+
+    def _image(self, prepared: Prepared) -> np.ndarray:
+        return self.model.embed_prepared([prepared.pixels])[0]
+
+    def _features(self, prepared: Prepared, column: str) -> np.ndarray:
+        vector = self._table(prepared, frozenset({parse_key(column)}))[column][0]
+        return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+    def _table(self, prepared: Prepared, needs: frozenset[Key]) -> FeatureTable:
+        model = self.model.of_kind(prepared.kind).model
+        return feature_pass(model, [collate([prepared.sample], torch.arange(1))], needs)
+
+    def _rows(self, answer: Answer, prepared: Prepared) -> Rows:
+        return Rows(self._table(prepared, needs_of([answer], self.model.model)), [prepared.sample])
+
+
+def _denial(sentence: str) -> tuple[str, str]:
+    words = " ".join(sentence.split()).rstrip(".?! ")
+    lower = words.lower()
+    if lower.startswith(("is there ", "are there ")):
+        words = f"There {lower.split()[0]} {words.split(maxsplit=2)[2]}"
+    said = f"{words[:1].upper()}{words[1:]}."
+    copies = false_copies(said, ("negation",))
+    if not copies:
+        raise UserError(
+            f"No rule denies {said!r}, so nothing stands against it: state one finding, such as 'Left effusion.'."
+        )
+    return said, copies[0].text

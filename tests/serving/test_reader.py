@@ -1,0 +1,195 @@
+"""A reader says what `predict` prints, of what was read once, in words that do not mislead."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import medvlp
+from medvlp.answers.asking.files import predict_files
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.data.layouts.phantom import index
+from medvlp.evaluation.results import load_result
+from medvlp.io.image import Image
+from medvlp.io.read import read_image
+from medvlp.serving.reader import Reader
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+
+def test_the_numbers_are_those_that_predict_prints(reader: Reader, films: list[Path]) -> None:
+    calibrated = 0
+    for film in films:
+        told = predict_files(reader.model, [film])["results"][0]
+        said = json.loads(json.dumps(reader.findings(reader.prepare(film))))
+        assert (said["refused"] is not None) == told["abstained"]
+        assert {row["finding"] for row in said["findings"]} == set(told["scores"])
+        for row in said["findings"] if said["refused"] is None else ():
+            name = row["finding"]
+            assert row["score"] == told.get("raw_scores", told["scores"])[name]
+            if row["probability"] is not None:
+                calibrated += 1
+                assert row["probability"] == told["scores"][name]
+                assert row["category"] == told["category"][name]
+                assert row["sentence"].startswith(f"{row['probability']:.2f}, ")
+            else:
+                assert name in told["uncalibrated"]
+                assert row["category"] == "uncalibrated"
+    assert calibrated
+
+
+def test_what_was_read_once_is_not_read_again(reader: Reader, films: list[Path]) -> None:
+    read = read_image(films[0], preset=reader.describe()["preset"])
+    assert isinstance(read, Image)
+    of_path, of_image = (reader.findings(reader.prepare(each)) for each in (films[0], read))
+    assert of_path["findings"] == of_image["findings"]
+    assert of_path["refused"] == of_image["refused"]
+
+
+def test_an_unlike_picture_is_held_back_without_a_number(reader: Reader) -> None:
+    said = reader.findings(reader.prepare(np.zeros((64, 64), np.float32)))
+    assert said["refused"]["reason"] == "blank"
+    assert said["refused"]["sentence"].endswith("the picture is blank.") or "; " in said["refused"]["sentence"]
+    for row in said["findings"]:
+        assert (row["category"], row["probability"], row["score"]) == ("not_for_this_picture", None, None)
+        assert row["map"] is False
+
+
+def test_a_sentence_and_its_denial_change_places_with_the_sign(reader: Reader, films: list[Path]) -> None:
+    prepared = reader.prepare(films[0])
+    there, away = reader.ask(prepared, "Is there an effusion?"), reader.ask(prepared, "There is no effusion")
+    assert (there["statement"], there["denial"]) == ("There is an effusion.", "There is no effusion.")
+    assert (away["statement"], away["denial"]) == (there["denial"], there["statement"])
+    assert there["margin"] == pytest.approx(-away["margin"], abs=1e-6)
+    with pytest.raises(UserError, match=r"No rule denies 'Hello world\.'"):
+        reader.ask(prepared, "hello world")
+
+
+def test_a_map_lies_in_the_pixels_of_the_source(reader: Reader, films: list[Path]) -> None:
+    found = reader.where(reader.prepare(films[0]), "effusion")
+    values = np.frombuffer(base64.b64decode(found["values"]), np.uint8)
+    assert len(values) == found["rows"] * found["columns"]
+    height, width = read_image(films[0]).pixels.shape
+    x0, y0, x1, y1 = found["box"]
+    assert x0 <= 0 <= width <= x1
+    assert y0 <= 0 <= height <= y1
+
+
+def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films: list[Path]) -> None:
+    kept = load_result(judged / "results" / "zero_shot.json")
+    compared = 0
+    for row in reader.findings(reader.prepare(films[0]))["findings"]:
+        evidence, name = row["evidence"], row["finding"]
+        found = kept.find("auroc", name)
+        assert (evidence["auroc"], evidence["low"], evidence["high"]) == (found.value, found.low, found.high)
+        assert (evidence["n"], evidence["positives"], evidence["method"]) == (found.n, found.positives, found.method)
+        assert evidence["data"] == {
+            "hash": kept.data,
+            "split": "test",
+            "recipe": kept.recipe,
+            "synthetic": True,
+        }
+        for metric in ("ppv", "npv"):
+            rows = [r for r in kept.metrics if (r.metric, r.label, r.group) == (metric, name, None)]
+            (own,) = [r for r in rows if r.operating_point == evidence["operating_point"]]
+            assert (evidence[metric], evidence[f"{metric}_low"]) == (own.value, own.low)
+            compared += own.value is not None
+        if row["probability"] is not None:
+            fitted = kept.fitted[name]["calibration"]["platt"]
+            assert row["base_rate"] == fitted["positives"] / fitted["n"]
+            assert evidence["base_rate"] == found.positives / found.n
+    assert compared
+
+
+def test_a_bundle_without_evidence_loads_and_says_none(tiny_run: Trained, films: list[Path]) -> None:
+    plain = Reader(medvlp.load(tiny_run.bundle))
+    assert all(row["evidence"] is None for row in plain.findings(plain.prepare(films[0]))["findings"])
+
+
+def test_a_map_is_offered_exactly_where_its_gain_over_the_middle_lies_above_0(
+    reader: Reader, judged: Path, films: list[Path]
+) -> None:
+    kept = reader.model.bundle.answers[0].maps
+    assert kept is not None
+    measured, centre = (load_result(judged / "results" / f"grounding_{n}.json") for n in ("hires_cam", "centre"))
+    prepared = reader.prepare(films[0])
+    for row in reader.findings(prepared)["findings"]:
+        name = row["finding"]
+        rate = row["hit_rate"]
+        if rate is None:
+            assert (name in kept["findings"], row["map"]) == (False, False)
+            continue
+        found, middle = (each.find("pointing_game", name) for each in (measured, centre))
+        assert (rate["value"], rate["low"], rate["centre"]) == (found.value, found.low, pytest.approx(middle.value))
+        assert rate["gain"] == pytest.approx(found.value - middle.value)
+        assert row["map"] == (rate["gain_low"] > 0)
+        assert reader.where(prepared, name)["hit_rate"] == rate
+    assert kept["default"] == "hires_cam"
+
+
+def test_a_map_of_another_method_is_that_methods_own(reader: Reader, films: list[Path]) -> None:
+    prepared = reader.prepare(films[0])
+    assert (found := reader.where(prepared, "effusion", "occlusion"))["rows"] == found["columns"] == 14
+    assert (found["method"], found["hit_rate"]) == ("occlusion", None)
+    of_words = reader.where(prepared, "Is there a left effusion?", "grad_cam")
+    assert of_words["method"] == "grad_cam"
+    with pytest.raises(ConfigError, match="no features/maps component named 'grad_camm'"):
+        reader.where(prepared, "effusion", "grad_camm")
+
+
+def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
+    reader: Reader, judged: Path, wide_cohort: CohortSummary
+) -> None:
+    kept = load_result(judged / "results" / "sentence_check.json")
+    assert kept.cases is not None
+    assert reader.model.bundle.sentences is not None
+    evidence = reader.model.bundle.sentences["evidence"]
+    for label in ("sentence_calibrated", "sentence_prior", "sentence_alike"):
+        row = kept.find("auroc", label)
+        assert (evidence[label]["value"], evidence[label]["low"]) == (row.value, row.low)
+    true = kept.cases[kept.cases["label:sentence_calibrated"] == 1]
+    manifest = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
+    patient = str(true["patient_id"].iloc[0])
+    rows = [i for i in range(len(manifest)) if manifest.record(i)["id.patient"] == patient]
+    record = manifest.record(rows[0])  # the measure takes the first picture of a study
+    said = reader.check_report(reader.prepare(wide_cohort.root / str(record["image"])), str(record["text"]))
+    assert said["evidence"]["auroc"] == evidence
+    facts = [fact for each in said["sentences"] for fact in each["facts"] if fact["probability"] is not None]
+    assert facts
+    own = true[true["patient_id"] == patient]
+    for fact in facts:
+        same = own[(own["group:kind"] == fact["kind"]) & (own["finding"] == fact["finding"])]
+        near = np.abs(same["score:sentence_calibrated"] - fact["probability"]).min()
+        assert near < 1e-3 or len(set(manifest.column("id.study")[rows])) > 1
+    verdicts = {each["text"]: each["verdict"] for each in said["sentences"]}
+    assert set(verdicts.values()) <= {"supported", "contradicted", "not_visible", "not_judged"}
+    assert all(text in " ".join(str(record["text"]).split()) for text in verdicts)
+
+
+def test_a_denial_is_judged_as_a_denial(reader: Reader, films: list[Path]) -> None:
+    prepared = reader.prepare(films[0])
+    (denied,) = reader.check_report(prepared, "No pneumothorax is seen.")["sentences"]
+    (stated,) = reader.check_report(prepared, "A pneumothorax is seen.")["sentences"]
+    assert denied["facts"][0]["said"] == "absent"
+    assert stated["facts"][0]["said"] == "present"
+    assert denied["facts"][0]["seen"] == pytest.approx(-stated["facts"][0]["seen"], abs=2e-6)
+    both = reader.check_report(prepared, "No pneumothorax or pleural effusion.")["sentences"][0]["facts"]
+    assert {(fact["finding"], fact["said"]) for fact in both} == {("pneumothorax", "absent"), ("effusion", "absent")}
+    (other,) = reader.check_report(prepared, "The patient was informed.")["sentences"]
+    assert (other["verdict"], other["why"]) == ("not_judged", "no rule states its contrary")
+
+
+def test_a_bundle_that_calibrated_no_sentences_judges_none(tiny_run: Trained, films: list[Path]) -> None:
+    plain = Reader(medvlp.load(tiny_run.bundle))
+    said = plain.check_report(plain.prepare(films[0]), "No effusion. Left nodule.")
+    assert [each["verdict"] for each in said["sentences"]] == ["not_judged"] * 2
+    assert said["sentences"][0]["why"] == plain.describe()["cannot"]["check_report"]
+    assert "measure `sentences`" in said["sentences"][0]["why"]
+    assert plain.describe()["cannot"]["similar"].startswith("No index of cases is loaded")
