@@ -40,8 +40,8 @@ def stored_volume(volume: Volume) -> StoredVolume:
         >>> from medvlp.io.affine import Affine
         >>> voxels = np.array([[[-1000.0, 0.5]]], np.float32)  # x runs to the right
         >>> stored = stored_volume(Volume(voxels, Affine(np.eye(4))))
-        >>> stored.values * stored.slope + stored.intercept, stored.error
-        (array([[[    0.5, -1000. ]]]), 0.0)
+        >>> (stored.values * stored.slope + stored.intercept).tolist(), stored.error
+        ([[[0.5, -1000.0]]], 0.0)
     """
     slices = slices_of(volume, "axial")
     hung = slices.read(range(len(slices)))
@@ -66,9 +66,11 @@ def _scale(hung: np.ndarray, low: float, high: float) -> tuple[float, float]:
     if low >= -32768 and high <= 32767 and all(np.array_equal(part, np.rint(part)) for part in hung):
         return 1.0, 0.0
     seen = np.unique(hung[len(hung) // 2]).astype(np.float64)
-    steps = np.diff(seen)
-    if len(steps) and (high - low) / steps.min() < 65536:
-        slope = (seen[-1] - seen[0]) / np.rint((seen[-1] - seen[0]) / steps.min())
-        return float(slope), low + 32768 * slope
+    span = float(seen[-1] - seen[0])
+    if span > 0:
+        slope = span / float(np.rint(span / np.diff(seen).min()))
+        away = (seen - low) / slope
+        if (high - low) / slope < 65536 and np.abs(away - np.rint(away)).max() < 0.01:
+            return slope, low + 32768 * slope
     slope = (high - low) / 65535 or 1.0
     return slope, low + 32768 * slope
