@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medvlp.io.affine import Affine
 from medvlp.io.volume import Volume
 from medvlp.io.volume_slices import slices_of
 
@@ -21,6 +22,7 @@ class StoredVolume:
         slope: see values.
         intercept: see values.
         error: largest distance of a modality value from the one read; 0 where 16 bits hold them all.
+        affine: (4, 4), index (column, row, slice, 1) of ``values`` -> RAS mm.
         spacing: mm between slices, rows and columns.
         oblique: largest angle in degrees between an axis of the volume and the patient's.
     """
@@ -29,8 +31,16 @@ class StoredVolume:
     slope: float
     intercept: float
     error: float
+    affine: np.ndarray
     spacing: tuple[float, float, float]
     oblique: float
+
+    def volume(self, meta: dict[str, str | int | float]) -> Volume:
+        """Return the volume again, in hanging order, with the facts of its file."""
+        voxels = np.empty(self.values.shape, np.float32)
+        for stored, out in zip(self.values, voxels, strict=True):
+            out[...] = stored * self.slope + self.intercept
+        return Volume(voxels, Affine(self.affine), meta)
 
 
 def stored_volume(volume: Volume) -> StoredVolume:
@@ -58,7 +68,10 @@ def stored_volume(volume: Volume) -> StoredVolume:
     axes = volume.affine.to("RAS").matrix[:3, :3] / volume.affine.spacing
     turned = float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), 0, 1))))
     spacing = (slices.step, *slices.spacing)
-    return StoredVolume(values, slope, intercept, error, spacing, turned)
+    half = np.eye(4)
+    half[:3, 3] = 0.5  # ``matrix`` counts from the corner of the first voxel
+    affine = volume.affine.to("RAS").matrix @ np.linalg.inv(half) @ slices.matrix @ half
+    return StoredVolume(values, slope, intercept, error, affine, spacing, turned)
 
 
 def _scale(hung: np.ndarray, low: float, high: float) -> tuple[float, float]:

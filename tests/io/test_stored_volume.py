@@ -47,6 +47,11 @@ def test_left_back_and_head_are_found_on_any_axes(tmp_path, order):
         corner = [shape[a] - 1 if signs[a] > 0 else 0 for a in range(3)]  # far along +R, +A, +S
         voxels[tuple(corner)] = 1
         nibabel.save(nibabel.Nifti1Image(voxels, matrix), tmp_path / "a.nii")
-        stored = stored_volume(read_volume(tmp_path / "a.nii"))
+        volume = read_volume(tmp_path / "a.nii")
+        stored = stored_volume(volume)
+        again = stored.volume({})
+        assert again.world_of(*np.argwhere(again.voxels == 1)[0]) == pytest.approx(
+            volume.world_of(*np.argwhere(volume.voxels == 1)[0])
+        )
         assert np.argwhere(stored.values == 1).tolist() == [[stored.values.shape[0] - 1, 0, 0]]  # head, front, right
         assert stored.oblique == pytest.approx(0, abs=1e-3)
