@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from medvlp.answers.asking.model import load
 from medvlp.config.data import build_views, open_manifest, open_split
-from medvlp.config.fitting import keep_fitted, keep_seen
+from medvlp.config.fitting import keep_judged
 from medvlp.config.gallery import pictures
 from medvlp.config.known import compare_with_training
 from medvlp.config.record import evaluation_record
@@ -191,22 +191,18 @@ def judged_manifest(
 
 
 def _keep(config: EvaluationRun, evaluation: Evaluation, found: Mapping[str, Result]) -> None:
-    """Write thresholds and calibrations into the bundle, and whom they were chosen on.
+    """Write thresholds, calibrations and evidence into the bundle, and whom they were chosen on.
 
     Raises:
         ConfigError: if there was nothing to choose them on.
     """
-    chosen = {name: result for name, result in found.items() if result.fitted}
-    if not chosen:
+    if not any(result.fitted for result in found.values()):
         raise ConfigError(
             f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
             f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
         )
-    for name, result in chosen.items():
-        calibration = config.evaluation.calibration
-        keep_fitted(Path(config.model), result.fitted, answer=name, data=result.data, calibration=calibration)
-    if evaluation.validation is not None:
-        keep_seen(Path(config.model), evaluation.validation.manifest)
+    chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
+    keep_judged(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:

@@ -16,13 +16,15 @@ from medvlp.data.leakage import near_is_quick, seen_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import ask_of, scored_rows
+from medvlp.evaluation.evidence import evidence_of
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
+from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
-from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 
-__all__ = ["fitted_bundle", "keep_fitted", "keep_seen"]
+__all__ = ["fitted_bundle", "keep_judged"]
 
 # Of fewer cases of a class a threshold or a calibration is mostly noise: the bundle keeps none of that finding.
 _LEAST = 10
@@ -59,18 +61,25 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
     return bundle
 
 
-def keep_fitted(folder: Path, fitted: Mapping[str, Any], *, answer: str, data: str, calibration: str) -> None:
-    """Write what an evaluation chose for an answer into a bundle; the folder is replaced whole."""
-    save_bundle(folder, _with_fitted(load_bundle(folder), answer, fitted, data, calibration))
+def keep_judged(folder: Path, found: Mapping[str, Result], *, calibration: str, chosen_on: Manifest | None) -> None:
+    """Write into a bundle what an evaluation chose for its answers, and how good it found them.
 
+    The folder is replaced whole.
 
-def keep_seen(folder: Path, manifest: Manifest) -> None:
-    """Add records that something was chosen on to the hashes of a bundle's validation; nothing where it has none."""
+    Args:
+        folder: of the bundle.
+        found: results by name of the answer.
+        calibration: map that is kept.
+        chosen_on: records whose hashes are added to those of validation, where the bundle has such.
+    """
     bundle = load_bundle(folder)
-    if bundle.seen is not None:
-        near = bundle.seen.hasher is not None and near_is_quick(manifest)
-        more = seen_of({"validate": manifest}, salt="", near=near, base=bundle.seen)
-        save_bundle(folder, replace(bundle, seen=more))
+    for name, result in found.items():
+        bundle = _with_fitted(bundle, name, result.fitted, result.data, calibration)
+        bundle = _changed(bundle, name, evidence=evidence_of(result) or None)
+    if chosen_on is not None and bundle.seen is not None:
+        near = bundle.seen.hasher is not None and near_is_quick(chosen_on)
+        bundle = replace(bundle, seen=seen_of({"validate": chosen_on}, salt="", near=near, base=bundle.seen))
+    save_bundle(folder, bundle)
 
 
 def _labelled(answer: Answer, prepared: Prepared) -> bool:
@@ -90,16 +99,18 @@ def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: s
     sets = {name: each["conformal"] for name, each in enough.items() if each["conformal"] is not None}
     maps = {name: each["calibration"][calibration] for name, each in enough.items()}
 
-    def kept(each: KeptAnswer) -> KeptAnswer:
-        if each.name != answer:
-            return each
-        return replace(
-            each,
-            operating_points={"data": data, "findings": points, "conformal": sets},
-            calibration={"data": data, "map": calibration, "findings": maps},
-        )
+    return _changed(
+        bundle,
+        answer,
+        operating_points={"data": data, "findings": points, "conformal": sets},
+        calibration={"data": data, "map": calibration, "findings": maps},
+    )
 
-    return replace(bundle, answers=tuple(kept(each) for each in bundle.answers))
+
+def _changed(bundle: Bundle, answer: str, **parts: Any) -> Bundle:  # noqa: ANN401
+    return replace(
+        bundle, answers=tuple(replace(each, **parts) if each.name == answer else each for each in bundle.answers)
+    )
 
 
 def _counts(calibrator: Mapping[str, Any]) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def run_quickstart(
             model=str(trained.bundle),
             out=str(run),
             data=tree.data.model_copy(update={"prefix": []}),
-            evaluation=tree.evaluation,
+            evaluation=tree.evaluation.model_copy(update={"into_bundle": tree.evaluation.fit is not None}),
             seed=seed,
             workers=WORKERS,
         )

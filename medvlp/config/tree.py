@@ -284,8 +284,8 @@ class EvaluationConfig(Node):
         gallery: pictures with boxes and heat maps on the page.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
-        into_bundle: whether `medvlp evaluate` writes what it chose on `fit` into the bundle: so a hospital calibrates a
-            model on patients of its own.
+        into_bundle: whether `medvlp evaluate` writes into the bundle what it chose on `fit`, so that a hospital
+            calibrates a model on patients of its own, and how good it found each answer; the quick start does.
     """
 
     choose: str | None = Field(default=None, pattern=r"^[\w-]+/[^/\s]+(/.+)?$")

@@ -27,6 +27,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
+from medvlp.core.provenance import hash_of
 from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
 from medvlp.models.bank import Bank
@@ -55,6 +56,7 @@ class KeptAnswer:
         weights: of that score, where it learns something.
         operating_points: thresholds and conformal rules of each finding, chosen on validation pictures.
         calibration: maps of its scores to probabilities, likewise.
+        evidence: how good its scores were found, for each finding, and on what; None where nobody judged it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class KeptAnswer:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     operating_points: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
+    evidence: Mapping[str, Any] | None = None
 
     def described(self) -> dict[str, Any]:
         """Return all but the weights, for ``bundle.yaml``."""
@@ -76,6 +79,7 @@ class KeptAnswer:
             "score": None if self.score is None else dict(self.score),
             "operating_points": self.operating_points,
             "calibration": self.calibration,
+            **({} if self.evidence is None else {"evidence": self.evidence}),
         }
 
 
@@ -92,6 +96,8 @@ class Bundle:
         card: model card in Markdown.
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
         seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
+        hash: of the weights, banks and preprocessing that it was loaded with: what its embeddings depend on, and no
+            threshold that was chosen since; empty of one that is in the making.
     """
 
     model: Model
@@ -102,6 +108,7 @@ class Bundle:
     card: str = ""
     gate: Gate | None = None
     seen: Seen | None = None
+    hash: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -228,7 +235,14 @@ def load_bundle(folder: str | Path) -> Bundle:
         card=(folder / "card.md").read_text(encoding="utf-8"),
         gate=_gate(described, folder),
         seen=_seen(described, folder),
+        hash=_hash(described, folder),
     )
+
+
+def _hash(described: Mapping[str, Any], folder: Path) -> str:
+    lines = (folder / "MANIFEST.sha256").read_text(encoding="utf-8").splitlines()
+    files = sorted(line for line in lines if line.partition("  ")[2].startswith(("model.", "banks.", "tokenizer/")))
+    return hash_of([files, described["model"], described["preprocessing"]])
 
 
 def load_seen(folder: str | Path) -> Seen | None:

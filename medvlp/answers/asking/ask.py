@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -38,6 +39,7 @@ def ask_samples(
     batch: int = 64,
     more: frozenset[Key] = frozenset(),
     watch: Callable[[Sequence[Sample], FeatureTable], None] = lambda group, table: None,
+    begin: Callable[[Answer, Ask], Any] | None = None,
 ) -> dict[str, Predictions]:
     """Ask several answers about prepared samples, encoded once, a group at a time.
 
@@ -49,12 +51,14 @@ def ask_samples(
         batch: samples of a group.
         more: further keys to collect.
         watch: shown each group and its table, with `more` among its columns.
+        begin: returns what an answer makes once for many rows; by default it is made anew.
 
     Returns:
         Predictions by name, in the order of the samples.
     """
     asked = {name: (asks or {}).get(name, Ask()) for name in answers}
-    begun = {name: answer.begin(model, asked[name]) for name, answer in answers.items()}
+    begin = begin or (lambda answer, ask: answer.begin(model, ask))
+    begun = {name: begin(answer, asked[name]) for name, answer in answers.items()}
     needs = needs_of(answers.values(), model, streams=True) | more
     pieces: dict[str, list[Predictions]] = {name: [] for name in answers}
     kept = needs_of(answers.values(), model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from medvlp.answers.applied.decisions import Decisions, read_decisions
 from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.maps import draw_maps
-from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
+from medvlp.answers.asking.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.answers.asking.places import written_places
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores
@@ -29,14 +29,14 @@ from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import taken
 
-__all__ = ["files_of", "predict_files"]
+__all__ = ["files_of", "of_training", "predict_files"]
 
 _MOST_PAIRS = 50
 
 
 def predict_files(
     model: VisionLanguageModel,
-    paths: Sequence[Path | PictureFile],
+    paths: Sequence[Path | PictureFile | Prepared],
     *,
     recipe: str | None = None,
     question: str | None = None,
@@ -49,7 +49,8 @@ def predict_files(
 
     Args:
         model: a loaded bundle.
-        paths: as for `files_of`, or what it returned. What cannot be read is listed, and the rest goes on.
+        paths: as for `files_of`, or what it returned, or what `VisionLanguageModel.prepare` returned: that has neither
+            a ``path`` nor masks. What cannot be read is listed, and the rest goes on.
         recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
             every answer of the bundle that need not be told anything, and with a question those that take one.
         question: for answers that take one.
@@ -80,8 +81,11 @@ def predict_files(
         UnreadableImage: if no file can be read; the first one's.
         UserError: if nothing can be asked, or maps of what the model or the answer has none of.
     """
-    rows = [row for path in paths for row in ([path] if isinstance(path, PictureFile) else files_of(model, [path]))]
-    kinds = [model.kind_of(row.source) for row in rows] or [model.model.pictures]
+    rows: list[PictureFile | Prepared] = []
+    for path in paths:
+        rows += files_of(model, [path]) if isinstance(path, Path) else [path]
+    kinds = [row.kind if isinstance(row, Prepared) else model.kind_of(row.source) for row in rows]
+    kinds = kinds or [model.model.pictures]
     told: list[_Told] = []
     done = count(1)
 
@@ -129,14 +133,15 @@ class _Told:
     failed: dict[int, DataError]
 
 
-def _unreadable(row: PictureFile, error: DataError) -> dict[str, str]:
+def _unreadable(row: PictureFile | Prepared, error: DataError) -> dict[str, str]:
+    assert isinstance(row, PictureFile), "what is prepared has been read"
     entry = quarantined(row.id, error)
     return {"path": str(row.files[0]), "reason": entry.reason, "hint": entry.hint}
 
 
 def _asked(
     model: VisionLanguageModel,
-    rows: Mapping[int, PictureFile],
+    rows: Mapping[int, PictureFile | Prepared],
     *,
     recipe: str | None,
     question: str | None,
@@ -155,24 +160,25 @@ def _asked(
     results = {}
     for i, number in enumerate(reader.numbers):
         row = rows[number]
+        file = row if isinstance(row, PictureFile) else None
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
         results[number] = {
-            "path": str(row.files[0]),
-            **({"id": row.id} if row.id != str(row.files[0]) else {}),
+            **({} if file is None else {"path": str(file.files[0])}),
+            **({} if file is None or file.id == str(file.files[0]) else {"id": file.id}),
             **({"scores": {}} if not scoring else {}),
             "calibrated": False,
             **first,
             **{key: value for each in said.values() for key, value in _parts(each, i).items()},
-            **written_places(said.values(), i, row.files[0], out, number=number + 1),
+            **({} if file is None else written_places(said.values(), i, file.files[0], out, number=number + 1)),
             **({"answers": own} if own else {}),
             **reader.facts[i],
-            "warnings": [*reader.warnings[i], *_of_training(model, row.files), *told],
+            "warnings": [*reader.warnings[i], *(() if file is None else of_training(model, file.files)), *told],
         }
     return _Told(scoring[0] if scoring else next(iter(answers)), results, reader.failed)
 
 
-def _of_training(model: VisionLanguageModel, files: Sequence[Path]) -> list[str]:
+def of_training(model: VisionLanguageModel, files: Sequence[Path]) -> list[str]:
     """Say of a picture that the model was trained or chosen on a file of it, where the bundle knows."""
     seen = model.bundle.seen
     if seen is None or not any(seen.has_file(path) for path in files):
@@ -196,6 +202,8 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
         known = [*model.answers, *recipe_names()]
         raise ConfigError(f"There is no recipe {recipe!r}: {did_you_mean(recipe, known)}.")
     made = RecipeScores(load_recipe(recipe, own=prompt_sets(model.answers)))
+    made = model.recipes.setdefault(f"{made.name} {made.recipe.hash}", made)  # whose prompts may be embedded already
+    assert isinstance(made, RecipeScores)
     made.check(model.model)
     if "embedding" in made.recipe.recipe.image_parts:
         model.require_embedding()
@@ -208,7 +216,7 @@ class _Reader:
     def __init__(
         self,
         model: VisionLanguageModel,
-        rows: Mapping[int, PictureFile],
+        rows: Mapping[int, PictureFile | Prepared],
         answers: Mapping[str, Answer],
         asks: Mapping[str, Ask],
         maps: Path | None,
@@ -247,7 +255,14 @@ class _Reader:
                     self.facts[int(sample.id)]["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
 
         said = ask_samples(
-            self.answers, self.model.model, self._samples(), asks=self.asks, batch=group, more=more, watch=watch
+            self.answers,
+            self.model.model,
+            self._samples(),
+            asks=self.asks,
+            batch=group,
+            more=more,
+            watch=watch,
+            begin=self.model.begun,
         )
         if self.maps is not None:
             self._draw(said, self.maps)
@@ -257,8 +272,7 @@ class _Reader:
         for number, row in self.rows.items():
             self.tell()
             try:
-                sample = self.model.sample(row.source, name=str(len(self.numbers)))
-                prepared = self.model.prepared(sample)
+                prepared = row if isinstance(row, Prepared) else self.model.prepare(row.source)
             except DataError as error:
                 self.failed[number] = error
                 continue
@@ -270,12 +284,15 @@ class _Reader:
             else:
                 told = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
                 self.facts.append({"abstained": verdict.flagged, "ood": told})
-            yield sample
+            yield replace(prepared.sample, id=str(len(self.numbers) - 1))
 
     def _draw(self, said: Mapping[str, Predictions], folder: Path) -> None:
-        begun = {name: answer.begin(self.model.model, self.asks[name]) for name, answer in self.answers.items()}
+        begun = {name: self.model.begun(answer, self.asks[name]) for name, answer in self.answers.items()}
         for i, number in enumerate(self.numbers):
-            path = self.rows[number].files[0]
+            row = self.rows[number]
+            if isinstance(row, Prepared):
+                raise UserError("A map is drawn on a file, and this picture was prepared: give its path.")
+            path = row.files[0]
             sample = self.model.sample(path, name=str(i))
             self.facts[i]["maps"] = [
                 each.plain()

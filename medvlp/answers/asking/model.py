@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import HeatMap, heat_map
 from medvlp.io.holds import holds
+from medvlp.io.image import Image
 from medvlp.io.read import read_image
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict
@@ -34,7 +36,7 @@ from medvlp.text.prompts import PromptSet
 
 __all__ = ["Prepared", "VisionLanguageModel", "load", "prompt_sets"]
 
-Image = str | Path | np.ndarray
+Picture = str | Path | np.ndarray | Image
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,22 @@ class Prepared:
     """A picture as the model sees it.
 
     Attributes:
+        sample: all that preprocessing made of it.
         pixels: (C, H, W) float32 in [0, 1], or a stack of a volume's slices.
         record: where it came from, to map boxes and heat maps back to the source.
         warnings: what reading announced.
+        kind: as which of the model's kinds of pictures it was read.
     """
 
+    sample: Sample
     pixels: Tensor | Stack
     record: ImageRecord | None
     warnings: tuple[str, ...]
+    kind: str
+
+    def warned(self, told: Sequence[str]) -> Prepared:
+        """Return it with further warnings."""
+        return replace(self, warnings=(*self.warnings, *told))
 
 
 class VisionLanguageModel:
@@ -62,6 +72,7 @@ class VisionLanguageModel:
 
     Attributes:
         answers: what it can be asked, by name, in the bundle's order.
+        recipes: further answers of zero-shot recipes, by name and hash, as they were asked for.
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "cpu", batch: int = 64) -> None:
@@ -72,10 +83,12 @@ class VisionLanguageModel:
             build("data/views", spec, where=f"preprocessing[{i}]") for i, spec in enumerate(bundle.preprocessing)
         ]
         self.answers: dict[str, Answer] = open_answers(bundle.answers)
+        self.recipes: dict[str, Answer] = {}
+        self._begun: dict[tuple[int, str, Ask], tuple[Answer, Any]] = {}
 
     # kinds ----------------------------------------------------------------------------------------------------------
 
-    def kind_of(self, image: Image | tuple[Path, ...]) -> str:
+    def kind_of(self, image: Picture | tuple[Path, ...]) -> str:
         """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
             return self.model.pictures
@@ -94,39 +107,42 @@ class VisionLanguageModel:
 
     # embeddings -----------------------------------------------------------------------------------------------------
 
-    def prepare(self, image: Image) -> Prepared:
-        """Run the model's preprocessing on a file, or on (H, W) pixels in [0, 1] where 1 is white on the display.
+    def prepare(self, image: Picture | tuple[Path, ...], *, name: str = "image") -> Prepared:
+        """Run the model's preprocessing on a file, on what was read of it, or on (H, W) pixels in [0, 1], 1 white.
 
         A model of volumes takes whatever `medvlp.io.read_volume` reads; one of both looks what the file is.
+
+        Args:
+            image: a path, the files of a study, an array, or a `medvlp.io.image.Image` of the model's `preset`.
+            name: of the sample.
 
         Raises:
             UnreadableImage: if the file cannot be read as an image.
             UserError: if an array is not such pixels.
         """
         if len(self.model.kinds) > 1:
-            return self.of_kind(self.kind_of(image)).prepare(image)
-        return self.prepared(self.sample(image))
+            return self.of_kind(self.kind_of(image)).prepare(image, name=name)
+        sample, pictures = self.sample(image, name=name), self.model.pictures
+        pixels = sample.fields.get(pictures)
+        pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
+        if not isinstance(pixels, Tensor | Stack):
+            raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
+        record = sample.record(pictures)
+        return Prepared(sample, pixels, record, () if record is None else record.warnings, pictures)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Columns of a manifest that name the files which it looks at."""
         return tuple(dict.fromkeys(opened_field(self._views, kind) for kind in self.model.kinds))
 
-    def prepared(self, sample: Sample) -> Prepared:
-        """Return what is looked at of a sample that `sample` made."""
-        pictures = self.model.pictures
-        pixels = sample.fields.get(pictures)
-        pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
-        if not isinstance(pixels, Tensor | Stack):
-            raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
-        record = sample.record(pictures)
-        return Prepared(pixels, record, () if record is None else record.warnings)
-
-    def sample(self, image: Image | tuple[Path, ...], *, name: str = "image") -> Sample:
+    def sample(self, image: Picture | tuple[Path, ...], *, name: str = "image") -> Sample:
         """Return a file, the files of a study or an array as the sample that preprocessing makes of it."""
         value: object = str(image) if isinstance(image, str | Path) else image
         value = tuple(map(str, value)) if isinstance(value, tuple) else value
-        value = value if isinstance(value, str | tuple) else _pixels(np.asarray(value))
+        if isinstance(value, Image):
+            value = replace(value, pixels=_pixels(value.pixels))
+        elif not isinstance(value, str | tuple):
+            value = _pixels(np.asarray(value))
         pictures = self.model.pictures
         if pictures == "stack" and not isinstance(value, str | tuple):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
@@ -141,6 +157,18 @@ class VisionLanguageModel:
         gate = self.bundle.gate
         return None if gate is None or isinstance(prepared.pixels, Stack) else gate.judge(prepared.pixels)
 
+    @property
+    def preset(self) -> str:
+        """Name of the recipe from stored to display values by which it is shown pictures, see `medvlp.io.presets`.
+
+        Raises:
+            UserError: for a model that reads no pictures.
+        """
+        for view in self._views:
+            if isinstance(view, Read):
+                return view.preset
+        raise UserError("This bundle's preprocessing reads no pictures: it was trained on something else.")
+
     def picture(self, image: str | Path) -> np.ndarray:
         """Return (H, W) in [0, 1]: a file at its own size, in the display values that the model is shown.
 
@@ -148,14 +176,11 @@ class VisionLanguageModel:
             UnreadableImage: if the file cannot be read as an image.
             UserError: for a model that reads no pictures.
         """
-        for view in self._views:
-            if isinstance(view, Read):
-                return read_image(image, preset=view.preset).pixels
-        raise UserError("This bundle's preprocessing reads no pictures: it was trained on something else.")
+        return read_image(image, preset=self.preset).pixels
 
-    def embed_image(self, images: Image | Sequence[Image]) -> np.ndarray:
+    def embed_image(self, images: Picture | Sequence[Picture]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of files or arrays."""
-        many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        many = [images] if isinstance(images, Picture) else list(images)
         return self.embed_prepared([self.prepare(image).pixels for image in many])
 
     def embed_prepared(self, pixels: Sequence[Tensor | Stack]) -> np.ndarray:
@@ -180,7 +205,7 @@ class VisionLanguageModel:
         many = [texts] if isinstance(texts, str) else list(texts)
         return embed(self.model, "text", many, batch=self._batch)
 
-    def score(self, images: Image | Sequence[Image], texts: str | Sequence[str]) -> np.ndarray:
+    def score(self, images: Picture | Sequence[Picture], texts: str | Sequence[str]) -> np.ndarray:
         """Return (N, T) similarities of images and texts: cosines, or by the score that the model was trained with."""
         if self.cosines:
             return self.embed_image(images) @ self.embed_text(texts).T
@@ -211,7 +236,7 @@ class VisionLanguageModel:
         """Key of the features of pictures for probes and searches: the embedding, or what the tower pools."""
         return f"{self.model.pictures}/{'embedding' if self.embeds else 'pooled'}"
 
-    def explain(self, image: Image, text: str) -> HeatMap:
+    def explain(self, image: Picture, text: str) -> HeatMap:
         """Return where in an image the score of a text comes from, over the model's view of it.
 
         Raises:
@@ -222,7 +247,7 @@ class VisionLanguageModel:
             raise UserError("A model of volumes has no heat map over one image: ask for the weights of its slices.")
         return heat_map(self.model, pixels, torch.from_numpy(self.embed_text(text)[0]))
 
-    def ask(self, name: str, images: Image | Sequence[Image], ask: Ask | None = None) -> Predictions:
+    def ask(self, name: str, images: Picture | Sequence[Picture], ask: Ask | None = None) -> Predictions:
         """Ask something of images or volumes; a model of both takes them side by side, each as what it is.
 
         Args:
@@ -234,14 +259,15 @@ class VisionLanguageModel:
             UserError: if the bundle cannot be asked this.
         """
         answer = self.answer_named(name)
-        many = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        many = [images] if isinstance(images, Picture) else list(images)
         if len(self.model.kinds) > 1:
             return self._ask_by_kind(name, many, ask or Ask())
         samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
         group = 1 if self.model.pictures == "stack" else self._batch
-        return ask_samples({name: answer}, self.model, samples, asks={name: ask or Ask()}, batch=group)[name]
+        asks = {name: ask or Ask()}
+        return ask_samples({name: answer}, self.model, samples, asks=asks, batch=group, begin=self.begun)[name]
 
-    def _ask_by_kind(self, name: str, images: Sequence[Image], ask: Ask) -> Predictions:
+    def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
         kinds = [self.kind_of(image) for image in images]
         pieces: list[Predictions] = []
         order: list[int] = []
@@ -251,6 +277,18 @@ class VisionLanguageModel:
             order += own
         said = Predictions.join(pieces).rows(sorted(range(len(order)), key=order.__getitem__))
         return replace(said, ids=tuple(str(i) for i in range(len(order))))
+
+    def begun(self, answer: Answer, ask: Ask) -> Any:  # noqa: ANN401
+        """Return what an answer makes once for many rows, such as the vectors of its prompts; made at its first call.
+
+        The last 16 are kept: an answer that is asked the same again finds it.
+        """
+        key = (id(answer), self.model.pictures, ask)
+        if key not in self._begun:
+            while len(self._begun) > 15:
+                del self._begun[next(iter(self._begun))]
+            self._begun[key] = answer, answer.begin(self.model, ask)  # holds the answer: its id stays its own
+        return self._begun[key][1]
 
     def answer_named(self, name: str) -> Answer:
         """Return one of `answers`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -85,10 +85,15 @@ class RecipeScores(Answer):
                 f"this model does not make it all: choose a recipe that reads the embedding. ({error})"
             ) from error
 
-    def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
+    def begin(self, model: Model, ask: Ask) -> tuple[str, Given]:
+        """Return the kind of the pictures, and all that the recipe scores but them."""
+        return model.pictures, given_of(model, self.recipe, {})
+
+    def answer(self, rows: Rows, ask: Ask, begun: tuple[str, Given]) -> Predictions:
         """Return the scores, in the order of the recipe's prompts."""
-        images = {part: rows.table[str(Key(begun.pictures, part))] for part in self.recipe.recipe.image_parts}
-        found = self.recipe.recipe.scores(given_of(begun, self.recipe, images))
+        pictures, given = begun
+        images = {part: rows.table[str(Key(pictures, part))] for part in self.recipe.recipe.image_parts}
+        found = self.recipe.recipe.scores(replace(given, images=images))
         told = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
         scores = {label: found[:, i] for i, label in enumerate(self.labels)}
         return Predictions(tuple(rows.table.ids), scores=scores, notes=told)

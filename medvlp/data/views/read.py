@@ -23,7 +23,7 @@ __all__ = ["Read"]
 class Read:
     """Path -> (1, size, size) float32 in [0, 1], 1 white; aspect kept, padded with black; a sample without it is kept.
 
-    Instead of a path the field may hold pixels, (H, W) in [0, 1], as somebody who has read a file himself gives them.
+    Instead of a path the field may hold what somebody has read himself: pixels, (H, W) in [0, 1], or an `Image`.
 
     The pixels are rounded to `bits`, so that what is cached is exactly what is read: training from the cache, training
     without it and serving see the same numbers. At 8 bits the rounding moves a pixel by at most 1/510 of the display
@@ -71,9 +71,10 @@ class Read:
         source = sample.fields.get(self.field)
         if source is None:
             return sample
-        if not isinstance(source, str | np.ndarray):
+        if not isinstance(source, str | np.ndarray | Image):
             raise DataError(f"The field {self.field!r} of {sample.id!r} has been read already: use `read` once.")
-        image = Image(source) if isinstance(source, np.ndarray) else read_image(source, preset=self.preset)
+        source = Image(source) if isinstance(source, np.ndarray) else source
+        image = source if isinstance(source, Image) else read_image(source, preset=self.preset)
         resized = resize_pad(image.pixels, self.size)
         fit = resized.fit
         corners = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))

@@ -17,12 +17,13 @@ from medvlp.answers.applied.decisions import read_decisions
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.cli.main import app
-from medvlp.config.fitting import keep_fitted
+from medvlp.config.fitting import keep_judged
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.calibration.fit import fit_calibrator
 from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.operating_points import fit_operating_point, parse_rule
+from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
 
@@ -61,7 +62,8 @@ def stored(tiny_run: Trained, tmp_path: Path) -> Callable[..., Bundle]:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tiny_run.bundle, folder)
         plain = {name: each.to_dict() for name, each in findings.items()}
-        keep_fitted(folder, plain, answer=answer, data="hash", calibration="temperature")
+        found = Result(name=answer, recipe="", data="hash", metrics=(), fitted=plain)
+        keep_judged(folder, {answer: found}, calibration="temperature", chosen_on=None)
         return load_bundle(folder)
 
     return keep

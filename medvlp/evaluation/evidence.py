@@ -1,0 +1,55 @@
+"""What a bundle keeps of its own evaluation, so that who shows a number can show what stands behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+
+__all__ = ["evidence_of"]
+
+_VALUES = ("ppv", "npv")
+
+
+def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
+    """Return finding -> n, base rate, AUROC with its interval, PPV and NPV at the first operating point, and the data.
+
+    The numbers are those of the result's rows over everybody; a finding without an AUROC row is left out.
+
+    Example:
+        >>> row = Metric(metric="auroc", label="edema", value=0.8, low=0.7, high=0.9, n=100, positives=20, patients=90)
+        >>> kept = evidence_of(Result(name="it", recipe="r", data="d", metrics=(row,), synthetic=True))["edema"]
+        >>> kept["base_rate"], kept["auroc"], kept["ppv"], kept["data"]["synthetic"]
+        (0.2, 0.8, None, True)
+    """
+    rows = [row for row in result.metrics if row.group is None and row.label not in AVERAGES]
+    first = next((row.operating_point for row in rows if row.metric in _VALUES), None)
+    called = {(row.metric, row.label): row for row in rows if row.operating_point == first}
+    data = {"hash": result.data, "split": "", "recipe": result.recipe, "synthetic": result.synthetic}
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row.metric == "auroc" and row.positives is not None:
+            kept = {
+                "n": row.n,
+                "positives": row.positives,
+                "patients": row.patients,
+                "base_rate": row.positives / row.n if row.n else None,
+                "auroc": row.value,
+                "low": row.low,
+                "high": row.high,
+                "level": row.level,
+                "method": row.method,
+                "interval": row.interval,
+                "reason": row.reason,
+                "operating_point": first,
+            }
+            for name in _VALUES:
+                kept |= _value(name, called.get((name, row.label)))
+            found[row.label] = {**kept, "data": {**data, "split": row.split}}
+    return found
+
+
+def _value(name: str, row: Metric | None) -> dict[str, Any]:
+    parts = (None, None, None) if row is None else (row.value, row.low, row.high)
+    threshold = {} if row is None else {"threshold": row.threshold}
+    return {**dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True)), **threshold}

@@ -1,0 +1,130 @@
+"""What `predict` says of a picture as rows for a reader: category first, the number in words, then its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medvlp.answers.applied.decisions import read_decisions
+from medvlp.models.bundle import KeptAnswer
+from medvlp.models.gate import REASONS
+
+__all__ = ["finding_rows", "in_words", "refusal"]
+
+NOT_HERE = "not_for_this_picture"
+
+
+def refusal(told: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return why the bundle's gate holds a picture back, in the words of `predict`; None where it is let in.
+
+    Example:
+        >>> refusal({"abstained": True, "ood": {"reasons": ["blank"]}})["sentence"]
+        'This picture is unlike those that the model was trained on: the picture is blank.'
+    """
+    if not told.get("abstained"):
+        return None
+    reasons = told["ood"]["reasons"]
+    why = "; ".join(REASONS[word] for word in reasons)
+    return {"reason": reasons[0], "sentence": f"This picture is unlike those that the model was trained on: {why}."}
+
+
+def finding_rows(
+    told: Mapping[str, Any], answers: Sequence[KeptAnswer], scoring: Sequence[str], refused: Mapping[str, str] | None
+) -> list[dict[str, Any]]:
+    """Return a row for each finding, the surest category first, within it by how far the number is above its base rate.
+
+    Args:
+        told: a result of `predict_files`.
+        answers: of the bundle.
+        scoring: names of the answers whose scores `told` holds, in its order.
+        refused: of `refusal`; then no number is shown.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    kept = {each.name: each for each in answers}
+    parts = [told, *told.get("answers", {}).values()]
+    for name, part in zip(scoring, parts, strict=False):
+        for finding in part.get("scores", {}):
+            rows.setdefault(finding, _row(finding, part, kept.get(name), name, refused))
+    order = ("present", "indeterminate", "absent", "uncalibrated", NOT_HERE)
+    return sorted(rows.values(), key=lambda row: (order.index(row["category"]), -_lift(row), row["finding"]))
+
+
+def _row(
+    finding: str, part: Mapping[str, Any], kept: KeptAnswer | None, answer: str, refused: Mapping[str, str] | None
+) -> dict[str, Any]:
+    raw = part.get("raw_scores", part["scores"])[finding]
+    calibrated = "raw_scores" in part and finding not in part.get("uncalibrated", ())
+    probability = part["scores"][finding] if calibrated else None
+    limits = part.get("limits", {}).get(finding)
+    evidence = None if kept is None else (kept.evidence or {}).get(finding)
+    category = part.get("category", {}).get(finding, "uncalibrated")
+    base = None if evidence is None else evidence["base_rate"]
+    if base is None and kept is not None and calibrated:
+        fitted = read_decisions(None, kept.calibration).calibrators[finding]
+        base = fitted.positives / fitted.n
+    row = {
+        "finding": finding,
+        "answer": answer,
+        "category": category,
+        "probability": probability,
+        "score": raw,
+        "threshold": None if limits is None else limits["present_from"],
+        "limits": limits,
+        "base_rate": base,
+        "evidence": evidence,
+        "map": False,
+        "hit_rate": None,
+        "side": None,
+        "place": None,
+    }
+    row["sentence"] = in_words(category, probability, base, limits)
+    if refused is not None or raw != raw:
+        why = "the picture was held back" if refused is not None else "the model reads it in pictures of another kind"
+        row |= {"category": NOT_HERE, "probability": None, "score": None, "sentence": f"Not for this picture: {why}."}
+    return row
+
+
+def in_words(
+    category: str, probability: float | None, base_rate: float | None, limits: Mapping[str, float | None] | None
+) -> str:
+    """Return a number in words that cannot be read as a bare probability: beside its base rate and its thresholds.
+
+    Example:
+        >>> in_words("present", 0.2, 0.1, {"absent_to": 0.1, "present_from": 0.15})
+        '0.20, twice its base rate, above its threshold 0.15'
+        >>> in_words("indeterminate", 0.43, 0.4, {"absent_to": 0.3, "present_from": 0.5})
+        '0.43, near its base rate, between its thresholds 0.30 and 0.50'
+        >>> in_words("uncalibrated", None, None, None)
+        'not calibrated: the score orders pictures and is no probability'
+    """
+    if probability is None:
+        return "not calibrated: the score orders pictures and is no probability"
+    words = [f"{probability:.2f}"]
+    if base_rate:
+        words.append(_against(probability / base_rate))
+    low, high = (None, None) if limits is None else (limits["absent_to"], limits["present_from"])
+    if category == "present" and high is not None:
+        words.append(f"above its threshold {high:.2f}")
+    elif category == "absent" and low is not None:
+        words.append(f"below its threshold {low:.2f}")
+    elif category == "indeterminate":
+        known = [f"{each:.2f}" for each in (low, high) if each is not None]
+        told = f"between its thresholds {' and '.join(known)}" if len(known) == 2 else "too few cases for a threshold"
+        words.append(told)
+    return ", ".join(words)
+
+
+def _against(times: float) -> str:
+    if 0.8 <= times <= 1.25:
+        return "near its base rate"
+    if 1.75 <= times < 2.25:
+        return "twice its base rate"
+    if 0.45 <= times < 0.55:
+        return "half its base rate"
+    return f"{times:.1f} times its base rate" if times >= 0.1 else "less than a tenth of its base rate"
+
+
+def _lift(row: Mapping[str, Any]) -> float:
+    if row["probability"] is None or not row["base_rate"]:
+        return row["score"] or 0.0
+    return row["probability"] / row["base_rate"]

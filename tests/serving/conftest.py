@@ -1,0 +1,67 @@
+"""A bundle with thresholds, calibrations, evidence and a gate: a tiny run on sixty patients, judged into the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.once import made_once
+from tests.tiny import tiny_tree, write_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
+    from medvlp.serving.reader import Reader
+
+
+@pytest.fixture(scope="session")
+def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with ``bundle/`` and the ``results/`` of its evaluation; read only."""
+    import torch
+
+    from medvlp.config.evaluate import EvaluationRun, evaluate
+    from medvlp.config.train import train
+    from medvlp.config.tree import load_config
+    from medvlp.models.bundle import load_bundle, save_bundle
+    from medvlp.models.gate import Gate, Space
+
+    def make(folder: Path) -> Path:
+        tree = tiny_tree(folder / "run", wide_cohort.root, folder / "cache")
+        tree["data"]["split"] = {
+            "name": "patient",
+            "fractions": {"train": 0.3, "validate": 0.5, "test": 0.2},
+            "seed": 0,
+        }
+        done = train(load_config(write_tree(folder / "config.yaml", tree)))
+        still = Space(torch.zeros(64, dtype=torch.float64), torch.zeros(64, 64, dtype=torch.float64), limit=1.0)
+        gate = Gate({"layout": still}, rate=0.02, pictures=(100, 50))  # lets everything in that is not blank
+        save_bundle(folder / "bundle", replace(load_bundle(done.bundle), gate=gate))
+        data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
+        measures: dict = dict.fromkeys(("probes", "few_shot", "robustness", "retrieval", "image_retrieval"))
+        measures |= {"grounding": {"maps": [{"name": "hires_cam"}], "cases": 20, "sanity": 0}}
+        options = {"resamples": 100, "min_positives": 1, "gallery": 0, "into_bundle": True, "measures": measures}
+        run = {"model": str(folder / "bundle"), "out": str(folder), "data": data, "evaluation": options}
+        evaluate(EvaluationRun.model_validate(run), page=False)
+        return folder
+
+    return made_once(tmp_path_factory, "judged", make)
+
+
+@pytest.fixture(scope="session")
+def films(wide_cohort: CohortSummary) -> list[Path]:
+    """Test pictures of the hospital."""
+    from medvlp.data.layouts.phantom import index
+
+    found = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
+    return [wide_cohort.root / str(found.record(i)["image"]) for i in range(12)]
+
+
+@pytest.fixture(scope="session")
+def reader(judged: Path) -> Reader:
+    """The bundle at work."""
+    import medvlp
+    from medvlp.serving import Reader
+
+    return Reader(medvlp.load(judged / "bundle"), name="tiny")
