@@ -31,9 +31,10 @@ from medvlp.io.raster import read_raster
 from medvlp.io.slices import UNITS
 from medvlp.io.sniff import open_regular, sniff
 
-__all__ = ["Frame", "read_frame_values"]
+__all__ = ["DISPLAY", "Frame", "read_frame_values"]
 
-_PRESET = "dicom_voi_v1"
+DISPLAY = "dicom_voi_v1"
+"""The preset whose pixels `Frame.image` gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,7 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
     notes.extend(parsed.warnings)
     layout = check_layout(parsed, notes)
     index = choose_frame(layout, number, notes)
-    header, recipe = parsed.header, preset_info(_PRESET)
+    header, recipe = parsed.header, preset_info(DISPLAY)
     modality = (header.text("Modality") or "").upper()
     groups = groups_of(header, index, layout.frames, notes)
     hanging = hanging_of(header, modality, [])

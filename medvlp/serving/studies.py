@@ -8,25 +8,26 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medvlp.core.errors import UserError
 from medvlp.io.archive import unpacked
 from medvlp.io.archive_members import is_archive
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.frame_values import Frame, read_frame_values
+from medvlp.io.frame_values import DISPLAY, Frame, read_frame_values
 from medvlp.io.geometry import PROJECTION
 from medvlp.io.image import Image
+from medvlp.io.read import read_image
 from medvlp.io.slices import Slice, Source, slices_of
 from medvlp.io.sniff import open_regular, sniff
 from medvlp.io.stored_volume import StoredVolume, stored_volume
-from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 from medvlp.serving.documents import frame_document, volume_document
 
@@ -51,6 +52,7 @@ class Series:
         content: frames of pictures, or a volume.
         document: what the page is told.
         meta: allow-listed facts.
+        images: preset -> its first frame as that preset reads it, where a model asks for another than the display's.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Series:
     content: tuple[Frame, ...] | StoredVolume
     document: dict[str, Any]
     meta: dict[str, str | int | float]
+    images: dict[str, Image] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -81,11 +84,19 @@ class Series:
         parts = (frame.values for frame in self.content[first:last])
         return b"".join(part.astype(_PIXELS[part.dtype == np.uint16], copy=False).tobytes() for part in parts)
 
-    def source(self, frame: int = 0) -> Image | Volume:
-        """Return what a model looks at: one parse for viewer and model."""
+    def source(self, preset: str | None, frame: int = 0) -> Image | StoredVolume:
+        """Return what a model of that preset looks at: one parse for viewer and model.
+
+        Raises:
+            UserError: that preset refuses the picture.
+        """
         if isinstance(self.content, StoredVolume):
-            return self.content.volume(self.meta)
-        return self.content[frame].image()
+            return self.content
+        if preset in (None, DISPLAY):
+            return self.content[frame].image()
+        if preset not in self.images:
+            raise UserError(f"The model reads pictures by {preset}, which does not fit this one: choose another model.")
+        return self.images[preset]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +135,13 @@ class Study:
         }
 
 
-def read_study(paths: Iterable[Path], *, report: str = "") -> Study:
+def read_study(paths: Iterable[Path], *, report: str = "", presets: tuple[str, ...] = ()) -> Study:
     """Read files, folders and archives as one study; one file that cannot be read stops no other.
 
     Args:
         paths: in the order in which they came.
         report: text that belongs to it.
+        presets: by which models read pictures, if not as the display shows them.
 
     Raises:
         UnreadableImage: nothing of it can be shown; the reason is that of the first file.
@@ -140,7 +152,7 @@ def read_study(paths: Iterable[Path], *, report: str = "") -> Study:
         files = list(_files(paths, shelf, refused))
         if len(files) > MOST_FILES:
             raise UnreadableImage("too_large", detail=f"{len(files)} files are more than {MOST_FILES}")
-        found = list(_series(files, digest, refused))
+        found = list(_series(files, digest, refused, presets))
     if not found:
         raise refused[0] if refused else UnreadableImage("empty", detail="there is no file")
     series = tuple(sorted(found, key=_place))
@@ -178,7 +190,9 @@ class _File:
         return not first.unsuited and first.place is not None and first.modality not in PROJECTION
 
 
-def _series(files: list[Path], digest: hashlib._Hash, refused: list[UnreadableImage]) -> Iterator[Series]:
+def _series(
+    files: list[Path], digest: hashlib._Hash, refused: list[UnreadableImage], presets: tuple[str, ...]
+) -> Iterator[Series]:
     groups: dict[bytes, list[_File]] = defaultdict(list)
     visits: dict[bytes, str] = {}
     others: list[tuple[Path, str]] = []
@@ -208,12 +222,12 @@ def _series(files: list[Path], digest: hashlib._Hash, refused: list[UnreadableIm
         if sum(len(file.slices) for file in stacked) < 2:
             stacked = []
         yield from _stacked([file.path for file in stacked], visit, refused)
-        yield from _pictures([file for file in group if file not in stacked], visit, refused)
+        yield from _pictures([file for file in group if file not in stacked], visit, refused, presets)
     for path, kind in others:
         if kind == "nifti":
             yield from _stacked([path], 0, refused)
         else:
-            yield from _frames([path], 0, refused)
+            yield from _frames([path], 0, refused, presets)
 
 
 def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> Iterator[Series]:
@@ -245,20 +259,24 @@ def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> I
         yield Series(f"{modality} volume", visit, "", stored, volume_document(bare, stored), dict(volume.meta))
 
 
-def _pictures(files: list[_File], visit: int, refused: list[UnreadableImage]) -> Iterator[Series]:
+def _pictures(
+    files: list[_File], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
+) -> Iterator[Series]:
     """Radiographs hang one by one; slices without a place of their own are leafed through."""
     alone = [file for file in files if file.slices[0].modality in PROJECTION or file.slices[0].source.layout.frames > 1]
     for file in alone:
-        yield from _frames([file.path], visit, refused)
+        yield from _frames([file.path], visit, refused, presets)
     by_size: dict[tuple[int, int], list[Path]] = defaultdict(list)
     for file in files:
         if file not in alone:
             by_size[file.slices[0].size].append(file.path)
     for paths in by_size.values():
-        yield from _frames(paths, visit, refused)
+        yield from _frames(paths, visit, refused, presets)
 
 
-def _frames(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> Iterator[Series]:
+def _frames(
+    paths: list[Path], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
+) -> Iterator[Series]:
     frames: list[Frame] = []
     room = _MOST_FRAME_BYTES
     for path in paths:
@@ -282,7 +300,11 @@ def _frames(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> It
     view = "frontal" if written in _FRONTAL else "lateral" if written in _LATERAL else ""
     words = (str(meta.get("Modality", meta.get("Format", ""))), written)
     title = " ".join(word for word in words if word) or "Picture"
-    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta))
+    images = {}
+    for preset in presets:
+        with suppress(UnreadableImage):  # `source` says so when that model is asked
+            images[preset] = read_image(paths[0], preset=preset, frame=0)
+    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), images)
 
 
 def _place(series: Series) -> tuple[int, int, int]:
