@@ -99,8 +99,8 @@ def build_server(
         return Response(status_code=204)
 
     @server.get("/rr/alive")
-    def alive() -> Response:
-        return Response(status_code=204)  # the guard has seen the cookie
+    def alive() -> JSONResponse:
+        return JSONResponse({"files": room.files})  # that the session lives, the guard has seen
 
     def queued(name: str, function: Callable[..., dict[str, Any]]) -> None:
         server.api(function, name=name, concurrency_id="model", concurrency_limit=1)

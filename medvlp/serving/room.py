@@ -53,6 +53,11 @@ class Room:
             "silence": limits.silence,
         }  # fmt: skip
 
+    @property
+    def files(self) -> int:
+        """How many files of anybody lie in the private folder."""
+        return sum(path.is_file() for path in self._folder.rglob("*"))
+
     # studies --------------------------------------------------------------------------------------------------------
 
     async def receive(self, token: str, chunks: AsyncIterator[bytes], *, framed: bool) -> dict[str, Any]:
