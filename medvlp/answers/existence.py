@@ -10,6 +10,7 @@ import numpy as np
 from medvlp.answers.dual_stream.findings import Mounted, look_at, mounted_at
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.keys import Key, parse_key
+from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
@@ -68,9 +69,7 @@ class Existence(Answer):
         told = f"{left} of {len(known)} words were never both present and absent in training: they are left out."
         return Predictions(tuple(rows.table.ids), scores=scores, notes=(told,) if left and known.any() else ())
 
-    def look(
-        self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]
-    ) -> list[np.ndarray] | None:
+    def look(self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return where the decoder looked for words, and at their places: the mean over its layers and heads."""
         return look_at(model, self.head, sample, asked)
 

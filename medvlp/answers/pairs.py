@@ -10,6 +10,7 @@ import numpy as np
 from medvlp.answers.dual_stream.findings import Mounted, look_at, mounted_at
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.keys import Key
+from medvlp.core.map import Map
 from medvlp.core.predictions import PairScores, Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
@@ -63,9 +64,7 @@ class Pairs(Answer):
         )
         return Predictions(tuple(rows.table.ids), pairs=pairs, notes=(told,) if left and known.any() else ())
 
-    def look(
-        self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]
-    ) -> list[np.ndarray] | None:
+    def look(self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return where the decoder looked for words at their places: the product of both maps, at sum 1."""
         return look_at(model, self.head, sample, asked)
 

@@ -17,6 +17,7 @@ from medvlp.answers.prompting.text_scores import TextScores, part_of
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
+from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model, Score
 from medvlp.core.registry import FromModel
@@ -109,18 +110,17 @@ class ZeroShot(Answer):
         found = TextScores(model, self.score).of(rows.table, [*positive, *negative])
         return np.mean([found[t] for t in positive], axis=0) - np.mean([found[t] for t in negative], axis=0)
 
-    def look(
-        self, model: Model, sample: Sample, begun: _Begun, asked: Sequence[tuple[str, str]]
-    ) -> list[np.ndarray] | None:
+    def look(self, model: Model, sample: Sample, begun: _Begun, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return the evidence of each image token; of tokens compared one by one, what each adds to the score."""
         pixels = sample.fields.get("image")
         if not isinstance(pixels, torch.Tensor):
             return None
         if begun.vectors is not None:
             directions = np.stack([begun.vectors.direction(label) for label, _ in asked]).astype(np.float32)
-            return [found.values for found in heat_maps(model, pixels, torch.from_numpy(directions))]
+            return heat_maps(model, pixels, torch.from_numpy(directions))
         known = {each.label: (each.positive, each.negative) for each in self.prompts}
-        return begun.scores.tokens_of(pixels, [known[label] for label, _ in asked])
+        found = begun.scores.tokens_of(pixels, [known[label] for label, _ in asked])
+        return None if found is None else [Map(values, method="tokens") for values in found]
 
     def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
         """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""

@@ -112,7 +112,7 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         cases = "predictions.parquet" if name == first and scored else None
         write_result(result, out / "results" / f"{name}.json", cases=cases)
     if config.evaluation.into_bundle:
-        _keep(config, evaluation, {name: found[name] for name in scored})
+        _keep(config, evaluation, found)
     if config.evaluation.gallery and evaluation.shows:
         write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
     told = {"data": config.data, "options": config.evaluation, "results": found}
@@ -196,7 +196,7 @@ def _keep(config: EvaluationRun, evaluation: Evaluation, found: Mapping[str, Res
     Raises:
         ConfigError: if there was nothing to choose them on.
     """
-    if not any(result.fitted for result in found.values()):
+    if not any(found[name].fitted for name in evaluation.answers if name in found):
         raise ConfigError(
             f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
             f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."

@@ -16,7 +16,8 @@ from medvlp.data.leakage import near_is_quick, seen_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import ask_of, scored_rows
-from medvlp.evaluation.evidence import evidence_of
+from medvlp.evaluation.evidence import evidence_of, kept_sentences
+from medvlp.evaluation.grounding.gain import kept_maps
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import fit_finding
@@ -61,21 +62,30 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
     return bundle
 
 
-def keep_judged(folder: Path, found: Mapping[str, Result], *, calibration: str, chosen_on: Manifest | None) -> None:
-    """Write into a bundle what an evaluation chose for its answers, and how good it found them.
+def keep_judged(
+    folder: Path, found: Mapping[str, Result], *, calibration: str, chosen_on: Manifest | None = None
+) -> None:
+    """Write into a bundle what an evaluation chose for its answers, and how good it found them and their maps.
 
     The folder is replaced whole.
 
     Args:
         folder: of the bundle.
-        found: results by name of the answer.
+        found: results by name: of answers with scores, and of maps.
         calibration: map that is kept.
         chosen_on: records whose hashes are added to those of validation, where the bundle has such.
     """
     bundle = load_bundle(folder)
-    for name, result in found.items():
-        bundle = _with_fitted(bundle, name, result.fitted, result.data, calibration)
-        bundle = _changed(bundle, name, evidence=evidence_of(result) or None)
+    for kept in bundle.answers:
+        result = found.get(kept.name)
+        if result is not None and (evidence := evidence_of(result)):
+            bundle = _changed(bundle, kept.name, evidence=evidence)
+        if result is not None and result.fitted:
+            bundle = _with_fitted(bundle, kept.name, result.fitted, result.data, calibration)
+    for name, maps in kept_maps(list(found.values())).items():
+        bundle = _changed(bundle, name, maps=maps)
+    sentences = kept_sentences(found.values())
+    bundle = bundle if sentences is None else replace(bundle, sentences=sentences)
     if chosen_on is not None and bundle.seen is not None:
         near = bundle.seen.hasher is not None and near_is_quick(chosen_on)
         bundle = replace(bundle, seen=seen_of({"validate": chosen_on}, salt="", near=near, base=bundle.seen))

@@ -25,7 +25,6 @@ from medvlp.evaluation.names import words_of
 from medvlp.evaluation.page.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.pictures import picture_of
 from medvlp.evaluation.ranks import rank_queries
-from medvlp.features.heat_map import HeatMap
 
 __all__ = ["pictures"]
 
@@ -84,7 +83,7 @@ class _Look:
             pixels = picture_of(sample)
             try:
                 found = self.answer.look(self.model.model, sample, self.begun, [(finding, "")])
-                values = None if found is None else HeatMap(found[0], score).resized(pixels.shape[-1])
+                values = None if found is None else found[0].resized(pixels.shape[-1])
             except ConfigError as error:
                 notes.append(f"no heat map: {error}")
         seen = sample.record("image")

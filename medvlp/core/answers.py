@@ -16,6 +16,7 @@ import numpy as np
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
+from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
@@ -127,8 +128,8 @@ class Answer(ABC):
         sample: Sample,
         begun: Any,  # noqa: ANN401
         asked: Sequence[tuple[str, str]],
-    ) -> list[np.ndarray] | None:
-        """Return where the scores of findings come from: (rows, columns) each, over the model's view of one picture.
+    ) -> list[Map] | None:
+        """Return where the scores of findings come from, a map each over the model's view of one picture.
 
         The picture is encoded once, however many are asked for.
 

@@ -152,7 +152,8 @@ class Result:
         flags: what the audit of groups, calibration and shortcuts found; empty where it found nothing or none was made
             (rows ``"subgroup_gap_test"`` and so on say which tests were).
         options: what the statistics were asked to do; with the cases it makes the same numbers again.
-        fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows.
+        fitted: thresholds, calibrations and conformal rules of each finding, chosen on validation rows; of a map how it
+            is made.
     """
 
     name: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
-__all__ = ["evidence_of"]
+__all__ = ["evidence_of", "kept_sentences"]
 
 _VALUES = ("ppv", "npv")
 
@@ -47,6 +48,25 @@ def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
                 kept |= _value(name, called.get((name, row.label)))
             found[row.label] = {**kept, "data": {**data, "split": row.split}}
     return found
+
+
+def kept_sentences(results: Iterable[Result]) -> dict[str, Any] | None:
+    """Return what a bundle keeps of a sentence check that fitted something, with its AUROC rows; None where none did.
+
+    Under ``evidence`` stands for each label of `medvlp.evaluation.sentence_check` its AUROC over all sentences, and
+    over those of each kind of fact under ``LABEL/KIND``.
+    """
+    for result in results:
+        if "sentences" in result.fitted:
+            rows = [row for row in result.metrics if row.metric == "auroc"]
+            names = [row.label if row.group is None else f"{row.label}/{row.group.partition('=')[2]}" for row in rows]
+            kept = ("value", "low", "high", "n", "patients", "method", "split")
+            evidence = {
+                name: {part: getattr(row, part) for part in kept} for name, row in zip(names, rows, strict=True)
+            }
+            facts = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
+            return {**result.fitted["sentences"], "evidence": evidence, "data": facts}
+    return None
 
 
 def _value(name: str, row: Metric | None) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
+from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
 from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.ranks import label_groups, random_recall, unit_embeddings
+from medvlp.evaluation.ranks import label_groups, random_recall
 from medvlp.evaluation.results import Metric, Result
 
 __all__ = ["by_study", "evaluate_image_retrieval", "expected_average_precision", "expected_hits"]

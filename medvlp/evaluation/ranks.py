@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metrics import FloatArray
 
-__all__ = ["Ranks", "label_groups", "random_recall", "rank_embeddings", "rank_queries", "unit_embeddings"]
+__all__ = ["Ranks", "label_groups", "random_recall", "rank_embeddings", "rank_queries"]
 
 _BLOCK_ROWS = 512
 
@@ -126,25 +126,6 @@ def random_recall(relevant: ArrayLike, pool: int, k: int) -> FloatArray:
     """
     count = np.asarray(relevant, dtype=np.int64)
     return _chance_of_a_hit(count, pool - count, np.full_like(count, k))
-
-
-def unit_embeddings(embedding: ArrayLike, what: str) -> NDArray[np.floating]:
-    """Return embeddings (S, D) at unit length.
-
-    Raises:
-        DataError: if they are no table, or a row is zero, NaN or infinite.
-    """
-    rows = np.asarray(embedding)
-    if rows.ndim != 2:
-        raise DataError(f"{what} embeddings have shape {rows.shape}: give one row a study, (S, D).")
-    rows = rows.astype(np.result_type(rows.dtype, np.float32), copy=False)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not (np.isfinite(length) & (length > 0)).all():
-        bad = int((~(np.isfinite(length) & (length > 0))).sum())
-        raise DataError(
-            f"{what} embeddings hold {bad} rows that are zero, NaN or infinite: mend the model or drop them."
-        )
-    return rows / length
 
 
 def label_groups(labels: ArrayLike, studies: int) -> NDArray[np.int64]:

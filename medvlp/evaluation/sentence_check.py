@@ -21,24 +21,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.judge import SentenceJudge
+from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
+from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.conformal import fit_sets
 from medvlp.evaluation.delong import compare_areas
 from medvlp.evaluation.few import few_reason
 from medvlp.evaluation.holm import holm
 from medvlp.evaluation.intervals import DEFAULT_FORM
 from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
-from medvlp.evaluation.ranks import unit_embeddings
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.scoring.split import with_draws
-from medvlp.evaluation.sentence_calibration import SentenceCalibration, fit_sentence_calibration
-from medvlp.evaluation.sentence_rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
+from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
 from medvlp.evaluation.stratified import stratify
 from medvlp.text.hard_negatives import Kind
 
-__all__ = ["evaluate_sentence_check"]
+__all__ = ["COVERAGE", "evaluate_sentence_check"]
+
+COVERAGE = 0.9  # of the conformal sets of true and of false sentences
 
 
 def evaluate_sentence_check(
@@ -97,12 +102,11 @@ def evaluate_sentence_check(
     sentences = judge_sentences(judged, embed_text, kinds, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
-    fitted: dict[str, SentenceCalibration] = {}
+    judge: SentenceJudge | None = None
     if known is not None:
-        fit_rows = judge_sentences(known, embed_text, kinds, mean_image=mean_image).table
-        fitted["sentence_calibrated"] = fit_sentence_calibration(fit_rows)
-        fitted["sentence_prior"] = fit_sentence_calibration(fit_rows, sees=False)
-        scores |= {label: each.probabilities(rows) for label, each in fitted.items()}
+        judge = _judge(judge_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
+        scores["sentence_calibrated"] = judge.calibration.probabilities(rows)
+        scores["sentence_prior"] = judge.prior.probabilities(rows)
     cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
         **{"group:kind": rows["kind"]},
         **({"split": split} if split else {}),
@@ -121,11 +125,20 @@ def evaluate_sentence_check(
     )
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
     metrics += _alike_rows(rows, seed, resamples, split)
-    if fitted:
+    if judge is not None:
         metrics += _difference_rows(rows, scores, split)
-        metrics.append(_unknown_row(rows, fitted["sentence_calibrated"], split))
+        metrics.append(_unknown_row(rows, judge.calibration, split))
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
-    return replace(result, metrics=tuple(metrics), fitted={label: each.to_dict() for label, each in fitted.items()})
+    return replace(result, metrics=tuple(metrics), fitted={} if judge is None else {"sentences": judge.to_plain()})
+
+
+def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
+    """Fit probabilities, their prior and the conformal rule of each kind on validation sentences."""
+    calibration = fit_sentence_calibration(rows)
+    kinds, truth = rows["kind"].to_numpy(), rows["true"].to_numpy() == 1
+    probability = calibration.probabilities(rows)
+    sets = {k: fit_sets(truth[kinds == k], probability[kinds == k], level=COVERAGE) for k in sorted(set(kinds))}
+    return SentenceJudge(mean_image, calibration, fit_sentence_calibration(rows, sees=False), sets)
 
 
 def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: str) -> Metric:

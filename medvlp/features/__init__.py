@@ -8,7 +8,6 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "HeatMap": "heat_map",
         "KMeans": "kmeans",
         "write_slice_features": "slice_features",
     },

@@ -17,34 +17,15 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.map import Map
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
-__all__ = ["HeatMap", "TokenGradient", "heat_map", "heat_maps", "token_gradient", "token_gradients"]
+__all__ = ["TokenGradient", "heat_map", "heat_maps", "token_gradients"]
 
 
-@dataclass(frozen=True)
-class HeatMap:
-    """A map over the model's view of an image.
-
-    Attributes:
-        values: (rows, columns) float32, evidence a token; where the map is exact, the sum is the score.
-        score: cosine of the pair.
-    """
-
-    values: np.ndarray
-    score: float
-
-    def resized(self, size: int) -> np.ndarray:
-        """Return (size, size) float32 by bilinear interpolation, positive evidence only, the largest value 1."""
-        grid = torch.from_numpy(np.maximum(self.values, 0))[None, None]
-        large = torch.nn.functional.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False)[0, 0]
-        top = float(large.max())
-        return (large / top if top > 0 else large).numpy()
-
-
-def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-    """Explain one pair.
+def heat_map(model: Model, image: Tensor, vector: Tensor) -> Map:
+    """Explain one pair; where the map is exact, the sum of its values is the score, the cosine of the pair.
 
     Args:
         model: in evaluation mode.
@@ -57,10 +38,10 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> HeatMap:
     return heat_maps(model, image, vector[None])[0]
 
 
-def heat_maps(model: Model, image: Tensor, vectors: Tensor) -> list[HeatMap]:
+def heat_maps(model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
     """Explain an image's score of each of `vectors` (K, D); the image is encoded once. Errors as `heat_map`."""
     return [
-        HeatMap((found.gradient * found.tokens).sum(-1).reshape(found.grid), found.score)
+        Map((found.gradient * found.tokens).sum(-1).reshape(found.grid), method="hires_cam", score=found.score)
         for found in token_gradients(model, image, vectors)
     ]
 
@@ -82,13 +63,11 @@ class TokenGradient:
     score: float
 
 
-def token_gradient(model: Model, image: Tensor, vector: Tensor) -> TokenGradient:
-    """Return the gradient that maps of the Grad-CAM family are made of; arguments and errors as `heat_map`."""
-    return token_gradients(model, image, vector[None])[0]
-
-
 def token_gradients(model: Model, image: Tensor, vectors: Tensor) -> list[TokenGradient]:
-    """Return the gradient of each of `vectors` (K, D), from one pass of the image through the model."""
+    """Return the gradient of each of `vectors` (K, D), of which maps of the Grad-CAM family are made.
+
+    The image passes through the model once; arguments and errors as `heat_map`.
+    """
     plan = Plan.of(keys("image/tokens", "image/raw"))
     device = next(model.parameters()).device
     with torch.enable_grad():

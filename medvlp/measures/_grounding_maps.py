@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,18 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.answers.prompting.class_vectors import EmbedText, unit_mean
+from medvlp.answers.prompting.directions import Words
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.evaluate import youden_threshold
+from medvlp.evaluation.grounding.gain import CHOICE
+from medvlp.evaluation.grounding.measures import pointing
 from medvlp.evaluation.grounding.regions import Region, Regions
-from medvlp.features.maps import MapMethod, Scale
+from medvlp.evaluation.results import Metric
+from medvlp.features.maps import MapMethod
 from medvlp.io.read import read_image
-from medvlp.text.prompts import PromptSet
 
 __all__ = [
     "DrawnMap",
@@ -31,8 +35,7 @@ __all__ = [
     "LookDrawer",
     "MethodDrawer",
     "Question",
-    "Words",
-    "directions",
+    "choice_rows",
     "evenly",
     "maps_of",
     "questions_of",
@@ -52,24 +55,26 @@ class Question:
     region: Region
 
 
-@dataclass(frozen=True)
-class Words:
-    """Vectors of a finding: of its presence, and from its absence to its presence."""
-
-    positive: Tensor
-    direction: Tensor
-
-
 class Drawer(Protocol):
-    """Draws the map of a finding on the view that a model has of a picture."""
+    """Draws the maps of findings on the view that a model has of a picture."""
+
+    @property
+    def answer(self) -> str:
+        """Name of the answer whose scores the maps are of."""
+        ...
+
+    @property
+    def spec(self) -> Mapping[str, Any] | None:
+        """Component of `medvlp.features.maps` with its options; None where the answer itself looks."""
+        ...
 
     @property
     def scale(self) -> Scale:
-        """How its values are read, see `medvlp.features.maps`."""
+        """How its values are read, see `medvlp.core.map`."""
         ...
 
-    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
-        """Return (rows, columns).
+    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        """Return a map a finding.
 
         Raises:
             ConfigError: if this model makes no such map.
@@ -81,37 +86,41 @@ class Drawer(Protocol):
 class MethodDrawer:
     """A component of `medvlp.features.maps`, by the words of findings."""
 
+    answer: str
     method: MapMethod
     words: Mapping[str, Words]
+    spec: Mapping[str, Any]
 
     @property
     def scale(self) -> Scale:
         """That of the method."""
         return self.method.scale
 
-    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
-        """Return the method's map."""
-        vectors, image = self.words[finding], sample.fields["image"]
+    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        """Return the method's maps."""
+        image = sample.fields["image"]
         assert isinstance(image, Tensor), "checked when the sample was read"
-        return self.method(model, image, vectors.positive if self.method.scale == "own" else vectors.direction).values
+        return self.method(model, image, torch.stack([self.words[name].on(self.scale) for name in findings]))
 
 
 @dataclass
 class LookDrawer:
     """Where an answer itself says that its score comes from."""
 
-    answer: Answer
+    answer: str
+    looks: Answer
     scale: Scale = "peak"
+    spec: None = None
     _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # holds the model: its id stays
 
-    def __call__(self, model: Model, sample: Sample, finding: str) -> np.ndarray:
-        """Return the answer's map."""
+    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        """Return the answer's maps."""
         if id(model) not in self._begun:
-            self._begun[id(model)] = model, self.answer.begin(model, Ask())
-        values = self.answer.look(model, sample, self._begun[id(model)][1], [(finding, "")])
-        if values is None:
+            self._begun[id(model)] = model, self.looks.begin(model, Ask())
+        maps = self.looks.look(model, sample, self._begun[id(model)][1], [(finding, "") for finding in findings])
+        if maps is None:
             raise ConfigError("Its answer does not say where it looked.")
-        return values[0]
+        return maps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,16 +150,6 @@ class DrawnMap:
             flip=self.record.flip,
             most_pixels=self.most_pixels,
         )
-
-
-def directions(prompts: Sequence[PromptSet], embed_text: EmbedText) -> dict[str, Words]:
-    """Return the vectors of each finding."""
-    found = {}
-    for each in prompts:
-        positive, negative = (unit_mean(list(embed_text(t))) for t in (each.positive, each.negative))
-        vectors = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (positive, positive - negative)]
-        found[each.label] = Words(*vectors)
-    return found
 
 
 def questions_of(prepared: Prepared, regions: Regions, findings: Sequence[str], most: int) -> list[Question]:
@@ -183,32 +182,41 @@ def maps_of(
         ConfigError: if the model makes no such map, or the preprocessing reads no pictures.
     """
     manifest = prepared.manifest
-    opened, size = None, (0, 0)
-    sample, record = None, None
-    for question in questions:
-        if question.index != opened:
-            sample = prepared.sample(question.index)
-            record, path = sample.record("image"), manifest.path(question.index)
-            if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
-                raise ConfigError(
-                    "Grounding needs images that a view of the preprocessing has read: set "
-                    "evaluation.measures.grounding to null."
-                )
-            opened, size = question.index, _size(path)
-        assert sample is not None, "set with the first question"
-        assert record is not None, "set with the first question"
-        values = drawer(model, sample, question.finding)
-        facts = manifest.record(question.index)
-        yield DrawnMap(
-            question=question,
-            id=str(facts["id"]),
-            patient=str(facts["id.patient"]),
-            values=values,
-            record=record,
-            size=size,
-            root=manifest.root,
-            most_pixels=most_pixels,
-        )
+    for index, group in groupby(questions, key=lambda question: question.index):
+        asked = list(group)
+        sample = prepared.sample(index)
+        record, path = sample.record("image"), manifest.path(index)
+        if not isinstance(sample.fields.get("image"), Tensor) or record is None or path is None:
+            raise ConfigError(
+                "Grounding needs images that a view of the preprocessing has read: set evaluation.measures.grounding "
+                "to null."
+            )
+        facts, size = manifest.record(index), _size(path)
+        for question, made in zip(asked, drawer(model, sample, [each.finding for each in asked]), strict=True):
+            yield DrawnMap(
+                question=question,
+                id=str(facts["id"]),
+                patient=str(facts["id.patient"]),
+                values=made.values,
+                record=record,
+                size=size,
+                root=manifest.root,
+                most_pixels=most_pixels,
+            )
+
+
+def choice_rows(maps: Sequence[DrawnMap]) -> list[Metric]:
+    """Return the mean over findings of the pointing game on validation pictures, by which a default map is chosen."""
+    hits: dict[str, list[float]] = {}
+    for case in (each.case() for each in maps):
+        if case.present:
+            hits.setdefault(case.finding, []).append(pointing(case.evidence, case.region))
+    if not hits:
+        return []
+    value = float(np.mean([np.mean(some) for some in hits.values()]))
+    counts = {"n": sum(map(len, hits.values())), "patients": len({each.patient for each in maps})}
+    facts = {"method": "none", "interval": "none", "split": "validate", "policy": "none", "labels_used": len(hits)}
+    return [Metric(metric=CHOICE, label="macro", value=value, **counts, **facts)]
 
 
 def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:

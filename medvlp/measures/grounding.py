@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from medvlp.answers.asking.model import prompt_sets
+from medvlp.answers.prompting.directions import directions
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.grounding.baselines import centre_prior, constant_box, fit_constant_box
 from medvlp.evaluation.grounding.evaluate import evaluate_grounding
+from medvlp.evaluation.grounding.gain import gain_rows
 from medvlp.evaluation.grounding.regions import Regions
 from medvlp.evaluation.grounding.sanity import evaluate_sanity
 from medvlp.evaluation.measure import Measure
-from medvlp.evaluation.results import Result
+from medvlp.evaluation.results import Metric, Result
 from medvlp.features.randomised import randomised
 from medvlp.measures._grounding_maps import (
     Drawer,
@@ -25,7 +28,7 @@ from medvlp.measures._grounding_maps import (
     LookDrawer,
     MethodDrawer,
     Question,
-    directions,
+    choice_rows,
     evenly,
     maps_of,
     questions_of,
@@ -42,6 +45,9 @@ _STAGES = (0.25, 0.5, 0.75)
 class Grounding(Measure):
     """Whether maps lie where findings are, beside a middle point, a box of the training set, and random weights.
 
+    A bundle keeps how often each map hits each finding, and how much more often than the middle of the picture does
+    (`medvlp.evaluation.grounding.gain`).
+
     Reads the columns ``boxes.F`` and ``mask.F`` of images. Of a model whose embeddings are compared with prompts the
     maps are components of `medvlp.features.maps`, ``grounding_MAP``; of another one what its first answer with scores
     says of where it looked, ``grounding_ANSWER``.
@@ -50,7 +56,7 @@ class Grounding(Measure):
         maps: components of `medvlp.features.maps`; None: ``hires_cam``, ``similarity`` where a class token is pooled.
         cases: pictures with each finding, and as many without it, evenly taken.
         most_pixels: looked at in a picture; larger ones are looked at in every second (third ...) row and column.
-        sanity: cases of the maps' own tests; 0 leaves them out.
+        sanity: cases of the maps' own tests; 0 leaves them out, and the maps of random weights.
 
     Raises:
         ConfigError: for a map that there is not, or a faulty option of one.
@@ -71,13 +77,13 @@ class Grounding(Measure):
         sanity: Annotated[int, Field(ge=0)] = 32,
     ) -> None:
         self.cases, self.most_pixels, self.sanity = cases, most_pixels, sanity
-        self.methods: dict[str, Any] | None = None
+        self.methods: dict[str, tuple[Any, dict[str, Any]]] | None = None
         if maps is not None:
             self.methods = {}
             for at, spec in enumerate(maps):
                 name = str(spec.get("name"))
                 method = build("features/maps", spec, where=f"evaluation.measures.grounding.maps[{at}]")
-                self.methods[name if name not in self.methods else f"{name}_{at}"] = method
+                self.methods[name if name not in self.methods else f"{name}_{at}"] = method, spec
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield every map, its sanity checks and the baselines; nothing where no region is known.
@@ -93,12 +99,12 @@ class Grounding(Measure):
         questions = questions_of(prepared, regions, findings, self.cases)
         if not any(question.region.present for question in questions):
             return
-        last: list[DrawnMap] = []
+        baselines: list[Result] = []
         for name, drawer in self._drawers(evaluation, questions).items():
-            last = list(self._maps(evaluation, drawer, questions))
-            yield from self._judged(evaluation, name, drawer, regions, findings, last)
-        if last:
-            yield from _baselines(self._measured(evaluation), evaluation, regions, findings, last)
+            drawn = list(self._maps(evaluation, drawer, questions))
+            baselines = baselines or list(_baselines(self._measured(evaluation), evaluation, regions, findings, drawn))
+            yield from self._judged(evaluation, name, drawer, regions, findings, drawn, baselines[0])
+        yield from baselines
 
     def _labels(self, evaluation: Evaluation) -> list[str]:
         if evaluation.compares:
@@ -114,14 +120,16 @@ class Grounding(Measure):
                     "embeddings with words: leave maps out."
                 )
             name, answer, _ = next(evaluation.giving("scores"))
-            return self._first(evaluation, {name: LookDrawer(answer)}, questions)
+            return self._first(evaluation, {name: LookDrawer(name, answer)}, questions)
         drawers: dict[str, Drawer] = {}
         words = directions(prompt_sets(evaluation.answers), evaluation.model.embed_text)
+        asked = "" if evaluation.prompted is None else evaluation.prompted[0]
         if self.methods is not None:
-            return drawers | {name: MethodDrawer(method, words) for name, method in self.methods.items()}
+            return {name: MethodDrawer(asked, method, words, spec) for name, (method, spec) in self.methods.items()}
         where = "evaluation.measures.grounding.maps"
         for name in _DEFAULTS:
-            drawers[name] = MethodDrawer(build("features/maps", {"name": name}, where=where), words)
+            spec = {"name": name}
+            drawers[name] = MethodDrawer(asked, build("features/maps", spec, where=where), words, spec)
         return self._first(evaluation, drawers, questions)
 
     def _first(
@@ -153,24 +161,32 @@ class Grounding(Measure):
         regions: Regions,
         findings: list[str],
         drawn: list[DrawnMap],
+        centre: Result,
     ) -> Iterator[Result]:
-        """Yield one map, that of random weights, and how it changes on the way there."""
+        """Yield one map beside the picture's middle, that of random weights, and how it changes on the way there."""
         thresholds: dict[str, float] = {}
+        chosen: list[Metric] = []
         model, seed = evaluation.model.model, evaluation.options.seed
         if "validate" in evaluation.splits and evaluation.options.split != "validate":
             validate = evaluation.prepared("validate")
             tuning = questions_of(validate, regions, findings, self.cases)
-            thresholds = thresholds_of(maps_of(drawer, model, validate, tuning, self.most_pixels))
+            of_validation = list(maps_of(drawer, model, validate, tuning, self.most_pixels))
+            thresholds, chosen = thresholds_of(iter(of_validation)), choice_rows(of_validation)
+        measured = partial(self._measured(evaluation), scale=drawer.scale)
+        titled = {"name": f"grounding_{name}", "title": f"Grounding: {name}"}
+        own = measured((each.case() for each in drawn), thresholds=thresholds, **titled)
+        assert own.cases is not None, "both have just been measured"
+        assert centre.cases is not None, "both have just been measured"
+        gains = gain_rows(own.cases, centre.cases, split=evaluation.options.split)
+        kept = {"answer": drawer.answer, "method": name, "component": drawer.spec}
+        yield replace(own, metrics=(*own.metrics, *gains, *chosen), fitted={"map": kept})
+        if not self.sanity:
+            return
         prepared, questions = evaluation.judged.prepared, [each.question for each in drawn]
         random = randomised(model, seed=seed)
         of_random = list(maps_of(drawer, random, prepared, questions, self.most_pixels))
-        measured = partial(self._measured(evaluation), scale=drawer.scale)
-        titled = {"name": f"grounding_{name}", "title": f"Grounding: {name}"}
-        yield measured((each.case() for each in drawn), thresholds=thresholds, **titled)
         titled = {"name": f"grounding_{name}_random", "title": f"Control: {name} of random weights"}
         yield measured((each.case() for each in of_random), role="control", **titled)
-        if not self.sanity:
-            return
         some = [at for at, question in enumerate(questions) if question.region.present]
         some = [some[i] for i in evenly(len(some), self.sanity)]
         stages = {}

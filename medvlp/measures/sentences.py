@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from medvlp.answers.sentences.rows import Studies, sentence_pairs
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.image_retrieval import by_study
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.sentence_check import evaluate_sentence_check
-from medvlp.evaluation.sentence_rows import Studies, sentence_pairs
 
 __all__ = ["Sentences"]
 

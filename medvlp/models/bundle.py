@@ -57,6 +57,7 @@ class KeptAnswer:
         operating_points: thresholds and conformal rules of each finding, chosen on validation pictures.
         calibration: maps of its scores to probabilities, likewise.
         evidence: how good its scores were found, for each finding, and on what; None where nobody judged it.
+        maps: how often its maps were found to hit each finding, by method, and which is the best; None likewise.
     """
 
     name: str
@@ -68,6 +69,7 @@ class KeptAnswer:
     operating_points: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
     evidence: Mapping[str, Any] | None = None
+    maps: Mapping[str, Any] | None = None
 
     def described(self) -> dict[str, Any]:
         """Return all but the weights, for ``bundle.yaml``."""
@@ -79,7 +81,7 @@ class KeptAnswer:
             "score": None if self.score is None else dict(self.score),
             "operating_points": self.operating_points,
             "calibration": self.calibration,
-            **({} if self.evidence is None else {"evidence": self.evidence}),
+            **{name: kept for name in ("evidence", "maps") if (kept := getattr(self, name)) is not None},
         }
 
 
@@ -96,6 +98,7 @@ class Bundle:
         card: model card in Markdown.
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
         seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
+        sentences: what checks sentences of reports, and how good it was found; None where nobody judged it.
         hash: of the weights, banks and preprocessing that it was loaded with: what its embeddings depend on, and no
             threshold that was chosen since; empty of one that is in the making.
     """
@@ -108,6 +111,7 @@ class Bundle:
     card: str = ""
     gate: Gate | None = None
     seen: Seen | None = None
+    sentences: Mapping[str, Any] | None = None
     hash: str = ""
 
     @property
@@ -138,6 +142,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         "provenance": dict(bundle.provenance),
         "ood": None if bundle.gate is None else bundle.gate.to_plain(),
         "seen": None if bundle.seen is None else bundle.seen.to_plain(),
+        **({} if bundle.sentences is None else {"sentences": dict(bundle.sentences)}),
         **dict.fromkeys(RESERVED),
     }
     try:
@@ -235,6 +240,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         card=(folder / "card.md").read_text(encoding="utf-8"),
         gate=_gate(described, folder),
         seen=_seen(described, folder),
+        sentences=described.get("sentences"),
         hash=_hash(described, folder),
     )
 

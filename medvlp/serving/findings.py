@@ -73,7 +73,6 @@ def _row(
         "base_rate": base,
         "evidence": evidence,
         "map": False,
-        "hit_rate": None,
         "side": None,
         "place": None,
     }

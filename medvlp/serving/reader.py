@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import base64
 import threading
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,22 @@ import numpy as np
 from medvlp.answers.asking.ask import ask_samples, needs_of
 from medvlp.answers.asking.files import of_training, predict_files
 from medvlp.answers.asking.model import Picture, Prepared, VisionLanguageModel
-from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.answers.sentences.judge import SentenceJudge
+from medvlp.core.answers import Answer, Rows
 from medvlp.core.errors import UserError
-from medvlp.core.sample import Stack
 from medvlp.serving.findings import finding_rows, refusal
+from medvlp.serving.maps import draw, hit_rate, looking, offered, plain_map
 from medvlp.text.hard_negatives import false_copies
+from medvlp.text.sentences import split_sentences
 
 __all__ = ["BANNER", "Reader"]
 
 BANNER = "For research only: not a medical device, and not for decisions about patients."
 _NO_MAP = "This model says nothing of where it looked."
 _NO_WORDS = "This model compares no pictures with sentences."
+_NO_JUDGE = (
+    "Nobody has calibrated sentences on this bundle: evaluate it with the measure `sentences` and into_bundle=true."
+)
 _NO_INDEX = "No index of cases is loaded: make one with medvlp embed MODEL MANIFEST --index FOLDER."
 
 
@@ -45,6 +49,8 @@ class Reader:
         self.model = model
         self.name = name or "model"
         self._lock = threading.RLock()
+        kept = model.bundle.sentences
+        self._judge = None if kept is None or not model.cosines else SentenceJudge.of(kept)
 
     # what it is -----------------------------------------------------------------------------------------------------
 
@@ -74,9 +80,9 @@ class Reader:
             "index": None,
             "cannot": {
                 "findings": None if scores else "This model scores no findings unasked.",
-                "where": None if self._looking() else _NO_MAP,
+                "where": None if looking(self.model) else _NO_MAP,
                 "ask": None if self._comparing() else _NO_WORDS,
-                "check_report": None if self._comparing() else _NO_WORDS,
+                "check_report": None if self._judge else _NO_JUDGE if self._comparing() else _NO_WORDS,
                 "similar": _NO_INDEX,
             },
         }
@@ -103,30 +109,34 @@ class Reader:
         refused = refusal(told)
         kind = self.model.of_kind(prepared.kind)
         rows = finding_rows(told, kind.bundle.answers, [found["recipe"], *told.get("answers", {})], refused)
-        looks = bool(self._looking()) and prepared.kind == "image"
+        kept = {each.name: each for each in kind.bundle.answers}
         for row in rows:
-            row["map"] = looks and refused is None and row["hit_rate"] is not None
+            row["hit_rate"] = hit_rate(kept.get(row["answer"]), row["finding"])
+            row["map"] = refused is None and prepared.kind == "image" and offered(row["hit_rate"])
         return {"refused": refused, "findings": rows, "warnings": list(told["warnings"])}
 
     def where(self, prepared: Prepared, asked: str, method: str | None = None) -> dict[str, Any]:
-        """Return where in a picture the score of a finding comes from.
+        """Return where in a picture the score of a finding, or of a sentence against its denial, comes from.
+
+        Args:
+            prepared: a picture of a file.
+            asked: a finding as `findings` names it, or a sentence.
+            method: a component of `medvlp.features.maps`; None: the one that hit best on validation pictures.
 
         Raises:
-            UserError: if the model has no such map.
+            UserError: if the model has no such map, or no rule denies the sentence.
         """
-        if isinstance(prepared.pixels, Stack) or prepared.record is None:
-            raise UserError("A map is of a picture in a file: of a volume ask for the weights of its slices.")
-        for answer in self._looking().values():
-            if asked in answer.labels:
-                with self._lock:
-                    begun = self.model.begun(answer, Ask())
-                    found = answer.look(self.model.model, prepared.sample, begun, [(asked, "")])
-                if found is not None:
-                    return _plain_map(found[0], prepared.record.box, "look")
-        raise UserError(f"{_NO_MAP} Ask for a finding that it scores, not {asked!r}.")
+        finding = any(asked in answer.labels for answer in self.model.answers.values())
+        said, denied = (asked, "") if finding else _denial(asked)
+        with self._lock:
+            return plain_map(*draw(self.model, prepared, said, denied, method))
 
     def ask(self, prepared: Prepared, sentence: str) -> dict[str, Any]:
-        """Return a sentence against its denial.
+        """Return a sentence against its denial: how much nearer the picture is to it, than the mean picture is.
+
+        ``probability`` that it is true, and ``prior``, what base rates alone give, where the bundle has calibrated
+        sentences and has heard such a one; else ``calibrated`` is false, and where nothing was calibrated the margin
+        is that of the picture alone.
 
         Raises:
             UserError: if the model compares no texts, or no rule denies the sentence.
@@ -135,19 +145,36 @@ class Reader:
         answer = self._comparing()
         if answer is None:
             raise UserError(_NO_WORDS)
+        told = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
         with self._lock:
-            rows = self._rows(answer, prepared)
-            margin = float(answer.margin(rows, self.model.model, [said], [denied])[0])
-        return {"statement": said, "denial": denied, "margin": margin, "probability": None, "calibrated": False}
+            if not self.model.cosines:
+                rows = self._rows(answer, prepared)
+                return {**told, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
+            image, words = self._image(prepared), self.model.embed_text([said, denied])
+            if self._judge is None:
+                return {**told, "margin": float(image @ (words[0] - words[1]))}
+            facts = self._judge.facts(image, said, self.model.embed_text)
+        fact = next((each for each in facts if each["against"] == denied and each["probability"] is not None), None)
+        if fact is not None:
+            told |= {"probability": fact["probability"], "prior": fact["prior"], "calibrated": True}
+        return {**told, "margin": float((image - self._judge.mean_image) @ (words[0] - words[1]))}
 
     def check_report(self, prepared: Prepared, text: str) -> dict[str, Any]:
-        """Return what the picture says of each sentence of a report."""
-        from medvlp.text.sentences import split_sentences
+        """Return what the picture says of each sentence of a report, and how good such checks were found to be.
 
-        why = "The bundle holds no calibration of sentences." if self._comparing() else _NO_WORDS
+        Sentences are those of findings and impression; a verdict is ``supported``, ``contradicted``, ``not_visible``
+        or, where no rule states the contrary or validation never heard it, ``not_judged``. Each has its ``facts``.
+        """
+        why = _NO_WORDS if self._comparing() is None else _NO_JUDGE if self._judge is None else ""
+        if self._judge is None or why:
+            found = [{"text": each, "verdict": "not_judged", "why": why, "facts": []} for each in split_sentences(text)]
+            return {"sentences": found, "evidence": None}
+        with self._lock:
+            judged = self._judge.report(self._image(prepared), text, self.model.embed_text)
+        kept = self.model.bundle.sentences or {}
         return {
-            "sentences": [{"text": each, "verdict": "not_judged", "why": why} for each in split_sentences(text)],
-            "evidence": None,
+            "sentences": [asdict(each) for each in judged],
+            "evidence": {"auroc": kept.get("evidence"), "data": kept.get("data")},
         }
 
     def similar(self, prepared: Prepared | None, sentence: str | None, k: int = 8) -> dict[str, Any]:
@@ -160,12 +187,12 @@ class Reader:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _looking(self) -> Mapping[str, Answer]:
-        return {n: each for n, each in self.model.answers.items() if type(each).look is not Answer.look}
-
     def _comparing(self) -> Answer | None:
         """Return the first answer that compares pictures with texts."""
         return next((each for each in self.model.answers.values() if each.prompts), None)
+
+    def _image(self, prepared: Prepared) -> np.ndarray:
+        return self.model.embed_prepared([prepared.pixels])[0]
 
     def _rows(self, answer: Answer, prepared: Prepared) -> Rows:
         kept: list[Rows] = []
@@ -191,18 +218,3 @@ def _denial(sentence: str) -> tuple[str, str]:
             f"No rule denies {said!r}, so nothing stands against it: state one finding, such as 'Left effusion.'."
         )
     return said, copies[0].text
-
-
-def _plain_map(values: np.ndarray, box: tuple[float, ...], method: str) -> dict[str, Any]:
-    there = np.maximum(values, 0)
-    top = float(there.max())
-    bytes_ = np.rint(255 * there / top if top > 0 else there).astype(np.uint8)
-    rows, columns = values.shape
-    return {
-        "method": method,
-        "rows": rows,
-        "columns": columns,
-        "values": base64.b64encode(bytes_.tobytes()).decode(),
-        "box": [float(each) for each in box],
-        "hit_rate": None,
-    }

@@ -125,10 +125,12 @@ def test_a_map_is_where_the_decoder_looked_for_a_word_or_what_a_score_is_called(
         begun = answer.begin(model, Ask())
         for label, place in (("effusion", ""), ("nodule", "left_costophrenic")):
             expected = streams.locate(model, pixels, None, observation=label, anatomy=place or None)
-            np.testing.assert_array_equal(answer.look(model, sample, begun, [(label, place)])[0], expected.values)
+            np.testing.assert_array_equal(
+                answer.look(model, sample, begun, [(label, place)])[0].values, expected.values
+            )
         word = streams.locate(model, pixels, None, observation="normal")
         both = answer.look(model, sample, begun, [("effusion", ""), ("no_finding", "")])
-        np.testing.assert_array_equal(both[1], word.values)
+        np.testing.assert_array_equal(both[1].values, word.values)
 
 
 def test_a_model_without_the_head_is_refused(model: Any) -> None:

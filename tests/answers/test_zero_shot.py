@@ -113,7 +113,7 @@ def test_a_map_by_late_interaction_sums_to_the_margin_times_the_tokens(model: An
     pixels = images(1, seed=5)[0]
     looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), [("effusion", "")])
     assert looked is not None
-    (looked,) = looked
+    looked = looked[0].values
     parts = embed_parts(model, "image", [pixels], ("local", "mask"))
     table = FeatureTable(["a"], {f"image/{name}": values for name, values in parts.items()})
     assert looked.size == parts["mask"].sum()
@@ -131,7 +131,7 @@ def test_a_map_by_the_dot_product_sums_to_the_margin(model: Any) -> None:
     pixels = images(1, seed=5)[0]
     looked = answer.look(model, Sample("a", {"image": pixels}), answer.begin(model, Ask()), [("nodule", "")])
     assert looked is not None
-    (looked,) = looked
+    looked = looked[0].values
     table = FeatureTable(["a"], {"image/embedding": embed(model, "image", [pixels])})
     margin = answer.margin(Rows(table), model, PROMPTS[1]["positive"], PROMPTS[1]["negative"])
     assert float(looked.sum()) == pytest.approx(float(margin[0]), abs=1e-4)
@@ -150,7 +150,7 @@ def test_all_maps_of_a_picture_are_made_of_one_pass_and_are_those_made_alone(mod
     assert len(passes) == 1
     assert len(asked) > 1
     for one, each in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one[0], each)
+        np.testing.assert_array_equal(one[0].values, each.values)
 
 
 def test_without_pixels_or_of_stacks_there_is_no_map(model: Any) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.rows import Studies, judge_sentences
 from medvlp.core.errors import DataError
-from medvlp.evaluation.sentence_calibration import SentenceCalibration, fit_sentence_calibration
+from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
 from medvlp.evaluation.sentence_check import evaluate_sentence_check
-from medvlp.evaluation.sentence_rows import Studies, judge_sentences
 from tests.evaluation.test_sentence_check import PATIENTS, TRUE, embed
 
 OTHERS = [f"v{patient}" for patient in PATIENTS]
@@ -87,10 +88,10 @@ def test_the_fit_is_of_the_validation_sentences_alone() -> None:
     other = told(TRUE[:2], PATIENTS[:2], -embed(TRUE[:2]), validation)
     assert found.fitted == other.fitted
     rows = judge_sentences(validation, embed, ("side", "negation", "severity"), mean_image=embed(TRUE).mean(axis=0))
-    assert found.fitted["sentence_calibrated"] == fit_sentence_calibration(rows.table).to_dict()
+    assert found.fitted["sentences"]["calibration"] == fit_sentence_calibration(rows.table).to_dict()
     assert found.cases is not None
     cases = found.cases.rename(columns={"group:kind": "kind"})
-    again = SentenceCalibration(**found.fitted["sentence_calibrated"]).probabilities(cases)
+    again = SentenceCalibration(**found.fitted["sentences"]["calibration"]).probabilities(cases)
     assert again.tolist() == cases["score:sentence_calibrated"].tolist()
 
 

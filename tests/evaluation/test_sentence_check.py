@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from medvlp.answers.sentences.rows import sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.evaluation.sentence_check import evaluate_sentence_check
-from medvlp.evaluation.sentence_rows import sentence_pairs
 
 TRUE = ["Small left pleural effusion.", "Moderate right pneumothorax.", "No pneumothorax.", "There is no effusion."] * 6
 PATIENTS = [str(i) for i in range(len(TRUE))]

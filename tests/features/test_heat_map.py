@@ -10,8 +10,9 @@ import torch
 
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
+from medvlp.core.map import Map
 from medvlp.features.embed import embed
-from medvlp.features.heat_map import HeatMap, heat_map
+from medvlp.features.heat_map import heat_map
 from tests.models.words import DUAL, VISION, VIT, dual, images
 
 SIDE = 96
@@ -74,9 +75,9 @@ def test_a_class_token_is_pooled_from_no_token_and_refused() -> None:
 
 
 def test_what_is_shown_is_the_positive_evidence_with_its_largest_value_one() -> None:
-    found = HeatMap(np.array([[-1.0, 0.5], [0.0, 2.0]], dtype=np.float32), 0.3)
+    found = Map(np.array([[-1.0, 0.5], [0.0, 2.0]], dtype=np.float32))
     shown = found.resized(4)
     assert shown.shape == (4, 4)
     assert (float(shown.min()), float(shown.max())) == (0.0, 1.0)
     assert shown[-1, -1] == 1.0
-    assert not HeatMap(-np.ones((2, 2), dtype=np.float32), 0.0).resized(4).any()
+    assert not Map(-np.ones((2, 2), dtype=np.float32)).resized(4).any()

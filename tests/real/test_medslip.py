@@ -12,7 +12,6 @@ import medvlp
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.answers import Ask
-from medvlp.features.attention_map import AttentionMap
 
 
 def test_labels_of_nih_train_and_are_found_again(pack: Callable[[str], Path], tmp_path: Path) -> None:
@@ -48,6 +47,6 @@ def test_labels_of_nih_train_and_are_found_again(pack: Callable[[str], Path], tm
     answer, sample = model.answers["pairs"], model.sample(picture)
     values = answer.look(model.model, sample, answer.begin(model.model, Ask()), [("effusion", "pleural_unspec")])
     assert values is not None
-    over = AttentionMap(values[0], sample.records["image"].box, 0.0).in_source(384, 384)
+    over = values[0].placed(sample.record("image")).in_source(384, 384)
     assert over.shape == (384, 384)
     assert over.max() > 0

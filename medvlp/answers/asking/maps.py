@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import Answer
 from medvlp.core.files import written_whole
+from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.sample import Sample
-from medvlp.features.attention_map import AttentionMap, overlay
 
-__all__ = ["DrawnMap", "draw_maps"]
+__all__ = ["DrawnMap", "draw_maps", "overlay"]
 
 MOST = 10  # as many as the command prints
+_OPACITY = 0.6  # the strongest place still lets the picture through
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,28 @@ def draw_maps(
     if found is None:
         return drawn
     gray = model.picture(source)
-    for (label, place, score), values in zip(stated, found, strict=True):
-        looked = AttentionMap(values, None if record is None else record.box, score)
+    for (label, place, _), seen in zip(stated, found, strict=True):
+        looked = seen.placed(record)
         words = f"{label}_at_{place}" if place else label
         path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
         with written_whole(path) as temporary:
             Image.fromarray(overlay(gray, looked)).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak()))
     return drawn
+
+
+def overlay(gray: np.ndarray, looked: Map) -> np.ndarray:
+    """Return a picture (H, W) in [0, 1] with the positive part of a map over it in orange, uint8 (H, W, 3).
+
+    Example:
+        >>> left = Map(np.array([[1.0, 0.0]], np.float32), (0.0, 0.0, 8.0, 8.0))
+        >>> overlay(np.zeros((8, 8), np.float32), left)[4, [0, 7]].tolist()
+        [[153, 76, 0], [0, 0, 0]]
+    """
+    heat = np.maximum(looked.in_source(*gray.shape), 0)
+    share = (_OPACITY * heat / max(float(heat.max()), 1e-12))[..., None]
+    mixed = (1 - share) * gray[..., None] + share * np.array([1.0, 0.5, 0.0], np.float32)
+    return np.rint(255 * mixed.clip(0, 1)).astype(np.uint8)
 
 
 def _stated(said: Predictions) -> list[tuple[str, str, float]]:

@@ -17,6 +17,7 @@ from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
+from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import View
 from medvlp.core.registry import build, component
@@ -26,7 +27,7 @@ from medvlp.data.pool import opened_field
 from medvlp.data.stacks import taken
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
-from medvlp.features.heat_map import HeatMap, heat_map
+from medvlp.features.heat_map import heat_map
 from medvlp.io.holds import holds
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
@@ -236,16 +237,16 @@ class VisionLanguageModel:
         """Key of the features of pictures for probes and searches: the embedding, or what the tower pools."""
         return f"{self.model.pictures}/{'embedding' if self.embeds else 'pooled'}"
 
-    def explain(self, image: Picture, text: str) -> HeatMap:
-        """Return where in an image the score of a text comes from, over the model's view of it.
+    def explain(self, image: Picture, text: str) -> Map:
+        """Return where in an image the score of a text comes from, over the model's view of it and placed in its file.
 
         Raises:
             UserError: for a model of volumes, which has weights of slices instead (`slice_weights`).
         """
-        pixels = self.prepare(image).pixels
-        if isinstance(pixels, Stack):
+        seen = self.prepare(image)
+        if isinstance(seen.pixels, Stack):
             raise UserError("A model of volumes has no heat map over one image: ask for the weights of its slices.")
-        return heat_map(self.model, pixels, torch.from_numpy(self.embed_text(text)[0]))
+        return heat_map(self.model, seen.pixels, torch.from_numpy(self.embed_text(text)[0])).placed(seen.record)
 
     def ask(self, name: str, images: Picture | Sequence[Picture], ask: Ask | None = None) -> Predictions:
         """Ask something of images or volumes; a model of both takes them side by side, each as what it is.

@@ -16,13 +16,13 @@ from torch import Tensor
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Key, Plan, parse_key
+from medvlp.core.map import Map
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.collate import collate
-from medvlp.features.attention_map import AttentionMap
 from medvlp.features.embed import in_groups
 from medvlp.models.heads.dual_stream import DualStream
 from medvlp.text.medslip_findings import abnormal_words, finding_columns, score_names
@@ -186,8 +186,8 @@ def mounted_at(model: Model, head: str) -> Mounted:
     return Mounted(model.pictures, head, found)
 
 
-def look_at(model: Model, head: str, sample: Sample, asked: Sequence[tuple[str, str]]) -> list[np.ndarray] | None:
-    """Return (rows, columns) of where the decoder looked for words, each at its place; None without a grid of tokens.
+def look_at(model: Model, head: str, sample: Sample, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
+    """Return where the decoder looked for words, each at its place; None without a grid of tokens.
 
     Args:
         model: with a dual-stream head.
@@ -202,7 +202,7 @@ def look_at(model: Model, head: str, sample: Sample, asked: Sequence[tuple[str, 
         looked = gaze(model, pixels, None, head=head)
     except UserError:
         return None
-    return [looked.at(label, place or None).values for label, place in asked]
+    return [looked.at(label, place or None) for label, place in asked]
 
 
 def existence_scores(table: FeatureTable, mounted: Mounted) -> dict[str, np.ndarray]:
@@ -256,7 +256,7 @@ class Gaze:
     record: ImageRecord | None
     found: Findings
 
-    def at(self, observation: str | None = None, anatomy: str | None = None) -> AttentionMap:
+    def at(self, observation: str | None = None, anatomy: str | None = None) -> Map:
         """Return the map of an observation, a place, or of one at the other: the product of both, at sum 1.
 
         Raises:
@@ -269,8 +269,8 @@ class Gaze:
         else:
             ((stream, row),) = rows.items()
             score = (self.found.existence if stream == "pathology" else self.found.places)[0, row]
-        box = None if self.record is None else self.record.box
-        return AttentionMap((seen / seen.sum().clamp_min(1e-12)).numpy(), box, float(score))
+        values = (seen / seen.sum().clamp_min(1e-12)).numpy()
+        return Map(values, method="gaze", score=float(score)).placed(self.record)
 
 
 def gaze(model: Model, pixels: Tensor, record: ImageRecord | None, *, head: str | None = None) -> Gaze:
@@ -306,7 +306,7 @@ def locate(
     *,
     observation: str | None = None,
     anatomy: str | None = None,
-) -> AttentionMap:
+) -> Map:
     """Return where in a picture the model looks for an observation, a place, or for one at the other.
 
     It says where the model looked, not what is there. See `gaze` for several questions about one picture.

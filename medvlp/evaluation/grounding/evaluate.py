@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
+from medvlp.core.map import Scale
 from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
 from medvlp.evaluation.grounding.box_ap import (
     Detections,
@@ -22,7 +23,7 @@ from medvlp.evaluation.grounding.box_ap import (
     match,
 )
 from medvlp.evaluation.grounding.case import Case
-from medvlp.evaluation.grounding.measures import THRESHOLDS, Scale, measure
+from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.metrics import FloatArray, auroc_of_slots, score_levels
 from medvlp.evaluation.results import Metric, Result, Role

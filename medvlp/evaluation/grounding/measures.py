@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from medvlp.core.map import Scale
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.metrics import FloatArray
 
@@ -16,8 +16,6 @@ __all__ = ["THRESHOLDS", "TOLERANCE", "contrast_to_noise", "measure", "overlap",
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 TOLERANCE = 15.0  # source pixels, as in the pointing game of Zhang et al. 2016
-
-Scale = Literal["own", "peak"]
 
 
 def measure(case: Case, *, scale: Scale) -> Mapping[str, float]:

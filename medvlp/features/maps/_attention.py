@@ -13,7 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
-from medvlp.features.heat_map import token_gradient
+from medvlp.features.heat_map import token_gradients
 
 __all__ = ["AttentionWeights", "Query", "attention_weights"]
 
@@ -27,20 +27,20 @@ class AttentionWeights:
     Attributes:
         layers: (L, P + N, N), mean over heads; the first P queries are class and register tokens, keys are patches.
         grid: (rows, columns), N in all.
-        score: cosine of the pair.
+        scores: cosine of each pair.
         prefix: P.
         from_class: whether the class token's row is the one to look at, else the mean of the patches' rows.
     """
 
     layers: np.ndarray
     grid: tuple[int, ...]
-    score: float
+    scores: list[float]
     prefix: int
     from_class: bool
 
 
-def attention_weights(model: Model, image: Tensor, vector: Tensor, query: Query) -> AttentionWeights:
-    """Return the weights of all layers.
+def attention_weights(model: Model, image: Tensor, vectors: Tensor, query: Query) -> AttentionWeights:
+    """Return the weights of all layers, and the score of each of `vectors` (K, D).
 
     Raises:
         ConfigError: if the tower has no attention, its tokens form no grid, or a class token is asked for that it has
@@ -52,20 +52,20 @@ def attention_weights(model: Model, image: Tensor, vector: Tensor, query: Query)
     with torch.inference_mode():
         encoded = model.finish(model(Batch.of({"image": image[None].to(device)}), plan), plan)["image"]
         layers = encoded.part("attention")[0].double().cpu().numpy()
-        score = float(encoded.part("embedding")[0].float() @ vector.to(device).float())
+        scores = (vectors.to(device).float() @ encoded.part("embedding")[0].float()).tolist()
     if encoded.grid is None:
         raise ConfigError("The tokens of this image tower form no grid: a map needs one, remove token dropping.")
     prefix = layers.shape[1] - layers.shape[2]
     if query == "class" and prefix == 0:
         raise ConfigError("This image tower has no class token: set query to mean or auto.")
-    from_class = query == "class" or (query == "auto" and prefix > 0 and not _pools_patches(model, image, vector))
-    return AttentionWeights(layers, encoded.grid, score, prefix, from_class)
+    from_class = query == "class" or (query == "auto" and prefix > 0 and not _pools_patches(model, image, vectors))
+    return AttentionWeights(layers, encoded.grid, scores, prefix, from_class)
 
 
-def _pools_patches(model: Model, image: Tensor, vector: Tensor) -> bool:
+def _pools_patches(model: Model, image: Tensor, vectors: Tensor) -> bool:
     """Tell whether the embedding depends on the patches that come out of the last block."""
     try:
-        token_gradient(model, image, vector)
+        token_gradients(model, image, vectors[:1])
     except ConfigError:
         return False
     return True

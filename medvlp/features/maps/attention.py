@@ -8,10 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
-from medvlp.features.heat_map import HeatMap
 from medvlp.features.maps._attention import Query, attention_weights
-from medvlp.features.maps._method import Scale
 
 __all__ = ["Attention"]
 
@@ -36,16 +35,17 @@ class Attention:
     layer: int = -1
     query: Query = "auto"
 
-    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-        """Return the map.
+    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
+        """Return the maps.
 
         Raises:
             ConfigError: if the tower has no attention, no such layer, or no class token that was asked for.
         """
-        found = attention_weights(model, image, vector, self.query)
+        found = attention_weights(model, image, vectors, self.query)
         count = len(found.layers)
         if not -count <= self.layer < count:
             raise ConfigError(f"The image tower has {count} layers of attention, no layer {self.layer}: change it.")
         weights = found.layers[self.layer]
         row = weights[0] if found.from_class else weights[found.prefix :].mean(axis=0)
-        return HeatMap(row.reshape(found.grid).astype("float32"), found.score)
+        values = row.reshape(found.grid).astype("float32")
+        return [Map(values, method="attention", score=score) for score in found.scores]

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
-from medvlp.features.heat_map import HeatMap, heat_map
-from medvlp.features.maps._method import Scale
+from medvlp.features.heat_map import heat_maps
 
 __all__ = ["HiResCam"]
 
@@ -25,10 +25,10 @@ class HiResCam:
 
     scale: ClassVar[Scale] = "peak"
 
-    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-        """Return the map.
+    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
+        """Return the maps.
 
         Raises:
             ConfigError: if the embedding is pooled from no grid of tokens.
         """
-        return heat_map(model, image, vector)
+        return heat_maps(model, image, vectors)

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
-from medvlp.features.heat_map import HeatMap, token_gradient
-from medvlp.features.maps._method import Scale
+from medvlp.features.heat_map import token_gradients
 
 __all__ = ["LayerCam"]
 
@@ -26,12 +26,17 @@ class LayerCam:
 
     scale: ClassVar[Scale] = "peak"
 
-    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-        """Return the map.
+    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
+        """Return the maps.
 
         Raises:
             ConfigError: if the embedding is pooled from no grid of tokens.
         """
-        found = token_gradient(model, image, vector)
-        values = np.maximum((np.maximum(found.gradient, 0) * found.tokens).sum(axis=1), 0)
-        return HeatMap(values.reshape(found.grid), found.score)
+        return [
+            Map(
+                np.maximum((np.maximum(found.gradient, 0) * found.tokens).sum(axis=1), 0).reshape(found.grid),
+                method="layer_cam",
+                score=found.score,
+            )
+            for found in token_gradients(model, image, vectors)
+        ]

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
-from medvlp.features.heat_map import HeatMap
-from medvlp.features.maps._method import Scale
 
 __all__ = ["Occlusion"]
 
@@ -53,8 +52,10 @@ class Occlusion:
                 "1 <= window <= cells and batch to 1 or more."
             )
 
-    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-        """Return the map, (cells, cells); a picture with fewer pixels than cells a side is refused.
+    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
+        """Return the maps, (cells, cells); a picture with fewer pixels than cells a side is refused.
+
+        However many are asked for, each covered picture is encoded once.
 
         Raises:
             ConfigError: for such a picture.
@@ -67,23 +68,24 @@ class Occlusion:
         level = image.mean() if self.fill is None else torch.as_tensor(self.fill, dtype=image.dtype)
         starts = range(self.cells - self.window + 1)
         places = [(i, j) for i in starts for j in starts]
-        whole = self._scores(model, image[None], vector)[0]
-        fall = np.zeros((self.cells, self.cells))
+        whole = self._scores(model, image[None], vectors)[0]
+        fall = np.zeros((len(vectors), self.cells, self.cells))
         windows = np.zeros((self.cells, self.cells))
         for start in range(0, len(places), self.batch):
             some = places[start : start + self.batch]
             covered = image[None].repeat(len(some), 1, 1, 1)
             for row, (i, j) in zip(covered, some, strict=True):
                 row[:, rows[i] : rows[i + self.window], columns[j] : columns[j + self.window]] = level
-            for (i, j), score in zip(some, self._scores(model, covered, vector), strict=True):
-                fall[i : i + self.window, j : j + self.window] += whole - score
+            for (i, j), scores in zip(some, self._scores(model, covered, vectors), strict=True):
+                fall[:, i : i + self.window, j : j + self.window] += (whole - scores)[:, None, None]
                 windows[i : i + self.window, j : j + self.window] += 1
-        return HeatMap((fall / windows).astype(np.float32), float(whole))
+        means = (fall / windows).astype(np.float32)
+        return [Map(values, method="occlusion", score=float(s)) for values, s in zip(means, whole, strict=True)]
 
     @staticmethod
-    def _scores(model: Model, images: Tensor, vector: Tensor) -> np.ndarray:
+    def _scores(model: Model, images: Tensor, vectors: Tensor) -> np.ndarray:
         plan = Plan.of(keys("image/embedding"))
         device = next(model.parameters()).device
         with torch.inference_mode():
             encoded = model.finish(model(Batch.of({"image": images.to(device)}), plan), plan)["image"]
-            return (encoded.part("embedding").double() @ vector.to(device).double()).cpu().numpy()
+            return (encoded.part("embedding").double() @ vectors.to(device).double().T).cpu().numpy()

@@ -10,10 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
-from medvlp.features.heat_map import HeatMap
 from medvlp.features.maps._attention import Query, attention_weights
-from medvlp.features.maps._method import Scale
 
 __all__ = ["Rollout"]
 
@@ -36,13 +35,13 @@ class Rollout:
     scale: ClassVar[Scale] = "peak"
     query: Query = "auto"
 
-    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-        """Return the map.
+    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
+        """Return the maps.
 
         Raises:
             ConfigError: if the tower has no attention, or tokens besides patches and one class token.
         """
-        found = attention_weights(model, image, vector, self.query)
+        found = attention_weights(model, image, vectors, self.query)
         if found.prefix > 1:
             raise ConfigError(
                 f"The image tower has {found.prefix} tokens besides its patches and rollout can place one: take the "
@@ -54,4 +53,5 @@ class Rollout:
         mixed = (whole + np.eye(whole.shape[1])) / 2
         rolled = reduce(lambda below, layer: layer @ below, mixed)
         row = rolled[0] if found.from_class else rolled[found.prefix :].mean(axis=0)
-        return HeatMap(row[found.prefix :].reshape(found.grid).astype("float32"), found.score)
+        values = row[found.prefix :].reshape(found.grid).astype("float32")
+        return [Map(values, method="rollout", score=score) for score in found.scores]

@@ -12,10 +12,9 @@ from torch import Tensor
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Head, Model
 from medvlp.core.sample import Batch
-from medvlp.features.heat_map import HeatMap
-from medvlp.features.maps._method import Scale
 
 __all__ = ["Similarity"]
 
@@ -35,8 +34,8 @@ class Similarity:
 
     scale: ClassVar[Scale] = "own"
 
-    def __call__(self, model: Model, image: Tensor, vector: Tensor) -> HeatMap:
-        """Return the map.
+    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
+        """Return the maps.
 
         Raises:
             ConfigError: if tokens form no grid or cannot be projected.
@@ -48,12 +47,13 @@ class Similarity:
         with torch.inference_mode():
             encoded = model.finish(model(Batch.of({"image": image[None].to(device)}), plan), plan)["image"]
             tokens = encoded.part("local") if local else _projected(encoded, heads.get("image/raw"))
-            direction = vector.to(device).float()
-            values = torch.nn.functional.normalize(tokens[0].float(), dim=-1) @ direction
-            score = float(encoded.part("embedding")[0].float() @ direction)
+            directions = vectors.to(device).float()
+            values = directions @ torch.nn.functional.normalize(tokens[0].float(), dim=-1).T
+            scores = (directions @ encoded.part("embedding")[0].float()).tolist()
         if encoded.grid is None:
             raise ConfigError("The tokens of this image tower form no grid: a map needs one, remove token dropping.")
-        return HeatMap(np.asarray(values.cpu()).reshape(encoded.grid), score)
+        grids = np.asarray(values.cpu()).reshape(-1, *encoded.grid)
+        return [Map(grid, method="similarity", scale="own", score=s) for grid, s in zip(grids, scores, strict=True)]
 
 
 def _projected(encoded: Encoded, head: Head | None) -> Tensor:

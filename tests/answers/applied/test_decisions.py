@@ -63,7 +63,7 @@ def stored(tiny_run: Trained, tmp_path: Path) -> Callable[..., Bundle]:
         shutil.copytree(tiny_run.bundle, folder)
         plain = {name: each.to_dict() for name, each in findings.items()}
         found = Result(name=answer, recipe="", data="hash", metrics=(), fitted=plain)
-        keep_judged(folder, {answer: found}, calibration="temperature", chosen_on=None)
+        keep_judged(folder, {answer: found}, calibration="temperature")
         return load_bundle(folder)
 
     return keep

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.maps import overlay
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.answers.dual_stream import findings as streams
 from medvlp.answers.dual_stream.findings import Findings
 from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.features.attention_map import AttentionMap, overlay
+from medvlp.core.map import Map
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from tests.answers.dual_stream.small import NAMES, SIZE, small_bundle
@@ -44,7 +45,7 @@ def find(model: VisionLanguageModel, *images: Any) -> Findings:
     return streams.find(model.model, [model.prepare(image).pixels for image in images])
 
 
-def locate(model: VisionLanguageModel, image: Path, observation: Any = None, *, anatomy: Any = None) -> AttentionMap:
+def locate(model: VisionLanguageModel, image: Path, observation: Any = None, *, anatomy: Any = None) -> Map:
     prepared = model.prepare(image)
     assert isinstance(prepared.pixels, torch.Tensor)
     return streams.locate(model.model, prepared.pixels, prepared.record, observation=observation, anatomy=anatomy)
@@ -120,13 +121,13 @@ def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
     assert looked.score == pytest.approx(find(model, picture).existence[0, 1], abs=1e-6)
     assert looked.box == (0.0, -10.0, 40.0, 30.0)  # a square view around a wide picture
     assert looked.in_source(20, 40).shape == (20, 40)
-    whole = AttentionMap(np.arange(16, dtype=np.float32).reshape(4, 4), looked.box, 0.0)
+    whole = Map(np.arange(16, dtype=np.float32).reshape(4, 4), looked.box)
     blocks = whole.in_source(20, 40, mode="nearest")
     assert np.unique(blocks).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]  # the first and last rows of cells are padding
     assert blocks[0, 0] == 4
     assert blocks[19, 39] == 11
     assert whole.peak() == (35.0, 25.0)
-    beyond = AttentionMap(np.ones((2, 2), np.float32), (10.0, 0.0, 20.0, 10.0), 0.0).in_source(10, 40)
+    beyond = Map(np.ones((2, 2), np.float32), (10.0, 0.0, 20.0, 10.0)).in_source(10, 40)
     assert beyond[:, :10].max() == beyond[:, 20:].max() == 0
     assert beyond[:, 10:20].min() == 1
 
@@ -221,7 +222,7 @@ def test_words_that_it_does_not_know_are_one_sentence(model: VisionLanguageModel
     with pytest.raises(UserError, match="Nothing was asked for: name an observation, a place, or both"):
         locate(model, picture)
     with pytest.raises(UserError, match="not known where this view lies in its source: ask for a map of a file"):
-        AttentionMap(np.ones((1, 1), np.float32), None, 0.0).in_source(2, 2)
+        Map(np.ones((1, 1), np.float32)).in_source(2, 2)
     dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
     with pytest.raises(UserError, match=r"has no list of findings to ask for .*: use recipe zero_shot"):
         find(VisionLanguageModel(dual), picture)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.ranks import unit_embeddings
+from medvlp.core.unit import unit_embeddings
 from medvlp.text.hard_negatives import Kind, false_copies
 
 __all__ = ["SENTENCE_KINDS", "Pair", "Sentences", "Studies", "judge_sentences", "sentence_pairs"]

@@ -1,0 +1,1 @@
+"""Sentences of reports before a picture: against their false copies, as probabilities, as verdicts."""

@@ -1,0 +1,162 @@
+"""The sentences of a report before one picture: supported, contradicted, or nothing of it to be seen.
+
+Of each fact that a sentence states the probability that it is true is compared with what was chosen on validation
+sentences: a conformal set of 9 in 10 true and 9 in 10 false ones. Base rates alone decide nothing: a sentence is
+supported only where the picture made it likelier than its prior does, and contradicted where it made it less likely.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from medvlp.answers.applied.conformal_sets import SetRule
+from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.rows import SENTENCE_KINDS, Studies, judge_sentences, sentence_pairs
+from medvlp.core.errors import DataError
+from medvlp.text.mentions import told_sentences
+
+__all__ = ["JudgedSentence", "SentenceJudge", "Verdict"]
+
+Verdict = Literal["supported", "contradicted", "not_visible", "not_judged"]
+EmbedText = Callable[[Sequence[str]], np.ndarray]
+_WHY: Mapping[Verdict, str] = {
+    "supported": "the picture fits it better than its contrary",
+    "contradicted": "the picture fits its contrary better",
+    "not_visible": "the picture does not tell it from its contrary",
+}
+_NO_RULE = "no rule states its contrary"
+_UNHEARD = "no validation sentence said this of this finding"
+
+
+@dataclass(frozen=True)
+class JudgedSentence:
+    """One sentence of a report.
+
+    Attributes:
+        text: as it stands there.
+        verdict: contradicted where one of its facts is, supported where all are that were judged.
+        why: in words.
+        facts: plain data of each: kind, finding, said, against (the false sentence), margin, seen, probability, prior,
+            verdict.
+    """
+
+    text: str
+    verdict: Verdict
+    why: str
+    facts: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceJudge:
+    """What a bundle keeps to judge sentences.
+
+    Attributes:
+        mean_image: (D,) mean of unit embeddings of validation pictures: what a sentence gains before it, words gain.
+        calibration: probability that a sentence is true.
+        prior: the same of base rates alone.
+        sets: conformal rule of the probabilities, by kind of fact.
+    """
+
+    mean_image: np.ndarray
+    calibration: SentenceCalibration
+    prior: SentenceCalibration
+    sets: Mapping[str, SetRule]
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> SentenceJudge:
+        """Return it of what `to_plain` gave.
+
+        Raises:
+            DataError: if something is missing.
+        """
+        try:
+            return cls(
+                np.asarray(plain["mean_image"], dtype=np.float32),
+                SentenceCalibration(**plain["calibration"]),
+                SentenceCalibration(**plain["prior"]),
+                {kind: SetRule.from_dict(rule) for kind, rule in plain["sets"].items()},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"The bundle's calibration of sentences cannot be read ({error}): judge it again."
+            ) from None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain data for ``bundle.yaml``."""
+        return {
+            "mean_image": [float(value) for value in self.mean_image],
+            "calibration": self.calibration.to_dict(),
+            "prior": self.prior.to_dict(),
+            "sets": {kind: rule.to_dict() for kind, rule in self.sets.items()},
+        }
+
+    def report(self, image: np.ndarray, text: str, embed_text: EmbedText) -> list[JudgedSentence]:
+        """Judge every sentence of a report's findings and impression, in their order.
+
+        Args:
+            image: (D,) embedding.
+            text: of the report.
+            embed_text: texts -> (T, D) unit embeddings.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a report in another language has no sentence that can be judged
+            spans = [(start, end) for start, end, _, told in told_sentences(text) if not told]
+        sentences = [" ".join(text[start:end].split()) for start, end in spans]
+        facts = self.facts(image, text, embed_text)
+        known = {fact["sentence"] for fact in facts}
+        for sentence in dict.fromkeys(sentences):  # said again what an earlier one says
+            facts += [] if sentence in known else self.facts(image, sentence, embed_text)
+        return [_judged(sentence, [fact for fact in facts if fact["sentence"] == sentence]) for sentence in sentences]
+
+    def facts(self, image: np.ndarray, text: str, embed_text: EmbedText) -> list[dict[str, Any]]:
+        """Return the facts of a text that can be falsified, each once, in its order; arguments as of `report`."""
+        studies = Studies(np.asarray(image)[None], [text], ["one"])
+        if not sentence_pairs([text], SENTENCE_KINDS):
+            return []
+        made = judge_sentences(studies, embed_text, SENTENCE_KINDS, mean_image=self.mean_image)
+        rows = made.table[made.table["true"] == 1].reset_index(drop=True)
+        columns = (self.calibration.probabilities(rows), self.prior.probabilities(rows), self.calibration.knows(rows))
+        facts: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for at, (pair, probability, prior, known) in enumerate(zip(made.pairs, *columns, strict=True)):
+            verdict = self._verdict(pair.kind, float(probability), float(prior)) if known else "not_judged"
+            fact = {
+                "sentence": pair.true,
+                "kind": pair.kind,
+                "finding": pair.finding,
+                "said": pair.said,
+                "against": pair.false,
+                "margin": float(rows["margin"][at]),
+                "seen": float(rows["seen"][at]),
+                "probability": float(probability) if known else None,
+                "prior": float(prior) if known else None,
+                "verdict": verdict,
+            }
+            facts.setdefault((pair.true, pair.kind, pair.finding), fact)
+        return list(facts.values())
+
+    def _verdict(self, kind: str, probability: float, prior: float) -> Verdict:
+        if kind not in self.sets:
+            return "not_judged"
+        made = self.sets[kind].sets([probability])
+        if made.answered[0] and made.present[0] and probability > prior:
+            return "supported"
+        if made.answered[0] and made.absent[0] and probability < prior:
+            return "contradicted"
+        return "not_visible"
+
+
+def _judged(sentence: str, facts: list[dict[str, Any]]) -> JudgedSentence:
+    said = [fact["verdict"] for fact in facts if fact["verdict"] != "not_judged"]
+    if not said:
+        return JudgedSentence(sentence, "not_judged", _UNHEARD if facts else _NO_RULE, tuple(facts))
+    verdict: Verdict = "not_visible"
+    if "contradicted" in said:
+        verdict = "contradicted"
+    elif set(said) == {"supported"}:
+        verdict = "supported"
+    return JudgedSentence(sentence, verdict, _WHY[verdict], tuple(facts))

@@ -1,0 +1,139 @@
+"""How much more often a map's strongest point lies in the finding than the middle of the picture does.
+
+The two are compared on the same pictures, and a map is worth showing where the interval of their difference lies above
+0. The interval is Newcombe's for paired shares (Statistics in Medicine 1998, method 10: the distances of two Wilson
+limits, squared and added with their correlation); unlike a bootstrap it does not vanish where all of few cases agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medvlp.evaluation.bootstrap import Interval
+from medvlp.evaluation.metrics import FloatArray
+from medvlp.evaluation.proportions import share_of
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+
+__all__ = ["CHOICE", "GAIN", "gain_rows", "kept_maps", "paired_shares"]
+
+GAIN = "pointing_game_gain"
+CHOICE = "pointing_game_validate"
+
+
+def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Return the interval of mean(second) - mean(first), shares of the same rows.
+
+    Args:
+        first: (n,) in [0, 1], 1 is a success.
+        second: likewise.
+        patient: (n,) codes from 0.
+        level: of confidence.
+
+    Example:
+        >>> twelve = np.arange(12)
+        >>> found = paired_shares(np.zeros(12), np.ones(12), twelve)
+        >>> round(found.low, 2), found.high
+        (0.66, 1.0)
+    """
+    (low, value, high), (least, other, most) = (_limits(each, patient, level) for each in (second, first))
+    spread = float(first.std() * second.std())
+    alike = 0.0 if spread == 0 else float(np.mean((first - first.mean()) * (second - second.mean()))) / spread
+
+    def reach(mine: float, theirs: float) -> float:
+        return float(np.sqrt(max(mine**2 - 2 * alike * mine * theirs + theirs**2, 0.0)))
+
+    difference = value - other
+    return Interval(
+        max(difference - reach(value - low, most - other), -1.0),
+        min(difference + reach(high - value, other - least), 1.0),
+        0,
+        0,
+    )
+
+
+def _limits(hit: FloatArray, patient: np.ndarray, level: float) -> tuple[float, float, float]:
+    share = share_of(hit, patient, level=level)
+    found = share.wilson(level=level)
+    assert share.value is not None, "there are rows"
+    assert found.low is not None, "there are rows"
+    assert found.high is not None, "there are rows"
+    return found.low, share.value, found.high
+
+
+def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: float = 0.95) -> list[Metric]:
+    """Return a row a finding: pointing game of a map (`second`) less that of the middle (`first`).
+
+    Args:
+        drawn: `measure_cases` of the map.
+        centre: of the middle, of the same cases.
+        split: written into the rows.
+        level: of confidence.
+    """
+    both = drawn[["id", "patient_id", "finding", "present", "pointing_game"]].merge(
+        centre[["id", "finding", "pointing_game"]], on=["id", "finding"], suffixes=("", "_centre")
+    )
+    rows = []
+    for finding, some in both[both["present"]].groupby("finding"):
+        people, names = pd.factorize(some["patient_id"])
+        first, second = (some[name].to_numpy(np.float64) for name in ("pointing_game_centre", "pointing_game"))
+        found = paired_shares(first, second, people, level=level)
+        rows.append(
+            Metric(
+                metric=GAIN,
+                label=str(finding),
+                value=float(second.mean() - first.mean()),
+                low=found.low,
+                high=found.high,
+                level=level,
+                method="wilson_clustered" if len(names) < len(some) else "wilson",
+                interval="square_and_add",
+                n=len(some),
+                positives=len(some),
+                patients=len(names),
+                split=split,
+                policy="none",
+                first=float(first.mean()),
+                second=float(second.mean()),
+            )
+        )
+    return rows
+
+
+def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    """Return answer -> what a bundle keeps of the maps that were measured: options, hit rates, which is the default.
+
+    The default is the method whose macro pointing game was highest on validation pictures; the first where there were
+    none. The numbers are those of the judged pictures: finding -> method -> hit rate with interval, that of the middle
+    of the picture, and their difference with its own.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    best: dict[str, float] = {}
+    for result in results:
+        spec: Mapping[str, Any] = result.fitted.get("map", {})
+        if not spec:
+            continue
+        answer, method = str(spec["answer"]), str(spec["method"])
+        data = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
+        kept = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "findings": {}})
+        kept["methods"][method] = spec["component"]
+        chosen = next((row.value for row in result.metrics if row.metric == CHOICE), None)
+        if chosen is not None and chosen > best.get(answer, -1.0):
+            best[answer], kept["default"] = chosen, method
+        for row in result.metrics:
+            if row.metric == GAIN and row.label not in AVERAGES:
+                own = result.find("pointing_game", row.label)
+                kept["findings"].setdefault(row.label, {})[method] = {
+                    "value": own.value,
+                    "low": own.low,
+                    "high": own.high,
+                    "n": row.n,
+                    "centre": row.first,
+                    "gain": row.value,
+                    "gain_low": row.low,
+                    "gain_high": row.high,
+                }
+    return found
