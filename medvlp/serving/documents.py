@@ -26,7 +26,7 @@ CT_WINDOWS = (
 )
 _FACTS = {
     "Modality": "modality", "ViewPosition": "view", "BodyPartExamined": "part", "Manufacturer": "maker",
-    "PresentationIntentType": "intent", "BitsStored": "bits", "LossyImageCompression": "lossy", "Format": "format",
+    "PresentationIntentType": "intent", "BitsStored": "bits", "Format": "format",
     "DataType": "stored as",
 }  # fmt: skip
 
@@ -56,7 +56,8 @@ def _notes(frames: list[Frame]) -> list[str]:
 
 
 def _facts(meta: dict[str, str | int | float]) -> dict[str, str | int | float]:
-    return {name: meta[tag] for tag, name in _FACTS.items() if meta.get(tag) not in (None, "")}
+    facts = {name: meta[tag] for tag, name in _FACTS.items() if meta.get(tag) not in (None, "")}
+    return facts | ({"compression": "lossy"} if meta.get("LossyImageCompression") == "01" else {})
 
 
 def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:

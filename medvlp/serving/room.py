@@ -131,8 +131,13 @@ class Room:
         if not 0 <= series < len(held):
             raise KeyError(series)
         source = held[series].source(self._described[model]["preset"])
+        kinds = set(self._described[model]["kinds"])
         if not isinstance(source, StoredVolume):
+            if "image" not in kinds:
+                raise UserError("This model looks at volumes, and this is a picture: open a CT or MR series.")
             return self.readers[model].prepare(source)
+        if not kinds & {"volume", "stack"}:
+            raise UserError("This model looks at pictures, and this is a volume: open a radiograph.")
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:  # models read volumes from files
             path = Path(folder, "volume.nii")
             image = nibabel.Nifti1Image(np.ascontiguousarray(source.values.transpose(2, 1, 0)), source.affine)

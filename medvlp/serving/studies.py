@@ -255,7 +255,7 @@ def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> I
             continue
         stored = stored_volume(volume)
         bare = replace(volume, voxels=np.empty(0, np.float32))
-        modality = str(volume.meta.get("Modality", volume.meta.get("Format", "")))
+        modality = str(volume.meta.get("Modality", "NIfTI"))
         yield Series(f"{modality} volume", visit, "", stored, volume_document(bare, stored), dict(volume.meta))
 
 

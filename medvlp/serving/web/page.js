@@ -5,7 +5,7 @@ import { PLANES, Volume } from "./mpr.js";
 import { Says } from "./says.js";
 import { forget, getJson, openFiles, openSample, pixels, stayAlive } from "./server.js";
 import { curveOf, fill, packed, windowTable } from "./table.js";
-import { Pane, TOOLS, h } from "./viewer.js";
+import { Pane, h } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const room = { told: null, study: null, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window" };
@@ -108,7 +108,7 @@ async function thumbnail(canvas, number) {
   const paint = volume ? paintOf(series) : series.frames[0];
   const [, centre, width, kind] = volume ? series.windows[0] : [];
   const table = packed(volume ? windowTable(paint, centre, width, kind) : curveOf(paint.curve), false);
-  const step = Math.max(series.rows, series.columns) / 52, picked = new Int32Array(52 * 52).fill(paint.lo - 1);
+  const step = Math.max(series.rows, series.columns) / 52;
   const image = canvas.getContext("2d").createImageData(52, 52), out = new Uint32Array(image.data.buffer).fill(0xff000000);
   const tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
   const top = Math.floor((52 - tall) / 2), left = Math.floor((52 - wide) / 2), row = new Int32Array(wide), painted = new Uint32Array(wide);
@@ -118,7 +118,6 @@ async function thumbnail(canvas, number) {
     out.set(painted, (y + top) * 52 + left);
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
-  return picked;
 }
 
 const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: null });
@@ -133,7 +132,7 @@ function hangThese(numbers) {
   stop();
   const series = room.study.series[numbers[0]];
   const views = series.kind !== "volume" ? numbers.map((number) => ({ number }))
-    : (room.three ? Object.keys(PLANES) : [room.plane]).map((plane) => ({ number: numbers[0], plane }));
+    : (room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
   const panes = $("panes");
   panes.dataset.layout = { 1: "one", 2: "two", 3: "three" }[views.length];
   room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed: listWindows }), view, { tool: room.tool }));
@@ -157,10 +156,10 @@ async function refresh(pane, first = false) {
       study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
       volume.stream(() => room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each))).catch(() => {});
     }
-    const plane = volume.plane(pane.plane), index = volume.index(pane.plane);
+    const plane = volume.plane(pane.cut), index = volume.index(pane.cut);
     const loading = volume.arrived < volume.size[0] ? `loading ${Math.round((100 * volume.arrived) / volume.size[0])} %` : "";
-    pane.show({ ...shared, ...plane, title: `${shared.title}\n${pane.plane}`, paint: paintOf(series), edges: PLANES[pane.plane].edges, count: volume.many(pane.plane),
-      index: pane.plane === "axial" ? index : index, cross: room.panes.length > 1 ? volume.crossAt(pane.plane) : null, loading, source: `${study.key}/${pane.number}/${pane.plane}`, keep: first });
+    pane.show({ ...shared, ...plane, title: `${shared.title}\n${pane.cut}`, paint: paintOf(series), edges: PLANES[pane.cut].edges, count: volume.many(pane.cut),
+      index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, source: `${study.key}/${pane.number}/${pane.cut}`, keep: first });
   } else {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: series.spacing, paint, edges: series.edges, count: series.count,
@@ -179,6 +178,7 @@ function chosen(pane) {
   room.panes.forEach((each, n) => each.root.setAttribute("aria-current", n === at));
   under(pane);
   listWindows();
+  tell();
   tellFacts(room.study.series[pane.number]);
   $("series").querySelectorAll("button").forEach((button, n) => button.setAttribute("aria-current", n === pane.number));
   if (number !== pane.number || document.body.dataset.said !== `${room.study.key}/${pane.number}`) {
@@ -187,20 +187,20 @@ function chosen(pane) {
   }
 }
 
-function many(pane) { const s = room.study.series[pane.number]; return s.kind === "volume" ? room.study.volumes.get(pane.number).many(pane.plane) : s.count; }
-function indexOf(pane) { const s = room.study.series[pane.number]; return s.kind === "volume" ? room.study.volumes.get(pane.number).index(pane.plane) : pane.index; }
+function many(pane) { return room.study.volumes.get(pane.number)?.many(pane.cut) ?? room.study.series[pane.number].count; }
+function indexOf(pane) { return room.study.volumes.get(pane.number)?.index(pane.cut) ?? pane.index; }
 
 function go(pane, index) {
   const volume = room.study.volumes.get(pane.number);
   if (volume) {
-    volume.go(pane.plane, index);
+    volume.go(pane.cut, index);
     room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each));
   } else if (index >= 0 && index < many(pane)) { pane.index = index; refresh(pane); }
 }
 /** One image on: a volume is leafed from head to feet. */
-function step(pane, by) { go(pane, indexOf(pane) + (pane.plane === "axial" ? -by : by)); }
+function step(pane, by) { go(pane, indexOf(pane) + (pane.cut === "axial" ? -by : by)); }
 function crossed(pane, x, y) {
-  room.study.volumes.get(pane.number).cross(pane.plane, x, y);
+  room.study.volumes.get(pane.number).cross(pane.cut, x, y);
   room.panes.forEach((each) => refresh(each));
 }
 /** Current and prior are looked at alike. */
@@ -219,7 +219,7 @@ function linked(pane) {
 function under(pane) {
   const count = room.study ? many(pane) : 1;
   $("under").hidden = count < 2;
-  Object.assign($("slice"), { max: count - 1, value: pane.plane === "axial" ? count - 1 - indexOf(pane) : indexOf(pane) });
+  Object.assign($("slice"), { max: count - 1, value: pane.cut === "axial" ? count - 1 - indexOf(pane) : indexOf(pane) });
   $("slice-say").textContent = `${indexOf(pane) + 1} of ${count}`;
 }
 
@@ -251,10 +251,10 @@ function tellFacts(series) {
   $("facts").hidden = false;
   const mm = series.spacing ? series.spacing.map((s) => Number(s.toPrecision(3))).join(" × ") : null;
   const g = series.geometry ?? {};
-  const rows = { ...series.facts, polarity: series.photometric, values: series.unit, "spacing, mm": mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
+  const rows = { ...series.facts, polarity: series.photometric, values: series.unit, [series.kind === "volume" ? "voxel, mm" : "pixel, mm"]: mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
     hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };
   $("facts").querySelector("dl").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== "" && value !== undefined && value !== null)
-    .flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value).toLowerCase() === value ? value : value)]));
+    .flatMap(([name, value]) => [h("dt", {}, name), h("dd", { title: value }, String(value))]));
   $("facts").querySelector(".notes").replaceChildren(...series.warnings.map((note) => h("li", {}, note)));
   $("made").querySelector("ol").replaceChildren(...series.steps.map((words) => h("li", {}, words)));
 }
@@ -264,8 +264,11 @@ function tell() {
   for (const button of $("tools").querySelectorAll("button")) {
     const name = button.dataset.action;
     if (name.startsWith("tool-")) button.setAttribute("aria-pressed", name === `tool-${room.tool}`);
+    const pane = room.panes[room.current];
+    if (name === "cine") button.disabled = !pane || many(pane) < 2;
+    if (name === "planes") button.disabled = !pane || room.study.series[pane.number].kind !== "volume";
     if (name === "cine") button.setAttribute("aria-pressed", Boolean(room.cine));
-    if (name === "planes") button.setAttribute("aria-pressed", room.three);
+    if (name === "planes") button.setAttribute("aria-pressed", room.three && !button.disabled);
   }
 }
 
@@ -279,9 +282,9 @@ const ON_PANE = {
   "rotate-right": turn(1), "rotate-left": turn(-1),
   "flip-across": (pane) => { pane.across = !pane.across; pane.draw(); }, "flip-down": (pane) => { pane.down = !pane.down; pane.draw(); },
   invert: (pane) => pane.invert(),
-  reset: (pane) => { pane.reset(); if (pane.plane && room.study.series[pane.number].kind === "volume") setWindow(windowsOf(pane)[0]); else listWindows(); },
+  reset: (pane) => { pane.reset(); if (pane.cut && room.study.series[pane.number].kind === "volume") setWindow(windowsOf(pane)[0]); else listWindows(); },
   previous: (pane) => step(pane, -1), next: (pane) => step(pane, 1),
-  first: (pane) => go(pane, pane.plane === "axial" ? many(pane) - 1 : 0), last: (pane) => go(pane, pane.plane === "axial" ? 0 : many(pane) - 1),
+  first: (pane) => go(pane, pane.cut === "axial" ? many(pane) - 1 : 0), last: (pane) => go(pane, pane.cut === "axial" ? 0 : many(pane) - 1),
   "series-before": (pane) => hangOne(Math.max(0, pane.number - 1)), "series-after": (pane) => hangOne(Math.min(room.study.series.length - 1, pane.number + 1)),
   "pane-before": () => room.panes[(room.current + room.panes.length - 1) % room.panes.length].root.focus(),
   "pane-after": () => room.panes[(room.current + 1) % room.panes.length].root.focus(),
@@ -290,12 +293,12 @@ const ON_PANE = {
   cine: (pane) => {
     if (room.cine) { stop(); return; }
     if (many(pane) < 2) return;
-    room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.plane === "axial" ? n - 1 : 1)) % n); }, 90);
+    room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.cut === "axial" ? n - 1 : 1)) % n); }, 90);
     tell();
   },
   planes: (pane) => {
     if (room.study.series[pane.number].kind !== "volume") return;
-    room.plane = pane.plane;
+    room.plane = pane.cut;
     room.three = !room.three;
     hang();
     tell();
@@ -373,7 +376,7 @@ async function start() {
   addEventListener("dragover", (event) => { event.preventDefault(); document.body.dataset.drag = true; });
   addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.dataset.drag = false; });
   addEventListener("drop", async (event) => { event.preventDefault(); document.body.dataset.drag = false; openList(await dropped(event.dataTransfer)); });
-  $("slice").addEventListener("input", (event) => { const pane = room.panes[room.current], n = Number(event.target.value); go(pane, pane.plane === "axial" ? many(pane) - 1 - n : n); });
+  $("slice").addEventListener("input", (event) => { const pane = room.panes[room.current], n = Number(event.target.value); go(pane, pane.cut === "axial" ? many(pane) - 1 - n : n); });
   $("show-keys").addEventListener("click", () => act("help"));
   $("close-keys").addEventListener("click", () => $("keys").close());
   listen(act);
@@ -382,4 +385,3 @@ async function start() {
 }
 
 start().catch((error) => { Object.assign($("drop-say"), { className: "say bad", textContent: error.message }); });
-export { TOOLS };

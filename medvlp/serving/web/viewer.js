@@ -4,7 +4,6 @@
 import { curveOf, fill, heat, likeWindow, packed, windowTable } from "./table.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const TOOLS = ["window", "zoom", "pan", "scroll", "ruler"];
 
 /** An element with attributes and children; text is text. */
 export function h(tag, attributes = {}, ...children) {
@@ -32,7 +31,7 @@ export class Pane {
     this.canvas = h("canvas", { ariaHidden: "true" });
     this.over = svg("svg", { "aria-hidden": "true", class: "over" });
     this.corners = Object.fromEntries(["tl", "tr", "bl", "br"].map((c) => [c, h("div", { className: `corner ${c}` })]));
-    this.letters = ["left", "right", "top", "bottom"].map((side) => h("span", { className: `letter ${side}` }));
+    this.letters = ["left", "right", "top", "bottom"].map((side) => h("span", { className: `letter at-${side}` }));
     this.root = h("div", { className: "pane", tabIndex: 0, role: "group" }, this.canvas, this.over,
       ...Object.values(this.corners), ...this.letters);
     this.context = this.canvas.getContext("2d", { alpha: false, willReadFrequently: true });
@@ -160,14 +159,15 @@ export class Pane {
     tl.textContent = [plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
       plane.loading ?? ""].filter(Boolean).join("\n");
     const w = this.window;
-    tr.textContent = (w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
+    const narrow = this.root.clientWidth < 300;
+    tr.textContent = (narrow && !w ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
     br.textContent = `${this.probe ?? ""}\n${Math.round(this.zoom * 100)} %`.trim();
     const edges = turnedEdges(plane.edges, this);
     this.letters.forEach((letter, n) => { letter.textContent = edges[n]; });
     const parts = [];
     const mm = plane.spacing ? plane.spacing[1] / (this.zoom / ratio) : null; // of a CSS pixel
     bl.textContent = mm ? "" : "not calibrated";
-    const height = this.root.clientHeight, narrow = this.root.clientWidth < 360;
+    const height = this.root.clientHeight;
     if (mm) {
       const length = nice(mm * this.root.clientWidth * 0.25), wide = length / mm, y = height - 14;
       parts.push(svg("path", { class: "scale", d: `M12 ${y - 5}v5h${wide}v-5` }), svg("text", { class: "scale", x: 12, y: y - 9 },
@@ -314,4 +314,3 @@ function nice(length) {
 
 const tidy = (value, step) => (step >= 1 ? Math.round(value) : Number(value.toPrecision(5)));
 export const short = (value) => (Math.abs(value) >= 1000 || Number.isInteger(value) ? String(Math.round(value)) : String(Number(value.toPrecision(4))));
-export { TOOLS };
