@@ -1,4 +1,4 @@
-"""The reading room as a script: ``python apps/reading_room.py [BUNDLE ...]``. ``medvlp demo`` is the same with options."""
+"""The reading room as a script: ``python apps/reading_room.py [BUNDLE ...]``; ``medvlp demo`` has options besides."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _MADE = Path("runs/quickstart/run/bundle")
 
 def demo(
     bundles: Annotated[
-        list[Path] | None, typer.Argument(help="Bundles: folders that training or convert wrote.")
+        list[Path] | None, typer.Argument(help="Bundles, that training or convert wrote.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need --auth.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
@@ -29,7 +29,7 @@ def demo(
     schema: Annotated[bool, typer.Option("--schema", help="Describe the API at /openapi.json.")] = False,
     password: Annotated[str | None, typer.Option(help="Ask for this user's password, print a line, leave.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Without a bundle, make the quick start's and do not ask.")
+        bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")
     ] = False,
 ) -> None:
     """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""

@@ -145,6 +145,7 @@ def read_study(paths: Iterable[Path], *, report: str = "", presets: tuple[str, .
 
     Raises:
         UnreadableImage: nothing of it can be shown; the reason is that of the first file.
+        UserError: the files are of several patients.
     """
     refused: list[UnreadableImage] = []
     digest = hashlib.sha256()
@@ -180,8 +181,7 @@ def _files(paths: Iterable[Path], shelf: ExitStack, refused: list[UnreadableImag
 class _File:
     path: Path
     slices: tuple[Slice, ...]
-    visit: tuple[str, str]
-    uid: bytes
+    when: str
 
     @property
     def in_volume(self) -> bool:
@@ -194,7 +194,7 @@ def _series(
     files: list[Path], digest: hashlib._Hash, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
     groups: dict[bytes, list[_File]] = defaultdict(list)
-    visits: dict[bytes, str] = {}
+    people: set[bytes] = set()
     others: list[tuple[Path, str]] = []
     for path in files:
         try:
@@ -208,16 +208,19 @@ def _series(
                 parsed = parse(stream)
                 header = parsed.header
                 source = Source(str(path), parsed, check_layout(parsed, []), ())
-                study = header.raw("StudyInstanceUID") or b""
+                people.add((header.raw("PatientID") or b"").strip(b" \0"))  # compared, told to nobody
                 when = (header.text("StudyDate") or "") + (header.text("StudyTime") or "")
-                visits[study] = max(when, visits.get(study, ""))
-                uid = study + b"/" + (header.raw("SeriesInstanceUID") or b"")
-                groups[uid].append(_File(path, slices_of(source), (when, ""), study))
+                uid = b"/".join(header.raw(tag) or b"" for tag in ("StudyInstanceUID", "SeriesInstanceUID"))
+                groups[uid].append(_File(path, slices_of(source), when))
         except UnreadableImage as error:
             refused.append(error)
-    order = {uid: number for number, uid in enumerate(sorted(visits, key=lambda uid: visits[uid], reverse=True))}
+    if len(people - {b""}) > 1:
+        raise UserError(
+            f"The files are of {len(people - {b''})} patients: open those of one, so that none is mixed up."
+        )
+    dates = sorted({group[0].when for group in groups.values()} - {""}, reverse=True)
     for group in groups.values():
-        visit = order[group[0].uid]
+        visit = dates.index(group[0].when) if group[0].when else 0
         stacked = [file for file in group if file.in_volume]
         if sum(len(file.slices) for file in stacked) < 2:
             stacked = []
