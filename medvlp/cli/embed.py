@@ -14,6 +14,13 @@ def embed(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
     manifest: Annotated[Path, typer.Argument(help="A manifest (Parquet, or CSV with its column names).")],
     out: Annotated[Path | None, typer.Option(help="Parquet file for one row of features a record.")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for an index of the pictures that the reading room searches: no id, no path; reports "
+            "only where the manifest says that they are de-identified."
+        ),
+    ] = None,
     slices: Annotated[
         Path | None, typer.Option(help="Folder for the features of every slice of every volume, and their manifest.")
     ] = None,
@@ -27,18 +34,30 @@ def embed(
     from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs, check_place
 
-    if (out is None) == (slices is None):
-        raise UserError("Say where the features go: --out FILE for a table of records, or --slices FOLDER for slices.")
+    if (out is None and index is None) == (slices is None):
+        raise UserError(
+            "Say where the features go: --out FILE for a table of records, --index FOLDER for cases to be searched, or "
+            "--slices FOLDER for slices."
+        )
     check_outputs([] if out is None else [out], inputs=[manifest])
-    if out is not None:
+    if index is not None:
+        check_place(index)
+    if slices is None:
         from medvlp.config.evaluate import embed_manifest
 
         table = embed_manifest(model, manifest, root=root, workers=workers)
-        table.save(out)
         unread, empty = table.meta["left_out"], table.meta["empty"]
         told = f" Left out, because they cannot be read: {unread}." if unread else ""
         told += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
-        typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
+        if out is not None:
+            table.save(out)
+            typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
+        if index is not None:
+            from medvlp.config.case_index import make_case_index
+
+            cases = make_case_index(model, manifest, table, root=root)
+            cases.save(index)
+            typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report.{told}")
     if slices is not None:
         check_place(slices)
         from medvlp.config.slices import embed_slices

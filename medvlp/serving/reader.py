@@ -6,18 +6,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from medvlp.answers.asking.ask import ask_samples, needs_of
+from medvlp.answers.asking.ask import needs_of
 from medvlp.answers.asking.files import of_training, predict_files
 from medvlp.answers.asking.model import Picture, Prepared, VisionLanguageModel
 from medvlp.answers.sentences.judge import SentenceJudge
 from medvlp.core.answers import Answer, Rows
 from medvlp.core.errors import UserError
+from medvlp.core.keys import Key, parse_key
+from medvlp.core.table import FeatureTable
+from medvlp.data.collate import collate
+from medvlp.features.case_index import CaseIndex
+from medvlp.features.feature_pass import feature_pass
 from medvlp.serving.findings import finding_rows, refusal
 from medvlp.serving.maps import draw, hit_rate, looking, offered, plain_map
 from medvlp.text.hard_negatives import false_copies
@@ -40,15 +47,20 @@ class Reader:
     Args:
         model: a loaded bundle.
         name: shown for it.
+        index: folder of cases that `medvlp embed --index` made with this very model; None for none.
+
+    Raises:
+        UserError: if the index is another model's.
 
     Example:
         >>> Reader(medvlp.load("run/bundle")).findings(reader.prepare("one.dcm"))  # doctest: +SKIP
     """
 
-    def __init__(self, model: VisionLanguageModel, *, name: str = "") -> None:
+    def __init__(self, model: VisionLanguageModel, *, name: str = "", index: str | Path | None = None) -> None:
         self.model = model
         self.name = name or "model"
         self._lock = threading.RLock()
+        self._cases = None if index is None else CaseIndex.load(index, model=model.bundle.hash)
         kept = model.bundle.sentences
         self._judge = None if kept is None or not model.cosines else SentenceJudge.of(kept)
 
@@ -77,13 +89,13 @@ class Reader:
             "banner": BANNER,
             "synthetic": bool(bundle.provenance.get("synthetic", False)),
             "gate": bundle.gate is not None,
-            "index": None,
+            "index": self._cases and {**self._cases.meta, "cases": len(self._cases), "findings": self._cases.findings},
             "cannot": {
                 "findings": None if scores else "This model scores no findings unasked.",
                 "where": None if looking(self.model) else _NO_MAP,
                 "ask": None if self._comparing() else _NO_WORDS,
                 "check_report": None if self._judge else _NO_JUDGE if self._comparing() else _NO_WORDS,
-                "similar": _NO_INDEX,
+                "similar": None if self._cases else _NO_INDEX,
             },
         }
 
@@ -177,13 +189,35 @@ class Reader:
             "evidence": {"auroc": kept.get("evidence"), "data": kept.get("data")},
         }
 
-    def similar(self, prepared: Prepared | None, sentence: str | None, k: int = 8) -> dict[str, Any]:
-        """Return the cases of the index that are most like a picture or a sentence.
+    def similar(
+        self, prepared: Prepared | None, sentence: str | None, k: int = 8, *, findings: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Return the cases of the index that are most like a picture or a sentence; captions tell nobody's name.
+
+        Args:
+            prepared: a picture; None with a sentence.
+            sentence: any words; None with a picture.
+            k: most cases.
+            findings: that a case must have.
 
         Raises:
-            UserError: if there is no index.
+            UserError: if there is no index, not one of the two was given, or the model compares no texts.
         """
-        raise UserError(_NO_INDEX)
+        if self._cases is None:
+            raise UserError(_NO_INDEX)
+        if (prepared is None) == (not sentence):
+            raise UserError("Search by a picture or by a sentence: give one of the two.")
+        if sentence and not self.model.cosines:
+            raise UserError(_NO_WORDS)
+        kinds = self.model.model.kinds if prepared is None else (prepared.kind,)
+        columns = [self.model.of_kind(kind).features for kind in kinds]
+        with self._lock:
+            if prepared is None:
+                vector = self.model.embed_text(str(sentence))[0]
+            else:
+                vector = self._features(prepared, columns[0])
+            found = self._cases.search(vector, columns, k, findings=findings)
+        return {"cases": [asdict(case) for case in found.cases], "folded": found.folded}
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -194,16 +228,16 @@ class Reader:
     def _image(self, prepared: Prepared) -> np.ndarray:
         return self.model.embed_prepared([prepared.pixels])[0]
 
+    def _features(self, prepared: Prepared, column: str) -> np.ndarray:
+        vector = self._table(prepared, frozenset({parse_key(column)}))[column][0]
+        return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+    def _table(self, prepared: Prepared, needs: frozenset[Key]) -> FeatureTable:
+        model = self.model.of_kind(prepared.kind).model
+        return feature_pass(model, [collate([prepared.sample], torch.arange(1))], needs)
+
     def _rows(self, answer: Answer, prepared: Prepared) -> Rows:
-        kept: list[Rows] = []
-        ask_samples(
-            {},
-            self.model.model,
-            [prepared.sample],
-            more=needs_of([answer], self.model.model),
-            watch=lambda group, table: kept.append(Rows(table, group)),
-        )
-        return kept[0]
+        return Rows(self._table(prepared, needs_of([answer], self.model.model)), [prepared.sample])
 
 
 def _denial(sentence: str) -> tuple[str, str]:
