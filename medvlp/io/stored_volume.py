@@ -54,17 +54,18 @@ def stored_volume(volume: Volume) -> StoredVolume:
         ([[[0.5, -1000.0]]], 0.0)
     """
     slices = slices_of(volume, "axial")
-    hung = slices.read(range(len(slices)))
-    finite = np.isfinite(hung)
-    if not finite.all():
-        hung = np.where(finite, hung, hung[finite].min() if finite.any() else np.float32(0))
-    low, high = float(hung.min()), float(hung.max())
-    slope, intercept = _scale(hung, low, high)
+    hung = slices.hung()
     values = np.empty(hung.shape, np.int16)
-    error = 0.0
-    for voxels, out in zip(hung, values, strict=True):  # slice by slice: float64 takes the memory of one
-        out[...] = np.rint((voxels.astype(np.float64) - intercept) / slope)
-        error = max(error, float(np.abs((out * slope + intercept).astype(np.float32) - voxels).max()))
+    slope, intercept, error = 1.0, 0.0, 0.0
+    if not _whole(hung, values):
+        finite = np.isfinite(hung)
+        low = float(hung.min(where=finite, initial=np.inf)) if finite.any() else 0.0
+        high = float(hung.max(where=finite, initial=-np.inf)) if finite.any() else 0.0
+        slope, intercept = _scale(hung[len(hung) // 2], low, high)
+        for voxels, out in zip(hung, values, strict=True):  # slice by slice: float64 takes the memory of one
+            known = np.where(np.isfinite(voxels), voxels, low)
+            out[...] = np.rint((known.astype(np.float64) - intercept) / slope)
+            error = max(error, float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
     axes = volume.affine.to("RAS").matrix[:3, :3] / volume.affine.spacing
     turned = float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), 0, 1))))
     spacing = (slices.step, *slices.spacing)
@@ -74,13 +75,22 @@ def stored_volume(volume: Volume) -> StoredVolume:
     return StoredVolume(values, slope, intercept, error, affine, spacing, turned)
 
 
-def _scale(hung: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Whole numbers as they are; else the steps in which the values stand, if they are few enough; else 65535 steps."""
-    if low >= -32768 and high <= 32767 and all(np.array_equal(part, np.rint(part)) for part in hung):
-        return 1.0, 0.0
-    seen = np.unique(hung[len(hung) // 2]).astype(np.float64)
-    span = float(seen[-1] - seen[0])
-    if span > 0:
+def _whole(hung: np.ndarray, values: np.ndarray) -> bool:
+    """Copy whole numbers of 16 bits as they are; False where there are others."""
+    for voxels, out in zip(hung, values, strict=True):
+        if not (voxels.min() >= -32768 and voxels.max() <= 32767):  # nor where one is not a number
+            return False
+        out[...] = voxels
+        if not np.array_equal(out, voxels):
+            return False
+    return True
+
+
+def _scale(middle: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """The steps in which the values of a slice stand, if they are few enough for all; else 65535 steps."""
+    seen = np.unique(middle[np.isfinite(middle)]).astype(np.float64)
+    if len(seen) > 1:
+        span = float(seen[-1] - seen[0])
         slope = span / float(np.rint(span / np.diff(seen).min()))
         away = (seen - low) / slope
         if (high - low) / slope < 65536 and np.abs(away - np.rint(away)).max() < 0.01:

@@ -131,7 +131,7 @@ def _readers(options: Options) -> tuple[Any, ...]:
     import medvlp
     from medvlp.serving.reader import Reader
 
-    return tuple(Reader(medvlp.load(bundle), name=_name(bundle)) for bundle in options.bundles)
+    return tuple(Reader(medvlp.load(bundle), name=_name(bundle), index=options.index) for bundle in options.bundles)
 
 
 def _name(bundle: Path) -> str:

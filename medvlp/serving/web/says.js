@@ -101,11 +101,9 @@ export class Says {
   #proof(each) {
     const e = each.evidence, rows = [["score", number(each.score, 3)], ["base rate", number(each.base_rate)]];
     if (e) {
-      const side = (name, key) => rows.push([name, e[key] && typeof e[key] === "object" ? `${number(e[key].value)} (${number(e[key].low)} to ${number(e[key].high)})` : number(e[key])]);
-      rows.push(["AUROC", `${number(e.auroc)} (${number(e.low)} to ${number(e.high)})`]);
-      side("PPV at the threshold", "ppv");
-      side("NPV at the threshold", "npv");
-      rows.push(["test pictures", `${e.n}, ${e.positives} positive`], ["data", e.data ?? "–"]);
+      const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${number(e[`${name}_low`])} to ${number(e[`${name}_high`])})`);
+      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${number(e.low)} to ${number(e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
+        ["judged on", `${e.n} pictures, ${e.positives} positive`], ["data", [e.data?.split, e.data?.hash?.slice(0, 8), e.data?.synthetic ? "synthetic" : ""].filter(Boolean).join(" · ") || "–"]);
     }
     return h("div", { className: "proof" }, this.#line(each), h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       e ? "" : h("p", {}, "The bundle holds no evaluation of this finding."));
@@ -202,7 +200,7 @@ export class Says {
       this.#body("ask").replaceChildren(h("div", { className: "answer" },
         h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
         h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
-        h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}; margin ${number(told.margin, 3)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
+        h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
     } catch (error) { this.#wrong("ask", error); }
   }
 
@@ -210,11 +208,18 @@ export class Says {
     if (!this.study) return;
     this.#body("report").replaceChildren(h("p", { className: "fine" }, "reading ..."));
     try {
-      const told = await this.#call("check_report", text), e = told.evidence;
-      this.#body("report").replaceChildren(...told.sentences.map((each) => h("div", { className: `sentence ${each.verdict}` },
-        h("p", { className: "verdict" }, VERDICTS[each.verdict] ?? each.verdict), h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : "")),
-      e ? h("p", { className: "fine" }, `Told from false copies with AUROC ${number(e.auroc)} (${number(e.low)} to ${number(e.high)}), n ${e.n}.`) : "");
+      const told = await this.#call("check_report", text), all = Object.entries(told.evidence?.auroc ?? {});
+      this.#body("report").replaceChildren(...told.sentences.map((each) => this.#sentence(each)),
+        ...all.slice(0, 1).map(([, e]) => h("p", { className: "fine" }, `On pictures not trained on, true sentences were told from false copies with AUROC ${number(e.value)} (${number(e.low)} to ${number(e.high)}), n ${e.n}.`)));
     } catch (error) { this.#wrong("report", error); }
+  }
+
+  /** One sentence of a report; where its finding has a map, the map is one click away. */
+  #sentence(each) {
+    const row = this.rows?.find((finding) => finding.map && each.facts?.some((fact) => fact.finding === finding.finding));
+    return h("div", { className: `sentence ${each.verdict}` },
+      h("p", { className: "verdict" }, VERDICTS[each.verdict] ?? each.verdict, row ? " " : "", row ? h("button", { type: "button", onclick: () => { this.choose(row); this.toggleMap(); } }, `Map of ${words(row.finding)}`) : null),
+      h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
   }
 
   async similar(sentence) {
