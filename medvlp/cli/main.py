@@ -15,6 +15,7 @@ from medvlp.cli import (
     components,
     convert,
     data,
+    demo,
     doctor,
     embed,
     evaluate,
@@ -49,6 +50,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("demo")(demo.demo)
 app.command("gate")(gate.gate)
 app.command("convert")(convert.convert)
 app.command("sweep")(sweep.sweep)

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Affine": "affine",
         "Fit": "resize",
+        "Frame": "frame_values",
         "GeometryReport": "geometry_report",
         "Image": "image",
         "Preset": "preset",
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "open_slices": "volume_slices",
         "preset_info": "presets",
         "preset_names": "presets",
+        "read_frame_values": "frame_values",
         "read_image": "read",
         "read_volume": "volume_read",
         "resize_pad": "resize",

@@ -20,7 +20,7 @@ from medvlp.io.geometry import find_spacing, hanging_of
 from medvlp.io.image import Image
 from medvlp.io.preset import FileDisplay, Preset
 
-__all__ = ["META_TAGS", "meta_of", "read_dicom"]
+__all__ = ["META_TAGS", "choose_frame", "groups_of", "meta_of", "read_dicom"]
 
 #: Tags that may enter ``Image.meta``: what the picture is and how it was made. Patient, dates, places, identifiers and
 #: free text are left out; so are sex and age, which a cohort's table provides when they are wanted.
@@ -72,9 +72,9 @@ def read_dicom(
     modality = (parsed.header.text("Modality") or "").upper()
     gray = layout.samples == 1 and layout.photometric != "PALETTE COLOR"
     _refuse_mismatch(preset, modality, gray, window)
-    index = _choose_frame(layout, frame, notes)
+    index = choose_frame(layout, frame, notes)
     stored = read_frame(parsed, layout, index, notes)
-    groups = _groups(parsed.header, index, layout.frames, notes)
+    groups = groups_of(parsed.header, index, layout.frames, notes)
     steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
     steps.append(stored.step)
     if gray:
@@ -112,7 +112,8 @@ def _refuse_mismatch(preset: Preset, modality: str, gray: bool, window: int | st
         raise UnreadableImage("bad_window", detail=f"window {window!r} was asked for, it is in colour")
 
 
-def _choose_frame(layout: Layout, frame: int | None, notes: list[str]) -> int:
+def choose_frame(layout: Layout, frame: int | None, notes: list[str]) -> int:
+    """Return the index of the frame asked for; the first, with a note, where none was."""
     if frame is None:
         if layout.frames > 1:
             notes.append(f"the file has {layout.frames} frames: the first was taken (frame= chooses another)")
@@ -124,8 +125,8 @@ def _choose_frame(layout: Layout, frame: int | None, notes: list[str]) -> int:
     return frame
 
 
-def _groups(header: Header, frame: int, frames: int, notes: list[str]) -> tuple[Header, ...]:
-    """Where attributes of this frame may stand: its functional groups, the shared ones, the data set itself."""
+def groups_of(header: Header, frame: int, frames: int, notes: list[str]) -> tuple[Header, ...]:
+    """Return where attributes of this frame may stand: its functional groups, the shared ones, the data set itself."""
     shared = header.items("SharedFunctionalGroupsSequence")[:1]
     per_frame = header.items("PerFrameFunctionalGroupsSequence")
     if per_frame and len(per_frame) != frames:

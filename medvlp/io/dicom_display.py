@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from medvlp.io.errors import UnreadableImage
 from medvlp.io.lut import Rescale, padding_mask
 from medvlp.io.preset import EqualisedJpeg, Preset
 
-__all__ = ["grayscale", "modality_of"]
+__all__ = ["Shown", "grayscale", "modality_of", "shown_by"]
 
 
 def grayscale(
@@ -47,6 +48,46 @@ def grayscale(
     """
     if isinstance(preset.curve, EqualisedJpeg):
         return _as_jpeg(stored.values, layout.photometric, preset.curve, steps, notes)
+    shown = shown_by(stored, layout, groups, preset, choice, steps, notes)
+    if shown.display is None:
+        return np.zeros(stored.values.shape, np.float32)
+    pixels = _apply(shown.display, stored.values, shown.low, shown.high)
+    if shown.padding is not None and shown.padding.any():
+        pixels[shown.padding] = 0.0
+    return pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """How stored values become display values.
+
+    Attributes:
+        display: stored values, as float64, to float64 in [0, 1]; None where every pixel is padding.
+        modality: what makes modality values of stored ones.
+        invert: whether the polarity is turned behind the values of interest.
+        padding: bool ``(H, W)``, pixels that are black whatever their value; None where there are none.
+        low: smallest stored value that is no padding.
+        high: largest stored value that is no padding.
+    """
+
+    display: Callable[[np.ndarray], np.ndarray] | None
+    modality: Modality
+    invert: bool
+    padding: np.ndarray | None
+    low: float
+    high: float
+
+
+def shown_by(
+    stored: Stored,
+    layout: Layout,
+    groups: tuple[Header, ...],
+    preset: Preset,
+    choice: int | str | None,
+    steps: list[str],
+    notes: list[str],
+) -> Shown:
+    """Return how stored values are shown; arguments and errors as `grayscale`, whose preset is no equalised JPEG."""
     header = groups[-1]
     values = stored.values
     padding = _padding(stored, layout, header, steps, notes)
@@ -59,26 +100,23 @@ def grayscale(
         valid = values[~padding]
     if valid.size == 0:
         notes.append("every pixel is padding")
-        return np.zeros(values.shape, np.float32)
+        return Shown(None, modality, False, padding, 0, 0)
     low, high = valid.min(), valid.max()
     interest = values_of_interest(valid, modality, groups, preset.curve, choice, steps, notes)
     invert = preset.polarity and _inverted(header, layout.photometric, steps, notes)
 
     def display(numbers: np.ndarray) -> np.ndarray:
         shown = interest(modality.apply(numbers))
-        return (1.0 - shown if invert else shown).astype(np.float32)
+        return 1.0 - shown if invert else shown
 
-    pixels = _apply(display, values, low, high)
-    if padding is not None and padding.any():
-        pixels[padding] = 0.0
-    return pixels
+    return Shown(display, modality, invert, padding, low, high)
 
 
 def _apply(display: Callable[[np.ndarray], np.ndarray], values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Evaluate a pointwise function; over a table of all integers from low to high where that is the smaller work."""
     if values.dtype.kind == "f" or int(high) - int(low) >= values.size // 2:
-        return display(np.asarray(values, np.float64))
-    table = display(np.arange(int(low), int(high) + 1, dtype=np.float64))
+        return display(np.asarray(values, np.float64)).astype(np.float32)
+    table = display(np.arange(int(low), int(high) + 1, dtype=np.float64)).astype(np.float32)
     # Padding lies outside the table; it is clipped here and painted black by the caller.
     index = values.astype(np.int64 if values.dtype.itemsize > 2 else np.int32)
     index -= int(low)

@@ -17,7 +17,8 @@ __all__ = ["TAGS", "Header"]
 
 #: keyword -> tag, for all that reading looks at. Nothing else of a file is kept in memory.
 TAGS: dict[str, int] = {
-    "ImageType": 0x00080008, "SOPClassUID": 0x00080016, "AcquisitionDateTime": 0x0008002A,
+    "ImageType": 0x00080008, "SOPClassUID": 0x00080016, "StudyDate": 0x00080020, "StudyTime": 0x00080030,
+    "PatientID": 0x00100020, "StudyInstanceUID": 0x0020000D, "AcquisitionDateTime": 0x0008002A,
     "AcquisitionTime": 0x00080032, "Modality": 0x00080060, "PresentationIntentType": 0x00080068,
     "Manufacturer": 0x00080070, "BodyPartExamined": 0x00180015, "SliceThickness": 0x00180050, "EchoTime": 0x00180081,
     "TriggerTime": 0x00181060, "ViewPosition": 0x00185101, "EffectiveEchoTime": 0x00189082,

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["Window", "choose_window", "windows_of"]
+__all__ = ["Window", "choose_window", "named_windows", "windows_of"]
 
+# Explanations are free text: told only where they are one of these words.
+_KNOWN = (
+    "NORMAL", "HARDER", "SOFTER", "LUNG", "LUNGS", "MEDIASTINUM", "SOFT TISSUE", "SOFTTISSUE", "BONE", "BONES", "BRAIN",
+    "ABDOMEN", "LIVER", "CHEST", "STROKE", "ANGIO", "SPINE", "HEAD",
+)  # fmt: skip
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -61,6 +66,21 @@ def windows_of(header: Header, notes: list[str]) -> tuple[Window, ...]:
         notes.append("VOILUTFunction is not a defined term: LINEAR was taken")
         function = "LINEAR"
     return tuple(Window(centers[k], widths[k], function, k, total) for k in range(total))
+
+
+def named_windows(sources: tuple[Header, ...]) -> tuple[tuple[str, float, float, str], ...]:
+    """Return (name, center, width, function) of each valid window of the first source that has any.
+
+    Args:
+        sources: where windows may stand, the frame's own first.
+    """
+    for source in sources:
+        found = [valid for window in windows_of(source, []) if (valid := _valid(window, [])) is not None]
+        words = [text.upper().replace("_", " ") for text in source.texts("WindowCenterWidthExplanation")]
+        if found:
+            names = {index: word.lower() for index, word in enumerate(words) if word in _KNOWN}
+            return tuple((names.get(w.index, w.name), w.center, w.width, w.function) for w in found)
+    return ()
 
 
 def choose_window(sources: tuple[Header, ...], wanted: int | str | None, notes: list[str]) -> Window | None:

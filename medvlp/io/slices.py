@@ -15,7 +15,7 @@ from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular
 
-__all__ = ["Place", "Slice", "Source", "slices_of"]
+__all__ = ["UNITS", "Place", "Slice", "Source", "slices_of"]
 
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 # Terms of the standard (C.7.3.1.1.1; C.11.1.1.2 and C.8.9.1.1.3): whatever else is written there is told to nobody.
@@ -23,7 +23,7 @@ _MODALITIES = (
     "CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "RG", "PX", "IO", "XA", "RF", "OT", "SC", "SEG", "RTDOSE",
     "RTIMAGE", "OPT", "OP", "IVUS", "IVOCT", "ES", "BDUS", "SM", "XC",
 )  # fmt: skip
-_UNITS = (
+UNITS = (
     "HU", "HU_MOD", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "PCT", "CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS",
     "BQML", "MGMINML", "UMOLMINML", "MLMING", "MLG", "1CM", "UMOLML", "PROPCNTS", "PROPCPS", "MLMINML", "GML", "STDDEV",
     "SUV",
@@ -123,7 +123,7 @@ class Slice:
     def unit(self) -> str:
         """The unit, if it is one of the standard's."""
         named = self.units[0]
-        return named if named in _UNITS or named == _UNSPECIFIED else "a unit that is not the standard's"
+        return named if named in UNITS or named == _UNSPECIFIED else "a unit that is not the standard's"
 
 
 def slices_of(source: Source) -> tuple[Slice, ...]:

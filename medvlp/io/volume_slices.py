@@ -126,6 +126,13 @@ class VolumeSlices:
         rows, columns = (slice(None, None, -1 if against else 1) for against in self._against[1:])
         return np.ascontiguousarray(taken.transpose([2 - each for each in self._axes])[:, rows, columns])
 
+    def hung(self) -> np.ndarray:
+        """Return all slices, float32 ``(slices, rows, columns)``; of a volume in memory a view of its voxels."""
+        if isinstance(self._volume, NiftiFile):
+            return self.read(range(len(self)))
+        turned = self._volume.voxels.transpose([2 - axis for axis in self._axes])
+        return turned[tuple(slice(None, None, -1 if against else 1) for against in self._against)]
+
     def values(self) -> np.ndarray:
         """Return all voxels, in any order: what a percentile is of."""
         volume = self._volume

@@ -1,5 +1,7 @@
-"""What demos and servers call: a loaded bundle that is asked about prepared pictures, in plain data."""
+"""What demos and servers call: a loaded bundle asked in plain data, studies in memory, the reading room, its guard."""
 
 from medvlp.core.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"Reader": "reader"})
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"Options": "launch", "Reader": "reader", "open_room": "launch", "password_line": "guard"}
+)

@@ -39,6 +39,7 @@ VERBS = (
     "embed",
     "predict",
     "evaluate",
+    "demo",
     "gate",
     "report",
     "score",

@@ -1,0 +1,75 @@
+"""``medvlp demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvlp.cli.quickstart import QUICK
+from medvlp.core.errors import UserError
+
+__all__ = ["demo"]
+
+_MADE = Path("runs/quickstart/run/bundle")
+
+
+def demo(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundles, that training or convert wrote.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need --auth.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    auth: Annotated[Path | None, typer.Option(help="File of users, a line each; --password makes one.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Further host name under which it is reached.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Folder of similar cases, of medvlp embed --index.")] = None,
+    audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Describe the API at /openapi.json.")] = False,
+    password: Annotated[str | None, typer.Option(help="Ask for this user's password, print a line, leave.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")
+    ] = False,
+) -> None:
+    """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""
+    from medvlp.serving.launch import Options, open_room
+
+    if password is not None:
+        _print_line(password)
+        return
+    options = Options(
+        bundles=tuple(bundles or _offered(yes)), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
+        audit=audit, schema=schema,
+    )  # fmt: skip
+    room = open_room(options)
+    typer.echo(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")
+    room.wait()
+
+
+def _print_line(name: str) -> None:
+    import secrets
+
+    from medvlp.serving.guard import password_line
+
+    if not name or ":" in name:
+        raise UserError(f"A user name may not be empty or hold a colon, as {name!r} does: choose another.")
+    given = typer.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True)
+    typer.echo(password_line(name, given, salt=secrets.token_bytes(16)))
+
+
+def _offered(yes: bool) -> tuple[Path, ...]:
+    """The quick start's bundle, if there is one or the user wants one made; else none: the viewer works without."""
+    if _MADE.is_dir():
+        typer.echo(f"The model is {_MADE}.")
+        return (_MADE,)
+    config, patients, minutes = QUICK
+    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    if not yes and not (asked and typer.confirm(f"No bundle was given. Make the quick start's now ({minutes})?")):
+        typer.echo("No bundle: pictures are shown, nothing is said of them. `medvlp quickstart` makes a model.")
+        return ()
+    from medvlp.config.quickstart import run_quickstart
+
+    out = _MADE.parent.parent
+    run_quickstart(out, seed=0, patients=patients, config=config, overrides=[], say=typer.echo)
+    return (_MADE,)

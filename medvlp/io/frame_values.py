@@ -1,0 +1,271 @@
+"""One frame as a viewer needs it: 16-bit values, and the file's own display as a table over them.
+
+The first picture of a viewer is then the standard's (PS3.3 C.11) to the last level, whatever the file asks for (VOI LUT
+Sequence, SIGMOID, MONOCHROME1), and each further window is one formula on modality values.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from medvlp.io.dicom import choose_frame, groups_of, meta_of, read_dicom
+from medvlp.io.dicom_display import Shown, shown_by
+from medvlp.io.dicom_file import parse
+from medvlp.io.dicom_frames import Stored, read_frame
+from medvlp.io.dicom_header import Header
+from medvlp.io.dicom_layout import check_layout
+from medvlp.io.dicom_values import frame_items
+from medvlp.io.dicom_windows import named_windows
+from medvlp.io.edges import edges_of
+from medvlp.io.errors import UnreadableImage, refusing
+from medvlp.io.geometry import find_spacing, hanging_of
+from medvlp.io.image import Image, SpacingKind
+from medvlp.io.lut import LookupTable
+from medvlp.io.presets import preset_info
+from medvlp.io.raster import read_raster
+from medvlp.io.slices import UNITS
+from medvlp.io.sniff import open_regular, sniff
+
+__all__ = ["DISPLAY", "Frame", "read_frame_values"]
+
+DISPLAY = "dicom_voi_v1"
+"""The preset whose pixels `Frame.image` gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame, hung as it is shown.
+
+    Attributes:
+        values: int16 or uint16 ``(H, W)``; stored values, or modality values where the file has a Modality LUT.
+        lo: smallest value that is no padding.
+        hi: largest value that is no padding.
+        display: float32 ``(hi - lo + 1,)``, what `medvlp.io.read_image` makes of each value, in [0, 1].
+        curve: uint8 of the same length: the level that is painted, 255 is white.
+        padding: value of the pixels that are black in every window; None where there are none.
+        slope: modality value = slope * value + intercept.
+        intercept: see slope.
+        unit: of the modality values, one of the standard's terms; "" where the file names none.
+        inverted: whether every window is followed by an inversion (MONOCHROME1).
+        windows: (name, centre, width, VOI LUT Function) of each window of the file, in modality values.
+        hanging: how the stored picture was turned, "" where it was not.
+        edges: letters of the patient's directions at the left, right, upper and lower edge, "" where not known.
+        spacing: (row, column) distance of pixel centres in mm, or None.
+        spacing_kind: see `medvlp.io.Image`.
+        photometric: of the file, "" for pictures.
+        marker: ``"L"`` or ``"R"`` where the file names one side of the body, else "".
+        frames: how many the file has.
+        steps: what was done, in order.
+        warnings: guesses and contradictions.
+        meta: allow-listed facts.
+        coloured: the picture itself where it had colours, whose gray is of more than 16 bits.
+    """
+
+    values: np.ndarray
+    lo: int
+    hi: int
+    display: np.ndarray
+    curve: np.ndarray
+    padding: int | None
+    slope: float
+    intercept: float
+    unit: str
+    inverted: bool
+    windows: tuple[tuple[str, float, float, str], ...]
+    hanging: str
+    edges: tuple[str, str, str, str]
+    spacing: tuple[float, float] | None
+    spacing_kind: SpacingKind
+    photometric: str
+    marker: str
+    frames: int
+    steps: tuple[str, ...]
+    warnings: tuple[str, ...]
+    meta: dict[str, str | int | float]
+    coloured: Image | None = None
+
+    def image(self) -> Image:
+        """Return what `medvlp.io.read_image` makes of the same file, without reading it again."""
+        if self.coloured is not None:
+            return self.coloured
+        index = self.values.astype(np.int32) - self.lo
+        pixels = self.display.take(index, mode="clip")
+        if self.padding is not None:
+            pixels[self.values == self.padding] = 0.0
+        return Image(
+            pixels=pixels, spacing=self.spacing, spacing_kind=self.spacing_kind, meta=self.meta, steps=self.steps,
+            warnings=self.warnings,
+        )  # fmt: skip
+
+
+def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
+    """Read one frame of a DICOM file, or a PNG, JPEG or TIFF, for a viewer.
+
+    Args:
+        path: the file; no archive.
+        frame: index from 0.
+
+    Returns:
+        values, the file's display as a table, and what a window, a ruler and an orientation need. Colour is made gray,
+        as `medvlp.io.read_image` does, with a warning.
+
+    Raises:
+        UnreadableImage: as `medvlp.io.read_image`.
+
+    Example:
+        >>> import tempfile
+        >>> from medvlp.io import write_png
+        >>> path = os.path.join(tempfile.mkdtemp(), "two.png")
+        >>> write_png(Image(np.array([[0.0, 1.0]], np.float32)), path)
+        >>> seen = read_frame_values(path)
+        >>> seen.values.tolist(), seen.curve[seen.values - seen.lo].tolist(), seen.spacing
+        ([[0, 255]], [[0, 255]], None)
+    """
+    with open_regular(path) as stream, refusing(path):
+        kind = sniff(stream)
+        if kind == "nifti":
+            raise UnreadableImage("volume", detail="it is a NIfTI volume")
+        return (
+            _dicom(stream, frame) if kind == "dicom" else _picture(read_raster(stream, kind, frame=frame, color="gray"))
+        )
+
+
+def _dicom(stream: BinaryIO, number: int) -> Frame:
+    notes: list[str] = []
+    parsed = parse(stream)
+    notes.extend(parsed.warnings)
+    layout = check_layout(parsed, notes)
+    index = choose_frame(layout, number, notes)
+    header, recipe = parsed.header, preset_info(DISPLAY)
+    modality = (header.text("Modality") or "").upper()
+    groups = groups_of(header, index, layout.frames, notes)
+    hanging = hanging_of(header, modality, [])
+    edges = edges_of(groups, hanging)
+    if layout.samples > 1 or layout.photometric == "PALETTE COLOR":
+        stream.seek(0)
+        image = read_dicom(stream, preset=recipe, frame=index, color="gray")
+        return _picture(image, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging.words)
+    stored = read_frame(parsed, layout, index, notes)
+    steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
+    steps.append(stored.step)
+    shown = shown_by(stored, layout, groups, recipe, None, steps, notes)
+    levels = _levels(stored, shown, notes)
+    spacing = find_spacing((header, *frame_items(groups, "PixelMeasuresSequence")), modality, notes)
+    steps.append(f"spacing: {spacing.source}, {spacing.kind}" if spacing.value else "spacing: none")
+    value = spacing.value
+    if not hanging.identity:
+        hanging_of(header, modality, notes)  # says so
+        value = (value[1], value[0]) if value and hanging.transpose else value
+        steps.append(f"hanging: {hanging.words} by {hanging.source}")
+    if (header.text("BurnedInAnnotation") or "").upper() == "YES":
+        notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
+    return Frame(
+        values=hanging.apply(levels.values), lo=levels.lo, hi=levels.lo + len(levels.display) - 1,
+        display=levels.display.astype(np.float32), curve=np.rint(255 * levels.display).astype(np.uint8),
+        padding=levels.padding, slope=levels.slope, intercept=levels.intercept,
+        unit=_unit(shown.modality.unit, modality), inverted=shown.invert,
+        windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging.words,
+        edges=edges, spacing=value, spacing_kind=spacing.kind, photometric=layout.photometric, marker=_marker(header),
+        frames=layout.frames, steps=tuple(steps), warnings=tuple(dict.fromkeys(notes)), meta=meta_of(parsed, groups),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Levels:
+    values: np.ndarray
+    lo: int
+    display: np.ndarray
+    padding: int | None
+    slope: float
+    intercept: float
+
+
+def _levels(stored: Stored, shown: Shown, notes: list[str]) -> _Levels:
+    """Return 16-bit values with their display, float64 over all integers from the smallest to the largest."""
+    values, mask, apply = stored.values, shown.padding, shown.modality.apply
+    display = shown.display or (lambda numbers: np.zeros(numbers.shape))
+    rescale = (1.0, 0.0) if isinstance(apply, LookupTable) else (apply.slope, apply.intercept)
+    low, high = (values.min(), values.max()) if shown.display is None else (shown.low, shown.high)
+    if values.dtype.kind == "f" or high - low > 65534 or not -32768 <= low <= high <= 65535:
+        return _rounded(values, mask, display, rescale, float(low), float(high), notes)
+    low, high = int(low), int(high)
+    numbers = np.arange(low, high + 1)
+    table = display(numbers.astype(np.float64))
+    if isinstance(apply, LookupTable):
+        mapped = apply(numbers).astype(np.int64)
+        values = apply(values).astype(np.int64)
+        low, high = int(mapped.min()), int(mapped.max())
+        order = np.argsort(mapped, kind="stable")
+        table = np.interp(np.arange(low, high + 1), mapped[order], table[order])
+    values, padding = _padded(values, mask, low, high)
+    narrow = np.int16 if min(low, low if padding is None else padding) < 0 else np.uint16
+    return _Levels(values.astype(narrow), low, table, padding, *rescale)
+
+
+def _padded(values: np.ndarray, mask: np.ndarray | None, low: int, high: int) -> tuple[np.ndarray, int | None]:
+    """Give all padding one value that no other pixel has."""
+    if mask is None or not mask.any():
+        return values, None
+    taken = set(np.unique(values[~mask]).tolist())
+    fits = range(-32768, 32768) if low < 0 else range(65536)
+    room = (int(values[mask].flat[0]), high + 1, low - 1, *range(low, high))
+    padding = next(value for value in room if value in fits and value not in taken)
+    values = values.astype(np.int32)
+    values[mask] = padding
+    return values, padding
+
+
+def _rounded(
+    values: np.ndarray, mask: np.ndarray | None, display: Callable[[np.ndarray], np.ndarray],
+    rescale: tuple[float, float], low: float, high: float, notes: list[str],
+) -> _Levels:  # fmt: skip
+    """Round numbers that do not fit into 16 bits to 65535 steps; the last value is kept for padding."""
+    step = (high - low) / 65534 or 1.0
+    finite = np.where(np.isfinite(values), values, low).astype(np.float64)
+    rounded = np.rint(np.clip((finite - low) / step, 0, 65534)).astype(np.uint16)
+    padding = None
+    if mask is not None and mask.any():
+        rounded[mask], padding = 65535, 65535
+    notes.append(f"its values need more than 16 bits: they are shown in steps of {step * rescale[0]:.3g}")
+    table = display(low + step * np.arange(int(rounded.max() if padding is None else 65534) + 1))
+    return _Levels(rounded, 0, table, padding, rescale[0] * step, rescale[0] * low + rescale[1])
+
+
+def _unit(named: str | None, modality: str) -> str:
+    if named in UNITS:
+        return named
+    return "HU" if named == "" and modality == "CT" else ""
+
+
+def _marker(header: Header) -> str:
+    side = (header.text("ImageLaterality") or header.text("Laterality") or "").upper()
+    return side if side in ("L", "R") else ""
+
+
+def _picture(
+    image: Image, *, edges: tuple[str, str, str, str] = ("", "", "", ""), frames: int = 1, photometric: str = "",
+    hanging: str = "",
+) -> Frame:  # fmt: skip
+    """Return a picture whose pixels are display values already: 8 bits of them where that is exact, else 16."""
+    pixels = image.pixels.astype(np.float64)
+    painted = np.rint(255 * pixels).astype(np.uint8)
+    coloured = any("luma" in step for step in image.steps)
+    top = 255 if np.abs(255 * pixels - painted).max() < 1e-4 or coloured else 65535
+    values = painted.astype(np.uint16) if top == 255 else np.rint(top * pixels).astype(np.uint16)
+    lo, hi = int(values.min()), int(values.max())
+    display = np.arange(lo, hi + 1, dtype=np.float64) / top
+    curve = np.rint(255 * display).astype(np.uint8)
+    if top > 255:  # 12 bits are no whole steps of 16: what occurs is painted as it was read
+        curve[values.ravel() - lo] = painted.ravel()
+        display[values.ravel() - lo] = pixels.ravel()
+    return Frame(
+        values=values, lo=lo, hi=hi, display=display.astype(np.float32), curve=curve, padding=None, slope=1.0,
+        intercept=0.0, unit="", inverted=False, windows=(), hanging=hanging, edges=edges, spacing=image.spacing,
+        spacing_kind=image.spacing_kind, photometric=photometric, marker="", frames=frames, steps=image.steps,
+        warnings=image.warnings, meta=dict(image.meta), coloured=image if coloured else None,
+    )  # fmt: skip

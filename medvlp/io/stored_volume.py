@@ -1,0 +1,99 @@
+"""A volume as 16-bit integers in hanging order: half of the memory of float32, and exact wherever that is possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvlp.io.affine import Affine
+from medvlp.io.volume import Volume
+from medvlp.io.volume_slices import slices_of
+
+__all__ = ["StoredVolume", "stored_volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVolume:
+    """A volume that hangs: slices to the head, rows to the back, columns to the patient's left.
+
+    Attributes:
+        values: int16 ``(slices, rows, columns)``; modality value = slope * value + intercept.
+        slope: see values.
+        intercept: see values.
+        error: largest distance of a modality value from the one read; 0 where 16 bits hold them all.
+        affine: (4, 4), index (column, row, slice, 1) of ``values`` -> RAS mm.
+        spacing: mm between slices, rows and columns.
+        oblique: largest angle in degrees between an axis of the volume and the patient's.
+    """
+
+    values: np.ndarray
+    slope: float
+    intercept: float
+    error: float
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    oblique: float
+
+    def volume(self, meta: dict[str, str | int | float]) -> Volume:
+        """Return the volume again, in hanging order, with the facts of its file."""
+        voxels = np.empty(self.values.shape, np.float32)
+        for stored, out in zip(self.values, voxels, strict=True):
+            out[...] = stored * self.slope + self.intercept
+        return Volume(voxels, Affine(self.affine), meta)
+
+
+def stored_volume(volume: Volume) -> StoredVolume:
+    """Return a volume of modality values as integers; voxels that are not finite become the smallest value.
+
+    Example:
+        >>> from medvlp.io.affine import Affine
+        >>> voxels = np.array([[[-1000.0, 0.5]]], np.float32)  # x runs to the right
+        >>> stored = stored_volume(Volume(voxels, Affine(np.eye(4))))
+        >>> (stored.values * stored.slope + stored.intercept).tolist(), stored.error
+        ([[[0.5, -1000.0]]], 0.0)
+    """
+    slices = slices_of(volume, "axial")
+    hung = slices.hung()
+    values = np.empty(hung.shape, np.int16)
+    slope, intercept, error = 1.0, 0.0, 0.0
+    if not _whole(hung, values):
+        finite = np.isfinite(hung)
+        low = float(hung.min(where=finite, initial=np.inf)) if finite.any() else 0.0
+        high = float(hung.max(where=finite, initial=-np.inf)) if finite.any() else 0.0
+        slope, intercept = _scale(hung[len(hung) // 2], low, high)
+        for voxels, out in zip(hung, values, strict=True):  # slice by slice: float64 takes the memory of one
+            known = np.where(np.isfinite(voxels), voxels, low)
+            out[...] = np.rint((known.astype(np.float64) - intercept) / slope)
+            error = max(error, float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
+    axes = volume.affine.to("RAS").matrix[:3, :3] / volume.affine.spacing
+    turned = float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), 0, 1))))
+    spacing = (slices.step, *slices.spacing)
+    half = np.eye(4)
+    half[:3, 3] = 0.5  # ``matrix`` counts from the corner of the first voxel
+    affine = volume.affine.to("RAS").matrix @ np.linalg.inv(half) @ slices.matrix @ half
+    return StoredVolume(values, slope, intercept, error, affine, spacing, turned)
+
+
+def _whole(hung: np.ndarray, values: np.ndarray) -> bool:
+    """Copy whole numbers of 16 bits as they are; False where there are others."""
+    for voxels, out in zip(hung, values, strict=True):
+        if not (voxels.min() >= -32768 and voxels.max() <= 32767):  # nor where one is not a number
+            return False
+        out[...] = voxels
+        if not np.array_equal(out, voxels):
+            return False
+    return True
+
+
+def _scale(middle: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """The steps in which the values of a slice stand, if they are few enough for all; else 65535 steps."""
+    seen = np.unique(middle[np.isfinite(middle)]).astype(np.float64)
+    if len(seen) > 1:
+        span = float(seen[-1] - seen[0])
+        slope = span / float(np.rint(span / np.diff(seen).min()))
+        away = (seen - low) / slope
+        if (high - low) / slope < 65536 and np.abs(away - np.rint(away)).max() < 0.01:
+            return slope, low + 32768 * slope
+    slope = (high - low) / 65535 or 1.0
+    return slope, low + 32768 * slope

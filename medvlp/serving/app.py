@@ -1,0 +1,163 @@
+"""The reading room's server: `gr.Server` with routes and queued functions, which are the headless API. No logic."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from medvlp.core.errors import UserError
+from medvlp.io.errors import UnreadableImage
+from medvlp.serving.guard import Guard, Passwords
+from medvlp.serving.room import Room
+from medvlp.serving.uploads import FRAMED, TooLarge
+
+if TYPE_CHECKING:
+    import gradio
+
+__all__ = ["QUEUED", "build_server"]
+
+WEB = Path(__file__).parent / "web"
+#: functions behind the queue: name -> whether they take seconds of the model
+QUEUED = ("findings", "where", "ask", "check_report", "similar")
+_LOG = logging.getLogger("medvlp.serving")
+
+
+def build_server(
+    room: Room, *, hosts: frozenset[str], passwords: Passwords | None = None, schema: bool = False
+) -> gradio.Server:
+    """Return the server; `launch.open_room` starts it.
+
+    Args:
+        room: what it serves.
+        hosts: names under which it may be called.
+        passwords: who may enter.
+        schema: whether the API is described at ``/openapi.json``.
+    """
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")  # before gradio is imported
+    import gradio as gr
+
+    server = gr.Server(
+        title="medvlp reading room", openapi_url="/openapi.json" if schema else None, docs_url=None, redoc_url=None
+    )
+
+    @server.get("/")
+    def page() -> FileResponse:
+        return FileResponse(WEB / "index.html", media_type="text/html; charset=utf-8")
+
+    @server.get("/rr/web/{name}")
+    def file(name: str) -> Response:
+        path = WEB / name  # the guard lets plain names of three kinds through
+        kind = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}[path.suffix]
+        return FileResponse(path, media_type=kind) if path.is_file() else _said(404, "There is nothing here.")
+
+    @server.get("/rr/room.json")
+    def told() -> JSONResponse:
+        return JSONResponse(room.document)
+
+    @server.post("/rr/studies")
+    async def receive(request: Request) -> Response:
+        framed = request.headers.get("content-type", "") == FRAMED
+        try:
+            return JSONResponse(await room.receive(_token(request), request.stream(), framed=framed))
+        except UnreadableImage as error:
+            return _said(422, f"This cannot be read: {error.detail}; {error.hint}.")
+        except TooLarge as error:
+            return _said(413, str(error))
+        except UserError as error:
+            return _said(422, str(error))
+
+    @server.post("/rr/samples/{number}")
+    async def sample(request: Request, number: int) -> Response:
+        try:
+            return JSONResponse(await run_in_threadpool(room.sample, _token(request), number))
+        except KeyError:
+            return _said(404, "There is no such sample.")
+
+    @server.get("/rr/studies/{key}/series/{number}/pixels/{first}/{last}")
+    def pixels(request: Request, key: str, number: int, first: int, last: int) -> Response:
+        try:
+            series = room.sessions.study(_token(request), key).series[number]
+            return Response(series.pixels(first, last), media_type="application/octet-stream")
+        except (KeyError, IndexError):
+            return _said(404, "There is no such picture in this session.")
+
+    @server.delete("/rr/studies/{key}")
+    def forget(request: Request, key: str) -> Response:
+        room.sessions.forget(_token(request), key)
+        return Response(status_code=204)
+
+    @server.post("/rr/close")
+    def close(request: Request) -> Response:
+        room.sessions.forget(_token(request))
+        return Response(status_code=204)
+
+    @server.get("/rr/alive")
+    def alive() -> JSONResponse:
+        return JSONResponse({"files": room.files})  # that the session lives, the guard has seen
+
+    def queued(name: str, function: Callable[..., dict[str, Any]]) -> None:
+        server.api(function, name=name, concurrency_id="model", concurrency_limit=1)
+
+    def findings(study: str, series: int, model: int, request: gr.Request) -> dict:
+        return _safely(room.findings, _session(request), study, series, model)
+
+    def where(study: str, series: int, model: int, asked: str, method: str, request: gr.Request) -> dict:
+        return _safely(room.where, _session(request), study, series, model, asked, method)
+
+    def ask(study: str, series: int, model: int, sentence: str, request: gr.Request) -> dict:
+        return _safely(room.ask, _session(request), study, series, model, sentence)
+
+    def check_report(study: str, series: int, model: int, text: str, request: gr.Request) -> dict:
+        return _safely(room.check_report, _session(request), study, series, model, text)
+
+    def similar(study: str, series: int, model: int, sentence: str, k: int, request: gr.Request) -> dict:
+        return _safely(room.similar, _session(request), study, series, model, sentence, k)
+
+    for function in (findings, where, ask, check_report, similar):
+        function.__annotations__["request"] = gr.Request  # gradio looks for the class, not its name
+        queued(function.__name__, function)
+
+    stack = server.build_middleware_stack
+    # Outermost, before gradio's own: what the guard refuses, nothing else sees.
+    server.build_middleware_stack = lambda: Guard(  # type: ignore[method-assign]
+        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema
+    )
+    return server
+
+
+def _said(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status_code=status)
+
+
+def _token(request: Request) -> str:
+    return request.scope["reading_room"]
+
+
+def _session(request: gradio.Request) -> str:
+    return request.request.scope["reading_room"]
+
+
+def _safely(function: Callable[..., dict[str, Any]], *arguments: object) -> dict[str, Any]:
+    """Return what a function gives, or a sentence; what went wrong inside is logged by its kind, never its values."""
+    try:
+        return function(*arguments)
+    except UnreadableImage as error:
+        return {"error": f"The model cannot read this: {error.detail}; {error.hint}."}
+    except UserError as error:
+        return {"error": str(error)}
+    except KeyError:
+        return {"error": "This study is no longer in the session: open it again."}
+    except Exception as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+        _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, where)
+        return {"error": "The model failed on this; nothing was shown. The server's log says where."}

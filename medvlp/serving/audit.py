@@ -1,0 +1,76 @@
+"""A log of what was done, each line sealed by the hash of the one before: no names, no identifiers, no findings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+from medvlp.core.errors import DataError
+
+__all__ = ["AuditLog", "verify"]
+
+_FIRST = "0" * 64
+
+
+class AuditLog:
+    """Appends JSON lines ``{"time", "event", ..., "previous", "hash"}``.
+
+    Args:
+        path: the file, made with mode 0600; an existing one is checked and gone on with. None logs nothing.
+
+    Raises:
+        DataError: the existing file was edited.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "audit.jsonl")
+        >>> AuditLog(path).add("started", model="abc")
+        >>> verify(path)
+        1
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._lock, self._last = path, threading.Lock(), _FIRST
+        if path is not None and path.exists():
+            verify(path)
+            lines = path.read_text("utf-8").splitlines()
+            self._last = json.loads(lines[-1])["hash"] if lines else _FIRST
+
+    def add(self, event: str, **facts: str | int | float | None) -> None:
+        """Append one line; the caller sees to it that facts identify nobody."""
+        if self._path is None:
+            return
+        with self._lock:
+            line = {"time": round(time.time(), 3), "event": event, **facts, "previous": self._last}
+            self._last = line["hash"] = _seal(line)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with open(descriptor, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def verify(path: Path) -> int:
+    """Return the number of lines of an unbroken log.
+
+    Raises:
+        DataError: a line was edited, removed or put in.
+    """
+    last = _FIRST
+    lines = path.read_text("utf-8").splitlines()
+    for number, text in enumerate(lines, 1):
+        try:
+            line = json.loads(text)
+            sound = line["previous"] == last and line.pop("hash") == _seal(line)
+        except (ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise DataError(f"{path}: line {number} does not follow from the one before: the log was edited; keep it.")
+        last = _seal(line)
+    return len(lines)
+
+
+def _seal(line: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()

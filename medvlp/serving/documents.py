@@ -1,0 +1,91 @@
+"""What the page is told of a picture or a volume: how to paint, measure and hang it, and how it was made."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from medvlp.io.frame_values import Frame
+from medvlp.io.lut import percentile_range
+from medvlp.io.stored_volume import StoredVolume
+from medvlp.io.volume import Volume
+from medvlp.io.volume_display import AIR_BELOW
+
+__all__ = ["CT_WINDOWS", "frame_document", "volume_document"]
+
+#: name, centre, width in HU: OHIF's, which are the viewers' custom.
+CT_WINDOWS = (
+    ("soft tissue", 40, 400),
+    ("lung", -600, 1500),
+    ("liver", 90, 150),
+    ("bone", 480, 2500),
+    ("brain", 40, 80),
+)
+_FACTS = {
+    "Modality": "modality", "ViewPosition": "view", "BodyPartExamined": "part", "Manufacturer": "maker",
+    "PresentationIntentType": "intent", "BitsStored": "bits", "Format": "format",
+    "DataType": "stored as",
+}  # fmt: skip
+
+
+def frame_document(frames: list[Frame]) -> dict[str, Any]:
+    """Return the document of pictures of one size."""
+    first = frames[0]
+    rows, columns = first.values.shape
+    return {
+        "kind": "image", "rows": rows, "columns": columns, "count": len(frames), "spacing": first.spacing,
+        "spacing_kind": first.spacing_kind, "edges": first.edges, "marker": first.marker, "unit": first.unit,
+        "photometric": first.photometric, "hanging": first.hanging, "facts": _facts(first.meta),
+        "steps": first.steps, "warnings": _notes(frames), "frames": [_paint(frame) for frame in frames],
+    }  # fmt: skip
+
+
+def _paint(frame: Frame) -> dict[str, Any]:
+    return {
+        "lo": frame.lo, "hi": frame.hi, "signed": frame.values.dtype == np.int16, "padding": frame.padding,
+        "slope": frame.slope, "intercept": frame.intercept, "inverted": frame.inverted, "windows": frame.windows,
+        "curve": base64.b64encode(frame.curve.tobytes()).decode(),
+    }  # fmt: skip
+
+
+def _notes(frames: list[Frame]) -> list[str]:
+    return list(dict.fromkeys(note for frame in frames for note in frame.warnings))
+
+
+def _facts(meta: dict[str, str | int | float]) -> dict[str, str | int | float]:
+    facts = {name: meta[tag] for tag, name in _FACTS.items() if meta.get(tag) not in (None, "")}
+    return facts | ({"compression": "lossy"} if meta.get("LossyImageCompression") == "01" else {})
+
+
+def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
+    """Return the document of a volume; its first window is the file's own, else one that fits what it holds."""
+    slices, rows, columns = stored.values.shape
+    middle = stored.values[slices // 2] * stored.slope + stored.intercept
+    hounsfield = volume.meta.get("Modality") == "CT" or ("Modality" not in volume.meta and middle.min() < AIR_BELOW)
+    windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
+    written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
+    own = [(f"window {n}" if n else "file", float(c), float(w), "LINEAR") for n, (c, w) in enumerate(written)]
+    low, high = percentile_range(middle, 0.5, 99.5)
+    wide = [("0.5 to 99.5 %", (low + high) / 2 + 0.5, high - low + 1, "LINEAR")]
+    geometry = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
+    geometry.pop("series", None)
+    notes = list(volume.warnings)
+    if geometry.get("made"):
+        notes.append(f"{geometry['made']} slices are missing in the files and were interpolated")
+    if geometry.get("tilt", 0) > 0.1:
+        notes.append(f"the gantry was tilted by {geometry['tilt']:.1f} degrees: planes are sheared as acquired")
+    if stored.oblique > 1:
+        notes.append(f"oblique: the planes are {stored.oblique:.0f} degrees off the patient's axes")
+    if stored.error:
+        notes.append(f"values are shown in steps of {stored.slope:.3g}")
+    return {
+        "kind": "volume", "rows": rows, "columns": columns, "count": slices, "spacing": stored.spacing,
+        "spacing_kind": "calibrated", "unit": "HU" if hounsfield else "", "marker": "", "photometric": "",
+        "hanging": "", "facts": _facts(volume.meta), "steps": volume.steps, "warnings": list(dict.fromkeys(notes)),
+        "geometry": geometry, "slope": stored.slope, "intercept": stored.intercept,
+        "lo": int(stored.values.min()), "hi": int(stored.values.max()),
+        "windows": [each for each in (*own, *windows, *wide) if each[2] >= 1],
+    }  # fmt: skip

@@ -1,0 +1,154 @@
+"""The reading room without its server: what a session may ask of its studies, of the models, of the samples."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from anyio import to_thread
+
+from medvlp.core.errors import UserError
+from medvlp.io.stored_volume import StoredVolume
+from medvlp.serving.audit import AuditLog
+from medvlp.serving.reader import BANNER, Reader
+from medvlp.serving.samples import SAMPLES, Samples
+from medvlp.serving.sessions import Sessions
+from medvlp.serving.studies import Study, read_study
+from medvlp.serving.uploads import Upload
+
+__all__ = ["Room"]
+
+
+class Room:
+    """What all routes and queued functions of the page are: plain calls that give plain data.
+
+    Args:
+        readers: models at work, the first is asked unless another is named.
+        sessions: where studies are kept.
+        samples: synthetic studies to click; None shows none.
+        audit: where it is told what was done.
+        folder: private folder for files that are being read.
+    """
+
+    def __init__(
+        self, readers: tuple[Reader, ...], sessions: Sessions, *, samples: Samples | None, audit: AuditLog, folder: Path
+    ) -> None:
+        self.readers, self.sessions, self._samples, self._audit = readers, sessions, samples, audit
+        self._folder = folder
+        self._described = [reader.describe() for reader in readers]
+        self._presets = tuple({told["preset"] for told in self._described if told["preset"]})
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the page is told when it opens."""
+        samples = [{"title": sample.title, "modality": sample.modality} for sample in SAMPLES] if self._samples else []
+        limits = self.sessions.limits
+        return {
+            "models": self._described, "samples": samples, "banner": BANNER, "upload": limits.upload,
+            "silence": limits.silence,
+        }  # fmt: skip
+
+    @property
+    def files(self) -> int:
+        """How many files of anybody lie in the private folder."""
+        return sum(path.is_file() for path in self._folder.rglob("*"))
+
+    # studies --------------------------------------------------------------------------------------------------------
+
+    async def receive(self, token: str, chunks: AsyncIterator[bytes], *, framed: bool) -> dict[str, Any]:
+        """Read an upload as a study; its files are gone when this returns.
+
+        Raises:
+            UserError: it is too large, cut off, or nothing of it can be shown.
+        """
+        with Upload(self._folder, self.sessions.limits.upload) as upload:
+            paths = await upload.receive(chunks, framed=framed)
+            study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))
+        return self._added(token, study, "upload")
+
+    def sample(self, token: str, number: int) -> dict[str, Any]:
+        """Open a synthetic study.
+
+        Raises:
+            KeyError: there is no such sample.
+        """
+        if self._samples is None or not 0 <= number < len(SAMPLES):
+            raise KeyError(number)
+        return self._added(token, self._samples.study(number), "sample")
+
+    def _added(self, token: str, study: Study, how: str) -> dict[str, Any]:
+        key = self.sessions.add(token, study)
+        self._audit.add("opened", how=how, input=study.digest, series=len(study.series), refused=len(study.refused))
+        return {"key": key, **study.document}
+
+    # what a model says ----------------------------------------------------------------------------------------------
+
+    def findings(self, token: str, study: str, series: int, model: int) -> dict[str, Any]:
+        """Return every finding of a picture or volume; see `Reader.findings`."""
+        told = self._asked(token, study, series, model, "findings")
+        return told if isinstance(told, dict) else {}
+
+    def where(self, token: str, study: str, series: int, model: int, asked: str, method: str) -> dict[str, Any]:
+        """Return a map; see `Reader.where`."""
+        return self._asked(token, study, series, model, "where", asked, method or None)
+
+    def ask(self, token: str, study: str, series: int, model: int, sentence: str) -> dict[str, Any]:
+        """Return a sentence against its denial; see `Reader.ask`."""
+        return self._asked(token, study, series, model, "ask", _limited(sentence, 400))
+
+    def check_report(self, token: str, study: str, series: int, model: int, text: str) -> dict[str, Any]:
+        """Return a report sentence by sentence; see `Reader.check_report`."""
+        return self._asked(token, study, series, model, "check_report", _limited(text, 8000))
+
+    def similar(self, token: str, study: str, series: int, model: int, sentence: str, k: int) -> dict[str, Any]:
+        """Return cases of the index that are like a picture, or like a sentence where one is given."""
+        if sentence:
+            return self.readers[model].similar(None, _limited(sentence, 400), k)
+        return self._asked(token, study, series, model, "similar", None, k)
+
+    def _asked(self, token: str, study: str, series: int, model: int, what: str, *more: object) -> dict[str, Any]:
+        if not 0 <= model < len(self.readers):
+            raise UserError("No model is loaded: start with `medvlp demo BUNDLE`, or make one with medvlp quickstart.")
+        prepared = self._kept(
+            token, study, ("prepared", series, model), lambda: self._prepare(token, study, series, model)
+        )
+        asked: Callable[..., dict[str, Any]] = getattr(self.readers[model], what)
+        told = self._kept(token, study, (what, series, model, *more), lambda: asked(prepared, *more))
+        digest = self.sessions.study(token, study).digest
+        self._audit.add(what, model=str(self._described[model]["hash"]), input=digest, series=series)
+        return told
+
+    def _kept(self, token: str, study: str, key: tuple[object, ...], make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        return self.sessions.kept(token, (study, *key), make)
+
+    def _prepare(self, token: str, study: str, series: int, model: int) -> object:
+        held = self.sessions.study(token, study).series
+        if not 0 <= series < len(held):
+            raise KeyError(series)
+        source = held[series].source(self._described[model]["preset"])
+        kinds = set(self._described[model]["kinds"])
+        if not isinstance(source, StoredVolume):
+            if "image" not in kinds:
+                raise UserError("This model looks at volumes, and this is a picture: open a CT or MR series.")
+            return self.readers[model].prepare(source)
+        if not kinds & {"volume", "stack"}:
+            raise UserError("This model looks at pictures, and this is a volume: open a radiograph.")
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:  # models read volumes from files
+            path = Path(folder, "volume.nii")
+            image = nibabel.Nifti1Image(np.ascontiguousarray(source.values.transpose(2, 1, 0)), source.affine)
+            image.header.set_slope_inter(source.slope, source.intercept)
+            nibabel.save(image, path)
+            return self.readers[model].prepare(path)
+
+
+def _limited(text: str, most: int) -> str:
+    if not text.strip():
+        raise UserError("Nothing was written: state a finding in one sentence, such as 'Left pleural effusion.'.")
+    if len(text) > most:
+        raise UserError(f"The text has {len(text)} characters, more than {most}: send a part of it.")
+    return text

@@ -1,0 +1,65 @@
+"""Three synthetic studies to click: made once, in memory, by the phantom."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from medvlp.phantom.sampling import sample_cohort
+from medvlp.phantom.write_study import StudyJob, write_study
+from medvlp.serving.studies import Study, read_study
+
+__all__ = ["SAMPLES", "Samples"]
+
+_SEED, _PATIENTS = 7, 12
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of them: its name for people, and which visits of the phantom's people it is, the newest first."""
+
+    title: str
+    modality: Literal["cxr", "ct"]
+    studies: tuple[int, ...]
+    size: int
+
+
+SAMPLES = (
+    Sample("Chest, two views", "cxr", (12,), 768),
+    Sample("Bedside chest with a prior", "cxr", (25, 24), 768),
+    Sample("CT of the chest", "ct", (12,), 384),
+)
+
+
+class Samples:
+    """Makes each sample once, when it is asked for or ahead of it."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Study] = {}
+        self._locks = [threading.Lock() for _ in SAMPLES]
+
+    def study(self, number: int) -> Study:
+        """Return one; the first time it is rendered, which takes a second or two."""
+        with self._locks[number]:
+            if number not in self._made:
+                self._made[number] = _make(SAMPLES[number])
+            return self._made[number]
+
+    def make_ahead(self) -> None:
+        """Make all of them in the background."""
+        threading.Thread(target=lambda: [self.study(n) for n in range(len(SAMPLES))], daemon=True).start()
+
+
+def _make(sample: Sample) -> Study:
+    people = sample_cohort(patients=_PATIENTS, seed=_SEED, modality=sample.modality)
+    with tempfile.TemporaryDirectory(prefix="medvlp-") as folder:
+        out = Path(folder)
+        documents = [
+            write_study(StudyJob(out, people[n], people[n].patient.age, _SEED, sample.size, sample.modality))
+            for n in sample.studies
+        ]
+        files = [out / image["path"] for document in documents for image in document["images"]]
+        return read_study(files, report=documents[0]["report"])

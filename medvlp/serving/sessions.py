@@ -1,0 +1,147 @@
+"""Studies in memory, by session: nobody else's, never on disk, gone when the tab is closed or falls silent."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from medvlp.core.errors import UserError
+from medvlp.serving.studies import Study
+
+__all__ = ["Limits", "Sessions"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server holds.
+
+    Attributes:
+        upload: bytes of one upload.
+        session: bytes of values that one session holds; its oldest studies give way.
+        sessions: how many at a time.
+        silence: seconds without a heartbeat after which a session is swept.
+    """
+
+    upload: int = 2 << 30
+    session: int = 3 << 30
+    sessions: int = 32
+    silence: float = 45.0
+
+
+@dataclass
+class _Session:
+    seen: float
+    studies: dict[str, Study] = field(default_factory=dict)
+    kept: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+
+class Sessions:
+    """Sessions by a token that only their browser knows.
+
+    Args:
+        limits: see `Limits`.
+        clock: seconds that only grow.
+
+    Example:
+        >>> sessions = Sessions()
+        >>> token = sessions.start()
+        >>> sessions.knows(token), sessions.knows("another")
+        (True, False)
+    """
+
+    def __init__(self, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits or Limits()
+        self._clock, self._lock = clock, threading.RLock()
+        self._sessions: dict[str, _Session] = {}
+
+    def start(self) -> str:
+        """Return the token of a new session.
+
+        Raises:
+            UserError: there are too many.
+        """
+        with self._lock:
+            self.sweep()
+            if len(self._sessions) >= self.limits.sessions:
+                raise UserError(
+                    f"{self.limits.sessions} sessions are open, which is the limit: close a tab, or wait a minute."
+                )
+            token = secrets.token_urlsafe(32)
+            self._sessions[token] = _Session(self._clock())
+            return token
+
+    def knows(self, token: str | None) -> bool:
+        """Whether there is such a session; it is alive from now."""
+        with self._lock:
+            session = self._sessions.get(token or "")
+            if session is not None:
+                session.seen = self._clock()
+            return session is not None
+
+    def add(self, token: str, study: Study) -> str:
+        """Keep a study and return its key; the oldest give way where there is no room.
+
+        Raises:
+            UserError: it is larger than a session may hold.
+            KeyError: there is no such session.
+        """
+        if study.bytes > self.limits.session:
+            raise UserError(
+                f"The study needs {study.bytes >> 20} MB, a session may hold {self.limits.session >> 20} MB."
+            )
+        with self._lock:
+            session = self._sessions[token]
+            while session.studies and self._held(session) + study.bytes > self.limits.session:
+                self._drop(session, next(iter(session.studies)))
+            key = secrets.token_urlsafe(16)
+            session.studies[key] = study
+            return key
+
+    def study(self, token: str | None, key: str) -> Study:
+        """Return a study of this session.
+
+        Raises:
+            KeyError: it is not this session's, or gone.
+        """
+        with self._lock:
+            return self._sessions[token or ""].studies[key]
+
+    def kept(self, token: str, key: tuple[object, ...], make: Callable[[], object]) -> object:
+        """Return what was made of a study before, or make and keep it; ``key`` begins with the study's."""
+        with self._lock:
+            kept = self._sessions[token].kept
+            if key in kept:
+                return kept[key]
+        made = make()  # without the lock: a model may take seconds
+        with self._lock:
+            if token in self._sessions and key[0] in self._sessions[token].studies:
+                self._sessions[token].kept[key] = made
+        return made
+
+    def forget(self, token: str, key: str | None = None) -> None:
+        """Drop a study, or the whole session."""
+        with self._lock:
+            if key is None:
+                self._sessions.pop(token, None)
+            elif token in self._sessions:
+                self._drop(self._sessions[token], key)
+
+    def sweep(self) -> int:
+        """Drop sessions that fell silent; return how many are left."""
+        with self._lock:
+            oldest = self._clock() - self.limits.silence
+            for token in [token for token, session in self._sessions.items() if session.seen < oldest]:
+                del self._sessions[token]
+            return len(self._sessions)
+
+    @staticmethod
+    def _drop(session: _Session, key: str) -> None:
+        session.studies.pop(key, None)
+        session.kept = {made: value for made, value in session.kept.items() if made[0] != key}
+
+    @staticmethod
+    def _held(session: _Session) -> int:
+        return sum(study.bytes for study in session.studies.values())

@@ -1,0 +1,332 @@
+"""Files that somebody dropped to a study that a page can hang: series, frames or volumes, and what could not be read.
+
+Nothing of a file leaves here but values, geometry and allow-listed facts: no name, identifier, date or path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.core.errors import UserError
+from medvlp.io.archive import unpacked
+from medvlp.io.archive_members import is_archive
+from medvlp.io.dicom_file import parse
+from medvlp.io.dicom_layout import check_layout
+from medvlp.io.errors import UnreadableImage, refusing
+from medvlp.io.frame_values import DISPLAY, Frame, read_frame_values
+from medvlp.io.geometry import PROJECTION
+from medvlp.io.image import Image
+from medvlp.io.read import read_image
+from medvlp.io.slices import Slice, Source, slices_of
+from medvlp.io.sniff import open_regular, sniff
+from medvlp.io.stored_volume import StoredVolume, stored_volume
+from medvlp.io.volume_read import read_volume
+from medvlp.serving.documents import frame_document, volume_document
+
+__all__ = ["MOST_FILES", "Series", "Study", "read_study"]
+
+MOST_FILES = 5000
+_MOST_VOLUMES = 12  # of one series
+_MOST_FRAME_BYTES = 1 << 30  # of one series
+_FRONTAL, _LATERAL = ("PA", "AP"), ("LL", "RL", "LATERAL", "LAT")
+_SEVERAL = ("several_volumes", "other_size", "no_geometry")
+_PIXELS = "<i2", "<u2"
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """What hangs in one place: the frames of a file, or a volume.
+
+    Attributes:
+        title: modality and view, for people.
+        visit: 0 for the study's newest date, 1 for the one before, ...
+        view: "frontal", "lateral" or "".
+        content: frames of pictures, or a volume.
+        document: what the page is told.
+        meta: allow-listed facts.
+        images: preset -> its first frame as that preset reads it, where a model asks for another than the display's.
+    """
+
+    title: str
+    visit: int
+    view: str
+    content: tuple[Frame, ...] | StoredVolume
+    document: dict[str, Any]
+    meta: dict[str, str | int | float]
+    images: dict[str, Image] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its values."""
+        if isinstance(self.content, StoredVolume):
+            return self.content.values.nbytes
+        return sum(frame.values.nbytes for frame in self.content)
+
+    def pixels(self, first: int, last: int) -> bytes:
+        """Return the values of frames or slices ``first`` to ``last`` (not included), little endian 16 bits.
+
+        Raises:
+            IndexError: there are no such frames.
+        """
+        many = len(self.content.values) if isinstance(self.content, StoredVolume) else len(self.content)
+        if not 0 <= first < last <= many:
+            raise IndexError
+        if isinstance(self.content, StoredVolume):
+            return self.content.values[first:last].astype("<i2", copy=False).tobytes()
+        parts = (frame.values for frame in self.content[first:last])
+        return b"".join(part.astype(_PIXELS[part.dtype == np.uint16], copy=False).tobytes() for part in parts)
+
+    def source(self, preset: str | None, frame: int = 0) -> Image | StoredVolume:
+        """Return what a model of that preset looks at: one parse for viewer and model.
+
+        Raises:
+            UserError: that preset refuses the picture.
+        """
+        if isinstance(self.content, StoredVolume):
+            return self.content
+        if preset in (None, DISPLAY):
+            return self.content[frame].image()
+        if preset not in self.images:
+            raise UserError(f"The model reads pictures by {preset}, which does not fit this one: choose another model.")
+        return self.images[preset]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What was dropped.
+
+    Attributes:
+        series: in hanging order.
+        stages: which series hang beside each other, the first stage first.
+        refused: (reason, sentence, how many files) of what could not be read.
+        digest: sha256 of the files, for the audit log.
+        report: text that came with it (of a synthetic study), else "".
+    """
+
+    series: tuple[Series, ...]
+    stages: tuple[tuple[int, ...], ...]
+    refused: tuple[tuple[str, str, int], ...]
+    digest: str
+    report: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its values."""
+        return sum(each.bytes for each in self.series)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the page is told."""
+        return {
+            "series": [
+                {"title": each.title, "visit": each.visit, "view": each.view, **each.document} for each in self.series
+            ],
+            "stages": self.stages,
+            "refused": [{"reason": reason, "sentence": told, "files": n} for reason, told, n in self.refused],
+            "report": self.report,
+        }
+
+
+def read_study(paths: Iterable[Path], *, report: str = "", presets: tuple[str, ...] = ()) -> Study:
+    """Read files, folders and archives as one study; one file that cannot be read stops no other.
+
+    Args:
+        paths: in the order in which they came.
+        report: text that belongs to it.
+        presets: by which models read pictures, if not as the display shows them.
+
+    Raises:
+        UnreadableImage: nothing of it can be shown; the reason is that of the first file.
+        UserError: the files are of several patients.
+    """
+    refused: list[UnreadableImage] = []
+    digest = hashlib.sha256()
+    with ExitStack() as shelf:
+        files = list(_files(paths, shelf, refused))
+        if len(files) > MOST_FILES:
+            raise UnreadableImage("too_large", detail=f"{len(files)} files are more than {MOST_FILES}")
+        found = list(_series(files, digest, refused, presets))
+    if not found:
+        raise refused[0] if refused else UnreadableImage("empty", detail="there is no file")
+    series = tuple(sorted(found, key=_place))
+    counted: dict[tuple[str, str], int] = defaultdict(int)
+    for error in refused:
+        counted[error.reason, f"{error.detail}; {error.hint}"] += 1
+    told = tuple((reason, sentence, many) for (reason, sentence), many in counted.items())
+    return Study(series, _stages(series), told, digest.hexdigest(), report)
+
+
+def _files(paths: Iterable[Path], shelf: ExitStack, refused: list[UnreadableImage]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.is_file())
+            continue
+        try:
+            with open_regular(path) as stream:
+                archive = is_archive(stream)
+            yield from _files([shelf.enter_context(unpacked(path))], shelf, refused) if archive else [path]
+        except UnreadableImage as error:
+            refused.append(error)
+
+
+@dataclass(frozen=True, eq=False)
+class _File:
+    path: Path
+    slices: tuple[Slice, ...]
+    when: str
+
+    @property
+    def in_volume(self) -> bool:
+        """Whether it can be a part of a volume."""
+        first = self.slices[0]
+        return not first.unsuited and first.place is not None and first.modality not in PROJECTION
+
+
+def _series(
+    files: list[Path], digest: hashlib._Hash, refused: list[UnreadableImage], presets: tuple[str, ...]
+) -> Iterator[Series]:
+    groups: dict[bytes, list[_File]] = defaultdict(list)
+    people: set[bytes] = set()
+    others: list[tuple[Path, str]] = []
+    for path in files:
+        try:
+            with open_regular(path) as stream, refusing(path):
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+                stream.seek(0)
+                kind = sniff(stream)
+                if kind != "dicom":
+                    others.append((path, kind))
+                    continue
+                parsed = parse(stream)
+                header = parsed.header
+                source = Source(str(path), parsed, check_layout(parsed, []), ())
+                people.add((header.raw("PatientID") or b"").strip(b" \0"))  # compared, told to nobody
+                when = (header.text("StudyDate") or "") + (header.text("StudyTime") or "")
+                uid = b"/".join(header.raw(tag) or b"" for tag in ("StudyInstanceUID", "SeriesInstanceUID"))
+                groups[uid].append(_File(path, slices_of(source), when))
+        except UnreadableImage as error:
+            refused.append(error)
+    if len(people - {b""}) > 1:
+        raise UserError(
+            f"The files are of {len(people - {b''})} patients: open those of one, so that none is mixed up."
+        )
+    dates = sorted({group[0].when for group in groups.values()} - {""}, reverse=True)
+    for group in groups.values():
+        visit = dates.index(group[0].when) if group[0].when else 0
+        stacked = [file for file in group if file.in_volume]
+        if sum(len(file.slices) for file in stacked) < 2:
+            stacked = []
+        yield from _stacked([file.path for file in stacked], visit, refused)
+        yield from _pictures([file for file in group if file not in stacked], visit, refused, presets)
+    for path, kind in others:
+        if kind == "nifti":
+            yield from _stacked([path], 0, refused)
+        else:
+            yield from _frames([path], 0, refused, presets)
+
+
+def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> Iterator[Series]:
+    """Read the volumes of one series: all of them where it holds several, repaired where they can be."""
+    if not paths:
+        return
+    place = paths[0]
+    if len(paths) > 1:
+        place = paths[0].with_name(paths[0].name + ".series")
+        place.mkdir(mode=0o700)
+        for number, path in enumerate(paths):  # of one folder or of several, whatever their names
+            path.rename(place / f"{number:05d}")
+    asked: list[str | None] = [None]
+    while asked:
+        number = asked.pop(0)
+        try:
+            volume = read_volume(place, number, on_gap="resample", on_tilt="shear")
+        except UnreadableImage as error:
+            if number is None and error.reason in _SEVERAL:
+                asked = [f"1:{n}" for n in range(1, _MOST_VOLUMES + 1)]
+            elif error.reason != "bad_series":
+                refused.append(error)
+            else:
+                return
+            continue
+        stored = stored_volume(volume)
+        bare = replace(volume, voxels=np.empty(0, np.float32))
+        modality = str(volume.meta.get("Modality", "NIfTI"))
+        yield Series(f"{modality} volume", visit, "", stored, volume_document(bare, stored), dict(volume.meta))
+
+
+def _pictures(
+    files: list[_File], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
+) -> Iterator[Series]:
+    """Radiographs hang one by one; slices without a place of their own are leafed through."""
+    alone = [file for file in files if file.slices[0].modality in PROJECTION or file.slices[0].source.layout.frames > 1]
+    for file in alone:
+        yield from _frames([file.path], visit, refused, presets)
+    by_size: dict[tuple[int, int], list[Path]] = defaultdict(list)
+    for file in files:
+        if file not in alone:
+            by_size[file.slices[0].size].append(file.path)
+    for paths in by_size.values():
+        yield from _frames(paths, visit, refused, presets)
+
+
+def _frames(
+    paths: list[Path], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
+) -> Iterator[Series]:
+    frames: list[Frame] = []
+    room = _MOST_FRAME_BYTES
+    for path in paths:
+        number, total = 0, 1
+        while number < total and room > 0:
+            try:
+                frame = read_frame_values(path, number)
+            except UnreadableImage as error:
+                refused.append(error)
+                break
+            room -= frame.values.nbytes
+            number, total = number + 1, frame.frames
+            if not frames or frames[0].values.shape == frame.values.shape:
+                frames.append(frame)
+        if room <= 0:
+            refused.append(UnreadableImage("too_large", detail=f"only its first {len(frames)} frames are shown"))
+    if not frames:
+        return
+    meta = frames[0].meta
+    written = str(meta.get("ViewPosition", "")).upper()
+    view = "frontal" if written in _FRONTAL else "lateral" if written in _LATERAL else ""
+    words = (str(meta.get("Modality", meta.get("Format", ""))), written)
+    title = " ".join(word for word in words if word) or "Picture"
+    images = {}
+    for preset in presets:
+        with suppress(UnreadableImage):  # `source` says so when that model is asked
+            images[preset] = read_image(paths[0], preset=preset, frame=0)
+    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), images)
+
+
+def _place(series: Series) -> tuple[int, int, int]:
+    volume = isinstance(series.content, StoredVolume)
+    slices = len(series.content.values) if isinstance(series.content, StoredVolume) else 0
+    return series.visit, -slices if volume else 0, {"frontal": 0, "lateral": 1}.get(series.view, 2)
+
+
+def _stages(series: tuple[Series, ...]) -> tuple[tuple[int, ...], ...]:
+    """Which series hang together: frontal and lateral, then current and prior frontal, then each alone."""
+    alone = [(number,) for number in range(len(series))]
+    pictures = [n for n, each in enumerate(series) if not isinstance(each.content, StoredVolume)]
+    stages: list[tuple[int, ...]] = []
+    now = [n for n in pictures if series[n].visit == 0]
+    frontal = next((n for n in now if series[n].view == "frontal"), None)
+    lateral = next((n for n in now if series[n].view == "lateral"), None)
+    prior = next((n for n in pictures if series[n].visit > 0 and series[n].view == "frontal"), None)
+    if frontal is not None and lateral is not None:
+        stages.append((frontal, lateral))
+    if frontal is not None and prior is not None:
+        stages.append((frontal, prior))
+    return (*stages, *alone)

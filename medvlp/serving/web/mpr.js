@@ -1,0 +1,76 @@
+// A volume in hanging order (slices to the head, rows to the back, columns to the left) and its three planes, which are
+// strides of one array: nothing is resampled, so the patient's left is at the right hand by construction.
+
+import { pixels } from "./server.js";
+
+const SLAB = 8, AT_ONCE = 3;
+
+export const PLANES = {
+  axial: { edges: ["R", "L", "A", "P"], cut: 0 },
+  coronal: { edges: ["R", "L", "H", "F"], cut: 1 },
+  sagittal: { edges: ["A", "P", "H", "F"], cut: 2 },
+};
+
+export class Volume {
+  /** @param document what the server tells of the series. */
+  constructor(key, number, document) {
+    Object.assign(this, { key, number, document });
+    this.size = [document.count, document.rows, document.columns];
+    this.values = new Int16Array(document.count * document.rows * document.columns).fill(document.lo);
+    this.here = new Uint8Array(document.count);
+    this.at = this.size.map((n) => Math.floor(n / 2)); // crosshair: slice, row, column
+    this.arrived = 0;
+  }
+
+  /** Fetch slabs from the centre outwards; `seen` is called after each. */
+  async stream(seen) {
+    const [count, rows, columns] = this.size, slabs = [];
+    for (let first = 0; first < count; first += SLAB) slabs.push([first, Math.min(count, first + SLAB)]);
+    slabs.sort((a, b) => Math.abs(a[0] + a[1] - count) - Math.abs(b[0] + b[1] - count));
+    const fetchNext = async () => {
+      for (let slab = slabs.shift(); slab && !this.gone; slab = slabs.shift()) {
+        const [first, last] = slab;
+        this.values.set(await pixels(this.key, this.number, first, last, true), first * rows * columns);
+        this.here.fill(1, first, last);
+        this.arrived += last - first;
+        seen();
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, fetchNext));
+  }
+
+  /** One plane through the crosshair: rows, columns, values, mm between rows and between columns. */
+  plane(name) {
+    const [count, rows, columns] = this.size, [k, j, i] = this.at, v = this.values, area = rows * columns;
+    const [dz, dy, dx] = this.document.spacing;
+    if (name === "axial") {
+      return { rows, columns, values: v.subarray(k * area, (k + 1) * area), spacing: [dy, dx] };
+    }
+    const wide = name === "coronal" ? columns : rows, out = new Int16Array(count * wide);
+    for (let row = 0; row < count; row++) { // the head is up
+      const z = (count - 1 - row) * area;
+      if (name === "coronal") out.set(v.subarray(z + j * columns, z + (j + 1) * columns), row * wide);
+      else for (let y = 0; y < rows; y++) out[row * wide + y] = v[z + y * columns + i];
+    }
+    return { rows: count, columns: wide, values: out, spacing: [dz, name === "coronal" ? dx : dy] };
+  }
+
+  /** Index along the axis that a plane cuts, counted from 0. */
+  index(name) { return this.at[PLANES[name].cut]; }
+  many(name) { return this.size[PLANES[name].cut]; }
+  go(name, index) { this.at[PLANES[name].cut] = Math.min(this.many(name) - 1, Math.max(0, index)); }
+
+  /** Put the crosshair where a plane was clicked, in its columns and rows. */
+  cross(name, x, y) {
+    const [count, rows, columns] = this.size, inside = (n, v) => Math.min(n - 1, Math.max(0, Math.floor(v)));
+    if (name === "axial") { this.at[1] = inside(rows, y); this.at[2] = inside(columns, x); return; }
+    this.at[0] = count - 1 - inside(count, y);
+    if (name === "coronal") this.at[2] = inside(columns, x); else this.at[1] = inside(rows, x);
+  }
+
+  /** The crosshair in a plane's columns and rows. */
+  crossAt(name) {
+    const [k, j, i] = this.at, z = this.size[0] - 1 - k;
+    return name === "axial" ? [i, j] : name === "coronal" ? [i, z] : [j, z];
+  }
+}

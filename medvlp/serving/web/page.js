@@ -1,0 +1,387 @@
+// The page: studies, hanging, tools and keys. What the model says is in says.js, what is painted in viewer.js.
+
+import { KEYS, listen, nameOf } from "./keys.js";
+import { PLANES, Volume } from "./mpr.js";
+import { Says } from "./says.js";
+import { forget, getJson, openFiles, openSample, pixels, stayAlive } from "./server.js";
+import { curveOf, fill, packed, windowTable } from "./table.js";
+import { Pane, h } from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+const room = { told: null, study: null, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window" };
+const ICONS = {
+  "tool-window": "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11zM8 2.5v11M8 5h4M8 8h5.4M8 11h4",
+  "tool-zoom": "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9zM10.3 10.3 14 14M5 7h4M7 5v4",
+  "tool-pan": "M8 1.5v13M1.5 8h13M6 3.5l2-2 2 2M6 12.5l2 2 2-2M3.5 6l-2 2 2 2M12.5 6l2 2-2 2",
+  "tool-scroll": "M3 5.5h10M3 8h10M3 10.5h10M6 3l2-1.7L10 3M6 13l2 1.7L10 13",
+  "tool-ruler": "M2 11.5 11.5 2 14 4.5 4.5 14zM5 8.5l1.2 1.2M7.2 6.3 9 8.1M9.4 4.1l1.2 1.2",
+  invert: "M8 2.5a5.5 5.5 0 1 0 0 11zM8 2.5a5.5 5.5 0 0 1 0 11z",
+  "rotate-right": "M12.5 8A4.5 4.5 0 1 1 9 3.6M9 1.2l2.6 2.2L9.3 6",
+  "flip-across": "M8 2v12M6 4.5 2.5 11.5H6zM10 4.5l3.5 7H10z",
+  fit: "M2.5 5.5v-3h3M13.5 5.5v-3h-3M2.5 10.5v3h3M13.5 10.5v3h-3M5.5 5.5h5v5h-5z",
+  "one-to-one": "M3.5 5 5 4v8M11 5l1.5-1v8M8.3 6.3v.1M8.3 9.7v.1",
+  reset: "M3.5 8A4.5 4.5 0 1 0 7 3.6M7 1.2 4.4 3.4 6.7 6",
+  cine: "M5 3.5v9L12.5 8z",
+  planes: "M2.5 2.5h7v11h-7zM9.5 2.5h4v5.5h-4zM9.5 8h4v5.5h-4z",
+};
+const BAR = [["tool-window", "tool-zoom", "tool-pan", "tool-scroll", "tool-ruler"], ["windows"],
+  ["invert", "rotate-right", "flip-across"], ["fit", "one-to-one", "reset"], ["cine", "planes"]];
+const says = new Says({ pane: () => room.panes[room.current], act: (action) => act(action) });
+
+// opening ----------------------------------------------------------------------------------------------------------
+
+async function open(what, loading) {
+  const say = $("drop-say");
+  say.className = "say";
+  say.textContent = loading;
+  document.body.dataset.state = "opening";
+  try {
+    const study = await what();
+    if (room.study) { room.study.volumes.forEach((volume) => { volume.gone = true; }); forget(room.study.key).catch(() => {}); }
+    room.study = { ...study, volumes: new Map(), frames: new Map() };
+    room.stage = 0;
+    const left = study.refused.reduce((sum, each) => sum + each.files, 0);
+    say.textContent = left ? `${left === 1 ? "One file was" : `${left} files were`} left out: ${study.refused[0].sentence}.` : "";
+    listSeries();
+    hang();
+    document.body.dataset.state = "open";
+  } catch (error) {
+    say.className = "say bad";
+    say.textContent = error.message;
+    document.body.dataset.state = "refused";
+  }
+}
+
+function openList(list) {
+  const files = [...list];
+  if (!files.length) return;
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  if (size > room.told.upload) {
+    Object.assign($("drop-say"), { className: "say bad", textContent: `That is ${Math.round(size / 2 ** 20)} MB, more than ${room.told.upload / 2 ** 20} MB: send a part of it.` });
+    document.body.dataset.state = "refused";
+    return;
+  }
+  open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`);
+}
+
+/** Files of what was dropped, folders walked through. */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return transfer.files;
+  const files = [];
+  const walk = async (entry) => {
+    if (entry.isFile) files.push(await new Promise((yes, no) => entry.file(yes, no)));
+    else {
+      const reader = entry.createReader(), read = () => new Promise((yes, no) => reader.readEntries(yes, no));
+      for (let part = await read(); part.length; part = await read()) for (const each of part) await walk(each);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return files;
+}
+
+// hanging ----------------------------------------------------------------------------------------------------------
+
+const nameOfSeries = (series) => `${series.title}${series.visit ? (series.visit === 1 ? " · prior" : ` · prior ${series.visit}`) : ""}`;
+
+function listSeries() {
+  $("series").hidden = false;
+  $("series").querySelector("ol").replaceChildren(...room.study.series.map((series, number) => {
+    const size = series.kind === "volume" ? `${series.count} × ${series.rows} × ${series.columns}` : `${series.rows} × ${series.columns}${series.count > 1 ? ` × ${series.count}` : ""}`;
+    const canvas = h("canvas", { width: 52, height: 52 });
+    thumbnail(canvas, number);
+    return h("li", {}, h("button", { type: "button", onclick: () => hangOne(number) }, canvas,
+      h("span", {}, h("b", {}, nameOfSeries(series)), h("span", { className: "fine" }, size),
+        series.warnings.length ? h("span", { className: "fine warned", title: series.warnings.join("\n") }, ` ▲ ${series.warnings.length}`) : null)));
+  }));
+}
+
+async function frameOf(number, index) {
+  const { study } = room, name = `${number}/${index}`;
+  if (!study.frames.has(name)) study.frames.set(name, pixels(study.key, number, index, index + 1, study.series[number].frames[index].signed));
+  return study.frames.get(name);
+}
+
+async function thumbnail(canvas, number) {
+  const series = room.study.series[number], volume = series.kind === "volume", middle = Math.floor(series.count / 2);
+  const values = volume ? await pixels(room.study.key, number, middle, middle + 1, true) : await frameOf(number, 0);
+  const paint = volume ? paintOf(series) : series.frames[0];
+  const [, centre, width, kind] = volume ? series.windows[0] : [];
+  const table = packed(volume ? windowTable(paint, centre, width, kind) : curveOf(paint.curve), false);
+  const step = Math.max(series.rows, series.columns) / 52;
+  const image = canvas.getContext("2d").createImageData(52, 52), out = new Uint32Array(image.data.buffer).fill(0xff000000);
+  const tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
+  const top = Math.floor((52 - tall) / 2), left = Math.floor((52 - wide) / 2), row = new Int32Array(wide), painted = new Uint32Array(wide);
+  for (let y = 0; y < tall; y++) {
+    for (let x = 0; x < wide; x++) row[x] = values[Math.floor(y * step) * series.columns + Math.floor(x * step)];
+    fill(painted, row, table, paint.lo, paint.padding);
+    out.set(painted, (y + top) * 52 + left);
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: null });
+
+function hang() { hangThese(room.study.stages[room.stage]); }
+function hangOne(number) {
+  room.stage = room.study.stages.findIndex((stage) => stage.length === 1 && stage[0] === number);
+  hang();
+}
+
+function hangThese(numbers) {
+  stop();
+  const series = room.study.series[numbers[0]];
+  const views = series.kind !== "volume" ? numbers.map((number) => ({ number }))
+    : (room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
+  const panes = $("panes");
+  panes.dataset.layout = { 1: "one", 2: "two", 3: "three" }[views.length];
+  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed: listWindows }), view, { tool: room.tool }));
+  panes.replaceChildren(...room.panes.map((pane) => pane.root));
+  for (const pane of room.panes) {
+    const of = room.study.series[pane.number];
+    if (of.kind === "volume") { const [name, centre, width, kind] = of.windows[0]; pane.window = { name, centre, width, kind }; }
+    pane.index = 0;
+    refresh(pane, true);
+  }
+  room.current = -1;
+  chosen(room.panes[0]);
+}
+
+async function refresh(pane, first = false) {
+  const series = room.study.series[pane.number], { study } = room;
+  const shared = { title: nameOfSeries(series), marker: series.marker, unit: series.unit, spacing_kind: series.spacing_kind, own: "" };
+  if (series.kind === "volume") {
+    let volume = study.volumes.get(pane.number);
+    if (!volume) {
+      study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
+      volume.stream(() => room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each))).catch(() => {});
+    }
+    const plane = volume.plane(pane.cut), index = volume.index(pane.cut);
+    const loading = volume.arrived < volume.size[0] ? `loading ${Math.round((100 * volume.arrived) / volume.size[0])} %` : "";
+    pane.show({ ...shared, ...plane, title: `${shared.title}\n${pane.cut}`, paint: paintOf(series), edges: PLANES[pane.cut].edges, count: volume.many(pane.cut),
+      index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, source: `${study.key}/${pane.number}/${pane.cut}`, keep: first });
+  } else {
+    const paint = series.frames[pane.index];
+    const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: series.spacing, paint, edges: series.edges, count: series.count,
+      index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored", source: `${study.key}/${pane.number}` };
+    const values = await frameOf(pane.number, pane.index);
+    if (paint === series.frames[pane.index]) pane.show({ ...plane, values });
+  }
+  if (room.panes[room.current] === pane) under(pane);
+}
+
+function chosen(pane) {
+  const at = room.panes.indexOf(pane);
+  if (at < 0 || at === room.current) return;
+  const number = room.panes[room.current]?.number;
+  room.current = at;
+  room.panes.forEach((each, n) => each.root.setAttribute("aria-current", n === at));
+  under(pane);
+  listWindows();
+  tell();
+  tellFacts(room.study.series[pane.number]);
+  $("series").querySelectorAll("button").forEach((button, n) => button.setAttribute("aria-current", n === pane.number));
+  if (number !== pane.number || document.body.dataset.said !== `${room.study.key}/${pane.number}`) {
+    document.body.dataset.said = `${room.study.key}/${pane.number}`;
+    says.about(room.study, pane.number);
+  }
+}
+
+function many(pane) { return room.study.volumes.get(pane.number)?.many(pane.cut) ?? room.study.series[pane.number].count; }
+function indexOf(pane) { return room.study.volumes.get(pane.number)?.index(pane.cut) ?? pane.index; }
+
+function go(pane, index) {
+  const volume = room.study.volumes.get(pane.number);
+  if (volume) {
+    volume.go(pane.cut, index);
+    room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each));
+  } else if (index >= 0 && index < many(pane)) { pane.index = index; refresh(pane); }
+}
+/** One image on: a volume is leafed from head to feet. */
+function step(pane, by) { go(pane, indexOf(pane) + (pane.cut === "axial" ? -by : by)); }
+function crossed(pane, x, y) {
+  room.study.volumes.get(pane.number).cross(pane.cut, x, y);
+  room.panes.forEach((each) => refresh(each));
+}
+/** Current and prior are looked at alike. */
+function linked(pane) {
+  const view = room.study.series[pane.number].view;
+  for (const other of room.panes) {
+    if (other === pane || !view || room.study.series[other.number].view !== view) continue;
+    const scale = pane.plane.columns / other.plane.columns;
+    Object.assign(other, { fit: pane.fit, zoom: pane.zoom * scale, x: pane.x, y: pane.y });
+    other.draw();
+  }
+}
+
+// around the picture -----------------------------------------------------------------------------------------------
+
+function under(pane) {
+  const count = room.study ? many(pane) : 1;
+  $("under").hidden = count < 2;
+  Object.assign($("slice"), { max: count - 1, value: pane.cut === "axial" ? count - 1 - indexOf(pane) : indexOf(pane) });
+  $("slice-say").textContent = `${indexOf(pane) + 1} of ${count}`;
+}
+
+function windowsOf(pane) {
+  const series = room.study.series[pane.number];
+  const own = series.kind === "volume" ? series.windows : series.frames[pane.index ?? 0].windows;
+  return own.map(([name, centre, width, kind]) => ({ name, centre, width, kind }));
+}
+
+function listWindows() {
+  const pane = room.panes[room.current], select = $("windows");
+  if (!pane) return;
+  const volume = room.study.series[pane.number].kind === "volume", listed = windowsOf(pane);
+  const options = [...(volume ? [] : [h("option", { value: "file" }, "File's own display")]),
+    ...listed.map((w, n) => h("option", { value: n }, `${w.name[0].toUpperCase()}${w.name.slice(1)}  ${Math.round(w.width)} / ${Math.round(w.centre)}`)),
+    h("option", { value: "own", disabled: true }, "By hand")];
+  select.replaceChildren(...options);
+  const at = pane.window ? listed.findIndex((w) => w.name === pane.window.name && w.centre === pane.window.centre) : -1;
+  select.value = !pane.window && !volume ? "file" : at >= 0 ? String(at) : "own";
+}
+
+function setWindow(window) {
+  const pane = room.panes[room.current], volume = room.study.series[pane.number].kind === "volume";
+  for (const each of volume ? room.panes : [pane]) each.setWindow(window);
+  listWindows();
+}
+
+function tellFacts(series) {
+  $("facts").hidden = false;
+  const mm = series.spacing ? series.spacing.map((s) => Number(s.toPrecision(3))).join(" × ") : null;
+  const g = series.geometry ?? {};
+  const rows = { ...series.facts, polarity: series.photometric, values: series.unit, [series.kind === "volume" ? "voxel, mm" : "pixel, mm"]: mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
+    hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };
+  $("facts").querySelector("dl").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== "" && value !== undefined && value !== null)
+    .flatMap(([name, value]) => [h("dt", {}, name), h("dd", { title: value }, String(value))]));
+  $("facts").querySelector(".notes").replaceChildren(...series.warnings.map((note) => h("li", {}, note)));
+  $("made").querySelector("ol").replaceChildren(...series.steps.map((words) => h("li", {}, words)));
+}
+
+function stop() { clearInterval(room.cine); room.cine = 0; tell(); }
+function tell() {
+  for (const button of $("tools").querySelectorAll("button")) {
+    const name = button.dataset.action;
+    if (name.startsWith("tool-")) button.setAttribute("aria-pressed", name === `tool-${room.tool}`);
+    const pane = room.panes[room.current];
+    if (name === "cine") button.disabled = !pane || many(pane) < 2;
+    if (name === "planes") button.disabled = !pane || room.study.series[pane.number].kind !== "volume";
+    if (name === "cine") button.setAttribute("aria-pressed", Boolean(room.cine));
+    if (name === "planes") button.setAttribute("aria-pressed", room.three && !button.disabled);
+  }
+}
+
+// acting -----------------------------------------------------------------------------------------------------------
+
+const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.draw(); };
+const ON_PANE = {
+  "zoom-in": (pane) => { pane.setZoom(pane.zoom * 1.25); linked(pane); }, "zoom-out": (pane) => { pane.setZoom(pane.zoom / 1.25); linked(pane); },
+  fit: (pane) => { pane.fit = true; pane.draw(); linked(pane); },
+  "one-to-one": (pane) => { Object.assign(pane, { x: 0, y: 0 }); pane.setZoom(1); },
+  "rotate-right": turn(1), "rotate-left": turn(-1),
+  "flip-across": (pane) => { pane.across = !pane.across; pane.draw(); }, "flip-down": (pane) => { pane.down = !pane.down; pane.draw(); },
+  invert: (pane) => pane.invert(),
+  reset: (pane) => { pane.reset(); if (pane.cut && room.study.series[pane.number].kind === "volume") setWindow(windowsOf(pane)[0]); else listWindows(); },
+  previous: (pane) => step(pane, -1), next: (pane) => step(pane, 1),
+  first: (pane) => go(pane, pane.cut === "axial" ? many(pane) - 1 : 0), last: (pane) => go(pane, pane.cut === "axial" ? 0 : many(pane) - 1),
+  "series-before": (pane) => hangOne(Math.max(0, pane.number - 1)), "series-after": (pane) => hangOne(Math.min(room.study.series.length - 1, pane.number + 1)),
+  "pane-before": () => room.panes[(room.current + room.panes.length - 1) % room.panes.length].root.focus(),
+  "pane-after": () => room.panes[(room.current + 1) % room.panes.length].root.focus(),
+  "stage-before": () => { room.stage = (room.stage + room.study.stages.length - 1) % room.study.stages.length; hang(); },
+  "stage-after": () => { room.stage = (room.stage + 1) % room.study.stages.length; hang(); },
+  cine: (pane) => {
+    if (room.cine) { stop(); return; }
+    if (many(pane) < 2) return;
+    room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.cut === "axial" ? n - 1 : 1)) % n); }, 90);
+    tell();
+  },
+  planes: (pane) => {
+    if (room.study.series[pane.number].kind !== "volume") return;
+    room.plane = pane.cut;
+    room.three = !room.three;
+    hang();
+    tell();
+  },
+  delete: (pane) => { pane.rulers.pop(); pane.draw(); },
+  made: () => { $("made").open = !$("made").open; $("made").querySelector("summary").focus(); },
+};
+const ANYWHERE = {
+  help: () => ($("keys").open ? $("keys").close() : $("keys").showModal()),
+  cancel: () => { stop(); $("keys").close(); if (document.activeElement !== document.body) (room.panes[room.current]?.root ?? document.activeElement).focus?.(); },
+  ask: () => $("sentence").focus(), report: () => $("text").focus(), panel: () => document.body.classList.toggle("unsaid"),
+  map: () => says.toggleMap(), evidence: () => says.evidence(), "finding-after": () => says.nextFinding(),
+};
+
+function act(action) {
+  if (action.startsWith("tool-")) {
+    room.tool = action.slice(5);
+    room.panes.forEach((pane) => { pane.tool = room.tool; pane.draw(); });
+    tell();
+  } else if (ANYWHERE[action]) ANYWHERE[action]();
+  else if (room.panes[room.current]) {
+    const pane = room.panes[room.current];
+    if (action.startsWith("preset-")) { const window = windowsOf(pane)[Number(action.slice(7)) - 1]; if (window) setWindow(window); } else ON_PANE[action]?.(pane);
+  }
+}
+
+function buildTools() {
+  const svg = (d) => {
+    const out = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    out.setAttribute("viewBox", "0 0 16 16");
+    out.setAttribute("aria-hidden", "true");
+    out.append(Object.assign(document.createElementNS("http://www.w3.org/2000/svg", "path")));
+    out.firstChild.setAttribute("d", d);
+    return out;
+  };
+  const parts = BAR.flatMap((group, n) => [n ? h("span", { className: "gap" }) : null, ...group.map((name) => {
+    if (name === "windows") return h("select", { id: "windows", ariaLabel: "Window" }, h("option", {}, "Window"));
+    const [key, , words] = KEYS.find((each) => each[1] === name);
+    const button = h("button", { type: "button", title: `${words} (${nameOf(key)})`, ariaLabel: words, onclick: () => act(name) }, svg(ICONS[name]));
+    button.dataset.action = name;
+    return button;
+  })]);
+  $("tools").append(...parts.filter(Boolean));
+  $("windows").addEventListener("change", (event) => setWindow(event.target.value === "file" ? null : windowsOf(room.panes[room.current])[Number(event.target.value)]));
+  $("keys").querySelector("tbody").replaceChildren(...KEYS.map(([key, action, words]) => {
+    const row = h("tr", {}, h("td", {}, h("kbd", {}, nameOf(key))), h("td", {}, words));
+    Object.assign(row.dataset, { key, action });
+    return row;
+  }));
+  tell();
+}
+
+/** Requests to anybody else, counted by the browser itself; and what the content policy had to stop. */
+function countOutside() {
+  let outside = 0;
+  const show = () => { $("outside").textContent = outside; };
+  new PerformanceObserver((list) => {
+    outside += list.getEntries().filter((entry) => !entry.name.startsWith(location.origin) && !entry.name.startsWith("blob:")).length;
+    show();
+  }).observe({ type: "resource", buffered: true });
+  document.addEventListener("securitypolicyviolation", () => { outside += 1; show(); });
+}
+
+async function start() {
+  countOutside();
+  buildTools();
+  room.told = await getJson("/rr/room.json");
+  $("banner").textContent = room.told.banner;
+  $("samples").hidden = !room.told.samples.length;
+  $("samples").querySelector("ul").replaceChildren(...room.told.samples.map(({ title }, number) =>
+    h("li", {}, h("button", { type: "button", onclick: () => open(() => openSample(number), "Making the synthetic study ...") }, title))));
+  says.models(room.told.models);
+  $("files").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
+  $("folder").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
+  addEventListener("dragover", (event) => { event.preventDefault(); document.body.dataset.drag = true; });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.dataset.drag = false; });
+  addEventListener("drop", async (event) => { event.preventDefault(); document.body.dataset.drag = false; openList(await dropped(event.dataTransfer)); });
+  $("slice").addEventListener("input", (event) => { const pane = room.panes[room.current], n = Number(event.target.value); go(pane, pane.cut === "axial" ? many(pane) - 1 - n : n); });
+  $("show-keys").addEventListener("click", () => act("help"));
+  $("close-keys").addEventListener("click", () => $("keys").close());
+  listen(act);
+  stayAlive(15000, ({ files }) => { $("files-kept").textContent = files; });
+  document.body.dataset.state = "ready";
+}
+
+start().catch((error) => { Object.assign($("drop-say"), { className: "say bad", textContent: error.message }); });

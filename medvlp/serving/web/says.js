@@ -1,0 +1,235 @@
+// What the model says: category first, the number in words, its evidence one click away; a map only with its hit rate.
+
+import { call } from "./server.js";
+import { h } from "./viewer.js";
+import { heat } from "./table.js";
+
+const $ = (id) => document.getElementById(id);
+const GROUPS = [["present", "●", "Present"], ["indeterminate", "◐", "Indeterminate"], ["absent", "○", "Absent"],
+  ["uncalibrated", "?", "Not calibrated"], ["not_for_this_picture", "–", "Not for this picture"]];
+const VERDICTS = { supported: "supported", contradicted: "contradicted", not_visible: "not visible", not_judged: "not judged" };
+const words = (name) => name.replaceAll("_", " ");
+const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
+const SVG = "http://www.w3.org/2000/svg";
+
+export class Says {
+  /** @param on {pane, act}: the pane that is looked at, and a way to act. */
+  constructor(on) {
+    Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0 });
+    $("model").addEventListener("change", (event) => { this.model = Number(event.target.value); if (this.study) this.about(this.study, this.series); });
+    this.#form("ask", () => this.ask($("sentence").value));
+    this.#form("report", () => this.report($("text").value));
+    $("own-report").addEventListener("click", () => { $("text").value = this.study.report; $("text").focus(); });
+    $("alike").addEventListener("click", () => this.similar(""));
+    $("alike-said").addEventListener("click", () => this.similar($("sentence").value));
+  }
+
+  #form(id, act) { $(id).querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); act(); }); }
+  #body(id) { return $(id).querySelector(".body"); }
+  #wrong(id, error) { this.#body(id).replaceChildren(h("p", { className: "wrong", role: "alert" }, error.message)); }
+
+  models(told) {
+    this.told = told;
+    $("model").replaceChildren(...told.map((each, n) => h("option", { value: n }, `${each.name} · ${each.hash.slice(0, 8)}`)));
+    $("model").closest("label").hidden = !told.length;
+    if (!told.length) {
+      $("findings-say").textContent = "No model is loaded.";
+      this.#body("findings").replaceChildren(h("p", { className: "held" }, "The viewer works without one. To add one: medvlp demo BUNDLE, or medvlp quickstart makes one in minutes."));
+    }
+  }
+
+  /** A picture was chosen: ask for its findings. */
+  async about(study, series) {
+    Object.assign(this, { study, series, rows: [], chosen: null });
+    $("own-report").hidden = !study.report;
+    for (const id of ["ask", "report", "similar"]) this.#body(id).replaceChildren();
+    $("map").hidden = true;
+    const model = this.told[this.model];
+    $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
+    if (!model) return;
+    for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
+    const turn = ++this.turn, say = $("findings-say");
+    say.textContent = "looking ...";
+    this.#body("findings").replaceChildren();
+    document.body.dataset.findings = "asked";
+    try {
+      const told = await this.#call("findings");
+      if (turn !== this.turn) return;
+      say.textContent = "";
+      this.#list(told);
+      document.body.dataset.findings = told.refused ? "held" : "told";
+    } catch (error) {
+      if (turn !== this.turn) return;
+      say.textContent = "";
+      this.#body("findings").replaceChildren(h("p", { className: "held" }, error.message));
+      document.body.dataset.findings = "failed";
+    }
+  }
+
+  /** What a bundle cannot do stands there in a sentence, and its field is off. */
+  #cannot(id, sentence) {
+    $(id).querySelectorAll("button, input, textarea").forEach((field) => { field.disabled = Boolean(sentence); });
+    if (sentence) this.#body(id).replaceChildren(h("p", { className: "fine" }, sentence));
+  }
+
+  #call(name, ...more) { return call(name, this.study.key, this.series, this.model, ...more); }
+
+  #list({ refused, findings, warnings }) {
+    this.rows = findings;
+    const parts = [];
+    if (refused) parts.push(h("p", { className: "held", role: "alert" }, refused.sentence));
+    for (const [category, mark, title] of GROUPS) {
+      const group = findings.filter((each) => each.category === category);
+      if (!group.length || (refused && category === "not_for_this_picture")) continue;
+      parts.push(h("p", { className: "group" }, h("span", {}, title), h("span", {}, group.length)), ...group.map((each) => this.#finding(each, mark)));
+    }
+    if (warnings.length) parts.push(h("ul", { className: "notes group" }, ...warnings.map((note) => h("li", {}, note))));
+    this.#body("findings").replaceChildren(...parts);
+  }
+
+  #finding(each, mark) {
+    const place = [each.side, each.place].filter(Boolean).join(", ");
+    const button = each.map ? h("button", { type: "button", title: "Map (o)", onclick: (event) => { event.preventDefault(); this.choose(each); this.toggleMap(); } }, "Map") : null;
+    const row = h("details", { className: `finding ${each.category}`, onclick: () => this.choose(each) },
+      h("summary", {}, h("span", { className: "mark", ariaHidden: "true" }, mark), h("span", { className: "name" }, words(each.finding) + (place ? ` · ${place}` : "")), button,
+        h("span", { className: "words" }, each.sentence)), this.#proof(each));
+    row.dataset.finding = each.finding;
+    return row;
+  }
+
+  /** What stands behind a number: the bundle's own evaluation, with n and interval. */
+  #proof(each) {
+    const e = each.evidence, rows = [["score", number(each.score, 3)], ["base rate", number(each.base_rate)]];
+    if (e) {
+      const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${number(e[`${name}_low`])} to ${number(e[`${name}_high`])})`);
+      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${number(e.low)} to ${number(e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
+        ["judged on", `${e.n} pictures, ${e.positives} positive`], ["data", [e.data?.split, e.data?.hash?.slice(0, 8), e.data?.synthetic ? "synthetic" : ""].filter(Boolean).join(" · ") || "–"]);
+    }
+    return h("div", { className: "proof" }, this.#line(each), h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+      e ? "" : h("p", {}, "The bundle holds no evaluation of this finding."));
+  }
+
+  /** The probability on a line, with base rate and the zone between the thresholds. */
+  #line(each) {
+    if (each.probability === null) return "";
+    const line = document.createElementNS(SVG, "svg"), at = (p) => 4 + 292 * p;
+    const add = (tag, attributes, text = "") => { const part = document.createElementNS(SVG, tag); Object.entries(attributes).forEach(([k, v]) => part.setAttribute(k, v)); part.textContent = text; line.append(part); };
+    line.setAttribute("class", "line");
+    line.setAttribute("viewBox", "0 0 300 40");
+    line.setAttribute("role", "img");
+    line.setAttribute("aria-label", each.sentence);
+    const low = each.limits?.absent_to ?? null, high = each.limits?.present_from ?? null;
+    if (low !== null && high !== null) add("rect", { class: "zone", x: at(low), y: 10, width: Math.max(1, at(high) - at(low)), height: 12 });
+    add("line", { class: "axis", x1: at(0), x2: at(1), y1: 16, y2: 16 });
+    if (each.base_rate) { add("line", { class: "base", x1: at(each.base_rate), x2: at(each.base_rate), y1: 6, y2: 26 }); add("text", { x: at(each.base_rate), y: 37, "text-anchor": each.base_rate < 0.12 ? "start" : "middle" }, "base rate"); }
+    add("circle", { class: "value", cx: at(each.probability), cy: 16, r: 4.5 });
+    add("text", { x: 300, y: 37, "text-anchor": "end" }, "1");
+    return line;
+  }
+
+  choose(each) {
+    if (this.chosen === each) return;
+    this.chosen = each;
+    for (const row of $("findings").querySelectorAll(".finding")) row.classList.toggle("chosen", row.dataset.finding === each.finding);
+    if (this.on.pane()?.map?.shown) this.#hideMap();
+  }
+
+  nextFinding() {
+    if (!this.rows?.length) return;
+    const shown = [...$("findings").querySelectorAll(".finding")], at = shown.findIndex((row) => row.classList.contains("chosen"));
+    const row = shown[(at + 1) % shown.length];
+    if (!row) return;
+    this.choose(this.rows.find((each) => each.finding === row.dataset.finding));
+    row.querySelector("summary").focus();
+  }
+
+  evidence() {
+    if (!this.chosen) this.nextFinding();
+    const row = $("findings").querySelector(".chosen");
+    if (row) row.open = !row.open;
+  }
+
+  // map --------------------------------------------------------------------------------------------------------------
+
+  #hideMap() { const pane = this.on.pane(); if (pane.map) { pane.map.shown = false; pane.draw(); } $("map").hidden = true; }
+
+  async toggleMap() {
+    const pane = this.on.pane(), each = this.chosen ?? this.rows?.find((row) => row.map);
+    if (!pane) return;
+    if (pane.map?.shown) { this.#hideMap(); return; }
+    if (!each) return;
+    this.choose(each);
+    $("map").hidden = false;
+    const body = this.#body("map");
+    if (!each.map) {
+      body.replaceChildren(h("p", { className: "fine" }, `No map of ${words(each.finding)}: the bundle has no measured hit rate for it, so where it looked would be a guess.`));
+      return;
+    }
+    body.replaceChildren(h("p", { className: "fine" }, "looking ..."));
+    const name = `${this.study.key}/${this.series}/${this.model}/${each.finding}`;
+    try {
+      if (!this.maps.has(name)) this.maps.set(name, await this.#call("where", each.finding, ""));
+      this.#showMap(pane, each, this.maps.get(name));
+    } catch (error) { this.#wrong("map", error); }
+  }
+
+  #showMap(pane, each, told) {
+    const raw = atob(told.values), bytes = Uint8Array.from(raw, (c) => c.charCodeAt(0));
+    const draw = () => { pane.setMap({ ...told, bytes, shown: true }, this.opacity, this.threshold); };
+    const slider = (label, key) => [h("label", { htmlFor: `map-${key}` }, label),
+      h("input", { id: `map-${key}`, type: "range", min: 0, max: 100, value: 100 * this[key], oninput: (event) => { this[key] = event.target.value / 100; event.target.nextSibling.textContent = `${event.target.value} %`; draw(); } }),
+      h("span", {}, `${Math.round(100 * this[key])} %`)];
+    const ramp = h("canvas", { className: "ramp", width: 100, height: 1 }), pen = ramp.getContext("2d");
+    for (let k = 0; k < 100; k++) { pen.fillStyle = `rgb(${heat(k / 100).join(" ")})`; pen.fillRect(k, 0, 1, 1); }
+    const rate = told.hit_rate ?? each.hit_rate;
+    this.#body("map").replaceChildren(
+      h("p", {}, `${words(each.finding)}, by ${words(told.method)}`),
+      h("p", { className: "fine" }, rate ? `Its peak was inside the finding in ${Math.round(100 * rate.value)} of 100 test pictures (${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)}, n ${rate.n}); the centre of the picture in ${Math.round(100 * rate.centre)}.` : "Its hit rate was not measured."),
+      ramp, h("p", { className: "fine ends" }, h("span", {}, "less"), h("span", {}, `more · ${told.rows} × ${told.columns} cells`)),
+      h("div", { className: "sliders" }, ...slider("opacity", "opacity"), ...slider("shown from", "threshold")));
+    draw();
+  }
+
+  // sentences, reports, cases ----------------------------------------------------------------------------------------
+
+  async ask(sentence) {
+    if (!this.study) return;
+    this.#body("ask").replaceChildren(h("p", { className: "fine" }, "comparing ..."));
+    try {
+      const told = await this.#call("ask", sentence), yes = told.margin > 0;
+      this.#body("ask").replaceChildren(h("div", { className: "answer" },
+        h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
+        h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
+        h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
+    } catch (error) { this.#wrong("ask", error); }
+  }
+
+  async report(text) {
+    if (!this.study) return;
+    this.#body("report").replaceChildren(h("p", { className: "fine" }, "reading ..."));
+    try {
+      const told = await this.#call("check_report", text), all = Object.entries(told.evidence?.auroc ?? {});
+      this.#body("report").replaceChildren(...told.sentences.map((each) => this.#sentence(each)),
+        ...all.slice(0, 1).map(([, e]) => h("p", { className: "fine" }, `On pictures not trained on, true sentences were told from false copies with AUROC ${number(e.value)} (${number(e.low)} to ${number(e.high)}), n ${e.n}.`)));
+    } catch (error) { this.#wrong("report", error); }
+  }
+
+  /** One sentence of a report; where its finding has a map, the map is one click away. */
+  #sentence(each) {
+    const row = this.rows?.find((finding) => finding.map && each.facts?.some((fact) => fact.finding === finding.finding));
+    return h("div", { className: `sentence ${each.verdict}` },
+      h("p", { className: "verdict" }, VERDICTS[each.verdict] ?? each.verdict, row ? " " : "", row ? h("button", { type: "button", onclick: () => { this.choose(row); this.toggleMap(); } }, `Map of ${words(row.finding)}`) : null),
+      h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
+  }
+
+  async similar(sentence) {
+    if (!this.study) return;
+    this.#body("similar").replaceChildren(h("p", { className: "fine" }, "searching ..."));
+    try {
+      const told = await this.#call("similar", sentence, 6);
+      this.#body("similar").replaceChildren(...told.cases.map((each) => h("div", { className: "case" },
+        h("p", { className: "fine" }, `similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`), h("p", {}, each.report ?? ""))),
+      told.folded ? h("p", { className: "fine" }, `${told.folded} near duplicates folded.`) : "");
+    } catch (error) { this.#wrong("similar", error); }
+  }
+}

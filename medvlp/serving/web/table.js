@@ -1,0 +1,79 @@
+// Values to grey levels: the file's own curve as it came, or a window of PS3.3 C.11.2 computed in double precision.
+
+/** Nearest integer, halves to the even one, as numpy rounds: so that a window equals the server's to the last level. */
+export function rint(x) {
+  const up = Math.floor(x + 0.5);
+  return x + 0.5 === up && up % 2 !== 0 ? up - 1 : up;
+}
+
+/** The file's curve: one level for each value from lo to hi. */
+export function curveOf(text) {
+  const raw = atob(text), levels = new Uint8Array(raw.length);
+  for (let k = 0; k < raw.length; k++) levels[k] = raw.charCodeAt(k);
+  return levels;
+}
+
+/** Display value in [0, 1] of a modality value. */
+export function windowed(x, centre, width, kind) {
+  if (kind === "SIGMOID") return 1 / (1 + Math.exp(Math.min(700, Math.max(-700, (-4 * (x - centre)) / width))));
+  if (kind === "LINEAR" && width === 1) return x > centre - 0.5 ? 1 : 0;
+  const y = kind === "LINEAR" ? (x - (centre - 0.5)) / (width - 1) + 0.5 : (x - centre) / width + 0.5;
+  return y < 0 ? 0 : y > 1 ? 1 : y;
+}
+
+/** Levels of all values lo..hi by a window; `paint` has lo, hi, slope, intercept, inverted. */
+export function windowTable(paint, centre, width, kind) {
+  const levels = new Uint8Array(paint.hi - paint.lo + 1);
+  const plain = paint.slope === 1 && paint.intercept === 0;
+  for (let v = paint.lo; v <= paint.hi; v++) {
+    const y = windowed(plain ? v : v * paint.slope + paint.intercept, centre, width, kind);
+    levels[v - paint.lo] = rint(255 * (paint.inverted ? 1 - y : y));
+  }
+  return levels;
+}
+
+/** A window that looks like a curve: where a drag begins when the file brings a table of its own. */
+export function likeWindow(paint, levels) {
+  let dark = 0, bright = levels.length - 1;
+  const rising = levels[levels.length - 1] >= levels[0];
+  const at = (k) => (rising ? levels[k] : 255 - levels[k]);
+  while (dark < levels.length - 1 && at(dark) < 8) dark++;
+  while (bright > dark && at(bright) > 247) bright--;
+  const a = (paint.lo + dark) * paint.slope + paint.intercept, b = (paint.lo + bright) * paint.slope + paint.intercept;
+  return { centre: (a + b) / 2, width: Math.max(1, Math.abs(b - a)), kind: "LINEAR", name: "" };
+}
+
+/** Levels to packed pixels (little endian: alpha, blue, green, red), turned over where asked. */
+export function packed(levels, turned) {
+  const out = new Uint32Array(levels.length);
+  for (let k = 0; k < levels.length; k++) {
+    const g = turned ? 255 - levels[k] : levels[k];
+    out[k] = 0xff000000 | (g << 16) | (g << 8) | g;
+  }
+  return out;
+}
+
+/** Paint values into pixels; padding, and whatever lies outside of the table, is black or its nearest end. */
+export function fill(pixels, values, table, lo, padding) {
+  const last = table.length - 1, black = 0xff000000;
+  if (padding === null || padding === undefined) {
+    for (let k = 0; k < values.length; k++) {
+      const n = values[k] - lo;
+      pixels[k] = table[n < 0 ? 0 : n > last ? last : n];
+    }
+    return;
+  }
+  for (let k = 0; k < values.length; k++) {
+    const v = values[k], n = v - lo;
+    pixels[k] = v === padding ? black : table[n < 0 ? 0 : n > last ? last : n];
+  }
+}
+
+// Violet to yellow by lightness and hue, told apart by every kind of colour vision; alpha grows with the value.
+const RAMP = [[76, 2, 161], [139, 10, 165], [190, 55, 134], [224, 100, 97], [247, 149, 64], [251, 207, 54], [240, 249, 33]];
+
+/** Colour of a share in [0, 1]. */
+export function heat(share) {
+  const at = Math.min(0.9999, Math.max(0, share)) * (RAMP.length - 1), k = Math.floor(at), t = at - k;
+  return RAMP[k].map((c, n) => Math.round(c + t * (RAMP[k + 1][n] - c)));
+}

@@ -1,0 +1,89 @@
+"""What a viewer is given is what `read_image` shows, to the last level, for every file of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from medvlp.io import read_frame_values, read_image
+from medvlp.io.errors import UnreadableImage
+from tests.io.dx_files import DX_FILES, GRAY8, GRAY12, TWELVE, linear, lut, rescale, voi
+from tests.io.test_pydicom_files import FILES
+
+
+def painted(frame):
+    picture = frame.curve[np.clip(frame.values.astype(int) - frame.lo, 0, frame.hi - frame.lo)]
+    return picture if frame.padding is None else np.where(frame.values == frame.padding, 0, picture)
+
+
+def the_same(path):
+    frame, image = read_frame_values(path), read_image(path, frame=0)
+    if not any("more than 16 bits" in note for note in frame.warnings):
+        np.testing.assert_array_equal(frame.image().pixels, image.pixels)
+    # The level is the nearest one; float32 may lie on either side of a half.
+    assert np.abs(painted(frame) - 255.0 * image.pixels).max() < 0.5 + 1e-3
+    assert frame.spacing == image.spacing
+    assert frame.spacing_kind == image.spacing_kind
+    assert frame.meta == image.meta
+    assert (frame.steps, frame.warnings) == (image.steps, image.warnings) or len(frame.warnings) > len(image.warnings)
+
+
+@pytest.mark.parametrize("case", DX_FILES, ids=lambda case: case.name)
+def test_files_of_known_truth_are_painted_as_the_standard_asks(dicom, case):
+    the_same(path := dicom(case.pixels, case.tags, **case.options))
+    assert np.abs(painted(read_frame_values(path)) - 255 * case.truth).max() < 0.5 + 1e-3
+
+
+def test_every_file_of_pydicom_is_painted_as_it_is_read():
+    read = 0
+    for path in FILES:
+        try:
+            read_image(path, frame=0)
+        except UnreadableImage as refusal:
+            with pytest.raises(UnreadableImage, match=refusal.reason):
+                read_frame_values(path)
+            continue
+        the_same(path)
+        read += 1
+    assert read > 100
+
+
+def test_windows_are_in_modality_values_and_named_by_known_words_only(dicom):
+    tags = {**voi([40, 50], [400, 80]), **rescale(2, -1024), 0x00281055: ("LO", "LUNG\\DOE^JANE"), **TWELVE}
+    frame = read_frame_values(dicom(GRAY12, tags))
+    assert frame.windows == (("lung", 40, 400, "LINEAR"), ("window 1 of 2", 50, 80, "LINEAR"))
+    numbers = frame.slope * np.arange(frame.lo, frame.hi + 1) + frame.intercept
+    np.testing.assert_array_equal(frame.curve, np.rint(255 * linear(numbers, 40, 400)))
+
+
+def test_padding_has_a_value_of_its_own_and_edges_follow_the_hanging(dicom):
+    values = GRAY12.astype(np.int16) - 1000
+    values[0, :3] = -2000
+    tags = {
+        0x00280103: ("US", 1),
+        0x00280120: ("SS", -2000),
+        0x00200020: ("CS", "R\\F"),
+        0x00280004: ("CS", "MONOCHROME1"),
+    }
+    tags |= {0x00080060: ("CS", "DX"), 0x00180015: ("CS", "CHEST"), 0x00200062: ("CS", "L")}
+    frame = read_frame_values(dicom(values, tags))
+    assert (frame.padding, frame.lo, frame.inverted, frame.marker) == (-2000, -999, True, "L")
+    assert (frame.values[0, -3:] == -2000).all()
+    assert frame.edges == ("R", "L", "H", "F")
+
+
+def test_a_modality_table_gives_modality_values(dicom):
+    table = np.arange(256)[::-1] ** 2 // 8
+    tags = {0x00283000: ("SQ", [{**lut(table.tolist(), 0, 16), 0x00283004: ("LO", "OD")}])}
+    frame = read_frame_values(dicom(GRAY8, tags))
+    assert frame.unit == "OD"
+    np.testing.assert_array_equal(frame.values, table[GRAY8])
+
+
+@pytest.mark.parametrize(
+    ("array", "mode"), [(GRAY8, "L"), (GRAY12 * 16, "I;16"), (np.dstack([GRAY8] * 3) // [1, 2, 3], "RGB")]
+)
+def test_pictures_keep_their_levels(tmp_path, array, mode):
+    Pillow.fromarray(array.astype(np.uint16 if mode == "I;16" else np.uint8)).save(tmp_path / "a.png")
+    the_same(tmp_path / "a.png")

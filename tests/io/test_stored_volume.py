@@ -1,0 +1,57 @@
+"""Sixteen bits hold what a scanner stored; the left of the patient is at the right hand whatever the file's axes."""
+
+from __future__ import annotations
+
+import itertools
+
+import nibabel
+import numpy as np
+import pytest
+
+from medvlp.io import read_volume
+from medvlp.io.stored_volume import stored_volume
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(1, 0), (1, -1024), (0.5, 0), (0.003, 7)])
+def test_scaled_integers_are_exact(tmp_path, slope, inter):
+    image = nibabel.Nifti1Image(np.random.default_rng(0).integers(-20, 20, (9, 8, 7)).astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(slope, inter)
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    stored = stored_volume(volume)
+    hung = volume.voxels[:, ::-1, ::-1]  # to the back and to the left, where RAS runs to the front and to the right
+    np.testing.assert_allclose(stored.slope * stored.values + stored.intercept, hung, rtol=1e-6)
+    assert stored.error <= 1e-6 * np.abs(hung).max()
+
+
+def test_numbers_beyond_16_bits_are_rounded_and_the_error_is_told(tmp_path):
+    voxels = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    voxels[0, 0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    stored = stored_volume(read_volume(tmp_path / "a.nii"))
+    span = np.nanmax(voxels) - np.nanmin(voxels)
+    assert 0 < stored.error <= span / 65535
+    assert stored.values.min() == -32768
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_left_back_and_head_are_found_on_any_axes(tmp_path, order):
+    shape, rng = (6, 7, 8), np.random.default_rng(1)
+    for signs in itertools.product([1, -1], repeat=3):
+        matrix = np.zeros((4, 4))
+        for axis, (row, sign) in enumerate(zip(order, signs, strict=True)):
+            matrix[row, axis] = sign * (axis + 1.0)
+        matrix[3, 3] = 1
+        matrix[:3, 3] = rng.normal(size=3)
+        voxels = np.zeros(shape, np.int16)
+        corner = [shape[a] - 1 if signs[a] > 0 else 0 for a in range(3)]  # far along +R, +A, +S
+        voxels[tuple(corner)] = 1
+        nibabel.save(nibabel.Nifti1Image(voxels, matrix), tmp_path / "a.nii")
+        volume = read_volume(tmp_path / "a.nii")
+        stored = stored_volume(volume)
+        again = stored.volume({})
+        assert again.world_of(*np.argwhere(again.voxels == 1)[0]) == pytest.approx(
+            volume.world_of(*np.argwhere(volume.voxels == 1)[0])
+        )
+        assert np.argwhere(stored.values == 1).tolist() == [[stored.values.shape[0] - 1, 0, 0]]  # head, front, right
+        assert stored.oblique == pytest.approx(0, abs=1e-3)

@@ -1,0 +1,152 @@
+"""What the server refuses and what it puts on every answer, asked of the very application that is served."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+
+import pytest
+
+pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
+
+from starlette.testclient import TestClient
+
+from medvlp.core.errors import UserError
+from medvlp.serving.app import build_server
+from medvlp.serving.audit import AuditLog
+from medvlp.serving.guard import COOKIE, Passwords, password_line
+from medvlp.serving.launch import Options
+from medvlp.serving.room import Room
+from medvlp.serving.sessions import Limits, Sessions
+from medvlp.serving.uploads import FRAMED
+from tests.serving.room_files import SECRETS, film
+
+HOSTS = frozenset({"127.0.0.1"})
+URL = "http://127.0.0.1:7860"
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The application, its room, and its private folder."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    room = Room((), Sessions(Limits(upload=1 << 20)), samples=None, audit=AuditLog(tmp_path / "audit"), folder=folder)
+    return build_server(room, hosts=HOSTS), room, folder
+
+
+def visitor(server, **options):
+    client = TestClient(server, base_url=URL, **options)
+    client.get("/")
+    return client
+
+
+def test_a_study_is_seen_by_its_session_alone(served, tmp_path):
+    one, two = visitor(served[0]), visitor(served[0])
+    told = one.post("/rr/studies", content=film(tmp_path / "a").read_bytes()).json()
+    path = f"/rr/studies/{told['key']}/series/0/pixels/0/1"
+    assert len(one.get(path).content) == 2 * 300 * 200
+    assert two.get(path).status_code == 404
+    assert TestClient(served[0], base_url=URL).get(path).status_code == 403  # who never opened the page
+    one.post("/rr/close")
+    assert one.get(path).status_code == 403
+
+
+def test_one_cookie_that_scripts_and_other_sites_cannot_use(served):
+    header = TestClient(served[0], base_url=URL).get("/").headers.get_list("set-cookie")
+    assert len(header) == 1
+    assert re.fullmatch(rf"{COOKIE}=[\w-]{{43}}; Path=/; HttpOnly; SameSite=Strict", header[0])
+
+
+@pytest.mark.parametrize("path", ["/", "/rr/room.json", "/rr/nothing", "/config", "/rr/web/page.js"])
+def test_every_answer_carries_the_strict_headers(served, path):
+    headers = visitor(served[0]).get(path).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert (headers["x-frame-options"], headers["referrer-policy"]) == ("DENY", "no-referrer")
+    assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/config", "/gradio_api/info", "/gradio_api/upload", "/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://x/",
+     "/monitoring", "/gradio_api/queue/join", "/openapi.json", "/docs", "/manifest.json", "/rr/web/../app.py",
+     "/rr/web/%2e%2e/app.py", "/login", "/gradio_api/vibe-edit/"],
+)  # fmt: skip
+def test_only_listed_routes_are_there(served, path):
+    client = visitor(served[0])
+    assert client.get(path).status_code == 404
+    assert client.post(path).status_code == 404
+
+
+def test_foreign_hosts_origins_and_sites_are_refused(served):
+    client = visitor(served[0])
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+    for headers in (
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.example"},
+    ):
+        assert client.post("/rr/close", headers=headers).status_code == 403
+    assert client.get("/rr/room.json").status_code == 200
+    assert client.post("/rr/close", headers={"sec-fetch-site": "same-origin", "origin": URL}).status_code == 204
+
+
+def test_hostile_uploads_are_refused_with_a_sentence_and_nothing_stays(served, tmp_path):
+    server, _, folder = served
+    client = visitor(server)
+    html = client.post("/rr/studies", content=b"<html><script>alert(1)</script></html>")
+    assert (html.status_code, html.json()["error"]) == (
+        422, "This cannot be read: it is text; give a DICOM, NIfTI, PNG, JPEG or TIFF file.",
+    )  # fmt: skip
+    assert client.post("/rr/studies", content=b"<svg onload='x'/>").status_code == 422
+    large = client.post("/rr/studies", content=b"x" * (2 << 20))
+    assert (large.status_code, large.json()["error"]) == (413, "The upload is larger than 1 MB: send a part of it.")
+    cut = client.post("/rr/studies", content=struct.pack("<Q", 99) + b"abc", headers={"content-type": FRAMED})
+    assert (cut.status_code, "cut off" in cut.json()["error"]) == (422, True)
+    assert list(folder.rglob("*")) == []
+
+
+def test_several_files_in_one_body_are_one_study(served, tmp_path):
+    parts = [film(tmp_path / name).read_bytes() for name in "ab"]
+    body = b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+    told = visitor(served[0]).post("/rr/studies", content=body, headers={"content-type": FRAMED}).json()
+    assert len(told["series"]) == 2
+    assert list(served[2].rglob("*")) == []
+
+
+def test_nothing_that_identifies_is_logged_or_answered(served, tmp_path, capfd, caplog):
+    caplog.set_level("DEBUG")
+    client = visitor(served[0])
+    answer = client.post("/rr/studies", content=film(tmp_path / "DOE^JANE.dcm").read_bytes())
+    client.post("/rr/studies", content=film(tmp_path / "b").read_bytes()[:-500])
+    said = capfd.readouterr()
+    log = (tmp_path / "audit").read_text()
+    log = (tmp_path / "audit").read_text()
+    everything = "".join((answer.text, str(answer.headers), said.out, said.err, caplog.text, log))
+    assert [secret for secret in SECRETS if secret in everything] == []
+    assert json.loads(log.splitlines()[0])["event"] == "opened"
+
+
+def test_off_loopback_needs_users_and_passwords_are_scrypt(served, tmp_path):
+    with pytest.raises(UserError, match=r"0\.0\.0\.0 can be reached by others: give --auth FILE"):
+        Options(host="0.0.0.0")
+    users = tmp_path / "users"
+    users.write_text(password_line("jane", "secret", salt=b"0123456789abcdef") + "\n")
+    Options(host="0.0.0.0", auth=users)
+    client = TestClient(build_server(served[1], hosts=HOSTS, passwords=Passwords(users)), base_url=URL)
+    for given, status in (
+        (None, 401),
+        ("jane:wrong", 401),
+        ("joe:secret", 401),
+        ("jane:secret", 200),
+        ("jane:secret", 200),
+    ):
+        headers = {} if given is None else {"authorization": "Basic " + base64.b64encode(given.encode()).decode()}
+        assert client.get("/", headers=headers).status_code == status
+    for text, words in (("", "names no user"), ("jane:secret\n", "line 1 is not name:salt:hash")):
+        users.write_text(text)
+        with pytest.raises(UserError, match=words):
+            Passwords(users)

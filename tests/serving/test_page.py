@@ -1,0 +1,304 @@
+"""The page in a real browser: what is painted, which way it hangs, what leaves the machine, what the keys do."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import struct
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("there is no chromium on the path (Debian: apt-get install chromium)", allow_module_level=True)
+
+from medvlp.io import read_frame_values  # noqa: E402
+from medvlp.serving.launch import Options, open_room  # noqa: E402
+from tests.io.conftest import dicom_writer  # noqa: E402
+from tests.io.dx_files import DX_FILES, linear  # noqa: E402
+from tests.serving.room_files import SECRETS, ct_slices, film, nifti  # noqa: E402
+
+# The grey levels of a pane's canvas, and the picture that is in it: (column, row) of the canvas at 1:1.
+_READ = """(pane) => {
+  const canvas = pane.querySelector('canvas'), pen = canvas.getContext('2d');
+  const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+  let text = '';
+  for (let k = 0; k < data.length; k += 4) text += String.fromCharCode(data[k]);
+  return { width: canvas.width, height: canvas.height, levels: btoa(text) };
+}"""
+
+
+@pytest.fixture(scope="module")
+def room():
+    running = open_room(Options(port=0), readers=())
+    yield running
+    running.close()
+    assert not running.folder.exists()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(room, browser):
+    """A page of its own session; whatever it violates, throws or asks of others fails the test."""
+    with opened(room, browser) as page:
+        yield page
+
+
+@contextmanager
+def opened(room, browser, **options):
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if "Content Security" in message.text else None)
+    page.on(
+        "request", lambda request: None if request.url.startswith((room.url, "blob:")) else wrong.append(request.url)
+    )
+    page.goto(room.url)
+    page.locator("body[data-state=ready]").wait_for()
+    yield page
+    assert wrong == []
+    assert page.locator("#outside").inner_text() == "0"
+    context.close()
+
+
+def drop(page, *files: Path) -> None:
+    page.locator("#files").set_input_files([str(file) for file in files])
+    page.locator("body[data-state=open], body[data-state=refused]").wait_for()
+
+
+def painted(page, number=0) -> np.ndarray:
+    pane = page.locator(".pane").nth(number)
+    page.wait_for_timeout(60)  # two frames: painting waits for the browser's next one
+    told = pane.evaluate(_READ)
+    return np.frombuffer(base64.b64decode(told["levels"]), np.uint8).reshape(told["height"], told["width"])
+
+
+def at_one_to_one(page, rows, columns) -> np.ndarray:
+    """The picture itself, cut out of the middle of its canvas."""
+    page.keyboard.press("x")
+    page.locator(".pane[data-zoom='1.0000']").first.wait_for()
+    canvas = painted(page)
+    top, left = round((canvas.shape[0] - rows) / 2), round((canvas.shape[1] - columns) / 2)
+    # The canvas may be odd and the picture even: the corner is one of two pixels.
+    return canvas[top - 1 : top + rows + 1, left - 1 : left + columns + 1]
+
+
+def levels_off(window: np.ndarray, expected: np.ndarray) -> int:
+    """Smallest over the (at most four) whole-pixel corners of the largest distance in levels."""
+    rows, columns = expected.shape
+    cut = (window[y : y + rows, x : x + columns].astype(int) for y in range(3) for x in range(3))
+    return min(int(np.abs(part - expected).max()) for part in cut)
+
+
+def test_each_scored_radiograph_is_painted_as_the_file_asks(page, tmp_path):
+    dicom, off = dicom_writer(tmp_path), {}
+    for case in (case for case in DX_FILES if case.scored):
+        path = dicom(case.pixels, case.tags, **case.options)
+        frame = read_frame_values(path)
+        levels = frame.curve[np.clip(frame.values.astype(int) - frame.lo, 0, frame.hi - frame.lo)]
+        levels = levels if frame.padding is None else np.where(frame.values == frame.padding, 0, levels)
+        if frame.spacing and frame.spacing[0] != frame.spacing[1]:
+            continue  # shown with its pixels' own shape: no 1:1
+        drop(page, path)
+        page.locator(".pane[data-state=painted]").wait_for()
+        off[case.name] = levels_off(at_one_to_one(page, *levels.shape), levels)
+    assert off == dict.fromkeys(off, 0)
+    assert len(off) >= 32
+
+
+def test_windows_are_the_standards_to_the_level(page, tmp_path):
+    rng = np.random.default_rng(3)
+    for number, (slope, intercept, polarity) in enumerate([(1, 0, 2), (1, -1024, 2), (0.37, 5, 2), (1, 0, 1)]):
+        pixels = rng.integers(0, 4096, (120, 130)).astype(np.uint16)
+        pairs = [(float(c), float(w)) for c, w in zip(rng.normal(800, 400, 5), rng.uniform(1, 3000, 5), strict=True)]
+        path = film(
+            tmp_path / str(number), pixels, WindowCenter=[f"{c:.2f}" for c, _ in pairs], RescaleSlope=slope,
+            WindowWidth=[f"{w:.2f}" for _, w in pairs], RescaleIntercept=intercept,
+            PhotometricInterpretation=f"MONOCHROME{polarity}",
+        )  # fmt: skip
+        drop(page, path)
+        page.locator(".pane[data-state=painted]").wait_for()
+        for key, (centre, width) in enumerate(pairs, 1):
+            page.keyboard.press(str(key))
+            page.locator(f"body[data-did=preset-{key}]").wait_for()
+            shown = linear(pixels * float(slope) + intercept, round(centre, 2), round(width, 2))
+            expected = np.rint(255 * (1 - shown if polarity == 1 else shown)).astype(int)
+            assert levels_off(at_one_to_one(page, *pixels.shape), expected) == 0
+
+
+def brightest(levels: np.ndarray) -> tuple[float, float]:
+    """Centre of what is white, as shares of what is painted: across, down."""
+    there = np.argwhere(levels > 8)
+    low, high = there.min(axis=0), there.max(axis=0) + 1
+    row, column = (np.argwhere(levels > 250).mean(axis=0) - low) / (high - low)
+    return column, row
+
+
+@pytest.mark.parametrize("orientation", [["L", "F"], ["R", "F"], ["L", "H"], ["F", "L"]])
+def test_left_of_a_film_is_at_the_right_hand(page, tmp_path, orientation):
+    pixels = np.full((300, 300), 1000, np.uint16)
+    pixels[220:280, 230:290] = 4000  # at the feet, on the left
+    stored = {"R": pixels[:, ::-1], "H": pixels[::-1]}.get("".join(orientation).strip("LF"), pixels)
+    stored = pixels.T if orientation == ["F", "L"] else stored
+    drop(
+        page,
+        film(
+            tmp_path / "a",
+            np.ascontiguousarray(stored),
+            PatientOrientation=orientation,
+            WindowCenter=2000,
+            WindowWidth=4000,
+        ),
+    )
+    page.locator(".pane[data-state=painted]").wait_for()
+    across, down = brightest(painted(page))
+    assert across > 0.75
+    assert down > 0.7
+    assert [page.locator(f".at-{side}").inner_text() for side in ("left", "right", "top", "bottom")] == [
+        "R",
+        "L",
+        "H",
+        "F",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["dicom", "dicom turned", "nifti to left", "nifti to right"])
+def test_left_of_a_volume_is_at_the_right_hand_in_every_plane(page, tmp_path, kind):
+    if kind.startswith("dicom"):
+        folder = ct_slices(tmp_path / "ct", axial_rows_to_left=kind == "dicom")
+        drop(page, *sorted(folder.iterdir()))
+    else:
+        drop(page, nifti(tmp_path / "a.nii", to_left=kind == "nifti to left"))
+    page.get_by_label("Window", exact=True).select_option(
+        label=page.locator("#windows option", has_text="Bone").inner_text()
+    )
+    page.locator(".corner.tl", has_text="18 / 20").or_(page.locator(".pane").first).first.wait_for()
+    for _ in range(7):  # towards the head: the block is left, behind, above
+        page.keyboard.press("ArrowUp")
+    page.locator(".pane").nth(1).focus()
+    for _ in range(14):
+        page.keyboard.press("ArrowDown")
+    page.locator(".pane").nth(2).focus()
+    for _ in range(17):
+        page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(200)
+    where = [white(painted(page, n)) for n in range(3)]
+    (across, down), (coronal, high), (sagittal, tall) = where
+    assert (across > 0.6, down > 0.6) == (True, True)  # axial: left at the right, behind below
+    assert (coronal > 0.6, high < 0.4) == (True, True)  # coronal: left at the right, head up
+    assert (sagittal > 0.6, tall < 0.4) == (True, True)  # sagittal: behind at the right, head up
+
+
+def white(levels: np.ndarray) -> tuple[float, float]:
+    """Centre of what is white as shares of the pane."""
+    there = np.argwhere(levels > 200)
+    assert len(there)
+    row, column = there.mean(axis=0) / levels.shape
+    return column, row
+
+
+def test_nothing_is_stored_asked_of_others_or_told_in_titles(room, browser, tmp_path):
+    with opened(room, browser) as page:
+        drop(page, film(tmp_path / "DOE^JANE_MRN12345.dcm"))
+        page.locator(".pane[data-state=painted]").wait_for()
+        kept = page.evaluate(
+            "async () => [localStorage.length, sessionStorage.length, (await indexedDB.databases()).length,"
+            " (await caches.keys()).length, document.cookie]"
+        )
+        assert kept == [0, 0, 0, 0, ""]
+        assert len(page.context.cookies()) == 1
+        assert page.locator("#files-kept").inner_text() == "0"
+        text = page.content() + page.title() + page.url
+        assert [secret for secret in (*SECRETS, "DOE", "MRN") if secret in text] == []
+    assert [path for path in room.folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_closed_tab_takes_its_studies_with_it(room, browser, tmp_path):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(room.url)
+    page.locator("body[data-state=ready]").wait_for()
+    drop(page, film(tmp_path / "a"))
+    another = context.new_page()  # the same browser, to ask after the tab
+    page.close(run_before_unload=False)
+    another.wait_for_timeout(500)
+    assert another.request.get(f"{room.url}rr/room.json").status == 403
+    context.close()
+
+
+def test_refusals_are_sentences(page, tmp_path):
+    for name, data in (("a.html", b"<html><script>alert(1)</script>"), ("b.dcm", struct.pack("<64s", b""))):
+        (tmp_path / name).write_bytes(data)
+        drop(page, tmp_path / name)
+        assert page.locator("body[data-state=refused]").count() == 1
+        assert re.fullmatch(r"This cannot be read: .+; .+\.", page.locator("#drop-say").inner_text())
+
+
+def test_every_key_of_the_printed_table_does_what_it_says(page, tmp_path):
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()), film(tmp_path / "film"))
+    page.locator(".pane[data-state=painted]").first.wait_for()
+    page.keyboard.press("?")
+    table = page.locator("#keys tr").evaluate_all("(rows) => rows.map((row) => [row.dataset.key, row.dataset.action])")
+    page.keyboard.press("Escape")
+    assert len(table) > 35
+    pane = page.locator(".pane[aria-current=true]")
+    state = lambda name: pane.get_attribute(f"data-{name}")  # noqa: E731
+    for key, action in table:
+        page.keyboard.press(key if key != " " else "Space")
+        page.locator(f"body[data-did={action}]").wait_for()
+        if action in ("help", "ask", "report", "made", "panel"):
+            page.keyboard.press("Escape")
+    page.keyboard.press("PageUp")  # back to the volume
+    page.keyboard.press("m")
+    page.wait_for_timeout(100)
+    for key, name, value in (
+        ("i", "turned", "true"), ("r", "turns", "1"), ("l", "turns", "0"), ("h", "across", "true"),
+        ("v", "down", "true"), ("2", "window", "-600/1500"),
+        ("d", "tool", "ruler"), ("Home", "index", "19"), ("ArrowDown", "index", "18"),
+        ("End", "index", "0"), ("Space", "turned", "false"), ("x", "zoom", "1.0000"),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        page.wait_for_timeout(60)
+        assert (key, state(name)) == (key, value)
+
+
+def test_a_ruler_measures_millimetres_and_backspace_takes_it_away(page, tmp_path):
+    drop(page, film(tmp_path / "a"))
+    page.locator(".pane[data-state=painted]").wait_for()
+    page.keyboard.press("x")
+    page.keyboard.press("d")
+    box = page.locator(".pane").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y, steps=4)
+    page.mouse.up()
+    assert page.locator("text.ruler").text_content() == "40.0 mm"  # 80 pixels of 0.5 mm
+    page.keyboard.press("Backspace")
+    page.wait_for_timeout(60)
+    assert page.locator("text.ruler").count() == 0
+
+
+def test_the_page_fits_a_phone_and_a_wide_screen(room, browser):
+    for width in (390, 1280, 2560):
+        with opened(room, browser) as page:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.locator(".samples button").first.click()
+            page.locator(".pane[data-state=painted]").first.wait_for()
+            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert wide[0] <= wide[1]

@@ -1,0 +1,70 @@
+"""A study is its session's alone and goes with it; the audit log shows whoever edits it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.serving.audit import AuditLog, verify
+from medvlp.serving.sessions import Limits, Sessions
+
+
+@dataclass
+class Sized:
+    bytes: int
+
+
+def test_another_session_has_no_such_study():
+    sessions = Sessions()
+    one, two = sessions.start(), sessions.start()
+    key = sessions.add(one, Sized(1))
+    assert sessions.study(one, key).bytes == 1
+    for token in (two, "", None, "x"):
+        with pytest.raises(KeyError):
+            sessions.study(token, key)
+
+
+def test_silence_ends_a_session_and_a_heartbeat_does_not():
+    now = [0.0]
+    sessions = Sessions(Limits(silence=45), clock=lambda: now[0])
+    silent, alive = sessions.start(), sessions.start()
+    now[0] = 40
+    assert sessions.knows(alive)
+    now[0] = 50
+    assert sessions.sweep() == 1
+    assert (sessions.knows(silent), sessions.knows(alive)) == (False, True)
+
+
+def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
+    sessions = Sessions(Limits(session=10, sessions=1))
+    token = sessions.start()
+    first = sessions.add(token, Sized(6))
+    assert sessions.kept(token, (first, "a"), lambda: 1) == sessions.kept(token, (first, "a"), lambda: 2) == 1
+    second = sessions.add(token, Sized(6))
+    with pytest.raises(KeyError):
+        sessions.study(token, first)
+    assert sessions.kept(token, (first, "a"), lambda: 3) == 3
+    assert sessions.study(token, second).bytes == 6
+    with pytest.raises(UserError, match="a session may hold 0 MB"):
+        sessions.add(token, Sized(11))
+    with pytest.raises(UserError, match="close a tab"):
+        sessions.start()
+
+
+def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path)
+    for event in ("opened", "findings", "where"):
+        log.add(event, model="abc")
+    AuditLog(path).add("later")
+    assert verify(path) == 4
+    assert path.stat().st_mode & 0o777 == 0o600
+    lines = path.read_text().splitlines()
+    edited = json.dumps(json.loads(lines[1]) | {"model": "xyz"})
+    for wrong in ([lines[0], edited, *lines[2:]], [lines[0], *lines[2:]], [lines[1], lines[0], *lines[2:]]):
+        path.write_text("\n".join(wrong) + "\n")
+        with pytest.raises(DataError, match="the log was edited"):
+            verify(path)

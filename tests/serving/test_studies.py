@@ -1,0 +1,99 @@
+"""What is dropped becomes series that hang; what cannot be read is told, and stops nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import UserError
+from medvlp.io import UnreadableImage
+from medvlp.serving.studies import read_study
+from tests.serving.room_files import SECRETS, ct_slices, film, nifti
+
+
+def test_frontal_and_lateral_hang_together_then_current_and_prior(tmp_path):
+    day = {"StudyInstanceUID": "1.2.3", "StudyDate": "20200102"}
+    lateral = film(tmp_path / "a", ViewPosition="LL", PatientOrientation=["A", "F"], **day)
+    frontal = film(tmp_path / "b", **day)
+    prior = film(tmp_path / "c", StudyInstanceUID="1.2.4", StudyDate="20190101")
+    study = read_study([prior, lateral, frontal])
+    assert [(each.title, each.visit, each.view) for each in study.series] == [
+        ("CR PA", 0, "frontal"), ("CR LL", 0, "lateral"), ("CR PA", 1, "frontal"),
+    ]  # fmt: skip
+    assert study.stages == ((0, 1), (0, 2), (0,), (1,), (2,))
+
+
+def test_a_folder_of_slices_is_one_volume_and_a_film_beside_it_is_a_film(tmp_path):
+    ct_slices(tmp_path / "ct")
+    film(tmp_path / "ct" / "film.dcm")
+    (tmp_path / "ct" / "notes.txt").write_text("hello")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in (tmp_path / "ct").iterdir():
+            archive.write(path, f"deep/{path.name}")
+    for paths in ([tmp_path / "all.zip"], [tmp_path / "ct"]):
+        study = read_study(paths)
+        assert [each.document["kind"] for each in study.series] == ["volume", "image"]
+        assert study.series[0].document["geometry"]["slices"] == 20
+        assert study.series[0].document["unit"] == "HU"
+        assert [(reason, many) for reason, _, many in study.refused] == [("not_an_image", 1)]
+
+
+def test_two_patients_are_never_hung_as_one(tmp_path):
+    with pytest.raises(UserError, match="The files are of 2 patients"):
+        read_study([film(tmp_path / "a"), film(tmp_path / "b", PatientID="OTHER")])
+
+
+def test_a_missing_slice_is_made_and_told(tmp_path):
+    ct_slices(tmp_path / "ct")
+    (tmp_path / "ct" / "9.dcm").unlink()
+    document = read_study([tmp_path / "ct"]).series[0].document
+    assert document["count"] == 20
+    assert any("1 slices are missing" in note for note in document["warnings"])
+
+
+def test_pixels_are_the_stored_values_of_the_hung_picture(tmp_path):
+    study = read_study([film(tmp_path / "a", PatientOrientation=["R", "F"]), ct_slices(tmp_path / "ct")])
+    volume, picture = study.series
+    values = np.frombuffer(picture.pixels(0, 1), "<u2").reshape(300, 200)
+    assert values[260, 30] == 4000  # turned: the file's columns ran to the right
+    assert np.frombuffer(volume.pixels(19, 20), "<i2").reshape(40, 48)[34, 40] == 2000
+    with pytest.raises(IndexError):
+        volume.pixels(19, 21)
+
+
+def test_both_ways_of_a_volume_hang_alike(tmp_path):
+    sources = [ct_slices(tmp_path / "a"), ct_slices(tmp_path / "b", axial_rows_to_left=False)]
+    sources += [nifti(tmp_path / "c.nii", to_left=True), nifti(tmp_path / "d.nii.gz", to_left=False)]
+    hung = [read_study([source]).series[0].content.values for source in sources]
+    for values in hung[1:]:
+        np.testing.assert_array_equal(values, hung[0])
+
+
+def test_documents_identify_nobody(tmp_path):
+    study = read_study([film(tmp_path / "DOE^JANE_MRN12345"), ct_slices(tmp_path / "MRN12345")])
+    text = json.dumps(study.document)
+    assert [secret for secret in (*SECRETS, "DOE", "MRN", str(tmp_path)) if secret in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [("a.html", b"<html><script>alert(1)</script>", "not_an_image"), ("a.svg", b"<svg xmlns=''/>", "not_an_image"),
+     ("empty", b"", "empty"), ("cut.dcm", b"\0" * 128 + b"DICM", "truncated")],
+)  # fmt: skip
+def test_what_is_no_picture_is_refused_with_a_reason(tmp_path, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UnreadableImage) as refusal:
+        read_study([tmp_path / name])
+    assert refusal.value.reason == reason
+
+
+def test_an_archive_that_leads_out_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("../out.dcm", b"x")
+    with pytest.raises(UnreadableImage, match="unsafe_archive"):
+        read_study([tmp_path / "a.zip"])
+    shutil.rmtree(tmp_path)
