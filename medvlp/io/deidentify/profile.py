@@ -89,7 +89,7 @@ class Profile:
             return "keep"
         if ("c" in options and self.descriptors) or ("V" in options and self.device) or ("P" in options and self.patient):
             return "keep" if vr == "SQ" else "clean"
-        if vr == "SQ" and (keyword_for_tag(tag) in _WALKED or basic.endswith("U*")):
+        if vr == "SQ" and (keyword_for_tag(tag) in _WALKED or basic.endswith("U*") or "u" in options):
             return "keep"
         # Of alternatives the last is chosen: it keeps the object valid whatever the attribute's type is there.
         return _BASIC[basic.split("/")[-1]]
