@@ -26,8 +26,26 @@ from PIL import Image, ImageDraw, ImageFont
 from medvlp.core.randomness import numpy_generator
 from medvlp.io.deidentify.burned_in import find_text
 
-WORDS = ("DOE^JANE", "Smith, John A.", "MRN 00471123", "ID:4711-0815", "12/03/1951", "1951-03-12", "F 072Y", "AP PORTABLE")
-WORDS = (*WORDS, "General Hospital", "St. Mary's", "Dr. Miller", "08:15:22 AM", "ACC 20231107", "Müller Jürgen", "Room 12B")
+WORDS = (
+    "DOE^JANE",
+    "Smith, John A.",
+    "MRN 00471123",
+    "ID:4711-0815",
+    "12/03/1951",
+    "1951-03-12",
+    "F 072Y",
+    "AP PORTABLE",
+)
+WORDS = (
+    *WORDS,
+    "General Hospital",
+    "St. Mary's",
+    "Dr. Miller",
+    "08:15:22 AM",
+    "ACC 20231107",
+    "Müller Jürgen",
+    "Room 12B",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +106,9 @@ def compressed(values: np.ndarray) -> np.ndarray:
     """8 bits and JPEG of quality 85 and back."""
     span = max(int(values.max()) - int(values.min()), 1)
     data = io.BytesIO()
-    Image.fromarray(((values.astype(float) - values.min()) / span * 255).astype(np.uint8)).save(data, "JPEG", quality=85)
+    Image.fromarray(((values.astype(float) - values.min()) / span * 255).astype(np.uint8)).save(
+        data, "JPEG", quality=85
+    )
     return np.asarray(Image.open(data)).astype(np.uint16)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from medvlp.core.errors import DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
@@ -17,7 +18,6 @@ from medvlp.data.layouts._patients import linked
 from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
-from medvlp.core.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 

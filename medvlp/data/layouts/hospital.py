@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from medvlp.core.errors import DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.core.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Scan, scan_tree
 from medvlp.data.layouts._files import list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.core.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 

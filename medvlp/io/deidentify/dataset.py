@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag, Tag
-from pydicom.valuerep import PersonName
+from pydicom.tag import BaseTag
 
-from medvlp.io.deidentify.known import REMOVED, KnownWords
+from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import Action, Profile, rules
 from medvlp.io.deidentify.secret import Secret
 
@@ -25,7 +24,8 @@ _PREFIX = {_PATIENT_ID: "p", _PATIENT_NAME: "p", _ACCESSION: "a"}
 _AGE = 0x00101010
 _DUMMY: dict[str, object] = {
     "DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "DS": "0", "IS": "0", "UR": "about:blank",
-    "CS": "REMOVED", "OB": b"\0\0", "OW": b"\0\0", "UN": b"\0\0", "US": 0, "UL": 0, "SS": 0, "SL": 0, "FL": 0.0, "FD": 0.0,
+    "CS": "REMOVED", "OB": b"\0\0", "OW": b"\0\0", "UN": b"\0\0", "US": 0, "UL": 0, "SS": 0, "SL": 0,
+    "FL": 0.0, "FD": 0.0,
 }  # fmt: skip
 _METHOD = "medvlp: PS3.15 Annex E, edition 2026c"
 
@@ -94,13 +94,18 @@ def _learn(dataset: Dataset, file: _File) -> None:
         if element.VR == "PN":
             for value in _values(element):
                 file.known.add_name(str(value))
-        elif element.VR in ("LO", "SH") and row is not None and not set(row[1]) & set("cpt"):
-            if file.profile.action(element.tag, element.VR) in ("remove", "empty", "dummy"):
-                file.known.add(*(str(value) for value in _values(element)))
+        elif (
+            element.VR in ("LO", "SH")
+            and row is not None
+            and not set(row[1]) & set("cpt")
+            and file.profile.action(element.tag, element.VR) in ("remove", "empty", "dummy")
+        ):
+            file.known.add(*(str(value) for value in _values(element)))
 
 
 def _walk(dataset: Dataset, file: _File, *, forced: bool = False) -> None:
-    own_code = str(dataset.get("CodingSchemeDesignator", "")).upper().startswith(("99", "L")) and "CodeValue" in dataset
+    scheme = str(dataset.get("CodingSchemeDesignator", "")).upper()
+    coded = "CodeMeaning" in dataset and scheme != "L" and not scheme.startswith("99")  # not a code of the site's own
     for tag in list(dataset.keys()):
         element = dataset[tag]
         if int(tag) in _PIXELS:
@@ -111,7 +116,7 @@ def _walk(dataset: Dataset, file: _File, *, forced: bool = False) -> None:
         if element.VR == "SQ":
             _sequence(dataset, element, action, file)
         else:
-            _element(dataset, element, action, file, coded="CodeMeaning" in dataset and not own_code)
+            _element(dataset, element, action, file, coded=coded)
 
 
 def _sequence(dataset: Dataset, element: DataElement, action: Action, file: _File) -> None:

@@ -39,12 +39,20 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
         source = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if packed else stream
         head = source.read(4)
         source.seek(0)
-        kind = nib.Nifti2Header if 540 in (int.from_bytes(head, order) for order in ("little", "big")) else nib.Nifti1Header
+        kind = (
+            nib.Nifti2Header
+            if 540 in (int.from_bytes(head, order) for order in ("little", "big"))
+            else nib.Nifti1Header
+        )
         header = kind.from_fileobj(source, check=False)
         if bytes(header["magic"].tobytes())[:2] == b"ni":
             raise UnreadableImage("unsupported_format", detail="it is the header of a pair of files")
         start = int(header["vox_offset"])
-        emptied = [name for name in _TEXT if name in header.keys() and bytes(header[name].tobytes()).strip(b"\0 ")]
+        emptied = [
+            name
+            for name in _TEXT
+            if name in header.structarr.dtype.names and bytes(header[name].tobytes()).strip(b"\0 ")
+        ]
         for name in emptied:
             header[name] = b""
         emptied += ["extensions"] if len(header.extensions) else []

@@ -125,7 +125,8 @@ def _replace(dataset: Dataset, values: np.ndarray, layout: Layout, photometric: 
 
 def _bits_beside(dataset: Dataset) -> bool:
     """Whether an overlay stands in the pixels' unused bits (PS3.5 8.1.2, retired)."""
-    return any(tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102 and dataset[tag].value for tag in dataset.keys())
+    tags = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
+    return any(dataset[tag].value for tag in tags)
 
 
 def _outside_regions(dataset: Dataset, layout: Layout) -> np.ndarray:

@@ -87,7 +87,11 @@ class Profile:
         kept = {"u": self.uids, "v": self.device, "i": self.institution, "p": self.patient}
         if any(kept.get(letter, False) for letter in options):
             return "keep"
-        if ("c" in options and self.descriptors) or ("V" in options and self.device) or ("P" in options and self.patient):
+        if (
+            ("c" in options and self.descriptors)
+            or ("V" in options and self.device)
+            or ("P" in options and self.patient)
+        ):
             return "keep" if vr == "SQ" else "clean"
         if vr == "SQ" and (keyword_for_tag(tag) in _WALKED or basic.endswith("U*") or "u" in options):
             return "keep"
