@@ -7,6 +7,7 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "BANNER": "shown",
         "Exported": "kinds",
         "Finding": "shown",
         "KINDS": "kinds",
