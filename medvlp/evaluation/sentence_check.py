@@ -44,6 +44,7 @@ from medvlp.text.hard_negatives import Kind
 __all__ = ["COVERAGE", "evaluate_sentence_check"]
 
 COVERAGE = 0.9  # of the conformal sets of true and of false sentences
+_FOLDS = 10
 
 
 def evaluate_sentence_check(
@@ -133,12 +134,27 @@ def evaluate_sentence_check(
 
 
 def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
-    """Fit probabilities, their prior and the conformal rule of each kind on validation sentences."""
-    calibration, prior = fit_sentence_calibration(rows), fit_sentence_calibration(rows, sees=False)
-    kinds, truth = rows["kind"].to_numpy(), rows["true"].to_numpy() == 1
-    moved = evidence(calibration, prior, rows)
-    sets = {k: fit_sets(truth[kinds == k], moved[kinds == k], level=COVERAGE) for k in sorted(set(kinds))}
-    return SentenceJudge(mean_image, calibration, prior, sets)
+    """Fit probabilities, their prior and the conformal rule of each kind on validation sentences.
+
+    The rule is of evidence by maps that were fitted to other patients: by its own a sentence would look surer than a
+    new one.
+    """
+    people, names = pd.factorize(rows["patient_id"])
+    moved, folds = np.full(len(rows), np.nan), min(_FOLDS, len(names))
+    for fold in range(folds):
+        held = people % folds == fold
+        if not held.all():
+            moved[held] = evidence(*_fitted(rows[~held]), rows[held])
+    kinds, truth, known = rows["kind"].to_numpy(), rows["true"].to_numpy() == 1, np.isfinite(moved)
+    sets = {}
+    for kind in sorted(set(kinds[known])):
+        own = known & (kinds == kind)
+        sets[kind] = fit_sets(truth[own], moved[own], level=COVERAGE)
+    return SentenceJudge(mean_image, *_fitted(rows), sets)
+
+
+def _fitted(rows: pd.DataFrame) -> tuple[SentenceCalibration, SentenceCalibration]:
+    return fit_sentence_calibration(rows), fit_sentence_calibration(rows, sees=False)
 
 
 def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: str) -> Metric:
