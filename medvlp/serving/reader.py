@@ -186,7 +186,7 @@ class Reader:
         kept = self.model.bundle.sentences or {}
         return {
             "sentences": [asdict(each) for each in judged],
-            "evidence": {"auroc": kept.get("evidence"), "data": kept.get("data")},
+            "evidence": {"measured": kept.get("evidence"), "data": kept.get("data")},
         }
 
     def similar(

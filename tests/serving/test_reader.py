@@ -154,13 +154,15 @@ def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
     for label in ("sentence_calibrated", "sentence_prior", "sentence_alike"):
         row = kept.find("auroc", label)
         assert (evidence[label]["value"], evidence[label]["low"]) == (row.value, row.low)
+    wrong = kept.find("false_supported", "sentence_verdict", group="kind=side")
+    assert (evidence["false_supported/side"]["value"], evidence["false_supported/side"]["n"]) == (wrong.value, wrong.n)
     true = kept.cases[kept.cases["label:sentence_calibrated"] == 1]
     manifest = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
     patient = str(true["patient_id"].iloc[0])
     rows = [i for i in range(len(manifest)) if manifest.record(i)["id.patient"] == patient]
     record = manifest.record(rows[0])  # the measure takes the first picture of a study
     said = reader.check_report(reader.prepare(wide_cohort.root / str(record["image"])), str(record["text"]))
-    assert said["evidence"]["auroc"] == evidence
+    assert said["evidence"]["measured"] == evidence
     facts = [fact for each in said["sentences"] for fact in each["facts"] if fact["probability"] is not None]
     assert facts
     own = true[true["patient_id"] == patient]
