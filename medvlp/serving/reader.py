@@ -118,7 +118,7 @@ class Reader:
         with self._lock:
             found = predict_files(self.model, [prepared])
         told = found["results"][0]
-        refused = refusal(told)
+        refused = refusal(self.model.judge(prepared))
         kind = self.model.of_kind(prepared.kind)
         rows = finding_rows(told, kind.bundle.answers, [found["recipe"], *told.get("answers", {})], refused)
         kept = {each.name: each for each in kind.bundle.answers}
@@ -136,10 +136,11 @@ class Reader:
             method: a component of `medvlp.features.maps`; None: the one that hit best on validation pictures.
 
         Raises:
-            UserError: if the model has no such map, or no rule denies the sentence.
+            UserError: if the model has no such map, no rule denies the sentence, or the picture is held back.
         """
         finding = any(asked in answer.labels for answer in self.model.answers.values())
         said, denied = (asked, "") if finding else _denial(asked)
+        self._let_in(prepared)
         with self._lock:
             return plain_map(*draw(self.model, prepared, said, denied, method))
 
@@ -151,12 +152,13 @@ class Reader:
         is that of the picture alone.
 
         Raises:
-            UserError: if the model compares no texts, or no rule denies the sentence.
+            UserError: if the model compares no texts, no rule denies the sentence, or the picture is held back.
         """
         said, denied = _denial(sentence)
         answer = self._comparing()
         if answer is None:
             raise UserError(_NO_WORDS)
+        self._let_in(prepared)
         told = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
         with self._lock:
             if not self.model.cosines:
@@ -176,11 +178,15 @@ class Reader:
 
         Sentences are those of findings and impression; a verdict is ``supported``, ``contradicted``, ``not_visible``
         or, where no rule states the contrary or validation never heard it, ``not_judged``. Each has its ``facts``.
+
+        Raises:
+            UserError: if the picture is held back.
         """
         why = _NO_WORDS if self._comparing() is None else _NO_JUDGE if self._judge is None else ""
         if self._judge is None or why:
             found = [{"text": each, "verdict": "not_judged", "why": why, "facts": []} for each in split_sentences(text)]
             return {"sentences": found, "evidence": None}
+        self._let_in(prepared)
         with self._lock:
             judged = self._judge.report(self._image(prepared), text, self.model.embed_text)
         kept = self.model.bundle.sentences or {}
@@ -215,11 +221,17 @@ class Reader:
             if prepared is None:
                 vector = self.model.embed_text(str(sentence))[0]
             else:
+                self._let_in(prepared)
                 vector = self._features(prepared, columns[0])
             found = self._cases.search(vector, columns, k, findings=findings)
         return {"cases": [asdict(case) for case in found.cases], "folded": found.folded}
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _let_in(self, prepared: Prepared) -> None:
+        refused = refusal(self.model.judge(prepared))
+        if refused is not None:
+            raise UserError(f"{refused['sentence']} Nothing is said of it.")
 
     def _comparing(self) -> Answer | None:
         """Return the first answer that compares pictures with texts."""

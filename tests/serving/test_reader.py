@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,25 @@ def test_an_unlike_picture_is_held_back_without_a_number(reader: Reader) -> None
     for row in said["findings"]:
         assert (row["category"], row["probability"], row["score"]) == ("not_for_this_picture", None, None)
         assert row["map"] is False
+    blank = reader.prepare(np.zeros((64, 64), np.float32))
+    for asked in (
+        lambda: reader.where(blank, "effusion"),
+        lambda: reader.ask(blank, "Left effusion."),
+        lambda: reader.check_report(blank, "Left effusion."),
+    ):
+        with pytest.raises(UserError, match=r"unlike those of the training: .*Nothing is said of it"):
+            asked()
+
+
+def test_a_file_of_another_modality_is_held_back_by_what_it_says(reader: Reader, films: list[Path]) -> None:
+    assert reader.model.bundle.provenance["modalities"] == ["CR", "DX"]
+    read = read_image(films[0])
+    other = dataclasses.replace(read, meta={**read.meta, "Modality": "CT"})
+    said = reader.findings(reader.prepare(other))
+    assert said["refused"]["reason"] == "modality"
+    assert "another modality than the training pictures" in said["refused"]["sentence"]
+    assert predict_files(reader.model, [reader.prepare(other)])["results"][0]["abstained"] is True
+    assert reader.findings(reader.prepare(read))["refused"] is None
 
 
 def test_a_sentence_and_its_denial_change_places_with_the_sign(reader: Reader, films: list[Path]) -> None:
