@@ -26,7 +26,12 @@ export class Says {
 
   #form(id, act) { $(id).querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); act(); }); }
   #body(id) { return $(id).querySelector(".body"); }
-  #wrong(id, error) { this.#body(id).replaceChildren(h("p", { className: "wrong", role: "alert" }, error.message)); }
+  /** Fill a section's answer and bring it into view. */
+  #answer(id, ...parts) {
+    this.#body(id).replaceChildren(...parts.filter(Boolean));
+    $(id).scrollIntoView({ block: "nearest" });
+  }
+  #wrong(id, error) { this.#answer(id, h("p", { className: "wrong", role: "alert" }, error.message)); }
 
   models(told) {
     this.told = told;
@@ -194,10 +199,10 @@ export class Says {
 
   async ask(sentence) {
     if (!this.study) return;
-    this.#body("ask").replaceChildren(h("p", { className: "fine" }, "comparing ..."));
+    this.#answer("ask", h("p", { className: "fine" }, "comparing ..."));
     try {
       const told = await this.#call("ask", sentence), yes = told.margin > 0;
-      this.#body("ask").replaceChildren(h("div", { className: "answer" },
+      this.#answer("ask", h("div", { className: "answer" },
         h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
         h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
         h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
@@ -206,10 +211,10 @@ export class Says {
 
   async report(text) {
     if (!this.study) return;
-    this.#body("report").replaceChildren(h("p", { className: "fine" }, "reading ..."));
+    this.#answer("report", h("p", { className: "fine" }, "reading ..."));
     try {
       const told = await this.#call("check_report", text), all = Object.entries(told.evidence?.auroc ?? {});
-      this.#body("report").replaceChildren(...told.sentences.map((each) => this.#sentence(each)),
+      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)),
         ...all.slice(0, 1).map(([, e]) => h("p", { className: "fine" }, `On pictures not trained on, true sentences were told from false copies with AUROC ${number(e.value)} (${number(e.low)} to ${number(e.high)}), n ${e.n}.`)));
     } catch (error) { this.#wrong("report", error); }
   }
@@ -224,10 +229,10 @@ export class Says {
 
   async similar(sentence) {
     if (!this.study) return;
-    this.#body("similar").replaceChildren(h("p", { className: "fine" }, "searching ..."));
+    this.#answer("similar", h("p", { className: "fine" }, "searching ..."));
     try {
       const told = await this.#call("similar", sentence, 6);
-      this.#body("similar").replaceChildren(...told.cases.map((each) => h("div", { className: "case" },
+      this.#answer("similar", ...told.cases.map((each) => h("div", { className: "case" },
         h("p", { className: "fine" }, `similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`), h("p", {}, each.report ?? ""))),
       told.folded ? h("p", { className: "fine" }, `${told.folded} near duplicates folded.`) : "");
     } catch (error) { this.#wrong("similar", error); }
