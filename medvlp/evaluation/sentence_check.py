@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.answers.sentences.calibration import SentenceCalibration
-from medvlp.answers.sentences.judge import SentenceJudge
+from medvlp.answers.sentences.judge import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
@@ -134,11 +134,11 @@ def evaluate_sentence_check(
 
 def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
     """Fit probabilities, their prior and the conformal rule of each kind on validation sentences."""
-    calibration = fit_sentence_calibration(rows)
+    calibration, prior = fit_sentence_calibration(rows), fit_sentence_calibration(rows, sees=False)
     kinds, truth = rows["kind"].to_numpy(), rows["true"].to_numpy() == 1
-    probability = calibration.probabilities(rows)
-    sets = {k: fit_sets(truth[kinds == k], probability[kinds == k], level=COVERAGE) for k in sorted(set(kinds))}
-    return SentenceJudge(mean_image, calibration, fit_sentence_calibration(rows, sees=False), sets)
+    moved = evidence(calibration, prior, rows)
+    sets = {k: fit_sets(truth[kinds == k], moved[kinds == k], level=COVERAGE) for k in sorted(set(kinds))}
+    return SentenceJudge(mean_image, calibration, prior, sets)
 
 
 def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: str) -> Metric:

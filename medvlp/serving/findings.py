@@ -59,7 +59,7 @@ def _row(
     evidence = None if kept is None else (kept.evidence or {}).get(finding)
     category = part.get("category", {}).get(finding, "uncalibrated")
     base = None if evidence is None else evidence["base_rate"]
-    if base is None and kept is not None and calibrated:
+    if kept is not None and calibrated:  # that of the pictures which the probability was calibrated on
         fitted = read_decisions(None, kept.calibration).calibrators[finding]
         base = fitted.positives / fitted.n
     row = {

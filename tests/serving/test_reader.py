@@ -12,7 +12,8 @@ import pytest
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import load_result
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
@@ -20,6 +21,7 @@ from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
     from medvlp.config.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
 
 
 def test_the_numbers_are_those_that_predict_prints(reader: Reader, films: list[Path]) -> None:
@@ -100,10 +102,94 @@ def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films
             assert (evidence[metric], evidence[f"{metric}_low"]) == (own.value, own.low)
             compared += own.value is not None
         if row["probability"] is not None:
-            assert row["base_rate"] == found.positives / found.n
+            fitted = kept.fitted[name]["calibration"]["platt"]
+            assert row["base_rate"] == fitted["positives"] / fitted["n"]
+            assert evidence["base_rate"] == found.positives / found.n
     assert compared
 
 
 def test_a_bundle_without_evidence_loads_and_says_none(tiny_run: Trained, films: list[Path]) -> None:
     plain = Reader(medvlp.load(tiny_run.bundle))
     assert all(row["evidence"] is None for row in plain.findings(plain.prepare(films[0]))["findings"])
+
+
+def test_a_map_is_offered_exactly_where_its_gain_over_the_middle_lies_above_0(
+    reader: Reader, judged: Path, films: list[Path]
+) -> None:
+    kept = reader.model.bundle.answers[0].maps
+    assert kept is not None
+    measured, centre = (load_result(judged / "results" / f"grounding_{n}.json") for n in ("hires_cam", "centre"))
+    prepared = reader.prepare(films[0])
+    for row in reader.findings(prepared)["findings"]:
+        name = row["finding"]
+        rate = row["hit_rate"]
+        if rate is None:
+            assert (name in kept["findings"], row["map"]) == (False, False)
+            continue
+        found, middle = (each.find("pointing_game", name) for each in (measured, centre))
+        assert (rate["value"], rate["low"], rate["centre"]) == (found.value, found.low, pytest.approx(middle.value))
+        assert rate["gain"] == pytest.approx(found.value - middle.value)
+        assert row["map"] == (rate["gain_low"] > 0)
+        assert reader.where(prepared, name)["hit_rate"] == rate
+    assert kept["default"] == "hires_cam"
+
+
+def test_a_map_of_another_method_is_that_methods_own(reader: Reader, films: list[Path]) -> None:
+    prepared = reader.prepare(films[0])
+    assert (found := reader.where(prepared, "effusion", "occlusion"))["rows"] == found["columns"] == 14
+    assert (found["method"], found["hit_rate"]) == ("occlusion", None)
+    of_words = reader.where(prepared, "Is there a left effusion?", "grad_cam")
+    assert of_words["method"] == "grad_cam"
+    with pytest.raises(ConfigError, match="no features/maps component named 'grad_camm'"):
+        reader.where(prepared, "effusion", "grad_camm")
+
+
+def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
+    reader: Reader, judged: Path, wide_cohort: CohortSummary
+) -> None:
+    kept = load_result(judged / "results" / "sentence_check.json")
+    assert kept.cases is not None
+    assert reader.model.bundle.sentences is not None
+    evidence = reader.model.bundle.sentences["evidence"]
+    for label in ("sentence_calibrated", "sentence_prior", "sentence_alike"):
+        row = kept.find("auroc", label)
+        assert (evidence[label]["value"], evidence[label]["low"]) == (row.value, row.low)
+    true = kept.cases[kept.cases["label:sentence_calibrated"] == 1]
+    manifest = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
+    patient = str(true["patient_id"].iloc[0])
+    rows = [i for i in range(len(manifest)) if manifest.record(i)["id.patient"] == patient]
+    record = manifest.record(rows[0])  # the measure takes the first picture of a study
+    said = reader.check_report(reader.prepare(wide_cohort.root / str(record["image"])), str(record["text"]))
+    assert said["evidence"]["auroc"] == evidence
+    facts = [fact for each in said["sentences"] for fact in each["facts"] if fact["probability"] is not None]
+    assert facts
+    own = true[true["patient_id"] == patient]
+    for fact in facts:
+        same = own[(own["group:kind"] == fact["kind"]) & (own["finding"] == fact["finding"])]
+        near = np.abs(same["score:sentence_calibrated"] - fact["probability"]).min()
+        assert near < 1e-3 or len(set(manifest.column("id.study")[rows])) > 1
+    verdicts = {each["text"]: each["verdict"] for each in said["sentences"]}
+    assert set(verdicts.values()) <= {"supported", "contradicted", "not_visible", "not_judged"}
+    assert all(text in " ".join(str(record["text"]).split()) for text in verdicts)
+
+
+def test_a_denial_is_judged_as_a_denial(reader: Reader, films: list[Path]) -> None:
+    prepared = reader.prepare(films[0])
+    (denied,) = reader.check_report(prepared, "No pneumothorax is seen.")["sentences"]
+    (stated,) = reader.check_report(prepared, "A pneumothorax is seen.")["sentences"]
+    assert denied["facts"][0]["said"] == "absent"
+    assert stated["facts"][0]["said"] == "present"
+    assert denied["facts"][0]["seen"] == pytest.approx(-stated["facts"][0]["seen"], abs=2e-6)
+    both = reader.check_report(prepared, "No pneumothorax or pleural effusion.")["sentences"][0]["facts"]
+    assert {(fact["finding"], fact["said"]) for fact in both} == {("pneumothorax", "absent"), ("effusion", "absent")}
+    (other,) = reader.check_report(prepared, "The patient was informed.")["sentences"]
+    assert (other["verdict"], other["why"]) == ("not_judged", "no rule states its contrary")
+
+
+def test_a_bundle_that_calibrated_no_sentences_judges_none(tiny_run: Trained, films: list[Path]) -> None:
+    plain = Reader(medvlp.load(tiny_run.bundle))
+    said = plain.check_report(plain.prepare(films[0]), "No effusion. Left nodule.")
+    assert [each["verdict"] for each in said["sentences"]] == ["not_judged"] * 2
+    assert said["sentences"][0]["why"] == plain.describe()["cannot"]["check_report"]
+    assert "measure `sentences`" in said["sentences"][0]["why"]
+    assert plain.describe()["cannot"]["similar"].startswith("No index of cases is loaded")

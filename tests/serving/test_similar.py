@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def manifest(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """Forty records; nobody says that the reports of the first ten are de-identified; one picture is there twice."""
-    found = index(wide_cohort.root).where({"view_position": ["PA", "AP"]}).rows(np.arange(40))
+    found = index(wide_cohort.root).where({"view_position": ["PA", "AP"]}).take(np.arange(40))
     images = found.column("image").tolist()
     images[1] = images[0]
     found = found.with_column("deidentified", ["unknown"] * 10 + ["yes"] * 30).with_column("image", images)

@@ -1,8 +1,8 @@
 """The sentences of a report before one picture: supported, contradicted, or nothing of it to be seen.
 
-Of each fact that a sentence states the probability that it is true is compared with what was chosen on validation
-sentences: a conformal set of 9 in 10 true and 9 in 10 false ones. Base rates alone decide nothing: a sentence is
-supported only where the picture made it likelier than its prior does, and contradicted where it made it less likely.
+Base rates decide nothing: of each fact that a sentence states only the evidence of the picture counts, by how much it
+moves the log-odds of its truth from those of the prior. Limits are conformal, chosen on validation sentences of the
+same kind: of new ones like those at most one true one in ten is contradicted, and one false one in ten supported.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+from scipy.special import logit
 
 from medvlp.answers.applied.conformal_sets import SetRule
 from medvlp.answers.sentences.calibration import SentenceCalibration
@@ -20,7 +22,7 @@ from medvlp.answers.sentences.rows import SENTENCE_KINDS, Studies, judge_sentenc
 from medvlp.core.errors import DataError
 from medvlp.text.mentions import told_sentences
 
-__all__ = ["JudgedSentence", "SentenceJudge", "Verdict"]
+__all__ = ["JudgedSentence", "SentenceJudge", "Verdict", "evidence"]
 
 Verdict = Literal["supported", "contradicted", "not_visible", "not_judged"]
 EmbedText = Callable[[Sequence[str]], np.ndarray]
@@ -31,6 +33,11 @@ _WHY: Mapping[Verdict, str] = {
 }
 _NO_RULE = "no rule states its contrary"
 _UNHEARD = "no validation sentence said this of this finding"
+
+
+def evidence(calibration: SentenceCalibration, prior: SentenceCalibration, rows: pd.DataFrame) -> np.ndarray:
+    """Return (n,): by how much the picture moves the log-odds that each sentence of a table is true."""
+    return logit(calibration.probabilities(rows)) - logit(prior.probabilities(rows))
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class SentenceJudge:
         mean_image: (D,) mean of unit embeddings of validation pictures: what a sentence gains before it, words gain.
         calibration: probability that a sentence is true.
         prior: the same of base rates alone.
-        sets: conformal rule of the probabilities, by kind of fact.
+        sets: conformal rule of the picture's evidence (`evidence`), by kind of fact.
     """
 
     mean_image: np.ndarray
@@ -121,9 +128,10 @@ class SentenceJudge:
         made = judge_sentences(studies, embed_text, SENTENCE_KINDS, mean_image=self.mean_image)
         rows = made.table[made.table["true"] == 1].reset_index(drop=True)
         columns = (self.calibration.probabilities(rows), self.prior.probabilities(rows), self.calibration.knows(rows))
+        moved = evidence(self.calibration, self.prior, rows)
         facts: dict[tuple[str, str, str], dict[str, Any]] = {}
         for at, (pair, probability, prior, known) in enumerate(zip(made.pairs, *columns, strict=True)):
-            verdict = self._verdict(pair.kind, float(probability), float(prior)) if known else "not_judged"
+            verdict = self._verdict(pair.kind, float(moved[at])) if known else "not_judged"
             fact = {
                 "sentence": pair.true,
                 "kind": pair.kind,
@@ -139,15 +147,13 @@ class SentenceJudge:
             facts.setdefault((pair.true, pair.kind, pair.finding), fact)
         return list(facts.values())
 
-    def _verdict(self, kind: str, probability: float, prior: float) -> Verdict:
+    def _verdict(self, kind: str, moved: float) -> Verdict:
         if kind not in self.sets:
             return "not_judged"
-        made = self.sets[kind].sets([probability])
-        if made.answered[0] and made.present[0] and probability > prior:
-            return "supported"
-        if made.answered[0] and made.absent[0] and probability < prior:
-            return "contradicted"
-        return "not_visible"
+        made = self.sets[kind].sets([moved])
+        if not made.answered[0]:
+            return "not_visible"
+        return "supported" if made.present[0] else "contradicted"
 
 
 def _judged(sentence: str, facts: list[dict[str, Any]]) -> JudgedSentence:
