@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medvlp.cli.check import check
+from medvlp.cli.deidentify import deidentify
 from medvlp.cli.split import split
 from medvlp.cli.triplets import triplets
 
@@ -107,6 +108,7 @@ def index(
 
 
 app.command("check")(check)
+app.command("deidentify")(deidentify)
 
 
 @app.command("label")

@@ -40,6 +40,7 @@ REASONS: dict[str, str] = {
     "preset_mismatch": "choose a preset that fits the file, medvlp.io.preset_info tells what each needs",
     "undecidable": "compare with the source: scanner export, side-car and release of the data set",
     "several_volumes": "extract one volume, for example with fslroi or nibabel",
+    "burned_in": "look at it; if nothing in it identifies, run again on it alone with pixels kept",
     "no_series": "give the folder that holds the slices themselves: subfolders are not searched",
     "several_series": "choose one of them with series=",
     "bad_series": "choose a series that it has",

@@ -270,8 +270,6 @@ def _header(study: Study, view: View, scanner: Scanner, *, age: int, seed: int) 
         dataset.PositionerType = "NONE" if view == "AP" else "COLUMN"
         dataset.AcquisitionContextSequence = []
         dataset.AnatomicRegionSequence = [_code("816094009", "SCT", "Chest")]
-    else:
-        dataset.Laterality = ""
     return dataset
 
 

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
-from medvlp.data.pseudonym import pseudonym, secret_key
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.splits import split_by_patient
 from medvlp.phantom.planted import read_planted
 

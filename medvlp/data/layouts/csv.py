@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from medvlp.core.errors import DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
@@ -17,7 +18,6 @@ from medvlp.data.layouts._patients import linked
 from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
-from medvlp.data.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 
@@ -53,7 +53,7 @@ def index(
             report, say, where a case stands under two numbers). Rows that any chain of equal values links, those of
             ``patient_id`` among them, get one ``id.patient``, so that no split can part them.
         pseudonymise: replace patient and study identifiers by keyed hashes. Splits then depend on the key.
-        key_file: secret of the pseudonyms (default `medvlp.data.pseudonym.default_key_file`).
+        key_file: secret of the pseudonyms (default `medvlp.core.pseudonym.default_key_file`).
         encoding: of the table.
         coco: COCO annotation file, below root: its categories become ``boxes.CATEGORY`` and ``mask.CATEGORY`` of the
             images that it lists by name.

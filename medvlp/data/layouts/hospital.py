@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from medvlp.core.errors import DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.data.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 
@@ -53,7 +53,7 @@ def index(
         modalities: wanted values of Modality.
         keep_unjoined: keep images without a report and reports without an image as rows, beside listing them.
         encoding: of the table.
-        key_file: secret of the pseudonyms, made if absent (default `medvlp.data.pseudonym.default_key_file`).
+        key_file: secret of the pseudonyms, made if absent (default `medvlp.core.pseudonym.default_key_file`).
         workers: processes for reading headers.
         progress: told (done, total) files.
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Scan, scan_tree
 from medvlp.data.layouts._files import list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.data.pseudonym import pseudonym, secret_key
 
 __all__ = ["index"]
 
@@ -57,7 +57,7 @@ def index(
         patient: regular expression that finds the patient in a path, by its first group or as a whole
             (``person(\d+)``). Pictures in which it finds nothing have no patient.
         modalities: wanted values of Modality in DICOM files; the others are listed.
-        key_file: secret of the pseudonyms (default `medvlp.data.pseudonym.default_key_file`).
+        key_file: secret of the pseudonyms (default `medvlp.core.pseudonym.default_key_file`).
         workers: processes for reading DICOM headers.
         progress: told (done, total) DICOM headers.
 

@@ -3,7 +3,7 @@
 A hash is the first 64 bits of BLAKE2b under a key of the bundle: no identifier can be read from it, and a million
 records take about 10 MB. **The key lies in the bundle, as it must for anybody to compare.** Whoever holds the bundle
 can therefore hash a guess and learn whether it was in training: files that they have, and identifiers that can be
-counted through, such as numbers of six digits. Identifiers that are themselves keyed hashes (`medvlp.data.pseudonym`,
+counted through, such as numbers of six digits. Identifiers that are themselves keyed hashes (`medvlp.core.pseudonym`,
 as the layout ``hospital`` makes them) cannot be guessed without the hospital's own secret. What the key does prevent is
 that two bundles are compared with each other, or with a table of hashes made once. Where membership itself is a secret,
 leave the hashes out (``data.hashes: false``); an evaluation then says that it does not know.

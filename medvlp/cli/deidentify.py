@@ -1,0 +1,65 @@
+"""``medvlp data deidentify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["deidentify"]
+
+
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="Folder, file or archive: DICOM, NIfTI, .csv and .txt.", metavar="IN")],
+    out: Annotated[Path, typer.Argument(help="A new folder; files get new names in it.")],
+    dates: Annotated[
+        Literal["shift", "remove", "retain"], typer.Option(help="Shifted by days of the patient's own, or else.")
+    ] = "shift",
+    retain: Annotated[
+        str, typer.Option(help="What stays, with commas: uids, patient (sex, age, size), device, institution.")
+    ] = "",
+    clean_descriptors: Annotated[
+        bool, typer.Option("--clean-descriptors", help="Keep descriptions and report text, less what identifies.")
+    ] = False,
+    pixels: Annotated[
+        Literal["mask", "flag", "keep"],
+        typer.Option(help="Burned-in text: paint it over, leave such files out, or do not look."),
+    ] = "mask",
+    key: Annotated[Path | None, typer.Option(help="Key of pseudonyms, UIDs and dates; made if absent.")] = None,
+    keep_column: Annotated[list[str] | None, typer.Option(help="Column of tables that is copied as it is.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Write a copy without what identifies patients (PS3.15 Annex E), and a report of what was done.
+
+    Exit code 3: files were left out, which the private list beside OUT names with the reason.
+    """
+    from dataclasses import asdict
+
+    from medvlp.core.errors import UserError
+    from medvlp.core.progress import progress
+    from medvlp.data.deidentify.folder import deidentify_folder
+    from medvlp.io.deidentify.profile import Profile
+
+    kept = {word.strip() for word in retain.split(",") if word.strip()}
+    if not kept <= {"uids", "patient", "device", "institution"}:
+        raise UserError(f"--retain {retain!r} is not known: choose of uids, patient, device, institution, with commas.")
+    profile = Profile(
+        dates=dates, uids="uids" in kept, patient="patient" in kept, device="device" in kept,
+        institution="institution" in kept, descriptors=clean_descriptors, pixels=pixels,
+    )  # fmt: skip
+    with progress("De-identifying", unit="files") as tell:
+        done = deidentify_folder(
+            source, out, profile=profile, key_file=key, keep_columns=keep_column or [], progress=tell
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(done), default=str, ensure_ascii=False))
+    else:
+        typer.echo(f"{out}: {done.written} files, {done.masked} with text painted over; see {done.report.name} in it.")
+        typer.echo(f"{done.journal}: which file became which. It names patients: keep it, never give it away.")
+        if done.left:
+            told = ", ".join(f"{count} {reason}" for reason, count in sorted(done.left.items()))
+            typer.echo(f"Left out, see there: {told}.")
+    if done.left:
+        raise typer.Exit(3)

@@ -1,0 +1,242 @@
+"""A folder, file or archive of images and reports -> a new folder without identifiers, and a report of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import make_folder, write_json, write_text, written_whole
+from medvlp.core.pseudonym import secret_key
+from medvlp.data.deidentify.journal import Journal, fingerprint
+from medvlp.data.deidentify.table import deidentify_table
+from medvlp.io.archive import is_archive, unpacked
+from medvlp.io.deidentify.dicom import deidentify_dicom
+from medvlp.io.deidentify.nifti import deidentify_nifti
+from medvlp.io.deidentify.profile import Profile
+from medvlp.io.deidentify.secret import Secret
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.sniff import open_regular, sniff
+from medvlp.text.deidentify import deidentify_text
+
+__all__ = ["Deidentified", "deidentify_folder"]
+
+_TABLES, _TEXTS = (".csv", ".tsv"), (".txt",)
+
+
+@dataclass(frozen=True)
+class Deidentified:
+    """What was done.
+
+    Attributes:
+        written: files in the output, those of earlier runs included.
+        again: of these, files that an earlier run had done.
+        left: reason -> how many files were left out.
+        masked: files with text painted over.
+        report: the report, counts only, in the output.
+        journal: the list of files, private, beside the output.
+    """
+
+    written: int
+    again: int
+    left: dict[str, int]
+    masked: int
+    report: Path
+    journal: Path
+
+
+def deidentify_folder(
+    source: Path,
+    out: Path,
+    *,
+    profile: Profile | None = None,
+    key_file: Path | None = None,
+    keep_columns: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Deidentified:
+    """De-identify every DICOM and NIfTI file, table (.csv, .tsv) and text (.txt) of a folder, file or archive.
+
+    Nothing of the source is changed. What cannot be cleaned is not written: the journal names it with the reason.
+    Names of files and folders are new, since old ones tell names. Start it again after an interruption: what is done
+    is not done again.
+
+    Args:
+        source: a folder, a file, or a zip or tar archive.
+        out: a new folder, or that of an earlier run with the same options and key.
+        profile: options; by default the basic profile with shifted dates and masked text.
+        key_file: 32 bytes in hex, mode 0600, made where it is not there; by default the installation's own.
+        keep_columns: columns of tables that are copied as they are.
+        progress: called with (done, total).
+
+    Raises:
+        UserError: the source is not there, or the output lies in it, holds something else, or was made otherwise.
+    """
+    profile = profile or Profile()
+    _check(source, out)
+    key = secret_key(key_file)
+    asked = {"options": asdict(profile), "key": fingerprint(key), "columns": sorted(keep_columns)}
+    make_folder(out)
+    journal = Journal(_journal_of(out), asked)
+    worker = _Worker(out, profile, Secret(key), tuple(keep_columns), journal)
+    again = 0
+    try:
+        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if not path.is_dir())
+        for number, path in enumerate(files, 1):
+            name = path.name if source.is_file() else path.relative_to(source).as_posix()
+            again += worker.take(path, name)
+            if progress is not None:
+                progress(number, len(files))
+        report = _report(journal, asked)
+        write_json(out / "report.json", report)
+    finally:
+        journal.close()
+    left = Counter(line["reason"] for line in journal if "reason" in line)
+    return Deidentified(
+        written=report["files"]["written"], again=again, left=dict(left), masked=report["pixels"]["files_masked"],
+        report=out / "report.json", journal=journal.path,
+    )  # fmt: skip
+
+
+def _journal_of(out: Path) -> Path:
+    return out.resolve().with_name(f"{out.resolve().name}.private.jsonl")
+
+
+def _check(source: Path, out: Path) -> None:
+    if not source.exists():
+        raise UserError(f"{source} does not exist: check the path.")
+    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+        raise UserError(f"{out} lies in {source}, which is never written to: name a folder elsewhere.")
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _journal_of(out).exists())):
+        raise UserError(f"{out} is not empty and no run of this command made it: name a new folder.")
+
+
+@dataclass(frozen=True)
+class _Worker:
+    out: Path
+    profile: Profile
+    secret: Secret
+    keep: tuple[str, ...]
+    journal: Journal
+
+    def take(self, path: Path, name: str) -> int:
+        """Do one file, or those of an archive; return how many were done before."""
+        stamp = _stamp(path)
+        if self.journal.done(name, stamp):
+            return 1
+        try:
+            with _members(path) as folder:
+                if folder is None:
+                    line = self._clean(path, name)
+                else:
+                    inner = sorted(each for each in folder.rglob("*") if each.is_file())
+                    again = sum(self.take(each, f"{name}!{each.relative_to(folder).as_posix()}") for each in inner)
+                    if any("reason" in self.journal.lines[f"{name}!{e.relative_to(folder).as_posix()}"] for e in inner):
+                        return again  # look into it again next time; its files are listed one by one
+                    line = {"kind": "archive"}
+        except UnreadableImage as error:
+            line = {"reason": error.reason, "detail": error.detail}
+        except DataError:
+            line = {"reason": "table", "detail": "it is no table that can be cleaned"}
+        self.journal.add({"file": name, "stamp": stamp, **line})
+        return 0
+
+    def _clean(self, path: Path, name: str) -> dict[str, Any]:
+        hidden = self.secret.name(name, prefix="f")
+        if path.suffix.lower() in _TABLES:
+            text, done = deidentify_table(path, profile=self.profile, secret=self.secret, keep=self.keep)
+            write_text(self.out / "reports" / f"{hidden}.csv", text)
+            return {"kind": "table", "out": f"reports/{hidden}.csv", "done": _flat(done)}
+        if path.suffix.lower() in _TEXTS:
+            return self._text(path, hidden)
+        with open_regular(path) as stream:
+            kind = sniff(stream)
+        if kind == "dicom":
+            return self._dicom(path, name)
+        if kind == "nifti":
+            place = f"nifti/{hidden}.nii" + (".gz" if _packed(path) else "")
+            with written_whole(self.out / place) as temporary:
+                fields = deidentify_nifti(path, temporary)
+            return {"kind": "nifti", "out": place, "done": {f"nifti {field}|empty": 1 for field in fields}}
+        raise UnreadableImage("unsupported_format", detail=f"a {kind} file says nothing of what is in its picture")
+
+    def _dicom(self, path: Path, name: str) -> dict[str, Any]:
+        clean = deidentify_dicom(path, profile=self.profile, secret=self.secret, clean=deidentify_text)
+        place = clean.place
+        if self.journal.places.get(place.as_posix(), name) != name:  # two files of one SOP Instance UID: both are kept
+            if (self.out / place).read_bytes() == clean.data:
+                return {"kind": "copy", "of": place.as_posix()}
+            place = place.with_name(f"{place.stem}.{self.secret.name(name, prefix='f')}.dcm")
+        with written_whole(self.out / place) as temporary:
+            temporary.write_bytes(clean.data)
+        searched = clean.pixels
+        told = {"seen": searched.seen, "frames": searched.frames, "share": round(searched.share, 5)}
+        return {"kind": "dicom", "out": place.as_posix(), "done": _flat(clean.done), "pixels": told}
+
+    def _text(self, path: Path, hidden: str) -> dict[str, Any]:
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (UnicodeDecodeError, OSError):
+            raise UnreadableImage("corrupt", detail="it is no UTF-8 text", path=path) from None
+        write_text(self.out / "reports" / f"{hidden}.txt", deidentify_text(text))
+        return {"kind": "text", "out": f"reports/{hidden}.txt"}
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[Path | None]:
+    """The folder of an archive's files, or None of any other file."""
+    with open_regular(path) as stream:
+        archive = is_archive(stream)
+    if not archive:
+        yield None
+        return
+    with unpacked(path) as folder:
+        yield folder
+
+
+def _packed(path: Path) -> bool:
+    with open_regular(path) as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def _stamp(path: Path) -> str:
+    try:
+        told = path.stat()
+    except OSError:
+        return ""
+    return f"{told.st_size}-{told.st_mtime_ns}"
+
+
+def _flat(done: Counter[tuple[str, str]]) -> dict[str, int]:
+    return {f"{name}|{action}": count for (name, action), count in sorted(done.items())}
+
+
+def _report(journal: Journal, asked: dict[str, Any]) -> dict[str, Any]:
+    """Counts by attribute and action; no value, no name of a file."""
+    done, kinds, left = Counter[str](), Counter[str](), Counter[str]()
+    seen = masked = 0
+    for line in journal:
+        left.update([line["reason"]] if "reason" in line else [])
+        kinds.update([line["kind"]] if "kind" in line else [])
+        done.update(line.get("done", {}))
+        pixels = line.get("pixels", {"seen": False, "frames": 0})
+        seen, masked = seen + pixels["seen"], masked + (pixels["frames"] > 0)
+    actions: dict[str, dict[str, int]] = {}
+    for name, count in sorted(done.items()):
+        attribute, action = name.split("|")
+        actions.setdefault(attribute, {})[action] = count
+    written = sum(count for kind, count in kinds.items() if kind not in ("archive", "copy"))
+    return {
+        "profile": "PS3.15 Annex E, edition 2026c: Basic Application Level Confidentiality Profile",
+        "options": asked["options"], "key": asked["key"],
+        "files": {"written": written, "by_kind": dict(sorted(kinds.items())), "left_out": dict(sorted(left.items()))},
+        "pixels": {"files_searched": seen, "files_masked": masked},
+        "attributes": actions,
+        "limits": [
+            "Text is found by rules: a name that nothing announces and no header or column tells stays in a report.",
+            "A face can be seen in a head scan's surface: nothing is done about that.",
+        ],
+    }  # fmt: skip

@@ -1,0 +1,86 @@
+"""What became of each file, beside the output and never in it: it names files, and so may name patients."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medvlp.core.errors import DataError, UserError
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """JSON Lines of mode 0600: first what was asked for, then one line a file; a file that is there is not done again.
+
+    Args:
+        path: of the journal.
+        asked: options and the key's fingerprint; another run on the same output must ask for the same.
+
+    Raises:
+        UserError: if the output was made with other options or another key.
+        DataError: if the journal is damaged.
+    """
+
+    def __init__(self, path: Path, asked: dict[str, Any]) -> None:
+        self.path = path
+        self.lines: dict[str, dict[str, Any]] = {}
+        self.places: dict[str, str] = {}  # output -> file
+        if path.exists():
+            self._read(asked)
+        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        self._handle = os.fdopen(descriptor, "a", encoding="utf-8")
+        if path.stat().st_size == 0:
+            self._write(asked)
+
+    def _read(self, asked: dict[str, Any]) -> None:
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):  # it was killed while it wrote the last line
+            with open(self.path, "r+b") as handle:
+                handle.truncate(len(whole))
+        try:
+            lines = [json.loads(line) for line in whole.decode().splitlines()]
+        except ValueError:
+            raise DataError(f"{self.path} is damaged: start again with another output folder.") from None
+        if lines and lines[0] != asked:
+            other = ", ".join(sorted(name for name in asked if lines[0].get(name) != asked[name]))
+            raise UserError(f"{self.path} was begun with another {other}: use the same, or another output folder.")
+        for line in lines[1:]:
+            self._keep(line)
+
+    def done(self, name: str, stamp: str) -> bool:
+        """Whether a file of this name, size and time was done; what could not be read is tried again."""
+        line = self.lines.get(name)
+        return line is not None and line["stamp"] == stamp and "reason" not in line
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write what became of a file, after it is in its place."""
+        self._keep(line)
+        self._write(line)
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        self.lines[line["file"]] = line
+        if "out" in line:
+            self.places[line["out"]] = line["file"]
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._handle.write(json.dumps(line, ensure_ascii=True) + "\n")
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.lines.values())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def fingerprint(key: bytes) -> str:
+    """Eight hex digits that tell two keys apart and give neither away."""
+    return hashlib.sha256(b"fingerprint " + key).hexdigest()[:8]

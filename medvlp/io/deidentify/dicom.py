@@ -1,0 +1,108 @@
+"""One DICOM file -> one without identifiers: header, pixels, preamble and file meta information."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medvlp.io.deidentify.dataset import deidentify_dataset
+from medvlp.io.deidentify.known import KnownWords
+from medvlp.io.deidentify.pixels import Searched, clean_pixels
+from medvlp.io.deidentify.profile import Profile
+from medvlp.io.deidentify.secret import Secret
+from medvlp.io.errors import UnreadableImage, refusing
+from medvlp.io.sniff import open_regular
+
+__all__ = ["CleanFile", "deidentify_dicom"]
+
+#: Objects whose content is a document or a film: no rule tells what of them identifies (PS3.3 A.45, A.32.5 to A.32.8).
+_DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.104.", "1.2.840.10008.5.1.4.1.1.77.1.1.1", "1.2.840.10008.5.1.4.1.1.77.1.2.1",
+              "1.2.840.10008.5.1.4.1.1.77.1.4.1")  # fmt: skip
+_IMPLEMENTATION = UID("2.25.197245936573021538861370459215790348612")
+
+
+@dataclass(frozen=True)
+class CleanFile:
+    """A file without identifiers.
+
+    Attributes:
+        data: its bytes.
+        place: where it goes, by new identifiers: patient/study/series/instance.dcm.
+        done: how often each (attribute, action) was done.
+        pixels: what was found in the pixels.
+    """
+
+    data: bytes
+    place: PurePosixPath
+    done: Counter[tuple[str, str]]
+    pixels: Searched
+
+
+def deidentify_dicom(
+    path: Path, *, profile: Profile, secret: Secret, clean: Callable[[str, KnownWords], str] | None = None
+) -> CleanFile:
+    """Read a DICOM file and return it without identifiers; the file itself is not touched.
+
+    Args:
+        path: the file.
+        profile: options.
+        secret: key of pseudonyms, UIDs and shifts.
+        clean: makes kept free text free of identifiers; by default the words known from the header are cut out.
+
+    Raises:
+        UnreadableImage: it cannot be read, its pixels cannot be searched, or it is a document.
+    """
+    with open_regular(path) as stream, refusing(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        dataset = dcmread(stream, force=True)
+        if "SOPClassUID" not in dataset:
+            raise UnreadableImage("bad_header", detail="it has no SOP Class UID: it is no DICOM object, or a DICOMDIR")
+        if str(dataset.SOPClassUID).startswith(_DOCUMENTS):
+            raise UnreadableImage("unsupported_format", detail="it holds a document or a film, which no rule can clean")
+        syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+        _give_syntax(dataset, syntax)
+        searched = Searched(seen=False)
+        if profile.pixels != "keep" and any(name in dataset for name in _PIXELS):
+            stream.seek(0)
+            searched = clean_pixels(dataset, stream, mode=profile.pixels)
+        done = deidentify_dataset(
+            dataset, profile=profile, secret=secret, clean=clean or (lambda text, known: known.scrub(text)),
+            pixels_seen=searched.seen,
+        )  # fmt: skip
+        dataset.file_meta = _meta(dataset)
+        dataset.preamble = b"\0" * 128
+        buffer = io.BytesIO()
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+    names = (str(dataset.get(name) or "none") for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+    return CleanFile(buffer.getvalue(), PurePosixPath(*names, f"{dataset.SOPInstanceUID}.dcm"), done, searched)
+
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def _give_syntax(dataset: Dataset, syntax: UID | None) -> None:
+    """Where the file names no transfer syntax, the one it was read by."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if not syntax:
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def _meta(dataset: Dataset) -> FileMetaDataset:
+    """New file meta information: the old may name the sender (PS3.10 7.1)."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    meta.ImplementationClassUID, meta.ImplementationVersionName = _IMPLEMENTATION, "MEDVLP"
+    return meta

@@ -1,0 +1,142 @@
+"""The pixels of a DICOM file with text in them painted over; or as they are, where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+from medvlp.io.color import palette_table, ybr_full_to_rgb
+from medvlp.io.deidentify.burned_in import find_text
+from medvlp.io.dicom_file import parse
+from medvlp.io.dicom_frames import Stored, read_frame
+from medvlp.io.dicom_header import Header
+from medvlp.io.dicom_layout import Layout, check_layout
+from medvlp.io.errors import UnreadableImage
+
+__all__ = ["Searched", "clean_pixels"]
+
+#: CT, MR, PET and NM, and their enhanced kinds, as the scanner made them: numbers that nobody writes into, and a mask
+#: that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies are DERIVED.
+_SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130"))
+_SCANNED = ["ORIGINAL", "PRIMARY"]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What was found in the pixels.
+
+    Attributes:
+        seen: whether they were searched.
+        frames: frames with text.
+        share: of all pixels painted over.
+    """
+
+    seen: bool
+    frames: int = 0
+    share: float = 0.0
+
+
+def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "flag"]) -> Searched:
+    """Search every frame for burned-in text, and in ultrasound for what lies outside its regions; paint it over.
+
+    Where something is painted over, or an overlay stands in the unused bits of the pixels, the file's pixels are
+    replaced by uncompressed ones; else they are left as they are, bit for bit.
+
+    Args:
+        dataset: the file's, changed in place.
+        stream: the same file, at its start.
+        mode: "flag" refuses a file with text instead.
+
+    Raises:
+        UnreadableImage: ``no_pixels``, ``no_decoder`` or damage; ``burned_in`` where text is found and only flagged, or
+            where the file says that there is text and none was found.
+    """
+    notes: list[str] = []
+    parsed = parse(stream)
+    layout = check_layout(parsed, notes)
+    if layout.bits_allocated == 1 or layout.kind != "int":
+        return Searched(seen=False)  # a segmentation or a parametric map: no text is ever drawn into it
+    says = str(dataset.get("BurnedInAnnotation", "")).upper()
+    if says != "YES" and str(dataset.SOPClassUID) in _SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED:
+        return Searched(seen=False)
+    stored = [read_frame(parsed, layout, frame, notes) for frame in range(layout.frames)]
+    outside = _outside_regions(dataset, layout)
+    shown = [_shown(frame, layout, parsed.header) for frame in stored]
+    masks = [find_text(picture) | outside for picture in shown]
+    frames, share = sum(bool(mask.any()) for mask in masks), float(np.mean([mask.mean() for mask in masks]))
+    if says == "YES" and frames == 0:
+        raise UnreadableImage("burned_in", detail="it says that text is burned in, and none was found")
+    if frames and mode == "flag":
+        raise UnreadableImage("burned_in", detail=f"text was found in {frames} of its {layout.frames} frames")
+    if not frames and not _bits_beside(dataset):
+        return Searched(seen=True)
+    inverse = layout.photometric == "MONOCHROME1"
+    painted = [
+        _painted(frame.values, mask, -picture.astype(np.float64) if inverse else picture)
+        for frame, mask, picture in zip(stored, masks, shown, strict=True)
+    ]
+    _replace(dataset, np.stack(painted), layout, stored[0].photometric)
+    if frames:
+        dataset.BurnedInAnnotation = "NO"
+    return Searched(seen=True, frames=frames, share=share)
+
+
+def _shown(frame: Stored, layout: Layout, header: Header) -> np.ndarray:
+    """Gray as stored, or RGB."""
+    values = frame.values
+    if layout.photometric == "PALETTE COLOR":
+        table, first = palette_table(header)
+        return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)]
+    if frame.photometric in ("YBR_FULL", "YBR_FULL_422"):
+        return ybr_full_to_rgb(values / max(layout.maximum, 1))
+    return values
+
+
+def _painted(values: np.ndarray, mask: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Put the value of the frame's darkest pixel where the mask is."""
+    if not mask.any():
+        return values
+    light = shown.astype(np.float64) if shown.ndim == 2 else shown.sum(axis=-1, dtype=np.float64)
+    values = values.copy()
+    values[mask] = values[np.unravel_index(light.argmin(), light.shape)]
+    return values
+
+
+def _replace(dataset: Dataset, values: np.ndarray, layout: Layout, photometric: str) -> None:
+    width = layout.bits_allocated // 8
+    # A big endian file stays one: other words in it (lookup tables) would have to be turned too.
+    big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    data = values.astype(f"{'>' if big else '<'}{'i' if layout.signed else 'u'}{width}").tobytes()
+    dataset.add_new(0x7FE00010, "OB" if width == 1 else "OW", data + b"\0" * (len(data) % 2))
+    dataset["PixelData"].is_undefined_length = False
+    dataset.PhotometricInterpretation = photometric
+    if values.shape[-1] == 3 and values.ndim == 4:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsStored, dataset.HighBit = layout.bits_stored, layout.bits_stored - 1
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
+
+
+def _bits_beside(dataset: Dataset) -> bool:
+    """Whether an overlay stands in the pixels' unused bits (PS3.5 8.1.2, retired)."""
+    tags = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
+    return any(dataset[tag].value for tag in tags)
+
+
+def _outside_regions(dataset: Dataset, layout: Layout) -> np.ndarray:
+    """What no region of an ultrasound calibrates (PS3.3 C.8.5.5): where machines write names."""
+    mask = np.zeros((layout.rows, layout.columns), bool)
+    regions = dataset.get("SequenceOfUltrasoundRegions")
+    if not regions or str(dataset.get("BurnedInAnnotation", "")).upper() == "NO":
+        return mask
+    mask[:] = True
+    for region in regions:
+        x0, y0 = int(region.RegionLocationMinX0), int(region.RegionLocationMinY0)
+        mask[y0 : int(region.RegionLocationMaxY1) + 1, x0 : int(region.RegionLocationMaxX1) + 1] = False
+    return mask

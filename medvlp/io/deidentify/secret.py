@@ -1,0 +1,61 @@
+"""What a secret key makes of identifiers: the same key gives the same result, without the key it cannot be undone."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from medvlp.core.pseudonym import pseudonym
+
+__all__ = ["Secret"]
+
+_STANDARD = "1.2.840.10008."  # UIDs that the standard itself defines
+_MOST_DAYS = 3650
+
+
+@dataclass(frozen=True, repr=False)
+class Secret:
+    """Keyed hashes of identifiers, UIDs and dates.
+
+    Example:
+        >>> secret = Secret(b"k" * 32)
+        >>> secret.uid("1.2.3") == secret.uid("1.2.3"), secret.uid("1.2.840.10008.1.2")
+        (True, '1.2.840.10008.1.2')
+    """
+
+    key: bytes
+
+    def uid(self, value: str) -> str:
+        """Return a UID under 2.25 (PS3.5 B.2); empty and the standard's own stay."""
+        if not value or value.startswith(_STANDARD):
+            return value
+        digest = hmac.new(self.key, f"uid {value}".encode(), hashlib.sha256).digest()
+        return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
+
+    def name(self, value: str, *, prefix: str) -> str:
+        """Return a pseudonym of at most 16 characters, as the shortest text attributes need; empty stays empty."""
+        return pseudonym(value, self.key, prefix=prefix)[:16]
+
+    def days(self, patient: str) -> int:
+        """Return by how many days the dates of a patient go back: 1 to 3,650."""
+        digest = hmac.new(self.key, f"days {patient}".encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+        return 1 + int.from_bytes(digest[:8], "big") % _MOST_DAYS
+
+    def date(self, value: str, patient: str) -> str:
+        """Shift a DA, or the date of a DT; what is no whole date becomes empty.
+
+        Example:
+            >>> secret = Secret(b"k" * 32)
+            >>> a, b = (secret.date(day, "1") for day in ("20200228", "20200301123000.5"))
+            >>> (datetime.strptime(b[:8], "%Y%m%d") - datetime.strptime(a, "%Y%m%d")).days, b[8:]
+            (2, '123000.5')
+        """
+        digits = value.replace(".", "", 2) if value[4:5] == "." else value  # ACR-NEMA wrote 2020.02.28
+        try:
+            day = datetime.strptime(digits[:8], "%Y%m%d") - timedelta(days=self.days(patient))
+        except (ValueError, OverflowError):
+            return ""
+        return f"{day:%Y%m%d}".zfill(8) + digits[8:]

@@ -1,0 +1,145 @@
+"""An archive by DICOMweb: asked, read and written to. Its address and password come from whoever starts the server."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydicom import dcmread
+
+from medvlp.core.errors import UserError
+
+__all__ = ["Pacs"]
+
+_MOST = 100
+#: What a list of studies shows (PS3.18 10.6.3).
+_FIELDS = ("StudyInstanceUID", "StudyDate", "StudyDescription", "PatientID", "PatientName", "ModalitiesInStudy",
+           "NumberOfStudyRelatedInstances", "AccessionNumber")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pacs:
+    """A DICOMweb service.
+
+    Attributes:
+        url: its root, such as ``http://127.0.0.1:8042/dicom-web``.
+        credentials: a file with ``USER:PASSWORD``; None where it asks for none.
+    """
+
+    url: str
+    credentials: Path | None = None
+    _client: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            from dicomweb_client import DICOMwebClient
+            from dicomweb_client.session_utils import create_session_from_user_pass
+        except ImportError:
+            raise UserError(
+                "DICOMweb needs dicomweb-client, which is not installed: pip install 'openmedvlp[pacs]'."
+            ) from None
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise UserError(
+                "The archive's address is no http or https URL, or holds a password: give the password in a file."
+            )
+        session = None
+        if self.credentials is not None:
+            try:
+                user, colon, password = self.credentials.read_text(encoding="utf-8").strip().partition(":")
+            except (OSError, UnicodeDecodeError):
+                raise UserError(f"{self.credentials} cannot be read: name a file with USER:PASSWORD.") from None
+            if not colon:
+                raise UserError(f"{self.credentials} does not hold USER:PASSWORD: write both in one line.")
+            session = create_session_from_user_pass(user, password)
+        object.__setattr__(self, "_client", DICOMwebClient(self.url, session=session))
+
+    def studies(self, *, patient: str = "", study: str = "", date: str = "") -> list[dict[str, str]]:
+        """Query studies (QIDO-RS); at least one of the three must be given.
+
+        Args:
+            patient: ID of the patient.
+            study: Study Instance UID.
+            date: YYYYMMDD, or a range YYYYMMDD-YYYYMMDD.
+
+        Returns:
+            at most 100 studies, each field as text.
+
+        Raises:
+            UserError: nothing was asked for, or the archive does not answer.
+        """
+        asked = {"PatientID": patient, "StudyInstanceUID": study, "StudyDate": date}
+        wanted = {name: value for name, value in asked.items() if value}
+        if not wanted:
+            raise UserError("Nothing was asked for: give a patient ID, a study UID or a date.")
+        found = self._ask(
+            lambda: self._client.search_for_studies(search_filters=wanted, fields=list(_FIELDS), limit=_MOST)
+        )
+        return [_plain(each) for each in found]
+
+    def series(self, study: str) -> list[dict[str, str]]:
+        """Query the series of a study: UID, modality, description."""
+        found = self._ask(lambda: self._client.search_for_series(study_instance_uid=study))
+        return [_plain(each, ("SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber")) for each in found]
+
+    def retrieve(self, study: str, folder: Path, *, series: str = "") -> list[Path]:
+        """Retrieve a study, or one of its series, into files named by number (WADO-RS).
+
+        Args:
+            study: Study Instance UID.
+            folder: private, already there.
+            series: Series Instance UID.
+
+        Raises:
+            UserError: the archive does not answer, or has none.
+        """
+
+        def get() -> list[Path]:
+            objects = self._client.iter_series(study, series) if series else self._client.iter_study(study)
+            paths = []
+            for number, dataset in enumerate(objects):
+                path = folder / f"{number:05d}.dcm"
+                dataset.save_as(path, enforce_file_format=True)
+                paths.append(path)
+            return paths
+
+        return self._ask(get)
+
+    def store(self, objects: Iterable[bytes]) -> int:
+        """Store DICOM objects (STOW-RS); return how many the archive took.
+
+        Raises:
+            UserError: it does not answer, or refused one of them.
+        """
+        datasets = [dcmread(io.BytesIO(each)) for each in objects]
+        answer = self._ask(lambda: self._client.store_instances(datasets))
+        failed = answer.get("FailedSOPSequence", [])
+        if failed:
+            reason = failed[0].get("FailureReason")
+            raise UserError(
+                f"The archive refused {len(failed)} of {len(datasets)} objects (reason {reason}): see its log."
+            )
+        return len(answer.get("ReferencedSOPSequence", []))
+
+    def _ask(self, call: Any) -> Any:  # noqa: ANN401
+        try:
+            return call()
+        except Exception as error:
+            # The library's messages quote the whole URL, and with it what was asked for.
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            why = f"answered {status}" if status else f"did not answer ({type(error).__name__})"
+            raise UserError(f"The archive {why}: check that it runs, its address and the password file.") from None
+
+
+def _plain(found: Mapping[str, Any], fields: Iterable[str] = _FIELDS) -> dict[str, str]:
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset.from_json(dict(found))
+    return {
+        name: "\\".join(map(str, value)) if isinstance(value := dataset.get(name, ""), list) else str(value)
+        for name in fields
+    }

@@ -1,0 +1,74 @@
+"""A mask or a heat map as a DICOM segmentation, on the source's own grid."""
+
+from __future__ import annotations
+
+import io
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from medvlp import __version__
+from medvlp.core.errors import DataError, UserError
+from medvlp.serving.exports.codes import ABNORMAL, code_of
+from medvlp.serving.exports.shown import BANNER, Finding, Shown
+
+__all__ = ["seg_bytes"]
+
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
+
+def seg_bytes(shown: Shown) -> bytes:
+    """Return a Segmentation (PS3.3 A.51): BINARY of a mask, FRACTIONAL of a heat map.
+
+    A heat map's values are relative: the segment's label and description say that they are no probabilities.
+
+    Raises:
+        UserError: there is no layer, the source is no DICOM file, has several frames, or says nothing of its spacing.
+    """
+    header, layer = shown.header(), shown.layer
+    if layer is None:
+        raise UserError("No map or mask is shown, so there is none to write: show one first.")
+    if int(header.get("NumberOfFrames", 1) or 1) > 1:
+        raise UserError("A map of one frame of several is not written as a segmentation: export a capture or PNG.")
+    binary = layer.values.dtype == bool
+    what = "mask" if binary else "heat map, relative"
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=f"{layer.finding.replace('_', ' ')}, {what}"[:64],
+        segmented_property_category=ABNORMAL,
+        segmented_property_type=code_of(Finding(layer.finding, "uncalibrated")),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=shown.model[:64], family=codes.DCM.ArtificialIntelligence, version=shown.model_hash,
+            parameters={"method": layer.method, "preset": shown.preset, "use": BANNER},
+        ),
+    )  # fmt: skip
+    segmentation = hd.seg.Segmentation(
+        source_images=[header],
+        pixel_array=layer.values if binary else np.clip(layer.values, 0, 1).astype(np.float64),
+        segmentation_type="BINARY" if binary else "FRACTIONAL",
+        segment_descriptions=[segment],
+        series_instance_uid=hd.UID(), series_number=9002, sop_instance_uid=hd.UID(), instance_number=1,
+        manufacturer="medvlp", manufacturer_model_name=shown.model[:64], software_versions=__version__,
+        device_serial_number=shown.model_hash[:64],
+        # Always: without them a radiograph (no frame of reference) gives a file that highdicom refuses to read.
+        pixel_measures=hd.PixelMeasuresSequence(
+            pixel_spacing=_spacing(header), slice_thickness=float(header.get("SliceThickness") or 1.0)
+        ),
+        content_description=BANNER, content_label="MEDVLP", omit_empty_frames=False,
+        series_description=f"medvlp {what}, research only",
+    )  # fmt: skip
+    buffer = io.BytesIO()
+    segmentation.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _spacing(header: Dataset) -> tuple[float, float]:
+    """Rows, columns in mm; a radiograph's may be that at its detector."""
+    for keyword in _SPACINGS:
+        value = header.get(keyword)
+        if value is not None and len(value) == 2 and min(float(each) for each in value) > 0:
+            return float(value[0]), float(value[1])
+    raise DataError("The picture's file says nothing of its pixel spacing, which a segmentation needs: export PNG.")

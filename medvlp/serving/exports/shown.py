@@ -1,0 +1,129 @@
+"""What a reader has before the eyes, as plain data: all that an export may say, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from medvlp.core.errors import DataError, UserError
+
+__all__ = ["BANNER", "Category", "Finding", "Layer", "Shown"]
+
+BANNER = "RESEARCH ONLY - NOT FOR CLINICAL USE"
+
+Category = Literal["present", "indeterminate", "absent", "uncalibrated", "not_for_this_picture"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the model says of one finding.
+
+    Attributes:
+        name: key of the finding, such as ``"effusion"``, or a sentence that was asked.
+        category: as it is shown.
+        probability: calibrated; None where nothing was fitted.
+        threshold: probability from which it is "present"; None where there is none.
+        sentence: the number in words.
+        side: "left", "right" or "".
+        box: x0, y0, x1, y1 in pixels of the source, ends excluded; None without a place.
+    """
+
+    name: str
+    category: Category
+    probability: float | None = None
+    threshold: float | None = None
+    sentence: str = ""
+    side: Literal["left", "right", ""] = ""
+    box: tuple[float, float, float, float] | None = None
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.name.replace("_", " ")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A map or mask that lies on the picture.
+
+    Attributes:
+        finding: of what.
+        values: ``(rows, columns)`` of the source: bool for a mask, float in [0, 1] for a heat map.
+        method: how it was made.
+    """
+
+    finding: str
+    values: np.ndarray
+    method: str
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture with what the model says of it.
+
+    Attributes:
+        pixels: uint8 ``(rows, columns)`` of the source, as it is displayed (window, polarity), not hung.
+        findings: all that are listed.
+        model: name of the bundle.
+        model_hash: sha256 of its weights, hex.
+        preset: recipe from stored values to the model's input.
+        operating_point: how thresholds were chosen.
+        source: the DICOM file or its header; None for a picture that is none.
+        frame: of the source, from 0.
+        layer: drawn on the picture.
+        refused: why the model was not asked, in a sentence; "" where it was.
+    """
+
+    pixels: np.ndarray
+    findings: tuple[Finding, ...]
+    model: str
+    model_hash: str
+    preset: str
+    operating_point: str
+    source: Path | Dataset | None = None
+    frame: int = 0
+    layer: Layer | None = None
+    refused: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:
+            raise UserError(
+                f"The picture has shape {self.pixels.shape} of {self.pixels.dtype}: give uint8 (rows, columns)."
+            )
+        if self.layer is not None and self.layer.values.shape != self.pixels.shape:
+            raise UserError(
+                f"The layer has shape {self.layer.values.shape}, not {self.pixels.shape}: place it in the source."
+            )
+
+    @property
+    def made_by(self) -> tuple[str, ...]:
+        """How it was made, a line each."""
+        lines = (f"model {self.model} {self.model_hash[:16]}", f"preset {self.preset}")
+        return (*lines, f"operating point {self.operating_point}", *([self.refused] if self.refused else []))
+
+    def header(self) -> Dataset:
+        """Return the source's header, without pixels.
+
+        Raises:
+            DataError: the source is no DICOM file, or its rows and columns are not the picture's.
+        """
+        if self.source is None:
+            raise DataError(
+                "The picture comes from no DICOM file, so no DICOM object can refer to it: export PNG or FHIR."
+            )
+        header = self.source if isinstance(self.source, Dataset) else _read(self.source)
+        if (header.get("Rows"), header.get("Columns")) != self.pixels.shape:
+            raise DataError("The picture and its DICOM file differ in rows or columns: give pixels of the source.")
+        return header
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except Exception:
+        raise DataError("The picture's DICOM file cannot be read again: open the study once more.") from None

@@ -1,0 +1,105 @@
+"""A structured report by TID 1500: preliminary, unverified, and it says which model said it."""
+
+from __future__ import annotations
+
+import io
+import uuid
+
+import highdicom as hd
+import numpy as np
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from medvlp import __version__
+from medvlp.core.errors import UserError
+from medvlp.serving.exports.codes import (
+    CATEGORIES,
+    NO_UNIT,
+    PRESENCE,
+    PROBABILITY,
+    THRESHOLD,
+    code_of,
+    examination,
+    side_of,
+)
+from medvlp.serving.exports.shown import BANNER, Finding, Shown
+
+__all__ = ["sr_bytes"]
+
+_CHEST = Code("51185008", "SCT", "Thorax")
+
+
+def sr_bytes(shown: Shown) -> bytes:
+    """Return a Comprehensive SR (PS3.3 A.35.3, PS3.16 TID 1500) of all findings that are shown.
+
+    Raises:
+        UserError: the source is no DICOM file, or no finding is shown.
+    """
+    header = shown.header()
+    if not shown.findings:
+        raise UserError("No finding is shown, so there is nothing to report: let the model read the picture first.")
+    algorithm = sr.AlgorithmIdentification(
+        name=shown.model[:64], version=shown.model_hash,
+        parameters=[BANNER, f"preset={shown.preset}", f"operating point={shown.operating_point}"],
+    )  # fmt: skip
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, shown.model_hash).int}", name=f"medvlp {shown.model}"[:64],
+        manufacturer_name="medvlp", model_name=shown.model[:64], serial_number=shown.model_hash[:64],
+    )  # fmt: skip
+    observer = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=examination(str(header.get("Modality", ""))),
+        imaging_measurements=[_group(each, shown, header, algorithm) for each in shown.findings],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    for line in (BANNER, *shown.made_by):
+        comment = sr.TextContentItem(codes.DCM.Comment, line, relationship_type=sr.RelationshipTypeValues.CONTAINS)
+        report[0].ContentSequence.append(comment)
+    document = sr.ComprehensiveSR(
+        evidence=[header], content=report[0], series_instance_uid=hd.UID(), series_number=9001,
+        sop_instance_uid=hd.UID(), instance_number=1, manufacturer="medvlp", is_complete=False, is_final=False,
+        is_verified=False, series_description="medvlp, preliminary, research only",
+    )  # fmt: skip
+    document.ManufacturerModelName, document.SoftwareVersions = shown.model[:64], __version__
+    document.DeviceSerialNumber = shown.model_hash[:64]
+    buffer = io.BytesIO()
+    document.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _group(
+    finding: Finding, shown: Shown, header: Dataset, algorithm: sr.AlgorithmIdentification
+) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations:
+    tracking = sr.TrackingIdentifier(uid=hd.UID(), identifier=finding.title[:64])
+    side = side_of(finding)
+    sites = [sr.FindingSite(anatomic_location=_CHEST, laterality=side)] if side is not None else None
+    numbers = [(PROBABILITY, finding.probability), (THRESHOLD, finding.threshold)]
+    measurements = [
+        sr.Measurement(name=name, value=value, unit=NO_UNIT) for name, value in numbers if value is not None
+    ]
+    evaluations = [sr.QualitativeEvaluation(name=PRESENCE, value=CATEGORIES[finding.category])]
+    if finding.box is not None:
+        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=tracking, referenced_region=_region(finding.box, shown, header),
+            finding_type=code_of(finding), finding_sites=sites, algorithm_id=algorithm, measurements=measurements,
+            qualitative_evaluations=evaluations,
+        )  # fmt: skip
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking, finding_type=code_of(finding), finding_sites=sites, algorithm_id=algorithm,
+        measurements=measurements, qualitative_evaluations=evaluations,
+    )  # fmt: skip
+
+
+def _region(box: tuple[float, float, float, float], shown: Shown, header: Dataset) -> sr.ImageRegion:
+    """The box as a closed line; DICOM counts from the corner of the first pixel, as the box does (PS3.3 C.18.6.1.1)."""
+    x0, y0, x1, y1 = box
+    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], np.float64)
+    frames = [shown.frame + 1] if int(header.get("NumberOfFrames", 1) or 1) > 1 else None
+    source = sr.SourceImageForRegion(
+        referenced_sop_class_uid=header.SOPClassUID, referenced_sop_instance_uid=header.SOPInstanceUID,
+        referenced_frame_numbers=frames,
+    )  # fmt: skip
+    return sr.ImageRegion(graphic_type=sr.GraphicTypeValues.POLYLINE, graphic_data=corners, source_image=source)

@@ -1,0 +1,136 @@
+"""SR, SEG and secondary capture: right by a strict referee, read back by another library, on the source's grid."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.phantom.looks import SCANNERS
+from medvlp.serving.exports import BANNER, export
+from medvlp.serving.exports.picture import render
+from tests.dicom_check import errors_of, needs_dciodvfy
+from tests.serving.exports.shown_files import FINDINGS, HASH, ct_slice, heat, radiograph, shown
+
+hd = pytest.importorskip("highdicom")
+
+
+def read(data: bytes) -> Dataset:
+    return dcmread(io.BytesIO(data))
+
+
+def texts(dataset: Dataset) -> list[str]:
+    return [str(element.value) for element in dataset.iterall() if element.VR != "SQ"]
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize("kind", ["sr", "seg", "sc"])
+@pytest.mark.parametrize("mask", [False, True])
+def test_the_referee_finds_no_error(tmp_path: Path, kind: str, mask: bool) -> None:
+    for number, source in enumerate((radiograph(tmp_path), radiograph(tmp_path, 3), ct_slice(tmp_path))):
+        path = tmp_path / f"{number}.out"
+        path.write_bytes(export(shown(source, mask=mask), kind).data)
+        assert errors_of(path) == [], source.name
+
+
+@pytest.mark.parametrize("scanner", range(len(SCANNERS)))
+def test_every_device_can_be_reported(tmp_path: Path, scanner: int) -> None:
+    source = radiograph(tmp_path, scanner)
+    report = read(export(shown(source), "sr").data)
+    assert report.StudyInstanceUID == dcmread(source).StudyInstanceUID
+
+
+def test_the_report_is_preliminary_unverified_and_names_its_model(tmp_path: Path) -> None:
+    report = read(export(shown(radiograph(tmp_path)), "sr").data)
+    flags = (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag)
+    assert flags == ("PARTIAL", "PRELIMINARY", "UNVERIFIED")
+    said = texts(report)
+    assert {BANNER, HASH, "preset=dicom_voi_v1", "operating point=youden"} <= set(said)
+
+
+def test_highdicom_reads_every_finding_of_the_report_back(tmp_path: Path) -> None:
+    source = radiograph(tmp_path)
+    report = hd.sr.srread(io.BytesIO(export(shown(source), "sr").data))
+    groups = report.content.get_image_measurement_groups() + report.content.get_planar_roi_measurement_groups()
+    found = {}
+    for group in groups:
+        numbers = {m.name.value: m.value for m in group.get_measurements()}
+        presence = [e.value.meaning for e in group.get_qualitative_evaluations() if e.name.value == "705057003"]
+        found[group.tracking_identifier] = (presence, numbers)
+    assert found == {
+        "effusion": (["Present"], {"probability": 0.43, "threshold": 0.3}),
+        "rib fracture": (["Absent"], {"probability": 0.02, "threshold": 0.15}),
+        "pneumothorax": (["Not calibrated"], {}),
+    }
+    (region,) = report.content.get_planar_roi_measurement_groups()
+    assert region.finding_type.meaning == "Pleural effusion"
+    assert region.roi.value[:4].tolist() == [[20, 40], [70, 40], [70, 90], [20, 90]]
+    image = region.roi.ContentSequence[0].ReferencedSOPSequence[0]
+    assert image.ReferencedSOPInstanceUID == dcmread(source).SOPInstanceUID
+
+
+def test_a_mask_comes_back_bit_for_bit_and_a_map_within_half_a_level(tmp_path: Path) -> None:
+    for source, (rows, columns) in ((radiograph(tmp_path), (96, 96)), (ct_slice(tmp_path), (40, 50))):
+        uid = dcmread(source).SOPInstanceUID
+        mask = hd.seg.segread(io.BytesIO(export(shown(source, mask=True), "seg").data))
+        back = mask.get_pixels_by_source_instance([uid])[0, ..., 0]
+        assert (back == (heat(rows, columns) > 0.5)).all()
+        fractional = hd.seg.segread(io.BytesIO(export(shown(source), "seg").data))
+        back = fractional.get_pixels_by_source_instance([uid], rescale_fractional=True)[0, ..., 0]
+        assert np.abs(back - heat(rows, columns)).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_segmentation_of_a_slice_lies_where_the_slice_lies(tmp_path: Path) -> None:
+    source = dcmread(ct_slice(tmp_path))
+    made = read(export(shown(tmp_path / "ct.dcm", mask=True), "seg").data)
+    shared, frame = made.SharedFunctionalGroupsSequence[0], made.PerFrameFunctionalGroupsSequence[0]
+    assert made.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == list(source.ImagePositionPatient)
+    assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == list(source.ImageOrientationPatient)
+    assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == list(source.PixelSpacing)
+    assert shared.PixelMeasuresSequence[0].SliceThickness == source.SliceThickness
+
+
+def test_a_capture_holds_the_picture_that_is_drawn_in_the_same_study(tmp_path: Path) -> None:
+    source = radiograph(tmp_path)
+    made, said = read(export(shown(source), "sc").data), shown(source)
+    assert (made.pixel_array == render(said)).all()
+    assert (made.StudyInstanceUID, made.PatientID) == (said.header().StudyInstanceUID, said.header().PatientID)
+    assert made.ImageComments == BANNER
+    assert HASH[:16] in made.DerivationDescription
+
+
+def test_names_of_files_tell_nothing_of_the_patient(tmp_path: Path) -> None:
+    source = ct_slice(tmp_path)
+    for kind in ("sr", "seg", "sc", "png", "fhir"):
+        name = export(shown(source), kind).filename
+        assert "4711" not in name
+        assert "Doe" not in name
+
+
+def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    said = shown(radiograph(tmp_path))
+    with pytest.raises(UserError, match="There is no export 'pdf': choose sr, seg"):
+        export(said, "pdf")
+    with pytest.raises(UserError, match="No finding is shown, so there is nothing to report"):
+        export(replace(said, findings=()), "sr")
+    with pytest.raises(UserError, match="No map or mask is shown"):
+        export(replace(said, layer=None), "seg")
+    with pytest.raises(DataError, match="comes from no DICOM file"):
+        export(replace(said, source=None), "sc")
+    with pytest.raises(UserError, match="place it in the source"):
+        replace(said, layer=replace(said.layer, values=np.zeros((2, 2))))
+    with pytest.raises(DataError, match="differ in rows or columns"):
+        export(replace(said, pixels=said.pixels[:-1], layer=None), "sr")
+    header = said.header()
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        if keyword in header:
+            delattr(header, keyword)
+    with pytest.raises(DataError, match="says nothing of its pixel spacing"):
+        export(replace(said, source=header), "seg")
+    assert FINDINGS[0].title == "effusion"
