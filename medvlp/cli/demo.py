@@ -24,6 +24,8 @@ def demo(
     auth: Annotated[Path | None, typer.Option(help="File of users, a line each; --password makes one.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Further host name under which it is reached.")] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of similar cases, of medvlp embed --index.")] = None,
+    dicomweb: Annotated[str | None, typer.Option(help="Root of an archive, to open from and send to.")] = None,
+    dicomweb_auth: Annotated[Path | None, typer.Option(help="File with USER:PASSWORD of the archive.")] = None,
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Describe the API at /openapi.json.")] = False,
     password: Annotated[str | None, typer.Option(help="Ask for this user's password, print a line, leave.")] = None,
@@ -37,7 +39,7 @@ def demo(
         return
     options = Options(
         bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
-        audit=audit, schema=schema,
+        dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
     typer.echo(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")

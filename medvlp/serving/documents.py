@@ -38,7 +38,7 @@ def frame_document(frames: list[Frame]) -> dict[str, Any]:
     return {
         "kind": "image", "rows": rows, "columns": columns, "count": len(frames), "spacing": first.spacing,
         "spacing_kind": first.spacing_kind, "edges": first.edges, "marker": first.marker, "unit": first.unit,
-        "photometric": first.photometric, "hanging": first.hanging, "facts": _facts(first.meta),
+        "photometric": first.photometric, "hanging": first.hanging.words, "facts": _facts(first.meta),
         "steps": first.steps, "warnings": _notes(frames), "frames": [_paint(frame) for frame in frames],
     }  # fmt: skip
 

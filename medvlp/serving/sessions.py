@@ -36,6 +36,7 @@ class _Session:
     seen: float
     studies: dict[str, Study] = field(default_factory=dict)
     kept: dict[tuple[object, ...], object] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
 
 
 class Sessions:
@@ -120,6 +121,16 @@ class Sessions:
             if token in self._sessions and key[0] in self._sessions[token].studies:
                 self._sessions[token].kept[key] = made
         return made
+
+    def remember(self, token: str, name: str, note: object) -> None:
+        """Keep a note of the session that belongs to no study."""
+        with self._lock:
+            self._sessions[token].notes[name] = note
+
+    def remembered(self, token: str, name: str) -> object:
+        """Return a note, None where there is none."""
+        with self._lock:
+            return self._sessions[token].notes.get(name)
 
     def forget(self, token: str, key: str | None = None) -> None:
         """Drop a study, or the whole session."""

@@ -20,6 +20,7 @@ export class Says {
     this.#form("ask", () => this.ask($("sentence").value));
     this.#form("report", () => this.report($("text").value));
     $("own-report").addEventListener("click", () => { $("text").value = this.study.report; $("text").focus(); });
+    $("export").querySelector(".row").addEventListener("click", (event) => { if (event.target.dataset.kind) this.export(event.target.dataset.kind, event.target.dataset.send === "true"); });
     $("alike").addEventListener("click", () => this.similar(""));
     $("alike-said").addEventListener("click", () => this.similar($("sentence").value));
   }
@@ -33,8 +34,12 @@ export class Says {
   }
   #wrong(id, error) { this.#answer(id, h("p", { className: "wrong", role: "alert" }, error.message)); }
 
-  models(told) {
+  models({ models: told, exports, archive }) {
     this.told = told;
+    const button = ([kind, title], send) => { const made = h("button", { type: "button" }, title); Object.assign(made.dataset, { kind, send }); return made; };
+    const titles = Object.entries({ png: "PNG", sc: "Capture", sr: "SR", seg: "SEG", fhir: "FHIR" }).filter(([kind]) => exports.includes(kind));
+    $("export").querySelector(".row").replaceChildren(...titles.map((each) => button(each, false)),
+      ...(archive ? [["sr", "Send SR"], ["seg", "Send SEG"], ["sc", "Send capture"]].map((each) => button(each, true)) : []), h("button", { type: "button", onclick: () => print() }, "Print"));
     $("model").replaceChildren(...told.map((each, n) => h("option", { value: n }, `${each.name} · ${each.hash.slice(0, 8)}`)));
     $("model").closest("label").hidden = !told.length;
     if (!told.length) {
@@ -47,6 +52,8 @@ export class Says {
   async about(study, series) {
     Object.assign(this, { study, series, rows: [], chosen: null });
     $("own-report").hidden = !study.report;
+    $("export").hidden = study.series[series].kind === "volume";
+    this.#body("export").replaceChildren();
     for (const id of ["ask", "report", "similar"]) this.#body(id).replaceChildren();
     $("map").hidden = true;
     const model = this.told[this.model];
@@ -225,6 +232,20 @@ export class Says {
     return h("div", { className: `sentence ${each.verdict}` },
       h("p", { className: "verdict" }, VERDICTS[each.verdict] ?? each.verdict, row ? " " : "", row ? h("button", { type: "button", onclick: () => { this.choose(row); this.toggleMap(); } }, `Map of ${words(row.finding)}`) : null),
       h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
+  }
+
+  /** A file of what is shown, given to the browser to save; or sent to the archive. */
+  async export(kind, send) {
+    const pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null;
+    this.#answer("export", h("p", { className: "fine" }, "writing ..."));
+    try {
+      const made = await this.#call("export", kind, { frame: pane.index ?? 0, window: w && [w.centre, w.width, w.kind], mapped }, send);
+      if (send) { this.#answer("export", h("p", { className: "fine" }, `The archive took ${made.sent}.`)); return; }
+      const bytes = Uint8Array.from(atob(made.data), (c) => c.charCodeAt(0)), href = URL.createObjectURL(new Blob([bytes], { type: made.media_type }));
+      h("a", { href, download: made.filename }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 10000);
+      this.#answer("export", h("p", { className: "fine" }, `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`));
+    } catch (error) { this.#wrong("export", error); }
   }
 
   async similar(sentence) {
