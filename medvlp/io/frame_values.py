@@ -282,7 +282,8 @@ def _picture(
         display[values.ravel() - lo] = pixels.ravel()
     return Frame(
         values=values, lo=lo, hi=hi, display=display.astype(np.float32), curve=curve, padding=None, slope=1.0,
-        intercept=0.0, unit="", inverted=False, windows=(), hanging=hanging or Hanging(), edges=edges, spacing=image.spacing,
+        intercept=0.0, unit="", inverted=False, windows=(), hanging=hanging or Hanging(), edges=edges,
+        spacing=image.spacing,
         spacing_kind=image.spacing_kind, photometric=photometric, marker="", frames=frames, steps=image.steps,
         warnings=image.warnings, meta=dict(image.meta), coloured=image if coloured else None,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import { heat } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
 const GROUPS = [["present", "●", "Present"], ["indeterminate", "◐", "Indeterminate"], ["absent", "○", "Absent"],
-  ["uncalibrated", "?", "Not calibrated"], ["not_for_this_picture", "–", "Not for this picture"]];
+  ["uncalibrated", "?", "Not calibrated: scores that order pictures, no probabilities"], ["not_for_this_picture", "–", "Not for this picture"]];
 const VERDICTS = { supported: "supported", contradicted: "contradicted", not_visible: "not visible", not_judged: "not judged" };
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
@@ -113,8 +113,9 @@ export class Says {
   #proof(each) {
     const e = each.evidence, rows = [["score", number(each.score, 3)], ["base rate", number(each.base_rate)]];
     if (e) {
-      const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${number(e[`${name}_low`])} to ${number(e[`${name}_high`])})`);
-      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${number(e.low)} to ${number(e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
+      const within = (low, high) => (low === null || low === undefined ? "no interval" : `${number(low)} to ${number(high)}`);
+      const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${within(e[`${name}_low`], e[`${name}_high`])})`);
+      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${within(e.low, e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
         ["judged on", `${e.n} pictures, ${e.positives} positive`], ["data", [e.data?.split, e.data?.hash?.slice(0, 8), e.data?.synthetic ? "synthetic" : ""].filter(Boolean).join(" · ") || "–"]);
     }
     return h("div", { className: "proof" }, this.#line(each), h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
@@ -188,17 +189,16 @@ export class Says {
   #showMap(pane, each, told) {
     const raw = atob(told.values), bytes = Uint8Array.from(raw, (c) => c.charCodeAt(0));
     const draw = () => { pane.setMap({ ...told, bytes, shown: true }, this.opacity, this.threshold); };
-    const slider = (label, key) => [h("label", { htmlFor: `map-${key}` }, label),
+    const slider = (label, key) => [h("label", {}, `${label} `,
       h("input", { id: `map-${key}`, type: "range", min: 0, max: 100, value: 100 * this[key], oninput: (event) => { this[key] = event.target.value / 100; event.target.nextSibling.textContent = `${event.target.value} %`; draw(); } }),
-      h("span", {}, `${Math.round(100 * this[key])} %`)];
+      h("span", {}, `${Math.round(100 * this[key])} %`))];
     const ramp = h("canvas", { className: "ramp", width: 100, height: 1 }), pen = ramp.getContext("2d");
     for (let k = 0; k < 100; k++) { pen.fillStyle = `rgb(${heat(k / 100).join(" ")})`; pen.fillRect(k, 0, 1, 1); }
     const rate = told.hit_rate ?? each.hit_rate;
     this.#body("map").replaceChildren(
-      h("p", {}, `${words(each.finding)}, by ${words(told.method)}`),
-      h("p", { className: "fine" }, rate ? `Its peak was inside the finding in ${Math.round(100 * rate.value)} of 100 test pictures (${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)}, n ${rate.n}); the centre of the picture in ${Math.round(100 * rate.centre)}.` : "Its hit rate was not measured."),
-      ramp, h("p", { className: "fine ends" }, h("span", {}, "less"), h("span", {}, `more · ${told.rows} × ${told.columns} cells`)),
-      h("div", { className: "sliders" }, ...slider("opacity", "opacity"), ...slider("shown from", "threshold")));
+      h("span", { className: "what" }, h("b", {}, words(each.finding)), ` by ${words(told.method)}, ${told.rows} × ${told.columns} cells`),
+      h("span", { className: "ends" }, "less", ramp, "more"), ...slider("opacity", "opacity"), ...slider("shown from", "threshold"),
+      h("span", { className: "fine" }, rate ? `Its peak lay in the finding in ${Math.round(100 * rate.value)} of 100 test pictures (${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)}, n ${rate.n}), the centre of the picture in ${Math.round(100 * rate.centre)}.` : "Its hit rate was not measured."));
     draw();
   }
 
