@@ -15,7 +15,18 @@ from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.exports.shown import Category, Finding, Layer, Shown
 from medvlp.serving.studies import Series
 
-__all__ = ["shown_of"]
+__all__ = ["pictures_of", "shown_of"]
+
+
+def pictures_of(series: Series) -> tuple[Frame, ...]:
+    """Return the frames of a series that can be exported.
+
+    Raises:
+        UserError: it is a volume.
+    """
+    if isinstance(series.content, StoredVolume):
+        raise UserError("A volume is not exported: open a radiograph.")
+    return series.content
 
 
 def shown_of(
@@ -35,11 +46,10 @@ def shown_of(
     Raises:
         UserError: it is a volume, or there is no such frame.
     """
-    if isinstance(series.content, StoredVolume):
-        raise UserError("A volume is not exported: open a radiograph.")
-    if not 0 <= frame < len(series.content):
-        raise UserError(f"There is no frame {frame}: the series has {len(series.content)}.")
-    picture = series.content[frame]
+    frames = pictures_of(series)
+    if not 0 <= frame < len(frames):
+        raise UserError(f"There is no frame {frame}: the series has {len(frames)}.")
+    picture = frames[frame]
     pixels = picture.levels(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
     rows = told["findings"] if told else []
     points = {row["evidence"]["operating_point"] for row in rows if row.get("evidence")} - {None}

@@ -16,7 +16,7 @@ from anyio import to_thread
 from medvlp.core.errors import UserError
 from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.audit import AuditLog
-from medvlp.serving.exporting import shown_of
+from medvlp.serving.exporting import pictures_of, shown_of
 from medvlp.serving.exports import KINDS, Pacs, export
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
@@ -166,6 +166,8 @@ class Room:
             UserError: it cannot be exported so.
             KeyError: there is no such study or series.
         """
+        held = self.sessions.study(token, study).series[series]
+        pictures_of(held)
         told, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
         if self.readers:
@@ -173,7 +175,6 @@ class Room:
             told = self.findings(token, study, series, model)
             if name := view.get("mapped"):
                 mapped = str(name), self.where(token, study, series, model, str(name), "")
-        held = self.sessions.study(token, study).series[series]
         frame = int(view.get("frame", 0))
         shown = shown_of(held, frame=frame, window=view.get("window"), model=described, told=told, mapped=mapped)
         made = export(shown, kind)
