@@ -24,7 +24,7 @@ __all__ = ["commands", "components", "configuration", "notebook", "on_files", "p
 
 # What a program may call, in the order of its page; each is shown with its docstring.
 _PYTHON = {
-    "Use a model": ["medvlp.answers.asking.model"],
+    "Use a model": ["medvlp.answers.asking.model", "medvlp.serving.reader", "medvlp.core.map"],
     "Read files": [
         "medvlp.io.read",
         "medvlp.io.volume_read",

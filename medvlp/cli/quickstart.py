@@ -10,7 +10,7 @@ import typer
 __all__ = ["FULL", "QUICK", "quickstart"]
 
 # Configuration, patients, and what was measured on two idle cores.
-QUICK = ("pretrain/phantom_quick.yaml", 900, "about 8 minutes")
+QUICK = ("pretrain/phantom_quick.yaml", 900, "about 10 minutes")
 FULL = ("pretrain/phantom_clip.yaml", 2500, "about 15 minutes")
 
 

@@ -15,10 +15,11 @@ from medvlp.config.tree import GateConfig
 from medvlp.core.errors import DataError
 from medvlp.data.prepare import Prepared
 from medvlp.features.fit_gate import fit_gate, least_pictures
+from medvlp.io.read import read_image
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.models.gate import Gate
 
-__all__ = ["add_gate", "learn_gate"]
+__all__ = ["add_gate", "learn_gate", "modalities_of"]
 
 
 def learn_gate(
@@ -80,6 +81,17 @@ def add_gate(
         raise DataError(f"{run}: {why}")
     save_bundle(out or run / "bundle", replace(bundle, gate=gate))
     return gate
+
+
+def modalities_of(prepared: Prepared, most: int = 20) -> list[str]:
+    """Return what at most so many pictures' DICOM files, evenly over the records, say of their modality."""
+    manifest, found = prepared.manifest, set()
+    rows = _shown(prepared) if "image" in manifest else np.zeros(0, np.int64)
+    for place in np.linspace(0, len(rows) - 1, num=min(len(rows), most)).round().astype(int):
+        path = manifest.path(int(rows[place]))
+        if path is not None:
+            found.add(str(read_image(path).meta.get("Modality", "")))
+    return sorted(found - {""})
 
 
 def _shown(prepared: Prepared) -> np.ndarray:

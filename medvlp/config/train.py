@@ -16,7 +16,7 @@ from medvlp.answers.asking.declared import check_overrides, kept_answer
 from medvlp.config.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
 from medvlp.config.data import build_views, open_manifest, open_split
 from medvlp.config.fitting import fitted_bundle
-from medvlp.config.gate import learn_gate
+from medvlp.config.gate import learn_gate, modalities_of
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.slices import released_preprocessing
 from medvlp.config.start import rehearse_surgery, start_from
@@ -335,6 +335,7 @@ class _Built:
             "leaks_allowed": self.config.data.allow_leaks,
             "split": facts["split"],
             **({"split_flaw": flaw} if flaw else {}),
+            **({"modalities": found} if (found := modalities_of(self.splits["train"])) else {}),
             **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
         }
         start = None if self.config.init_from is None else Path(self.config.init_from)

@@ -37,6 +37,7 @@ class ImageRecord:
         flip: whether left and right are swapped; no view of this project sets it without swapping the words too.
         spacing: (row, column) in mm of one view pixel, where known.
         warnings: what reading the source announced, for who scores a single file; the cache of a cohort drops it.
+        modality: of a DICOM file, as it says; dropped likewise.
         matrix: points of the view -> points of the source, where `box` and `flip` do not say it all: a turned picture,
             or (x, y, number of a slice) -> (x, y, z) voxels of a volume.
         source: (H, W) of the file, (Z, Y, X) of a volume, where known.
@@ -54,6 +55,7 @@ class ImageRecord:
     flip: bool = False
     spacing: tuple[float, float] | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    modality: str = field(default="", compare=False)
     matrix: Matrix | None = None
     source: tuple[int, ...] | None = None
     slices: tuple[int, ...] | None = None

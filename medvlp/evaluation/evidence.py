@@ -54,12 +54,14 @@ def kept_sentences(results: Iterable[Result]) -> dict[str, Any] | None:
     """Return what a bundle keeps of a sentence check that fitted something, with its AUROC rows; None where none did.
 
     Under ``evidence`` stands for each label of `medvlp.evaluation.sentence_check` its AUROC over all sentences, and
-    over those of each kind of fact under ``LABEL/KIND``.
+    over those of each kind of fact under ``LABEL/KIND``; likewise the two errors of its verdicts.
     """
     for result in results:
         if "sentences" in result.fitted:
-            rows = [row for row in result.metrics if row.metric == "auroc"]
-            names = [row.label if row.group is None else f"{row.label}/{row.group.partition('=')[2]}" for row in rows]
+            rows = [row for row in result.metrics if row.metric == "auroc" or row.label == "sentence_verdict"]
+            names = [row.label if row.metric == "auroc" else row.metric for row in rows]
+            kinds = ["" if row.group is None else f"/{row.group.partition('=')[2]}" for row in rows]
+            names = [f"{name}{kind}" for name, kind in zip(names, kinds, strict=True)]
             kept = ("value", "low", "high", "n", "patients", "method", "split")
             evidence = {
                 name: {part: getattr(row, part) for part in kept} for name, row in zip(names, rows, strict=True)

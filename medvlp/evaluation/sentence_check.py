@@ -33,8 +33,9 @@ from medvlp.evaluation.delong import compare_areas
 from medvlp.evaluation.few import few_reason
 from medvlp.evaluation.holm import holm
 from medvlp.evaluation.intervals import DEFAULT_FORM
-from medvlp.evaluation.metric_row import metric_row
+from medvlp.evaluation.metric_row import metric_row, share_row
 from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
+from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.scoring.split import with_draws
 from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
@@ -44,6 +45,7 @@ from medvlp.text.hard_negatives import Kind
 __all__ = ["COVERAGE", "evaluate_sentence_check"]
 
 COVERAGE = 0.9  # of the conformal sets of true and of false sentences
+_FOLDS = 10
 
 
 def evaluate_sentence_check(
@@ -68,8 +70,9 @@ def evaluate_sentence_check(
     Over all and by kind (``kind=side``): ``auroc`` of ``sentence_margin``, ``sentence_cosine`` and ``sentence_blind``
     (the margin before the mean image: what words alone give away); of ``sentence_alike``, by what was seen, within
     strata of equal kind, finding and what is said of it; with validation studies of ``sentence_calibrated`` and
-    ``sentence_prior`` and their ``auroc_difference``, the first less the second, and ``unknown_share``, of sentences
-    that say what no validation sentence says. ``recall@1`` of ``hard_negatives``: the chance that the true sentence
+    ``sentence_prior`` and their ``auroc_difference``, the first less the second, ``unknown_share``, of sentences that
+    say what no validation sentence says, and of ``sentence_verdict`` the two errors of `SentenceJudge`,
+    ``true_contradicted`` and ``false_supported``. ``recall@1`` of ``hard_negatives``: the chance that the true sentence
     stands before all its false copies, ties shared, whose `chance` is the mean of 1 / (1 + copies) and whose `pool` is
     the largest of them.
 
@@ -128,17 +131,33 @@ def evaluate_sentence_check(
     if judge is not None:
         metrics += _difference_rows(rows, scores, split)
         metrics.append(_unknown_row(rows, judge.calibration, split))
+        metrics += _verdict_rows(rows, judge, split)
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
     return replace(result, metrics=tuple(metrics), fitted={} if judge is None else {"sentences": judge.to_plain()})
 
 
 def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
-    """Fit probabilities, their prior and the conformal rule of each kind on validation sentences."""
-    calibration, prior = fit_sentence_calibration(rows), fit_sentence_calibration(rows, sees=False)
-    kinds, truth = rows["kind"].to_numpy(), rows["true"].to_numpy() == 1
-    moved = evidence(calibration, prior, rows)
-    sets = {k: fit_sets(truth[kinds == k], moved[kinds == k], level=COVERAGE) for k in sorted(set(kinds))}
-    return SentenceJudge(mean_image, calibration, prior, sets)
+    """Fit probabilities, their prior and the conformal rule of each kind on validation sentences.
+
+    The rule is of evidence by maps that were fitted to other patients: by its own a sentence would look surer than a
+    new one.
+    """
+    people, names = pd.factorize(rows["patient_id"])
+    moved, folds = np.full(len(rows), np.nan), min(_FOLDS, len(names))
+    for fold in range(folds):
+        held = people % folds == fold
+        if not held.all():
+            moved[held] = evidence(*_fitted(rows[~held]), rows[held])
+    kinds, truth, known = rows["kind"].to_numpy(), rows["true"].to_numpy() == 1, np.isfinite(moved)
+    sets = {}
+    for kind in sorted(set(kinds[known])):
+        own = known & (kinds == kind)
+        sets[kind] = fit_sets(truth[own], moved[own], level=COVERAGE)
+    return SentenceJudge(mean_image, *_fitted(rows), sets)
+
+
+def _fitted(rows: pd.DataFrame) -> tuple[SentenceCalibration, SentenceCalibration]:
+    return fit_sentence_calibration(rows), fit_sentence_calibration(rows, sees=False)
 
 
 def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: str) -> Metric:
@@ -225,6 +244,18 @@ def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: s
 def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) -> Metric:
     share = 1 - float(fitted.knows(rows).mean())
     return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
+
+
+def _verdict_rows(rows: pd.DataFrame, judge: SentenceJudge, split: str) -> list[Metric]:
+    """Return how often a true sentence is contradicted, and a false one supported."""
+    verdicts, made = judge.verdicts(rows), []
+    for kind, inside in _by_kind(rows):
+        for metric, true, wrong in (("true_contradicted", 1, "contradicted"), ("false_supported", 0, "supported")):
+            own = inside & (rows["true"].to_numpy() == true)
+            people = pd.factorize(rows["patient_id"].to_numpy()[own])[0]
+            row = replace(_row(metric, "sentence_verdict", rows[own], kind, split), positives=None, reason=None)
+            made.append(share_row(row, share_of(verdicts[own] == wrong, people)))
+    return made
 
 
 def _hard_rows(

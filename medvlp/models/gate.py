@@ -12,7 +12,7 @@ or a photograph lies in the midst of its embeddings. It also makes the gate as q
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,16 +22,18 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from medvlp.core.errors import DataError
 
-__all__ = ["REASONS", "Gate", "Space", "Verdict", "describe", "swapped"]
+__all__ = ["REASONS", "Gate", "Space", "Verdict", "describe", "other_modality", "swapped"]
 
 SCHEMA = "medvlp.gate/1"
 _SIDE = 8
 _TONES_SIDE = 64
 _QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 _PADDING = 0.5 / 255  # bars beside a picture are black
+_RADIOGRAPHS = ("CR", "DX", "RG")
 _FLAT = 0.05  # of the display range: between its 5th and 95th percentile a picture has more than that
 #: what a verdict may name, and what it means
 REASONS = {
+    "modality": "the file says that it is of another modality than the training pictures",
     "blank": "the picture is blank",
     "inverted": "black and white seem to be swapped",
     "layout": "light and dark lie elsewhere than in the training pictures",
@@ -147,6 +149,19 @@ class Gate:
                 raise DataError(f"The gate's arrays of {name!r} are missing or of another shape.")
             spaces[str(name)] = Space(mean, whiten, float(limit))
         return cls(spaces, float(str(plain["rate"])), (int(pictures[0]), int(pictures[1])))
+
+
+def other_modality(modality: str, trained: Collection[str]) -> bool:
+    """Whether a file is of none of the modalities of training; not where either is not known.
+
+    CR, DX and RG are one: they name the detector.
+
+    Example:
+        >>> other_modality("CT", ["DX"]), other_modality("CR", ["DX"]), other_modality("", ["DX"])
+        (True, False, False)
+    """
+    plain = {"DX" if each in _RADIOGRAPHS else each for each in (modality, *trained)}
+    return bool(modality) and bool(trained) and len(plain) > len({"DX" if t in _RADIOGRAPHS else t for t in trained})
 
 
 def describe(pixels: Tensor) -> dict[str, Tensor]:

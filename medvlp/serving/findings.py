@@ -7,25 +7,24 @@ from typing import Any
 
 from medvlp.answers.applied.decisions import read_decisions
 from medvlp.models.bundle import KeptAnswer
-from medvlp.models.gate import REASONS
+from medvlp.models.gate import REASONS, Verdict
 
 __all__ = ["finding_rows", "in_words", "refusal"]
 
 NOT_HERE = "not_for_this_picture"
 
 
-def refusal(told: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return why the bundle's gate holds a picture back, in the words of `predict`; None where it is let in.
+def refusal(verdict: Verdict | None) -> dict[str, str] | None:
+    """Return why a picture is held back, as a code and a sentence; None where it is let in.
 
     Example:
-        >>> refusal({"abstained": True, "ood": {"reasons": ["blank"]}})["sentence"]
-        'This picture is unlike those that the model was trained on: the picture is blank.'
+        >>> refusal(Verdict(0.0, ("blank",)))
+        {'reason': 'blank', 'sentence': 'This picture is unlike those of the training: the picture is blank.'}
     """
-    if not told.get("abstained"):
+    if verdict is None or not verdict.flagged:
         return None
-    reasons = told["ood"]["reasons"]
-    why = "; ".join(REASONS[word] for word in reasons)
-    return {"reason": reasons[0], "sentence": f"This picture is unlike those that the model was trained on: {why}."}
+    why = "; ".join(REASONS[word] for word in verdict.reasons)
+    return {"reason": verdict.reasons[0], "sentence": f"This picture is unlike those of the training: {why}."}
 
 
 def finding_rows(
@@ -44,13 +43,25 @@ def finding_rows(
     parts = [told, *told.get("answers", {}).values()]
     for name, part in zip(scoring, parts, strict=False):
         for finding in part.get("scores", {}):
-            rows.setdefault(finding, _row(finding, part, kept.get(name), name, refused))
+            rows.setdefault(finding, _row(finding, told, part, kept.get(name), name, refused))
     order = ("present", "indeterminate", "absent", "uncalibrated", NOT_HERE)
     return sorted(rows.values(), key=lambda row: (order.index(row["category"]), -_lift(row), row["finding"]))
 
 
+def _place(finding: str, told: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return where the likeliest pair of a finding lies, and its side, where the model says such a thing."""
+    place = next((pair["anatomy"] for pair in told.get("pairs", ()) if pair["observation"] == finding), None)
+    side = next((side for side in ("left", "right") if side in (place or "").split("_")), None)
+    return {"side": side, "place": place}
+
+
 def _row(
-    finding: str, part: Mapping[str, Any], kept: KeptAnswer | None, answer: str, refused: Mapping[str, str] | None
+    finding: str,
+    told: Mapping[str, Any],
+    part: Mapping[str, Any],
+    kept: KeptAnswer | None,
+    answer: str,
+    refused: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     raw = part.get("raw_scores", part["scores"])[finding]
     calibrated = "raw_scores" in part and finding not in part.get("uncalibrated", ())
@@ -73,13 +84,13 @@ def _row(
         "base_rate": base,
         "evidence": evidence,
         "map": False,
-        "side": None,
-        "place": None,
+        **_place(finding, told),
     }
     row["sentence"] = in_words(category, probability, base, limits)
     if refused is not None or raw != raw:
         why = "the picture was held back" if refused is not None else "the model reads it in pictures of another kind"
-        row |= {"category": NOT_HERE, "probability": None, "score": None, "sentence": f"Not for this picture: {why}."}
+        row |= {"category": NOT_HERE, "sentence": f"Not for this picture: {why}."}
+        row |= dict.fromkeys(("probability", "score", "side", "place"))
     return row
 
 

@@ -16,17 +16,20 @@ import torch
 
 from medvlp.answers.asking.ask import needs_of
 from medvlp.answers.asking.files import of_training, predict_files
+from medvlp.answers.asking.maps import hit_rate, looking, maps_of_findings, maps_of_words, offered
 from medvlp.answers.asking.model import Picture, Prepared, VisionLanguageModel
 from medvlp.answers.sentences.judge import SentenceJudge
 from medvlp.core.answers import Answer, Rows
 from medvlp.core.errors import UserError
 from medvlp.core.keys import Key, parse_key
+from medvlp.core.sample import Stack
 from medvlp.core.table import FeatureTable
 from medvlp.data.collate import collate
 from medvlp.features.case_index import CaseIndex
 from medvlp.features.feature_pass import feature_pass
+from medvlp.models.bundle import KeptAnswer
 from medvlp.serving.findings import finding_rows, refusal
-from medvlp.serving.maps import draw, hit_rate, looking, offered, plain_map
+from medvlp.serving.maps import plain_map
 from medvlp.text.hard_negatives import false_copies
 from medvlp.text.sentences import split_sentences
 
@@ -118,12 +121,11 @@ class Reader:
         with self._lock:
             found = predict_files(self.model, [prepared])
         told = found["results"][0]
-        refused = refusal(told)
+        refused = refusal(self.model.judge(prepared))
         kind = self.model.of_kind(prepared.kind)
         rows = finding_rows(told, kind.bundle.answers, [found["recipe"], *told.get("answers", {})], refused)
-        kept = {each.name: each for each in kind.bundle.answers}
         for row in rows:
-            row["hit_rate"] = hit_rate(kept.get(row["answer"]), row["finding"])
+            row["hit_rate"] = hit_rate(self._kept(row["answer"]), row["finding"])
             row["map"] = refused is None and prepared.kind == "image" and offered(row["hit_rate"])
         return {"refused": refused, "findings": rows, "warnings": list(told["warnings"])}
 
@@ -136,12 +138,23 @@ class Reader:
             method: a component of `medvlp.features.maps`; None: the one that hit best on validation pictures.
 
         Raises:
-            UserError: if the model has no such map, or no rule denies the sentence.
+            UserError: if the model has no such map, no rule denies the sentence, or the picture is held back.
         """
         finding = any(asked in answer.labels for answer in self.model.answers.values())
         said, denied = (asked, "") if finding else _denial(asked)
+        self._let_in(prepared)
+        if isinstance(prepared.pixels, Stack) or prepared.record is None:
+            raise UserError("A map is of a picture in a file: of a volume ask for the weights of its slices.")
         with self._lock:
-            return plain_map(*draw(self.model, prepared, said, denied, method))
+            if denied:
+                return plain_map(maps_of_words(self.model, prepared.sample, said, denied, method), None)
+            for name, answer in looking(self.model).items():
+                found = None
+                if said in answer.labels:
+                    found = maps_of_findings(self.model, name, answer, prepared.sample, [(said, "")], method)
+                if found is not None:
+                    return plain_map(found[0], hit_rate(self._kept(name), said, method))
+        raise UserError(f"{_NO_MAP} Ask for a finding that it scores, not {said!r}.")
 
     def ask(self, prepared: Prepared, sentence: str) -> dict[str, Any]:
         """Return a sentence against its denial: how much nearer the picture is to it, than the mean picture is.
@@ -151,12 +164,13 @@ class Reader:
         is that of the picture alone.
 
         Raises:
-            UserError: if the model compares no texts, or no rule denies the sentence.
+            UserError: if the model compares no texts, no rule denies the sentence, or the picture is held back.
         """
         said, denied = _denial(sentence)
         answer = self._comparing()
         if answer is None:
             raise UserError(_NO_WORDS)
+        self._let_in(prepared)
         told = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
         with self._lock:
             if not self.model.cosines:
@@ -176,17 +190,21 @@ class Reader:
 
         Sentences are those of findings and impression; a verdict is ``supported``, ``contradicted``, ``not_visible``
         or, where no rule states the contrary or validation never heard it, ``not_judged``. Each has its ``facts``.
+
+        Raises:
+            UserError: if the picture is held back.
         """
         why = _NO_WORDS if self._comparing() is None else _NO_JUDGE if self._judge is None else ""
         if self._judge is None or why:
             found = [{"text": each, "verdict": "not_judged", "why": why, "facts": []} for each in split_sentences(text)]
             return {"sentences": found, "evidence": None}
+        self._let_in(prepared)
         with self._lock:
             judged = self._judge.report(self._image(prepared), text, self.model.embed_text)
         kept = self.model.bundle.sentences or {}
         return {
             "sentences": [asdict(each) for each in judged],
-            "evidence": {"auroc": kept.get("evidence"), "data": kept.get("data")},
+            "evidence": {"measured": kept.get("evidence"), "data": kept.get("data")},
         }
 
     def similar(
@@ -215,11 +233,20 @@ class Reader:
             if prepared is None:
                 vector = self.model.embed_text(str(sentence))[0]
             else:
+                self._let_in(prepared)
                 vector = self._features(prepared, columns[0])
             found = self._cases.search(vector, columns, k, findings=findings)
         return {"cases": [asdict(case) for case in found.cases], "folded": found.folded}
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _let_in(self, prepared: Prepared) -> None:
+        refused = refusal(self.model.judge(prepared))
+        if refused is not None:
+            raise UserError(f"{refused['sentence']} Nothing is said of it.")
+
+    def _kept(self, name: str) -> KeptAnswer | None:
+        return next((each for each in self.model.bundle.answers if each.name == name), None)
 
     def _comparing(self) -> Answer | None:
         """Return the first answer that compares pictures with texts."""

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.judge import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import Studies, judge_sentences
 from medvlp.core.errors import DataError
 from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
-from medvlp.evaluation.sentence_check import evaluate_sentence_check
+from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check
 from tests.evaluation.test_sentence_check import PATIENTS, TRUE, embed
 
 OTHERS = [f"v{patient}" for patient in PATIENTS]
@@ -75,6 +76,27 @@ def test_what_validation_never_said_has_the_common_intercept_and_its_kinds_slope
     assert fitted.knows(row).tolist() == [False]
     expected = 1 / (1 + np.exp(-fitted.intercept - fitted.slope["side"] * 0.3 / fitted.scale))
     assert fitted.probabilities(row)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_verdicts_err_as_seldom_as_promised_and_base_rates_decide_none() -> None:
+    """Nine of ten denials are true: their prior alone says so of every one, and supports none."""
+    judge = _judge(drawn(12_000, sight=1.0), np.zeros(2))
+    fresh = drawn(12_000, sight=1.0, seed=1)
+    verdicts, true = judge.verdicts(fresh), fresh["true"].to_numpy() == 1
+    for kind in ("side", "negation"):
+        own = fresh["kind"].to_numpy() == kind
+        assert np.mean(verdicts[own & true] == "contradicted") == pytest.approx(0.1, abs=0.03)
+        assert np.mean(verdicts[own & ~true] == "supported") == pytest.approx(0.1, abs=0.03)
+        assert np.mean(verdicts[own & true] == "supported") > 0.4
+    moved = evidence(judge.calibration, judge.prior, fresh.assign(seen=0.0))
+    assert np.abs(moved[fresh["kind"] == "negation"]).max() < 1.5  # the prior, 2.2 there, is taken off
+    blind = judge.verdicts(fresh.assign(seen=0.0))
+    assert set(blind) == {"not_visible"}
+    assert set(judge.verdicts(fresh.assign(said="never heard"))) == {"not_judged"}
+    again = SentenceJudge.of(json.loads(json.dumps(judge.to_plain())))
+    assert again.verdicts(fresh).tolist() == verdicts.tolist()
+    with pytest.raises(DataError, match="calibration of sentences cannot be read"):
+        SentenceJudge.of({"sets": {}})
 
 
 def told(reports: list[str], patients: list[str], image: np.ndarray, validation: Studies | None):

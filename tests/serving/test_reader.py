@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,25 @@ def test_an_unlike_picture_is_held_back_without_a_number(reader: Reader) -> None
     for row in said["findings"]:
         assert (row["category"], row["probability"], row["score"]) == ("not_for_this_picture", None, None)
         assert row["map"] is False
+    blank = reader.prepare(np.zeros((64, 64), np.float32))
+    for asked in (
+        lambda: reader.where(blank, "effusion"),
+        lambda: reader.ask(blank, "Left effusion."),
+        lambda: reader.check_report(blank, "Left effusion."),
+    ):
+        with pytest.raises(UserError, match=r"unlike those of the training: .*Nothing is said of it"):
+            asked()
+
+
+def test_a_file_of_another_modality_is_held_back_by_what_it_says(reader: Reader, films: list[Path]) -> None:
+    assert reader.model.bundle.provenance["modalities"] == ["CR", "DX"]
+    read = read_image(films[0])
+    other = dataclasses.replace(read, meta={**read.meta, "Modality": "CT"})
+    said = reader.findings(reader.prepare(other))
+    assert said["refused"]["reason"] == "modality"
+    assert "another modality than the training pictures" in said["refused"]["sentence"]
+    assert predict_files(reader.model, [reader.prepare(other)])["results"][0]["abstained"] is True
+    assert reader.findings(reader.prepare(read))["refused"] is None
 
 
 def test_a_sentence_and_its_denial_change_places_with_the_sign(reader: Reader, films: list[Path]) -> None:
@@ -154,13 +174,15 @@ def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
     for label in ("sentence_calibrated", "sentence_prior", "sentence_alike"):
         row = kept.find("auroc", label)
         assert (evidence[label]["value"], evidence[label]["low"]) == (row.value, row.low)
+    wrong = kept.find("false_supported", "sentence_verdict", group="kind=side")
+    assert (evidence["false_supported/side"]["value"], evidence["false_supported/side"]["n"]) == (wrong.value, wrong.n)
     true = kept.cases[kept.cases["label:sentence_calibrated"] == 1]
     manifest = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
     patient = str(true["patient_id"].iloc[0])
     rows = [i for i in range(len(manifest)) if manifest.record(i)["id.patient"] == patient]
     record = manifest.record(rows[0])  # the measure takes the first picture of a study
     said = reader.check_report(reader.prepare(wide_cohort.root / str(record["image"])), str(record["text"]))
-    assert said["evidence"]["auroc"] == evidence
+    assert said["evidence"]["measured"] == evidence
     facts = [fact for each in said["sentences"] for fact in each["facts"] if fact["probability"] is not None]
     assert facts
     own = true[true["patient_id"] == patient]

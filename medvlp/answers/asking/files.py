@@ -287,7 +287,6 @@ class _Reader:
             yield replace(prepared.sample, id=str(len(self.numbers) - 1))
 
     def _draw(self, said: Mapping[str, Predictions], folder: Path) -> None:
-        begun = {name: self.model.begun(answer, self.asks[name]) for name, answer in self.answers.items()}
         for i, number in enumerate(self.numbers):
             row = self.rows[number]
             if isinstance(row, Prepared):
@@ -298,7 +297,7 @@ class _Reader:
                 each.plain()
                 for name, answer in self.answers.items()
                 for each in draw_maps(
-                    self.model, answer, begun[name], said[name].rows([i]), sample, path, folder, number=number + 1
+                    self.model, name, answer, said[name].rows([i]), sample, path, folder, number=number + 1
                 )
             ]
 

@@ -1,27 +1,115 @@
-"""Maps of where a model's scores come from, drawn on the pictures that it was asked about, at their files' size."""
+"""Maps of where a model's scores come from, by the method that hit best on validation pictures; drawn on pictures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from medvlp.answers.asking.model import VisionLanguageModel
-from medvlp.core.answers import Answer
+from medvlp.answers.prompting.directions import Words, direction_of, directions
+from medvlp.core.answers import Answer, Ask
+from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
+from medvlp.core.registry import build
 from medvlp.core.sample import Sample
+from medvlp.models.bundle import KeptAnswer
 
-__all__ = ["DrawnMap", "draw_maps", "overlay"]
+__all__ = ["DrawnMap", "draw_maps", "hit_rate", "looking", "maps_of_findings", "maps_of_words", "offered", "overlay"]
 
 MOST = 10  # as many as the command prints
+_OWN = "answer"  # the method of an answer that says itself where it looked
+_UNMEASURED = {"name": "occlusion"}  # of words, where nobody measured maps: it asks nothing of the tower
 _OPACITY = 0.6  # the strongest place still lets the picture through
+
+
+def looking(model: VisionLanguageModel) -> dict[str, Answer]:
+    """Return the answers that can say where they looked."""
+    return {name: each for name, each in model.answers.items() if type(each).look is not Answer.look}
+
+
+def hit_rate(kept: KeptAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
+    """Return what a bundle keeps of a method's hits of a finding, by default of the best method; None where nothing."""
+    if kept is None or kept.maps is None:
+        return None
+    return kept.maps["findings"].get(finding, {}).get(method or kept.maps["default"])
+
+
+def offered(measured: Mapping[str, Any] | None) -> bool:
+    """Whether a map is worth showing: the interval of its gain over the middle of the picture lies above 0.
+
+    Example:
+        >>> offered({"gain_low": 0.02}), offered({"gain_low": -0.02}), offered(None)
+        (True, False, False)
+    """
+    return measured is not None and measured["gain_low"] is not None and measured["gain_low"] > 0
+
+
+def maps_of_findings(
+    model: VisionLanguageModel,
+    name: str,
+    answer: Answer,
+    sample: Sample,
+    asked: Sequence[tuple[str, str]],
+    method: str | None = None,
+) -> list[Map] | None:
+    """Return the maps of findings in one picture, placed in its file; the picture is encoded once for all of them.
+
+    Args:
+        model: a loaded bundle.
+        name: of the answer.
+        answer: it.
+        sample: the picture as the model sees it.
+        asked: (finding, place) each, as for `Answer.look`.
+        method: a component of `medvlp.features.maps`; None: the one that hit best on validation pictures, or where
+            nobody measured that the answer's own.
+
+    Returns:
+        None where the answer has no such map.
+
+    Raises:
+        ConfigError: for a method that there is not, or that this model cannot make.
+        UserError: for a method that follows words, of a finding that has none.
+    """
+    kept = next((each.maps for each in model.bundle.answers if each.name == name), None) or {}
+    chosen = method or kept.get("default", _OWN)
+    spec = kept.get("methods", {}).get(chosen, None if method is None else {"name": method})
+    record, pixels = sample.record(model.model.pictures), sample.fields.get("image")
+    if spec is None or any(place for _, place in asked):
+        found = answer.look(model.model, sample, model.begun(answer, Ask()), asked)
+    else:
+        prompts = {each.label: each for each in answer.prompts}
+        unsaid = [finding for finding, _ in asked if finding not in prompts]
+        if unsaid or not model.cosines or not isinstance(pixels, Tensor):
+            raise UserError(f"This model compares {(unsaid or ['pictures'])[0]!r} with no words: leave {chosen!r} out.")
+        words = directions([prompts[finding] for finding, _ in asked], model.embed_text)
+        found = _followed(model, pixels, [words[finding] for finding, _ in asked], spec)
+    return None if found is None else [each.placed(record) for each in found]
+
+
+def maps_of_words(model: VisionLanguageModel, sample: Sample, said: str, denied: str, method: str | None = None) -> Map:
+    """Return the map of a sentence against its denial; arguments and errors as `maps_of_findings`."""
+    pixels = sample.fields.get("image")
+    if not model.cosines or not isinstance(pixels, Tensor):
+        raise UserError("This model compares no pictures with sentences: ask for a finding that it scores.")
+    kept = next((each.maps for each in model.bundle.answers if each.maps is not None), None) or {}
+    spec = {"name": method} if method else kept.get("methods", {}).get(kept.get("default")) or _UNMEASURED
+    words = direction_of([said], [denied], model.embed_text)
+    return _followed(model, pixels, [words], spec)[0].placed(sample.record("image"))
+
+
+def _followed(model: VisionLanguageModel, pixels: Tensor, words: Sequence[Words], spec: Mapping[str, Any]) -> list[Map]:
+    method = build("features/maps", spec, where="method")
+    return method(model.model, pixels, torch.stack([each.on(method.scale) for each in words]))
 
 
 @dataclass(frozen=True)
@@ -48,8 +136,8 @@ class DrawnMap:
 
 def draw_maps(
     model: VisionLanguageModel,
+    name: str,
     answer: Answer,
-    begun: Any,  # noqa: ANN401
     said: Predictions,
     sample: Sample,
     source: Path,
@@ -63,8 +151,8 @@ def draw_maps(
 
     Args:
         model: a loaded bundle.
-        answer: one of its answers.
-        begun: what the answer's `begin` returned.
+        name: of one of its answers.
+        answer: it.
         said: of this picture alone.
         sample: the picture as the model sees it.
         source: its file.
@@ -74,15 +162,15 @@ def draw_maps(
     Returns:
         At most ten; none where the answer has no maps or states nothing.
     """
-    record = sample.record(model.model.pictures)
     drawn: list[DrawnMap] = []
     stated = _stated(said)
-    found = answer.look(model.model, sample, begun, [(label, place) for label, place, _ in stated]) if stated else None
+    if not stated or type(answer).look is Answer.look:
+        return drawn
+    found = maps_of_findings(model, name, answer, sample, [(label, place) for label, place, _ in stated])
     if found is None:
         return drawn
     gray = model.picture(source)
-    for (label, place, _), seen in zip(stated, found, strict=True):
-        looked = seen.placed(record)
+    for (label, place, _), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
         path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
         with written_whole(path) as temporary:

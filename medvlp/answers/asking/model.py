@@ -32,7 +32,7 @@ from medvlp.io.holds import holds
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
 from medvlp.models.bundle import Bundle, load_bundle
-from medvlp.models.gate import Verdict
+from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet
 
 __all__ = ["Prepared", "VisionLanguageModel", "load", "prompt_sets"]
@@ -155,8 +155,13 @@ class VisionLanguageModel:
 
     def judge(self, prepared: Prepared) -> Verdict | None:
         """Return whether a picture is unlike those the model was trained on; None where the bundle cannot tell."""
-        gate = self.bundle.gate
-        return None if gate is None or isinstance(prepared.pixels, Stack) else gate.judge(prepared.pixels)
+        gate, pixels, record = self.bundle.gate, prepared.pixels, prepared.record
+        verdict = None if gate is None or isinstance(pixels, Stack) else gate.judge(pixels)
+        trained: Any = self.bundle.provenance.get("modalities", ())
+        if record is not None and other_modality(record.modality, trained):
+            verdict = verdict or Verdict(0.0, ())
+            return replace(verdict, reasons=("modality", *verdict.reasons))
+        return verdict
 
     @property
     def preset(self) -> str:

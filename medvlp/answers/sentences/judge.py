@@ -128,10 +128,9 @@ class SentenceJudge:
         made = judge_sentences(studies, embed_text, SENTENCE_KINDS, mean_image=self.mean_image)
         rows = made.table[made.table["true"] == 1].reset_index(drop=True)
         columns = (self.calibration.probabilities(rows), self.prior.probabilities(rows), self.calibration.knows(rows))
-        moved = evidence(self.calibration, self.prior, rows)
+        verdicts = self.verdicts(rows)
         facts: dict[tuple[str, str, str], dict[str, Any]] = {}
         for at, (pair, probability, prior, known) in enumerate(zip(made.pairs, *columns, strict=True)):
-            verdict = self._verdict(pair.kind, float(moved[at])) if known else "not_judged"
             fact = {
                 "sentence": pair.true,
                 "kind": pair.kind,
@@ -142,18 +141,22 @@ class SentenceJudge:
                 "seen": float(rows["seen"][at]),
                 "probability": float(probability) if known else None,
                 "prior": float(prior) if known else None,
-                "verdict": verdict,
+                "verdict": str(verdicts[at]),
             }
             facts.setdefault((pair.true, pair.kind, pair.finding), fact)
         return list(facts.values())
 
-    def _verdict(self, kind: str, moved: float) -> Verdict:
-        if kind not in self.sets:
-            return "not_judged"
-        made = self.sets[kind].sets([moved])
-        if not made.answered[0]:
-            return "not_visible"
-        return "supported" if made.present[0] else "contradicted"
+    def verdicts(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return (n,) the verdict on each sentence of a table of `medvlp.answers.sentences.rows`."""
+        found = np.full(len(rows), "not_judged", dtype=object)
+        kinds, known = rows["kind"].to_numpy(), self.calibration.knows(rows)
+        moved = evidence(self.calibration, self.prior, rows)
+        for kind, rule in self.sets.items():
+            own = known & (kinds == kind)
+            made = rule.sets(moved[own])
+            said = np.where(made.present, "supported", "contradicted")
+            found[own] = np.where(made.answered, said, "not_visible")
+        return found
 
 
 def _judged(sentence: str, facts: list[dict[str, Any]]) -> JudgedSentence:

@@ -86,5 +86,6 @@ class Read:
             )
         pixels = quantise(torch.from_numpy(resized.pixels)[None], self.bits)
         size = (fit.source_height, fit.source_width)
-        record = ImageRecord(seed=0, box=corners, spacing=spacing, warnings=image.warnings, source=size)
+        told = {"warnings": image.warnings, "modality": str(image.meta.get("Modality", ""))}
+        record = ImageRecord(seed=0, box=corners, spacing=spacing, source=size, **told)
         return placed(sample, self.field, pixels, record)

@@ -142,3 +142,20 @@ def test_an_answer_says_of_files_what_it_says_in_the_document(model: VisionLangu
     assert some.scores is not None
     np.testing.assert_array_equal(some.scores["effusion"], said.scores["effusion"])
     assert list(some.scores) == ["effusion"]
+
+
+@pytest.mark.parametrize("recipe", [None, "chexzero_v1"])
+def test_prompts_are_embedded_at_the_first_call_only(
+    model: VisionLanguageModel, films: list[Path], recipe: str | None
+) -> None:
+    fresh = VisionLanguageModel(model.bundle)
+    passes: list[int] = []
+    watch = fresh.model.towers["text"].register_forward_hook(lambda *_: passes.append(1))
+    first = predict_files(fresh, films[:1], recipe=recipe)
+    assert passes
+    passes.clear()
+    again = predict_files(fresh, [fresh.prepare(films[0])], recipe=recipe)
+    watch.remove()
+    assert not passes
+    assert again["results"][0]["scores"] == first["results"][0]["scores"]
+    assert "path" not in again["results"][0]
