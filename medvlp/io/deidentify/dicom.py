@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -92,7 +92,7 @@ def deidentify_dicom(
 
 
 @contextmanager
-def _quiet() -> Iterator[list[warnings.WarningMessage]]:
+def _quiet() -> Generator[list[warnings.WarningMessage]]:
     """Keep what pydicom warns of from every log and screen: it quotes values."""
     logger = logging.getLogger("pydicom")
     before = logger.disabled
