@@ -156,6 +156,7 @@ def _token(request: Request) -> str:
 
 
 def _session(request: gradio.Request) -> str:
+    assert request.request is not None  # gradio leaves it out only where it makes up a request itself
     return request.request.scope["reading_room"]
 
 

@@ -70,7 +70,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     own = [(f"window {n}" if n else "file", float(c), float(w), "LINEAR") for n, (c, w) in enumerate(written)]
     low, high = percentile_range(middle, 0.5, 99.5)
     wide = [("0.5 to 99.5 %", (low + high) / 2 + 0.5, high - low + 1, "LINEAR")]
-    geometry = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
+    geometry: dict[str, Any] = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
     geometry.pop("series", None)
     notes = list(volume.warnings)
     if geometry.get("made"):

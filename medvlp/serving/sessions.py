@@ -89,13 +89,13 @@ class Sessions:
             UserError: it is larger than a session may hold.
             KeyError: there is no such session.
         """
-        if study.bytes > self.limits.session:
+        if study.memory > self.limits.session:
             raise UserError(
-                f"The study needs {study.bytes >> 20} MB, a session may hold {self.limits.session >> 20} MB."
+                f"The study needs {study.memory >> 20} MB, a session may hold {self.limits.session >> 20} MB."
             )
         with self._lock:
             session = self._sessions[token]
-            while session.studies and self._held(session) + study.bytes > self.limits.session:
+            while session.studies and self._held(session) + study.memory > self.limits.session:
                 self._drop(session, next(iter(session.studies)))
             key = secrets.token_urlsafe(16)
             session.studies[key] = study
@@ -155,4 +155,4 @@ class Sessions:
 
     @staticmethod
     def _held(session: _Session) -> int:
-        return sum(study.bytes for study in session.studies.values())
+        return sum(study.memory for study in session.studies.values())

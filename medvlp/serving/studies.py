@@ -68,8 +68,8 @@ class Series:
     images: dict[str, Image] = field(default_factory=dict)
 
     @property
-    def bytes(self) -> int:
-        """Memory of its values."""
+    def memory(self) -> int:
+        """Bytes of its values."""
         if isinstance(self.content, StoredVolume):
             return self.content.values.nbytes
         return sum(frame.values.nbytes for frame in self.content)
@@ -122,9 +122,9 @@ class Study:
     report: str = ""
 
     @property
-    def bytes(self) -> int:
-        """Memory of its values."""
-        return sum(each.bytes for each in self.series)
+    def memory(self) -> int:
+        """Bytes of its values."""
+        return sum(each.memory for each in self.series)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -203,7 +203,8 @@ def _series(
     for path in files:
         try:
             with open_regular(path) as stream, refusing(path):
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
                 stream.seek(0)
                 kind = sniff(stream)
                 if kind != "dicom":

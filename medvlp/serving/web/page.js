@@ -277,6 +277,7 @@ function tell() {
     const name = button.dataset.action;
     if (name.startsWith("tool-")) button.setAttribute("aria-pressed", name === `tool-${room.tool}`);
     const pane = room.panes[room.current];
+    if (!name.startsWith("tool-")) button.disabled = !pane;
     if (name === "cine") button.disabled = !pane || many(pane) < 2;
     if (name === "planes") button.disabled = !pane || room.study.series[pane.number].kind !== "volume";
     if (name === "cine") button.setAttribute("aria-pressed", Boolean(room.cine));

@@ -34,6 +34,9 @@ export class Says {
   }
   #wrong(id, error) { this.#answer(id, h("p", { className: "wrong", role: "alert" }, error.message)); }
 
+  /** Until a study is open there is nothing to ask. */
+  #off(off) { for (const id of ["ask", "report", "similar"]) $(id).querySelectorAll("button, input, textarea").forEach((field) => { field.disabled = off; }); }
+
   models({ models: told, exports, archive }) {
     this.told = told;
     const button = ([kind, title], send) => { const made = h("button", { type: "button" }, title); Object.assign(made.dataset, { kind, send }); return made; };
@@ -42,6 +45,7 @@ export class Says {
       ...(archive ? [["sr", "Send SR"], ["seg", "Send SEG"], ["sc", "Send capture"]].map((each) => button(each, true)) : []), h("button", { type: "button", onclick: () => print() }, "Print"));
     $("model").replaceChildren(...told.map((each, n) => h("option", { value: n }, `${each.name} · ${each.hash.slice(0, 8)}`)));
     $("model").closest("label").hidden = !told.length;
+    this.#off(true);
     if (!told.length) {
       $("findings-say").textContent = "No model is loaded.";
       this.#body("findings").replaceChildren(h("p", { className: "held" }, "The viewer works without one. To add one: medvlp demo BUNDLE, or medvlp quickstart makes one in minutes."));
@@ -59,6 +63,7 @@ export class Says {
     const model = this.told[this.model];
     $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
     if (!model) return;
+    this.#off(false);
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
     const turn = ++this.turn, say = $("findings-say");
     say.textContent = "looking ...";
