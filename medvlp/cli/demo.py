@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,20 +18,18 @@ _MADE = Path("runs/quickstart/run/bundle")
 
 
 def demo(
-    bundles: Annotated[
-        list[Path] | None, typer.Argument(help="Bundles, that training or convert wrote.")
-    ] = None,
+    bundles: Annotated[list[Path] | None, typer.Argument(help="Bundles, that training or convert wrote.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need --auth.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
     auth: Annotated[Path | None, typer.Option(help="File of users, a line each; --password makes one.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Further host name under which it is reached.")] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of similar cases, of medvlp embed --index.")] = None,
+    dicomweb: Annotated[str | None, typer.Option(help="Root of an archive, to open from and send to.")] = None,
+    dicomweb_auth: Annotated[Path | None, typer.Option(help="File with USER:PASSWORD of the archive.")] = None,
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Describe the API at /openapi.json.")] = False,
     password: Annotated[str | None, typer.Option(help="Ask for this user's password, print a line, leave.")] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")] = False,
 ) -> None:
     """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""
     from medvlp.serving.launch import Options, open_room
@@ -39,10 +38,10 @@ def demo(
         _print_line(password)
         return
     options = Options(
-        bundles=tuple(bundles or _offered(yes)), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
-        audit=audit, schema=schema,
+        bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
+        dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
-    room = open_room(options)
+    room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
     typer.echo(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")
     room.wait()
 

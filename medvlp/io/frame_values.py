@@ -23,9 +23,10 @@ from medvlp.io.dicom_values import frame_items
 from medvlp.io.dicom_windows import named_windows
 from medvlp.io.edges import edges_of
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.geometry import find_spacing, hanging_of
+from medvlp.io.geometry import Hanging, find_spacing, hanging_of
 from medvlp.io.image import Image, SpacingKind
 from medvlp.io.lut import LookupTable
+from medvlp.io.lut import window as voi_window
 from medvlp.io.presets import preset_info
 from medvlp.io.raster import read_raster
 from medvlp.io.slices import UNITS
@@ -53,7 +54,7 @@ class Frame:
         unit: of the modality values, one of the standard's terms; "" where the file names none.
         inverted: whether every window is followed by an inversion (MONOCHROME1).
         windows: (name, centre, width, VOI LUT Function) of each window of the file, in modality values.
-        hanging: how the stored picture was turned, "" where it was not.
+        hanging: how the stored picture was turned.
         edges: letters of the patient's directions at the left, right, upper and lower edge, "" where not known.
         spacing: (row, column) distance of pixel centres in mm, or None.
         spacing_kind: see `medvlp.io.Image`.
@@ -77,7 +78,7 @@ class Frame:
     unit: str
     inverted: bool
     windows: tuple[tuple[str, float, float, str], ...]
-    hanging: str
+    hanging: Hanging
     edges: tuple[str, str, str, str]
     spacing: tuple[float, float] | None
     spacing_kind: SpacingKind
@@ -88,6 +89,22 @@ class Frame:
     warnings: tuple[str, ...]
     meta: dict[str, str | int | float]
     coloured: Image | None = None
+
+    def levels(self, window: tuple[float, float, str] | None = None) -> np.ndarray:
+        """Return what is painted, uint8 ``(H, W)``, hung: by the file's own display, or by a window.
+
+        Args:
+            window: centre, width and VOI LUT Function, in modality values.
+        """
+        table = self.curve
+        if window is not None:
+            numbers = self.slope * np.arange(self.lo, self.hi + 1) + self.intercept
+            shown = voi_window(numbers, *window)
+            table = np.rint(255 * (1.0 - shown if self.inverted else shown)).astype(np.uint8)
+        painted = table.take(self.values.astype(np.int32) - self.lo, mode="clip")
+        if self.padding is not None:
+            painted[self.values == self.padding] = 0
+        return painted
 
     def image(self) -> Image:
         """Return what `medvlp.io.read_image` makes of the same file, without reading it again."""
@@ -149,7 +166,7 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
     if layout.samples > 1 or layout.photometric == "PALETTE COLOR":
         stream.seek(0)
         image = read_dicom(stream, preset=recipe, frame=index, color="gray")
-        return _picture(image, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging.words)
+        return _picture(image, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging)
     stored = read_frame(parsed, layout, index, notes)
     steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
     steps.append(stored.step)
@@ -169,7 +186,7 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
         display=levels.display.astype(np.float32), curve=np.rint(255 * levels.display).astype(np.uint8),
         padding=levels.padding, slope=levels.slope, intercept=levels.intercept,
         unit=_unit(shown.modality.unit, modality), inverted=shown.invert,
-        windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging.words,
+        windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging,
         edges=edges, spacing=value, spacing_kind=spacing.kind, photometric=layout.photometric, marker=_marker(header),
         frames=layout.frames, steps=tuple(steps), warnings=tuple(dict.fromkeys(notes)), meta=meta_of(parsed, groups),
     )  # fmt: skip
@@ -249,7 +266,7 @@ def _marker(header: Header) -> str:
 
 def _picture(
     image: Image, *, edges: tuple[str, str, str, str] = ("", "", "", ""), frames: int = 1, photometric: str = "",
-    hanging: str = "",
+    hanging: Hanging | None = None,
 ) -> Frame:  # fmt: skip
     """Return a picture whose pixels are display values already: 8 bits of them where that is exact, else 16."""
     pixels = image.pixels.astype(np.float64)
@@ -265,7 +282,8 @@ def _picture(
         display[values.ravel() - lo] = pixels.ravel()
     return Frame(
         values=values, lo=lo, hi=hi, display=display.astype(np.float32), curve=curve, padding=None, slope=1.0,
-        intercept=0.0, unit="", inverted=False, windows=(), hanging=hanging, edges=edges, spacing=image.spacing,
+        intercept=0.0, unit="", inverted=False, windows=(), hanging=hanging or Hanging(), edges=edges,
+        spacing=image.spacing,
         spacing_kind=image.spacing_kind, photometric=photometric, marker="", frames=frames, steps=image.steps,
         warnings=image.warnings, meta=dict(image.meta), coloured=image if coloured else None,
     )  # fmt: skip

@@ -78,6 +78,18 @@ class Hanging:
             array = array[::-1]
         return np.ascontiguousarray(array)
 
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """Turn a hung ``(H, W)`` or ``(H, W, C)`` back to how it is stored.
+
+        Example:
+            >>> hanging, stored = Hanging(transpose=True, flip_rows=True), np.arange(6).reshape(2, 3)
+            >>> hanging.undo(hanging.apply(stored)).tolist()
+            [[0, 1, 2], [3, 4, 5]]
+        """
+        array = array[::-1] if self.flip_rows else array
+        array = array[:, ::-1] if self.flip_columns else array
+        return np.ascontiguousarray(array.swapaxes(0, 1) if self.transpose else array)
+
 
 def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -> Spacing:
     """Find the pixel spacing and say what it measures (PS3.3 10.7.1).

@@ -21,11 +21,9 @@ from medvlp.serving.uploads import FRAMED, TooLarge
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["QUEUED", "build_server"]
+__all__ = ["build_server"]
 
 WEB = Path(__file__).parent / "web"
-#: functions behind the queue: name -> whether they take seconds of the model
-QUEUED = ("findings", "where", "ask", "check_report", "similar")
 _LOG = logging.getLogger("medvlp.serving")
 
 
@@ -80,6 +78,17 @@ def build_server(
         except KeyError:
             return _said(404, "There is no such sample.")
 
+    @server.post("/rr/archive/{number}")
+    async def fetched(request: Request, number: int) -> Response:
+        try:
+            return JSONResponse(await run_in_threadpool(room.fetched, _token(request), number))
+        except KeyError:
+            return _said(404, "There is no such study in the list.")
+        except UnreadableImage as error:
+            return _said(422, f"This cannot be read: {error.detail}; {error.hint}.")
+        except UserError as error:
+            return _said(422, str(error))
+
     @server.get("/rr/studies/{key}/series/{number}/pixels/{first}/{last}")
     def pixels(request: Request, key: str, number: int, first: int, last: int) -> Response:
         try:
@@ -120,7 +129,13 @@ def build_server(
     def similar(study: str, series: int, model: int, sentence: str, k: int, request: gr.Request) -> dict:
         return _safely(room.similar, _session(request), study, series, model, sentence, k)
 
-    for function in (findings, where, ask, check_report, similar):
+    def export(study: str, series: int, model: int, kind: str, view: dict, send: bool, request: gr.Request) -> dict:
+        return _safely(room.export, _session(request), study, series, model, kind, view, send)
+
+    def archive(patient: str, date: str, request: gr.Request) -> dict:
+        return _safely(room.listed, _session(request), patient, date)
+
+    for function in (findings, where, ask, check_report, similar, export, archive):
         function.__annotations__["request"] = gr.Request  # gradio looks for the class, not its name
         queued(function.__name__, function)
 
@@ -141,6 +156,7 @@ def _token(request: Request) -> str:
 
 
 def _session(request: gradio.Request) -> str:
+    assert request.request is not None  # gradio leaves it out only where it makes up a request itself
     return request.request.scope["reading_room"]
 
 

@@ -63,12 +63,13 @@ def verify(path: Path) -> int:
     for number, text in enumerate(lines, 1):
         try:
             line = json.loads(text)
-            sound = line["previous"] == last and line.pop("hash") == _seal(line)
-        except (ValueError, KeyError, TypeError):
-            sound = False
+            seal = line.pop("hash")
+            sound = line["previous"] == last and seal == _seal(line)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            sound, seal = False, ""
         if not sound:
             raise DataError(f"{path}: line {number} does not follow from the one before: the log was edited; keep it.")
-        last = _seal(line)
+        last = seal
     return len(lines)
 
 

@@ -38,7 +38,7 @@ def frame_document(frames: list[Frame]) -> dict[str, Any]:
     return {
         "kind": "image", "rows": rows, "columns": columns, "count": len(frames), "spacing": first.spacing,
         "spacing_kind": first.spacing_kind, "edges": first.edges, "marker": first.marker, "unit": first.unit,
-        "photometric": first.photometric, "hanging": first.hanging, "facts": _facts(first.meta),
+        "photometric": first.photometric, "hanging": first.hanging.words, "facts": _facts(first.meta),
         "steps": first.steps, "warnings": _notes(frames), "frames": [_paint(frame) for frame in frames],
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     own = [(f"window {n}" if n else "file", float(c), float(w), "LINEAR") for n, (c, w) in enumerate(written)]
     low, high = percentile_range(middle, 0.5, 99.5)
     wide = [("0.5 to 99.5 %", (low + high) / 2 + 0.5, high - low + 1, "LINEAR")]
-    geometry = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
+    geometry: dict[str, Any] = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
     geometry.pop("series", None)
     notes = list(volume.warnings)
     if geometry.get("made"):

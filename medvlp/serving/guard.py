@@ -91,11 +91,13 @@ class Guard:
         own = _OWN.fullmatch(path) is not None and ".." not in path
         if not own and not self._open.fullmatch(path):
             return 404, "There is nothing here."
-        if method not in ("GET", "HEAD"):
-            site = headers.get("sec-fetch-site")
-            origin = headers.get("origin")
-            if site not in (None, "same-origin") or (origin and origin.split("//")[-1] != headers.get("host")):
-                return 403, "Another site may not send requests here."
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        reading = method in ("GET", "HEAD")
+        # A page may be linked to and typed; what it is made of may be asked for by itself alone.
+        allowed = (None, "same-origin", "none") if reading else (None, "same-origin")
+        foreign = origin and origin.split("//")[-1] != headers.get("host")
+        if (own or not reading) and (site not in allowed or foreign):
+            return 403, "Another site may not send requests here."
         if self._passwords and path != "/gradio_api/startup-events":
             given = headers.get("authorization", "")
             if not self._passwords.allow(given):

@@ -34,6 +34,8 @@ class Options:
         auth: file of users; needed off loopback.
         names: further host names under which it is reached.
         index: folder of similar cases.
+        dicomweb: root of an archive.
+        dicomweb_auth: file with USER:PASSWORD for it.
         audit: file of the audit log; none is kept without it.
         samples: whether synthetic studies are offered.
         schema: whether ``/openapi.json`` is served.
@@ -46,6 +48,8 @@ class Options:
     auth: Path | None = None
     names: tuple[str, ...] = ()
     index: Path | None = None
+    dicomweb: str | None = None
+    dicomweb_auth: Path | None = None
     audit: Path | None = None
     samples: bool = True
     schema: bool = False
@@ -107,13 +111,18 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     from medvlp.serving.room import Room
     from medvlp.serving.samples import Samples
 
+    archive = None
+    if options.dicomweb:
+        from medvlp.serving.exports import Pacs
+
+        archive = Pacs(options.dicomweb, options.dicomweb_auth)
     os.umask(0o077)
     folder = Path(tempfile.mkdtemp(prefix="medvlp-room-"))  # mode 0700
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     models = tuple(readers) if readers is not None else _readers(options)
     sessions = Sessions(options.limits)
     samples = Samples() if options.samples else None
-    room = Room(models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder)
+    room = Room(models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder, archive=archive)
     hosts = frozenset({options.host, *(_LOOPBACK if options.host in _LOOPBACK else ()), *options.names, "[::1]"})
     # Gradio calls itself by 127.0.0.1 or the host that it listens on.
     server = build_server(room, hosts=hosts | {"127.0.0.1"}, passwords=passwords, schema=options.schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -15,6 +16,8 @@ from anyio import to_thread
 from medvlp.core.errors import UserError
 from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.audit import AuditLog
+from medvlp.serving.exporting import pictures_of, shown_of
+from medvlp.serving.exports import KINDS, Pacs, export
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
 from medvlp.serving.sessions import Sessions
@@ -33,13 +36,15 @@ class Room:
         samples: synthetic studies to click; None shows none.
         audit: where it is told what was done.
         folder: private folder for files that are being read.
+        archive: a DICOMweb service; None where there is none.
     """
 
     def __init__(
-        self, readers: tuple[Reader, ...], sessions: Sessions, *, samples: Samples | None, audit: AuditLog, folder: Path
-    ) -> None:
+        self, readers: tuple[Reader, ...], sessions: Sessions, *, samples: Samples | None, audit: AuditLog,
+        folder: Path, archive: Pacs | None = None,
+    ) -> None:  # fmt: skip
         self.readers, self.sessions, self._samples, self._audit = readers, sessions, samples, audit
-        self._folder = folder
+        self._folder, self._archive = folder, archive
         self._described = [reader.describe() for reader in readers]
         self._presets = tuple({told["preset"] for told in self._described if told["preset"]})
 
@@ -50,7 +55,7 @@ class Room:
         limits = self.sessions.limits
         return {
             "models": self._described, "samples": samples, "banner": BANNER, "upload": limits.upload,
-            "silence": limits.silence,
+            "silence": limits.silence, "exports": list(KINDS), "archive": self._archive is not None,
         }  # fmt: skip
 
     @property
@@ -81,6 +86,36 @@ class Room:
             raise KeyError(number)
         return self._added(token, self._samples.study(number), "sample")
 
+    def listed(self, token: str, patient: str, date: str) -> dict[str, Any]:
+        """Return the studies of an archive; each is opened by its place in the list, no identifier goes back.
+
+        Raises:
+            UserError: there is no archive, it does not answer, or nothing was asked for.
+        """
+        found = self._pacs().studies(patient=patient, date=date)
+        self.sessions.remember(token, "archive", [each["StudyInstanceUID"] for each in found])
+        shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "StudyDescription")
+        return {"studies": [{name: each[name] for name in shown} for each in found]}
+
+    def fetched(self, token: str, number: int) -> dict[str, Any]:
+        """Open a study of the list.
+
+        Raises:
+            KeyError: the list has no such place.
+            UserError: the archive does not answer, or nothing of the study can be shown.
+        """
+        uids = self.sessions.remembered(token, "archive") or []
+        if not isinstance(uids, list) or not 0 <= number < len(uids):
+            raise KeyError(number)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            study = read_study(self._pacs().retrieve(uids[number], Path(folder)), presets=self._presets)
+        return self._added(token, study, "archive")
+
+    def _pacs(self) -> Pacs:
+        if self._archive is None:
+            raise UserError("No archive is named: start with --dicomweb URL.")
+        return self._archive
+
     def _added(self, token: str, study: Study, how: str) -> dict[str, Any]:
         key = self.sessions.add(token, study)
         self._audit.add("opened", how=how, input=study.digest, series=len(study.series), refused=len(study.refused))
@@ -110,6 +145,44 @@ class Room:
         if sentence:
             return self.readers[model].similar(None, _limited(sentence, 400), k)
         return self._asked(token, study, series, model, "similar", None, k)
+
+    # exports --------------------------------------------------------------------------------------------------------
+
+    def export(
+        self, token: str, study: str, series: int, model: int, kind: str, view: dict[str, Any], send: bool
+    ) -> dict[str, Any]:
+        """Return a file of what is shown, or send it to the archive.
+
+        Args:
+            token: of the session.
+            study: its key.
+            series: number.
+            model: number; what it says is exported if it can look at the picture.
+            kind: see `medvlp.serving.exports.KINDS`.
+            view: ``{"frame", "window": [centre, width, function] | None, "mapped": finding | None}``.
+            send: to the archive, instead of to the page.
+
+        Raises:
+            UserError: it cannot be exported so.
+            KeyError: there is no such study or series.
+        """
+        held = self.sessions.study(token, study).series[series]
+        pictures_of(held)
+        told, mapped = None, None
+        described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
+        if self.readers:
+            described = self._described[model]
+            told = self.findings(token, study, series, model)
+            if name := view.get("mapped"):
+                mapped = str(name), self.where(token, study, series, model, str(name), "")
+        frame = int(view.get("frame", 0))
+        shown = shown_of(held, frame=frame, window=view.get("window"), model=described, told=told, mapped=mapped)
+        made = export(shown, kind)
+        self._audit.add("sent" if send else "exported", kind=kind, model=str(described["hash"]))
+        if send:
+            return {"sent": self._pacs().store([made.data])}
+        data = base64.b64encode(made.data).decode()
+        return {"data": data, "filename": made.filename, "media_type": made.media_type}
 
     def _asked(self, token: str, study: str, series: int, model: int, what: str, *more: object) -> dict[str, Any]:
         if not 0 <= model < len(self.readers):

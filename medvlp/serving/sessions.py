@@ -36,6 +36,7 @@ class _Session:
     seen: float
     studies: dict[str, Study] = field(default_factory=dict)
     kept: dict[tuple[object, ...], object] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
 
 
 class Sessions:
@@ -88,13 +89,13 @@ class Sessions:
             UserError: it is larger than a session may hold.
             KeyError: there is no such session.
         """
-        if study.bytes > self.limits.session:
+        if study.memory > self.limits.session:
             raise UserError(
-                f"The study needs {study.bytes >> 20} MB, a session may hold {self.limits.session >> 20} MB."
+                f"The study needs {study.memory >> 20} MB, a session may hold {self.limits.session >> 20} MB."
             )
         with self._lock:
             session = self._sessions[token]
-            while session.studies and self._held(session) + study.bytes > self.limits.session:
+            while session.studies and self._held(session) + study.memory > self.limits.session:
                 self._drop(session, next(iter(session.studies)))
             key = secrets.token_urlsafe(16)
             session.studies[key] = study
@@ -121,6 +122,16 @@ class Sessions:
                 self._sessions[token].kept[key] = made
         return made
 
+    def remember(self, token: str, name: str, note: object) -> None:
+        """Keep a note of the session that belongs to no study."""
+        with self._lock:
+            self._sessions[token].notes[name] = note
+
+    def remembered(self, token: str, name: str) -> object:
+        """Return a note, None where there is none."""
+        with self._lock:
+            return self._sessions[token].notes.get(name)
+
     def forget(self, token: str, key: str | None = None) -> None:
         """Drop a study, or the whole session."""
         with self._lock:
@@ -144,4 +155,4 @@ class Sessions:
 
     @staticmethod
     def _held(session: _Session) -> int:
-        return sum(study.bytes for study in session.studies.values())
+        return sum(study.memory for study in session.studies.values())

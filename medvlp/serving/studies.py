@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from medvlp.core.errors import UserError
 from medvlp.io.archive import unpacked
@@ -52,6 +54,7 @@ class Series:
         content: frames of pictures, or a volume.
         document: what the page is told.
         meta: allow-listed facts.
+        header: of its DICOM file, for exports that must refer to it; told to nobody else. None of other files.
         images: preset -> its first frame as that preset reads it, where a model asks for another than the display's.
     """
 
@@ -61,11 +64,12 @@ class Series:
     content: tuple[Frame, ...] | StoredVolume
     document: dict[str, Any]
     meta: dict[str, str | int | float]
+    header: Dataset | None = None
     images: dict[str, Image] = field(default_factory=dict)
 
     @property
-    def bytes(self) -> int:
-        """Memory of its values."""
+    def memory(self) -> int:
+        """Bytes of its values."""
         if isinstance(self.content, StoredVolume):
             return self.content.values.nbytes
         return sum(frame.values.nbytes for frame in self.content)
@@ -118,9 +122,9 @@ class Study:
     report: str = ""
 
     @property
-    def bytes(self) -> int:
-        """Memory of its values."""
-        return sum(each.bytes for each in self.series)
+    def memory(self) -> int:
+        """Bytes of its values."""
+        return sum(each.memory for each in self.series)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -199,7 +203,8 @@ def _series(
     for path in files:
         try:
             with open_regular(path) as stream, refusing(path):
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
                 stream.seek(0)
                 kind = sniff(stream)
                 if kind != "dicom":
@@ -307,7 +312,16 @@ def _frames(
     for preset in presets:
         with suppress(UnreadableImage):  # `source` says so when that model is asked
             images[preset] = read_image(paths[0], preset=preset, frame=0)
-    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), images)
+    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), _header(paths[0], meta), images)
+
+
+def _header(path: Path, meta: dict[str, str | int | float]) -> Dataset | None:
+    if "SOPClassUID" not in meta:
+        return None
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except Exception:  # pydicom has many; the picture itself was read by other means
+        return None
 
 
 def _place(series: Series) -> tuple[int, int, int]:

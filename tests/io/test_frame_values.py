@@ -12,17 +12,12 @@ from tests.io.dx_files import DX_FILES, GRAY8, GRAY12, TWELVE, linear, lut, resc
 from tests.io.test_pydicom_files import FILES
 
 
-def painted(frame):
-    picture = frame.curve[np.clip(frame.values.astype(int) - frame.lo, 0, frame.hi - frame.lo)]
-    return picture if frame.padding is None else np.where(frame.values == frame.padding, 0, picture)
-
-
 def the_same(path):
     frame, image = read_frame_values(path), read_image(path, frame=0)
     if not any("more than 16 bits" in note for note in frame.warnings):
         np.testing.assert_array_equal(frame.image().pixels, image.pixels)
     # The level is the nearest one; float32 may lie on either side of a half.
-    assert np.abs(painted(frame) - 255.0 * image.pixels).max() < 0.5 + 1e-3
+    assert np.abs(frame.levels() - 255.0 * image.pixels).max() < 0.5 + 1e-3
     assert frame.spacing == image.spacing
     assert frame.spacing_kind == image.spacing_kind
     assert frame.meta == image.meta
@@ -32,7 +27,7 @@ def the_same(path):
 @pytest.mark.parametrize("case", DX_FILES, ids=lambda case: case.name)
 def test_files_of_known_truth_are_painted_as_the_standard_asks(dicom, case):
     the_same(path := dicom(case.pixels, case.tags, **case.options))
-    assert np.abs(painted(read_frame_values(path)) - 255 * case.truth).max() < 0.5 + 1e-3
+    assert np.abs(read_frame_values(path).levels() - 255 * case.truth).max() < 0.5 + 1e-3
 
 
 def test_every_file_of_pydicom_is_painted_as_it_is_read():
@@ -55,6 +50,7 @@ def test_windows_are_in_modality_values_and_named_by_known_words_only(dicom):
     assert frame.windows == (("lung", 40, 400, "LINEAR"), ("window 1 of 2", 50, 80, "LINEAR"))
     numbers = frame.slope * np.arange(frame.lo, frame.hi + 1) + frame.intercept
     np.testing.assert_array_equal(frame.curve, np.rint(255 * linear(numbers, 40, 400)))
+    np.testing.assert_array_equal(frame.levels((40, 400, "LINEAR")), frame.levels())
 
 
 def test_padding_has_a_value_of_its_own_and_edges_follow_the_hanging(dicom):

@@ -90,6 +90,7 @@ def test_foreign_hosts_origins_and_sites_are_refused(served):
         {"origin": "http://evil.example"},
     ):
         assert client.post("/rr/close", headers=headers).status_code == 403
+        assert client.get("/rr/room.json", headers=headers).status_code == 403
     assert client.get("/rr/room.json").status_code == 200
     assert client.post("/rr/close", headers={"sec-fetch-site": "same-origin", "origin": URL}).status_code == 204
 

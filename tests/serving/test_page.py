@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import shutil
 import struct
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("there is no chromium on the path (Debian: apt-get install chromium)", allow_module_level=True)
-
 from medvlp.io import read_frame_values  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
 from tests.io.conftest import dicom_writer  # noqa: E402
 from tests.io.dx_files import DX_FILES, linear  # noqa: E402
+from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
 from tests.serving.room_files import SECRETS, ct_slices, film, nifti  # noqa: E402
-
-# The grey levels of a pane's canvas, and the picture that is in it: (column, row) of the canvas at 1:1.
-_READ = """(pane) => {
-  const canvas = pane.querySelector('canvas'), pen = canvas.getContext('2d');
-  const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
-  let text = '';
-  for (let k = 0; k < data.length; k += 4) text += String.fromCharCode(data[k]);
-  return { width: canvas.width, height: canvas.height, levels: btoa(text) };
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +28,8 @@ def room():
 
 @pytest.fixture(scope="module")
 def browser():
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
         started.close()
 
@@ -56,36 +39,6 @@ def page(room, browser):
     """A page of its own session; whatever it violates, throws or asks of others fails the test."""
     with opened(room, browser) as page:
         yield page
-
-
-@contextmanager
-def opened(room, browser, **options):
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if "Content Security" in message.text else None)
-    page.on(
-        "request", lambda request: None if request.url.startswith((room.url, "blob:")) else wrong.append(request.url)
-    )
-    page.goto(room.url)
-    page.locator("body[data-state=ready]").wait_for()
-    yield page
-    assert wrong == []
-    assert page.locator("#outside").inner_text() == "0"
-    context.close()
-
-
-def drop(page, *files: Path) -> None:
-    page.locator("#files").set_input_files([str(file) for file in files])
-    page.locator("body[data-state=open], body[data-state=refused]").wait_for()
-
-
-def painted(page, number=0) -> np.ndarray:
-    pane = page.locator(".pane").nth(number)
-    page.wait_for_timeout(60)  # two frames: painting waits for the browser's next one
-    told = pane.evaluate(_READ)
-    return np.frombuffer(base64.b64decode(told["levels"]), np.uint8).reshape(told["height"], told["width"])
 
 
 def at_one_to_one(page, rows, columns) -> np.ndarray:
@@ -110,8 +63,7 @@ def test_each_scored_radiograph_is_painted_as_the_file_asks(page, tmp_path):
     for case in (case for case in DX_FILES if case.scored):
         path = dicom(case.pixels, case.tags, **case.options)
         frame = read_frame_values(path)
-        levels = frame.curve[np.clip(frame.values.astype(int) - frame.lo, 0, frame.hi - frame.lo)]
-        levels = levels if frame.padding is None else np.where(frame.values == frame.padding, 0, levels)
+        levels = frame.levels()
         if frame.spacing and frame.spacing[0] != frame.spacing[1]:
             continue  # shown with its pixels' own shape: no 1:1
         drop(page, path)

@@ -14,14 +14,14 @@ from medvlp.serving.sessions import Limits, Sessions
 
 @dataclass
 class Sized:
-    bytes: int
+    memory: int
 
 
 def test_another_session_has_no_such_study():
     sessions = Sessions()
     one, two = sessions.start(), sessions.start()
     key = sessions.add(one, Sized(1))
-    assert sessions.study(one, key).bytes == 1
+    assert sessions.study(one, key).memory == 1
     for token in (two, "", None, "x"):
         with pytest.raises(KeyError):
             sessions.study(token, key)
@@ -47,7 +47,7 @@ def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
     with pytest.raises(KeyError):
         sessions.study(token, first)
     assert sessions.kept(token, (first, "a"), lambda: 3) == 3
-    assert sessions.study(token, second).bytes == 6
+    assert sessions.study(token, second).memory == 6
     with pytest.raises(UserError, match="a session may hold 0 MB"):
         sessions.add(token, Sized(11))
     with pytest.raises(UserError, match="close a tab"):

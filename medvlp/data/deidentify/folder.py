@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -186,7 +186,7 @@ class _Worker:
 
 
 @contextmanager
-def _members(path: Path) -> Iterator[Path | None]:
+def _members(path: Path) -> Generator[Path | None]:
     """The folder of an archive's files, or None of any other file."""
     with open_regular(path) as stream:
         archive = is_archive(stream)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 __all__ = ["find_text"]
@@ -102,22 +103,28 @@ def _letters(bright: np.ndarray, hat: np.ndarray, edges: np.ndarray, limit: floa
 
 def _rows(letters: _Letters) -> list[tuple[np.ndarray, float]]:
     """Letters beside each other, of like height and brightness: box and brightness of each row of enough of them."""
-    boxes, level = letters.boxes, letters.level
+    order = np.argsort(letters.boxes[:, 0], kind="stable")
+    boxes, level = letters.boxes[order], letters.level[order]
     if len(boxes) < _LEAST:
         return []
     top, left, bottom, right = boxes.T
     height = bottom - top
-    large, small = np.maximum.outer(height, height), np.minimum.outer(height, height)
-    overlap = np.minimum.outer(bottom, bottom) - np.maximum.outer(top, top)
-    gap = np.maximum.outer(left, left) - np.minimum.outer(right, right)
+    # Pairs that share a line: a texture has thousands of strokes, all pairs of which would not fit into memory.
+    partners = np.maximum(np.searchsorted(top, bottom) - np.arange(len(top)) - 1, 0)
+    one = np.repeat(np.arange(len(top)), partners)
+    other = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(partners) - partners, partners)
+    large, small = np.maximum(height[one], height[other]), np.minimum(height[one], height[other])
+    overlap = np.minimum(bottom[one], bottom[other]) - np.maximum(top[one], top[other])
+    gap = np.maximum(left[one], left[other]) - np.minimum(right[one], right[other])
     near = (gap <= 1.5 * large) & (overlap >= 0.6 * small) & (large <= 2.2 * small)
-    near &= np.abs(np.subtract.outer(level, level)) < _SAME
-    _, row = connected_components(near, directed=False)
+    near &= np.abs(level[one] - level[other]) < _SAME
+    pairs = coo_matrix((near[near], (one[near], other[near])), shape=(len(top), len(top)))
+    _, row = connected_components(pairs, directed=False)
     found = []
-    for each in range(row.max() + 1):
+    for each in np.flatnonzero(np.bincount(row) >= _LEAST):
         own = row == each
         box = np.array([top[own].min(), left[own].min(), bottom[own].max(), right[own].max()])
-        if own.sum() >= _LEAST and box[3] - box[1] > 1.2 * (box[2] - box[0]):
+        if box[3] - box[1] > 1.2 * (box[2] - box[0]):
             found.append((box, float(np.median(level[own]))))
     return found
 
@@ -136,4 +143,6 @@ def _grown(box: np.ndarray, level: float, bright: np.ndarray, stands_out: np.nda
                 break
             right, left = (int(column) + 1, left) if ends == 1 else (right, int(column))
     lines = np.flatnonzero(ink[:, left:right].any(axis=1)) + band.start
-    return min(top, *lines), left, max(bottom, *(lines + 1)), right
+    if not len(lines):
+        return top, left, bottom, right
+    return min(top, int(lines[0])), left, max(bottom, int(lines[-1]) + 1), right

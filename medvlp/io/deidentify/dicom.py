@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -60,13 +62,17 @@ def deidentify_dicom(
     Raises:
         UnreadableImage: it cannot be read, its pixels cannot be searched, or it is a document.
     """
-    with open_regular(path) as stream, refusing(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values
-        dataset = dcmread(stream, force=True)
+    with open_regular(path) as stream, refusing(path), _quiet() as told:
+        dataset = dcmread(io.BytesIO(stream.read()), force=True)
+        dataset.decode()
+        if any("End of file" in str(each.message) for each in told):
+            raise UnreadableImage("truncated", detail="it ends inside an element")
         if "SOPClassUID" not in dataset:
             raise UnreadableImage("bad_header", detail="it has no SOP Class UID: it is no DICOM object, or a DICOMDIR")
         if str(dataset.SOPClassUID).startswith(_DOCUMENTS):
             raise UnreadableImage("unsupported_format", detail="it holds a document or a film, which no rule can clean")
+        if "Rows" in dataset and not any(name in dataset for name in _PIXELS):
+            raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
         syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
         _give_syntax(dataset, syntax)
         searched = Searched(seen=False)
@@ -83,6 +89,20 @@ def deidentify_dicom(
         dcmwrite(buffer, dataset, enforce_file_format=True)
     names = (str(dataset.get(name) or "none") for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
     return CleanFile(buffer.getvalue(), PurePosixPath(*names, f"{dataset.SOPInstanceUID}.dcm"), done, searched)
+
+
+@contextmanager
+def _quiet() -> Generator[list[warnings.WarningMessage]]:
+    """Keep what pydicom warns of from every log and screen: it quotes values."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        logger.disabled = True
+        try:
+            yield told
+        finally:
+            logger.disabled = before
 
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")

@@ -48,11 +48,7 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
         if bytes(header["magic"].tobytes())[:2] == b"ni":
             raise UnreadableImage("unsupported_format", detail="it is the header of a pair of files")
         start = int(header["vox_offset"])
-        emptied = [
-            name
-            for name in _TEXT
-            if name in header.structarr.dtype.names and bytes(header[name].tobytes()).strip(b"\0 ")
-        ]
+        emptied = [name for name in _TEXT if name in tuple(header) and bytes(header[name].tobytes()).strip(b"\0 ")]
         for name in emptied:
             header[name] = b""
         emptied += ["extensions"] if len(header.extensions) else []

@@ -33,7 +33,8 @@ def capture_bytes(shown: Shown) -> bytes:
     capture.DeviceSerialNumber = shown.model_hash[:64]
     capture.DerivationDescription = "; ".join(shown.made_by)[:1024]
     # A page of banner, picture and words has no side of its own: both are 2C, there and empty.
-    capture.Laterality, capture.PatientOrientation = "", None
+    capture.Laterality = ""
+    capture.add_new("PatientOrientation", "CS", None)
     buffer = io.BytesIO()
     capture.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 import { KEYS, listen, nameOf } from "./keys.js";
 import { PLANES, Volume } from "./mpr.js";
 import { Says } from "./says.js";
-import { forget, getJson, openFiles, openSample, pixels, stayAlive } from "./server.js";
+import { call, forget, getJson, openArchived, openFiles, openSample, pixels, stayAlive } from "./server.js";
 import { curveOf, fill, packed, windowTable } from "./table.js";
 import { Pane, h } from "./viewer.js";
 
@@ -62,6 +62,18 @@ function openList(list) {
     return;
   }
   open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`);
+}
+
+/** Ask the archive that the server was started with; a study is opened by its place in the list. */
+async function search() {
+  const list = $("archive").querySelector("ul");
+  list.replaceChildren(h("li", { className: "fine" }, "asking ..."));
+  try {
+    const { studies } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
+    list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(n), "Fetching the study ...") },
+      `${each.StudyDate.replace(/(....)(..)(..)/, "$1-$2-$3")}  ${each.ModalitiesInStudy.replaceAll("\\", " ")}  ${each.NumberOfStudyRelatedInstances}`))),
+    studies.length ? "" : h("li", { className: "fine" }, "The archive has no such study."));
+  } catch (error) { list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
 }
 
 /** Files of what was dropped, folders walked through. */
@@ -265,6 +277,7 @@ function tell() {
     const name = button.dataset.action;
     if (name.startsWith("tool-")) button.setAttribute("aria-pressed", name === `tool-${room.tool}`);
     const pane = room.panes[room.current];
+    if (!name.startsWith("tool-")) button.disabled = !pane;
     if (name === "cine") button.disabled = !pane || many(pane) < 2;
     if (name === "planes") button.disabled = !pane || room.study.series[pane.number].kind !== "volume";
     if (name === "cine") button.setAttribute("aria-pressed", Boolean(room.cine));
@@ -370,7 +383,9 @@ async function start() {
   $("samples").hidden = !room.told.samples.length;
   $("samples").querySelector("ul").replaceChildren(...room.told.samples.map(({ title }, number) =>
     h("li", {}, h("button", { type: "button", onclick: () => open(() => openSample(number), "Making the synthetic study ...") }, title))));
-  says.models(room.told.models);
+  says.models(room.told);
+  $("archive").hidden = !room.told.archive;
+  $("archive").querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); search(); });
   $("files").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
   $("folder").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
   addEventListener("dragover", (event) => { event.preventDefault(); document.body.dataset.drag = true; });

@@ -6,7 +6,7 @@ import { heat } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
 const GROUPS = [["present", "●", "Present"], ["indeterminate", "◐", "Indeterminate"], ["absent", "○", "Absent"],
-  ["uncalibrated", "?", "Not calibrated"], ["not_for_this_picture", "–", "Not for this picture"]];
+  ["uncalibrated", "?", "Not calibrated: scores that order pictures, no probabilities"], ["not_for_this_picture", "–", "Not for this picture"]];
 const VERDICTS = { supported: "supported", contradicted: "contradicted", not_visible: "not visible", not_judged: "not judged" };
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
@@ -20,18 +20,32 @@ export class Says {
     this.#form("ask", () => this.ask($("sentence").value));
     this.#form("report", () => this.report($("text").value));
     $("own-report").addEventListener("click", () => { $("text").value = this.study.report; $("text").focus(); });
+    $("export").querySelector(".row").addEventListener("click", (event) => { if (event.target.dataset.kind) this.export(event.target.dataset.kind, event.target.dataset.send === "true"); });
     $("alike").addEventListener("click", () => this.similar(""));
     $("alike-said").addEventListener("click", () => this.similar($("sentence").value));
   }
 
   #form(id, act) { $(id).querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); act(); }); }
   #body(id) { return $(id).querySelector(".body"); }
-  #wrong(id, error) { this.#body(id).replaceChildren(h("p", { className: "wrong", role: "alert" }, error.message)); }
+  /** Fill a section's answer and bring it into view. */
+  #answer(id, ...parts) {
+    this.#body(id).replaceChildren(...parts.filter(Boolean));
+    $(id).scrollIntoView({ block: "nearest" });
+  }
+  #wrong(id, error) { this.#answer(id, h("p", { className: "wrong", role: "alert" }, error.message)); }
 
-  models(told) {
+  /** Until a study is open there is nothing to ask. */
+  #off(off) { for (const id of ["ask", "report", "similar"]) $(id).querySelectorAll("button, input, textarea").forEach((field) => { field.disabled = off; }); }
+
+  models({ models: told, exports, archive }) {
     this.told = told;
+    const button = ([kind, title], send) => { const made = h("button", { type: "button" }, title); Object.assign(made.dataset, { kind, send }); return made; };
+    const titles = Object.entries({ png: "PNG", sc: "Capture", sr: "SR", seg: "SEG", fhir: "FHIR" }).filter(([kind]) => exports.includes(kind));
+    $("export").querySelector(".row").replaceChildren(...titles.map((each) => button(each, false)),
+      ...(archive ? [["sr", "Send SR"], ["seg", "Send SEG"], ["sc", "Send capture"]].map((each) => button(each, true)) : []), h("button", { type: "button", onclick: () => print() }, "Print"));
     $("model").replaceChildren(...told.map((each, n) => h("option", { value: n }, `${each.name} · ${each.hash.slice(0, 8)}`)));
     $("model").closest("label").hidden = !told.length;
+    this.#off(true);
     if (!told.length) {
       $("findings-say").textContent = "No model is loaded.";
       this.#body("findings").replaceChildren(h("p", { className: "held" }, "The viewer works without one. To add one: medvlp demo BUNDLE, or medvlp quickstart makes one in minutes."));
@@ -42,11 +56,14 @@ export class Says {
   async about(study, series) {
     Object.assign(this, { study, series, rows: [], chosen: null });
     $("own-report").hidden = !study.report;
+    $("export").hidden = study.series[series].kind === "volume";
+    this.#body("export").replaceChildren();
     for (const id of ["ask", "report", "similar"]) this.#body(id).replaceChildren();
     $("map").hidden = true;
     const model = this.told[this.model];
     $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
     if (!model) return;
+    this.#off(false);
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
     const turn = ++this.turn, say = $("findings-say");
     say.textContent = "looking ...";
@@ -101,8 +118,9 @@ export class Says {
   #proof(each) {
     const e = each.evidence, rows = [["score", number(each.score, 3)], ["base rate", number(each.base_rate)]];
     if (e) {
-      const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${number(e[`${name}_low`])} to ${number(e[`${name}_high`])})`);
-      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${number(e.low)} to ${number(e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
+      const within = (low, high) => (low === null || low === undefined ? "no interval" : `${number(low)} to ${number(high)}`);
+      const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${within(e[`${name}_low`], e[`${name}_high`])})`);
+      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${within(e.low, e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
         ["judged on", `${e.n} pictures, ${e.positives} positive`], ["data", [e.data?.split, e.data?.hash?.slice(0, 8), e.data?.synthetic ? "synthetic" : ""].filter(Boolean).join(" · ") || "–"]);
     }
     return h("div", { className: "proof" }, this.#line(each), h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
@@ -176,17 +194,16 @@ export class Says {
   #showMap(pane, each, told) {
     const raw = atob(told.values), bytes = Uint8Array.from(raw, (c) => c.charCodeAt(0));
     const draw = () => { pane.setMap({ ...told, bytes, shown: true }, this.opacity, this.threshold); };
-    const slider = (label, key) => [h("label", { htmlFor: `map-${key}` }, label),
+    const slider = (label, key) => [h("label", {}, `${label} `,
       h("input", { id: `map-${key}`, type: "range", min: 0, max: 100, value: 100 * this[key], oninput: (event) => { this[key] = event.target.value / 100; event.target.nextSibling.textContent = `${event.target.value} %`; draw(); } }),
-      h("span", {}, `${Math.round(100 * this[key])} %`)];
+      h("span", {}, `${Math.round(100 * this[key])} %`))];
     const ramp = h("canvas", { className: "ramp", width: 100, height: 1 }), pen = ramp.getContext("2d");
     for (let k = 0; k < 100; k++) { pen.fillStyle = `rgb(${heat(k / 100).join(" ")})`; pen.fillRect(k, 0, 1, 1); }
     const rate = told.hit_rate ?? each.hit_rate;
     this.#body("map").replaceChildren(
-      h("p", {}, `${words(each.finding)}, by ${words(told.method)}`),
-      h("p", { className: "fine" }, rate ? `Its peak was inside the finding in ${Math.round(100 * rate.value)} of 100 test pictures (${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)}, n ${rate.n}); the centre of the picture in ${Math.round(100 * rate.centre)}.` : "Its hit rate was not measured."),
-      ramp, h("p", { className: "fine ends" }, h("span", {}, "less"), h("span", {}, `more · ${told.rows} × ${told.columns} cells`)),
-      h("div", { className: "sliders" }, ...slider("opacity", "opacity"), ...slider("shown from", "threshold")));
+      h("span", { className: "what" }, h("b", {}, words(each.finding)), ` by ${words(told.method)}, ${told.rows} × ${told.columns} cells`),
+      h("span", { className: "ends" }, "less", ramp, "more"), ...slider("opacity", "opacity"), ...slider("shown from", "threshold"),
+      h("span", { className: "fine" }, rate ? `Its peak lay in the finding in ${Math.round(100 * rate.value)} of 100 test pictures (${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)}, n ${rate.n}), the centre of the picture in ${Math.round(100 * rate.centre)}.` : "Its hit rate was not measured."));
     draw();
   }
 
@@ -194,10 +211,10 @@ export class Says {
 
   async ask(sentence) {
     if (!this.study) return;
-    this.#body("ask").replaceChildren(h("p", { className: "fine" }, "comparing ..."));
+    this.#answer("ask", h("p", { className: "fine" }, "comparing ..."));
     try {
       const told = await this.#call("ask", sentence), yes = told.margin > 0;
-      this.#body("ask").replaceChildren(h("div", { className: "answer" },
+      this.#answer("ask", h("div", { className: "answer" },
         h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
         h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
         h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
@@ -206,10 +223,10 @@ export class Says {
 
   async report(text) {
     if (!this.study) return;
-    this.#body("report").replaceChildren(h("p", { className: "fine" }, "reading ..."));
+    this.#answer("report", h("p", { className: "fine" }, "reading ..."));
     try {
       const told = await this.#call("check_report", text), all = Object.entries(told.evidence?.auroc ?? {});
-      this.#body("report").replaceChildren(...told.sentences.map((each) => this.#sentence(each)),
+      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)),
         ...all.slice(0, 1).map(([, e]) => h("p", { className: "fine" }, `On pictures not trained on, true sentences were told from false copies with AUROC ${number(e.value)} (${number(e.low)} to ${number(e.high)}), n ${e.n}.`)));
     } catch (error) { this.#wrong("report", error); }
   }
@@ -222,12 +239,26 @@ export class Says {
       h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
   }
 
+  /** A file of what is shown, given to the browser to save; or sent to the archive. */
+  async export(kind, send) {
+    const pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null;
+    this.#answer("export", h("p", { className: "fine" }, "writing ..."));
+    try {
+      const made = await this.#call("export", kind, { frame: pane.index ?? 0, window: w && [w.centre, w.width, w.kind], mapped }, send);
+      if (send) { this.#answer("export", h("p", { className: "fine" }, `The archive took ${made.sent}.`)); return; }
+      const bytes = Uint8Array.from(atob(made.data), (c) => c.charCodeAt(0)), href = URL.createObjectURL(new Blob([bytes], { type: made.media_type }));
+      h("a", { href, download: made.filename }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 10000);
+      this.#answer("export", h("p", { className: "fine" }, `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`));
+    } catch (error) { this.#wrong("export", error); }
+  }
+
   async similar(sentence) {
     if (!this.study) return;
-    this.#body("similar").replaceChildren(h("p", { className: "fine" }, "searching ..."));
+    this.#answer("similar", h("p", { className: "fine" }, "searching ..."));
     try {
       const told = await this.#call("similar", sentence, 6);
-      this.#body("similar").replaceChildren(...told.cases.map((each) => h("div", { className: "case" },
+      this.#answer("similar", ...told.cases.map((each) => h("div", { className: "case" },
         h("p", { className: "fine" }, `similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`), h("p", {}, each.report ?? ""))),
       told.folded ? h("p", { className: "fine" }, `${told.folded} near duplicates folded.`) : "");
     } catch (error) { this.#wrong("similar", error); }

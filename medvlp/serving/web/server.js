@@ -13,6 +13,7 @@ async function asked(path, options = {}) {
 
 export const getJson = async (path) => (await asked(path)).json();
 export const openSample = async (number) => (await asked(`/rr/samples/${number}`, { method: "POST" })).json();
+export const openArchived = async (number) => (await asked(`/rr/archive/${number}`, { method: "POST" })).json();
 export const forget = (key) => asked(`/rr/studies/${key}`, { method: "DELETE" });
 
 /** Send files as they are: one alone, several behind their lengths; streamed from disk by the browser. */

@@ -1,0 +1,166 @@
+"""A whole folder: every file is written without identifiers, or listed with a reason; a second start does the rest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from medvlp.core.errors import UserError
+from medvlp.data.deidentify import deidentify_folder
+from medvlp.io.deidentify import Profile
+from tests.io.deidentify.planted import DATES, PLANTED, planted, report
+
+SECRETS = (*PLANTED, *DATES, "ZQFILE", "ZQFOLDER", "ZQSIGNER", "1951")
+
+
+def hospital(root: Path) -> Path:
+    """Files of one patient in a folder called after her, and things that cannot be cleaned."""
+    folder = root / "in" / "ZQFOLDER_ZQNAME"
+    folder.mkdir(parents=True)
+    planted(folder, name="ZQFILE1.dcm")
+    report(folder)
+    nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)).to_filename(folder / "ZQFILE.nii.gz")
+    with open(folder / "reports.csv", "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["PatientID", "Patient Name", "StudyInstanceUID", "StudyDate", "Report", "ward", "label"])
+        text = "Mrs. ZQNAME, seen 12/03/1951. No effusion. ZQ4711001"
+        study = dcmread(folder / "ZQFILE1.dcm").StudyInstanceUID
+        writer.writerow(["ZQ4711001", "ZQNAME^ZQGIVEN", study, "2024-02-29", text, "ZQDEPT", "1"])
+    (folder / "note.txt").write_text("Signed by ZQSIGNER, MD on 12/03/1951. Clear lungs.")
+    (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    cut = planted(folder, scanner=1, name="cut.dcm")
+    cut.write_bytes(cut.read_bytes()[:3000])
+    planted(root, scanner=2, name="packed.dcm")
+    with zipfile.ZipFile(root / "in" / "ZQFILE.zip", "w") as archive:
+        archive.write(root / "packed.dcm", "ZQNAME/packed.dcm")
+    return root / "in"
+
+
+def run(root: Path, **options: object) -> object:
+    return deidentify_folder(root / "in", root / "out", key_file=root / "key", keep_columns=["label"], **options)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("hospital")
+    before = bytes_of(hospital(root))
+    run(root)
+    assert bytes_of(root / "in") == before
+    return root
+
+
+def test_no_identifier_in_any_byte_or_name_of_the_output(done: Path) -> None:
+    for name, data in bytes_of(done / "out").items():
+        assert not [word for word in SECRETS if word.encode() in data or word in name], name
+
+
+def test_every_file_is_written_or_listed_with_a_reason(done: Path) -> None:
+    lines = [json.loads(line) for line in (done / "out.private.jsonl").read_text().splitlines()[1:]]
+    told = {line["file"].split("/")[-1]: line.get("reason", line.get("kind")) for line in lines}
+    assert told == {
+        "ZQFILE1.dcm": "dicom", "report.dcm": "dicom", "ZQFILE.nii.gz": "nifti", "reports.csv": "table",
+        "note.txt": "text", "photo.png": "unsupported_format", "cut.dcm": "truncated", "packed.dcm": "dicom",
+        "ZQFILE.zip": "archive",
+    }  # fmt: skip
+    for line in lines:
+        assert ("out" in line) == ("reason" not in line and line["kind"] != "archive")
+        assert "out" not in line or (done / "out" / line["out"]).exists()
+
+
+def test_the_list_and_the_key_are_for_their_owner_only(done: Path) -> None:
+    for name in ("out.private.jsonl", "key"):
+        assert stat.S_IMODE((done / name).stat().st_mode) == 0o600
+
+
+def test_the_report_counts_and_tells_nothing(done: Path) -> None:
+    told = json.loads((done / "out" / "report.json").read_text())
+    assert told["files"]["left_out"] == {"truncated": 1, "unsupported_format": 1}
+    assert told["files"]["written"] == 6
+    assert told["attributes"]["PatientID"]["dummy"] >= 3
+    assert told["pixels"]["files_searched"] == 2
+
+
+def test_the_table_and_the_images_still_belong_together(done: Path) -> None:
+    (path,) = (done / "out" / "reports").glob("*.csv")
+    with open(path, newline="", encoding="utf-8") as handle:
+        (row,) = csv.DictReader(handle)
+    assert list(row) == ["PatientID", "StudyInstanceUID", "StudyDate", "Report", "label"]
+    images = [dcmread(path) for path in (done / "out").rglob("*.dcm")]
+    mine = next(each for each in images if each.StudyInstanceUID == row["StudyInstanceUID"] and each.Modality != "SR")
+    assert (mine.PatientID, row["label"]) == (row["PatientID"], "1")
+    sr = next(each for each in images if each.Modality == "SR")
+    assert row["StudyDate"].replace("-", "") == sr.StudyDate  # both were 29 February 2024
+    assert row["Report"] == "XXXX, seen XXXX. No effusion. XXXX"
+
+
+def test_started_again_it_does_what_is_left_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    first = run(tmp_path)
+    before = bytes_of(tmp_path / "out")
+    journal = tmp_path / "out.private.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:4]) + lines[4][:20])  # killed while it wrote the fourth file's line
+    again = run(tmp_path)
+    assert bytes_of(tmp_path / "out") == before
+    assert 1 <= again.again < first.written
+    assert (again.written, again.left) == (first.written, first.left)
+
+
+def test_two_files_of_one_identifier_are_both_kept_and_a_copy_once(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    one = planted(root, name="a.dcm")
+    (root / "b.dcm").write_bytes(one.read_bytes())
+    other = dcmread(one)
+    other.KVP = "66"
+    other.save_as(root / "c.dcm")
+    run(tmp_path)
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 2
+
+
+def test_places_and_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    planted(root)
+    with pytest.raises(UserError, match="which is never written to"):
+        deidentify_folder(root, root / "out", key_file=tmp_path / "key")
+    with pytest.raises(UserError, match="does not exist"):
+        deidentify_folder(tmp_path / "none", tmp_path / "out", key_file=tmp_path / "key")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    with pytest.raises(UserError, match="no run of this command made it"):
+        deidentify_folder(root, tmp_path / "full", key_file=tmp_path / "key")
+    run(tmp_path)
+    with pytest.raises(UserError, match="was begun with another options"):
+        run(tmp_path, profile=Profile(dates="remove"))
+    with pytest.raises(UserError, match="was begun with another key"):
+        deidentify_folder(root, tmp_path / "out", key_file=tmp_path / "key2", keep_columns=["label"])
+
+
+def test_the_command_exits_with_3_where_files_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from medvlp.cli.data import app
+
+    hospital(tmp_path)
+    words = ["deidentify", str(tmp_path / "in"), str(tmp_path / "out"), "--key", str(tmp_path / "key")]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 3
+    assert "Left out, see there: 1 truncated, 1 unsupported_format." in told.output
+    assert not caplog.records
+    assert not [word for word in SECRETS if word in told.output]
+    (tmp_path / "in" / "ZQFOLDER_ZQNAME" / "photo.png").unlink()
+    (tmp_path / "in" / "ZQFOLDER_ZQNAME" / "cut.dcm").unlink()
+    told = CliRunner().invoke(app, [*words[:2], str(tmp_path / "new"), *words[3:], "--retain", "patient"])
+    assert told.exit_code == 0

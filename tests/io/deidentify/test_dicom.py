@@ -1,0 +1,168 @@
+"""No planted identifier in any byte of the output, the picture as it was, and the file as right as it was."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.data import get_testdata_file
+
+from medvlp.io import UnreadableImage, read_image
+from medvlp.io.deidentify import Profile, Secret, deidentify_dicom
+from medvlp.phantom.looks import SCANNERS
+from medvlp.text.deidentify import deidentify_text
+from tests.dicom_check import errors_of, needs_dciodvfy
+from tests.io.deidentify.planted import DATES, PLANTED, planted, report
+
+SECRET = Secret(b"k" * 32)
+PROFILES = {
+    "basic": Profile(dates="remove"),
+    "shifted": Profile(),
+    "descriptors": Profile(descriptors=True),
+    "patient": Profile(patient=True),
+    "unseen": Profile(pixels="keep"),
+}
+#: Words that only free text holds and that stay where descriptions are kept: nothing tells that they identify.
+DESCRIBED = {"ZQSTUDYDESC", "ZQSERIESDESC", "ZQCOMMENT", "ZQHISTORY", "ZQREQUEST", "ZQREASON", "ZQKEPT"}
+
+
+def cleaned(path: Path, profile: Profile | None = None, secret: Secret = SECRET) -> tuple[bytes, Dataset]:
+    made = deidentify_dicom(path, profile=profile or Profile(), secret=secret, clean=deidentify_text)
+    return made.data, dcmread(io.BytesIO(made.data))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_no_planted_identifier_is_in_any_byte(tmp_path: Path, name: str) -> None:
+    data, _ = cleaned(planted(tmp_path), PROFILES[name])
+    left = {word for word in (*PLANTED, *DATES) if word.encode() in data}
+    assert left == (DESCRIBED & left if name == "descriptors" else set())
+    for uid in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        assert str(dcmread(tmp_path / "planted.dcm")[uid].value).encode() not in data
+
+
+@pytest.mark.parametrize("scanner", range(len(SCANNERS)))
+def test_the_picture_is_the_same_to_every_reader(tmp_path: Path, scanner: int) -> None:
+    path = planted(tmp_path, scanner=scanner)
+    data, made = cleaned(path)
+    assert np.array_equal(made.pixel_array, dcmread(path).pixel_array)
+    (tmp_path / "out.dcm").write_bytes(data)
+    assert np.array_equal(read_image(tmp_path / "out.dcm").pixels, read_image(path).pixels)
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_referee_finds_no_new_error(tmp_path: Path, name: str) -> None:
+    for path in (planted(tmp_path), planted(tmp_path, scanner=3, name="b.dcm"), report(tmp_path)):
+        data, _ = cleaned(path, PROFILES[name])
+        (tmp_path / "out.dcm").write_bytes(data)
+        before, after = (Counter(re.sub(r"[\d.]{6,}", "UID", line) for line in errors_of(each))
+                         for each in (path, tmp_path / "out.dcm"))  # fmt: skip
+        assert not after - before
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize(
+    "name",
+    ["CT_small.dcm", "MR_small.dcm", "US1_J2KR.dcm", "RG1_UNCR.dcm", "test-SR.dcm", "liver.dcm", "emri_small.dcm"],
+)
+def test_real_files_get_no_new_error(tmp_path: Path, name: str) -> None:
+    path = Path(str(get_testdata_file(name)))
+    data, _ = cleaned(path)
+    (tmp_path / "out.dcm").write_bytes(data)
+    before, after = (Counter(re.sub(r"[\d.]{6,}", "UID", line) for line in errors_of(each))
+                     for each in (path, tmp_path / "out.dcm"))  # fmt: skip
+    assert not after - before
+
+
+def test_the_same_key_gives_the_same_identifiers_and_another_key_others(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    first, again, other = (cleaned(path, secret=Secret(key * 32))[1] for key in (b"k", b"k", b"o"))
+    for name in ("SOPInstanceUID", "PatientID", "AccessionNumber", "StudyDate"):
+        assert first[name].value == again[name].value != other[name].value
+
+
+def test_references_between_files_are_kept(tmp_path: Path) -> None:
+    path, other = planted(tmp_path), planted(tmp_path, scanner=1, name="other.dcm")
+    dataset = dcmread(other)
+    dataset.SourceImageSequence[0].ReferencedSOPInstanceUID = dcmread(path).SOPInstanceUID
+    dcmwrite(other, dataset)
+    (_, one), (_, two) = cleaned(path), cleaned(other)
+    assert two.SourceImageSequence[0].ReferencedSOPInstanceUID == one.SOPInstanceUID
+    assert two.SourceImageSequence[0].PatientID == two.PatientID == one.PatientID
+    assert two.SourceImageSequence[0].ReferencedSOPClassUID == dataset.SourceImageSequence[0].ReferencedSOPClassUID
+
+
+def test_dates_keep_their_intervals_within_a_patient_and_times_of_day_stay(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    _, made = cleaned(path)
+    before = dcmread(path)
+
+    def days(dataset: Dataset) -> int:
+        first, last = (datetime.strptime(dataset[name].value, "%Y%m%d") for name in ("StudyDate", "AcquisitionDate"))
+        return (last - first).days
+
+    assert days(made) == days(before) == 7
+    assert (
+        1 <= (datetime.strptime(before.StudyDate, "%Y%m%d") - datetime.strptime(made.StudyDate, "%Y%m%d")).days <= 3650
+    )
+    assert made.StudyTime == before.StudyTime
+    _, sr = cleaned(report(tmp_path))
+    assert sr.StudyDate == made.StudyDate
+    assert sr.ContentSequence[2].Date == sr.StudyDate
+
+
+def test_a_report_keeps_its_tree_and_loses_its_words(tmp_path: Path) -> None:
+    data, made = cleaned(report(tmp_path))
+    assert [item.ConceptNameCodeSequence[0].CodeMeaning for item in made.ContentSequence] == [
+        "Finding", "Person Observer Name", "Study Date",
+    ]  # fmt: skip
+    assert made.ContentSequence[0].TextValue == "REMOVED"
+    data, made = cleaned(tmp_path / "report.dcm", Profile(descriptors=True))
+    assert made.ContentSequence[0].TextValue == "XXXX of XXXX has a nodule of 8 mm. XXXX"
+    assert not [word for word in (*PLANTED, "ZQSIGNER") if word.encode() in data]
+
+
+def test_what_was_done_stands_in_the_file_by_its_codes(tmp_path: Path) -> None:
+    _, made = cleaned(planted(tmp_path), Profile(patient=True, descriptors=True))
+    codes = {item.CodeValue for item in made.DeidentificationMethodCodeSequence}
+    assert codes == {"113100", "113101", "113103", "113105", "113107", "113108"}
+    assert (made.PatientIdentityRemoved, made.LongitudinalTemporalInformationModified) == ("YES", "MODIFIED")
+    assert (made.PatientSex, made.PatientAge) == ("F", "072Y")
+    _, basic = cleaned(tmp_path / "planted.dcm", Profile(dates="remove"))
+    assert (basic.PatientSex, basic.get("PatientAge"), basic.StudyDate) == ("", None, "")
+
+
+def test_ages_above_90_are_90(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    dataset = dcmread(path)
+    dataset.PatientAge = "097Y"
+    dcmwrite(path, dataset)
+    assert cleaned(path, Profile(patient=True))[1].PatientAge == "090Y"
+
+
+def test_what_was_done_is_counted_without_values(tmp_path: Path) -> None:
+    made = deidentify_dicom(planted(tmp_path), profile=Profile(), secret=SECRET)
+    assert made.done["PatientID", "dummy"] == 2
+    assert made.done["private", "remove"] >= 2
+    assert made.done["StudyDate", "date"] == 1
+    assert not [word for word in PLANTED if word in str(made.done)]
+
+
+def test_documents_and_damage_are_refused_without_a_value(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    dataset = dcmread(path)
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    dcmwrite(tmp_path / "pdf.dcm", dataset)
+    with pytest.raises(UnreadableImage, match="a document or a film"):
+        cleaned(tmp_path / "pdf.dcm")
+    data = path.read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(data[: len(data) - 2000])
+    with pytest.raises(UnreadableImage) as told:
+        cleaned(tmp_path / "cut.dcm")
+    assert not [word for word in PLANTED if word in str(told.value)]

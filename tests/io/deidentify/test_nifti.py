@@ -1,0 +1,54 @@
+"""Headers of NIfTI files say nothing but geometry; voxels and affine are the same."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medvlp.io import UnreadableImage
+from medvlp.io.deidentify import deidentify_nifti
+
+WORD = b"ZQNAME"
+
+
+def planted(path: Path, kind: type, *, big: bool = False) -> Path:
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    image = kind(voxels, np.diag([2.0, 3.0, 4.0, 1.0]))
+    if big:
+        image = kind(voxels, image.affine, header=image.header.as_byteswapped(">"))
+    header = image.header
+    for field in ("descrip", "aux_file", "intent_name", *(("db_name", "data_type") if kind is nib.Nifti1Image else ())):
+        header[field] = WORD
+    header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"ZQNAME in an extension"))
+    image.to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_words_are_gone_and_voxels_and_place_stay(tmp_path: Path, kind: type, suffix: str, big: bool) -> None:
+    path, out = planted(tmp_path / f"ZQNAME{suffix}", kind, big=big), tmp_path / f"out{suffix}"
+    done = deidentify_nifti(path, out)
+    data = out.read_bytes()
+    plain = gzip.decompress(data) if suffix == ".nii.gz" else data
+    assert WORD not in data + plain
+    before, after = nib.load(path), nib.load(out)
+    assert np.array_equal(np.asarray(before.dataobj), np.asarray(after.dataobj))
+    assert np.array_equal(before.affine, after.affine)
+    assert {"descrip", "aux_file", "intent_name", "extensions"} <= set(done)
+
+
+def test_a_pair_and_a_cut_file_are_refused(tmp_path: Path) -> None:
+    pair = nib.Nifti1Pair(np.zeros((2, 2, 2), np.int16), np.eye(4))
+    pair.to_filename(tmp_path / "a.hdr")
+    with pytest.raises(UnreadableImage, match="the header of a pair of files"):
+        deidentify_nifti(tmp_path / "a.hdr", tmp_path / "out.nii")
+    path = planted(tmp_path / "b.nii.gz", nib.Nifti1Image)
+    (tmp_path / "cut.nii.gz").write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UnreadableImage):
+        deidentify_nifti(tmp_path / "cut.nii.gz", tmp_path / "out.nii.gz")

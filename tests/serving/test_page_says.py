@@ -1,0 +1,104 @@
+"""What the page says for a model: in words, with what stands behind them; a map only when asked, with its hit rate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+
+import medvlp  # noqa: E402
+from medvlp.models.bundle import load_bundle, save_bundle  # noqa: E402
+from medvlp.serving.launch import Options, open_room  # noqa: E402
+from medvlp.serving.reader import Reader  # noqa: E402
+from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
+
+SURE = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40, "centre": 0.3, "gain": 0.4, "gain_low": 0.2}
+
+
+@pytest.fixture(scope="module")
+def sure(judged, tmp_path_factory):
+    """The bundle with a hit rate that is worth a map for one finding, and for no other."""
+    bundle = load_bundle(judged / "bundle")
+    answers = []
+    for each in bundle.answers:
+        if each.maps is not None:
+            findings = {"effusion": {each.maps["default"]: SURE}}
+            each = replace(each, maps={**each.maps, "findings": findings})
+        answers.append(each)
+    folder = tmp_path_factory.mktemp("sure") / "bundle"
+    save_bundle(folder, replace(bundle, answers=tuple(answers)))
+    return Reader(medvlp.load(folder), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def page(sure):
+    running = open_room(Options(port=0, samples=False), readers=(sure,))
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        with opened(running, browser) as page:
+            yield page
+        browser.close()
+    running.close()
+
+
+@pytest.fixture
+def film_open(page, films):
+    drop(page, films[0])
+    page.locator(".pane[data-state=painted]").wait_for()
+    page.locator("body[data-findings=told]").wait_for()
+    return films[0]
+
+
+def test_the_page_says_what_the_reader_says(page, film_open, sure):
+    told = sure.findings(sure.prepare(film_open))["findings"]
+    rows = page.locator(".finding")
+    assert [rows.nth(n).get_attribute("data-finding") for n in range(rows.count())] == [row["finding"] for row in told]
+    for row in told:
+        shown = page.locator(f".finding[data-finding={row['finding']}]")
+        assert shown.locator(".words").text_content() == row["sentence"]
+        assert row["category"] in shown.get_attribute("class")
+
+
+def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
+    assert page.locator(".finding button").count() == 1  # of the one finding whose maps find it
+    before = painted(page)
+    page.locator(".finding[data-finding=effusion] button").click()
+    page.locator(".pane[data-map=true]").wait_for()
+    told = page.locator("#map").inner_text()
+    assert "70 of 100 test pictures (60 to 80, n 40), the centre of the picture in 30" in told
+    assert (painted(page) != before).any()
+    page.keyboard.press("o")
+    page.locator(".pane[data-map=false]").wait_for()
+    assert (painted(page) == before).all()
+
+
+def test_a_finding_without_a_hit_rate_has_no_map(page, film_open):
+    page.locator(".finding[data-finding=edema] summary").click()
+    page.keyboard.press("o")
+    assert "no measured hit rate" in page.locator("#map").inner_text()
+    assert page.locator(".pane[data-map=true]").count() == 0
+
+
+def test_a_sentence_is_put_against_its_denial(page, film_open):
+    page.keyboard.press("a")
+    page.keyboard.type("Left pleural effusion.")
+    page.keyboard.press("Enter")
+    page.locator("#ask .answer").wait_for()
+    said = page.locator("#ask .answer").inner_text()
+    assert "“Left pleural effusion.”" in said
+    assert "no left pleural effusion" in said.lower()
+
+
+def test_what_is_exported_is_a_file_with_the_banner(page, film_open):
+    page.keyboard.press("Escape")
+    with page.expect_download() as waiting:
+        page.locator("#export button", has_text="SR").click()
+    path = waiting.value.path()
+    import pydicom
+
+    report = pydicom.dcmread(path)
+    assert (report.Modality, report.VerificationFlag, report.CompletionFlag) == ("SR", "UNVERIFIED", "PARTIAL")
+    assert waiting.value.suggested_filename.startswith("medvlp-report-")

@@ -1,0 +1,70 @@
+"""The room gives what the reader gives, of one parse; its exports lie as the file lies."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medvlp.core.errors import UserError
+from medvlp.io import read_frame_values
+from medvlp.serving.audit import AuditLog
+from medvlp.serving.exporting import shown_of
+from medvlp.serving.room import Room
+from medvlp.serving.sessions import Sessions
+from medvlp.serving.studies import read_study
+from tests.serving.room_files import film, nifti
+
+MODEL = {"name": "m", "hash": "0" * 64, "preset": "dicom_voi_v1"}
+
+
+@pytest.fixture
+def room(reader, tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    return Room((reader,), Sessions(), samples=None, audit=AuditLog(None), folder=folder)
+
+
+def test_what_was_read_for_the_viewer_gives_the_model_the_same(room, reader, films):
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([films[1]]))
+    assert room.findings(token, key, 0, 0)["findings"] == reader.findings(reader.prepare(films[1]))["findings"]
+    with pytest.raises(KeyError):
+        room.findings(room.sessions.start(), key, 0, 0)
+
+
+def test_a_model_of_pictures_says_so_of_a_volume(room, tmp_path):
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([nifti(tmp_path / "a.nii", to_left=True)]))
+    with pytest.raises(UserError, match="This model looks at pictures, and this is a volume"):
+        room.findings(token, key, 0, 0)
+    with pytest.raises(UserError, match="A volume is not exported"):
+        room.export(token, key, 0, 0, "png", {}, send=False)
+
+
+def test_an_exported_picture_is_what_was_painted(room, films):
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([films[0]]))
+    made = room.export(token, key, 0, 0, "png", {"frame": 0, "window": None}, send=False)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("L"))
+    frame = read_frame_values(films[0])
+    levels = frame.hanging.undo(frame.levels())
+    rows, columns = levels.shape
+    assert any(np.array_equal(picture[y : y + rows, :columns], levels) for y in range(picture.shape[0] - rows))
+    with pytest.raises(UserError, match="There is no export 'exe'"):
+        room.export(token, key, 0, 0, "exe", {}, send=False)
+
+
+def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):
+    series = read_study([film(tmp_path / "a", PatientOrientation=["R", "F"])]).series[0]
+    grid = np.zeros((3, 2), np.uint8)
+    grid[2, 1] = 255  # hung: feet, left of the patient, at the right hand
+    told = {"rows": 3, "columns": 2, "values": base64.b64encode(grid.tobytes()), "box": [0, 0, 200, 300], "method": "m"}
+    shown = shown_of(series, frame=0, window=None, model=MODEL, told=None, mapped=("effusion", told))
+    row, column = np.unravel_index(shown.layer.values.argmax(), shown.layer.values.shape)
+    assert row > 200
+    assert column < 100  # in the file, columns run to the right of the patient
+    assert shown.pixels.shape == (300, 200)
