@@ -144,7 +144,7 @@ def test_a_map_is_offered_exactly_where_its_gain_over_the_middle_lies_above_0(
         name = row["finding"]
         rate = row["hit_rate"]
         if rate is None:
-            assert (name in kept["findings"], row["map"]) == (False, False)
+            assert (name in kept["hits"], row["map"]) == (False, False)
             continue
         found, middle = (each.find("pointing_game", name) for each in (measured, centre))
         assert (rate["value"], rate["low"], rate["centre"]) == (found.value, found.low, pytest.approx(middle.value))

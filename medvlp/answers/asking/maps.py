@@ -41,7 +41,7 @@ def hit_rate(kept: KeptAnswer | None, finding: str, method: str | None = None) -
     """Return what a bundle keeps of a method's hits of a finding, by default of the best method; None where nothing."""
     if kept is None or kept.maps is None:
         return None
-    return kept.maps["findings"].get(finding, {}).get(method or kept.maps["default"])
+    return kept.maps["hits"].get(finding, {}).get(method or kept.maps["default"])
 
 
 def offered(measured: Mapping[str, Any] | None) -> bool:

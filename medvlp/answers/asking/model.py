@@ -102,8 +102,7 @@ class VisionLanguageModel:
         asked = copy.copy(self)
         asked.model = self.model.of_kind(kind)
         if kind != self.model.pictures:
-            unfitted = [replace(each, operating_points=None, calibration=None) for each in self.bundle.answers]
-            asked.bundle = replace(self.bundle, answers=tuple(unfitted))
+            asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
 
     # embeddings -----------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
             continue
         answer, method = str(spec["answer"]), str(spec["method"])
         data = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
-        kept = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "findings": {}})
+        kept = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "hits": {}})
         kept["methods"][method] = spec["component"]
         chosen = next((row.value for row in result.metrics if row.metric == CHOICE), None)
         if chosen is not None and chosen > best.get(answer, -1.0):
@@ -126,7 +126,7 @@ def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
         for row in result.metrics:
             if row.metric == GAIN and row.label not in AVERAGES:
                 own = result.find("pointing_game", row.label)
-                kept["findings"].setdefault(row.label, {})[method] = {
+                kept["hits"].setdefault(row.label, {})[method] = {
                     "value": own.value,
                     "low": own.low,
                     "high": own.high,

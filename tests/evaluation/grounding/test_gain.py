@@ -1,0 +1,60 @@
+"""How much more often a map hits than the middle of the picture: its interval, and what a bundle keeps of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medvlp.evaluation.grounding.gain import CHOICE, GAIN, gain_rows, kept_maps, paired_shares
+from medvlp.evaluation.results import Metric, Result
+
+
+@pytest.mark.parametrize(
+    ("n", "middle", "up", "down"), [(40, 0.2, 0.5, 0.3), (25, 0.9, 0.6, 0.05), (60, 0.05, 0.1, 0.2)]
+)
+def test_the_interval_holds_the_difference_as_often_as_it_says(n: int, middle: float, up: float, down: float) -> None:
+    """Pairs that are alike: where the middle misses the map hits with `up`, elsewhere it misses with `down`."""
+    draws = np.random.default_rng(n)
+    truth = (1 - middle) * up - middle * down
+    held = 0
+    for _ in range(2000):
+        first = draws.random(n) < middle
+        second = np.where(first, draws.random(n) >= down, draws.random(n) < up)
+        found = paired_shares(first.astype(float), second.astype(float), np.arange(n))
+        held += found.low <= truth <= found.high
+    assert 0.93 <= held / 2000 <= 0.99
+
+
+def test_a_gain_is_the_mean_of_paired_differences_and_patients_with_several_pictures_widen_it() -> None:
+    ids = [f"i{k}" for k in range(12)]
+    drawn = pd.DataFrame({"id": ids, "patient_id": ids, "finding": "mass", "present": [True] * 10 + [False] * 2})
+    drawn["pointing_game"] = [1.0] * 8 + [0.0] * 2 + [np.nan] * 2
+    centre = drawn.assign(pointing_game=[1.0] * 2 + [0.0] * 8 + [np.nan] * 2)
+    (row,) = gain_rows(drawn, centre.sample(frac=1, random_state=0), split="test")
+    assert (row.metric, row.label, row.n) == (GAIN, "mass", 10)
+    assert (row.first, row.second, row.value) == (pytest.approx(0.2), pytest.approx(0.8), pytest.approx(0.6))
+    assert 0 < row.low < 0.6 < row.high <= 1
+    people = [f"p{k // 5}" for k in range(12)]
+    (wide,) = gain_rows(drawn.assign(patient_id=people), centre, split="test")
+    assert wide.value == row.value
+    assert wide.low < row.low
+
+
+def test_the_default_is_the_best_on_validation_whatever_the_judged_pictures_say() -> None:
+    def result(method: str, chosen: float, hit: float) -> Result:
+        facts = {"n": 40, "patients": 40, "split": "test"}
+        rows = [
+            Metric(metric="pointing_game", label="mass", value=hit, low=hit - 0.1, high=hit + 0.1, **facts),
+            Metric(metric=GAIN, label="mass", value=hit - 0.2, low=hit - 0.4, high=hit, first=0.2, second=hit, **facts),
+            Metric(metric=CHOICE, label="macro", value=chosen, n=40, patients=40, split="validate"),
+        ]
+        kept = {"answer": "it", "method": method, "component": {"name": method}}
+        return Result(name=f"grounding_{method}", recipe="", data="d", metrics=tuple(rows), fitted={"map": kept})
+
+    found = kept_maps([result("hires_cam", 0.4, 0.9), result("occlusion", 0.6, 0.5)])["it"]
+    assert found["default"] == "occlusion"
+    assert set(found["methods"]) == {"hires_cam", "occlusion"}
+    kept = found["hits"]["mass"]["occlusion"]
+    assert (kept["value"], kept["centre"], kept["gain_low"], kept["n"]) == (0.5, 0.2, pytest.approx(0.1), 40)
+    assert kept_maps([Result(name="grounding_centre", recipe="", data="", metrics=())]) == {}
