@@ -76,7 +76,7 @@ def deidentify_dicom(
         syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
         _give_syntax(dataset, syntax)
         searched = Searched(seen=False)
-        if profile.pixels != "keep" and any(name in dataset for name in _PIXELS):
+        if any(name in dataset for name in _PIXELS):
             stream.seek(0)
             searched = clean_pixels(dataset, stream, mode=profile.pixels)
         done = deidentify_dataset(

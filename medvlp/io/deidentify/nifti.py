@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import shutil
+import math
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -58,7 +58,17 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
         with open(out, "wb") as file:
             target = cast(BinaryIO, gzip.GzipFile("", "wb", 6, file, mtime=0)) if packed else file
             target.write(header.binaryblock + b"\0\0\0\0")
-            shutil.copyfileobj(source, target, 1 << 20)
+            _copy(source, target, math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize)
             if packed:
                 target.close()
     return tuple(emptied)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
+    """Copy the voxels and nothing that may stand behind them."""
+    while count:
+        data = source.read(min(count, 1 << 20))
+        if not data:
+            raise UnreadableImage("truncated", detail=f"it lacks {count} bytes of its voxels")
+        target.write(data)
+        count -= len(data)

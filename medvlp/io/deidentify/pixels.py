@@ -40,7 +40,7 @@ class Searched:
     share: float = 0.0
 
 
-def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "flag"]) -> Searched:
+def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "flag", "keep"]) -> Searched:
     """Search every frame for burned-in text, and in ultrasound for what lies outside its regions; paint it over.
 
     Where something is painted over, or an overlay stands in the unused bits of the pixels, the file's pixels are
@@ -49,40 +49,43 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     Args:
         dataset: the file's, changed in place.
         stream: the same file, at its start.
-        mode: "flag" refuses a file with text instead.
+        mode: "flag" refuses a file with text instead, "keep" looks for none.
 
     Raises:
         UnreadableImage: ``no_pixels``, ``no_decoder`` or damage; ``burned_in`` where text is found and only flagged, or
             where the file says that there is text and none was found.
     """
+    says, beside = str(dataset.get("BurnedInAnnotation", "")).upper(), _bits_beside(dataset)
+    scanned = str(dataset.SOPClassUID) in _SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
+    search = mode != "keep" and (says == "YES" or not scanned)
+    if not search and not beside:
+        return Searched(seen=False)
     notes: list[str] = []
     parsed = parse(stream)
     layout = check_layout(parsed, notes)
     if layout.bits_allocated == 1 or layout.kind != "int":
         return Searched(seen=False)  # a segmentation or a parametric map: no text is ever drawn into it
-    says = str(dataset.get("BurnedInAnnotation", "")).upper()
-    if says != "YES" and str(dataset.SOPClassUID) in _SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED:
-        return Searched(seen=False)
-    stored = [read_frame(parsed, layout, frame, notes) for frame in range(layout.frames)]
     outside = _outside_regions(dataset, layout)
-    shown = [_shown(frame, layout, parsed.header) for frame in stored]
-    masks = [find_text(picture) | outside for picture in shown]
-    frames, share = sum(bool(mask.any()) for mask in masks), float(np.mean([mask.mean() for mask in masks]))
-    if says == "YES" and frames == 0:
+    painted, shares, photometric = [], [], layout.photometric
+    for number in range(layout.frames):
+        frame = read_frame(parsed, layout, number, notes)
+        picture = _shown(frame, layout, parsed.header)
+        mask = find_text(picture) | outside if search else np.zeros(picture.shape[:2], bool)
+        light = -picture.astype(np.float64) if layout.photometric == "MONOCHROME1" else picture
+        painted.append(_painted(frame.values, mask, light))
+        shares.append(float(mask.mean()))
+        photometric = frame.photometric
+    frames = sum(share > 0 for share in shares)
+    if search and says == "YES" and frames == 0:
         raise UnreadableImage("burned_in", detail="it says that text is burned in, and none was found")
     if frames and mode == "flag":
         raise UnreadableImage("burned_in", detail=f"text was found in {frames} of its {layout.frames} frames")
-    if not frames and not _bits_beside(dataset):
+    if not frames and not beside:
         return Searched(seen=True)
-    inverse = layout.photometric == "MONOCHROME1"
-    painted = [
-        _painted(frame.values, mask, -picture.astype(np.float64) if inverse else picture)
-        for frame, mask, picture in zip(stored, masks, shown, strict=True)
-    ]
-    _replace(dataset, np.stack(painted), layout, stored[0].photometric)
+    _replace(dataset, np.stack(painted), layout, photometric)
     if frames:
         dataset.BurnedInAnnotation = "NO"
-    return Searched(seen=True, frames=frames, share=share)
+    return Searched(seen=search, frames=frames, share=float(np.mean(shares)))
 
 
 def _shown(frame: Stored, layout: Layout, header: Header) -> np.ndarray:

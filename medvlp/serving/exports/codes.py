@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -50,7 +53,9 @@ def code_of(finding: Finding) -> Code:
     """
     known = findings().get(finding.name)
     if known is None or known.code is None:
-        return Code(finding.name[:16].strip(), _SCHEME, finding.title[:64])
+        plain = re.fullmatch(r"[a-z0-9_]{1,16}", finding.name)
+        value = finding.name if plain else "x" + hashlib.sha256(finding.name.encode()).hexdigest()[:15]
+        return Code(value, _SCHEME, finding.title[:64])
     scheme, keyword = known.code
     return getattr(getattr(codes, scheme), keyword)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import NamedTuple
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.serving.exports.shown import Shown
 
 __all__ = ["KINDS", "Exported", "export"]
@@ -67,6 +67,15 @@ def _write(shown: Shown, kind: str) -> bytes:
         raise UserError(
             "DICOM objects are written by highdicom, which is not installed: pip install 'openmedvlp[pacs]'."
         ) from None
+    try:
+        return _dicom(shown, kind)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # highdicom, of a header against the standard
+        raise DataError(
+            f"The picture's DICOM header does not allow it ({type(error).__name__}): export PNG or FHIR."
+        ) from error
+
+
+def _dicom(shown: Shown, kind: str) -> bytes:
     if kind == "sr":
         from medvlp.serving.exports.sr import sr_bytes
 

@@ -55,7 +55,7 @@ def seg_bytes(shown: Shown) -> bytes:
         device_serial_number=shown.model_hash[:64],
         # Always: without them a radiograph (no frame of reference) gives a file that highdicom refuses to read.
         pixel_measures=hd.PixelMeasuresSequence(
-            pixel_spacing=_spacing(header), slice_thickness=float(header.get("SliceThickness") or 1.0)
+            pixel_spacing=_spacing(header), slice_thickness=_thickness(header)
         ),
         content_description=BANNER, content_label="MEDVLP", omit_empty_frames=False,
         series_description=f"medvlp {what}, research only",
@@ -72,3 +72,14 @@ def _spacing(header: Dataset) -> tuple[float, float]:
         if value is not None and len(value) == 2 and min(float(each) for each in value) > 0:
             return float(value[0]), float(value[1])
     raise DataError("The picture's file says nothing of its pixel spacing, which a segmentation needs: export PNG.")
+
+
+def _thickness(header: Dataset) -> float:
+    """In mm; of a projection, which has none and no place in space, 1."""
+    if header.get("SliceThickness"):
+        return float(header.SliceThickness)
+    if "FrameOfReferenceUID" in header and "ImagePositionPatient" in header:
+        raise DataError(
+            "The picture's file says nothing of its slice thickness, which a segmentation needs: export PNG."
+        )
+    return 1.0

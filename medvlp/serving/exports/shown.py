@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,10 @@ from medvlp.core.errors import DataError, UserError
 __all__ = ["BANNER", "Category", "Finding", "Layer", "Shown"]
 
 BANNER = "RESEARCH ONLY - NOT FOR CLINICAL USE"
+
+_ALWAYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")  # type 1
+_MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+                 "AccessionNumber", "ReferringPhysicianName")  # fmt: skip
 
 Category = Literal["present", "indeterminate", "absent", "uncalibrated", "not_for_this_picture"]
 
@@ -107,18 +112,24 @@ class Shown:
         return (*lines, f"operating point {self.operating_point}", *([self.refused] if self.refused else []))
 
     def header(self) -> Dataset:
-        """Return the source's header, without pixels.
+        """Return a copy of the source's header, without pixels; what may be empty and is absent is there and empty.
 
         Raises:
-            DataError: the source is no DICOM file, or its rows and columns are not the picture's.
+            DataError: the source is no DICOM file, lacks what none may lack, or has not the picture's rows and columns.
         """
         if self.source is None:
             raise DataError(
                 "The picture comes from no DICOM file, so no DICOM object can refer to it: export PNG or FHIR."
             )
-        header = self.source if isinstance(self.source, Dataset) else _read(self.source)
+        header = deepcopy(self.source) if isinstance(self.source, Dataset) else _read(self.source)
+        missing = [keyword for keyword in _ALWAYS if not header.get(keyword)]
+        if missing:
+            raise DataError(f"The picture's DICOM file has no {missing[0]}, so nothing can refer to it: export PNG.")
         if (header.get("Rows"), header.get("Columns")) != self.pixels.shape:
             raise DataError("The picture and its DICOM file differ in rows or columns: give pixels of the source.")
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in header:
+                setattr(header, keyword, "")
         return header
 
 

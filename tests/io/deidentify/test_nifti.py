@@ -43,6 +43,17 @@ def test_words_are_gone_and_voxels_and_place_stay(tmp_path: Path, kind: type, su
     assert {"descrip", "aux_file", "intent_name", "extensions"} <= set(done)
 
 
+def test_bytes_behind_the_voxels_stay_behind_and_missing_ones_are_told(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a.nii", nib.Nifti1Image)
+    whole = path.read_bytes()
+    path.write_bytes(whole + WORD)
+    deidentify_nifti(path, tmp_path / "out.nii")
+    assert WORD not in (tmp_path / "out.nii").read_bytes()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(UnreadableImage, match="it lacks 10 bytes of its voxels"):
+        deidentify_nifti(path, tmp_path / "out.nii")
+
+
 def test_a_pair_and_a_cut_file_are_refused(tmp_path: Path) -> None:
     pair = nib.Nifti1Pair(np.zeros((2, 2, 2), np.int16), np.eye(4))
     pair.to_filename(tmp_path / "a.hdr")

@@ -129,7 +129,9 @@ def test_a_file_without_text_keeps_its_compressed_bytes(tmp_path: Path) -> None:
     assert made.PixelData == dcmread(path).PixelData
 
 
-def test_an_overlay_in_unused_bits_is_wiped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pixels", ["mask", "keep"])
+@pytest.mark.parametrize("slice_", [False, True])
+def test_an_overlay_in_unused_bits_is_wiped(tmp_path: Path, pixels: str, slice_: bool) -> None:
     path = planted(tmp_path)
     dataset = dcmread(path)
     values = np.full((64, 64), 100, "<u2")
@@ -138,8 +140,10 @@ def test_an_overlay_in_unused_bits_is_wiped(tmp_path: Path) -> None:
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 10, 9, 0
     dataset.PixelData = values.tobytes()
     dataset.add_new(0x60000102, "US", 12)
+    if slice_:
+        dataset.SOPClassUID, dataset.ImageType = "1.2.840.10008.5.1.4.1.1.2", ["ORIGINAL", "PRIMARY"]
     dcmwrite(path, dataset)
-    made = dcmread(io.BytesIO(deidentify_dicom(path, profile=Profile(), secret=SECRET).data))
+    made = dcmread(io.BytesIO(deidentify_dicom(path, profile=Profile(pixels=pixels), secret=SECRET).data))
     assert set(np.frombuffer(made.PixelData, "<u2")) == {100}
 
 

@@ -113,6 +113,23 @@ def test_names_of_files_tell_nothing_of_the_patient(tmp_path: Path) -> None:
         assert "Doe" not in name
 
 
+def test_a_header_without_what_may_be_empty_is_enough(tmp_path: Path) -> None:
+    said = shown(ct_slice(tmp_path))
+    header = said.header()
+    for keyword in ("PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber"):
+        delattr(header, keyword)
+    for kind in ("sr", "seg", "sc"):
+        assert read(export(replace(said, source=header), kind).data).PatientID in ("", None)
+    assert "PatientID" not in header
+    del header.SliceThickness
+    with pytest.raises(DataError, match="nothing of its slice thickness"):
+        export(replace(said, source=header), "seg")
+    header = said.header()
+    del header.ImageOrientationPatient
+    with pytest.raises(DataError, match=r"header does not allow it \(AttributeError\)"):
+        export(replace(said, source=header), "seg")
+
+
 def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None:
     said = shown(radiograph(tmp_path))
     with pytest.raises(UserError, match="There is no export 'pdf': choose sr, seg"):
@@ -127,6 +144,10 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None
         replace(said, layer=replace(said.layer, values=np.zeros((2, 2))))
     with pytest.raises(DataError, match="differ in rows or columns"):
         export(replace(said, pixels=said.pixels[:-1], layer=None), "sr")
+    header = said.header()
+    del header.StudyInstanceUID
+    with pytest.raises(DataError, match="has no StudyInstanceUID, so nothing can refer to it"):
+        export(replace(said, source=header), "sr")
     header = said.header()
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         if keyword in header:
