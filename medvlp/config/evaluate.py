@@ -90,12 +90,19 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
         raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=EvaluationRun))}") from None
 
 
-def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], None] = lambda text: None) -> Evaluated:
+def evaluate(
+    config: EvaluationRun,
+    *,
+    page: bool = True,
+    keep: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 
     Args:
         config: what is judged on what.
         page: whether the page is drawn now; `medvlp report` draws it from what is kept.
+        keep: whether the bundle keeps what there is, as by ``evaluation.into_bundle``, which insists on thresholds.
         say: told what a reader of the numbers has to know of the split.
 
     Raises:
@@ -112,7 +119,10 @@ def evaluate(config: EvaluationRun, *, page: bool = True, say: Callable[[str], N
         cases = "predictions.parquet" if name == first and scored else None
         write_result(result, out / "results" / f"{name}.json", cases=cases)
     if config.evaluation.into_bundle:
-        _keep(config, evaluation, found)
+        _insist(config, [found[name] for name in evaluation.answers if name in found])
+    if config.evaluation.into_bundle or keep:
+        chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
+        keep_judged(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
     if config.evaluation.gallery and evaluation.shows:
         write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
     told = {"data": config.data, "options": config.evaluation, "results": found}
@@ -190,19 +200,13 @@ def judged_manifest(
     return whole, whole.where(options.where) if options.where else whole
 
 
-def _keep(config: EvaluationRun, evaluation: Evaluation, found: Mapping[str, Result]) -> None:
-    """Write thresholds, calibrations and evidence into the bundle, and whom they were chosen on.
-
-    Raises:
-        ConfigError: if there was nothing to choose them on.
-    """
-    if not any(found[name].fitted for name in evaluation.answers if name in found):
+def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
+    """Refuse to write thresholds and calibrations where there was nothing to choose them on."""
+    if not any(result.fitted for result in found):
         raise ConfigError(
             f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
             f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
         )
-    chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
-    keep_judged(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:

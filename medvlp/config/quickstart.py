@@ -67,10 +67,11 @@ def run_quickstart(
             model=str(trained.bundle),
             out=str(run),
             data=tree.data.model_copy(update={"prefix": []}),
-            evaluation=tree.evaluation.model_copy(update={"into_bundle": tree.evaluation.fit is not None}),
+            evaluation=tree.evaluation,
             seed=seed,
             workers=WORKERS,
-        )
+        ),
+        keep=True,
     )
     for line in summary_lines(judged.results.parent):
         say(f"    {line}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,10 @@ class KeptAnswer:
             "calibration": self.calibration,
             **{name: kept for name in ("evidence", "maps") if (kept := getattr(self, name)) is not None},
         }
+
+    def unjudged(self) -> KeptAnswer:
+        """Return it without what was chosen and found on pictures of one kind."""
+        return replace(self, operating_points=None, calibration=None, evidence=None, maps=None)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class Room:
         """
         found = self._pacs().studies(patient=patient, date=date)
         self.sessions.remember(token, "archive", [each["StudyInstanceUID"] for each in found])
-        shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "StudyDescription")
+        shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
         return {"studies": [{name: each[name] for name in shown} for each in found]}
 
     def fetched(self, token: str, number: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from medvlp.serving.exporting import shown_of
 from medvlp.serving.room import Room
 from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import read_study
-from tests.serving.room_files import film, nifti
+from tests.serving.exports.test_pacs import archive, needs_orthanc, pacs
+from tests.serving.room_files import SECRETS, film, nifti
+
+__all__ = ["archive"]  # a fixture
 
 MODEL = {"name": "m", "hash": "0" * 64, "preset": "dicom_voi_v1"}
 
@@ -68,3 +72,21 @@ def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):
     assert row > 200
     assert column < 100  # in the file, columns run to the right of the patient
     assert shown.pixels.shape == (300, 200)
+
+
+@needs_orthanc
+def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, tmp_path, archive):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    room = Room((reader,), Sessions(), samples=None, audit=AuditLog(None), folder=folder, archive=pacs(archive))
+    pacs(archive).store([film(tmp_path / "a", StudyDate="20200102", InstanceNumber=1).read_bytes()])
+    token, another = room.sessions.start(), room.sessions.start()
+    listed = room.listed(token, "MRN12345", "")
+    assert [each["StudyDate"] for each in listed["studies"]] == ["20200102"]
+    assert [secret for secret in SECRETS if secret in json.dumps(listed)] == []
+    with pytest.raises(KeyError):
+        room.fetched(another, 0)
+    opened = room.fetched(token, 0)
+    assert [each["title"] for each in opened["series"]] == ["CR PA"]
+    assert room.export(token, opened["key"], 0, 0, "sr", {}, send=True) == {"sent": 1}
+    assert room.files == 0

@@ -102,8 +102,7 @@ class VisionLanguageModel:
         asked = copy.copy(self)
         asked.model = self.model.of_kind(kind)
         if kind != self.model.pictures:
-            none = dict.fromkeys(("operating_points", "calibration", "evidence", "maps"))
-            asked.bundle = replace(self.bundle, answers=tuple(replace(each, **none) for each in self.bundle.answers))
+            asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
 
     # embeddings -----------------------------------------------------------------------------------------------------
