@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
-from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.splits import split_by_patient
 from medvlp.phantom.planted import read_planted
 
