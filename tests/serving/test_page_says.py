@@ -25,8 +25,8 @@ def sure(judged, tmp_path_factory):
     answers = []
     for each in bundle.answers:
         if each.maps is not None:
-            findings = {"effusion": {each.maps["default"]: SURE}}
-            each = replace(each, maps={**each.maps, "findings": findings})
+            hits = {"effusion": {each.maps["default"]: SURE}}
+            each = replace(each, maps={**each.maps, "hits": hits})
         answers.append(each)
     folder = tmp_path_factory.mktemp("sure") / "bundle"
     save_bundle(folder, replace(bundle, answers=tuple(answers)))

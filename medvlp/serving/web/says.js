@@ -225,10 +225,16 @@ export class Says {
     if (!this.study) return;
     this.#answer("report", h("p", { className: "fine" }, "reading ..."));
     try {
-      const told = await this.#call("check_report", text), all = Object.entries(told.evidence?.auroc ?? {});
-      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)),
-        ...all.slice(0, 1).map(([, e]) => h("p", { className: "fine" }, `On pictures not trained on, true sentences were told from false copies with AUROC ${number(e.value)} (${number(e.low)} to ${number(e.high)}), n ${e.n}.`)));
+      const told = await this.#call("check_report", text);
+      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured(told.evidence?.measured));
     } catch (error) { this.#wrong("report", error); }
+  }
+
+  /** How good such checks were found to be. */
+  #measured(rows) {
+    const listed = [["sentence_calibrated", "true sentences told from false copies, AUROC"], ["false_supported", "false sentences called supported"], ["true_contradicted", "true sentences called contradicted"]]
+      .filter(([name]) => rows?.[name]).map(([name, title]) => `${title} ${number(rows[name].value)} (${number(rows[name].low)} to ${number(rows[name].high)}, n ${rows[name].n})`);
+    return listed.length ? h("p", { className: "fine" }, `Measured on patients not trained on: ${listed.join("; ")}.`) : null;
   }
 
   /** One sentence of a report; where its finding has a map, the map is one click away. */
