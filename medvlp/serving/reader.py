@@ -41,6 +41,7 @@ _NO_WORDS = "This model compares no pictures with sentences."
 _NO_JUDGE = (
     "Nobody has calibrated sentences on this bundle: evaluate it with the measure `sentences` and into_bundle=true."
 )
+_SEEN = "sentence_alike"  # what verdicts rest on, told first: like sentences, so that neither words nor base rates help
 _NO_INDEX = "No index of cases is loaded: make one with medvlp embed MODEL MANIFEST --index FOLDER."
 
 
@@ -202,10 +203,11 @@ class Reader:
         with self._lock:
             judged = self._judge.report(self._image(prepared), text, self.model.embed_text)
         kept = self.model.bundle.sentences or {}
-        return {
-            "sentences": [asdict(each) for each in judged],
-            "evidence": {"measured": kept.get("evidence"), "data": kept.get("data")},
-        }
+        parts: dict[str, dict[str, Any]] = {"auroc": {}, "errors": {}}
+        rows = kept.get("evidence", {})
+        for name, row in sorted(rows.items(), key=lambda each: not each[0].startswith(_SEEN)):
+            parts["auroc" if name.startswith("sentence_") else "errors"][name] = row
+        return {"sentences": [asdict(each) for each in judged], "evidence": {**parts, "data": kept.get("data")}}
 
     def similar(
         self, prepared: Prepared | None, sentence: str | None, k: int = 8, *, findings: Sequence[str] = ()

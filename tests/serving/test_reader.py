@@ -182,7 +182,9 @@ def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
     rows = [i for i in range(len(manifest)) if manifest.record(i)["id.patient"] == patient]
     record = manifest.record(rows[0])  # the measure takes the first picture of a study
     said = reader.check_report(reader.prepare(wide_cohort.root / str(record["image"])), str(record["text"]))
-    assert said["evidence"]["measured"] == evidence
+    assert said["evidence"]["auroc"] | said["evidence"]["errors"] == evidence
+    assert next(iter(said["evidence"]["auroc"])) == "sentence_alike"
+    assert set(said["evidence"]["errors"]) >= {"true_contradicted", "false_supported"}
     facts = [fact for each in said["sentences"] for fact in each["facts"] if fact["probability"] is not None]
     assert facts
     own = true[true["patient_id"] == patient]
