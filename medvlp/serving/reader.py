@@ -57,7 +57,14 @@ class Reader:
         UserError: if the index is another model's.
 
     Example:
-        >>> Reader(medvlp.load("run/bundle")).findings(reader.prepare("one.dcm"))  # doctest: +SKIP
+        >>> from medvlp.models.build import build_model
+        >>> from medvlp.models.bundle import Bundle
+        >>> from medvlp.text import train_wordpiece
+        >>> words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+        >>> small = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
+        >>> bundle = Bundle(small, words, preprocessing=[{"name": "read", "size": 32}])
+        >>> Reader(VisionLanguageModel(bundle)).describe()["cannot"]["findings"]
+        'This model scores no findings unasked.'
     """
 
     def __init__(self, model: VisionLanguageModel, *, name: str = "", index: str | Path | None = None) -> None:
