@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ def demo(
         bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
         dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
+    os.umask(0o077)  # whatever is written from here on is this user's alone
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
     typer.echo(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")
     room.wait()

@@ -116,7 +116,6 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
         from medvlp.serving.exports import Pacs
 
         archive = Pacs(options.dicomweb, options.dicomweb_auth)
-    os.umask(0o077)
     folder = Path(tempfile.mkdtemp(prefix="medvlp-room-"))  # mode 0700
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     models = tuple(readers) if readers is not None else _readers(options)
