@@ -46,6 +46,7 @@ def demo(
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
     typer.echo(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")
     room.wait()
+    typer.echo("The reading room is closed; nothing was kept.")
 
 
 def _print_line(name: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +78,15 @@ class Running:
             self._sessions.sweep()
 
     def wait(self) -> None:
-        """Serve until interrupted."""
+        """Serve until SIGINT or SIGTERM, then close."""
+        asked = threading.Event()
+        before = {each: signal.signal(each, lambda *_: asked.set()) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
-            while self._open:
-                time.sleep(1)
+            while self._open and not asked.wait(1):
+                pass
         finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
             self.close()
 
     def close(self) -> None:
@@ -100,10 +106,8 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     Raises:
         UserError: gradio is missing, the port is taken, or a bundle cannot be loaded.
     """
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
-        raise UserError('The reading room needs gradio: pip install "openmedvlp[demo]".') from None
+    if find_spec("gradio") is None:  # not imported before it is told of its folder
+        raise UserError('The reading room needs gradio: pip install "openmedvlp[demo]".')
     passwords = Passwords(options.auth) if options.auth else None
     port = options.port or _free_port(options.host)
     _check_port(options.host, port)

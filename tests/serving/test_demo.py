@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +48,22 @@ def test_a_script_of_apps_imports_only_serving(path):
             names.add(node.module)
     assert {name for name in names if name.startswith("medvlp")} <= {"medvlp.serving"}
     assert len(path.read_text("utf-8").splitlines()) <= 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_closes_and_leaves_nothing(tmp_path, number):
+    pytest.importorskip("gradio")
+    command = [sys.executable, "-m", "medvlp.cli.main", "demo", "--port", "0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as room:
+        assert room.stdout is not None
+        opened = any("The reading room is open at http://127.0.0.1:" in line for line in room.stdout)
+        made = [path.name[:12] for path in tmp_path.iterdir()]
+        room.send_signal(number)
+        last = room.stdout.read()
+    assert opened
+    assert made == ["medvlp-room-"]
+    assert last == "The reading room is closed; nothing was kept.\n"
+    assert room.returncode == 0
+    assert list(tmp_path.iterdir()) == []

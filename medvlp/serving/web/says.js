@@ -118,9 +118,10 @@ export class Says {
   #proof(each) {
     const e = each.evidence, rows = [["score", number(each.score, 3)], ["base rate", number(each.base_rate)]];
     if (e) {
+      const point = e.operating_point ? `operating point ${e.operating_point}` : "the threshold";
       const within = (low, high) => (low === null || low === undefined ? "no interval" : `${number(low)} to ${number(high)}`);
       const between = (name) => (e[name] === null || e[name] === undefined ? "not measured" : `${number(e[name])} (${within(e[`${name}_low`], e[`${name}_high`])})`);
-      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${within(e.low, e.high)})`], ["PPV at the threshold", between("ppv")], ["NPV at the threshold", between("npv")],
+      rows.push(["AUROC", e.auroc === null ? "not measured" : `${number(e.auroc)} (${within(e.low, e.high)})`], [`PPV at ${point}`, between("ppv")], [`NPV at ${point}`, between("npv")],
         ["judged on", `${e.n} pictures, ${e.positives} positive`], ["data", [e.data?.split, e.data?.hash?.slice(0, 8), e.data?.synthetic ? "synthetic" : ""].filter(Boolean).join(" · ") || "–"]);
     }
     return h("div", { className: "proof" }, this.#line(each), h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
