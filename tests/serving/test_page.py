@@ -7,13 +7,15 @@ import struct
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.pixels import apply_rescale, apply_windowing
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 from medvlp.io import read_frame_values  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
 from tests.io.conftest import dicom_writer  # noqa: E402
-from tests.io.dx_files import DX_FILES, linear  # noqa: E402
+from tests.io.dx_files import DX_FILES  # noqa: E402
 from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
 from tests.serving.room_files import SECRETS, ct_slices, film, nifti  # noqa: E402
 
@@ -73,22 +75,26 @@ def test_each_scored_radiograph_is_painted_as_the_file_asks(page, tmp_path):
     assert len(off) >= 32
 
 
-def test_windows_are_the_standards_to_the_level(page, tmp_path):
+@pytest.mark.parametrize(("slope", "intercept", "polarity"), [(1, 0, 2), (1, -1024, 2), (0.37, 5, 2), (1, 0, 1)])
+def test_twenty_windows_are_pydicoms_to_the_level(page, tmp_path, slope, intercept, polarity):
     rng = np.random.default_rng(3)
-    for number, (slope, intercept, polarity) in enumerate([(1, 0, 2), (1, -1024, 2), (0.37, 5, 2), (1, 0, 1)]):
-        pixels = rng.integers(0, 4096, (120, 130)).astype(np.uint16)
-        pairs = [(float(c), float(w)) for c, w in zip(rng.normal(800, 400, 5), rng.uniform(1, 3000, 5), strict=True)]
+    pixels = rng.integers(0, 4096, (120, 130)).astype(np.uint16)
+    for number in range(4):
+        centres, widths = rng.normal(800, 400, 5), rng.uniform(1, 3000, 5)
         path = film(
-            tmp_path / str(number), pixels, WindowCenter=[f"{c:.2f}" for c, _ in pairs], RescaleSlope=slope,
-            WindowWidth=[f"{w:.2f}" for _, w in pairs], RescaleIntercept=intercept,
+            tmp_path / str(number), pixels, WindowCenter=[f"{c:.2f}" for c in centres], RescaleSlope=slope,
+            WindowWidth=[f"{w:.2f}" for w in widths], RescaleIntercept=intercept,
             PhotometricInterpretation=f"MONOCHROME{polarity}",
         )  # fmt: skip
         drop(page, path)
         page.locator(".pane[data-state=painted]").wait_for()
-        for key, (centre, width) in enumerate(pairs, 1):
-            page.keyboard.press(str(key))
-            page.locator(f"body[data-did=preset-{key}]").wait_for()
-            shown = linear(pixels * float(slope) + intercept, round(centre, 2), round(width, 2))
+        dataset = dcmread(path)
+        for index in range(5):
+            page.keyboard.press(str(index + 1))
+            page.locator(f"body[data-did=preset-{index + 1}]").wait_for()
+            modality = apply_rescale(pixels, dataset)
+            low, high = (apply_rescale(np.array([end]), dataset)[0] for end in (0, 2**dataset.BitsStored - 1))
+            shown = (apply_windowing(modality, dataset, index=index) - low) / (high - low)
             expected = np.rint(255 * (1 - shown if polarity == 1 else shown)).astype(int)
             assert levels_off(at_one_to_one(page, *pixels.shape), expected) == 0
 
