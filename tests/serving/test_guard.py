@@ -21,6 +21,7 @@ from medvlp.serving.launch import Options
 from medvlp.serving.room import Room
 from medvlp.serving.sessions import Limits, Sessions
 from medvlp.serving.uploads import FRAMED
+from tests.io.deidentify.planted import DATES, PLANTED, planted, report
 from tests.serving.room_files import SECRETS, film
 
 HOSTS = frozenset({"127.0.0.1"})
@@ -123,11 +124,13 @@ def test_nothing_that_identifies_is_logged_or_answered(served, tmp_path, capfd, 
     client = visitor(served[0])
     answer = client.post("/rr/studies", content=film(tmp_path / "DOE^JANE.dcm").read_bytes())
     client.post("/rr/studies", content=film(tmp_path / "b").read_bytes()[:-500])
+    full = [client.post("/rr/studies", content=make(tmp_path).read_bytes()) for make in (planted, report)]
+    assert full[0].json()["series"]
     said = capfd.readouterr()
     log = (tmp_path / "audit").read_text()
-    log = (tmp_path / "audit").read_text()
-    everything = "".join((answer.text, str(answer.headers), said.out, said.err, caplog.text, log))
-    assert [secret for secret in SECRETS if secret in everything] == []
+    answers = "".join(each.text + str(each.headers) for each in (answer, *full))
+    everything = "".join((answers, said.out, said.err, caplog.text, log))
+    assert [secret for secret in (*SECRETS, *PLANTED, *DATES) if secret in everything] == []
     assert json.loads(log.splitlines()[0])["event"] == "opened"
 
 

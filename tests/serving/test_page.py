@@ -15,6 +15,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the page is test
 from medvlp.io import read_frame_values  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
 from tests.io.conftest import dicom_writer  # noqa: E402
+from tests.io.deidentify.planted import DATES, PLANTED, planted  # noqa: E402
 from tests.io.dx_files import DX_FILES  # noqa: E402
 from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
 from tests.serving.room_files import SECRETS, ct_slices, film, nifti  # noqa: E402
@@ -172,6 +173,9 @@ def white(levels: np.ndarray) -> tuple[float, float]:
 
 def test_nothing_is_stored_asked_of_others_or_told_in_titles(room, browser, tmp_path):
     with opened(room, browser) as page:
+        drop(page, planted(tmp_path))
+        page.locator(".pane[data-state=painted]").wait_for()
+        assert [secret for secret in (*PLANTED, *DATES) if secret in page.content() + page.title() + page.url] == []
         drop(page, film(tmp_path / "DOE^JANE_MRN12345.dcm"))
         page.locator(".pane[data-state=painted]").wait_for()
         kept = page.evaluate(
