@@ -64,12 +64,8 @@ def build_server(
         framed = request.headers.get("content-type", "") == FRAMED
         try:
             return JSONResponse(await room.receive(_token(request), request.stream(), framed=framed))
-        except UnreadableImage as error:
-            return _said(422, f"This cannot be read: {error.detail}; {error.hint}.")
-        except TooLarge as error:
-            return _said(413, str(error))
         except UserError as error:
-            return _said(422, str(error))
+            return _refused(error)
 
     @server.post("/rr/samples/{number}")
     async def sample(request: Request, number: int) -> Response:
@@ -84,10 +80,8 @@ def build_server(
             return JSONResponse(await run_in_threadpool(room.fetched, _token(request), number))
         except KeyError:
             return _said(404, "There is no such study in the list.")
-        except UnreadableImage as error:
-            return _said(422, f"This cannot be read: {error.detail}; {error.hint}.")
         except UserError as error:
-            return _said(422, str(error))
+            return _refused(error)
 
     @server.get("/rr/studies/{key}/series/{number}/pixels/{first}/{last}")
     def pixels(request: Request, key: str, number: int, first: int, last: int) -> Response:
@@ -149,6 +143,12 @@ def build_server(
 
 def _said(status: int, sentence: str) -> JSONResponse:
     return JSONResponse({"error": sentence}, status_code=status)
+
+
+def _refused(error: UserError) -> JSONResponse:
+    if isinstance(error, UnreadableImage):
+        return _said(422, f"This cannot be read: {error.detail}; {error.hint}.")
+    return _said(413 if isinstance(error, TooLarge) else 422, str(error))
 
 
 def _token(request: Request) -> str:
