@@ -13,9 +13,7 @@ def main() -> None:
     """Open the room on loopback with the bundles that the command line names."""
     bundles = tuple(Path(name) for name in sys.argv[1:])
     port = int(os.environ.get("PORT", "7860"))
-    room = open_room(Options(bundles=bundles, port=port))
-    print(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")
-    room.wait()
+    open_room(Options(bundles=bundles, port=port)).wait(print)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,7 @@ def demo(
     )  # fmt: skip
     os.umask(0o077)  # whatever is written from here on is this user's alone
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
-    typer.echo(f"The reading room is open at {room.url} (Ctrl-C closes it; nothing is kept).")
-    room.wait()
+    room.wait(typer.echo)
     typer.echo("The reading room is closed; nothing was kept.")
 
 

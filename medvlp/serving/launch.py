@@ -9,16 +9,19 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvlp.core.errors import UserError
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.guard import Passwords
 from medvlp.serving.sessions import Limits, Sessions
+
+if TYPE_CHECKING:
+    from medvlp.serving.samples import Samples
 
 __all__ = ["Options", "Running", "open_room"]
 
@@ -67,8 +70,9 @@ class Options:
 class Running:
     """A room that is open; ``close`` ends it and leaves nothing behind."""
 
-    def __init__(self, server: Any, url: str, folder: Path, sessions: Sessions) -> None:  # noqa: ANN401
-        self._server, self.url, self.folder, self._sessions = server, url, folder, sessions
+    def __init__(self, server: Any, url: str, folder: Path, sessions: Sessions, samples: Samples | None) -> None:  # noqa: ANN401
+        self._server, self.url, self.folder = server, url, folder
+        self._sessions, self._samples = sessions, samples
         self._open = True
         threading.Thread(target=self._sweep, daemon=True).start()
 
@@ -77,11 +81,12 @@ class Running:
             time.sleep(2)
             self._sessions.sweep()
 
-    def wait(self) -> None:
-        """Serve until SIGINT or SIGTERM, then close."""
+    def wait(self, say: Callable[[str], object]) -> None:
+        """Say the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
         asked = threading.Event()
         before = {each: signal.signal(each, lambda *_: asked.set()) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
+            say(f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept).")
             while self._open and not asked.wait(1):
                 pass
         finally:
@@ -93,6 +98,8 @@ class Running:
         """Stop serving and remove the private folder."""
         self._open = False
         self._server.blocks.close(verbose=False)
+        if self._samples is not None:
+            self._samples.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -111,6 +118,18 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     passwords = Passwords(options.auth) if options.auth else None
     port = options.port or _free_port(options.host)
     _check_port(options.host, port)
+    folder = Path(tempfile.mkdtemp(prefix="medvlp-room-"))  # mode 0700
+    try:
+        return _launch(options, readers, passwords, port, folder)
+    except BaseException:  # who interrupts the start leaves nothing behind either
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _launch(
+    options: Options, readers: Sequence[Any] | None, passwords: Passwords | None, port: int, folder: Path
+) -> Running:
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     from medvlp.serving.app import build_server
     from medvlp.serving.room import Room
     from medvlp.serving.samples import Samples
@@ -120,11 +139,9 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
         from medvlp.serving.exports import Pacs
 
         archive = Pacs(options.dicomweb, options.dicomweb_auth)
-    folder = Path(tempfile.mkdtemp(prefix="medvlp-room-"))  # mode 0700
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     models = tuple(readers) if readers is not None else _readers(options)
     sessions = Sessions(options.limits)
-    samples = Samples() if options.samples else None
+    samples = Samples(folder) if options.samples else None
     room = Room(models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder, archive=archive)
     hosts = frozenset({options.host, *(_LOOPBACK if options.host in _LOOPBACK else ()), *options.names, "[::1]"})
     # Gradio calls itself by 127.0.0.1 or the host that it listens on.
@@ -136,7 +153,7 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     )  # fmt: skip
     if samples is not None:
         samples.make_ahead()
-    return Running(server, f"http://{options.host}:{port}/", folder, sessions)
+    return Running(server, f"http://{options.host}:{port}/", folder, sessions, samples)
 
 
 def _readers(options: Options) -> tuple[Any, ...]:

@@ -35,28 +35,46 @@ SAMPLES = (
 
 
 class Samples:
-    """Makes each sample once, when it is asked for or ahead of it."""
+    """Makes each sample once, when it is asked for or ahead of it.
 
-    def __init__(self) -> None:
+    Args:
+        folder: where a sample is rendered before it is read; nothing stays there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._made: dict[int, Study] = {}
+        self._closed = threading.Event()
+        self._ahead = threading.Thread(target=self._make_ahead, daemon=True)
         self._locks = [threading.Lock() for _ in SAMPLES]
 
     def study(self, number: int) -> Study:
         """Return one; the first time it is rendered, which takes a second or two."""
         with self._locks[number]:
             if number not in self._made:
-                self._made[number] = _make(SAMPLES[number])
+                self._made[number] = _make(SAMPLES[number], self._folder)
             return self._made[number]
 
     def make_ahead(self) -> None:
         """Make all of them in the background."""
-        threading.Thread(target=lambda: [self.study(n) for n in range(len(SAMPLES))], daemon=True).start()
+        self._ahead.start()
+
+    def close(self) -> None:
+        """Make no further one, and wait for one that is being made."""
+        self._closed.set()
+        if self._ahead.is_alive():
+            self._ahead.join()
+
+    def _make_ahead(self) -> None:
+        for number in range(len(SAMPLES)):
+            if not self._closed.is_set():
+                self.study(number)
 
 
-def _make(sample: Sample) -> Study:
+def _make(sample: Sample, folder: Path) -> Study:
     people = sample_cohort(patients=_PATIENTS, seed=_SEED, modality=sample.modality)
-    with tempfile.TemporaryDirectory(prefix="medvlp-") as folder:
-        out = Path(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as rendered:
+        out = Path(rendered)
         documents = [
             write_study(StudyJob(out, people[n], people[n].patient.age, _SEED, sample.size, sample.modality))
             for n in sample.studies
