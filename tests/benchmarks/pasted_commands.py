@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/start/table.md", "docs/start/hospital.md", "docs/start/labels.md")
+PAGES = ("README.md", "docs/start/table.md", "docs/start/hospital.md", "docs/start/labels.md", "docs/start/public.md")
 KEPT = ("PATH", "LANG", "PIP_CACHE_DIR", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 

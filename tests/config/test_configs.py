@@ -23,6 +23,7 @@ from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert
+from tests.config.benchmark_trees import TREES
 from tests.tiny import MODEL, VISION, write_tree
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     if isinstance(layout, dict) and layout["name"] == "csv":
         made = as_label_maps if "volume" in layout["columns"] else as_csv
         data["root"] = str(made(folder / "csv", world))
+    if isinstance(layout, str) and layout in TREES:
+        data["root"] = str(folder / layout)
+        TREES[layout](folder / layout)
     if isinstance(layout, dict) and layout["name"] == "covid_chestxray":
         data["root"] = str(as_lung_masks(folder / "lungs", layout["masks"]))
     for view in data["prefix"]:
