@@ -24,6 +24,7 @@ from tests.models.words import VISION, VIT, images
 
 HEADS: dict[str, dict[str, Any]] = {
     "unet": {"name": "unet", "width": 8},
+    "unet_instance": {"name": "unet", "width": 8, "norm": "instance"},
     "fpn": {"name": "fpn", "width": 8},
     "segmenter": {"name": "segmenter", "width": 8, "bank": "organs"},
 }
@@ -37,7 +38,7 @@ STACK = Plan.of(keys("stack/drawn"))
 def model(head: str, vision: dict[str, Any], plan: Plan = PLAN, classes: int = 3) -> Any:
     made = build_model({"name": "vision", "vision": vision}, tokenizer=None, banks=BANKS, seed=2)
     options = {key: value for key, value in HEADS[head].items() if key != "name"}
-    made.mount({"drawn": HeadSpec(head, {**options, "classes": classes})}, plan)
+    made.mount({"drawn": HeadSpec(HEADS[head]["name"], {**options, "classes": classes})}, plan)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -49,12 +50,17 @@ def model(head: str, vision: dict[str, Any], plan: Plan = PLAN, classes: int = 3
 @pytest.mark.parametrize("vision", [VISION, VIT, {"name": "timm", "architecture": "convnext_atto", "image_size": 64}])
 def test_logits_have_the_views_own_size_and_rows_do_not_see_each_other(head: str, vision: dict[str, Any]) -> None:
     size = (64, 64) if vision is VIT else (52, 75)
-    pixels = F.interpolate(images(3, 64), size)
-    made = model(head, vision)
+    pixels = F.interpolate(images(3, 64), size).double()
+    made = model(head, vision).double()
     logits = made(Batch.of({"image": pixels}), PLAN)["image"].part("drawn")
     assert logits.shape == (3, 3, *size)
     alone = made(Batch.of({"image": pixels[1:2]}), PLAN)["image"].part("drawn")
     torch.testing.assert_close(logits[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_of_single_channels_is_instance_norm() -> None:
+    norm, values = Norm(8, alone=True), torch.rand(2, 8, 3, 4, 5)
+    torch.testing.assert_close(norm(values, None), F.instance_norm(values, eps=norm.inner.eps))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -79,7 +85,7 @@ def test_padded_slices_are_seen_by_nothing(head: str, name: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_an_encoder_without_levels_is_refused(head: str) -> None:
     with pytest.raises(
-        ConfigError, match=f"Head '{head}' draws maps from the levels of an encoder, and this encoder of"
+        ConfigError, match=f"Head '{HEADS[head]['name']}' draws maps from the levels of an encoder, and this encoder of"
     ):
         build("models/heads", {**HEADS[head], "classes": 2}, where="here", given={"levels": (), "banks": {}})
 

@@ -132,6 +132,7 @@ class Norm(nn.Module):
 
     Args:
         channels: C.
+        alone: each channel by itself, which is instance norm (Ulyanov et al. 2016).
 
     Example:
         >>> norm, values = Norm(8), torch.rand(1, 8, 2, 3, 3)
@@ -141,10 +142,11 @@ class Norm(nn.Module):
         True
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, alone: bool = False) -> None:
         super().__init__()
-        # At least 4 channels a group: statistics over one channel would erase its mean, which carries information.
+        # At least 4 channels a group: over few cells, statistics of one channel would erase its mean.
         groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 4 or g == 1))
+        groups = channels if alone else groups
         self.inner = nn.GroupNorm(groups, channels)
 
     def forward(self, values: Tensor, real: Tensor | None) -> Tensor:
@@ -163,19 +165,20 @@ class Norm(nn.Module):
 
 
 class Solid(nn.Module):
-    """Two convolutions of three cells, each with GroupNorm and ReLU; padded slices stay zero.
+    """Two convolutions of three cells, each with a norm and ReLU; padded slices stay zero.
 
     Args:
         axes: 2 or 3.
         inputs: channels that come in.
         outputs: channels that go out.
+        alone: see `Norm`.
     """
 
-    def __init__(self, axes: int, inputs: int, outputs: int) -> None:
+    def __init__(self, axes: int, inputs: int, outputs: int, *, alone: bool = False) -> None:
         super().__init__()
         widths = (inputs, outputs, outputs)
         self.convs = nn.ModuleList(conv(axes, a, b, 3, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(Norm(b) for b in widths[1:])
+        self.norms = nn.ModuleList(Norm(b, alone=alone) for b in widths[1:])
 
     def forward(self, values: Tensor, real: Tensor | None) -> Tensor:
         """(R, C, ...) -> (R, C', ...)."""
