@@ -37,7 +37,7 @@ def main() -> None:
     (root / "table.csv").write_text("case,patient,split\nexample,example,train\n")
     words = [f"run={chosen.out / 'run'}", f"data.root={root}", f"data.cache={chosen.out / 'cache'}"]
     words += [f"phases.0.until={chosen.samples}", "training.log_every=10", "training.checkpoint_every=50"]
-    words += ["training.batch=1", "optimiser.rate=1.0e-2", "optimiser.warmup=10"]
+    words += ["training.batch=1", "optimiser.rate=2.0e-2", "optimiser.warmup=10"]
     words += ["model.vision.width=8", "phases.0.objectives.0.decoder.width=8"]
     words += ["phases.0.objectives.0.window=[112, 128, 128]", "data.suffix.0.count=112", "data.suffix.0.mm=336"]
     config = load_config("finetune/ct_organs.yaml", words)
