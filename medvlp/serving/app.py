@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from medvlp.core.errors import UserError
@@ -66,6 +66,18 @@ def build_server(
             return JSONResponse(await room.receive(_token(request), request.stream(), framed=framed))
         except UserError as error:
             return _refused(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # the tab was closed on its way: nobody reads this
+
+    @server.post("/rr/look")
+    async def look(request: Request) -> Response:
+        try:
+            seen = await room.look(request.stream())
+        except UserError as error:
+            return _refused(error)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return Response(status_code=204) if seen is None else JSONResponse(seen)
 
     @server.post("/rr/samples/{number}")
     async def sample(request: Request, number: int) -> Response:

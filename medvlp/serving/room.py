@@ -18,6 +18,7 @@ from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import pictures_of, shown_of
 from medvlp.serving.exports import KINDS, Pacs, export
+from medvlp.serving.first_look import MOST_BYTES, first_look
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
 from medvlp.serving.sessions import Sessions
@@ -75,6 +76,16 @@ class Room:
             paths = await upload.receive(chunks, framed=framed)
             study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))
         return self._added(token, study, "upload")
+
+    async def look(self, chunks: AsyncIterator[bytes]) -> dict[str, Any] | None:
+        """Return the first look at a series by one of its files, which is gone when this returns; see `first_look`.
+
+        Raises:
+            UserError: it is too large.
+        """
+        with Upload(self._folder, min(MOST_BYTES, self.sessions.limits.upload)) as upload:
+            paths = await upload.receive(chunks, framed=False)
+            return await to_thread.run_sync(first_look, paths[0])
 
     def sample(self, token: str, number: int) -> dict[str, Any]:
         """Open a synthetic study.

@@ -264,3 +264,52 @@ def test_the_page_fits_a_phone_and_a_wide_screen(room, browser):
             page.locator(".pane[data-state=painted]").first.wait_for()
             wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert wide[0] <= wide[1]
+
+
+def expected_slice(k: int) -> np.ndarray:
+    """Levels of a slice of `ct_slices` in the soft tissue window, 40 / 400."""
+    values = np.full((40, 48), -1000.0)
+    if k >= 15:
+        values[30:38, 36:46] = 2000
+    return np.rint(255 * np.clip((values - 39.5) / 399 + 0.5, 0, 1)).astype(int)
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["rows to the left", "rows to the right"])
+def test_a_slice_is_seen_while_its_series_is_on_its_way_and_all_that_is_told_of_it_is_true(page, tmp_path, left):
+    paths = sorted(ct_slices(tmp_path / "ct", axial_rows_to_left=left).iterdir())
+    held = []
+    page.route("**/rr/studies", lambda route: held.append(route))
+    page.locator("#files").set_input_files([str(path) for path in paths])
+    page.locator(".pane[data-state=painted][data-loading^=Reading]").wait_for()
+    sides = [page.locator(f".at-{side}").inner_text() for side in ("left", "right", "top", "bottom")]
+    assert sides == ["R", "L", "A", "P"]
+    page.keyboard.press("x")
+    page.locator(".pane[data-zoom='1.0000']").wait_for()
+    # Files are named from the head down, the eleventh by name is the tenth from the feet.
+    assert levels_off(at_one_to_one(page, 40, 48), expected_slice(9)) == 0
+    shown = page.locator(".pane").inner_text()
+    assert "soft tissue" in shown
+    assert "/ 20" not in shown
+    facts = page.locator("#facts").inner_text()
+    assert "2 × 2" in facts
+    assert "step" not in facts
+    page.keyboard.press("2")
+    page.locator(".pane[data-window='-600/1500']").wait_for()
+    held[0].continue_()
+    page.locator("body[data-state=open]").wait_for()
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+    axial = page.locator(".pane").first
+    assert (axial.get_attribute("data-index"), axial.get_attribute("data-window")) == ("9", "-600/1500")
+    assert "3 × 2 × 2" in page.locator("#facts").inner_text()
+
+
+def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):
+    paths = sorted(ct_slices(tmp_path / "ct").iterdir())
+    stranger = film(tmp_path / "stranger", PatientID="OTHER")
+    drop(page, *paths, stranger)
+    assert "The files are of 2 patients" in page.locator("#drop-say").inner_text()
+    assert page.locator(".pane").count() == 0
+    drop(page, film(tmp_path / "film"))
+    page.locator(".pane[data-state=painted]").wait_for()
+    drop(page, *paths, stranger)
+    assert page.locator(".corner.tl").inner_text().startswith("CR PA")

@@ -52,14 +52,21 @@ export class Says {
     }
   }
 
-  /** A picture was chosen: ask for its findings. */
+  /** A picture was chosen: ask for its findings; of none, and of a slice whose series is on its way, nothing is said. */
   async about(study, series) {
     Object.assign(this, { study, series, rows: [], chosen: null });
-    $("own-report").hidden = !study.report;
-    $("export").hidden = study.series[series].kind === "volume";
-    this.#body("export").replaceChildren();
-    for (const id of ["ask", "report", "similar"]) this.#body(id).replaceChildren();
+    for (const id of ["findings", "export", "ask", "report", "similar"]) this.#body(id).replaceChildren();
     $("map").hidden = true;
+    $("own-report").hidden = !study?.report;
+    $("export").hidden = !study?.key || study.series[series].kind === "volume";
+    if (!study?.key) {
+      this.turn += 1;
+      this.study = null;
+      this.#off(true);
+      document.body.dataset.findings = "waiting";
+      $("findings-say").textContent = study && this.told.length ? "when all files are read" : "";
+      return;
+    }
     const model = this.told[this.model];
     $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
     if (!model) return;
@@ -67,7 +74,6 @@ export class Says {
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
     const turn = ++this.turn, say = $("findings-say");
     say.textContent = "looking ...";
-    this.#body("findings").replaceChildren();
     document.body.dataset.findings = "asked";
     try {
       const told = await this.#call("findings");

@@ -150,7 +150,7 @@ export class Pane {
     this.#say(ratio);
     this.root.dataset.state = values ? "painted" : "waiting";
     Object.assign(this.root.dataset, { zoom: this.zoom.toFixed(4), turned: this.turned, turns: this.turns, across: this.across,
-      down: this.down, index: this.plane.index ?? 0, tool: this.tool, rulers: this.rulers.length, map: Boolean(this.map?.shown),
+      down: this.down, count: this.plane.count, loading: this.plane.loading ?? "", index: this.plane.index ?? 0, tool: this.tool, rulers: this.rulers.length, map: Boolean(this.map?.shown),
       window: this.window ? `${this.window.centre}/${this.window.width}` : "file" });
   }
 
