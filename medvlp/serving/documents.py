@@ -85,7 +85,8 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
         "kind": "volume", "rows": rows, "columns": columns, "count": slices, "spacing": stored.spacing,
         "spacing_kind": "calibrated", "unit": "HU" if hounsfield else "", "marker": "", "photometric": "",
         "hanging": "", "facts": _facts(volume.meta), "steps": volume.steps, "warnings": list(dict.fromkeys(notes)),
-        "geometry": geometry, "affine": stored.affine.round(6).tolist(), "slope": stored.slope, "intercept": stored.intercept,
+        "geometry": geometry, "affine": stored.affine.round(6).tolist(),
+        "slope": stored.slope, "intercept": stored.intercept,
         "lo": int(stored.values.min()), "hi": int(stored.values.max()),
         "windows": [each for each in (*own, *windows, *wide) if each[2] >= 1],
     }  # fmt: skip

@@ -313,3 +313,34 @@ def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):
     page.locator(".pane[data-state=painted]").wait_for()
     drop(page, *paths, stranger)
     assert page.locator(".corner.tl").inner_text().startswith("CR PA")
+
+
+def test_a_window_is_dragged_coarsely_and_at_rest_each_pixel_is_the_formulas(page, tmp_path):
+    rng = np.random.default_rng(5)
+    pixels = (np.linspace(200, 3600, 1600)[None] + rng.normal(0, 40, (2000, 1600))).clip(0, 4095).astype(np.uint16)
+    drop(page, film(tmp_path / "a", pixels, WindowCenter=2000, WindowWidth=3000, PixelPaddingValue=0))
+    page.locator(".pane[data-state=painted]").wait_for()
+    box = page.locator(".pane").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 30, steps=6)
+    page.locator(".pane[data-drawn=coarse]").wait_for()
+    dragged = painted(page).astype(int)
+    page.mouse.up()
+    page.locator(".pane[data-drawn=exact]").wait_for()
+    rest = painted(page)
+    assert np.abs(dragged - rest).mean() < 4  # the same picture but for its noise
+    for _ in range(2):
+        page.keyboard.press("i")  # painted anew
+    assert (painted(page) == rest).all()
+    centre, width = (float(part) for part in page.locator(".pane").get_attribute("data-window").split("/"))
+    shown = np.clip((pixels - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    page.keyboard.press("x")
+    page.locator(".pane[data-zoom='1.0000']").wait_for()
+    seen = painted(page)
+    rows, columns = seen.shape
+    expected = np.rint(255 * shown).astype(int)
+    top, left = (2000 - rows) // 2 + 1, (1600 - columns) // 2 + 1
+    inner = [expected[top + dy :, left + dx :][: rows - 2, : columns - 2] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    assert min(np.abs(seen[1:-1, 1:-1].astype(int) - each).max() for each in inner) == 0

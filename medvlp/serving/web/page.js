@@ -121,7 +121,7 @@ function hangThese(numbers) {
     : (series.look ? [series.look] : room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
   const panes = $("panes");
   panes.dataset.layout = { 1: "one", 2: "two", 3: "three" }[views.length];
-  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed: listWindows }), view, { tool: room.tool }));
+  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed }), view, { tool: room.tool }));
   panes.replaceChildren(...room.panes.map((pane) => pane.root));
   for (const pane of room.panes) {
     const of = room.study.series[pane.number];
@@ -225,11 +225,12 @@ function listWindows() {
   select.value = !pane.window && !volume ? "file" : at >= 0 ? String(at) : "own";
 }
 
-function setWindow(window) {
-  const pane = room.panes[room.current], volume = room.study.series[pane.number].kind === "volume";
-  for (const each of volume ? room.panes : [pane]) each.setWindow(window);
-  listWindows();
+/** The planes of a volume share their window; while it is dragged, the list is left alone. */
+function changed(pane) {
+  if (pane.cut) for (const each of room.panes) if (each !== pane) { each.window = pane.window; each.stale = true; each.draw(); }
+  if (!pane.windowing || $("windows").value !== "own") listWindows();
 }
+function setWindow(window) { room.panes[room.current].setWindow(window); }
 
 function stop() { clearInterval(room.cine); room.cine = 0; tell(); }
 function tell() {
