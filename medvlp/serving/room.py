@@ -143,6 +143,10 @@ class Room:
         """Return a map; see `Reader.where`."""
         return self._asked(token, study, series, model, "where", asked, method or None)
 
+    def slices(self, token: str, study: str, series: int, model: int) -> dict[str, Any]:
+        """Return how much each slice of a volume counts; see `Reader.slices`."""
+        return self._asked(token, study, series, model, "slices")
+
     def ask(self, token: str, study: str, series: int, model: int, sentence: str) -> dict[str, Any]:
         """Return a sentence against its denial; see `Reader.ask`."""
         return self._asked(token, study, series, model, "ask", _limited(sentence, 400))

@@ -91,13 +91,16 @@ export class Volume {
   }
 }
 
+/** Indices (slice, row, column) of places in RAS mm. */
+export function indicesOf([[a, b, c, x], [d, e, f, y], [g, k, l, z]], places) {
+  const matrix = new DOMMatrix([a, d, g, 0, b, e, k, 0, c, f, l, 0, x, y, z, 1]).inverse(); // column by column
+  return places.map((place) => { const p = matrix.transformPoint(new DOMPoint(...place)); return [p.z, p.y, p.x]; });
+}
+
 /** Where in a volume a slice lies that was looked at before it: its crosshair; null where it is none of the volume's. */
 export function sliceOf(series, { document, at, size }) {
-  const [[a, b, c, x], [d, e, f, y], [g, k, l, z]] = series.affine, from = document.affine;
-  const matrix = new DOMMatrix([a, d, g, 0, b, e, k, 0, c, f, l, 0, x, y, z, 1]).inverse(); // column by column
-  const middle = [...at].reverse(), world = from.slice(0, 3).map((row) => row[3] + middle.reduce((sum, n, m) => sum + row[m] * n, 0));
-  const point = matrix.transformPoint(new DOMPoint(...world)), there = [point.z, point.y, point.x].map(Math.round);
-  const whole = [series.count, series.rows, series.columns], cut = size.indexOf(1);
-  const fits = there.every((n, m) => n >= 0 && n < whole[m] && (m === cut ? true : n === at[m] && size[m] === whole[m]));
+  const [k, j, i] = at, world = document.affine.slice(0, 3).map((row) => row[0] * i + row[1] * j + row[2] * k + row[3]);
+  const there = indicesOf(series.affine, [world])[0].map(Math.round), whole = [series.count, series.rows, series.columns], cut = size.indexOf(1);
+  const fits = there.every((n, m) => n >= 0 && n < whole[m] && (m === cut || (n === at[m] && size[m] === whole[m])));
   return fits ? there : null;
 }

@@ -5,16 +5,17 @@ import { ICONS } from "./icons.js";
 import { KEYS, listen, nameOf } from "./keys.js";
 import { PLANES, sliceOf, Volume } from "./mpr.js";
 import { Says } from "./says.js";
-import { frameOf, listSeries, nameOfSeries, paintOf, tellFacts } from "./series.js";
+import { coloursOf, frameOf, listSeries, nameOfSeries, paintOf, tellFacts } from "./series.js";
 import { call, forget, getJson, openArchived, openFiles, openLook, openSample, stayAlive } from "./server.js";
+import { drawStrip, strip } from "./strip.js";
 import { Pane, h } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const room = { told: null, study: null, whole: null, turn: 0, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window" };
+const room = { told: null, study: null, whole: null, turn: 0, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window", weights: null };
 const BAR = [["tool-window", "tool-zoom", "tool-pan", "tool-scroll", "tool-ruler"], ["windows"],
   ["invert", "rotate-right", "flip-across"], ["fit", "one-to-one", "reset"], ["cine", "planes"]];
 const hollow = $("hollow");
-const says = new Says({ pane: () => room.panes[room.current], act: (action) => act(action) });
+const says = new Says({ pane: () => room.panes[room.current], act: (action) => act(action), weighed });
 
 // opening ----------------------------------------------------------------------------------------------------------
 
@@ -148,8 +149,8 @@ async function refresh(pane, first = false) {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: series.spacing, paint, edges: series.edges, count: series.count,
       index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored", source: `${study.key}/${pane.number}` };
-    const values = await frameOf(study, pane.number, pane.index);
-    if (paint === series.frames[pane.index]) pane.show({ ...plane, values });
+    const [values, colours] = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)]);
+    if (paint === series.frames[pane.index]) pane.show({ ...plane, values, colours });
   }
   if (room.panes[room.current] === pane) under(pane);
 }
@@ -205,7 +206,19 @@ function under(pane) {
   $("under").hidden = count < 2;
   Object.assign($("slice"), { max: count - 1, value: pane.cut === "axial" ? count - 1 - indexOf(pane) : indexOf(pane) });
   $("slice-say").textContent = `${indexOf(pane) + 1} of ${count}`;
+  const volume = room.weights && room.study.volumes.get(pane.number);
+  $("weights").hidden = !volume;
+  if (volume) drawStrip($("weights"), room.weights, volume.index(room.weights.cut), jump);
 }
+
+/** The model's weights of the slices of the volume looked at; none of any other. */
+function weighed(told) {
+  const pane = room.panes[room.current];
+  room.weights = told && pane && strip(told, room.study.series[pane.number]);
+  if (pane) under(pane);
+}
+/** To a slice across any plane of the volume looked at. */
+function jump(cut, index) { go({ number: room.panes[room.current].number, cut }, index); }
 
 function windowsOf(pane) {
   const series = room.study.series[pane.number];
@@ -270,6 +283,7 @@ const ON_PANE = {
     room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.cut === "axial" ? n - 1 : 1)) % n); }, 90);
     tell();
   },
+  heaviest: () => { if (room.weights) jump(room.weights.cut, room.weights.heaviest.at); },
   planes: (pane) => {
     const series = room.study.series[pane.number];
     if (series.kind !== "volume" || series.look) return;

@@ -1,7 +1,7 @@
 // The series of a study beside the viewer: their list, their thumbnails, and what is known of the one looked at.
 
 import { PLANES } from "./mpr.js";
-import { pixels } from "./server.js";
+import { colours, pixels } from "./server.js";
 import { curveOf, fill, packed, windowTable } from "./table.js";
 import { h } from "./viewer.js";
 
@@ -13,6 +13,14 @@ export const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: serie
 export async function frameOf(study, number, index) {
   const name = `${number}/${index}`;
   if (!study.frames.has(name)) study.frames.set(name, pixels(study.key, number, index, index + 1, study.series[number].frames[index].signed));
+  return study.frames.get(name);
+}
+
+/** The colours of a frame that has some, else null. */
+export async function coloursOf(study, number, index) {
+  if (!study.series[number].frames[index].coloured) return null;
+  const name = `${number}/${index}/colours`;
+  if (!study.frames.has(name)) study.frames.set(name, colours(study.key, number, index));
   return study.frames.get(name);
 }
 
@@ -51,7 +59,7 @@ async function thumbnail(study, canvas, number) {
 export function tellFacts(series) {
   $("facts").hidden = false;
   const flat = series.kind !== "volume" || series.look; // of a slice alone its thickness is no distance
-  const mm = series.spacing ? series.spacing.filter((_, n) => !series.look || n !== PLANES[series.look].cut).map((s) => Number(s.toPrecision(3))).join(" × ") : null;
+  const mm = series.spacing ? series.spacing.filter((_, n) => !series.look || n !== PLANES[series.look].cut).map((s) => Number(s.toPrecision(3))).join("\u200a×\u200a") : null;
   const g = series.geometry ?? {};
   const rows = { ...series.facts, polarity: series.photometric, values: series.unit, [flat ? "pixel, mm" : "voxel, mm"]: mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
     hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };

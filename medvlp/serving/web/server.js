@@ -40,6 +40,11 @@ export async function pixels(key, series, first, last, signed) {
   return signed ? new Int16Array(buffer) : new Uint16Array(buffer);
 }
 
+/** Red, green and blue of each pixel of a frame. */
+export async function colours(key, series, frame) {
+  return new Uint8Array(await (await asked(`/rr/studies/${key}/series/${series}/colours/${frame}`)).arrayBuffer());
+}
+
 /** Call a queued function and wait for what it gives. */
 export async function call(name, ...data) {
   const headers = { "content-type": "application/json" };

@@ -69,6 +69,12 @@ export function fill(pixels, values, table, lo, padding) {
   }
 }
 
+/** Paint red, green and blue of 8 bits through one table of levels. */
+export function fillColours(pixels, colours, levels, turned) {
+  const table = levels.map((g) => (turned ? 255 - g : g));
+  for (let k = 0, n = 0; k < pixels.length; k++, n += 3) pixels[k] = 0xff000000 | (table[colours[n + 2]] << 16) | (table[colours[n + 1]] << 8) | table[colours[n]];
+}
+
 /** Means of blocks of `by` x `by` values within the box [left, top, right, bottom]; padding counts where there is nothing else. */
 export function reduced(values, columns, [left, top, right, bottom], by, padding) {
   const wide = Math.ceil((right - left) / by), tall = Math.ceil((bottom - top) / by), out = new values.constructor(wide * tall);

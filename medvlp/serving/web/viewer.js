@@ -1,7 +1,7 @@
 // One pane: a picture of 16-bit values on a 2D canvas, painted through a table; letters, scale, measures and crosshair
 // lie above it and never in it.
 
-import { curveOf, fill, heat, likeWindow, packed, reduced, windowTable } from "./table.js";
+import { curveOf, fill, fillColours, heat, likeWindow, packed, reduced, windowTable } from "./table.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,7 +17,8 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-function svg(tag, attributes = {}, text = "") {
+/** The same of a drawing. */
+export function svg(tag, attributes = {}, text = "") {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.textContent = text;
@@ -71,6 +72,12 @@ export class Pane {
     const { paint } = this.plane;
     if (this.window) return windowTable(paint, this.window.centre, this.window.width, this.window.kind);
     return (paint.levels ??= curveOf(paint.curve));
+  }
+
+  /** The same of the 256 steps of each colour, which have no curve of their own. */
+  #colourLevels() {
+    const { centre, width, kind } = this.window ?? {};
+    return this.window ? windowTable({ lo: 0, hi: 255, slope: 1, intercept: 0, inverted: false }, centre, width, kind) : Uint8Array.from({ length: 256 }, (_, k) => k);
   }
 
   // geometry: source (column, row) -> device pixels ----------------------------------------------------------------
@@ -127,12 +134,13 @@ export class Pane {
       this.canvas.height = Math.round(t * ratio);
     }
     const { paint, values, rows, columns } = this.plane;
-    const coarse = values && this.windowing && this.matrix ? this.#coarse() : null;
+    const coarse = values && !this.plane.colours && this.windowing && this.matrix ? this.#coarse() : null;
     if (this.stale && values && !coarse) {
       const pen = this.bitmap.getContext("2d", { willReadFrequently: true });
       this.image ??= pen.createImageData(columns, rows);
-      const table = packed(this.levels(), this.turned);
-      fill(new Uint32Array(this.image.data.buffer), values, table, paint.lo, paint.padding);
+      const out = new Uint32Array(this.image.data.buffer);
+      if (this.plane.colours) fillColours(out, this.plane.colours, this.#colourLevels(), this.turned);
+      else fill(out, values, packed(this.levels(), this.turned), paint.lo, paint.padding);
       pen.putImageData(this.image, 0, 0);
       this.stale = false;
     }
@@ -184,11 +192,11 @@ export class Pane {
 
   #say(ratio) {
     const { plane } = this, { tl, tr, bl, br } = this.corners;
-    tl.textContent = [plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
+    const narrow = this.root.clientWidth < 300, small = this.root.clientWidth < 240; // beside a wider pane that says the rest
+    tl.textContent = [small ? plane.title.split("\n").at(-1) : plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
       plane.loading ?? ""].filter(Boolean).join("\n");
     const w = this.window;
-    const narrow = this.root.clientWidth < 300;
-    tr.textContent = (narrow && !w ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
+    tr.textContent = (small || (narrow && !w) ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
     br.textContent = `${this.probe ?? ""}\n${Math.round(this.zoom * 100)} %`.trim();
     const edges = turnedEdges(plane.edges, this);
     this.letters.forEach((letter, n) => { letter.textContent = edges[n]; });
