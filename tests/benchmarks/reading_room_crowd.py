@@ -82,6 +82,11 @@ def resident(process: int) -> int:
     return total
 
 
+def nearest(sizes: list[tuple[float, int]], at: float) -> int:
+    """The size that was measured nearest to a moment."""
+    return min(sizes, key=lambda each: abs(each[0] - at))[1]
+
+
 def _children(process: int) -> list[int]:
     listed = Path(f"/proc/{process}/task/{process}/children")
     return [int(each) for each in listed.read_text().split()] if listed.exists() else []
@@ -114,9 +119,11 @@ def main() -> None:
                     sizes.append((time.monotonic() - begin, resident(server.pid)))
             browser.close()
             server.terminate()
-    # Rounds last seconds, so the ends of minutes are those within ten seconds, and the last at least.
-    ends = [[size for at, size in sizes if 60 * m - 10 <= at <= 60 * m] for m in (1, chosen.minutes)]
-    first, last = (statistics.mean(each or [sizes[-1][1]]) for each in ends)
+    # Where rounds are so long that none ends within these ten seconds, the nearest measurement counts.
+    first, last = (
+        statistics.mean([size for at, size in sizes if 60 * m - 10 <= at <= 60 * m] or [nearest(sizes, 60 * m)])
+        for m in (1, chosen.minutes)
+    )
     wrong = [each for visitor in visitors for each in visitor.wrong]
     same = len({visitor.first for visitor in visitors})
     print_report(
