@@ -9,8 +9,9 @@ import numpy as np
 from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["expand_segments", "palette_table", "to_gray", "ybr_full_to_rgb"]
+__all__ = ["MADE_GRAY", "expand_segments", "palette_table", "to_gray", "ybr_full_to_rgb"]
 
+MADE_GRAY = "the image is coloured: it was made gray by its luma"
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the weights of DICOM's own YBR_FULL
 _COLOURS = ("Red", "Green", "Blue")
 

@@ -7,7 +7,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from medvlp.io.color import is_gray, palette_table, to_gray, ybr_full_to_rgb
+from medvlp.io.color import MADE_GRAY, is_gray, palette_table, to_gray, ybr_full_to_rgb
 from medvlp.io.dicom_display import grayscale
 from medvlp.io.dicom_file import Parsed, parse
 from medvlp.io.dicom_frames import Stored, read_frame
@@ -158,7 +158,7 @@ def _colour(
         return np.ascontiguousarray(rgb)
     steps.append("gray: the common value of R, G and B" if is_gray(rgb) else "gray: ITU-R BT.601 luma")
     if not is_gray(rgb):
-        notes.append("the image is coloured: it was made gray by its luma")
+        notes.append(MADE_GRAY)
     return to_gray(rgb)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class Frame:
         warnings: guesses and contradictions.
         meta: allow-listed facts.
         coloured: the picture itself where it had colours, whose gray is of more than 16 bits.
+        rgb: uint8 ``(H, W, 3)``, hung, of a picture that has colours; ``values`` are its luma.
     """
 
     values: np.ndarray
@@ -89,6 +90,15 @@ class Frame:
     warnings: tuple[str, ...]
     meta: dict[str, str | int | float]
     coloured: Image | None = None
+    rgb: np.ndarray | None = None
+
+    def painted(self, window: tuple[float, float, str] | None = None) -> np.ndarray:
+        """Return `levels`, uint8 ``(H, W)``; of a picture with colours ``(H, W, 3)``, a window acts on each of them."""
+        if self.rgb is None:
+            return self.levels(window)
+        if window is None:
+            return self.rgb
+        return np.rint(255 * voi_window(np.arange(256.0), *window)).astype(np.uint8)[self.rgb]
 
     def levels(self, window: tuple[float, float, str] | None = None) -> np.ndarray:
         """Return what is painted, uint8 ``(H, W)``, hung: by the file's own display, or by a window.
@@ -128,8 +138,8 @@ def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
         frame: index from 0.
 
     Returns:
-        values, the file's display as a table, and what a window, a ruler and an orientation need. Colour is made gray,
-        as `medvlp.io.read_image` does, with a warning.
+        values, the file's display as a table, and what a window, a ruler and an orientation need. Colours are kept
+        beside their luma, which is what `medvlp.io.read_image` makes of them, with a warning.
 
     Raises:
         UnreadableImage: as `medvlp.io.read_image`.
@@ -147,9 +157,9 @@ def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
         kind = sniff(stream)
         if kind == "nifti":
             raise UnreadableImage("volume", detail="it is a NIfTI volume")
-        return (
-            _dicom(stream, frame) if kind == "dicom" else _picture(read_raster(stream, kind, frame=frame, color="gray"))
-        )
+        if kind == "dicom":
+            return _dicom(stream, frame)
+        return _picture(lambda color: read_raster(stream, kind, frame=frame, color=color))
 
 
 def _dicom(stream: BinaryIO, number: int) -> Frame:
@@ -164,9 +174,12 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
     hanging = hanging_of(header, modality, [])
     edges = edges_of(groups, hanging)
     if layout.samples > 1 or layout.photometric == "PALETTE COLOR":
-        stream.seek(0)
-        image = read_dicom(stream, preset=recipe, frame=index, color="gray")
-        return _picture(image, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging)
+
+        def read(color: Literal["gray", "rgb"]) -> Image:
+            stream.seek(0)
+            return read_dicom(stream, preset=recipe, frame=index, color=color)
+
+        return _picture(read, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging)
     stored = read_frame(parsed, layout, index, notes)
     steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
     steps.append(stored.step)
@@ -265,15 +278,17 @@ def _marker(header: Header) -> str:
 
 
 def _picture(
-    image: Image, *, edges: tuple[str, str, str, str] = ("", "", "", ""), frames: int = 1, photometric: str = "",
-    hanging: Hanging | None = None,
+    read: Callable[[Literal["gray", "rgb"]], Image], *, edges: tuple[str, str, str, str] = ("", "", "", ""),
+    frames: int = 1, photometric: str = "", hanging: Hanging | None = None,
 ) -> Frame:  # fmt: skip
     """Return a picture whose pixels are display values already: 8 bits of them where that is exact, else 16."""
+    image = read("gray")
     pixels = image.pixels.astype(np.float64)
     painted = np.rint(255 * pixels).astype(np.uint8)
     coloured = any("luma" in step for step in image.steps)
     top = 255 if np.abs(255 * pixels - painted).max() < 1e-4 or coloured else 65535
     values = painted.astype(np.uint16) if top == 255 else np.rint(top * pixels).astype(np.uint16)
+    shown = read("rgb") if coloured else image
     lo, hi = int(values.min()), int(values.max())
     display = np.arange(lo, hi + 1, dtype=np.float64) / top
     curve = np.rint(255 * display).astype(np.uint8)
@@ -284,6 +299,7 @@ def _picture(
         values=values, lo=lo, hi=hi, display=display.astype(np.float32), curve=curve, padding=None, slope=1.0,
         intercept=0.0, unit="", inverted=False, windows=(), hanging=hanging or Hanging(), edges=edges,
         spacing=image.spacing,
-        spacing_kind=image.spacing_kind, photometric=photometric, marker="", frames=frames, steps=image.steps,
+        spacing_kind=image.spacing_kind, photometric=photometric, marker="", frames=frames, steps=shown.steps,
         warnings=image.warnings, meta=dict(image.meta), coloured=image if coloured else None,
+        rgb=np.rint(255 * shown.pixels).astype(np.uint8) if coloured else None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from medvlp.io.color import is_gray, to_gray
+from medvlp.io.color import MADE_GRAY, is_gray, to_gray
 from medvlp.io.dicom_layout import MAX_PIXELS
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.geometry import Hanging
@@ -177,5 +177,5 @@ def _as_color(pixels: np.ndarray, color: str, steps: list[str], notes: list[str]
     gray = is_gray(pixels)
     steps.append("gray: the common value of R, G and B" if gray else "gray: ITU-R BT.601 luma")
     if not gray:
-        notes.append("the image is coloured: it was made gray by its luma")
+        notes.append(MADE_GRAY)
     return to_gray(pixels)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from medvlp.core.errors import UserError
 from medvlp.io.errors import UnreadableImage
 from medvlp.serving.guard import Guard, Passwords
 from medvlp.serving.room import Room
+from medvlp.serving.studies import Series
 from medvlp.serving.uploads import FRAMED, TooLarge
 
 if TYPE_CHECKING:
@@ -66,6 +67,18 @@ def build_server(
             return JSONResponse(await room.receive(_token(request), request.stream(), framed=framed))
         except UserError as error:
             return _refused(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # the tab was closed on its way: nobody reads this
+
+    @server.post("/rr/look")
+    async def look(request: Request) -> Response:
+        try:
+            seen = await room.look(request.stream())
+        except UserError as error:
+            return _refused(error)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return Response(status_code=204) if seen is None else JSONResponse(seen)
 
     @server.post("/rr/samples/{number}")
     async def sample(request: Request, number: int) -> Response:
@@ -83,13 +96,20 @@ def build_server(
         except UserError as error:
             return _refused(error)
 
-    @server.get("/rr/studies/{key}/series/{number}/pixels/{first}/{last}")
-    def pixels(request: Request, key: str, number: int, first: int, last: int) -> Response:
+    def values(request: Request, key: str, number: int, take: Callable[[Series], bytes]) -> Response:
         try:
             series = room.sessions.study(_token(request), key).series[number]
-            return Response(series.pixels(first, last), media_type="application/octet-stream")
+            return Response(take(series), media_type="application/octet-stream")
         except (KeyError, IndexError):
             return _said(404, "There is no such picture in this session.")
+
+    @server.get("/rr/studies/{key}/series/{number}/pixels/{first}/{last}")
+    def pixels(request: Request, key: str, number: int, first: int, last: int) -> Response:
+        return values(request, key, number, lambda series: series.pixels(first, last))
+
+    @server.get("/rr/studies/{key}/series/{number}/colours/{frame}")
+    def colours(request: Request, key: str, number: int, frame: int) -> Response:
+        return values(request, key, number, lambda series: series.colours(frame))
 
     @server.delete("/rr/studies/{key}")
     def forget(request: Request, key: str) -> Response:
@@ -114,6 +134,9 @@ def build_server(
     def where(study: str, series: int, model: int, asked: str, method: str, request: gr.Request) -> dict:
         return _safely(room.where, _session(request), study, series, model, asked, method)
 
+    def slices(study: str, series: int, model: int, request: gr.Request) -> dict:
+        return _safely(room.slices, _session(request), study, series, model)
+
     def ask(study: str, series: int, model: int, sentence: str, request: gr.Request) -> dict:
         return _safely(room.ask, _session(request), study, series, model, sentence)
 
@@ -129,7 +152,7 @@ def build_server(
     def archive(patient: str, date: str, request: gr.Request) -> dict:
         return _safely(room.listed, _session(request), patient, date)
 
-    for function in (findings, where, ask, check_report, similar, export, archive):
+    for function in (findings, where, slices, ask, check_report, similar, export, archive):
         function.__annotations__["request"] = gr.Request  # gradio looks for the class, not its name
         queued(function.__name__, function)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from medvlp.io.color import MADE_GRAY
 from medvlp.io.frame_values import Frame
 from medvlp.io.lut import percentile_range
 from medvlp.io.stored_volume import StoredVolume
@@ -46,13 +47,30 @@ def frame_document(frames: list[Frame]) -> dict[str, Any]:
 def _paint(frame: Frame) -> dict[str, Any]:
     return {
         "lo": frame.lo, "hi": frame.hi, "signed": frame.values.dtype == np.int16, "padding": frame.padding,
-        "slope": frame.slope, "intercept": frame.intercept, "inverted": frame.inverted, "windows": frame.windows,
-        "curve": base64.b64encode(frame.curve.tobytes()).decode(),
+        "slope": frame.slope, "intercept": frame.intercept, "inverted": frame.inverted,
+        "windows": [*frame.windows, *_general(frame)],
+        "coloured": frame.rgb is not None, "curve": base64.b64encode(frame.curve.tobytes()).decode(),
     }  # fmt: skip
 
 
+def _general(frame: Frame) -> list[tuple[str, float, float, str]]:
+    """Windows by what a picture holds, behind those that its file brings: most files bring one or none."""
+    few = frame.values[:: max(1, len(frame.values) // 512), :: max(1, frame.values.shape[1] // 512)]
+    values = few[few != frame.padding] if frame.padding is not None else few.ravel()
+    if frame.rgb is not None or not len(values):
+        return []
+    found = []
+    for share in (0.5, 5):
+        low, high = (x * frame.slope + frame.intercept for x in percentile_range(values, share, 100 - share))
+        found.append((f"{share:g} to {100 - share:g} %", (low + high) / 2 + 0.5, abs(high - low) + 1, "LINEAR"))
+    return found
+
+
 def _notes(frames: list[Frame]) -> list[str]:
-    return list(dict.fromkeys(note for frame in frames for note in frame.warnings))
+    told = dict.fromkeys(note for frame in frames for note in frame.warnings)
+    if told.pop(MADE_GRAY, 0) is None:
+        told["the picture is coloured: a model is shown its luma"] = None
+    return list(told)
 
 
 def _facts(meta: dict[str, str | int | float]) -> dict[str, str | int | float]:
@@ -85,7 +103,8 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
         "kind": "volume", "rows": rows, "columns": columns, "count": slices, "spacing": stored.spacing,
         "spacing_kind": "calibrated", "unit": "HU" if hounsfield else "", "marker": "", "photometric": "",
         "hanging": "", "facts": _facts(volume.meta), "steps": volume.steps, "warnings": list(dict.fromkeys(notes)),
-        "geometry": geometry, "slope": stored.slope, "intercept": stored.intercept,
+        "geometry": geometry, "affine": stored.affine.round(6).tolist(),
+        "slope": stored.slope, "intercept": stored.intercept,
         "lo": int(stored.values.min()), "hi": int(stored.values.max()),
         "windows": [each for each in (*own, *windows, *wide) if each[2] >= 1],
     }  # fmt: skip

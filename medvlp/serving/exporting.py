@@ -50,7 +50,7 @@ def shown_of(
     if not 0 <= frame < len(frames):
         raise UserError(f"There is no frame {frame}: the series has {len(frames)}.")
     picture = frames[frame]
-    pixels = picture.levels(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
+    pixels = picture.painted(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
     rows = told["findings"] if told else []
     points = {row["evidence"]["operating_point"] for row in rows if row.get("evidence")} - {None}
     refused = (told or {}).get("refused")

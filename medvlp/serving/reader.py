@@ -18,6 +18,7 @@ from medvlp.answers.asking.ask import needs_of
 from medvlp.answers.asking.files import of_training, predict_files
 from medvlp.answers.asking.maps import hit_rate, looking, maps_of_findings, maps_of_words, offered
 from medvlp.answers.asking.model import Picture, Prepared, VisionLanguageModel
+from medvlp.answers.asking.slices import slice_weights
 from medvlp.answers.sentences.judge import SentenceJudge
 from medvlp.core.answers import Answer, Rows
 from medvlp.core.errors import UserError
@@ -37,6 +38,7 @@ __all__ = ["BANNER", "Reader"]
 
 BANNER = "For research only: not a medical device, and not for decisions about patients."
 _NO_MAP = "This model says nothing of where it looked."
+_NO_SLICES = "This model gives no slice a weight."
 _NO_WORDS = "This model compares no pictures with sentences."
 _NO_JUDGE = (
     "Nobody has calibrated sentences on this bundle: evaluate it with the measure `sentences` and into_bundle=true."
@@ -104,6 +106,7 @@ class Reader:
             "cannot": {
                 "findings": None if scores else "This model scores no findings unasked.",
                 "where": None if looking(self.model) else _NO_MAP,
+                "slices": None if self._weighing() else _NO_SLICES,
                 "ask": None if self._comparing() else _NO_WORDS,
                 "check_report": None if self._judge else _NO_JUDGE if self._comparing() else _NO_WORDS,
                 "similar": None if self._cases else _NO_INDEX,
@@ -163,6 +166,22 @@ class Reader:
                 if found is not None:
                     return plain_map(found[0], hit_rate(self._kept(name), said, method))
         raise UserError(f"{_NO_MAP} Ask for a finding that it scores, not {said!r}.")
+
+    def slices(self, prepared: Prepared) -> dict[str, Any]:
+        """Return how much each slice of a volume counts in what the model makes of it.
+
+        ``weights`` sum to 1; ``place_mm`` is the middle of each slice in RAS mm; ``heaviest`` counts from 0.
+
+        Raises:
+            UserError: if the model gives no slice a weight, or the volume is held back.
+        """
+        if not self._weighing() or not isinstance(prepared.pixels, Stack):
+            raise UserError(_NO_SLICES)
+        self._let_in(prepared)
+        with self._lock:
+            found = slice_weights(self.model.of_kind("stack").model, prepared.pixels)
+        weights = [] if found.weights is None else found.weights.round(6).tolist()
+        return {"weights": weights, "place_mm": found.position.round(3).tolist(), "heaviest": found.shown}
 
     def ask(self, prepared: Prepared, sentence: str) -> dict[str, Any]:
         """Return a sentence against its denial: how much nearer the picture is to it, than the mean picture is.
@@ -260,6 +279,9 @@ class Reader:
     def _comparing(self) -> Answer | None:
         """Return the first answer that compares pictures with texts."""
         return next((each for each in self.model.answers.values() if each.prompts), None)
+
+    def _weighing(self) -> bool:
+        return "stack" in self.model.model.kinds and self.model.of_kind("stack").model.slice_weights is not None
 
     def _image(self, prepared: Prepared) -> np.ndarray:
         return self.model.embed_prepared([prepared.pixels])[0]

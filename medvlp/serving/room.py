@@ -18,6 +18,7 @@ from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import pictures_of, shown_of
 from medvlp.serving.exports import KINDS, Pacs, export
+from medvlp.serving.first_look import MOST_BYTES, first_look
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
 from medvlp.serving.sessions import Sessions
@@ -76,6 +77,16 @@ class Room:
             study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))
         return self._added(token, study, "upload")
 
+    async def look(self, chunks: AsyncIterator[bytes]) -> dict[str, Any] | None:
+        """Return the first look at a series by one of its files, which is gone when this returns; see `first_look`.
+
+        Raises:
+            UserError: it is too large.
+        """
+        with Upload(self._folder, min(MOST_BYTES, self.sessions.limits.upload)) as upload:
+            paths = await upload.receive(chunks, framed=False)
+            return await to_thread.run_sync(first_look, paths[0])
+
     def sample(self, token: str, number: int) -> dict[str, Any]:
         """Open a synthetic study.
 
@@ -131,6 +142,10 @@ class Room:
     def where(self, token: str, study: str, series: int, model: int, asked: str, method: str) -> dict[str, Any]:
         """Return a map; see `Reader.where`."""
         return self._asked(token, study, series, model, "where", asked, method or None)
+
+    def slices(self, token: str, study: str, series: int, model: int) -> dict[str, Any]:
+        """Return how much each slice of a volume counts; see `Reader.slices`."""
+        return self._asked(token, study, series, model, "slices")
 
     def ask(self, token: str, study: str, series: int, model: int, sentence: str) -> dict[str, Any]:
         """Return a sentence against its denial; see `Reader.ask`."""

@@ -72,7 +72,7 @@ class Series:
         """Bytes of its values."""
         if isinstance(self.content, StoredVolume):
             return self.content.values.nbytes
-        return sum(frame.values.nbytes for frame in self.content)
+        return sum(f.values.nbytes + (0 if f.rgb is None else f.rgb.nbytes) for f in self.content)
 
     def pixels(self, first: int, last: int) -> bytes:
         """Return the values of frames or slices ``first`` to ``last`` (not included), little endian 16 bits.
@@ -87,6 +87,17 @@ class Series:
             return self.content.values[first:last].astype("<i2", copy=False).tobytes()
         parts = (frame.values for frame in self.content[first:last])
         return b"".join(part.astype(_PIXELS[part.dtype == np.uint16], copy=False).tobytes() for part in parts)
+
+    def colours(self, frame: int) -> bytes:
+        """Return red, green and blue of each pixel of a frame, 8 bits each.
+
+        Raises:
+            IndexError: there is no such frame, or it has no colours.
+        """
+        held = () if isinstance(self.content, StoredVolume) else self.content
+        if not 0 <= frame < len(held) or (rgb := held[frame].rgb) is None:
+            raise IndexError
+        return rgb.tobytes()
 
     def source(self, preset: str | None, frame: int = 0) -> Image | StoredVolume:
         """Return what a model of that preset looks at: one parse for viewer and model.

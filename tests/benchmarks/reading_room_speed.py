@@ -93,7 +93,7 @@ def opened(browser: Any, url: str, files: list[Path], *, findings: bool, volume:
         took["findings_after_it"] = time.perf_counter() - begin - took["first_picture"]
         took["window_frame_p95"] = float(np.percentile(page.evaluate(_FRAMES, 60), 95)) / 1000
     if volume:
-        page.locator(".pane", has_text="loading").first.wait_for(state="detached", timeout=120_000)
+        page.locator(f".pane[data-count='{len(files)}'][data-loading='']").first.wait_for(timeout=120_000)
         took["all_slices"] = time.perf_counter() - begin
     context.close()
     return took
@@ -103,6 +103,7 @@ def main() -> None:
     """Print one line: medians, and the largest of the five."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("bundle", type=Path)
+    arguments.add_argument("--only", nargs="+", default=["radiograph", "radiograph_jpeg2000", "ct_300_slices"])
     chosen = arguments.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -116,7 +117,8 @@ def main() -> None:
         }
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         found: dict[str, dict[str, list[float]]] = {}
-        for name, (files, findings, volume) in studies.items():
+        for name in chosen.only:
+            files, findings, volume = studies[name]
             rounds = [opened(browser, room.url, files, findings=findings, volume=volume) for _ in range(TIMES)]
             found[name] = {
                 what: [round(statistics.median(values), 3), round(max(values), 3)]

@@ -14,12 +14,15 @@ CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("there is no chromium on the path (Debian: apt-get install chromium)", allow_module_level=True)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-# The grey levels of a pane's canvas, and the picture that is in it: (column, row) of the canvas at 1:1.
-_READ = """(pane) => {
+# The levels of a pane's canvas, grey or of each colour.
+_READ = """(pane, colours) => {
   const canvas = pane.querySelector('canvas'), pen = canvas.getContext('2d');
   const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
   let text = '';
-  for (let k = 0; k < data.length; k += 4) text += String.fromCharCode(data[k]);
+  for (let k = 0; k < data.length; k += 4) {
+    text += String.fromCharCode(data[k]);
+    if (colours) text += String.fromCharCode(data[k + 1], data[k + 2]);
+  }
   return { width: canvas.width, height: canvas.height, levels: btoa(text) };
 }"""
 
@@ -47,8 +50,9 @@ def drop(page, *files: Path) -> None:
     page.locator("body[data-state=open], body[data-state=refused]").wait_for()
 
 
-def painted(page, number=0) -> np.ndarray:
+def painted(page, number=0, *, colours=False) -> np.ndarray:
     pane = page.locator(".pane").nth(number)
     page.wait_for_timeout(60)  # two frames: painting waits for the browser's next one
-    told = pane.evaluate(_READ)
-    return np.frombuffer(base64.b64decode(told["levels"]), np.uint8).reshape(told["height"], told["width"])
+    told = pane.evaluate(_READ, colours)
+    shape = (told["height"], told["width"], *((3,) if colours else ()))
+    return np.frombuffer(base64.b64decode(told["levels"]), np.uint8).reshape(shape)

@@ -50,6 +50,61 @@ def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def sure(judged: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """The bundle with a hit rate that is worth a map for one finding, and for no other."""
+    import medvlp
+    from medvlp.models.bundle import load_bundle, save_bundle
+    from medvlp.serving import Reader
+
+    hit = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40, "centre": 0.3, "gain": 0.4, "gain_low": 0.2}
+    bundle = load_bundle(judged / "bundle")
+    answers = []
+    for each in bundle.answers:
+        if each.maps is not None:
+            each = replace(each, maps={**each.maps, "hits": {"effusion": {each.maps["default"]: hit}}})
+        answers.append(each)
+    folder = tmp_path_factory.mktemp("sure") / "bundle"
+    save_bundle(folder, replace(bundle, answers=tuple(answers)))
+    return Reader(medvlp.load(folder), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def ct_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Volumes of six synthetic patients; read only."""
+    from medvlp.phantom.cohort import make_cohort
+
+    def make(folder: Path) -> Path:
+        return make_cohort(folder / "hospital", patients=6, modality="ct", image_size=32, workers=1).root
+
+    return made_once(tmp_path_factory, "serving_ct", make)
+
+
+@pytest.fixture(scope="session")
+def of_volumes(ct_hospital: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """A model that pools slices, trained for a moment."""
+    import medvlp
+    from medvlp.config.train import train
+    from medvlp.config.tree import load_config
+    from medvlp.serving import Reader
+
+    def make(folder: Path) -> Path:
+        tree = tiny_tree(folder / "run", ct_hospital, folder / "cache")
+        prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}, {"name": "sections"}]
+        draw = {"name": "sample_slices", "count": 4, "how": "jittered"}
+        tree["data"] |= {"where": {}, "group": {"keep": "one"}, "prefix": prefix, "suffix": [draw]}
+        model = tree["model"]
+        heads = {"stack/volume": {"name": "slice_pooler", "heads": 2}}
+        heads |= {"stack/raw": {"name": "projection", "reads": "volume"}}
+        tree["model"] = {**model, "vision": {"name": "slices", "slice": model["vision"]}, "heads": heads}
+        tree["phases"] = [{"until": 16, "objectives": [{"name": "clip", "image": "stack"}]}]
+        tree["training"] |= {"validate_every": 16, "average": 0}
+        tree["evaluation"]["choose"] = "retrieval/recall@1"
+        return train(load_config(write_tree(folder / "config.yaml", tree))).bundle
+
+    return Reader(medvlp.load(made_once(tmp_path_factory, "serving_volumes", make)), name="volumes")
+
+
+@pytest.fixture(scope="session")
 def films(wide_cohort: CohortSummary) -> list[Path]:
     """Test pictures of the hospital."""
     from medvlp.data.layouts.phantom import index

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.pixels import apply_rescale, apply_windowing
 
@@ -211,34 +212,6 @@ def test_refusals_are_sentences(page, tmp_path):
         assert re.fullmatch(r"This cannot be read: .+; .+\.", page.locator("#drop-say").inner_text())
 
 
-def test_every_key_of_the_printed_table_does_what_it_says(page, tmp_path):
-    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()), film(tmp_path / "film"))
-    page.locator(".pane[data-state=painted]").first.wait_for()
-    page.keyboard.press("?")
-    table = page.locator("#keys tr").evaluate_all("(rows) => rows.map((row) => [row.dataset.key, row.dataset.action])")
-    page.keyboard.press("Escape")
-    assert len(table) > 35
-    pane = page.locator(".pane[aria-current=true]")
-    state = lambda name: pane.get_attribute(f"data-{name}")  # noqa: E731
-    for key, action in table:
-        page.keyboard.press(key if key != " " else "Space")
-        page.locator(f"body[data-did={action}]").wait_for()
-        if action in ("help", "ask", "report", "made", "panel"):
-            page.keyboard.press("Escape")
-    page.keyboard.press("PageUp")  # back to the volume
-    page.keyboard.press("m")
-    page.wait_for_timeout(100)
-    for key, name, value in (
-        ("i", "turned", "true"), ("r", "turns", "1"), ("l", "turns", "0"), ("h", "across", "true"),
-        ("v", "down", "true"), ("2", "window", "-600/1500"),
-        ("d", "tool", "ruler"), ("Home", "index", "19"), ("ArrowDown", "index", "18"),
-        ("End", "index", "0"), ("Space", "turned", "false"), ("x", "zoom", "1.0000"),
-    ):  # fmt: skip
-        page.keyboard.press(key)
-        page.wait_for_timeout(60)
-        assert (key, state(name)) == (key, value)
-
-
 def test_a_ruler_measures_millimetres_and_backspace_takes_it_away(page, tmp_path):
     drop(page, film(tmp_path / "a"))
     page.locator(".pane[data-state=painted]").wait_for()
@@ -264,3 +237,107 @@ def test_the_page_fits_a_phone_and_a_wide_screen(room, browser):
             page.locator(".pane[data-state=painted]").first.wait_for()
             wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert wide[0] <= wide[1]
+
+
+def expected_slice(k: int) -> np.ndarray:
+    """Levels of a slice of `ct_slices` in the soft tissue window, 40 / 400."""
+    values = np.full((40, 48), -1000.0)
+    if k >= 15:
+        values[30:38, 36:46] = 2000
+    return np.rint(255 * np.clip((values - 39.5) / 399 + 0.5, 0, 1)).astype(int)
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["rows to the left", "rows to the right"])
+def test_a_slice_is_seen_while_its_series_is_on_its_way_and_all_that_is_told_of_it_is_true(page, tmp_path, left):
+    paths = sorted(ct_slices(tmp_path / "ct", axial_rows_to_left=left).iterdir())
+    held = []
+    page.route("**/rr/studies", lambda route: held.append(route))
+    page.locator("#files").set_input_files([str(path) for path in paths])
+    page.locator(".pane[data-state=painted][data-loading^=Reading]").wait_for()
+    sides = [page.locator(f".at-{side}").inner_text() for side in ("left", "right", "top", "bottom")]
+    assert sides == ["R", "L", "A", "P"]
+    page.keyboard.press("x")
+    page.locator(".pane[data-zoom='1.0000']").wait_for()
+    # Files are named from the head down, the eleventh by name is the tenth from the feet.
+    assert levels_off(at_one_to_one(page, 40, 48), expected_slice(9)) == 0
+    shown = page.locator(".pane").inner_text()
+    assert "soft tissue" in shown
+    assert "/ 20" not in shown
+    facts = page.locator("#facts").inner_text().replace("\u200a", "")
+    assert "2×2" in facts
+    assert "step" not in facts
+    page.keyboard.press("2")
+    page.locator(".pane[data-window='-600/1500']").wait_for()
+    held[0].continue_()
+    page.locator("body[data-state=open]").wait_for()
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+    axial = page.locator(".pane").first
+    assert (axial.get_attribute("data-index"), axial.get_attribute("data-window")) == ("9", "-600/1500")
+    assert "3×2×2" in page.locator("#facts").inner_text().replace("\u200a", "")
+
+
+def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):
+    paths = sorted(ct_slices(tmp_path / "ct").iterdir())
+    stranger = film(tmp_path / "stranger", PatientID="OTHER")
+    drop(page, *paths, stranger)
+    assert "The files are of 2 patients" in page.locator("#drop-say").inner_text()
+    assert page.locator(".pane").count() == 0
+    drop(page, film(tmp_path / "film"))
+    page.locator(".pane[data-state=painted]").wait_for()
+    drop(page, *paths, stranger)
+    assert page.locator(".corner.tl").inner_text().startswith("CR PA")
+
+
+def test_a_window_is_dragged_coarsely_and_at_rest_each_pixel_is_the_formulas(page, tmp_path):
+    rng = np.random.default_rng(5)
+    pixels = (np.linspace(200, 3600, 1600)[None] + rng.normal(0, 40, (2000, 1600))).clip(0, 4095).astype(np.uint16)
+    drop(page, film(tmp_path / "a", pixels, WindowCenter=2000, WindowWidth=3000, PixelPaddingValue=0))
+    page.locator(".pane[data-state=painted]").wait_for()
+    box = page.locator(".pane").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 30, steps=6)
+    page.locator(".pane[data-drawn=coarse]").wait_for()
+    dragged = painted(page).astype(int)
+    page.mouse.up()
+    page.locator(".pane[data-drawn=exact]").wait_for()
+    rest = painted(page)
+    assert np.abs(dragged - rest).mean() < 4  # the same picture but for its noise
+    for _ in range(2):
+        page.keyboard.press("i")  # painted anew
+    assert (painted(page) == rest).all()
+    centre, width = (float(part) for part in page.locator(".pane").get_attribute("data-window").split("/"))
+    shown = np.clip((pixels - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    page.keyboard.press("x")
+    page.locator(".pane[data-zoom='1.0000']").wait_for()
+    seen = painted(page)
+    rows, columns = seen.shape
+    expected = np.rint(255 * shown).astype(int)
+    top, left = (2000 - rows) // 2 + 1, (1600 - columns) // 2 + 1
+    inner = [expected[top + dy :, left + dx :][: rows - 2, : columns - 2] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    assert min(np.abs(seen[1:-1, 1:-1].astype(int) - each).max() for each in inner) == 0
+
+
+@pytest.mark.parametrize("kind", ["png", "dicom"])
+def test_a_coloured_picture_is_painted_in_its_colours_and_its_value_is_its_luma(page, tmp_path, kind):
+    pixels = np.random.default_rng(2).integers(0, 256, (90, 110, 3)).astype(np.uint8)
+    if kind == "png":
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+    else:
+        plain = film(tmp_path / "a.png", PatientOrientation=None)
+        made = dcmread(plain)
+        made.Rows, made.Columns, made.SamplesPerPixel, made.PlanarConfiguration = 90, 110, 3, 0
+        made.PhotometricInterpretation, made.BitsAllocated, made.BitsStored, made.HighBit = "RGB", 8, 8, 7
+        made.PixelData = pixels.tobytes()
+        made.save_as(plain)
+    drop(page, tmp_path / "a.png")
+    page.locator(".pane[data-state=painted]").wait_for()
+    for key, expected in (("x", pixels), ("i", 255 - pixels)):
+        page.keyboard.press(key)
+        page.locator(".pane[data-zoom='1.0000']").wait_for()
+        canvas = painted(page, colours=True)
+        top, left = round((canvas.shape[0] - 90) / 2), round((canvas.shape[1] - 110) / 2)
+        near = [canvas[top + y :, left + x :][:90, :110] for y in (-1, 0, 1) for x in (-1, 0, 1)]
+        assert min(int(np.abs(each.astype(int) - expected).max()) for each in near) == 0
+    assert "a model is shown its luma" in page.locator("#facts").inner_text()

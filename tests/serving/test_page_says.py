@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 
-import medvlp  # noqa: E402
-from medvlp.models.bundle import load_bundle, save_bundle  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
-from medvlp.serving.reader import Reader  # noqa: E402
 from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
-
-SURE = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40, "centre": 0.3, "gain": 0.4, "gain_low": 0.2}
-
-
-@pytest.fixture(scope="module")
-def sure(judged, tmp_path_factory):
-    """The bundle with a hit rate that is worth a map for one finding, and for no other."""
-    bundle = load_bundle(judged / "bundle")
-    answers = []
-    for each in bundle.answers:
-        if each.maps is not None:
-            hits = {"effusion": {each.maps["default"]: SURE}}
-            each = replace(each, maps={**each.maps, "hits": hits})
-        answers.append(each)
-    folder = tmp_path_factory.mktemp("sure") / "bundle"
-    save_bundle(folder, replace(bundle, answers=tuple(answers)))
-    return Reader(medvlp.load(folder), name="tiny")
 
 
 @pytest.fixture(scope="module")

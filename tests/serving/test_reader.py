@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -217,3 +218,15 @@ def test_a_bundle_that_calibrated_no_sentences_judges_none(tiny_run: Trained, fi
     assert said["sentences"][0]["why"] == plain.describe()["cannot"]["check_report"]
     assert "measure `sentences`" in said["sentences"][0]["why"]
     assert plain.describe()["cannot"]["similar"].startswith("No index of cases is loaded")
+
+
+def test_a_volume_that_was_prepared_may_be_gone_when_it_is_asked(
+    of_volumes: Reader, ct_hospital: Path, tmp_path: Path
+) -> None:
+    path = sorted((ct_hospital / "ct").rglob("*.nii.gz"))[0]
+    copy = tmp_path / "volume.nii.gz"
+    shutil.copy(path, copy)
+    kept, gone = of_volumes.prepare(path), of_volumes.prepare(copy)
+    copy.unlink()
+    assert of_volumes.findings(gone) == of_volumes.findings(kept)
+    assert of_volumes.slices(gone) == of_volumes.slices(kept)

@@ -31,7 +31,7 @@ def render(shown: Shown) -> np.ndarray:
         >>> (made[top : top + 100, :, 0] == picture).all()
         np.True_
     """
-    rows, columns = shown.pixels.shape
+    rows, columns = shown.pixels.shape[:2]
     width = max(columns, _LEAST_WIDTH)
     size = max(14, width // 60)
     font = ImageFont.load_default(size=size)
@@ -69,14 +69,14 @@ def png_bytes(shown: Shown) -> bytes:
 
 
 def _tinted(shown: Shown) -> np.ndarray:
-    gray = np.repeat(shown.pixels[..., None], 3, axis=-1)
+    plain = shown.pixels if shown.pixels.ndim == 3 else np.repeat(shown.pixels[..., None], 3, axis=-1)
     if shown.layer is None:
-        return gray
+        return plain
     from matplotlib import colormaps
 
     values = np.clip(shown.layer.values.astype(np.float64), 0, 1)
     alpha = 0.5 * values[..., None]
-    return np.rint((1 - alpha) * gray + alpha * 255 * colormaps["plasma"](values)[..., :3]).astype(np.uint8)
+    return np.rint((1 - alpha) * plain + alpha * 255 * colormaps["plasma"](values)[..., :3]).astype(np.uint8)
 
 
 def _wrapped(lines: list[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:

@@ -72,7 +72,8 @@ class Shown:
     """A picture with what the model says of it.
 
     Attributes:
-        pixels: uint8 ``(rows, columns)`` of the source, as it is displayed (window, polarity), not hung.
+        pixels: uint8 ``(rows, columns)`` of the source, ``(rows, columns, 3)`` of one with colours, as it is displayed
+            (window, polarity), not hung.
         findings: all that are listed.
         model: name of the bundle.
         model_hash: sha256 of its weights, hex.
@@ -96,13 +97,13 @@ class Shown:
     refused: str = ""
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:
+        if self.pixels.shape[2:] not in ((), (3,)) or self.pixels.ndim < 2 or self.pixels.dtype != np.uint8:
             raise UserError(
                 f"The picture has shape {self.pixels.shape} of {self.pixels.dtype}: give uint8 (rows, columns)."
             )
-        if self.layer is not None and self.layer.values.shape != self.pixels.shape:
+        if self.layer is not None and self.layer.values.shape != self.pixels.shape[:2]:
             raise UserError(
-                f"The layer has shape {self.layer.values.shape}, not {self.pixels.shape}: place it in the source."
+                f"The layer has shape {self.layer.values.shape}, not {self.pixels.shape[:2]}: place it in the source."
             )
 
     @property
@@ -125,7 +126,7 @@ class Shown:
         missing = [keyword for keyword in _ALWAYS if not header.get(keyword)]
         if missing:
             raise DataError(f"The picture's DICOM file has no {missing[0]}, so nothing can refer to it: export PNG.")
-        if (header.get("Rows"), header.get("Columns")) != self.pixels.shape:
+        if (header.get("Rows"), header.get("Columns")) != self.pixels.shape[:2]:
             raise DataError("The picture and its DICOM file differ in rows or columns: give pixels of the source.")
         for keyword in _MAY_BE_EMPTY:
             if keyword not in header:

@@ -36,6 +36,7 @@ export const KEYS = [
   ["m", "planes", "Three planes, or one"],
   ["n", "finding-after", "Next finding"],
   ["o", "map", "Map of the chosen finding on and off"],
+  ["j", "heaviest", "Slice that counts most"],
   ["e", "evidence", "Evidence of the chosen finding"],
   ["f", "panel", "Hide or show what the model says"],
   ["a", "ask", "Write a sentence"],

@@ -22,11 +22,27 @@ export class Volume {
     this.arrived = 0;
   }
 
-  /** Fetch slabs from the centre outwards; `seen` is called after each. */
+  /** All values at once, as text. */
+  take(text) {
+    const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    this.values = new Int16Array(raw.buffer);
+    this.arrived = this.size[0];
+    this.streaming = true;
+  }
+
+  /** Put a slice that is known already at the crosshair. */
+  lay({ size, values, document: { slope, intercept } }) {
+    const alike = size[0] === 1 && slope === this.document.slope && intercept === this.document.intercept;
+    if (alike) this.values.set(values, this.at[0] * size[1] * size[2]);
+  }
+
+  /** Fetch slabs from the crosshair outwards, once; `seen` is called after each. */
   async stream(seen) {
-    const [count, rows, columns] = this.size, slabs = [];
+    if (this.streaming) return;
+    this.streaming = true;
+    const [count, rows, columns] = this.size, slabs = [], centre = 2 * this.at[0] + 1;
     for (let first = 0; first < count; first += SLAB) slabs.push([first, Math.min(count, first + SLAB)]);
-    slabs.sort((a, b) => Math.abs(a[0] + a[1] - count) - Math.abs(b[0] + b[1] - count));
+    slabs.sort((a, b) => Math.abs(a[0] + a[1] - centre) - Math.abs(b[0] + b[1] - centre));
     const fetchNext = async () => {
       for (let slab = slabs.shift(); slab && !this.gone; slab = slabs.shift()) {
         const [first, last] = slab;
@@ -73,4 +89,18 @@ export class Volume {
     const [k, j, i] = this.at, z = this.size[0] - 1 - k;
     return name === "axial" ? [i, j] : name === "coronal" ? [i, z] : [j, z];
   }
+}
+
+/** Indices (slice, row, column) of places in RAS mm. */
+export function indicesOf([[a, b, c, x], [d, e, f, y], [g, k, l, z]], places) {
+  const matrix = new DOMMatrix([a, d, g, 0, b, e, k, 0, c, f, l, 0, x, y, z, 1]).inverse(); // column by column
+  return places.map((place) => { const p = matrix.transformPoint(new DOMPoint(...place)); return [p.z, p.y, p.x]; });
+}
+
+/** Where in a volume a slice lies that was looked at before it: its crosshair; null where it is none of the volume's. */
+export function sliceOf(series, { document, at, size }) {
+  const [k, j, i] = at, world = document.affine.slice(0, 3).map((row) => row[0] * i + row[1] * j + row[2] * k + row[3]);
+  const there = indicesOf(series.affine, [world])[0].map(Math.round), whole = [series.count, series.rows, series.columns], cut = size.indexOf(1);
+  const fits = there.every((n, m) => n >= 0 && n < whole[m] && (m === cut || (n === at[m] && size[m] === whole[m])));
+  return fits ? there : null;
 }

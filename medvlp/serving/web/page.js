@@ -1,41 +1,86 @@
 // The page: studies, hanging, tools and keys. What the model says is in says.js, what is painted in viewer.js.
 
+import { dropped, middleOf } from "./drop.js";
 import { ICONS } from "./icons.js";
 import { KEYS, listen, nameOf } from "./keys.js";
-import { PLANES, Volume } from "./mpr.js";
+import { PLANES, sliceOf, Volume } from "./mpr.js";
 import { Says } from "./says.js";
-import { call, forget, getJson, openArchived, openFiles, openSample, pixels, stayAlive } from "./server.js";
-import { curveOf, fill, packed, windowTable } from "./table.js";
+import { coloursOf, frameOf, listSeries, nameOfSeries, paintOf, tellFacts } from "./series.js";
+import { call, forget, getJson, openArchived, openFiles, openLook, openSample, stayAlive } from "./server.js";
+import { drawStrip, strip } from "./strip.js";
 import { Pane, h } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const room = { told: null, study: null, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window" };
+const room = { told: null, study: null, whole: null, turn: 0, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window", weights: null };
 const BAR = [["tool-window", "tool-zoom", "tool-pan", "tool-scroll", "tool-ruler"], ["windows"],
   ["invert", "rotate-right", "flip-across"], ["fit", "one-to-one", "reset"], ["cine", "planes"]];
-const says = new Says({ pane: () => room.panes[room.current], act: (action) => act(action) });
+const hollow = $("hollow");
+const says = new Says({ pane: () => room.panes[room.current], act: (action) => act(action), weighed });
 
 // opening ----------------------------------------------------------------------------------------------------------
 
-async function open(what, loading) {
-  const say = $("drop-say");
+async function open(what, loading, file = null) {
+  const say = $("drop-say"), turn = ++room.turn;
   say.className = "say";
   say.textContent = loading;
   document.body.dataset.state = "opening";
   try {
+    const seen = file && (await openLook(file).catch(() => null));
+    if (turn !== room.turn) return;
+    if (seen) look(seen, loading);
     const study = await what();
-    if (room.study) { room.study.volumes.forEach((volume) => { volume.gone = true; }); forget(room.study.key).catch(() => {}); }
-    room.study = { ...study, volumes: new Map(), frames: new Map() };
+    if (turn !== room.turn) { forget(study.key).catch(() => {}); return; } // another was opened meanwhile
+    const looked = seen && { volume: room.study.volumes.get(0), window: room.panes[0].window };
+    if (room.whole) { room.whole.volumes.forEach((volume) => { volume.gone = true; }); forget(room.whole.key).catch(() => {}); }
+    room.study = room.whole = { ...study, volumes: new Map(), frames: new Map() };
     room.stage = 0;
     const left = study.refused.reduce((sum, each) => sum + each.files, 0);
     say.textContent = left ? `${left === 1 ? "One file was" : `${left} files were`} left out: ${study.refused[0].sentence}.` : "";
-    listSeries();
-    hang();
+    listSeries(room.study, hangOne);
+    if (looked) goOn(looked); else hang();
     document.body.dataset.state = "open";
   } catch (error) {
+    if (turn !== room.turn) return;
     say.className = "say bad";
     say.textContent = error.message;
+    if (room.study !== room.whole) takeBack();
     document.body.dataset.state = "refused";
   }
+}
+
+/** Show one slice of a series that is still on its way; what the series alone knows is not there yet. */
+function look(series, loading) {
+  const volume = new Volume("", 0, series);
+  volume.take(series.values);
+  room.study = { key: "", series: [{ ...series, loading }], stages: [[0]], refused: [], report: "", volumes: new Map([[0, volume]]), frames: new Map() };
+  room.stage = 0;
+  $("series").hidden = true;
+  hang();
+}
+
+/** The series is here: hang the volume that holds the slice which was looked at, at that slice, in the same window. */
+function goOn({ volume: seen, window }) {
+  const found = room.study.series.map((series, number) => [number, series.kind === "volume" ? sliceOf(series, seen) : null]).find(([, at]) => at !== null);
+  if (!found) { hang(); return; }
+  const [number, at] = found, volume = new Volume(room.study.key, number, room.study.series[number]);
+  volume.at = at;
+  volume.lay(seen);
+  room.study.volumes.set(number, volume);
+  room.stage = room.study.stages.findIndex((stage) => stage.length === 1 && stage[0] === number);
+  hang();
+  setWindow(window);
+}
+
+/** What was looked at turned out to be refused: back to what hung before. */
+function takeBack() {
+  room.study = room.whole;
+  if (room.study) { room.stage = 0; listSeries(room.study, hangOne); hang(); return; }
+  room.panes = [];
+  $("panes").dataset.layout = "empty";
+  $("panes").replaceChildren(hollow);
+  for (const id of ["facts", "under", "series"]) $(id).hidden = true;
+  says.about(null);
+  tell();
 }
 
 function openList(list) {
@@ -47,7 +92,7 @@ function openList(list) {
     document.body.dataset.state = "refused";
     return;
   }
-  open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`);
+  open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`, middleOf(files));
 }
 
 /** Ask the archive that the server was started with; a study is opened by its place in the list. */
@@ -62,63 +107,7 @@ async function search() {
   } catch (error) { list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
 }
 
-/** Files of what was dropped, folders walked through. */
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((entry) => entry.isDirectory)) return transfer.files;
-  const files = [];
-  const walk = async (entry) => {
-    if (entry.isFile) files.push(await new Promise((yes, no) => entry.file(yes, no)));
-    else {
-      const reader = entry.createReader(), read = () => new Promise((yes, no) => reader.readEntries(yes, no));
-      for (let part = await read(); part.length; part = await read()) for (const each of part) await walk(each);
-    }
-  };
-  for (const entry of entries) await walk(entry);
-  return files;
-}
-
 // hanging ----------------------------------------------------------------------------------------------------------
-
-const nameOfSeries = (series) => `${series.title}${series.visit ? (series.visit === 1 ? " · prior" : ` · prior ${series.visit}`) : ""}`;
-
-function listSeries() {
-  $("series").hidden = false;
-  $("series").querySelector("ol").replaceChildren(...room.study.series.map((series, number) => {
-    const size = series.kind === "volume" ? `${series.count} × ${series.rows} × ${series.columns}` : `${series.rows} × ${series.columns}${series.count > 1 ? ` × ${series.count}` : ""}`;
-    const canvas = h("canvas", { width: 52, height: 52 });
-    thumbnail(canvas, number);
-    return h("li", {}, h("button", { type: "button", onclick: () => hangOne(number) }, canvas,
-      h("span", {}, h("b", {}, nameOfSeries(series)), h("span", { className: "fine" }, size),
-        series.warnings.length ? h("span", { className: "fine warned", title: series.warnings.join("\n") }, ` ▲ ${series.warnings.length}`) : null)));
-  }));
-}
-
-async function frameOf(number, index) {
-  const { study } = room, name = `${number}/${index}`;
-  if (!study.frames.has(name)) study.frames.set(name, pixels(study.key, number, index, index + 1, study.series[number].frames[index].signed));
-  return study.frames.get(name);
-}
-
-async function thumbnail(canvas, number) {
-  const series = room.study.series[number], volume = series.kind === "volume", middle = Math.floor(series.count / 2);
-  const values = volume ? await pixels(room.study.key, number, middle, middle + 1, true) : await frameOf(number, 0);
-  const paint = volume ? paintOf(series) : series.frames[0];
-  const [, centre, width, kind] = volume ? series.windows[0] : [];
-  const table = packed(volume ? windowTable(paint, centre, width, kind) : curveOf(paint.curve), false);
-  const step = Math.max(series.rows, series.columns) / 52;
-  const image = canvas.getContext("2d").createImageData(52, 52), out = new Uint32Array(image.data.buffer).fill(0xff000000);
-  const tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
-  const top = Math.floor((52 - tall) / 2), left = Math.floor((52 - wide) / 2), row = new Int32Array(wide), painted = new Uint32Array(wide);
-  for (let y = 0; y < tall; y++) {
-    for (let x = 0; x < wide; x++) row[x] = values[Math.floor(y * step) * series.columns + Math.floor(x * step)];
-    fill(painted, row, table, paint.lo, paint.padding);
-    out.set(painted, (y + top) * 52 + left);
-  }
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
-const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: null });
 
 function hang() { hangThese(room.study.stages[room.stage]); }
 function hangOne(number) {
@@ -130,10 +119,10 @@ function hangThese(numbers) {
   stop();
   const series = room.study.series[numbers[0]];
   const views = series.kind !== "volume" ? numbers.map((number) => ({ number }))
-    : (room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
+    : (series.look ? [series.look] : room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
   const panes = $("panes");
   panes.dataset.layout = { 1: "one", 2: "two", 3: "three" }[views.length];
-  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed: listWindows }), view, { tool: room.tool }));
+  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed }), view, { tool: room.tool }));
   panes.replaceChildren(...room.panes.map((pane) => pane.root));
   for (const pane of room.panes) {
     const of = room.study.series[pane.number];
@@ -150,20 +139,18 @@ async function refresh(pane, first = false) {
   const shared = { title: nameOfSeries(series), marker: series.marker, unit: series.unit, spacing_kind: series.spacing_kind, own: "" };
   if (series.kind === "volume") {
     let volume = study.volumes.get(pane.number);
-    if (!volume) {
-      study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
-      volume.stream(() => room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each))).catch(() => {});
-    }
+    if (!volume) study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
+    volume.stream(() => room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each))).catch(() => {});
     const plane = volume.plane(pane.cut), index = volume.index(pane.cut);
-    const loading = volume.arrived < volume.size[0] ? `loading ${Math.round((100 * volume.arrived) / volume.size[0])} %` : "";
+    const loading = series.look ? series.loading : volume.arrived < volume.size[0] ? `loading ${Math.round((100 * volume.arrived) / volume.size[0])} %` : "";
     pane.show({ ...shared, ...plane, title: `${shared.title}\n${pane.cut}`, paint: paintOf(series), edges: PLANES[pane.cut].edges, count: volume.many(pane.cut),
       index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, source: `${study.key}/${pane.number}/${pane.cut}`, keep: first });
   } else {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: series.spacing, paint, edges: series.edges, count: series.count,
       index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored", source: `${study.key}/${pane.number}` };
-    const values = await frameOf(pane.number, pane.index);
-    if (paint === series.frames[pane.index]) pane.show({ ...plane, values });
+    const [values, colours] = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)]);
+    if (paint === series.frames[pane.index]) pane.show({ ...plane, values, colours });
   }
   if (room.panes[room.current] === pane) under(pane);
 }
@@ -219,7 +206,19 @@ function under(pane) {
   $("under").hidden = count < 2;
   Object.assign($("slice"), { max: count - 1, value: pane.cut === "axial" ? count - 1 - indexOf(pane) : indexOf(pane) });
   $("slice-say").textContent = `${indexOf(pane) + 1} of ${count}`;
+  const volume = room.weights && room.study.volumes.get(pane.number);
+  $("weights").hidden = !volume;
+  if (volume) drawStrip($("weights"), room.weights, volume.index(room.weights.cut), jump);
 }
+
+/** The model's weights of the slices of the volume looked at; none of any other. */
+function weighed(told) {
+  const pane = room.panes[room.current];
+  room.weights = told && pane && strip(told, room.study.series[pane.number]);
+  if (pane) under(pane);
+}
+/** To a slice across any plane of the volume looked at. */
+function jump(cut, index) { go({ number: room.panes[room.current].number, cut }, index); }
 
 function windowsOf(pane) {
   const series = room.study.series[pane.number];
@@ -239,23 +238,12 @@ function listWindows() {
   select.value = !pane.window && !volume ? "file" : at >= 0 ? String(at) : "own";
 }
 
-function setWindow(window) {
-  const pane = room.panes[room.current], volume = room.study.series[pane.number].kind === "volume";
-  for (const each of volume ? room.panes : [pane]) each.setWindow(window);
-  listWindows();
+/** The planes of a volume share their window; while it is dragged, the list is left alone. */
+function changed(pane) {
+  if (pane.cut) for (const each of room.panes) if (each !== pane) { each.window = pane.window; each.stale = true; each.draw(); }
+  if (!pane.windowing || $("windows").value !== "own") listWindows();
 }
-
-function tellFacts(series) {
-  $("facts").hidden = false;
-  const mm = series.spacing ? series.spacing.map((s) => Number(s.toPrecision(3))).join(" × ") : null;
-  const g = series.geometry ?? {};
-  const rows = { ...series.facts, polarity: series.photometric, values: series.unit, [series.kind === "volume" ? "voxel, mm" : "pixel, mm"]: mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
-    hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };
-  $("facts").querySelector("dl").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== "" && value !== undefined && value !== null)
-    .flatMap(([name, value]) => [h("dt", {}, name), h("dd", { title: value }, String(value))]));
-  $("facts").querySelector(".notes").replaceChildren(...series.warnings.map((note) => h("li", {}, note)));
-  $("made").querySelector("ol").replaceChildren(...series.steps.map((words) => h("li", {}, words)));
-}
+function setWindow(window) { room.panes[room.current].setWindow(window); }
 
 function stop() { clearInterval(room.cine); room.cine = 0; tell(); }
 function tell() {
@@ -295,8 +283,10 @@ const ON_PANE = {
     room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.cut === "axial" ? n - 1 : 1)) % n); }, 90);
     tell();
   },
+  heaviest: () => { if (room.weights) jump(room.weights.cut, room.weights.heaviest.at); },
   planes: (pane) => {
-    if (room.study.series[pane.number].kind !== "volume") return;
+    const series = room.study.series[pane.number];
+    if (series.kind !== "volume" || series.look) return;
     room.plane = pane.cut;
     room.three = !room.three;
     hang();

@@ -13,7 +13,7 @@ const number = (value, digits = 2) => (value === null || value === undefined ? "
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Says {
-  /** @param on {pane, act}: the pane that is looked at, and a way to act. */
+  /** @param on {pane, act, weighed}: the pane that is looked at, a way to act, and who is told the weights of slices. */
   constructor(on) {
     Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0 });
     $("model").addEventListener("change", (event) => { this.model = Number(event.target.value); if (this.study) this.about(this.study, this.series); });
@@ -52,14 +52,22 @@ export class Says {
     }
   }
 
-  /** A picture was chosen: ask for its findings. */
+  /** A picture was chosen: ask for its findings; of none, and of a slice whose series is on its way, nothing is said. */
   async about(study, series) {
     Object.assign(this, { study, series, rows: [], chosen: null });
-    $("own-report").hidden = !study.report;
-    $("export").hidden = study.series[series].kind === "volume";
-    this.#body("export").replaceChildren();
-    for (const id of ["ask", "report", "similar"]) this.#body(id).replaceChildren();
+    for (const id of ["findings", "export", "ask", "report", "similar"]) this.#body(id).replaceChildren();
     $("map").hidden = true;
+    this.on.weighed(null);
+    $("own-report").hidden = !study?.report;
+    $("export").hidden = !study?.key || study.series[series].kind === "volume";
+    if (!study?.key) {
+      this.turn += 1;
+      this.study = null;
+      this.#off(true);
+      document.body.dataset.findings = "waiting";
+      $("findings-say").textContent = study && this.told.length ? "when all files are read" : "";
+      return;
+    }
     const model = this.told[this.model];
     $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
     if (!model) return;
@@ -67,7 +75,6 @@ export class Says {
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
     const turn = ++this.turn, say = $("findings-say");
     say.textContent = "looking ...";
-    this.#body("findings").replaceChildren();
     document.body.dataset.findings = "asked";
     try {
       const told = await this.#call("findings");
@@ -75,12 +82,23 @@ export class Says {
       say.textContent = "";
       this.#list(told);
       document.body.dataset.findings = told.refused ? "held" : "told";
+      if (!told.refused) this.#weigh(turn);
     } catch (error) {
       if (turn !== this.turn) return;
       say.textContent = "";
       this.#body("findings").replaceChildren(h("p", { className: "held" }, error.message));
       document.body.dataset.findings = "failed";
     }
+  }
+
+  /** Of a volume: how much each slice counts, where the bundle says it; asked after its findings. */
+  async #weigh(turn) {
+    const { study, series } = this;
+    if (study.series[series].kind !== "volume" || this.told[this.model].cannot?.slices) return;
+    try {
+      const told = await this.#call("slices");
+      if (turn === this.turn && told.weights.length > 1) this.on.weighed(told);
+    } catch { /* held back, as the findings say */ }
   }
 
   /** What a bundle cannot do stands there in a sentence, and its field is off. */
@@ -265,9 +283,11 @@ export class Says {
     this.#answer("similar", h("p", { className: "fine" }, "searching ..."));
     try {
       const told = await this.#call("similar", sentence, 6);
-      this.#answer("similar", ...told.cases.map((each) => h("div", { className: "case" },
-        h("p", { className: "fine" }, `similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`), h("p", {}, each.report ?? ""))),
-      told.folded ? h("p", { className: "fine" }, `${told.folded} near duplicates folded.`) : "");
+      const searched = `${this.told[this.model].index.cases} cases were searched`;
+      this.#answer("similar", ...told.cases.map((each) => h("details", { className: "case" }, h("summary", {},
+        h("span", { className: "fine" }, `${each.id} · similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`),
+        h("p", {}, each.report ?? "")))),
+      h("p", { className: "fine" }, told.folded ? `${searched}, ${told.folded} of the same studies or pictures are folded.` : `${searched}.`));
     } catch (error) { this.#wrong("similar", error); }
   }
 }

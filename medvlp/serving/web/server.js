@@ -14,6 +14,11 @@ async function asked(path, options = {}) {
 export const getJson = async (path) => (await asked(path)).json();
 export const openSample = async (number) => (await asked(`/rr/samples/${number}`, { method: "POST" })).json();
 export const openArchived = async (number) => (await asked(`/rr/archive/${number}`, { method: "POST" })).json();
+/** One file of a series, to look at while the others are on their way; null where it is no slice. */
+export async function openLook(file) {
+  const answer = await asked("/rr/look", { method: "POST", body: file });
+  return answer.status === 204 ? null : answer.json();
+}
 export const forget = (key) => asked(`/rr/studies/${key}`, { method: "DELETE" });
 
 /** Send files as they are: one alone, several behind their lengths; streamed from disk by the browser. */
@@ -33,6 +38,11 @@ export async function openFiles(files) {
 export async function pixels(key, series, first, last, signed) {
   const buffer = await (await asked(`/rr/studies/${key}/series/${series}/pixels/${first}/${last}`)).arrayBuffer();
   return signed ? new Int16Array(buffer) : new Uint16Array(buffer);
+}
+
+/** Red, green and blue of each pixel of a frame. */
+export async function colours(key, series, frame) {
+  return new Uint8Array(await (await asked(`/rr/studies/${key}/series/${series}/colours/${frame}`)).arrayBuffer());
 }
 
 /** Call a queued function and wait for what it gives. */

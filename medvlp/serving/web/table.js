@@ -69,6 +69,32 @@ export function fill(pixels, values, table, lo, padding) {
   }
 }
 
+/** Paint red, green and blue of 8 bits through one table of levels. */
+export function fillColours(pixels, colours, levels, turned) {
+  const table = levels.map((g) => (turned ? 255 - g : g));
+  for (let k = 0, n = 0; k < pixels.length; k++, n += 3) pixels[k] = 0xff000000 | (table[colours[n + 2]] << 16) | (table[colours[n + 1]] << 8) | table[colours[n]];
+}
+
+/** Means of blocks of `by` x `by` values within the box [left, top, right, bottom]; padding counts where there is nothing else. */
+export function reduced(values, columns, [left, top, right, bottom], by, padding) {
+  const wide = Math.ceil((right - left) / by), tall = Math.ceil((bottom - top) / by), out = new values.constructor(wide * tall);
+  const sums = new Float64Array(wide), counts = new Uint32Array(wide), none = padding ?? NaN;
+  for (let row = 0; row < tall; row++) {
+    sums.fill(0);
+    counts.fill(0);
+    for (let y = top + row * by, end = Math.min(bottom, y + by); y < end; y++) {
+      for (let block = 0, x = left, k = y * columns + left; block < wide; block++) {
+        for (const stop = Math.min(right, left + (block + 1) * by); x < stop; x++, k++) {
+          const v = values[k];
+          if (v !== none) { sums[block] += v; counts[block] += 1; }
+        }
+      }
+    }
+    for (let block = 0; block < wide; block++) out[row * wide + block] = counts[block] ? Math.round(sums[block] / counts[block]) : padding;
+  }
+  return { values: out, wide, tall };
+}
+
 // Violet to yellow by lightness and hue, told apart by every kind of colour vision; alpha grows with the value.
 const RAMP = [[76, 2, 161], [139, 10, 165], [190, 55, 134], [224, 100, 97], [247, 149, 64], [251, 207, 54], [240, 249, 33]];
 

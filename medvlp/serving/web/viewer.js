@@ -1,7 +1,7 @@
 // One pane: a picture of 16-bit values on a 2D canvas, painted through a table; letters, scale, measures and crosshair
 // lie above it and never in it.
 
-import { curveOf, fill, heat, likeWindow, packed, windowTable } from "./table.js";
+import { curveOf, fill, fillColours, heat, likeWindow, packed, reduced, windowTable } from "./table.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,7 +17,8 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-function svg(tag, attributes = {}, text = "") {
+/** The same of a drawing. */
+export function svg(tag, attributes = {}, text = "") {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.textContent = text;
@@ -36,6 +37,7 @@ export class Pane {
       ...Object.values(this.corners), ...this.letters);
     this.context = this.canvas.getContext("2d", { alpha: false, willReadFrequently: true });
     this.bitmap = document.createElement("canvas");
+    this.rough = document.createElement("canvas");
     this.tool = "window";
     this.rulers = [];
     this.map = null;
@@ -70,6 +72,12 @@ export class Pane {
     const { paint } = this.plane;
     if (this.window) return windowTable(paint, this.window.centre, this.window.width, this.window.kind);
     return (paint.levels ??= curveOf(paint.curve));
+  }
+
+  /** The same of the 256 steps of each colour, which have no curve of their own. */
+  #colourLevels() {
+    const { centre, width, kind } = this.window ?? {};
+    return this.window ? windowTable({ lo: 0, hi: 255, slope: 1, intercept: 0, inverted: false }, centre, width, kind) : Uint8Array.from({ length: 256 }, (_, k) => k);
   }
 
   // geometry: source (column, row) -> device pixels ----------------------------------------------------------------
@@ -126,11 +134,13 @@ export class Pane {
       this.canvas.height = Math.round(t * ratio);
     }
     const { paint, values, rows, columns } = this.plane;
-    if (this.stale && values) {
+    const coarse = values && !this.plane.colours && this.windowing && this.matrix ? this.#coarse() : null;
+    if (this.stale && values && !coarse) {
       const pen = this.bitmap.getContext("2d", { willReadFrequently: true });
       this.image ??= pen.createImageData(columns, rows);
-      const table = packed(this.levels(), this.turned);
-      fill(new Uint32Array(this.image.data.buffer), values, table, paint.lo, paint.padding);
+      const out = new Uint32Array(this.image.data.buffer);
+      if (this.plane.colours) fillColours(out, this.plane.colours, this.#colourLevels(), this.turned);
+      else fill(out, values, packed(this.levels(), this.turned), paint.lo, paint.padding);
       pen.putImageData(this.image, 0, 0);
       this.stale = false;
     }
@@ -141,26 +151,52 @@ export class Pane {
     pen.setTransform(m);
     pen.imageSmoothingEnabled = !(this.zoom === 1 && this.aspect === 1);
     pen.imageSmoothingQuality = this.zoom < 1 ? "medium" : "low";
-    if (values) pen.drawImage(this.bitmap, 0, 0);
+    if (coarse) pen.drawImage(this.rough, ...coarse);
+    else if (values) pen.drawImage(this.bitmap, 0, 0);
     if (this.map?.shown) {
       const [x0, y0, x1, y1] = this.map.box;
       pen.imageSmoothingEnabled = true;
       pen.drawImage(this.map.picture, x0, y0, x1 - x0, y1 - y0);
     }
     this.#say(ratio);
+    this.root.dataset.drawn = coarse ? "coarse" : "exact";
     this.root.dataset.state = values ? "painted" : "waiting";
     Object.assign(this.root.dataset, { zoom: this.zoom.toFixed(4), turned: this.turned, turns: this.turns, across: this.across,
-      down: this.down, index: this.plane.index ?? 0, tool: this.tool, rulers: this.rulers.length, map: Boolean(this.map?.shown),
+      down: this.down, count: this.plane.count, loading: this.plane.loading ?? "", index: this.plane.index ?? 0, tool: this.tool, rulers: this.rulers.length, map: Boolean(this.map?.shown),
       window: this.window ? `${this.window.centre}/${this.window.width}` : "file" });
+  }
+
+  /** While a window is dragged: what is in sight, by means of blocks that are no larger than a pixel of the screen. */
+  #coarse() {
+    const { plane, canvas } = this, { values, paint, rows, columns } = plane, by = Math.max(1, Math.floor(1 / this.zoom));
+    if (this.coarse?.of !== values) {
+      const back = this.matrix.inverse(), ends = [[0, 0], [canvas.width, 0], [0, canvas.height], [canvas.width, canvas.height]]
+        .map(([x, y]) => back.transformPoint(new DOMPoint(x, y)));
+      const within = (key, last) => { const at = ends.map((p) => p[key]); return [Math.max(0, Math.floor(Math.min(...at))), Math.min(last, Math.ceil(Math.max(...at)))]; };
+      const [left, right] = within("x", columns), [top, bottom] = within("y", rows);
+      if (left >= right || top >= bottom) return null;
+      const made = reduced(values, columns, [left, top, right, bottom], by, paint.padding);
+      Object.assign(this.rough, { width: made.wide, height: made.tall });
+      const image = this.rough.getContext("2d", { willReadFrequently: true }).createImageData(made.wide, made.tall);
+      this.coarse = { of: values, ...made, image, pixels: new Uint32Array(image.data.buffer), place: [left, top, by * made.wide, by * made.tall] };
+      this.stale = true;
+    }
+    const { image, pixels, place } = this.coarse;
+    if (this.stale) {
+      fill(pixels, this.coarse.values, packed(this.levels(), this.turned), paint.lo, paint.padding);
+      this.rough.getContext("2d").putImageData(image, 0, 0);
+      this.stale = false;
+    }
+    return place;
   }
 
   #say(ratio) {
     const { plane } = this, { tl, tr, bl, br } = this.corners;
-    tl.textContent = [plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
+    const narrow = this.root.clientWidth < 300, small = this.root.clientWidth < 240; // beside a wider pane that says the rest
+    tl.textContent = [small ? plane.title.split("\n").at(-1) : plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
       plane.loading ?? ""].filter(Boolean).join("\n");
     const w = this.window;
-    const narrow = this.root.clientWidth < 300;
-    tr.textContent = (narrow && !w ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
+    tr.textContent = (small || (narrow && !w) ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
     br.textContent = `${this.probe ?? ""}\n${Math.round(this.zoom * 100)} %`.trim();
     const edges = turnedEdges(plane.edges, this);
     this.letters.forEach((letter, n) => { letter.textContent = edges[n]; });
@@ -235,6 +271,10 @@ export class Pane {
     });
     const up = (event) => {
       pinch.delete(event.pointerId);
+      if (this.windowing) { // at rest every pixel is the curve's
+        Object.assign(this, { windowing: false, coarse: null, stale: true });
+        this.on.changed?.(this);
+      }
       if (held && !held.moved && event.type === "pointerup") {
         if (held.ruler) this.rulers.pop();
         else if (event.button === 0 && this.plane?.cross) this.on.cross?.(this, ...this.at(event));
@@ -264,6 +304,7 @@ export class Pane {
     if (held.tool === "window") {
       const from = (held.window ??= likeWindow(paint, this.levels()));
       const step = Math.max(from.width, Math.abs((paint.hi - paint.lo) * paint.slope) / 50) / 300;
+      this.windowing = true;
       this.setWindow({ centre: tidy(from.centre + dy * step, step), width: Math.max(1, tidy(from.width + dx * step, step)), kind: from.kind, name: "" });
     } else if (held.tool === "zoom") this.setZoom(held.zoom * Math.exp(-dy / 200));
     else if (held.tool === "pan") { this.fit = false; this.x = held.px + dx * ratio; this.y = held.py + dy * ratio; this.draw(); }

@@ -1,0 +1,70 @@
+// The series of a study beside the viewer: their list, their thumbnails, and what is known of the one looked at.
+
+import { PLANES } from "./mpr.js";
+import { colours, pixels } from "./server.js";
+import { curveOf, fill, packed, windowTable } from "./table.js";
+import { h } from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+export const nameOfSeries = (series) => `${series.title}${series.visit ? (series.visit === 1 ? " · prior" : ` · prior ${series.visit}`) : ""}`;
+export const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: null });
+
+/** Values of one frame of a picture, asked for once. */
+export async function frameOf(study, number, index) {
+  const name = `${number}/${index}`;
+  if (!study.frames.has(name)) study.frames.set(name, pixels(study.key, number, index, index + 1, study.series[number].frames[index].signed));
+  return study.frames.get(name);
+}
+
+/** The colours of a frame that has some, else null. */
+export async function coloursOf(study, number, index) {
+  if (!study.series[number].frames[index].coloured) return null;
+  const name = `${number}/${index}/colours`;
+  if (!study.frames.has(name)) study.frames.set(name, colours(study.key, number, index));
+  return study.frames.get(name);
+}
+
+/** List them; `chosen` is called with the number of the one clicked. */
+export function listSeries(study, chosen) {
+  $("series").hidden = false;
+  $("series").querySelector("ol").replaceChildren(...study.series.map((series, number) => {
+    const size = series.kind === "volume" ? `${series.count} × ${series.rows} × ${series.columns}` : `${series.rows} × ${series.columns}${series.count > 1 ? ` × ${series.count}` : ""}`;
+    const canvas = h("canvas", { width: 52, height: 52 });
+    thumbnail(study, canvas, number);
+    return h("li", {}, h("button", { type: "button", onclick: () => chosen(number) }, canvas,
+      h("span", {}, h("b", {}, nameOfSeries(series)), h("span", { className: "fine" }, size),
+        series.warnings.length ? h("span", { className: "fine warned", title: series.warnings.join("\n") }, ` ▲ ${series.warnings.length}`) : null)));
+  }));
+}
+
+async function thumbnail(study, canvas, number) {
+  const series = study.series[number], volume = series.kind === "volume", middle = Math.floor(series.count / 2);
+  const values = volume ? await pixels(study.key, number, middle, middle + 1, true) : await frameOf(study, number, 0);
+  const paint = volume ? paintOf(series) : series.frames[0];
+  const [, centre, width, kind] = volume ? series.windows[0] : [];
+  const table = packed(volume ? windowTable(paint, centre, width, kind) : curveOf(paint.curve), false);
+  const step = Math.max(series.rows, series.columns) / 52;
+  const image = canvas.getContext("2d").createImageData(52, 52), out = new Uint32Array(image.data.buffer).fill(0xff000000);
+  const tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
+  const top = Math.floor((52 - tall) / 2), left = Math.floor((52 - wide) / 2), row = new Int32Array(wide), painted = new Uint32Array(wide);
+  for (let y = 0; y < tall; y++) {
+    for (let x = 0; x < wide; x++) row[x] = values[Math.floor(y * step) * series.columns + Math.floor(x * step)];
+    fill(painted, row, table, paint.lo, paint.padding);
+    out.set(painted, (y + top) * 52 + left);
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** What the file says of itself, and what was done to show it. */
+export function tellFacts(series) {
+  $("facts").hidden = false;
+  const flat = series.kind !== "volume" || series.look; // of a slice alone its thickness is no distance
+  const mm = series.spacing ? series.spacing.filter((_, n) => !series.look || n !== PLANES[series.look].cut).map((s) => Number(s.toPrecision(3))).join("\u200a×\u200a") : null;
+  const g = series.geometry ?? {};
+  const rows = { ...series.facts, polarity: series.photometric, values: series.unit, [flat ? "pixel, mm" : "voxel, mm"]: mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
+    hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };
+  $("facts").querySelector("dl").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== "" && value !== undefined && value !== null)
+    .flatMap(([name, value]) => [h("dt", {}, name), h("dd", { title: value }, String(value))]));
+  $("facts").querySelector(".notes").replaceChildren(...series.warnings.map((note) => h("li", {}, note)));
+  $("made").querySelector("ol").replaceChildren(...series.steps.map((words) => h("li", {}, words)));
+}
