@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from medvlp.core.errors import UserError
 from medvlp.io.errors import UnreadableImage
-from medvlp.serving.guard import Guard, Passwords
+from medvlp.serving.guard import ROOM, Guard, Passwords, Surface
 from medvlp.serving.room import Room
 from medvlp.serving.uploads import FRAMED, TooLarge
 
@@ -28,8 +28,9 @@ _LOG = logging.getLogger("medvlp.serving")
 
 
 def build_server(
-    room: Room, *, hosts: frozenset[str], passwords: Passwords | None = None, schema: bool = False
-) -> gradio.Server:
+    room: Room, *, hosts: frozenset[str], passwords: Passwords | None = None, schema: bool = False,
+    surface: Surface = ROOM,
+) -> gradio.Server:  # fmt: skip
     """Return the server; `launch.open_room` starts it.
 
     Args:
@@ -37,6 +38,7 @@ def build_server(
         hosts: names under which it may be called.
         passwords: who may enter.
         schema: whether the API is described at ``/openapi.json``.
+        surface: what may be asked for, and who may frame the page.
     """
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")  # before gradio is imported
     import gradio as gr
@@ -136,7 +138,7 @@ def build_server(
     stack = server.build_middleware_stack
     # Outermost, before gradio's own: what the guard refuses, nothing else sees.
     server.build_middleware_stack = lambda: Guard(  # type: ignore[method-assign]
-        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema
+        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema, surface=surface
     )
     return server
 
