@@ -30,6 +30,12 @@ def demo(
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Describe the API at /openapi.json.")] = False,
     password: Annotated[str | None, typer.Option(help="Ask for this user's password, print a line, leave.")] = None,
+    explorer: Annotated[
+        Path | None, typer.Option(help="Open the explorer instead: runs, results, errors below this folder.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --explorer: folder of the pictures; default: as manifests say.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")] = False,
 ) -> None:
     """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""
@@ -37,6 +43,13 @@ def demo(
 
     if password is not None:
         _print_line(password)
+        return
+    if explorer is not None:
+        from medvlp.serving.browse.launch import ExplorerOptions, open_explorer
+
+        os.umask(0o077)
+        own = {"host": host, "port": port, "auth": auth, "names": tuple(name or ())}
+        open_explorer(ExplorerOptions(explorer, tuple(bundles or ()), root, **own)).wait(typer.echo)
         return
     options = Options(
         bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,

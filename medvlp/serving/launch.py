@@ -44,7 +44,7 @@ class Options:
         audit: file of the audit log; none is kept without it.
         samples: whether synthetic studies are offered.
         schema: whether ``/openapi.json`` is served.
-        public: anybody may come, without `auth`: the synthetic studies alone are shown, and uploads are refused.
+        public: anybody may come, without `auth`: synthetic studies alone are shown, and uploads are refused.
         framed_by: origin whose pages may show the room in a frame, such as a host of demos.
         limits: of uploads and sessions.
     """
@@ -68,7 +68,7 @@ class Options:
         check_host(self.host, self.auth, public=self.public)
         if self.public and (self.index or self.dicomweb or not self.samples):
             raise UserError(
-                "A public room shows the synthetic studies alone: leave the index and the archive out, keep the samples."
+                "A public room shows the synthetic studies alone: leave index and archive out, and keep the samples."
             )
 
 
