@@ -26,7 +26,10 @@ from medvlp.serving.uploads import Upload
 
 __all__ = ["Room"]
 
-_NO_UPLOADS = "Nothing can be uploaded here: this room is public and shows synthetic studies alone; install medvlp to open your own."
+_NO_UPLOADS = (
+    "Nothing can be uploaded here: this room is public and shows synthetic studies alone. "
+    "Install medvlp to open your own."
+)
 
 
 class Room:

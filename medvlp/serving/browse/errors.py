@@ -12,7 +12,7 @@ from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.page.words import finding as words
 from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows
 from medvlp.evaluation.results import Result
-from medvlp.serving.browse.pictures import Pictures
+from medvlp.serving.browse.pictures import Album
 
 __all__ = ["KINDS", "cards", "error_table", "findings_of", "wrongness"]
 
@@ -70,18 +70,16 @@ def error_table(result: Result, finding: str, *, kind: str = "all", split: str =
     return table[["id", "truth", "score", "wrong", *groups]].reset_index(drop=True)
 
 
-def cards(table: pd.DataFrame, pictures: Pictures, finding: str, *, first: int, count: int, near: str) -> str:
+def cards(shown: pd.DataFrame, album: Album, finding: str) -> str:
     """Return HTML of some cases: picture, truth, score, how wrong, groups and allow-listed facts of the file."""
-    shown = table.iloc[first : first + count]
-    pictures.expect(shown["id"].astype(str).tolist(), near)
     parts = []
     for row in shown.to_dict("records"):
         truth = f"{words(finding)} {'present' if row['truth'] == 1 else 'absent'}"
         groups = [str(value) for name, value in row.items() if str(name).startswith("group:") and value == value]
-        side = "below" if row["truth"] == 1 else "above"
+        side = ("below", "without") if row["truth"] == 1 else ("above", "with")
         parts.append(
-            f'<figure class="case">{pictures.html(str(row["id"]))}<figcaption><b>{escape(truth)}</b>, score '
-            f"{row['score']:.3f}<br>{side} {row['wrong']:.0%} of the others<br>"
+            f'<figure class="case">{album.html(str(row["id"]))}<figcaption><b>{escape(truth)}</b>, score '
+            f"{row['score']:.3f}<br>{side[0]} {row['wrong']:.0%} of those {side[1]} it<br>"
             f'<span class="fine">{escape(", ".join([str(row["id"]), *groups]))}</span></figcaption></figure>'
         )
     return f'<div class="cases">{"".join(parts)}</div>' if parts else "<p>There is no such case.</p>"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvlp.core.errors import UserError
-from medvlp.serving.browse.pictures import Pictures
 from medvlp.serving.browse.playground import Playground
 from medvlp.serving.browse.shelf import Shelf
 
@@ -29,7 +28,6 @@ def build_page(shelf: Shelf) -> gradio.Blocks:
     from medvlp.serving.browse.tabs_models import map_tab, parts_tab, playground_tab
     from medvlp.serving.browse.tabs_runs import errors_tab, results_tab, runs_tab
 
-    pictures = Pictures(shelf)
     with gr.Blocks(title="medvlp explorer", analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as page:
         gr.HTML('<header class="head"><h1>Explorer</h1><p>Research use only. Nothing leaves this machine.</p></header>')
         with gr.Tab("Runs"):
@@ -37,9 +35,9 @@ def build_page(shelf: Shelf) -> gradio.Blocks:
         with gr.Tab("Results"):
             results_tab(shelf)
         with gr.Tab("Errors"):
-            errors_tab(shelf, pictures)
+            errors_tab(shelf)
         with gr.Tab("Embeddings"):
-            map_tab(shelf, Pictures(shelf))
+            map_tab(shelf)
         with gr.Tab("Sentences"):
             playground_tab(shelf, Playground(shelf))
         with gr.Tab("Parts"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -16,40 +16,27 @@ from medvlp.evaluation.page.pictures import png_uri
 from medvlp.io.image import Image
 from medvlp.io.inspection import Look, look
 from medvlp.io.middle_slice import middle_axial, volume_preset
-from medvlp.serving.browse.shelf import Shelf
+from medvlp.serving.browse.shelf import rows_of
 
-__all__ = ["Pictures", "small"]
+__all__ = ["Album", "small"]
 
 EDGE = 256
 _FACTS = ("Modality", "ViewPosition", "ImageLaterality", "BodyPartExamined", "Manufacturer")
 
 
-class Pictures:
-    """Pictures of the cases of whatever manifest of a shelf knows them.
+@dataclass(frozen=True)
+class Album:
+    """Pictures of the cases of one manifest; without one there are none."""
 
-    Args:
-        shelf: where manifests are looked for.
-    """
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._manifest: Manifest | None = None
-        self._rows: dict[str, int] = {}
-
-    def expect(self, ids: Sequence[str], near: str = "") -> Manifest | None:
-        """Find the manifest of some cases, that of the run `near` first."""
-        if not set(ids) <= self._rows.keys():
-            self._manifest = self._shelf.manifest_of(ids, near)
-            known = [] if self._manifest is None else self._manifest.column("id").tolist()
-            self._rows = {str(name): row for row, name in enumerate(known)}
-        return self._manifest
+    manifest: Manifest | None
 
     def path(self, name: str) -> Path | None:
         """Return the first file of a case; None where no manifest names one."""
-        if self._manifest is None or name not in self._rows:
+        if self.manifest is None or name not in rows_of(self.manifest):
             return None
-        rows = (self._manifest.paths(self._rows[name], field) for field in self._manifest.pictures)
-        return next((paths[0] for paths in rows if paths), None)
+        row = rows_of(self.manifest)[name]
+        found = (self.manifest.paths(row, field) for field in self.manifest.pictures)
+        return next((paths[0] for paths in found if paths), None)
 
     def html(self, name: str) -> str:
         """Return a case's picture as HTML, or a sentence that says why there is none."""

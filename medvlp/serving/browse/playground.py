@@ -93,7 +93,9 @@ def answers_html(asked: Sequence[Asked]) -> str:
     heads = [str(each.get("statement", each.get("error"))) for each in asked[0].said] if asked else []
     denials = [str(each.get("denial", "")) for each in asked[0].said] if asked else []
     rows = sorted(asked, key=lambda each: -each.said[0].get("margin", -np.inf))
-    head = "".join(f"<th>{escape(a)}<br><span>{escape(b)}</span></th>" for a, b in zip(heads, denials, strict=True))
+    head = "".join(
+        f"<th>{escape(a)}<br><span>against: {escape(b)}</span></th>" for a, b in zip(heads, denials, strict=True)
+    )
     body = "".join(
         f'<tr><td><img src="{png_uri(each.picture)}" alt="">'
         f'<span class="fine">{escape(each.name)}</span></td>{"".join(map(_cell, each.said))}</tr>'

@@ -12,7 +12,7 @@ from medvlp.evaluation.tables import Cell, Table, comparison_table
 __all__ = ["SYNTHETIC", "compared", "metric_names", "metric_table", "notes_of"]
 
 SYNTHETIC = "Synthetic patients: these numbers prove the machinery and say nothing about clinical performance."
-_COLUMNS = ["finding", "value", "low", "high", "n", "positive", "patients", "chance", "split", "group", "at"]
+_COLUMNS = ["finding", "value", "low", "high", "n", "positive", "patients", "chance", "split", "at", "remark", "group"]
 
 
 def metric_names(result: Result) -> list[str]:
@@ -21,20 +21,21 @@ def metric_names(result: Result) -> list[str]:
 
 
 def metric_table(result: Result, metric: str, *, groups: bool = False) -> pd.DataFrame:
-    """Return a row a number, with its interval and n; those of subgroups only where asked for.
+    """Return a row a number, with its interval and n; those of subgroups, and their column, only where asked for.
 
-    ``at`` is the operating point or calibration, and a remark such as ``few_positives`` where there is one.
+    ``at`` is the operating point or calibration; an empty cell is not defined, and ``remark`` says why.
     """
     rows = [
         (
-            finding(row.label), row.value, row.low, row.high, row.n, row.positives, row.patients, row.chance,
-            row.split, row.group or "", ", ".join(filter(None, (row.operating_point, row.calibration, row.reason))),
+            finding(row.label), *(_three(each) for each in (row.value, row.low, row.high)), row.n,
+            "" if row.positives is None else row.positives, row.patients, _three(row.chance), row.split,
+            row.operating_point or row.calibration or "", (row.reason or "").replace("_", " "), row.group or "",
         )
         for row in result.metrics
         if row.metric == metric and (groups or row.group is None)
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
-    return table.round(4).astype(object).where(table.notna(), "")
+    return table if groups else table.drop(columns="group")
 
 
 def notes_of(result: Result) -> str:
@@ -72,3 +73,7 @@ def _text(entry: str | int | Cell) -> str | int:
     if not isinstance(entry, Cell):
         return entry
     return p_value(entry.value) if entry.p else entry.text("–")
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

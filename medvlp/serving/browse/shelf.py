@@ -17,7 +17,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.page.gallery_files import GALLERY
 from medvlp.evaluation.results import Result, load_result
 
-__all__ = ["Shelf", "result_of", "result_paths"]
+__all__ = ["Shelf", "result_of", "result_paths", "rows_of"]
 
 _DEEP = 6
 _NOT_INTO = ("checkpoints", "dicom", "gallery", "tensorboard", "tokenizer", "truth")
@@ -78,7 +78,7 @@ class Shelf:
         names = sorted(self.names("manifest"), key=lambda name: not name.startswith(f"{near}/"))
         for name in names:
             manifest = self.manifest(name)
-            if set(ids) <= set(manifest.column("id").tolist()):
+            if set(ids) <= rows_of(manifest).keys():
                 return manifest
         return None
 
@@ -102,6 +102,12 @@ def result_paths(run: Path) -> dict[str, Path]:
 def result_of(path: Path, *, cases: bool = True) -> Result:
     """Return one, read again only if its file has changed."""
     return _result(path, path.stat().st_mtime, cases)
+
+
+@lru_cache(maxsize=8)
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    """Return the row of each id."""
+    return {str(name): row for row, name in enumerate(manifest.column("id").tolist())}
 
 
 @lru_cache(maxsize=64)

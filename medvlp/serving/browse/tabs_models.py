@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.serving.browse import parts
 from medvlp.serving.browse.embedding import Projection, colour_columns, feature_columns, map_svg, project
 from medvlp.serving.browse.page import safely
-from medvlp.serving.browse.pictures import Pictures
+from medvlp.serving.browse.pictures import Album
 from medvlp.serving.browse.playground import Playground, answers_html, split_names
 from medvlp.serving.browse.runs import quarantine
 from medvlp.serving.browse.shelf import Shelf
@@ -31,7 +32,7 @@ element.addEventListener('click', (event) => ask(event, 0));
 """
 
 
-def map_tab(shelf: Shelf, pictures: Pictures) -> None:
+def map_tab(shelf: Shelf) -> None:
     """A table of features as a map."""
     import gradio as gr
 
@@ -45,9 +46,14 @@ def map_tab(shelf: Shelf, pictures: Pictures) -> None:
             "No table of features lies below the folder: make one with `medvlp embed BUNDLE MANIFEST --out FILE`."
         )
     with gr.Row():
-        drawn = gr.HTML(js_on_load=_POINT, elem_id="map", scale=3)
-        case = gr.HTML('<p class="fine">Point at a case to see it.</p>', elem_id="map-case", scale=1, min_width=280)
+        with gr.Column(scale=4):
+            drawn = gr.HTML(js_on_load=_POINT, elem_id="map")
+        with gr.Column(scale=1, min_width=280):
+            seen = gr.HTML('<p class="fine">Point at a case to see it.</p>', elem_id="map-case")
     points = gr.State(None)
+
+    def near(name: str) -> str:
+        return name.rpartition("/")[0]
 
     @safely
     def choose(name: str | None) -> tuple[Any, ...]:
@@ -55,7 +61,7 @@ def map_tab(shelf: Shelf, pictures: Pictures) -> None:
             return gr.skip(), gr.skip()
         loaded = FeatureTable.load(shelf.path("table", name))
         columns = feature_columns(loaded)
-        colours = list(colour_columns(loaded, pictures.expect(list(loaded.ids), name.rpartition("/")[0])))
+        colours = list(colour_columns(loaded, shelf.manifest_of(list(loaded.ids), near(name))))
         first = next((each for each in colours if each.startswith("label.")), next(iter(colours), None))
         return gr.Dropdown(choices=columns, value=columns[0]), gr.Dropdown(choices=colours, value=first)
 
@@ -65,23 +71,26 @@ def map_tab(shelf: Shelf, pictures: Pictures) -> None:
             return "", None
         loaded = FeatureTable.load(shelf.path("table", name))
         shown = project(loaded, what)
-        values = colour_columns(loaded, pictures.expect(list(loaded.ids))).get(by or "")
+        values = colour_columns(loaded, shelf.manifest_of(list(loaded.ids), near(name))).get(by or "")
         row_of = {str(each): row for row, each in enumerate(loaded.ids)}
         own = None if values is None else [values[row_of[each]] for each in shown.ids]
         return map_svg(shown, own, by or "all"), shown
 
     @safely
-    def point(shown: Projection | None, event: gr.EventData) -> str:
+    def point(shown: Projection | None, name: str, event: gr.EventData) -> str:
         row = int(event._data["row"])
         if shown is None or not 0 <= row < len(shown.ids):
             raise UserError("The map has changed: point again.")
-        return f'<figure class="case">{pictures.html(shown.ids[row])}<figcaption>{shown.ids[row]}</figcaption></figure>'
+        case = shown.ids[row]
+        picture = Album(shelf.manifest_of([case], near(name))).html(case)
+        return f'<figure class="case">{picture}<figcaption>{escape(case)}</figcaption></figure>'
 
     point.__annotations__["event"] = gr.EventData  # gradio looks for the class, not its name
-    gr.context.Context.root_block.load(choose, table, [column, colour])
-    table.change(choose, table, [column, colour])
-    gr.on([column.change, colour.change], draw, [table, column, colour], [drawn, points])
-    drawn.select(point, points, case, show_progress="hidden")
+    asked = ([table, column, colour], [drawn, points])
+    for begin in (gr.context.Context.root_block.load, table.input):
+        begin(choose, table, [column, colour]).then(draw, *asked)
+    gr.on([column.input, colour.input], draw, *asked)
+    drawn.select(point, [points, table], seen, show_progress="hidden")
 
 
 def playground_tab(shelf: Shelf, play: Playground) -> None:
@@ -104,7 +113,8 @@ def playground_tab(shelf: Shelf, play: Playground) -> None:
             with gr.Row():
                 go = gr.Button("Ask", variant="primary", elem_id="ask")
                 own = gr.UploadButton("Ask of a file of mine", file_count="multiple", elem_id="own")
-        answers = gr.HTML(elem_id="answers", scale=3)
+        with gr.Column(scale=2):
+            answers = gr.HTML('<p class="fine">Each sentence is asked against its denial.</p>', elem_id="answers")
 
     @safely
     def splits(name: str | None) -> Any:  # noqa: ANN401
@@ -129,7 +139,7 @@ def playground_tab(shelf: Shelf, play: Playground) -> None:
             return answers_html(play.ask_files(model, named, words))
 
     gr.context.Context.root_block.load(splits, manifest, split)
-    manifest.change(splits, manifest, split)
+    manifest.input(splits, manifest, split)
     go.click(ask, [bundle, sentences, manifest, split, count, seed], answers, concurrency_id="model")
     own.upload(ask_own, [bundle, sentences, own], answers, concurrency_id="model")
 
@@ -176,8 +186,8 @@ def parts_tab(shelf: Shelf) -> None:
 
     for each in (pick, pick_set):
         each.__annotations__["event"] = gr.SelectData
-    kind.change(safely(parts.component_table), kind, listed)
+    kind.input(safely(parts.component_table), kind, listed)
     listed.select(pick, kind, told)
-    config.change(safely(parts.configuration), config, shown)
+    config.input(safely(parts.configuration), config, shown)
     sets.select(pick_set, None, card)
-    run.change(safely(lambda name: quarantine(shelf.path("run", name))), run, left)
+    run.input(safely(lambda name: quarantine(shelf.path("run", name))), run, left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.serving.browse.errors import KINDS, cards, error_table, findings_of
 from medvlp.serving.browse.page import safely
-from medvlp.serving.browse.pictures import Pictures
+from medvlp.serving.browse.pictures import Album
 from medvlp.serving.browse.results import compared, metric_names, metric_table, notes_of
 from medvlp.serving.browse.runs import curve_names, curves, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
@@ -26,7 +27,7 @@ def runs_tab(shelf: Shelf) -> None:
     table = gr.Dataframe(elem_id="runs", show_search="filter", interactive=False, max_height=380)
     with gr.Row():
         chosen = gr.Dropdown(label="Curves of", multiselect=True, elem_id="runs-chosen", scale=3)
-        name = gr.Dropdown(label="What", value="loss", elem_id="curve", allow_custom_value=False, scale=2)
+        name = gr.Dropdown(label="What", elem_id="curve", scale=2)
         again = gr.Button("Look again", scale=0, min_width=120)
     plot = gr.LinePlot(
         x="samples", y="value", color="run", x_title="samples seen", tooltip="all", height=360, elem_id="curves",
@@ -57,10 +58,11 @@ def runs_tab(shelf: Shelf) -> None:
             return gr.skip(), gr.skip()
         return rows, draw(runs, what)
 
-    gr.on([again.click], look, outputs=[table, chosen])
-    gr.context.Context.root_block.load(look, outputs=[table, chosen])
-    chosen.change(names, [chosen, name], name)
-    gr.on([chosen.change, name.change], draw, [chosen, name], plot, show_progress="hidden")
+    # A choice may be checked only after the list that it is of: each step waits for the one before.
+    for begin in (gr.context.Context.root_block.load, again.click):
+        begin(look, outputs=[table, chosen]).then(names, [chosen, name], name).then(draw, [chosen, name], plot)
+    chosen.input(names, [chosen, name], name).then(draw, [chosen, name], plot, show_progress="hidden")
+    name.input(draw, [chosen, name], plot, show_progress="hidden")
     gr.Timer(5).tick(follow, [chosen, name], [table, plot], show_progress="hidden")
 
 
@@ -69,7 +71,7 @@ def results_tab(shelf: Shelf) -> None:
     import gradio as gr
 
     names = list(shelf.results())
-    one = next((name for name in names if name.endswith(": zero_shot")), names[0] if names else None)
+    one = _first(names)
     with gr.Row():
         result = gr.Dropdown(names, value=one, label="Result", elem_id="result", scale=3)
         metric = gr.Dropdown(label="Metric", elem_id="metric", scale=2)
@@ -87,6 +89,11 @@ def results_tab(shelf: Shelf) -> None:
         told = gr.Markdown(elem_id="difference-notes")
 
     @safely
+    def lists() -> list[Any]:
+        shelf.look()
+        return [gr.Dropdown(choices=list(shelf.results()))] * 3
+
+    @safely
     def choose(name: str | None) -> tuple[Any, ...]:
         if not name:
             return gr.skip(), ""
@@ -102,20 +109,20 @@ def results_tab(shelf: Shelf) -> None:
     def compare(a: str | None, b: str | None, what: str, some: bool) -> tuple[Any, ...]:
         return compared(result_of(_of(shelf, a)), result_of(_of(shelf, b)), what, common=some)
 
-    gr.context.Context.root_block.load(choose, result, [metric, notes])
-    result.change(choose, result, [metric, notes])
-    gr.on([result.change, metric.change, groups.change], show, [result, metric, groups], table)
+    listed = gr.context.Context.root_block.load(lists, None, [result, first, second])
+    for begin in (listed.then, result.input):
+        begin(choose, result, [metric, notes]).then(show, [result, metric, groups], table)
+    gr.on([metric.input, groups.input], show, [result, metric, groups], table)
     go.click(compare, [first, second, by, common], [difference, told])
 
 
-def errors_tab(shelf: Shelf, pictures: Pictures) -> None:
+def errors_tab(shelf: Shelf) -> None:
     """Cases of a finding, the most wrong first."""
     import gradio as gr
 
-    scored = [name for name, path in shelf.results().items() if _scored(path)]
-    one = next((name for name in scored if name.endswith(": zero_shot")), scored[0] if scored else None)
+    names = list(shelf.results())
     with gr.Row():
-        result = gr.Dropdown(scored, value=one, label="Result", elem_id="errors-result", scale=3)
+        result = gr.Dropdown(names, value=_first(names), label="Result", elem_id="errors-result", scale=3)
         finding = gr.Dropdown(label="Finding", elem_id="finding", scale=2)
         kind = gr.Radio(list(KINDS), value="all", label="Which", elem_id="kind", scale=2)
         start = gr.Number(1, minimum=1, step=_SHOWN, precision=0, label="From case", elem_id="start", scale=1)
@@ -129,28 +136,26 @@ def errors_tab(shelf: Shelf, pictures: Pictures) -> None:
     @safely
     def show(name: str | None, what: str | None, which: str, first: int) -> tuple[str, str]:
         if not name or not what:
-            return "No result below the folder has scores case by case.", ""
+            return "This result has no scores of findings case by case: choose another.", ""
         table = error_table(result_of(_of(shelf, name)), what, kind=which)
         at = min(max(0, int(first or 1) - 1), max(0, len(table) - 1))
         mean = f", on average on the wrong side of {table['wrong'].mean():.1%} of the others" if len(table) else ""
-        near = name.partition(": ")[0]
-        html = cards(table, pictures, what, first=at, count=_SHOWN, near=near)
-        return f"{len(table)} cases{mean}; shown from {at + 1}.", html
+        shown = table.iloc[at : at + _SHOWN]
+        album = Album(shelf.manifest_of(shown["id"].astype(str).tolist(), name.partition(": ")[0]))
+        return f"{len(table)} cases{mean}; shown from {at + 1}.", cards(shown, album, what)
 
-    gr.context.Context.root_block.load(choose, result, finding)
-    result.change(choose, result, finding)
-    gr.on([finding.change, kind.change, start.change], show, [result, finding, kind, start], [count, shown])
+    asked = ([result, finding, kind, start], [count, shown])
+    for begin in (gr.context.Context.root_block.load, result.input):
+        begin(choose, result, finding).then(show, *asked)
+    gr.on([finding.input, kind.input, start.input], show, *asked)
 
 
-def _of(shelf: Shelf, name: str | None) -> Any:  # noqa: ANN401
+def _first(names: list[str]) -> str | None:
+    return next((name for name in names if name.endswith(": zero_shot")), next(iter(names), None))
+
+
+def _of(shelf: Shelf, name: str | None) -> Path:
     found = shelf.results()
     if name not in found:
         raise DataError("That result is not there: choose one of the list.")
     return found[name]
-
-
-def _scored(path: Any) -> bool:  # noqa: ANN401
-    try:
-        return bool(findings_of(result_of(path)))
-    except DataError:
-        return False
