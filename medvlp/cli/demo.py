@@ -44,18 +44,16 @@ def demo(
     if password is not None:
         _print_line(password)
         return
-    if explorer is not None:
-        from medvlp.serving.browse.launch import ExplorerOptions, open_explorer
-
-        os.umask(0o077)
-        own = {"host": host, "port": port, "auth": auth, "names": tuple(name or ())}
-        open_explorer(ExplorerOptions(explorer, tuple(bundles or ()), root, **own)).wait(typer.echo)
-        return
     options = Options(
         bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
         dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
     os.umask(0o077)  # whatever is written from here on is this user's alone
+    if explorer is not None:
+        from medvlp.serving.browse.launch import open_explorer
+
+        open_explorer(explorer, options, root=root).wait(typer.echo)
+        return
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
     room.wait(typer.echo)
     typer.echo("The reading room is closed; nothing was kept.")

@@ -5,7 +5,6 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "ExplorerOptions": "browse.launch",
         "Options": "launch",
         "Reader": "reader",
         "open_explorer": "browse.launch",

@@ -21,7 +21,7 @@ from medvlp.serving.uploads import FRAMED, TooLarge
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["build_server"]
+__all__ = ["build_server", "place_of"]
 
 WEB = Path(__file__).parent / "web"
 _LOG = logging.getLogger("medvlp.serving")
@@ -173,9 +173,13 @@ def _safely(function: Callable[..., dict[str, Any]], *arguments: object) -> dict
     except KeyError:
         return {"error": "This study is no longer in the session: open it again."}
     except Exception as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
-        _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, where)
+        _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, place_of(error))
         return {"error": "The model failed on this; nothing was shown. The server's log says where."}
+
+
+def place_of(error: Exception) -> str:
+    """Return file and line where something went wrong: all that a log may say of it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""

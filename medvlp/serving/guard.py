@@ -27,7 +27,7 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-_SHUT = "base-uri 'none'; form-action 'none'; frame-ancestors "
+_SHUT = "form-action 'none'; frame-ancestors "
 _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}
 
 Scope = MutableMapping[str, Any]
@@ -62,7 +62,8 @@ class Surface:
 ROOM = Surface(
     re.compile(r"/|/rr/web/[a-z_]+\.(js|css|svg)|/gradio_api/startup-events"),
     re.compile(r"/rr/[A-Za-z0-9_\-/.]+|/gradio_api/call/[a-z_]+(/[0-9a-f]+)?"),
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; ",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; ",
 )
 # Pages of gradio's Blocks are made of scripts that are compiled in the browser; they too reach no other host.
 EXPLORER = Surface(
@@ -72,7 +73,7 @@ EXPLORER = Surface(
         r"|/gradio_api/(info|startup-events|upload|upload_progress|heartbeat/\w+|queue/(join|data)|component_server)"
     ),
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; ",
+    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; base-uri 'self'; ",
 )
 
 

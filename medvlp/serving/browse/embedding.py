@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
@@ -20,7 +21,7 @@ __all__ = ["Projection", "colour_columns", "feature_columns", "map_svg", "projec
 _MOST_POINTS, _MOST_VALUES = 4000, 12
 _NOT_COLOURS = ("id", "text", "image", "stack", "volume", "vector", "boxes", "mask", "sentence", "path")
 _WIDTH, _HEIGHT, _EDGE = 720, 520, 12
-_MISSING, _OTHER = "#c3cad0", "other"
+_MISSING, _RAMP = "#c3cad0", ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8c613")
 
 
 @dataclass(frozen=True)
@@ -118,34 +119,25 @@ def map_svg(shown: Projection, values: Sequence[Any] | None, name: str) -> str:
 
 
 def _coloured(values: Sequence[Any] | None, count: int) -> tuple[list[str], list[tuple[str, str]]]:
-    if values is None:
-        return [COLOURS[0]] * count, []
-    missing = [each is None or each != each for each in values]
-    numbers = [each for each, blank in zip(values, missing, strict=True) if not blank]
-    if len(set(numbers)) > _MOST_VALUES and all(isinstance(each, int | float | np.number) for each in numbers):
-        return _ramp(values, missing)
-    words = ["" if blank else _word(each) for each, blank in zip(values, missing, strict=True)]
-    counts = {word: words.count(word) for word in dict.fromkeys(words) if word}
-    often = sorted(sorted(counts), key=lambda word: -counts[word])
-    named = sorted(often[: len(COLOURS) - 1] if len(often) > len(COLOURS) else often)
-    palette = dict(zip(named, COLOURS, strict=False))
-    rest = {_OTHER: COLOURS[-1]} if len(often) > len(named) else {}
-    legend = [(f"{word} ({counts[word]})", colour) for word, colour in palette.items()] + list(rest.items())
-    legend += [("not known", _MISSING)] if any(missing) else []
-    return [_MISSING if not word else palette.get(word, COLOURS[-1]) for word in words], legend
-
-
-def _ramp(values: Sequence[Any], missing: Sequence[bool]) -> tuple[list[str], list[tuple[str, str]]]:
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    numbers = np.array([np.nan if blank else float(each) for each, blank in zip(values, missing, strict=True)])
-    low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-    shades = colormaps["viridis"]((numbers - low) / ((high - low) or 1))
-    colours = [_MISSING if blank else to_hex(shade) for shade, blank in zip(shades, missing, strict=True)]
-    legend = [(f"{low + share * (high - low):.3g}", to_hex(colormaps["viridis"](share))) for share in (0.0, 0.5, 1.0)]
-    return colours, legend + ([("not known", _MISSING)] if any(missing) else [])
-
-
-def _word(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+    """Return the colour of each point, and the legend: frequent values, or fifths of many numbers."""
+    column = pd.Series([""] * count if values is None else values, dtype=object)
+    known = column.notna()
+    if (
+        known.any()
+        and column[known].nunique() > _MOST_VALUES
+        and column[known].map(lambda v: not isinstance(v, str)).all()
+    ):
+        column = pd.qcut(column.astype(float), 5, duplicates="drop", precision=2)
+        often = [str(each) for each in column.cat.categories]
+        palette = dict(zip(often, _RAMP, strict=False))
+    else:
+        column = column.map(lambda v: f"{v:g}" if isinstance(v, float | np.floating) else str(v))
+        often = column[known].value_counts(sort=True).index.tolist()
+        named = sorted(often if len(often) <= len(COLOURS) else often[: len(COLOURS) - 1])
+        palette = dict(zip(named, COLOURS, strict=False))
+    words = column.astype(str).where(known, None)
+    counts = words.value_counts()
+    legend = [(f"{word} ({counts[word]})", colour) for word, colour in palette.items() if word]
+    legend += [("other", COLOURS[-1])] if len(often) > len(palette) else []
+    legend += [("not known", _MISSING)] if not known.all() else []
+    return [_MISSING if word is None else palette.get(word, COLOURS[-1]) for word in words], legend

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,35 +14,9 @@ from typing import Any
 from medvlp.core.errors import UserError
 from medvlp.serving.browse.shelf import Shelf
 from medvlp.serving.guard import EXPLORER, Guard, Passwords
-from medvlp.serving.launch import check_host, free_port, hosts_of, wait_for_signal
+from medvlp.serving.launch import Options, free_port, hosts_of, wait_for_signal
 
-__all__ = ["Explorer", "ExplorerOptions", "open_explorer"]
-
-
-@dataclass(frozen=True)
-class ExplorerOptions:
-    """How to open the explorer.
-
-    Attributes:
-        folder: where runs, manifests, tables of features and bundles are looked for.
-        bundles: further ones.
-        root: folder of the pictures; None: as the manifests say.
-        host: address to listen on.
-        port: 0 takes a free one.
-        auth: file of users; needed off loopback.
-        names: further host names under which it is reached.
-    """
-
-    folder: Path
-    bundles: tuple[Path, ...] = ()
-    root: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 7860
-    auth: Path | None = None
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_host(self.host, self.auth)
+__all__ = ["Explorer", "open_explorer"]
 
 
 class Explorer:
@@ -70,19 +43,24 @@ class Explorer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_explorer(options: ExplorerOptions) -> Explorer:
+def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -> Explorer:
     """Open the explorer and return at once.
+
+    Args:
+        folder: where runs, manifests, tables of features and bundles are looked for.
+        options: of these further bundles, and who may reach it.
+        root: folder of the pictures; None: as the manifests say.
 
     Raises:
         UserError: gradio is missing, the port is taken, or there is no such folder.
     """
     if find_spec("gradio") is None:
         raise UserError('The explorer needs gradio: pip install "openmedvlp[demo]".')
-    shelf = Shelf(options.folder, options.bundles, options.root)
+    shelf = Shelf(folder, options.bundles, root)
     passwords = Passwords(options.auth) if options.auth else None
     port = free_port(options.host, options.port)
-    folder = Path(tempfile.mkdtemp(prefix="medvlp-explorer-"))  # mode 0700
-    os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
+    private = Path(tempfile.mkdtemp(prefix="medvlp-explorer-"))  # mode 0700
+    os.environ.update(GRADIO_TEMP_DIR=str(private), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
@@ -103,4 +81,4 @@ def open_explorer(options: ExplorerOptions) -> Explorer:
         uvicorn.Config(guard, host=options.host, port=port, log_level="error", access_log=False)  # pyrefly: ignore
     )
     server.install_signal_handlers = lambda: None
-    return Explorer(server, f"http://{options.host}:{port}/", folder)
+    return Explorer(server, f"http://{options.host}:{port}/", private)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvlp.core.errors import UserError
+from medvlp.serving.app import place_of
 from medvlp.serving.browse.playground import Playground
 from medvlp.serving.browse.shelf import Shelf
 
@@ -58,11 +59,7 @@ def safely(function: Callable[..., Any]) -> Callable[..., Any]:
         except gr.Error:
             raise
         except Exception as error:
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
-            _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, where)
+            _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, place_of(error))
             raise gr.Error("This failed; the server's log says where.", print_exception=False) from None
 
     return asked

@@ -13,11 +13,12 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
 from medvlp.evaluation.page.rows import headline_of, macro_of
 from medvlp.evaluation.page.run_folder import read_config, read_log
+from medvlp.evaluation.tables import Cell
 from medvlp.serving.browse.shelf import Shelf, result_of, result_paths
 
 __all__ = ["COLUMNS", "curve_names", "curves", "quarantine", "run_table", "state_of"]
 
-COLUMNS = ("run", "learns", "state", "samples", "of", "chosen by", "best", "macro AUROC", "95 %", "n", "data", "recipe")
+COLUMNS = ("run", "learns", "state", "samples", "of", "chosen by", "best", "macro AUROC", "n", "data", "recipe")
 _QUIET = 600.0  # seconds without a line after which a training is taken for stopped
 
 
@@ -93,23 +94,22 @@ def _row(name: str, run: Path, now: float) -> tuple[Any, ...]:
     headline = _headline(run)
     seen = int(log[-1].get("samples_seen", 0)) if log else ""
     return (
-        name, " + ".join(learns), state, seen, until or "", chosen, _three(value), *headline[:4],
-        str(kept.get("recipe", headline[4])),
+        name, " + ".join(learns), state, seen, until or "", chosen, _three(value), *headline[:3],
+        str(kept.get("recipe", headline[3]))[:8],
     )  # fmt: skip
 
 
-def _headline(run: Path) -> tuple[str, str, str, str, str]:
+def _headline(run: Path) -> tuple[str, str, str, str]:
     try:
         results = [result_of(path, cases=False) for path in result_paths(run).values()]
     except DataError:
-        return "", "", "", "damaged", ""
+        return "", "", "damaged", ""
     # What decided something, such as a threshold, is what was reported.
     best = headline_of(sorted(results, key=lambda result: not result.fitted))
     row = None if best is None else macro_of(best)
     if best is None or row is None:
-        return "", "", "", "", ""
-    interval = f"{_three(row.low)} to {_three(row.high)}"
-    return _three(row.value), interval, str(row.n), "synthetic" if best.synthetic else "", best.recipe
+        return "", "", "", ""
+    return Cell(row.value, row.low, row.high).text(), str(row.n), "synthetic" if best.synthetic else "", best.recipe
 
 
 def _three(value: object) -> str:

@@ -112,7 +112,7 @@ def playground_tab(shelf: Shelf, play: Playground) -> None:
                 seed = gr.Number(0, precision=0, label="Drawn by seed", min_width=90)
             with gr.Row():
                 go = gr.Button("Ask", variant="primary", elem_id="ask")
-                own = gr.UploadButton("Ask of a file of mine", file_count="multiple", elem_id="own")
+                own = gr.UploadButton("Ask of own files", file_count="multiple", elem_id="own")
         with gr.Column(scale=2):
             answers = gr.HTML('<p class="fine">Each sentence is asked against its denial.</p>', elem_id="answers")
 
@@ -153,23 +153,29 @@ def parts_tab(shelf: Shelf) -> None:
             [(f"{name}: {each.what}", name) for name, each in KINDS.items()], value="objectives", label="Kind"
         )
         with gr.Row():
-            listed = gr.Dataframe(
-                parts.component_table("objectives"), interactive=False, wrap=True, elem_id="components"
-            )
-            told = gr.Code(
-                language=None,
-                interactive=False,
-                label="Options, defaults, example",
-                elem_id="component",
-                wrap_lines=True,
-            )
+            with gr.Column(scale=3):
+                listed = gr.Dataframe(
+                    parts.component_table("objectives"), interactive=False, wrap=True, elem_id="components",
+                    column_widths=["25%", "75%"],
+                )  # fmt: skip
+            with gr.Column(scale=2):
+                told = gr.Code(
+                    language=None, interactive=False, label="Of the one clicked", elem_id="component", wrap_lines=True
+                )
     with gr.Tab("Configurations"):
         names = parts.configurations()
         config = gr.Dropdown(names, value=names[0], label="Shipped configuration", elem_id="config")
         shown = gr.Code(parts.configuration(names[0]), language="yaml", interactive=False, elem_id="config-text")
     with gr.Tab("Data sets"), gr.Row():
-        sets = gr.Dataframe(parts.data_table(), interactive=False, show_search="filter", elem_id="sets", wrap=True)
-        card = gr.Code(language=None, interactive=False, label="Card", elem_id="card", wrap_lines=True)
+        with gr.Column(scale=3):
+            sets = gr.Dataframe(
+                parts.data_table(), interactive=False, wrap=True, elem_id="sets",
+                column_widths=["20%", "10%", "12%", "20%", "38%"],
+            )  # fmt: skip
+        with gr.Column(scale=2):
+            card = gr.Code(
+                language=None, interactive=False, label="Of the one clicked", elem_id="card", wrap_lines=True
+            )
     with gr.Tab("Quarantine"):
         run = gr.Dropdown(
             shelf.names("run"), value=None, label="Records that a run could not read", elem_id="quarantine-run"

@@ -24,13 +24,16 @@ def runs_tab(shelf: Shelf) -> None:
     """Table of runs, curves of those chosen; both follow a training that is running."""
     import gradio as gr
 
-    table = gr.Dataframe(elem_id="runs", show_search="filter", interactive=False, max_height=380)
+    widths = ["13%", "14%", "8%", "7%", "7%", "14%", "6%", "13%", "5%", "7%", "6%"]
+    table = gr.Dataframe(
+        elem_id="runs", show_search="filter", interactive=False, max_height=380, column_widths=widths
+    )  # fmt: skip
     with gr.Row():
         chosen = gr.Dropdown(label="Curves of", multiselect=True, elem_id="runs-chosen", scale=3)
         name = gr.Dropdown(label="What", elem_id="curve", scale=2)
-        again = gr.Button("Look again", scale=0, min_width=120)
+        again = gr.Button("Look again", scale=0, min_width=150, size="sm")
     plot = gr.LinePlot(
-        x="samples", y="value", color="run", x_title="samples seen", tooltip="all", height=360, elem_id="curves",
+        x="samples", y="value", color="run", x_title="samples seen", tooltip="all", height=420, elem_id="curves",
         label="Curve", buttons=["fullscreen"],
     )  # fmt: skip
 
@@ -48,8 +51,8 @@ def runs_tab(shelf: Shelf) -> None:
         return gr.Dropdown(choices=found, value=before if before in found else next(iter(found), None))
 
     @safely
-    def draw(runs: list[str], what: str | None) -> Any:  # noqa: ANN401
-        return gr.LinePlot(value=curves(shelf, runs or [], what or ""), y_title=what or "", label=what or "Curve")
+    def draw(runs: list[str], what: str | None) -> pd.DataFrame:
+        return curves(shelf, runs or [], what or "")
 
     @safely
     def follow(runs: list[str], what: str | None) -> tuple[Any, ...]:
