@@ -36,7 +36,8 @@ def curves(shelf: Shelf, runs: Sequence[str], name: str) -> pd.DataFrame:
         for row in read_log(shelf.path("run", run) / "log.jsonl")
         if _number(row.get(name)) and _number(row.get("samples_seen"))
     ]
-    return pd.DataFrame(points, columns=pd.Index(["samples", "value", "run"]))
+    table = pd.DataFrame(points, columns=pd.Index(["samples", "value", "run"]))
+    return table.astype({"samples": "int64", "value": "float64", "run": "str"})  # of none too: a plot goes by types
 
 
 def curve_names(shelf: Shelf, runs: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ def runs_tab(shelf: Shelf) -> None:
     """Table of runs, curves of those chosen; both follow a training that is running."""
     import gradio as gr
 
-    widths = ["13%", "14%", "8%", "7%", "7%", "14%", "6%", "13%", "5%", "7%", "6%"]
+    widths = ["12%", "13%", "7%", "7%", "6%", "15%", "5%", "14%", "4%", "8%", "9%"]
     table = gr.Dataframe(
         elem_id="runs", show_search="filter", interactive=False, max_height=380, column_widths=widths
     )  # fmt: skip
