@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,34 +29,13 @@ from medvlp.serving.browse.shelf import Shelf, result_of
 
 
 @pytest.fixture(scope="module")
-def folder(judged, tmp_path_factory):
-    """A folder of runs: one that was trained and judged, its features, and a training that is running."""
-    place = tmp_path_factory.mktemp("runs")
-    run = place / "tiny"
-    shutil.copytree(judged / "run", run, symlinks=True)
-    shutil.copytree(judged / "results", run / "results")
-    shutil.copytree(judged / "bundle", place / "bundle")
-    live = place / "live"
-    live.mkdir()
-    lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
-    (live / "log.jsonl").write_text("".join(lines[:2]) + lines[2][:20])  # the last line is being written
-    shutil.copy(run / "config.yaml", live)
-    entry = {"id": "A1", "split": "train", "reason": "truncated", "hint": "copy it again"}
-    (live / "data.json").write_text(json.dumps({"quarantined": [entry]}))
-    ids = pd.read_parquet(run / "manifest.parquet")["id"].tolist()
-    features = np.random.default_rng(0).normal(size=(len(ids), 5)).astype(np.float32)
-    FeatureTable(ids, {"image/embedding": features}, {"model": "tiny"}).save(place / "features.parquet")
-    return place
+def shelf(runs_folder):
+    return Shelf(runs_folder)
 
 
 @pytest.fixture(scope="module")
-def shelf(folder):
-    return Shelf(folder)
-
-
-@pytest.fixture(scope="module")
-def result(folder):
-    return load_result(folder / "tiny" / "results" / "zero_shot.json")
+def result(runs_folder):
+    return load_result(runs_folder / "tiny" / "results" / "zero_shot.json")
 
 
 def test_all_is_found_by_what_it_is(shelf):
@@ -71,10 +51,10 @@ def test_all_is_found_by_what_it_is(shelf):
         Shelf(shelf.folder / "nowhere")
 
 
-def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, folder, result):
+def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, runs_folder, result):
     rows = {row["run"]: row for row in run_table(shelf).to_dict("records")}
-    log = [json.loads(line) for line in (folder / "tiny" / "log.jsonl").read_text().splitlines()]
-    kept = json.loads((folder / "tiny/checkpoints/best/trainer.json").read_text())
+    log = [json.loads(line) for line in (runs_folder / "tiny" / "log.jsonl").read_text().splitlines()]
+    kept = json.loads((runs_folder / "tiny/checkpoints/best/trainer.json").read_text())
     macro = next(row for row in result.metrics if (row.metric, row.label, row.split) == ("auroc", "macro", "test"))
     tiny, live = rows["tiny"], rows["live"]
     assert (tiny["state"], tiny["samples"], tiny["of"]) == ("finished", log[-1]["samples_seen"], 64)
@@ -92,8 +72,8 @@ def test_a_training_that_fell_silent_is_called_stopped(shelf):
     assert later == {"live": "stopped", "tiny": "finished"}
 
 
-def test_points_of_a_curve_are_the_logs(shelf, folder):
-    log = [json.loads(line) for line in (folder / "tiny" / "log.jsonl").read_text().splitlines()]
+def test_points_of_a_curve_are_the_logs(shelf, runs_folder):
+    log = [json.loads(line) for line in (runs_folder / "tiny" / "log.jsonl").read_text().splitlines()]
     for name in ("loss", "rate", "zero_shot/auroc/macro"):
         shown = curves(shelf, ["tiny"], name)
         assert shown[["samples", "value"]].to_numpy().tolist() == [
@@ -105,8 +85,8 @@ def test_points_of_a_curve_are_the_logs(shelf, folder):
     assert (str(none["value"].dtype), str(none["samples"].dtype)) == ("float64", "int64")
 
 
-def test_numbers_are_those_of_results_json_and_say_that_they_are_synthetic(folder, result):
-    stored = json.loads((folder / "tiny" / "results" / "zero_shot.json").read_text())["metrics"]
+def test_numbers_are_those_of_results_json_and_say_that_they_are_synthetic(runs_folder, result):
+    stored = json.loads((runs_folder / "tiny" / "results" / "zero_shot.json").read_text())["metrics"]
     assert metric_names(result)[:2] == ["auroc", "average_precision"]
     shown = metric_table(result, "auroc").to_dict("records")
     rows = [row for row in stored if row["metric"] == "auroc" and "group" not in row]
@@ -121,8 +101,10 @@ def test_numbers_are_those_of_results_json_and_say_that_they_are_synthetic(folde
     assert SYNTHETIC in notes_of(result)
 
 
-def test_a_paired_difference_is_the_commands(folder, result):
-    other = load_result(folder / "tiny" / "results" / "thumbnail.json")
+def test_a_paired_difference_is_the_commands(result):
+    noise = np.random.default_rng(5).uniform(size=len(result.cases))
+    moved = {name: 0.8 * result.cases[name] + 0.2 * noise for name in result.cases if name.startswith("score:")}
+    other = replace(result, title="Another", cases=result.cases.assign(**moved))
     shown, notes = compared(result, other, "auroc")
     found = [row for row in compare_results(result, other).metrics if row.metric == "auroc_difference"]
     assert len(shown) == len(found)
@@ -154,7 +136,7 @@ def test_how_wrong_cases_are_is_on_average_what_the_auroc_lacks(result):
         assert wrong == pytest.approx(lost)
 
 
-def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, folder, result):
+def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, runs_folder, result):
     finding = findings_of(result)[0]
     table = error_table(result, finding).head(2)
     album = Album(shelf.manifest_of(table["id"].tolist(), "tiny"))
@@ -168,7 +150,7 @@ def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, folde
     shown = small(pixels)
     assert max(shown.shape) == min(256, max(pixels.shape))
     assert abs(float(shown.mean()) - 255 * float(pixels.mean())) < 1
-    elsewhere = Album(Shelf(folder, root=folder).manifest_of(table["id"].tolist()))
+    elsewhere = Album(Shelf(runs_folder, root=runs_folder).manifest_of(table["id"].tolist()))
     assert "give the folder of the data with --root" in elsewhere.html(table["id"][0])
     assert "No manifest" in Album(None).html("A1")
 
@@ -226,9 +208,9 @@ def test_parts_are_what_the_commands_print(shelf):
     ]
 
 
-def test_a_result_is_read_again_when_its_file_has_changed(folder, tmp_path):
+def test_a_result_is_read_again_when_its_file_has_changed(runs_folder, tmp_path):
     for name in ("zero_shot.json", "predictions.parquet"):
-        shutil.copy(folder / "tiny" / "results" / name, tmp_path)
+        shutil.copy(runs_folder / "tiny" / "results" / name, tmp_path)
     path = tmp_path / "zero_shot.json"
     assert result_of(path).title != "Another"
     path.write_text(path.read_text().replace(json.dumps(result_of(path).title), '"Another"'))

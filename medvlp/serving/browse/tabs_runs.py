@@ -33,7 +33,7 @@ def runs_tab(shelf: Shelf) -> None:
         name = gr.Dropdown(label="What", elem_id="curve", scale=2)
         again = gr.Button("Look again", scale=0, min_width=150, size="sm")
     plot = gr.LinePlot(
-        x="samples", y="value", color="run", x_title="samples seen", tooltip="all", height=420, elem_id="curves",
+        x="samples", y="value", color="run", x_title="samples seen", tooltip="all", color_title="run", elem_id="curves",
         label="Curve", buttons=["fullscreen"],
     )  # fmt: skip
 
