@@ -16,7 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from medvlp.cli.main import app
-from medvlp.config.components import KINDS, Described, describe, entries
+from medvlp.core.components import KINDS, Described, describe, entries
 from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
 

@@ -19,8 +19,8 @@ def components(
     """List what can be named in a configuration, each with its paper; of one, its options, defaults and an example."""
     from dataclasses import asdict
 
-    from medvlp.config.component_words import component_words, list_words
-    from medvlp.config.components import KINDS, chosen, describe, entries
+    from medvlp.core.component_words import component_words, list_words
+    from medvlp.core.components import KINDS, chosen, describe, entries
 
     found = chosen(word) if word else tuple(entry for kind in KINDS for entry in entries(kind))
     if word is None or any(entry.name != word.rpartition("/")[2] for entry in found):

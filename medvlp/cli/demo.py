@@ -30,6 +30,12 @@ def demo(
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Describe the API at /openapi.json.")] = False,
     password: Annotated[str | None, typer.Option(help="Ask for this user's password, print a line, leave.")] = None,
+    explorer: Annotated[
+        Path | None, typer.Option(help="Open the explorer instead: runs, results, errors below this folder.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --explorer: folder of the pictures; default: as manifests say.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")] = False,
 ) -> None:
     """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""
@@ -43,6 +49,11 @@ def demo(
         dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
     os.umask(0o077)  # whatever is written from here on is this user's alone
+    if explorer is not None:
+        from medvlp.serving.browse.launch import open_explorer
+
+        open_explorer(explorer, options, root=root).wait(typer.echo)
+        return
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
     room.wait(typer.echo)
     typer.echo("The reading room is closed; nothing was kept.")

@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from medvlp.core.errors import UserError
 from medvlp.io.errors import UnreadableImage
-from medvlp.serving.guard import Guard, Passwords
+from medvlp.serving.guard import ROOM, Guard, Passwords, Surface
 from medvlp.serving.room import Room
 from medvlp.serving.studies import Series
 from medvlp.serving.uploads import FRAMED, TooLarge
@@ -22,15 +22,16 @@ from medvlp.serving.uploads import FRAMED, TooLarge
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["build_server"]
+__all__ = ["build_server", "place_of"]
 
 WEB = Path(__file__).parent / "web"
 _LOG = logging.getLogger("medvlp.serving")
 
 
 def build_server(
-    room: Room, *, hosts: frozenset[str], passwords: Passwords | None = None, schema: bool = False
-) -> gradio.Server:
+    room: Room, *, hosts: frozenset[str], passwords: Passwords | None = None, schema: bool = False,
+    surface: Surface = ROOM,
+) -> gradio.Server:  # fmt: skip
     """Return the server; `launch.open_room` starts it.
 
     Args:
@@ -38,6 +39,7 @@ def build_server(
         hosts: names under which it may be called.
         passwords: who may enter.
         schema: whether the API is described at ``/openapi.json``.
+        surface: what may be asked for, and who may frame the page.
     """
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")  # before gradio is imported
     import gradio as gr
@@ -159,7 +161,7 @@ def build_server(
     stack = server.build_middleware_stack
     # Outermost, before gradio's own: what the guard refuses, nothing else sees.
     server.build_middleware_stack = lambda: Guard(  # type: ignore[method-assign]
-        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema
+        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema, surface=surface
     )
     return server
 
@@ -194,9 +196,13 @@ def _safely(function: Callable[..., dict[str, Any]], *arguments: object) -> dict
     except KeyError:
         return {"error": "This study is no longer in the session: open it again."}
     except Exception as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
-        _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, where)
+        _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, place_of(error))
         return {"error": "The model failed on this; nothing was shown. The server's log says where."}
+
+
+def place_of(error: Exception) -> str:
+    """Return file and line where something went wrong: all that a log may say of it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,18 @@ from typing import Any
 from medvlp.core.errors import UserError
 from medvlp.serving.sessions import Sessions
 
-__all__ = ["COOKIE", "Guard", "Passwords", "password_line"]
+__all__ = ["COOKIE", "EXPLORER", "ROOM", "Guard", "Passwords", "Surface", "password_line"]
 
 COOKIE = "reading_room"
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _HEADERS = {
-    "content-security-policy": CONTENT_POLICY,
     "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-_OPEN = re.compile(r"/|/rr/web/[a-z_]+\.(js|css|svg)|/gradio_api/startup-events")
-_OWN = re.compile(r"/rr/[A-Za-z0-9_\-/.]+|/gradio_api/call/[a-z_]+(/[0-9a-f]+)?")
+_SHUT = "form-action 'none'; frame-ancestors "
 _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}
 
 Scope = MutableMapping[str, Any]
@@ -42,23 +36,66 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+@dataclass(frozen=True)
+class Surface:
+    """What of a server may be asked for, and what its pages may do.
+
+    Attributes:
+        open: paths for anybody; all but these and `own` are not there.
+        own: paths for the page alone, and where the server keeps sessions for who has one.
+        policy: content policy, without what may frame the page.
+        framed_by: origin whose pages may; empty for none.
+    """
+
+    open: re.Pattern[str]
+    own: re.Pattern[str]
+    policy: str
+    framed_by: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of every answer."""
+        if not self.framed_by:
+            return {**_HEADERS, "content-security-policy": f"{self.policy}{_SHUT}'none'", "x-frame-options": "DENY"}
+        return {**_HEADERS, "content-security-policy": f"{self.policy}{_SHUT}{self.framed_by}"}
+
+
+ROOM = Surface(
+    re.compile(r"/|/rr/web/[a-z_]+\.(js|css|svg)|/gradio_api/startup-events"),
+    re.compile(r"/rr/[A-Za-z0-9_\-/.]+|/gradio_api/call/[a-z_]+(/[0-9a-f]+)?"),
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; ",
+)
+# Pages of gradio's Blocks are made of scripts that are compiled in the browser; they too reach no other host.
+EXPLORER = Surface(
+    re.compile(r"/"),
+    re.compile(
+        r"/(config|theme\.css|info|(assets|static)/[\w\-/.]+)"
+        r"|/gradio_api/(info|startup-events|upload|upload_progress|heartbeat/\w+|queue/(join|data)|component_server)"
+    ),
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; base-uri 'self'; ",
+)
+
+
 class Guard:
     """ASGI middleware.
 
     Args:
         app: what is guarded.
-        sessions: who is who.
+        sessions: who is who; None where nobody has anything of their own.
         hosts: names under which the server may be called; another Host is a page that rebinds its name.
         passwords: who may enter; None lets everybody in who reaches the host.
         schema: whether ``/openapi.json`` is told.
+        surface: what is there.
     """
 
     def __init__(
-        self, app: App, *, sessions: Sessions, hosts: frozenset[str], passwords: Passwords | None = None,
-        schema: bool = False,
+        self, app: App, *, sessions: Sessions | None, hosts: frozenset[str], passwords: Passwords | None = None,
+        schema: bool = False, surface: Surface = ROOM,
     ) -> None:  # fmt: skip
         self._app, self._sessions, self._hosts, self._passwords = app, sessions, hosts, passwords
-        self._open = _OPEN if not schema else re.compile(_OPEN.pattern + r"|/openapi\.json")
+        self._open = surface.open if not schema else re.compile(surface.open.pattern + r"|/openapi\.json")
+        self._own, self._headers, self._framed = surface.own, surface.headers(), bool(surface.framed_by)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it with a sentence."""
@@ -71,24 +108,29 @@ class Guard:
         token = _cookie(headers.get("cookie", ""))
         refusal = self._refusal(scope, headers, token)
         if refusal is not None:
-            await _answer(send, *refusal)
+            await self._answer(send, *refusal)
             return
-        new = None
-        if scope["path"] == "/" and scope["method"] == "GET" and not self._sessions.knows(token):
+        new, sessions = "", self._sessions
+        if sessions is not None and scope["path"] == "/" and scope["method"] == "GET" and not sessions.knows(token):
             try:
-                token = new = self._sessions.start()
+                token = new = sessions.start()
             except UserError as error:
-                await _answer(send, 503, str(error))
+                await self._answer(send, 503, str(error))
                 return
         scope["reading_room"] = token
-        await self._app(scope, receive, _sealed(send, new, secure=scope.get("scheme") == "https"))
+        if new:
+            safe = scope.get("scheme") == "https" or headers.get("x-forwarded-proto") == "https"
+            # In another site's frame a browser sends back no strict cookie.
+            kind = "; SameSite=None; Secure; Partitioned" if safe and self._framed else "; SameSite=Strict"
+            new = f"{COOKIE}={new}; Path=/; HttpOnly{kind}{'; Secure' if safe and not self._framed else ''}"
+        await self._app(scope, receive, _sealed(send, self._headers, new))
 
     def _refusal(self, scope: Scope, headers: dict[str, str], token: str | None) -> tuple[int, str] | None:
         host = headers.get("host", "").rsplit(":", 1)[0].lower()
         path, method = scope["path"], scope["method"]
         if host not in self._hosts:
             return 400, "This host name is not one of the server's."
-        own = _OWN.fullmatch(path) is not None and ".." not in path
+        own = self._own.fullmatch(path) is not None and ".." not in path
         if not own and not self._open.fullmatch(path):
             return 404, "There is nothing here."
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
@@ -102,9 +144,17 @@ class Guard:
             given = headers.get("authorization", "")
             if not self._passwords.allow(given):
                 return 401, "Give a user name and a password of the --auth file."
-        if own and not self._open.fullmatch(path) and not self._sessions.knows(token):
-            return 403, "There is no such session: open the page first."
-        return None
+        if self._sessions is None or not own or self._open.fullmatch(path) or self._sessions.knows(token):
+            return None
+        return 403, "There is no such session: open the page first."
+
+    async def _answer(self, send: Send, status: int, sentence: str) -> None:
+        out = _sealed(send, self._headers, "")
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        if status == 401:
+            headers.append((b"www-authenticate", b'Basic realm="medvlp", charset="UTF-8"'))
+        await out({"type": "http.response.start", "status": status, "headers": headers})
+        await out({"type": "http.response.body", "body": sentence.encode()})
 
 
 def _cookie(text: str) -> str | None:
@@ -115,32 +165,22 @@ def _cookie(text: str) -> str | None:
     return morsel.value if morsel else None
 
 
-def _sealed(send: Send, token: str | None, *, secure: bool) -> Send:
+def _sealed(send: Send, headers: dict[str, str], cookie: str) -> Send:
     """Put the headers on whatever is answered, and the cookie on the first page."""
 
     async def sealed(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             kept = [
                 (name, value) for name, value in message.get("headers", ())
-                if name.lower().decode() not in (*_HEADERS, "server", "access-control-allow-origin", "set-cookie")
+                if name.lower().decode() not in (*headers, "server", "access-control-allow-origin", "set-cookie")
             ]  # fmt: skip
-            kept += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-            if token:
-                end = "; Secure" if secure else ""
-                kept.append((b"set-cookie", f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict{end}".encode()))
+            kept += [(name.encode(), value.encode()) for name, value in headers.items()]
+            if cookie:
+                kept.append((b"set-cookie", cookie.encode()))
             message = {**message, "headers": kept}
         await send(message)
 
     return sealed
-
-
-async def _answer(send: Send, status: int, sentence: str) -> None:
-    out = _sealed(send, None, secure=False)
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="reading room", charset="UTF-8"'))
-    await out({"type": "http.response.start", "status": status, "headers": headers})
-    await out({"type": "http.response.body", "body": sentence.encode()})
 
 
 class Passwords:

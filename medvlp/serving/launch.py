@@ -10,20 +10,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvlp.core.errors import UserError
 from medvlp.serving.audit import AuditLog
-from medvlp.serving.guard import Passwords
+from medvlp.serving.guard import ROOM, Passwords
 from medvlp.serving.sessions import Limits, Sessions
 
 if TYPE_CHECKING:
     from medvlp.serving.samples import Samples
 
-__all__ = ["Options", "Running", "open_room"]
+__all__ = ["Options", "Running", "check_host", "free_port", "hosts_of", "open_room", "wait_for_signal"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -44,6 +44,8 @@ class Options:
         audit: file of the audit log; none is kept without it.
         samples: whether synthetic studies are offered.
         schema: whether ``/openapi.json`` is served.
+        public: anybody may come, without `auth`: synthetic studies alone are shown, and uploads are refused.
+        framed_by: origin whose pages may show the room in a frame, such as a host of demos.
         limits: of uploads and sessions.
     """
 
@@ -58,12 +60,15 @@ class Options:
     audit: Path | None = None
     samples: bool = True
     schema: bool = False
+    public: bool = False
+    framed_by: str = ""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.host not in _LOOPBACK and self.auth is None:
+        check_host(self.host, self.auth, public=self.public)
+        if self.public and (self.index or self.dicomweb or not self.samples):
             raise UserError(
-                f"{self.host} can be reached by others: give --auth FILE with users, or leave --host out (127.0.0.1)."
+                "A public room shows the synthetic studies alone: leave index and archive out, and keep the samples."
             )
 
 
@@ -83,15 +88,10 @@ class Running:
 
     def wait(self, say: Callable[[str], object]) -> None:
         """Say the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
-        asked = threading.Event()
-        before = {each: signal.signal(each, lambda *_: asked.set()) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
-            say(f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept).")
-            while self._open and not asked.wait(1):
-                pass
+            said = f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept)."
+            wait_for_signal(lambda: say(said), lambda: self._open)
         finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
             self.close()
 
     def close(self) -> None:
@@ -116,8 +116,7 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     if find_spec("gradio") is None:  # not imported before it is told of its folder
         raise UserError('The reading room needs gradio: pip install "openmedvlp[demo]".')
     passwords = Passwords(options.auth) if options.auth else None
-    port = options.port or _free_port(options.host)
-    _check_port(options.host, port)
+    port = free_port(options.host, options.port)
     folder = Path(tempfile.mkdtemp(prefix="medvlp-room-"))  # mode 0700
     try:
         return _launch(options, readers, passwords, port, folder)
@@ -142,10 +141,13 @@ def _launch(
     models = tuple(readers) if readers is not None else _readers(options)
     sessions = Sessions(options.limits)
     samples = Samples(folder) if options.samples else None
-    room = Room(models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder, archive=archive)
-    hosts = frozenset({options.host, *(_LOOPBACK if options.host in _LOOPBACK else ()), *options.names, "[::1]"})
-    # Gradio calls itself by 127.0.0.1 or the host that it listens on.
-    server = build_server(room, hosts=hosts | {"127.0.0.1"}, passwords=passwords, schema=options.schema)
+    room = Room(
+        models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder, archive=archive,
+        uploads=not options.public,
+    )  # fmt: skip
+    surface = replace(ROOM, framed_by=options.framed_by)
+    hosts = hosts_of(options.host, options.names)
+    server = build_server(room, hosts=hosts, passwords=passwords, schema=options.schema, surface=surface)
     server.launch(
         server_name=options.host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
         pwa=False, mcp_server=False, enable_monitoring=False, show_error=False, footer_links=[], max_file_size="1kb",
@@ -169,16 +171,47 @@ def _name(bundle: Path) -> str:
     return path.parent.name if path.name == "bundle" else path.name
 
 
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def check_host(host: str, auth: Path | None, *, public: bool = False) -> None:
+    """Refuse to listen where others come, without a list of users.
+
+    Raises:
+        UserError: `host` is not loopback, there is no `auth`, and nobody said that all may come.
+    """
+    if host not in _LOOPBACK and auth is None and not public:
+        raise UserError(
+            f"{host} can be reached by others: give --auth FILE with users, or leave --host out (127.0.0.1)."
+        )
 
 
-def _check_port(host: str, port: int) -> None:
+def hosts_of(host: str, names: Sequence[str]) -> frozenset[str]:
+    """Return the names under which a server may be called; gradio calls itself by 127.0.0.1 or by one of these."""
+    own = _LOOPBACK if host in _LOOPBACK else ("localhost",) if host == "0.0.0.0" else ()
+    return frozenset({host, *own, *names, "[::1]", "127.0.0.1"})
+
+
+def wait_for_signal(begin: Callable[[], object], going: Callable[[], bool] = lambda: True) -> None:
+    """Call `begin`, and return at SIGINT or SIGTERM, or when it no longer goes on; both count from the call on."""
+    asked = threading.Event()
+    before = {each: signal.signal(each, lambda *_: asked.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        begin()
+        while going() and not asked.wait(1):
+            pass
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def free_port(host: str, port: int) -> int:
+    """Return a port that can be listened on: `port`, or for 0 any.
+
+    Raises:
+        UserError: it cannot be.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port.") from None
+        return int(probe.getsockname()[1])

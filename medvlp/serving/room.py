@@ -27,6 +27,11 @@ from medvlp.serving.uploads import Upload
 
 __all__ = ["Room"]
 
+_NO_UPLOADS = (
+    "Nothing can be uploaded here: this room is public and shows synthetic studies alone. "
+    "Install medvlp to open your own."
+)
+
 
 class Room:
     """What all routes and queued functions of the page are: plain calls that give plain data.
@@ -38,14 +43,15 @@ class Room:
         audit: where it is told what was done.
         folder: private folder for files that are being read.
         archive: a DICOMweb service; None where there is none.
+        uploads: whether visitors may bring studies.
     """
 
     def __init__(
         self, readers: tuple[Reader, ...], sessions: Sessions, *, samples: Samples | None, audit: AuditLog,
-        folder: Path, archive: Pacs | None = None,
+        folder: Path, archive: Pacs | None = None, uploads: bool = True,
     ) -> None:  # fmt: skip
         self.readers, self.sessions, self._samples, self._audit = readers, sessions, samples, audit
-        self._folder, self._archive = folder, archive
+        self._folder, self._archive, self._uploads = folder, archive, uploads
         self._described = [reader.describe() for reader in readers]
         self._presets = tuple({told["preset"] for told in self._described if told["preset"]})
 
@@ -57,6 +63,7 @@ class Room:
         return {
             "models": self._described, "samples": samples, "banner": BANNER, "upload": limits.upload,
             "silence": limits.silence, "exports": list(KINDS), "archive": self._archive is not None,
+            "closed": "" if self._uploads else _NO_UPLOADS,
         }  # fmt: skip
 
     @property
@@ -70,8 +77,10 @@ class Room:
         """Read an upload as a study; its files are gone when this returns.
 
         Raises:
-            UserError: it is too large, cut off, or nothing of it can be shown.
+            UserError: it is too large, cut off, or nothing of it can be shown; or nobody may upload here.
         """
+        if not self._uploads:
+            raise UserError(_NO_UPLOADS)
         with Upload(self._folder, self.sessions.limits.upload) as upload:
             paths = await upload.receive(chunks, framed=framed)
             study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from medvlp.config.components import KINDS
+from medvlp.core.components import KINDS
 from medvlp.core.registry import available
 
 Cli = Callable[..., Any]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,3 +122,29 @@ def reader(judged: Path) -> Reader:
     from medvlp.serving import Reader
 
     return Reader(medvlp.load(judged / "bundle"), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def runs_folder(judged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs: one that was trained and judged, its features, and a training that is running."""
+    import numpy as np
+    import pandas as pd
+
+    from medvlp.core.table import FeatureTable
+
+    place = tmp_path_factory.mktemp("runs")
+    run = place / "tiny"
+    shutil.copytree(judged / "run", run, symlinks=True)
+    shutil.copytree(judged / "results", run / "results")
+    shutil.copytree(judged / "bundle", place / "bundle")
+    live = place / "live"
+    live.mkdir()
+    lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
+    (live / "log.jsonl").write_text("".join(lines[:2]) + lines[2][:20])  # the last line is being written
+    shutil.copy(run / "config.yaml", live)
+    entry = {"id": "A1", "split": "train", "reason": "truncated", "hint": "copy it again"}
+    (live / "data.json").write_text(json.dumps({"quarantined": [entry]}))
+    ids = pd.read_parquet(run / "manifest.parquet")["id"].tolist()
+    features = np.random.default_rng(0).normal(size=(len(ids), 5)).astype(np.float32)
+    FeatureTable(ids, {"image/embedding": features}, {"model": "tiny"}).save(place / "features.parquet")
+    return place

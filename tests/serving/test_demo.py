@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from medvlp.cli.main import app
 from medvlp.core.errors import UserError
@@ -67,3 +69,36 @@ def test_asked_to_stop_it_closes_and_leaves_nothing(tmp_path, number):
     assert last == "The reading room is closed; nothing was kept.\n"
     assert room.returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_demo_for_a_host_of_demos_answers_anybody_and_takes_nothing(tmp_path):
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("gradio")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url, script = f"http://127.0.0.1:{port}", resource_folder("apps") / "app.py"
+    environment = {**os.environ, "PORT": str(port), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([sys.executable, script], cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as room:
+        try:
+            assert room.stdout is not None
+            assert b"The reading room is open at http://0.0.0.0:" in room.stdout.readline()
+            with httpx.Client(base_url=url) as client:
+                assert "<title>Reading room</title>" in client.get("/").text
+                refused = client.post("/rr/studies", content=b"anything")
+                assert refused.status_code == 422
+                assert refused.json()["error"].startswith("Nothing can be uploaded here: this room is public")
+                assert client.post("/rr/samples/0").json()["series"][0]["title"] == "CR PA"
+        finally:
+            room.send_signal(signal.SIGINT)
+    assert room.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_demos_is_a_space_as_it_lies_there():
+    folder = resource_folder("apps")
+    facts = yaml.safe_load((folder / "README.md").read_text("utf-8").split("---\n")[1])
+    assert (facts["sdk"], facts["license"]) == ("gradio", "apache-2.0")
+    assert (folder / facts["app_file"]).is_file()
+    assert (folder / "requirements.txt").read_text().splitlines() == ["openmedvlp[demo]"]

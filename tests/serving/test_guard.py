@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from medvlp.core.errors import UserError
 from medvlp.serving.app import build_server
 from medvlp.serving.audit import AuditLog
-from medvlp.serving.guard import COOKIE, Passwords, password_line
+from medvlp.serving.guard import COOKIE, ROOM, Passwords, password_line
 from medvlp.serving.launch import Options
 from medvlp.serving.room import Room
 from medvlp.serving.sessions import Limits, Sessions
@@ -154,3 +155,29 @@ def test_off_loopback_needs_users_and_passwords_are_scrypt(served, tmp_path):
         users.write_text(text)
         with pytest.raises(UserError, match=words):
             Passwords(users)
+
+
+def test_a_public_room_refuses_uploads_with_a_sentence_and_may_be_framed_where_said(tmp_path):
+    sessions = Sessions(Limits())
+    room = Room((), sessions, samples=None, audit=AuditLog(None), folder=tmp_path, uploads=False)
+    surface = replace(ROOM, framed_by="https://demos.example")
+    server = build_server(room, hosts=HOSTS, surface=surface)
+    first = TestClient(server, base_url=URL).get("/", headers={"x-forwarded-proto": "https"}).headers
+    assert first["set-cookie"].endswith("; HttpOnly; SameSite=None; Secure; Partitioned")
+    assert first["content-security-policy"].endswith("frame-ancestors https://demos.example")
+    assert "x-frame-options" not in first
+    client = visitor(server)
+    told = client.post("/rr/studies", content=film(tmp_path / "a").read_bytes())
+    assert told.status_code == 422
+    assert told.json()["error"] == client.get("/rr/room.json").json()["closed"]
+    assert "Nothing can be uploaded here" in told.json()["error"]
+    assert room.files == 1  # the film of this test: nothing was written beside it
+
+
+def test_all_are_let_in_only_where_that_was_asked_for(tmp_path):
+    with pytest.raises(UserError, match="can be reached by others"):
+        Options(host="0.0.0.0")
+    assert Options(host="0.0.0.0", public=True).samples
+    for more in ({"index": tmp_path}, {"dicomweb": "http://127.0.0.1"}, {"samples": False}):
+        with pytest.raises(UserError, match="A public room shows the synthetic studies alone"):
+            Options(host="0.0.0.0", public=True, **more)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from medvlp.evaluation.curves import Curve
 from medvlp.evaluation.metrics import FloatArray
 
-__all__ = ["ACCENT", "GRID", "MUTED", "Series", "curve_chart", "series_chart", "stacked_bars", "svg_of"]
+__all__ = ["ACCENT", "COLOURS", "GRID", "MUTED", "Series", "curve_chart", "series_chart", "stacked_bars", "svg_of"]
 
 INK, MUTED, GRID, ACCENT = "#17212b", "#5b6875", "#e3e8ec", "#0b6e8a"
 COLOURS = (ACCENT, "#b0562b", "#5f6f9c", "#5d7f3d", "#8d5a97", "#7a7a7a")

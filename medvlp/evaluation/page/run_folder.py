@@ -22,7 +22,7 @@ from medvlp.evaluation.page.suite import render_suite
 from medvlp.evaluation.results import Result, load_result
 from medvlp.evaluation.suite import load_suite_table
 
-__all__ = ["read_run", "write_report_page"]
+__all__ = ["read_config", "read_log", "read_run", "write_report_page"]
 
 
 def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
@@ -69,7 +69,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     gallery, retrieval = read_gallery(run)
     data = read_json(run / "data.json") if (run / "data.json").is_file() else {}
     environment = read_json(run / "environment.json") if (run / "environment.json").is_file() else {}
-    config = _config(run / "config.yaml")
+    config = read_config(run / "config.yaml")
     quarantined = data.get("quarantined", [])
     records = [entry for entry in quarantined if isinstance(entry, Mapping)] if isinstance(quarantined, list) else []
     facts = {key: value for key, value in data.items() if key != "quarantined"}
@@ -87,7 +87,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         title=_title(record, config) or run.resolve().name,
         date=_date(paths),
         results=results,
-        log=_log(run / "log.jsonl"),
+        log=read_log(run / "log.jsonl"),
         gallery=gallery,
         retrieval=retrieval,
         config=config,
@@ -110,7 +110,8 @@ def _date(results: Sequence[Path]) -> str:
     return datetime.fromtimestamp(max(path.stat().st_mtime for path in results), tz=UTC).date().isoformat()
 
 
-def _config(path: Path) -> dict[str, object]:
+def read_config(path: Path) -> dict[str, object]:
+    """Return the tree of a run; empty where it kept none."""
     if not path.is_file():
         return {}
     try:
@@ -152,7 +153,7 @@ def _recorded(record: Record) -> dict[str, object]:
     return {name: value for name, value in told.items() if value not in (None, "", {})}
 
 
-def _log(path: Path) -> list[Mapping[str, object]]:
+def read_log(path: Path) -> list[Mapping[str, object]]:
     """Read JSON lines; a run that was killed may have torn the last one, which is left out."""
     if not path.is_file():
         return []

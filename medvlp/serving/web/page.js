@@ -86,6 +86,7 @@ function takeBack() {
 function openList(list) {
   const files = [...list];
   if (!files.length) return;
+  if (room.told.closed) { Object.assign($("drop-say"), { className: "say bad", textContent: room.told.closed }); return; }
   const size = files.reduce((sum, file) => sum + file.size, 0);
   if (size > room.told.upload) {
     Object.assign($("drop-say"), { className: "say bad", textContent: `That is ${Math.round(size / 2 ** 20)} MB, more than ${room.told.upload / 2 ** 20} MB: send a part of it.` });
@@ -361,6 +362,11 @@ async function start() {
     h("li", {}, h("button", { type: "button", onclick: () => open(() => openSample(number), "Making the synthetic study ...") }, title))));
   says.models(room.told);
   $("archive").hidden = !room.told.archive;
+  if (room.told.closed) { // a public room, on somebody's server
+    $("drop").querySelectorAll("p:not(.say)").forEach((each) => { each.hidden = true; });
+    $("drop-say").textContent = room.told.closed;
+    $("kept").firstChild.data = "Requests to other hosts ";
+  }
   $("archive").querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); search(); });
   $("files").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
   $("folder").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });

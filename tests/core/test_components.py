@@ -1,4 +1,4 @@
-"""`medvlp.config.components`: nothing that can be named is left out, and what is told of it is true of the registry."""
+"""`medvlp.core.components`: nothing that can be named is left out, and what is told of it is true of the registry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medvlp.config.components import KINDS, chosen, describe, entries
+from medvlp.core.components import KINDS, chosen, describe, entries
 from medvlp.core import registry
 from medvlp.core.docstrings import paper
 from medvlp.core.errors import UserError
@@ -107,7 +107,7 @@ def test_words_choose_a_kind_a_name_or_both() -> None:
 
 
 def test_listing_imports_no_component() -> None:
-    program = "import sys; from medvlp.config.components import KINDS, entries; [entries(k) for k in KINDS]; "
+    program = "import sys; from medvlp.core.components import KINDS, entries; [entries(k) for k in KINDS]; "
     program += "print(sorted({'torch', 'timm', 'monai', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from medvlp.config.components import KINDS, Described, Entry
+from medvlp.core.components import KINDS, Described, Entry
 
 __all__ = ["component_words", "list_words"]
 
@@ -14,7 +14,7 @@ def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
     """Return a line each, by kind, with what the kind is and where a configuration names it.
 
     Example:
-        >>> from medvlp.config.components import entries
+        >>> from medvlp.core.components import entries
         >>> print(list_words(entries("models/text_vectors"), width=70).splitlines()[0])
         models/text_vectors: vectors of texts that do not learn (banks.NAME.encoder)
     """
@@ -32,7 +32,7 @@ def component_words(described: Described, *, width: int = 110) -> str:
     """Return a component's line, where it is named, its options and an example.
 
     Example:
-        >>> from medvlp.config.components import describe
+        >>> from medvlp.core.components import describe
         >>> print(component_words(describe("data/samplers", "uniform")).splitlines()[0])
         data/samplers/uniform: Every record once an epoch
     """

@@ -1,0 +1,1 @@
+"""The explorer for researchers: what a folder of runs holds, to look at; nothing is computed that no command makes."""

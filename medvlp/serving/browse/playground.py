@@ -1,0 +1,125 @@
+"""Sentences typed against pictures: each against its denial, by the functions that the reading room asks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.answers.asking.model import Prepared, load
+from medvlp.core.errors import UserError
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.page.pictures import png_uri
+from medvlp.evaluation.pictures import picture_of
+from medvlp.serving.browse.pictures import small
+from medvlp.serving.browse.shelf import Shelf
+from medvlp.serving.reader import Reader
+
+__all__ = ["Asked", "Playground", "answers_html", "split_names"]
+
+MOST_SENTENCES, MOST_PICTURES = 6, 24
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was said of one picture.
+
+    Attributes:
+        name: of the picture.
+        picture: (h, w) uint8, as the model sees it.
+        said: one entry a sentence, as `Reader.ask` gives it, or ``{"error": sentence}``.
+    """
+
+    name: str
+    picture: np.ndarray
+    said: tuple[dict[str, Any], ...]
+
+
+class Playground:
+    """Bundles of a shelf at work; each is loaded once, when it is first asked.
+
+    Args:
+        shelf: with the bundles and manifests.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf, self._lock = shelf, threading.Lock()
+        self._readers: dict[Path, Reader] = {}
+
+    def reader(self, bundle: str) -> Reader:
+        """Return a bundle of the shelf at work."""
+        path = self._shelf.path("bundle", bundle)
+        with self._lock:
+            if path not in self._readers:
+                self._readers[path] = Reader(load(path), name=bundle)
+            return self._readers[path]
+
+    def ask_files(self, bundle: str, files: Sequence[tuple[str, Path]], text: str) -> list[Asked]:
+        """Ask the sentences of a text, one a line, of some files; what cannot be read says why."""
+        sentences = [line.strip() for line in text.splitlines() if line.strip()]
+        if not 0 < len(sentences) <= MOST_SENTENCES:
+            raise UserError(f"Type 1 to {MOST_SENTENCES} sentences, one a line, not {len(sentences)}.")
+        reader = self.reader(bundle)
+        return [_asked(reader, name, reader.prepare(path), sentences) for name, path in files]
+
+    def files_of(self, manifest: str, bundle: str, *, split: str, count: int, seed: int) -> list[tuple[str, Path]]:
+        """Return some pictures of a manifest that the bundle looks at, drawn by a seed, with their ids."""
+        table, fields = self._shelf.manifest(manifest), self.reader(bundle).model.fields
+        column = next((name for name in fields if name in table), None)
+        if column is None:
+            raise UserError(f"The manifest {manifest} names no {' or '.join(fields)}, which this model looks at.")
+        rows = np.arange(len(table))
+        if split and "split" in table:
+            rows = rows[table.column("split") == split]
+        drawn = np.random.default_rng(seed).permutation(rows)[: min(count, MOST_PICTURES)]
+        ids = table.column("id")
+        found = ((str(ids[row]), table.paths(int(row), column)) for row in np.sort(drawn))
+        return [(name, paths[0]) for name, paths in found if paths]
+
+
+def split_names(manifest: Manifest) -> list[str]:
+    """Return the splits of a manifest, ``test`` first."""
+    named = {str(each) for each in manifest.column("split") if each is not None} if "split" in manifest else set()
+    return sorted(named, key=lambda name: (name != "test", name))
+
+
+def answers_html(asked: Sequence[Asked]) -> str:
+    """Return answers as a table, a row a picture, the picture most for the first sentence on top."""
+    heads = [str(each.get("statement", each.get("error"))) for each in asked[0].said] if asked else []
+    denials = [str(each.get("denial", "")) for each in asked[0].said] if asked else []
+    rows = sorted(asked, key=lambda each: -each.said[0].get("margin", -np.inf))
+    head = "".join(
+        f"<th>{escape(a)}<br><span>against: {escape(b)}</span></th>" for a, b in zip(heads, denials, strict=True)
+    )
+    body = "".join(
+        f'<tr><td><img src="{png_uri(each.picture)}" alt="">'
+        f'<span class="fine">{escape(each.name)}</span></td>{"".join(map(_cell, each.said))}</tr>'
+        for each in rows
+    )
+    return f'<table class="answers"><thead><tr><th>picture</th>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(said: dict[str, Any]) -> str:
+    if "error" in said:
+        return f'<td class="fine">{escape(said["error"])}</td>'
+    share, told = said["probability"], f"margin {said['margin']:+.3f}"
+    if share is None:
+        share, side, told = f"{said['margin']:+.3f}", said["margin"] > 0, "margin, not calibrated"
+    else:
+        share, side, told = f"{share:.2f}", share > said["prior"], f"base rate alone {said['prior']:.2f}, {told}"
+    return f'<td class="{"yes" if side else "no"}"><b>{share}</b><br><span class="fine">{told}</span></td>'
+
+
+def _asked(reader: Reader, name: str, prepared: Prepared, sentences: Sequence[str]) -> Asked:
+    said = []
+    for sentence in sentences:
+        try:
+            said.append(reader.ask(prepared, sentence))
+        except UserError as error:
+            said.append({"error": str(error)})
+    return Asked(name, small(picture_of(prepared.sample).numpy(), 128), tuple(said))

@@ -1,0 +1,218 @@
+"""The explorer: what its tables, curves and maps show is what the files say; the page is served by the room's rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from medvlp.core.errors import UserError
+from medvlp.core.table import FeatureTable
+from medvlp.evaluation.compare import compare_results
+from medvlp.evaluation.results import load_result
+from medvlp.io import read_image
+from medvlp.serving.browse.embedding import colour_columns, feature_columns, map_svg, project
+from medvlp.serving.browse.errors import cards, error_table, findings_of, wrongness
+from medvlp.serving.browse.parts import component_told, configuration, configurations, data_told
+from medvlp.serving.browse.pictures import Album, small
+from medvlp.serving.browse.playground import Playground, answers_html
+from medvlp.serving.browse.results import SYNTHETIC, compared, metric_names, metric_table, notes_of
+from medvlp.serving.browse.runs import curve_names, curves, quarantine, run_table
+from medvlp.serving.browse.shelf import Shelf, result_of
+
+
+@pytest.fixture(scope="module")
+def shelf(runs_folder):
+    return Shelf(runs_folder)
+
+
+@pytest.fixture(scope="module")
+def result(runs_folder):
+    return load_result(runs_folder / "tiny" / "results" / "zero_shot.json")
+
+
+def test_all_is_found_by_what_it_is(shelf):
+    assert {kind: shelf.names(kind) for kind in ("run", "manifest", "table", "bundle")} == {
+        "run": ["live", "tiny"],
+        "manifest": ["tiny/manifest.parquet"],
+        "table": ["features.parquet"],
+        "bundle": ["bundle", "tiny/bundle"],
+    }
+    with pytest.raises(UserError, match="choose one of the list"):
+        shelf.path("run", "../tiny")
+    with pytest.raises(UserError, match="is no folder"):
+        Shelf(shelf.folder / "nowhere")
+
+
+def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, runs_folder, result):
+    rows = {row["run"]: row for row in run_table(shelf).to_dict("records")}
+    log = [json.loads(line) for line in (runs_folder / "tiny" / "log.jsonl").read_text().splitlines()]
+    kept = json.loads((runs_folder / "tiny/checkpoints/best/trainer.json").read_text())
+    macro = next(row for row in result.metrics if (row.metric, row.label, row.split) == ("auroc", "macro", "test"))
+    tiny, live = rows["tiny"], rows["live"]
+    assert (tiny["state"], tiny["samples"], tiny["of"]) == ("finished", log[-1]["samples_seen"], 64)
+    assert (tiny["best"], tiny["recipe"]) == (f"{kept['best_value']:.3f}", kept["recipe"][:8])
+    chosen = [row[tiny["chosen by"]] for row in log if tiny["chosen by"] in row]
+    assert kept["best_value"] == max(chosen)
+    interval = "" if macro.low is None else f" ({macro.low:.3f}-{macro.high:.3f})"
+    assert tiny["macro AUROC"] == f"{macro.value:.3f}{interval}"
+    assert (tiny["n"], tiny["data"], tiny["learns"]) == (str(macro.n), "synthetic", "clip")
+    assert (live["state"], live["samples"], live["macro AUROC"]) == ("running", log[1]["samples_seen"], "")
+
+
+def test_a_training_that_fell_silent_is_called_stopped(shelf):
+    later = dict(zip(*run_table(shelf, now=time.time() + 700)[["run", "state"]].to_numpy().T, strict=True))
+    assert later == {"live": "stopped", "tiny": "finished"}
+
+
+def test_points_of_a_curve_are_the_logs(shelf, runs_folder):
+    log = [json.loads(line) for line in (runs_folder / "tiny" / "log.jsonl").read_text().splitlines()]
+    for name in ("loss", "rate", "zero_shot/auroc/macro"):
+        shown = curves(shelf, ["tiny"], name)
+        assert shown[["samples", "value"]].to_numpy().tolist() == [
+            [row["samples_seen"], row[name]] for row in log if name in row
+        ]
+    assert len(curves(shelf, ["tiny", "live"], "loss")) == len(curves(shelf, ["tiny"], "loss")) + 2
+    assert curve_names(shelf, ["tiny"])[:2] == ["loss", "zero_shot/auroc/macro"]
+    none = curves(shelf, [], "")
+    assert (str(none["value"].dtype), str(none["samples"].dtype)) == ("float64", "int64")
+
+
+def test_numbers_are_those_of_results_json_and_say_that_they_are_synthetic(runs_folder, result):
+    stored = json.loads((runs_folder / "tiny" / "results" / "zero_shot.json").read_text())["metrics"]
+    assert metric_names(result)[:2] == ["auroc", "average_precision"]
+    shown = metric_table(result, "auroc").to_dict("records")
+    rows = [row for row in stored if row["metric"] == "auroc" and "group" not in row]
+    assert len(shown) == len(rows)
+    for one, row in zip(shown, rows, strict=True):
+        for key in ("value", "low", "high"):
+            assert one[key] == ("" if row[key] is None else f"{row[key]:.3f}")
+        assert (one["n"], one["patients"], one["split"]) == (row["n"], row["patients"], row["split"])
+        assert one["remark"] == row.get("reason", "").replace("_", " ")
+    everybody, grouped = (metric_table(result, "auroc", groups=each) for each in (False, True))
+    assert len(grouped) == len([row for row in stored if row["metric"] == "auroc"]) > len(everybody)
+    assert SYNTHETIC in notes_of(result)
+
+
+def test_a_paired_difference_is_the_commands(result):
+    noise = np.random.default_rng(5).uniform(size=len(result.cases))
+    moved = {name: 0.8 * result.cases[name] + 0.2 * noise for name in result.cases if name.startswith("score:")}
+    other = replace(result, title="Another", cases=result.cases.assign(**moved))
+    shown, notes = compared(result, other, "auroc")
+    found = [row for row in compare_results(result, other).metrics if row.metric == "auroc_difference"]
+    assert len(shown) == len(found)
+    for one, row in zip(shown.to_dict("records"), found, strict=True):
+        words = f"{row.value:.3f}" + ("" if row.low is None else f" ({row.low:.3f} to {row.high:.3f})")
+        assert one["difference"].rstrip("*") == words
+        assert one["n"] == row.n
+    assert SYNTHETIC in notes
+    assert "paired, patients resampled together" in notes
+
+
+def test_how_wrong_cases_are_is_on_average_what_the_auroc_lacks(result):
+    finding = findings_of(result)[0]
+    test = next(
+        row for row in result.metrics
+        if (row.metric, row.label, row.split, row.group) == ("auroc", finding, "test", None)
+    )  # fmt: skip
+    table = error_table(result, finding)
+    for kind in ("missed", "false alarms"):
+        assert error_table(result, finding, kind=kind)["wrong"].mean() == pytest.approx(1 - test.value)
+    assert len(table) == test.n
+    assert table["wrong"].is_monotonic_decreasing
+    generator = np.random.default_rng(3)
+    labels, scores = generator.integers(0, 2, 40).astype(float), generator.integers(0, 9, 40).astype(float)
+    for at, wrong in enumerate(wrongness(labels, scores)):
+        rivals = scores[labels != labels[at]]
+        sign = 1 if labels[at] == 1 else -1
+        lost = (sign * (rivals - scores[at]) > 0).mean() + (rivals == scores[at]).mean() / 2
+        assert wrong == pytest.approx(lost)
+
+
+def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, runs_folder, result):
+    finding = findings_of(result)[0]
+    table = error_table(result, finding).head(2)
+    album = Album(shelf.manifest_of(table["id"].tolist(), "tiny"))
+    html = cards(table, album, finding)
+    assert html.count("<img ") == 2
+    assert 'title="DX, PA' in html or 'title="DX, AP' in html
+    patients = set(result.cases["patient_id"]) | {"PatientName"}
+    assert not [name for name in patients if name in html.replace("data:image", "")[:400]]
+    path = album.path(table["id"][0])
+    pixels = read_image(path).pixels
+    shown = small(pixels)
+    assert max(shown.shape) == min(256, max(pixels.shape))
+    assert abs(float(shown.mean()) - 255 * float(pixels.mean())) < 1
+    elsewhere = Album(Shelf(runs_folder, root=runs_folder).manifest_of(table["id"].tolist()))
+    assert "give the folder of the data with --root" in elsewhere.html(table["id"][0])
+    assert "No manifest" in Album(None).html("A1")
+
+
+def test_the_map_holds_the_variance_that_its_two_components_hold(shelf):
+    table = FeatureTable.load(shelf.path("table", "features.parquet"))
+    assert feature_columns(table) == ["image/embedding"]
+    shown = project(table, "image/embedding")
+    values = table["image/embedding"].astype(float)
+    spectrum = np.linalg.eigvalsh(np.cov(values.T))[::-1]
+    assert shown.share == pytest.approx(tuple(spectrum[:2] / spectrum.sum()), abs=1e-6)
+    assert np.abs(shown.points.var(axis=0, ddof=1) - spectrum[:2]).max() < 1e-6
+    assert len(project(table, "image/embedding", most=7).ids) == 7
+
+
+def test_points_are_coloured_by_what_the_manifest_says_of_their_case(shelf):
+    table = FeatureTable.load(shelf.path("table", "features.parquet"))
+    manifest = shelf.manifest_of(table.ids)
+    colours = colour_columns(table, manifest)
+    assert "split" in colours
+    assert not {"id", "id.patient", "text", "image", "sentence.effusion"} & set(colours)
+    backwards = FeatureTable(table.ids[::-1], {"image/embedding": table["image/embedding"]})
+    assert colour_columns(backwards, manifest)["split"] == colours["split"][::-1]
+    svg = map_svg(project(table, "image/embedding"), colours["split"], "split")
+    for split in set(colours["split"]):
+        assert f"{split} ({colours['split'].count(split)})" in svg
+    assert svg.count("<circle ") == len(table)
+    ages = map_svg(project(table, "image/embedding"), colours["age"], "age")
+    assert sum(int(count) for count in pd.Series(ages).str.extractall(r"\] \((\d+)\)<")[0]) == len(table)
+
+
+def test_a_sentence_gets_the_readers_answer(shelf, reader):
+    play = Playground(shelf)
+    files = play.files_of("tiny/manifest.parquet", "bundle", split="test", count=3, seed=0)
+    assert files == play.files_of("tiny/manifest.parquet", "bundle", split="test", count=3, seed=0)
+    asked = play.ask_files("bundle", files, "Left pleural effusion.\n\nGood morning.")
+    for (name, path), each in zip(files, asked, strict=True):
+        assert each.name == name
+        assert each.said[0]["margin"] == pytest.approx(
+            reader.ask(reader.prepare(path), "Left pleural effusion.")["margin"]
+        )
+        assert "No rule denies" in each.said[1]["error"]
+    assert answers_html(asked).count("<img ") == 3
+    with pytest.raises(UserError, match="Type 1 to 6 sentences"):
+        play.ask_files("bundle", files, " \n")
+
+
+def test_parts_are_what_the_commands_print(shelf):
+    assert component_told("data/samplers", "uniform").startswith("data/samplers/uniform: Every record once an epoch")
+    assert "pretrain/phantom_quick.yaml" in configurations()
+    assert yaml.safe_load(configuration("pretrain/phantom_quick.yaml"))
+    assert "NIH" in data_told("nih_chestxray14")
+    assert quarantine(shelf.path("run", "live")).to_dict("records") == [
+        {"id": "A1", "split": "train", "reason": "truncated", "hint": "copy it again"}
+    ]
+
+
+def test_a_result_is_read_again_when_its_file_has_changed(runs_folder, tmp_path):
+    for name in ("zero_shot.json", "predictions.parquet"):
+        shutil.copy(runs_folder / "tiny" / "results" / name, tmp_path)
+    path = tmp_path / "zero_shot.json"
+    assert result_of(path).title != "Another"
+    path.write_text(path.read_text().replace(json.dumps(result_of(path).title), '"Another"'))
+    os.utime(path, (1, 1))
+    assert result_of(path).title == "Another"

@@ -1,0 +1,109 @@
+"""The explorer in a real browser: what it shows, what leaves the machine, what stays of an upload, who is let in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("gradio", reason='the explorer needs gradio: pip install "openmedvlp[demo]"')
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+httpx = pytest.importorskip("httpx")
+from medvlp.core.errors import UserError  # noqa: E402
+from medvlp.serving import Options, open_explorer  # noqa: E402
+from tests.serving.browsing import CHROMIUM, FLAGS  # noqa: E402
+from tests.serving.room_files import SECRETS, film  # noqa: E402
+
+_STORES = """async () => [document.cookie, localStorage.length, sessionStorage.length,
+  (await indexedDB.databases()).length]"""
+
+
+@pytest.fixture(scope="module")
+def explorer(runs_folder):
+    running = open_explorer(runs_folder, Options(port=0))
+    yield running
+    running.close()
+    assert not running.folder.exists()
+
+
+@pytest.fixture(scope="module")
+def page(explorer):
+    """A page; requests to other hosts, refused ones, errors of scripts and what the content policy forbids are kept."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(120_000)
+        page.wrong, page.urls = [], []
+        page.on("request", lambda request: page.urls.append(request.url))
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.on("console", lambda m: page.wrong.append(m.text) if "Content Security" in m.text else None)
+        page.goto(explorer.url)
+        cell(page, "#runs", "tiny").wait_for()
+        yield page
+        browser.close()
+
+
+def tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def cell(page, table, text):
+    """A cell of a table; gradio keeps a hidden copy of each table to measure it."""
+    return page.locator(table).get_by_text(text, exact=True).locator("visible=true").first
+
+
+def test_each_tab_shows_what_the_files_say(page, runs_folder):
+    stored = json.loads((runs_folder / "tiny" / "results" / "zero_shot.json").read_text())["metrics"]
+    effusion = next(row for row in stored if (row["metric"], row["label"]) == ("auroc", "effusion"))
+    tab(page, "Results")
+    cell(page, "#metrics", f"{effusion['value']:.3f}").wait_for()
+    assert "Synthetic patients" in page.locator("#notes").inner_text()
+    tab(page, "Errors")
+    page.locator("#cards img").first.wait_for()
+    tab(page, "Embeddings")
+    point = page.locator("#map circle").first
+    point.wait_for()
+    point.click(force=True)
+    page.locator("#map-case img").wait_for()
+    tab(page, "Parts")
+    cell(page, "#components", "clip").click()
+    page.locator("#component").get_by_text("Named in: phases[].objectives").wait_for()
+    assert page.wrong == []
+
+
+def test_an_uploaded_file_is_asked_and_neither_it_nor_its_name_stays(page, explorer, tmp_path):
+    tab(page, "Sentences")
+    secret = film(tmp_path / "DOE^JANE_MRN12345.dcm")
+    with page.expect_file_chooser() as asked:
+        page.locator("#own").click()
+    asked.value.set_files(str(secret))
+    page.locator("#answers img").wait_for()
+    shown = page.locator("#answers").inner_text()
+    assert "file 1" in shown
+    assert "against: There is no left pleural effusion." in shown
+    told = page.content() + " ".join(page.urls)
+    assert [each for each in (*SECRETS, secret.name) if each in told] == []
+    left = [path for path in explorer.folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in left) == 0  # gradio leaves an empty file for each upload
+    assert [path.name for path in left if "DOE" in path.name] == []
+
+
+def test_nothing_leaves_the_machine_and_nothing_is_stored(page, explorer):
+    foreign = [url for url in page.urls if not url.startswith((explorer.url, "data:", "blob:"))]
+    assert (foreign, page.wrong) == ([], [])
+    assert len(page.urls) > 20
+    assert page.evaluate(_STORES) == ["", 0, 0, 0]
+
+
+def test_the_rooms_rules_say_who_is_let_in(explorer, runs_folder):
+    with pytest.raises(UserError, match="give --auth FILE with users"):
+        open_explorer(runs_folder, Options(host="0.0.0.0"))
+    with httpx.Client(base_url=explorer.url) as client:
+        policy = client.get("/").headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "http" not in policy
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+        assert client.post("/gradio_api/queue/join", headers={"origin": "http://evil.example"}).status_code == 403
+        assert client.get("/config", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+        for path in ("gradio_api/file=/etc/passwd", "gradio_api/proxy=http://x/", "monitoring", "login", "docs"):
+            assert client.get(f"/{path}").status_code == 404
