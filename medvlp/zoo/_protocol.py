@@ -100,6 +100,8 @@ def load_strictly(
 ) -> None:
     """Load foreign weights under our names; one that is missing, unexpected or of another shape is refused.
 
+    Axes of length 1 make no difference: a class token is (W,) here and (1, 1, W) there.
+
     Args:
         model: ours.
         weights: by foreign name.
@@ -118,7 +120,9 @@ def load_strictly(
         if ours is None or ours not in target or ours in own or ours in renamed:
             unexpected.append(name)
         else:
-            renamed[ours] = tensor
+            like = target[ours].shape
+            same = [n for n in tensor.shape if n != 1] == [n for n in like if n != 1]
+            renamed[ours] = tensor.reshape(like) if same else tensor
     missing = [name for name in target if name not in renamed and name not in own]
     shapes = [
         f"{name} {tuple(tensor.shape)} for {tuple(target[name].shape)}"

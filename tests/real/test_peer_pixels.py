@@ -1,0 +1,78 @@
+"""Pixels that importers' views make of real films equal those of the other library's own preprocessing, to 1/255."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medvlp.core.registry import build
+from medvlp.core.sample import Sample
+from medvlp.zoo._pixels import OPENAI, read_by_processor
+
+LEVEL = 1 / 255 + 1e-6
+
+
+@pytest.fixture(scope="module")
+def films() -> list[Path]:
+    """Ten films of each of two packs, of many shapes."""
+    packs = Path(__file__).resolve().parents[3] / "shared" / "data"
+    found: list[Path] = []
+    for pattern in ("nih-cxr14/images_001/images/*.png", "pneumonia-kermany/chest_xray/test/*/*.jpeg"):
+        named = sorted(packs.glob(pattern))
+        gray = [path for path in named[:: max(1, len(named) // 15)] if Image.open(path).mode == "L"]
+        found += gray[:10]
+    if len(found) < 20:
+        pytest.skip("the packs nih-cxr14 and pneumonia-kermany are not at hand (shared/data beside the repository)")
+    return found
+
+
+def ours(path: Path, *views: Mapping[str, object]) -> np.ndarray:
+    sample = Sample("a", {"image": str(path)})
+    for view in views:
+        sample = build("data/views", view, where="view")(sample, torch.Generator())
+    return sample.fields["image"][0].numpy()
+
+
+def furthest(films: list[Path], theirs: Callable[[Image.Image], np.ndarray], *views: Mapping[str, object]) -> float:
+    return max(float(np.abs(ours(path, *views) - theirs(Image.open(path))).max()) for path in films)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("CLIPImageProcessorPil", {}),
+        ("SiglipImageProcessorPil", {"size": {"height": 448, "width": 448}, "resample": 2}),
+        ("BitImageProcessorPil", {"size": {"shortest_edge": 518}, "crop_size": {"height": 518, "width": 518}}),
+    ],
+)
+def test_of_transformers(films: list[Path], name: str, options: dict[str, object]) -> None:
+    """By Pillow, as where these models were trained; by tensors transformers itself differs from that by 2/255."""
+    import transformers
+
+    processor = getattr(transformers, name)(**options)
+    view, mean, std = read_by_processor(processor.to_dict(), preset="dicom_voi_v1")
+    assert (mean, std) == (list(processor.image_mean), list(processor.image_std))
+
+    def theirs(picture: Image.Image) -> np.ndarray:
+        seen = processor(picture.convert("RGB"), return_tensors="np")["pixel_values"][0]
+        return (seen * np.array(std)[:, None, None] + np.array(mean)[:, None, None])[0]
+
+    assert furthest(films, theirs, view) <= LEVEL
+
+
+def test_of_open_clip(films: list[Path]) -> None:
+    pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
+    from open_clip.transform import image_transform
+
+    transform = image_transform(224, is_train=False, mean=tuple(OPENAI[0]), std=tuple(OPENAI[1]))
+
+    def theirs(picture: Image.Image) -> np.ndarray:
+        return transform(picture)[0].numpy() * OPENAI[1][0] + OPENAI[0][0]
+
+    view = {"name": "read", "size": 224, "fit": "crop", "resample": "bicubic"}
+    assert furthest(films, theirs, view) <= 1e-5
