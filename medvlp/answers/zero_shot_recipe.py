@@ -70,7 +70,7 @@ class ZeroShotRecipe(ZeroShot):
     def answer(self, rows: Rows, ask: Ask, begun: _Begun) -> Predictions:  # pyrefly: ignore
         """Return the recipe's scores of all findings, or of those asked for."""
         said = self._scores.answer(rows, ask, begun.given)
-        kept = {label: s for label, s in said.scores.items() if not ask.findings or label in ask.findings}
+        kept = {label: s for label, s in (said.scores or {}).items() if not ask.findings or label in ask.findings}
         return replace(said, scores=kept)
 
     def look(  # pyrefly: ignore

@@ -47,8 +47,12 @@ def fit_to(
     if fit.startswith("square"):
         pixels = _cut(pixels, top, left, rows, columns)
     becomes_goal = (min if fit.startswith("crop") else max)(rows, columns)
-    aspect_kept = fit in ("pad", "crop", "crop_floor")
-    height, width = (max(1, n * goal // becomes_goal) if aspect_kept else goal for n in (rows, columns))
+    aspect_kept = fit in ("crop", "crop_floor")
+    # Decimals are cut off, as the releases do it: of the product with the ratio where they pad, of the quotient else.
+    if fit == "pad":
+        height, width = (max(1, int(n * (goal / becomes_goal))) for n in (rows, columns))
+    else:
+        height, width = (max(1, n * goal // becomes_goal) if aspect_kept else goal for n in (rows, columns))
     scaled = _scaled(pixels, height, width, resample=resample, bits=bits)
     down, right = (_start(n, size, floor=fit == "crop_floor") for n in (height, width))
     per_row, per_column = rows / height, columns / width

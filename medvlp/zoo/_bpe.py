@@ -35,8 +35,8 @@ def clip_tokenizer(folder: str | None, *, length: int, vocabulary: int) -> Trans
         if spec is not None and spec.origin is not None and (Path(spec.origin).parent / name).is_file():
             return TransformersTokenizer.of(_made(Path(spec.origin).parent / name), max_length=length)
     raise UserError(
-        "A checkpoint in OpenAI's layout brings no tokenizer: give tokenizer=FOLDER with that of CLIP (or its hub name, "
-        "openai/clip-vit-base-patch32), or `pip install open_clip_torch`, whose copy is read."
+        "A checkpoint in OpenAI's layout brings no tokenizer: give tokenizer=FOLDER with that of CLIP (or its hub "
+        "name, openai/clip-vit-base-patch32), or `pip install open_clip_torch`, whose copy is read."
     )
 
 

@@ -70,7 +70,7 @@ RELEASES = {
             citation="Zhang et al., arXiv 2303.00915; NEJM AI 2025, 10.1056/AIoa2400640.",
             about="Trained on 15 million figures of articles with their captions (PMC-15M).",
         ),
-        limits="Pictures are cut to the square in their middle, as the release does: the sides of a wide film are lost.",
+        limits="Pictures are cut to a square in their middle, as the release does: the sides of a wide film are lost.",
     ),
     "unimed_clip": Known(
         release=Release(title="UniMed-CLIP", licence="CC-BY-NC-4.0", citation="Khattak et al., arXiv 2412.10372."),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
+from medvlp.zoo._open_clip_releases import RELEASES
 from medvlp.zoo._pixels import OPENAI, read_by_processor
 
 LEVEL = 1 / 255 + 1e-6
@@ -76,3 +77,32 @@ def test_of_open_clip(films: list[Path]) -> None:
 
     view = {"name": "read", "size": 224, "fit": "crop", "resample": "bicubic"}
     assert furthest(films, theirs, view) <= 1e-5
+
+
+def test_of_chexzero(films: list[Path]) -> None:
+    """As its repository does it: 320 by Lanczos on black, then 224 on the tensor, where torchvision smoothed nothing."""
+    from torchvision.transforms.v2.functional import InterpolationMode, resize
+
+    def theirs(picture: Image.Image) -> np.ndarray:
+        ratio = 320 / max(picture.size)
+        small = picture.resize(tuple(int(n * ratio) for n in picture.size), Image.Resampling.LANCZOS)
+        square = Image.new("L", (320, 320))
+        square.paste(small, ((320 - small.size[0]) // 2, (320 - small.size[1]) // 2))
+        values = torch.from_numpy(np.asarray(square, dtype=np.float32))[None]
+        return resize(values, [224, 224], InterpolationMode.BICUBIC, antialias=False)[0].numpy() / 255
+
+    assert furthest(films, theirs, *RELEASES["chexzero"].views) <= 1e-5
+
+
+def test_of_torchxrayvision(films: list[Path]) -> None:
+    xrv = pytest.importorskip("torchxrayvision", reason="torchxrayvision is not installed (extra bench)")
+    pytest.importorskip("skimage", reason="scikit-image is not installed, by which torchxrayvision scales")
+    from medvlp.zoo.torchxrayvision import MEAN, STD, view
+
+    cut, small = xrv.datasets.XRayCenterCrop(), xrv.datasets.XRayResizer(224)
+
+    def theirs(picture: Image.Image) -> np.ndarray:
+        values = xrv.datasets.normalize(np.asarray(picture, dtype=np.float32), 255)[None]
+        return small(cut(values))[0] * STD + MEAN
+
+    assert furthest(films, theirs, view(224, "dicom_voi_v1")) <= LEVEL

@@ -27,15 +27,15 @@ def clip(*, quick: bool, length: int = 77) -> Any:
     return natural(model)
 
 
-def theirs(model: Any, mean: Any, std: Any, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def theirs(model: Any, mean: Any, std: Any, tokens: Tensor, *, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     with torch.inference_mode():
-        return units(model.encode_image((pictures(SIDE) - mean) / std)), units(model.encode_text(tokens))
+        return units(model.encode_image((pictures(side) - mean) / std)), units(model.encode_text(tokens))
 
 
-def agrees(bundle: Any, folder: Path, expected: tuple[np.ndarray, np.ndarray]) -> float:
+def agrees(bundle: Any, folder: Path, expected: tuple[np.ndarray, np.ndarray], *, side: int = SIDE) -> float:
     ours = kept(bundle, folder)
-    image = np.abs(ours.embed_prepared(list(pictures(SIDE))) - expected[0]).max()
+    image = np.abs(ours.embed_prepared(list(pictures(side))) - expected[0]).max()
     return float(max(image, np.abs(ours.embed_text(TEXTS) - expected[1]).max()))
 
 
@@ -49,9 +49,8 @@ def test_chexzero_computes_what_open_clip_computes_of_its_file(tmp_path: Path) -
     assert np.exp(bundle.model.logit_scale.log_scale.item()) == pytest.approx(model.logit_scale.exp().item(), rel=1e-6)
     assert [each.name for each in bundle.answers] == ["zero_shot_recipe", "zero_shot"]
     assert bundle.provenance["licence"] == "not stated"
-    with pytest.raises(AssertionError):  # the other activation fits by name and shape, not by value
-        plain = convert(tmp_path / "best.pt", name="open_clip", options={"release": "chexzero", "activation": "gelu"})
-        assert agrees(plain, tmp_path / "other", expected) < 1e-3
+    plain = convert(tmp_path / "best.pt", name="open_clip", options={"release": "chexzero", "activation": "gelu"})
+    assert agrees(plain, tmp_path / "other", expected) > 1e-3, "the other activation fits by name and shape alone"
 
 
 def test_words_are_cut_into_clips_own_pieces() -> None:
@@ -72,14 +71,12 @@ def test_prefixes_buffers_and_two_tables_of_positions(tmp_path: Path) -> None:
     held = model.state_dict()
     expected = theirs(model, *OPENAI, open_clip.get_tokenizer("ViT-B-32", context_length=40)(TEXTS))
     mask = {"attn_mask": torch.full((40, 40), float("-inf")).triu(1)}
-    wrapped = {f"module.{name}": tensor.half().float() for name, tensor in held.items()}
     torch.save(
         {"state_dict": {**{f"module.{n}": t for n, t in {**held, **mask}.items()}}, "epoch": 3}, tmp_path / "a.pt"
     )
     first = convert(tmp_path / "a.pt", name="open_clip", options={"release": "pubmedclip"})
     assert agrees(first, tmp_path / "first", expected) < 1e-5
     assert first.provenance["left_out"] == ["attn_mask"]
-    assert wrapped.keys() == {f"module.{name}" for name in held}
     # Long-CLIP: of the first table 20 rows count, of the second the others.
     table = held["positional_embedding"]
     two = {
@@ -100,7 +97,7 @@ def biomed(folder: Path) -> Any:
     BertConfig(**sizes, vocab_size=len(words)).save_pretrained(folder / "bert")
     options = {"hf_model_pretrained": False, "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
     text = {"hf_model_name": str(folder / "bert"), "hf_tokenizer_name": str(folder), **options, "context_length": 64}
-    vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": SIDE}
+    vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
     made = natural(open_clip.model.CustomTextCLIP(48, vision, text))
     told = {"embed_dim": 48, "vision_cfg": vision, "text_cfg": text}
     seen = {"mean": OPENAI[0], "std": OPENAI[1]}
@@ -114,7 +111,7 @@ def test_biomedclip_computes_what_open_clip_computes_of_its_folder(tmp_path: Pat
     model, words = biomed(tmp_path / "biomed")
     ids = words(TEXTS, padding="max_length", max_length=64, truncation=True, return_tensors="pt")["input_ids"]
     bundle = convert(tmp_path / "biomed", name="open_clip", options={"release": "biomedclip"})
-    assert agrees(bundle, tmp_path / "bundle", theirs(model, *OPENAI, ids)) < 1e-5
+    assert agrees(bundle, tmp_path / "bundle", theirs(model, *OPENAI, ids, side=224), side=224) < 1e-5
     assert bundle.tokenizer is not None
     assert bundle.tokenizer.max_length == 64
     assert bundle.preprocessing[0]["fit"] == "crop"
