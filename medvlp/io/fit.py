@@ -28,7 +28,8 @@ def fit_to(
             transformers does); ``squeeze``: both do, the aspect is lost; ``square_pad`` and ``square_crop``: the
             picture is padded with black, or cut, to a square first and scaled then.
         resample: ``area`` as `resize_pad`; ``bilinear``, ``bicubic``, ``lanczos`` as Pillow (wider filters where the
-            picture shrinks); ``gaussian``: a blur, then a linear look-up, as scikit-image.
+            picture shrinks); ``gaussian``: a blur, then a linear look-up, as scikit-image; beyond the edge lies
+            gray, the 0 of torchxrayvision's -1024 to 1024.
         resize: see `fit`; None: `size`.
         bits: 8: Pillow's filters see and give 256 levels, as where they are given files; else they compute in floats.
 
@@ -93,9 +94,9 @@ def _scaled(pixels: np.ndarray, height: int, width: int, *, resample: Resample, 
         return (resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)).T
     if resample == "gaussian":
         sigma = [max(0.0, (n / m - 1) / 2) for n, m in ((rows, height), (columns, width))]
-        blurred = ndimage.gaussian_filter(pixels, sigma, mode="constant") if any(sigma) else pixels
+        blurred = ndimage.gaussian_filter(pixels, sigma, mode="constant", cval=0.5) if any(sigma) else pixels
         zoom = (height / rows, width / columns)
-        return ndimage.zoom(blurred, zoom, order=1, mode="grid-constant", grid_mode=True).astype(np.float32)
+        return ndimage.zoom(blurred, zoom, order=1, mode="grid-constant", cval=0.5, grid_mode=True).astype(np.float32)
     from PIL import Image as Pillow
 
     method = Pillow.Resampling[resample.upper()]

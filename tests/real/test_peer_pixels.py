@@ -80,7 +80,7 @@ def test_of_open_clip(films: list[Path]) -> None:
 
 
 def test_of_chexzero(films: list[Path]) -> None:
-    """As its repository does it: 320 by Lanczos on black, then 224 on the tensor, where torchvision smoothed nothing."""
+    """As its repository does it: 320 by Lanczos on black, then 224 on the tensor, without smoothing."""
     from torchvision.transforms.v2.functional import InterpolationMode, resize
 
     def theirs(picture: Image.Image) -> np.ndarray:
