@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 
-__all__ = ["Rules", "by_rules", "count", "fused", "is_range", "split_rows", "under", "without"]
+__all__ = ["Rules", "by_rules", "count", "folded", "fused", "is_range", "split_rows", "under", "without"]
 
 Rules = Sequence[tuple[str, str]]
 
@@ -109,6 +109,27 @@ def without(
                 del held[name]
                 break
     return held, left
+
+
+def folded(weights: Mapping[str, Tensor], linear: str, norm: str, *, eps: float = 1e-5) -> dict[str, Tensor]:
+    """Take a BatchNorm with its fixed statistics into the linear layer (or 1 x 1 convolution) in front of it.
+
+    Raises:
+        DataError: if one of the two is not there.
+    """
+    held = dict(weights)
+    try:
+        weight, mean, variance = (held.pop(f"{each}") for each in (
+            f"{linear}.weight", f"{norm}.running_mean", f"{norm}.running_var"))  # fmt: skip
+    except KeyError as error:
+        raise DataError(f"The checkpoint lacks {error.args[0]}: it is another model.") from None
+    held.pop(f"{norm}.num_batches_tracked", None)
+    gain = held.pop(f"{norm}.weight", torch.ones_like(mean)) / (variance + eps).sqrt()
+    shift = held.pop(f"{norm}.bias", torch.zeros_like(mean))
+    weight = weight.reshape(len(weight), -1)
+    held[f"{linear}.weight"] = weight * gain[:, None]
+    held[f"{linear}.bias"] = shift + (held.get(f"{linear}.bias", torch.zeros_like(mean)) - mean) * gain
+    return held
 
 
 def is_range(tensor: Tensor) -> bool:

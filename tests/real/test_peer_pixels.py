@@ -106,3 +106,13 @@ def test_of_torchxrayvision(films: list[Path]) -> None:
         return small(cut(values))[0] * STD + MEAN
 
     assert furthest(films, theirs, view(224, "dicom_voi_v1")) <= LEVEL
+
+
+@pytest.mark.parametrize("size", [480, 448])
+def test_of_biovil(films: list[Path], size: int) -> None:
+    """The transforms that hi-ml composes for inference; its own module also imports readers that need not be here."""
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    transform = Compose([Resize(512), CenterCrop(size), ToTensor()])
+    view = {"name": "read", "size": size, "fit": "crop", "resample": "bilinear", "resize": 512}
+    assert furthest(films, lambda picture: transform(picture)[0].numpy(), view) <= 1e-5

@@ -30,6 +30,7 @@ class Projection(Head):
         layers: number of linear layers where there are hidden ones.
         norm: of the hidden layers; ``batch`` needs ``stage: batch``, where all rows of all processes are together;
             ``layer_behind`` normalises what the activation gives.
+        norm_eps: that LayerNorm adds to a variance.
         activation: of the hidden layers.
         hidden_bias: whether the hidden layers have one; never before ``batch``.
         mean: whether what is projected, one by one, is averaged: tokens to one vector.
@@ -56,6 +57,7 @@ class Projection(Head):
         hidden: Annotated[int, Field(ge=1)] | None = None,
         layers: Annotated[int, Field(ge=2)] = 2,
         norm: Literal["none", "layer", "batch", "layer_behind"] = "none",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
         activation: Literal["relu", "gelu"] = "relu",
         hidden_bias: bool = True,
         mean: bool = False,
@@ -75,7 +77,7 @@ class Projection(Head):
         self.width = width or embed_dim
         widths = [in_width] if hidden is None else [in_width, *[hidden] * (layers - 1)]
         self.hidden = nn.ModuleList(nn.Linear(a, b, bias=hidden_bias and norm != "batch") for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(_norm(norm, b) for b in widths[1:])
+        self.norms = nn.ModuleList(_norm(norm, b, norm_eps) for b in widths[1:])
         self.output = nn.Linear(widths[-1], self.width, bias=bias)
         # Unit gain whatever the widths: the projected rows start at the size of what was read.
         nn.init.normal_(self.output.weight, std=widths[-1] ** -0.5)
@@ -97,7 +99,7 @@ class Projection(Head):
         return f"reads={self.reads[0]}, stage={self.stage}"
 
 
-def _norm(norm: str, width: int) -> nn.Module:
+def _norm(norm: str, width: int, eps: float) -> nn.Module:
     if norm == "batch":
         return RowBatchNorm(width)
-    return nn.LayerNorm(width) if norm.startswith("layer") else nn.Identity()
+    return nn.LayerNorm(width, eps=eps) if norm.startswith("layer") else nn.Identity()
