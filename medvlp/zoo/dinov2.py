@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
@@ -16,7 +19,7 @@ from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of
 from medvlp.zoo._vit import vit
 
-__all__ = ["dinov2"]
+__all__ = ["dinov2", "ours_of"]
 
 RELEASES = {
     "other": Release(title="DINOv2", citation="Oquab et al., TMLR 2024, arXiv 2304.07193."),
@@ -68,7 +71,7 @@ def dinov2(
         )
     file = weights_in(place)
     weights, left = without(read_checkpoint(file), {r"embeddings\.mask_token": None})
-    weights = fused(weights, rf"({_LAYER}attention)\.attention\.{{query,key,value}}\.(.*)", r"\1.qkv.\3")
+    weights = _joined(weights)
     read, mean, std = read_by_processor(settings_in(place, "preprocessor_config.json"), preset=preset)
     width, side = told.get("hidden_size", 768), int(str(read["size"]))
     if side != told.get("image_size", 224):
@@ -101,3 +104,13 @@ def dinov2(
         facts={"left_out": left},
         limits="It is read at the size of its positions; the mask token, which only training uses, is left out.",
     )
+
+
+def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under our names, in their own shapes."""
+    rename = by_rules(_RULES)
+    return {rename(name) or name: tensor for name, tensor in _joined(weights).items()}
+
+
+def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return fused(weights, rf"({_LAYER}attention)\.attention\.{{query,key,value}}\.(.*)", r"\1.qkv.\3")

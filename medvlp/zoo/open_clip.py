@@ -27,7 +27,7 @@ from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import bundle_of, zero_shot
 from medvlp.zoo._vit import vit
 
-__all__ = ["open_clip"]
+__all__ = ["open_clip", "ours_of"]
 
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _CONFIG = "open_clip_config.json"
@@ -126,9 +126,15 @@ def open_clip(
     )
 
 
+def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under our names, in their own shapes."""
+    rename = by_rules(_RULES)
+    return {rename(name) or name: tensor for name, tensor in _straight(weights).items()}
+
+
 def _straight(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring the layouts to one: text under ``text.``, projections as a linear layer has them, queries apart."""
-    held = {name.replace("text_encoder.", "text.", 1): tensor.float() for name, tensor in weights.items()}
+    held = {name.replace("text_encoder.", "text.", 1): tensor for name, tensor in weights.items()}
     plain = by_rules([(f"({_CAUSAL})", r"text.\1")])
     held = {plain(name) or name: tensor for name, tensor in held.items()}
     # Long-CLIP: the first 20 positions are one table's, the others another's.

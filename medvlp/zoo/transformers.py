@@ -5,8 +5,11 @@ PubMedCLIP (on the hub), RadCLIP, MedSigLIP, SigLIP 2 of a fixed size, and every
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
@@ -19,7 +22,7 @@ from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of, zero_shot
 from medvlp.zoo._vit import HF_VISION, vit, with_fused_vision
 
-__all__ = ["transformers"]
+__all__ = ["transformers", "ours_of"]
 
 RELEASES = {
     "other": Release(title="A model of pairs"),
@@ -86,11 +89,7 @@ def transformers(
     read, mean, std = read_by_processor(settings_in(place, "preprocessor_config.json"), preset=preset)
     vision, text = _filled(settings, kind, "vision"), _filled(settings, kind, "text")
     weights, left = without(read_checkpoint(file, inside=("state_dict",)), _KNOWN)
-    weights = split_rows(
-        with_fused_vision(weights),
-        r"(vision_model\.head\.attention)\.in_proj_(.*)",
-        ((r"\1.q.\2", 1), (r"\1.kv.\2", 2)),
-    )
+    weights = _joined(weights)
     tower = vit(
         kind,
         width=vision["hidden_size"],
@@ -139,6 +138,17 @@ def transformers(
         answers=zero_shot(known),
         facts={"left_out": left},
     )
+
+
+def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under our names, in their own shapes."""
+    rename = by_rules(_RULES)
+    return {rename(name) or name: tensor for name, tensor in _joined(weights).items()}
+
+
+def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    into = ((r"\1.q.\2", 1), (r"\1.kv.\2", 2))
+    return split_rows(with_fused_vision(weights), r"(vision_model\.head\.attention)\.in_proj_(.*)", into)
 
 
 def _filled(settings: dict[str, Any], kind: str, part: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class TransformersEncoder(TextEncoder):
         check_ids(values)
         real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         extra = {"ids": values} if "ids" in parts else {}
-        owner = torch.arange(len(values), device=values.device)
+        owner = torch.arange(values.shape[0], device=values.device)
         if parts <= {"ids", "mask"}:
             return Encoded(owner=owner, mask=real, extra=extra)
         self._added.clear()
