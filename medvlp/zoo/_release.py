@@ -43,11 +43,11 @@ class Release:
 
 
 def zero_shot(release: Release) -> tuple[KeptAnswer, ...]:
-    """Return the answers of a model of pairs: the release's own recipe first, where it has one, then prompt pairs."""
-    own = (asked_by_recipe(release.recipe),) if release.recipe else ()
+    """Return the answer of a model of pairs: by the release's own recipe, or by prompt pairs where it has none."""
+    if release.recipe:
+        return (asked_by_recipe(release.recipe),)
     plain = [_plain(each) for each in load_prompts(resource("configs", _PROMPTS))]
-    pairs = KeptAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain])
-    return (*own, pairs)
+    return (KeptAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain]),)
 
 
 def asked_by_recipe(name: str) -> KeptAnswer:
@@ -62,7 +62,7 @@ def asked_by_recipe(name: str) -> KeptAnswer:
         }
         sets = expand_templates(name, told.get("templates", {}), given, told.get("slots"))
     options = {"recipe": told["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
-    return KeptAnswer("zero_shot_recipe", "zero_shot_recipe", options, [each.label for each in sets])
+    return KeptAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
 
 
 def bundle_of(

@@ -47,7 +47,7 @@ def test_chexzero_computes_what_open_clip_computes_of_its_file(tmp_path: Path) -
     expected = theirs(model, (101.48761 / 255,), (83.43944 / 255,), tokens)
     assert agrees(bundle, tmp_path / "bundle", expected) < 1e-5
     assert np.exp(bundle.model.logit_scale.log_scale.item()) == pytest.approx(model.logit_scale.exp().item(), rel=1e-6)
-    assert [each.name for each in bundle.answers] == ["zero_shot_recipe", "zero_shot"]
+    assert bundle.answers[0].options["recipe"] == {"name": "pair_softmax", "scale": 1.0}
     assert bundle.provenance["licence"] == "not stated"
     plain = convert(tmp_path / "best.pt", name="open_clip", options={"release": "chexzero", "activation": "gelu"})
     assert agrees(plain, tmp_path / "other", expected) > 1e-3, "the other activation fits by name and shape alone"

@@ -103,9 +103,9 @@ def test_siglip_computes_what_transformers_computes(tmp_path: Path) -> None:
     assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
     assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
     assert np.abs(ours.embed_text(TEXTS[:1]) - text[:1]).max() < 1e-5, "texts are padded alike whatever stands beside"
-    # The answer that comes first is the release's own: sigmoid of the learnt scale and bias.
-    scores = ours.ask("zero_shot_recipe", np.full((40, 40), 0.3)).scores
-    prompts = next(each.prompts for each in [ours.answers["zero_shot_recipe"]])
+    # It is asked by the release's own recipe: sigmoid of the learnt scale and bias.
+    scores = ours.ask("zero_shot", np.full((40, 40), 0.3)).scores
+    prompts = ours.answers["zero_shot"].prompts
     vectors = ours.embed_text(list(prompts[0].positive)).mean(axis=0)
     cosine = ours.embed_image(np.full((40, 40), 0.3)) @ (vectors / np.linalg.norm(vectors))
     logit = model.logit_scale.exp().item() * cosine + model.logit_bias.item()
