@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle
+from medvlp.zoo._stubs import with_inert_settings
 
 __all__ = ["Checkpoint", "Importer", "convert", "load_strictly", "read_checkpoint"]
 
@@ -87,7 +88,8 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = ()) -> Checkpoint:
 
 
 def _load_pickled(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with with_inert_settings(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_strictly(

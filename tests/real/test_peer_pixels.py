@@ -116,3 +116,25 @@ def test_of_biovil(films: list[Path], size: int) -> None:
     transform = Compose([Resize(512), CenterCrop(size), ToTensor()])
     view = {"name": "read", "size": size, "fit": "crop", "resample": "bilinear", "resize": 512}
     assert furthest(films, lambda picture: transform(picture)[0].numpy(), view) <= 1e-5
+
+
+def test_of_cxr_clip(films: list[Path]) -> None:
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    from medvlp.zoo.cxr_clip import _tower
+
+    transform = Compose([Resize(224), CenterCrop(224), ToTensor()])
+    assert furthest(films, lambda picture: transform(picture)[0].numpy(), *_tower({})[1]) <= 1e-5
+
+
+def test_of_medclip(films: list[Path]) -> None:
+    """Black around it to a square first, then bicubic, by Pillow."""
+    from medvlp.zoo.medclip import _tower
+
+    def theirs(picture: Image.Image) -> np.ndarray:
+        side = max(picture.size)
+        square = Image.new("L", (side, side))
+        square.paste(picture, ((side - picture.size[0]) // 2, (side - picture.size[1]) // 2))
+        return np.asarray(square.resize((224, 224), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+
+    assert furthest(films, theirs, *_tower({})[1]) <= 1e-5
