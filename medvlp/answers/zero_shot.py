@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
-from medvlp.answers.prompting.recipe import pair_probability
+from medvlp.answers.prompting.recipe import Given, Recipe, pair_probability
+from medvlp.answers.prompting.recipe_files import NamedRecipe
+from medvlp.answers.prompting.recipe_scores import RecipeScores, given_of
 from medvlp.answers.prompting.text_scores import TextScores, part_of
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError
@@ -20,7 +22,8 @@ from medvlp.core.keys import Key
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model, Score
-from medvlp.core.registry import FromModel
+from medvlp.core.provenance import hash_of
+from medvlp.core.registry import FromModel, build, fill
 from medvlp.core.resources import resource
 from medvlp.core.sample import Sample
 from medvlp.features.embed import embed, logit_scale
@@ -30,12 +33,15 @@ from medvlp.text.prompts import PromptSet, load_prompts, named_in
 
 __all__ = ["ZeroShot"]
 
+_RECIPES = "answers/recipes"
+
 
 @dataclass(frozen=True)
 class _Begun:
     model: Model
     scores: TextScores
     vectors: ZeroShotVectors | None
+    given: Given | None
 
 
 class ZeroShot(Answer):
@@ -48,10 +54,13 @@ class ZeroShot(Answer):
 
     Args:
         prompts: file of prompt sets, from the working folder, else of ``configs/``; or the sets themselves.
+        recipe: instead of that formula: component of `medvlp.answers.recipes` and its options, by which a released
+            model asks: ``{name: pair_softmax, scale: 1.0}``.
+        source: name of the recipe, for titles.
         score: by which the model compares; given by the builder, the dot product where there is none.
 
     Raises:
-        ConfigError: if the prompts cannot be read.
+        ConfigError: if the prompts or the recipe cannot be read.
 
     Example:
         >>> ZeroShot(prompts=[{"name": "v1", "label": "edema", "positive": ["edema"], "negative": ["no edema"]}]).labels
@@ -65,15 +74,25 @@ class ZeroShot(Answer):
         self,
         *,
         prompts: str | list[dict[str, Any]] = "zero_shot/cxr_findings_v1.yaml",
+        recipe: dict[str, Any] | None = None,
+        source: str = "own",
         score: Annotated[Score | None, FromModel("score")] = None,
     ) -> None:
         self.prompts: tuple[PromptSet, ...] = _read(prompts)
         self.labels = tuple(each.label for each in self.prompts)
         self.score = score or Dot()
+        self.recipe: RecipeScores | None = None
+        self._source = source
+        if recipe is not None:
+            made: Recipe = build(_RECIPES, recipe, where="recipe")
+            spec = fill(_RECIPES, recipe, where="recipe")
+            self.recipe = RecipeScores(NamedRecipe(source, "", made, self.prompts, spec, hash_of(spec)))
+            self.title = self.recipe.title
 
     def needs(self, model: Model) -> frozenset[Key]:
         """What the score reads of pictures."""
-        return frozenset(Key(model.pictures, part) for part in self.score.reads)
+        own = frozenset(Key(model.pictures, part) for part in self.score.reads)
+        return own if self.recipe is None else own | self.recipe.needs(model)
 
     def check(self, model: Model) -> None:
         """Refuse a model that reads no texts."""
@@ -86,11 +105,15 @@ class ZeroShot(Answer):
         vectors = None
         if self.score.cosine:
             vectors = make_zero_shot(self.prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
-        return _Begun(model, TextScores(model, self.score), vectors)
+        given = None if self.recipe is None else given_of(model, self.recipe.recipe, {})
+        return _Begun(model, TextScores(model, self.score), vectors, given)
 
     def answer(self, rows: Rows, ask: Ask, begun: _Begun) -> Predictions:
         """Return the scores of all findings, or of those asked for."""
         chosen = [each for each in self.prompts if not ask.findings or each.label in ask.findings]
+        if self.recipe is not None and begun.given is not None:
+            said = self.recipe.answer(rows, ask, (begun.model.pictures, begun.given))
+            return replace(said, scores={each.label: (said.scores or {})[each.label] for each in chosen})
         if begun.vectors is not None:
             seen = rows.table[f"{begun.model.pictures}/embedding"]
             scores: Mapping[str, np.ndarray] = begun.vectors.by_label(seen)
@@ -125,11 +148,16 @@ class ZeroShot(Answer):
     def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
         """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
         named = named_in(self.prompts, texts, known=known)
-        return ZeroShot(prompts=[_plain(each) for each in self.prompts if each.label in named], score=self.score)
+        kept = [_plain(each) for each in self.prompts if each.label in named]
+        return ZeroShot(prompts=kept, recipe=self._recipe(), source=self._source, score=self.score)
 
     def released(self) -> Mapping[str, object]:
-        """The prompts themselves."""
-        return {"prompts": [_plain(each) for each in self.prompts]}
+        """The prompts themselves, and the recipe where there is one."""
+        own = {} if self.recipe is None else {"recipe": self._recipe(), "source": self._source}
+        return {"prompts": [_plain(each) for each in self.prompts], **own}
+
+    def _recipe(self) -> dict[str, Any] | None:
+        return None if self.recipe is None else dict(self.recipe.recipe.spec)
 
 
 def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:

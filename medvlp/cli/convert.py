@@ -11,9 +11,11 @@ __all__ = ["convert"]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Checkpoint of another project, or name of starter weights.")],
+    source: Annotated[
+        Path, typer.Argument(help="File, folder or hub name of another project, or name of starter weights.")
+    ],
     name: Annotated[
-        str, typer.Option("--from", help="Whose it is: medslip; or starter, for weights that a package brings.")
+        str, typer.Option("--from", help="Its form: transformers, medslip ...; `medvlp components zoo` lists all.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     options: Annotated[

@@ -19,6 +19,7 @@ from medvlp.cli import (
     doctor,
     embed,
     evaluate,
+    export,
     gate,
     inspect,
     phantom,
@@ -53,6 +54,7 @@ app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("gate")(gate.gate)
 app.command("convert")(convert.convert)
+app.command("export")(export.export)
 app.command("sweep")(sweep.sweep)
 app.command("components")(components.components)
 app.add_typer(cache.app, name="cache")

@@ -64,6 +64,7 @@ KINDS = {
         Kind("data/views", "what is done to a sample", "data.prefix, data.suffix", r"data\.(prefix|suffix)"),
         Kind("data/batch_views", "what is done to a batch", "phases[].batch_views", r"phases\.batch_views"),
         Kind("zoo", "other projects' checkpoints", "medvlp convert --from", r"-"),
+        Kind("zoo/exports", "forms of other libraries", "medvlp export --to", r"-"),
     )
 }  # fmt: skip
 

@@ -162,7 +162,17 @@ class TransformersTokenizer:
     name = "transformers"
 
     def __init__(self, path_or_name: str | Path, max_length: int = 256) -> None:
-        self._inner = _from_pretrained(str(path_or_name))
+        self._take(_from_pretrained(str(path_or_name)), str(path_or_name), max_length)
+
+    @classmethod
+    def of(cls, made: PreTrainedTokenizerBase, *, max_length: int) -> TransformersTokenizer:
+        """Return one around a tokenizer of transformers that was made in memory."""
+        words = cls.__new__(cls)
+        words._take(made, type(made).__name__, max_length)
+        return words
+
+    def _take(self, inner: PreTrainedTokenizerBase, path_or_name: str, max_length: int) -> None:
+        self._inner = inner
         if self._inner.pad_token_id is None:
             raise ConfigError(
                 f"The tokenizer {path_or_name} has no padding token: use one that has, or add it and save it."

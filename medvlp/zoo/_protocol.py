@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle
+from medvlp.zoo._stubs import with_inert_settings
 
 __all__ = ["Checkpoint", "Importer", "convert", "load_strictly", "read_checkpoint"]
 
@@ -87,7 +88,8 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = ()) -> Checkpoint:
 
 
 def _load_pickled(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with with_inert_settings(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_strictly(
@@ -99,6 +101,8 @@ def load_strictly(
     own: Sequence[str] = (),
 ) -> None:
     """Load foreign weights under our names; one that is missing, unexpected or of another shape is refused.
+
+    Axes of length 1 make no difference: a class token is (W,) here and (1, 1, W) there.
 
     Args:
         model: ours.
@@ -118,7 +122,9 @@ def load_strictly(
         if ours is None or ours not in target or ours in own or ours in renamed:
             unexpected.append(name)
         else:
-            renamed[ours] = tensor
+            like = target[ours].shape
+            same = [n for n in tensor.shape if n != 1] == [n for n in like if n != 1]
+            renamed[ours] = tensor.reshape(like) if same else tensor
     missing = [name for name in target if name not in renamed and name not in own]
     shapes = [
         f"{name} {tuple(tensor.shape)} for {tuple(target[name].shape)}"

@@ -14,6 +14,7 @@ from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
+from medvlp.io.fit import FitTo, Resample, fit_to
 from medvlp.io.presets import preset_names
 
 __all__ = ["Read"]
@@ -34,6 +35,9 @@ class Read:
         preset: named recipe from stored to display values (`medvlp.io.preset_names`).
         bits: 8, 16, or 32 for unrounded.
         field: the image field.
+        fit: how the picture meets the square, see `medvlp.io.fit`; models of other projects are shown it otherwise.
+        resample: by which filter, see there.
+        resize: side in pixels that `fit` speaks of; None: `size`.
 
     Raises:
         UnreadableImage: as `medvlp.io.read_image`.
@@ -50,6 +54,9 @@ class Read:
     preset: str = "dicom_voi_v1"
     bits: Bits = 8
     field: str = "image"
+    fit: FitTo = "pad"
+    resample: Resample = "area"
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         if parse_field(self.field).kind != "image" or self.size < 8:
@@ -75,17 +82,21 @@ class Read:
             raise DataError(f"The field {self.field!r} of {sample.id!r} has been read already: use `read` once.")
         source = Image(source) if isinstance(source, np.ndarray) else source
         image = source if isinstance(source, Image) else read_image(source, preset=self.preset)
-        resized = resize_pad(image.pixels, self.size)
-        fit = resized.fit
-        corners = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
         spacing = None
-        if image.spacing is not None:
-            spacing = (
-                image.spacing[0] * fit.source_height / fit.height,
-                image.spacing[1] * fit.source_width / fit.width,
+        if (self.fit, self.resample, self.resize) == ("pad", "area", None):
+            resized = resize_pad(image.pixels, self.size)
+            fit, shown = resized.fit, resized.pixels
+            corners = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
+            steps = (fit.source_height / fit.height, fit.source_width / fit.width)
+        else:
+            shown, corners = fit_to(
+                image.pixels, self.size, fit=self.fit, resample=self.resample, resize=self.resize, bits=self.bits
             )
-        pixels = quantise(torch.from_numpy(resized.pixels)[None], self.bits)
-        size = (fit.source_height, fit.source_width)
+            steps = ((corners[3] - corners[1]) / self.size, (corners[2] - corners[0]) / self.size)
+        if image.spacing is not None:
+            spacing = (image.spacing[0] * steps[0], image.spacing[1] * steps[1])
+        pixels = quantise(torch.from_numpy(shown)[None], self.bits)
+        size = (image.pixels.shape[0], image.pixels.shape[1])
         told = {"warnings": image.warnings, "modality": str(image.meta.get("Modality", ""))}
         record = ImageRecord(seed=0, box=corners, spacing=spacing, source=size, **told)
         return placed(sample, self.field, pixels, record)

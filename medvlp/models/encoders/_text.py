@@ -204,7 +204,7 @@ def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
         return tokens[:, 0]
     if pool == "last":
         last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(dim=1)
-        return tokens[torch.arange(len(tokens), device=tokens.device), last]
+        return tokens[torch.arange(tokens.shape[0], device=tokens.device), last]
     weight = mask.to(tokens.dtype)[:, :, None]
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
 

@@ -166,7 +166,7 @@ class TimmEncoder(Encoder):
             features = self._with_tokens(features, tokens)
         pooled = self._pool(features) if "pooled" in parts else None
         return Encoded(
-            owner=torch.arange(len(values), device=values.device),
+            owner=torch.arange(values.shape[0], device=values.device),
             pooled=None if pooled is None else self.pooled_output(pooled),
             tokens=tokens if "tokens" in parts else None,
             mask=None if tokens is None else torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device),

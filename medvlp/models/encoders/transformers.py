@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -34,7 +34,11 @@ class TransformersEncoder(TextEncoder):
         path: folder, or name on the Hugging Face hub or in its local cache.
         config: instead of `path`: ``{model_type: bert, hidden_size: 128, ...}`` for random weights; the vocabulary and
             the number of positions follow the tokenizer unless given.
-        pool: ``cls`` the first token, ``mean`` over real tokens, ``pooler`` the model's own pooler.
+        pool: ``cls`` the first token, ``mean`` over real tokens, ``last`` the last real token, ``pooler`` the model's
+            own pooler.
+        fill: pad every text to the tokenizer's longest and let words see the padding, as SigLIP was trained, which
+            pools the last place whatever stands there; the tokens given out are the text's own.
+        states: hidden states, 0 the embeddings, -1 the last, whose mean takes the place of the last one.
         tokenizer: name of the tokenizer, for the reader of the configuration; whoever builds the model builds it.
 
     Raises:
@@ -49,19 +53,28 @@ class TransformersEncoder(TextEncoder):
         words: Annotated[Tokenizer, FromModel("tokenizer")],
         path: str | None = None,
         config: Mapping[str, Value] | None = None,
-        pool: Literal["cls", "mean", "pooler"] = "cls",
+        pool: Literal["cls", "mean", "last", "pooler"] = "cls",
+        fill: bool = False,
+        states: Sequence[int] | None = None,
         tokenizer: str | None = None,
     ) -> None:
         super().__init__(words=words)
         if (path is None) == (config is None):
             raise ConfigError("The text tower 'transformers' needs path or config, one of the two: set one.")
         self.pool = pool
+        self.fill = fill
+        self.states = None if states is None else tuple(states)
         self.backbone: Any = _fetch(path) if path is not None else _from_config(config or {}, words)
         settings = self.backbone.config
         _check_fit(settings, words)
         has_pooler = isinstance(dict(self.backbone.named_children()).get("pooler"), nn.Module)
-        if pool == "pooler" and not has_pooler:
+        if pool == "pooler" and not (has_pooler or settings.model_type in _OWN_POOL):
             raise ConfigError(f"The text tower of type {settings.model_type!r} has no pooler: set pool to cls or mean.")
+        if fill and self.words.max_length != settings.max_position_embeddings:
+            raise ConfigError(
+                f"fill pads texts to the tokenizer's max_length {words.max_length}, and the text tower has "
+                f"{settings.max_position_embeddings} positions: make the two the same."
+            )
         if pool != "pooler" and has_pooler:
             self.backbone.pooler = None  # unused parameters would wait for gradients that never come
         self.width = self.token_width = int(settings.hidden_size)
@@ -83,30 +96,45 @@ class TransformersEncoder(TextEncoder):
         check_ids(values)
         real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
         extra = {"ids": values} if "ids" in parts else {}
-        owner = torch.arange(len(values), device=values.device)
+        owner = torch.arange(values.shape[0], device=values.device)
         if parts <= {"ids", "mask"}:
             return Encoded(owner=owner, mask=real, extra=extra)
         self._added.clear()
-        read = self._words(values)
-        seen = self._added.mask(real)
-        out = self.backbone(**read, attention_mask=seen.long(), output_hidden_states="layers" in parts)
-        tokens = out.last_hidden_state
+        length = values.shape[1]
+        read = self._words(self._filled(values, ids=True))
+        seen = self._added.mask(self._filled(real, ids=False))
+        inner = "layers" in parts or self.states is not None
+        out = self.backbone(**read, attention_mask=seen.long(), output_hidden_states=inner)
         layers = torch.stack(out.hidden_states[1:], dim=1) if "layers" in parts else None
+        tokens = out.last_hidden_state
+        if self.states is not None:
+            tokens = torch.stack([out.hidden_states[i] for i in self.states]).mean(dim=0)
         own = without_added(TrunkOutput(tokens, layers, None), self._added)
         pooled = None
         if "pooled" in parts:
-            # The mean counts added words as words; the first token is the text's own.
-            first = pool_tokens(own.tokens, real, "cls") if self.pool == "cls" else None
-            pooled = out.pooler_output if self.pool == "pooler" else first
-            pooled = pool_tokens(tokens, seen, "mean") if pooled is None else pooled
+            # The mean counts added words as words; the first and the last token are the text's own.
+            if self.pool == "pooler":
+                pooled = out.pooler_output
+            elif self.pool == "mean":
+                pooled = pool_tokens(tokens, seen, "mean")
+            else:
+                pooled = pool_tokens(own.tokens, self._filled(real, ids=False), self.pool)
         return Encoded(
             owner=owner,
             pooled=None if pooled is None else self.pooled_output(pooled),
-            tokens=own.tokens if "tokens" in parts else None,
+            tokens=own.tokens[:, :length] if "tokens" in parts else None,
             mask=real,
-            layers=own.layers,
+            layers=None if own.layers is None else own.layers[:, :, :length],
             extra=extra,
         )
+
+    def _filled(self, values: Tensor, *, ids: bool) -> Tensor:
+        """Return ids, or their mask, as long as the longest text may be, where the tower was trained so."""
+        if not self.fill:
+            return values
+        more = (0, self.words.max_length - values.shape[1])
+        padded = nn.functional.pad(values, more, value=self.words.pad_id)
+        return padded if ids else torch.ones_like(padded)
 
     def _words(self, ids: Tensor) -> dict[str, Tensor]:
         """Return what the model reads: ids, or word vectors where a patch changed them."""
@@ -139,6 +167,9 @@ class TransformersEncoder(TextEncoder):
         return {"path": None, "config": plain}
 
 
+# Towers of pairs, which transformers makes by their own class, or which pool without a module of that name.
+_OWN_CLASS = {"siglip_text_model": "SiglipTextModel"}
+_OWN_POOL = ("siglip_text_model", "clip_text_model")
 _NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
 
 
@@ -155,6 +186,8 @@ def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa:
     options.setdefault("max_position_embeddings", words.max_length + words.pad_id + 1)
     try:
         settings = transformers.AutoConfig.for_model(str(kind), **options)
+        if kind in _OWN_CLASS:
+            return getattr(transformers, _OWN_CLASS[str(kind)])(settings)
         return transformers.AutoModel.from_config(settings, trust_remote_code=False)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         said = " ".join(str(error).split())

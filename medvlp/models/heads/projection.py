@@ -19,7 +19,7 @@ __all__ = ["Projection"]
 
 
 class Projection(Head):
-    """(R, ..., W) -> (R, ..., D): linear, or hidden layers with norm and ReLU and a linear layer behind them.
+    """(R, ..., W) -> (R, ..., D): linear, or hidden layers with norm and activation and a linear layer behind them.
 
     Args:
         in_width: W, given by the builder.
@@ -28,7 +28,12 @@ class Projection(Head):
         width: D; None: the model's `embed_dim`.
         hidden: width of the hidden layers; None: no hidden layer.
         layers: number of linear layers where there are hidden ones.
-        norm: of the hidden layers; ``batch`` needs ``stage: batch``, where all rows of all processes are together.
+        norm: of the hidden layers; ``batch`` needs ``stage: batch``, where all rows of all processes are together;
+            ``layer_behind`` normalises what the activation gives.
+        norm_eps: that LayerNorm adds to a variance.
+        activation: of the hidden layers.
+        hidden_bias: whether the hidden layers have one; never before ``batch``.
+        mean: whether what is projected, one by one, is averaged: tokens to one vector.
         bias: of the last layer.
         stage: ``tower`` or ``batch``, see `Head`.
 
@@ -51,7 +56,11 @@ class Projection(Head):
         width: Annotated[int, Field(ge=1)] | None = None,
         hidden: Annotated[int, Field(ge=1)] | None = None,
         layers: Annotated[int, Field(ge=2)] = 2,
-        norm: Literal["none", "layer", "batch"] = "none",
+        norm: Literal["none", "layer", "batch", "layer_behind"] = "none",
+        norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
+        activation: Literal["relu", "gelu"] = "relu",
+        hidden_bias: bool = True,
+        mean: bool = False,
         bias: bool = False,
         stage: Literal["tower", "batch"] = "tower",
     ) -> None:
@@ -64,10 +73,11 @@ class Projection(Head):
             raise ConfigError(f"A projection with norm {norm!r} has no hidden layer to normalise: set hidden.")
         self.reads = (reads,)
         self.stage = stage
+        self.activation, self.behind, self.mean = activation, norm == "layer_behind", mean
         self.width = width or embed_dim
         widths = [in_width] if hidden is None else [in_width, *[hidden] * (layers - 1)]
-        self.hidden = nn.ModuleList(nn.Linear(a, b, bias=norm != "batch") for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(_norm(norm, b) for b in widths[1:])
+        self.hidden = nn.ModuleList(nn.Linear(a, b, bias=hidden_bias and norm != "batch") for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(_norm(norm, b, norm_eps) for b in widths[1:])
         self.output = nn.Linear(widths[-1], self.width, bias=bias)
         # Unit gain whatever the widths: the projected rows start at the size of what was read.
         nn.init.normal_(self.output.weight, std=widths[-1] ** -0.5)
@@ -77,16 +87,19 @@ class Projection(Head):
         values = encoded.part(self.reads[0])
         for linear, norm in zip(self.hidden, self.norms, strict=True):
             values = linear(values)
-            values = norm(values, encoded.owner) if isinstance(norm, RowBatchNorm) else norm(values)
-            values = values.relu()
-        return {name: self.output(values)}
+            if not self.behind:
+                values = norm(values, encoded.owner) if isinstance(norm, RowBatchNorm) else norm(values)
+            values = values.relu() if self.activation == "relu" else nn.functional.gelu(values)
+            values = norm(values) if self.behind else values
+        values = self.output(values)
+        return {name: values.mean(dim=1) if self.mean else values}
 
     def extra_repr(self) -> str:
         """Name what is read and when."""
         return f"reads={self.reads[0]}, stage={self.stage}"
 
 
-def _norm(norm: str, width: int) -> nn.Module:
+def _norm(norm: str, width: int, eps: float) -> nn.Module:
     if norm == "batch":
         return RowBatchNorm(width)
-    return nn.LayerNorm(width) if norm == "layer" else nn.Identity()
+    return nn.LayerNorm(width, eps=eps) if norm.startswith("layer") else nn.Identity()

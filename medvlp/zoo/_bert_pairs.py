@@ -1,0 +1,117 @@
+"""What GLoRIA, MGCA, CXR-CLIP and MedCLIP have in common: a ResNet or ViT, a BERT without its words, one file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle
+from medvlp.zoo._bert import BERT_EXTRAS, bert_config
+from medvlp.zoo._folder import folder_at, tokenizer_in
+from medvlp.zoo._keys import Rules, by_rules, under, without
+from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._release import Release, bundle_of, zero_shot
+
+__all__ = ["BertPair", "bert_pair"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertPair:
+    """One family.
+
+    Attributes:
+        name: of the importer.
+        release: what is known of it.
+        inside: keys of the file under which the weights may lie.
+        prefix: in front of all names that count; others are of the training.
+        image: prefix of the image tower.
+        text: prefix of BERT.
+        rules: names of the projections.
+        unused: patterns of what the file holds and no model needs.
+        tower: weights -> (options of the image tower, views that make its pixels).
+        pooled: how BERT is pooled.
+        length: tokens.
+        heads: weights -> projections.
+        scale: of the logits.
+        arranged: what is done to the weights first.
+        limits: for the card.
+    """
+
+    name: str
+    release: Release
+    inside: Sequence[str]
+    image: str
+    text: str
+    tower: Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], list[dict[str, Any]]]]
+    heads: Callable[[Mapping[str, Tensor]], dict[str, dict[str, Any]]]
+    prefix: str = ""
+    rules: Rules = ()
+    unused: Mapping[str, Callable[[Tensor], bool] | None] = field(default_factory=dict)
+    pooled: Mapping[str, Any] = field(default_factory=lambda: {"pool": "cls"})
+    length: int = 256
+    scale: float = 1 / 0.07
+    arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    limits: str = ""
+
+
+def bert_pair(family: BertPair, source: Path, *, tokenizer: str | None, preset: str) -> Bundle:
+    """Import a checkpoint of a family.
+
+    Raises:
+        UserError: if the file cannot be read, or no tokenizer is given.
+        DataError: if the weights are another model.
+    """
+    if tokenizer is None:
+        raise UserError(
+            f"A checkpoint of {family.release.title} brings no tokenizer: give tokenizer=FOLDER with that of "
+            "Bio_ClinicalBERT, or its hub name, emilyalsentzer/Bio_ClinicalBERT."
+        )
+    held = read_checkpoint(source, inside=family.inside)
+    own = {name.removeprefix(family.prefix): t for name, t in held.items() if name.startswith(family.prefix)}
+    pooler = {re.escape(f"{family.text}pooler.") + ".*": None}
+    kept, left = without(own, {**BERT_EXTRAS, **pooler, **family.unused})
+    weights = dict(family.arranged(kept))
+    if not any(name.startswith(family.image) for name in weights):
+        raise DataError(
+            f"{source} has no weights under {family.prefix}{family.image}: it is no {family.release.title}, or one of "
+            "another image tower, which is not read."
+        )
+    config = bert_config(weights, family.text)
+    words = tokenizer_in(folder_at(Path(tokenizer)), length=family.length, vocabulary=config["vocab_size"])
+    tower, views = family.tower(weights)
+    try:
+        heads = family.heads(weights)
+    except KeyError as error:
+        raise DataError(f"{source} lacks {error.args[0]}: it is no {family.release.title}.") from None
+    spec = {
+        "name": "dual",
+        "vision": {"name": "timm", "channels": 3, **tower},
+        "text": {"name": "transformers", "config": config, **family.pooled},
+        "embed_dim": next(iter(heads.values()))["width"],
+        "heads": heads,
+        "scale": {"init": family.scale},
+    }
+    model: Any = build_model(spec, tokenizer=words)
+    plain = [*under(family.image, [("(.*)", r"\1")], "towers.image.backbone.")]
+    plain += under(family.text, [("(.*)", r"\1")], "towers.text.backbone.")
+    scaled = [(r"logit_scale", "logit_scale.log_scale")]
+    own_scale = [] if "logit_scale" in weights else ["logit_scale.log_scale"]
+    load_strictly(model, weights, by_rules([*family.rules, *scaled, *plain]), source=source, own=own_scale)
+    return bundle_of(
+        model,
+        importer=family.name,
+        source=source,
+        release=family.release,
+        read=[{**view, **({"preset": preset} if view["name"] == "read" else {})} for view in views],
+        tokenizer=words,
+        answers=zero_shot(family.release),
+        facts={"left_out": left},
+        limits=family.limits,
+    )

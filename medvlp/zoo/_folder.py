@@ -1,0 +1,84 @@
+"""Folders of the Hugging Face hub's form: here, in its local cache, or fetched because the user named a hub name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import read_json
+from medvlp.text.tokenizers import TransformersTokenizer
+
+__all__ = ["folder_at", "settings_in", "tokenizer_in", "weights_in"]
+
+# Weights as safetensors or as torch's own, never code.
+_WANTED = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
+_HUB = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def folder_at(source: Path) -> Path:
+    """Return the folder that a source is, or that a hub name stands for.
+
+    Raises:
+        UserError: if it is neither a folder nor a hub name whose files are here or can be fetched.
+    """
+    if source.is_dir():
+        return source
+    name = source.as_posix()
+    if source.exists() or not _HUB.fullmatch(name):
+        raise UserError(f"{source} is no folder: give the folder with config.json and the weights, or a hub name.")
+    from huggingface_hub import snapshot_download
+
+    for local in (True, False):
+        try:
+            return Path(snapshot_download(name, allow_patterns=list(_WANTED), local_files_only=local))
+        except Exception as error:  # whatever the hub's client raises when offline means the same to the user
+            said = type(error).__name__
+    raise UserError(
+        f"{name} is neither a folder here, nor in the local cache, nor could it be fetched ({said}): give a folder, or "
+        "fetch it once on a machine with network (and, for a gated model, with your own access)."
+    )
+
+
+def settings_in(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Return a JSON file of a folder.
+
+    Raises:
+        UserError: if it is not there or no JSON object.
+    """
+    if not (folder / name).is_file():
+        raise UserError(f"{folder} has no {name}, which says what the weights are: give the whole folder.")
+    found = read_json(folder / name)
+    if not isinstance(found, Mapping):
+        raise UserError(f"{folder / name} holds no JSON object: get the folder again.")
+    return dict(found)
+
+
+def weights_in(folder: Path, *names: str) -> Path:
+    """Return the first of some files that a folder has.
+
+    Raises:
+        UserError: if it has none of them.
+    """
+    for name in names or ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    parted = " (weights in several parts are not read: save them as one file)" if any(folder.glob("*index*")) else ""
+    raise UserError(f"{folder} has none of {', '.join(names or ('model.safetensors', 'pytorch_model.bin'))}{parted}.")
+
+
+def tokenizer_in(folder: Path, *, length: int, vocabulary: int) -> TransformersTokenizer:
+    """Return the tokenizer of a folder.
+
+    Raises:
+        DataError: if it knows more words than the text tower has vectors.
+    """
+    words = TransformersTokenizer(folder, max_length=length)
+    if words.vocab_size > vocabulary:
+        raise DataError(
+            f"The tokenizer in {folder} has {words.vocab_size} ids and the weights {vocabulary}: give the folder with "
+            "the tokenizer that the model was trained with."
+        )
+    return words

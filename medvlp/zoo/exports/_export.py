@@ -1,0 +1,148 @@
+"""What exporters have in common: the way back along an importer, and the account of what stays behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import put_in_place
+from medvlp.core.registry import build
+from medvlp.models.bundle import Bundle
+from medvlp.zoo._pixels import IMAGENET
+
+__all__ = ["Exporter", "export", "not_held", "plain_tower", "processor_of", "turned_back", "with_channels"]
+
+_FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
+
+
+class Exporter(Protocol):
+    """A component of ``medvlp/zoo/exports``."""
+
+    def __call__(self, bundle: Bundle, folder: Path) -> list[str]:
+        """Write the bundle's towers into an empty folder; return what the form cannot hold, a phrase each."""
+        ...
+
+
+def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
+    """Write a bundle in the form of another library, whole or not at all.
+
+    Args:
+        bundle: loaded.
+        to: component of ``medvlp/zoo/exports``.
+        out: folder.
+
+    Returns:
+        what the form cannot hold, a phrase each.
+
+    Raises:
+        ConfigError: if there is no such form.
+        UserError: if the form has no place for the model, or its library is not installed.
+    """
+    write: Callable[[Path], list[str]] = build("zoo/exports", {"name": to}, where="--to", given={"bundle": bundle})
+    temporary = out.with_name(f".{out.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        behind = write(temporary)
+        (temporary / "README.md").write_text(bundle.card, encoding="utf-8")
+        put_in_place(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return behind
+
+
+def turned_back(
+    ours: Mapping[str, Tensor],
+    like: Mapping[str, Tensor],
+    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Return our weights under foreign names: an importer that only moves numbers is its own way back.
+
+    Args:
+        ours: by our names.
+        like: foreign names and shapes.
+        there: what the importer does with foreign weights.
+
+    Raises:
+        UserError: if a foreign number comes from nowhere, or one of ours finds no place.
+
+    Example:
+        >>> like = {"q": torch.zeros(1, 2), "k": torch.zeros(1, 2)}
+        >>> there = lambda held: {"qk": torch.cat([held["q"], held["k"]])}
+        >>> turned_back({"qk": torch.tensor([[1.0, 2], [3, 4]])}, like, there)["k"].tolist()
+        [[3.0, 4.0]]
+    """
+    numbers, start = {}, 0
+    for name, tensor in like.items():
+        numbers[name] = torch.arange(start, start + tensor.numel()).reshape(tensor.shape)
+        start += tensor.numel()
+    flat = torch.full((start,), float("nan"))
+    came = there(numbers)
+    for name, places in came.items():
+        if name not in ours or ours[name].numel() != places.numel():
+            raise UserError(f"The form has {name}, which the bundle's model has not, or in another shape.")
+        flat[places.reshape(-1)] = ours[name].detach().float().cpu().reshape(-1)
+    if bool(flat.isnan().any()) or ours.keys() - came.keys():
+        homeless = sorted(ours.keys() - came.keys())[:3]
+        raise UserError(f"The form has no place for {', '.join(homeless) or 'weights that are not numbers'}.")
+    return {name: flat[places] for name, places in numbers.items()}
+
+
+def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
+    """Return the specification of the image tower, if it is timm's as timm makes it.
+
+    Raises:
+        UserError: if it is another one, or was changed.
+    """
+    model: Any = bundle.model
+    tower: dict[str, Any] = dict(model.spec.get("vision", {}))
+    changes = [n for n, plain in (("norm", "keep"), ("columns", 1), ("coordinates", False), ("unshuffle", 1))
+               if tower.get(n, plain) != plain]  # fmt: skip
+    if tower.get("name") != "timm" or changes or model.spec.get("patches") or model.spec.get("surgery"):
+        said = ", ".join(changes) or f"{tower.get('name')}, patches or surgery"
+        raise UserError(f"{form} has no place for this image tower ({said}): only a plain tower of timm goes there.")
+    return tower
+
+
+def with_channels(tower: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Return mean and std, one number for each of three channels, in as many digits as single precision has."""
+    mean, std = ([round(float(each), 7) for each in values] for values in (
+        tower.get("mean") or IMAGENET[0], tower.get("std") or IMAGENET[1]))  # fmt: skip
+    return (mean * 3, std * 3) if len(mean) == 1 else (mean, std)
+
+
+def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the ``preprocessor_config.json`` that makes the bundle's pixels; None where there is none such."""
+    views = [view for view in bundle.preprocessing if view.get("name") in ("read", "resample")]
+    view: Any = views[0] if len(views) == 1 else {}
+    if view.get("fit") not in ("crop_floor", "squeeze") or view.get("resample") not in _FILTERS:
+        return None
+    mean, std = with_channels(tower)
+    side, common = view["size"], {"image_mean": mean, "image_std": std, "resample": _FILTERS[view["resample"]]}
+    square = {"height": side, "width": side}
+    if view["fit"] == "squeeze":
+        return {"image_processor_type": f"{kind}ImageProcessor", **common, "size": square, "do_center_crop": False}
+    short = {"shortest_edge": view.get("resize") or side}
+    return {"image_processor_type": f"{kind}ImageProcessor", **common, "size": short, "crop_size": square}
+
+
+def not_held(bundle: Bundle, *, heads: bool = True, pixels: bool = True) -> list[str]:
+    """Return what no other library's form holds of a bundle."""
+    model: Any = bundle.model
+    presets = sorted({str(view["preset"]) for view in bundle.preprocessing if "preset" in view})
+    behind = [f"the preset from file to display values ({', '.join(presets)})"] if presets else []
+    if pixels:
+        behind.append("how a picture is brought to its size, " + ", ".join(str(dict(v)) for v in bundle.preprocessing))
+    if heads and model.spec.get("heads"):
+        behind.append(f"heads ({', '.join(model.spec['heads'])})")
+    behind += [f"the answer {each.name} with its labels, recipe and prompts" for each in bundle.answers]
+    if any(each.operating_points or each.calibration for each in bundle.answers):
+        behind.append("operating points and calibration")
+    more = {"gate": bundle.gate, "hashes of what it has seen": bundle.seen, "judge of sentences": bundle.sentences}
+    return behind + [f"the {name}" for name, value in more.items() if value is not None]

@@ -1,0 +1,117 @@
+"""A folder that open_clip reads: ``open_clip.create_model("local-dir:FOLDER")``; CLIP with a causal text tower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import write_json
+from medvlp.core.registry import FromModel
+from medvlp.models.bundle import Bundle
+from medvlp.zoo import open_clip as clip
+from medvlp.zoo.exports._export import not_held, plain_tower, turned_back, with_channels
+
+__all__ = ["open_clip"]
+
+_FITS = {"crop": "shortest", "squeeze": "squash"}
+
+
+def open_clip(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+    """Write CLIP in open_clip's layout.
+
+    Args:
+        bundle: given by `medvlp.zoo.exports.export`.
+    """
+    return partial(_write, bundle)
+
+
+def _write(bundle: Bundle, folder: Path) -> list[str]:
+    tower = plain_tower(bundle, "open_clip's form")
+    model: Any = bundle.model
+    options: dict[str, Any] = dict(tower.get("options") or {})
+    text: dict[str, Any] = dict(model.spec.get("text", {}).get("config") or {})
+    if tower["architecture"] != "vit_base_patch16_clip_quickgelu_224" or text.get("model_type") != "clip_text_model":
+        raise UserError(
+            f"open_clip's form has no place for {tower['architecture']!r} with the text tower "
+            f"{text.get('model_type')!r}: CLIP with a causal text tower goes there; others go to timm or onnx."
+        )
+    width, hidden = options["embed_dim"], int(options["embed_dim"] * options["mlp_ratio"])
+    if text["hidden_act"] != options["act_layer"]:
+        raise UserError("open_clip's form has one activation for both towers, and this model has two.")
+    settings = {
+        "embed_dim": model.embed_dim,
+        "quick_gelu": options["act_layer"] == "quick_gelu",
+        "vision_cfg": {
+            "image_size": tower["image_size"],
+            "layers": options["depth"],
+            "width": width,
+            "patch_size": options["patch_size"],
+            "head_width": width // options["num_heads"],
+            "mlp_ratio": hidden / width,
+        },
+        "text_cfg": {
+            "context_length": text["max_position_embeddings"],
+            "vocab_size": text["vocab_size"],
+            "width": text["hidden_size"],
+            "heads": text["num_attention_heads"],
+            "layers": text["num_hidden_layers"],
+            "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
+            "hf_tokenizer_name": "",
+        },
+    }
+    mean, std = with_channels(tower)
+    views = [view for view in bundle.preprocessing if view.get("name") in ("read", "resample")]
+    fit = _FITS.get(str(views[0].get("fit")), "") if len(views) == 1 else ""
+    shown = {"mean": mean, "std": std}
+    if fit:
+        shown |= {"interpolation": views[0]["resample"], "resize_mode": fit}
+    write_json(folder / "open_clip_config.json", {"model_cfg": settings, "preprocess_cfg": shown})
+    like = _names(settings, hidden=hidden, inner=text["intermediate_size"])
+    parts = ("towers.image.", "towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale.")
+    ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(parts)}
+    weights = turned_back(ours, like, clip.ours_of)
+    save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
+    if bundle.tokenizer is not None:
+        bundle.tokenizer.save(folder)
+        (folder / "tokenizer.yaml").unlink()
+    extra = [name for name in model.spec.get("heads", {}) if not name.endswith("/raw")]
+    return [*([f"heads ({', '.join(extra)})"] if extra else []), *not_held(bundle, heads=False, pixels=not fit)]
+
+
+def _names(settings: dict[str, Any], *, hidden: int, inner: int) -> dict[str, Tensor]:
+    """Return the names and shapes of open_clip's layout."""
+    seen, said, joint = settings["vision_cfg"], settings["text_cfg"], settings["embed_dim"]
+    w, t, p, places = seen["width"], said["width"], seen["patch_size"], (seen["image_size"] // seen["patch_size"]) ** 2
+    shapes: dict[str, tuple[int, ...]] = {
+        "visual.class_embedding": (w,),
+        "visual.positional_embedding": (places + 1, w),
+        "visual.conv1.weight": (w, 3, p, p),
+        "visual.proj": (w, joint),
+        "token_embedding.weight": (said["vocab_size"], t),
+        "positional_embedding": (said["context_length"], t),
+        "text_projection": (t, joint),
+        "logit_scale": (),
+    }
+    norms = {"visual.ln_pre": w, "visual.ln_post": w, "ln_final": t}
+    for prefix, width, wide, layers in (("visual.", w, hidden, seen["layers"]), ("", t, inner, said["layers"])):
+        for block in (f"{prefix}transformer.resblocks.{i}." for i in range(layers)):
+            norms |= {f"{block}ln_1": width, f"{block}ln_2": width}
+            shapes |= {
+                f"{block}attn.in_proj_weight": (3 * width, width),
+                f"{block}attn.in_proj_bias": (3 * width,),
+                f"{block}attn.out_proj.weight": (width, width),
+                f"{block}attn.out_proj.bias": (width,),
+                f"{block}mlp.c_fc.weight": (wide, width),
+                f"{block}mlp.c_fc.bias": (wide,),
+                f"{block}mlp.c_proj.weight": (width, wide),
+                f"{block}mlp.c_proj.bias": (width,),
+            }
+    shapes |= {f"{name}.{part}": (width,) for name, width in norms.items() for part in ("weight", "bias")}
+    return {name: torch.empty(shape) for name, shape in shapes.items()}

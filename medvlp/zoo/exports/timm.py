@@ -1,0 +1,53 @@
+"""A folder that timm reads: ``timm.create_model("local-dir:FOLDER", pretrained=True)``; the image tower alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from safetensors.torch import save_file
+
+from medvlp.core.files import write_json
+from medvlp.core.registry import FromModel
+from medvlp.models.bundle import Bundle
+from medvlp.zoo.exports._export import not_held, plain_tower, with_channels
+
+__all__ = ["timm"]
+
+
+def timm(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+    """Write the image tower; it gives what the bundle's tower pools, before any projection.
+
+    Args:
+        bundle: given by `medvlp.zoo.exports.export`.
+    """
+    return partial(_write, bundle)
+
+
+def _write(bundle: Bundle, folder: Path) -> list[str]:
+    tower = plain_tower(bundle, "timm's form")
+    model: Any = bundle.model
+    backbone = model.towers[model.pictures].backbone
+    mean, std = with_channels(tower)
+    gray = tower["channels"] == 1
+    size = tower["image_size"]
+    arguments = {**(tower.get("options") or {}), **({"global_pool": tower["pool"]} if tower.get("pool") else {})}
+    from medvlp.models.encoders._timm import has_fixed_size
+
+    fixed = {"img_size": size} if has_fixed_size(tower["architecture"]) else {}
+    held = {n: t.detach().float().cpu().contiguous().clone() for n, t in backbone.state_dict().items()}
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    shown: dict[str, object] = {"input_size": [tower["channels"], size, size], "num_classes": 0}
+    shown |= {"mean": mean[:1] if gray else mean, "std": std[:1] if gray else std}
+    config = {
+        "architecture": tower["architecture"],
+        "num_classes": 0,
+        "num_features": backbone.num_features,
+        "pretrained_cfg": shown,
+        "model_args": {**arguments, **fixed, "in_chans": tower["channels"]},
+    }
+    write_json(folder / "config.json", config)
+    text = ["the text tower and the projections"] if model.reads_text else []
+    return [*text, *not_held(bundle)]

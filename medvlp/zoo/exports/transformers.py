@@ -1,0 +1,90 @@
+"""A folder that transformers reads: CLIP, SigLIP or DINOv2, whichever the bundle's towers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import write_json
+from medvlp.core.registry import FromModel
+from medvlp.models.bundle import Bundle
+from medvlp.zoo import dinov2
+from medvlp.zoo import transformers as pairs
+from medvlp.zoo.exports._export import not_held, plain_tower, processor_of, turned_back
+
+__all__ = ["transformers"]
+
+_KINDS = {
+    ("vit_base_patch16_clip_quickgelu_224", "clip_text_model"): "clip",
+    ("vit_base_patch16_siglip_224", "siglip_text_model"): "siglip",
+}
+_ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
+
+
+def transformers(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+    """Write CLIP, SigLIP or DINOv2, with tokenizer, and with preprocessor where it can make the bundle's pixels.
+
+    Args:
+        bundle: given by `medvlp.zoo.exports.export`.
+    """
+    return partial(_write, bundle)
+
+
+def _write(bundle: Bundle, folder: Path) -> list[str]:
+    from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipConfig, SiglipModel
+
+    tower = plain_tower(bundle, "transformers' form")
+    model: Any = bundle.model
+    options: dict[str, Any] = dict(tower.get("options") or {})
+    text: dict[str, Any] = dict(model.spec.get("text", {}).get("config") or {})
+    kind = _KINDS.get((tower["architecture"], str(text.get("model_type"))))
+    dino = not model.reads_text and "init_values" in options and tower["architecture"] == "vit_base_patch16_224"
+    if (kind is None and not dino) or "embed_dim" not in options:
+        raise UserError(
+            f"transformers' form has no place for a model of {tower['architecture']!r} with the text tower "
+            f"{text.get('model_type')!r}: CLIP, SigLIP and DINOv2 go there, as the importers of these names make them; "
+            "others go to timm or onnx."
+        )
+    vision = {
+        "hidden_size": options["embed_dim"],
+        "num_hidden_layers": options["depth"],
+        "num_attention_heads": options["num_heads"],
+        "image_size": tower["image_size"],
+        "patch_size": options["patch_size"],
+        "hidden_act": _ACTIVATIONS[options["act_layer"]],
+    }
+    hidden = int(options["embed_dim"] * options["mlp_ratio"])
+    words = {k: v for k, v in text.items() if k != "model_type"}
+    if dino:
+        ratio = hidden / options["embed_dim"]  # a whole number in this library
+        made: Any = Dinov2Model(Dinov2Config(**vision, mlp_ratio=round(ratio), qkv_bias=options.get("qkv_bias", True)))
+    elif kind == "clip":
+        both = {"text_config": words, "vision_config": {**vision, "intermediate_size": hidden}}
+        made = CLIPModel(CLIPConfig(**both, projection_dim=model.embed_dim))
+    else:
+        both = {"text_config": words, "vision_config": {**vision, "intermediate_size": hidden}}
+        made = SiglipModel(SiglipConfig(**both))
+    made.save_pretrained(folder)
+    file = folder / "model.safetensors"
+    # The mask token serves training alone, and importers leave it out.
+    like = {n: t for n, t in load_file(file).items() if not n.endswith("mask_token")}
+    spare = {n: t * 0 for n, t in load_file(file).items() if n.endswith("mask_token")}
+    parts = ("towers.image.", "towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale.")
+    ours = {n: t for n, t in model.state_dict().items() if n.startswith(parts[:1] if dino else parts)}
+    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dinov2.ours_of if dino else pairs.ours_of
+    save_file({**turned_back(ours, like, there), **spare}, file, metadata={"format": "pt"})
+    if bundle.tokenizer is not None:
+        bundle.tokenizer.save(folder)
+        (folder / "tokenizer.yaml").unlink()
+    shown = processor_of(bundle, {"clip": "CLIP", "siglip": "Siglip"}.get(str(kind), "Bit"), tower)
+    if shown is not None:
+        write_json(folder / "preprocessor_config.json", shown)
+    behind = not_held(bundle, heads=False, pixels=shown is None)
+    extra = [name for name in model.spec.get("heads", {}) if not name.endswith("/raw")]
+    return [*([f"heads ({', '.join(extra)})"] if extra else []), *behind]

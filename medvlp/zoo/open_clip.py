@@ -1,0 +1,246 @@
+"""CLIP in OpenAI's and open_clip's layouts: CheXzero, PubMedCLIP's file, MetaCLIP, Long-CLIP, BiomedCLIP, UniMed-CLIP.
+
+A file of weights alone tells all sizes by its shapes, but neither activation, nor pixels, nor words; a folder of
+open_clip (``open_clip_config.json``) tells them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.registry import FromModel
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle
+from medvlp.zoo._bert import BERT_EXTRAS, bert_config
+from medvlp.zoo._bpe import clip_tokenizer
+from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
+from medvlp.zoo._keys import Rules, by_rules, count, split_rows, without
+from medvlp.zoo._open_clip_releases import RELEASES, Known
+from medvlp.zoo._pixels import OPENAI
+from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._release import bundle_of, zero_shot
+from medvlp.zoo._vit import vit
+
+__all__ = ["open_clip", "ours_of"]
+
+_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_CONFIG = "open_clip_config.json"
+_IMAGE, _TEXT = "towers.image.backbone.", "towers.text.backbone."
+_BLOCK = r"resblocks\.(\d+)\."
+_RULES: Rules = [
+    (r"visual\.class_embedding", f"{_IMAGE}cls_token"),
+    (r"visual\.positional_embedding", f"{_IMAGE}pos_embed"),
+    (r"visual\.conv1\.weight", f"{_IMAGE}patch_embed.proj.weight"),
+    (r"visual\.ln_pre\.(.*)", rf"{_IMAGE}norm_pre.\1"),
+    (r"visual\.ln_post\.(.*)", rf"{_IMAGE}norm.\1"),
+    (rf"visual\.transformer\.{_BLOCK}ln_([12])\.(.*)", rf"{_IMAGE}blocks.\1.norm\2.\3"),
+    (rf"visual\.transformer\.{_BLOCK}attn\.in_proj_(.*)", rf"{_IMAGE}blocks.\1.attn.qkv.\2"),
+    (rf"visual\.transformer\.{_BLOCK}attn\.out_proj\.(.*)", rf"{_IMAGE}blocks.\1.attn.proj.\2"),
+    (rf"visual\.transformer\.{_BLOCK}mlp\.c_fc\.(.*)", rf"{_IMAGE}blocks.\1.mlp.fc1.\2"),
+    (rf"visual\.transformer\.{_BLOCK}mlp\.c_proj\.(.*)", rf"{_IMAGE}blocks.\1.mlp.fc2.\2"),
+    (r"visual\.trunk\.(.*)", rf"{_IMAGE}\1"),
+    (r"visual\.(?:proj|head\.proj\.weight)", "heads.image/raw.output.weight"),
+    (r"text\.token_embedding\.weight", f"{_TEXT}embeddings.token_embedding.weight"),
+    (r"text\.positional_embedding", f"{_TEXT}embeddings.position_embedding.weight"),
+    (r"text\.ln_final\.(.*)", rf"{_TEXT}final_layer_norm.\1"),
+    (rf"text\.transformer\.{_BLOCK}ln_([12])\.(.*)", rf"{_TEXT}encoder.layers.\1.layer_norm\2.\3"),
+    (rf"text\.transformer\.{_BLOCK}attn\.((?:q|k|v|out)_proj\..*)", rf"{_TEXT}encoder.layers.\1.self_attn.\2"),
+    (rf"text\.transformer\.{_BLOCK}mlp\.c_fc\.(.*)", rf"{_TEXT}encoder.layers.\1.mlp.fc1.\2"),
+    (rf"text\.transformer\.{_BLOCK}mlp\.c_proj\.(.*)", rf"{_TEXT}encoder.layers.\1.mlp.fc2.\2"),
+    (r"text\.transformer\.((?:embeddings|encoder)\..*)", rf"{_TEXT}\1"),
+    (r"text\.(?:text_projection|proj\.weight|proj\.2\.weight)", "heads.text/raw.output.weight"),
+    (r"text\.proj\.0\.weight", "heads.text/raw.hidden.0.weight"),
+    (r"logit_scale", "logit_scale.log_scale"),
+]
+_CAUSAL = r"(?:transformer\..*|token_embedding\..*|positional_embedding(?:_res)?|ln_final\..*|text_projection)"
+
+
+def open_clip(
+    *,
+    source: Annotated[Path, FromModel("source")],
+    release: Literal["other", "chexzero", "pubmedclip", "biomedclip", "unimed_clip", "long_clip"] = "other",
+    activation: Literal["quick_gelu", "gelu"] | None = None,
+    tokenizer: str | None = None,
+    preset: str = "dicom_voi_v1",
+) -> Bundle:
+    """Import a checkpoint in OpenAI's or open_clip's layout.
+
+    Args:
+        source: a file of weights, or a folder of open_clip, or its hub name.
+        release: whose weights they are, for pixels, licence, citation and recipe.
+        activation: of the vision and of a causal text transformer; the file does not tell it, a folder's configuration
+            does. None: what that says, else OpenAI's ``quick_gelu``.
+        tokenizer: folder or hub name of the tokenizer of a file; None: CLIP's own, see the error if there is none.
+        preset: how files become display values (`medvlp.io.preset_names`).
+
+    Raises:
+        UserError: if a file is missing or cannot be read, or the tokenizer is.
+        DataError: if the weights are another architecture.
+    """
+    known = RELEASES[release]
+    place = None if source.is_file() else folder_at(source)
+    file = source if place is None else weights_in(place, *_FILES)
+    told: Mapping[str, Any] = {} if place is None else settings_in(place, _CONFIG)
+    weights, left = without(read_checkpoint(file, inside=("state_dict",)), {**BERT_EXTRAS, r"(.*\.)?attn_mask": None})
+    weights = _straight(weights)
+    if not any(name.startswith("visual.") for name in weights):
+        raise DataError(f"{file} has no weights under visual.: it is not in OpenAI's or open_clip's layout.")
+    quick = told.get("model_cfg", {}).get("quick_gelu", not told)
+    act = activation or ("quick_gelu" if quick else "gelu")
+    read, mean, std = _pixels(known, told.get("preprocess_cfg", {}), preset)
+    vision = _vision(weights, told.get("model_cfg", {}), act, mean=mean, std=std)
+    bert = "text.transformer.embeddings.word_embeddings.weight" in weights
+    text, heads, length = _bert_text(weights, told, known) if bert else _causal_text(weights, act)
+    if bert and place is None and tokenizer is None:
+        raise UserError(f"{file} brings no tokenizer: give tokenizer=FOLDER, or {known.words or 'the hub name of it'}.")
+    vocabulary = text["config"]["vocab_size"]
+    if place is not None:
+        words = tokenizer_in(place, length=length, vocabulary=vocabulary)
+    elif bert:
+        words = tokenizer_in(folder_at(Path(str(tokenizer))), length=length, vocabulary=vocabulary)
+    else:
+        words = clip_tokenizer(tokenizer, length=length, vocabulary=vocabulary)
+    side: Any = vision["image_size"]
+    joint = next((len(weights[n]) for n in ("visual.proj", "visual.head.proj.weight") if n in weights), 0)
+    model: Any = build_model(
+        {"name": "dual", "vision": vision, "text": text, "embed_dim": joint, "heads": heads}, tokenizer=words
+    )
+    load_strictly(model, weights, by_rules(_RULES), source=file)
+    views = [view if "size" in view else {**view, "size": side} for view in read]
+    return bundle_of(
+        model,
+        importer="open_clip",
+        source=file,
+        release=known.release,
+        read=views,
+        tokenizer=words,
+        answers=zero_shot(known.release),
+        facts={"left_out": left, "activation": act},
+        limits=known.limits,
+    )
+
+
+def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under our names, in their own shapes."""
+    rename = by_rules(_RULES)
+    return {rename(name) or name: tensor for name, tensor in _straight(weights).items()}
+
+
+def _straight(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the layouts to one: text under ``text.``, projections as a linear layer has them, queries apart."""
+    held = {name.replace("text_encoder.", "text.", 1): tensor for name, tensor in weights.items()}
+    plain = by_rules([(f"({_CAUSAL})", r"text.\1")])
+    held = {plain(name) or name: tensor for name, tensor in held.items()}
+    # Long-CLIP: the first 20 positions are one table's, the others another's.
+    stretched = held.pop("text.positional_embedding_res", None)
+    if stretched is not None:
+        held["text.positional_embedding"] = torch.cat([held["text.positional_embedding"][:20], stretched[20:]])
+    for name in ("visual.proj", "text.text_projection"):
+        if name in held:
+            held[name] = held[name].T.contiguous()
+    into = tuple((rf"\1.{part}_proj.\2", 1) for part in "qkv")
+    return split_rows(held, r"(text\..*\.attn)\.in_proj_(.*)", into)
+
+
+def _vision(
+    weights: Mapping[str, Tensor], model: Mapping[str, Any], act: str, *, mean: list[float], std: list[float]
+) -> dict[str, Any]:
+    told = model.get("vision_cfg", {})
+    if "timm_model_name" in told:
+        if told.get("timm_proj", "linear") != "linear" or told.get("timm_pool", "") in ("abs_attn", "rot_attn"):
+            raise DataError(
+                f"The timm tower ends in {told.get('timm_pool')!r} and {told.get('timm_proj')!r}: only the trunk's own "
+                "pooling with a linear projection is read here."
+            )
+        return {
+            "name": "timm",
+            "architecture": told["timm_model_name"],
+            "image_size": told.get("image_size", 224),
+            "channels": 3,
+            "pool": told.get("timm_pool") or None,
+            "mean": mean,
+            "std": std,
+        }
+    if "visual.class_embedding" not in weights:
+        raise DataError(
+            "The image tower has no class token: of OpenAI's layout the transformers are read, the ResNets (RN50 ...) "
+            "are not."
+        )
+    width, _, patch, _ = weights["visual.conv1.weight"].shape
+    side = round((len(weights["visual.positional_embedding"]) - 1) ** 0.5)
+    return vit(
+        "clip",
+        width=width,
+        layers=count(weights, rf"visual\.transformer\.{_BLOCK}.*"),
+        heads=width // told.get("head_width", 64),
+        hidden=len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
+        patch=patch,
+        image_size=side * patch,
+        activation=act,
+        eps=1e-5,
+        mean=mean,
+        std=std,
+    )
+
+
+def _causal_text(weights: Mapping[str, Tensor], act: str) -> tuple[dict[str, Any], dict[str, Any], int]:
+    try:
+        vocabulary, width = weights["text.token_embedding.weight"].shape
+        length = len(weights["text.positional_embedding"])
+        hidden = len(weights["text.transformer.resblocks.0.mlp.c_fc.weight"])
+    except KeyError as error:
+        raise DataError(f"The checkpoint has no text tower that is read here (it lacks {error.args[0]}).") from None
+    config = {
+        "model_type": "clip_text_model",
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": hidden,
+        "num_hidden_layers": count(weights, rf"text\.transformer\.{_BLOCK}.*"),
+        "num_attention_heads": max(1, width // 64),
+        "max_position_embeddings": length,
+        "hidden_act": act,
+        "layer_norm_eps": 1e-5,
+    }
+    return {"name": "transformers", "config": config, "pool": "last"}, {}, length
+
+
+def _bert_text(
+    weights: Mapping[str, Tensor], told: Mapping[str, Any], known: Known
+) -> tuple[dict[str, Any], dict[str, Any], int]:
+    text = told.get("model_cfg", {}).get("text_cfg", {})
+    pooler = text.get("hf_pooler_type", text.get("pooler_type", "cls_last_hidden_state_pooler"))
+    if pooler != "cls_last_hidden_state_pooler" or any(".transformer.pooler." in name for name in weights):
+        raise DataError(
+            f"The text tower pools by {pooler!r} or brings a pooler of its own, an older form of the release: name the "
+            "released one, which takes the first token of the last layer."
+        )
+    config = bert_config(weights, "text.transformer.")
+    hidden = weights.get("text.proj.0.weight")
+    more = {} if hidden is None else {"hidden": len(hidden), "activation": "gelu", "hidden_bias": False}
+    length = min(config["max_position_embeddings"], text.get("context_length", known.length))
+    return (
+        {"name": "transformers", "config": config, "pool": "cls"},
+        {"text/raw": {"name": "projection", **more}},
+        length,
+    )
+
+
+def _pixels(
+    known: Known, told: Mapping[str, Any], preset: str
+) -> tuple[list[dict[str, Any]], list[float], list[float]]:
+    """Return the views and the statistics: the release's own, else those of the folder, else open_clip's default."""
+    if known.views:
+        views = [{**view, "preset": preset} if view["name"] == "read" else dict(view) for view in known.views]
+        return views, list(known.mean), list(known.std)
+    resize, filtered = told.get("resize_mode", "shortest"), told.get("interpolation", "bicubic")
+    fits = {"shortest": "crop", "squash": "squeeze"}
+    if resize not in fits or filtered not in ("bicubic", "bilinear"):
+        raise DataError(f"preprocess_cfg resizes by {resize!r}, {filtered!r}: {', '.join(fits)} are known here.")
+    view = {"name": "read", "preset": preset, "fit": fits[resize], "resample": filtered}
+    return [view], list(told.get("mean", OPENAI[0])), list(told.get("std", OPENAI[1]))

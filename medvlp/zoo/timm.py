@@ -1,0 +1,117 @@
+"""Plain towers of timm, and of torchvision where its names are timm's (ResNet, DenseNet): a file, or a timm folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from medvlp.core.errors import UserError
+from medvlp.core.registry import FromModel
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.zoo._folder import folder_at, settings_in, weights_in
+from medvlp.zoo._keys import by_rules, without
+from medvlp.zoo._pixels import IMAGENET
+from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._release import Release, bundle_of
+
+__all__ = ["timm"]
+
+_CLASSIFIER = r"(?:fc|head|classifier|head\.fc)\.(weight|bias)"
+_TOWER = "towers.image.backbone."
+
+
+def timm(
+    *,
+    source: Annotated[Path, FromModel("source")],
+    architecture: str | None = None,
+    image_size: int | None = None,
+    channels: Annotated[int, "1 or 3"] = 3,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+    labels: list[str] | None = None,
+    exclusive: bool = False,
+    title: str = "An image tower",
+    licence: str = "",
+    citation: str = "",
+    preset: str = "dicom_voi_v1",
+) -> Bundle:
+    """Import an image tower; with `labels` its last layer too, as the answer ``findings``.
+
+    Args:
+        source: a file of weights; a folder with timm's config.json, or its hub name.
+        architecture: timm's name; of a folder its own.
+        image_size: side in pixels; None: the architecture's.
+        channels: of the first layer.
+        mean: subtracted from pixels in [0, 1]; None: the folder's, or ImageNet's.
+        std: divided by; likewise.
+        labels: names of the classifier's outputs, in their order; None: the classifier is left out.
+        exclusive: whether they exclude each other (softmax).
+        title: of the model, for its card.
+        licence: of the weights, as their authors state it.
+        citation: their paper.
+        preset: how files become display values (`medvlp.io.preset_names`).
+
+    Raises:
+        UserError: if a file is missing or cannot be read, or no architecture is named.
+        DataError: if the weights are not those of the architecture.
+    """
+    place = None if source.is_file() else folder_at(source)
+    told: dict[str, Any] = {} if place is None else settings_in(place)
+    file = source if place is None else weights_in(place)
+    name = architecture or told.get("architecture")
+    if name is None:
+        raise UserError(f"{source} does not say what it is: give architecture=NAME, one of timm's (resnet50 ...).")
+    shown = {**_defaults(str(name)), **told.get("pretrained_cfg", {})}
+    side = image_size or int(shown.get("input_size", (3, 224, 224))[-1])
+    tower = {
+        "name": "timm",
+        "architecture": name,
+        "image_size": side,
+        "channels": channels,
+        "mean": _by_channel(mean or shown.get("mean", IMAGENET[0]), channels),
+        "std": _by_channel(std or shown.get("std", IMAGENET[1]), channels),
+    }
+    weights = dict(read_checkpoint(file, inside=("state_dict", "model")))
+    left: list[str] = []
+    if labels is None:
+        weights, left = without(weights, {_CLASSIFIER: None})
+    heads = {} if labels is None else {"image/findings": {"name": "linear", "classes": len(labels)}}
+    model: Any = build_model({"name": "vision", "vision": tower, "heads": heads}, tokenizer=None)
+    rename = by_rules([(_CLASSIFIER, r"heads.image/findings.output.\1"), ("(.*)", rf"{_TOWER}\1")])
+    load_strictly(model, weights, rename, source=file, own=["logit_scale.log_scale"])
+    answers = []
+    if labels is not None:
+        options = {"labels": labels, "part": "findings", "exclusive": exclusive}
+        answers = [KeptAnswer("findings", "findings", options, labels)]
+    filters = {"bicubic": "bicubic", "bilinear": "bilinear", "lanczos": "lanczos"}
+    view = {
+        "name": "read",
+        "size": side,
+        "preset": preset,
+        "fit": "crop" if shown.get("crop_mode", "center") == "center" else "squeeze",
+        "resample": filters.get(str(shown.get("interpolation")), "bilinear"),
+        "resize": int(side / float(shown.get("crop_pct", 0.875))),
+    }
+    return bundle_of(
+        model,
+        importer="timm",
+        source=file,
+        release=Release(title=title, licence=licence, citation=citation),
+        read=[view if view["fit"] == "crop" else {**view, "resize": side}],
+        answers=answers,
+        facts={"architecture": name, "left_out": left},
+        limits="Whoever converted it said what its pixels and its outputs are; nothing in the weights tells.",
+    )
+
+
+def _by_channel(values: Any, channels: int) -> list[float]:  # noqa: ANN401
+    given = [float(each) for each in values]
+    return given if len(given) in (1, channels) else [sum(given) / len(given)]
+
+
+def _defaults(architecture: str) -> dict[str, Any]:
+    from timm.models import get_pretrained_cfg, is_model
+
+    found = get_pretrained_cfg(architecture) if is_model(architecture) else None
+    return {} if found is None else found.to_dict()

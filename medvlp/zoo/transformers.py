@@ -1,0 +1,167 @@
+"""CLIP and SigLIP in the form of transformers: a folder with config.json, weights, tokenizer and preprocessor.
+
+PubMedCLIP (on the hub), RadCLIP, MedSigLIP, SigLIP 2 of a fixed size, and every other fine-tune of that form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from torch import Tensor
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle
+from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
+from medvlp.zoo._keys import Rules, by_rules, is_range, split_rows, under, without
+from medvlp.zoo._pixels import read_by_processor
+from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._release import Release, bundle_of, zero_shot
+from medvlp.zoo._vit import HF_VISION, vit, with_fused_vision
+
+__all__ = ["transformers", "ours_of"]
+
+RELEASES = {
+    "other": Release(title="A model of pairs"),
+    "pubmedclip": Release(
+        title="PubMedCLIP",
+        licence="MIT",
+        citation="Eslami et al., Findings of EACL 2023, arXiv 2112.13906.",
+        about="Fine-tuned on figures of articles with their captions (ROCO).",
+    ),
+    "radclip": Release(
+        title="RadCLIP",
+        citation="Lu et al., arXiv 2403.09948.",
+        about="CLIP ViT-L/14 fine-tuned on radiological images with captions; its slice adapter is not in the file.",
+    ),
+    "medsiglip": Release(
+        title="MedSigLIP",
+        licence="Health AI Developer Foundations terms of use",
+        citation="MedGemma technical report, arXiv 2507.05201; SigLIP, Zhai et al., ICCV 2023, arXiv 2303.15343.",
+        about="Who passes these weights on, converted or not, passes the terms on with them.",
+        recipe="siglip_cxr_v1",
+    ),
+    "siglip": Release(title="SigLIP", citation="Zhai et al., ICCV 2023, arXiv 2303.15343.", recipe="siglip_cxr_v1"),
+}
+
+_RULES: Rules = [
+    *under("vision_model.", HF_VISION, "towers.image.backbone."),
+    (r"text_model\.(.*)", r"towers.text.backbone.\1"),
+    (r"visual_projection\.weight", "heads.image/raw.output.weight"),
+    (r"text_projection\.weight", "heads.text/raw.output.weight"),
+    (r"logit_scale", "logit_scale.log_scale"),
+    (r"logit_bias", "logit_scale.bias"),
+]
+_KNOWN = {r"(text|vision)_model\.embeddings\.position_ids": is_range}
+
+
+def transformers(
+    *,
+    source: Annotated[Path, FromModel("source")],
+    folder: str | None = None,
+    release: Literal["other", "pubmedclip", "radclip", "medsiglip", "siglip"] = "other",
+    preset: str = "dicom_voi_v1",
+) -> Bundle:
+    """Import CLIP or SigLIP as transformers writes them.
+
+    Args:
+        source: a folder, a hub name, or a file of weights alone with `folder`.
+        folder: with a file: where config.json, tokenizer and preprocessor_config.json of its architecture lie.
+        release: whose weights they are, for licence, citation and recipe.
+        preset: how files become display values (`medvlp.io.preset_names`).
+
+    Raises:
+        UserError: if a file is missing or cannot be read.
+        DataError: if the weights are not those of the configuration, or it is another kind of model.
+    """
+    place = folder_at(Path(folder) if folder is not None else source)
+    file = source if folder is not None else weights_in(place)
+    settings = settings_in(place)
+    kind = settings.get("model_type")
+    if kind not in ("clip", "siglip"):
+        raise DataError(
+            f"{place} holds a model of type {kind!r}, and this importer reads 'clip' and 'siglip': run "
+            "`medvlp components zoo` for the others."
+        )
+    read, mean, std = read_by_processor(settings_in(place, "preprocessor_config.json"), preset=preset)
+    vision, text = _filled(settings, kind, "vision"), _filled(settings, kind, "text")
+    weights, left = without(read_checkpoint(file, inside=("state_dict",)), _KNOWN)
+    weights = _joined(weights)
+    tower = vit(
+        kind,
+        width=vision["hidden_size"],
+        layers=vision["num_hidden_layers"],
+        heads=vision["num_attention_heads"],
+        hidden=vision["intermediate_size"],
+        patch=vision["patch_size"],
+        image_size=vision["image_size"],
+        activation=vision["hidden_act"],
+        eps=vision["layer_norm_eps"],
+        mean=mean,
+        std=std,
+    )
+    if read["size"] != vision["image_size"]:
+        raise DataError(
+            f"preprocessor_config.json of {place} makes {read['size']} pixels and config.json asks for "
+            f"{vision['image_size']}: the two do not belong together."
+        )
+    words = tokenizer_in(place, length=text["max_position_embeddings"], vocabulary=text["vocab_size"])
+    paired = {"clip": ({"name": "projection"}, {}), "siglip": ({"name": "identity"}, {"bias": -10.0, "max": 1000.0})}
+    model: Any = build_model(
+        {
+            "name": "dual",
+            "vision": tower,
+            "text": {
+                "name": "transformers",
+                "config": {"model_type": f"{kind}_text_model", **text},
+                "pool": "last" if kind == "clip" else "pooler",
+                "fill": kind == "siglip",
+            },
+            "embed_dim": settings.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"],
+            "projection": paired[kind][0],
+            "scale": paired[kind][1],
+        },
+        tokenizer=words,
+    )
+    load_strictly(model, weights, by_rules(_RULES), source=file)
+    known = RELEASES[release]
+    return bundle_of(
+        model,
+        importer="transformers",
+        source=file,
+        release=known,
+        read=[read],
+        tokenizer=words,
+        answers=zero_shot(known),
+        facts={"left_out": left},
+    )
+
+
+def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under our names, in their own shapes."""
+    rename = by_rules(_RULES)
+    return {rename(name) or name: tensor for name, tensor in _joined(weights).items()}
+
+
+def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    into = ((r"\1.q.\2", 1), (r"\1.kv.\2", 2))
+    return split_rows(with_fused_vision(weights), r"(vision_model\.head\.attention)\.in_proj_(.*)", into)
+
+
+def _filled(settings: dict[str, Any], kind: str, part: str) -> dict[str, Any]:
+    """Return the configuration of a tower with every default, as transformers fills it in, plain values only."""
+    from transformers import AutoConfig
+
+    given = settings.get(f"{part}_config") or {}
+    full = AutoConfig.for_model(f"{kind}_{part}_model", **{k: v for k, v in given.items() if k != "model_type"})
+    return {k: v for k, v in full.to_dict().items() if isinstance(v, bool | int | float | str) and k in _SIZES}
+
+
+_SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act", "layer_norm_eps",
+    "image_size", "patch_size", "vocab_size", "max_position_embeddings", "eos_token_id", "bos_token_id", "pad_token_id",
+    "projection_size",
+)  # fmt: skip

@@ -1,0 +1,148 @@
+"""The way out: what was written loads in the other library and computes the same; what is left behind is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from medvlp.answers.asking.model import load
+from medvlp.cli.main import app
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.text import train_wordpiece
+from medvlp.zoo import convert
+from medvlp.zoo.exports import export
+from tests.zoo.small import TEXTS, kept, natural, pictures, units
+from tests.zoo.test_image_towers import dino_folder
+from tests.zoo.test_transformers import SIDE, clip_folder, siglip_folder, theirs
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of a small CLIP."""
+    clip_folder(tmp_path / "clip")
+    save_bundle(tmp_path / "bundle", convert(tmp_path / "clip", name="transformers", options={}))
+    return tmp_path / "bundle"
+
+
+def test_clip_goes_back_to_transformers_and_says_what_stays(bundle: Path, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    said = CliRunner().invoke(app, ["export", str(bundle), "--to", "transformers", "--out", str(tmp_path / "out")])
+    assert said.exit_code == 0, said.output
+    assert "It does not hold the preset from file to display values (dicom_voi_v1)." in said.output
+    assert "It does not hold the answer zero_shot with its labels, recipe and prompts." in said.output
+    ours = load(bundle)
+    image, text = theirs(AutoModel.from_pretrained(tmp_path / "out").eval(), tmp_path / "out", padding=True)
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+    # And back again: the same weights, bit for bit, and the same pixels.
+    again = convert(tmp_path / "out", name="transformers", options={})
+    first, second = load_bundle(bundle).model.state_dict(), again.model.state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again.preprocessing == load_bundle(bundle).preprocessing
+
+
+def test_siglip_goes_back_to_transformers(tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    siglip_folder(tmp_path / "siglip")
+    made = convert(tmp_path / "siglip", name="transformers", options={})
+    ours = kept(made, tmp_path / "bundle")
+    export(load_bundle(tmp_path / "bundle"), to="transformers", out=tmp_path / "out")
+    model = AutoModel.from_pretrained(tmp_path / "out").eval()
+    image, text = theirs(model, tmp_path / "out", padding="max_length", max_length=16)
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+    assert model.logit_bias.item() == pytest.approx(-3.0)
+
+
+def test_dinov2_goes_back_to_transformers_and_to_timm(tmp_path: Path) -> None:
+    import timm
+    from transformers import AutoModel
+
+    dino_folder(tmp_path / "dino")
+    ours = kept(convert(tmp_path / "dino", name="dinov2", options={}), tmp_path / "bundle")
+    images = pictures(56)
+    expected = ours.embed_prepared(list(images))
+    export(ours.bundle, to="transformers", out=tmp_path / "hf")
+    export(ours.bundle, to="timm", out=tmp_path / "timm")
+    shown = (images - 0.5307) / 0.2583
+    with torch.inference_mode():
+        hf = AutoModel.from_pretrained(tmp_path / "hf").eval()(pixel_values=shown).pooler_output
+        model = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+        assert np.abs(units(hf) - expected).max() < 1e-5
+        assert np.abs(units(model(shown)) - expected).max() < 1e-5
+    assert list(model.pretrained_cfg["mean"]) == [0.5307] * 3
+
+
+def test_clip_goes_to_open_clip(bundle: Path, tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
+    behind = export(load_bundle(bundle), to="open_clip", out=tmp_path / "out")
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'out'}")
+    ours = load(bundle)
+    words = ours.bundle.tokenizer
+    assert words is not None
+    ids = words(TEXTS)
+    # open_clip pools at the largest id, of which the end of a text is one: what stands behind it must be smaller.
+    tokens = torch.where(ids.mask, ids.ids, torch.zeros_like(ids.ids))
+    tokens = torch.nn.functional.pad(tokens, (0, 77 - tokens.shape[1]))
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
+    with torch.inference_mode():
+        image = units(model.eval().encode_image((pictures(SIDE) - mean) / std))
+        text = units(model.encode_text(tokens))
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+    assert transform is not None
+    assert any(each.startswith("how a picture is brought to its size") for each in behind), "its cut rounds otherwise"
+
+
+def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra bench)")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra bench)")
+    export(load_bundle(bundle), to="onnx", out=tmp_path / "out")
+    ours = load(bundle)
+    words = ours.bundle.tokenizer
+    assert words is not None
+    for count in (1, 3):
+        session = runtime.InferenceSession(str(tmp_path / "out" / "image.onnx"))
+        found = session.run(None, {"pixels": pictures(SIDE)[:count].numpy()})[0]
+        assert np.abs(found - ours.embed_prepared(list(pictures(SIDE)[:count]))).max() < 1e-5
+        session = runtime.InferenceSession(str(tmp_path / "out" / "text.onnx"))
+        tokens = words(TEXTS[:count])
+        found = session.run(None, {"ids": tokens.ids.numpy(), "mask": tokens.mask.numpy()})[0]
+        assert np.abs(found - ours.embed_text(TEXTS[:count])).max() < 1e-5
+
+
+def test_a_gray_convolutional_tower_goes_to_timm_and_nowhere_else(tmp_path: Path) -> None:
+    import timm
+
+    words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "channels": 1}
+    spec = {"name": "dual", "vision": tower, "text": {"name": "transformer", "width": 32, "layers": 1}, "embed_dim": 16}
+    model = natural(build_model(spec, tokenizer=words))
+    own = Bundle(model, words, preprocessing=[{"name": "read", "size": 64, "preset": "dicom_voi_v1"}])
+    behind = export(own, to="timm", out=tmp_path / "out")
+    assert behind[0] == "the text tower and the projections"
+    images = pictures(64, channels=1)
+    with torch.inference_mode():
+        expected = model.towers["image"](images, parts=frozenset({"pooled"})).pooled
+        found = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()((images - 0.5) / 0.25)
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+    for form in ("transformers", "open_clip"):
+        with pytest.raises(UserError, match=rf"{form}'s? form has no place for .*resnet10t"):
+            export(own, to=form, out=tmp_path / form)
+        assert not (tmp_path / form).exists()
+    changed = natural(build_model({**spec, "vision": {**tower, "norm": "group"}}, tokenizer=words))
+    with pytest.raises(UserError, match=r"has no place for this image tower \(norm\): only a plain tower of timm"):
+        export(Bundle(changed, words, preprocessing=[]), to="timm", out=tmp_path / "group")
+    with pytest.raises(ConfigError, match="tensorflow"):
+        export(own, to="tensorflow", out=tmp_path / "tensorflow")

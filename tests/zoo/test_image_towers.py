@@ -1,0 +1,158 @@
+"""Towers without words: timm, torchvision, DINOv2 of transformers, torchxrayvision compute what they compute there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.sample import Sample
+from medvlp.features.embed import embed_parts
+from medvlp.zoo import convert
+from tests.zoo.small import changed, kept, natural, pictures, read, spoilt, units, write
+
+SIDE = 56
+
+
+def dino_folder(folder: Path) -> torch.nn.Module:
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": SIDE}
+    model = natural(Dinov2Model(Dinov2Config(**sizes)))
+    model.save_pretrained(folder)
+    side = {"height": SIDE, "width": SIDE}
+    gray = {"image_mean": [0.5307] * 3, "image_std": [0.2583] * 3}
+    BitImageProcessor(size={"shortest_edge": SIDE}, crop_size=side, **gray).save_pretrained(folder)
+    return model
+
+
+def test_dinov2_computes_what_transformers_computes(tmp_path: Path) -> None:
+    model = dino_folder(tmp_path / "dino")
+    bundle = convert(tmp_path / "dino", name="dinov2", options={"release": "rad_dino"})
+    ours = kept(bundle, tmp_path / "bundle")
+    images = pictures(SIDE)
+    with torch.inference_mode():
+        theirs = model(pixel_values=(images - 0.5307) / 0.2583)
+    parts = embed_parts(ours.model, "image", list(images), ("embedding", "tokens"))
+    assert np.abs(parts["embedding"] - units(theirs.pooler_output)).max() < 1e-5
+    # Patches too, behind the same norm, row by row.
+    assert np.abs(parts["tokens"] - theirs.last_hidden_state[:, 1:].numpy()).max() < 1e-4
+    assert bundle.provenance["left_out"] == ["embeddings.mask_token"]
+    assert (bundle.provenance["licence"], bundle.tokenizer) == ("MIT", None)
+    file = tmp_path / "dino" / "model.safetensors"
+    weights = read(file)
+    for what, held in changed(weights):
+        write(file, held)
+        with pytest.raises(DataError, match="do not fit"):
+            pytest.fail(f"{what}: {convert(tmp_path / 'dino', name='dinov2', options={})} was taken")
+    (tmp_path / "dino" / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(DataError, match="holds a model of type 'vit': this importer reads 'dinov2'"):
+        convert(tmp_path / "dino", name="dinov2", options={})
+
+
+def test_torchxrayvision_computes_what_its_package_computes(tmp_path: Path) -> None:
+    xrv = pytest.importorskip("torchxrayvision", reason="torchxrayvision is not installed (extra bench)")
+    model = natural(xrv.models.DenseNet(apply_sigmoid=True))
+    torch.save(model.state_dict(), tmp_path / "all.pt")
+    bundle = convert(tmp_path / "all.pt", name="torchxrayvision", options={})
+    ours = kept(bundle, tmp_path / "bundle")
+    images = pictures(224, channels=1, count=2)
+    with torch.inference_mode():
+        features, scores = model.features2((2 * images - 1) * 1024), model((2 * images - 1) * 1024)
+    parts = embed_parts(ours.model, "image", list(images), ("embedding", "findings"))
+    assert np.abs(parts["embedding"] - units(features)).max() < 1e-5
+    found = 1 / (1 + np.exp(-parts["findings"].astype(np.float64)))
+    assert np.abs(found - scores.numpy()).max() < 1e-5
+    assert [label.replace("_", " ") for label in ours.bundle.labels] == [
+        each.lower().replace("_", " ") for each in xrv.models.DenseNet.targets
+    ]
+    # Of a release only the outputs that it trained are kept.
+    labels = convert(tmp_path / "all.pt", name="torchxrayvision", options={"weights": "rsna"}).labels
+    assert labels == ("pneumonia", "lung_opacity")
+    for weights, told in xrv.models.model_urls.items():
+        variant = weights.replace("densenet121-res224-", "").replace("resnet50-res512-all", "resnet50")
+        if "op_threshs" not in told or variant == weights:
+            continue
+        trained = [i for i, value in enumerate(told["op_threshs"]) if not np.isnan(value)]
+        from medvlp.zoo.torchxrayvision import _TRAINED
+
+        assert list(_TRAINED[variant]) == trained, variant
+
+
+def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(UserError, match=r"cannot be read as weights alone .* save its state dict by itself"):
+        convert(tmp_path / "module.pt", name="torchxrayvision", options={})
+    for what, bytes_ in spoilt(tmp_path / "module.pt", tmp_path / "trace"):
+        (tmp_path / "bad.pt").write_bytes(bytes_)
+        with pytest.raises(UserError, match="cannot be read as weights alone"):
+            pytest.fail(f"{what}: {convert(tmp_path / 'bad.pt', name='torchxrayvision', options={})} was taken")
+    assert not (tmp_path / "trace").exists(), "code of the file was run"
+
+
+@pytest.mark.parametrize("labels", [None, ["effusion", "edema"]])
+def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[str] | None) -> None:
+    import torchvision
+
+    model = natural(torchvision.models.resnet18(num_classes=2))
+    torch.save({"state_dict": {f"module.{n}": t for n, t in model.state_dict().items()}}, tmp_path / "r18.pth")
+    options = {"architecture": "resnet18", "image_size": 64, "labels": labels, "licence": "MIT", "title": "Mine"}
+    bundle = convert(tmp_path / "r18.pth", name="timm", options=options)
+    ours = kept(bundle, tmp_path / "bundle")
+    images = pictures(64)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.inference_mode():
+        logits = model((images - mean) / std)
+        model.fc = torch.nn.Identity()
+        features = model((images - mean) / std)
+    assert np.abs(ours.embed_prepared(list(images)) - units(features)).max() < 1e-5
+    if labels is None:
+        assert (ours.bundle.labels, bundle.provenance["left_out"]) == ((), ["fc.weight", "fc.bias"])
+    else:
+        found = embed_parts(ours.model, "image", list(images), ("findings",))["findings"]
+        assert np.abs(found - logits.numpy()).max() < 1e-4
+        assert set(ours.ask("findings", np.full((80, 70), 0.5)).scores) == set(labels)
+    with pytest.raises(UserError, match="does not say what it is: give architecture=NAME"):
+        convert(tmp_path / "r18.pth", name="timm", options={})
+    with pytest.raises(DataError, match="do not fit"):
+        convert(tmp_path / "r18.pth", name="timm", options={"architecture": "resnet34", "image_size": 64})
+
+
+def test_a_folder_of_timm_brings_its_own_pixels(tmp_path: Path) -> None:
+    model = natural(timm.create_model("vit_tiny_patch16_224", num_classes=0))
+    write(tmp_path / "model.safetensors", model.state_dict())
+    shown = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "crop_pct": 0.9}
+    told = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {**shown, "input_size": [3, 224, 224]}}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    bundle = convert(tmp_path, name="timm", options={})
+    images = pictures(224, count=2)
+    with torch.inference_mode():
+        theirs = units(model((images - 0.5) / 0.5))
+    assert np.abs(kept(bundle, tmp_path / "bundle").embed_prepared(list(images)) - theirs).max() < 1e-5
+    assert {k: bundle.preprocessing[0][k] for k in ("size", "resize", "fit", "resample")} == {
+        "size": 224, "resize": 248, "fit": "crop", "resample": "bicubic"
+    }  # fmt: skip
+
+
+def test_the_picture_behind_a_squeezed_and_a_cut_view_is_found_again() -> None:
+    """Marks follow the record: the corner of the view is where it lies in the file."""
+    from medvlp.data.views.read import Read
+
+    pixels = np.zeros((80, 200), np.float32)
+    pixels[60:70, 150:160] = 1
+    for fit, side in (("squeeze", 40), ("crop", 40), ("pad", 40), ("square_pad", 40), ("square_crop", 40)):
+        view = Read(size=side, fit=fit, resample="bilinear")(Sample("a", {"image": pixels}), torch.Generator())
+        x0, y0, x1, y1 = view.records["image"].box
+        seen = view.fields["image"][0].numpy()
+        if fit in ("crop", "square_crop"):
+            assert (round(x0, 6), round(y0, 6), round(x1, 6), round(y1, 6)) == (60, 0, 140, 80)
+            assert seen.max() == 0
+            continue
+        rows, columns = np.nonzero(seen > 0.5 * seen.max())
+        middle = ((columns.mean() + 0.5) * (x1 - x0) / side + x0, (rows.mean() + 0.5) * (y1 - y0) / side + y0)
+        assert middle == pytest.approx((155, 65), abs=3)

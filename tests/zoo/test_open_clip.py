@@ -1,0 +1,158 @@
+"""OpenAI's and open_clip's layouts: what open_clip computes, the bundle computes; its tokens are CLIP's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.zoo import convert
+from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures, spoilt, units
+
+open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
+SIDE = 32
+VISION = {"layers": 2, "width": 128, "patch_size": 8, "image_size": SIDE, "head_width": 64}
+WORDS = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+OPENAI = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+
+
+def clip(*, quick: bool, length: int = 77) -> Any:
+    model = open_clip.model.CLIP(32, VISION, {**WORDS, "context_length": length}, quick_gelu=quick)
+    return natural(model)
+
+
+def theirs(model: Any, mean: Any, std: Any, tokens: Tensor, *, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+    with torch.inference_mode():
+        return units(model.encode_image((pictures(side) - mean) / std)), units(model.encode_text(tokens))
+
+
+def agrees(bundle: Any, folder: Path, expected: tuple[np.ndarray, np.ndarray], *, side: int = SIDE) -> float:
+    ours = kept(bundle, folder)
+    image = np.abs(ours.embed_prepared(list(pictures(side))) - expected[0]).max()
+    return float(max(image, np.abs(ours.embed_text(TEXTS) - expected[1]).max()))
+
+
+def test_chexzero_computes_what_open_clip_computes_of_its_file(tmp_path: Path) -> None:
+    model = clip(quick=True)
+    torch.save(model.state_dict(), tmp_path / "best.pt")
+    bundle = convert(tmp_path / "best.pt", name="open_clip", options={"release": "chexzero"})
+    tokens = open_clip.get_tokenizer("ViT-B-32")(TEXTS)
+    expected = theirs(model, (101.48761 / 255,), (83.43944 / 255,), tokens)
+    assert agrees(bundle, tmp_path / "bundle", expected) < 1e-5
+    assert np.exp(bundle.model.logit_scale.log_scale.item()) == pytest.approx(model.logit_scale.exp().item(), rel=1e-6)
+    assert bundle.answers[0].options["recipe"] == {"name": "pair_softmax", "scale": 1.0}
+    assert bundle.provenance["licence"] == "not stated"
+    plain = convert(tmp_path / "best.pt", name="open_clip", options={"release": "chexzero", "activation": "gelu"})
+    assert agrees(plain, tmp_path / "other", expected) > 1e-3, "the other activation fits by name and shape alone"
+
+
+def test_words_are_cut_into_clips_own_pieces() -> None:
+    from medvlp.zoo._bpe import clip_tokenizer
+
+    long = " ".join(TEXTS) * 8
+    texts = [*TEXTS, "There is a 3.5 cm nodule, left-sided; it's NEW!", "  Cœur   élargi (µm) ", long]
+    ours = clip_tokenizer(None, length=77, vocabulary=49408)(texts)
+    expected = open_clip.get_tokenizer("ViT-B-32")(texts)
+    for row, mask, their in zip(ours.ids, ours.mask, expected, strict=True):
+        assert row[mask].tolist() == their[: int(mask.sum())].tolist()
+        assert their[int(mask.sum()) :].eq(0).all()
+    assert ours.truncated == 1
+
+
+def test_prefixes_buffers_and_two_tables_of_positions(tmp_path: Path) -> None:
+    model = clip(quick=True, length=40)
+    held = model.state_dict()
+    expected = theirs(model, *OPENAI, open_clip.get_tokenizer("ViT-B-32", context_length=40)(TEXTS))
+    mask = {"attn_mask": torch.full((40, 40), float("-inf")).triu(1)}
+    torch.save(
+        {"state_dict": {**{f"module.{n}": t for n, t in {**held, **mask}.items()}}, "epoch": 3}, tmp_path / "a.pt"
+    )
+    first = convert(tmp_path / "a.pt", name="open_clip", options={"release": "pubmedclip"})
+    assert agrees(first, tmp_path / "first", expected) < 1e-5
+    assert first.provenance["left_out"] == ["attn_mask"]
+    # Long-CLIP: of the first table 20 rows count, of the second the others.
+    table = held["positional_embedding"]
+    two = {
+        **held,
+        "positional_embedding": torch.cat([table[:20], torch.randn(20, 64)]),
+        "positional_embedding_res": torch.cat([torch.randn(20, 64), table[20:]]),
+    }
+    torch.save(two, tmp_path / "long.pt")
+    second = convert(tmp_path / "long.pt", name="open_clip", options={"release": "long_clip"})
+    assert agrees(second, tmp_path / "second", expected) < 1e-5
+
+
+def biomed(folder: Path) -> Any:
+    from transformers import BertConfig
+
+    words = bert_words(folder)
+    sizes = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 1}
+    BertConfig(**sizes, vocab_size=len(words)).save_pretrained(folder / "bert")
+    options = {"hf_model_pretrained": False, "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
+    text = {"hf_model_name": str(folder / "bert"), "hf_tokenizer_name": str(folder), **options, "context_length": 64}
+    vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
+    made = natural(open_clip.model.CustomTextCLIP(48, vision, text))
+    told = {"embed_dim": 48, "vision_cfg": vision, "text_cfg": text}
+    seen = {"mean": OPENAI[0], "std": OPENAI[1]}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": told, "preprocess_cfg": seen}))
+    numbered = {"text.transformer.embeddings.position_ids": torch.arange(512)[None]}  # of the released file
+    torch.save({**made.state_dict(), **numbered}, folder / "open_clip_pytorch_model.bin")
+    return made, words
+
+
+def test_biomedclip_computes_what_open_clip_computes_of_its_folder(tmp_path: Path) -> None:
+    model, words = biomed(tmp_path / "biomed")
+    ids = words(TEXTS, padding="max_length", max_length=64, truncation=True, return_tensors="pt")["input_ids"]
+    bundle = convert(tmp_path / "biomed", name="open_clip", options={"release": "biomedclip"})
+    assert agrees(bundle, tmp_path / "bundle", theirs(model, *OPENAI, ids, side=224), side=224) < 1e-5
+    assert bundle.tokenizer is not None
+    assert bundle.tokenizer.max_length == 64
+    assert bundle.preprocessing[0]["fit"] == "crop"
+    # UniMed-CLIP names its text tower otherwise, and wraps all names.
+    held = {f"module.{n.replace('text.', 'text_encoder.')}": t for n, t in model.state_dict().items()}
+    torch.save({"state_dict": held}, tmp_path / "unimed.pt")
+    with pytest.raises(DataError, match="no class token"):  # its image tower is OpenAI's, this one is timm's
+        convert(tmp_path / "unimed.pt", name="open_clip", options={"release": "unimed_clip"})
+    causal = {n: t for n, t in clip(quick=True).state_dict().items() if n.startswith("visual.")}
+    causal["visual.proj"] = natural(torch.nn.Linear(48, 128, bias=False)).weight.detach()
+    mixed = {**{n: t for n, t in held.items() if "visual" not in n}, **{f"module.{n}": t for n, t in causal.items()}}
+    torch.save({"state_dict": mixed}, tmp_path / "unimed.pt")
+    options = {"release": "unimed_clip", "tokenizer": str(tmp_path / "biomed")}
+    ours = kept(convert(tmp_path / "unimed.pt", name="open_clip", options=options), tmp_path / "unimed")
+    with torch.inference_mode():
+        expected = units(model.encode_text(ids))
+    assert np.abs(ours.embed_text(TEXTS) - expected).max() < 1e-5
+    with pytest.raises(UserError, match="brings no tokenizer: give tokenizer=FOLDER, or microsoft/BiomedNLP"):
+        convert(tmp_path / "unimed.pt", name="open_clip", options={"release": "unimed_clip"})
+
+
+def test_an_older_form_with_a_pooler_is_refused(tmp_path: Path) -> None:
+    model, _ = biomed(tmp_path / "biomed")
+    pooler = {"text.transformer.pooler.dense.weight": torch.zeros(64, 64)}
+    torch.save({**model.state_dict(), **pooler}, tmp_path / "biomed" / "open_clip_pytorch_model.bin")
+    with pytest.raises(DataError, match="brings a pooler of its own, an older form"):
+        convert(tmp_path / "biomed", name="open_clip", options={})
+
+
+def test_other_weights_and_no_weights_are_refused(tmp_path: Path) -> None:
+    weights = clip(quick=True).state_dict()
+    for what, held in changed(weights):
+        torch.save(held, tmp_path / "a.pt")
+        with pytest.raises(DataError, match=r"do not fit|is another|lacks"):
+            pytest.fail(f"{what}: {convert(tmp_path / 'a.pt', name='open_clip', options={})} was taken")
+    torch.save(weights, tmp_path / "a.pt")
+    for what, bytes_ in spoilt(tmp_path / "a.pt", tmp_path / "trace"):
+        (tmp_path / "bad.pt").write_bytes(bytes_)
+        with pytest.raises(UserError, match="cannot be read as weights alone"):
+            pytest.fail(f"{what}: {convert(tmp_path / 'bad.pt', name='open_clip', options={})} was taken")
+    assert not (tmp_path / "trace").exists(), "code of the file was run"
+    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=r"has no weights under visual\."):
+        convert(tmp_path / "a.pt", name="open_clip", options={})

@@ -1,0 +1,160 @@
+"""CLIP and SigLIP of transformers: what transformers computes from a folder, the bundle computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.zoo import convert
+from tests.zoo.small import TEXTS, changed, clip_words, kept, natural, pictures, read, spoilt, units, write
+
+SIZES = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 4}
+SIDE = 32
+READ = {"name": "read", "size": 32, "fit": "crop_floor", "resize": 32, "resample": "bicubic", "bits": 8, "preset": ""}
+
+
+def clip_folder(folder: Path, **vision: object) -> torch.nn.Module:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    words = clip_words()
+    ends = {"eos_token_id": len(words) - 1, "bos_token_id": len(words) - 2, "pad_token_id": len(words) - 1}
+    text = {**SIZES, "vocab_size": len(words), "max_position_embeddings": 77, **ends}
+    seen = {**SIZES, "image_size": SIDE, "patch_size": 8, **vision}
+    model = natural(CLIPModel(CLIPConfig(text_config=text, vision_config=seen, projection_dim=48)))
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    side = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=side).save_pretrained(folder)
+    return model
+
+
+def siglip_folder(folder: Path) -> torch.nn.Module:
+    sentencepiece = pytest.importorskip("sentencepiece", reason="SigLIP's tokenizer needs sentencepiece")
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipTokenizer
+
+    folder.mkdir(parents=True)
+    prefix = str(folder / "spiece")
+    ids = {"bos_id": -1, "eos_id": 1, "pad_id": 0, "unk_id": 2}
+    lines = [t.replace(",", "") for t in TEXTS] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=prefix, vocab_size=28, minloglevel=2, **ids
+    )
+    words = SiglipTokenizer(f"{prefix}.model", model_max_length=16)
+    ends = {"eos_token_id": 1, "bos_token_id": 1, "pad_token_id": 1}
+    text = {**SIZES, "vocab_size": len(words), "max_position_embeddings": 16, **ends}
+    seen = {**SIZES, "image_size": SIDE, "patch_size": 8}
+    model = natural(SiglipModel(SiglipConfig(text_config=text, vision_config=seen)))
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return model
+
+
+def theirs(model: torch.nn.Module, folder: Path, **padding: object) -> tuple[np.ndarray, np.ndarray]:
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    processor = AutoImageProcessor.from_pretrained(folder)
+    mean, std = (torch.tensor(list(v)).view(1, 3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    words = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        image = model.get_image_features(pixel_values=(pictures(SIDE) - mean) / std).pooler_output
+        ids = words(TEXTS, return_tensors="pt", truncation=True, **padding)
+        text = model.get_text_features(input_ids=ids["input_ids"]).pooler_output
+    return units(image), units(text)
+
+
+def test_clip_computes_what_transformers_computes(tmp_path: Path) -> None:
+    model = clip_folder(tmp_path / "clip")
+    bundle = convert(tmp_path / "clip", name="transformers", options={"release": "pubmedclip"})
+    ours = kept(bundle, tmp_path / "bundle")
+    image, text = theirs(model, tmp_path / "clip", padding=True)
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS[:1]) - text[:1]).max() < 1e-5, "a longer neighbour changes nothing"
+    assert np.abs(image[0] - image[1]).max() > 1e-2
+    assert ours.scale == pytest.approx(model.logit_scale.exp().item(), rel=1e-6)
+    assert bundle.provenance["licence"] == "MIT"
+    assert "license: mit" in bundle.card
+    assert bundle.preprocessing[0] | {"preset": ""} == READ
+
+
+def test_the_activation_is_that_of_the_configuration(tmp_path: Path) -> None:
+    """Quick GELU and GELU share names and shapes: only values tell them apart."""
+    model = clip_folder(tmp_path / "gelu", hidden_act="gelu")
+    ours = kept(convert(tmp_path / "gelu", name="transformers", options={}), tmp_path / "bundle")
+    image, _ = theirs(model, tmp_path / "gelu", padding=True)
+    found = ours.embed_prepared(list(pictures(SIDE)))
+    assert np.abs(found - image).max() < 1e-5
+    model.vision_model.config.hidden_act = "quick_gelu"
+    other = type(model)(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    assert np.abs(found - theirs(other, tmp_path / "gelu", padding=True)[0]).max() > 1e-3
+
+
+def test_siglip_computes_what_transformers_computes(tmp_path: Path) -> None:
+    model = siglip_folder(tmp_path / "siglip")
+    bundle = convert(tmp_path / "siglip", name="transformers", options={"release": "medsiglip"})
+    ours = kept(bundle, tmp_path / "bundle")
+    image, text = theirs(model, tmp_path / "siglip", padding="max_length", max_length=16)
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS[:1]) - text[:1]).max() < 1e-5, "texts are padded alike whatever stands beside"
+    # It is asked by the release's own recipe: sigmoid of the learnt scale and bias.
+    scores = ours.ask("zero_shot", np.full((40, 40), 0.3)).scores
+    prompts = ours.answers["zero_shot"].prompts
+    vectors = ours.embed_text(list(prompts[0].positive)).mean(axis=0)
+    cosine = ours.embed_image(np.full((40, 40), 0.3)) @ (vectors / np.linalg.norm(vectors))
+    logit = model.logit_scale.exp().item() * cosine + model.logit_bias.item()
+    assert scores[prompts[0].label] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+    assert "Health AI Developer Foundations" in bundle.card
+
+
+def test_buffers_of_older_versions_are_known_and_nothing_else_is_left_over(tmp_path: Path) -> None:
+    clip_folder(tmp_path / "clip")
+    file = tmp_path / "clip" / "model.safetensors"
+    weights = read(file)
+    numbered = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    write(file, {**weights, **numbered})
+    made = convert(tmp_path / "clip", name="transformers", options={})
+    assert made.provenance["left_out"] == ["text_model.embeddings.position_ids"]
+    write(file, {**weights, "text_model.embeddings.position_ids": torch.arange(77).flip(0)[None]})
+    with pytest.raises(DataError, match="is not what every file of its kind holds there"):
+        convert(tmp_path / "clip", name="transformers", options={})
+    for what, held in changed(weights):
+        write(file, held)
+        with pytest.raises(DataError, match=r"The weights of .* do not fit: \d+ (are|differ)"):
+            pytest.fail(f"{what}: {convert(tmp_path / 'clip', name='transformers', options={})} was taken")
+
+
+def test_weights_alone_are_read_with_the_folder_of_their_architecture(tmp_path: Path) -> None:
+    model = clip_folder(tmp_path / "clip")
+    torch.save(read(tmp_path / "clip" / "model.safetensors"), tmp_path / "RadCLIP.pth")
+    options = {"folder": str(tmp_path / "clip"), "release": "radclip"}
+    ours = kept(convert(tmp_path / "RadCLIP.pth", name="transformers", options=options), tmp_path / "bundle")
+    assert (
+        np.abs(ours.embed_prepared(list(pictures(SIDE))) - theirs(model, tmp_path / "clip", padding=True)[0]).max()
+        < 1e-5
+    )
+    for what, bytes_ in spoilt(tmp_path / "RadCLIP.pth", tmp_path / "trace"):
+        (tmp_path / "bad.pth").write_bytes(bytes_)
+        with pytest.raises(UserError, match="cannot be read as weights alone"):
+            pytest.fail(f"{what}: {convert(tmp_path / 'bad.pth', name='transformers', options=options)} was taken")
+    assert not (tmp_path / "trace").exists(), "code of the file was run"
+
+
+def test_what_is_no_folder_or_another_family_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"is no folder: give the folder with config\.json and the weights, or a hub name"
+    ):
+        convert(tmp_path / "nothing" / "here" / "at all", name="transformers", options={})
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        convert(tmp_path / "bert", name="transformers", options={})
+    (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(DataError, match=r"holds a model of type 'bert', and this importer reads 'clip' and 'siglip'"):
+        convert(tmp_path / "bert", name="transformers", options={})

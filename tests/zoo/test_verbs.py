@@ -1,0 +1,59 @@
+"""A converted bundle is a bundle: the commands take it, and training starts from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medvlp.cli.main import app
+from medvlp.config.start import start_from
+from medvlp.io import write_png
+from medvlp.io.image import Image
+from medvlp.models.build import build_model
+from medvlp.models.bundle import load_bundle
+from tests.zoo.test_transformers import clip_folder
+
+
+def run(*words: object) -> str:
+    said = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert said.exit_code == 0, said.output
+    return said.output
+
+
+def test_convert_then_predict_embed_and_start_a_training(tmp_path: Path) -> None:
+    clip_folder(tmp_path / "clip")
+    bundle = tmp_path / "bundle"
+    told = run("convert", tmp_path / "clip", "--from", "transformers", "--out", bundle)
+    assert "parameters" in told
+    picture = tmp_path / "a.png"
+    write_png(Image(np.random.default_rng(0).random((50, 40), dtype=np.float32)), picture)
+    scores = json.loads(run("predict", bundle, picture, "--recipe", "chexzero_v1", "--json"))["results"][0]["scores"]
+    assert all(0 < each < 1 for each in scores.values())
+    assert {"effusion", "edema"} <= set(scores)
+    (tmp_path / "m.csv").write_text("id,patient_id,image,text\na,p,a.png,No effusion.\n")
+    run("embed", bundle, tmp_path / "m.csv", "--out", tmp_path / "e.parquet", "--workers", "1")
+    # A new model of that architecture takes its weights; what it will learn from is another matter.
+    given = load_bundle(bundle)
+    fresh = build_model(given.model.spec, tokenizer=given.tokenizer, seed=5)
+    start_from(fresh, bundle)
+    first, second = given.model.state_dict(), fresh.state_dict()
+    assert all(np.array_equal(first[name].numpy(), second[name].numpy()) for name in first)
+
+
+def test_a_wrong_family_exits_2_with_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medvlp.cli import main as command
+
+    (tmp_path / "other.pt").write_bytes(b"PK not a zip")
+    argv = ["medvlp", "convert", str(tmp_path / "other.pt"), "--from", "open_clip", "--out", str(tmp_path / "b")]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    assert left.value.code == 2
+    assert "cannot be read as weights alone" in capfd.readouterr().err
+    assert not (tmp_path / "b").exists()
