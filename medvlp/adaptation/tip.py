@@ -19,7 +19,7 @@ __all__ = ["Tip", "cache_of"]
 class Tip(Adapter):
     """A cache of the training rows on top of the zero-shot score (Zhang et al. 2022, Tip-Adapter, eq. 3 to 6).
 
-    ``100 x t_k + a sum_m exp(-s (1 - x x_m)) v_mk`` with v 1 for a row that has the finding and -1 for one that has not,
+    ``100 x t_k + a sum_m exp(-s (1 - x x_m)) v_mk`` with v 1 for a row that has the finding, -1 for one that has not,
     each class weighing alike, and 0 where its label is missing; one set of keys serves all findings. Without words the
     linear probe takes the place of the zero-shot score, and features are standardised first: pooled features all point
     the same way, and words are compared in the space as it is. a and s are chosen for each finding on validation.

@@ -284,7 +284,7 @@ class EvaluationConfig(Node):
         gallery: pictures with boxes and heat maps on the page.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
-        points: further rules of thresholds beside the usual ones: ``sensitivity_0.95``, ``specificity_0.9``, ``cost_5``.
+        points: further rules of thresholds beside the usual ones: ``sensitivity_0.95``, ``cost_5``.
         prevalences: at which predictive values are given.
         into_bundle: whether `medvlp evaluate` writes into the bundle what it chose on `fit`, so that a hospital
             calibrates a model on patients of its own, and how good it found each answer; the quick start does.
