@@ -1,7 +1,8 @@
 """What adapters of frozen features share: a grid of strengths, a choice on held-out patients, and an answer of a head.
 
 An adapter fits one candidate for each entry of its grid. Which is taken, for each finding or for all of them together,
-the AUROC on patients says that it was not fitted on: those of a validation table, or each fold's in turn, pooled.
+the AUROC on patients says that it was not fitted on: those of a validation table, or each fold's in turn, all pairs of
+rows within a fold pooled.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Head, HeadSpec, Model
 from medvlp.core.registry import build
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.probe_tables import BOTH, best_by_auroc, both_tables, checked_features, checked_tables
+from medvlp.evaluation.metrics import FloatArray, auroc
+from medvlp.evaluation.probe_tables import BOTH, both_tables, checked_features, checked_tables
 
 __all__ = [
     "Adapted",
@@ -162,7 +163,7 @@ class Adapter(ABC):
         grid = self.grid(words)
         made = self.candidates(features, labels, words, grid)
         scores = [applied(self.head, each, held_out) for each in made]
-        chosen, aurocs = self._choice(scores, np.stack([np.asarray(validation.labels[n], float) for n in names], 1))
+        chosen, aurocs = self._choice(scores, _labels(validation, names), np.zeros(len(held_out), np.int64))
         if self.refit:
             both = both_tables(train, validation)
             made = self._again(checked_features(both.features, None), _labels(both, names), words, grid, chosen)
@@ -192,7 +193,7 @@ class Adapter(ABC):
             inside = folds != fold
             for values, each in zip(scores, self.candidates(rows[inside], labels[inside], words, grid), strict=True):
                 values[~inside] = applied(self.head, each, rows[~inside])
-        chosen, aurocs = self._choice(scores, labels)
+        chosen, aurocs = self._choice(scores, labels, folds)
         made = self._again(rows, labels, words, grid, chosen)
         answer = self._answer(names, made, chosen, aurocs, left_out, refitted=True)
         return Folded(answer, {name: scores[chosen[k]][:, k] for k, name in enumerate(names)})
@@ -203,16 +204,19 @@ class Adapter(ABC):
             raise DataError(f"{self.title} starts from words, and not every finding has a text vector: use another.")
         return np.stack([np.asarray(bank[name], dtype=np.float64) for name in names]) if there else None
 
-    def _choice(self, scores: Sequence[FloatArray], labels: FloatArray) -> tuple[list[int], list[float]]:
-        """Return, for each finding, which candidate is taken and its AUROC."""
-        count = labels.shape[1]
-        if self.apart:
-            found = [best_by_auroc(labels[:, k], [each[:, k] for each in scores]) for k in range(count)]
-            return [index for index, _ in found], [value for _, value in found]
-        values = np.array([[best_by_auroc(labels[:, k], [each[:, k]])[1] for k in range(count)] for each in scores])
+    def _choice(
+        self, scores: Sequence[FloatArray], labels: FloatArray, folds: NDArray[np.int64]
+    ) -> tuple[list[int], list[float]]:
+        """Return, for each finding, which candidate is taken and its AUROC; without both classes the middle and NaN."""
+        values = np.array([_areas(each, labels, folds) for each in scores])
         told = np.isfinite(values).all(axis=0)
-        best = int(np.argmax(values[:, told].mean(axis=1))) if told.any() else len(scores) // 2
-        return [best] * count, values[best].tolist()
+        middle = len(scores) // 2
+        if self.apart:
+            chosen = [int(np.argmax(values[:, k])) if told[k] else middle for k in range(labels.shape[1])]
+        else:
+            best = int(np.argmax(values[:, told].mean(axis=1))) if told.any() else middle
+            chosen = [best] * labels.shape[1]
+        return chosen, [float(values[at, k]) for k, at in enumerate(chosen)]
 
     def _again(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[Any], chosen: list[int]
@@ -244,6 +248,25 @@ class Adapter(ABC):
             left_out=left_out,
             refitted=refitted,
         )
+
+
+def _areas(scores: FloatArray, labels: FloatArray, folds: NDArray[np.int64]) -> list[float]:
+    """Return the AUROC of each finding over the pairs of rows within a fold, all folds pooled; NaN without any.
+
+    Scores of two folds are of two fits: one whose training happened to have more positives scores everybody higher, and
+    has fewer positives left to score. Pairs across folds would count that against whatever is weakly fitted.
+    """
+    found = []
+    for k in range(labels.shape[1]):
+        won = pairs = 0.0
+        for fold in np.unique(folds):
+            known = (folds == fold) & np.isfinite(labels[:, k])
+            positives = int((labels[known, k] == 1).sum())
+            count = positives * (int(known.sum()) - positives)
+            won += count * auroc(labels[known, k], scores[known, k]) if count else 0.0
+            pairs += count
+        found.append(won / pairs if pairs else float("nan"))
+    return found
 
 
 def _known(table: ProbeTable) -> tuple[list[str], FloatArray, dict[str, str]]:

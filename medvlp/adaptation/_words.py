@@ -13,7 +13,7 @@ __all__ = ["SCALE", "own_standard", "start_of"]
 
 SCALE = 100.0
 """Of cosines, as CLIP's temperature ends."""
-_STRENGTH = 1e-3
+_STRENGTH = 1e-2
 
 
 def start_of(rows: FloatArray, labels: FloatArray, words: FloatArray | None) -> Candidate:
@@ -26,7 +26,7 @@ def start_of(rows: FloatArray, labels: FloatArray, words: FloatArray | None) -> 
     """
     if words is not None:
         return {"output.weight": SCALE * words, "output.bias": np.zeros(len(words))}
-    return linear_candidates(rows, labels, [_STRENGTH])[0]
+    return linear_candidates(rows, labels, [_STRENGTH], balanced=True)[0]
 
 
 def own_standard(rows: FloatArray, words: FloatArray | None) -> Standard:

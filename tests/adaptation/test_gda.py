@@ -1,4 +1,4 @@
-"""Gaussian discriminants are scikit-learn's linear discriminant analysis of the same covariance, and the card's checks."""
+"""Gaussian discriminants are scikit-learn's linear discriminant analysis of one covariance; the checks of the card."""
 
 from __future__ import annotations
 

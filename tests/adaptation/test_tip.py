@@ -1,4 +1,4 @@
-"""Tip-Adapter is the paper's sum over a cache, trained or not; the residual network starts where its words or probe do."""
+"""Tip-Adapter is the sum of the paper over a cache; a residual network starts where its words or probe do."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_untrained_residual_ranks_as_what_it_starts_from(bank: dict[str, np.n
         expected = 100 * rows[:, :2] / np.linalg.norm(rows, axis=1, keepdims=True)
         assert found == pytest.approx(expected, abs=1e-8)
     else:
-        linear = Linear(strengths=(1e-3,), refit=False).fit(TRAIN, VALIDATION, {})
+        linear = Linear(strengths=(1e-2,), refit=False, balanced=True).fit(TRAIN, VALIDATION, {})
         mean, scale = TRAIN.features.mean(0), TRAIN.features.std(0)
         length = np.linalg.norm((rows - mean) / scale, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
         bias = linear.log_odds(mean[None])
