@@ -174,7 +174,7 @@ class Adapter(ABC):
 
         Args:
             table: rows.
-            folds: (N,), equal for all rows of a patient.
+            folds: (N,), equal for all rows of a patient; of one fold nothing is chosen: the middle of the grid it is.
             bank: as for `fit`.
 
         Raises:
@@ -189,11 +189,12 @@ class Adapter(ABC):
         words = self._words(names, bank)
         grid = self.grid(words)
         scores = [np.zeros(labels.shape) for _ in grid]
-        for fold in np.unique(folds):
+        several = np.unique(folds)
+        for fold in several if len(several) > 1 else ():
             inside = folds != fold
             for values, each in zip(scores, self.candidates(rows[inside], labels[inside], words, grid), strict=True):
                 values[~inside] = applied(self.head, each, rows[~inside])
-        chosen, aurocs = self._choice(scores, labels, folds)
+        chosen, aurocs = self._choice(scores, labels if len(several) > 1 else labels * np.nan, folds)
         made = self._again(rows, labels, words, grid, chosen)
         answer = self._answer(names, made, chosen, aurocs, left_out, refitted=True)
         return Folded(answer, {name: scores[chosen[k]][:, k] for k, name in enumerate(names)})
