@@ -210,12 +210,12 @@ class Adapter(ABC):
     ) -> tuple[list[int], list[float]]:
         """Return, for each finding, which candidate is taken and its AUROC; without both classes the middle and NaN."""
         values = np.array([_areas(each, labels, folds) for each in scores])
-        told = np.isfinite(values).all(axis=0)
+        told = np.flatnonzero(np.isfinite(values).all(axis=0))
         middle = len(scores) // 2
         if self.apart:
-            chosen = [int(np.argmax(values[:, k])) if told[k] else middle for k in range(labels.shape[1])]
+            chosen = [int(np.argmax(values[:, k])) if k in told else middle for k in range(labels.shape[1])]
         else:
-            best = int(np.argmax(values[:, told].mean(axis=1))) if told.any() else middle
+            best = int(np.argmax(values[:, told].mean(axis=1))) if len(told) else middle
             chosen = [best] * labels.shape[1]
         return chosen, [float(values[at, k]) for k, at in enumerate(chosen)]
 

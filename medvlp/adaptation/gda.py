@@ -73,7 +73,7 @@ class Gda(Adapter):
             if (found := classes_of(labels[:, k])) is not None:
                 for ridge, (w, b) in zip(ridges, discriminants(features[found[0]], found[1], ridges), strict=True):
                     weight[ridge][k], bias[ridge][k] = w, b
-        made = []
+        made: list[Candidate] = []
         for ridge, share in grid:
             w, b = weight[ridge], bias[ridge]
             own = unstandardised(w, b, standard) if self.standardise else {"output.weight": w, "output.bias": b}

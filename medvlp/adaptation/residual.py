@@ -83,7 +83,7 @@ class Residual(Adapter):
         made = {}
         for ratio in dict.fromkeys(ratio for ratio, _ in grid):
             at = [epochs for r, epochs in grid if r == ratio]
-            own = {**tensors, "ratio": np.float64(ratio)}
+            own = {**tensors, "ratio": np.asarray(ratio)}
             found = trained(self.head, own, rows, labels, only=learns, epochs=at, rate=self.rate)
             made |= {(ratio, epochs): each for epochs, each in found.items()}
         return [made[each] for each in grid]

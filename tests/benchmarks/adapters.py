@@ -114,7 +114,7 @@ def kinds(out: Path, data: Path) -> dict[str, object]:
         for name, each in (("chosen", best), ("linear", tried[0])):
             scores[name][outer == fold] = judge(each, table, rows[outer == fold])
     results = {name: result_of(manifest, labels, each, name) for name, each in scores.items()}
-    gain = compare_results(results["linear"], results["chosen"], split="")
+    gain = compare_results(results["linear"], results["chosen"])
     found = {name: numbers(each)["bacterial_pneumonia"] for name, each in results.items()}
     gained = numbers(gain, "auroc_difference") or numbers(gain)
     return {"n": len(rows), "children": len(set(manifest.column("id.patient"))), "auroc": found, "gain": gained,
@@ -135,7 +135,7 @@ def nih(out: Path, data: Path) -> dict[str, object]:
         values, known = judged.column(column).tolist(), own.column(column).tolist()
         scores[column] = np.stack([attribute_scores(values, known, table.labels[name]) for name in FIVE], axis=1)
     results = {name: result_of(judged, FIVE, each, name) for name, each in scores.items()}
-    gain = compare_results(results["linear"], results["chosen"], split="")
+    gain = compare_results(results["linear"], results["chosen"])
     sources = pd.Series(judged.column("source"))
     largest = np.flatnonzero(sources == sources.value_counts().index[0])
     one = {
@@ -162,7 +162,7 @@ def shots(out: Path, data: Path) -> dict[str, object]:
     held = folds_of(manifest, 3, seed=2) == 0
     own, judged = manifest.take(np.flatnonzero(~held)), manifest.take(np.flatnonzero(held))
     table, test = table_of(own, rows[~held], FIVE), rows[held]
-    counts = {str(k): k for k in SHOTS} | {name: -1 for name in SHARES}
+    counts = {str(k): k for k in SHOTS} | dict.fromkeys(SHARES, -1)
     scores: dict[str, dict[str, dict[int, np.ndarray]]] = {name: {label: {} for label in FIVE} for name in NAMES}
     for place, (name, count) in enumerate(counts.items()):
         for label in FIVE:
@@ -207,12 +207,11 @@ def _shot(adapter: str, table: ProbeTable, label: str, rows: np.ndarray, test: n
     """Fit on rows, strength by folds of their patients; with too few of them the middle of the grid."""
     patients = [table.patients[row] for row in rows]
     own = ProbeTable(table.features[rows], {label: table.labels[label][rows]}, patients)
-    people = {who: at for at, who in enumerate(dict.fromkeys(patients))}
+    people = dict.fromkeys(patients, 0)
     truth = own.labels[label]
-    folds = np.zeros(len(rows), dtype=np.int64)
     for value in (0.0, 1.0):
         some = list(dict.fromkeys(who for who, v in zip(patients, truth, strict=True) if v == value))
-        people |= {who: at for at, who in enumerate(some)}
+        people |= {who: at for at, who in enumerate(some)}  # each class evenly over the folds
     folds = np.array([people[who] % 4 for who in patients])
     return build("adaptation", {"name": adapter}, where="shots").fit_folds(own, folds, {}).answer.log_odds(test)[:, 0]
 
