@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -187,7 +188,27 @@ def shots(out: Path, data: Path) -> dict[str, object]:
             )
             for place, name in enumerate(counts)
         }
+    draw(found, out / "adapters.svg")
     return {"n": {"drawn from": len(own), "judged": len(judged)}, "seeds": SEEDS, "macro": found}
+
+
+def draw(found: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
+    """Draw the learning curves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.6))
+    for at, (adapter, curve) in enumerate(found.items()):
+        places = np.arange(len(curve)) + 0.08 * (at - 1)
+        value, low, high = (np.array([each[key] for each in curve.values()]) for key in ("value", "low", "high"))
+        axes.errorbar(places, value, yerr=(value - low, high - value), marker="o", markersize=3, label=adapter)
+    names = list(next(iter(found.values())))
+    axes.set(xticks=np.arange(len(names)), xticklabels=names, xlabel="patients of each class, or share of all")
+    axes.set(ylabel="macro AUROC, 5 findings")
+    axes.legend()
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def _drawn(table: ProbeTable, label: str, count: int, share: float, seed: int) -> np.ndarray | None:
