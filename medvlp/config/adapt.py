@@ -6,6 +6,7 @@ give thresholds and calibrations. Test patients are judged once, at the end.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -227,9 +228,11 @@ def _tried(
 ) -> Tried:
     """Try one, or take it from where it is kept."""
     began = time.monotonic()
-    labels = {n: np.asarray(v, float).tolist() for n, v in table.labels.items()}
-    told = [name, table.features.tobytes().hex()[:65536], float(table.features.sum()), labels, folds.tolist()]
-    key = hash_of([*told, {n: v.tolist() for n, v in bank.items()}, code_hash("adaptation", "evaluation", "models")])
+    arrays = {"features": table.features, "folds": folds, **table.labels, **{f"bank.{n}": v for n, v in bank.items()}}
+    told = {
+        n: hashlib.sha256(np.ascontiguousarray(v, dtype=np.float64).tobytes()).hexdigest() for n, v in arrays.items()
+    }
+    key = hash_of([name, told, code_hash("adaptation", "evaluation", "models")])
     path = None if kept is None else kept / f"{name}-{key}.safetensors"
     if path is None or not path.is_file():
         folded = adapter.fit_folds(table, folds, bank)
