@@ -50,8 +50,9 @@ def adapt(
 
     Start it again after an interruption: what is complete is not made again.
     """
-    from medvlp.config.adapt import ADAPTERS, AdaptOptions
+    from medvlp.config.adapt import AdaptOptions
     from medvlp.config.adapt import adapt as run
+    from medvlp.config.adapt_choice import ADAPTERS
     from medvlp.core.errors import UserError
 
     for name, value in (("--sensitivity", sensitivity), ("--prevalence", prevalence)):

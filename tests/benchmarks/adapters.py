@@ -25,7 +25,7 @@ from _report import print_report
 
 from medvlp.adaptation._adapter import Adapted, Candidate, applied
 from medvlp.adaptation.release import scaled
-from medvlp.config.adapt import Tried, choose_adapter, folds_of
+from medvlp.config.adapt_choice import Tried, choose_adapter, folds_of
 from medvlp.config.evaluate import embed_manifest
 from medvlp.config.index import index_cohort
 from medvlp.core.answers import ProbeTable
@@ -171,8 +171,9 @@ def shots(out: Path, data: Path) -> dict[str, object]:
             if any(each is None for each in drawn):
                 continue
             for adapter in NAMES:
-                found = [_shot(adapter, table, label, each, test) for each in drawn if each is not None]
-                scores[adapter][label][place] = np.stack(found)
+                made = {each.tobytes(): each for each in drawn if each is not None}  # all patients are one draw
+                said = {key: _shot(adapter, table, label, each, test) for key, each in made.items()}
+                scores[adapter][label][place] = np.stack([said[each.tobytes()] for each in drawn if each is not None])
         say(f"{name} shots done")
     found = {}
     for adapter, own_scores in scores.items():

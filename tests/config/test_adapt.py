@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
-from medvlp.config.adapt import ADAPTERS, AdaptOptions, adapt, choose_adapter, folds_of
+from medvlp.config.adapt import AdaptOptions, adapt
+from medvlp.config.adapt_choice import ADAPTERS, choose_adapter, folds_of
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
