@@ -10,6 +10,7 @@ from types import FrameType
 import typer
 
 from medvlp.cli import (
+    adapt,
     cache,
     compare,
     components,
@@ -46,6 +47,7 @@ app.add_typer(data.app, name="data")
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("embed")(embed.embed)
+app.command("adapt")(adapt.adapt)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)

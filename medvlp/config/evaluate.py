@@ -167,6 +167,8 @@ def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambd
             min_positives=options.min_positives,
             groups=[*options.groups, *several],
             calibration=options.calibration,
+            points=tuple(options.points),
+            prevalences=tuple(options.prevalences),
             labels=options.labels,
             features=None if options.features is None else Path(options.features).expanduser(),
         ),

@@ -284,6 +284,8 @@ class EvaluationConfig(Node):
         gallery: pictures with boxes and heat maps on the page.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
+        points: further rules of thresholds beside the usual ones: ``sensitivity_0.95``, ``cost_5``.
+        prevalences: at which predictive values are given.
         into_bundle: whether `medvlp evaluate` writes into the bundle what it chose on `fit`, so that a hospital
             calibrates a model on patients of its own, and how good it found each answer; the quick start does.
     """
@@ -300,6 +302,8 @@ class EvaluationConfig(Node):
     gallery: int = Field(default=12, ge=0)
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
+    points: list[str] = Field(default_factory=list)
+    prevalences: list[float] = [0.01, 0.05, 0.2]
     into_bundle: bool = False
 
 

@@ -30,6 +30,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.operating_points import DEFAULT_RULES
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
@@ -50,6 +51,8 @@ class EvaluationOptions:
         fit: split on which thresholds, calibrations and conformal sets are chosen; None: nothing is chosen.
         min_positives: positive records that a finding needs to take part in a macro average.
         calibration: map to probabilities that headline figures are of.
+        points: further rules of thresholds beside the usual ones.
+        prevalences: at which predictive values are given.
         groups: columns of the groups that are compared; those that the data lacks are left out.
         labels: findings of the probes; those of the model where none is named.
         features: folder in which feature tables are kept; None to make them anew.
@@ -61,6 +64,8 @@ class EvaluationOptions:
     fit: str | None = "validate"
     min_positives: int = 30
     calibration: CalibratorName = "platt"
+    points: tuple[str, ...] = ()
+    prevalences: tuple[float, ...] = (0.01, 0.05, 0.2)
     groups: Sequence[str] = ()
     labels: Sequence[str] = ()
     features: Path | None = None
@@ -312,7 +317,13 @@ class Evaluation:
         asked = {f"label:{label}": values for label, values in (labels or {}).items()}
         table = pd.DataFrame({**scored_rows(self.judged.manifest, scores), **asked, **(groups or {})})
         own = self.options
-        options = ScoreOptions(seed=own.seed, min_positives=own.min_positives, calibration=own.calibration)
+        options = ScoreOptions(
+            seed=own.seed,
+            min_positives=own.min_positives,
+            calibration=own.calibration,
+            points=tuple(dict.fromkeys((*DEFAULT_RULES, *own.points))),
+            prevalences=own.prevalences,
+        )
         facts: dict[str, Any] = {
             "name": name,
             "title": title,

@@ -59,7 +59,7 @@ def standard_of(features: FloatArray) -> Standard:
 
 
 def fit_classifiers(
-    features: FloatArray, target: NDArray[np.bool_], *, strengths: Sequence[float] = STRENGTHS
+    features: FloatArray, target: NDArray[np.bool_], *, strengths: Sequence[float] = STRENGTHS, balanced: bool = False
 ) -> list[LinearClassifier]:
     """Fit one L2 logistic regression a strength, weakest C first.
 
@@ -70,6 +70,7 @@ def fit_classifiers(
         features: ``(N, D)``, standardised.
         target: ``(N,)``, both classes.
         strengths: values of C.
+        balanced: whether both classes weigh alike.
 
     Example:
         >>> rows = np.array([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
@@ -83,11 +84,14 @@ def fit_classifiers(
         basis = np.linalg.qr(features.T)[0]
         features = features @ basis
     fitted = []
+    # Far more rows than columns: Newton's steps took a sixteenth of the time of L-BFGS, for the same AUROC. Each starts
+    # where the next weaker one ended.
+    weigh = "balanced" if balanced else None
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-8, max_iter=200, class_weight=weigh, warm_start=True)
     for strength in sorted(strengths):
-        # Far more rows than columns: Newton's steps took a sixteenth of the time of L-BFGS, for the same AUROC.
-        model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=200).fit(features, target)
+        model.set_params(C=strength).fit(features, target)
         weight = model.coef_[0]
         fitted.append(
-            LinearClassifier(weight if basis is None else basis @ weight, float(model.intercept_[0]), strength)
+            LinearClassifier(weight.copy() if basis is None else basis @ weight, float(model.intercept_[0]), strength)
         )
     return fitted

@@ -81,14 +81,20 @@ def starter(
     source: Annotated[Path, FromModel("source")],
     random: Annotated[int | None, Field(ge=0)] = None,
     preset: str = "dicom_voi_v1",
+    size: Annotated[int | None, Field(ge=32)] = None,
+    stages: Annotated[int, Field(ge=0)] = 0,
 ) -> Bundle:
-    """Make a bundle of a set of starter weights: an image tower without words, of 1,280 features.
+    """Make a bundle of a set of starter weights: an image tower without words, of 1,280 features by default.
 
     Args:
         source: name of the set, such as ``efficientnet_lite0``; its package must be installed.
         random: instead of the trained weights, first weights drawn with this seed: the control that says what the
             architecture alone is worth. Needs no package.
         preset: how files become display values (`medvlp.io.preset_names`).
+        size: side of the pictures in pixels, by default that of its training. The tower is fully convolutional and
+            takes any; a larger one shows it what is small on a film.
+        stages: so many of its last stages are pooled too, mean and maximum, and stand beside the features of the last
+            layer (`medvlp.models.heads.stages`); 4 make 2,272 features.
 
     Raises:
         UserError: if there is no such set, its package is not installed, or its file is another.
@@ -97,15 +103,19 @@ def starter(
     if name not in WEIGHTS:
         raise UserError(f"There are no starter weights {name!r}: {did_you_mean(name, WEIGHTS)}.")
     facts = WEIGHTS[name]
+    side = size or facts.image_size
     tower = {
         "name": "timm",
         "architecture": facts.architecture,
-        "image_size": facts.image_size,
+        "image_size": side,
         "channels": 3,
         "mean": [facts.mean],
         "std": [facts.std],
     }
-    model: Any = build_model({"name": "vision", "vision": tower}, tokenizer=None, seed=random or 0)
+    spec: dict[str, object] = {"name": "vision", "vision": tower}
+    if stages:
+        spec["projection"] = {"name": "stages", "stages": stages}
+    model: Any = build_model(spec, tokenizer=None, seed=random or 0)
     provenance: dict[str, object] = {"converted_from": "starter", "source": name, "synthetic": False}
     if random is None:
         path = _weights_file(name, facts)
@@ -119,9 +129,9 @@ def starter(
     return Bundle(
         model=model,
         tokenizer=None,
-        preprocessing=[{"name": "read", "size": facts.image_size, "preset": preset}],
+        preprocessing=[{"name": "read", "size": side, "preset": preset}],
         provenance=provenance,
-        card=_card(name, facts, random),
+        card=_card(name, facts, random, side),
     )
 
 
@@ -170,7 +180,7 @@ def _weights_file(name: str, facts: StarterWeights) -> Path:
     return path
 
 
-def _card(name: str, facts: StarterWeights, random: int | None) -> str:
+def _card(name: str, facts: StarterWeights, random: int | None, side: int) -> str:
     what = (
         f"Weights of the package `{facts.package}` ({facts.licence}), trained on {facts.trained_on}; unchanged."
         if random is None
@@ -178,6 +188,6 @@ def _card(name: str, facts: StarterWeights, random: int | None) -> str:
     )
     return (
         f"# {name}{'' if random is None else ', untrained'}\n\n{what}\n\nAn image tower (`{facts.architecture}`, "
-        f"{facts.image_size} x {facts.image_size} px, gray shown in all three channels) for probes and as a first "
+        f"{side} x {side} px, gray shown in all three channels) for probes and as a first "
         "tower. It reads no text and knows no finding; nothing in it was made for medical images.\n"
     )

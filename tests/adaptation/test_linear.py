@@ -42,7 +42,8 @@ def test_scores_are_the_logistic_regression_that_is_best_on_validation() -> None
     said = probe.answer(Rows(FeatureTable(test.patients, {FEATURES: test.features})), Ask(), None)
     assert said.scores is not None
     assert said.scores["effusion"] == pytest.approx(best.decision_function((test.features - mean) / scale), abs=1e-9)
-    assert (probe.fitted["effusion"].strength, probe.validation_auroc["effusion"]) == (best.C, value)
+    assert (0.001, 0.1, 10.0)[probe.chosen["effusion"]] == best.C
+    assert probe.validation_auroc["effusion"] == pytest.approx(value)
 
 
 def test_the_chosen_strength_is_fitted_again_on_training_and_validation_rows() -> None:
@@ -58,12 +59,12 @@ def test_the_chosen_strength_is_fitted_again_on_training_and_validation_rows() -
     for label in ("effusion", "nodule"):
         truth = np.concatenate([train.labels[label], validation.labels[label]])
         known = np.isin(truth, (0, 1))
-        strength = chosen.fitted[label].strength
+        strength = strengths[chosen.chosen[label]]
         model = LogisticRegression(C=strength, solver="newton-cg", tol=1e-12, max_iter=2000)
         model.fit(((both - mean) / scale)[known], truth[known])
         expected = model.decision_function((test.features - mean) / scale)
         assert said.scores[label] == pytest.approx(expected, abs=1e-8)
-        assert probe.fitted[label].strength == strength
+        assert probe.chosen[label] == chosen.chosen[label]
     # What validation said of the choice is what it said before the second fit.
     assert probe.validation_auroc == chosen.validation_auroc
     assert (probe.title, chosen.title) == (
@@ -101,12 +102,12 @@ def test_findings_of_one_class_are_left_out_by_name_and_unchosen_ones_are_marked
     probe = Linear().fit(train, validation, {})
     assert probe.left_out == {"nodule": "no_positives"}
     rows = Rows(FeatureTable(["a"], {FEATURES: np.ones((1, 6))}))
-    assert probe.answer(rows, Ask(), None).notes == ("No linear probe of nodule: no_positives in training.",)
+    assert probe.answer(rows, Ask(), None).notes == ("No probe of nodule: no_positives in training.",)
     train, validation = table(0), table(1)
     validation.labels["nodule"][:] = 1
     probe = Linear(strengths=(0.1, 1.0, 10.0)).fit(train, validation, {})
     assert np.isnan(probe.validation_auroc["nodule"])
-    assert probe.fitted["nodule"].strength == 1.0
+    assert probe.chosen["nodule"] == 1
 
 
 def test_shared_patients_and_bad_shapes_are_refused() -> None:

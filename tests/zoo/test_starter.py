@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from medvlp.core.errors import UserError
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert
 from medvlp.zoo.starter import WEIGHTS, _rename
@@ -71,6 +72,26 @@ def test_drawn_weights_are_a_function_of_their_seed_and_say_that_they_are_a_cont
     assert not torch.allclose(pooled(first, images), pooled(other, images))
     assert first.provenance["random"] == 0
     assert "A control" in first.card
+
+
+def test_a_larger_side_and_pooled_stages_are_means_and_maxima_of_the_towers_own_maps(tmp_path: Path) -> None:
+    bundle = convert(Path(NAME), name="starter", options={"random": 0, "size": 96, "stages": 4})
+    assert bundle.preprocessing[0]["size"] == 96
+    assert "96 x 96 px" in bundle.card
+    images = torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(2))
+    parts = frozenset({"pooled", *(f"level[{i}]" for i in range(1, 5))})
+    with torch.inference_mode():
+        rows = bundle.model.towers["image"](images, parts=parts)
+    maps = [rows.part(f"level[{i}]") for i in range(1, 5)]
+    assert [each.shape[1] for each in maps] == [24, 40, 112, 320]
+    pooled = [rows.part("pooled"), *(m.mean((2, 3)) for m in maps), *(m.amax((2, 3)) for m in maps)]
+    expected = torch.cat(pooled, dim=1)
+    save_bundle(tmp_path / "bundle", bundle)
+    found = VisionLanguageModel(load_bundle(tmp_path / "bundle")).embed_prepared(list(images))
+    assert found.shape == (2, 2272)
+    assert torch.allclose(torch.from_numpy(found), expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
+    with pytest.raises(ConfigError, match="stages is 9 and the encoder offers 5 levels: choose fewer"):
+        convert(Path(NAME), name="starter", options={"random": 0, "stages": 9})
 
 
 def test_what_is_not_there_or_is_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ __all__ = ["index"]
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 _BOXES = "BBox_List_2017.csv"
+_SOURCES = "image_sources.csv"
 _BOX_WORDS = {"Infiltrate": "Infiltration"}  # the box list has its own spelling
 _BOX_GRID = 1024  # pixels of the pictures that the boxes were drawn on
 
@@ -43,7 +44,9 @@ def index(
     Columns: ``id`` (the image's name), ``id.patient``, ``image``, ``label.FINDING`` (14, and ``no_finding``; 1 where
     the report mining named it, else 0), ``boxes.FINDING`` (8; pixels of the file; missing where nobody drew),
     ``split`` (``train`` is the official list for training and validation), ``view_position``, ``sex``, ``age``,
-    ``study_number`` (the official follow-up number), ``source``, ``deidentified``.
+    ``study_number`` (the official follow-up number), ``source``, ``deidentified``. A part of the set that was put
+    together from several copies of it says so in ``image_sources.csv`` (``Image Index,source_repository``): ``source``
+    is then the copy, since size and sharpness of a copy may go with its findings.
 
     Args:
         root: folder of the tables and of ``images_001`` to ``images_012`` (or one folder ``images``).
@@ -85,7 +88,7 @@ def index(
         "sex": source.column("Patient Sex" if "Patient Sex" in source.names else "Patient Gender"),
         "age": [years(age) for age in ages],
         "study_number": [int(number) if number.isdecimal() else None for number in source.column("Follow-up #")],
-        "source": ["nih_chestxray14"] * len(names),
+        "source": _sources(root, names),
         "deidentified": ["yes"] * len(names),
     }
     tables = [source.path.name]
@@ -109,6 +112,16 @@ def index(
     return published_manifest(
         columns, root=root, reasons=reasons, listed=names, source=str(source.path), meta=meta, skipped=other
     )
+
+
+def _sources(root: Path, names: Sequence[str]) -> list[str]:
+    """The copy that each image came from, where a table says so; else the set."""
+    path = optional_table(root, (_SOURCES,))
+    if path is None:
+        return ["nih_chestxray14"] * len(names)
+    table = read_table(path)
+    found = dict(zip(table.column("Image Index"), table.column("source_repository"), strict=True))
+    return [found.get(name) or "nih_chestxray14" for name in names]
 
 
 def _files(

@@ -18,12 +18,13 @@ __all__ = ["VisionModel"]
 
 
 class VisionModel(TowerModel):
-    """A tower of images or stacks; its ``embedding`` is the pooled output at unit length. See `TowerModel`.
+    """A tower of images or stacks; its ``embedding`` is what `projection` gives at unit length. See `TowerModel`.
 
     What it knows of words are banks with constant vectors, which heads read (`dual_stream`). It takes no text.
 
     Args:
         vision: component of `models/encoders` for images or stacks.
+        projection: head that gives ``raw``: the pooled output as it is, or ``{name: stages}``.
         heads: heads that belong to the model: ``{image/medslip: {name: dual_stream}}``.
         patches: patches that belong to the model.
         banks: given by the builder; all with constant vectors.
@@ -44,7 +45,8 @@ class VisionModel(TowerModel):
         self,
         *,
         vision: dict[str, Any],
-        heads: dict[str, dict[str, Any]] = {},  # noqa: B006  (read only; the default is part of the schema)
+        projection: dict[str, Any] = {"name": "identity"},  # noqa: B006  (read only; the default is part of the schema)
+        heads: dict[str, dict[str, Any]] = {},  # noqa: B006
         patches: list[dict[str, Any]] = [],  # noqa: B006
         banks: Annotated[Mapping[str, Bank] | None, FromModel("banks")] = None,
         seed: Annotated[int, FromModel("seed")] = 0,
@@ -69,7 +71,7 @@ class VisionModel(TowerModel):
         super().__init__(
             towers={kind: tower},
             embed_dim=tower.width,
-            projection={"name": "identity"},
+            projection=projection,
             heads=heads,
             scale=ScaleOptions(),
             banks=banks or {},
@@ -77,9 +79,11 @@ class VisionModel(TowerModel):
             seed=seed,
             where=where,
         )
+        self.embed_dim = self.heads[f"{kind}/raw"].width or tower.width
         self.spec = {
             "name": "vision",
             "vision": {**filled, **tower.released()},
+            "projection": dict(projection),
             "heads": {name: self._head_specs[name] for name in heads},
             "patches": [],
         }

@@ -74,6 +74,15 @@ def test_images_of_all_archives_are_found_and_every_column_is_right(root: Path) 
     assert set(manifest.column("source")) == {"nih_chestxray14"}
 
 
+def test_a_table_of_copies_says_where_each_image_came_from(root: Path) -> None:
+    names = index_cohort("nih_chestxray14", root).column("id").tolist()
+    (root / "image_sources.csv").write_text(f"Image Index,source_repository\n{names[0]},one/copy\n")
+    assert index_cohort("nih_chestxray14", root).column("source").tolist() == [
+        "one/copy",
+        *["nih_chestxray14"] * (len(names) - 1),
+    ]
+
+
 def test_the_manifest_names_the_tables_that_it_was_made_of(root: Path) -> None:
     (root / "test_list.txt").unlink()
     assert index_cohort("nih_chestxray14", root).meta["tables"] == [

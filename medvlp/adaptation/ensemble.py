@@ -1,0 +1,64 @@
+"""The linear probe and the zero-shot score together: few labels move what the words say, many outweigh it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import ClassVar
+
+from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
+from medvlp.adaptation._words import SCALE
+from medvlp.adaptation.linear import linear_candidates
+from medvlp.core.errors import ConfigError
+from medvlp.evaluation.linear_classifier import STRENGTHS
+from medvlp.evaluation.metrics import FloatArray
+
+__all__ = ["Ensemble"]
+
+
+class Ensemble(Adapter):
+    """Log-odds of the linear probe plus ``a`` times ``100 x t`` of text vectors t; C and a are chosen for each finding.
+
+    The sum of two linear classifiers of one space is the average of their weights, as WiSE (Wortsman et al. 2022)
+    averages a fine-tuned and a zero-shot head.
+
+    Args:
+        strengths: inverse regularisations C of the probe.
+        weights: a; 0 is the probe alone.
+        refit: whether the probe is fitted again on training and validation rows together.
+
+    Raises:
+        ConfigError: for no strength or weight, a strength that is not above 0, or a weight below 0.
+
+    Example:
+        >>> Ensemble(strengths=(1.0,), weights=(0.0, 0.5)).grid(None)
+        [(1.0, 0.0), (1.0, 0.5)]
+    """
+
+    title: ClassVar[str] = "Linear probe with zero-shot"
+    needs_words: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        strengths: tuple[float, ...] = STRENGTHS,
+        weights: tuple[float, ...] = (0.0, 0.03, 0.1, 0.3, 1.0),
+        refit: bool = True,
+    ) -> None:
+        self.strengths = checked_grid(strengths, what="strengths", of="a linear probe")
+        if not weights or min(weights) < 0:
+            raise ConfigError(f"The weights of zero-shot scores are {list(weights)}: give some of 0 or more.")
+        self.weights, self.refit = weights, refit
+
+    def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
+        """Strength and weight."""
+        return list(product(self.strengths, self.weights))
+
+    def candidates(
+        self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]
+    ) -> list[Candidate]:
+        """The probe for each strength, moved by the words for each weight."""
+        assert words is not None
+        strengths = sorted({strength for strength, _ in grid})
+        probes = dict(zip(strengths, linear_candidates(rows, labels, strengths), strict=True))
+        return [{**probes[c], "output.weight": probes[c]["output.weight"] + share * SCALE * words} for c, share in grid]

@@ -1,0 +1,70 @@
+"""Tip-Adapter whose keys are trained: the cache is where a small network starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import ClassVar
+
+from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
+from medvlp.adaptation._training import trained
+from medvlp.adaptation._words import start_of
+from medvlp.adaptation.tip import cache_of
+from medvlp.evaluation.metrics import FloatArray
+
+__all__ = ["TipTuned"]
+
+
+class TipTuned(Adapter):
+    """The cache of `tip` with trained keys (Zhang et al. 2022, Tip-Adapter-F); their labels stay as they are.
+
+    Sharpness, weight and epochs are chosen on validation for all findings together, which share the keys.
+
+    Args:
+        sharpness: s to try.
+        weights: a to try.
+        epochs: after which the keys are tried; 0 is the cache untrained.
+        rate: learning rate.
+        refit: whether it is trained again on training and validation rows together.
+
+    Raises:
+        ConfigError: for none of them, or one that is not above 0 (epochs: below 0).
+
+    Example:
+        >>> TipTuned(sharpness=(3.0,), weights=(1.0,), epochs=(0, 5)).grid(None)
+        [(3.0, 1.0, 0), (3.0, 1.0, 5)]
+    """
+
+    title: ClassVar[str] = "Tip-Adapter, tuned"
+    head: ClassVar[str] = "cache"
+    apart: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        sharpness: tuple[float, ...] = (1.0, 3.0),
+        weights: tuple[float, ...] = (0.03, 0.3),
+        epochs: tuple[int, ...] = (5, 20),
+        rate: float = 1e-3,
+        refit: bool = True,
+    ) -> None:
+        self.sharpness = checked_grid(sharpness, what="sharpness values", of="Tip-Adapter")
+        self.weights = checked_grid(weights, what="weights", of="Tip-Adapter")
+        self.epochs = tuple(int(each) for each in checked_grid(epochs, what="epochs", of="Tip-Adapter", least=-1))
+        self.rate, self.refit = rate, refit
+
+    def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float, int]]:
+        """Sharpness, weight and epochs."""
+        return list(product(self.sharpness, self.weights, self.epochs))
+
+    def candidates(
+        self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float, int]]
+    ) -> list[Candidate]:
+        """Each cache after so many epochs, in one training a cache."""
+        start, made = start_of(rows, labels, words), {}
+        for s, a in dict.fromkeys((s, a) for s, a, _ in grid):
+            cache = cache_of(rows, labels, words, start, sharpness=s, weight=a)
+            at = [epochs for s_, a_, epochs in grid if (s_, a_) == (s, a)]
+            found = trained(self.head, cache, rows, labels, only=["keys"], epochs=at, rate=self.rate)
+            made |= {(s, a, epochs): tensors for epochs, tensors in found.items()}
+        return [made[each] for each in grid]

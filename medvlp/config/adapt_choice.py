@@ -1,0 +1,141 @@
+"""Which adapter: each tried on folds of the training patients, from cheap to dear, and kept once it is tried."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from medvlp.adaptation._adapter import Adapted, Adapter, Folded
+from medvlp.core.answers import ProbeTable
+from medvlp.core.files import make_folder, written_whole
+from medvlp.core.provenance import code_hash, hash_of
+from medvlp.core.registry import build
+from medvlp.data.manifest import Manifest
+from medvlp.data.splits import make_split
+
+__all__ = ["ADAPTERS", "Tried", "choose_adapter", "folds_of"]
+
+#: From cheap to dear.
+ADAPTERS = ("linear", "gda", "ensemble", "tip", "tip_tuned", "residual")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One adapter.
+
+    Attributes:
+        name: component of `medvlp.adaptation`.
+        folded: the adapter.
+        macro: mean AUROC over findings, folds pooled.
+        seconds: that it took.
+    """
+
+    name: str
+    folded: Folded
+    macro: float
+    seconds: float
+
+
+def folds_of(manifest: Manifest, folds: int, *, seed: int) -> np.ndarray:
+    """Return the fold (N,) of each record, equal for all of a patient, labels evenly over folds."""
+    fold_of: dict[str, int] = {}
+    for fold in range(folds):
+        spec = {"name": "kfold", "folds": folds, "fold": fold, "validation": False, "stratify": True, "seed": seed}
+        fold_of |= dict.fromkeys(make_split(manifest, spec).parts["test"], fold)
+    return np.array([fold_of[record] for record in manifest.column("id")])
+
+
+def choose_adapter(
+    table: ProbeTable,
+    folds: np.ndarray,
+    bank: Mapping[str, np.ndarray],
+    *,
+    names: tuple[str, ...] = ADAPTERS,
+    until: float = float("inf"),
+    kept: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Tried, tuple[Tried, ...]]:
+    """Return the adapter with the best mean AUROC over folds pooled, the first of equal ones, and all that were tried.
+
+    Args:
+        table: of training patients.
+        folds: (N,) of its rows.
+        bank: finding -> text vector; adapters that start from words are left out where one is missing.
+        names: components of `medvlp.adaptation`, in the order in which they are tried.
+        until: moment of `time.monotonic` after which none is begun; the first always is.
+        kept: folder in which each is kept once it is tried, and found again.
+        say: told each.
+    """
+    found: list[Tried] = []
+    for name in names:
+        adapter: Adapter = build("adaptation", {"name": name}, where="--adapter")
+        if adapter.needs_words and not all(label in bank for label in table.labels):
+            continue
+        if found and time.monotonic() > until:
+            say(f"{name}: not tried, the minutes are over.")
+            continue
+        each = _tried(name, adapter, table, folds, bank, kept)
+        values = ", ".join(f"{n} {v:.3f}" for n, v in each.folded.answer.validation_auroc.items())
+        say(f"{name}: AUROC {each.macro:.3f} over folds ({values}), {each.seconds:.0f} s")
+        found.append(each)
+    return max(found, key=lambda each: each.macro), tuple(found)  # of equal ones the first
+
+
+def _tried(
+    name: str,
+    adapter: Adapter,
+    table: ProbeTable,
+    folds: np.ndarray,
+    bank: Mapping[str, np.ndarray],
+    kept: Path | None,
+) -> Tried:
+    """Try one, or take it from where it is kept."""
+    began = time.monotonic()
+    arrays = {"features": table.features, "folds": folds, **table.labels, **{f"bank.{n}": v for n, v in bank.items()}}
+    told = {
+        n: hashlib.sha256(np.ascontiguousarray(v, dtype=np.float64).tobytes()).hexdigest() for n, v in arrays.items()
+    }
+    key = hash_of([name, told, code_hash("adaptation", "evaluation", "models")])
+    path = None if kept is None else kept / f"{name}-{key}.safetensors"
+    if path is None or not path.is_file():
+        folded = adapter.fit_folds(table, folds, bank)
+        seconds = time.monotonic() - began
+        if path is not None:
+            make_folder(path.parent)
+            own = {f"tensor/{n}": np.ascontiguousarray(v) for n, v in folded.answer.tensors.items()}
+            own |= {f"score/{n}": v for n, v in folded.scores.items()}
+            answer = folded.answer
+            facts = {"chosen": dict(answer.chosen), "auroc": dict(answer.validation_auroc), "seconds": seconds}
+            facts |= {"labels": list(answer.labels), "left_out": dict(answer.left_out)}
+            with written_whole(path) as temporary:
+                save_file(own, temporary, metadata={"facts": json.dumps(facts)})
+    else:
+        folded, seconds = _kept(adapter, path)
+    values = [v for v in folded.answer.validation_auroc.values() if np.isfinite(v)]
+    return Tried(name, folded, float(np.mean(values)) if values else 0.5, seconds)
+
+
+def _kept(adapter: Adapter, path: Path) -> tuple[Folded, float]:
+    with safe_open(path, framework="numpy") as opened:
+        facts = json.loads(opened.metadata()["facts"])
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
+    answer = Adapted(
+        facts["labels"],
+        adapter.head,
+        {n.removeprefix("tensor/"): v for n, v in arrays.items() if n.startswith("tensor/")},
+        title=adapter.title,
+        chosen=facts["chosen"],
+        validation_auroc=facts["auroc"],
+        left_out=facts["left_out"],
+        refitted=True,
+    )
+    scores = {n.removeprefix("score/"): v for n, v in arrays.items() if n.startswith("score/")}
+    return Folded(answer, scores), float(facts["seconds"])

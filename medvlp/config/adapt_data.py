@@ -1,0 +1,134 @@
+"""A table of films and labels as somebody has it -> a cohort whose files were read, split by patient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medvlp.config.tree import DataConfig
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.progress import progress
+from medvlp.data.cache import Cache
+from medvlp.data.layouts._table import read_table
+from medvlp.data.layouts.csv import index
+from medvlp.data.manifest import Manifest
+from medvlp.data.patients import with_patients
+from medvlp.data.quarantine import Quarantined
+from medvlp.data.readable import look_through, write_quarantine
+
+__all__ = ["Films", "data_of", "read_films"]
+
+_FACTS = {"view": "view_position", **{n: n for n in ("view_position", "sex", "age", "site", "scanner", "source")}}
+_WORDS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
+_SHARES = {"train": 0.6, "validate": 0.2, "test": 0.2}
+
+
+@dataclass(frozen=True)
+class Films:
+    """A table after every file of it was read.
+
+    Attributes:
+        manifest: Parquet file of the readable films.
+        findings: finding -> patients with it and patients without.
+        quarantined: films that cannot be read.
+        split: whether the table says which part each film is in.
+    """
+
+    manifest: Path
+    findings: dict[str, tuple[int, int]]
+    quarantined: tuple[Quarantined, ...]
+    split: bool
+
+
+def read_films(
+    images: Path,
+    table: Path,
+    out: Path,
+    *,
+    one_patient_per_image: bool,
+    workers: int,
+    say: Callable[[str], None],
+    cache: Cache | None = None,
+) -> Films:
+    """Read a table of films and every file that it names.
+
+    Args:
+        images: folder of the files.
+        table: CSV with ``path``, ``patient_id`` and a column a finding: 1 present, 0 absent, -1 uncertain, blank
+            unknown. ``view_position``, ``sex``, ``age``, ``site``, ``scanner`` and ``source`` become groups,
+            ``split`` (train, validate, test) is taken as it stands; other columns are told and left out.
+        out: manifest, a Parquet file; unreadable films are listed beside it.
+        one_patient_per_image: whether each film is another patient, in a table that names none.
+        workers: processes that read.
+        say: told what is left out.
+
+    Raises:
+        UserError: if a column is missing.
+        DataError: if no column holds labels, or no file can be read.
+    """
+    source = read_table(table)
+    if "path" not in source.names:
+        raise UserError(f"{table} has no column path (there: {', '.join(source.names)}): name the files' column so.")
+    named = "patient_id" in source.names
+    if named == one_patient_per_image:
+        told = (
+            "has a column patient_id, and --one-patient-per-image says otherwise: leave one of them out"
+            if named
+            else "has no column patient_id, and films of one patient in training and in test would flatter every "
+            "number: add it, or say --one-patient-per-image where each film is another patient"
+        )
+        raise UserError(f"{table} {told}.")
+    columns = {"image": "path", **({"patient_id": "patient_id"} if named else {})}
+    columns |= {_FACTS[name]: name for name in source.names if name in _FACTS}
+    split = "split" in source.names
+    columns |= {"split": "split"} if split else {}
+    rest = [name for name in source.names if name and name not in columns.values()]
+    labels = [name for name in rest if set(source.column(name)) <= _WORDS]
+    if left := [name for name in rest if name not in labels]:
+        say(f"Not labels of 1, 0, -1 or blank, and left out: {', '.join(left)}.")
+    if not labels:
+        raise DataError(f"{table} has no column of labels: write 1, 0, -1 (uncertain) or blank, one column a finding.")
+    columns |= {f"label.{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}": name for name in labels}
+    manifest = index(images, columns=columns, table=str(table.resolve()))
+    manifest = manifest if named else with_patients(manifest, "id")
+    with progress("Checking", unit="images") as tell:
+        looked = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
+    write_quarantine(out.with_suffix(".quarantine.csv"), looked.quarantined)
+    looked.manifest.save(out)
+    if looked.quarantined:
+        say(f"{len(looked.quarantined)} films cannot be read; they are listed in {out.with_suffix('.quarantine.csv')}.")
+    found = {name.removeprefix("label."): _patients(looked.manifest, name) for name in manifest.names_of("label")}
+    return Films(out, found, looked.quarantined, split)
+
+
+def _patients(manifest: Manifest, label: str) -> tuple[int, int]:
+    """Return how many patients have a film with it, and how many one without."""
+    values, patients = np.asarray(manifest.column(label), dtype=float), manifest.column("id.patient")
+    return len(set(patients[values == 1])), len(set(patients[values == 0]))
+
+
+def data_of(
+    images: Path, films: Films, *, test: tuple[Path, Films] | None, labels: Sequence[str], seed: int, allow_leaks: bool
+) -> DataConfig:
+    """Return the data of a run: split by patient and stratified by label, or by the tables.
+
+    Args:
+        images: folder of the films.
+        films: the table.
+        test: folder and table that are judged; the first table is then for training and validation alone.
+        labels: findings by which is stratified.
+        seed: of the split.
+        allow_leaks: whether films that stand on two sides are marked and not refused.
+    """
+    shares = {"train": 0.75, "validate": 0.25} if test else _SHARES
+    split = {"name": "own"} if films.split else {"name": "stratified", "fractions": shares, "seed": seed}
+    split |= {} if films.split else {"labels": list(labels)}
+    own = {"root": str(images), "manifest": str(films.manifest), "split": split}
+    if test is None:
+        return DataConfig(**own, allow_leaks=allow_leaks)
+    other = DataConfig(root=str(test[0]), manifest=str(test[1].manifest), part="test")
+    return DataConfig(sets={"train": DataConfig(**own), "test": other}, allow_leaks=allow_leaks)

@@ -1,0 +1,74 @@
+"""A classifier that remembers labelled rows: what is near to them is called as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import Encoded, unit
+from medvlp.core.protocols import Head
+from medvlp.core.registry import FromModel
+
+__all__ = ["CacheHead"]
+
+
+class CacheHead(Head):
+    """(R, W) -> logits (R, K): a linear classifier plus labelled keys (Zhang et al. 2022, Tip-Adapter, eq. 3 to 6).
+
+    ``x w_k + b_k + a_k sum_m exp(-s_k (1 - u(x) key_m)) v_mk`` with ``u(x) = (x - mean) / scale`` at unit length. The
+    tensors come from `medvlp.adaptation.tip`.
+
+    Args:
+        in_width: W, given by the builder.
+        classes: K.
+        rows: number of keys.
+        reads: part that is classified.
+
+    Example:
+        >>> head = CacheHead(in_width=2, classes=1, rows=1)
+        >>> own = {"keys": torch.tensor([[0.0, 1.0]]), "values": torch.ones(1, 1), "weight": torch.ones(1)}
+        >>> _ = head.load_state_dict({**head.state_dict(), **own})
+        >>> head(Encoded(owner=torch.arange(1), pooled=torch.tensor([[0.0, 3.0]])), "findings")["findings"].tolist()
+        [[1.0]]
+    """
+
+    mean: Tensor
+    scale: Tensor
+    values: Tensor
+    weight: Tensor
+    sharpness: Tensor
+
+    def __init__(
+        self,
+        *,
+        in_width: Annotated[int, FromModel("width")],
+        classes: Annotated[int, Field(ge=1)],
+        rows: Annotated[int, Field(ge=1)],
+        reads: str = "pooled",
+    ) -> None:
+        super().__init__()
+        self.reads = (reads,)
+        self.width = classes
+        self.output = nn.Linear(in_width, classes)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        self.keys = nn.Parameter(torch.zeros(rows, in_width))
+        self.register_buffer("values", torch.zeros(rows, classes))
+        self.register_buffer("weight", torch.zeros(classes))
+        self.register_buffer("sharpness", torch.ones(classes))
+        self.register_buffer("mean", torch.zeros(in_width))
+        self.register_buffer("scale", torch.ones(in_width))
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return {name: (R, K)}."""
+        rows = encoded.part(self.reads[0])
+        far = 1 - unit((rows - self.mean) / self.scale) @ self.keys.T
+        near = torch.zeros_like(far[:, :1] * self.weight)
+        for sharp in self.sharpness.unique():
+            own = self.sharpness == sharp
+            near[:, own] = torch.exp(-sharp * far) @ self.values[:, own]
+        return {name: self.output(rows) + self.weight * near}

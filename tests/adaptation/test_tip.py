@@ -1,0 +1,89 @@
+"""Tip-Adapter is the sum of the paper over a cache; a residual network starts where its words or probe do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medvlp.adaptation._training import weights_of
+from medvlp.adaptation.linear import Linear
+from medvlp.adaptation.residual import Residual
+from medvlp.adaptation.tip import Tip
+from medvlp.adaptation.tip_tuned import TipTuned
+from medvlp.core.errors import ConfigError
+from tests.adaptation.worlds import gaussians
+
+TRAIN, VALIDATION = gaussians(0), gaussians(1)
+WORDS = {name: np.eye(12)[k] for k, name in enumerate(TRAIN.labels)}
+
+
+def test_scores_are_the_papers_sum_by_hand() -> None:
+    sharp, weight = 5.5, 2.0
+    probe = Tip(sharpness=(sharp,), weights=(weight,), refit=False).fit(TRAIN, VALIDATION, WORDS)
+    keys = TRAIN.features / np.linalg.norm(TRAIN.features, axis=1, keepdims=True)
+    found = probe.log_odds(VALIDATION.features)
+    for k, name in enumerate(TRAIN.labels):
+        truth = TRAIN.labels[name]
+        counts = {value: int((truth == value).sum()) for value in (0.0, 1.0)}
+        for row, said in zip(VALIDATION.features, found[:, k], strict=True):
+            total = 100 * row @ WORDS[name]
+            for key, value in zip(keys, truth, strict=True):
+                if value in counts:
+                    near = np.exp(-sharp * (1 - row @ key / np.linalg.norm(row)))
+                    total += weight * near * (2 * value - 1) * sum(counts.values()) / counts[value] / 2
+            assert said == pytest.approx(total, abs=1e-8)
+
+
+def test_equal_classes_weigh_one_as_in_the_paper() -> None:
+    assert np.abs(weights_of(np.array([[1.0], [0.0], [1.0], [0.0]]))).tolist() == [[1.0]] * 4
+
+
+def test_an_untrained_cache_is_the_training_free_one_and_training_moves_the_keys_alone() -> None:
+    options = {"sharpness": (3.0,), "weights": (1.0,), "refit": False}
+    free = Tip(**options).fit(TRAIN, VALIDATION, WORDS)
+    start = TipTuned(**options, epochs=(0,)).fit(TRAIN, VALIDATION, WORDS)
+    assert np.array_equal(start.log_odds(VALIDATION.features), free.log_odds(VALIDATION.features))
+    tuned = TipTuned(**options, epochs=(15,), rate=1e-2).fit(TRAIN, VALIDATION, WORDS)
+    moved = {name for name, value in tuned.tensors.items() if not np.array_equal(value, start.tensors[name])}
+    assert moved == {"keys"}
+    assert loss(tuned.log_odds(TRAIN.features)) < loss(start.log_odds(TRAIN.features))
+
+
+def loss(logits: np.ndarray) -> float:
+    labels = np.stack([np.where(np.isin(v, (0, 1)), v, np.nan) for v in TRAIN.labels.values()], axis=1)
+    each = np.logaddexp(0, logits) - np.nan_to_num(labels) * logits
+    return float((each * weights_of(labels)).sum())
+
+
+@pytest.mark.parametrize("bank", [{}, WORDS], ids=["probe", "words"])
+def test_an_untrained_residual_ranks_as_what_it_starts_from(bank: dict[str, np.ndarray]) -> None:
+    probe = Residual(ratios=(0.3,), epochs=(0,), refit=False).fit(TRAIN, VALIDATION, bank)
+    rows, found = VALIDATION.features, probe.log_odds(VALIDATION.features)
+    if bank:
+        expected = 100 * rows[:, :2] / np.linalg.norm(rows, axis=1, keepdims=True)
+        assert found == pytest.approx(expected, abs=1e-8)
+    else:
+        linear = Linear(strengths=(1e-2,), refit=False, balanced=True).fit(TRAIN, VALIDATION, {})
+        mean, scale = TRAIN.features.mean(0), TRAIN.features.std(0)
+        length = np.linalg.norm((rows - mean) / scale, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
+        bias = linear.log_odds(mean[None])
+        assert found == pytest.approx((linear.log_odds(rows) - bias) / length + bias, abs=1e-8)
+
+
+def test_training_a_residual_fits_better_and_keeps_the_words() -> None:
+    start, after = (
+        Residual(ratios=(0.5,), epochs=(e,), rate=1e-2, refit=False).fit(TRAIN, VALIDATION, WORDS) for e in (0, 30)
+    )
+    assert loss(after.log_odds(TRAIN.features)) < loss(start.log_odds(TRAIN.features))
+    assert np.array_equal(after.tensors["output.weight"], start.tensors["output.weight"])
+    again = Residual(ratios=(0.5,), epochs=(30,), rate=1e-2, refit=False).fit(TRAIN, VALIDATION, WORDS)
+    assert np.array_equal(again.tensors["up.weight"], after.tensors["up.weight"])
+
+
+def test_faulty_grids_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The sharpness values of Tip-Adapter are \[0.0\]: give some above 0"):
+        Tip(sharpness=(0.0,))
+    with pytest.raises(ConfigError, match=r"The epochs of Tip-Adapter are \[-1\]: give some above -1"):
+        TipTuned(epochs=(-1,))
+    with pytest.raises(ConfigError, match=r"The ratios of a residual adapter are \[\]: give some above 0"):
+        Residual(ratios=())
