@@ -16,9 +16,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from medvlp.cli.main import app
-from medvlp.core.components import KINDS, Described, describe, entries
 from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
+from medvlp.core.components import KINDS, Described, describe, entries
 
 __all__ = ["commands", "components", "configuration", "notebook", "on_files", "python"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medvlp.core.components import KINDS, chosen, describe, entries
 from medvlp.core import registry
+from medvlp.core.components import KINDS, chosen, describe, entries
 from medvlp.core.docstrings import paper
 from medvlp.core.errors import UserError
 from medvlp.core.registry import available, component, fill, schema

@@ -67,7 +67,7 @@ def project(table: FeatureTable, column: str, *, most: int = _MOST_POINTS) -> Pr
     if len(told) > most:
         told = np.sort(np.random.default_rng(0).choice(told, most, replace=False))
     first, second = (round(float(share), 6) for share in fitted.explained_variance_ratio_)
-    ids = tuple(str(table.ids[row]) for row in told)
+    ids = tuple(str(table.ids[int(row)]) for row in told)
     return Projection(ids, fitted.transform(values[told]), (first, second), len(table))
 
 
@@ -135,9 +135,10 @@ def _coloured(values: Sequence[Any] | None, count: int) -> tuple[list[str], list
         often = column[known].value_counts(sort=True).index.tolist()
         named = sorted(often if len(often) <= len(COLOURS) else often[: len(COLOURS) - 1])
         palette = dict(zip(named, COLOURS, strict=False))
-    words = column.astype(str).where(known, None)
-    counts = words.value_counts()
+    words = column.astype(str)
+    counts = words[known].value_counts()
     legend = [(f"{word} ({counts[word]})", colour) for word, colour in palette.items() if word]
     legend += [("other", COLOURS[-1])] if len(often) > len(palette) else []
     legend += [("not known", _MISSING)] if not known.all() else []
-    return [_MISSING if word is None else palette.get(word, COLOURS[-1]) for word in words], legend
+    told = zip(words, known, strict=True)
+    return [palette.get(word, COLOURS[-1]) if sure else _MISSING for word, sure in told], legend

@@ -80,5 +80,4 @@ def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -
     server = uvicorn.Server(
         uvicorn.Config(guard, host=options.host, port=port, log_level="error", access_log=False)  # pyrefly: ignore
     )
-    server.install_signal_handlers = lambda: None
     return Explorer(server, f"http://{options.host}:{port}/", private)

@@ -32,15 +32,15 @@ def build_page(shelf: Shelf) -> gradio.Blocks:
     with gr.Blocks(title="medvlp explorer", analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as page:
         gr.HTML('<header class="head"><h1>Explorer</h1><p>Research use only. Nothing leaves this machine.</p></header>')
         with gr.Tab("Runs"):
-            runs_tab(shelf)
+            runs_tab(page, shelf)
         with gr.Tab("Results"):
-            results_tab(shelf)
+            results_tab(page, shelf)
         with gr.Tab("Errors"):
-            errors_tab(shelf)
+            errors_tab(page, shelf)
         with gr.Tab("Embeddings"):
-            map_tab(shelf)
+            map_tab(page, shelf)
         with gr.Tab("Sentences"):
-            playground_tab(shelf, Playground(shelf))
+            playground_tab(page, shelf, Playground(shelf))
         with gr.Tab("Parts"):
             parts_tab(shelf)
     return page

@@ -30,10 +30,10 @@ def run_table(shelf: Shelf, *, now: float | None = None) -> pd.DataFrame:
 
 def curves(shelf: Shelf, runs: Sequence[str], name: str) -> pd.DataFrame:
     """Return the points of one curve of some runs: ``samples``, ``value``, ``run``, as their logs have them."""
+    rows: Any = [(row, run) for run in runs for row in read_log(shelf.path("run", run) / "log.jsonl")]
     points = [
         (int(row["samples_seen"]), float(row[name]), run)
-        for run in runs
-        for row in read_log(shelf.path("run", run) / "log.jsonl")
+        for row, run in rows
         if _number(row.get(name)) and _number(row.get("samples_seen"))
     ]
     table = pd.DataFrame(points, columns=pd.Index(["samples", "value", "run"]))
@@ -93,7 +93,7 @@ def _row(name: str, run: Path, now: float) -> tuple[Any, ...]:
     logged = (key for row in log if row.get("kind") == "validate" for key, each in row.items() if each == value)
     chosen = next((key for key in logged if value is not None), "")
     headline = _headline(run)
-    seen = int(log[-1].get("samples_seen", 0)) if log else ""
+    seen = log[-1].get("samples_seen", 0) if log else ""
     return (
         name, " + ".join(learns), state, seen, until or "", chosen, _three(value), *headline[:3],
         str(kept.get("recipe", headline[3]))[:8],

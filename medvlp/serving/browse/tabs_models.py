@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvlp.core.components import KINDS
 from medvlp.core.errors import UserError
@@ -17,6 +17,9 @@ from medvlp.serving.browse.pictures import Album
 from medvlp.serving.browse.playground import Playground, answers_html, split_names
 from medvlp.serving.browse.runs import quarantine
 from medvlp.serving.browse.shelf import Shelf
+
+if TYPE_CHECKING:
+    import gradio
 
 __all__ = ["map_tab", "parts_tab", "playground_tab"]
 
@@ -32,7 +35,7 @@ element.addEventListener('click', (event) => ask(event, 0));
 """
 
 
-def map_tab(shelf: Shelf) -> None:
+def map_tab(page: gradio.Blocks, shelf: Shelf) -> None:
     """A table of features as a map."""
     import gradio as gr
 
@@ -87,13 +90,13 @@ def map_tab(shelf: Shelf) -> None:
 
     point.__annotations__["event"] = gr.EventData  # gradio looks for the class, not its name
     asked = ([table, column, colour], [drawn, points])
-    for begin in (gr.context.Context.root_block.load, table.input):
+    for begin in (page.load, table.input):
         begin(choose, table, [column, colour]).then(draw, *asked)
     gr.on([column.input, colour.input], draw, *asked)
     drawn.select(point, [points, table], seen, show_progress="hidden")
 
 
-def playground_tab(shelf: Shelf, play: Playground) -> None:
+def playground_tab(page: gradio.Blocks, shelf: Shelf, play: Playground) -> None:
     """Sentences against pictures."""
     import gradio as gr
 
@@ -138,7 +141,7 @@ def playground_tab(shelf: Shelf, play: Playground) -> None:
                     Path(file).unlink(missing_ok=True)
             return answers_html(play.ask_files(model, named, words))
 
-    gr.context.Context.root_block.load(splits, manifest, split)
+    page.load(splits, manifest, split)
     manifest.input(splits, manifest, split)
     go.click(ask, [bundle, sentences, manifest, split, count, seed], answers, concurrency_id="model")
     own.upload(ask_own, [bundle, sentences, own], answers, concurrency_id="model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,16 +15,19 @@ from medvlp.serving.browse.results import compared, metric_names, metric_table, 
 from medvlp.serving.browse.runs import curve_names, curves, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
 
+if TYPE_CHECKING:
+    import gradio
+
 __all__ = ["errors_tab", "results_tab", "runs_tab"]
 
 _SHOWN = 24
 
 
-def runs_tab(shelf: Shelf) -> None:
+def runs_tab(page: gradio.Blocks, shelf: Shelf) -> None:
     """Table of runs, curves of those chosen; both follow a training that is running."""
     import gradio as gr
 
-    widths = ["12%", "13%", "7%", "7%", "6%", "15%", "5%", "14%", "4%", "8%", "9%"]
+    widths: list[int | str] = ["12%", "13%", "7%", "7%", "6%", "15%", "5%", "14%", "4%", "8%", "9%"]
     table = gr.Dataframe(
         elem_id="runs", show_search="filter", interactive=False, max_height=380, column_widths=widths
     )  # fmt: skip
@@ -62,14 +65,14 @@ def runs_tab(shelf: Shelf) -> None:
         return rows, draw(runs, what)
 
     # A choice may be checked only after the list that it is of: each step waits for the one before.
-    for begin in (gr.context.Context.root_block.load, again.click):
+    for begin in (page.load, again.click):
         begin(look, outputs=[table, chosen]).then(names, [chosen, name], name).then(draw, [chosen, name], plot)
     chosen.input(names, [chosen, name], name).then(draw, [chosen, name], plot, show_progress="hidden")
     name.input(draw, [chosen, name], plot, show_progress="hidden")
     gr.Timer(5).tick(follow, [chosen, name], [table, plot], show_progress="hidden")
 
 
-def results_tab(shelf: Shelf) -> None:
+def results_tab(page: gradio.Blocks, shelf: Shelf) -> None:
     """Numbers of one result, and two compared."""
     import gradio as gr
 
@@ -112,14 +115,14 @@ def results_tab(shelf: Shelf) -> None:
     def compare(a: str | None, b: str | None, what: str, some: bool) -> tuple[Any, ...]:
         return compared(result_of(_of(shelf, a)), result_of(_of(shelf, b)), what, common=some)
 
-    listed = gr.context.Context.root_block.load(lists, None, [result, first, second])
+    listed = page.load(lists, None, [result, first, second])
     for begin in (listed.then, result.input):
         begin(choose, result, [metric, notes]).then(show, [result, metric, groups], table)
     gr.on([metric.input, groups.input], show, [result, metric, groups], table)
     go.click(compare, [first, second, by, common], [difference, told])
 
 
-def errors_tab(shelf: Shelf) -> None:
+def errors_tab(page: gradio.Blocks, shelf: Shelf) -> None:
     """Cases of a finding, the most wrong first."""
     import gradio as gr
 
@@ -148,7 +151,7 @@ def errors_tab(shelf: Shelf) -> None:
         return f"{len(table)} cases{mean}; shown from {at + 1}.", cards(shown, album, what)
 
     asked = ([result, finding, kind, start], [count, shown])
-    for begin in (gr.context.Context.root_block.load, result.input):
+    for begin in (page.load, result.input):
         begin(choose, result, finding).then(show, *asked)
     gr.on([finding.input, kind.input, start.input], show, *asked)
 
