@@ -210,12 +210,11 @@ def _release(
         features=evaluation.features,
         facts=facts,
     )
-    knows = base.seen is not None or "converted_from" in base.provenance
     seen = seen_of(
         {name: each.manifest for name, each in splits.items()},
         salt=f"{evaluation.recipe} {evaluation.manifest.hash}",
         base=base.seen,
-        knows_base=knows,
+        knows_base=base.seen is not None,
     )
     gate = learn_gate(splits, GateConfig(), base.model.pictures, say=say)
     card = ModelCard(
