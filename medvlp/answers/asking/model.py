@@ -128,7 +128,9 @@ class VisionLanguageModel:
         if not isinstance(pixels, Tensor | Stack):
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
         record = sample.record(pictures)
-        sample = replace(sample, fields={**sample.fields, pictures: pixels})  # read: the file may be gone when it is asked
+        sample = replace(
+            sample, fields={**sample.fields, pictures: pixels}
+        )  # read: the file may be gone when it is asked
         return Prepared(sample, pixels, record, () if record is None else record.warnings, pictures)
 
     @property
