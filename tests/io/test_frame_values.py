@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -21,6 +23,11 @@ def the_same(path):
     assert frame.spacing == image.spacing
     assert frame.spacing_kind == image.spacing_kind
     assert frame.meta == image.meta
+    if frame.rgb is not None:  # how it was made tells of what is shown; the warning is of the luma that a model sees
+        coloured = read_image(path, frame=0, color="rgb")
+        np.testing.assert_array_equal(frame.rgb, np.rint(255 * coloured.pixels))
+        assert frame.steps == coloured.steps
+        frame = replace(frame, steps=image.steps)
     assert (frame.steps, frame.warnings) == (image.steps, image.warnings) or len(frame.warnings) > len(image.warnings)
 
 
