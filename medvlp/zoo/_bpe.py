@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from medvlp.core.errors import UserError
 from medvlp.text.tokenizers import TransformersTokenizer
@@ -40,12 +41,12 @@ def clip_tokenizer(folder: str | None, *, length: int, vocabulary: int) -> Trans
     )
 
 
-def _made(file: Path) -> object:
+def _made(file: Path) -> Any:  # noqa: ANN401  (of transformers)
     from transformers import CLIPTokenizer
 
     with gzip.open(file, "rt", encoding="utf-8") as stream:
         lines = stream.read().split("\n")[1 : _WORDS + 1]
-    merges = [tuple(line.split()) for line in lines]
+    merges: Any = [tuple(line.split()) for line in lines]
     # Bytes that print stand for themselves and come first; the others for characters from 256 on.
     shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = 256 - len(shown)

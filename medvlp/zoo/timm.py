@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from medvlp.core.errors import UserError
 from medvlp.core.registry import FromModel
@@ -26,7 +26,7 @@ def timm(
     source: Annotated[Path, FromModel("source")],
     architecture: str | None = None,
     image_size: int | None = None,
-    channels: Annotated[int, "1 or 3"] = 3,
+    channels: Literal[1, 3] = 3,
     mean: list[float] | None = None,
     std: list[float] | None = None,
     labels: list[str] | None = None,
