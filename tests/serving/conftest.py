@@ -99,7 +99,7 @@ def of_volumes(ct_hospital: Path, tmp_path_factory: pytest.TempPathFactory) -> R
         heads |= {"stack/raw": {"name": "projection", "reads": "volume"}}
         tree["model"] = {**model, "vision": {"name": "slices", "slice": model["vision"]}, "heads": heads}
         tree["phases"] = [{"until": 16, "objectives": [{"name": "clip", "image": "stack"}]}]
-        tree["training"] |= {"validate_every": 16, "average": 0}
+        tree["training"] |= {"validate_every": 16, "average": None}
         tree["evaluation"]["choose"] = "retrieval/recall@1"
         return train(load_config(write_tree(folder / "config.yaml", tree))).bundle
 
