@@ -317,10 +317,9 @@ class Evaluation:
         asked = {f"label:{label}": values for label, values in (labels or {}).items()}
         table = pd.DataFrame({**scored_rows(self.judged.manifest, scores), **asked, **(groups or {})})
         own = self.options
-        rules = tuple(dict.fromkeys((*DEFAULT_RULES, *own.points)))
         options = ScoreOptions(
-            seed=own.seed, min_positives=own.min_positives, calibration=own.calibration,
-            points=rules, prevalences=own.prevalences,
+            seed=own.seed, min_positives=own.min_positives, calibration=own.calibration, prevalences=own.prevalences,
+            points=tuple(dict.fromkeys((*DEFAULT_RULES, *own.points))),
         )  # fmt: skip
         facts: dict[str, Any] = {
             "name": name,
