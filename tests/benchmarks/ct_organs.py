@@ -28,7 +28,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--data", type=Path, default=Path("../shared/data/ct-nifti"))
-    arguments.add_argument("--samples", type=int, default=300)
+    arguments.add_argument("--samples", type=int, default=480)
     chosen = arguments.parse_args()
     root = chosen.out / "data"
     for source, target in (("images/example_ct", "images"), ("labels/example_seg_fast_force_split", "labels")):
