@@ -108,6 +108,7 @@ def test_boxes_and_masks_of_a_thousand_chains_are_where_the_pixels_are(
     record = record[0] if isinstance(record, tuple) else record
     x, y, believed = told_by_pixels(made, source)
     assume(believed.sum() > 30)
+    assume(believed.any(0).sum() > 1 and believed.any(1).sum() > 1)  # points on a line tell no affine map
     matrix = fitted(x, y, believed)
     per_pixel = np.linalg.norm(matrix[:, :2], axis=0).max()
 

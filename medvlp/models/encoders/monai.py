@@ -15,6 +15,7 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Level, Site
 from medvlp.models.encoders._levels import level_name, level_numbers, level_parts
 from medvlp.models.encoders._sites import block_sites, linear_sites
+from medvlp.models.full_precision import at_few_slices
 
 __all__ = ["MonaiEncoder"]
 
@@ -97,7 +98,7 @@ class MonaiEncoder(Encoder):
         last = len(self.stages) - 1 if below or not wanted else wanted[-1]
         at, maps = (at - self.mean) / self.std, []
         for stage in self.stages[: last + 1]:
-            at = stage(at)
+            at = at_few_slices(stage, at)
             maps.append(_layer_normed(at) if self.architecture == "swin_unetr" else at)
         tokens = maps[-1].flatten(2).transpose(1, 2) if below else None
         return Encoded(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Level
+from medvlp.models.full_precision import at_few_slices
 
 __all__ = [
     "Norm",
@@ -183,5 +184,5 @@ class Solid(nn.Module):
     def forward(self, values: Tensor, real: Tensor | None) -> Tensor:
         """(R, C, ...) -> (R, C', ...)."""
         for layer, norm in zip(self.convs, self.norms, strict=True):
-            values = norm(layer(values), real).relu()
+            values = norm(at_few_slices(layer, values), real).relu()
         return values
