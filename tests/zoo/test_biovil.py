@@ -13,7 +13,8 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.zoo import convert
 from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures, units
 
-pytest.importorskip("health_multimodal", reason="hi-ml-multimodal is not installed (extra bench)")
+for needed in ("health_multimodal", "SimpleITK"):
+    pytest.importorskip(needed, reason=f"{needed} is not installed (hi-ml-multimodal of the extra bench brings it)")
 SIDES = {False: 480, True: 448}
 
 

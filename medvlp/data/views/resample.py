@@ -35,7 +35,7 @@ class Resample:
 
     random: ClassVar[bool] = False
 
-    size: int
+    size: int = 224
     mode: Literal["bilinear", "bicubic"] = "bilinear"
     align_corners: bool = False
     field: str = "image"
