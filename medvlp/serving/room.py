@@ -79,9 +79,7 @@ class Room:
         Raises:
             UserError: it is too large, cut off, or nothing of it can be shown; or nobody may upload here.
         """
-        if not self._uploads:
-            raise UserError(_NO_UPLOADS)
-        with Upload(self._folder, self.sessions.limits.upload) as upload:
+        with self._upload(self.sessions.limits.upload) as upload:
             paths = await upload.receive(chunks, framed=framed)
             study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))
         return self._added(token, study, "upload")
@@ -90,9 +88,9 @@ class Room:
         """Return the first look at a series by one of its files, which is gone when this returns; see `first_look`.
 
         Raises:
-            UserError: it is too large.
+            UserError: it is too large; or nobody may upload here.
         """
-        with Upload(self._folder, min(MOST_BYTES, self.sessions.limits.upload)) as upload:
+        with self._upload(min(MOST_BYTES, self.sessions.limits.upload)) as upload:
             paths = await upload.receive(chunks, framed=False)
             return await to_thread.run_sync(first_look, paths[0])
 
@@ -130,6 +128,11 @@ class Room:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             study = read_study(self._pacs().retrieve(uids[number], Path(folder)), presets=self._presets)
         return self._added(token, study, "archive")
+
+    def _upload(self, most: int) -> Upload:
+        if not self._uploads:
+            raise UserError(_NO_UPLOADS)
+        return Upload(self._folder, most)
 
     def _pacs(self) -> Pacs:
         if self._archive is None:

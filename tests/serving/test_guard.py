@@ -167,10 +167,12 @@ def test_a_public_room_refuses_uploads_with_a_sentence_and_may_be_framed_where_s
     assert first["content-security-policy"].endswith("frame-ancestors https://demos.example")
     assert "x-frame-options" not in first
     client = visitor(server)
-    told = client.post("/rr/studies", content=film(tmp_path / "a").read_bytes())
-    assert told.status_code == 422
-    assert told.json()["error"] == client.get("/rr/room.json").json()["closed"]
-    assert "Nothing can be uploaded here" in told.json()["error"]
+    brought = film(tmp_path / "a").read_bytes()
+    for route in ("/rr/studies", "/rr/look"):
+        told = client.post(route, content=brought)
+        assert told.status_code == 422
+        assert told.json()["error"] == client.get("/rr/room.json").json()["closed"]
+        assert "Nothing can be uploaded here" in told.json()["error"]
     assert room.files == 1  # the film of this test: nothing was written beside it
 
 
