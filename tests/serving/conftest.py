@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from medvlp.serving.reader import Reader
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for the modules that import `tests.serving.browsing`."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+    from tests.serving.browsing import CHROMIUM, FLAGS
+
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
 @pytest.fixture(scope="session")
 def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``bundle/`` and the ``results/`` of its evaluation; read only."""

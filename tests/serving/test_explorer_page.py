@@ -7,11 +7,11 @@ import json
 import pytest
 
 pytest.importorskip("gradio", reason='the explorer needs gradio: pip install "openmedvlp[demo]"')
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 httpx = pytest.importorskip("httpx")
+import tests.serving.browsing  # noqa: E402, F401  (skips where there is no browser)
 from medvlp.core.errors import UserError  # noqa: E402
 from medvlp.serving import Options, open_explorer  # noqa: E402
-from tests.serving.browsing import CHROMIUM, FLAGS  # noqa: E402
 from tests.serving.room_files import SECRETS, film  # noqa: E402
 
 _STORES = """async () => [document.cookie, localStorage.length, sessionStorage.length,
@@ -27,20 +27,18 @@ def explorer(runs_folder):
 
 
 @pytest.fixture(scope="module")
-def page(explorer):
+def page(explorer, browser):
     """A page; requests to other hosts, refused ones, errors of scripts and what the content policy forbids are kept."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(120_000)
-        page.wrong, page.urls = [], []
-        page.on("request", lambda request: page.urls.append(request.url))
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on("console", lambda m: page.wrong.append(m.text) if "Content Security" in m.text else None)
-        page.goto(explorer.url)
-        cell(page, "#runs", "tiny").wait_for()
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(120_000)
+    page.wrong, page.urls = [], []
+    page.on("request", lambda request: page.urls.append(request.url))
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda m: page.wrong.append(m.text) if "Content Security" in m.text else None)
+    page.goto(explorer.url)
+    cell(page, "#runs", "tiny").wait_for()
+    yield page
+    page.close()
 
 
 def tab(page, name):

@@ -12,7 +12,7 @@ pytest.importorskip("gradio", reason='the reading room needs gradio: pip install
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 
 from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.serving.browsing import CHROMIUM, FLAGS, opened, painted  # noqa: E402
+from tests.serving.browsing import opened, painted  # noqa: E402
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "reading_room.md"
 _FOCUSED = "document.activeElement.textContent.trim()"
@@ -27,53 +27,50 @@ def tab_to(page, words: str) -> None:
     pytest.fail(f"Tab never comes to {words!r}")
 
 
-def test_the_first_minute_of_the_guide_works_by_keyboard_alone(sure):
+def test_the_first_minute_of_the_guide_works_by_keyboard_alone(sure, browser):
     expect = playwright.expect
     expect.set_options(timeout=30_000)
     told = GUIDE.read_text("utf-8").split("## The first minute, by keyboard")[1].split("## ")[0]
     assert all(word in told for word in ("Chest, two views", "Left pleural effusion.", "PNG"))
     running = open_room(Options(port=0), readers=(sure,))
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        with opened(running, browser) as page:
-            page.set_default_timeout(60_000)
-            tab_to(page, "Chest, two views")
+    with opened(running, browser) as page:
+        page.set_default_timeout(60_000)
+        tab_to(page, "Chest, two views")
+        page.keyboard.press("Enter")
+        page.locator("body[data-state=open][data-findings=told]").wait_for()
+        pane = page.locator(".pane[aria-current=true]")
+        expect(page.locator(".pane[data-state=painted]")).to_have_count(2)
+        page.keyboard.press("2")
+        expect(pane).not_to_have_attribute("data-window", "file")
+        page.keyboard.press("Space")
+        expect(pane).to_have_attribute("data-window", "file")
+        page.keyboard.press("i")
+        expect(pane).to_have_attribute("data-turned", "true")
+        page.keyboard.press("i")
+        expect(pane).to_have_attribute("data-turned", "false")
+        chosen = page.locator(".finding.chosen")
+        for _ in range(page.locator(".finding").count()):
+            page.keyboard.press("n")
+            if chosen.get_attribute("data-finding") == "effusion":
+                break
+        page.keyboard.press("e")
+        expect(chosen.locator(".proof")).to_be_visible()
+        plain = painted(page)
+        page.keyboard.press("o")
+        expect(pane).to_have_attribute("data-map", "true")
+        assert (painted(page) != plain).any()
+        page.keyboard.press("a")
+        page.keyboard.type("Left pleural effusion.")
+        page.keyboard.press("Enter")
+        expect(page.locator("#ask .answer")).to_contain_text("“Left pleural effusion.”")
+        page.keyboard.press("Escape")
+        tab_to(page, "PNG")
+        with page.expect_download() as waiting:
             page.keyboard.press("Enter")
-            page.locator("body[data-state=open][data-findings=told]").wait_for()
-            pane = page.locator(".pane[aria-current=true]")
-            expect(page.locator(".pane[data-state=painted]")).to_have_count(2)
-            page.keyboard.press("2")
-            expect(pane).not_to_have_attribute("data-window", "file")
-            page.keyboard.press("Space")
-            expect(pane).to_have_attribute("data-window", "file")
-            page.keyboard.press("i")
-            expect(pane).to_have_attribute("data-turned", "true")
-            page.keyboard.press("i")
-            expect(pane).to_have_attribute("data-turned", "false")
-            chosen = page.locator(".finding.chosen")
-            for _ in range(page.locator(".finding").count()):
-                page.keyboard.press("n")
-                if chosen.get_attribute("data-finding") == "effusion":
-                    break
-            page.keyboard.press("e")
-            expect(chosen.locator(".proof")).to_be_visible()
-            plain = painted(page)
-            page.keyboard.press("o")
-            expect(pane).to_have_attribute("data-map", "true")
-            assert (painted(page) != plain).any()
-            page.keyboard.press("a")
-            page.keyboard.type("Left pleural effusion.")
-            page.keyboard.press("Enter")
-            expect(page.locator("#ask .answer")).to_contain_text("“Left pleural effusion.”")
-            page.keyboard.press("Escape")
-            tab_to(page, "PNG")
-            with page.expect_download() as waiting:
-                page.keyboard.press("Enter")
-            picture = np.asarray(Image.open(waiting.value.path()))
-            series = page.locator(".series .fine").first.inner_text()
-            rows, columns = (int(part) for part in series.split(" × "))
-            assert picture.shape[0] > rows
-            assert picture.shape[1] >= columns
-            assert (np.ptp(picture.astype(int), axis=2) > 30).any()  # the banner and the map have colours
-        browser.close()
+        picture = np.asarray(Image.open(waiting.value.path()))
+        series = page.locator(".series .fine").first.inner_text()
+        rows, columns = (int(part) for part in series.split(" × "))
+        assert picture.shape[0] > rows
+        assert picture.shape[1] >= columns
+        assert (np.ptp(picture.astype(int), axis=2) > 30).any()  # the banner and the map have colours
     running.close()

@@ -12,14 +12,14 @@ from pydicom import dcmread
 from pydicom.pixels import apply_rescale, apply_windowing
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-from medvlp.io import read_frame_values  # noqa: E402
-from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.io.conftest import dicom_writer  # noqa: E402
-from tests.io.deidentify.planted import DATES, PLANTED, planted  # noqa: E402
-from tests.io.dx_files import DX_FILES  # noqa: E402
-from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
-from tests.serving.room_files import SECRETS, ct_slices, film, nifti  # noqa: E402
+pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+from medvlp.io import read_frame_values
+from medvlp.serving.launch import Options, open_room
+from tests.io.conftest import dicom_writer
+from tests.io.deidentify.planted import DATES, PLANTED, planted
+from tests.io.dx_files import DX_FILES
+from tests.serving.browsing import drop, opened, painted
+from tests.serving.room_files import SECRETS, ct_slices, film, nifti
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,6 @@ def room():
     yield running
     running.close()
     assert not running.folder.exists()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

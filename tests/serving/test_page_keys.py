@@ -11,20 +11,12 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the page is test
 from medvlp.io import read_volume  # noqa: E402
 from medvlp.io.stored_volume import stored_volume  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
+from tests.serving.browsing import drop, opened, painted  # noqa: E402
 from tests.serving.room_files import ct_slices, film  # noqa: E402
 
 expect = playwright.expect
 expect.set_options(timeout=30_000)
 OF_VOLUMES = {"j"}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

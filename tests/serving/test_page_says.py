@@ -5,20 +5,17 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 
-from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened, painted  # noqa: E402
+from medvlp.serving.launch import Options, open_room
+from tests.serving.browsing import drop, opened, painted
 
 
 @pytest.fixture(scope="module")
-def page(sure):
+def page(sure, browser):
     running = open_room(Options(port=0, samples=False), readers=(sure,))
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        with opened(running, browser) as page:
-            yield page
-        browser.close()
+    with opened(running, browser) as page:
+        yield page
     running.close()
 
 

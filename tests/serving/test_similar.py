@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -110,33 +110,29 @@ def test_another_models_index_is_refused(searching: tuple[Reader, Path], tiny_ru
 
 
 def test_a_click_shows_the_neighbours_and_a_sentence_its_own(
-    searching: tuple[Reader, Path], manifest: Manifest
+    searching: tuple[Reader, Path], manifest: Manifest, browser: Any
 ) -> None:
     pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
     from medvlp.serving.launch import Options, open_room
-    from tests.serving.browsing import CHROMIUM, FLAGS, drop, opened
+    from tests.serving.browsing import drop, opened
 
     reader, _ = searching
     film = path(manifest, 23)
     running = open_room(Options(port=0, samples=False), readers=(reader,))
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        with opened(running, browser) as page:
-            drop(page, film)
-            page.locator("body[data-findings=told]").wait_for()
-            page.locator("#sentence").fill("large left effusion")
-            asked = (("#alike", reader.similar(reader.prepare(film), None, 6)),)
-            asked += (("#alike-said", reader.similar(None, "large left effusion", 6)),)
-            for button, told in asked:
-                page.locator(button).click()
-                page.locator("#similar .case").nth(len(told["cases"]) - 1).wait_for()
-                shown = page.locator("#similar .case").all_inner_texts()
-                assert len(shown) == len(told["cases"])
-                assert "40 cases were searched" in page.locator("#similar .body > .fine").inner_text()
-                for text, case in zip(shown, told["cases"], strict=True):
-                    assert text.startswith(f"{case['id']} · similarity {case['similarity']:.2f}")
-                    assert all(name.replace("_", " ") in text for name in case["findings"])
-                    assert (case["report"] or "").split("\n")[0] in text
-        browser.close()
+    with opened(running, browser) as page:
+        drop(page, film)
+        page.locator("body[data-findings=told]").wait_for()
+        page.locator("#sentence").fill("large left effusion")
+        asked = (("#alike", reader.similar(reader.prepare(film), None, 6)),)
+        asked += (("#alike-said", reader.similar(None, "large left effusion", 6)),)
+        for button, told in asked:
+            page.locator(button).click()
+            page.locator("#similar .case").nth(len(told["cases"]) - 1).wait_for()
+            shown = page.locator("#similar .case").all_inner_texts()
+            assert len(shown) == len(told["cases"])
+            assert "40 cases were searched" in page.locator("#similar .body > .fine").inner_text()
+            for text, case in zip(shown, told["cases"], strict=True):
+                assert text.startswith(f"{case['id']} · similarity {case['similarity']:.2f}")
+                assert all(name.replace("_", " ") in text for name in case["findings"])
+                assert (case["report"] or "").split("\n")[0] in text
     running.close()
