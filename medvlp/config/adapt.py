@@ -29,7 +29,7 @@ from medvlp.core.provenance import code_hash, environment
 from medvlp.data.leakage import seen_of
 from medvlp.data.splits import part_facts, part_line
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.operating_points import parse_rule
+from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.measures._probe_tables import labels_of
 from medvlp.models.bundle import check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
@@ -101,7 +101,7 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
     """
     began = time.monotonic()
     points = [] if options.sensitivity is None else [parse_rule(f"sensitivity_{options.sensitivity:g}").name]
-    prevalences = [0.01, 0.05, 0.2] if options.prevalence is None else [options.prevalence]
+    prevalences = DEFAULT_PREVALENCES if options.prevalence is None else (options.prevalence,)
     check_manifest(options.model)
     check_place(options.out)
     _refuse_other(options)
@@ -113,7 +113,7 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
         resamples=options.resamples,
         features=str(options.out / "features"),
         points=points,
-        prevalences=prevalences,
+        prevalences=list(prevalences),
     )
     run = EvaluationRun(
         model=str(options.model),

@@ -13,6 +13,7 @@ from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
+from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
@@ -303,7 +304,7 @@ class EvaluationConfig(Node):
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
     points: list[str] = Field(default_factory=list)
-    prevalences: list[float] = [0.01, 0.05, 0.2]
+    prevalences: list[float] = list(DEFAULT_PREVALENCES)
     into_bundle: bool = False
 
 

@@ -30,7 +30,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.operating_points import DEFAULT_RULES
+from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
@@ -65,7 +65,7 @@ class EvaluationOptions:
     min_positives: int = 30
     calibration: CalibratorName = "platt"
     points: tuple[str, ...] = ()
-    prevalences: tuple[float, ...] = (0.01, 0.05, 0.2)
+    prevalences: tuple[float, ...] = DEFAULT_PREVALENCES
     groups: Sequence[str] = ()
     labels: Sequence[str] = ()
     features: Path | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from medvlp.io.resize import resample_weights
+from medvlp.io.resize import resampled
 
 __all__ = ["FitTo", "Resample", "fit_to"]
 
@@ -90,8 +90,7 @@ def _cut(pixels: np.ndarray, top: int, left: int, rows: int, columns: int) -> np
 def _scaled(pixels: np.ndarray, height: int, width: int, *, resample: Resample, bits: int) -> np.ndarray:
     rows, columns = pixels.shape
     if resample == "area":
-        smaller = resample_weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
-        return (resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)).T
+        return resampled(pixels, height, width)
     if resample == "gaussian":
         sigma = [max(0.0, (n / m - 1) / 2) for n, m in ((rows, height), (columns, width))]
         blurred = ndimage.gaussian_filter(pixels, sigma, mode="constant", cval=0.5) if any(sigma) else pixels

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["Fit", "Resized", "resample_weights", "resize_pad"]
+__all__ = ["Fit", "Resized", "resample_weights", "resampled", "resize_pad"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,18 @@ class Resized:
     fit: Fit
 
 
+def resampled(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return pixels (H, W) at another size, float32, each axis by `resample_weights`; the aspect need not be kept.
+
+    Example:
+        >>> resampled(np.array([[0.0, 1.0], [1.0, 2.0]]), 1, 2).tolist()
+        [[0.5, 1.5]]
+    """
+    rows, columns = pixels.shape
+    smaller = resample_weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
+    return (resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)).T
+
+
 def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = (1.0, 1.0)) -> Resized:
     """Scale an image to fit a square, keeping its aspect, and centre it on black.
 
@@ -96,10 +108,7 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
     width = min(size, max(1, round(wide * per_length)))
     top, left = (size - height) // 2, (size - width) // 2
     view = np.zeros((size, size), np.float32)
-    smaller = resample_weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
-    view[top : top + height, left : left + width] = (
-        resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)
-    ).T
+    view[top : top + height, left : left + width] = resampled(pixels, height, width)
     fit = Fit(
         scale=scale, top=top, left=left, height=height, width=width, source_height=rows, source_width=columns
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from medvlp.answers.applied.calibrators import CALIBRATORS, CalibratorName
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
-from medvlp.evaluation.operating_points import DEFAULT_RULES, parse_rule
+from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES, parse_rule
 from medvlp.evaluation.predictions import Policy, check_policy
 from medvlp.evaluation.rank_metrics import MIN_GROUP
 
@@ -50,7 +50,7 @@ class ScoreOptions:
     policy: Policy = "u_ignore"
     min_positives: int = 1
     points: tuple[str, ...] = DEFAULT_RULES
-    prevalences: tuple[float, ...] = (0.01, 0.05, 0.2)
+    prevalences: tuple[float, ...] = DEFAULT_PREVALENCES
     calibrations: tuple[CalibratorName, ...] = CALIBRATORS
     calibration: CalibratorName = "platt"
     bins: int = 15
