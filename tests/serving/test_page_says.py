@@ -67,6 +67,18 @@ def test_a_sentence_is_put_against_its_denial(page, film_open):
     assert "no left pleural effusion" in said.lower()
 
 
+def test_questions_one_after_the_other_are_one_session_of_the_servers(page, film_open):
+    """The server keeps messages for each session that it was told of: a new one for each call would fill its memory."""
+    sessions = []
+    page.on("request", lambda each: "/call/ask" in each.url and each.post_data and sessions.append(each.post_data_json))
+    for words in ("Left pleural effusion.", "Right pleural effusion.", "Edema."):
+        page.locator("#sentence").fill(words)
+        page.locator("#ask button").click()
+        page.locator("#ask .answer", has_text=words).wait_for()
+    assert [each["data"][-1] for each in sessions] == ["Left pleural effusion.", "Right pleural effusion.", "Edema."]
+    assert len({each["session_hash"] for each in sessions}) == 1
+
+
 def test_what_is_exported_is_a_file_with_the_banner(page, film_open):
     page.keyboard.press("Escape")
     with page.expect_download() as waiting:

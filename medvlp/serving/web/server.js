@@ -45,14 +45,20 @@ export async function colours(key, series, frame) {
   return new Uint8Array(await (await asked(`/rr/studies/${key}/series/${series}/colours/${frame}`)).arrayBuffer());
 }
 
+// The server keeps a queue of messages for each of its sessions: as few as there are calls at a time, used again.
+const free = [];
+
 /** Call a queued function and wait for what it gives. */
 export async function call(name, ...data) {
   const headers = { "content-type": "application/json" };
-  const started = await asked(`/gradio_api/call/${name}`, { method: "POST", headers, body: JSON.stringify({ data }) });
+  const session = free.pop() ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
+  const body = JSON.stringify({ data, session_hash: session });
+  const started = await asked(`/gradio_api/call/${name}`, { method: "POST", headers, body });
   const { event_id: id } = await started.json();
   const told = await (await asked(`/gradio_api/call/${name}/${id}`)).text();
   const at = told.lastIndexOf("event: complete");
   if (at < 0) throw new Error("The server failed on this.");
+  free.push(session); // not one that failed: what is left in its queue would answer the next call
   const [result] = JSON.parse(told.slice(told.indexOf("data:", at) + 5));
   if (result.error) throw new Error(result.error);
   return result;
