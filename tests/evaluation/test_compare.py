@@ -158,6 +158,8 @@ def test_other_labels_patients_or_policies_are_refused(first: Result, second: Re
         compare_results(first, replace(second, options={**second.options, "policy": "u_ones"}))
     with pytest.raises(DataError, match="has no per-case table"):
         compare_results(first, replace(second, cases=None))
+    with pytest.raises(DataError, match="has no scores case by case"):
+        compare_results(first, replace(second, cases=second.cases.drop(columns="id")))
     with pytest.raises(DataError, match="has no cases of split 'train'"):
         compare_results(first, second, split="train")
     renamed = second.cases.rename(

@@ -12,6 +12,8 @@ httpx = pytest.importorskip("httpx")
 import tests.serving.browsing  # noqa: E402, F401  (skips where there is no browser)
 from medvlp.core.errors import UserError  # noqa: E402
 from medvlp.serving import Options, open_explorer  # noqa: E402
+from medvlp.serving.browse.results import compared  # noqa: E402
+from medvlp.serving.browse.shelf import result_of  # noqa: E402
 from tests.serving.room_files import SECRETS, film  # noqa: E402
 
 _STORES = """async () => [document.cookie, localStorage.length, sessionStorage.length,
@@ -67,6 +69,40 @@ def test_each_tab_shows_what_the_files_say(page, runs_folder):
     cell(page, "#components", "clip").click()
     page.locator("#component").get_by_text("Named in: phases[].objectives").wait_for()
     assert page.wrong == []
+
+
+def choose(page, field, value):
+    """Type into a list of gradio's and take what it offers."""
+    page.locator(f"{field} input").fill(value)
+    page.locator(field).get_by_role("option", name=value, exact=True).click()
+
+
+def test_two_results_are_compared_as_the_command_compares_them(page, runs_folder):
+    first, second = (
+        result_of(runs_folder / "tiny" / "results" / f"{name}.json") for name in ("zero_shot", "gate_zero_shot")
+    )
+    shown, _ = compared(first, second, "auroc")
+    tab(page, "Results")
+    page.get_by_text("Compare two", exact=True).click()
+    choose(page, "#first", "tiny: zero_shot")
+    choose(page, "#second", "tiny: gate_zero_shot")
+    page.locator("#compare").click()
+    for value in shown.iloc[0].astype(str):
+        cell(page, "#differences", value).wait_for()
+    assert page.wrong == []
+
+
+def test_a_running_training_is_followed_without_a_click(page, runs_folder):
+    tab(page, "Runs")
+    log = runs_folder / "live" / "log.jsonl"
+    before = log.read_text()
+    row = json.loads(before.splitlines()[1])
+    row["samples_seen"] += 1  # it has not come to its end
+    try:
+        log.write_text("".join(before.splitlines(keepends=True)[:2]) + json.dumps(row) + "\n")
+        cell(page, "#runs", str(row["samples_seen"])).wait_for()
+    finally:
+        log.write_text(before)
 
 
 def test_an_uploaded_file_is_asked_and_neither_it_nor_its_name_stays(page, explorer, tmp_path):
