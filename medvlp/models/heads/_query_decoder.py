@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Decoded", "QueryDecoder", "decoder_layer"]
+from medvlp.core.errors import ConfigError
+from medvlp.core.suggest import did_you_mean
+from medvlp.models.bank import Bank
+
+__all__ = ["Decoded", "QueryDecoder", "book_of", "decoder_layer"]
 
 
 @dataclass(frozen=True)
@@ -98,3 +103,19 @@ class QueryDecoder(nn.Module):
             torch.stack(kept, dim=1) if attention else None,
             torch.stack(each, dim=1) if layers else None,
         )
+
+
+def book_of(banks: Mapping[str, Bank], name: str, *, head: str) -> Bank:
+    """Return the bank whose constant vectors a head asks with.
+
+    Raises:
+        ConfigError: if there is none of the name, or it has no vectors.
+    """
+    if name not in banks:
+        raise ConfigError(f"{head} reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}.")
+    if banks[name].vectors is None:
+        raise ConfigError(
+            f"{head} needs constant vectors of the bank {name!r}: give banks.{name}.encoder, such as "
+            "{name: hashed_words}."
+        )
+    return banks[name]
