@@ -24,17 +24,15 @@ from medvlp.zoo._pixels import IMAGENET
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of
 
-__all__ = ["DECODER", "Asking", "Book", "asking_bundle", "cut_resnet", "read_books", "squeezed", "trunk"]
+__all__ = ["NUMBERS", "Asking", "Book", "asking_bundle", "cut_resnet", "read_books", "squeezed", "trunk"]
 
 # nn.Sequential of torchvision's children names them by number.
-_NUMBERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-# A decoder as DETR names it, its layer and norm as ours.
-DECODER: Rules = [(r"decoder\.(.*)", r"heads.image/existence.decoder.\1")]
+NUMBERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
 
 def trunk(prefix: str) -> Rules:
     """Return the rules of a ResNet whose parts are numbered, under a prefix of theirs."""
-    parts = [(f"{prefix}{number}.", f"towers.image.backbone.{name}.") for number, name in _NUMBERS.items()]
+    parts = [(f"{prefix}{number}.", f"towers.image.backbone.{name}.") for number, name in NUMBERS.items()]
     return [rule for theirs, ours in parts for rule in under(theirs, [("(.*)", r"\1")], ours)]
 
 
@@ -210,9 +208,9 @@ def asking_bundle(
         },
     }
     model: Any = build_model(spec, tokenizer=None, banks=banks)
-    ours = [(r"disease_embedding_layer\.(.*)", "query"), (r"classifier\.(.*)", "exist")]
-    rules = [*family.rules, *DECODER, *((each, rf"heads.image/existence.{name}.\1") for each, name in ours)]
-    rename = by_rules([*rules, *trunk(family.image)])
+    parts = {"disease_embedding_layer": "query", "decoder": "decoder", "classifier": "exist"}
+    asking = [(rf"{theirs}\.(.*)", rf"heads.image/existence.{ours}.\1") for theirs, ours in parts.items()]
+    rename = by_rules([*family.rules, *asking, *trunk(family.image)])
     load_strictly(model, weights, rename, source=source, own=["logit_scale.log_scale"])
     findings = list(finding_columns(names))
     return bundle_of(
