@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
@@ -19,7 +20,7 @@ from medvlp.zoo._keys import Rules, by_rules, under, without
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of, zero_shot
 
-__all__ = ["BertPair", "bert_pair"]
+__all__ = ["BertPair", "importer_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +62,32 @@ class BertPair:
     limits: str = ""
 
 
-def bert_pair(family: BertPair, source: Path, *, tokenizer: str | None, preset: str) -> Bundle:
-    """Import a checkpoint of a family.
+def importer_of(family: BertPair) -> Callable[..., Bundle]:
+    """Return the importer of a family, a component like any other."""
 
-    Raises:
-        UserError: if the file cannot be read, or no tokenizer is given.
-        DataError: if the weights are another model.
-    """
+    def importer(
+        *, source: Annotated[Path, FromModel("source")], tokenizer: str | None = None, preset: str = "dicom_voi_v1"
+    ) -> Bundle:
+        return _read(family, source, tokenizer=tokenizer, preset=preset)
+
+    importer.__name__, importer.__doc__ = family.name, _DOC.format(title=family.release.title)
+    return importer
+
+
+_DOC = """Import a checkpoint of {title}.
+
+Args:
+    source: the file; a configuration in it is not looked at.
+    tokenizer: folder or hub name of Bio_ClinicalBERT's tokenizer.
+    preset: how files become display values (`medvlp.io.preset_names`).
+
+Raises:
+    UserError: if the file cannot be read, or no tokenizer is given.
+    DataError: if the weights are another model.
+"""
+
+
+def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str) -> Bundle:
     if tokenizer is None:
         raise UserError(
             f"A checkpoint of {family.release.title} brings no tokenizer: give tokenizer=FOLDER with that of "
