@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp.zoo._keys import Rules, by_rules, count, fused, without
+from medvlp.zoo._keys import Rules, by_rules, count, fused
 
-__all__ = ["swin_as_timm", "swin_tower"]
+__all__ = ["SWIN_EXTRAS", "swin_as_timm", "swin_tower"]
 
 _BLOCK = r"encoder\.layers\.(\d+)\.blocks\.(\d+)\."
 _NAMES: Rules = [
@@ -29,15 +29,10 @@ _NAMES: Rules = [
 
 
 def swin_as_timm(weights: Mapping[str, Tensor], prefix: str, ours: str) -> dict[str, Tensor]:
-    """Return the weights with the Swin tower under a prefix by timm's names under another; others stay as they are.
-
-    Raises:
-        DataError: if a table of places is not that of its window.
-    """
+    """Return the weights with the Swin tower under a prefix by timm's names under another; others stay as they are."""
     tower = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
     if "embeddings.patch_embeddings.projection.weight" not in tower:
         return dict(weights)
-    tower, _ = without(tower, {r".*\.relative_position_index": _is_window})
     tower = fused(tower, r"(.*\.attention\.self)\.{query,key,value}\.(.*)", r"\1.qkv.\2")
     rename = by_rules(_NAMES)
     others = {name: t for name, t in weights.items() if not name.startswith(prefix)}
@@ -65,3 +60,7 @@ def _is_window(index: Tensor) -> bool:
     places = torch.cartesian_prod(torch.arange(side), torch.arange(side))
     apart = places[:, None] - places[None] + side - 1
     return torch.equal(index, apart[..., 0] * (2 * side - 1) + apart[..., 1])
+
+
+# Which entry of the table of places each pair of them reads: a buffer of older versions of transformers.
+SWIN_EXTRAS = {r".*\.relative_position_index": _is_window}

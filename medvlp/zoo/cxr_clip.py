@@ -10,7 +10,7 @@ from torch import Tensor
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._pixels import IMAGENET
 from medvlp.zoo._release import Release
-from medvlp.zoo._swin import swin_as_timm, swin_tower
+from medvlp.zoo._swin import SWIN_EXTRAS, swin_as_timm, swin_tower
 
 __all__ = ["cxr_clip"]
 
@@ -46,6 +46,7 @@ cxr_clip = importer_of(
         arranged=lambda weights: swin_as_timm(weights, "image_encoder.image_encoder.", _IMAGE),
         text="text_encoder.text_encoder.",
         rules=[(rf"{kind}_projection\.projection\.(.*)", rf"heads.{kind}/raw.output.\1") for kind in ("image", "text")],
+        unused=SWIN_EXTRAS,
         tower=_tower,
         heads=_heads,
         pooled={"pool": "last"},

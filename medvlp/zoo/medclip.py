@@ -1,4 +1,4 @@
-"""MedCLIP with a ResNet-50 or a Swin: Bio_ClinicalBERT's layers 1, 2 and last averaged, a projection without bias each."""
+"""MedCLIP with a ResNet-50 or a Swin: Bio_ClinicalBERT's layers 1, 2 and last averaged, a linear map each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._release import Release
-from medvlp.zoo._swin import swin_as_timm, swin_tower
+from medvlp.zoo._swin import SWIN_EXTRAS, swin_as_timm, swin_tower
 
 __all__ = ["medclip"]
 
@@ -45,6 +45,7 @@ medclip = importer_of(
             (r"vision_model\.projection_head\.weight", "heads.image/raw.output.weight"),  # of the Swin
             (r"text_model\.projection_head\.weight", "heads.text/raw.output.weight"),
         ],
+        unused=SWIN_EXTRAS,
         tower=_tower,
         heads=_heads,
         pooled={"pool": "mean", "states": [1, 2, -1]},
