@@ -1,4 +1,4 @@
-"""What GLoRIA, MGCA, CXR-CLIP and MedCLIP have in common: a ResNet or ViT, a BERT without its words, one file."""
+"""What GLoRIA, MGCA, CXR-CLIP, MedCLIP and CARZero have in common: a ResNet, ViT or Swin, a BERT, one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle
+from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
 from medvlp.zoo._folder import folder_at, tokenizer_in
 from medvlp.zoo._keys import Rules, by_rules, under, without
@@ -42,6 +42,8 @@ class BertPair:
         heads: weights -> projections.
         scale: of the logits.
         arranged: what is done to the weights first.
+        apart: prefix of what the score learns, where it learns something.
+        asked: these weights -> the answer.
         limits: for the card.
     """
 
@@ -59,6 +61,8 @@ class BertPair:
     length: int = 256
     scale: float = 1 / 0.07
     arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    apart: str = "-"
+    asked: Callable[[Mapping[str, Tensor], Path], KeptAnswer] | None = None
     limits: str = ""
 
 
@@ -97,7 +101,8 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
     own = {name.removeprefix(family.prefix): t for name, t in held.items() if name.startswith(family.prefix)}
     pooler = {re.escape(f"{family.text}pooler.") + ".*": None}
     kept, left = without(own, {**BERT_EXTRAS, **pooler, **family.unused})
-    weights = dict(family.arranged(kept))
+    learnt = {name.removeprefix(family.apart): t for name, t in kept.items() if name.startswith(family.apart)}
+    weights = dict(family.arranged({name: t for name, t in kept.items() if not name.startswith(family.apart)}))
     if not any(name.startswith(family.image) for name in weights):
         raise DataError(
             f"{source} has no weights under {family.prefix}{family.image}: it is no {family.release.title}, or one of "
@@ -114,7 +119,7 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
         "name": "dual",
         "vision": {"name": "timm", "channels": 3, **tower},
         "text": {"name": "transformers", "config": config, **family.pooled},
-        "embed_dim": next(iter(heads.values()))["width"],
+        "embed_dim": next(iter(heads.values())).get("width", config["hidden_size"]),
         "heads": heads,
         "scale": {"init": family.scale},
     }
@@ -131,7 +136,7 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
         release=family.release,
         read=[{**view, **({"preset": preset} if view["name"] == "read" else {})} for view in views],
         tokenizer=words,
-        answers=zero_shot(family.release),
+        answers=zero_shot(family.release) if family.asked is None else [family.asked(learnt, source)],
         facts={"left_out": left},
         limits=family.limits,
     )

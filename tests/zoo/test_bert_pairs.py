@@ -25,10 +25,10 @@ from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures,
 JOINT = 32
 
 
-def bert(layers: int = 4, **options: Any) -> Any:
+def bert(layers: int = 4, *, hidden: int = 64, heads: int = 1, **options: Any) -> Any:
     from transformers import BertConfig, BertModel
 
-    sizes = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": layers, "num_attention_heads": 1}
+    sizes = {"hidden_size": hidden, "intermediate_size": 100, "num_hidden_layers": layers, "num_attention_heads": heads}
     return natural(BertModel(BertConfig(**sizes, vocab_size=86, **options)), seed=2)
 
 

@@ -42,6 +42,7 @@ class QueryDecoder(nn.Module):
     Args:
         layer: copied; its weights are the start of each layer.
         layers: L.
+        self_attention: whether queries look at each other.
 
     Example:
         >>> decoder = QueryDecoder(decoder_layer(width=8, heads=2, feedforward=16, dropout=0.0), layers=3).eval()
@@ -50,10 +51,13 @@ class QueryDecoder(nn.Module):
         (torch.Size([2, 5, 8]), torch.Size([2, 3, 5, 7]), True)
     """
 
-    def __init__(self, layer: nn.TransformerDecoderLayer, *, layers: int) -> None:
+    def __init__(self, layer: nn.TransformerDecoderLayer, *, layers: int, self_attention: bool = True) -> None:
         super().__init__()
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(layers))
         self.norm = nn.LayerNorm(layer.norm1.normalized_shape[0])
+        self.self_attention = self_attention
+        for each in self.layers if not self_attention else ():
+            del each.self_attn, each.norm1
 
     def forward(
         self,
@@ -83,9 +87,10 @@ class QueryDecoder(nn.Module):
         read_from = tokens if token_place is None else tokens + token_place
         for layer in self.layers:
             assert isinstance(layer, nn.TransformerDecoderLayer)
-            normed = layer.norm1(queries)
-            placed = normed if query_place is None else normed + query_place
-            queries = queries + layer.dropout1(layer.self_attn(placed, placed, normed, need_weights=False)[0])
+            if self.self_attention:
+                normed = layer.norm1(queries)
+                placed = normed if query_place is None else normed + query_place
+                queries = queries + layer.dropout1(layer.self_attn(placed, placed, normed, need_weights=False)[0])
             asking = layer.norm2(queries)
             asking = asking if query_place is None else asking + query_place
             read, weights = layer.multihead_attn(
