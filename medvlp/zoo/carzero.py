@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from medvlp.models.bundle import KeptAnswer
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import Rules, by_rules, count, without_twins
 from medvlp.zoo._protocol import load_strictly
-from medvlp.zoo._release import Release, asked_by_recipe
+from medvlp.zoo._release import Release, asked_by_recipe, reworded
 from medvlp.zoo.gloria import padded_views
 
 __all__ = ["carzero"]
@@ -51,11 +52,9 @@ def _asked(learnt: Mapping[str, Tensor], source: Path) -> KeptAnswer:
     spec = {"name": "cross_decoder", "width": width, "layers": layers, "feedforward": feedforward, "hidden": hidden}
     score: nn.Module = build("models/scores", spec, where="score")
     load_strictly(score, weights, by_rules(_RULES), source=source)
-    prompts = asked_by_recipe("carzero_v1").options["prompts"]
-    plain = [{k: [_words(t) for t in v] if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
-    labels = [str(each["label"]) for each in prompts]
-    options = {"prompts": plain, "positive_only": True}
-    return KeptAnswer("zero_shot", "zero_shot", options, labels, score=spec, weights=dict(score.state_dict()))
+    plain = reworded(asked_by_recipe("carzero_v1"), _words)
+    options = {"prompts": plain.options["prompts"], "positive_only": True}
+    return replace(plain, options=options, score=spec, weights=dict(score.state_dict()))
 
 
 def _words(text: str) -> str:

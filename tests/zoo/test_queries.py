@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from PIL import Image as Pillow
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -256,15 +255,3 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="cannot be read as weights alone"):
                 pytest.fail(f"{what}: {convert(tmp_path / 'bad', name=name, options=given)} was taken")
     assert not (tmp_path / "trace").exists(), "code of the file was run"
-
-
-@pytest.mark.parametrize(("name", "resample"), [("medklip", "bilinear"), ("kad", "bicubic")])
-def test_pixels_are_those_of_pillow_squeezed(name: str, resample: str) -> None:
-    from medvlp.data.views.read import Read
-    from medvlp.zoo._queries import squeezed
-
-    picture = (np.random.default_rng(1).random((90, 70)) * 255).astype(np.uint8)
-    view = {k: v for k, v in squeezed(64, "dicom_voi_v1", resample).items() if k != "name"}
-    shown = Read(**view)(Sample("a", {"image": picture.astype(np.float32) / 255}), torch.Generator()).fields["image"]
-    theirs = Pillow.fromarray(picture).resize((64, 64), getattr(Pillow.Resampling, resample.upper()))
-    assert np.abs(shown[0].numpy() - np.asarray(theirs) / 255).max() <= 1 / 255

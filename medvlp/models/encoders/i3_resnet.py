@@ -27,6 +27,8 @@ class I3ResNet(Encoder):
     Args:
         layers: blocks of each stage.
         width: channels of the first convolution.
+        ras: whether rows run to the patient's right and columns to the front while it looks, as Merlin read volumes;
+            its map is turned back.
 
     Raises:
         ConfigError: for stacks of another shape, or of several depths.
@@ -40,8 +42,11 @@ class I3ResNet(Encoder):
 
     kinds = ("stack",)
 
-    def __init__(self, *, layers: Sequence[int] = (3, 8, 36, 3), width: Annotated[int, Field(ge=1)] = 64) -> None:
+    def __init__(
+        self, *, layers: Sequence[int] = (3, 8, 36, 3), width: Annotated[int, Field(ge=1)] = 64, ras: bool = False
+    ) -> None:
         super().__init__()
+        self.ras = ras
         self.conv1 = nn.Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(width)
         self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
@@ -76,9 +81,12 @@ class I3ResNet(Encoder):
             raise ConfigError(
                 "The tower i3_resnet reads stacks of one depth, and these differ: let read_grid make them."
             )
-        at = self.maxpool(self.bn1(self.conv1(values.transpose(1, 2).expand(-1, 3, -1, -1, -1))).relu())
+        at = values.transpose(1, 2).expand(-1, 3, -1, -1, -1)
+        at = at.flip(3, 4).transpose(3, 4) if self.ras else at
+        at = self.maxpool(self.bn1(self.conv1(at)).relu())
         for stage in self.stages:
             at = stage(at)
+        at = at.transpose(3, 4).flip(3, 4) if self.ras else at
         tokens = at.flatten(2).transpose(1, 2)
         return Encoded(
             owner=torch.arange(len(at), device=at.device),
