@@ -232,7 +232,7 @@ def _sizes(weights: Mapping[str, Tensor], source: Path, family: Asking) -> tuple
         first, rename = "heads.image/local.hidden.0.weight", by_rules(family.rules)
         hidden = next(len(tensor) for name, tensor in weights.items() if rename(name) == first)
         inner = len(weights["decoder.layers.0.linear1.weight"])
-        aspects = weights["classifier.weight"].shape[1] // width
+        aspects = max(1, weights["classifier.weight"].shape[1] // width)
     except (KeyError, StopIteration, IndexError):
         raise DataError(
             f"{source} is no {family.release.title} checkpoint (it lacks its query layer, its map of tokens, its "

@@ -1,4 +1,4 @@
-"""Merlin: its inflated ResNet and transformers' Longformer, put together by hand as its code does; its grid by MONAI."""
+"""Merlin: an inflated ResNet and transformers' Longformer, put together by hand as its code does; the grid by MONAI."""
 
 from __future__ import annotations
 
