@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import folder_at, tokenizer_in
+from medvlp.zoo._folder import tokenizer_beside
 from medvlp.zoo._keys import Rules, by_rules, under, without
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of, zero_shot
@@ -92,11 +92,6 @@ Raises:
 
 
 def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str) -> Bundle:
-    if tokenizer is None:
-        raise UserError(
-            f"A checkpoint of {family.release.title} brings no tokenizer: give tokenizer=FOLDER with that of "
-            "Bio_ClinicalBERT, or its hub name, emilyalsentzer/Bio_ClinicalBERT."
-        )
     held = read_checkpoint(source, inside=family.inside)
     own = {name.removeprefix(family.prefix): t for name, t in held.items() if name.startswith(family.prefix)}
     pooler = {re.escape(f"{family.text}pooler.") + ".*": None}
@@ -109,7 +104,13 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
             "another image tower, which is not read."
         )
     config = bert_config(weights, family.text)
-    words = tokenizer_in(folder_at(Path(tokenizer)), length=family.length, vocabulary=config["vocab_size"])
+    words = tokenizer_beside(
+        tokenizer,
+        title=family.release.title,
+        hub="emilyalsentzer/Bio_ClinicalBERT",
+        length=family.length,
+        vocabulary=config["vocab_size"],
+    )
     tower, views = family.tower(weights)
     try:
         heads = family.heads(weights)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import DataError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.registry import FromModel
 from medvlp.core.sample import Batch
@@ -16,7 +16,7 @@ from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import folder_at, tokenizer_in
+from medvlp.zoo._folder import tokenizer_beside
 from medvlp.zoo._keys import Rules, by_rules, count, under, without, without_twins
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._queries import NUMBERS, cut_resnet, squeezed, trunk
@@ -67,18 +67,14 @@ def kad(
         UserError: if the file cannot be read, or no tokenizer is given.
         DataError: if the weights are another model.
     """
-    if tokenizer is None:
-        raise UserError(
-            "A checkpoint of KAD brings no tokenizer: give tokenizer=FOLDER with that of Med-KEBERT, or its hub name, "
-            "xmcmic/Med-KEBERT."
-        )
     held = read_checkpoint(source, parts=("image_encoder", "text_encoder", "model"))
     unique, twins = without_twins(held, _TWINS)
     cut = not any(name.startswith("image_encoder.res_features.7.") for name in unique)
     unused = {**BERT_EXTRAS, r"image_encoder\.resnet\.fc\..*": None, r"(text_encoder|model)\.logit_scale": None}
     weights, left = without(unique, unused | ({r"image_encoder\.resnet\.layer4\..*": None} if cut else {}))
     config = bert_config(weights, _BERT)
-    words = tokenizer_in(folder_at(Path(tokenizer)), length=256, vocabulary=config["vocab_size"])
+    size, hub = config["vocab_size"], "xmcmic/Med-KEBERT"
+    words = tokenizer_beside(tokenizer, title="KAD", hub=hub, length=256, vocabulary=size)
     asked = queries or {each["label"]: each["positive"][0] for each in asked_by_recipe("kad_v1").options["prompts"]}
     try:
         hidden, width = (weights[f"image_encoder.res_l{i}.weight"].shape[j] for i, j in ((1, 0), (2, 0)))

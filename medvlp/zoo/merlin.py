@@ -15,7 +15,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import folder_at, tokenizer_in
+from medvlp.zoo._folder import tokenizer_beside
 from medvlp.zoo._keys import Rules, by_rules, count, under, without
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of, reworded, zero_shot
@@ -56,16 +56,12 @@ def merlin(
         UserError: if a file cannot be read, or no tokenizer is given.
         DataError: if the weights are another model.
     """
-    if tokenizer is None:
-        raise UserError(
-            "A checkpoint of Merlin brings no tokenizer: give tokenizer=FOLDER with that of Clinical-Longformer, or "
-            "its hub name, yikuan8/Clinical-Longformer."
-        )
     classifier = {re.escape(_IMAGE) + r"classifier\..*": None} if phenotypes is None else {}
     unused = {**BERT_EXTRAS, re.escape(_TEXT) + r"pooler\..*": None, "logit_scale": None, **classifier}
     weights, left = without(read_checkpoint(source), unused)
     config = {**bert_config(weights, _TEXT), "model_type": "longformer", "pad_token_id": 1, "layer_norm_eps": 1e-5}
-    words = tokenizer_in(folder_at(Path(tokenizer)), length=1024, vocabulary=config["vocab_size"])
+    size, hub = config["vocab_size"], "yikuan8/Clinical-Longformer"
+    words = tokenizer_beside(tokenizer, title="Merlin", hub=hub, length=1024, vocabulary=size)
     labels = [] if phenotypes is None else _named(Path(phenotypes), weights, source)
     tower = {"name": "i3_resnet", "ras": True, **_sizes(weights, source)}
     joint = len(weights[f"{_IMAGE}contrastive_head.weight"])

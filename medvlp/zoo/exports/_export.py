@@ -53,12 +53,12 @@ def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
         ConfigError: if there is no such form.
         UserError: if the form has no place for the model, or its library is not installed.
     """
-    write: Callable[[Path], list[str]] = build("zoo/exports", {"name": to}, where="--to", given={"bundle": bundle})
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        behind = write(temporary)
+        given = {"bundle": bundle, "folder": temporary}
+        behind: list[str] = build("zoo/exports", {"name": to}, where="--to", given=given)
         (temporary / "README.md").write_text(bundle.card, encoding="utf-8")
         put_in_place(temporary, out)
     finally:

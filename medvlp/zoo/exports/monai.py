@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,16 +30,16 @@ _HALVES = {
 }
 
 
-def monai(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write a MONAI Bundle: its network is made of timm's, torch's and MONAI's own parts, and needs nothing of ours.
 
     Args:
         bundle: given by `medvlp.zoo.exports.export`.
+        folder: an empty one, likewise.
+
+    Returns:
+        what the form cannot hold, a phrase each.
     """
-    return partial(_write, bundle)
-
-
-def _write(bundle: Bundle, folder: Path) -> list[str]:
     model: Any = bundle.model
     kind = model.pictures
     tower = model.towers[kind]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,16 +15,16 @@ from medvlp.zoo.exports._export import created_by_timm, not_held, plain_tower, w
 __all__ = ["timm"]
 
 
-def timm(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write the image tower; it gives what the bundle's tower pools, before any projection.
 
     Args:
         bundle: given by `medvlp.zoo.exports.export`.
+        folder: an empty one, likewise.
+
+    Returns:
+        what the form cannot hold, a phrase each.
     """
-    return partial(_write, bundle)
-
-
-def _write(bundle: Bundle, folder: Path) -> list[str]:
     tower = plain_tower(bundle, "timm's form")
     model: Any = bundle.model
     backbone = model.towers[model.pictures].backbone
