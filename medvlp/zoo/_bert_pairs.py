@@ -38,6 +38,7 @@ class BertPair:
         unused: patterns of what the file holds and no model needs.
         tower: weights -> (options of the image tower, views that make its pixels).
         pooled: how BERT is pooled.
+        words: hub name of the tokenizer.
         length: tokens.
         heads: weights -> projections.
         scale: of the logits.
@@ -58,6 +59,7 @@ class BertPair:
     rules: Rules = ()
     unused: Mapping[str, Callable[[Tensor], bool] | None] = field(default_factory=dict)
     pooled: Mapping[str, Any] = field(default_factory=lambda: {"pool": "cls"})
+    words: str = "emilyalsentzer/Bio_ClinicalBERT"
     length: int = 256
     scale: float = 1 / 0.07
     arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
@@ -74,7 +76,7 @@ def importer_of(family: BertPair) -> Callable[..., Bundle]:
     ) -> Bundle:
         return _read(family, source, tokenizer=tokenizer, preset=preset)
 
-    importer.__name__, importer.__doc__ = family.name, _DOC.format(title=family.release.title)
+    importer.__name__, importer.__doc__ = family.name, _DOC.format(title=family.release.title, words=family.words)
     return importer
 
 
@@ -82,7 +84,7 @@ _DOC = """Import a checkpoint of {title}.
 
 Args:
     source: the file; a configuration in it is not looked at.
-    tokenizer: folder or hub name of Bio_ClinicalBERT's tokenizer.
+    tokenizer: folder or hub name of the tokenizer, {words}.
     preset: how files become display values (`medvlp.io.preset_names`).
 
 Raises:
@@ -107,7 +109,7 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
     words = tokenizer_beside(
         tokenizer,
         title=family.release.title,
-        hub="emilyalsentzer/Bio_ClinicalBERT",
+        hub=family.words,
         length=family.length,
         vocabulary=config["vocab_size"],
     )

@@ -76,6 +76,7 @@ carzero = importer_of(
         tower=_tower,
         heads=_heads,
         pooled={"pool": "mean", "states": [-4, -3, -2, -1]},
+        words="Laihaoran/BioClinicalMPBERT",
         length=_PLACES,
         scale=1.0,
         apart="fusion_module.",
