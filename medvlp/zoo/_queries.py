@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,11 @@ def trunk(prefix: str) -> Rules:
     return [rule for theirs, ours in parts for rule in under(theirs, [("(.*)", r"\1")], ours)]
 
 
-def cut_resnet(image_size: int, *, stages: int = 3) -> dict[str, Any]:
-    """Return the tower: ResNet-50 up to a stage."""
+def cut_resnet(image_size: int, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    """Return the tower: a ResNet of bottlenecks with the blocks and stages of the numbered parts under a prefix."""
+    blocks = [count(weights, re.escape(prefix) + rf"{number}\.(\d+)\..*") for number in "4567"]
     shown = {"image_size": image_size, "channels": 3, "mean": IMAGENET[0], "std": IMAGENET[1]}
-    return {"name": "timm", "architecture": "resnet50", **shown, "options": {"layers": [3, 4, 6, 3 * (stages == 4)]}}
+    return {"name": "timm", "architecture": "resnet50", **shown, "options": {"layers": blocks}}
 
 
 def squeezed(size: int, preset: str, resample: str) -> dict[str, Any]:
@@ -201,7 +203,7 @@ def asking_bundle(
     banks, note = read_books({"existence": asked}, vectors=vectors, encoder=encoder, title=family.release.title)
     spec = {
         "name": "vision",
-        "vision": cut_resnet(image_size),
+        "vision": cut_resnet(image_size, weights, family.image),
         "heads": {
             "image/local": {"name": "projection", "reads": "tokens", "bias": True, **local},
             "image/existence": {"name": "text_queries", "reads": "local", "heads": heads, **sizes},

@@ -85,7 +85,7 @@ def kad(
     layers = count(weights, r"model\.decoder\.layers\.(\d+)\..*")
     spec = {
         "name": "dual",
-        "vision": cut_resnet(side, stages=3 if cut else 4),
+        "vision": cut_resnet(side, weights, "image_encoder.res_features."),
         "text": {"name": "transformers", "config": config, "pool": "pooler"},
         "embed_dim": width,
         "heads": {

@@ -136,7 +136,7 @@ def _architecture(weights: Mapping[str, Tensor], source: Path, *, heads: int, im
     layers = count(weights, r"decoder_pathology\.layers\.(\d+)\..*")
     return {
         "name": "vision",
-        "vision": cut_resnet(image_size),
+        "vision": cut_resnet(image_size, weights, "res_features."),
         "heads": {
             "image/medslip": {
                 "name": "dual_stream",

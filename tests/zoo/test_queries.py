@@ -3,6 +3,7 @@ as the papers' code does, the bundle computes; files as the projects wrote them.
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ def decoder(width: int) -> nn.TransformerDecoder:
     return natural(nn.TransformerDecoder(layer, 2, nn.LayerNorm(width)), seed=4)  # type: ignore[return-value]
 
 
+def resnet() -> nn.Module:
+    """Return a ResNet of few blocks, which an importer reads off the names."""
+    kind = torchvision.models.resnet
+    return natural(kind.ResNet(kind.Bottleneck, [1, 2, 1, 1]), seed=1)
+
+
 def numbered(stages: int) -> nn.Sequential:
-    whole = natural(torchvision.models.resnet50(), seed=1)
-    return nn.Sequential(*list(whole.children())[: 4 + stages])
+    return nn.Sequential(*list(resnet().children())[: 4 + stages])
 
 
 def tokens(trunk: nn.Module, images: Tensor) -> Tensor:
@@ -90,6 +96,21 @@ def logits(model: Any, images: Tensor) -> Tensor:
         return model(Batch.of({"image": images}), plan)["image"].part("existence")
 
 
+def apart(model: Any, expected: Tensor) -> float:
+    """Return the largest difference of the logits, as a share of the largest; in double precision, because attention
+    over drawn weights makes a thousand times as much of a rounding."""
+    found = logits(model.double(), pictures(SIZE).double())
+    model.float()
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def doubled(reference: Any) -> Any:
+    """Return the reference in double precision."""
+    made = copy.deepcopy(reference)
+    vars(made).update({n: v.double() for n, v in vars(made).items() if isinstance(v, nn.Module | Tensor)})
+    return made
+
+
 def scores(model: Any, recipe: str) -> dict[str, np.ndarray]:
     """Return what a named recipe says of the three pictures."""
     answer = RecipeScores(load_recipe(recipe))
@@ -103,9 +124,8 @@ def scores(model: Any, recipe: str) -> dict[str, np.ndarray]:
 def test_the_decoder_answers_what_its_parts_compute(tmp_path: Path, name: str, aspects: int) -> None:
     reference = Klip(aspects)
     ours = kept(convert(tmp_path / "file.pth", name=name, options=reference.save(tmp_path)), tmp_path / "bundle")
-    images = pictures(SIZE)
-    expected = reference(images)
-    assert (logits(ours.model, images) - expected).abs().max() < 1e-5 * expected.abs().max()
+    expected = doubled(reference)(pictures(SIZE).double())
+    assert apart(ours.model, expected) < 1e-9
     # One score a finding, where its word stands in the list, by the bundle's answer and by the named recipe alike.
     present = expected.softmax(-1)[..., 1].numpy()
     picture = np.random.default_rng(0).random((90, 70), dtype=np.float32)
@@ -113,7 +133,7 @@ def test_the_decoder_answers_what_its_parts_compute(tmp_path: Path, name: str, a
     said = ours.ask("existence", picture).scores
     assert said is not None
     for finding, word in (("infiltration", "infiltrate"), ("fibrosis", "tail_abnorm_obs"), ("effusion", "effusion")):
-        assert said[finding][0] == pytest.approx(shown[0, WORDS.index(word)].item(), abs=1e-5)
+        assert said[finding][0] == pytest.approx(shown[0, WORDS.index(word)].item(), abs=1e-4)
     assert (
         np.abs(scores(ours.model, "medklip_v1")["pleural_thickening"] - present[:, WORDS.index("thicken")]).max() < 1e-5
     )
@@ -168,7 +188,7 @@ def test_a_book_makes_the_vectors_or_they_are_asked_for(tmp_path: Path) -> None:
 
 class Kad:
     def __init__(self, stages: int) -> None:
-        self.whole = natural(torchvision.models.resnet50(), seed=1)
+        self.whole = resnet()
         self.trunk = nn.Sequential(*list(self.whole.children())[: 4 + stages])
         inner = 256 * 2 ** (stages - 1)
         self.first, self.second = natural(nn.Linear(inner, 24), seed=5), natural(nn.Linear(24, 64), seed=6)
@@ -206,20 +226,23 @@ def test_kad_asks_by_plain_names_through_its_own_text_tower(tmp_path: Path, stag
     torch.save({**reference.parts(), "optimizer": {"lr": 1e-4}, "epoch": 1}, tmp_path / "best.pt")
     options = {"tokenizer": str(tmp_path / "words"), "image_size": SIZE}
     ours = kept(convert(tmp_path / "best.pt", name="kad", options=options), tmp_path / "bundle")
-    assert ours.bundle.provenance["queries"][4] == "lung mass"
-    images = pictures(SIZE)
-    expected = reference(images, reference.text(words, ours.bundle.provenance["queries"]))
-    assert (logits(ours.model, images) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert ours.bundle.provenance["queries"][9] == "lung mass"
+    images, bank, exact = pictures(SIZE), ours.model.banks["existence"], doubled(reference)
+    asked = reference.text(words, ours.bundle.provenance["queries"])
+    assert (bank.vectors - asked).abs().max() < 1e-5 * asked.abs().max()
+    expected = exact(images.double(), bank.vectors.double())
+    assert apart(ours.model, expected) < 1e-9
     found = scores(ours.model, "kad_v1")
-    assert np.abs(found["mass"] - expected.softmax(-1)[:, 4, 1].numpy()).max() < 1e-5
+    assert np.abs(found["mass"] - expected.softmax(-1)[:, 9, 1].numpy()).max() < 1e-4
     image, text = units(reference.local(images).mean(dim=1)), units(reference.text(words, ["edema"]))
     assert np.abs(ours.embed_prepared(list(images)) - image).max() < 1e-5
     assert np.abs(ours.embed_text(["edema"]) - text).max() < 1e-5
     # Another list of questions: fewer queries read each other.
-    asked = {"edema": "edema", "clip": "surgical clip"}
-    fewer = convert(tmp_path / "best.pt", name="kad", options={**options, "queries": asked})
-    expected = reference(images, reference.text(words, list(asked.values())))
-    assert (logits(fewer.model, images) - expected).abs().max() < 1e-5 * expected.abs().max()
+    fewer = convert(
+        tmp_path / "best.pt", name="kad", options={**options, "queries": {"edema": "edema", "clip": "a clip"}}
+    )
+    assert apart(fewer.model, exact(images.double(), fewer.model.banks["existence"].vectors.double())) < 1e-9
+    assert (fewer.model.banks["existence"].vectors[0] - asked[3]).abs().max() < 1e-5 * asked.abs().max()
     full = convert(tmp_path / "best.pt", name="kad", options={"tokenizer": str(tmp_path / "words")})
     assert full.preprocessing[0]["size"] == (512 if stages == 4 else 224)
 
@@ -230,8 +253,9 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
     options = {"tokenizer": str(tmp_path / "words"), "image_size": SIZE}
     whole = reference.parts()
     for part in whole:
-        for what, held in changed(whole[part]):
-            torch.save({**whole, part: held}, tmp_path / "file")
+        twins = {n: t for n, t in whole[part].items() if n.startswith("resnet.")}  # the file is whole without them
+        for what, held in changed({n: t for n, t in whole[part].items() if n not in twins}):
+            torch.save({**whole, part: {**held, **twins}}, tmp_path / "file")
             with pytest.raises(DataError, match=r"do not fit|differ, and every file|lacks"):
                 pytest.fail(f"{part}, {what}: {convert(tmp_path / 'file', name='kad', options=options)} was taken")
     torch.save({"image_encoder": whole["image_encoder"]}, tmp_path / "file")
