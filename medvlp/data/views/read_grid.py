@@ -95,7 +95,7 @@ class ReadGrid:
         world = np.array(volume.affine.to("RAS").matrix)
         chain = Compose(
             [
-                Orientation(axcodes=self.codes),
+                Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S"))),
                 Spacing(pixdim=self.spacing, mode="bilinear"),
                 ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True),
                 SpatialPad(self.size),
