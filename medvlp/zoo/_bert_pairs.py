@@ -113,9 +113,8 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
         length=family.length,
         vocabulary=config["vocab_size"],
     )
-    tower, views = family.tower(weights)
     try:
-        heads = family.heads(weights)
+        (tower, views), heads = family.tower(weights), family.heads(weights)
     except KeyError as error:
         raise DataError(f"{source} lacks {error.args[0]}: it is no {family.release.title}.") from None
     spec = {

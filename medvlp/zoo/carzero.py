@@ -17,6 +17,7 @@ from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import Rules, by_rules, count, without_twins
 from medvlp.zoo._protocol import load_strictly
 from medvlp.zoo._release import Release, asked_by_recipe, reworded
+from medvlp.zoo._vit import plain_vit
 from medvlp.zoo.gloria import padded_views
 
 __all__ = ["carzero"]
@@ -27,7 +28,7 @@ _PLACES = 97
 
 def _tower(weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     shown = {"image_size": 224, "mean": [0.4978], "std": [0.2449]}
-    return {"architecture": "vit_base_patch16_224", **shown}, padded_views(224)
+    return {**plain_vit(weights, "img_encoder.model."), **shown}, padded_views(224)
 
 
 def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:

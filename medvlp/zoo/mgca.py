@@ -10,6 +10,7 @@ from torch import Tensor
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import folded
 from medvlp.zoo._release import Release
+from medvlp.zoo._vit import plain_vit
 from medvlp.zoo.gloria import padded_views
 
 __all__ = ["mgca"]
@@ -20,8 +21,8 @@ _HEAD = r"{}_encoder_q\.global_embed\.head\.{}\.(.*)"
 def _tower(weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     vit = "img_encoder_q.model.cls_token" in weights
     side = 224 if vit else 299
-    name = "vit_base_patch16_224" if vit else "resnet50"
-    return {"architecture": name, "image_size": side, "mean": [0.5], "std": [0.5]}, padded_views(side)
+    found = plain_vit(weights, "img_encoder_q.model.") if vit else {"architecture": "resnet50"}
+    return {**found, "image_size": side, "mean": [0.5], "std": [0.5]}, padded_views(side)
 
 
 def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:

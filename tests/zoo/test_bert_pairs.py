@@ -78,9 +78,10 @@ def gloria() -> Case:
 
 
 def mgca(vit: bool) -> Case:
-    seen: Any = natural(timm.create_model("vit_base_patch16_224", num_classes=0)) if vit else resnet()
+    small = {"embed_dim": 128, "depth": 2, "num_heads": 2}
+    seen: Any = natural(timm.create_model("vit_base_patch16_224", num_classes=0, **small)) if vit else resnet()
     words = bert(layers=3)
-    width = 768 if vit else 2048
+    width = 128 if vit else 2048
 
     def head(inner: int) -> nn.Sequential:
         layers = [nn.Linear(inner, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Linear(40, JOINT, bias=False)]

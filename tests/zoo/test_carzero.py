@@ -16,18 +16,20 @@ from medvlp.zoo import convert
 from tests.zoo.small import bert_words, changed, kept, natural
 from tests.zoo.test_bert_pairs import bert, under
 
-PLACES = 97
+PLACES, WIDTH = 97, 128
 
 
 class CarZero:
-    """Its parts at a width of 64; a ViT of few layers, which the importer reads off nothing but the names."""
+    """Its parts, small: all sizes are read off the weights."""
 
     def __init__(self) -> None:
-        self.seen = natural(timm.create_model("vit_base_patch16_224", num_classes=0), seed=1)
-        self.bert = bert(hidden=768, heads=12)
-        layer = nn.TransformerDecoderLayer(768, 4, 48, norm_first=True, batch_first=True)
-        self.decoder = natural(nn.TransformerDecoder(layer, 2, nn.LayerNorm(768)), seed=4)
-        parts = [nn.Linear(768, 20), nn.ReLU(), nn.Dropout(0.1), nn.Linear(20, 12), nn.ReLU(), nn.Dropout(0.1)]
+        self.seen = natural(
+            timm.create_model("vit_base_patch16_224", num_classes=0, embed_dim=WIDTH, depth=2, num_heads=2), seed=1
+        )
+        self.bert = bert(hidden=WIDTH, heads=2)
+        layer = nn.TransformerDecoderLayer(WIDTH, 4, 48, norm_first=True, batch_first=True)
+        self.decoder = natural(nn.TransformerDecoder(layer, 2, nn.LayerNorm(WIDTH)), seed=4)
+        parts = [nn.Linear(WIDTH, 20), nn.ReLU(), nn.Dropout(0.1), nn.Linear(20, 12), nn.ReLU(), nn.Dropout(0.1)]
         self.readout = natural(nn.Sequential(*parts, nn.Linear(12, 1)), seed=5)
 
     def weights(self) -> dict[str, Tensor]:
@@ -40,7 +42,7 @@ class CarZero:
         )
 
     def words(self, tokens: Any, text: str) -> Tensor:
-        """Return (97, 768): the pieces of each word added up, in the order of the words, and zeros."""
+        """Return (97, W): the pieces of each word added up, in the order of the words, and zeros."""
         ids = tokens([text], return_tensors="pt")
         layers = torch.stack(self.bert(**ids, output_hidden_states=True).hidden_states[-4:]).sum(dim=0)[0]
         rows: list[Tensor] = []
@@ -49,7 +51,7 @@ class CarZero:
                 rows[-1] = rows[-1] + vector
             else:
                 rows.append(vector)
-        return torch.cat([torch.stack(rows), torch.zeros(PLACES - len(rows), 768)])
+        return torch.cat([torch.stack(rows), torch.zeros(PLACES - len(rows), WIDTH)])
 
     def looked(self, query: Tensor, memory: Tensor) -> Tensor:
         x, memory = self.decoder.norm(query)[None, None], self.decoder.norm(memory)[None]
