@@ -213,7 +213,7 @@ class TransformersTokenizer:
     def continuing(self) -> list[bool]:
         """Return of each id whether it goes on with the word before it, as WordPiece marks it (``##``)."""
         pieces = self._inner.convert_ids_to_tokens(list(range(self.vocab_size)))
-        return [str(piece).startswith("##") for piece in pieces]
+        return [piece.startswith("##") for piece in pieces]
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""

@@ -59,7 +59,12 @@ def merlin(
     classifier = {re.escape(_IMAGE) + r"classifier\..*": None} if phenotypes is None else {}
     unused = {**BERT_EXTRAS, re.escape(_TEXT) + r"pooler\..*": None, "logit_scale": None, **classifier}
     weights, left = without(read_checkpoint(source), unused)
-    config = {**bert_config(weights, _TEXT), "model_type": "longformer", "pad_token_id": 1, "layer_norm_eps": 1e-5}
+    config: dict[str, Any] = {
+        **bert_config(weights, _TEXT),
+        "model_type": "longformer",
+        "pad_token_id": 1,
+        "layer_norm_eps": 1e-5,
+    }
     size, hub = config["vocab_size"], "yikuan8/Clinical-Longformer"
     words = tokenizer_beside(tokenizer, title="Merlin", hub=hub, length=1024, vocabulary=size)
     labels = [] if phenotypes is None else _named(Path(phenotypes), weights, source)
