@@ -1,32 +1,52 @@
-"""Existence of findings, as a dual-stream model (MeDSLIP) says it: one probability by form for each of its words."""
+"""Existence of findings, as a decoder's queries (MeDSLIP, MedKLIP, KAD, MAVL) say it: a probability by form each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from medvlp.answers.dual_stream.findings import Mounted, look_at, mounted_at
+from medvlp.answers.dual_stream.findings import look_at, mounted_at
 from medvlp.core.answers import Answer, Ask, Rows
-from medvlp.core.keys import Key, parse_key
+from medvlp.core.keys import Key, Plan
 from medvlp.core.map import Map
+from medvlp.core.modes import evaluating
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
-from medvlp.core.sample import Sample
+from medvlp.core.sample import Batch, Sample
+from medvlp.models.heads.text_queries import TextQueries
 from medvlp.text.medslip_findings import finding_columns, score_names
 
 __all__ = ["Existence"]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Names of the queries, which of them were learnt, and where their logits are."""
+
+    key: Key
+    words: tuple[str, ...]
+    known: np.ndarray
+
+    @property
+    def places(self) -> dict[str, int]:
+        """What each score is called, findings first, and its query."""
+        findings = finding_columns(self.words)
+        return findings | {name: i for i, name in enumerate(score_names(self.words)) if name not in findings}
+
+
 class Existence(Answer):
-    """softmax over present and absent of each word (Fan et al. 2024, MeDSLIP): scores by finding, else by word.
+    """softmax over present and absent of each query (Fan et al. 2024, MeDSLIP): scores by finding, else by word.
 
     Words that were never both present and absent in training are left out, unless they are asked for by name. Findings
     that share a word have one score.
 
     Args:
-        head: name of the `dual_stream` head.
+        head: name of the `dual_stream` or `text_queries` head.
         labels: findings among its words; where none is named those that the head has, once it is asked.
 
     Example:
@@ -43,25 +63,22 @@ class Existence(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The logits of existence."""
-        return frozenset({parse_key(f"{model.pictures}/{self.head}_pathology")})
+        return frozenset({self._asked(model).key})
 
     def check(self, model: Model) -> None:
         """Refuse a model without the head, and learn its findings."""
-        self.labels = self.labels or tuple(finding_columns(mounted_at(model, self.head).observations))
+        self.labels = self.labels or tuple(finding_columns(self._asked(model).words))
         super().check(model)
 
-    def begin(self, model: Model, ask: Ask) -> Mounted:
-        """Return the head in its place."""
-        return mounted_at(model, self.head)
+    def begin(self, model: Model, ask: Ask) -> _Asked:
+        """Return what is asked."""
+        return self._asked(model)
 
-    def answer(self, rows: Rows, ask: Ask, begun: Mounted) -> Predictions:
+    def answer(self, rows: Rows, ask: Ask, begun: _Asked) -> Predictions:
         """Return the scores of all known words, or of findings and words that are asked for."""
-        logits = rows.table[begun.key("pathology")].astype(np.float64)
+        logits = rows.table[str(begun.key)].astype(np.float64)
         present = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
-        known = begun.head.known.pathology.cpu().numpy()
-        findings = finding_columns(begun.observations)
-        words = {name: i for i, name in enumerate(score_names(begun.observations)) if name not in findings}
-        names = findings | words
+        known, names = begun.known, begun.places
         stated = [name for name, i in names.items() if known[i] or not known.any()]
         asked = [name for name in ask.findings if name in names]
         scores = {name: present[:, names[name]] for name in (asked if ask.findings else stated)}
@@ -69,10 +86,38 @@ class Existence(Answer):
         told = f"{left} of {len(known)} words were never both present and absent in training: they are left out."
         return Predictions(tuple(rows.table.ids), scores=scores, notes=(told,) if left and known.any() else ())
 
-    def look(self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
+    def look(self, model: Model, sample: Sample, begun: _Asked, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return where the decoder looked for words, and at their places: the mean over its layers and heads."""
-        return look_at(model, self.head, sample, asked)
+        head = _text_queries(model, self.head)
+        if head is None:
+            return look_at(model, self.head, sample, asked)
+        pixels = sample.fields.get(model.pictures)
+        if not isinstance(pixels, Tensor):
+            return None
+        plan = Plan.of([begun.key, *(Key(model.pictures, part) for part in head.reads)])
+        with evaluating(model), torch.inference_mode():
+            batch = Batch.of({model.pictures: pixels[None].to(head.book.device)})
+            encoded = model.finish(model(batch, plan), plan)[model.pictures]
+            seen = head.attention(encoded)[0].float().mean(dim=0).cpu().numpy()
+        if encoded.grid is None:
+            return None
+        scores = encoded.part(begun.key.part)[0].float().softmax(dim=-1)[:, 1].tolist()
+        rows = [begun.places[name] for name, _ in asked]
+        return [Map(seen[row].reshape(encoded.grid), method="gaze", score=scores[row]) for row in rows]
 
     def released(self) -> Mapping[str, object]:
         """Where it is read, and its findings."""
         return {"head": self.head, "labels": list(self.labels)}
+
+    def _asked(self, model: Model) -> _Asked:
+        head = _text_queries(model, self.head)
+        if head is not None:
+            return _Asked(Key(model.pictures, self.head), head.names, np.ones(len(head.names), dtype=bool))
+        found = mounted_at(model, self.head)
+        known = found.head.known.pathology.cpu().numpy()
+        return _Asked(Key(found.view, f"{found.part}_pathology"), found.observations, known)
+
+
+def _text_queries(model: Model, name: str) -> TextQueries | None:
+    found: Any = dict(model.heads.items()).get(f"{model.pictures}/{name}")
+    return found if isinstance(found, TextQueries) else None

@@ -57,6 +57,7 @@ class ZeroShot(Answer):
         recipe: instead of that formula: component of `medvlp.answers.recipes` and its options, by which a released
             model asks: ``{name: pair_softmax, scale: 1.0}``.
         source: name of the recipe, for titles.
+        positive_only: whether f(v, N) is left out: what CARZero scores by.
         score: by which the model compares; given by the builder, the dot product where there is none.
 
     Raises:
@@ -76,6 +77,7 @@ class ZeroShot(Answer):
         prompts: str | list[dict[str, Any]] = "zero_shot/cxr_findings_v1.yaml",
         recipe: dict[str, Any] | None = None,
         source: str = "own",
+        positive_only: bool = False,
         score: Annotated[Score | None, FromModel("score")] = None,
     ) -> None:
         self.prompts: tuple[PromptSet, ...] = _read(prompts)
@@ -83,6 +85,7 @@ class ZeroShot(Answer):
         self.score = score or Dot()
         self.recipe: RecipeScores | None = None
         self._source = source
+        self._positive_only = positive_only
         if recipe is not None:
             made: Recipe = build(_RECIPES, recipe, where="recipe")
             spec = fill(_RECIPES, recipe, where="recipe")
@@ -103,7 +106,7 @@ class ZeroShot(Answer):
     def begin(self, model: Model, ask: Ask) -> _Begun:
         """Embed the prompts, each distinct one once."""
         vectors = None
-        if self.score.cosine:
+        if self.score.cosine and not self._positive_only:
             vectors = make_zero_shot(self.prompts, lambda texts: embed(model, "text", texts), scale=logit_scale(model))
         given = None if self.recipe is None else given_of(model, self.recipe.recipe, {})
         return _Begun(model, TextScores(model, self.score), vectors, given)
@@ -118,10 +121,12 @@ class ZeroShot(Answer):
             seen = rows.table[f"{begun.model.pictures}/embedding"]
             scores: Mapping[str, np.ndarray] = begun.vectors.by_label(seen)
         else:
-            near = begun.scores.of(rows.table, [t for each in chosen for t in (*each.positive, *each.negative)])
+            denied = {each.label: () if self._positive_only else each.negative for each in chosen}
+            near = begun.scores.of(rows.table, [t for each in chosen for t in (*each.positive, *denied[each.label])])
             scores = {}
             for each in chosen:
-                yes, no = (np.mean([near[t] for t in texts], axis=0) for texts in (each.positive, each.negative))
+                yes = np.mean([near[t] for t in each.positive], axis=0)
+                no = np.mean([near[t] for t in denied[each.label]] or [np.zeros_like(yes)], axis=0)
                 scores[each.label] = pair_probability(yes, no, logit_scale(begun.model))
         return Predictions(tuple(rows.table.ids), scores={each.label: scores[each.label] for each in chosen})
 
@@ -149,12 +154,14 @@ class ZeroShot(Answer):
         """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
         named = named_in(self.prompts, texts, known=known)
         kept = [_plain(each) for each in self.prompts if each.label in named]
-        return ZeroShot(prompts=kept, recipe=self._recipe(), source=self._source, score=self.score)
+        only = self._positive_only
+        return ZeroShot(prompts=kept, recipe=self._recipe(), source=self._source, positive_only=only, score=self.score)
 
     def released(self) -> Mapping[str, object]:
         """The prompts themselves, and the recipe where there is one."""
         own = {} if self.recipe is None else {"recipe": self._recipe(), "source": self._source}
-        return {"prompts": [_plain(each) for each in self.prompts], **own}
+        only = {"positive_only": True} if self._positive_only else {}
+        return {"prompts": [_plain(each) for each in self.prompts], **own, **only}
 
     def _recipe(self) -> dict[str, Any] | None:
         return None if self.recipe is None else dict(self.recipe.recipe.spec)

@@ -210,6 +210,11 @@ class TransformersTokenizer:
         """Return the words of ids, special tokens left out."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True)).strip()
 
+    def continuing(self) -> list[bool]:
+        """Return of each id whether it goes on with the word before it, as WordPiece marks it (``##``)."""
+        pieces = self._inner.convert_ids_to_tokens(list(range(self.vocab_size)))
+        return [piece.startswith("##") for piece in pieces]
+
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""
         make_folder(Path(folder))

@@ -1,4 +1,4 @@
-"""What GLoRIA, MGCA, CXR-CLIP and MedCLIP have in common: a ResNet or ViT, a BERT without its words, one file."""
+"""What GLoRIA, MGCA, CXR-CLIP, MedCLIP and CARZero have in common: a ResNet, ViT or Swin, a BERT, one file."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle
+from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import folder_at, tokenizer_in
+from medvlp.zoo._folder import tokenizer_beside
 from medvlp.zoo._keys import Rules, by_rules, under, without
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
 from medvlp.zoo._release import Release, bundle_of, zero_shot
 
-__all__ = ["BertPair", "bert_pair"]
+__all__ = ["BertPair", "importer_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,13 @@ class BertPair:
         unused: patterns of what the file holds and no model needs.
         tower: weights -> (options of the image tower, views that make its pixels).
         pooled: how BERT is pooled.
+        words: hub name of the tokenizer.
         length: tokens.
         heads: weights -> projections.
         scale: of the logits.
         arranged: what is done to the weights first.
+        apart: prefix of what the score learns, where it learns something.
+        asked: these weights -> the answer.
         limits: for the card.
     """
 
@@ -55,46 +59,69 @@ class BertPair:
     rules: Rules = ()
     unused: Mapping[str, Callable[[Tensor], bool] | None] = field(default_factory=dict)
     pooled: Mapping[str, Any] = field(default_factory=lambda: {"pool": "cls"})
+    words: str = "emilyalsentzer/Bio_ClinicalBERT"
     length: int = 256
     scale: float = 1 / 0.07
     arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    apart: str = "-"
+    asked: Callable[[Mapping[str, Tensor], Path], KeptAnswer] | None = None
     limits: str = ""
 
 
-def bert_pair(family: BertPair, source: Path, *, tokenizer: str | None, preset: str) -> Bundle:
-    """Import a checkpoint of a family.
+def importer_of(family: BertPair) -> Callable[..., Bundle]:
+    """Return the importer of a family, a component like any other."""
 
-    Raises:
-        UserError: if the file cannot be read, or no tokenizer is given.
-        DataError: if the weights are another model.
-    """
-    if tokenizer is None:
-        raise UserError(
-            f"A checkpoint of {family.release.title} brings no tokenizer: give tokenizer=FOLDER with that of "
-            "Bio_ClinicalBERT, or its hub name, emilyalsentzer/Bio_ClinicalBERT."
-        )
+    def importer(
+        *, source: Annotated[Path, FromModel("source")], tokenizer: str | None = None, preset: str = "dicom_voi_v1"
+    ) -> Bundle:
+        return _read(family, source, tokenizer=tokenizer, preset=preset)
+
+    importer.__name__, importer.__doc__ = family.name, _DOC.format(title=family.release.title, words=family.words)
+    return importer
+
+
+_DOC = """Import a checkpoint of {title}.
+
+Args:
+    source: the file; a configuration in it is not looked at.
+    tokenizer: folder or hub name of the tokenizer, {words}.
+    preset: how files become display values (`medvlp.io.preset_names`).
+
+Raises:
+    UserError: if the file cannot be read, or no tokenizer is given.
+    DataError: if the weights are another model.
+"""
+
+
+def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str) -> Bundle:
     held = read_checkpoint(source, inside=family.inside)
     own = {name.removeprefix(family.prefix): t for name, t in held.items() if name.startswith(family.prefix)}
     pooler = {re.escape(f"{family.text}pooler.") + ".*": None}
     kept, left = without(own, {**BERT_EXTRAS, **pooler, **family.unused})
-    weights = dict(family.arranged(kept))
+    learnt = {name.removeprefix(family.apart): t for name, t in kept.items() if name.startswith(family.apart)}
+    weights = dict(family.arranged({name: t for name, t in kept.items() if not name.startswith(family.apart)}))
     if not any(name.startswith(family.image) for name in weights):
         raise DataError(
             f"{source} has no weights under {family.prefix}{family.image}: it is no {family.release.title}, or one of "
             "another image tower, which is not read."
         )
     config = bert_config(weights, family.text)
-    words = tokenizer_in(folder_at(Path(tokenizer)), length=family.length, vocabulary=config["vocab_size"])
-    tower, views = family.tower(weights)
+    words = tokenizer_beside(
+        tokenizer,
+        title=family.release.title,
+        hub=family.words,
+        length=family.length,
+        vocabulary=config["vocab_size"],
+    )
     try:
-        heads = family.heads(weights)
+        (tower, views), heads = family.tower(weights), family.heads(weights)
     except KeyError as error:
         raise DataError(f"{source} lacks {error.args[0]}: it is no {family.release.title}.") from None
     spec = {
         "name": "dual",
         "vision": {"name": "timm", "channels": 3, **tower},
         "text": {"name": "transformers", "config": config, **family.pooled},
-        "embed_dim": next(iter(heads.values()))["width"],
+        "embed_dim": next(iter(heads.values())).get("width", config["hidden_size"]),
         "heads": heads,
         "scale": {"init": family.scale},
     }
@@ -111,7 +138,7 @@ def bert_pair(family: BertPair, source: Path, *, tokenizer: str | None, preset: 
         release=family.release,
         read=[{**view, **({"preset": preset} if view["name"] == "read" else {})} for view in views],
         tokenizer=words,
-        answers=zero_shot(family.release),
+        answers=zero_shot(family.release) if family.asked is None else [family.asked(learnt, source)],
         facts={"left_out": left},
         limits=family.limits,
     )

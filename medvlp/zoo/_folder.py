@@ -11,7 +11,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import read_json
 from medvlp.text.tokenizers import TransformersTokenizer
 
-__all__ = ["folder_at", "settings_in", "tokenizer_in", "weights_in"]
+__all__ = ["folder_at", "settings_in", "tokenizer_beside", "tokenizer_in", "weights_in"]
 
 # Weights as safetensors or as torch's own, never code.
 _WANTED = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
@@ -82,3 +82,18 @@ def tokenizer_in(folder: Path, *, length: int, vocabulary: int) -> TransformersT
             "the tokenizer that the model was trained with."
         )
     return words
+
+
+def tokenizer_beside(given: str | None, *, title: str, hub: str, length: int, vocabulary: int) -> TransformersTokenizer:
+    """Return the tokenizer that a checkpoint does not bring, from a folder or hub name that the user gave.
+
+    Raises:
+        UserError: if none was given.
+        DataError: as `tokenizer_in`.
+    """
+    if given is None:
+        raise UserError(
+            f"A checkpoint of {title} brings no tokenizer: give tokenizer=FOLDER with that of "
+            f"{hub.rpartition('/')[2]}, or its hub name, {hub}."
+        )
+    return tokenizer_in(folder_at(Path(given)), length=length, vocabulary=vocabulary)

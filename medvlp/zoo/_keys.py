@@ -10,7 +10,18 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 
-__all__ = ["Rules", "by_rules", "count", "folded", "fused", "is_range", "split_rows", "under", "without"]
+__all__ = [
+    "Rules",
+    "by_rules",
+    "count",
+    "folded",
+    "fused",
+    "is_range",
+    "split_rows",
+    "under",
+    "without",
+    "without_twins",
+]
 
 Rules = Sequence[tuple[str, str]]
 
@@ -108,6 +119,33 @@ def without(
                 left.append(name)
                 del held[name]
                 break
+    return held, left
+
+
+def without_twins(weights: Mapping[str, Tensor], twins: Rules) -> tuple[dict[str, Tensor], list[str]]:
+    """Leave out what a file holds under two names, after looking that both are the same.
+
+    Args:
+        weights: by foreign name.
+        twins: pattern of the name that goes, and the other.
+
+    Returns:
+        the others, and the names left out.
+
+    Raises:
+        DataError: if the two differ.
+    """
+    other_name, held, left = by_rules(twins), dict(weights), []
+    for name, tensor in weights.items():
+        other = other_name(name)
+        if other in weights:
+            if not torch.equal(tensor, weights[other]):
+                raise DataError(
+                    f"{name} and {other} of the checkpoint differ, and every file of its kind holds them "
+                    "alike: name a checkpoint of the release itself."
+                )
+            left.append(name)
+            del held[name]
     return held, left
 
 

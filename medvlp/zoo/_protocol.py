@@ -54,7 +54,7 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
     return build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
 
 
-def read_checkpoint(path: Path, *, inside: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[str] = ()) -> Checkpoint:
     """Read the tensors of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running anything in it.
 
     A prefix ``module.`` that all names share, left by training on several devices, is taken off.
@@ -62,6 +62,7 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = ()) -> Checkpoint:
     Args:
         path: the file.
         inside: keys under which projects keep the weights beside optimiser and configuration; the first there counts.
+        parts: keys of several state dicts that are needed all; their names begin with the key then.
 
     Raises:
         UserError: if the file is missing, damaged, holds anything but tensors and plain data, or holds no weights.
@@ -76,15 +77,17 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = ()) -> Checkpoint:
             f"{path} cannot be read as weights alone ({said}): get the file again, or, if it comes from a project you "
             "trust, save its state dict by itself."
         ) from None
-    weights = next(
-        (held[key] for key in inside if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
-    )
-    if not isinstance(weights, Mapping) or not weights or not all(isinstance(t, Tensor) for t in weights.values()):
-        raise UserError(
-            f"{path} holds no state dict (looked under {', '.join(inside) or 'its top'}): name another file."
-        )
-    prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
-    return Checkpoint({str(name).removeprefix(prefix): tensor for name, tensor in weights.items()})
+    within: Mapping[str, object] = held if isinstance(held, Mapping) else {}
+    key = next((key for key in inside if isinstance(within.get(key), Mapping)), None)
+    found = {f"{part}.": within.get(part) for part in parts} or {"": held if key is None else within[key]}
+    named: dict[str, Tensor] = {}
+    for start, weights in found.items():
+        if not isinstance(weights, Mapping) or not weights or not all(isinstance(t, Tensor) for t in weights.values()):
+            wanted = ", ".join(parts or inside) or "its top"
+            raise UserError(f"{path} holds no state dict (looked under {wanted}): name another file.")
+        prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
+        named |= {f"{start}{str(name).removeprefix(prefix)}": tensor for name, tensor in weights.items()}
+    return Checkpoint(named)
 
 
 def _load_pickled(path: Path) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from medvlp.text.prompt_templates import OwnTexts, expand_templates
 from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["Release", "asked_by_recipe", "bundle_of", "zero_shot"]
+__all__ = ["Release", "asked_by_recipe", "bundle_of", "reworded", "zero_shot"]
 
 _PROMPTS = "zero_shot/cxr_findings_v1.yaml"
 
@@ -63,6 +63,13 @@ def asked_by_recipe(name: str) -> KeptAnswer:
         sets = expand_templates(name, told.get("templates", {}), given, told.get("slots"))
     options = {"recipe": told["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
     return KeptAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
+
+
+def reworded(answer: KeptAnswer, change: Callable[[str], str]) -> KeptAnswer:
+    """Return an answer whose prompts are written as the release writes texts before it reads them."""
+    prompts: Any = answer.options["prompts"]
+    written = [{k: [change(t) for t in v] if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
+    return dataclasses.replace(answer, options={**answer.options, "prompts": written})
 
 
 def bundle_of(

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from medvlp.core.errors import DataError
-from medvlp.zoo._keys import Rules, fused
+from medvlp.zoo._keys import Rules, count, fused
 
-__all__ = ["HF_VISION", "vit", "with_fused_vision"]
+__all__ = ["HF_VISION", "plain_vit", "vit", "with_fused_vision"]
 
 _BASE = {
     "clip": "vit_base_patch16_clip_quickgelu_224",
@@ -43,6 +43,18 @@ HF_VISION: Rules = [
 def with_fused_vision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights with query, key and value of the vision tower as one."""
     return fused(weights, r"(vision_model\..*\.self_attn)\.{q,k,v}_proj\.(.*)", r"\1.qkv.\2")
+
+
+def plain_vit(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    """Return architecture and options of timm's plain ViT under a prefix; heads are 64 wide, as of every such tower.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    width = weights[f"{prefix}pos_embed"].shape[-1]
+    depth = count(weights, prefix.replace(".", r"\.") + r"blocks\.(\d+)\..*")
+    sizes = {"embed_dim": width, "depth": depth, "num_heads": max(1, width // 64)}
+    return {"architecture": _BASE["plain"], "options": sizes}
 
 
 def vit(

@@ -7,7 +7,6 @@ one it reads a learnt vector instead, and so it stands here: its two halves and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +15,12 @@ from torch import Tensor
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
 from medvlp.zoo._folder import folder_at, tokenizer_in, weights_in
 from medvlp.zoo._keys import Rules, by_rules, folded, without
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, zero_shot
+from medvlp.zoo._release import Release, bundle_of, reworded, zero_shot
 
 __all__ = ["biovil"]
 
@@ -105,7 +104,7 @@ def biovil(
         release=release,
         read=[view],
         tokenizer=tokenizer,
-        answers=[_without_stops(each) for each in zero_shot(release)],
+        answers=[reworded(each, lambda text: text.rstrip(".!?")) for each in zero_shot(release)],
         facts={"left_out": [*dropped, *more]},
         limits=(
             "The release stretches the values of every file from its least to its greatest and reads DICOM without its "
@@ -129,9 +128,3 @@ def _one_picture(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     except (KeyError, RuntimeError) as error:
         raise DataError(f"The checkpoint is no BioViL-T ({error}): name the released image model.") from None
     return held
-
-
-def _without_stops(answer: KeptAnswer) -> KeptAnswer:
-    prompts: Any = answer.options["prompts"]
-    cut = [{k: [t.rstrip(".!?") for t in v] if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
-    return replace(answer, options={**answer.options, "prompts": cut})

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor
 
-from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle
-from medvlp.zoo._bert_pairs import BertPair, bert_pair
+from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._release import Release
 
 __all__ = ["gloria", "padded_views"]
-
-
-def gloria(
-    *, source: Annotated[Path, FromModel("source")], tokenizer: str | None = None, preset: str = "dicom_voi_v1"
-) -> Bundle:
-    """Import a Lightning checkpoint of GLoRIA.
-
-    Args:
-        source: the ``.ckpt`` file; its configuration is not looked at.
-        tokenizer: folder or hub name of Bio_ClinicalBERT's tokenizer.
-        preset: how files become display values (`medvlp.io.preset_names`).
-
-    Raises:
-        UserError: if the file cannot be read, or no tokenizer is given.
-        DataError: if the weights are another model.
-    """
-    return bert_pair(_FAMILY, source, tokenizer=tokenizer, preset=preset)
 
 
 def padded_views(side: int) -> list[dict[str, Any]]:
@@ -49,23 +29,25 @@ def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     return {"image/raw": {"name": "projection", "bias": True, "width": joint}, "text/raw": {"name": "identity"}}
 
 
-_FAMILY = BertPair(
-    name="gloria",
-    release=Release(title="GLoRIA", licence="Apache-2.0", citation="Huang et al., ICCV 2021.", recipe="gloria_v1"),
-    inside=("state_dict",),
-    prefix="gloria.",
-    image="img_encoder.model.",
-    text="text_encoder.model.",
-    rules=[(r"img_encoder\.global_embedder\.(.*)", r"heads.image/raw.output.\1")],
-    unused={r"img_encoder\.local_embedder\..*": None},
-    tower=_tower,
-    heads=_heads,
-    # The sum over words of the last four layers has the direction of the mean over tokens.
-    pooled={"pool": "mean", "states": [-4, -3, -2, -1]},
-    length=97,
-    scale=1.0,
-    limits=(
-        "Of its score the global half is here; words are not compared with regions. The release also takes a text "
-        "apart at everything that is no letter or digit, and drops sentences of one word."
-    ),
+gloria = importer_of(
+    BertPair(
+        name="gloria",
+        release=Release(title="GLoRIA", licence="Apache-2.0", citation="Huang et al., ICCV 2021.", recipe="gloria_v1"),
+        inside=("state_dict",),
+        prefix="gloria.",
+        image="img_encoder.model.",
+        text="text_encoder.model.",
+        rules=[(r"img_encoder\.global_embedder\.(.*)", r"heads.image/raw.output.\1")],
+        unused={r"img_encoder\.local_embedder\..*": None},
+        tower=_tower,
+        heads=_heads,
+        # The sum over words of the last four layers has the direction of the mean over tokens.
+        pooled={"pool": "mean", "states": [-4, -3, -2, -1]},
+        length=97,
+        scale=1.0,
+        limits=(
+            "Of its score the global half is here; words are not compared with regions. The release also takes a text "
+            "apart at everything that is no letter or digit, and drops sentences of one word."
+        ),
+    )
 )

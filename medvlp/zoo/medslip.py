@@ -7,30 +7,26 @@ again by the language model that made them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import read_json, sha256_of
+from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.core.resources import resource
-from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
+from medvlp.zoo._keys import by_rules, count
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._queries import Book, cut_resnet, read_books, trunk
+from medvlp.zoo._release import Release, bundle_of
 
 __all__ = ["medslip"]
 
-_TRUNK = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3"}
 _HEAD = {
     "mask_generator": "gate",
     "pathology_embedding_layer": "query",
@@ -46,7 +42,12 @@ _HEAD = {
         )
     },
 }
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
+
+_RELEASE = Release(
+    title="MeDSLIP",
+    citation="Fan et al. 2024, arXiv 2403.10635.",
+    about="Trained by its authors on MIMIC-CXR.",
+)
 
 
 def medslip(
@@ -80,43 +81,48 @@ def medslip(
         DataError: if weights, books or vectors do not fit.
     """
     weights = read_checkpoint(source, inside=("model",))
-    banks, note = _books(vectors, encoder, pathology_book, anatomy_book)
+    words = load_medslip_vocabulary()
+    pathology = Book(
+        names=words.observations,
+        option="pathology_book",
+        files=[pathology_book] if pathology_book else [],
+        stand_in="banks/medslip_pathology_v1.yaml",
+    )
+    anatomy = Book(
+        names=words.anatomies,
+        option="anatomy_book",
+        files=[anatomy_book] if anatomy_book else [],
+        texts=[f"It is located at {name}. " for name in words.anatomies],
+    )
+    books = {"pathology": pathology, "anatomy": anatomy}
+    banks, note = read_books(books, vectors=vectors, encoder=encoder, title="MeDSLIP")
     model: Any = build_model(
         _architecture(weights, source, heads=heads, image_size=image_size), tokenizer=None, banks=banks
     )
     counted = ("said_pathology", "said_anatomy", "said_pairs")
     own = [f"heads.image/medslip.{name}" for name in ("book_pathology", "book_anatomy", *counted)]
-    load_strictly(model, weights, _rename, source=source, own=["logit_scale.log_scale", *own])
+    heads_of = [(rf"{theirs}\.(.*)", rf"heads.image/medslip.{ours}.\1") for theirs, ours in _HEAD.items()]
+    rename = by_rules([*heads_of, *trunk("res_features.")])
+    load_strictly(model, weights, rename, source=source, own=["logit_scale.log_scale", *own])
     for name in counted:  # which of its words and pairs the reports stated, the release does not tell: it may be all
         model.get_buffer(f"heads.image/medslip.{name}").fill_(1)
-    model.eval()
-    provenance = {
-        "converted_from": "medslip",
-        "source": source.name,
-        "source_sha256": sha256_of(source),
-        "text_vectors": banks["pathology"].encoder,
-        "synthetic": False,
-    }
-    findings = list(finding_columns(banks["pathology"].names))
-    return Bundle(
-        model=model,
-        tokenizer=None,
-        preprocessing=[{"name": "read", "size": image_size, "preset": "dicom_voi_v1"}],
-        answers=(
+    findings = list(finding_columns(words.observations))
+    return bundle_of(
+        model,
+        importer="medslip",
+        source=source,
+        release=_RELEASE,
+        read=[{"name": "read", "size": image_size, "preset": "dicom_voi_v1"}],
+        answers=[
             KeptAnswer("existence", "existence", {"head": "medslip", "labels": findings}, findings),
             KeptAnswer("pairs", "pairs", {"head": "medslip"}),
+        ],
+        facts={"text_vectors": banks["pathology"].encoder},
+        limits=(
+            f"{note}Pictures are read as this project reads them (display values of the DICOM file, aspect kept, "
+            "padded); the released scripts squeeze them to a square and read DICOM without its display settings."
         ),
-        provenance=provenance,
-        card=_card(provenance, note),
     )
-
-
-def _rename(name: str) -> str | None:
-    first, _, rest = name.partition(".")
-    if first == "res_features":
-        index, _, rest = rest.partition(".")
-        return f"towers.image.backbone.{_TRUNK[index]}.{rest}" if index in _TRUNK else None
-    return f"heads.image/medslip.{_HEAD[first]}.{rest}" if first in _HEAD else None
 
 
 def _architecture(weights: Mapping[str, Tensor], source: Path, *, heads: int, image_size: int) -> dict[str, object]:
@@ -127,18 +133,10 @@ def _architecture(weights: Mapping[str, Tensor], source: Path, *, heads: int, im
         feedforward = weights["decoder_pathology.layers.0.linear1.weight"].shape[0]
     except (KeyError, IndexError):
         raise DataError(f"{source} is no MeDSLIP checkpoint (it lacks its query layer, streams or decoders).") from None
-    layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder_pathology.layers."))
+    layers = count(weights, r"decoder_pathology\.layers\.(\d+)\..*")
     return {
         "name": "vision",
-        "vision": {
-            "name": "timm",
-            "architecture": "resnet50",
-            "image_size": image_size,
-            "channels": 3,
-            "mean": _MEAN,
-            "std": _STD,
-            "options": {"layers": [3, 4, 6, 0]},  # cut behind the third stage
-        },
+        "vision": cut_resnet(image_size, weights, "res_features."),
         "heads": {
             "image/medslip": {
                 "name": "dual_stream",
@@ -150,81 +148,3 @@ def _architecture(weights: Mapping[str, Tensor], source: Path, *, heads: int, im
             }
         },
     }
-
-
-def _books(
-    vectors: str | None, encoder: Mapping[str, Any] | None, pathology: str | None, anatomy: str | None
-) -> tuple[dict[str, Bank], str]:
-    words = load_medslip_vocabulary()
-    if (vectors is None) == (encoder is None):
-        raise UserError(
-            "A MeDSLIP checkpoint does not hold the text vectors that its decoders ask with: give "
-            "vectors=FILE.safetensors with pathology (75, D) and anatomy (51, D), or "
-            "encoder.name=transformers encoder.path=FOLDER with the language model that made them (Bio_ClinicalBERT)."
-        )
-    texts = {
-        "pathology": _texts(pathology, words.observations, "pathology_book", words.observations),
-        "anatomy": _texts(
-            anatomy, words.anatomies, "anatomy_book", [f"It is located at {n}. " for n in words.anatomies]
-        ),
-    }
-    note = ""
-    if encoder is not None and pathology is None:
-        own = read_bank(resource("configs", "banks/medslip_pathology_v1.yaml"), name="pathology")
-        texts["pathology"] = own.texts
-        note = (
-            "The pathologies were described in other words than in training, because its book was not given: scores "
-            "are not those of the publication.\n\n"
-        )
-    names = {"pathology": words.observations, "anatomy": words.anatomies}
-    banks = {name: Bank(name, tuple(texts[name]), names=names[name]) for name in texts}
-    if encoder is not None:
-        return {n: encoded_bank(b, encoder, where="encoder") for n, b in banks.items()}, note
-    path = Path(str(vectors)).expanduser()
-    try:
-        held = load_file(path)
-        made = f"given, sha256:{sha256_of(path)[:16]}"
-        return {name: bank.with_vectors(held[name].float(), encoder=made) for name, bank in banks.items()}, note
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(
-            f"{path} cannot be read as text vectors ({error}): give a safetensors file with pathology and anatomy."
-        ) from None
-
-
-def _texts(path: str | None, names: Sequence[str], option: str, default: Sequence[str]) -> tuple[str, ...]:
-    if path is None:
-        return tuple(default)
-    file = Path(path).expanduser()
-    if file.suffix != ".json":
-        texts = read_bank(file, name=option).texts
-    else:
-        held = read_json(file)
-        values = list(held.values()) if isinstance(held, Mapping) else held
-        texts = tuple(str(value) for value in values) if isinstance(values, list) else ()
-    if len(texts) != len(names):
-        raise DataError(
-            f"{option} {file} has {len(texts)} texts, and the model asks {len(names)} queries: give one each."
-        )
-    return texts
-
-
-def _card(provenance: Mapping[str, object], note: str) -> str:
-    return ModelCard(
-        name="MeDSLIP, converted",
-        prompted=False,
-        tags=["medslip", "chest-x-ray"],
-        sections=[
-            (
-                "What it is",
-                "Weights of MeDSLIP (Fan et al. 2024, arXiv 2403.10635), trained by its authors on MIMIC-CXR; the "
-                "release names no licence.",
-            ),
-            ("Use", RESEARCH),
-            (
-                "Limits",
-                f"{note}Pictures are read as this project reads them (display values of the DICOM file, aspect kept, "
-                "padded); the released scripts squeeze them to a square and read DICOM without its display settings.",
-            ),
-            ("Where it comes from", fact_list(provenance)),
-        ],
-    ).text()

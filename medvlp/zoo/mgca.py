@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor
 
-from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle
-from medvlp.zoo._bert_pairs import BertPair, bert_pair
+from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import folded
 from medvlp.zoo._release import Release
+from medvlp.zoo._vit import plain_vit
 from medvlp.zoo.gloria import padded_views
 
 __all__ = ["mgca"]
@@ -20,28 +18,11 @@ __all__ = ["mgca"]
 _HEAD = r"{}_encoder_q\.global_embed\.head\.{}\.(.*)"
 
 
-def mgca(
-    *, source: Annotated[Path, FromModel("source")], tokenizer: str | None = None, preset: str = "dicom_voi_v1"
-) -> Bundle:
-    """Import a Lightning checkpoint of MGCA; BatchNorm of its projections goes into the layers before it.
-
-    Args:
-        source: the ``.ckpt`` file.
-        tokenizer: folder or hub name of Bio_ClinicalBERT's tokenizer.
-        preset: how files become display values (`medvlp.io.preset_names`).
-
-    Raises:
-        UserError: if the file cannot be read, or no tokenizer is given.
-        DataError: if the weights are another model.
-    """
-    return bert_pair(_FAMILY, source, tokenizer=tokenizer, preset=preset)
-
-
 def _tower(weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     vit = "img_encoder_q.model.cls_token" in weights
     side = 224 if vit else 299
-    name = "vit_base_patch16_224" if vit else "resnet50"
-    return {"architecture": name, "image_size": side, "mean": [0.5], "std": [0.5]}, padded_views(side)
+    found = plain_vit(weights, "img_encoder_q.model.") if vit else {"architecture": "resnet50"}
+    return {**found, "image_size": side, "mean": [0.5], "std": [0.5]}, padded_views(side)
 
 
 def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
@@ -63,26 +44,28 @@ def _arranged(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return held
 
 
-_FAMILY = BertPair(
-    name="mgca",
-    release=Release(title="MGCA", citation="Wang et al., NeurIPS 2022, arXiv 2210.06044."),
-    inside=("state_dict",),
-    image="img_encoder_q.model.",
-    text="text_encoder_q.model.",
-    rules=[
-        (_HEAD.format(part, number), rf"heads.{kind}/raw.{ours}.\1")
-        for kind, part in (("image", "img"), ("text", "text"))
-        for number, ours in ((0, "hidden.0"), (3, "output"))
-    ],
-    unused={
-        r"(img|text)_encoder(_q)?\.local_embed\..*": None,
-        r"(patch|word)_local_atten_layer\..*": None,
-        r"prototype_layer\.weight": None,
-        r".*\.crossattention\..*": None,  # built with the text tower and never run
-    },
-    arranged=_arranged,
-    tower=_tower,
-    heads=_heads,
-    length=112,
-    limits="Words against regions, and its prototypes, are left out: they served the training.",
+mgca = importer_of(
+    BertPair(
+        name="mgca",
+        release=Release(title="MGCA", citation="Wang et al., NeurIPS 2022, arXiv 2210.06044."),
+        inside=("state_dict",),
+        image="img_encoder_q.model.",
+        text="text_encoder_q.model.",
+        rules=[
+            (_HEAD.format(part, number), rf"heads.{kind}/raw.{ours}.\1")
+            for kind, part in (("image", "img"), ("text", "text"))
+            for number, ours in ((0, "hidden.0"), (3, "output"))
+        ],
+        unused={
+            r"(img|text)_encoder(_q)?\.local_embed\..*": None,
+            r"(patch|word)_local_atten_layer\..*": None,
+            r"prototype_layer\.weight": None,
+            r".*\.crossattention\..*": None,  # built with the text tower and never run
+        },
+        arranged=_arranged,
+        tower=_tower,
+        heads=_heads,
+        length=112,
+        limits="Words against regions, and its prototypes, are left out: they served the training.",
+    )
 )

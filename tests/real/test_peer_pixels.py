@@ -138,3 +138,15 @@ def test_of_medclip(films: list[Path]) -> None:
         return np.asarray(square.resize((224, 224), Image.Resampling.BICUBIC), dtype=np.float32) / 255
 
     assert furthest(films, theirs, *_tower({})[1]) <= 1e-5
+
+
+@pytest.mark.parametrize(("size", "filter_"), [(224, "bilinear"), (512, "bicubic")])
+def test_of_medklip_and_kad(films: list[Path], size: int, filter_: str) -> None:
+    """Squeezed to a square, as torchvision does with two sides given."""
+    from torchvision.transforms import Compose, InterpolationMode, Resize, ToTensor
+
+    from medvlp.zoo._queries import squeezed
+
+    transform = Compose([Resize([size, size], interpolation=InterpolationMode(filter_)), ToTensor()])
+    view = squeezed(size, "dicom_voi_v1", filter_)
+    assert furthest(films, lambda picture: transform(picture)[0].numpy(), view) <= 1e-5

@@ -4,6 +4,7 @@ hand as the papers' code does, the bundle computes; files as the projects wrote 
 from __future__ import annotations
 
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medvlp.core.errors import DataError, UserError
@@ -23,10 +25,10 @@ from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures,
 JOINT = 32
 
 
-def bert(layers: int = 4, **options: Any) -> Any:
+def bert(layers: int = 4, *, hidden: int = 64, heads: int = 1, **options: Any) -> Any:
     from transformers import BertConfig, BertModel
 
-    sizes = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": layers, "num_attention_heads": 1}
+    sizes = {"hidden_size": hidden, "intermediate_size": 100, "num_hidden_layers": layers, "num_attention_heads": heads}
     return natural(BertModel(BertConfig(**sizes, vocab_size=86, **options)), seed=2)
 
 
@@ -76,9 +78,10 @@ def gloria() -> Case:
 
 
 def mgca(vit: bool) -> Case:
-    seen: Any = natural(timm.create_model("vit_base_patch16_224", num_classes=0)) if vit else resnet()
+    small = {"embed_dim": 128, "depth": 2, "num_heads": 2}
+    seen: Any = natural(timm.create_model("vit_base_patch16_224", num_classes=0, **small)) if vit else resnet()
     words = bert(layers=3)
-    width = 768 if vit else 2048
+    width = 128 if vit else 2048
 
     def head(inner: int) -> nn.Sequential:
         layers = [nn.Linear(inner, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Linear(40, JOINT, bias=False)]
@@ -126,12 +129,46 @@ def medclip() -> Case:
     return Case(224, held, shown, text)
 
 
+def swin() -> tuple[Any, dict[str, Tensor]]:
+    """Return transformers' Swin and its weights by the names on disk, with the table that older versions saved too."""
+    from transformers import SwinConfig, SwinModel
+
+    sizes = {"embed_dim": 24, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 3, 4]}
+    model = natural(SwinModel(SwinConfig(**sizes)), seed=3)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        held = load_file(Path(folder) / "model.safetensors")
+    place = torch.arange(49)
+    apart = [(place // n % 7)[:, None] - (place // n % 7)[None] + 6 for n in (7, 1)]
+    held["encoder.layers.0.blocks.0.attention.self.relative_position_index"] = apart[0] * 13 + apart[1]
+    return model, held
+
+
+def cxr_clip_swin() -> Case:
+    case, (seen, weights), joined = cxr_clip(), swin(), natural(nn.Linear(192, JOINT))
+    held = {n: t for n, t in case.held["model"].items() if not n.startswith("image_")}
+    held |= {f"image_encoder.image_encoder.{n}": t for n, t in weights.items()}
+    held |= under("image_projection.projection.", joined)
+    image = lambda x: joined(seen(pixel_values=(x - 0.5) / 0.5).last_hidden_state[:, 0])  # noqa: E731
+    return Case(224, {"model": held}, image, case.text)
+
+
+def medclip_swin() -> Case:
+    case, (seen, weights), joined = medclip(), swin(), natural(nn.Linear(192, JOINT, bias=False))
+    held = {n: t for n, t in case.held.items() if not n.startswith("vision_model")}
+    held |= {f"vision_model.model.{n}": t for n, t in weights.items()} | under("vision_model.projection_head.", joined)
+    shown = lambda x: joined(seen(pixel_values=(x - 0.5862785803043838) / 0.27950088968644304).pooler_output)  # noqa: E731
+    return Case(224, held, shown, case.text)
+
+
 CASES = {
     "gloria": gloria,
     "mgca": lambda: mgca(False),
     "mgca-vit": lambda: mgca(True),
     "cxr_clip": cxr_clip,
     "medclip": medclip,
+    "cxr_clip-swin": cxr_clip_swin,
+    "medclip-swin": medclip_swin,
 }
 
 
@@ -150,7 +187,7 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     assert np.abs(ours.embed_text(TEXTS[:1]) - text[:1]).max() < 1e-5
     pixels = np.random.default_rng(0).random((300, 260), dtype=np.float32)
     assert ours.prepare(pixels).pixels.shape[-2:] == (case.side, case.side)
-    if name in ("cxr_clip", "medclip"):
+    if importer in ("cxr_clip", "medclip"):
         assert ours.scale == pytest.approx(np.exp(2.5), rel=1e-6)
     with pytest.raises(UserError, match="brings no tokenizer: give tokenizer=FOLDER with that of Bio_ClinicalBERT"):
         convert(tmp_path / "file", name=importer, options={})
@@ -162,7 +199,12 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
 def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
     case, _ = cxr_clip(), bert_words(tmp_path / "words")
     options = {"tokenizer": str(tmp_path / "words")}
-    for what, held in changed(case.held["model"]):
+    other = cxr_clip_swin().held["model"]
+    for name in (n for n in other if n.endswith("relative_position_index")):
+        torch.save({"model": {**other, name: other[name].T.contiguous()}}, tmp_path / "file")
+        with pytest.raises(DataError, match="relative_position_index of the checkpoint is not what every file"):
+            convert(tmp_path / "file", name="cxr_clip", options=options)
+    for what, held in [*changed(case.held["model"]), *changed(other)]:
         torch.save({"model": held}, tmp_path / "file")
         with pytest.raises(DataError, match="do not fit"):
             pytest.fail(f"{what}: {convert(tmp_path / 'file', name='cxr_clip', options=options)} was taken")

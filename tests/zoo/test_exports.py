@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +105,80 @@ def test_clip_goes_to_open_clip(bundle: Path, tmp_path: Path) -> None:
     assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
     assert transform is not None
     assert any(each.startswith("how a picture is brought to its size") for each in behind), "its cut rounds otherwise"
+
+
+def monai_network(folder: Path) -> Any:
+    """Return the network of a MONAI Bundle with its weights, read by MONAI as weights alone, and its configuration."""
+    from monai.bundle import ConfigParser, verify_net_in_out
+
+    parser = ConfigParser()
+    parser.read_config(folder / "configs" / "inference.json")
+    parser.read_meta(folder / "configs" / "metadata.json")
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    files = {"meta_file": str(folder / "configs" / "metadata.json")}
+    files["config_file"] = str(folder / "configs" / "inference.json")
+    verify_net_in_out(net_id="network_def", device="cpu", n=2, **files)  # as many channels as its metadata says
+    return network, parser
+
+
+def test_clip_and_a_classifier_go_to_monai_with_all_between_pixels_and_findings(bundle: Path, tmp_path: Path) -> None:
+    import torchvision
+
+    behind = export(load_bundle(bundle), to="monai", out=tmp_path / "clip")
+    assert behind[0] == "the text tower"
+    network, parser = monai_network(tmp_path / "clip")
+    images, ours = pictures(SIDE), load(bundle)
+    shown = parser.get_parsed_content("preprocessing").transforms[-1]
+    with torch.inference_mode():
+        found = units(
+            network(torch.stack([torch.as_tensor(shown({"image": each.clone()})["image"]) for each in images]))
+        )
+    assert np.abs(found - ours.embed_prepared(list(images))).max() < 1e-5
+    # A classifier: its last layer is there, and the labels; from files of display values to probabilities in MONAI.
+    torch.save(natural(torchvision.models.resnet18(num_classes=2)).state_dict(), tmp_path / "resnet.pth")
+    options = {"architecture": "resnet18", "image_size": 64, "labels": ["effusion", "edema"]}
+    ours = kept(convert(tmp_path / "resnet.pth", name="timm", options=options), tmp_path / "findings")
+    behind = export(ours.bundle, to="monai", out=tmp_path / "monai")
+    assert not [each for each in behind if "answer" in each or "heads" in each]
+    meta = json.loads((tmp_path / "monai" / "configs" / "metadata.json").read_text())
+    assert meta["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "effusion", "1": "edema"}
+    monai_network(tmp_path / "monai")
+    (tmp_path / "monai" / "data").mkdir()
+    picture = np.random.default_rng(0).random((64, 80), dtype=np.float32)
+    np.save(tmp_path / "monai" / "data" / "a.npy", ours.prepare(picture).pixels.numpy())
+    _, parser = monai_network(tmp_path / "monai")
+    parser["bundle_root"] = str(tmp_path / "monai")
+    sample = parser.get_parsed_content("dataset")[0]
+    network = monai_network(tmp_path / "monai")[0]
+    with torch.inference_mode():
+        pred = parser.get_parsed_content("inferer")(torch.as_tensor(sample["image"])[None], network)
+    said = parser.get_parsed_content("postprocessing")({"pred": pred})["pred"][0]
+    scores = ours.ask("findings", picture).scores
+    assert scores is not None
+    assert np.abs(said.numpy() - [scores[name][0] for name in options["labels"]]).max() < 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["segresnet", "unet"])
+def test_a_tower_of_volumes_goes_to_monai(tmp_path: Path, architecture: str) -> None:
+    tower = {"name": "monai", "architecture": architecture, "kind": "volume", "width": 8}
+    model = natural(build_model({"name": "vision", "vision": tower}, tokenizer=None))
+    own = Bundle(model, None, preprocessing=[])
+    export(own, to="monai", out=tmp_path / "out")
+    network, parser = monai_network(tmp_path / "out")
+    volume = torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    shown = parser.get_parsed_content("preprocessing").transforms[-1]({"image": volume[0].clone()})["image"]
+    with torch.inference_mode():
+        expected = model.towers["volume"](volume, parts=frozenset({"pooled"})).pooled
+        found = network(torch.as_tensor(shown)[None])
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+    if architecture == "unet":
+        slices = {"name": "slices", "slice": {"name": "timm", "architecture": "resnet10t", "image_size": 32}}
+        other = build_model({"name": "vision", "vision": slices}, tokenizer=None)
+        with pytest.raises(
+            UserError, match=r"MONAI's form has no place for this image tower \(slices, patches or surgery"
+        ):
+            export(Bundle(other, None, preprocessing=[]), to="monai", out=tmp_path / "slices")
 
 
 def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:

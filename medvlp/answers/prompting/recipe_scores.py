@@ -42,7 +42,7 @@ def given_of(model: Model, recipe: NamedRecipe, images: Mapping[str, np.ndarray]
     parts = recipe.recipe.text_parts
     texts = embed_parts(model, "text", list(words), parts) if words and parts else {}
     banks: Mapping[str, Bank] = model.banks  # pyrefly: ignore
-    names = {part: tuple(banks[part].texts) for part in recipe.recipe.image_parts if part in banks}
+    names = {p: banks[p].names or banks[p].texts for p in recipe.recipe.image_parts if p in banks}
     return Given(recipe.prompts, images, words, texts, logit_scale(model), logit_bias(model), names)
 
 

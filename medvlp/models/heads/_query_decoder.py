@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Decoded", "QueryDecoder", "decoder_layer"]
+from medvlp.core.errors import ConfigError
+from medvlp.core.suggest import did_you_mean
+from medvlp.models.bank import Bank
+
+__all__ = ["Decoded", "QueryDecoder", "book_of", "decoder_layer"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class QueryDecoder(nn.Module):
     Args:
         layer: copied; its weights are the start of each layer.
         layers: L.
+        self_attention: whether queries look at each other.
 
     Example:
         >>> decoder = QueryDecoder(decoder_layer(width=8, heads=2, feedforward=16, dropout=0.0), layers=3).eval()
@@ -45,10 +51,13 @@ class QueryDecoder(nn.Module):
         (torch.Size([2, 5, 8]), torch.Size([2, 3, 5, 7]), True)
     """
 
-    def __init__(self, layer: nn.TransformerDecoderLayer, *, layers: int) -> None:
+    def __init__(self, layer: nn.TransformerDecoderLayer, *, layers: int, self_attention: bool = True) -> None:
         super().__init__()
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(layers))
         self.norm = nn.LayerNorm(layer.norm1.normalized_shape[0])
+        self.self_attention = self_attention
+        for each in self.layers if not self_attention else ():
+            del each.self_attn, each.norm1
 
     def forward(
         self,
@@ -78,9 +87,10 @@ class QueryDecoder(nn.Module):
         read_from = tokens if token_place is None else tokens + token_place
         for layer in self.layers:
             assert isinstance(layer, nn.TransformerDecoderLayer)
-            normed = layer.norm1(queries)
-            placed = normed if query_place is None else normed + query_place
-            queries = queries + layer.dropout1(layer.self_attn(placed, placed, normed, need_weights=False)[0])
+            if self.self_attention:
+                normed = layer.norm1(queries)
+                placed = normed if query_place is None else normed + query_place
+                queries = queries + layer.dropout1(layer.self_attn(placed, placed, normed, need_weights=False)[0])
             asking = layer.norm2(queries)
             asking = asking if query_place is None else asking + query_place
             read, weights = layer.multihead_attn(
@@ -98,3 +108,19 @@ class QueryDecoder(nn.Module):
             torch.stack(kept, dim=1) if attention else None,
             torch.stack(each, dim=1) if layers else None,
         )
+
+
+def book_of(banks: Mapping[str, Bank], name: str, *, head: str) -> Bank:
+    """Return the bank whose constant vectors a head asks with.
+
+    Raises:
+        ConfigError: if there is none of the name, or it has no vectors.
+    """
+    if name not in banks:
+        raise ConfigError(f"{head} reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}.")
+    if banks[name].vectors is None:
+        raise ConfigError(
+            f"{head} needs constant vectors of the bank {name!r}: give banks.{name}.encoder, such as "
+            "{name: hashed_words}."
+        )
+    return banks[name]

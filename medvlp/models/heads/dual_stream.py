@@ -20,9 +20,8 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
-from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, decoder_layer
+from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, book_of, decoder_layer
 
 __all__ = ["DualStream", "Streams"]
 
@@ -123,7 +122,7 @@ class DualStream(Head):
             raise ConfigError(
                 f"{heads} attention heads do not divide the width {width} of dual_stream: choose a divisor of it."
             )
-        self.pathology, self.anatomy = _book(banks, pathology), _book(banks, anatomy)
+        self.pathology, self.anatomy = (book_of(banks, name, head="dual_stream") for name in (pathology, anatomy))
         vectors = {name: book.vectors for name, book in (("pathology", self.pathology), ("anatomy", self.anatomy))}
         book_width = vectors["pathology"].shape[1]  # pyrefly: ignore
         if vectors["anatomy"].shape[1] != book_width:  # pyrefly: ignore
@@ -239,19 +238,6 @@ def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], pre
                 f"These weights were trained with other vectors of the bank {bank.name!r}: use the texts and the "
                 "encoder that they were trained with."
             )
-
-
-def _book(banks: Mapping[str, Bank], name: str) -> Bank:
-    if name not in banks:
-        raise ConfigError(
-            f"dual_stream reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}."
-        )
-    if banks[name].vectors is None:
-        raise ConfigError(
-            f"dual_stream needs constant vectors of the bank {name!r}: give banks.{name}.encoder, such as "
-            "{name: hashed_words}."
-        )
-    return banks[name]
 
 
 def _stream(token_width: int, hidden: int, width: int) -> nn.Sequential:

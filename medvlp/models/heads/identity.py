@@ -1,4 +1,4 @@
-"""A part under another name."""
+"""A part under another name, or the mean of one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Identity(Head):
     Args:
         in_width: W of what is read, given by the builder.
         reads: part that is passed on.
+        mean: whether its mean over tokens is.
 
     Example:
         >>> import torch
@@ -28,11 +29,15 @@ class Identity(Head):
         [[1.0, 1.0]]
     """
 
-    def __init__(self, *, in_width: Annotated[int, FromModel("width")], reads: str = "pooled") -> None:
+    def __init__(
+        self, *, in_width: Annotated[int, FromModel("width")], reads: str = "pooled", mean: bool = False
+    ) -> None:
         super().__init__()
         self.reads = (reads,)
+        self.mean = mean
         self.width = in_width
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: what was read}."""
-        return {name: encoded.part(self.reads[0])}
+        values = encoded.part(self.reads[0])
+        return {name: values.mean(dim=1) if self.mean else values}

@@ -31,9 +31,10 @@ class Projection(Head):
         norm: of the hidden layers; ``batch`` needs ``stage: batch``, where all rows of all processes are together;
             ``layer_behind`` normalises what the activation gives.
         norm_eps: that LayerNorm adds to a variance.
-        activation: of the hidden layers.
+        activation: of the hidden layers; ``prelu`` learns one slope a layer.
         hidden_bias: whether the hidden layers have one; never before ``batch``.
         mean: whether what is projected, one by one, is averaged: tokens to one vector.
+        first: whether only the first is taken: of tokens the upper left.
         bias: of the last layer.
         stage: ``tower`` or ``batch``, see `Head`.
 
@@ -58,9 +59,10 @@ class Projection(Head):
         layers: Annotated[int, Field(ge=2)] = 2,
         norm: Literal["none", "layer", "batch", "layer_behind"] = "none",
         norm_eps: Annotated[float, Field(gt=0)] = 1e-5,
-        activation: Literal["relu", "gelu"] = "relu",
+        activation: Literal["relu", "gelu", "prelu"] = "relu",
         hidden_bias: bool = True,
         mean: bool = False,
+        first: bool = False,
         bias: bool = False,
         stage: Literal["tower", "batch"] = "tower",
     ) -> None:
@@ -73,11 +75,13 @@ class Projection(Head):
             raise ConfigError(f"A projection with norm {norm!r} has no hidden layer to normalise: set hidden.")
         self.reads = (reads,)
         self.stage = stage
-        self.activation, self.behind, self.mean = activation, norm == "layer_behind", mean
+        self.behind, self.mean, self.first = norm == "layer_behind", mean, first
         self.width = width or embed_dim
         widths = [in_width] if hidden is None else [in_width, *[hidden] * (layers - 1)]
         self.hidden = nn.ModuleList(nn.Linear(a, b, bias=hidden_bias and norm != "batch") for a, b in pairwise(widths))
         self.norms = nn.ModuleList(_norm(norm, b, norm_eps) for b in widths[1:])
+        made = {"relu": nn.ReLU, "gelu": nn.GELU, "prelu": nn.PReLU}[activation]
+        self.activations = nn.ModuleList(made() for _ in widths[1:])
         self.output = nn.Linear(widths[-1], self.width, bias=bias)
         # Unit gain whatever the widths: the projected rows start at the size of what was read.
         nn.init.normal_(self.output.weight, std=widths[-1] ** -0.5)
@@ -85,12 +89,12 @@ class Projection(Head):
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, ..., D)}."""
         values = encoded.part(self.reads[0])
-        for linear, norm in zip(self.hidden, self.norms, strict=True):
+        values = values[:, 0] if self.first else values
+        for linear, norm, activation in zip(self.hidden, self.norms, self.activations, strict=True):
             values = linear(values)
             if not self.behind:
                 values = norm(values, encoded.owner) if isinstance(norm, RowBatchNorm) else norm(values)
-            values = values.relu() if self.activation == "relu" else nn.functional.gelu(values)
-            values = norm(values) if self.behind else values
+            values = norm(activation(values)) if self.behind else activation(values)
         values = self.output(values)
         return {name: values.mean(dim=1) if self.mean else values}
 

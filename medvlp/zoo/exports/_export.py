@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +13,19 @@ from torch import Tensor
 from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place
 from medvlp.core.registry import build
-from medvlp.models.bundle import Bundle
+from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.zoo._pixels import IMAGENET
 
-__all__ = ["Exporter", "export", "not_held", "plain_tower", "processor_of", "turned_back", "with_channels"]
+__all__ = [
+    "Exporter",
+    "created_by_timm",
+    "export",
+    "not_held",
+    "plain_tower",
+    "processor_of",
+    "turned_back",
+    "with_channels",
+]
 
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
@@ -44,12 +53,12 @@ def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
         ConfigError: if there is no such form.
         UserError: if the form has no place for the model, or its library is not installed.
     """
-    write: Callable[[Path], list[str]] = build("zoo/exports", {"name": to}, where="--to", given={"bundle": bundle})
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        behind = write(temporary)
+        given = {"bundle": bundle, "folder": temporary}
+        behind: list[str] = build("zoo/exports", {"name": to}, where="--to", given=given)
         (temporary / "README.md").write_text(bundle.card, encoding="utf-8")
         put_in_place(temporary, out)
     finally:
@@ -110,6 +119,15 @@ def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
     return tower
 
 
+def created_by_timm(tower: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with which timm makes the image tower again."""
+    from medvlp.models.encoders._timm import has_fixed_size
+
+    pool = {"global_pool": tower["pool"]} if tower.get("pool") else {}
+    fixed = {"img_size": tower["image_size"]} if has_fixed_size(tower["architecture"]) else {}
+    return {**(tower.get("options") or {}), **pool, **fixed, "in_chans": tower["channels"]}
+
+
 def with_channels(tower: Mapping[str, Any]) -> tuple[list[float], list[float]]:
     """Return mean and std, one number for each of three channels, in as many digits as single precision has."""
     mean, std = ([round(float(each), 7) for each in values] for values in (
@@ -132,7 +150,9 @@ def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[st
     return {"image_processor_type": f"{kind}ImageProcessor", **common, "size": short, "crop_size": square}
 
 
-def not_held(bundle: Bundle, *, heads: bool = True, pixels: bool = True) -> list[str]:
+def not_held(
+    bundle: Bundle, *, heads: bool = True, pixels: bool = True, answers: Sequence[KeptAnswer] | None = None
+) -> list[str]:
     """Return what no other library's form holds of a bundle."""
     model: Any = bundle.model
     presets = sorted({str(view["preset"]) for view in bundle.preprocessing if "preset" in view})
@@ -141,7 +161,10 @@ def not_held(bundle: Bundle, *, heads: bool = True, pixels: bool = True) -> list
         behind.append("how a picture is brought to its size, " + ", ".join(str(dict(v)) for v in bundle.preprocessing))
     if heads and model.spec.get("heads"):
         behind.append(f"heads ({', '.join(model.spec['heads'])})")
-    behind += [f"the answer {each.name} with its labels, recipe and prompts" for each in bundle.answers]
+    behind += [
+        f"the answer {each.name} with its labels, recipe and prompts"
+        for each in (bundle.answers if answers is None else answers)
+    ]
     if any(each.operating_points or each.calibration for each in bundle.answers):
         behind.append("operating points and calibration")
     more = {"gate": bundle.gate, "hashes of what it has seen": bundle.seen, "judge of sentences": bundle.sentences}

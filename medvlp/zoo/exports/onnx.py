@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,16 +33,16 @@ class _Text(_Image):
         return unit(self.head(self.tower(ids, parts=frozenset(self.head.reads), mask=mask), "raw")["raw"])
 
 
-def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write ``image.onnx`` and ``text.onnx``, with tokenizer and ``embedding.json`` (sizes, scale, parity).
 
     Args:
         bundle: given by `medvlp.zoo.exports.export`.
+        folder: an empty one, likewise.
+
+    Returns:
+        what the form cannot hold, a phrase each.
     """
-    return partial(_write, bundle)
-
-
-def _write(bundle: Bundle, folder: Path) -> list[str]:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UserError(f"The form needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,16 +21,18 @@ __all__ = ["open_clip"]
 _FITS = {"crop": "shortest", "squeeze": "squash"}
 
 
-def open_clip(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+def open_clip(
+    *, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]
+) -> list[str]:
     """Write CLIP in open_clip's layout.
 
     Args:
         bundle: given by `medvlp.zoo.exports.export`.
+        folder: an empty one, likewise.
+
+    Returns:
+        what the form cannot hold, a phrase each.
     """
-    return partial(_write, bundle)
-
-
-def _write(bundle: Bundle, folder: Path) -> list[str]:
     tower = plain_tower(bundle, "open_clip's form")
     model: Any = bundle.model
     options: dict[str, Any] = dict(tower.get("options") or {})

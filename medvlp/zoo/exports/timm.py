@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,31 +10,27 @@ from safetensors.torch import save_file
 from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
-from medvlp.zoo.exports._export import not_held, plain_tower, with_channels
+from medvlp.zoo.exports._export import created_by_timm, not_held, plain_tower, with_channels
 
 __all__ = ["timm"]
 
 
-def timm(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write the image tower; it gives what the bundle's tower pools, before any projection.
 
     Args:
         bundle: given by `medvlp.zoo.exports.export`.
+        folder: an empty one, likewise.
+
+    Returns:
+        what the form cannot hold, a phrase each.
     """
-    return partial(_write, bundle)
-
-
-def _write(bundle: Bundle, folder: Path) -> list[str]:
     tower = plain_tower(bundle, "timm's form")
     model: Any = bundle.model
     backbone = model.towers[model.pictures].backbone
     mean, std = with_channels(tower)
     gray = tower["channels"] == 1
     size = tower["image_size"]
-    arguments = {**(tower.get("options") or {}), **({"global_pool": tower["pool"]} if tower.get("pool") else {})}
-    from medvlp.models.encoders._timm import has_fixed_size
-
-    fixed = {"img_size": size} if has_fixed_size(tower["architecture"]) else {}
     held = {n: t.detach().float().cpu().contiguous().clone() for n, t in backbone.state_dict().items()}
     save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
     shown: dict[str, object] = {"input_size": [tower["channels"], size, size], "num_classes": 0}
@@ -46,7 +40,7 @@ def _write(bundle: Bundle, folder: Path) -> list[str]:
         "num_classes": 0,
         "num_features": backbone.num_features,
         "pretrained_cfg": shown,
-        "model_args": {**arguments, **fixed, "in_chans": tower["channels"]},
+        "model_args": created_by_timm(tower),
     }
     write_json(folder / "config.json", config)
     text = ["the text tower and the projections"] if model.reads_text else []

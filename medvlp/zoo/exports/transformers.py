@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,16 +26,18 @@ _KINDS = {
 _ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 
 
-def transformers(*, bundle: Annotated[Bundle, FromModel("bundle")]) -> Callable[[Path], list[str]]:
+def transformers(
+    *, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]
+) -> list[str]:
     """Write CLIP, SigLIP or DINOv2, with tokenizer, and with preprocessor where it can make the bundle's pixels.
 
     Args:
         bundle: given by `medvlp.zoo.exports.export`.
+        folder: an empty one, likewise.
+
+    Returns:
+        what the form cannot hold, a phrase each.
     """
-    return partial(_write, bundle)
-
-
-def _write(bundle: Bundle, folder: Path) -> list[str]:
     from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipConfig, SiglipModel
 
     tower = plain_tower(bundle, "transformers' form")

@@ -1,0 +1,146 @@
+"""``read_grid``: a volume on a grid of fixed size and spacing, as models of whole volumes were trained on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import ImageRecord, Matrix, Sample, Stack
+from medvlp.data.marks import placed
+from medvlp.data.quantise import Bits, quantise
+from medvlp.io.volume import Volume
+from medvlp.io.volume_read import read_volume
+
+__all__ = ["ReadGrid"]
+
+_HUNG = "LPS"  # columns to the patient's left, rows to the back, slices to the head
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadGrid:
+    """Path -> stack (S, 1, H, W) in [0, 1], hung as `read_volume` hangs axial slices; made by MONAI's transforms.
+
+    The volume is turned to `codes`, resampled linearly to `spacing`, scaled from `low` and `high` to 0 and 1, padded
+    with 0 and cut at its middle to `size`: in this order, in these directions, which is what roundings depend on.
+
+    Attributes:
+        size: of the grid along x, y and z.
+        spacing: in mm along x, y and z.
+        low: value that becomes 0, HU for CT.
+        high: value that becomes 1.
+        codes: directions of the axes while it is made, such as ``RAS``.
+        bits: 8, 16, or 32 for unrounded.
+        on_gap: of missing slices, see `medvlp.io.read_volume`.
+        on_tilt: of a tilted gantry, see there.
+        field: the volume field, which is gone afterwards; a `medvlp.io.Volume` there is taken as it is.
+        to: the stack field that is written.
+
+    Raises:
+        UnreadableImage: as `medvlp.io.read_volume`.
+        ConfigError: for fields of another kind, or an empty window.
+
+    Example:
+        >>> from medvlp.io.affine import Affine
+        >>> air = Volume(np.full((3, 8, 8), -1000, np.float32), Affine(np.diag([-1.0, -1.0, 5.0, 1.0])))
+        >>> view = ReadGrid(size=(6, 6, 4), spacing=(2.0, 2.0, 5.0))
+        >>> view(Sample("a", {"volume": air}), torch.Generator()).fields["stack"].pixels.shape
+        torch.Size([4, 1, 6, 6])
+    """
+
+    random: ClassVar[bool] = False
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    low: float = -1000.0
+    high: float = 1000.0
+    codes: Literal["RAS", "LPS"] = "RAS"
+    bits: Bits = 32
+    on_gap: Literal["error", "resample"] = "error"
+    on_tilt: Literal["error", "shear", "resample"] = "error"
+    field: str = "volume"
+    to: str = "stack"
+
+    def __post_init__(self) -> None:
+        kinds = parse_field(self.field).kind, parse_field(self.to).kind
+        if kinds != ("volume", "stack") or min(self.size) < 1 or min(self.spacing) <= 0 or self.low >= self.high:
+            raise ConfigError(
+                f"read_grid makes a stack of a volume, of a size and spacing above 0, from {self.low:g} to "
+                f"{self.high:g}, not {self.to!r} of {self.field!r}, {self.size} and {self.spacing}: change these."
+            )
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """The stack."""
+        return (self.to,)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Read the volume."""
+        from monai.data.meta_tensor import MetaTensor
+        from monai.transforms.compose import Compose
+        from monai.transforms.croppad.array import CenterSpatialCrop, SpatialPad
+        from monai.transforms.intensity.array import ScaleIntensityRange
+        from monai.transforms.spatial.array import Orientation, Spacing
+
+        source = sample.fields.get(self.field)
+        if source is None:
+            return sample
+        if not isinstance(source, str | Volume):
+            raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
+        volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
+        world = np.array(volume.affine.to("RAS").matrix)
+        chain = Compose(
+            [
+                Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S"))),
+                Spacing(pixdim=self.spacing, mode="bilinear"),
+                ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True),
+                SpatialPad(self.size),
+                CenterSpatialCrop(self.size),
+            ]
+        )
+        made = chain(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
+        turned = [axis for axis in range(3) if self.codes[axis] != _HUNG[axis]]
+        pixels = made.as_tensor()[0].flip(turned).permute(2, 1, 0)[:, None].float()
+        grid = np.asarray(made.affine, dtype=np.float64) @ _flipped(self.size, turned)
+        columns, rows, slices = self.size
+        middles = np.array([[(columns - 1) / 2, (rows - 1) / 2, k, 1.0] for k in range(slices)])
+        position = torch.from_numpy((middles @ grid.T)[:, :3].astype(np.float32))
+        record = _record(volume, world, grid, self.size, self.spacing)
+        stack = Stack(quantise(pixels.contiguous(), self.bits), position)
+        return placed(sample, self.field, stack, record, to=self.to)
+
+
+def _flipped(size: tuple[int, int, int], axes: list[int]) -> np.ndarray:
+    """Indices of the turned grid -> those of the grid."""
+    matrix = np.eye(4)
+    for axis in axes:
+        matrix[axis, axis], matrix[axis, 3] = -1.0, size[axis] - 1.0
+    return matrix
+
+
+def _record(
+    volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> ImageRecord:
+    """Where the view lies among the voxels of the source; pixel and voxel k reach from k to k + 1."""
+    half = np.eye(4)
+    half[:3, 3] = 0.5
+    there = half @ np.linalg.inv(world) @ grid @ np.linalg.inv(half)
+    corners = there @ np.array([[0.0, 0.0, 0.0, 1.0], [size[0], size[1], 0.0, 1.0]]).T
+    (x0, x1), (y0, y1) = corners[0], corners[1]
+    return ImageRecord(
+        seed=0,
+        box=(float(x0), float(y0), float(x1), float(y1)),
+        spacing=(spacing[1], spacing[0]),
+        warnings=volume.warnings,
+        matrix=_rows(there),
+        source=volume.shape,
+        world=_rows(world),
+    )
+
+
+def _rows(matrix: np.ndarray) -> Matrix:
+    return tuple(tuple(float(value) for value in row) for row in matrix[:3])
