@@ -90,7 +90,7 @@ class CoOp(Patch):
 
     def forward(self, value: Tensor, source: Tensor) -> Patched:
         """Put the context among the words (R, L, W)."""
-        context = self.contexts(len(value)).to(value.dtype)
+        context = self.contexts(value).to(value.dtype)
         length, count = value.shape[1], context.shape[1]
         before = {"end": count, "middle": count // 2, "front": 0}[self.position]
         after = 0 if self.position == "end" else self.names[self._rows.number][:, None]
@@ -104,10 +104,10 @@ class CoOp(Patch):
         whole = torch.cat([value, context], dim=1).gather(1, index[..., None].expand(-1, -1, value.shape[2]))
         return Patched(whole, added=index >= length)
 
-    def contexts(self, rows: int) -> Tensor:
-        """Return the context of each row, (R, M, W)."""
+    def contexts(self, words: Tensor) -> Tensor:
+        """Return the context of each row, (R, M, W), of the words (R, L, W)."""
         if len(self.context) == 1:
-            return self.context.expand(rows, -1, -1)
+            return self.context.expand(len(words), -1, -1)
         return self.context[self._rows.number]
 
     def extra_repr(self) -> str:

@@ -1,0 +1,64 @@
+"""A classifier by texts whose pictures look at the texts first (TFT of "Task-oriented multi-modal mutual learning").
+
+The paper (Long et al. 2023, arXiv 2303.17169) was known to us by description only: heads, the place of the residual and
+first weights are choices of ours, said below. Its other half is the patch `ctp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core.encoded import unit
+from medvlp.core.registry import FromModel
+from medvlp.models.bank import Bank
+from medvlp.models.encoders._blocks import CrossAttention
+from medvlp.models.heads.text_classifier import TextClassifier, TextsOf
+from medvlp.models.scale import LogitScale
+
+__all__ = ["TextGuidedClassifier"]
+
+
+class TextGuidedClassifier(TextClassifier):
+    """As `text_classifier`, with (v + B(v; t_1 ... t_K)) at unit length in place of a picture's embedding v.
+
+    B is one cross-attention of v over the texts of the first bank; its output starts at zero.
+
+    Args:
+        texts_of: given by the builder.
+        scale: given by the builder.
+        books: the banks, given by the builder.
+        embed_dim: D, given by the builder.
+        classes: K, told by the objective's labels, in the order of the bank.
+        bank: of the classes.
+        against: bank of what each is compared with.
+        heads: of the attention; divides D.
+
+    Raises:
+        ConfigError: if a bank is missing or has another number of texts, or `heads` do not divide D.
+    """
+
+    def __init__(
+        self,
+        *,
+        texts_of: Annotated[TextsOf, FromModel("texts_of")],
+        scale: Annotated[LogitScale, FromModel("scale")],
+        books: Annotated[Mapping[str, Bank], FromModel("banks")],
+        embed_dim: Annotated[int, FromModel("embed_dim")],
+        classes: Annotated[int, Field(ge=1)],
+        bank: str,
+        against: str | None = None,
+        heads: Annotated[int, Field(ge=1)] = 4,
+    ) -> None:
+        super().__init__(texts_of=texts_of, scale=scale, books=books, classes=classes, bank=bank, against=against)
+        self.guide = CrossAttention(width=embed_dim, context_width=embed_dim, heads=heads)
+        nn.init.zeros_(self.guide.output.weight)
+        nn.init.zeros_(self.guide.output.bias)
+
+    def _picture(self, embedding: Tensor, texts: Tensor) -> Tensor:
+        """Return what is compared of a picture, (R, D)."""
+        context = texts.expand(len(embedding), -1, -1)
+        return unit(embedding + self.guide(embedding[:, None], context, None)[:, 0])
