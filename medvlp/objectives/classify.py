@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.registry import schema
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._dense import check_labels, decoder_of
 from medvlp.objectives._labels import labels_of
@@ -83,6 +85,8 @@ class Classify(Objective):
         self.view, self.part = view, part
         chosen = head or {"name": "linear", "reads": reads}
         self.head = decoder_of(chosen, classes=len(labels), objective="classify")
+        if "labels" in schema("models/heads", self.head.name).model_fields:  # a head that knows them by name checks
+            self.head = replace(self.head, options={**self.head.options, "labels": list(labels)})
         self.exclusive = exclusive
         self.weights = tuple(weights)
 

@@ -39,12 +39,13 @@ class TextClassifier(Head):
         texts_of: given by the builder.
         scale: given by the builder.
         books: the banks, given by the builder.
-        classes: K, told by the objective's labels, in the order of the bank.
-        bank: of the classes.
+        classes: K, told by the objective.
+        bank: of the classes, in the order of the objective's labels.
         against: bank of what each is compared with.
+        labels: the objective's; the names of a bank that is a book must be these.
 
     Raises:
-        ConfigError: if a bank is missing or has another number of texts.
+        ConfigError: if a bank is missing, has another number of texts, or names others.
 
     Example:
         >>> import torch
@@ -70,6 +71,7 @@ class TextClassifier(Head):
         classes: Annotated[int, Field(ge=1)],
         bank: str,
         against: str | None = None,
+        labels: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.banks = (bank,) if against is None else (bank, against)
@@ -82,6 +84,11 @@ class TextClassifier(Head):
                 raise ConfigError(
                     f"text_classifier has {classes} labels and the bank {name!r} {len(books[name].texts)} texts: give "
                     "each label one text, in the order of the labels."
+                )
+            if labels and books[name].names and list(books[name].names) != labels:
+                raise ConfigError(
+                    f"The bank {name!r} of text_classifier names {', '.join(books[name].names)}, and the labels are "
+                    f"{', '.join(labels)}: name the same in the same order."
                 )
         self.width = classes
         self._texts_of = texts_of

@@ -32,9 +32,10 @@ class TextGuidedClassifier(TextClassifier):
         scale: given by the builder.
         books: the banks, given by the builder.
         embed_dim: D, given by the builder.
-        classes: K, told by the objective's labels, in the order of the bank.
-        bank: of the classes.
+        classes: K, told by the objective.
+        bank: of the classes, in the order of the objective's labels.
         against: bank of what each is compared with.
+        labels: the objective's; the names of a bank that is a book must be these.
         heads: of the attention; divides D.
 
     Raises:
@@ -51,9 +52,12 @@ class TextGuidedClassifier(TextClassifier):
         classes: Annotated[int, Field(ge=1)],
         bank: str,
         against: str | None = None,
+        labels: list[str] | None = None,
         heads: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
-        super().__init__(texts_of=texts_of, scale=scale, books=books, classes=classes, bank=bank, against=against)
+        super().__init__(
+            texts_of=texts_of, scale=scale, books=books, classes=classes, bank=bank, against=against, labels=labels
+        )
         self.guide = CrossAttention(width=embed_dim, context_width=embed_dim, heads=heads)
         nn.init.zeros_(self.guide.output.weight)
         nn.init.zeros_(self.guide.output.bias)
