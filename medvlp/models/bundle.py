@@ -7,9 +7,9 @@
 ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
 
-What a run added to a bundle whose towers it held still (prompts, low-rank updates, biases, a head) can be saved alone, by
-`save_patches`: the same files without tokenizer and without the weights that are the bundle's, and in ``bundle.yaml`` the
-hash of the bundle that they belong to.
+What a run added to a bundle whose towers it held still (prompts, low-rank updates, biases, a head) can be saved alone,
+by `save_patches`: the same files without tokenizer and without the weights that are the bundle's, and in
+``bundle.yaml`` the hash of the bundle that they belong to.
 """
 
 from __future__ import annotations

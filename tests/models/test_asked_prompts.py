@@ -1,4 +1,4 @@
-"""Prompts that are others for each picture (CoCoOp, CTP with TFT, GOPro) against their equations, picture by picture."""
+"""Prompts that are others for each picture (CoCoOp, CTP with TFT, GOPro) against their equations."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ def test_pictures_that_look_at_the_texts_are_their_equation() -> None:
     for v in pictures(built, "embedding")["embedding"]:
         query = guide.query.weight @ v + guide.query.bias
         keys_, values = (texts @ guide.key_value.weight.T + guide.key_value.bias).chunk(2, dim=1)
-        heads = [
-            (keys_[:, p] @ query[p] / 2).softmax(dim=0) @ values[:, p] for p in (slice(0, 4), slice(4, 8))
-        ]
+        heads = [(keys_[:, p] @ query[p] / 2).softmax(dim=0) @ values[:, p] for p in (slice(0, 4), slice(4, 8))]
         moved = v + guide.output.weight @ torch.cat(heads) + guide.output.bias
         expected.append(built.logit_scale.value * texts @ (moved / moved.norm()))
     torch.testing.assert_close(logits(built), torch.stack(expected))
@@ -144,9 +142,9 @@ def test_equal_names_make_ctp_move_all_classes_alike_as_cocoop_does() -> None:
     apart = shifts_of(built, patch)
     assert (apart - apart[:, :1]).abs().max() > 1e-2
     with torch.no_grad():
-        built.towers["text"].word.weight.copy_(built.towers["text"].word.weight[:1].expand_as(
-            built.towers["text"].word.weight
-        ))
+        built.towers["text"].word.weight.copy_(
+            built.towers["text"].word.weight[:1].expand_as(built.towers["text"].word.weight)
+        )
     alike = shifts_of(built, patch)
     torch.testing.assert_close(alike, alike[:, :1].expand_as(alike))
     other, conditioned = built_with(COCOOP)

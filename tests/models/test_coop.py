@@ -69,8 +69,9 @@ def test_only_the_context_has_a_gradient_where_it_alone_trains() -> None:
 
 def test_a_permutation_of_the_classes_permutes_contexts_and_logits() -> None:
     order = [2, 0, 3, 1]
-    first, second = model([{**COOP, "specific": True}]), model(
-        [{**COOP, "specific": True}], names=[NAMES[i] for i in order]
+    first, second = (
+        model([{**COOP, "specific": True}]),
+        model([{**COOP, "specific": True}], names=[NAMES[i] for i in order]),
     )
     with torch.no_grad():
         next(iter(second.patches.values())).context.copy_(next(iter(first.patches.values())).context[order])
@@ -124,7 +125,9 @@ def test_constant_vectors_serve_a_model_without_words() -> None:
     bank = Bank("given", ("a", "b"), vectors)
     spec = {"name": "vision", "vision": {**VIT, "image_size": 32}, "projection": {}, "embed_dim": 8}
     built: Any = build_model(spec, tokenizer=None, banks={"given": bank}).eval()
-    built.mount({"findings": HeadSpec("text_classifier", {"bank": "given", "classes": 2})}, Plan.of(keys("image/findings")))
+    built.mount(
+        {"findings": HeadSpec("text_classifier", {"bank": "given", "classes": 2})}, Plan.of(keys("image/findings"))
+    )
     seen = pictures(built, "embedding")["embedding"]
     expected = built.logit_scale.value * seen @ torch.nn.functional.normalize(vectors, dim=1).T
     torch.testing.assert_close(logits(built), expected)
@@ -142,7 +145,10 @@ def test_what_it_gives_beside_are_the_texts_of_each_picture() -> None:
     ("head", "sentence"),
     [
         ({"bank": "nams"}, r"reads the bank 'nams', which is not under banks: did you mean 'names'"),
-        ({"labels": ["a", "b", "c", "d"], "bank": "book"}, r"'book' of text_classifier names p, q, r, s, and the labels"),
+        (
+            {"labels": ["a", "b", "c", "d"], "bank": "book"},
+            r"'book' of text_classifier names p, q, r, s, and the labels",
+        ),
     ],
 )
 def test_a_classifier_of_other_texts_is_refused(head: dict[str, Any], sentence: str) -> None:
@@ -179,7 +185,7 @@ def test_a_projection_behind_the_towers_cannot_be_asked_inside_them() -> None:
 @pytest.mark.parametrize("option", [{"specific": True}, {"position": "front"}])
 def test_what_belongs_to_one_bank_is_refused_elsewhere(option: dict[str, Any]) -> None:
     built = model()
-    with pytest.raises(ConfigError, match="belongs to the texts of one bank: give the patch view: bank.NAME"):
+    with pytest.raises(ConfigError, match=r"belongs to the texts of one bank: give the patch view: bank\.NAME"):
         apply_patches(built, [{"name": "coop", "view": "text", **option}])
 
 

@@ -76,7 +76,8 @@ def test_loaded_beside_its_bundle_it_is_the_whole_bundle_bit_for_bit(base: Path,
     assert not (tmp_path / "patches" / "tokenizer").exists()
     # And the bundle itself is what it was.
     assert torch.equal(
-        logits(tuned(base, []).model), logits(tuned(base, []).model)  # pyrefly: ignore
+        logits(tuned(base, []).model),
+        logits(tuned(base, []).model),  # pyrefly: ignore
     )
     assert both.hash not in (load_bundle(base).hash, alone.hash)
 
@@ -112,7 +113,9 @@ def test_patches_of_another_bundle_are_refused(base: Path, tmp_path: Path) -> No
         next(changed.model.parameters()).add_(1)
     save_bundle(tmp_path / "other", changed)
     first, second = load_bundle(base).hash, load_bundle(tmp_path / "other").hash
-    with pytest.raises(UserError, match=rf"The patches in .*patches belong to the bundle {first}, and this one is {second}"):
+    with pytest.raises(
+        UserError, match=rf"The patches in .*patches belong to the bundle {first}, and this one is {second}"
+    ):
         load(tmp_path / "other", patches=tmp_path / "patches")
     with pytest.raises(UserError, match=r"The patches in .*other are a bundle themselves, and this one is"):
         load(base, patches=tmp_path / "other")

@@ -41,7 +41,9 @@ def test_removed_it_leaves_every_bit_and_no_parameter(specs: list[dict[str, Any]
     assert patched.spec == plain.spec
 
 
-@pytest.mark.parametrize("spec", [DORA, {**DORA, "kind": "text", "on": "linear[*]"}, ADAPTER, {**ADAPTER, "kind": "text"}])
+@pytest.mark.parametrize(
+    "spec", [DORA, {**DORA, "kind": "text", "on": "linear[*]"}, ADAPTER, {**ADAPTER, "kind": "text"}]
+)
 def test_it_starts_as_the_model_bit_for_bit(spec: dict[str, Any]) -> None:
     patched, plain = (dual({**DUAL, "vision": VIT}) for _ in range(2))
     apply_patches(patched, [spec])
@@ -126,7 +128,9 @@ def test_several_sites_of_one_patch_are_named_with_commas() -> None:
     handle = apply_patches(patched, [{**ADAPTER, "on": "block.mlp[1], block.after[0]"}])
     assert handle.sites == ("image:block.mlp[1]", "image:block.after[0]")
     handle.remove()
-    with pytest.raises(ConfigError, match=r"patches\[0\].on is 'block.afte\[0\]', and the image tower has no such site"):
+    with pytest.raises(
+        ConfigError, match=r"patches\[0\].on is 'block.afte\[0\]', and the image tower has no such site"
+    ):
         apply_patches(patched, [{**ADAPTER, "on": "block.mlp[1], block.afte[0]"}])
 
 
@@ -144,7 +148,9 @@ def test_maple_of_depth_one_is_shallow() -> None:
 def test_maple_that_starts_as_words_stands_before_the_name() -> None:
     built = model([{**MAPLE[0], "depth": 1, "words": "a photo of"}])
     plan = Plan.of(keys("bank.names/embedding"))
-    hand = model(names=[f"a photo {name}" for name in ("effusion.", "rib fracture.", "nodule", "no finding of any kind.")])
+    hand = model(
+        names=[f"a photo {name}" for name in ("effusion.", "rib fracture.", "nodule", "no finding of any kind.")]
+    )
     torch.testing.assert_close(
         built(batch(), plan)["bank.names"].part("embedding"), hand(batch(), plan)["bank.names"].part("embedding")
     )

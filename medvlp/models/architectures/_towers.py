@@ -166,7 +166,7 @@ class TowerModel(Model):
         return done
 
     def texts_of(self, bank: str, pictures: Encoded) -> Tensor:
-        """Return the embeddings of a bank's K texts, (K, D); of each picture its own, (R, K, D), where a patch asks it.
+        """Return embeddings of a bank's K texts, (K, D), or (R, K, D) where a patch makes some of each picture.
 
         Args:
             bank: name.

@@ -28,8 +28,8 @@ class Depth:
 def depths(root: nn.Module) -> dict[int, Depth]:
     """Return the depth of every parameter of the towers within a module, by its identity.
 
-    A backbone of timm is divided as its `group_matcher` says, as BEiT's and MAE's fine-tuning do; any other tower by the
-    blocks that it publishes: what it registers in front of them, each of them, what it registers behind.
+    A backbone of timm is divided as its `group_matcher` says; any other tower by the blocks that it publishes: what it
+    registers in front of them, each of them, what it registers behind.
 
     Example:
         >>> from medvlp.models.encoders.timm import TimmEncoder

@@ -1,7 +1,7 @@
 """A classifier by texts whose pictures look at the texts first (TFT of "Task-oriented multi-modal mutual learning").
 
-Long et al. 2023, arXiv 2303.17169. Written from a description of the method and not compared with any code: the number of
-heads, the place of the residual and the first weights are choices, said below. Its other half is the patch `ctp`.
+Long et al. 2023, arXiv 2303.17169. Written from a description of the method and not compared with any code: the number
+of heads, the place of the residual and the first weights are choices, said below. Its other half is the patch `ctp`.
 """
 
 from __future__ import annotations

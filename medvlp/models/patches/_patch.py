@@ -110,8 +110,9 @@ def apply_patches(
     Args:
         model: built by `build_model`.
         specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`; ``on`` may
-            be several patterns with commas between. Beside its own options each may have ``view``: where it acts, ``*`` for any letters (``bank.*``, ``image.local``). All
-            other views, and whoever calls a tower without the model, pass as if it were not there.
+            be several patterns with commas between. Beside its own options each may have ``view``: where it acts, ``*``
+            for any letters (``bank.*``, ``image.local``). All other views, and whoever calls a tower without the model,
+            pass as if it were not there.
         seed: of first weights and of draws.
         where: path in the configuration, for error sentences.
 

@@ -74,8 +74,8 @@ class CoOp(Patch):
         super().__init__()
         if bank is None and (specific or position != "end"):
             raise ConfigError(
-                "A learned prompt that is specific, or not at the end, belongs to the texts of one bank: give the patch "
-                "view: bank.NAME."
+                "A learned prompt that is specific, or not at the end, belongs to the texts of one bank: give the "
+                "patch view: bank.NAME."
             )
         start = 0.02 * torch.randn(tokens, text.token_width) if words is None else word_vectors(text, words)
         sets = len(bank.texts) if specific and bank is not None else 1
@@ -95,7 +95,7 @@ class CoOp(Patch):
         before = {"end": count, "middle": count // 2, "front": 0}[self.position]
         after = 0 if self.position == "end" else self.names[self._rows.number][:, None]
         at = torch.arange(length + count, device=value.device).expand(len(value), -1)
-        # Which of the words and, behind them, of the context stands at each place, from the last stretch to the first.
+        # Which of the words or, counted behind them, of the context stands at each place: the last stretch first.
         index = at - count
         index = torch.where(at < self._first + after + count, length + at - self._first - after, index)
         index = torch.where(at < self._first + before + after, at - before, index)

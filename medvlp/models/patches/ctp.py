@@ -1,7 +1,7 @@
 """Learned prompts that look at the picture, class by class (CTP of "Task-oriented multi-modal mutual learning").
 
-Long et al. 2023, arXiv 2303.17169. Written from a description of the method and not compared with any code: the number of
-heads, the place of the residual and the first weights are choices, said below.
+Long et al. 2023, arXiv 2303.17169. Written from a description of the method and not compared with any code: the number
+of heads, the place of the residual and the first weights are choices, said below.
 """
 
 from __future__ import annotations
