@@ -166,7 +166,7 @@ class TowerModel(Model):
         return done
 
     def texts_of(self, bank: str, pictures: Encoded) -> Tensor:
-        """Return embeddings of a bank's K texts, (K, D), or (R, K, D) where a patch makes some of each picture.
+        """Return embeddings of a bank's K texts, (K, D); (R, K, D) where a patch makes others for each picture.
 
         Args:
             bank: name.
@@ -179,10 +179,10 @@ class TowerModel(Model):
         recipe = self._recipe(Plan.of([Key(view, "embedding")]))[view]
         if recipe.later:
             raise ConfigError(
-                f"The texts of the bank {bank!r} are asked inside the towers, and their projection runs after them: set "
-                "stage: tower."
+                f"The texts of the bank {bank!r} are asked inside the towers, and their projection runs after them: "
+                "set its stage to tower."
             )
-        asked = any(s.reads and s.acts_on(view) for s in self.standing)
+        asked = self.banks[bank].vectors is None and any(s.reads and s.acts_on(view) for s in self.standing)
         nobody = Batch((), torch.zeros(0, dtype=torch.int64, device=pictures.owner.device), {})
         found = self._encode(nobody, recipe, pictures if asked else None).part("embedding")
         return found.unflatten(0, (len(pictures.owner), -1)) if asked else found

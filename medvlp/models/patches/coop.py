@@ -77,11 +77,9 @@ class CoOp(Patch):
                 "A learned prompt that is specific, or not at the end, belongs to the texts of one bank: give the "
                 "patch view: bank.NAME."
             )
-        start = 0.02 * torch.randn(tokens, text.token_width) if words is None else word_vectors(text, words)
         sets = len(bank.texts) if specific and bank is not None else 1
-        if words is None and specific:
-            start = 0.02 * torch.randn(sets, tokens, text.token_width)
-        self.context = nn.Parameter(start.expand(sets, -1, -1).clone())
+        drawn = 0.02 * torch.randn(sets, tokens, text.token_width)
+        self.context = nn.Parameter(drawn if words is None else word_vectors(text, words).repeat(sets, 1, 1))
         self.position = position
         self._first = first_word(text.words)
         self._rows = rows

@@ -16,7 +16,7 @@ from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._patch import Patch, Patched
 from medvlp.models.patches._words import first_word, word_vectors
 
-__all__ = ["CoupledPrompts", "MaPLe"]
+__all__ = ["MaPLe"]
 
 
 class CoupledPrompts(nn.Module):
