@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import unit
+from medvlp.core.encoded import Encoded, unit
 from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._blocks import CrossAttention
@@ -40,6 +40,15 @@ class TextGuidedClassifier(TextClassifier):
 
     Raises:
         ConfigError: if a bank is missing or has another number of texts, or `heads` do not divide D.
+
+    Example:
+        >>> import torch
+        >>> books = {"findings": Bank("findings", ("effusion", "nodule"))}
+        >>> given = {"texts_of": lambda bank, rows: torch.eye(4)[:2], "scale": LogitScale(init=10.0), "books": books}
+        >>> head = TextGuidedClassifier(embed_dim=4, classes=2, bank="findings", **given)
+        >>> rows = Encoded(owner=torch.arange(1), extra={"raw": torch.tensor([[3.0, 4.0, 0.0, 0.0]])})
+        >>> [round(z, 3) for z in head(rows, "findings")["findings"][0].tolist()]
+        [6.0, 8.0]
     """
 
     def __init__(

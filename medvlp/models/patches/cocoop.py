@@ -37,6 +37,18 @@ class CoCoOp(CoOp):
 
     Raises:
         ConfigError: by a pass that encodes the bank without pictures.
+
+    Example:
+        >>> import torch
+        >>> from medvlp.core.encoded import Encoded
+        >>> from medvlp.models.encoders.transformer import TextTransformer
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> text = TextTransformer(words=words, width=8, heads=2)
+        >>> rows = RowDraws(pictures=Encoded(owner=torch.arange(2), extra={"raw": torch.rand(2, 4)}))
+        >>> patch = CoCoOp(text=text, rows=rows, embed_dim=4, tokens=2)
+        >>> patch(torch.zeros(2 * 3, 4, 8), torch.zeros(0)).value.shape  # three texts of two pictures
+        torch.Size([6, 6, 8])
     """
 
     reads = ("embedding",)

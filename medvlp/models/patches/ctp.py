@@ -46,6 +46,19 @@ class CTP(CoOp):
 
     Raises:
         ConfigError: by a pass that encodes the bank without pictures.
+
+    Example:
+        >>> from medvlp.core.encoded import Encoded
+        >>> from medvlp.models.encoders.transformer import TextTransformer
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> text = TextTransformer(words=words, width=8, heads=2)
+        >>> pictures = Encoded(torch.arange(2), tokens=torch.rand(2, 5, 6), mask=torch.ones(2, 5, dtype=torch.bool))
+        >>> rows = RowDraws(pictures=pictures, number=torch.tensor([0, 1, 0, 1]))
+        >>> bank = Bank("names", ("left", "effusion"))
+        >>> patch = CTP(text=text, rows=rows, widths={"image": 6}, pictures="image", bank=bank, tokens=2)
+        >>> patch(torch.zeros(2 * 2, 4, 8), torch.zeros(0)).value.shape  # two texts of two pictures
+        torch.Size([4, 6, 8])
     """
 
     reads = ("tokens", "mask")

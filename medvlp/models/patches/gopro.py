@@ -43,6 +43,18 @@ class GOPro(CoOp):
 
     Raises:
         ConfigError: for a tower of pictures without blocks, or by a pass that encodes the bank without pictures.
+
+    Example:
+        >>> from medvlp.core.encoded import Encoded
+        >>> from medvlp.models.encoders.transformer import TextTransformer
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> text = TextTransformer(words=words, width=8, heads=2)
+        >>> rows = RowDraws(pictures=Encoded(torch.arange(2), layers=torch.rand(2, 3, 5, 6)))
+        >>> sizes = {"widths": {"image": 6}, "blocks": {"image": 3}, "pictures": "image"}
+        >>> patch = GOPro(text=text, rows=rows, tokens=2, **sizes)
+        >>> patch(torch.zeros(2 * 2, 4, 8), torch.zeros(0)).value.shape  # two texts of two pictures
+        torch.Size([4, 6, 8])
     """
 
     reads = ("layers",)

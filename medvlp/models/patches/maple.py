@@ -74,6 +74,17 @@ class MaPLe(Patch):
 
     Raises:
         ConfigError: if a tower has fewer than J blocks, or the words fewer tokens than are asked for.
+
+    Example:
+        >>> from medvlp.models.encoders.transformer import TextTransformer
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> text = TextTransformer(words=words, width=8, heads=2)
+        >>> towers = {"widths": {"text": 8, "image": 6}, "blocks": {"text": 2, "image": 2}, "text": text}
+        >>> here = {"kind": "image", "on": "tokens.input", "site_name": "tokens.input", "depth": 2}
+        >>> patch = MaPLe(share=lambda name, make: make(), **towers, **here)
+        >>> patch(torch.zeros(1, 3, 6), torch.zeros(0)).added.tolist()
+        [[False, False, False, True, True]]
     """
 
     def __init__(
