@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import Encoded, unit
+from medvlp.core.encoded import unit
 from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._blocks import CrossAttention
@@ -43,6 +43,7 @@ class TextGuidedClassifier(TextClassifier):
 
     Example:
         >>> import torch
+        >>> from medvlp.core.encoded import Encoded
         >>> books = {"findings": Bank("findings", ("effusion", "nodule"))}
         >>> given = {"texts_of": lambda bank, rows: torch.eye(4)[:2], "scale": LogitScale(init=10.0), "books": books}
         >>> head = TextGuidedClassifier(embed_dim=4, classes=2, bank="findings", **given)
