@@ -13,6 +13,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch
 from medvlp.models.architectures._towers import TowerModel
 from tests.models.prompts import FINDINGS, NAMES, batch, drawn, logits, model, pictures, prompted, word_vectors
+from tests.models.words import VISION
 
 COOP, COCOOP, CTP, GOPRO = (
     {"name": name, "view": "bank.names", "tokens": 3} for name in ("coop", "cocoop", "ctp", "gopro")
@@ -87,7 +88,7 @@ def test_gopro_is_its_equation() -> None:
 def test_pictures_that_look_at_the_texts_are_their_equation() -> None:
     built = model([COOP], head={"name": "text_guided_classifier", "heads": 2})
     drawn(built.heads["image/findings"])
-    guide, texts = built.heads["image/findings"].guide, None
+    guide = built.heads["image/findings"].guide
     texts = built(batch(), Plan.of(keys("bank.names/embedding")))["bank.names"].part("embedding")
     expected = []
     for v in pictures(built, "embedding")["embedding"]:
@@ -186,8 +187,6 @@ def test_a_batch_without_pictures_asks_once() -> None:
 
 
 def test_gopro_needs_blocks() -> None:
-    from tests.models.words import VISION
-
     with pytest.raises(ConfigError, match="choose a transformer"):
         model([GOPRO], vision={**VISION, "image_size": 32})
 

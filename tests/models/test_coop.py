@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,10 +10,15 @@ import torch
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import HeadSpec
+from medvlp.core.sample import Batch
 from medvlp.models.bank import Bank
+from medvlp.models.build import build_model
+from medvlp.models.heads.text_classifier import TextClassifier
 from medvlp.models.patches import apply_patches
+from medvlp.models.scale import LogitScale
 from tests.models.prompts import HAND, NAMES, WORDS, batch, drawn, logits, model, pictures, prompted, word_vectors
-from tests.models.words import TEXT
+from tests.models.words import TEXT, VIT
 
 COOP = {"name": "coop", "view": "bank.names", "tokens": 3}
 
@@ -67,6 +73,16 @@ def test_only_the_context_has_a_gradient_where_it_alone_trains() -> None:
     ]
 
 
+def test_a_copy_is_asked_in_its_own_words() -> None:
+    built = model([COOP])
+    before, teacher = logits(built), copy.deepcopy(built)
+    drawn(teacher.patches)
+    assert torch.equal(logits(built), before)
+    assert not torch.allclose(logits(teacher), before, atol=1e-3)
+    drawn(built.patches, std=0.0)
+    assert not torch.allclose(logits(teacher), logits(built), atol=1e-3)
+
+
 def test_a_permutation_of_the_classes_permutes_contexts_and_logits() -> None:
     order = [2, 0, 3, 1]
     first, second = (
@@ -86,8 +102,6 @@ def test_learned_on_a_few_pictures_it_tells_more_than_words_do() -> None:
     classes = torch.rand(4, 1, 32, 32, generator=draw)
     own = torch.arange(64 + 200) % 4
     seen = classes[own] + 0.2 * torch.randn(len(own), 1, 32, 32, generator=draw)
-    from medvlp.core.sample import Batch
-
     with torch.no_grad():
         rows = built(Batch.of({"image": seen}), Plan.of(keys("image/embedding")))["image"].part("embedding")
 
@@ -117,10 +131,6 @@ def test_two_banks_are_the_difference_of_their_cosines() -> None:
 
 
 def test_constant_vectors_serve_a_model_without_words() -> None:
-    from medvlp.core.protocols import HeadSpec
-    from medvlp.models.build import build_model
-    from tests.models.words import VIT
-
     vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     bank = Bank("given", ("a", "b"), vectors)
     spec = {"name": "vision", "vision": {**VIT, "image_size": 32}, "projection": {}, "embed_dim": 8}
@@ -152,18 +162,12 @@ def test_what_it_gives_beside_are_the_texts_of_each_picture() -> None:
     ],
 )
 def test_a_classifier_of_other_texts_is_refused(head: dict[str, Any], sentence: str) -> None:
-    from medvlp.models.heads.text_classifier import TextClassifier
-    from medvlp.models.scale import LogitScale
-
     books = {"names": Bank("names", NAMES), "book": Bank("book", NAMES, names=tuple("pqrs"))}
     with pytest.raises(ConfigError, match=sentence):
         TextClassifier(texts_of=lambda *_: torch.eye(4), scale=LogitScale(), books=books, classes=4, **head)
 
 
 def test_a_bank_of_another_number_of_texts_is_refused() -> None:
-    from medvlp.models.heads.text_classifier import TextClassifier
-    from medvlp.models.scale import LogitScale
-
     with pytest.raises(ConfigError, match=r"has 3 labels and the bank 'names' 4 texts: give each label one text"):
         TextClassifier(
             texts_of=lambda *_: torch.eye(4),

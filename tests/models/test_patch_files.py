@@ -14,11 +14,14 @@ from medvlp.answers.asking.model import load
 from medvlp.core.errors import UserError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
+from medvlp.models.bank import Bank
+from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle, save_patches
 from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.prompts import FINDINGS, NAMES, WORDS, drawn, logits, model
 from tests.models.test_tuning import BANK, MAPLE, QKV
+from tests.models.words import DUAL, VIT
 
 READ = {"name": "read", "size": 32}
 ANSWER = KeptAnswer("findings", "findings", {"labels": list("abcd")}, list("abcd"))
@@ -39,10 +42,6 @@ def base(tmp_path: Path) -> Path:
 
 
 def load_towers() -> Any:
-    from medvlp.models.bank import Bank
-    from medvlp.models.build import build_model
-    from tests.models.words import DUAL, VIT
-
     banks = {"names": Bank("names", NAMES)}
     return build_model({**DUAL, "vision": {**VIT, "image_size": 32}}, tokenizer=WORDS, banks=banks, seed=9)
 
