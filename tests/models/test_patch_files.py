@@ -73,11 +73,6 @@ def test_loaded_beside_its_bundle_it_is_the_whole_bundle_bit_for_bit(base: Path,
     assert kept
     assert all(name.startswith(("patches.", "shared.")) for name in kept)
     assert not (tmp_path / "patches" / "tokenizer").exists()
-    # And the bundle itself is what it was.
-    assert torch.equal(
-        logits(tuned(base, []).model),
-        logits(tuned(base, []).model),  # pyrefly: ignore
-    )
     assert both.hash not in (load_bundle(base).hash, alone.hash)
 
 
