@@ -131,9 +131,9 @@ def test_two_banks_are_the_difference_of_their_cosines() -> None:
 
 
 def test_constant_vectors_serve_a_model_without_words() -> None:
-    vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    vectors = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
     bank = Bank("given", ("a", "b"), vectors)
-    spec = {"name": "vision", "vision": {**VIT, "image_size": 32}, "projection": {}, "embed_dim": 8}
+    spec = {"name": "vision", "vision": {**VIT, "image_size": 32}}
     built: Any = build_model(spec, tokenizer=None, banks={"given": bank}).eval()
     built.mount(
         {"findings": HeadSpec("text_classifier", {"bank": "given", "classes": 2})}, Plan.of(keys("image/findings"))
@@ -162,20 +162,20 @@ def test_what_it_gives_beside_are_the_texts_of_each_picture() -> None:
     ],
 )
 def test_a_classifier_of_other_texts_is_refused(head: dict[str, Any], sentence: str) -> None:
-    books = {"names": Bank("names", NAMES), "book": Bank("book", NAMES, names=tuple("pqrs"))}
     with pytest.raises(ConfigError, match=sentence):
-        TextClassifier(texts_of=lambda *_: torch.eye(4), scale=LogitScale(), books=books, classes=4, **head)
+        classifier(**head)
 
 
 def test_a_bank_of_another_number_of_texts_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"has 3 labels and the bank 'names' 4 texts: give each label one text"):
-        TextClassifier(
-            texts_of=lambda *_: torch.eye(4),
-            scale=LogitScale(),
-            books={"names": Bank("names", NAMES)},
-            classes=3,
-            bank="names",
-        )
+        classifier(classes=3, bank="names")
+
+
+def classifier(*, classes: int = 4, **options: Any) -> TextClassifier:
+    books = {"names": Bank("names", NAMES), "book": Bank("book", NAMES, names=tuple("pqrs"))}
+    books["wide"] = Bank("wide", NAMES, vectors=torch.zeros(4, 5))
+    given = {"texts_of": lambda *_: torch.eye(4, 8), "scale": LogitScale(), "books": books, "embed_dim": 8}
+    return TextClassifier(classes=classes, **given, **options)
 
 
 def test_a_projection_behind_the_towers_cannot_be_asked_inside_them() -> None:

@@ -39,21 +39,21 @@ class TextClassifier(Head):
         texts_of: given by the builder.
         scale: given by the builder.
         books: the banks, given by the builder.
+        embed_dim: D, given by the builder.
         classes: K, told by the objective.
         bank: of the classes, in the order of the objective's labels.
         against: bank of what each is compared with.
         labels: the objective's; the names of a bank that is a book must be these.
 
     Raises:
-        ConfigError: if a bank is missing, has another number of texts, or names others.
+        ConfigError: if a bank is missing, has another number of texts, vectors of another width, or other names.
 
     Example:
         >>> import torch
         >>> books = {"findings": Bank("findings", ("effusion", "nodule"))}
         >>> scale = LogitScale(init=10.0)
-        >>> head = TextClassifier(
-        ...     texts_of=lambda bank, rows: torch.eye(2), scale=scale, books=books, classes=2, bank="findings"
-        ... )
+        >>> given = {"texts_of": lambda bank, rows: torch.eye(2), "scale": scale, "books": books, "embed_dim": 2}
+        >>> head = TextClassifier(classes=2, bank="findings", **given)
         >>> rows = Encoded(owner=torch.arange(1), extra={"raw": torch.tensor([[3.0, 4.0]])})
         >>> [round(z, 3) for z in head(rows, "findings")["findings"][0].tolist()]
         [6.0, 8.0]
@@ -68,6 +68,7 @@ class TextClassifier(Head):
         texts_of: Annotated[TextsOf, FromModel("texts_of")],
         scale: Annotated[LogitScale, FromModel("scale")],
         books: Annotated[Mapping[str, Bank], FromModel("banks")],
+        embed_dim: Annotated[int, FromModel("embed_dim")],
         classes: Annotated[int, Field(ge=1)],
         bank: str,
         against: str | None = None,
@@ -84,6 +85,12 @@ class TextClassifier(Head):
                 raise ConfigError(
                     f"text_classifier has {classes} labels and the bank {name!r} {len(books[name].texts)} texts: give "
                     "each label one text, in the order of the labels."
+                )
+            vectors = books[name].vectors
+            if vectors is not None and vectors.shape[1] != embed_dim:
+                raise ConfigError(
+                    f"text_classifier compares embeddings of width {embed_dim}, and the vectors of the bank {name!r} "
+                    f"have {vectors.shape[1]}: give banks.{name}.encoder that width, or none."
                 )
             if labels and books[name].names and list(books[name].names) != labels:
                 raise ConfigError(

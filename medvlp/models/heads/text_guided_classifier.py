@@ -66,7 +66,14 @@ class TextGuidedClassifier(TextClassifier):
         heads: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
         super().__init__(
-            texts_of=texts_of, scale=scale, books=books, classes=classes, bank=bank, against=against, labels=labels
+            texts_of=texts_of,
+            scale=scale,
+            books=books,
+            embed_dim=embed_dim,
+            classes=classes,
+            bank=bank,
+            against=against,
+            labels=labels,
         )
         self.guide = CrossAttention(width=embed_dim, context_width=embed_dim, heads=heads)
         nn.init.zeros_(self.guide.output.weight)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Model, Site
+from medvlp.core.protocols import Encoder, Model, Site
 from medvlp.core.registry import build, fill
 from medvlp.core.suggest import did_you_mean
 from medvlp.models._draws import RowDraws
@@ -162,7 +162,7 @@ def _plan(
     given: dict[str, object] = {
         "rows": model.draws,
         "token_widths": {k: t.token_width for k, t in model.towers.items()},
-        "blocks": {k: sum(n.startswith("block.before[") for n in t.sites()) for k, t in model.towers.items()},
+        "blocks": {k: _blocks(t) for k, t in model.towers.items()},
         "pictures": model.pictures,
         "embed_dim": model.embed_dim,
     }
@@ -201,6 +201,11 @@ def _find(model: TowerModel, filled: Mapping[str, object], *, where: str) -> dic
             )
         found |= {name: sites[name] for name in matched}
     return found
+
+
+def _blocks(tower: Encoder) -> int:
+    """Return how many transformer blocks a tower has; the stages of a convolutional one are none."""
+    return sum(name.startswith("block.before[") for name in tower.sites()) if "layers" in tower.offers else 0
 
 
 def _check_view(model: TowerModel, kind: str, view: str, *, where: str) -> Bank | None:

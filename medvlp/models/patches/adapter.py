@@ -53,7 +53,7 @@ class Adapter(Patch):
         Raises:
             ConfigError: at a site that holds no tokens of the tower's width.
         """
-        if value.shape[-1] != self.down.in_features:
+        if value.dim() != 3 or value.shape[-1] != self.down.in_features:
             raise ConfigError(
                 f"adapter at {self._on!r} meets {tuple(value.shape[1:])} and takes tokens of width "
                 f"{self.down.in_features}: put it at block.mlp[*] or block.after[*] of a transformer."
