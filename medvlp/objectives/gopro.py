@@ -24,7 +24,7 @@ class GOProLoss(Objective):
     r"""Consistency of the texts that a picture asks, and SimCLR between two views of it.
 
     With t(x) (K, D) the texts that the patch `gopro` makes of a picture x, x' and x'' its two augmented views, and
-    p = BN(A v + b) of an embedding v::
+    p = BN(A v) of an embedding v::
 
         L = mean (t(x) - t(x'))^2 + mean (t(x) - t(x''))^2 + simclr NT-Xent(p(x), p(x'))
 

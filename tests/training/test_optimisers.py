@@ -129,5 +129,5 @@ def test_a_shared_trunk_and_the_slices_of_a_volume_have_them_too() -> None:
     found = factors(dual({**single, "embed_dim": 8}), 0.5)
     assert {f for name, f in found.items() if "blocks.0." in name} == {0.25}
     assert {f for name, f in found.items() if name.endswith("word.weight")} == {0.125}
-    stack = {"name": "vision", "vision": {"name": "slices", "slice": VISION}, "embed_dim": 8}
+    stack = {"name": "vision", "vision": {"name": "slices", "slice": VISION}}
     assert len(set(factors(build_model(stack, tokenizer=None), 0.5).values())) > 3

@@ -17,7 +17,7 @@ __all__ = ["LinearNorm"]
 
 
 class LinearNorm(Head):
-    """(R, W) -> BN(A v + b), (R, D), with the statistics of all rows of all processes while training.
+    """(R, W) -> BN(A v), (R, D), with the statistics of all rows of all processes while training.
 
     Args:
         in_width: W, given by the builder.
@@ -46,7 +46,7 @@ class LinearNorm(Head):
         super().__init__()
         self.reads = (reads,)
         self.width = width or embed_dim
-        self.linear = nn.Linear(in_width, self.width)
+        self.linear = nn.Linear(in_width, self.width, bias=False)  # the norm would take a bias out again
         self.norm = RowBatchNorm(self.width)
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:

@@ -21,12 +21,12 @@ __all__ = ["GOPro"]
 
 
 class GOPro(CoOp):
-    """V_m + sum_l w_l (style_l + content_l) / 2 + b in place of CoOp's V_m, the same shift for all m.
+    """V_m + sum_l w_l (style_l + content_l) / 2 in place of CoOp's V_m, the same shift for all m.
 
     With mu_l and sigma_l the mean and standard deviation over a picture's tokens after block l, style_l = S_l((mu_l +
     sigma_l) / 2) and content_l = C_l(mu_l), S_l and C_l linear. Its loss besides the cross entropy is the objective
-    `gopro`. As with `cocoop` a step encodes R x K texts. Class and register tokens are not among the tokens here, which
-    they are in the paper.
+    `gopro`. As with `cocoop` a step encodes R x K texts. Unlike the paper's, tokens are without class tokens, and w without
+    the bias: the same in every channel, a LayerNorm takes it out.
 
     Args:
         text: text tower, given by the builder.
@@ -81,7 +81,7 @@ class GOPro(CoOp):
         self.style, self.content = (
             nn.ModuleList(nn.Linear(widths[pictures], text.token_width) for _ in range(count)) for _ in range(2)
         )
-        self.mix = nn.Linear(count, 1)
+        self.mix = nn.Linear(count, 1, bias=False)
 
     def contexts(self, words: Tensor) -> Tensor:
         """Return the context of each text of each picture, (R K, M, W)."""
