@@ -172,6 +172,14 @@ def test_a_picture_is_asked_alone_as_among_others_and_reports_stay_as_they_are(s
     assert torch.equal(built(report, plan)["text"].part("embedding"), model()(report, plan)["text"].part("embedding"))
 
 
+@pytest.mark.parametrize("spec", [COOP, *ASKED], ids=lambda s: s["name"])
+def test_names_of_one_length_are_asked_as_among_longer_ones(spec: dict[str, Any]) -> None:
+    some, more = model([spec], names=["nodule", "effusion"]), model([spec], names=["nodule", "effusion", NAMES[3]])
+    drawn(more.patches)
+    some.patches.load_state_dict(more.patches.state_dict())
+    torch.testing.assert_close(logits(some), logits(more)[:, :2])
+
+
 @pytest.mark.parametrize("spec", ASKED, ids=lambda s: s["name"])
 def test_texts_that_no_picture_asks_are_refused(spec: dict[str, Any]) -> None:
     built, _ = built_with(spec)

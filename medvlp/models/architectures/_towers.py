@@ -202,7 +202,7 @@ class TowerModel(Model):
             if pictures is not None:
                 count = len(pictures.owner)
                 owner = torch.arange(count, device=device).repeat_interleave(len(values))
-                values, mask = values.repeat(count, 1), mask.repeat(count, 1)
+                values, mask = values.repeat(count, 1), None if mask is None else mask.repeat(count, 1)
         elif column is None or column.owner.numel() == 0:
             values, owner, blank = tower.blank(device), torch.full((1,), -1, device=device), True
         elif isinstance(column.values, Tensor):
