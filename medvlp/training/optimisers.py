@@ -32,7 +32,7 @@ class OptimiserOptions(BaseModel):
         rates: factor on the rate by parameter-name pattern, the first match counts:
             ``{"model.towers.text.*": 0.1}``.
         layer_decay: factor on the rate from each layer of a tower to the one in front of it, 0.65 to 0.9 for a
-            transformer: what lies behind the blocks, heads and patches have the whole rate (BEiT, Bao et al. 2022).
+            transformer: the last block, heads and patches have the whole rate (BEiT, Bao et al. 2022).
         no_decay: patterns of further parameters that are not decayed: ``["model.heads.*/proto.*"]``.
     """
 

@@ -117,9 +117,9 @@ def test_the_rates_of_a_text_tower_fall_from_its_last_block_to_its_words() -> No
     model = dual()
     found = factors(nn.ModuleDict({"model": model}), 0.5, rates={"model.towers.text.*": 0.1})
     text = {name.removeprefix("model.towers.text."): f for name, f in found.items() if "towers.text" in name}
-    assert text["word.weight"] == text["position"] == pytest.approx(0.1 * 0.5**3)
-    assert text["trunk.blocks.0.mlp.0.weight"] == pytest.approx(0.1 * 0.5**2)
-    assert text["trunk.blocks.1.attention.qkv.bias"] == pytest.approx(0.1 * 0.5)
+    assert text["word.weight"] == text["position"] == pytest.approx(0.1 * 0.5**2)
+    assert text["trunk.blocks.0.mlp.0.weight"] == pytest.approx(0.1 * 0.5)
+    assert text["trunk.blocks.1.attention.qkv.bias"] == pytest.approx(0.1)
     assert text["trunk.norm.weight"] == pytest.approx(0.1)
     assert {f for name, f in found.items() if "towers" not in name} == {1.0}
 
@@ -127,7 +127,7 @@ def test_the_rates_of_a_text_tower_fall_from_its_last_block_to_its_words() -> No
 def test_a_shared_trunk_and_the_slices_of_a_volume_have_them_too() -> None:
     single = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "attention_heads": 2}
     found = factors(dual({**single, "embed_dim": 8}), 0.5)
-    assert {f for name, f in found.items() if "blocks.0." in name} == {0.25}
-    assert {f for name, f in found.items() if name.endswith("word.weight")} == {0.125}
+    assert {f for name, f in found.items() if "blocks.0." in name} == {0.5}
+    assert {f for name, f in found.items() if name.endswith("word.weight")} == {0.25}
     stack = {"name": "vision", "vision": {"name": "slices", "slice": VISION}}
     assert len(set(factors(build_model(stack, tokenizer=None), 0.5).values())) > 3

@@ -17,7 +17,7 @@ class Depth:
     """Where a parameter lies.
 
     Attributes:
-        layer: 0 in front of the first block, then the blocks', then what follows them.
+        layer: 0 in front of the first block, then the blocks'; what follows them is the last block's.
         last: the deepest of the tower.
     """
 
@@ -29,7 +29,7 @@ def depths(root: nn.Module) -> dict[int, Depth]:
     """Return the depth of every parameter of the towers within a module, by its identity.
 
     A backbone of timm is divided as its `group_matcher` says; any other tower by the blocks that it publishes: what it
-    registers in front of them, each of them, what it registers behind.
+    registers in front of them, then each of them, the last with what it registers behind.
 
     Example:
         >>> from medvlp.models.encoders.timm import TimmEncoder
@@ -38,7 +38,7 @@ def depths(root: nn.Module) -> dict[int, Depth]:
         >>> [found[id(p)].layer for p in (tower.backbone.cls_token, tower.backbone.blocks[1].norm1.weight)]
         [0, 2]
         >>> found[id(tower.backbone.norm.weight)]
-        Depth(layer=3, last=3)
+        Depth(layer=2, last=2)
     """
     found: dict[int, Depth] = {}
     for tower in root.modules():
@@ -52,12 +52,12 @@ def _of(tower: Encoder) -> dict[int, Depth]:
     if backbone is not None:
         from timm.models import group_parameters
 
-        layers = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
-        last = max(layers.values())
-        return {id(parameter): Depth(layers[name], last) for name, parameter in backbone.named_parameters()}
+        groups: dict[str, Any] = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+        last = max(groups.values())
+        return {id(parameter): Depth(groups[name], last) for name, parameter in backbone.named_parameters()}
     blocks = [site.module for name, site in tower.sites().items() if name.startswith("block.before[")]
     inside = {id(parameter): i + 1 for i, block in enumerate(blocks) for parameter in block.parameters()}
-    last = len(blocks) + 1
+    last = len(blocks)
     layers, passed = dict(inside), False
     for parameter in tower.parameters():
         passed = passed or id(parameter) in inside

@@ -25,8 +25,8 @@ class GOPro(CoOp):
 
     With mu_l and sigma_l the mean and standard deviation over a picture's tokens after block l, style_l = S_l((mu_l +
     sigma_l) / 2) and content_l = C_l(mu_l), S_l and C_l linear. Its loss besides the cross entropy is the objective
-    `gopro`. As with `cocoop` a step encodes R x K texts. Unlike the paper's, tokens are without class tokens, and w without
-    the bias: the same in every channel, a LayerNorm takes it out.
+    `gopro`. As with `cocoop` a step encodes R x K texts. Unlike the paper's, tokens are without class tokens, and w
+    without the bias: the same in every channel, a LayerNorm takes it out.
 
     Args:
         text: text tower, given by the builder.
