@@ -40,6 +40,10 @@ def predict(
             "files' size, NIfTI in a volume's grid. May be given twice, for both."
         ),
     ] = None,
+    patches: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what a run added to this bundle with its towers held: RUN/patches."),
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of a manifest's images; default: as it says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
@@ -62,7 +66,7 @@ def predict(
     check_outputs(tables, inputs=paths)
     for folder in [*folders, *([] if maps is None else [maps])]:
         check_place(folder)
-    loaded = load(model)
+    loaded = load(model, patches=patches)
     rows = files_of(loaded, paths, root=root)
     with progress("Asking", unit="files") as tell:
         found = predict_files(

@@ -43,7 +43,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
-from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle
+from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
@@ -358,7 +358,10 @@ class _Built:
             chosen_map = self.config.evaluation.calibration
             bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
         card = training_card(bundle, outcome, self.tree, self.parts.answers)
-        save_bundle(self.run / "bundle", dataclasses.replace(bundle, card=card))
+        bundle = dataclasses.replace(bundle, card=card)
+        save_bundle(self.run / "bundle", bundle)
+        if start is not None and save_patches(self.run / "patches", bundle, base=start):
+            say(f"What this run added to {start} is released alone too: {self.run / 'patches'}.")
 
     def _seen(self) -> Seen | None:
         """Return the hashes of whom the model is trained and chosen on, those of the bundle that it starts from too."""

@@ -87,10 +87,12 @@ class Head(nn.Module):
         width: of what it gives, for a head that reads it; None where that is no width.
         gives: what it gives beside the part of its own name: ``weights`` of the head ``volume`` is the part
             ``volume_weights``.
+        banks: banks whose texts it has encoded, with the patches that act on them.
     """
 
     reads: tuple[str, ...] = ("pooled",)
     gives: tuple[str, ...] = ()
+    banks: tuple[str, ...] = ()
     stage: Literal["tower", "batch", "call"] = "tower"
     width: int | None = None
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.randomness import seed_of
 
 __all__ = ["RowDraws"]
@@ -28,6 +29,7 @@ class RowDraws:
         positions: (R,) int64, place of each row's sample in the run's sample stream; -1 for rows without a sample.
         number: (R,) int64, which row of its sample it is; of a bank, which of its texts.
         asked: parts that patches are to give of these rows.
+        pictures: R pictures that each ask all texts of a bank, whose rows then are R times its texts; else None.
 
     Example:
         >>> draws = RowDraws(seed=0)
@@ -43,9 +45,18 @@ class RowDraws:
     positions: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     number: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     asked: frozenset[str] = frozenset()
+    pictures: Encoded | None = None
     _said: dict[str, list[tuple[str, Tensor]]] = field(default_factory=dict)
 
-    def enter(self, view: str, positions: Tensor, owner: Tensor, *, asked: frozenset[str] = frozenset()) -> None:
+    def enter(
+        self,
+        view: str,
+        positions: Tensor,
+        owner: Tensor,
+        *,
+        asked: frozenset[str] = frozenset(),
+        pictures: Encoded | None = None,
+    ) -> None:
         """Say which rows come next.
 
         Args:
@@ -53,8 +64,9 @@ class RowDraws:
             positions: (B,) of the batch's samples.
             owner: (R,) sample of each row, ascending; -1 for rows without a sample.
             asked: parts that patches are to give.
+            pictures: that ask a bank's texts.
         """
-        self.asked, self._said = asked, {}
+        self.asked, self.pictures, self._said = asked, pictures, {}
         there = owner.clamp(min=0)
         self.view = view
         own = positions[there] if positions.numel() else torch.zeros_like(there)
@@ -70,7 +82,7 @@ class RowDraws:
     def leave(self) -> dict[str, list[tuple[str, Tensor]]]:
         """Return what patches said of the rows, by part, in the order in which they were passed; the view is left."""
         said = self._said
-        self.view, self.asked, self._said = "", frozenset(), {}
+        self.view, self.asked, self.pictures, self._said = "", frozenset(), None, {}
         return said
 
     def uniform(self, count: int, name: str) -> Tensor:

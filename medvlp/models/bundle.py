@@ -6,6 +6,10 @@
 ``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and
 ``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
 Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
+
+What a run added to a bundle whose towers it held still (prompts, low-rank updates, biases, a head) can be saved alone,
+by `save_patches`: the same files without tokenizer and without the weights that are the bundle's, and in
+``bundle.yaml`` the hash of the bundle that they belong to.
 """
 
 from __future__ import annotations
@@ -30,17 +34,26 @@ from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
+from medvlp.models._manifest import check_manifest
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.gate import Gate
 from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
-__all__ = ["Bundle", "KeptAnswer", "check_manifest", "load_bundle", "load_model", "load_seen", "save_bundle"]
+__all__ = [
+    "Bundle",
+    "KeptAnswer",
+    "check_manifest",
+    "load_bundle",
+    "load_model",
+    "load_seen",
+    "save_bundle",
+    "save_patches",
+]
 
 SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.
 RESERVED = ("text_cache",)
-_OPTIONAL = ("banks", "gate", "scores", "seen")
 
 
 @dataclass(frozen=True)
@@ -130,15 +143,51 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     Raises:
         UserError: when the disk is full; an older bundle of the same name stays then.
     """
+    _save(folder, bundle, _released(bundle.model))
+
+
+def save_patches(folder: Path, bundle: Bundle, *, base: str | Path) -> bool:
+    """Write what a bundle has beside another that it was made of: `load_bundle` puts both together again.
+
+    Args:
+        folder: is written.
+        bundle: as a whole.
+        base: folder of the bundle that it was made of.
+
+    Returns:
+        Whether it was written: not where another tokenizer, or more than half of the weights, are its own.
+    """
+    first, weights = load_bundle(base), _released(bundle.model)
+    before = first.model.state_dict()
+    own = {name: t for name, t in weights.items() if name not in before or not _equal(t, before[name])}
+    words = [None if each.tokenizer is None else each.tokenizer.identity for each in (first, bundle)]
+    if words[0] != words[1] or 2 * _bytes(own) > _bytes(weights):
+        return False
+    _save(folder, replace(bundle, tokenizer=None), own, base=first.hash)
+    return True
+
+
+def _released(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    dropped = model.left_out()
+    kept = {n: t for n, t in model.state_dict().items() if not (dropped and n.startswith(dropped))}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in kept.items()}
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
+
+
+def _bytes(weights: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+
+
+def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: str = "") -> None:
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     model: Any = bundle.model
-    dropped = model.left_out()
-    weights = {
-        name: tensor for name, tensor in model.state_dict().items() if not (dropped and name.startswith(dropped))
-    }
     described = {
         "schema": SCHEMA,
+        **({"base": base} if base else {}),
         "model": dict(model.spec),
         "banks": {name: _described(bank) for name, bank in model.banks.items()},
         "preprocessing": [dict(spec) for spec in bundle.preprocessing],
@@ -151,8 +200,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     }
     try:
         temporary.mkdir(parents=True)
-        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-        save_file(own, temporary / "model.safetensors")
+        save_file(dict(weights), temporary / "model.safetensors")
         vectors = {n: b.vectors.detach().cpu().contiguous() for n, b in model.banks.items() if b.vectors is not None}
         if vectors:
             save_file(vectors, temporary / "banks.safetensors")
@@ -178,62 +226,33 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         refuse_write(error, folder)
 
 
-def check_manifest(folder: Path) -> None:
-    """Check every file of a bundle against its hash, and that every file which loading reads is listed.
-
-    Raises:
-        UserError: if the folder is no bundle, or a file is missing, was changed, or came in without being listed.
-    """
-    manifest = folder / "MANIFEST.sha256"
-    if not manifest.is_file():
-        inside = folder / "bundle"
-        mend = (
-            f"did you mean {inside}?" if (inside / manifest.name).is_file() else "name a folder that training released."
-        )
-        raise UserError(f"{folder} is not a bundle (it has no MANIFEST.sha256): {mend}")
-    listed = set()
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        expected, _, name = line.partition("  ")
-        listed.add(name)
-        fault = _fault(folder, name, expected)
-        if fault:
-            raise UserError(f"{folder / name} {fault}: get the bundle again.")
-    tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
-    needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
-    needed |= {f"{name}.safetensors" for name in _OPTIONAL if (folder / f"{name}.safetensors").exists()}
-    if not needed <= listed:
-        raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
-
-
-def _fault(folder: Path, name: str, expected: str) -> str:
-    """Say what is wrong with a file that the manifest of a bundle lists; nothing where it is as it was released."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        by = "is a link that leads" if ".." not in Path(name).parts and not Path(name).is_absolute() else "lies"
-        return f"{by} out of the bundle, which no file of it may"
-    if not path.is_file():
-        return "is listed in MANIFEST.sha256 and is not there"
-    if sha256_of(path) != expected:
-        return "is damaged or was changed since it was released (its SHA-256 differs from MANIFEST.sha256)"
-    return ""
-
-
-def load_bundle(folder: str | Path) -> Bundle:
+def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bundle:
     """Read a bundle after checking it.
 
+    Args:
+        folder: of the bundle.
+        patches: folder of what `save_patches` wrote of a model that was made of it: that model is returned.
+
     Raises:
-        UserError: if it is damaged, of a later schema, or its weights do not fit its architecture.
+        UserError: if it is damaged, of a later schema, its weights do not fit its architecture, or the patches belong
+            to another bundle.
     """
     folder = Path(folder)
-    check_manifest(folder)
-    described = upgraded(_described_in(folder / "bundle.yaml"))
-    if described.get("schema") != SCHEMA:
-        raise UserError(
-            f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
-        )
+    described, weights = _read(folder)
     tokenizer = load_tokenizer(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
+    if "base" in described:
+        raise UserError(f"{folder} holds the patches of a bundle and no model: load that bundle with patches={folder}.")
+    first = _hash(described, folder)
+    if patches is not None:
+        folder = Path(patches)
+        described, own = _read(folder)
+        if described.get("base") != first:
+            whose = f"belong to the bundle {described['base']}" if "base" in described else "are a bundle themselves"
+            raise UserError(f"The patches in {folder} {whose}, and this one is {first}: load them with their own.")
+        weights |= own
     model = build_model(described["model"], tokenizer=tokenizer, banks=_banks(described, folder), where="model")
-    _load_weights(model, folder)
+    # Heads of the first bundle that the patched model went without stay behind.
+    _load_weights(model, {n: t for n, t in weights.items() if patches is None or n in model.state_dict()}, folder)
     model.eval()
     return Bundle(
         model=model,
@@ -245,8 +264,18 @@ def load_bundle(folder: str | Path) -> Bundle:
         gate=_gate(described, folder),
         seen=_seen(described, folder),
         sentences=described.get("sentences"),
-        hash=_hash(described, folder),
+        hash=first if patches is None else hash_of([first, _hash(described, folder)]),
     )
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    check_manifest(folder)
+    described = upgraded(_described_in(folder / "bundle.yaml"))
+    if described.get("schema") != SCHEMA:
+        raise UserError(
+            f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
+        )
+    return described, load_file(folder / "model.safetensors")
 
 
 def _hash(described: Mapping[str, Any], folder: Path) -> str:
@@ -340,8 +369,7 @@ def _refused(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _load_weights(model: Model, folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
+def _load_weights(model: Model, weights: Mapping[str, Tensor], folder: Path) -> None:
     own = model.state_dict()
     faults = sorted(own.keys() ^ weights.keys())
     faults += [name for name in own if name in weights and own[name].shape != weights[name].shape]

@@ -1,9 +1,10 @@
-"""Findings by a linear layer: fine-tuning and linear probing with labels."""
+"""Findings by a linear layer, or another head: fine-tuning, linear probing and prompt learning with labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,9 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.registry import schema
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import check_labels
+from medvlp.objectives._dense import check_labels, decoder_of
 from medvlp.objectives._labels import labels_of
 
 __all__ = ["Classify"]
@@ -38,8 +40,10 @@ class Classify(Objective):
     Args:
         labels: K findings, fields ``label.LABEL``.
         view: whose rows are classified.
-        reads: part that is classified: ``pooled``, or what a head gives.
-        part: name of the linear head.
+        reads: part that the linear layer classifies: ``pooled``, or what a head gives.
+        part: name of the head.
+        head: component of `models/heads` that gives the logits; None: ``linear``. With ``{name: text_classifier, bank:
+            findings}`` the classes are texts, and learned prompts are trained.
         exclusive: whether a row is of one class.
         positive_weights: w, one a label; None: 1.
 
@@ -64,6 +68,7 @@ class Classify(Objective):
         view: str = "image",
         reads: str = "pooled",
         part: str = "findings",
+        head: dict[str, Any] | None = None,
         exclusive: bool = False,
         positive_weights: list[float] | None = None,
     ) -> None:
@@ -77,7 +82,11 @@ class Classify(Objective):
             )
         if exclusive and len(labels) == 1:
             raise ConfigError("A single label of objective 'classify' excludes nothing: set exclusive: false.")
-        self.view, self.part, self.reads = view, part, reads
+        self.view, self.part = view, part
+        chosen = head or {"name": "linear", "reads": reads}
+        self.head = decoder_of(chosen, classes=len(labels), objective="classify")
+        if "labels" in schema("models/heads", self.head.name).model_fields:  # a head that knows them by name checks
+            self.head = replace(self.head, options={**self.head.options, "labels": list(labels)})
         self.exclusive = exclusive
         self.weights = tuple(weights)
 
@@ -86,8 +95,8 @@ class Classify(Objective):
         return keys(f"{self.view}/{self.part}", *(f"label.{label}" for label in self.labels))
 
     def heads(self) -> Mapping[str, HeadSpec]:
-        """The linear layer, which the bundle keeps."""
-        return {self.part: HeadSpec("linear", {"classes": len(self.labels), "reads": self.reads}, keep=True)}
+        """The head, which the bundle keeps."""
+        return {self.part: self.head}
 
     def answers(self) -> Sequence[AnswerSpec]:
         """Scores of the labels."""
@@ -108,7 +117,7 @@ class Classify(Objective):
 
     def extra_repr(self) -> str:
         """Name what is classified."""
-        return f"{self.view}/{self.reads} -> {', '.join(self.labels)}, exclusive={self.exclusive}"
+        return f"{self.view} -> {self.head.name}: {', '.join(self.labels)}, exclusive={self.exclusive}"
 
 
 def _exclusive(logits: Tensor, labels: Tensor, weights: Tensor) -> Term:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
 from medvlp.core.schedules import warmup_cosine
+from medvlp.models.encoders._depth import depths
 
 __all__ = ["OptimiserOptions", "load_optimiser_state", "make_optimiser", "optimiser_state", "set_rate"]
 
@@ -30,6 +31,8 @@ class OptimiserOptions(BaseModel):
         clip: largest gradient norm over all parameters; null for none.
         rates: factor on the rate by parameter-name pattern, the first match counts:
             ``{"model.towers.text.*": 0.1}``.
+        layer_decay: factor on the rate from each layer of a tower to the one in front of it, 0.65 to 0.9 for a
+            transformer: the last block, heads and patches have the whole rate (BEiT, Bao et al. 2022).
         no_decay: patterns of further parameters that are not decayed: ``["model.heads.*/proto.*"]``.
     """
 
@@ -45,6 +48,7 @@ class OptimiserOptions(BaseModel):
     eps: float = Field(default=1e-8, gt=0)
     clip: float | None = Field(default=1.0, gt=0)
     rates: dict[str, float] = Field(default_factory=dict)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     no_decay: list[str] = Field(default_factory=list)
 
 
@@ -59,9 +63,13 @@ def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.
     from fnmatch import fnmatch
 
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    layers = depths(module) if options.layer_decay < 1 else {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             factor = next((f for pattern, f in options.rates.items() if fnmatch(name, pattern)), 1.0)
+            if id(parameter) in layers:
+                depth = layers[id(parameter)]
+                factor *= options.layer_decay ** (depth.last - depth.layer)
             decays = _decays(name, parameter) and not any(fnmatch(name, pattern) for pattern in options.no_decay)
             decay = options.weight_decay if decays else 0.0
             groups.setdefault((decay, factor), []).append((name, parameter))

@@ -18,7 +18,6 @@ COMPONENTS = {
     "reconstruct": "objectives tests.methods.diva:Reconstruct",
     "fdt_late": "models/heads tests.methods.fdt:LateTokens",
     "fdt": "models/heads tests.methods.fdt:FiniteDiscreteTokens",
-    "maple": "models/patches tests.methods.maple:MaPLe",
     "experts": "models/patches tests.methods.experts:Experts",
     "router_balance": "objectives tests.methods.experts:RouterBalance",
     "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
@@ -34,11 +33,16 @@ _MOE = [{"name": "experts", "kind": kind, "experts": 3} for kind in ("image", "t
 _BALANCE = {"name": "router_balance", "views": ["image", "text"]}
 _FDT = {"projection": {"name": "fdt"}, "embed_dim": 8}
 MAPLE = [
-    {"name": "maple", "kind": kind, "on": on, "view": view}
+    {"name": "maple", "kind": kind, "on": on, "view": view, "depth": 2}
     for kind, first, view in (("text", "words.input", "bank.*"), ("image", "tokens.input", "image"))
     for on in (first, "block.before[1]")
 ]
 _PROMPTED = ["model.patches.*", "model.logit_scale.*"]
+_LABELS = ("effusion", "nodule", "none")
+_PICK = {"name": "classify", "labels": list(_LABELS), "head": {"name": "text_classifier", "bank": "words"}}
+_GUIDED = {**_PICK, "head": {"name": "text_guided_classifier", "bank": "words", "heads": 2}}
+_ONE = {"kind": "text", "view": "bank.words", "tokens": 2}
+_VIEWS = {"strong": "image.strong", "mixed": "image.mixed"}
 
 # name -> (model, objectives, patterns of what trains)
 CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
@@ -56,6 +60,20 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     "experts": ({**_DUAL, "patches": _MOE}, [{"name": "clip"}, _BALANCE], ["*"]),
     "fdt": ({**_DUAL, **_FDT}, [{"name": "clip"}], ["*"]),
     "maple": ({**_DUAL, "patches": MAPLE}, [_DISTILL], ["model.shared.*"]),
+    "texts as classes": (
+        {**_DUAL, "patches": [{"name": "coop", **_ONE, "specific": True, "position": "middle"}]},
+        [_PICK, {"name": "clip"}],
+        ["*"],
+    ),
+    "cocoop": ({**_DUAL, "patches": [{"name": "cocoop", **_ONE}]}, [_PICK], ["*"]),
+    "ctp": ({**_DUAL, "patches": [{"name": "ctp", **_ONE, "heads": 2}]}, [_GUIDED], _PROMPTED),
+    "gopro": (
+        {**_DUAL, "patches": [{"name": "gopro", **_ONE}]},
+        [_PICK, {"name": "gopro", "simclr": 0.5, **_VIEWS}],
+        ["model.patches.*", "model.heads.*"],
+    ),
+    "dora": ({**_DUAL, "patches": [{"name": "dora", "on": "linear[*]", "rank": 2}]}, [{"name": "clip"}], ["*"]),
+    "adapter": ({**_DUAL, "patches": [{"name": "adapter", "width": 4}]}, [{"name": "clip"}], ["model.patches.*"]),
 }
 _COCA = {
     "image/captions": {"name": "pooler", "queries": 3, "heads": 2},
@@ -91,6 +109,11 @@ def batch_of(dtype: torch.dtype) -> Batch:
     asked = ("no acute", "large left", "nodule in the right", "no", "rib")
     columns["text.question"] = Column(asked, torch.tensor([0, 1, 2, 3, 4]))
     columns["text.answer"] = Column(("yes", "no", "yes", "maybe", "no"), torch.tensor([0, 1, 2, 3, 4]))
+    pixels = whole["image"].values
+    every = torch.arange(whole.size)
+    columns |= {"image.strong": Column(pixels.flip(-2), every), "image.mixed": Column(pixels.transpose(-1, -2), every)}
+    truth = torch.arange(whole.size)[:, None] % 3 == torch.arange(3)
+    columns |= {f"label.{name}": Column(truth[:, k].to(dtype), every) for k, name in enumerate(_LABELS)}
     return whole.with_columns(columns)
 
 

@@ -132,7 +132,7 @@ def test_one_object_prompts_both_towers_and_is_gone_with_the_last_patch() -> Non
     plan = Plan.of(keys("image/embedding", "bank.words/embedding", "text/embedding"))
     patched(batch(64), plan)["image"].part("embedding")[:, 0].sum().backward()
     # What the picture asks for moves the prompts of the words.
-    assert all(g.abs().max() > 0 for g in patched.shared["maple"].prompts.grad)
+    assert all(p.grad.abs().max() > 0 for p in patched.shared["maple"].prompts)
     for handle in handles:
         assert "maple" in patched.shared
         handle.remove()
@@ -156,12 +156,12 @@ def test_maple_by_hand() -> None:
     tower = plain.towers["text"]
     ids = HashWords()(list(BANKS["words"].texts)).ids[:, :2]
     words = tower.word(ids)
-    tokens = torch.cat([words[:, :1], shared.prompts[0].expand(2, -1, -1), words[:, 1:]], dim=1) + tower.position[:4]
+    tokens = torch.cat([shared.prompts[0].expand(2, -1, -1), words], dim=1) + tower.position[:4]
     tokens = tower.trunk.blocks[0](tokens, None)
-    tokens = torch.cat([tokens[:, :1], shared.prompts[1].expand(2, -1, -1), tokens[:, 3:]], dim=1)
+    tokens = torch.cat([shared.prompts[1].expand(2, -1, -1), tokens[:, 2:]], dim=1)
     tokens = tower.trunk.norm(tower.trunk.blocks[1](tokens, None))
     torch.testing.assert_close(rows["bank.words"].pooled, tokens.mean(dim=1))
-    torch.testing.assert_close(rows["bank.words"].tokens, tokens[:, [0, 3]])
+    torch.testing.assert_close(rows["bank.words"].tokens, tokens[:, 2:])
 
 
 def test_a_fault_in_a_later_patch_takes_what_was_shared_with_it() -> None:
@@ -182,7 +182,7 @@ def test_a_bundle_prompts_as_the_trained_model_did(tmp_path: Path) -> None:
     trained = model(WORDS)
     apply_patches(trained, MAPLE)
     with torch.no_grad():
-        trained.shared["maple"].prompts.add_(0.5)
+        trained.shared["maple"].prompts[0].add_(0.5)
     save_bundle(tmp_path / "b", Bundle(model=trained, tokenizer=WORDS, preprocessing=[]))
     again = load_bundle(tmp_path / "b").model
     plan = Plan.of(keys("image/embedding", "bank.words/embedding"))

@@ -69,6 +69,6 @@ def test_a_run_with_shared_modules_and_patches_by_view_resumes_bit_for_bit(tmp_p
             finish(run, spec=spec)
             assert final_hashes(run) == final_hashes(tmp_path / "whole")
         weights = load_checkpoint(latest(tmp_path / "whole")).weights
-    for name in ("shared.codebook.codes", "shared.maple.prompts", "shared.maple.couple.1.weight"):
+    for name in ("shared.codebook.codes", "shared.maple.prompts.0", "shared.maple.couple.1.weight"):
         assert sum(key.endswith(name.partition(".")[2]) for key in weights) == 1
         assert f"model.{name}" in weights

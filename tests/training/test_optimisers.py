@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from medvlp.core.errors import UserError
+from medvlp.models.build import build_model
+from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.training.optimisers import (
     OptimiserOptions,
     load_optimiser_state,
@@ -12,6 +16,7 @@ from medvlp.training.optimisers import (
     optimiser_state,
     set_rate,
 )
+from tests.models.words import VISION, dual
 
 
 def net() -> nn.Module:
@@ -86,3 +91,43 @@ def test_state_by_name_goes_on_bit_for_bit() -> None:
 def test_nothing_to_train_is_refused_with_the_key_to_mend() -> None:
     with pytest.raises(UserError, match=r"widen phases\[\]\.trainable"):
         make_optimiser(net().requires_grad_(False), OptimiserOptions())
+
+
+# layer-wise rates ---------------------------------------------------------------------------------------------------
+
+
+def factors(module: nn.Module, decay: float, **options: Any) -> dict[str, float]:
+    made = make_optimiser(module, OptimiserOptions(layer_decay=decay, **options))
+    return {name: group["factor"] for group in made.param_groups for name in group["names"]}
+
+
+@pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "resnet10t"])
+def test_the_rates_of_a_timm_tower_are_those_of_timm(architecture: str) -> None:
+    from timm.optim import param_groups_layer_decay
+
+    tower = TimmEncoder(architecture=architecture)
+    peer = param_groups_layer_decay(tower.backbone, weight_decay=0.0, layer_decay=0.7)
+    names = {id(p): f"backbone.{name}" for name, p in tower.backbone.named_parameters()}
+    expected = {names[id(p)]: group["lr_scale"] for group in peer for p in group["params"]}
+    assert len(set(expected.values())) > 3
+    assert factors(tower, 0.7) == pytest.approx(expected)
+
+
+def test_the_rates_of_a_text_tower_fall_from_its_last_block_to_its_words() -> None:
+    model = dual()
+    found = factors(nn.ModuleDict({"model": model}), 0.5, rates={"model.towers.text.*": 0.1})
+    text = {name.removeprefix("model.towers.text."): f for name, f in found.items() if "towers.text" in name}
+    assert text["word.weight"] == text["position"] == pytest.approx(0.1 * 0.5**2)
+    assert text["trunk.blocks.0.mlp.0.weight"] == pytest.approx(0.1 * 0.5)
+    assert text["trunk.blocks.1.attention.qkv.bias"] == pytest.approx(0.1)
+    assert text["trunk.norm.weight"] == pytest.approx(0.1)
+    assert {f for name, f in found.items() if "towers" not in name} == {1.0}
+
+
+def test_a_shared_trunk_and_the_slices_of_a_volume_have_them_too() -> None:
+    single = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "attention_heads": 2}
+    found = factors(dual({**single, "embed_dim": 8}), 0.5)
+    assert {f for name, f in found.items() if "blocks.0." in name} == {0.5}
+    assert {f for name, f in found.items() if name.endswith("word.weight")} == {0.25}
+    stack = {"name": "vision", "vision": {"name": "slices", "slice": VISION}}
+    assert len(set(factors(build_model(stack, tokenizer=None), 0.5).values())) > 3

@@ -349,15 +349,16 @@ def _pixels(array: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
+def load(path: str | Path, *, patches: str | Path | None = None, device: str = "cpu") -> VisionLanguageModel:
     """Load a bundle for scoring.
 
     Args:
         path: folder that training released (``RUN/bundle``).
+        patches: what another run added to that bundle with its towers held (``RUN/patches``).
         device: where it runs.
 
     Raises:
-        UserError: if the bundle is damaged or of another version.
+        UserError: if the bundle is damaged or of another version, or the patches belong to another bundle.
 
     Example:
         >>> import tempfile
@@ -371,7 +372,7 @@ def load(path: str | Path, *, device: str = "cpu") -> VisionLanguageModel:
         >>> load(folder).score(np.zeros((40, 30)), ["pleural effusion", "clear lungs"]).shape
         (1, 2)
     """
-    return VisionLanguageModel(load_bundle(path), device=device)
+    return VisionLanguageModel(load_bundle(path, patches=patches), device=device)
 
 
 def prompt_sets(answers: Mapping[str, Answer]) -> list[PromptSet]:

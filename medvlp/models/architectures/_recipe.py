@@ -9,7 +9,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.protocols import Encoder, Head
 from medvlp.core.suggest import did_you_mean
-from medvlp.models.architectures._standing import Standing, parts_given
+from medvlp.models.architectures._standing import Standing, parts_given, parts_read
 from medvlp.models.bank import Bank
 
 __all__ = ["Recipe", "kind_of", "make_recipe"]
@@ -78,7 +78,9 @@ def make_recipe(
     kind = kind_of(view)
     if kind not in towers:
         raise ConfigError(f"Need {example!r} asks for a tower of kind {kind!r}: {did_you_mean(kind, towers)}.")
-    return _resolve(view, kind, bank, parts, towers[kind], heads, parts_given(standing, kind, view))
+    # A head that has texts encoded reads besides what patches on those texts ask of the picture.
+    through = {name: parts_read(standing, head.banks) for name, head in heads.items() if head.banks}
+    return _resolve(view, kind, bank, parts, towers[kind], heads, parts_given(standing, kind, view), through)
 
 
 def _resolve(
@@ -89,6 +91,7 @@ def _resolve(
     tower: Encoder,
     heads: Mapping[str, Head],
     patched: frozenset[str],
+    through: Mapping[str, tuple[str, ...]],
 ) -> Recipe:
     beside = given_beside(kind, heads)
     own: set[str] = set()
@@ -113,7 +116,7 @@ def _resolve(
             raise ConfigError(f"Heads of kind {kind!r} read each other in a circle: {' -> '.join([*open_, part])}.")
         elif part not in early and part not in later:
             open_.append(part)
-            for read in head.reads:
+            for read in (*head.reads, *through.get(f"{kind}/{part}", ())):
                 visit(read)
             open_.pop()
             (early if head.stage == "tower" else later).append(part)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["Standing", "join_parts", "match_sites", "parts_given"]
+__all__ = ["Standing", "join_parts", "match_sites", "parts_given", "parts_read"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Standing:
         view: pattern of the views that it acts on.
         gives: parts that it gives at them.
         several: whether its specification stands at several sites, so that a part is stacked over them, last.
+        reads: parts of the pictures that ask, where it makes of each picture texts of its own.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Standing:
     view: str
     gives: tuple[str, ...]
     several: bool
+    reads: tuple[str, ...] = ()
 
     def acts_on(self, view: str) -> bool:
         """Tell whether it acts on a view; the empty name is that of rows which no model sent.
@@ -45,6 +47,12 @@ class Standing:
 def parts_given(standing: Iterable[Standing], kind: str, view: str) -> frozenset[str]:
     """Return the parts that patches of a kind give at a view."""
     return frozenset(part for s in standing if s.kind == kind and s.acts_on(view) for part in s.gives)
+
+
+def parts_read(standing: Iterable[Standing], banks: Iterable[str]) -> tuple[str, ...]:
+    """Return the parts of pictures that patches on the texts of banks read."""
+    views = [f"bank.{bank}" for bank in banks]
+    return tuple(sorted({part for s in standing if any(map(s.acts_on, views)) for part in s.reads}))
 
 
 def join_parts(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Plan
+from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import Encoder, Head, HeadSpec, Model
 from medvlp.core.registry import build, fill
 from medvlp.core.sample import Batch, Tokens
@@ -165,7 +165,29 @@ class TowerModel(Model):
                 done[view] = rows.give(head(widened(rows), part))
         return done
 
-    def _encode(self, batch: Batch, recipe: Recipe) -> Encoded:
+    def texts_of(self, bank: str, pictures: Encoded) -> Tensor:
+        """Return embeddings of a bank's K texts, (K, D); (R, K, D) where a patch makes others for each picture.
+
+        Args:
+            bank: name.
+            pictures: R rows with the parts that patches on the bank read.
+
+        Raises:
+            ConfigError: if a head gives the embedding only after the towers.
+        """
+        view = f"bank.{bank}"
+        recipe = self._recipe(Plan.of([Key(view, "embedding")]))[view]
+        if recipe.later:
+            raise ConfigError(
+                f"The texts of the bank {bank!r} are asked inside the towers, and their projection runs after them: "
+                "set its stage to tower."
+            )
+        asked = self.banks[bank].vectors is None and any(s.reads and s.acts_on(view) for s in self.standing)
+        nobody = Batch((), torch.zeros(0, dtype=torch.int64, device=pictures.owner.device), {})
+        found = self._encode(nobody, recipe, pictures if asked else None).part("embedding")
+        return found.unflatten(0, (len(pictures.owner), -1)) if asked else found
+
+    def _encode(self, batch: Batch, recipe: Recipe, pictures: Encoded | None = None) -> Encoded:
         bank = self.banks.get(recipe.bank)
         if bank is not None and bank.vectors is not None:
             return self._constant(bank)
@@ -177,6 +199,10 @@ class TowerModel(Model):
         if bank is not None:
             tokens = self._tokens_of_bank(bank, tower, device)
             values, owner, mask = tokens.ids, torch.full((len(bank.texts),), -1, device=device), tokens.mask
+            if pictures is not None:
+                count = len(pictures.owner)
+                owner = torch.arange(count, device=device).repeat_interleave(len(values))
+                values, mask = values.repeat(count, 1), None if mask is None else mask.repeat(count, 1)
         elif column is None or column.owner.numel() == 0:
             values, owner, blank = tower.blank(device), torch.full((1,), -1, device=device), True
         elif isinstance(column.values, Tensor):
@@ -185,7 +211,8 @@ class TowerModel(Model):
             tokens = _tokens_of(column.values, column.tokens, tower, recipe.view).to(device)
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if len(self.patches):
-            self.draws.enter(recipe.view, batch.positions, owner, asked=recipe.patched)
+            positions = batch.positions if pictures is None else torch.zeros_like(pictures.owner)
+            self.draws.enter(recipe.view, positions, owner, asked=recipe.patched, pictures=pictures)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
         if len(self.patches):
@@ -344,7 +371,7 @@ class TowerModel(Model):
         kind = kind or ("image" if "image" in self.towers else next(iter(self.towers)))
         tower = self.towers[kind]
         given: dict[str, object] = {"embed_dim": self.embed_dim, "token_width": tower.token_width, "banks": self.banks}
-        given["levels"] = tower.levels
+        given |= {"levels": tower.levels, "texts_of": self.texts_of, "scale": self.logit_scale}
         if "text" in self.towers:
             given["text"] = self.towers["text"]
         if self._vocab_size is not None:

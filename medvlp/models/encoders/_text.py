@@ -47,6 +47,10 @@ class TextEncoder(Encoder):
         """Return one empty text."""
         return self._empty.to(device)
 
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Return the vectors of words (..., W) by their ids (...), as the first block meets them but for places."""
+        raise NotImplementedError
+
 
 def encode_texts(tower: TextEncoder, texts: Sequence[str], *, parts: frozenset[str]) -> Encoded:
     """Tokenise R texts and encode them; see `Encoder`."""
@@ -125,9 +129,13 @@ class TextTower(TextEncoder):
         self._added.clear()
         return self._added.drop(self._run(self._embed(ids), torch.ones_like(ids, dtype=torch.bool), frozenset()).tokens)
 
+    def vectors(self, ids: Tensor) -> Tensor:
+        """See `TextEncoder`."""
+        return self.word(ids)
+
     def _embed(self, ids: Tensor) -> Tensor:
         """Return what the trunk reads, (R, N, W): words with their positions, and what patches put among them."""
-        words = self.words_input(self.word(ids))
+        words = self.words_input(self.vectors(ids))
         length = words.shape[1]
         refuse_too_long(length, ids.shape[1], limit=self.position.shape[0])
         return self.tokens_input(words + self.position[:length])

@@ -136,11 +136,15 @@ class TransformersEncoder(TextEncoder):
         padded = nn.functional.pad(values, more, value=self.words.pad_id)
         return padded if ids else torch.ones_like(padded)
 
+    def vectors(self, ids: Tensor) -> Tensor:
+        """See `TextEncoder`."""
+        return self.backbone.get_input_embeddings()(ids)
+
     def _words(self, ids: Tensor) -> dict[str, Tensor]:
         """Return what the model reads: ids, or word vectors where a patch changed them."""
         if not self._takes_words:
             return {"input_ids": ids}
-        vectors = self.backbone.get_input_embeddings()(ids)
+        vectors = self.vectors(ids)
         passed = self.words_input(vectors)
         if passed is vectors:
             return {"input_ids": ids}

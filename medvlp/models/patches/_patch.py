@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Model, Site
+from medvlp.core.protocols import Encoder, Model, Site
 from medvlp.core.registry import build, fill
 from medvlp.core.suggest import did_you_mean
 from medvlp.models._draws import RowDraws
@@ -50,15 +50,20 @@ class Patch(nn.Module):
     site, ``*`` for any letters) and may own parameters: they live on the model, are trained and saved. One is built for
     each site that ``on`` matches. It may ask the builder for ``site`` (`Site`), ``uniform`` (`Uniform`), ``rows``
     (`RowDraws`: view and number of the rows that pass), ``bank`` (the `Bank`, where its view names one),
-    ``token_widths`` (of each tower, by kind), ``site_name`` and ``share`` (`Share`: modules that others have too).
+    ``token_widths`` (of each tower, by kind), ``blocks`` (how many each has), ``text`` (the `TextEncoder`),
+    ``pictures`` (the kind of the model's pictures), ``embed_dim``, ``site_name`` and ``share`` (`Share`: modules that
+    others have too).
 
     Attributes:
         gives: names of the parts that it returns at each pass, in training and in evaluation: ``hidden`` at
             ``view: image.local`` is the key ``image.local/hidden``. Where a specification matches several sites, the
             part is (R, ..., L), in the order of the sites.
+        reads: of a patch on a bank's texts that makes of them others for each picture: the parts of pictures that it
+            finds in ``rows.pictures``. Such texts are read by heads that have them encoded, as `text_classifier` does.
     """
 
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def forward(self, value: Tensor, source: Tensor) -> Tensor | Patched:
         """Return what passes on.
@@ -104,9 +109,10 @@ def apply_patches(
 
     Args:
         model: built by `build_model`.
-        specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`. Beside its
-            own options each may have ``view``: where it acts, ``*`` for any letters (``bank.*``, ``image.local``). All
-            other views, and whoever calls a tower without the model, pass as if it were not there.
+        specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`; ``on`` may
+            be several patterns with commas between. Beside its own options each may have ``view``: where it acts, ``*``
+            for any letters (``bank.*``, ``image.local``). All other views, and whoever calls a tower without the model,
+            pass as if it were not there.
         seed: of first weights and of draws.
         where: path in the configuration, for error sentences.
 
@@ -156,7 +162,11 @@ def _plan(
     given: dict[str, object] = {
         "rows": model.draws,
         "token_widths": {k: t.token_width for k, t in model.towers.items()},
+        "blocks": {k: _blocks(t) for k, t in model.towers.items()},
+        "pictures": model.pictures,
+        "embed_dim": model.embed_dim,
     }
+    given |= {"text": model.towers["text"]} if "text" in model.towers else {}
     given |= {} if bank is None else {"bank": bank}
     plan: list[_Planned] = []
     key = ""
@@ -167,7 +177,7 @@ def _plan(
             with seeded(seed, f"patch {key}"):
                 share = model.shared.asking(key, like=model.logit_scale.log_scale, where=where)
                 patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
-            plan.append(_Planned(Standing(key, kind, view, patch.gives, several=len(sites) > 1), site, patch))
+            plan.append(_Planned(Standing(key, kind, view, patch.gives, len(sites) > 1, patch.reads), site, patch))
             model.shared.settle(key, inside=True, where=where)
         _refuse_parts(model, plan[0].standing, before, where=where)
     except ConfigError:
@@ -182,12 +192,20 @@ def _find(model: TowerModel, filled: Mapping[str, object], *, where: str) -> dic
     if kind not in model.towers:
         raise ConfigError(f"{where}.kind is {kind!r}, and there is no such tower: {did_you_mean(kind, model.towers)}.")
     sites = model.towers[kind].sites()
-    found = match_sites(pattern, list(sites))
-    if not found:
-        raise ConfigError(
-            f"{where}.on is {pattern!r}, and the {kind} tower has no such site: {did_you_mean(pattern, sites)}."
-        )
-    return {name: sites[name] for name in found}
+    found: dict[str, Site] = {}
+    for one in (each.strip() for each in pattern.split(",")):
+        matched = match_sites(one, list(sites))
+        if not matched:
+            raise ConfigError(
+                f"{where}.on is {one!r}, and the {kind} tower has no such site: {did_you_mean(one, sites)}."
+            )
+        found |= {name: sites[name] for name in matched}
+    return found
+
+
+def _blocks(tower: Encoder) -> int:
+    """Return how many transformer blocks a tower has; the stages of a convolutional one are none."""
+    return sum(name.startswith("block.before[") for name in tower.sites()) if "layers" in tower.offers else 0
 
 
 def _check_view(model: TowerModel, kind: str, view: str, *, where: str) -> Bank | None:

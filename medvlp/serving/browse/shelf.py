@@ -20,7 +20,7 @@ from medvlp.evaluation.results import Result, load_result
 __all__ = ["Shelf", "result_of", "result_paths", "rows_of"]
 
 _DEEP = 6
-_NOT_INTO = ("checkpoints", "dicom", "gallery", "tensorboard", "tokenizer", "truth")
+_NOT_INTO = ("checkpoints", "dicom", "gallery", "tensorboard", "patches", "tokenizer", "truth")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""``MANIFEST.sha256`` of a bundle: all that loading reads is as it was released."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import sha256_of
+
+__all__ = ["check_manifest"]
+
+_OPTIONAL = ("banks", "gate", "scores", "seen")
+
+
+def check_manifest(folder: Path) -> None:
+    """Check every file of a bundle against its hash, and that every file which loading reads is listed.
+
+    Raises:
+        UserError: if the folder is no bundle, or a file is missing, was changed, or came in without being listed.
+    """
+    manifest = folder / "MANIFEST.sha256"
+    if not manifest.is_file():
+        inside = folder / "bundle"
+        mend = (
+            f"did you mean {inside}?" if (inside / manifest.name).is_file() else "name a folder that training released."
+        )
+        raise UserError(f"{folder} is not a bundle (it has no MANIFEST.sha256): {mend}")
+    listed = set()
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        expected, _, name = line.partition("  ")
+        listed.add(name)
+        fault = _fault(folder, name, expected)
+        if fault:
+            raise UserError(f"{folder / name} {fault}: get the bundle again.")
+    tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
+    needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
+    needed |= {f"{name}.safetensors" for name in _OPTIONAL if (folder / f"{name}.safetensors").exists()}
+    if not needed <= listed:
+        raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
+
+
+def _fault(folder: Path, name: str, expected: str) -> str:
+    """Say what is wrong with a file that the manifest of a bundle lists; nothing where it is as it was released."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        by = "is a link that leads" if ".." not in Path(name).parts and not Path(name).is_absolute() else "lies"
+        return f"{by} out of the bundle, which no file of it may"
+    if not path.is_file():
+        return "is listed in MANIFEST.sha256 and is not there"
+    if sha256_of(path) != expected:
+        return "is damaged or was changed since it was released (its SHA-256 differs from MANIFEST.sha256)"
+    return ""
