@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.suggest import did_you_mean
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._dense import check_labels
 from medvlp.objectives._labels import labels_of
 
 __all__ = ["Classify"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Classify(Objective):
@@ -33,7 +37,8 @@ class Classify(Objective):
 
         exclusive = - log softmax(z)[class with label 1]
 
-    NaN and -1 (uncertain) take no part; a row of exclusive classes takes part if one of them is 1.
+    NaN and -1 (uncertain) take no part, unless they are taken for something; a row of exclusive classes takes part if
+    one of them is 1.
 
     Args:
         labels: K findings, fields ``label.LABEL``.
@@ -42,12 +47,14 @@ class Classify(Objective):
         part: name of the linear head.
         exclusive: whether a row is of one class.
         positive_weights: w, one a label; None: 1.
+        uncertain: label -> what its -1 is taken for: 1, 0 (U-Ones, U-Zeros of Irvin et al. 2019), or a share between.
+        blank: what a missing label is taken for: 0 where a labeller of reports leaves blank what is not mentioned.
 
     Returns:
         ``binary`` or ``exclusive``.
 
     Raises:
-        ConfigError: for labels or weights that cannot be.
+        ConfigError: for labels, weights or shares that cannot be.
 
     Example:
         >>> objective = Classify(labels=["effusion", "nodule"])
@@ -66,6 +73,8 @@ class Classify(Objective):
         part: str = "findings",
         exclusive: bool = False,
         positive_weights: list[float] | None = None,
+        uncertain: dict[str, Share] = {},  # noqa: B006  (read only)
+        blank: Share | None = None,
     ) -> None:
         super().__init__()
         self.labels = check_labels(labels, objective="classify")
@@ -77,6 +86,12 @@ class Classify(Objective):
             )
         if exclusive and len(labels) == 1:
             raise ConfigError("A single label of objective 'classify' excludes nothing: set exclusive: false.")
+        for name in uncertain.keys() - set(labels):
+            raise ConfigError(
+                f"uncertain of objective 'classify' names {name!r}, which is none of its labels: "
+                f"{did_you_mean(name, labels)}."
+            )
+        self.uncertain, self.blank = uncertain, blank
         self.view, self.part, self.reads = view, part, reads
         self.exclusive = exclusive
         self.weights = tuple(weights)
@@ -97,7 +112,8 @@ class Classify(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         key = f"{self.view}/{self.part}"
-        logits, (labels, known) = ctx[key], labels_of(ctx, key, self.labels)
+        labels, known = labels_of(ctx, key, self.labels, uncertain=self.uncertain, blank=self.blank)
+        logits = ctx[key]
         weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
         if self.exclusive:
             return {"exclusive": _exclusive(logits, labels, weights)}

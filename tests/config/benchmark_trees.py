@@ -143,13 +143,12 @@ def siim_pneumothorax(root: Path) -> None:
 
 
 def covidx(root: Path) -> None:
+    words = ("normal", "pneumonia", "COVID-19")
     for part in ("train", "val", "test"):
         lines = []
         for i in range(CASES):
             picture(root / part / f"{part}{i}.png")
-            lines.append(
-                f"{part}{i} {part}{i}.png {'positive' if i % 2 else 'negative'} {'rsna' if i % 3 else 'cohen'}"
-            )
+            lines.append(f"{part}{i} {part}{i}.png {words[i % 3]} {'rsna' if i % 2 else 'cohen'}")
         (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
 
 
@@ -217,6 +216,18 @@ def chestx_det(root: Path) -> None:
                 }
             )
         (root / f"ChestX_Det_{part}.json").write_text(json.dumps(entries))
+
+
+def vqa_rad(root: Path) -> None:
+    entries = []
+    for i in range(3 * CASES):
+        name, kind = f"synpic{i // 2}.jpg", "CLOSED" if i % 3 else "OPEN"
+        picture(root / "VQA_RAD Image Folder" / name)
+        told = {"qid": i, "image_name": name, "image_organ": "CHEST", "answer_type": kind, "question_type": "PRES"}
+        told |= {"phrase_type": "freeform", "question": f"Is finding {i % 4} seen?", "question_frame": "Is it seen?"}
+        told |= {"answer": ("Yes", "no")[i % 2] if i % 3 else "left lung", "image_case_url": "NULL"}
+        entries.append(told)
+    (root / "VQA_RAD Dataset Public.json").write_text(json.dumps(entries))
 
 
 TREES: dict[str, Callable[[Path], None]] = {
