@@ -123,12 +123,13 @@ def as_csv(folder: Path, world: World) -> Path:
     folder.mkdir(parents=True)
     with open(folder / "table.csv", "w", newline="") as handle:
         rows = csv.writer(handle)
-        rows.writerow(["image", "report", "patient_id"])
+        rows.writerow(["image", "report", "patient_id", "grade"])
         for i in range(len(manifest)):
             record = manifest.record(i)
             link = folder / f"{i}.dcm"
             link.hardlink_to(hospital / str(record["image"]))
-            rows.writerow([link.name, record["text"], record["id.patient"]])
+            grade = ("", "mild", "moderate", "severe").index(record.get("severity.effusion") or "")
+            rows.writerow([link.name, record["text"], record["id.patient"], grade])
     return folder
 
 
