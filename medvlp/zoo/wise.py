@@ -51,7 +51,7 @@ def wise(
     card = f"{tuned.card.rstrip()}\n\nIts weights are {share:g} of this model's and the rest of the one it was tuned from.\n"
     answers = tuple(answer.unjudged() for answer in tuned.answers)
     provenance = {**tuned.provenance, "wise": told}
-    return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card)
+    return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")
 
 
 def _words(bundle: Path) -> list[str]:
