@@ -35,8 +35,8 @@ def start_from(model: Model, source: Path) -> None:
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
-    model of both, what the bundle knows of one kind only starts afresh for the other; so does a tower of texts, with the
-    scale, where the bundle knows pictures alone. BatchNorm that the model freezes counts no batches.
+    model of both, what the bundle knows of one kind only starts afresh for the other; so does a tower of texts, with
+    the scale, where the bundle knows pictures alone. BatchNorm that the model freezes counts no batches.
     """
     given = load_model(source)
     if "surgery" in given.spec:  # pyrefly: ignore

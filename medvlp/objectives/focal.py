@@ -29,8 +29,8 @@ class Focal(Objective):
 
         focal = - y alpha (1 - p)^gamma_positive log p - (1 - y) (1 - alpha) p_m^gamma log(1 - p_m)
 
-    With `gamma_positive` below `gamma`, a margin and no `alpha` it is the asymmetric loss (Ridnik et al. 2021, eq. 4-7; 0,
-    4 and 0.05 there): positives weigh in full, and negatives below the margin, which may be wrong labels, nothing.
+    With `gamma_positive` below `gamma`, a margin and no `alpha` it is the asymmetric loss (Ridnik et al. 2021, eq. 4-7;
+    0, 4 and 0.05 there): positives weigh in full, and negatives below the margin, which are easy, nothing.
 
     Over ``masks`` it is the mean over a view's pixels, then over pairs of view and class (not over positives, as for
     the anchors of the paper); over ``labels`` the mean over pairs. Pairs that are unknown take no part, as in `dice_ce`

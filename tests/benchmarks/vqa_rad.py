@@ -5,8 +5,8 @@
 Kernel ridge regression on one column an answer: words of the question (TF-IDF of words and pairs), and their product
 with the similarity of pictures in the starter's frozen features, which lets an answer depend on both. Beside it what
 must be beaten: the commonest answer, the question alone, and the same model shown a black picture. The second wordings
-of training questions are learnt from and never judged. Everything is chosen on folds of images inside each fold. Differences
-are paired over questions, with intervals over images. Exit 1 where the interval over the commonest answer holds 0.
+of training questions are learnt from and never judged. Everything is chosen on folds of images inside each fold.
+Differences are paired over questions, with intervals over images. Exit 1 where that over the commonest answer holds 0.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def alike(features: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def answered(train: Rows, test: Rows, far: np.ndarray, choices: Sequence[Choice], black: bool) -> list[np.ndarray]:
-    """Fit each choice; return its answers to the test questions, `black` with the last picture in place of their own."""
+    """Fit each choice; return its answers to the test questions, `black` with the last picture in place of all."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[a-z0-9]+")
     own = words.fit_transform(train.questions)
     same, asked = (own @ own.T).toarray(), (words.transform(test.questions) @ own.T).toarray()
@@ -128,7 +128,7 @@ def answered(train: Rows, test: Rows, far: np.ndarray, choices: Sequence[Choice]
 def folds_of(images: int, seed: int, count: int) -> np.ndarray:
     """Return the fold of each picture."""
     ids = [f"{i:05d}" for i in range(images)]
-    cohort = Manifest.of({"id": ids, "text": ids}, root=Path("."))
+    cohort = Manifest.of({"id": ids, "text": ids}, root=Path())
     rule = {"name": "kfold", "folds": count, "seed": seed, "by": "id", "validation": False}
     parts = [make_split(cohort, rule | {"fold": fold}).parts["test"] for fold in range(count)]
     return np.array([next(fold for fold, part in enumerate(parts) if name in part) for name in ids])

@@ -189,9 +189,7 @@ def test_a_segmenter_takes_other_words_of_the_same_encoder() -> None:
 
 
 def test_a_segmenter_without_fitting_words_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="needs constant vectors of the bank 'organs', as its text encoder is frozen"
-    ):
+    with pytest.raises(ConfigError, match="needs constant vectors of the bank 'organs', as its text encoder is frozen"):
         segmenter(None)
     with pytest.raises(
         ConfigError, match="is to tell 4 classes apart and the bank 'organs' has 3 texts: give it a text"

@@ -61,7 +61,9 @@ def test_one_chunk_is_four() -> None:
                 if "heads" in name:  # linear layers start at zero
                     parameter.add_(0.1 * rand(*parameter.shape))
         log = task.backward(batch_of(graded(8)[0], 8), {"ordinal": 1.0}, samples_seen=0)
-        return {"terms": dict(log.terms)} | {n: p.grad.clone() for n, p in task.named_parameters() if p.grad is not None}
+        return {"terms": dict(log.terms)} | {
+            n: p.grad.clone() for n, p in task.named_parameters() if p.grad is not None
+        }
 
     same(step(1), step(4))
 

@@ -65,7 +65,9 @@ def test_a_head_of_the_tuned_alone_stays_as_it_is(tiny_run: Trained, tuned: Path
 def test_a_bundle_of_other_words_or_towers_is_refused(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:
     starter = convert(Path("efficientnet_lite0"), name="starter", options={"random": 1})
     save_bundle(tmp_path / "other", starter)
-    with pytest.raises(DataError, match=r"tuned was not tuned from .*other \('towers.image.* differs\): give start the"):
+    with pytest.raises(
+        DataError, match=r"tuned was not tuned from .*other \('towers.image.* differs\): give start the"
+    ):
         convert(tuned, name="wise", options={"start": str(tmp_path / "other")})
     lines = (tuned / "MANIFEST.sha256").read_text().splitlines()
     words = next(line.partition("  ")[2] for line in lines if "tokenizer/tokenizer.yaml" in line)

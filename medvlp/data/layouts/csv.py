@@ -152,7 +152,8 @@ def _reached(source: Table, name: str, least: float, keep: list[int]) -> list[st
             found.append(str(int(float(column[row]) >= least)) if column[row] else "")
         except ValueError:
             raise DataError(
-                f"{source.path}, line {source.lines[row]}: {name} is {column[row]!r}, no number that could reach {least:g}."
+                f"{source.path}, line {source.lines[row]}: {name} is {column[row]!r}, no number that could reach "
+                f"{least:g}: write numbers, or leave unknown ones blank."
             ) from None
     return found
 

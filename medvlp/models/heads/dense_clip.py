@@ -24,17 +24,17 @@ __all__ = ["DenseClip"]
 
 
 class DenseClip(Head):
-    r"""DenseCLIP (Rao et al. 2022, section 3): levels and class names -> logits of pixels, and a score map of each name.
+    r"""DenseCLIP (Rao et al. 2022, section 3): levels and class names -> logits of pixels and a score map of each name.
 
-    With z (R, D, h, w) a convolution of one cell over the coarsest level, g its mean, and T (K, D) the texts of a bank::
+    With z (R, D, h, w) a convolution of one cell over the coarsest level, g its mean, T (K, D) the texts of a bank::
 
         T'    = T + gamma Decoder(T; [g, z])      words look at each other and at the picture
         score = <z / |z|, T' / |T'|>              in [-1, 1]
 
     The scores are put beside the coarsest level, and a feature pyramid draws the logits over all levels. The part
-    ``NAME_scores`` is score / 0.07, enlarged to the view, for an auxiliary loss (``dice_ce`` with `scores`). `gamma`, one
-    a dimension, starts at 1e-4: at 0 the words are the bank's. Of the paper's two parts of prompting this is the one behind
-    the text encoder; learnt words before it are not done, as the bank's vectors are constant.
+    ``NAME_scores`` is score / 0.07, enlarged to the view, for an auxiliary loss (``dice_ce`` with `scores`). `gamma`,
+    one a dimension, starts at 1e-4: at 0 the words are the bank's. Of the paper's prompting this is the part behind the
+    text encoder; learnt words before it are not done, as the bank's vectors are constant.
 
     Args:
         levels: of the encoder, given by the builder.
@@ -80,7 +80,9 @@ class DenseClip(Head):
         self.register_buffer("texts", class_vectors(banks, bank, classes, head="dense_clip"))
         dim, last = self.texts.shape[1], levels[-1]
         if decoder_width % heads:
-            raise ConfigError(f"decoder_width {decoder_width} of head 'dense_clip' is no multiple of its {heads} heads.")
+            raise ConfigError(
+                f"decoder_width {decoder_width} of head 'dense_clip' is no multiple of its {heads} heads."
+            )
         self.count = len(levels)
         self.pixels = conv(len(last.stride), last.channels, dim, 1)
         self.enter = nn.Linear(dim, decoder_width)
