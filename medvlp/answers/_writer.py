@@ -58,13 +58,16 @@ class Writer:
         own = tower if stands and isinstance(tower, TextTower) else None
         return cls(generator, words, own, next(towers.parameters()).device)
 
-    def write(self, memory: Tensor, *, longest: int | None = None, after: str = "") -> list[str]:
+    def write(
+        self, memory: Tensor, *, longest: int | None = None, after: str = "", findings: Tensor | None = None
+    ) -> list[str]:
         """Write from (R, N, W) what follows `after`, the same for each row.
 
         Args:
             memory: of the pictures.
             longest: most tokens; as many as the tokenizer allows where that is less.
             after: words that are given, such as a question.
+            findings: (R, K) that the generator is told, 1 present and 0 absent.
         """
         made = self.words([after])
         given = made.ids[0][made.mask[0]].tolist() if after else [self.words.start_id]
@@ -74,5 +77,7 @@ class Writer:
             raise ConfigError(f"{after!r} leaves no room for an answer: raise tokenizer.max_length.")
         start = torch.tensor([given], device=self.device).expand(len(memory), -1)
         stop, tower = self.words.stop_id, None if self.tower is None else self.tower.tokens_of
-        ids = self.head.write(memory, None, start=start, stop=stop, longest=min(longest or room, room), tower=tower)
+        ids = self.head.write(
+            memory, None, start=start, stop=stop, longest=min(longest or room, room), tower=tower, findings=findings
+        )
         return [self.words.decode([i for i in row if i != stop]) for row in ids.tolist()]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+import numpy as np
+import torch
 from pydantic import Field
+from scipy.special import expit
 
 from medvlp.answers._pictures import memories, refuse_ragged
 from medvlp.answers._writer import Writer
@@ -20,16 +23,19 @@ __all__ = ["Report"]
 class Report(Answer):
     """The report of greedy decoding: at each place the most probable word, until the end of a text.
 
-    A picture that is not there has no report, which is the empty text.
+    A picture that is not there has no report, which is the empty text. With `findings` a classifier looks first, and
+    the generator is told which findings are present (Jin et al. 2024).
 
     Args:
         head: name of the `generator`.
         reads: key of what it writes from.
         longest: most tokens of a report; None: as many as the tokenizer allows.
+        findings: key of the logits (K,) of the findings that the generator is told; None: it is told none.
+        threshold: probability from which a finding is told as present.
 
     Example:
-        >>> Report().released()
-        {'head': 'captioner', 'reads': 'image/tokens', 'longest': None}
+        >>> Report(findings="image/findings").released()["threshold"]
+        0.5
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"text"})
@@ -40,14 +46,18 @@ class Report(Answer):
         head: str = "captioner",
         reads: str = "image/tokens",
         longest: Annotated[int, Field(ge=1)] | None = None,
+        findings: str | None = None,
+        threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5,
     ) -> None:
         self.head = head
         self.reads = reads
         self.longest = longest
+        self.findings = findings
+        self.threshold = threshold
 
     def needs(self, model: Model) -> frozenset[Key]:
-        """What the generator writes from."""
-        return keys(self.reads)
+        """What the generator writes from, and the findings that it is told."""
+        return keys(self.reads, *([] if self.findings is None else [self.findings]))
 
     def check(self, model: Model) -> None:
         """Refuse a model that cannot write."""
@@ -62,11 +72,17 @@ class Report(Answer):
     def answer(self, rows: Rows, ask: Ask, begun: Writer) -> Predictions:
         """Write a report of each row."""
         texts = [""] * len(rows.table)
+        told = None
+        if self.findings is not None:
+            present = expit(rows.table[self.findings].astype(np.float64)) >= self.threshold
+            told = torch.from_numpy(present).to(begun.device, torch.float32)
         for index, memory in memories(rows.table[self.reads], begun.device):
-            for row, text in zip(index, begun.write(memory, longest=self.longest), strict=True):
+            written = begun.write(memory, longest=self.longest, findings=None if told is None else told[index])
+            for row, text in zip(index, written, strict=True):
                 texts[row] = text
         return Predictions(tuple(rows.table.ids), text=tuple(texts))
 
     def released(self) -> Mapping[str, object]:
         """Its options."""
-        return {"head": self.head, "reads": self.reads, "longest": self.longest}
+        told = {} if self.findings is None else {"findings": self.findings, "threshold": self.threshold}
+        return {"head": self.head, "reads": self.reads, "longest": self.longest, **told}

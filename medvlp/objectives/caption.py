@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, cast
+from typing import Annotated, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
@@ -15,13 +16,17 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._labels import labels_of
 from medvlp.objectives._rows import first_of, wide
+from medvlp.objectives.classify import Classify
 
 __all__ = ["Caption"]
 
 
 class _Generator(Protocol):
-    def forward_logits(self, memory: Tensor, mask: Tensor | None, words: Tensor) -> Tensor: ...
+    def forward_logits(
+        self, memory: Tensor, mask: Tensor | None, words: Tensor, findings: Tensor | None = None
+    ) -> Tensor: ...
 
 
 class Caption(Objective):
@@ -38,6 +43,11 @@ class Caption(Objective):
     1, on a model whose text tower is ``causal`` with ``pool: last`` and whose heads are ``image/captions: {name:
     pooler, queries: 256}``, ``image/contrast: {name: pooler}`` and ``image/raw: {name: projection, reads: contrast}``.
 
+    With `findings` the decoder is told which of them are present, as PromptMRG (Jin et al. 2024) tells it: in training
+    by the sample's labels, when a report is asked for by a linear classifier of the picture, which is trained beside it
+    (`Classify`) and is an answer of its own. A decoder alone prefers what most reports say and leaves out what it is
+    unsure of; PromptMRG's retrieval of similar pictures and its adaptive weights are not part of this.
+
     Args:
         image: view that is written from; of a stack, its slices.
         text: view whose words are written, all of them: its encoder must give ``ids``.
@@ -50,12 +60,15 @@ class Caption(Objective):
         layers: its blocks.
         heads: of its attention.
         head: name under which the decoder is mounted; two captioners of one name share it.
+        findings: labels that the decoder is told; empty: none.
+        threshold: probability from which the classifier's finding is told as present. F1 is best from half of the best
+            F1 on (Lipton et al. 2014), so 0.35 where that is 0.7.
 
     Returns:
-        ``next_token``.
+        ``next_token``; with `findings` also ``binary``, see `Classify`.
 
     Raises:
-        ConfigError: if width, layers or heads is not positive.
+        ConfigError: if width, layers or heads is not positive, or questions are to be answered from findings.
 
     Example:
         >>> sorted(map(str, Caption().needs()))
@@ -76,11 +89,17 @@ class Caption(Objective):
         layers: int = 2,
         heads: int = 4,
         head: str = "captioner",
+        findings: list[str] = [],  # noqa: B006  (read only)
+        threshold: Annotated[float, Field(gt=0, lt=1)] = 0.35,
     ) -> None:
         super().__init__()
+        if findings and question is not None:
+            raise ConfigError("Objective 'caption' tells findings to reports, not to answers: leave out one of them.")
+        self.classify = Classify(labels=findings, view=image) if findings else None
+        self.threshold = threshold
         self.head = head
         sizes = {"width": width, "layers": layers, "heads": heads}
-        self.options = {**sizes, "reads": part, "words": words}
+        self.options = {**sizes, "reads": part, "words": words, **({"findings": len(findings)} if findings else {})}
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name} of objective 'caption' is {value}: use a number of at least 1.")
@@ -95,33 +114,42 @@ class Caption(Objective):
     def needs(self) -> frozenset[Key]:
         """What is written from, and the text's token ids with their mask; its tokens, where the decoder reads them."""
         asked = (self._memory, self._memory_mask, self._ids, self._mask, self._words, self._question)
-        return keys(*(key for key in asked if key))
+        told = frozenset() if self.classify is None else self.classify.needs()
+        return keys(*(key for key in asked if key)) | told
 
     def heads(self) -> Mapping[str, HeadSpec]:
-        """The decoder."""
-        return {self.head: HeadSpec("generator", self.options, keep=True)}
+        """The decoder, and the classifier that tells it findings."""
+        told = {} if self.classify is None else self.classify.heads()
+        return {self.head: HeadSpec("generator", self.options, keep=True), **told}
 
     def answers(self) -> Sequence[AnswerSpec]:
         """A written report, or answers to questions."""
-        options = {"head": self.head, "reads": self._memory}
-        return (AnswerSpec("report" if self._view is None else "question", options),)
+        options: dict[str, object] = {"head": self.head, "reads": self._memory}
+        if self.classify is None:
+            return (AnswerSpec("report" if self._view is None else "question", options),)
+        told = {"findings": f"{self.classify.view}/{self.classify.part}", "threshold": self.threshold}
+        return (AnswerSpec("report", options | told), *self.classify.answers())
 
     def forward(self, ctx: Context) -> Terms:
-        """Return the one term."""
+        """Return the terms."""
         image = first_of(ctx.owner(self._memory), ctx.owner(self._ids))
         written = image >= 0
         ids, mask = ctx[self._ids][written], ctx[self._mask][written]
         memory = ctx[self._memory][image[written]]
         memory_mask = None if self._memory_mask is None else ctx[self._memory_mask][image[written]]
         generator = cast("_Generator", ctx.heads[self.head])
-        logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written])
+        told, terms = None, {}
+        if self.classify is not None:
+            labels, known = labels_of(ctx, self._ids, self.classify.labels)
+            told, terms = torch.where(known, labels, -1)[written], self.classify(ctx)
+        logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written], told)
         predicted = mask[:, 1:] & mask[:, :-1]
         if self._question is not None:
             given = self._given(ctx, ctx.owner(self._ids)[written])
             predicted &= torch.arange(1, ids.shape[1], device=ids.device)[None] >= given[:, None]
         # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
         losses = F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none")
-        return {"next_token": Term.of(losses)}
+        return {"next_token": Term.of(losses), **terms}
 
     def _given(self, ctx: Context, owner: Tensor) -> Tensor:
         """Return how many tokens of each text are its question's: all of that but its last, the end of a text."""

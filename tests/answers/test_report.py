@@ -33,12 +33,13 @@ CAUSAL = {"text": {**TEXT, "width": 32, "causal": True, "pool": "last"}}
 CAUSAL |= {"heads": {"image/captions": {"name": "pooler", "queries": 3, "heads": 2}}}
 
 
-def batch() -> Batch:
+def pictures() -> Batch:
     return Batch.of({"image": images(4, 32), "text": list(TEXTS)})
 
 
-def learned(caption: dict[str, Any], **changes: Any) -> tuple[Any, Report]:
+def learned(caption: dict[str, Any], *, batch: Batch | None = None, **changes: Any) -> tuple[Any, Report]:
     """A model that has learnt four reports by heart."""
+    shown = pictures() if batch is None else batch
     spec = {**DUAL, "vision": {**VIT, "image_size": 32}, **changes}
     model: Any = build_model(spec, tokenizer=WORDS, seed=3)
     objective = build("objectives", caption, where="x")
@@ -48,15 +49,15 @@ def learned(caption: dict[str, Any], **changes: Any) -> tuple[Any, Report]:
     optimiser = torch.optim.Adam(task.parameters(), lr=1e-2)
     for _ in range(120):
         optimiser.zero_grad()
-        task.backward(batch(), {"caption": 1.0}, samples_seen=0)
+        task.backward(shown, {"caption": 1.0}, samples_seen=0)
         optimiser.step()
-    (spec_of_answer,) = objective.answers()
+    spec_of_answer = objective.answers()[0]
     return model, build("answers", {"name": spec_of_answer.name, **spec_of_answer.options}, where="x")
 
 
 def said_by(model: Any, answer: Report) -> Predictions:
     answer.check(model)
-    table = feature_pass(model, [batch()], answer.needs(model))
+    table = feature_pass(model, [pictures()], answer.needs(model))
     return answer.answer(Rows(table), Ask(), answer.begin(model, Ask()))
 
 
@@ -74,7 +75,7 @@ def test_reports_that_were_learnt_by_heart_are_written_also_by_the_bundle(
     short = build("answers", {"name": "report", **answer.released(), "longest": 2}, where="x")
     assert said_by(model, short).text == ("no acute", "large left", "nodule in", "clear lungs")
     # A picture that is not there has no report, and the others have theirs.
-    table = feature_pass(model, [batch()], answer.needs(model))
+    table = feature_pass(model, [pictures()], answer.needs(model))
     column = table[answer.reads].copy()
     column[1] = np.nan
     rows = Rows(FeatureTable(table.ids, {answer.reads: column}))
@@ -99,3 +100,29 @@ def test_models_that_cannot_write_are_refused() -> None:
     model: Any = build_model({**DUAL, "heads": {"captioner": {"name": "generator"}}}, tokenizer=WORDS, seed=3)
     with pytest.raises(ConfigError, match=r"leaves no room for an answer: raise tokenizer.max_length"):
         Writer.of(model, "captioner").write(torch.zeros(1, 1, 16), after=" ".join(["lung"] * 20))
+
+
+def test_the_decoder_writes_what_the_classifier_finds_from_the_threshold_on() -> None:
+    """All pictures are the same: only the findings that are told tell the reports apart."""
+    caption = {**PLAIN, "findings": ["effusion", "nodule"], "threshold": 0.35}
+    alike = Batch.of(
+        {
+            "image": images(1, 32).expand(4, -1, -1, -1),
+            "text": list(TEXTS),
+            "label.effusion": torch.tensor([0.0, 1.0, 0.0, 1.0]),
+            "label.nodule": torch.tensor([0.0, 0.0, 1.0, 1.0]),
+        }
+    )
+    model, answer = learned(caption, batch=alike)
+    assert answer.released() == {
+        "head": "captioner",
+        "reads": "image/tokens",
+        "longest": None,
+        "findings": "image/findings",
+        "threshold": 0.35,
+    }
+    answer.check(model)
+    table = feature_pass(model, [alike], answer.needs(model))
+    share = np.array([[0.34, 0.34], [0.36, 0.34], [0.34, 0.36], [0.36, 0.36]])
+    told = FeatureTable(table.ids, {answer.reads: table[answer.reads], "image/findings": np.log(share / (1 - share))})
+    assert answer.answer(Rows(told), Ask(), answer.begin(model, Ask())).text == TEXTS

@@ -78,7 +78,10 @@ def test_no_label_set_has_the_name_of_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_a_suite_is_one_and_leaves_out_what_is_not_there(name: str, tmp_path: Path) -> None:
+def test_a_suite_is_one_and_leaves_out_what_is_not_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a quick start made in the checkout is not there
     assert is_suite(f"evaluate/suites/{name}")
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "MANIFEST.sha256").write_text("x")

@@ -86,3 +86,29 @@ def test_too_many_words_and_a_tower_that_is_not_given_are_refused() -> None:
         generator().write(random(1, 5, 6), None, start=4, stop=STOP, longest=25)
     with pytest.raises(ConfigError, match="has words: tower: give it a text tower if that is 'tower'"):
         generator(words="tower", text=tower()).write(random(1, 5, 6), None, start=4, stop=STOP, longest=2)
+
+
+def test_findings_stand_among_the_pictures_vectors_and_unknown_ones_are_not_seen() -> None:
+    head = generator(findings=2).eval()
+    memory, words = random(3, 5, 6), torch.arange(12).view(3, 4) % 9
+    assert head.states is not None
+    unknown = torch.tensor([[-1.0, float("nan")]]).expand(3, 2)
+    nothing = head.forward_logits(memory, None, words)
+    torch.testing.assert_close(head.forward_logits(memory, None, words, unknown), nothing)
+    # The second finding is present, the first unknown: one more vector, which the norm of the picture's does not touch.
+    told = head.forward_logits(memory, None, words, torch.tensor([[-1.0, 1.0]]).expand(3, 2))
+    seen = torch.cat([head.norm_image(memory), head.states[1, 1].expand(3, 1, 6)], dim=1)
+    torch.testing.assert_close(told, head._decode(seen, None, words, first=0, past=None))
+    assert (told - nothing).abs().max() > 1e-3
+    with pytest.raises(ConfigError, match="can be told 2 findings and was told 3"):
+        head.forward_logits(memory, None, words, torch.zeros(3, 3))
+
+
+def test_what_is_told_is_kept_while_words_are_written() -> None:
+    head, memory = generator(findings=2).eval(), random(4, 5, 6)
+    findings = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    got = head.write(memory, None, start=4, stop=99, longest=6, findings=findings)
+    ids = torch.full((4, 1), 4)
+    for _ in range(6):
+        ids = torch.cat([ids, head.forward_logits(memory, None, ids, findings)[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(got, ids[:, 1:])

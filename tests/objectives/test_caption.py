@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medvlp.core import Batch, Column, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.objectives import Caption
+from medvlp.objectives import Caption, Classify
 
 WORDS, WIDTH = 6, 3
 
@@ -24,7 +24,9 @@ class Decoder(nn.Module):
         self.after = nn.Parameter(torch.randn(WORDS, WORDS, generator=generator, dtype=torch.float64))
         self.seen = nn.Parameter(torch.randn(WIDTH, WORDS, generator=generator, dtype=torch.float64))
 
-    def forward_logits(self, tokens: Tensor, mask: Tensor | None, ids: Tensor) -> Tensor:
+    def forward_logits(
+        self, tokens: Tensor, mask: Tensor | None, ids: Tensor, findings: Tensor | None = None
+    ) -> Tensor:
         weight = torch.ones(tokens.shape[:2], dtype=torch.float64) if mask is None else mask.double()
         image = (tokens * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True)
         return self.after[ids] + (image @ self.seen)[:, None]
@@ -147,3 +149,38 @@ def test_a_question_that_each_text_begins_with_is_given_and_not_predicted():
     assert (term.sum.item(), term.count.item()) == (pytest.approx(total, rel=1e-12), count)
     assert [answer.name for answer in objective.answers()] == ["question"]
     assert [answer.name for answer in Caption().answers()] == ["report"]
+
+
+def test_the_decoder_is_told_the_labels_of_the_texts_sample_and_the_classifier_learns_beside_it():
+    plain = context()
+    labels = torch.tensor([1.0, 0.0, -1.0, float("nan")])
+    batch = Batch(
+        plain.batch.ids,
+        plain.batch.positions,
+        {
+            **plain.batch.columns,
+            "label.edema": Column(labels, torch.arange(4)),
+            "label.nodule": Column(labels.flip(0), torch.arange(4)),
+        },
+    )
+    logits = Part(torch.randn(4, 2, generator=torch.Generator().manual_seed(5)), torch.tensor([0, 1, 1, 3]))
+    parts = {**plain.parts, parse_key("image/findings"): logits}
+    told = []
+
+    class Told(Decoder):
+        def forward_logits(self, tokens, mask, ids, findings=None):
+            told.append(findings)
+            return super().forward_logits(tokens, mask, ids)
+
+    objective = Caption(findings=["edema", "nodule"])
+    terms = objective(Context(parts=parts, batch=batch, heads={"captioner": Told()}, alone=True))
+    # Two texts of sample 0 and one of sample 1, which have images; -1 is told as unknown, and so is NaN.
+    assert told[0].tolist() == [[1.0, -1.0], [1.0, -1.0], [0.0, -1.0]]
+    assert terms["next_token"].sum == Caption()(plain)["next_token"].sum
+    alone = Classify(labels=["edema", "nodule"])(Context(parts=parts, batch=batch, alone=True))["binary"]
+    assert (terms["binary"].sum, terms["binary"].count) == (alone.sum, alone.count)
+    assert {"label.edema", "label.nodule", "image/findings"} < set(map(str, objective.needs()))
+    assert set(objective.heads()) == {"captioner", "findings"}
+    assert [answer.name for answer in objective.answers()] == ["report", "findings"]
+    with pytest.raises(ConfigError, match="tells findings to reports, not to answers"):
+        Caption(findings=["edema"], question="text.question")

@@ -27,6 +27,9 @@ class Generator(Head):
     With ``words: tower`` it stands on the tokens of a causal text tower, as the multimodal half of CoCa's decoder
     (Yu et al. 2022), and ``reads`` names an attentional pooler of many queries.
 
+    With `findings` it can be told of each of K findings whether it is present or absent, as PromptMRG (Jin et al. 2024)
+    tells a decoder what a classifier found: a learned vector for each finding and state stands among the picture's.
+
     Args:
         memory_width: W of what it reads, given by the builder.
         vocab_size: V, given by the builder.
@@ -39,6 +42,7 @@ class Generator(Head):
         mlp_ratio: width of the blocks' hidden layer over the width.
         dropout: of each residual branch.
         max_length: longest sequence of own words; a text tower has its own limit.
+        findings: K, how many findings it can be told.
 
     Raises:
         ConfigError: if `heads` does not divide the width; with ``words: tower``, if there is no text tower, it is not
@@ -69,6 +73,7 @@ class Generator(Head):
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         max_length: Annotated[int, Field(ge=1)] = 512,
+        findings: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         super().__init__()
         width = _width_on(text, width) if words == "tower" else width or 192
@@ -95,8 +100,13 @@ class Generator(Head):
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
+        self.states = nn.Parameter(torch.empty(findings, 2, memory_width)) if findings else None
+        if self.states is not None:
+            nn.init.normal_(self.states)  # as long as the picture's vectors, which are normalised
 
-    def forward_logits(self, memory: Tensor, mask: Tensor | None, words: Tensor) -> Tensor:
+    def forward_logits(
+        self, memory: Tensor, mask: Tensor | None, words: Tensor, findings: Tensor | None = None
+    ) -> Tensor:
         """Return logits (R, L, V): those at position l are of the word that follows ``words[:, l]``.
 
         Args:
@@ -104,11 +114,12 @@ class Generator(Head):
             mask: (R, N) bool, True where the memory is real; None: all of it is.
             words: (R, L) int64 ids; with ``words: tower`` the text tower's tokens (R, L, W). Padding comes last, and
                 what is predicted there is for the caller to leave out.
+            findings: (R, K), what it is told: 1 present, 0 absent, NaN or negative unknown; None: nothing.
 
         Raises:
-            ConfigError: if L is more than `max_length`.
+            ConfigError: if L is more than `max_length`, or it cannot be told K findings.
         """
-        return self._decode(self.norm_image(memory), mask, words, first=0, past=None)
+        return self._decode(*self._seen(memory, mask, findings), words, first=0, past=None)
 
     @torch.no_grad()
     def write(
@@ -120,6 +131,7 @@ class Generator(Head):
         stop: int,
         longest: int,
         tower: Callable[[Tensor], Tensor] | None = None,
+        findings: Tensor | None = None,
     ) -> Tensor:
         """Write greedily: the most probable next word until `stop` or `longest` words; keys and values are kept.
 
@@ -130,6 +142,7 @@ class Generator(Head):
             stop: id of the word after which nothing follows.
             longest: most words that are written.
             tower: with ``words: tower``, ids (R, L) -> the text tower's tokens (R, L, W).
+            findings: (R, K) as for `forward_logits`.
 
         Returns:
             (R, T) int64 without what was given, T at most `longest`; after its first `stop` a row holds `stop` alone.
@@ -148,7 +161,7 @@ class Generator(Head):
         if (self.words == "tower") != (tower is not None):
             raise ConfigError(f"This generator has words: {self.words}: give it a text tower if that is 'tower'.")
         with evaluating(self):
-            image = self.norm_image(memory)
+            image, mask = self._seen(memory, mask, findings)
             past = [BlockPast() for _ in self.blocks]
             ids, done = first, torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
             while ids.shape[1] < first.shape[1] + longest and not bool(done.all()):
@@ -164,6 +177,20 @@ class Generator(Head):
         """Return {name: (R, L, V)} for rows that hold both what it reads and ``ids``."""
         mask = encoded.part("mask") if "mask" in self.reads else None
         return {name: self.forward_logits(encoded.part(self.reads[0]), mask, encoded.part("ids"))}
+
+    def _seen(self, memory: Tensor, mask: Tensor | None, findings: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return what the words look at: the picture's vectors, and those of the findings that are told."""
+        image = self.norm_image(memory)
+        if findings is None:
+            return image, mask
+        if self.states is None or findings.shape[1] != len(self.states):
+            raise ConfigError(
+                f"This generator can be told {0 if self.states is None else len(self.states)} findings and was told "
+                f"{findings.shape[1]}: set its option findings."
+            )
+        told = torch.where((findings > 0)[..., None], self.states[:, 1], self.states[:, 0])
+        real = torch.ones(image.shape[:2], dtype=torch.bool, device=image.device) if mask is None else mask
+        return torch.cat([image, told.to(image.dtype)], dim=1), torch.cat([real, findings >= 0], dim=1)
 
     def _decode(
         self, image: Tensor, mask: Tensor | None, words: Tensor, *, first: int, past: list[BlockPast] | None
