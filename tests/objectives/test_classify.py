@@ -90,7 +90,7 @@ def test_asymmetric_is_its_equation_and_hears_no_negative_below_the_margin() -> 
     assert gradient is not None
     for i in range(4):
         for k in range(3):
-            y, p = float(LABELS[i, k]), 1 / (1 + math.exp(-float(logits[i, k])))
+            y, p = float(LABELS[i, k]), 1 / (1 + math.exp(-float(logits[i, k].detach())))
             if y in (0.0, 1.0):
                 shifted = max(p - 0.3, 0.0)
                 total.append(-(1 - p) * math.log(p) if y == 1 else -(shifted**4) * math.log(1 - shifted))
