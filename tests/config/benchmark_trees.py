@@ -28,9 +28,9 @@ def pixels(seed: str, *, box: bool = False) -> np.ndarray:
     return values
 
 
-def picture(path: Path, *, box: bool = False) -> None:
+def picture(path: Path, *, box: bool = False, scale: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels("/".join(path.parts[-4:]), box=box)).save(path)
+    Image.fromarray(pixels("/".join(path.parts[-4:]), box=box).repeat(scale, 0).repeat(scale, 1)).save(path)
 
 
 def dicom(path: Path, *, box: bool = False, sex: str = "F", age: str = "050Y", view: str = "PA") -> None:
@@ -201,17 +201,19 @@ def openi(root: Path) -> None:
 
 
 def chestx_det(root: Path) -> None:
+    scale = 1024 // SIDE  # its outlines are of 1024 pixels, whatever a picture says
     for part, folder in (("train", "train_data"), ("test", "test-data")):
         entries = []
         for i in range(CASES):
             name, words = f"{part == 'test':d}{i}.png", ["Effusion", "Nodule"] if i % 2 else []
-            picture(root / folder / name, box=bool(words))
-            corners = [[16, 16], [16, 40], [40, 40], [40, 16]]
+            picture(root / folder / name, box=bool(words), scale=scale)
+            x0, y0, x1, y1 = (scale * each for each in BOX)
+            corners = [[x0, y0], [x0, y1], [x1, y1], [x1, y0]]
             entries.append(
                 {
                     "file_name": name,
                     "syms": words,
-                    "boxes": [list(BOX)] * len(words),
+                    "boxes": [[x0, y0, x1, y1]] * len(words),
                     "polygons": [corners] * len(words),
                 }
             )
