@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from medvlp.core.answers import Answer, Ask, Rows
@@ -24,6 +25,8 @@ class Findings(Answer):
         labels: K findings in the head's order.
         part: what the head is mounted as; its view is that of the model's pictures.
         exclusive: softmax over the findings instead of a sigmoid of each.
+        ordered: each finding implies those before it, and its logit speaks of what has them (`Ordinal`): its
+            probability is the product of the sigmoids up to it.
 
     Raises:
         ConfigError: for no labels, or one that comes twice.
@@ -36,12 +39,14 @@ class Findings(Answer):
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
     title = "Findings of a head"
 
-    def __init__(self, *, labels: list[str], part: str = "findings", exclusive: bool = False) -> None:
+    def __init__(
+        self, *, labels: list[str], part: str = "findings", exclusive: bool = False, ordered: bool = False
+    ) -> None:
         if not labels or len(set(labels)) < len(labels):
             raise ConfigError(f"A head's findings are {labels}: name each once, in the order of its outputs.")
         self.labels = tuple(labels)
         self.part = part
-        self.exclusive = exclusive
+        self.exclusive, self.ordered = exclusive, ordered
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The head's logits."""
@@ -62,12 +67,18 @@ class Findings(Answer):
             raise ConfigError(
                 f"The head {begun} gives {logits.shape[1:]}, not a logit for {len(self.labels)} findings."
             )
-        shares = softmax(logits, axis=1) if self.exclusive else expit(logits)
-        wanted = ask.findings or self.labels
+        shares, wanted = self.shares(logits), ask.findings or self.labels
         return Predictions(
             tuple(rows.table.ids), scores={n: shares[:, i] for i, n in enumerate(self.labels) if n in wanted}
         )
 
+    def shares(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities (N, K) of logits (N, K)."""
+        if self.exclusive:
+            return softmax(logits, axis=1)
+        return expit(logits).cumprod(axis=1) if self.ordered else expit(logits)
+
     def released(self) -> Mapping[str, object]:
         """Its labels and where they are read."""
-        return {"labels": list(self.labels), "part": self.part, "exclusive": self.exclusive}
+        options = {"labels": list(self.labels), "part": self.part, "exclusive": self.exclusive}
+        return options | ({"ordered": True} if self.ordered else {})

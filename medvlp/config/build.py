@@ -89,8 +89,10 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
 
 
 def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
-    if config.init_from is not None:
-        return load_bundle(config.init_from).tokenizer
+    given = None if config.init_from is None else load_bundle(config.init_from).tokenizer
+    # A bundle of pictures alone has no words: a model that reads some learns them here.
+    if given is not None or (config.init_from is not None and "text" not in config.model):
+        return given
     if "text" not in train.manifest:
         return None
     texts = [text for batch in in_order(train, batch=256) for text in batch.strings("text") if text]

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "HardNegatives": "hard_negatives",
         "Medslip": "medslip",
         "MedslipProtocl": "medslip_protocl",
+        "Ordinal": "ordinal",
         "ProtoClip": "protoclip",
         "Reading": "_contrast",
         "Relation": "_targets",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,10 +12,24 @@ from medvlp.core.context import Context
 __all__ = ["labels_of"]
 
 
-def labels_of(ctx: Context, key: str, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+def labels_of(
+    ctx: Context,
+    key: str,
+    labels: Sequence[str],
+    *,
+    uncertain: Mapping[str, float] | None = None,
+    blank: float | None = None,
+) -> tuple[Tensor, Tensor]:
     """Return (R, K) labels of each row, 1 or 0 (0 where unknown), and where they are known.
 
     NaN and -1 (uncertain) are unknown; a label between 0 and 1 is a share and taken as it is.
+
+    Args:
+        ctx: of one chunk.
+        key: whose rows are labelled.
+        labels: K findings.
+        uncertain: label -> what its -1 is taken for.
+        blank: what NaN is taken for.
 
     Example:
         >>> from medvlp.core.parts import Part
@@ -27,5 +41,10 @@ def labels_of(ctx: Context, key: str, labels: Sequence[str]) -> tuple[Tensor, Te
         [[1.0, 0.0], [True, False]]
     """
     values = torch.stack([ctx.rows(f"label.{label}", key).one() for label in labels], dim=1)
+    if blank is not None:
+        values = values.nan_to_num(nan=blank)
+    if uncertain:
+        taken = values.new_tensor([uncertain.get(label, -1.0) for label in labels])
+        values = torch.where(values == -1, taken, values)
     known = values >= 0  # false for NaN
     return torch.where(known, values, torch.zeros_like(values)), known

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
@@ -15,11 +16,14 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.registry import schema
+from medvlp.core.suggest import did_you_mean
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._dense import check_labels, decoder_of
 from medvlp.objectives._labels import labels_of
 
 __all__ = ["Classify"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Classify(Objective):
@@ -35,7 +39,8 @@ class Classify(Objective):
 
         exclusive = - log softmax(z)[class with label 1]
 
-    NaN and -1 (uncertain) take no part; a row of exclusive classes takes part if one of them is 1.
+    NaN and -1 (uncertain) take no part, unless they are taken for something; a row of exclusive classes takes part if
+    one of them is 1.
 
     Args:
         labels: K findings, fields ``label.LABEL``.
@@ -46,12 +51,14 @@ class Classify(Objective):
             findings}`` the classes are texts, and learned prompts are trained.
         exclusive: whether a row is of one class.
         positive_weights: w, one a label; None: 1.
+        uncertain: label -> what its -1 is taken for: 1, 0 (U-Ones, U-Zeros of Irvin et al. 2019), or a share between.
+        blank: what a missing label is taken for: 0 where a labeller of reports leaves blank what is not mentioned.
 
     Returns:
         ``binary`` or ``exclusive``.
 
     Raises:
-        ConfigError: for labels or weights that cannot be.
+        ConfigError: for labels, weights or shares that cannot be.
 
     Example:
         >>> objective = Classify(labels=["effusion", "nodule"])
@@ -71,6 +78,8 @@ class Classify(Objective):
         head: dict[str, Any] | None = None,
         exclusive: bool = False,
         positive_weights: list[float] | None = None,
+        uncertain: dict[str, Share] = {},  # noqa: B006  (read only)
+        blank: Share | None = None,
     ) -> None:
         super().__init__()
         self.labels = check_labels(labels, objective="classify")
@@ -82,6 +91,12 @@ class Classify(Objective):
             )
         if exclusive and len(labels) == 1:
             raise ConfigError("A single label of objective 'classify' excludes nothing: set exclusive: false.")
+        for name in uncertain.keys() - set(labels):
+            raise ConfigError(
+                f"uncertain of objective 'classify' names {name!r}, which is none of its labels: "
+                f"{did_you_mean(name, labels)}."
+            )
+        self.uncertain, self.blank = uncertain, blank
         self.view, self.part = view, part
         chosen = head or {"name": "linear", "reads": reads}
         self.head = decoder_of(chosen, classes=len(labels), objective="classify")
@@ -106,7 +121,8 @@ class Classify(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         key = f"{self.view}/{self.part}"
-        logits, (labels, known) = ctx[key], labels_of(ctx, key, self.labels)
+        labels, known = labels_of(ctx, key, self.labels, uncertain=self.uncertain, blank=self.blank)
+        logits = ctx[key]
         weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
         if self.exclusive:
             return {"exclusive": _exclusive(logits, labels, weights)}

@@ -47,11 +47,13 @@ class DiceCe(Objective):
         decoder: component of `models/heads` that draws maps: ``unet``, ``fpn``, ``segmenter``.
         exclusive: whether a pixel is of one class at most.
         smooth: above; MONAI's default.
+        scores: weight of the same cross entropy of what the decoder gives as ``PART_scores``: the auxiliary loss of
+            DenseCLIP (Rao et al. 2022), whose decoder is ``dense_clip``; 0: none.
         window: pixels (z, y, x) of a volume that prediction takes at a time, best those of training; None: as much as
             memory holds.
 
     Returns:
-        ``dice`` and ``cross_entropy``.
+        ``dice`` and ``cross_entropy``, and ``scores`` where they have a weight.
 
     Raises:
         ConfigError: for labels or a decoder that cannot be.
@@ -75,6 +77,7 @@ class DiceCe(Objective):
         decoder: dict[str, Any] = {"name": "unet"},  # noqa: B006  (read only; the default is part of the schema)
         exclusive: bool = False,
         smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        scores: Annotated[float, Field(ge=0)] = 0.0,
         window: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
@@ -82,12 +85,14 @@ class DiceCe(Objective):
         self.view, self.part = view, part
         self.exclusive = exclusive
         self.smooth = smooth
+        self.scores = scores
         self.window = window
         self.decoder = decoder_of(decoder, classes=len(self.labels) + exclusive, objective="dice_ce")
 
     def needs(self) -> frozenset[Key]:
         """The logits and the masks."""
-        return keys(f"{self.view}/{self.part}", *(f"mask.{label}" for label in self.labels))
+        parts = [self.part, *([f"{self.part}_scores"] if self.scores else [])]
+        return keys(*(f"{self.view}/{part}" for part in parts), *(f"mask.{label}" for label in self.labels))
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The decoder, which the bundle keeps."""
@@ -99,8 +104,15 @@ class DiceCe(Objective):
         return (AnswerSpec("segmentation", options | ({"window": list(self.window)} if self.window else {})),)
 
     def forward(self, ctx: Context) -> Terms:
-        """Return both terms."""
-        found = drawn(ctx, self.view, self.part, self.labels, classes=len(self.labels) + self.exclusive)
+        """Return the terms."""
+        terms = self._terms(ctx, self.part)
+        if self.scores:
+            beside = self._terms(ctx, f"{self.part}_scores")["cross_entropy"]
+            terms["scores"] = Term(self.scores * beside.sum, beside.count)
+        return terms
+
+    def _terms(self, ctx: Context, part: str) -> dict[str, Term]:
+        found = drawn(ctx, self.view, part, self.labels, classes=len(self.labels) + self.exclusive)
         if self.exclusive:
             return self._softmax(found)
         losses = F.binary_cross_entropy_with_logits(found.logits, found.masks, reduction="none")

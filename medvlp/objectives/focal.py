@@ -1,10 +1,11 @@
-"""Focal loss: what is already right weighs little, so that rare findings and small regions are heard."""
+"""Focal and asymmetric loss: what is already right weighs little, so that rare findings and small regions are heard."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -18,17 +19,22 @@ from medvlp.objectives._labels import labels_of
 
 __all__ = ["Focal"]
 
+_TRACE = 1e-8
+
 
 class Focal(Objective):
     r"""Focal loss (Lin et al. 2017, eq. 5) of pixels or of findings, each class a yes-or-no question.
 
-    With p the sigmoid of a logit, y its truth, p_t = p and a_t = alpha where y is 1, else 1 - p and 1 - alpha::
+    With p the sigmoid of a logit, y its truth and p_m = max(p - margin, 0)::
 
-        focal = - a_t (1 - p_t)^gamma log p_t
+        focal = - y alpha (1 - p)^gamma_positive log p - (1 - y) (1 - alpha) p_m^gamma log(1 - p_m)
 
-    by torchvision's `sigmoid_focal_loss`. Over ``masks`` it is the mean over a view's pixels, then over pairs of view
-    and class (not over positives, as for the anchors of the paper); over ``labels`` the mean over pairs. Pairs that are
-    unknown take no part, as in `dice_ce` and `classify`.
+    With `gamma_positive` below `gamma`, a margin and no `alpha` it is the asymmetric loss (Ridnik et al. 2021, eq. 4-7;
+    0, 4 and 0.05 there): positives weigh in full, and negatives below the margin, which are easy, nothing.
+
+    Over ``masks`` it is the mean over a view's pixels, then over pairs of view and class (not over positives, as for
+    the anchors of the paper); over ``labels`` the mean over pairs. Pairs that are unknown take no part, as in `dice_ce`
+    and `classify`.
 
     Args:
         labels: K classes: fields ``mask.LABEL`` or ``label.LABEL``.
@@ -38,6 +44,8 @@ class Focal(Objective):
         head: component of `models/heads`; None: ``unet`` over masks, ``linear`` over labels.
         alpha: weight of positives over that of all; None: both weigh 1.
         gamma: 0 is binary cross entropy.
+        gamma_positive: that of positives; None: `gamma`.
+        margin: above.
 
     Returns:
         ``focal``.
@@ -63,6 +71,8 @@ class Focal(Objective):
         head: dict[str, Any] | None = None,
         alpha: Annotated[float, Field(gt=0, lt=1)] | None = 0.25,
         gamma: Annotated[float, Field(ge=0)] = 2.0,
+        gamma_positive: Annotated[float, Field(ge=0)] | None = None,
+        margin: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__()
         self.labels = check_labels(labels, objective="focal")
@@ -70,8 +80,9 @@ class Focal(Objective):
         self.view, self.part = view, part or ("segmentation" if truth == "masks" else "findings")
         chosen = head or {"name": "unet" if truth == "masks" else "linear"}
         self.head = decoder_of(chosen, classes=len(self.labels), objective="focal")
-        self.alpha = -1.0 if alpha is None else alpha
-        self.gamma = gamma
+        self.weights = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        self.gamma, self.margin = gamma, margin
+        self.gamma_positive = gamma if gamma_positive is None else gamma_positive
 
     def needs(self) -> frozenset[Key]:
         """The logits and their truth."""
@@ -103,9 +114,12 @@ class Focal(Objective):
         return {"focal": Term.of(losses.flatten(), known.flatten().to(losses.dtype))}
 
     def _losses(self, logits: Tensor, truth: Tensor) -> Tensor:
-        from torchvision.ops import sigmoid_focal_loss
-
-        return sigmoid_focal_loss(logits, truth, alpha=self.alpha, gamma=self.gamma, reduction="none")
+        # A power of nothing has no gradient: what is as right as can be keeps a trace.
+        wrong = (-logits).sigmoid().clamp(min=_TRACE)
+        said = (logits.sigmoid() - self.margin).clamp(min=_TRACE)
+        absent = (-said).log1p() if self.margin else F.logsigmoid(-logits)
+        present = self.weights[0] * truth * wrong**self.gamma_positive * F.logsigmoid(logits)
+        return -present - self.weights[1] * (1 - truth) * said**self.gamma * absent
 
     def extra_repr(self) -> str:
         """Name what is classified."""

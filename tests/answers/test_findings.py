@@ -52,6 +52,17 @@ def test_exclusive_ones_are_a_softmax(model: Any) -> None:
         assert sum(shares) == pytest.approx(1)
 
 
+def test_ordered_ones_are_products_of_sigmoids(model: Any) -> None:
+    answer = Findings(labels=LABELS, part="said", ordered=True)
+    said = said_of(Findings(**answer.released()), model, table())  # type: ignore[arg-type]
+    assert said.scores is not None
+    for row, logits in enumerate(LOGITS[:, :2].tolist()):
+        first, second = (1 / (1 + math.exp(-value)) for value in logits)
+        shares = [said.scores[label][row] for label in LABELS]
+        assert shares[:2] == pytest.approx([first, first * second], abs=1e-12)
+        assert shares == sorted(shares, reverse=True)
+
+
 def test_some_are_asked_for_and_a_row_without_a_picture_has_none(model: Any) -> None:
     answer = Findings(labels=LABELS, part="said")
     some = said_of(answer, model, table(), Ask(findings=("edema",)))

@@ -28,9 +28,9 @@ def pixels(seed: str, *, box: bool = False) -> np.ndarray:
     return values
 
 
-def picture(path: Path, *, box: bool = False) -> None:
+def picture(path: Path, *, box: bool = False, scale: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels("/".join(path.parts[-4:]), box=box)).save(path)
+    Image.fromarray(pixels("/".join(path.parts[-4:]), box=box).repeat(scale, 0).repeat(scale, 1)).save(path)
 
 
 def dicom(path: Path, *, box: bool = False, sex: str = "F", age: str = "050Y", view: str = "PA") -> None:
@@ -143,13 +143,12 @@ def siim_pneumothorax(root: Path) -> None:
 
 
 def covidx(root: Path) -> None:
+    words = ("normal", "pneumonia", "COVID-19")
     for part in ("train", "val", "test"):
         lines = []
         for i in range(CASES):
             picture(root / part / f"{part}{i}.png")
-            lines.append(
-                f"{part}{i} {part}{i}.png {'positive' if i % 2 else 'negative'} {'rsna' if i % 3 else 'cohen'}"
-            )
+            lines.append(f"{part}{i} {part}{i}.png {words[i % 3]} {'rsna' if i % 2 else 'cohen'}")
         (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
 
 
@@ -202,21 +201,35 @@ def openi(root: Path) -> None:
 
 
 def chestx_det(root: Path) -> None:
+    scale = 1024 // SIDE  # its outlines are of 1024 pixels, whatever a picture says
     for part, folder in (("train", "train_data"), ("test", "test-data")):
         entries = []
         for i in range(CASES):
             name, words = f"{part == 'test':d}{i}.png", ["Effusion", "Nodule"] if i % 2 else []
-            picture(root / folder / name, box=bool(words))
-            corners = [[16, 16], [16, 40], [40, 40], [40, 16]]
+            picture(root / folder / name, box=bool(words), scale=scale)
+            x0, y0, x1, y1 = (scale * each for each in BOX)
+            corners = [[x0, y0], [x0, y1], [x1, y1], [x1, y0]]
             entries.append(
                 {
                     "file_name": name,
                     "syms": words,
-                    "boxes": [list(BOX)] * len(words),
+                    "boxes": [[x0, y0, x1, y1]] * len(words),
                     "polygons": [corners] * len(words),
                 }
             )
         (root / f"ChestX_Det_{part}.json").write_text(json.dumps(entries))
+
+
+def vqa_rad(root: Path) -> None:
+    entries = []
+    for i in range(3 * CASES):
+        name, kind = f"synpic{i // 2}.jpg", "CLOSED" if i % 3 else "OPEN"
+        picture(root / "VQA_RAD Image Folder" / name)
+        told = {"qid": i, "image_name": name, "image_organ": "CHEST", "answer_type": kind, "question_type": "PRES"}
+        told |= {"phrase_type": "freeform", "question": f"Is finding {i % 4} seen?", "question_frame": "Is it seen?"}
+        told |= {"answer": ("Yes", "no")[i % 2] if i % 3 else "left lung", "image_case_url": "NULL"}
+        entries.append(told)
+    (root / "VQA_RAD Dataset Public.json").write_text(json.dumps(entries))
 
 
 TREES: dict[str, Callable[[Path], None]] = {

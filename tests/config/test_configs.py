@@ -23,7 +23,7 @@ from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert
-from tests.config.benchmark_trees import TREES
+from tests.config.benchmark_trees import TREES, vqa_rad
 from tests.tiny import MODEL, VISION, write_tree
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ RUNS = sorted(
 )
 SWEEPS = sorted(path.name for path in (CONFIGS / "sweep").glob("*.yaml"))
 BATCH, SIZE = 8, 64
+TREE_OF = {**TREES, "vqa_rad": vqa_rad}
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,14 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     if isinstance(layout, dict) and layout["name"] == "csv":
         made = as_label_maps if "volume" in layout["columns"] else as_csv
         data["root"] = str(made(folder / "csv", world))
-    if isinstance(layout, str) and layout in TREES:
-        data["root"] = str(folder / layout)
-        TREES[layout](folder / layout)
-    if isinstance(layout, dict) and layout["name"] == "covid_chestxray":
+    name = layout if isinstance(layout, str) else (layout or {}).get("name")
+    if name == "covid_chestxray":
         data["root"] = str(as_lung_masks(folder / "lungs", layout["masks"]))
+    elif name in TREE_OF:
+        data["root"] = str(folder / name)
+        TREE_OF[name](folder / name)
+    if name == "rsna_pneumonia":  # whose split is drawn from all rows of the release
+        data["split"] = {"name": "patient", "fractions": {"train": 0.6, "validate": 0.4}}
     for view in data["prefix"]:
         if view["name"] in ("read", "read_stack", "read_volume"):
             view["size"] = SIZE
@@ -119,12 +123,13 @@ def as_csv(folder: Path, world: World) -> Path:
     folder.mkdir(parents=True)
     with open(folder / "table.csv", "w", newline="") as handle:
         rows = csv.writer(handle)
-        rows.writerow(["image", "report", "patient_id"])
+        rows.writerow(["image", "report", "patient_id", "grade"])
         for i in range(len(manifest)):
             record = manifest.record(i)
             link = folder / f"{i}.dcm"
             link.hardlink_to(hospital / str(record["image"]))
-            rows.writerow([link.name, record["text"], record["id.patient"]])
+            grade = ("", "mild", "moderate", "severe").index(record.get("severity.effusion") or "")
+            rows.writerow([link.name, record["text"], record["id.patient"], grade])
     return folder
 
 

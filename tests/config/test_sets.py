@@ -15,6 +15,7 @@ from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.train import train
 from medvlp.config.tree import DataConfig, RunConfig, check_config
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import build
 from medvlp.evaluation.page.record import Record
 from tests.config.test_known import read, tree, write_cohort
 from tests.data.films import film
@@ -89,6 +90,17 @@ def test_a_run_trains_on_one_and_is_judged_on_the_other_and_the_page_names_both(
     ).found["zero_shot"]
     assert found.find("auroc", "effusion").n == 16
     assert {row.group for row in found.metrics} >= {"set=there", "set=new"}
+
+
+def test_old_cases_are_replayed_by_a_share_of_every_epoch(tmp_path: Path) -> None:
+    made = sets(tmp_path)
+    made["there"]["part"] = "train"
+    manifest = opened(made).split_of("train")
+    given = {"manifest": manifest, "seed": 0}
+    spec = {"name": "balanced", "column": "set", "weights": {"here": 3, "there": 1}}
+    sampler = build("data/samplers", spec, where="x", given=given)
+    drawn = manifest.column("set")[sampler.indices(0, 2 * len(manifest))].tolist()
+    assert drawn.count("here") == 3 * drawn.count("there") == 36
 
 
 def test_a_patient_of_both_sets_is_a_leak_unless_their_numbers_have_nothing_to_do_with_each_other(

@@ -120,6 +120,24 @@ def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
     assert all(torch.equal(tensor, written[name.removeprefix("model.")]) for name, tensor in third.items())
 
 
+def test_a_tower_of_words_starts_afresh_beside_what_a_bundle_of_pictures_knows(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    model = tree["model"]
+    tree["model"] = {"name": "vision", "vision": model["vision"]}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "classify", "labels": ["effusion"]}]}]
+    first = train(config_of(tree))
+    tree |= {"run": str(tmp_path / "second"), "model": model, "init_from": str(first.bundle)}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    train(config_of(tree))
+    start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+    pictures = {n: t for n, t in load_file(first.bundle / "model.safetensors").items() if n.startswith("towers.image.")}
+    assert pictures
+    assert all(torch.equal(start[f"model.{name}"], tensor) for name, tensor in pictures.items())
+    assert any(name.startswith("model.towers.text.") for name in start)
+    assert (Path(tree["run"]) / "tokenizer" / "tokenizer.json").is_file()
+
+
 def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:
     tree |= {"init_from": str(tiny_run.bundle), "model": {**tree["model"], "embed_dim": 4}}
     with pytest.raises(UserError, match=r"holds another model than the configuration describes: 2 of another shape"):

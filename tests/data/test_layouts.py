@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import hmac
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -214,9 +215,18 @@ def test_any_table_becomes_a_manifest(table: Path) -> None:
     assert not set(hidden.column("id.patient")) & {"007", "008"}
 
 
+def test_a_number_that_is_reached_is_a_label(table: Path) -> None:
+    columns = {"image": "{folder}/{file}", "label.old": "age >= 60", "label.born": "age>=0"}
+    manifest = index_cohort("csv", table, {"columns": columns})
+    assert manifest.column("label.old").tolist()[::2] == [1.0, 0.0]
+    assert math.isnan(manifest.column("label.old")[1])
+    assert manifest.column("label.born").tolist()[::2] == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"columns": {**COLUMNS, "label.old": "kind>=60"}}, "line 2: kind is 'X-ray', no number that could reach 60"),
         ({"columns": {**COLUMNS, "text": "notes"}}, "has no column 'notes': did you mean 'note'?"),
         (
             {"columns": {**COLUMNS, "image": "{folder}/{fil}"}},

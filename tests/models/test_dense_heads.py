@@ -19,6 +19,7 @@ from medvlp.core.sample import Batch, Column
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.heads._dense import Norm, level_sizes, resize
+from medvlp.models.heads.dense_clip import DenseClip
 from medvlp.models.heads.segmenter import Segmenter
 from tests.models.words import VISION, VIT, images
 
@@ -27,7 +28,9 @@ HEADS: dict[str, dict[str, Any]] = {
     "unet_instance": {"name": "unet", "width": 8, "norm": "instance"},
     "fpn": {"name": "fpn", "width": 8},
     "segmenter": {"name": "segmenter", "width": 8, "bank": "organs"},
+    "dense_clip": {"name": "dense_clip", "width": 8, "bank": "organs", "decoder_width": 16, "decoder_layers": 1},
 }
+HEADS["dense_clip"] |= {"dropout": 0.0}
 BANKS = {
     "organs": Bank("organs", ("lung", "heart", "spine"), torch.randn(3, 6, generator=torch.Generator().manual_seed(0)))
 }
@@ -186,9 +189,7 @@ def test_a_segmenter_takes_other_words_of_the_same_encoder() -> None:
 
 
 def test_a_segmenter_without_fitting_words_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="needs constant vectors of the bank 'organs', as LSeg freezes its text encoder"
-    ):
+    with pytest.raises(ConfigError, match="needs constant vectors of the bank 'organs', as its text encoder is frozen"):
         segmenter(None)
     with pytest.raises(
         ConfigError, match="is to tell 4 classes apart and the bank 'organs' has 3 texts: give it a text"
@@ -196,3 +197,49 @@ def test_a_segmenter_without_fitting_words_is_refused() -> None:
         segmenter(torch.randn(3, 6), classes=4)
     with pytest.raises(ConfigError, match="compares pixels with the bank 'organ': did you mean 'organs'"):
         segmenter(torch.randn(3, 6), bank="organ")
+
+
+def dense_clip(vectors: torch.Tensor, **options: Any) -> DenseClip:
+    banks = {"organs": Bank("organs", ("lung", "heart", "spine"), vectors)}
+    spec = {"name": "dense_clip", "bank": "organs", "classes": 3, "width": 8, "decoder_width": 16, **options}
+    levels = (Level(4, (1, 1)), Level(5, (2, 2)))
+    return build("models/heads", spec, where="here", given={"levels": levels, "banks": banks}).eval()
+
+
+def test_without_gamma_the_words_are_the_banks_and_scores_are_cosines() -> None:
+    vectors = torch.randn(3, 6)
+    head = dense_clip(vectors)
+    with torch.no_grad():
+        head.gamma.zero_()
+    level = torch.rand(2, 5, 3, 4)
+    scores, pixels = head.scores(level, None), head.pixels(level)
+    for k in range(3):
+        torch.testing.assert_close(scores[:, k], F.cosine_similarity(pixels, vectors[k].view(1, 6, 1, 1), dim=1))
+    fine = {"level[0]": torch.rand(2, 4, 6, 8), "level[1]": level}
+    given = head(Encoded(owner=torch.arange(2), size=(6, 8), extra=fine), "x")
+    torch.testing.assert_close(given["x_scores"], resize(scores, (6, 8)) / 0.07)
+
+
+def test_score_maps_are_cosines_that_follow_their_words_and_are_even_over_an_even_picture() -> None:
+    vectors, turned = torch.randn(3, 6), [2, 0, 1]
+    head = dense_clip(vectors)
+    with torch.no_grad():
+        head.gamma.fill_(1.0)
+    even = head.scores(torch.ones(1, 5, 3, 4), None)
+    assert float(even.detach().flatten(2).std(2).max()) < 1e-6
+    level = torch.randn(2, 5, 3, 4)
+    scores = head.scores(level, None)
+    assert float(scores.detach().abs().max()) <= 1 + 1e-6
+    other = dense_clip(vectors[turned])
+    other.load_state_dict({name: value for name, value in head.state_dict().items() if name != "texts"}, strict=False)
+    torch.testing.assert_close(other.scores(level, None), scores[:, turned])
+
+
+def test_words_that_look_at_the_picture_differ_from_picture_to_picture() -> None:
+    head = dense_clip(torch.randn(3, 6))
+    one, two = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    two[0, :, 0, 0] = one[0, :, 0, 0]
+    with torch.no_grad():
+        assert torch.allclose(*(head.scores(each, None)[0, :, 0, 0] for each in (one, two)), atol=1e-2)
+        head.gamma.fill_(1.0)
+        assert not torch.allclose(*(head.scores(each, None)[0, :, 0, 0] for each in (one, two)), atol=1e-2)

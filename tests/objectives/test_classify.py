@@ -42,6 +42,16 @@ def test_binary_is_torchs_loss_over_the_known_pairs() -> None:
     torch.testing.assert_close(term.value(), losses[known].mean())
 
 
+def test_uncertain_and_blank_labels_are_taken_for_what_is_said() -> None:
+    logits = rand(4, 3)
+    term = Classify(labels=list("abc"), uncertain={"a": 0.25, "b": 1.0}, blank=0)(context(logits))["binary"]
+    taken = LABELS.clone()
+    taken[1, 1], taken[2, 0] = 0.0, 0.25
+    torch.testing.assert_close(term.value(), F.binary_cross_entropy_with_logits(logits, taken.double()))
+    with pytest.raises(ConfigError, match="uncertain of objective 'classify' names 'd', which is none of its labels"):
+        Classify(labels=list("abc"), uncertain={"d": 1.0})
+
+
 def test_exclusive_is_torchs_cross_entropy_over_the_rows_whose_class_is_known() -> None:
     logits, weights = rand(4, 3), [2.0, 1.0, 0.5]
     term = Classify(labels=list("abc"), exclusive=True, positive_weights=weights)(context(logits))["exclusive"]
@@ -69,6 +79,31 @@ def test_focal_is_its_equation() -> None:
                 total.append(-share * (1 - right) ** 1.5 * math.log(right))
     assert term.count == len(total) == 10
     assert float(term.value()) == pytest.approx(sum(total) / len(total))
+
+
+def test_asymmetric_is_its_equation_and_hears_no_negative_below_the_margin() -> None:
+    logits = rand(4, 3).requires_grad_()
+    loss = Focal(labels=list("abc"), truth="labels", alpha=None, gamma=4, gamma_positive=1, margin=0.3)
+    term = loss(context(logits))["focal"]
+    term.value().backward()
+    total, gradient = [], logits.grad
+    assert gradient is not None
+    for i in range(4):
+        for k in range(3):
+            y, p = float(LABELS[i, k]), 1 / (1 + math.exp(-float(logits[i, k].detach())))
+            if y in (0.0, 1.0):
+                shifted = max(p - 0.3, 0.0)
+                total.append(-(1 - p) * math.log(p) if y == 1 else -(shifted**4) * math.log(1 - shifted))
+                assert (float(gradient[i, k]) == 0) == (y == 0 and p < 0.3)
+    assert float(term.value()) == pytest.approx(sum(total) / len(total))
+    assert 0.0 in gradient
+
+
+def test_a_logit_as_right_or_as_wrong_as_can_be_has_a_gradient() -> None:
+    logits = torch.tensor([[500.0, -500.0, -500.0]] * 4).requires_grad_()
+    Focal(labels=list("abc"), truth="labels", gamma=0.5)(context(logits))["focal"].value().backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
 
 
 def test_focal_without_focus_is_binary_cross_entropy_of_pixels() -> None:
@@ -100,6 +135,7 @@ SPECS: list[dict[str, Any]] = [
     {"name": "classify", "labels": ["a", "b", "c"], "exclusive": True},
     {"name": "focal", "labels": ["a", "b", "c"], "truth": "labels"},
     {"name": "focal", "labels": ["disc"]},
+    {"name": "focal", "labels": ["a", "b", "c"], "truth": "labels", "gamma_positive": 0.0, "margin": 0.05},
 ]
 
 

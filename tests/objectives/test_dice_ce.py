@@ -137,6 +137,25 @@ def test_what_cannot_be_is_refused() -> None:
         DiceCe(labels=["a"], decoder={"name": "unet", "classes": 3})
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_scores_beside_the_logits_have_their_weight_of_the_same_cross_entropy(exclusive: bool) -> None:
+    one, two = apart(2, 4, 4)
+    masks = {"a": (one, [0, 1]), "b": (two[:1], [0])}
+    logits, scores = rand(2, 2 + exclusive, 4, 4), rand(2, 2 + exclusive, 4, 4, seed=1)
+    ctx = context(logits, masks)
+    both = Context(
+        parts={**ctx.parts, parse_key("image/segmentation_scores"): Part(scores, torch.arange(2))},
+        batch=ctx.batch,
+        alone=True,
+    )
+    objective = DiceCe(labels=["a", "b"], exclusive=exclusive, scores=0.4)
+    assert parse_key("image/segmentation_scores") in objective.needs()
+    terms, plain = objective(both), DiceCe(labels=["a", "b"], exclusive=exclusive)
+    expected = plain(context(scores, masks))["cross_entropy"].value()
+    torch.testing.assert_close(terms.pop("scores").value(), 0.4 * expected)
+    assert terms.keys() == plain(ctx).keys()
+
+
 def pictures() -> Batch:
     """Eight pictures; the bar is drawn in five of them, so that one process of four knows nothing of it."""
     pixels, disc, bar = discs(8)

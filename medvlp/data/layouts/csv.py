@@ -22,6 +22,7 @@ from medvlp.data.mask_files import mask_path
 __all__ = ["index"]
 
 _HOLE = re.compile(r"\{([^{}]*)\}")
+_AT_LEAST = re.compile(r"(.+?)\s*>=\s*(-?\d+(?:\.\d+)?)")
 
 
 def index(
@@ -45,7 +46,7 @@ def index(
         columns: manifest column -> column of the table, or a pattern of several: ``{image: "{folder}/{filename}", text:
             clinical_notes, patient_id: patientid, label.pneumonia: pneumonia, view_position: view}``. ``patient_id``
             and ``study_id`` are ``id.patient`` and ``id.study``. Without ``id`` the image's path is the id, else the
-            row's number.
+            row's number. ``label.edema_moderate: "grade>=2"`` is 1 from that number on, 0 below, blank where it is.
         table: CSV file, below root; may be left out where root holds only one.
         images: folder that image paths are relative to, below root.
         where: column of the table -> wanted value or values; other rows are left out.
@@ -125,6 +126,8 @@ def _kept(source: Table, where: dict[str, str | list[str]]) -> list[int]:
 def _values(source: Table, spec: str, keep: list[int]) -> list[str]:
     """One column, or a pattern over several; a row that lacks one of a pattern's parts has no value."""
     holes = _HOLE.findall(spec)
+    if (step := _AT_LEAST.fullmatch(spec)) and spec not in source.names:
+        return _reached(source, step[1], float(step[2]), keep)
     if not holes:
         column = source.column(spec)
         return [column[row] for row in keep]
@@ -139,6 +142,20 @@ def _values(source: Table, spec: str, keep: list[int]) -> list[str]:
         _HOLE.sub(lambda match, row=row: parts[match[1]][row], spec) if all(parts[name][row] for name in holes) else ""
         for row in keep
     ]
+
+
+def _reached(source: Table, name: str, least: float, keep: list[int]) -> list[str]:
+    """Whether a number reaches another, as a label."""
+    column, found = source.column(name), []
+    for row in keep:
+        try:
+            found.append(str(int(float(column[row]) >= least)) if column[row] else "")
+        except ValueError:
+            raise DataError(
+                f"{source.path}, line {source.lines[row]}: {name} is {column[row]!r}, no number that could reach "
+                f"{least:g}: write numbers, or leave unknown ones blank."
+            ) from None
+    return found
 
 
 def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:

@@ -19,7 +19,7 @@ from medvlp.models.bank import Bank
 from medvlp.models.heads._dense import conv, kept, level_reads, levels_of, real_slices, resize, view_size
 from medvlp.models.heads._pyramid import Pyramid
 
-__all__ = ["Segmenter"]
+__all__ = ["Segmenter", "class_vectors"]
 
 
 class Segmenter(Head):
@@ -70,25 +70,12 @@ class Segmenter(Head):
     ) -> None:
         super().__init__()
         self.reads = level_reads(levels, head="segmenter")
-        if bank not in banks:
-            raise ConfigError(f"Head 'segmenter' compares pixels with the bank {bank!r}: {did_you_mean(bank, banks)}.")
-        vectors = banks[bank].vectors
-        if vectors is None:
-            raise ConfigError(
-                f"Head 'segmenter' needs constant vectors of the bank {bank!r}, as LSeg freezes its text encoder: give "
-                f"banks.{bank} an encoder."
-            )
-        if len(vectors) != classes:
-            raise ConfigError(
-                f"Head 'segmenter' is to tell {classes} classes apart and the bank {bank!r} has {len(vectors)} texts: "
-                f"give it a text for each label, and with exclusive one for the background before them."
-            )
+        self.register_buffer("texts", class_vectors(banks, bank, classes, head="segmenter"))
         self.count = len(levels)
         self.pyramid = Pyramid(levels, width)
-        self.output = conv(len(levels[0].stride), width, vectors.shape[1], 1)
+        self.output = conv(len(levels[0].stride), width, self.texts.shape[1], 1)
         self.log_scale = nn.Parameter(torch.full((1,), -math.log(0.07)))
         self.bias = nn.Parameter(torch.zeros(1))
-        self.register_buffer("texts", unit(vectors.detach().clone()))
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, K, H, W) or (R, K, S, H, W)}."""
@@ -102,3 +89,25 @@ class Segmenter(Head):
         """Keep the scale at 100 at most."""
         with torch.no_grad():
             self.log_scale.clamp_(max=math.log(100))
+
+
+def class_vectors(banks: Mapping[str, Bank], bank: str, classes: int, *, head: str) -> Tensor:
+    """Return the unit vectors (K, D) of a bank's texts, which are a head's classes.
+
+    Raises:
+        ConfigError: for a bank that there is not, that has no vectors, or another number of texts than classes.
+    """
+    if bank not in banks:
+        raise ConfigError(f"Head {head!r} compares pixels with the bank {bank!r}: {did_you_mean(bank, banks)}.")
+    vectors = banks[bank].vectors
+    if vectors is None:
+        raise ConfigError(
+            f"Head {head!r} needs constant vectors of the bank {bank!r}, as its text encoder is frozen: give "
+            f"banks.{bank} an encoder."
+        )
+    if len(vectors) != classes:
+        raise ConfigError(
+            f"Head {head!r} is to tell {classes} classes apart and the bank {bank!r} has {len(vectors)} texts: give it "
+            f"a text for each label, and with exclusive one for the background before them."
+        )
+    return unit(vectors.detach().clone())

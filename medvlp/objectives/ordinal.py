@@ -1,0 +1,92 @@
+"""Grades of a finding: steps from least to most, each asked of those that reached the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._dense import check_labels
+from medvlp.objectives._labels import labels_of
+
+__all__ = ["Ordinal"]
+
+
+class Ordinal(Objective):
+    r"""CORN (Shi, Cao and Raschka 2023, eq. 5 and 6): a grade as steps whose order the model cannot break.
+
+    Step k is a finding, ``label.LABEL``, that implies those before it: edema, at least moderate edema, severe edema.
+    With the logit z_k, sigmoid z_k is the probability of step k among those that reached step k - 1, and is taught on
+    them alone::
+
+        ordinal = - mean over k and rows with y_{k-1} = 1 of y_k log sigmoid(z_k) + (1 - y_k) log sigmoid(-z_k)
+
+    (y_0 = 1). The probability of step k is the product of sigmoid z_1 to sigmoid z_k: it never grows with k. NaN and -1
+    (uncertain) take no part. A table with one column of grades gives its steps by ``label.edema: "grade>=1"``.
+
+    Args:
+        labels: K steps, from least to most.
+        view: whose rows are graded.
+        reads: part that is graded: ``pooled``, or what a head gives.
+        part: name of the linear head.
+
+    Returns:
+        ``ordinal``.
+
+    Raises:
+        ConfigError: for fewer than two steps, or one that stands twice.
+        DataError: for a row that has a step and not the one before it.
+
+    Example:
+        >>> objective = Ordinal(labels=["edema", "edema_moderate"])
+        >>> objective.answers()[0].options
+        {'part': 'findings', 'labels': ['edema', 'edema_moderate'], 'ordered': True}
+    """
+
+    scope: Literal["batch", "sample"] = "sample"
+
+    def __init__(
+        self, *, labels: list[str], view: str = "image", reads: str = "pooled", part: str = "findings"
+    ) -> None:
+        super().__init__()
+        self.labels = check_labels(labels, objective="ordinal")
+        if len(labels) < 2:
+            raise ConfigError("A grade of one step is a finding: give objective 'ordinal' two labels, or use classify.")
+        self.view, self.reads, self.part = view, reads, part
+
+    def needs(self) -> frozenset[Key]:
+        """The logits and the labels."""
+        return keys(f"{self.view}/{self.part}", *(f"label.{label}" for label in self.labels))
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """The linear layer, which the bundle keeps."""
+        return {self.part: HeadSpec("linear", {"classes": len(self.labels), "reads": self.reads}, keep=True)}
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """Scores of the steps."""
+        return (AnswerSpec("findings", {"part": self.part, "labels": list(self.labels), "ordered": True}),)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        key = f"{self.view}/{self.part}"
+        labels, known = labels_of(ctx, key, self.labels)
+        reached = torch.cat([torch.ones_like(known[:, :1]), known[:, :-1] & (labels[:, :-1] == 1)], dim=1)
+        passed = torch.cat([torch.zeros_like(known[:, :1]), known[:, :-1] & (labels[:, :-1] == 0)], dim=1)
+        if bool((passed & known & (labels == 1)).any()):
+            raise DataError(
+                f"A sample has a step of {', '.join(self.labels)} and not the one before it: each must imply those "
+                f"before it, so mend its labels or their order."
+            )
+        losses = F.binary_cross_entropy_with_logits(ctx[key], labels.to(ctx[key].dtype), reduction="none")
+        return {"ordinal": Term.of(losses.flatten(), (reached & known).flatten().to(losses.dtype))}
+
+    def extra_repr(self) -> str:
+        """Name what is graded."""
+        return f"{self.view}/{self.reads} -> {' < '.join(self.labels)}"

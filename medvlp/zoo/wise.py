@@ -1,0 +1,59 @@
+"""Weights between a bundle and the one that it was tuned from: much of what was learnt, little of it forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.models.bundle import Bundle, load_bundle
+
+__all__ = ["wise"]
+
+
+def wise(
+    *,
+    source: Annotated[Path, FromModel("source")],
+    start: Path,
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5,
+) -> Bundle:
+    """WiSE-FT (Wortsman et al. 2022, eq. 1): theta = (1 - share) theta_start + share theta_tuned, tensor by tensor.
+
+    Heads that only the tuned bundle has stay as they are, counters too. Thresholds, calibrations and the gate belong to
+    the tuned weights and are left out: `medvlp evaluate ... evaluation.into_bundle=true` chooses them anew.
+
+    Args:
+        source: the tuned bundle.
+        start: the bundle under `init_from` of its run.
+        share: of the tuned weights; 0.5 is the paper's where nothing is known. Choose it on validation patients.
+
+    Raises:
+        DataError: if the two have other towers, or other words.
+    """
+    tuned, first = load_bundle(source), load_bundle(start)
+    own, given = tuned.model.state_dict(), first.model.state_dict()
+    lost = [name for name in given if name.startswith("towers.") and name not in own]
+    other = [name for name in own if name in given and own[name].shape != given[name].shape]
+    if lost or other or _words(source) != _words(start):
+        what = f"{(lost + other)[0]!r} differs" if lost or other else "their tokenizers differ"
+        raise DataError(f"{source} was not tuned from {start} ({what}): give start the bundle of its init_from.")
+    mixed = {
+        name: given[name].lerp(tensor, share) if name in given and tensor.is_floating_point() else tensor
+        for name, tensor in own.items()
+    }
+    model: Any = tuned.model
+    model.load_state_dict(mixed)
+    told = {"start": str(first.provenance.get("recipe", "")), "share": share}
+    card = f"{tuned.card.rstrip()}\n\nWeights: {share:g} of this model's, the rest of the one it was tuned from.\n"
+    answers = tuple(answer.unjudged() for answer in tuned.answers)
+    provenance = {**tuned.provenance, "wise": told}
+    return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")
+
+
+def _words(bundle: Path) -> list[str]:
+    lines = (bundle / "MANIFEST.sha256").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.partition("  ")[2].startswith("tokenizer/")]

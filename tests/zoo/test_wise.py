@@ -1,0 +1,78 @@
+"""WiSE: both ends bit for bit, the middle by hand, nothing kept that belongs to other weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from medvlp.core.errors import DataError
+from medvlp.core.files import sha256_of
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import HeadSpec
+from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.zoo import convert
+
+if TYPE_CHECKING:
+    from medvlp.config.train import Trained
+
+
+@pytest.fixture
+def tuned(tiny_run: Trained, tmp_path: Path) -> Path:
+    """The tiny run's bundle with other weights, as a run that started from it would release it."""
+    bundle = load_bundle(tiny_run.bundle)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in bundle.model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+    judged = tuple(replace(answer, operating_points={"x": {}}, calibration={"x": {}}) for answer in bundle.answers)
+    save_bundle(tmp_path / "tuned", replace(bundle, answers=judged))
+    return tmp_path / "tuned"
+
+
+def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(tiny_run: Trained, tuned: Path) -> None:
+    own, given = (load_bundle(each).model.state_dict() for each in (tuned, tiny_run.bundle))
+    for share in (0.0, 0.25, 1.0):
+        options = {"start": str(tiny_run.bundle), "share": share}
+        found = convert(tuned, name="wise", options=options)
+        for name, tensor in found.model.state_dict().items():
+            if share in (0.0, 1.0):
+                assert torch.equal(tensor, (given, own)[int(share)][name]), name
+            else:
+                torch.testing.assert_close(tensor, 0.75 * given[name] + 0.25 * own[name])
+        assert all(a.operating_points is None and a.calibration is None for a in found.answers)
+        assert found.gate is None
+        assert found.provenance["wise"]["share"] == share  # type: ignore[index]
+
+
+def test_a_head_of_the_tuned_alone_stays_as_it_is(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:
+    more = load_bundle(tuned)
+    assert isinstance(more.model, TowerModel)
+    more.model.mount({"image/grade": HeadSpec("linear", {"classes": 2}, keep=True)}, Plan.of(keys("image/grade")))
+    with torch.no_grad():
+        more.model.heads["image/grade"].output.weight.fill_(3.0)  # type: ignore[union-attr]
+    save_bundle(tmp_path / "more", more)
+    found = convert(tmp_path / "more", name="wise", options={"start": str(tiny_run.bundle)})
+    save_bundle(tmp_path / "mixed", found)
+    kept = load_bundle(tmp_path / "mixed").model.state_dict()
+    assert bool((kept["heads.image/grade.output.weight"] == 3.0).all())
+
+
+def test_a_bundle_of_other_words_or_towers_is_refused(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:
+    starter = convert(Path("efficientnet_lite0"), name="starter", options={"random": 1})
+    save_bundle(tmp_path / "other", starter)
+    with pytest.raises(
+        DataError, match=r"tuned was not tuned from .*other \('towers.image.* differs\): give start the"
+    ):
+        convert(tuned, name="wise", options={"start": str(tmp_path / "other")})
+    lines = (tuned / "MANIFEST.sha256").read_text().splitlines()
+    words = next(line.partition("  ")[2] for line in lines if "tokenizer/tokenizer.yaml" in line)
+    (tuned / words).write_text((tuned / words).read_text() + "\n")
+    changed = [f"{sha256_of(tuned / words)}  {words}" if line.endswith(words) else line for line in lines]
+    (tuned / "MANIFEST.sha256").write_text("\n".join(changed) + "\n")
+    with pytest.raises(DataError, match="their tokenizers differ"):
+        convert(tuned, name="wise", options={"start": str(tiny_run.bundle)})
