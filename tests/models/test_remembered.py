@@ -36,8 +36,7 @@ def locked(**options: object) -> tuple[Model, dict[str, int]]:
 
 def test_each_row_goes_through_once_in_any_batch_and_heads_learn_on() -> None:
     model, shown = locked()
-    plain = copy.deepcopy(model)
-    plain.remembered = None
+    plain = dual(vision=VISION, heads=HEADS).eval()
     batch = pairs(["a b c", "d", "a b c"])
     for _ in range(2):
         out, expected = model(batch, EMBEDDINGS), plain(batch, EMBEDDINGS)

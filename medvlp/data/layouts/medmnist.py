@@ -26,7 +26,7 @@ _SIZED = re.compile(r"_(28|64|128|224)$")
 def index(
     root: Annotated[Path, FromModel("root")],
     *,
-    name: str | None = None,
+    file: str | None = None,
     labels: tuple[str, ...] = (),
     unpack: Path | None = None,
     progress: Annotated[Progress | None, FromModel("progress")] = None,
@@ -39,7 +39,7 @@ def index(
 
     Args:
         root: folder of ``chestmnist.npz``, ``chestmnist_224.npz`` ...
-        name: of the file without its ending, where the folder holds several.
+        file: its name without the ending, where the folder holds several.
         labels: names of the classes in their order; by default those of the card (chestmnist, pneumoniamnist), else
             ``class_0``, ``class_1`` ...
         unpack: folder that pictures are written to; default ``root/NAME``. Those that are there stay.
@@ -49,7 +49,7 @@ def index(
         DataError: if there is no such file, it holds no set, or it has another number of classes than names.
     """
     root = Path(root)
-    path = _file(root, name)
+    path = _file(root, file)
     try:
         with np.load(path, allow_pickle=False) as opened:
             arrays = {part: (opened[f"{word}_images"], opened[f"{word}_labels"]) for part, word in _PARTS.items()}
@@ -62,10 +62,10 @@ def index(
     for part, (images, truth) in arrays.items():
         make_folder(folder / part)
         for at, (pixels, told) in enumerate(zip(images, _flags(truth, len(names)), strict=True)):
-            file = folder / part / f"{at:06d}{'.nii.gz' if kind == 'volume' else '.png'}"
-            if not file.is_file():
-                _write(file, pixels)
-            row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: file.relative_to(folder).as_posix(), "split": part}
+            target = folder / part / f"{at:06d}{'.nii.gz' if kind == 'volume' else '.png'}"
+            if not target.is_file():
+                _write(target, pixels)
+            row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: target.relative_to(folder).as_posix(), "split": part}
             rows.append(row | {f"label.{label}": int(value) for label, value in zip(names, told, strict=True)})
             if progress is not None:
                 progress(len(rows), total)
@@ -78,7 +78,7 @@ def _file(root: Path, name: str | None) -> Path:
         return next(iter(found.values()))
     if name not in found:
         told = did_you_mean(name or "chestmnist", found) if found else "download one"
-        raise DataError(f"{root} holds {len(found)} sets of MedMNIST, and name is {name!r}: {told}.")
+        raise DataError(f"{root} holds {len(found)} sets of MedMNIST, and file is {name!r}: {told}.")
     return found[name]
 
 

@@ -75,7 +75,7 @@ def index(
             row[f"boxes.{finding}"].append(box)  # pyrefly: ignore
             continue
         row |= {
-            "id": f"{name}-{sum(key[0] == name for key in rows)}",
+            "id": f"{name}-{sum(key[0] == name for key in rows) - 1}",
             "id.patient": parts[-3].removeprefix("p") if len(parts) > 2 else None,
             "id.study": parts[-2].removeprefix("s") if len(parts) > 1 else None,
             "image": path or f"{images}/{'/'.join(parts[parts.index('files') + 1 :] if 'files' in parts else parts)}",

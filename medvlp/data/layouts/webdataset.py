@@ -122,7 +122,7 @@ def _row(
         row |= {f"label.{label}": int(at == int(number)) for at, label in enumerate(classes)}
     if ".json" in files:
         told = _facts(files[".json"])
-        seen |= told.keys()
+        seen.update(told)
         row |= {column: told[key] for column, key in wanted.items() if told.get(key) is not None}
     return row
 

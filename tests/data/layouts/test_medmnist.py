@@ -42,10 +42,10 @@ def test_flags_are_labels_by_the_cards_names_and_pixels_are_the_files(tmp_path: 
 def test_classes_are_exclusive_and_colour_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "pneumoniamnist.npz", (28, 28))
     arrays = write(tmp_path / "dermamnist.npz", (28, 28, 3))
-    one = index_cohort("medmnist", tmp_path, {"name": "pneumoniamnist"})
+    one = index_cohort("medmnist", tmp_path, {"file": "pneumoniamnist"})
     assert one.column("label.pneumonia").tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
     assert one.column("label.no_finding").tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
-    skin = index_cohort("medmnist", tmp_path, {"name": "dermamnist", "unpack": str(tmp_path / "away")})
+    skin = index_cohort("medmnist", tmp_path, {"file": "dermamnist", "unpack": str(tmp_path / "away")})
     assert skin.names_of("label") == ("label.class_0", "label.class_1")
     pixels = read_image(skin.path(0, "image"), color="rgb").pixels
     assert np.array_equal(np.rint(255 * pixels).astype(np.uint8), arrays["train_images"][0])
@@ -61,7 +61,7 @@ def test_volumes_are_nifti_with_the_values_in_their_order(tmp_path: Path) -> Non
 
 
 def test_faults_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 0 sets of MedMNIST, and name is None: download one"):
+    with pytest.raises(DataError, match="holds 0 sets of MedMNIST, and file is None: download one"):
         index_cohort("medmnist", tmp_path)
     write(tmp_path / "breastmnist.npz", (28, 28))
     with pytest.raises(DataError, match="has 2 classes and 3 names of them: give labels, one a class"):
