@@ -39,6 +39,7 @@ def trained(
     only: Sequence[str],
     epochs: Sequence[int],
     rate: float,
+    weight: FloatArray | None = None,
 ) -> dict[int, Candidate]:
     """Return the head's tensors after so many epochs of weighted cross entropy, by AdamW at a constant rate.
 
@@ -52,20 +53,22 @@ def trained(
         only: names of the tensors that are trained.
         epochs: after which the tensors are taken; 0 is the start.
         rate: learning rate.
+        weight: (N, K) of each label, beside what balances its classes.
     """
     own = head_with(head, tensors).float()
     for name, parameter in own.named_parameters():
         parameter.requires_grad_(name in only)
     moving = [parameter for parameter in own.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(moving, lr=rate, weight_decay=1e-4)
-    seen, weight = torch.from_numpy(rows).float(), torch.from_numpy(weights_of(labels)).float()
+    share = weights_of(labels) * (1.0 if weight is None else weight)
+    seen, weighs = torch.from_numpy(rows).float(), torch.from_numpy(share).float()
     target = torch.from_numpy(np.nan_to_num(labels)).float()
     draw = torch.Generator().manual_seed(0)
     found: dict[int, Candidate] = {0: tensors}
     for epoch in range(1, max(epochs) + 1):
         for batch in torch.randperm(len(rows), generator=draw).split(_BATCH):
             logits = own(Encoded(owner=batch, pooled=seen[batch]), "logits")["logits"]
-            loss = binary_cross_entropy_with_logits(logits, target[batch], weight=weight[batch])
+            loss = binary_cross_entropy_with_logits(logits, target[batch], weight=weighs[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -13,7 +13,7 @@ import torch
 
 from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
 from medvlp.answers.prompting.recipe import Given, Recipe, pair_probability
-from medvlp.answers.prompting.recipe_files import NamedRecipe
+from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores, given_of
 from medvlp.answers.prompting.text_scores import TextScores, part_of
 from medvlp.core.answers import Answer, Ask, Rows
@@ -53,7 +53,8 @@ class ZeroShot(Answer):
     the scores of the single prompts.
 
     Args:
-        prompts: file of prompt sets, from the working folder, else of ``configs/``; or the sets themselves.
+        prompts: file of prompt sets, from the working folder, else of ``configs/``; or the name of a recipe of
+            ``configs/zero_shot/recipes``, whose prompts are taken; or the sets themselves.
         recipe: instead of that formula: component of `medvlp.answers.recipes` and its options, by which a released
             model asks: ``{name: pair_softmax, scale: 1.0}``.
         source: name of the recipe, for titles.
@@ -168,6 +169,8 @@ class ZeroShot(Answer):
 
 
 def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:
+    if isinstance(prompts, str) and prompts in recipe_names():
+        return load_recipe(prompts).prompts
     if isinstance(prompts, str):
         path = Path(prompts).expanduser()
         return load_prompts(path if path.is_file() else resource("configs", prompts))

@@ -31,6 +31,7 @@ from medvlp.data.splits import part_facts, part_line
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.measures._probe_tables import labels_of
+from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.bundle import check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 
@@ -123,7 +124,8 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
         seed=options.seed,
         workers=options.workers,
     )
-    evaluation = open_evaluation(run, say=say)
+    memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
+    evaluation = open_evaluation(run, memory=memory, say=say)
     if not evaluation.sees:
         raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
     say(part_line(part_facts(evaluation.manifest)))
@@ -145,7 +147,8 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
     )
     say(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
     _release(options, evaluation, table, chosen, tried, say)
-    judged = evaluate(run.model_copy(update={"model": str(options.out / "bundle")}), keep=True, say=say)
+    adapted = run.model_copy(update={"model": str(options.out / "bundle")})
+    judged = evaluate(adapted, keep=True, memory=memory, say=say)
     return Adaptation(options.out / "bundle", judged.page, chosen, tried)
 
 

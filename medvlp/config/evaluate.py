@@ -35,6 +35,8 @@ from medvlp.evaluation.page.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures import chosen_measures
+from medvlp.models.architectures._remembered import Remembered
+from medvlp.models.architectures._towers import TowerModel
 
 __all__ = [
     "Evaluated",
@@ -95,6 +97,7 @@ def evaluate(
     *,
     page: bool = True,
     keep: bool = False,
+    memory: Remembered | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
@@ -103,6 +106,7 @@ def evaluate(
         config: what is judged on what.
         page: whether the page is drawn now; `medvlp report` draws it from what is kept.
         keep: whether the bundle keeps what there is, as by ``evaluation.into_bundle``, which insists on thresholds.
+        memory: as for `open_evaluation`.
         say: told what a reader of the numbers has to know of the split.
 
     Raises:
@@ -110,7 +114,7 @@ def evaluate(
     """
     measures = chosen_measures(config.evaluation.measures)
     check_place(Path(config.out))
-    evaluation = open_evaluation(config, say=say)
+    evaluation = open_evaluation(config, memory=memory, say=say)
     found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
     out = Path(config.out)
     scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
@@ -132,10 +136,20 @@ def evaluate(
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
-def open_evaluation(config: EvaluationRun, *, say: Callable[[str], None] = lambda text: None) -> Evaluation:
-    """Load the bundle and the data, and encode what is judged."""
+def open_evaluation(
+    config: EvaluationRun, *, memory: Remembered | None = None, say: Callable[[str], None] = lambda text: None
+) -> Evaluation:
+    """Load the bundle and the data, and encode what is judged.
+
+    Args:
+        config: what is judged on what.
+        memory: what bundles with the same towers gave for the same pictures, here or in another evaluation.
+        say: told what a reader of the numbers has to know.
+    """
     keep_freed_memory()
     model, options = load(config.model), config.evaluation
+    if memory is not None and isinstance(model.model, TowerModel):
+        model.model.requires_grad_(False).remembered = memory
     whole, manifest = judged_manifest(config.data, options, say=say)
     prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
     readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)

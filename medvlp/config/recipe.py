@@ -18,7 +18,7 @@ __all__ = ["full_tree", "recipe_of", "resumed"]
 
 # A change of these does not change what is learned, so it does not change the recipe.
 _NOT_RECIPE = ("run", "answers", "evaluation", "gate")
-_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every")
+_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every", "remember")
 
 
 def resumed(run: Path, overrides: Sequence[str] = ()) -> RunConfig:

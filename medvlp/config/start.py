@@ -46,6 +46,7 @@ def start_from(model: Model, source: Path) -> None:
     if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
         weights = {_of_slices(name): tensor for name, tensor in weights.items()}
     unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
+    unknown += [] if _has(weights, "towers.text.") else ["text"]  # after a bundle without words: its own first weights
     fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))
     there = model.state_dict()
     if not _has(weights, _TEXT):

@@ -43,6 +43,8 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
+from medvlp.models.architectures._remembered import Remembered
+from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -186,6 +188,8 @@ class _Built:
         if config.init_from is not None:
             start_from(self.parts.model, Path(config.init_from))
         self.parts.model.to(self._device)
+        if self.config.training.remember and isinstance(self.parts.model, TowerModel):
+            self.parts.model.remembered = Remembered()
         # Teachers copy the student: after its weights have come and it stands on its device.
         for state in self.parts.states.values():
             if isinstance(state, Teacher):
@@ -340,7 +344,8 @@ class _Built:
             **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
         }
         start = None if self.config.init_from is None else Path(self.config.init_from)
-        taught = taught_answers([*self.parts.answers.values()], self.splits["train"], start=start, say=say)
+        spoken = {"suffix": self.suffix, "start": start, "say": say}
+        taught = taught_answers([*self.parts.answers.values()], self.splits["train"], **spoken)
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:
             say(warning)

@@ -27,6 +27,8 @@ class TrainingOptions(BaseModel):
         log_every: samples between rows of the log.
         patience: validations without a new best that end the run early; null for never.
         average: horizon of the exponential moving average of the weights that is validated and released; null for none.
+        remember: keep in memory what towers that learn nothing gave for each picture and text: they go through once,
+            one by one, instead of once an epoch. Of no use where random views make every picture a new one.
         guard: when a step is skipped.
         deterministic: ask torch for deterministic kernels (bit for bit on CUDA too, at a price).
     """
@@ -44,5 +46,6 @@ class TrainingOptions(BaseModel):
     log_every: int = Field(default=512, gt=0)
     patience: int | None = Field(default=None, gt=0)
     average: int | None = Field(default=None, gt=0)
+    remember: bool = False
     guard: GuardOptions = GuardOptions()
     deterministic: bool = False

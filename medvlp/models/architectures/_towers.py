@@ -21,6 +21,7 @@ from medvlp.models._draws import RowDraws
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
+from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._rows import only, size_of, widened
 from medvlp.models.architectures._sharing import SharedModules
 from medvlp.models.architectures._standing import Standing, join_parts
@@ -62,6 +63,7 @@ class TowerModel(Model):
         draws: random draws for patches, by row.
         shared: modules that several heads or patches have together, by name: one module, saved once.
         training_only: names of mounted heads that do not go into the bundle.
+        remembered: what towers that learn nothing gave, where that is kept.
         spec: architecture with every option, from which `build_model` makes this model again, weights aside.
         embed_dim: D.
     """
@@ -90,6 +92,7 @@ class TowerModel(Model):
         self.draws = RowDraws(seed=seed)
         self.embed_dim = embed_dim
         self.training_only: set[str] = set()
+        self.remembered: Remembered | None = None
         self.spec: dict[str, object] = {}
         self._vocab_size = vocab_size
         self._seed = seed
@@ -213,14 +216,17 @@ class TowerModel(Model):
         if len(self.patches):
             positions = batch.positions if pictures is None else torch.zeros_like(pictures.owner)
             self.draws.enter(recipe.view, positions, owner, asked=recipe.patched, pictures=pictures)
+        plain = not blank and position is None and (mask is None or recipe.kind == "text") and not len(self.patches)
+        kept = self.remembered.rows(values, mask, recipe, tower, self.heads) if self.remembered and plain else None
         with by_running_statistics(tower) if blank else nullcontext():
-            rows = replace(tower(values, parts=recipe.tower, mask=mask, position=position), owner=owner)
+            rows = tower(values, parts=recipe.tower, mask=mask, position=position) if kept is None else kept.rows
+        rows = replace(rows, owner=owner)
         if len(self.patches):
             said = self.draws.leave()
             rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
         if recipe.kind != "text":
             rows = replace(rows, size=size_of(recipe.kind, values))
-        for part in recipe.heads:
+        for part in recipe.heads[0 if kept is None else kept.heads :]:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return only(rows, recipe.keep)
 

@@ -25,6 +25,9 @@ class Projection(Head):
         in_width: W, given by the builder.
         embed_dim: the model's, given by the builder.
         reads: part that is projected.
+        standardise: first give each column the mean 0 and the spread 1, by BatchNorm over the rows of the batch (as in
+            front of the linear classifier of MAE, He et al. 2022); needs ``stage: batch``. Features of several layers
+            differ a hundredfold in size, and what is small would never be learnt.
         width: D; None: the model's `embed_dim`.
         hidden: width of the hidden layers; None: no hidden layer.
         layers: number of linear layers where there are hidden ones.
@@ -54,6 +57,7 @@ class Projection(Head):
         in_width: Annotated[int, FromModel("width")],
         embed_dim: Annotated[int, FromModel("embed_dim")],
         reads: str = "pooled",
+        standardise: bool = False,
         width: Annotated[int, Field(ge=1)] | None = None,
         hidden: Annotated[int, Field(ge=1)] | None = None,
         layers: Annotated[int, Field(ge=2)] = 2,
@@ -67,16 +71,16 @@ class Projection(Head):
         stage: Literal["tower", "batch"] = "tower",
     ) -> None:
         super().__init__()
-        if norm == "batch" and stage == "tower":
-            raise ConfigError(
-                "A projection with norm 'batch' sees one chunk only at stage 'tower': set stage to batch."
-            )
+        if (norm == "batch" or standardise) and stage == "tower":
+            what = "with norm 'batch'" if norm == "batch" else "that standardises"
+            raise ConfigError(f"A projection {what} sees one chunk only at stage 'tower': set stage to batch.")
         if norm != "none" and hidden is None:
             raise ConfigError(f"A projection with norm {norm!r} has no hidden layer to normalise: set hidden.")
         self.reads = (reads,)
         self.stage = stage
         self.behind, self.mean, self.first = norm == "layer_behind", mean, first
         self.width = width or embed_dim
+        self.standard = RowBatchNorm(in_width) if standardise else None
         widths = [in_width] if hidden is None else [in_width, *[hidden] * (layers - 1)]
         self.hidden = nn.ModuleList(nn.Linear(a, b, bias=hidden_bias and norm != "batch") for a, b in pairwise(widths))
         self.norms = nn.ModuleList(_norm(norm, b, norm_eps) for b in widths[1:])
@@ -90,6 +94,7 @@ class Projection(Head):
         """Return {name: (R, ..., D)}."""
         values = encoded.part(self.reads[0])
         values = values[:, 0] if self.first else values
+        values = values if self.standard is None else self.standard(values, encoded.owner)
         for linear, norm, activation in zip(self.hidden, self.norms, self.activations, strict=True):
             values = linear(values)
             if not self.behind:

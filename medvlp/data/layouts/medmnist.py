@@ -1,0 +1,107 @@
+"""``medmnist``: a set of MedMNIST (Yang et al. 2023) as its one ``.npz`` file; pictures are unpacked beside it, once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from medvlp.core.errors import DataError
+from medvlp.core.files import make_folder
+from medvlp.core.registry import FromModel
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.cards import load_card
+from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+
+__all__ = ["index"]
+
+_PARTS = {"train": "train", "validate": "val", "test": "test"}
+_SIZED = re.compile(r"_(28|64|128|224)$")
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    file: str | None = None,
+    labels: tuple[str, ...] = (),
+    unpack: Path | None = None,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    """Index a set: one row a picture, or a volume of the 3D sets.
+
+    Columns: ``id`` (``chestmnist-train-000012``), ``image`` (PNG) or ``volume`` (NIfTI; axes as stored, since the release names no directions, and 1 mm), ``label.NAME``, ``split``.
+    Of an exclusive class one label is 1 and the others are 0. The release names no patients: it was parted by them where
+    its source was, and a split of your own would not be.
+
+    Args:
+        root: folder of ``chestmnist.npz``, ``chestmnist_224.npz`` ...
+        file: its name without the ending, where the folder holds several.
+        labels: names of the classes in their order; by default those of the card (chestmnist, pneumoniamnist), else
+            ``class_0``, ``class_1`` ...
+        unpack: folder that pictures are written to; default ``root/NAME``. Those that are there stay.
+        progress: told (done, total) pictures.
+
+    Raises:
+        DataError: if there is no such file, it holds no set, or it has another number of classes than names.
+    """
+    root = Path(root)
+    path = _file(root, file)
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            arrays = {part: (opened[f"{word}_images"], opened[f"{word}_labels"]) for part, word in _PARTS.items()}
+    except (KeyError, ValueError, OSError) as error:
+        raise DataError(f"{path} is no set of MedMNIST ({error}): download the file again.") from None
+    folder = (unpack or root) / path.stem
+    kind = "volume" if arrays["train"][0].ndim == 4 and arrays["train"][0].shape[-1] > 4 else "image"
+    names = _names(path, labels, arrays["train"][1])
+    total, rows = sum(len(images) for images, _ in arrays.values()), list[Row]()
+    for part, (images, truth) in arrays.items():
+        make_folder(folder / part)
+        for at, (pixels, told) in enumerate(zip(images, _flags(truth, len(names)), strict=True)):
+            target = folder / part / f"{at:06d}{'.nii.gz' if kind == 'volume' else '.png'}"
+            if not target.is_file():
+                _write(target, pixels)
+            row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: target.relative_to(folder).as_posix(), "split": part}
+            rows.append(row | {f"label.{label}": int(value) for label, value in zip(names, told, strict=True)})
+            if progress is not None:
+                progress(len(rows), total)
+    return manifest_of(rows, root=folder, layout="medmnist", files=None, skipped={}, field=kind, meta={"set": path.stem})
+
+
+def _file(root: Path, name: str | None) -> Path:
+    found = {path.stem: path for path in sorted(root.glob("*mnist*.npz"))}
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if name not in found:
+        told = did_you_mean(name or "chestmnist", found) if found else "download one"
+        raise DataError(f"{root} holds {len(found)} sets of MedMNIST, and file is {name!r}: {told}.")
+    return found[name]
+
+
+def _names(path: Path, labels: tuple[str, ...], truth: np.ndarray) -> list[str]:
+    classes = truth.shape[1] if truth.ndim == 2 and truth.shape[1] > 1 else int(truth.max()) + 1
+    known = load_card("medmnist").vocabularies.get(_SIZED.sub("", path.stem), {})
+    names = list(labels) or list(known) or [f"class_{place}" for place in range(classes)]
+    if len(names) != classes:
+        raise DataError(f"{path} has {classes} classes and {len(names)} names of them: give labels, one a class.")
+    return names
+
+
+def _flags(truth: np.ndarray, classes: int) -> np.ndarray:
+    """Return 0 or 1 (N, K) of flags, or of the number of the class."""
+    return truth if truth.ndim == 2 and truth.shape[1] > 1 else truth.reshape(-1, 1) == np.arange(classes)
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    if path.suffix == ".png":
+        from PIL import Image
+
+        Image.fromarray(pixels).save(path)
+        return
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Image(pixels.T.copy(), np.diag([-1.0, -1.0, 1.0, 1.0])), path)

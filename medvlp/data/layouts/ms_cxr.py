@@ -1,0 +1,101 @@
+"""``ms_cxr``: phrases of reports with boxes on MIMIC-CXR images (Boecking et al. 2022), one row a phrase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.core.suggest import did_you_mean
+from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import by_stem, list_files
+from medvlp.data.layouts._published import Row, find_table, manifest_of
+from medvlp.data.layouts._table import read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.read import frame_size
+from medvlp.io.raster_header import probe_raster
+
+__all__ = ["index"]
+
+_TABLE = "MS_CXR_Local_Alignment_v*.csv"
+_ENDS = (".jpg", ".png", ".dcm")
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    images: str = "files",
+    require_files: bool = True,
+    workers: int = 0,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    """Index the phrases; boxes of one phrase on one image are one row.
+
+    Columns: ``id`` (image and number of the phrase), ``image``, ``id.patient`` and ``id.study`` (of the path), ``text``
+    (the phrase), ``label.FINDING``, ``boxes.FINDING`` and ``sentence.FINDING`` of its finding, ``split`` in later
+    versions. Boxes are in pixels of the file that is there: they were drawn on the original, and a smaller copy gets
+    smaller ones.
+
+    Args:
+        root: folder of the table, with MIMIC-CXR's tree of images.
+        images: folder of the images, below root.
+        require_files: leave out, and list, phrases whose image is not there; boxes are then those of the table.
+        workers: processes for listing folders.
+        progress: told (done, total) folders.
+
+    Raises:
+        DataError: if the table or a column is missing, a category or box is none, or no image exists.
+    """
+    root = Path(root)
+    table = read_table(find_table(root, [_TABLE], what="table of MS-CXR"))
+    findings = {word: finding for finding, word in load_card("ms_cxr").labels.items()}
+    words = table.column("category_name" if "category_name" in table.names else "category")
+    names, phrases, places = (table.column(name) for name in ("dicom_id", "label_text", "path"))
+    splits = table.column("split") if "split" in table.names else [""] * len(names)
+    numbers = [table.column(name) for name in ("x", "y", "w", "h", "image_width", "image_height")]
+    files, _ = by_stem(list_files(root, [images], suffixes=_ENDS, workers=workers, progress=progress))
+    rows: dict[tuple[str, str, str], Row] = {}
+    for at, (name, word, phrase) in enumerate(zip(names, words, phrases, strict=True)):
+        where = f"{table.path}, line {table.lines[at]}"
+        if word not in findings:
+            raise DataError(f"{where}: {word!r} is no category of the set: {did_you_mean(word, findings)}.")
+        try:
+            x, y, width, height, across, down = (float(column[at]) for column in numbers)
+        except ValueError:
+            raise DataError(f"{where}: x, y, w, h and the image's size are not all numbers: take it anew.") from None
+        path = files.get(name)
+        wide, high = (path is not None and _size(root / path)) or (across, down)
+        box = [x * wide / across, y * high / down, (x + width) * wide / across, (y + height) * high / down]
+        finding, parts = findings[word], places[at].split("/")
+        row = rows.setdefault((name, word, phrase), {})
+        if row:
+            row[f"boxes.{finding}"].append(box)  # pyrefly: ignore
+            continue
+        row |= {
+            "id": f"{name}-{sum(key[0] == name for key in rows) - 1}",
+            "id.patient": parts[-3].removeprefix("p") if len(parts) > 2 else None,
+            "id.study": parts[-2].removeprefix("s") if len(parts) > 1 else None,
+            "image": path or f"{images}/{'/'.join(parts[parts.index('files') + 1 :] if 'files' in parts else parts)}",
+            "text": phrase,
+            "split": {"val": "validate"}.get(splits[at], splits[at]) or None,
+            f"label.{finding}": 1,
+            f"boxes.{finding}": [box],
+            f"sentence.{finding}": phrase,
+        }
+    there = frozenset(files.values()) if require_files else None
+    return manifest_of(list(rows.values()), root=root, layout="ms_cxr", files=there, skipped={})
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return width and height of a picture in pixels; None where it cannot be measured."""
+    try:
+        if (found := frame_size(path)) is not None:
+            return found[1], found[0]
+        with open(path, "rb") as stream:
+            header = probe_raster(stream, "png" if path.suffix == ".png" else "jpeg", 0)
+    except (UnreadableImage, OSError):  # whoever reads the picture quarantines it
+        return None
+    return header.columns, header.rows

@@ -1,0 +1,97 @@
+"""``padchest``: PadChest with its table of labels (Bustos et al. 2020), one row an image."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import by_name, list_files
+from medvlp.data.layouts._published import find_table, published_manifest
+from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import Progress
+
+__all__ = ["index"]
+
+_TABLE = "PADCHEST_chest_x_ray_images_labels_160K*.csv"
+_VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL", "COSTAL": "COSTAL"}
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    labelled_by: Literal["all", "physician"] = "all",
+    require_files: bool = True,
+    workers: int = 0,
+    progress: Annotated[Progress | None, FromModel("progress")] = None,
+) -> Manifest:
+    """Index PadChest.
+
+    Columns: ``id`` and ``image`` (16-bit PNG), ``id.patient``, ``id.study``, ``text`` (the report, Spanish, stemmed),
+    ``label.FINDING`` (1 where a term of the finding is among Labels, else 0; missing where nothing was labelled, or the
+    image is unchanged from a prior, excluded or suboptimal), ``view_position`` (PA, AP, LATERAL, COSTAL; the release's
+    ``AP_horizontal`` is AP), ``sex``, ``labelled_by`` (Physician, RNN_model).
+
+    Args:
+        root: folder of the table, and of the archives ``0`` to ``54`` unpacked, or of all images.
+        labelled_by: ``physician`` keeps the quarter that people labelled; the others were labelled by a network.
+        require_files: leave out, and list, rows whose image is not there.
+        workers: processes for listing folders.
+        progress: told (done, total) folders.
+
+    Raises:
+        DataError: if the table or a column is missing, a list of labels is none, or no image is there.
+    """
+    root = Path(root)
+    table = read_table(find_table(root, [_TABLE], what="table of PadChest"))
+    names, methods = table.column("ImageID"), table.column("MethodLabel")
+    files = by_name(list_files(root, suffixes=(".png",), workers=workers, progress=progress))
+    paths = [next(iter(files.get(name, ())), None) for name in names]
+    columns: dict[str, Sequence[object]] = {
+        "id": names,
+        "id.patient": table.column("PatientID"),
+        "id.study": table.column("StudyID"),
+        "image": paths,
+        "text": table.column("Report"),
+        **_labels(table),
+        "view_position": [_VIEWS.get(view) for view in table.column("Projection")],
+        "sex": [sex if sex in ("F", "M") else None for sex in table.column("PatientSex_DICOM")],
+        "labelled_by": methods,
+    }
+    reasons = [
+        "labelled_by_network"
+        if labelled_by == "physician" and method != "Physician"
+        else "missing_file"
+        if require_files and path is None
+        else ""
+        for method, path in zip(methods, paths, strict=True)
+    ]
+    twice = {"second_copy": [path for some in files.values() for path in some[1:]]}
+    meta = {"layout": "padchest", "tables": [table.path.name]}
+    told = {"source": str(table.path), "meta": meta, "skipped": twice}
+    return published_manifest(columns, root=root, reasons=reasons, listed=names, **told)
+
+
+def _labels(table: Table) -> dict[str, list[int | None]]:
+    """Read lists of terms that stand as Python's words for a list."""
+    card, found = load_card("padchest"), list[set[str] | None]()
+    unknown = set(card.vocabularies["no_label"]["unknown"])
+    for text, line in zip(table.column("Labels"), table.lines, strict=True):
+        try:
+            said = [] if text in ("", "nan") else ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            said = None
+        if not isinstance(said, list) or not all(isinstance(term, str) for term in said):
+            raise DataError(f"{table.path}, line {line}: Labels is no list of terms: take the table as published.")
+        terms = {term.strip().lower() for term in said} - {""}
+        found.append(None if not terms or terms & unknown else terms)
+    words = {finding: set(terms) for finding, terms in card.vocabularies["terms"].items()}
+    return {
+        f"label.{finding}": [None if terms is None else int(bool(terms & mine)) for terms in found]
+        for finding, mine in words.items()
+    }

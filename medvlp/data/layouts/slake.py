@@ -1,0 +1,84 @@
+"""``slake``: questions in English and Chinese about 642 radiology images (Liu et al. 2021), one row a question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.data.layouts._files import list_files, read_records
+from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.manifest import Manifest
+
+__all__ = ["index"]
+
+# A copy on Hugging Face calls the second part validation.
+_PARTS = {"train": ("train.json",), "validate": ("validate.json", "validation.json"), "test": ("test.json",)}
+_FACTS = ("answer_type", "content_type", "base_type", "location", "modality", "q_lang")
+
+
+def index(
+    root: Annotated[Path, FromModel("root")],
+    *,
+    language: Literal["en", "zh", "both"] = "en",
+    images: str = "imgs",
+    require_files: bool = True,
+) -> Manifest:
+    """Index the questions of the three parts.
+
+    Columns: ``id`` (``train-12``), ``image`` (``imgs/xmlab1/source.jpg``), ``id.study`` (the image: nobody says whose
+    it is), ``text.question``, ``text.answer``, ``text`` (both), ``answer_type`` (OPEN, CLOSED), ``content_type``,
+    ``base_type`` (vqa: from the image; kvqa: from the knowledge graph too), ``location`` (organ), ``modality``,
+    ``q_lang``, ``split``.
+
+    Args:
+        root: folder of the JSON files and of the images.
+        language: of the questions.
+        images: folder of the images, below root.
+        require_files: leave out, and list, questions whose image is not there.
+
+    Raises:
+        DataError: if no part is there, an entry lacks a field, or no image exists.
+
+    Example:
+        >>> import json, tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> entry = {"qid": 3, "img_id": 1, "img_name": "xmlab1/source.jpg", "question": "Is it CT?", "answer": "Yes"}
+        >>> _ = (root / "test.json").write_text(json.dumps([{**entry, "q_lang": "en"}]))
+        >>> record = index(root, require_files=False).record(0)
+        >>> record["id"], record["text"], record["id.study"], record["split"]
+        ('test-3', 'Is it CT? Yes', 'xmlab1', 'test')
+    """
+    root = Path(root)
+    rows: list[Row] = []
+    skipped: dict[str, list[str]] = {}
+    for split, names in _PARTS.items():
+        path = next((root / name for name in names if (root / name).is_file()), None)
+        for place, entry in enumerate(() if path is None else read_records(path)):
+            try:
+                row = _row(entry, split, images)
+            except KeyError as error:
+                raise DataError(f"{path}, entry {place}, has no {error}: download the file again.") from None
+            if language in ("both", row["q_lang"]):
+                rows.append(row)
+            else:
+                skipped.setdefault("other_language", []).append(str(row["id"]))
+    if not rows:
+        raise DataError(f"{root} holds no question in {language!r} (train.json, validate.json, test.json): check root.")
+    files = frozenset(list_files(root, [images], suffixes=(".jpg", ".png"))) if require_files else None
+    return manifest_of(rows, root=root, layout="slake", files=files, skipped=skipped)
+
+
+def _row(entry: dict[str, object], split: str, images: str) -> Row:
+    name, question, answer = (str(entry[key]).strip() for key in ("img_name", "question", "answer"))
+    return {
+        "id": f"{split}-{entry['qid']}",
+        "id.study": name.partition("/")[0],
+        "image": f"{images}/{name}",
+        "text": f"{question} {answer}".strip(),
+        "text.question": question,
+        "text.answer": answer,
+        **{key: str(entry.get(key) or "").strip() for key in _FACTS},
+        "split": split,
+    }
