@@ -196,11 +196,13 @@ def _inference(network: Mapping[str, Any], shown: list[dict[str, Any]], findings
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": after},
-        "checkpointloader": {
-            "_target_": "CheckpointLoader",
-            "load_path": "$@bundle_root + '/models/model.pt'",
-            "load_dict": {"model": "@network"},
-        },
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/models/model.pt'",
+                "load_dict": {"model": "@network"},
+            }
+        ],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -208,7 +210,7 @@ def _inference(network: Mapping[str, Any], shown: list[dict[str, Any]], findings
             "network": "@network",
             "inferer": "@inferer",
             "postprocessing": "@postprocessing",
-            "val_handlers": ["@checkpointloader"],
+            "val_handlers": "@handlers",
         },
         "run": ["$@evaluator.run()"],
     }
