@@ -18,12 +18,12 @@ from medvlp.core.resources import resource
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.text.medslip_findings import finding_columns
+from medvlp.text.medslip_findings import finding_columns, score_names
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.zoo._keys import Rules, by_rules, count, under, without
 from medvlp.zoo._pixels import IMAGENET
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of
+from medvlp.zoo._release import Release, asked_by_recipe, bundle_of
 
 __all__ = ["NUMBERS", "Asking", "Book", "asking_bundle", "cut_resnet", "read_books", "squeezed", "trunk"]
 
@@ -214,7 +214,9 @@ def asking_bundle(
     asking = [(rf"{theirs}\.(.*)", rf"heads.image/existence.{ours}.\1") for theirs, ours in parts.items()]
     rename = by_rules([*family.rules, *asking, *trunk(family.image)])
     load_strictly(model, weights, rename, source=source, own=["logit_scale.log_scale"])
-    findings = list(finding_columns(names))
+    # Words that mean a finding, and those by which the release itself asks for one.
+    meant = {*score_names(names), *asked_by_recipe("medklip_v1").labels}
+    findings = [name for name in finding_columns(names) if name in meant]
     return bundle_of(
         model,
         importer=family.name,
