@@ -31,12 +31,13 @@ class _Asked:
     key: Key
     words: tuple[str, ...]
     known: np.ndarray
+    findings: dict[str, int]
 
     @property
     def places(self) -> dict[str, int]:
         """What each score is called, findings first, and its query."""
-        findings = finding_columns(self.words)
-        return findings | {name: i for i, name in enumerate(score_names(self.words)) if name not in findings}
+        words = enumerate(score_names(self.words))
+        return self.findings | {name: i for i, name in words if name not in self.findings}
 
 
 class Existence(Answer):
@@ -47,7 +48,8 @@ class Existence(Answer):
 
     Args:
         head: name of the `dual_stream` or `text_queries` head.
-        labels: findings among its words; where none is named those that the head has, once it is asked.
+        labels: findings among its words; where none is named those that the head has, once it is asked. Of a
+            `text_queries` head no others have a score: several findings may share a word of a foreign list.
 
     Example:
         >>> Existence().released()
@@ -67,7 +69,7 @@ class Existence(Answer):
 
     def check(self, model: Model) -> None:
         """Refuse a model without the head, and learn its findings."""
-        self.labels = self.labels or tuple(finding_columns(self._asked(model).words))
+        self.labels = self.labels or tuple(self._asked(model).findings)
         super().check(model)
 
     def begin(self, model: Model, ask: Ask) -> _Asked:
@@ -112,10 +114,13 @@ class Existence(Answer):
     def _asked(self, model: Model) -> _Asked:
         head = _text_queries(model, self.head)
         if head is not None:
-            return _Asked(Key(model.pictures, self.head), head.names, np.ones(len(head.names), dtype=bool))
+            findings = {k: i for k, i in finding_columns(head.names).items() if not self.labels or k in self.labels}
+            known = np.ones(len(head.names), dtype=bool)
+            return _Asked(Key(model.pictures, self.head), head.names, known, findings)
         found = mounted_at(model, self.head)
         known = found.head.known.pathology.cpu().numpy()
-        return _Asked(Key(found.view, f"{found.part}_pathology"), found.observations, known)
+        key = Key(found.view, f"{found.part}_pathology")
+        return _Asked(key, found.observations, known, finding_columns(found.observations))
 
 
 def _text_queries(model: Model, name: str) -> TextQueries | None:

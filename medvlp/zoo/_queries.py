@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from pydantic import Field
 from torch import Tensor
 
-from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import read_json, sha256_of
-from medvlp.core.resources import resource
-from medvlp.models.bank import Bank, encoded_bank, read_bank
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.text.medslip_findings import finding_columns
+from medvlp.text.medslip_findings import finding_columns, score_names
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
+from medvlp.zoo._books import Book, read_books
 from medvlp.zoo._keys import Rules, by_rules, count, under, without
 from medvlp.zoo._pixels import IMAGENET
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of
+from medvlp.zoo._release import Release, asked_by_recipe, bundle_of
 
-__all__ = ["NUMBERS", "Asking", "Book", "asking_bundle", "cut_resnet", "read_books", "squeezed", "trunk"]
+__all__ = ["NUMBERS", "Asking", "asking_importer", "cut_resnet", "squeezed", "trunk"]
 
 # nn.Sequential of torchvision's children names them by number.
 NUMBERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
@@ -47,111 +45,6 @@ def cut_resnet(image_size: int, weights: Mapping[str, Tensor], prefix: str) -> d
 def squeezed(size: int, preset: str, resample: str) -> dict[str, Any]:
     """Return the view of releases that squeeze a film to a square."""
     return {"name": "read", "size": size, "preset": preset, "fit": "squeeze", "resample": resample}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Book:
-    """Texts that a decoder asks with, which its checkpoint does not hold.
-
-    Attributes:
-        names: of the texts, in the order of the queries.
-        option: by which the user names files of them.
-        files: that the user named, JSON objects or YAML books; the sentences of a query are joined.
-        texts: that the training had, where they are known.
-        stand_in: book of ``configs/banks`` in our own words, where they are not.
-        aspects: sentences a text.
-    """
-
-    names: Sequence[str]
-    option: str
-    files: Sequence[str] = ()
-    texts: Sequence[str] = ()
-    stand_in: str = ""
-    aspects: int = 1
-
-    def read(self) -> list[list[str]]:
-        """Return the sentences of each text.
-
-        Raises:
-            UserError: if no file is named and there are no others.
-            DataError: if they are not as many as the model asks with.
-        """
-        if self.files:
-            parts = [_sentences(Path(each).expanduser(), self.option) for each in self.files]
-        elif self.stand_in and self.aspects == 1:
-            parts = [_sentences(resource("configs", self.stand_in), self.option)]
-        elif self.texts:
-            parts = [[[text] for text in self.texts]]
-        else:
-            raise UserError(
-                f"The {self.aspects} sentences on each of the {len(self.names)} queries are not in the checkpoint: "
-                f"give {self.option} with files of them, or vectors=FILE.safetensors."
-            )
-        counts = {len(each) for each in parts}
-        texts = [[sentence for part in each for sentence in part] for each in zip(*parts, strict=False)]
-        if counts != {len(self.names)} or any(len(each) != self.aspects for each in texts):
-            each = "one each" if self.aspects == 1 else f"{self.aspects} sentences each"
-            raise DataError(
-                f"{self.option} {', '.join(self.files)} has {min(counts)} texts, and the model asks {len(self.names)} "
-                f"queries: give {each}."
-            )
-        return texts
-
-
-def _sentences(file: Path, option: str) -> list[list[str]]:
-    values = read_json(file).values() if file.suffix == ".json" else read_bank(file, name=option).texts
-    return [[str(sentence) for sentence in each] if isinstance(each, list) else [str(each)] for each in values]
-
-
-def read_books(
-    books: Mapping[str, Book], *, vectors: str | None, encoder: Mapping[str, Any] | None, title: str
-) -> tuple[dict[str, Bank], str]:
-    """Return banks with the vectors of books, given or made, and a sentence for the card where a book stands in.
-
-    Raises:
-        UserError: if not one of the two is given, or the vectors cannot be read.
-        DataError: if a book does not fit the queries.
-    """
-    if (vectors is None) == (encoder is None):
-        wanted = " and ".join(f"{name} ({len(book.names)}, D)" for name, book in books.items())
-        raise UserError(
-            f"A {title} checkpoint does not hold the text vectors that its decoders ask with: give "
-            f"vectors=FILE.safetensors with {wanted}, or encoder.name=transformers encoder.path=FOLDER with the "
-            "language model that made them (Bio_ClinicalBERT)."
-        )
-    note = ""
-    if encoder is not None and any(book.stand_in and not book.files for book in books.values()):
-        note = (
-            "The pathologies were described in other words than in training, because its book was not given: scores "
-            "are not those of the publication.\n\n"
-        )
-    if encoder is not None:
-        return {name: _made(name, book, encoder) for name, book in books.items()}, note
-    path = Path(str(vectors)).expanduser()
-    try:
-        held = load_file(path)
-        made = f"given, sha256:{sha256_of(path)[:16]}"
-        flat = {name: held[name].float().reshape(len(book.names), -1) for name, book in books.items()}
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{path} cannot be read as text vectors ({error}): give a safetensors file with {' and '.join(books)}."
-        ) from None
-    # Whose vectors they are, only the names tell where the texts are not known.
-    texts = {n: b.texts or b.names for n, b in books.items()}
-    banks = {n: Bank(n, tuple(texts[n]), names=tuple(b.names)) for n, b in books.items()}
-    return {name: bank.with_vectors(flat[name], encoder=made) for name, bank in banks.items()}, note
-
-
-def _made(name: str, book: Book, encoder: Mapping[str, Any]) -> Bank:
-    texts = book.read()
-    bank = Bank(name, tuple(" ".join(each) for each in texts), names=tuple(book.names))
-    if book.aspects == 1:
-        return encoded_bank(bank, encoder, where="encoder")
-    every = list(dict.fromkeys(sentence for each in texts for sentence in each))
-    made = encoded_bank(Bank(name, tuple(every)), encoder, where="encoder")
-    assert made.vectors is not None
-    rows = made.vectors[[every.index(sentence) for each in texts for sentence in each]]
-    return bank.with_vectors(rows.reshape(len(texts), -1), encoder=made.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +72,50 @@ class Asking:
     limits: str
 
 
-def asking_bundle(
+def asking_importer(family: Asking) -> Callable[..., Bundle]:
+    """Return the importer of a family, a component like any other."""
+
+    def importer(
+        *,
+        source: Annotated[Path, FromModel("source")],
+        vectors: str | None = None,
+        encoder: dict[str, Any] | None = None,
+        book: str | list[str] = [],  # noqa: B006  (read only)
+        heads: Annotated[int, Field(ge=1)] = 4,
+        image_size: Annotated[int, Field(ge=32)] = 224,
+        preset: str = "dicom_voi_v1",
+    ) -> Bundle:
+        books = [book] if isinstance(book, str) else book
+        given = {"vectors": vectors, "encoder": encoder, "preset": preset}
+        return _read(family, source, book=books, heads=heads, image_size=image_size, **given)
+
+    importer.__name__, importer.__doc__ = family.name, _DOC.format(title=family.release.title)
+    return importer
+
+
+_DOC = """Import a checkpoint of {title} with a ResNet-50.
+
+Queries are mapped by position: row i of the book asks query i, whatever it is called.
+
+Args:
+    source: the ``.pth`` file.
+    vectors: safetensors file with ``existence``, (75, D) or, of n sentences each, (75, n, D), as its scripts make them.
+    encoder: instead, component of `medvlp.models.text_vectors` that makes them: ``{{name: transformers, path: FOLDER,
+        max_length: 64}}`` with Bio_ClinicalBERT.
+    book: with `encoder`: file of the 75 descriptions in their order, a JSON object or a YAML book, and files of what
+        else is said of each; without it our own definitions stand in where one is enough, whose vectors are others than
+        those of the training.
+    heads: attention heads of the decoder, which the weights do not tell.
+    image_size: side of the pictures.
+    preset: how files become display values (`medvlp.io.preset_names`).
+
+Raises:
+    UserError: if the file cannot be read, or the text vectors are not given.
+    DataError: if weights, book or vectors do not fit.
+"""
+
+
+def _read(
     family: Asking,
     source: Path,
     *,
@@ -190,12 +126,6 @@ def asking_bundle(
     image_size: int,
     preset: str,
 ) -> Bundle:
-    """Import a checkpoint of this form; queries are mapped by position: row i of the book asks query i.
-
-    Raises:
-        UserError: if the file cannot be read, or the text vectors are not given.
-        DataError: if weights or vectors do not fit.
-    """
     weights, left = without(read_checkpoint(source, inside=("model",)), family.unused)
     local, sizes = _sizes(weights, source, family)
     names = load_medslip_vocabulary().observations
@@ -214,7 +144,9 @@ def asking_bundle(
     asking = [(rf"{theirs}\.(.*)", rf"heads.image/existence.{ours}.\1") for theirs, ours in parts.items()]
     rename = by_rules([*family.rules, *asking, *trunk(family.image)])
     load_strictly(model, weights, rename, source=source, own=["logit_scale.log_scale"])
-    findings = list(finding_columns(names))
+    # Words that mean a finding, and those by which the release itself asks for one.
+    meant = {*score_names(names), *asked_by_recipe("medklip_v1").labels}
+    findings = [name for name in finding_columns(names) if name in meant]
     return bundle_of(
         model,
         importer=family.name,

@@ -20,9 +20,10 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
+from medvlp.zoo._books import Book, read_books
 from medvlp.zoo._keys import by_rules, count
 from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._queries import Book, cut_resnet, read_books, trunk
+from medvlp.zoo._queries import cut_resnet, trunk
 from medvlp.zoo._release import Release, bundle_of
 
 __all__ = ["medslip"]

@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medvlp.config.train import train
+from medvlp.config.train import dry_run, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import UserError
 from medvlp.training.checkpoints import latest
+from tests.models.words import VIT
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -84,3 +85,25 @@ def test_a_run_that_trains_the_towers_leaves_no_patches(
     train(check_config(tree, source="test"))
     assert (tmp_path / "run" / "bundle").is_dir()
     assert not (tmp_path / "run" / "patches").exists()
+
+
+def test_gopro_is_a_recipe_of_crops_prompts_and_two_objectives(
+    tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path
+) -> None:
+    tree = tree_of(tmp_path / "run", tiny_cohort, tiny_run.bundle, "gopro")
+    del tree["init_from"]
+    tree["model"] = {**tree["model"], "vision": {**VIT, "image_size": 32, "channels": 1}}
+    crops = {"name": "crops", "number": 1, "size": 32}
+    tree["data"]["suffix"] = [
+        {**crops, "scale": [0.3, 1.0], "to": "image.strong"},
+        {"name": "intensity", "field": "image.strong", "gamma": 0.5},
+        {**crops, "scale": [0.8, 1.0], "to": "image.mixed"},
+        {"name": "intensity", "field": "image.mixed", "noise": 0.05},
+    ]
+    phase = tree["phases"][0]
+    phase["objectives"].append({"name": "gopro", "simclr": 0.1})
+    phase["trainable"] += ["model.heads.image/gopro.*"]
+    told = dry_run(check_config(tree, source="test"))
+    for term in ("classify/binary", "gopro/consistency", "gopro/simclr"):
+        assert term in told
+    assert "image.mixed: findings_texts" in told

@@ -1,15 +1,21 @@
-"""What is kept of encoded rows, how wide, and of how many pixels they are."""
+"""What towers are given, what is kept of encoded rows, how wide, and of how many pixels they are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from medvlp.core.encoded import Encoded
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Encoder
+from medvlp.core.sample import Tokens
+from medvlp.models.encoders._text import TextEncoder
+from medvlp.text.tokenizers import tokenise
 
-__all__ = ["only", "size_of", "widened"]
+__all__ = ["only", "size_of", "tokens_of", "widened"]
 
 
 def size_of(kind: str, values: Tensor) -> tuple[int, ...]:
@@ -52,3 +58,14 @@ def only(rows: Encoded, keep: frozenset[str]) -> Encoded:
         attention=rows.attention if "attention" in keep else None,
         extra={name: value for name, value in rows.extra.items() if name in keep},
     )
+
+
+def tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder, view: str) -> Tokens:
+    """Return the ids that a tower takes for texts: those that came with them, or made now by its own tokenizer."""
+    if not isinstance(tower, TextEncoder):
+        raise ConfigError(
+            f"The view {view!r} holds words, and its tower {type(tower).__name__} has no tokenizer: derive a tower of "
+            f"texts from TextEncoder."
+        )
+    there = made.get(tower.words.identity)
+    return tokenise(tower.words, texts) if there is None else there

@@ -22,7 +22,7 @@ from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
 from medvlp.models.architectures._remembered import Remembered
-from medvlp.models.architectures._rows import only, size_of, widened
+from medvlp.models.architectures._rows import only, size_of, tokens_of, widened
 from medvlp.models.architectures._sharing import SharedModules
 from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
@@ -30,7 +30,7 @@ from medvlp.models.encoders._norm import by_running_statistics
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.pretrained_head import Loaded, hash_of_tensors, load_head
 from medvlp.models.scale import LogitScale, ScaleOptions
-from medvlp.text.tokenizers import Tokenizer, tokenise
+from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["TowerModel"]
 
@@ -211,7 +211,7 @@ class TowerModel(Model):
         elif isinstance(column.values, Tensor):
             values, owner, mask, position = column.values, column.owner, column.mask, column.position
         else:
-            tokens = _tokens_of(column.values, column.tokens, tower, recipe.view).to(device)
+            tokens = tokens_of(column.values, column.tokens, tower, recipe.view).to(device)
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if len(self.patches):
             positions = batch.positions if pictures is None else torch.zeros_like(pictures.owner)
@@ -234,7 +234,7 @@ class TowerModel(Model):
         """Return a bank's ids, made once by each tokenizer that the tower has had."""
         made = bank.texts, "" if self.tokenizer is None else self.tokenizer.identity
         with torch.inference_mode(False):  # made in a validation, they must still serve a step that trains
-            found = self._bank_tokens.get(made) or _tokens_of(bank.texts, {}, tower, f"bank.{bank.name}")
+            found = self._bank_tokens.get(made) or tokens_of(bank.texts, {}, tower, f"bank.{bank.name}")
             self._bank_tokens[made] = found.to(device)
         return self._bank_tokens[made]
 
@@ -400,17 +400,6 @@ class TowerModel(Model):
                 raise ConfigError(
                     f"{where}: it runs inside the tower and reads {read!r}, made after it: set its stage to batch."
                 )
-
-
-def _tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder, view: str) -> Tokens:
-    """Return the ids that a tower takes for texts: those that came with them, or made now by its own tokenizer."""
-    if not isinstance(tower, TextEncoder):
-        raise ConfigError(
-            f"The view {view!r} holds words, and its tower {type(tower).__name__} has no tokenizer: derive a tower of "
-            f"texts from TextEncoder."
-        )
-    there = made.get(tower.words.identity)
-    return tokenise(tower.words, texts) if there is None else there
 
 
 def _same(head: Head, loaded: Loaded) -> bool:

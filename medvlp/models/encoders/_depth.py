@@ -52,7 +52,7 @@ def _of(tower: Encoder) -> dict[int, Depth]:
     if backbone is not None:
         from timm.models import group_parameters
 
-        groups: dict[str, Any] = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+        groups: Any = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
         last = max(groups.values())
         return {id(parameter): Depth(groups[name], last) for name, parameter in backbone.named_parameters()}
     blocks = [site.module for name, site in tower.sites().items() if name.startswith("block.before[")]

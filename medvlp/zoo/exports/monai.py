@@ -45,10 +45,10 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     tower = model.towers[kind]
     volume = isinstance(tower, MonaiEncoder)
     parts, input_of, shown = _of_volumes(tower) if volume else _of_pictures(bundle, tower)
-    findings = next((each for each in bundle.answers if each.component == "findings"), None)
-    chain = None if findings is None else _chain(model, str(findings.options.get("part", "findings")))
-    if chain is None:
-        findings, chain = None, _chain(model, "raw") or []
+    told = ((each, _chain(model, str(each.options.get("part", "")))) for each in bundle.answers)
+    # An answer goes along whose part is made of plain layers, with one output a label.
+    asked = next(((each, c) for each, c in told if c and _width(c) == len(each.labels)), None)
+    findings, chain = asked or (None, _chain(model, "raw") or [])
     layers = [layer for _, layer in chain]
     names = [f"layer_{i}" for i in range(len(layers))]
     body = "@tower" if not volume else "@tower, torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(1)"
@@ -62,7 +62,7 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     weights = {name: tensor.detach().cpu().clone() for name, tensor in held.items()}
     torch.save(weights, folder / "models" / "model.pt")
     (folder / "configs").mkdir()
-    width = next((each.out_features for each in reversed(layers) if isinstance(each, nn.Linear)), tower.width)
+    width = _width(chain) or tower.width
     write_json(folder / "configs" / "metadata.json", _metadata(bundle, input_of, _output(findings, width)))
     write_json(folder / "configs" / "inference.json", _inference(network, shown, findings))
     (folder / "docs").mkdir()
@@ -70,8 +70,7 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     behind = ["the text tower"] if model.reads_text else []
     heads = [name for name in model.spec.get("heads", {}) if name not in {head for head, _ in chain}]
     behind += [f"heads ({', '.join(heads)})"] if heads else []
-    taken = () if findings is None else (findings,)
-    return [*behind, *not_held(bundle, heads=False, answers=[each for each in bundle.answers if each not in taken])]
+    return [*behind, *not_held(bundle, heads=False, answers=[each for each in bundle.answers if each is not findings])]
 
 
 def _of_pictures(bundle: Bundle, tower: Any) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:  # noqa: ANN401
@@ -126,6 +125,10 @@ def _chain(model: Any, part: str) -> list[tuple[str, nn.Module]] | None:  # noqa
         return None
     before = _chain(model, head.reads[0])
     return None if before is None else [*before, *((name, layer) for layer in own)]
+
+
+def _width(chain: list[tuple[str, nn.Module]]) -> int:
+    return next((each.out_features for _, each in reversed(chain) if isinstance(each, nn.Linear)), 0)
 
 
 def _described(layer: nn.Module) -> dict[str, Any]:
@@ -196,11 +199,13 @@ def _inference(network: Mapping[str, Any], shown: list[dict[str, Any]], findings
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": after},
-        "checkpointloader": {
-            "_target_": "CheckpointLoader",
-            "load_path": "$@bundle_root + '/models/model.pt'",
-            "load_dict": {"model": "@network"},
-        },
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/models/model.pt'",
+                "load_dict": {"model": "@network"},
+            }
+        ],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -208,7 +213,7 @@ def _inference(network: Mapping[str, Any], shown: list[dict[str, Any]], findings
             "network": "@network",
             "inferer": "@inferer",
             "postprocessing": "@postprocessing",
-            "val_handlers": ["@checkpointloader"],
+            "val_handlers": "@handlers",
         },
         "run": ["$@evaluator.run()"],
     }

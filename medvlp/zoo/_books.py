@@ -1,0 +1,123 @@
+"""Books: the texts that a decoder asks with, whose vectors a checkpoint does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import read_json, sha256_of
+from medvlp.core.resources import resource
+from medvlp.models.bank import Bank, encoded_bank, read_bank
+
+__all__ = ["Book", "read_books"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """Texts that a decoder asks with, which its checkpoint does not hold.
+
+    Attributes:
+        names: of the texts, in the order of the queries.
+        option: by which the user names files of them.
+        files: that the user named, JSON objects or YAML books; the sentences of a query are joined.
+        texts: that the training had, where they are known.
+        stand_in: book of ``configs/banks`` in our own words, where they are not.
+        aspects: sentences a text.
+    """
+
+    names: Sequence[str]
+    option: str
+    files: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    stand_in: str = ""
+    aspects: int = 1
+
+    def read(self) -> list[list[str]]:
+        """Return the sentences of each text.
+
+        Raises:
+            UserError: if no file is named and there are no others.
+            DataError: if they are not as many as the model asks with.
+        """
+        if self.files:
+            parts = [_sentences(Path(each).expanduser(), self.option) for each in self.files]
+        elif self.stand_in and self.aspects == 1:
+            parts = [_sentences(resource("configs", self.stand_in), self.option)]
+        elif self.texts:
+            parts = [[[text] for text in self.texts]]
+        else:
+            raise UserError(
+                f"The {self.aspects} sentences on each of the {len(self.names)} queries are not in the checkpoint: "
+                f"give {self.option} with files of them, or vectors=FILE.safetensors."
+            )
+        counts = {len(each) for each in parts}
+        texts = [[sentence for part in each for sentence in part] for each in zip(*parts, strict=False)]
+        if counts != {len(self.names)} or any(len(each) != self.aspects for each in texts):
+            each = "one each" if self.aspects == 1 else f"{self.aspects} sentences each"
+            raise DataError(
+                f"{self.option} {', '.join(self.files)} has {min(counts)} texts, and the model asks {len(self.names)} "
+                f"queries: give {each}."
+            )
+        return texts
+
+
+def _sentences(file: Path, option: str) -> list[list[str]]:
+    values = read_json(file).values() if file.suffix == ".json" else read_bank(file, name=option).texts
+    return [[str(sentence) for sentence in each] if isinstance(each, list) else [str(each)] for each in values]
+
+
+def read_books(
+    books: Mapping[str, Book], *, vectors: str | None, encoder: Mapping[str, Any] | None, title: str
+) -> tuple[dict[str, Bank], str]:
+    """Return banks with the vectors of books, given or made, and a sentence for the card where a book stands in.
+
+    Raises:
+        UserError: if not one of the two is given, or the vectors cannot be read.
+        DataError: if a book does not fit the queries.
+    """
+    if (vectors is None) == (encoder is None):
+        wanted = " and ".join(f"{name} ({len(book.names)}, D)" for name, book in books.items())
+        raise UserError(
+            f"A {title} checkpoint does not hold the text vectors that its decoders ask with: give "
+            f"vectors=FILE.safetensors with {wanted}, or encoder.name=transformers encoder.path=FOLDER with the "
+            "language model that made them (Bio_ClinicalBERT)."
+        )
+    note = ""
+    if encoder is not None and any(book.stand_in and not book.files for book in books.values()):
+        note = (
+            "The pathologies were described in other words than in training, because its book was not given: scores "
+            "are not those of the publication.\n\n"
+        )
+    if encoder is not None:
+        return {name: _made(name, book, encoder) for name, book in books.items()}, note
+    path = Path(str(vectors)).expanduser()
+    try:
+        held = load_file(path)
+        made = f"given, sha256:{sha256_of(path)[:16]}"
+        flat = {name: held[name].float().reshape(len(book.names), -1) for name, book in books.items()}
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{path} cannot be read as text vectors ({error}): give a safetensors file with {' and '.join(books)}."
+        ) from None
+    # Whose vectors they are, only the names tell where the texts are not known.
+    texts = {n: b.texts or b.names for n, b in books.items()}
+    banks = {n: Bank(n, tuple(texts[n]), names=tuple(b.names)) for n, b in books.items()}
+    return {name: bank.with_vectors(flat[name], encoder=made) for name, bank in banks.items()}, note
+
+
+def _made(name: str, book: Book, encoder: Mapping[str, Any]) -> Bank:
+    texts = book.read()
+    bank = Bank(name, tuple(" ".join(each) for each in texts), names=tuple(book.names))
+    if book.aspects == 1:
+        return encoded_bank(bank, encoder, where="encoder")
+    every = list(dict.fromkeys(sentence for each in texts for sentence in each))
+    made = encoded_bank(Bank(name, tuple(every)), encoder, where="encoder")
+    assert made.vectors is not None
+    rows = made.vectors[[every.index(sentence) for each in texts for sentence in each]]
+    return bank.with_vectors(rows.reshape(len(texts), -1), encoder=made.encoder)
