@@ -35,8 +35,8 @@ def start_from(model: Model, source: Path) -> None:
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
-    model of both, what the bundle knows of one kind only starts afresh for the other; so does a tower of texts, with
-    the scale, where the bundle knows pictures alone. BatchNorm that the model freezes counts no batches.
+    model of both, what the bundle knows of one kind only starts afresh for the other; so does a tower of texts after a
+    bundle of pictures alone. BatchNorm that the model freezes counts no batches.
     """
     given = load_model(source)
     if "surgery" in given.spec:  # pyrefly: ignore
@@ -49,8 +49,6 @@ def start_from(model: Model, source: Path) -> None:
     unknown += [] if _has(weights, "towers.text.") else ["text"]  # after a bundle without words: its own first weights
     fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))
     there = model.state_dict()
-    if not _has(weights, _TEXT):
-        fresh = (*fresh, _TEXT, "logit_scale.")
     fresh = (*fresh, *(head for head in {_of_head(name) for name in there} if head and not _has(weights, head)))
     weights = {name: tensor for name, tensor in weights.items() if not _of_head(name) or _has(there, _of_head(name))}
     # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
@@ -64,7 +62,6 @@ def start_from(model: Model, source: Path) -> None:
 
 _BIAS = "logit_scale.bias"
 _COUNTER = ".num_batches_tracked"
-_TEXT = "towers.text."
 
 
 def _of_slices(name: str) -> str:

@@ -94,7 +94,7 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     if "vision" in tree["model"]:
         for tower in (tree["model"]["vision"], tree["model"].get("stack")):
             if tower is not None and tower["name"] == "monai":
-                tower["width"] = 4
+                tower["width"] = 12 if tower["architecture"] == "swin_unetr" else 4
             elif tower is not None and tree.get("init_from") == "runs/starter":
                 tower["image_size"] = SIZE  # the architecture is that of the weights
             elif tower is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -16,8 +15,7 @@ from medvlp.models.build import build_model
 from medvlp.models.encoders.monai import MonaiEncoder
 from tests.models.words import TEXT, HashWords
 
-ARCHITECTURES = ["unet", "segresnet"]
-ARCHITECTURES += ["swin_unetr"] if find_spec("einops") is not None else []
+ARCHITECTURES = ["unet", "segresnet", "swin_unetr"]
 
 
 def volumes(rows: int = 1, *size: int) -> Tensor:
@@ -127,7 +125,7 @@ def test_what_it_cannot_take_is_refused() -> None:
         MonaiEncoder(architecture="segresnet", width=12)
 
 
-@pytest.mark.skipif(find_spec("einops") is not None, reason="einops is installed")
-def test_swin_unetr_says_which_package_it_needs() -> None:
+def test_swin_unetr_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medvlp.models.encoders.monai.find_spec", lambda name: None)
     with pytest.raises(UserError, match="MONAI's SwinUNETR needs the package einops: pip install einops, or choose"):
         MonaiEncoder(architecture="swin_unetr")

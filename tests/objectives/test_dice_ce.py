@@ -13,6 +13,7 @@ from medvlp.core import Context, Part, collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch, Column
+from medvlp.models.bank import Bank, encoded_bank
 from medvlp.objectives.dice_ce import DiceCe
 from tests.objectives.pictures import batch_of, discs, fit, make_task
 
@@ -218,3 +219,27 @@ def test_four_pictures_are_learnt_by_heart(exclusive: bool) -> None:
         both = (guess & truth).flatten(1).sum(1)
         dice = 2 * both / (guess.flatten(1).sum(1) + truth.flatten(1).sum(1))
         assert float(dice.min()) > 0.95
+
+
+@pytest.mark.slow
+def test_score_maps_with_their_loss_draw_better_than_a_plain_pyramid_after_as_many_steps() -> None:
+    """The ablation of DenseCLIP: words beside the levels, and a loss of their own; unseen pictures, four seeds."""
+    words = {"b": encoded_bank(Bank("b", ("a disc", "a bar")), {"name": "hashed_words", "width": 32}, where="test")}
+    dense = {"name": "dense_clip", "bank": "b", "width": 16, "decoder_width": 32, "decoder_layers": 1}
+
+    def drawn(decoder: dict[str, Any], seed: int, **options: float) -> float:
+        torch.manual_seed(seed)
+        (pixels, *masks), (unseen, *truth) = discs(16, seed=seed), discs(32, seed=100 + seed)
+        every = torch.arange(16)
+        columns = {f"mask.{name}": Column(mask, every) for name, mask in zip(("disc", "bar"), masks, strict=True)}
+        spec = {"name": "dice_ce", "labels": ["disc", "bar"], "decoder": decoder, **options}
+        task = make_task([spec], banks=words)
+        fit(task, batch_of({"image": Column(pixels, every), **columns}, 16), steps=15, rate=2e-3)
+        with torch.no_grad():
+            rows = task.model.eval()(batch_of({"image": Column(unseen, torch.arange(32))}, 32), task.plan)["image"]
+        guess, real = rows.part("segmentation") > 0, torch.stack(truth, dim=1)
+        return float((2 * (guess & real).flatten(2).sum(2) / (guess.flatten(2).sum(2) + real.flatten(2).sum(2))).mean())
+
+    plain = [drawn({"name": "fpn", "width": 16}, seed) for seed in range(4)]
+    helped = [drawn(dense, seed, scores=0.4) for seed in range(4)]
+    assert sum(helped) > sum(plain)
