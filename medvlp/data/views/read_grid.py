@@ -54,8 +54,8 @@ class ReadGrid:
 
     random: ClassVar[bool] = False
 
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    size: tuple[int, int, int] = (224, 224, 160)
+    spacing: tuple[float, float, float] = (1.5, 1.5, 3.0)
     low: float = -1000.0
     high: float = 1000.0
     codes: Literal["RAS", "LPS"] = "RAS"
