@@ -78,6 +78,11 @@ def test_it_computes_what_its_parts_compute_on_a_squeezed_volume(tmp_path: Path)
         text = reference.worded(reference.bert(**ids).last_hidden_state[:, 0])
     seen = by_monai(path)
     assert torch.equal(ours.prepare(path).pixels.pixels[:, 0], seen[0, 0])  # type: ignore[union-attr]
+    record = ours.prepare(path).record
+    assert record is not None
+    # Nothing of this scan is below the window everywhere: the view reaches from corner to corner of the file.
+    corners = np.array(record.matrix) @ np.array([[0.0, 0, 0, 1], [256, 256, 32, 1]]).T
+    assert np.abs(corners - np.array([[0.0, 61], [0, 54], [0, 33]])).max() < 1e-3
     assert np.abs(ours.embed_image(path) - units(reference(seen))).max() < 1e-5
     assert np.abs(ours.embed_text(["no effusion"]) - units(text)).max() < 1e-5
     assert ours.scale == pytest.approx(3.5, rel=1e-6)  # not a logarithm, as elsewhere
