@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated
 
 import torch
@@ -68,12 +67,11 @@ class VolumeViT(Encoder):
         self.embed = nn.Conv3d(1, width, patch, stride=patch)
         self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.position = nn.Parameter(torch.randn(1, self.grid[0] * self.grid[1] * self.grid[2], width) * 0.02)
-        norm = partial(nn.LayerNorm, eps=1e-5)
         ratio = (hidden + 0.5) / width  # timm cuts decimals off
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm) for _ in range(layers)
+            Block(width, heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=nn.LayerNorm) for _ in range(layers)
         )
-        self.norm = norm(width)
+        self.norm = nn.LayerNorm(width)
         self.pooled_output = nn.Identity()
         self.width = self.token_width = width
         self.offers = frozenset({"pooled", "tokens", "mask"})
