@@ -59,6 +59,30 @@ def test_by_the_dot_product_it_is_the_margin_of_two_unit_means(model: Any) -> No
             assert said.scores[each["label"]][row] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("score", [None, LateInteraction()])
+def test_of_positive_prompts_alone_it_is_their_own_score(model: Any, score: Any) -> None:
+    answer = ZeroShot(prompts=PROMPTS, positive_only=True, score=score)
+    assert answer.released()["positive_only"] is True
+    table = table_of(model, answer.needs(model))
+    said = said_of(answer, model, table).scores
+    other = ZeroShot(
+        prompts=[{**each, "negative": ["something else"]} for each in PROMPTS], positive_only=True, score=score
+    )
+    assert said is not None
+    for each in PROMPTS:
+        np.testing.assert_array_equal(said[each["label"]], said_of(other, model, table).scores[each["label"]])  # type: ignore[index]
+        for row in range(len(table)):
+            if score is None:
+                texts = [one["embedding"] for one in encoded(model, each["positive"], "embedding")]
+                near = np.mean([float(table["image/embedding"][row] @ text) for text in texts])
+            else:
+                image = {part: table[f"image/{part}"][row] for part in ("local", "mask")}
+                near = np.mean(
+                    [np.mean(late(image, text)) for text in encoded(model, each["positive"], "local", "mask")]
+                )
+            assert said[each["label"]][row] == pytest.approx(sigmoid(logit_scale(model) * near), abs=1e-5)
+
+
 def test_by_late_interaction_it_is_the_mean_over_prompts_of_the_mean_over_tokens(model: Any) -> None:
     answer = ZeroShot(prompts=PROMPTS, score=LateInteraction())
     assert {str(key) for key in answer.needs(model)} == {"image/local", "image/mask"}

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
 from medvlp.zoo import convert
@@ -125,6 +125,16 @@ def test_the_grid_is_that_of_monais_transforms_hung_and_knows_its_place(
     assert stack.pixels[number, 0, row, column].item() == pytest.approx(expected, abs=1e-4)
     middle = np.array(record.world) @ [*(matrix @ [size[0] / 2, size[1] / 2, number + 0.5, 1.0] - 0.5), 1.0]
     assert np.abs(stack.position[number].numpy() - middle).max() < 1e-3
+
+
+def test_a_grid_that_is_none_is_one_sentence() -> None:
+    for options in ({"size": (0, 4, 4)}, {"spacing": (1.0, 0.0, 1.0)}, {"low": 5.0, "high": 5.0}, {"field": "image"}):
+        with pytest.raises(ConfigError, match=r"read_grid makes a stack of a volume, of a size and spacing above 0"):
+            build("data/views", {"name": "read_grid", **options}, where="view")
+    view = build("data/views", {"name": "read_grid"}, where="view")
+    assert view(Sample("a", {"text": "no volume"}), torch.Generator()).fields == {"text": "no volume"}
+    with pytest.raises(DataError, match="The field 'volume' of 'a' is neither a path nor a volume: name one file"):
+        view(Sample("a", {"volume": 3}), torch.Generator())
 
 
 def test_it_computes_what_its_parts_compute(tmp_path: Path, parts: dict[str, Any]) -> None:

@@ -27,10 +27,11 @@ class ReadGrid:
 
     The volume is turned to `codes`, resampled linearly to `spacing`, scaled from `low` and `high` to 0 and 1, padded
     with 0 and cut at its middle to `size`: in this order, in these directions, which is what roundings depend on.
+    Without a spacing it is scaled, cut to the box of all that is above `low`, and squeezed to `size` by areas.
 
     Attributes:
         size: of the grid along x, y and z.
-        spacing: in mm along x, y and z.
+        spacing: in mm along x, y and z; None: whatever makes the volume fill `size`.
         low: value that becomes 0, HU for CT.
         high: value that becomes 1.
         codes: directions of the axes while it is made, such as ``RAS``.
@@ -54,8 +55,8 @@ class ReadGrid:
 
     random: ClassVar[bool] = False
 
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    size: tuple[int, int, int] = (224, 224, 160)
+    spacing: tuple[float, float, float] | None = (1.5, 1.5, 3.0)
     low: float = -1000.0
     high: float = 1000.0
     codes: Literal["RAS", "LPS"] = "RAS"
@@ -67,7 +68,12 @@ class ReadGrid:
 
     def __post_init__(self) -> None:
         kinds = parse_field(self.field).kind, parse_field(self.to).kind
-        if kinds != ("volume", "stack") or min(self.size) < 1 or min(self.spacing) <= 0 or self.low >= self.high:
+        if (
+            kinds != ("volume", "stack")
+            or min(self.size) < 1
+            or min(self.spacing or (1,)) <= 0
+            or self.low >= self.high
+        ):
             raise ConfigError(
                 f"read_grid makes a stack of a volume, of a size and spacing above 0, from {self.low:g} to "
                 f"{self.high:g}, not {self.to!r} of {self.field!r}, {self.size} and {self.spacing}: change these."
@@ -82,9 +88,9 @@ class ReadGrid:
         """Read the volume."""
         from monai.data.meta_tensor import MetaTensor
         from monai.transforms.compose import Compose
-        from monai.transforms.croppad.array import CenterSpatialCrop, SpatialPad
+        from monai.transforms.croppad.array import CenterSpatialCrop, CropForeground, SpatialPad
         from monai.transforms.intensity.array import ScaleIntensityRange
-        from monai.transforms.spatial.array import Orientation, Spacing
+        from monai.transforms.spatial.array import Orientation, Resize, Spacing
 
         source = sample.fields.get(self.field)
         if source is None:
@@ -93,15 +99,13 @@ class ReadGrid:
             raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         world = np.array(volume.affine.to("RAS").matrix)
-        chain = Compose(
-            [
-                Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S"))),
-                Spacing(pixdim=self.spacing, mode="bilinear"),
-                ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True),
-                SpatialPad(self.size),
-                CenterSpatialCrop(self.size),
-            ]
-        )
+        turn = Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S")))
+        shown = ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True)
+        if self.spacing is None:
+            chain = Compose([turn, shown, CropForeground(), Resize(self.size, mode="area")])
+        else:
+            fit = Spacing(pixdim=self.spacing, mode="bilinear")
+            chain = Compose([turn, fit, shown, SpatialPad(self.size), CenterSpatialCrop(self.size)])
         made = chain(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
         turned = [axis for axis in range(3) if self.codes[axis] != _HUNG[axis]]
         pixels = made.as_tensor()[0].flip(turned).permute(2, 1, 0)[:, None].float()
@@ -109,7 +113,7 @@ class ReadGrid:
         columns, rows, slices = self.size
         middles = np.array([[(columns - 1) / 2, (rows - 1) / 2, k, 1.0] for k in range(slices)])
         position = torch.from_numpy((middles @ grid.T)[:, :3].astype(np.float32))
-        record = _record(volume, world, grid, self.size, self.spacing)
+        record = _record(volume, world, grid, self.size)
         stack = Stack(quantise(pixels.contiguous(), self.bits), position)
         return placed(sample, self.field, stack, record, to=self.to)
 
@@ -122,9 +126,7 @@ def _flipped(size: tuple[int, int, int], axes: list[int]) -> np.ndarray:
     return matrix
 
 
-def _record(
-    volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple[int, int, int], spacing: tuple[float, float, float]
-) -> ImageRecord:
+def _record(volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple[int, int, int]) -> ImageRecord:
     """Where the view lies among the voxels of the source; pixel and voxel k reach from k to k + 1."""
     half = np.eye(4)
     half[:3, 3] = 0.5
@@ -134,7 +136,7 @@ def _record(
     return ImageRecord(
         seed=0,
         box=(float(x0), float(y0), float(x1), float(y1)),
-        spacing=(spacing[1], spacing[0]),
+        spacing=(float(np.linalg.norm(grid[:3, 1])), float(np.linalg.norm(grid[:3, 0]))),
         warnings=volume.warnings,
         matrix=_rows(there),
         source=volume.shape,

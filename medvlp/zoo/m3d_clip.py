@@ -1,0 +1,115 @@
+"""M3D-CLIP: a transformer over blocks of voxels and BERT, for CT."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from medvlp.core.errors import DataError
+from medvlp.core.registry import FromModel
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle
+from medvlp.zoo._bert import BERT_EXTRAS, bert_config
+from medvlp.zoo._folder import folder_at, tokenizer_beside, weights_in
+from medvlp.zoo._keys import Rules, by_rules, count, under, without
+from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._release import Release, bundle_of, zero_shot
+
+__all__ = ["m3d_clip"]
+
+_IMAGE, _TEXT = "vision_encoder.", "language_encoder."
+_EMBED = f"{_IMAGE}patch_embedding.patch_embeddings.1."
+_SIZE, _PATCH = (32, 256, 256), (4, 16, 16)
+_TOWER = "towers.stack."
+_RULES: Rules = [
+    *under(_EMBED, [("(.*)", r"\1")], f"{_TOWER}embed."),
+    *under(
+        _IMAGE,
+        [
+            (r"patch_embedding\.position_embeddings", "position"),
+            (r"(blocks\.\d+)\.attn\.out_proj\.(.*)", r"\1.attn.proj.\2"),
+            (r"(blocks\.\d+)\.mlp\.linear([12])\.(.*)", r"\1.mlp.fc\2.\3"),
+            (r"((?:blocks\.\d+\.(?:norm[12]|attn\.qkv)|norm)\..*|cls_token)", r"\1"),
+        ],
+        _TOWER,
+    ),
+    *under(_TEXT, [("(.*)", r"\1")], "towers.text.backbone."),
+    (r"mm_vision_proj\.(.*)", r"heads.stack/raw.output.\1"),
+    (r"mm_language_proj\.(.*)", r"heads.text/raw.output.\1"),
+    ("logit_scale", "logit_scale.log_scale"),
+]
+_RELEASE = Release(
+    title="M3D-CLIP",
+    citation="Bai et al. 2024, arXiv 2404.00578.",
+    about="The code is MIT; its training data, CT of Radiopaedia with captions, is for non-commercial use.",
+    recipe="ct_clip_v1",
+)
+
+
+def m3d_clip(
+    *,
+    source: Annotated[Path, FromModel("source")],
+    tokenizer: str | None = None,
+    low: float = -160.0,
+    high: float = 240.0,
+) -> Bundle:
+    """Import M3D-CLIP.
+
+    Args:
+        source: its folder, or hub name, or a file of its weights.
+        tokenizer: folder or hub name of BERT's tokenizer; None: the source, where it is a folder.
+        low: HU that is shown black; the release was trained on pictures in whatever window their authors chose.
+        high: HU that is shown white.
+
+    Raises:
+        UserError: if a file cannot be read, or no tokenizer is given with a file.
+        DataError: if the weights are another model.
+    """
+    place = None if source.is_file() else folder_at(source)
+    file = source if place is None else weights_in(place)
+    unused = {**BERT_EXTRAS, re.escape(_TEXT) + r"pooler\..*": None}
+    weights, left = without(read_checkpoint(file), unused)
+    config = bert_config(weights, _TEXT)
+    words = tokenizer_beside(
+        tokenizer or (None if place is None else str(place)),
+        title="M3D-CLIP", hub="google-bert/bert-base-uncased", length=128, vocabulary=config["vocab_size"],
+    )  # fmt: skip
+    try:
+        joint, width = weights["mm_vision_proj.weight"].shape
+        hidden = len(weights[f"{_IMAGE}blocks.0.mlp.linear1.weight"])
+        scale: Tensor = weights["logit_scale"]
+        weights[f"{_EMBED}weight"] = weights[f"{_EMBED}weight"].reshape(width, 1, *_PATCH)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise DataError(f"{file} is no M3D-CLIP ({error}): name its own weights.") from None
+    # Its factor multiplies as it is; ours is kept as a logarithm.
+    weights["logit_scale"] = scale.clamp(min=1e-6).log()
+    layers = count(weights, re.escape(_IMAGE) + r"blocks\.(\d+)\..*")
+    sizes = {"width": width, "layers": layers, "heads": max(1, width // 64), "hidden": hidden}
+    plain = {"name": "projection", "bias": True, "width": joint}
+    spec = {
+        "name": "dual",
+        "vision": {"name": "volume_vit", "size": list(_SIZE), "patch": list(_PATCH), **sizes},
+        "text": {"name": "transformers", "config": config, "pool": "cls"},
+        "embed_dim": joint,
+        "heads": {"stack/raw": plain, "text/raw": plain},
+    }
+    model: Any = build_model(spec, tokenizer=words)
+    load_strictly(model, weights, by_rules(_RULES), source=file)
+    view = {"name": "read_grid", "size": list(_SIZE[::-1]), "spacing": None, "codes": "LPS", "low": low, "high": high}
+    return bundle_of(
+        model,
+        importer="m3d_clip",
+        source=file,
+        release=_RELEASE,
+        read=[view],
+        tokenizer=words,
+        answers=zero_shot(_RELEASE),
+        facts={"left_out": left},
+        limits=(
+            f"Volumes are shown from {low:g} to {high:g} HU; the release was trained on pictures in unknown windows, "
+            "whose slices may have run the other way. It publishes no prompts: those of CT-CLIP stand in."
+        ),
+    )
