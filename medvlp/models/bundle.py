@@ -251,8 +251,10 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
             raise UserError(f"The patches in {folder} {whose}, and this one is {first}: load them with their own.")
         weights |= own
     model = build_model(described["model"], tokenizer=tokenizer, banks=_banks(described, folder), where="model")
-    # Heads of the first bundle that the patched model went without stay behind.
-    _load_weights(model, {n: t for n, t in weights.items() if patches is None or n in model.state_dict()}, folder)
+    if patches is not None:  # heads of the first bundle that the patched model went without stay behind
+        there = model.state_dict().keys()
+        weights = {name: tensor for name, tensor in weights.items() if name in there}
+    _load_weights(model, weights, folder)
     model.eval()
     return Bundle(
         model=model,

@@ -204,3 +204,38 @@ def test_style_follows_the_picture_and_not_its_place() -> None:
     built, patch = built_with(GOPRO)
     moved = shifts_of(built, patch)
     assert (moved[0] - moved[1]).abs().max() > 1e-4
+
+
+# a toy of the card --------------------------------------------------------------------------------------------------
+
+
+def styled(count: int, classes: Tensor, draw: torch.Generator, *, gain: float, shift: float) -> tuple[Tensor, Tensor]:
+    """Noisy pictures of four textures with the contrast and brightness of a domain, and their classes."""
+    own = torch.arange(count) % 4
+    seen = classes[own] + 0.15 * torch.randn(count, 1, 32, 32, generator=draw)
+    spread = 0.2 * torch.rand(count, 2, 1, 1, 1, generator=draw)
+    return (gain + spread[:, 0]) * (seen - 0.5) + 0.5 + shift + spread[:, 1], own
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_prompts_that_follow_the_style_do_better_in_another_domain_than_fixed_ones(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    classes = torch.rand(4, 1, 32, 32, generator=draw)
+    (seen, own), (other, truth) = (
+        styled(count, classes, draw, gain=gain, shift=shift)
+        for count, gain, shift in ((64, 0.7, -0.1), (200, 0.3, 0.2))
+    )
+    right = {}
+    for spec in (COOP, GOPRO):
+        built = model([spec]).requires_grad_(False)
+        built.patches.requires_grad_(True)
+        optimiser = torch.optim.Adam(built.patches.parameters(), lr=0.02)
+        plan = Plan.of(keys(FINDINGS))
+        for _ in range(60):
+            optimiser.zero_grad()
+            scores = built(Batch.of({"image": seen}), plan)["image"].part("findings")
+            torch.nn.functional.cross_entropy(scores, own).backward()
+            optimiser.step()
+        found = built(Batch.of({"image": other}), plan)["image"].part("findings").argmax(dim=1)
+        right[spec["name"]] = (found == truth).float().mean()
+    assert right["gopro"] > right["coop"] + 0.1

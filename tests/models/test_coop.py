@@ -18,6 +18,7 @@ from medvlp.models.heads.text_classifier import TextClassifier
 from medvlp.models.patches import apply_patches
 from medvlp.models.scale import LogitScale
 from tests.models.prompts import HAND, NAMES, WORDS, batch, drawn, logits, model, pictures, prompted, word_vectors
+from tests.models.test_patch_views import BERT, ROBERTA
 from tests.models.words import TEXT, VIT
 
 COOP = {"name": "coop", "view": "bank.names", "tokens": 3}
@@ -44,6 +45,15 @@ def test_started_as_words_and_not_stepped_it_is_the_hand_written_prompt_bit_for_
     assert patch.context.shape == (1, 3, 16)
     assert torch.equal(logits(learned), logits(model(head={"bank": "hand"})))
     assert not torch.allclose(logits(learned), logits(model()))
+
+
+@pytest.mark.parametrize(
+    "text", [BERT, {**BERT, "pool": "mean"}, {**ROBERTA, "pool": "mean"}, {**TEXT, "causal": True, "pool": "last"}]
+)
+def test_other_text_towers_start_as_the_hand_written_prompt_too(text: dict[str, Any]) -> None:
+    learned = model([{"name": "coop", "view": "bank.names", "words": "a photo of"}], text=text)
+    torch.testing.assert_close(logits(learned), logits(model(head={"bank": "hand"}, text=text)))
+    assert not torch.allclose(logits(learned), logits(model(text=text)), atol=1e-4)
 
 
 def test_every_layout_keeps_the_length_and_where_the_last_token_stands() -> None:
