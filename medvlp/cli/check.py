@@ -33,9 +33,12 @@ def check(
     separate: Annotated[
         bool, typer.Option("--separate", help="Patient numbers of different files have nothing to do with each other.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Processes that read and compare.", min=0)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read and compare; default: one a core.")
+    ] = None,
 ) -> None:
     """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
+    from medvlp.config.index import usual_workers
     from medvlp.core.files import write_json
     from medvlp.core.progress import progress
     from medvlp.data.layouts._table import parse_columns
@@ -51,7 +54,7 @@ def check(
             separate=separate,
             images=images,
             near=near,
-            workers=workers,
+            workers=usual_workers() if workers is None else workers,
             progress=tell,
         )
     if notes is not None:

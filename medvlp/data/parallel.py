@@ -13,6 +13,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from medvlp.core.errors import UserError
 
 __all__ = ["Progress", "chunked", "leave_signals_to_parent", "run_chunks", "start_method"]
@@ -43,7 +45,9 @@ def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 
 def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, workers: int) -> Iterator[R]:
-    """Yield ``work(shared, chunk)`` for each chunk, in order.
+    """Yield ``work(shared, chunk)`` for each chunk, in order; products of matrices take one thread.
+
+    Many small products on several threads spend their time waiting for each other.
 
     Args:
         work: a module-level function.
@@ -60,7 +64,9 @@ def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, wor
     """
     if workers <= 0 or len(chunks) < 2:
         for chunk in chunks:
-            yield work(shared, chunk)
+            with threadpool_limits(1, user_api="blas"):
+                done = work(shared, chunk)
+            yield done
         return
     context = multiprocessing.get_context(start_method())
     pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_begin, initargs=(shared,))
@@ -90,6 +96,7 @@ def leave_signals_to_parent() -> None:
 
 def _begin(shared: object) -> None:
     # Workers share the cores; and OpenMP after a fork may hang. Work that does without torch does not wait for it.
+    threadpool_limits(1, user_api="blas")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     else:

@@ -61,7 +61,11 @@ def radiograph(path: Path, *, compressed: bool) -> Path:
     large = np.asarray(Image.fromarray(values).resize((2500, 3000), Image.Resampling.BICUBIC))
     noise = np.random.default_rng(0).normal(0, 0.002 * float(np.ptp(values)), large.shape)
     pixels = (large + noise).clip(0, 2**small.BitsStored - 1).astype(np.uint16)
-    words = ("PhotometricInterpretation", "WindowCenter", "WindowWidth", "BitsStored", "HighBit", "ViewPosition")
+    words = (
+        "PhotometricInterpretation", "WindowCenter", "WindowWidth", "VOILUTFunction", "BitsStored", "HighBit",
+        "ViewPosition", "PixelIntensityRelationship", "PixelIntensityRelationshipSign", "PresentationLUTShape",
+        "RescaleSlope", "RescaleIntercept",
+    )  # fmt: skip
     film(path, pixels, **{word: small[word].value for word in words if word in small})
     if compressed:
         made = dcmread(path)
