@@ -62,7 +62,7 @@ class Remembered:
         if tower.training or values.requires_grad or any(weight.requires_grad for weight in tower.parameters()):
             return None
         own = [heads[f"{recipe.kind}/{part}"] for part in recipe.heads]
-        first = recipe.heads[: len(list(takewhile(lambda head: not list(head.parameters()), own)))]
+        first = recipe.heads[: len(list(takewhile(lambda head: not (head.banks or list(head.parameters())), own)))]
         later = recipe.heads[len(first) :]
         parts = recipe.keep.union(*(head.reads for head in own[len(first) :])).difference(later)
         half = torch.get_autocast_dtype(values.device.type) if torch.is_autocast_enabled(values.device.type) else None

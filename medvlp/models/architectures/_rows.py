@@ -15,7 +15,7 @@ from medvlp.core.sample import Tokens
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.text.tokenizers import tokenise
 
-__all__ = ["only", "size_of", "tokens_of", "widened"]
+__all__ = ["constant", "only", "size_of", "tokens_of", "widened"]
 
 
 def size_of(kind: str, values: Tensor) -> tuple[int, ...]:
@@ -27,6 +27,12 @@ def size_of(kind: str, values: Tensor) -> tuple[int, ...]:
     """
     shape = tuple(values.shape)
     return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
+
+
+def constant(vectors: Tensor, *, like: Tensor) -> Encoded:
+    """Return given vectors (K, D) of a bank as rows of nobody, on the device and in the type of `like`."""
+    vectors = vectors.to(device=like.device, dtype=like.dtype)
+    return Encoded(owner=torch.full((len(vectors),), -1, device=like.device), extra={"raw": vectors})
 
 
 def widened(rows: Encoded) -> Encoded:

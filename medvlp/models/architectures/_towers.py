@@ -22,7 +22,7 @@ from medvlp.models._seeded import seeded
 from medvlp.models.architectures._mounting import reading_order, reads_of, spread_heads
 from medvlp.models.architectures._recipe import Recipe, kind_of, make_recipe
 from medvlp.models.architectures._remembered import Remembered
-from medvlp.models.architectures._rows import only, size_of, tokens_of, widened
+from medvlp.models.architectures._rows import constant, only, size_of, tokens_of, widened
 from medvlp.models.architectures._sharing import SharedModules
 from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
@@ -193,12 +193,11 @@ class TowerModel(Model):
     def _encode(self, batch: Batch, recipe: Recipe, pictures: Encoded | None = None) -> Encoded:
         bank = self.banks.get(recipe.bank)
         if bank is not None and bank.vectors is not None:
-            return self._constant(bank)
+            return constant(bank.vectors, like=self.logit_scale.log_scale)
         tower = self.towers[recipe.kind]
         device = self.logit_scale.log_scale.device
         column = batch.columns.get(recipe.view)
-        mask = position = None
-        blank = False
+        mask, position, blank = None, None, False
         if bank is not None:
             tokens = self._tokens_of_bank(bank, tower, device)
             values, owner, mask = tokens.ids, torch.full((len(bank.texts),), -1, device=device), tokens.mask
@@ -216,8 +215,9 @@ class TowerModel(Model):
         if len(self.patches):
             positions = batch.positions if pictures is None else torch.zeros_like(pictures.owner)
             self.draws.enter(recipe.view, positions, owner, asked=recipe.patched, pictures=pictures)
-        plain = not blank and position is None and (mask is None or recipe.kind == "text") and not len(self.patches)
-        kept = self.remembered.rows(values, mask, recipe, tower, self.heads) if self.remembered and plain else None
+        other = blank or len(self.patches) or len(self.shared) or not (mask is None or recipe.kind == "text")
+        alone = None if other or position is not None else self.remembered
+        kept = None if alone is None else alone.rows(values, mask, recipe, tower, self.heads)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = tower(values, parts=recipe.tower, mask=mask, position=position) if kept is None else kept.rows
         rows = replace(rows, owner=owner)
@@ -237,12 +237,6 @@ class TowerModel(Model):
             found = self._bank_tokens.get(made) or tokens_of(bank.texts, {}, tower, f"bank.{bank.name}")
             self._bank_tokens[made] = found.to(device)
         return self._bank_tokens[made]
-
-    def _constant(self, bank: Bank) -> Encoded:
-        assert bank.vectors is not None
-        like = self.logit_scale.log_scale
-        vectors = bank.vectors.to(device=like.device, dtype=like.dtype)
-        return Encoded(owner=torch.full((len(vectors),), -1, device=like.device), extra={"raw": vectors})
 
     # plan -----------------------------------------------------------------------------------------------------------
 
