@@ -48,14 +48,16 @@ def trained(asked: argparse.Namespace, name: str, seed: int, split: list[str]) -
     return run / "bundle"
 
 
-def judged(asked: argparse.Namespace, name: str, bundle: Path, split: list[str], *, controls: bool) -> dict[str, Result]:
+def judged(
+    asked: argparse.Namespace, name: str, bundle: Path, split: list[str], *, controls: bool
+) -> dict[str, Result]:
     """Judge a bundle by the prompts, and where asked what must be beaten."""
     words = [f"model={bundle}", f"out={asked.out / f'{name}-judged'}", f"data.root={asked.data / 'nih-cxr14'}"]
     words += [f"data.cache={asked.out / 'cache'}", *split, "evaluation.min_positives=5", "evaluation.gallery=0"]
     config = load_evaluation("evaluate/nih_chestxray14.yaml", words)
     measures = {
         "recipes": {"recipes": ["cxr_labels_v1"], "label_sets": {"five": FIVE}},
-        **{each: None for each in ("classification", "grounding", "retrieval", "image_retrieval", "gate", "sentences")},
+        **dict.fromkeys(("classification", "grounding", "retrieval", "image_retrieval", "gate", "sentences")),
         "probes": {} if controls else None,
         **({"attributes": {"columns": ["view_position", "source"]}} if controls else {}),
     }
