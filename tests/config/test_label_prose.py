@@ -27,7 +27,11 @@ def test_a_model_of_words_from_a_tower_a_text_encoder_and_labels(tiny_cohort: Co
     tree["tokenizer"] = {"name": "transformers", "path": bert, "max_length": 48}
     tree["model"] = {**tree["model"], "text": {"name": "transformers", "path": bert}}
     tree["data"]["suffix"] = [{"name": "captions", "overwrite": True, "findings": ["effusion", "edema"]}]
-    phase = {"until": 32, "objectives": [{"name": "clip", "positives": "true_of"}], "trainable": ["*", "!model.towers.*"]}
+    phase = {
+        "until": 32,
+        "objectives": [{"name": "clip", "positives": "true_of"}],
+        "trainable": ["*", "!model.towers.*"],
+    }
     tree["phases"] = [phase]
     tree["answers"] = {"zero_shot": {"prompts": "cxr_labels_v1"}}
     tree["training"] = {"batch": 16, "validate_every": 16, "remember": True}
