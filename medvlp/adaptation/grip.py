@@ -1,4 +1,4 @@
-"""GRIP: pseudo-labels grow with the rounds, so that what is surest is learnt first and all unlabelled rows at the end."""
+"""GRIP: pseudo-labels grow with the rounds: what is surest is learnt first, all unlabelled rows at the end."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def board_sizes(unlabelled: int, shares: Sequence[float], rounds: int) -> NDArra
 def leaderboards(scores: FloatArray, sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the class (U,) on whose board each row stands, -1 for none.
 
-    A row asks for the board of its best class; a board keeps its best rows, and who is pushed off asks for the next best
-    class. So the order of the rows makes no difference (deferred acceptance, Gale and Shapley 1962).
+    A row asks for the board of its best class; a board keeps its best rows, and who is pushed off asks for the next
+    best class. So the order of the rows makes no difference (deferred acceptance, Gale and Shapley 1962).
 
     Args:
         scores: (U, C).

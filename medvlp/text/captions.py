@@ -89,7 +89,8 @@ def caption(labels: Mapping[str, float | None], generator: torch.Generator, *, a
         if value != 0 and name != _NORMAL
     ]
     if known.get(_NORMAL) == 1 and all(value == 0 or name in {_NORMAL, *_NO_DISEASE} for name, value in known.items()):
-        said.append(_one_of(_words().templates["normal"], generator))
+        topic = "normal_but_devices" if said else "normal"
+        said.append(_one_of(_words().templates[topic], generator))
     gone = [name for name, value in known.items() if value == 0 and name != _NORMAL]
     denied = _shuffled(gone, generator)[: max(0, absent)]
     while denied:

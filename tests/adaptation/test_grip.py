@@ -1,4 +1,4 @@
-"""GRIP: boards grow as on its card, pick the same rows in any order, and pseudo-labels in rounds beat one static set."""
+"""GRIP: boards grow as on its card and pick the same rows in any order; rounds beat one static set."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_rare_finding_keeps_the_share_of_its_labels() -> None:
 
 def test_it_needs_words_and_refuses_no_rounds() -> None:
     assert Grip.needs_words
-    with pytest.raises(ConfigError, match="GRIP has 0 rounds and prior None: give 1 round or more"):
+    with pytest.raises(ConfigError, match=r"GRIP has 0 rounds and prior None: give 1 round or more"):
         Grip(rounds=0)
-    with pytest.raises(ConfigError, match="prior 1.5: give 1 round or more, a share or none"):
+    with pytest.raises(ConfigError, match=r"prior 1\.5: give 1 round or more, a share or none"):
         Grip(prior=1.5)

@@ -19,11 +19,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from _report import print_report
 
 from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.config.train import train
 from medvlp.config.tree import load_config
+from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.models.bundle import save_bundle
 from medvlp.zoo import convert
@@ -48,29 +51,38 @@ def trained(asked: argparse.Namespace, name: str, seed: int, split: list[str]) -
     return run / "bundle"
 
 
-def judged(asked: argparse.Namespace, name: str, bundle: Path, split: list[str], *, controls: bool) -> dict[str, Result]:
+def judged(
+    asked: argparse.Namespace, name: str, bundle: Path, split: list[str], *, controls: bool
+) -> dict[str, Result]:
     """Judge a bundle by the prompts, and where asked what must be beaten."""
     words = [f"model={bundle}", f"out={asked.out / f'{name}-judged'}", f"data.root={asked.data / 'nih-cxr14'}"]
     words += [f"data.cache={asked.out / 'cache'}", *split, "evaluation.min_positives=5", "evaluation.gallery=0"]
     config = load_evaluation("evaluate/nih_chestxray14.yaml", words)
     measures = {
         "recipes": {"recipes": ["cxr_labels_v1"], "label_sets": {"five": FIVE}},
-        **{each: None for each in ("classification", "grounding", "retrieval", "image_retrieval", "gate", "sentences")},
+        **dict.fromkeys(("classification", "grounding", "retrieval", "image_retrieval", "gate", "sentences")),
         "probes": {} if controls else None,
         **({"attributes": {"columns": ["view_position", "source"]}} if controls else {}),
     }
-    options = config.evaluation.model_copy(
-        update={"measures": measures, "groups": ["view_position", "source"], "labels": FIVE, "resamples": 2000}
-    )
+    options = config.evaluation.model_copy(update={"measures": measures, "labels": FIVE, "resamples": 2000})
     return dict(evaluate(config.model_copy(update={"evaluation": options}), page=False).found)
 
 
-def numbers(result: Result, group: str | None = None) -> dict[str, dict[str, object]]:
-    """Return the AUROC of each label with its interval."""
+def of_one_source(result: Result, data: Path) -> Result:
+    """Judge the films of the larger source alone."""
+    sources = pd.read_csv(data / "nih-cxr14" / "image_sources.csv").set_index("Image Index")["source_repository"]
+    there = sources.loc[result.cases["id"]]  # pyrefly: ignore
+    cases = result.cases[(there == there.value_counts().index[0]).to_numpy()]  # pyrefly: ignore
+    facts = {"seed": 0, "recipe": result.recipe, "data": result.data, "name": "one_source"}
+    return evaluate_scores(cases, min_positives=5, **facts)
+
+
+def numbers(result: Result, metric: str = "auroc") -> dict[str, dict[str, object]]:
+    """Return a number of each label with its interval."""
     return {
         row.label: {"value": row.value, "low": row.low, "high": row.high, "n": row.n, "positives": row.positives}
         for row in result.metrics
-        if row.metric == "auroc" and row.group == group and row.label in (*FIVE, "macro")
+        if row.metric == metric and row.group is None and row.label in (*FIVE, "macro")
     }
 
 
@@ -99,12 +111,13 @@ def test(asked: argparse.Namespace) -> dict[str, object]:
         bundle = trained(asked, name, seed, split)
         spent.append(time.process_time() - began)
         results = judged(asked, name, bundle, split, controls=seed == 0)
-        groups = sorted({row.group for row in results[ZERO_SHOT].metrics if row.group is not None})
-        own = {"all": numbers(results[ZERO_SHOT]), **{g: numbers(results[ZERO_SHOT], g) for g in groups}}
-        seeds.append(own)
+        own = {"all": numbers(results[ZERO_SHOT]), "one_source": numbers(of_one_source(results[ZERO_SHOT], asked.data))}
         if seed == 0:
+            thumbnail = results["thumbnail"]
             names = ("attribute_view_position", "attribute_source", "thumbnail", "linear_probe")
-            controls = {each: numbers(results[each]) for each in names if each in results}
+            controls = {each: numbers(results[each]) for each in names}
+        own["less_thumbnail"] = numbers(compare_results(thumbnail, results[ZERO_SHOT]), "auroc_difference")
+        seeds.append(own)
         say(f"seed {seed}: " + ", ".join(f"{label} {each['value']:.3f}" for label, each in own["all"].items()))
     means = {label: float(np.mean([each["all"][label]["value"] for each in seeds])) for label in (*FIVE, "macro")}
     return {"seeds": seeds, "mean": means, "controls": controls, "train_cpu_s": spent, "bar": BAR}

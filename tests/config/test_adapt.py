@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,6 +23,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import load_result
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.encoders.timm import TimmEncoder
 from tests.adaptation.worlds import gaussians
 from tests.once import made_once
 
@@ -133,6 +135,21 @@ def test_what_was_tried_is_kept_and_another_run_is_refused(folder: Path, run: tu
     assert {path: path.stat().st_mtime_ns for path in (out / "adapters").iterdir()} == files
     with pytest.raises(UserError, match="holds a run of other films, another model or other options"):
         adapt(options(folder, out, folds=4))
+
+
+def test_each_film_goes_through_the_network_once(folder: Path, tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...], made: object) -> None:
+        if isinstance(module, TimmEncoder) and not given[0].requires_grad:  # maps of single films ask for the gradient
+            shown.append(len(given[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        adapt(options(folder, tmp_path / "run", adapters=("linear",)))
+    finally:
+        hook.remove()
+    assert sum(shown) == len(Manifest.load(tmp_path / "run" / "films.parquet"))
 
 
 def test_two_tables_train_here_and_test_there(folder: Path, tmp_path: Path) -> None:

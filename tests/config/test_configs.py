@@ -56,6 +56,7 @@ class World:
         known = {
             "runs/quickstart/run/bundle": self.bundle,
             "runs/starter": self.starter,
+            "runs/starter320": self.starter,
             "runs/ct": self.volumes,
             "runs/films_and_ct": self.both,
             "runs/phantom_ct_slices/bundle": self.slices_bundle,
@@ -95,7 +96,7 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
         for tower in (tree["model"]["vision"], tree["model"].get("stack")):
             if tower is not None and tower["name"] == "monai":
                 tower["width"] = 12 if tower["architecture"] == "swin_unetr" else 4
-            elif tower is not None and tree.get("init_from") == "runs/starter":
+            elif tower is not None and str(tree.get("init_from")).startswith("runs/starter"):
                 tower["image_size"] = SIZE  # the architecture is that of the weights
             elif tower is not None:
                 looks = tower.get("slice", tower)
@@ -112,7 +113,8 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
         tree["init_from"] = str(world.place(tree["init_from"]))
     for i, phase in enumerate(tree["phases"]):
         phase["until"] = BATCH * (i + 1)
-    tree["training"] = {"batch": BATCH, "log_every": BATCH}
+    remember = tree["training"].get("remember", False)
+    tree["training"] = {"batch": BATCH, "log_every": BATCH, "remember": remember}
     return tree
 
 

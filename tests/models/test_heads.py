@@ -45,6 +45,18 @@ def test_projections_that_cannot_be_exact_are_refused() -> None:
         Projection(in_width=4, embed_dim=2, hidden=3, norm="batch")
     with pytest.raises(ConfigError, match="norm 'layer' has no hidden layer to normalise: set hidden"):
         Projection(in_width=4, embed_dim=2, norm="layer")
+    with pytest.raises(ConfigError, match="that standardises sees one chunk only at stage 'tower': set stage to batch"):
+        Projection(in_width=4, embed_dim=2, standardise=True)
+
+
+def test_a_standardised_projection_does_not_ask_how_large_its_columns_are() -> None:
+    head = Projection(in_width=4, embed_dim=2, standardise=True, stage="batch").double()
+    values = random(9, 4)
+    size = torch.tensor([1.0, 100.0, 1e4, 1e-2], dtype=torch.float64)
+    plain, sized = (head(rows(pooled=each), "z")["z"] for each in (values, 3 + size * values))
+    torch.testing.assert_close(plain, sized, atol=0.1, rtol=0)  # the eps of BatchNorm counts for the small one
+    expected = torch.nn.BatchNorm1d(4).double()(values) @ head.output.weight.T
+    torch.testing.assert_close(plain, expected)
 
 
 def test_row_batch_norm_equals_torchs_in_value_gradient_and_running_statistics() -> None:

@@ -1,4 +1,4 @@
-"""Rows of a tower that learns nothing are made once and are the tower's own; a weight that moves makes it look again."""
+"""Rows of a tower that learns nothing are made once and are its own; a weight that moves makes it look again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medmnist``: a set of MedMNIST (Yang et al. 2023) as its one ``.npz`` file; pictures are unpacked beside it, once."""
+"""``medmnist``: a set of MedMNIST (Yang et al. 2023), one ``.npz`` file, whose pictures are unpacked once."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def index(
 ) -> Manifest:
     """Index a set: one row a picture, or a volume of the 3D sets.
 
-    Columns: ``id`` (``chestmnist-train-000012``), ``image`` (PNG) or ``volume`` (NIfTI; axes as stored, since the release names no directions, and 1 mm), ``label.NAME``, ``split``.
-    Of an exclusive class one label is 1 and the others are 0. The release names no patients: it was parted by them where
-    its source was, and a split of your own would not be.
+    Columns: ``id`` (``chestmnist-train-000012``), ``image`` (PNG) or ``volume`` (NIfTI; axes as stored, since the
+    release names no directions, and 1 mm), ``label.NAME``, ``split``. Of an exclusive class one label is 1 and the
+    others are 0. The release names no patients: it was parted by them where its source was, and a split of your own
+    would not be.
 
     Args:
         root: folder of ``chestmnist.npz``, ``chestmnist_224.npz`` ...
@@ -65,11 +66,17 @@ def index(
             target = folder / part / f"{at:06d}{'.nii.gz' if kind == 'volume' else '.png'}"
             if not target.is_file():
                 _write(target, pixels)
-            row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: target.relative_to(folder).as_posix(), "split": part}
+            row: Row = {
+                "id": f"{path.stem}-{part}-{at:06d}",
+                kind: target.relative_to(folder).as_posix(),
+                "split": part,
+            }
             rows.append(row | {f"label.{label}": int(value) for label, value in zip(names, told, strict=True)})
             if progress is not None:
                 progress(len(rows), total)
-    return manifest_of(rows, root=folder, layout="medmnist", files=None, skipped={}, field=kind, meta={"set": path.stem})
+    return manifest_of(
+        rows, root=folder, layout="medmnist", files=None, skipped={}, field=kind, meta={"set": path.stem}
+    )
 
 
 def _file(root: Path, name: str | None) -> Path:

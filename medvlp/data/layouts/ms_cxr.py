@@ -15,8 +15,8 @@ from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.read import frame_size
 from medvlp.io.raster_header import probe_raster
+from medvlp.io.read import frame_size
 
 __all__ = ["index"]
 

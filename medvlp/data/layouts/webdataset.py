@@ -1,4 +1,4 @@
-"""``webdataset``: tar shards in WebDataset's form, whose files of one name are one sample; pictures are unpacked once."""
+"""``webdataset``: tar shards in WebDataset's form: files of one name are one sample; pictures are unpacked once."""
 
 from __future__ import annotations
 

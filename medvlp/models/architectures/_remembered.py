@@ -64,7 +64,8 @@ class Remembered:
         own = [heads[f"{recipe.kind}/{part}"] for part in recipe.heads]
         first = recipe.heads[: len(list(takewhile(lambda head: not (head.banks or list(head.parameters())), own)))]
         later = recipe.heads[len(first) :]
-        parts = recipe.keep.union(*(head.reads for head in own[len(first) :])).difference(later)
+        read = recipe.keep.union(*(head.reads for head in own[len(first) :]))
+        parts = frozenset("raw" if part == "embedding" else part for part in read).difference(later)
         half = torch.get_autocast_dtype(values.device.type) if torch.is_autocast_enabled(values.device.type) else None
         about = (recipe.kind, recipe.tower, first, parts, half, self._weights_of(recipe.kind, tower))
         found = []
@@ -107,5 +108,5 @@ def _encoded(
 def _digest(tensors: list[Tensor]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()

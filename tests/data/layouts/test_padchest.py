@@ -20,7 +20,9 @@ def write(root: Path, labels: list[str]) -> None:
     rows = [HEAD]
     for i, text in enumerate(labels):
         view, method = ["PA", "L", "AP_horizontal"][i % 3], "Physician" if i % 2 == 0 else "RNN_model"
-        rows.append([str(i), f"{i}_x.png", str(i % 2), f"s{i}", f"p{i // 2}", "FM"[i % 2], view, " sin hallazg .", method])
+        rows.append(
+            [str(i), f"{i}_x.png", str(i % 2), f"s{i}", f"p{i // 2}", "FM"[i % 2], view, " sin hallazg .", method]
+        )
         rows[-1] += [text, "[]"]
     with open(root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv", "w", newline="") as stream:
         csv.writer(stream).writerows(rows)

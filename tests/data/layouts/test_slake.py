@@ -14,7 +14,9 @@ from medvlp.data.layouts import index_cohort
 def entry(qid: int, image: int, language: str = "en", **more: object) -> dict[str, object]:
     said = {"question": "Is there an effusion? ", "answer": "No", "answer_type": "CLOSED", "base_type": "vqa"}
     about = {"location": "Lung", "modality": "X-Ray", "content_type": "Abnormality", "triple": ["vhead", "_", "_"]}
-    return {"img_id": image, "img_name": f"xmlab{image}/source.jpg", "qid": qid, "q_lang": language} | said | about | more
+    return (
+        {"img_id": image, "img_name": f"xmlab{image}/source.jpg", "qid": qid, "q_lang": language} | said | about | more
+    )
 
 
 @pytest.fixture

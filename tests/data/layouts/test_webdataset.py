@@ -66,13 +66,13 @@ def test_class_numbers_get_the_names_that_are_given(tmp_path: Path) -> None:
 
 
 def test_faults_are_one_sentence(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has 'subjet', asked for id.patient: did you mean 'subject'"):
+    with pytest.raises(DataError, match=r"has 'subjet', asked for id\.patient: did you mean 'subject'"):
         index_cohort("webdataset", root, {"columns": {"patient_id": "subjet"}})
     with pytest.raises(DataError, match="holds no shard"):
         index_cohort("webdataset", root, {"shards": "*.zip"})
     bad = tmp_path / "bad"
     bad.mkdir()
     shard(bad / "a.tar", {"../out.png": picture(0)})
-    with pytest.raises(UnreadableImage, match="unsafe_archive|leads out"):
+    with pytest.raises(UnreadableImage, match=r"unsafe_archive|leads out"):
         index_cohort("webdataset", bad)
     assert not (tmp_path / "out.png").exists()
