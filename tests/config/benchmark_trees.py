@@ -232,6 +232,17 @@ def vqa_rad(root: Path) -> None:
     (root / "VQA_RAD Dataset Public.json").write_text(json.dumps(entries))
 
 
+def padchest(root: Path) -> None:
+    head = ["", "ImageID", "ImageDir", "StudyID", "PatientID", "PatientSex_DICOM", "Projection", "Report"]
+    rows: list[list[object]] = [[*head, "MethodLabel", "Labels"]]
+    for i in range(2 * CASES):
+        picture(root / "0" / f"{i}.png")
+        terms = ["normal"] if i % 2 else ["pleural effusion", "cardiomegaly"]
+        told = ["F", "PA" if i % 3 else "AP", "sin hallazg", "Physician" if i % 4 else "RNN_model", terms]
+        rows.append([i, f"{i}.png", 0, f"s{i}", f"p{i}", *told])
+    table(root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv", rows)
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
@@ -246,5 +257,6 @@ TREES: dict[str, Callable[[Path], None]] = {
         pneumonia_kermany,
         openi,
         chestx_det,
+        padchest,
     )
 }

@@ -50,9 +50,13 @@ def drop(page, *files: Path) -> None:
     page.locator("body[data-state=open], body[data-state=refused]").wait_for()
 
 
+# Painting waits for the browser's next frame, which a busy machine makes late.
+_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 def painted(page, number=0, *, colours=False) -> np.ndarray:
     pane = page.locator(".pane").nth(number)
-    page.wait_for_timeout(60)  # two frames: painting waits for the browser's next one
+    page.evaluate(_FRAMES)
     told = pane.evaluate(_READ, colours)
     shape = (told["height"], told["width"], *((3,) if colours else ()))
     return np.frombuffer(base64.b64decode(told["levels"]), np.uint8).reshape(shape)
