@@ -30,8 +30,9 @@ _BLOCK: Rules = [
     (r"1\.norm\.gamma", "norm.weight"),
     (r"1\.to_(q|kv|out)\.(.*)", r"\2.\3"),
     (r"1\.([qk]_scale)", r"\2"),
-    (r"3\.([01])\.(.*)", r"mlp.\2.\3"),
-    (r"3\.4\.(.*)", r"mlp.3.\2"),
+    (r"3\.0\.(.*)", r"mlp.0.\2"),
+    (r"3\.1\.(.*)", r"mlp.1.fc1.\2"),
+    (r"3\.4\.(.*)", r"mlp.1.fc2.\2"),
 ]
 _RULES: Rules = [
     *under(
@@ -72,7 +73,7 @@ _RELEASE = Release(
     title="CT-CLIP",
     licence="CC-BY-NC-SA 4.0",
     citation="Hamamci et al. 2024, arXiv 2403.17834.",
-    about="Trained on CT of the chest without contrast, of one hospital, with reports (CT-RATE); not for commercial use.",
+    about="Trained on CT of the chest with reports, of one hospital (CT-RATE); not for commercial use.",
     recipe="ct_clip_v1",
 )
 
@@ -114,8 +115,8 @@ def ct_clip(*, source: Annotated[Path, FromModel("source")], tokenizer: str | No
         facts={"left_out": left},
         limits=(
             "The release read the arrays of CT-RATE's files as they lay there, to the patient's left, back and head; "
-            "here every volume is turned so. It replaces each token by the nearest of its codes: where two are as near, "
-            "rounding decides, so scores of another machine can differ by more than rounding."
+            "here every volume is turned so. It replaces each token by the nearest of its codes: where two are about as "
+            "near, rounding decides, and scores of another machine differ by more than rounding."
         ),
     )
 

@@ -174,7 +174,8 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, weights: dict[str, T
     assert (view["size"], view["spacing"], view["codes"]) == ([SIDE, SIDE, 240], [0.75, 0.75, 1.5], "LPS")
     left = bundle.provenance["left_out"]
     assert isinstance(left, list)
-    assert len(left) == 3 * 4 + 7 + 8 + 2 + 2 + 2 + 1, left
+    # Of 3 layers each 4; the first frame's layers, the way back to pixels, norms, codebook, latents, BERT.
+    assert len(left) == 3 * 4 + 6 + 4 + 2 + 2 + 2 + 3, left
     bundle.preprocessing[0] |= {"size": [SIDE, SIDE, 12], "spacing": list(SPACING)}
     ours = kept(bundle, tmp_path / "bundle")
     volume = by_torch(path, (12, SIDE, SIDE))
@@ -205,7 +206,7 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path, weights: dict[str,
     used = {name: tensor for name, tensor in weights.items() if "_latent_extra" not in name and "to_pixels" not in name}
     for what, held in changed(used):
         torch.save(held, file)
-        with pytest.raises(DataError, match="do not fit|is no CT-CLIP|it is another model"):
+        with pytest.raises(DataError, match="do not fit"):
             pytest.fail(f"{what}: {convert(file, name='ct_clip', options=options)} was taken")
     layer = f"{IMAGE}enc_spatial_transformer.layers.1."
     for name, other in [
@@ -262,4 +263,5 @@ def test_its_map_is_turned_back_and_gradients_pass_the_codes() -> None:
     alone = tower(stacks[1:], parts=frozenset({"pooled"})).part("pooled")
     torch.testing.assert_close(alone, pooled[1:])
     pooled.square().sum().backward()
-    assert all(each.grad is not None and bool(each.grad.any()) for each in tower.parameters())
+    still = {name for name, each in tower.named_parameters() if each.grad is None or not bool(each.grad.any())}
+    assert still <= {"bias.4.bias"}, still  # what is added to all scores of a head changes nothing

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from timm.layers import GluMlp
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, scaled_dot_product_attention
 
@@ -102,8 +103,7 @@ class CTViT(Encoder):
         at = self.within_norm(at).unflatten(0, shape[:2]).transpose(1, 2).flatten(0, 1)
         for block in self.along:
             at = block(at, shape, None)
-        at = self.along_norm(at).unflatten(0, (-1, self.places**2)).transpose(1, 2)
-        at = self._coded(at)
+        at = self._coded(self.along_norm(at).unflatten(0, (-1, self.places**2)).transpose(1, 2))
         tokens = at.unflatten(2, shape[2:]).transpose(2, 3).flatten(1, 3)
         return Encoded(
             owner=torch.arange(len(at), device=at.device),
@@ -124,16 +124,17 @@ class CTViT(Encoder):
 
     def _blocks(self, values: Tensor | Sequence[str], mask: Tensor | None) -> Tensor:
         """Return the voxels of blocks from -1 to 1, (R, T, N, V), N along columns first."""
-        if not isinstance(values, Tensor) or values.shape[2:] != (1, self.side, self.side) or values.shape[1] % self.slab:
+        side, slab = self.side, self.slab
+        if not isinstance(values, Tensor) or values.shape[2:] != (1, side, side) or values.shape[1] % slab:
             given = tuple(values.shape) if isinstance(values, Tensor) else "texts"
             raise ConfigError(
-                f"The tower ct_vit takes stacks (R, S, 1, {self.side}, {self.side}) whose slices {self.slab} divides, and "
-                f"was given {given}: change read_grid."
+                f"The tower ct_vit takes stacks (R, S, 1, {side}, {side}) whose slices {slab} divides, and was given "
+                f"{given}: change read_grid."
             )
         if mask is not None and not bool(mask.all()):
             raise ConfigError("The tower ct_vit reads stacks of one depth, and these differ: let read_grid make them.")
         at = values[:, :, 0].transpose(2, 3) * 2 - 1
-        at = at.unflatten(3, (-1, self.cell)).unflatten(2, (-1, self.cell)).unflatten(1, (-1, self.slab))
+        at = at.unflatten(3, (-1, self.cell)).unflatten(2, (-1, self.cell)).unflatten(1, (-1, slab))
         return at.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
 
     def _apart(self, like: Tensor) -> Tensor:
@@ -160,8 +161,8 @@ class _Block(nn.Module):
         self.kv = nn.Linear(width, 2 * heads * head_width, bias=False)
         self.q_scale, self.k_scale = nn.Parameter(torch.ones(head_width)), nn.Parameter(torch.ones(head_width))
         self.out = nn.Linear(heads * head_width, width, bias=False)
-        first, last = nn.Linear(width, 2 * hidden, bias=False), nn.Linear(hidden, width, bias=False)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), first, _Gated(), last)
+        gated = GluMlp(width, 2 * hidden, act_layer=nn.GELU, bias=False)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), gated)
 
     def forward(self, at: Tensor, shape: tuple[int, ...], bias: Tensor | None) -> Tensor:
         cells = pad(at.reshape(*shape, -1).movedim(-1, 1), (1, 1, 1, 1, 2, 0))
@@ -175,9 +176,3 @@ class _Block(nn.Module):
         seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=_SHARPNESS)
         at = at + self.out(seen.transpose(1, 2).flatten(2))
         return at + self.mlp(at)
-
-
-class _Gated(nn.Module):
-    def forward(self, values: Tensor) -> Tensor:
-        kept, gate = values.chunk(2, dim=-1)
-        return nn.functional.gelu(gate) * kept
