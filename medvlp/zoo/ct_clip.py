@@ -24,16 +24,8 @@ __all__ = ["ct_clip"]
 
 _IMAGE, _TEXT, _TOWER = "visual_transformer.", "text_transformer.", "towers.stack."
 _SPACING, _SLICES = [0.75, 0.75, 1.5], 240
-_STACKS = {"enc_spatial_transformer": "within", "enc_temporal_transformer": "along"}
-_BLOCK: Rules = [
-    (r"0\.dsconv\.(.*)", r"near.\2"),
-    (r"1\.norm\.gamma", "norm.weight"),
-    (r"1\.to_(q|kv|out)\.(.*)", r"\2.\3"),
-    (r"1\.([qk]_scale)", r"\2"),
-    (r"3\.0\.(.*)", r"mlp.0.\2"),
-    (r"3\.1\.(.*)", r"mlp.1.fc1.\2"),
-    (r"3\.4\.(.*)", r"mlp.1.fc2.\2"),
-]
+_STACK = r"enc_(spatial|temporal)_transformer\."
+_LAYER = rf"{_STACK}layers\.(\d+)\."
 _RULES: Rules = [
     *under(
         _IMAGE,
@@ -41,12 +33,14 @@ _RULES: Rules = [
             *((rf"to_patch_emb\.{i + 1}\.(.*)", rf"embed.{i}.\1") for i in range(3)),
             *((rf"spatial_rel_pos_bias\.net\.{i}\.0\.(.*)", rf"bias.{2 * i}.\1") for i in range(2)),
             (r"spatial_rel_pos_bias\.net\.2\.(.*)", r"bias.4.\1"),
-            *((rf"{theirs}\.norm_out\.gamma", f"{ours}_norm.weight") for theirs, ours in _STACKS.items()),
-            *(
-                (rf"{theirs}\.layers\.(\d+)\.{pattern}", rf"{ours}.\1.{name}")
-                for theirs, ours in _STACKS.items()
-                for pattern, name in _BLOCK
-            ),
+            (rf"{_LAYER}0\.dsconv\.(.*)", r"\1.\2.near.\3"),
+            (rf"{_LAYER}1\.norm\.gamma", r"\1.\2.norm.weight"),
+            (rf"{_LAYER}1\.to_(q|kv|out)\.(.*)", r"\1.\2.\3.\4"),
+            (rf"{_LAYER}1\.([qk]_scale)", r"\1.\2.\3"),
+            (rf"{_LAYER}3\.0\.(.*)", r"\1.\2.mlp.0.\3"),
+            (rf"{_LAYER}3\.1\.(.*)", r"\1.\2.mlp.1.fc1.\3"),
+            (rf"{_LAYER}3\.4\.(.*)", r"\1.\2.mlp.1.fc2.\3"),
+            (rf"{_STACK}norm_out\.gamma", r"\1_norm.weight"),
             (r"vq\._codebook\.embed", "codes"),
         ],
         _TOWER,
@@ -62,9 +56,9 @@ _UNUSED: dict[str, Callable[[Tensor], bool] | None] = {
     re.escape(_TEXT) + r"pooler\.dense\.(weight|bias)": None,
     _OWN + r"to_patch_emb_first_frame\.[123]\.(weight|bias)": None,
     _OWN + r"to_pixels(_first_frame)?\.0\.(weight|bias)": None,
-    _OWN + r"enc_\w+\.layers\.\d+\.1\.context_norm\.(gamma|beta)": None,
-    _OWN + r"enc_\w+\.(layers\.\d+\.1\.norm|norm_out)\.beta": lambda tensor: not bool(tensor.any()),
-    _OWN + r"enc_\w+\.layers\.\d+\.1\.null_kv": lambda tensor: tensor.numel() == 0,
+    _OWN + _LAYER + r"1\.context_norm\.(gamma|beta)": None,
+    _OWN + _STACK + r"(layers\.\d+\.1\.norm|norm_out)\.beta": lambda tensor: not bool(tensor.any()),
+    _OWN + _LAYER + r"1\.null_kv": lambda tensor: tensor.numel() == 0,
     _OWN + r"vq\._codebook\.cluster_size": None,
     _OWN + r"vq\._codebook\.initted": lambda tensor: bool(tensor.all()),
     r"to_(text|visual)_latent_extra\.weight": None,
@@ -115,8 +109,8 @@ def ct_clip(*, source: Annotated[Path, FromModel("source")], tokenizer: str | No
         facts={"left_out": left},
         limits=(
             "The release read the arrays of CT-RATE's files as they lay there, to the patient's left, back and head; "
-            "here every volume is turned so. It replaces each token by the nearest of its codes: where two are about as "
-            "near, rounding decides, and scores of another machine differ by more than rounding."
+            "here every volume is turned so. Each token becomes the nearest of its codes: where two are about as near, "
+            "rounding decides, and scores of another machine differ by more than rounding."
         ),
     )
 
@@ -143,5 +137,5 @@ def _sizes(weights: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any],
             f"{source} has blocks of {voxels} voxels, slices of {flat}, and projects {places} numbers of vectors "
             f"{width} wide, which are no square grid of CT-CLIP: name its own weights."
         )
-    layers = [count(weights, rf"{_OWN}{theirs}\.layers\.(\d+)\..*") for theirs in _STACKS]
+    layers = [count(weights, rf"{_OWN}enc_{each}_transformer\.layers\.(\d+)\..*") for each in ("spatial", "temporal")]
     return {**found, "layers": layers, "side": grid * cell, "cell": cell, "slab": voxels // flat}, joint

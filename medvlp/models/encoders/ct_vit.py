@@ -77,9 +77,9 @@ class CTViT(Encoder):
         inner = [nn.Linear(2, width), nn.LeakyReLU(0.1), nn.Linear(width, width), nn.LeakyReLU(0.1)]
         self.bias = nn.Sequential(*inner, nn.Linear(width, heads))
         sizes = {"width": width, "heads": heads, "head_width": head_width, "hidden": hidden}
-        self.within = nn.ModuleList(_Block(**sizes) for _ in range(layers[0]))
-        self.along = nn.ModuleList(_Block(**sizes) for _ in range(layers[1]))
-        self.within_norm, self.along_norm = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
+        self.spatial = nn.ModuleList(_Block(**sizes) for _ in range(layers[0]))
+        self.temporal = nn.ModuleList(_Block(**sizes) for _ in range(layers[1]))
+        self.spatial_norm, self.temporal_norm = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.register_buffer("codes", normalize(torch.randn(codes, width), dim=-1))
         self.pooled_output = nn.Identity()
         self.width, self.token_width = self.places**2 * width, width
@@ -98,12 +98,12 @@ class CTViT(Encoder):
         shape = (len(at), at.shape[1], self.places, self.places)
         bias = self.bias(self._apart(at)).permute(2, 0, 1)
         at = at.flatten(0, 1)
-        for block in self.within:
+        for block in self.spatial:
             at = block(at, shape, bias)
-        at = self.within_norm(at).unflatten(0, shape[:2]).transpose(1, 2).flatten(0, 1)
-        for block in self.along:
+        at = self.spatial_norm(at).unflatten(0, shape[:2]).transpose(1, 2).flatten(0, 1)
+        for block in self.temporal:
             at = block(at, shape, None)
-        at = self._coded(self.along_norm(at).unflatten(0, (-1, self.places**2)).transpose(1, 2))
+        at = self._coded(self.temporal_norm(at).unflatten(0, (-1, self.places**2)).transpose(1, 2))
         tokens = at.unflatten(2, shape[2:]).transpose(2, 3).flatten(1, 3)
         return Encoded(
             owner=torch.arange(len(at), device=at.device),
@@ -116,7 +116,7 @@ class CTViT(Encoder):
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
         own = {"pooled.output": Site(self.pooled_output, "after")}
-        return {**linear_sites(nn.ModuleDict({"within": self.within, "along": self.along})), **own}
+        return {**linear_sites(nn.ModuleDict({"spatial": self.spatial, "temporal": self.temporal})), **own}
 
     def blank(self, device: torch.device) -> Tensor:
         """One stack of zeros."""
