@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class ReadGrid:
         world = np.array(volume.affine.to("RAS").matrix)
         turn = Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S")))
         shown = ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True)
-        made = turn(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
+        made: Any = turn(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
         ends = [SpatialPad(self.size), CenterSpatialCrop(self.size)]
         if self.spacing is None:
             chain = Compose([shown, CropForeground(), Resize(self.size, mode="area")])
@@ -114,7 +114,7 @@ class ReadGrid:
             mm = np.linalg.norm(np.asarray(made.affine)[:3, :3], axis=0) / self.spacing
             # Rounded first: a header's 0.7 in single precision is a little less.
             cells = [max(1, int(n)) for n in np.round(mm * made.shape[1:], 3)]
-            chain = Compose([shown, Resize(cells, mode="trilinear", align_corners=False), *ends])
+            chain = Compose([shown, Resize(cells, mode="trilinear", align_corners=False, dtype=torch.float64), *ends])
         else:
             chain = Compose([Spacing(pixdim=self.spacing, mode="bilinear"), shown, *ends])
         made = chain(made)
