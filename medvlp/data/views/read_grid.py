@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ class ReadGrid:
 
     The volume is turned to `codes`, resampled linearly to `spacing`, scaled from `low` and `high` to 0 and 1, padded
     with 0 and cut at its middle to `size`: in this order, in these directions, which is what roundings depend on.
-    Without a spacing it is scaled, cut to the box of all that is above `low`, and squeezed to `size` by areas.
+    Without a spacing it is scaled, cut to the box of all that is above `low`, and squeezed to `size` by areas. With
+    `whole` it is scaled first and then squeezed to a whole number of voxels, edge on edge, so that the spacing is hit
+    but nearly, as CT-CLIP does.
 
     Attributes:
         size: of the grid along x, y and z.
@@ -35,6 +37,7 @@ class ReadGrid:
         low: value that becomes 0, HU for CT.
         high: value that becomes 1.
         codes: directions of the axes while it is made, such as ``RAS``.
+        whole: whether the spacing is met by whole voxels alone.
         bits: 8, 16, or 32 for unrounded.
         on_gap: of missing slices, see `medvlp.io.read_volume`.
         on_tilt: of a tilted gantry, see there.
@@ -60,6 +63,7 @@ class ReadGrid:
     low: float = -1000.0
     high: float = 1000.0
     codes: Literal["RAS", "LPS"] = "RAS"
+    whole: bool = False
     bits: Bits = 32
     on_gap: Literal["error", "resample"] = "error"
     on_tilt: Literal["error", "shear", "resample"] = "error"
@@ -72,6 +76,7 @@ class ReadGrid:
             kinds != ("volume", "stack")
             or min(self.size) < 1
             or min(self.spacing or (1,)) <= 0
+            or (self.whole and self.spacing is None)
             or self.low >= self.high
         ):
             raise ConfigError(
@@ -101,12 +106,18 @@ class ReadGrid:
         world = np.array(volume.affine.to("RAS").matrix)
         turn = Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S")))
         shown = ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True)
+        made: Any = turn(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
+        ends = [SpatialPad(self.size), CenterSpatialCrop(self.size)]
         if self.spacing is None:
-            chain = Compose([turn, shown, CropForeground(), Resize(self.size, mode="area")])
+            chain = Compose([shown, CropForeground(), Resize(self.size, mode="area")])
+        elif self.whole:
+            mm = np.linalg.norm(np.asarray(made.affine)[:3, :3], axis=0) / self.spacing
+            # Rounded first: a header's 0.7 in single precision is a little less.
+            cells = [max(1, int(n)) for n in np.round(mm * made.shape[1:], 3)]
+            chain = Compose([shown, Resize(cells, mode="trilinear", align_corners=False, dtype=torch.float64), *ends])
         else:
-            fit = Spacing(pixdim=self.spacing, mode="bilinear")
-            chain = Compose([turn, fit, shown, SpatialPad(self.size), CenterSpatialCrop(self.size)])
-        made = chain(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
+            chain = Compose([Spacing(pixdim=self.spacing, mode="bilinear"), shown, *ends])
+        made = chain(made)
         turned = [axis for axis in range(3) if self.codes[axis] != _HUNG[axis]]
         pixels = made.as_tensor()[0].flip(turned).permute(2, 1, 0)[:, None].float()
         grid = np.asarray(made.affine, dtype=np.float64) @ _flipped(self.size, turned)
