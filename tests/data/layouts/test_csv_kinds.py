@@ -77,5 +77,7 @@ def test_questions_about_pictures_of_known_patients(tmp_path: Path) -> None:
         side.setdefault(patient, set()).add(part)
     assert all(len(parts) == 1 for parts in side.values())
     assert {part for parts in side.values() for part in parts} == {"train", "test"}
-    verify = index_cohort("csv", tmp_path, {"columns": columns, "images": "files", "where": {"semantic_type": "verify"}})
+    verify = index_cohort(
+        "csv", tmp_path, {"columns": columns, "images": "files", "where": {"semantic_type": "verify"}}
+    )
     assert set(verify.column("text.answer")) == {"yes"}
