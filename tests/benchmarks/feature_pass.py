@@ -1,7 +1,7 @@
 """Seconds of ``feature_pass`` over the same model driven by hand in a torch DataLoader: same films, views and workers.
 
-From files (views run in the workers) and from the cache (this process). Both are run in pairs, the first of a pair in turn;
-embeddings are asserted equal first.
+From files (views run in the workers) and from the cache (in this process), in pairs, each way first in turn; embeddings
+are asserted equal before.
 
 OMP_NUM_THREADS=1 python tests/benchmarks/feature_pass.py runs/quickstart/run [--films 400] [--workers 2] [--pairs 5]
 """

@@ -75,7 +75,9 @@ def test_head_front_and_right_are_where_the_release_has_them(release: Path) -> N
 
 def test_a_volume_is_unpacked_once_and_needs_no_array_then(release: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    first = index_cohort("rad_chestct", release, {"unpack": str(tmp_path / "away")}, progress=lambda *n: told.append(n))
+    first = index_cohort(
+        "rad_chestct", release, {"unpack": str(tmp_path / "away")}, progress=lambda n, of: told.append((n, of))
+    )
     assert told == [(n, 5) for n in range(1, 6)]
     assert not (release / "nifti").exists()
     (tmp_path / "away" / "trn1.nii.gz").write_bytes(b"kept")
