@@ -47,8 +47,8 @@ class Films(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.prepared)
 
-    def __getitem__(self, at: int) -> Tensor:
-        pixels = apply_views(self.prepared.sample(at), self.views).fields["image"]
+    def __getitem__(self, index: int) -> Tensor:
+        pixels = apply_views(self.prepared.sample(index), self.views).fields["image"]
         assert isinstance(pixels, Tensor)
         return pixels
 
@@ -96,7 +96,7 @@ def main() -> None:
                 raise SystemExit(f"{name}: the two embed differently")
             found[name] = _pairs(lambda way=way: by_us(*way), lambda way=way: by_hand(*way), options.pairs)
     counts = {"films": len(films), "pairs": options.pairs, "workers": options.workers, "batch": BATCH}
-    print_report("feature_pass", n=counts, packages=("medvlp", "torch"), **found)
+    print_report("feature_pass", n=counts, packages=("torch", "numpy"), **found)
 
 
 def _pairs(ours: Callable[[], object], theirs: Callable[[], object], count: int) -> dict[str, object]:

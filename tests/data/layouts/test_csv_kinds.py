@@ -70,7 +70,7 @@ def test_questions_about_pictures_of_known_patients(tmp_path: Path) -> None:
     }
     assert "text" not in manifest.record(1)  # a question without an answer is no pair
     assert manifest.record(1)["text.question"] == "List all abnormalities."
-    assert manifest.path(0, "image").is_file()
+    assert manifest.path(0, "image") == (tmp_path / "files/p10/p10000032/s50/x.jpg").resolve()
     halves = split_by_patient(manifest, fractions={"train": 0.67, "test": 0.33})
     side: dict[str, set[str]] = {}
     for patient, part in zip(manifest.column("id.patient"), halves.column("split"), strict=True):
