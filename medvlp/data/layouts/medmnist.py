@@ -14,6 +14,7 @@ from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.layouts._unpack import write_volume
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
@@ -108,7 +109,5 @@ def _write(path: Path, pixels: np.ndarray) -> None:
         from PIL import Image
 
         Image.fromarray(pixels).save(path)
-        return
-    import nibabel
-
-    nibabel.save(nibabel.Nifti1Image(pixels.T.copy(), np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    else:
+        write_volume(path, pixels)
