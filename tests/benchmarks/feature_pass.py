@@ -3,7 +3,7 @@
 From files (views run in the workers) and from the cache (in this process), in pairs, each way first in turn; embeddings
 are asserted equal before.
 
-OMP_NUM_THREADS=1 python tests/benchmarks/feature_pass.py runs/quickstart/run [--films 400] [--workers 2] [--pairs 5]
+OMP_NUM_THREADS=1 python tests/benchmarks/feature_pass.py runs/quickstart/run [--films 400] [--workers 2] [--pairs 7]
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a run: bundle and manifest.parquet")
     parser.add_argument("--films", type=int, default=400)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
     loaded = load(options.run / "bundle")
