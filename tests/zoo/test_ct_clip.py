@@ -111,8 +111,8 @@ def stack(held: dict[str, Tensor], own: str, rows: Tensor, shape: tuple[int, ...
     return f.layer_norm(rows, (WIDTH,), held[f"{own}norm_out.gamma"])
 
 
-def seen(held: dict[str, Tensor], volume: Tensor) -> Tensor:
-    """(S, H, W) from -1 to 1 -> (D,)."""
+def seen(held: dict[str, Tensor], volume: Tensor) -> tuple[Tensor, Tensor]:
+    """(S, H, W) from -1 to 1 -> tokens before the codebook (places, slabs, W), and (D,)."""
     held = {name.removeprefix(IMAGE): tensor for name, tensor in held.items()}
     slabs = len(volume) // SLAB
     cells = [
@@ -140,7 +140,7 @@ def seen(held: dict[str, Tensor], volume: Tensor) -> Tensor:
     nearest = f.cosine_similarity(at[:, :, None], codes, dim=-1).argmax(dim=-1)
     assert len(nearest.unique()) > CODES // 3
     flat = codes[nearest].mean(dim=1).flatten()  # (places, slabs, W): over slabs
-    return held["to_visual_latent.weight"] @ flat
+    return at, held["to_visual_latent.weight"] @ flat
 
 
 def by_torch(path: Path, size: tuple[int, int, int]) -> Tensor:
@@ -186,7 +186,14 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, weights: dict[str, T
     corners = np.array(prepared.record.matrix) @ np.array([[0.0, 0, 0, 1], [12, 12, 12, 1]]).T
     expected = [[8 * 61 / 29, 20 * 61 / 29], [9 * 54 / 30, 21 * 54 / 30], [-33 / 9, 11 * 33 / 9]]
     assert np.abs(corners - np.array(expected)).max() < 1e-3
-    assert np.abs(ours.embed_image(path) - units(seen(weights, volume)[None])).max() < 1e-5
+    tokens, vector = seen(weights, volume)
+    assert np.abs(ours.embed_image(path) - units(vector[None])).max() < 1e-5
+    # Codes hide what is slightly wrong, such as another GELU: so the tokens in front of them too.
+    before: list[Tensor] = []
+    tower: Any = bundle.model.get_submodule("towers.stack")
+    tower.temporal_norm.register_forward_hook(lambda _module, _inputs, out: before.append(out))
+    tower(shown[None, :, None], parts=frozenset({"pooled"}))
+    assert np.abs(units(before[0]) - units(tokens)).max() < 1e-5
     text = bert()(**words(["no effusion"], return_tensors="pt")).last_hidden_state[:, 0]
     assert np.abs(ours.embed_text(["no effusion"]) - units(text @ weights["to_text_latent.weight"].T)).max() < 1e-5
     assert ours.scale == pytest.approx(np.exp(0.9), rel=1e-6)
