@@ -62,8 +62,7 @@ class DoRA(LoRA):
             lengths = _lengths(layer.weight + self.gain * self.up @ self.down)
         share = self.magnitude / lengths
         plain = value if layer.bias is None else value - layer.bias
-        update = nn.functional.linear(nn.functional.linear(source, self.down), self.up)
-        return value + (share - 1) * plain + share * self.gain * update
+        return value + (share - 1) * plain + share * self.update(source)
 
 
 def _lengths(weight: Tensor) -> Tensor:

@@ -59,7 +59,11 @@ class LoRA(Patch):
 
     def forward(self, value: Tensor, source: Tensor) -> Tensor:
         """Add the update."""
-        return value + self.gain * nn.functional.linear(nn.functional.linear(source, self.down), self.up)
+        return value + self.update(source)
+
+    def update(self, source: Tensor) -> Tensor:
+        """Return alpha / rank * B A x."""
+        return self.gain * nn.functional.linear(nn.functional.linear(source, self.down), self.up)
 
     def extra_repr(self) -> str:
         """Name rank and gain."""
