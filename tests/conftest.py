@@ -18,8 +18,8 @@ from tests.once import made_once
 from tests.seeds import Seeds
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 # Examples are drawn from a seed that the test's own text gives: a run that fails fails again.
@@ -134,8 +134,8 @@ def films_and_volumes(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def tiny_run(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A finished run on the tiny hospital, with its bundle; read only: other tests share it."""
-    from medvlp.config.train import train
     from medvlp.config.tree import load_config
+    from medvlp.runs.train import train
     from tests.tiny import tiny_tree, write_tree
 
     def make(folder: Path) -> Trained:

@@ -23,8 +23,8 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Head, HeadSpec, Model
 from medvlp.core.registry import build
-from medvlp.evaluation.metrics import FloatArray, auroc
 from medvlp.evaluation.probe_tables import BOTH, both_tables, checked_features, checked_tables
+from medvlp.statistics.metrics import FloatArray, auroc
 
 __all__ = [
     "Adapted",

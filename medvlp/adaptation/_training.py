@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from medvlp.adaptation._adapter import Candidate, head_with
 from medvlp.core.encoded import Encoded
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["trained", "weights_of"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from medvlp.adaptation._adapter import Candidate
 from medvlp.adaptation.linear import linear_candidates
 from medvlp.evaluation.linear_classifier import Standard, standard_of
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["SCALE", "own_standard", "start_of"]
 

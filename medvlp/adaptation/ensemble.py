@@ -11,7 +11,7 @@ from medvlp.adaptation._words import SCALE
 from medvlp.adaptation.linear import linear_candidates
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.linear_classifier import STRENGTHS
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Ensemble"]
 

@@ -13,7 +13,7 @@ from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid, classes
 from medvlp.adaptation._words import SCALE
 from medvlp.adaptation.linear import unstandardised
 from medvlp.evaluation.linear_classifier import standard_of
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Gda", "discriminants"]
 

@@ -13,7 +13,7 @@ from medvlp.adaptation._adapter import Adapter, Candidate, applied, checked_grid
 from medvlp.adaptation._training import trained
 from medvlp.adaptation._words import start_of
 from medvlp.core.errors import ConfigError
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Grip", "board_sizes", "leaderboards"]
 

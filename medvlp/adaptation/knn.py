@@ -17,8 +17,8 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.probe_tables import BOTH, best_by_auroc, both_tables, checked_features, checked_tables
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Knn", "KnnProbe", "Neighbours"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid, classes_of
 from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Linear", "linear_candidates", "unstandardised"]
 

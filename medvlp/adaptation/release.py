@@ -11,8 +11,8 @@ import torch
 
 from medvlp.adaptation._adapter import Adapted, Candidate, Folded
 from medvlp.core.keys import Key, Plan, keys
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["adapted_bundle", "scaled"]
 

@@ -12,7 +12,7 @@ from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
 from medvlp.adaptation._training import trained
 from medvlp.adaptation._words import own_standard, start_of
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Residual"]
 

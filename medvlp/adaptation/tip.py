@@ -11,7 +11,7 @@ import numpy as np
 from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
 from medvlp.adaptation._training import weights_of
 from medvlp.adaptation._words import own_standard, start_of
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Tip", "cache_of"]
 

@@ -10,7 +10,7 @@ from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
 from medvlp.adaptation._training import trained
 from medvlp.adaptation._words import start_of
 from medvlp.adaptation.tip import cache_of
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["TipTuned"]
 

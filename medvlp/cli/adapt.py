@@ -50,10 +50,10 @@ def adapt(
 
     Start it again after an interruption: what is complete is not made again.
     """
-    from medvlp.config.adapt import AdaptOptions
-    from medvlp.config.adapt import adapt as run
-    from medvlp.config.adapt_choice import ADAPTERS
     from medvlp.core.errors import UserError
+    from medvlp.runs.adapt import AdaptOptions
+    from medvlp.runs.adapt import adapt as run
+    from medvlp.runs.adapt_choice import ADAPTERS
 
     for name, value in (("--sensitivity", sensitivity), ("--prevalence", prevalence)):
         if value is not None and not 0 < value < 1:

@@ -38,12 +38,12 @@ def check(
     ] = None,
 ) -> None:
     """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
-    from medvlp.config.index import usual_workers
     from medvlp.core.files import write_json
     from medvlp.core.progress import progress
     from medvlp.data.layouts._table import parse_columns
     from medvlp.data.leakage.check import check_cohorts
     from medvlp.data.leakage.tables import open_cohort
+    from medvlp.runs.index import usual_workers
 
     wanted = parse_columns(columns or [])
     manifests = [open_cohort(path, root=root, columns=wanted) for path in cohorts]

@@ -82,8 +82,8 @@ def index(
 
     Start it again after an interruption: what was read is remembered.
     """
-    from medvlp.config.index import index_to_files, usual_workers
     from medvlp.core.errors import UserError
+    from medvlp.runs.index import index_to_files, usual_workers
 
     if no_page and page is not None:
         raise UserError("--page and --no-page exclude each other: leave one of them out.")
@@ -161,7 +161,7 @@ def drift(
     from medvlp.core.progress import progress
     from medvlp.evaluation.drift import compare_presets, drift_document
     from medvlp.evaluation.drift_files import image_files
-    from medvlp.evaluation.page.drift import render_drift
+    from medvlp.pages.drift import render_drift
 
     files, patients = image_files(paths, root=root)
     loaded = None if model is None else load(model)

@@ -80,7 +80,7 @@ def _offered(yes: bool) -> tuple[Path, ...]:
     if not yes and not (asked and typer.confirm(f"No bundle was given. Make the quick start's now ({minutes})?")):
         typer.echo("No bundle: pictures are shown, nothing is said of them. `medvlp quickstart` makes a model.")
         return ()
-    from medvlp.config.quickstart import run_quickstart
+    from medvlp.runs.quickstart import run_quickstart
 
     out = _MADE.parent.parent
     run_quickstart(out, seed=0, patients=patients, config=config, overrides=[], say=typer.echo)

@@ -43,7 +43,7 @@ def embed(
     if index is not None:
         check_place(index)
     if slices is None:
-        from medvlp.config.evaluate import embed_manifest
+        from medvlp.runs.evaluate import embed_manifest
 
         table = embed_manifest(model, manifest, root=root, workers=workers)
         unread, empty = table.meta["left_out"], table.meta["empty"]
@@ -53,14 +53,14 @@ def embed(
             table.save(out)
             typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
         if index is not None:
-            from medvlp.config.case_index import make_case_index
+            from medvlp.runs.case_index import make_case_index
 
             cases = make_case_index(model, manifest, table, root=root)
             cases.save(index)
             typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report.{told}")
     if slices is not None:
         check_place(slices)
-        from medvlp.config.slices import embed_slices
+        from medvlp.runs.slices import embed_slices
 
         done = embed_slices(model, manifest, root=root, folder=slices, windows=window or [], workers=workers)
         names = [entry.id for entry in done.left_out]

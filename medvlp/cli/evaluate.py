@@ -21,13 +21,13 @@ def evaluate(
     A suite goes on where it was stopped: what is judged is not judged again unless bundle, data or configuration
     changed. A run that fails is listed and the rest go on; then the exit code is 1.
     """
-    from medvlp.config.suite import is_suite
+    from medvlp.runs.grid.suite import is_suite
 
     if is_suite(config):
         _suite(config, overrides or [], jobs)
         return
-    from medvlp.config.evaluate import evaluate as run
-    from medvlp.config.evaluate import load_evaluation
+    from medvlp.runs.evaluate import evaluate as run
+    from medvlp.runs.evaluate import load_evaluation
 
     done = run(load_evaluation(config, overrides or []), say=lambda text: typer.echo(text, err=True))
     for result in done.found.values():
@@ -37,8 +37,8 @@ def evaluate(
 
 
 def _suite(config: str, words: list[str], jobs: int) -> None:
-    from medvlp.config.suite_table import evaluate_suite
     from medvlp.core.errors import UserError
+    from medvlp.runs.grid.suite_table import evaluate_suite
 
     done = evaluate_suite(config, words, jobs=jobs, say=typer.echo)
     for line in done.left_out:

@@ -18,7 +18,7 @@ def gate(
     ] = None,
 ) -> None:
     """Give a bundle released without one the gate by which it abstains from pictures of another kind."""
-    from medvlp.config.gate import add_gate
+    from medvlp.runs.gate import add_gate
 
     made = add_gate(run, out=out, rate=rate, say=typer.echo)
     typer.echo(

@@ -36,7 +36,7 @@ def quickstart(
         f"not seen{'' if config or patients else f': {minutes} on two idle cores'}.\n"
         "It may be interrupted: the same command goes on where it stopped."
     )
-    from medvlp.config.quickstart import run_quickstart  # torch; the lines above come at once
+    from medvlp.runs.quickstart import run_quickstart  # torch; the lines above come at once
 
     page = run_quickstart(
         out, seed=seed, patients=people, config=config or usual, overrides=overrides or [], say=typer.echo

@@ -25,25 +25,25 @@ def report(
 ) -> None:
     """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
     from medvlp.core.files import check_outputs, write_text
-    from medvlp.evaluation.page.run_folder import read_run, write_report_page
-    from medvlp.evaluation.page.study import read_study
+    from medvlp.pages.run_folder import read_run, write_report_page
+    from medvlp.pages.study import read_study
 
     read = [source] if study is None else [source, study]
     check_outputs([out, *(path for path in (sheet, card, atlas) if path is not None)], inputs=read)
     told = {} if study is None else read_study(study)
     if atlas is not None:
-        from medvlp.evaluation.page.atlas import atlas_card
+        from medvlp.pages.atlas import atlas_card
 
         write_text(atlas, atlas_card(read_run(source, study=told)).text())
         typer.echo(f"{atlas}: the card for RSNA's ATLAS.")
     if card is not None:
-        from medvlp.evaluation.page.hub_card import hub_card
+        from medvlp.pages.hub_card import hub_card
 
         write_text(card, hub_card(read_run(source, study=told)))
         typer.echo(f"{card}: the card for a model hub.")
     write_report_page(source, out, study=told)
     if sheet is not None:
-        from medvlp.evaluation.page.sheet import write_sheet
+        from medvlp.pages.sheet import write_sheet
 
         write_sheet(source, sheet)
         typer.echo(f"{sheet}: the pictures, planted boxes beside heat maps.")

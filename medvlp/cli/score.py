@@ -71,8 +71,6 @@ def score(
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
     from medvlp.data.layouts._table import parse_columns
-    from medvlp.evaluation.intervals import DEFAULT_FORM, check_form
-    from medvlp.evaluation.page.run_folder import write_report_page
     from medvlp.evaluation.predictions import check_policy
     from medvlp.evaluation.results import load_result, write_result
     from medvlp.evaluation.scoring.files import score_file
@@ -81,6 +79,8 @@ def score(
     from medvlp.evaluation.scoring.score import recompute
     from medvlp.evaluation.tables import check_table_path, score_table, write_table
     from medvlp.evaluation.undefined import undefined_auroc
+    from medvlp.pages.run_folder import write_report_page
+    from medvlp.statistics.intervals import DEFAULT_FORM, check_form
 
     if out.suffix != ".json":
         raise ConfigError(f"The results {out} are written as JSON: give --out a file name that ends in .json.")

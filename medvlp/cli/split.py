@@ -31,8 +31,8 @@ def split(
     """Split a cohort and print what is in each part."""
     from dataclasses import asdict
 
-    from medvlp.config.split import split_cohort
     from medvlp.data.splits import part_facts, part_table, split_hash
+    from medvlp.runs.split import split_cohort
 
     done = split_cohort(
         manifest,

@@ -25,10 +25,10 @@ def sweep(
     What is finished is not run again, what was killed goes on. A run that fails is listed and the rest go on; then the
     exit code is 1.
     """
-    from medvlp.config.sweep import load_sweep
-    from medvlp.config.sweep_table import plan_lines
-    from medvlp.config.sweep_table import sweep as run
     from medvlp.core.errors import UserError
+    from medvlp.runs.grid.sweep import load_sweep
+    from medvlp.runs.grid.sweep_table import plan_lines
+    from medvlp.runs.grid.sweep_table import sweep as run
 
     if dry_run:
         for line in plan_lines(load_sweep(config, overrides or [], out=out)):

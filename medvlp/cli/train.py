@@ -24,10 +24,10 @@ def train(
 ) -> None:
     """Train a model; also under torchrun. A run folder that has checkpoints goes on from the newest."""
     from medvlp.config.recipe import resumed
-    from medvlp.config.train import dry_run as rehearse
-    from medvlp.config.train import train as run
     from medvlp.config.tree import load_config
     from medvlp.core.errors import UserError
+    from medvlp.runs.train import dry_run as rehearse
+    from medvlp.runs.train import train as run
 
     if schema:
         from medvlp.config.schema import config_schema

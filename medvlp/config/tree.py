@@ -13,7 +13,7 @@ from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
-from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh

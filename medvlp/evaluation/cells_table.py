@@ -20,12 +20,12 @@ from scipy.stats import t as student
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
-from medvlp.evaluation.bootstrap import bootstrap, percentile_interval
 from medvlp.evaluation.cells import CellFacts, Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
-from medvlp.evaluation.holm import holm
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.redraw import Redrawn, redraw
 from medvlp.evaluation.results import Metric, load_result
+from medvlp.statistics.bootstrap import bootstrap, percentile_interval
+from medvlp.statistics.holm import holm
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["make_table", "over_seeds", "two_sided"]
 

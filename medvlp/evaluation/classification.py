@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.evaluation.intervals import DEFAULT_FORM, Form
-from medvlp.evaluation.metrics import checked_scores
 from medvlp.evaluation.predictions import Policy, checked_findings
 from medvlp.evaluation.rank_metrics import MIN_GROUP, rank_metrics
 from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.statistics.intervals import DEFAULT_FORM, Form
+from medvlp.statistics.metrics import checked_scores
 
 __all__ = ["evaluate_scores", "size_terciles", "split_rows"]
 

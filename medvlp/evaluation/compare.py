@@ -14,15 +14,15 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.bootstrap import percentile_interval
-from medvlp.evaluation.few import TOO_FEW
-from medvlp.evaluation.holm import holm
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import SplitData, split_data, with_interval
+from medvlp.statistics.bootstrap import percentile_interval
+from medvlp.statistics.few import TOO_FEW
+from medvlp.statistics.holm import holm
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["bootstrap_p", "compare_results"]
 

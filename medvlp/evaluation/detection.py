@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
 from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, match
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric
+from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["CaseBoxes", "ap_difference", "ap_rows"]
 

@@ -15,11 +15,11 @@ from scipy.stats import wasserstein_distance
 
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.errors import DataError, UserError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters, percentile_interval
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.presets import preset_info
 from medvlp.io.read import read_image
+from medvlp.statistics.bootstrap import bootstrap, patient_clusters, percentile_interval
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Drift", "DriftCase", "DriftMeasure", "compare_presets", "drift_document"]
 

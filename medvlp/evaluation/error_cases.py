@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp.evaluation.metrics import FloatArray, auroc
+from medvlp.statistics.metrics import FloatArray, auroc
 
 __all__ = ["ErrorCases", "error_cases", "hardest_findings"]
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medvlp.answers.applied.calibrators import CalibratorName
 from medvlp.answers.asking.ask import ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.answers import Answer, Ask, Rows
@@ -30,12 +29,13 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kept import kept_feature_pass
+from medvlp.statistics.calibration.calibrators import CalibratorName
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES
 
 __all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "title_of"]
 

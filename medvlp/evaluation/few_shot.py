@@ -18,8 +18,8 @@ from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
 from medvlp.evaluation.probe_tables import checked_features, checked_tables
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
 __all__ = ["FewShot", "FewShotDraws", "draw_patients", "fit_few_shot"]
 

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
-from medvlp.evaluation.few import TOO_FEW, few_reason, mean_reason
-from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
+from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
+from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.ranked import rank_rows
 
 __all__ = ["evaluate_few_shot"]
 

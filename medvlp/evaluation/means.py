@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric
+from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["macro_mean_metric", "mean_metric"]
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import percentile_interval
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.proportions import Share
 from medvlp.evaluation.results import Metric
+from medvlp.statistics.bootstrap import percentile_interval
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.proportions import Share
 
 __all__ = ["metric_row", "share_row"]
 

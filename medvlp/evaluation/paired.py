@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.core.errors import DataError
-from medvlp.evaluation.confusion import THRESHOLD_METRICS, call_counts
-from medvlp.evaluation.delong import PairedTest, compare_areas
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
-from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic
+from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.confusion import THRESHOLD_METRICS, call_counts
+from medvlp.statistics.delong import PairedTest, compare_areas
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
+from medvlp.statistics.ranked import rank_rows
 
 __all__ = ["Difference", "Place", "paired_differences"]
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._table import read_table
-from medvlp.evaluation.metrics import FloatArray, checked_scores
 from medvlp.evaluation.results import AVERAGES
+from medvlp.statistics.metrics import FloatArray, checked_scores
 
 __all__ = [
     "Group",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
 __all__ = ["BOTH", "best_by_auroc", "both_tables", "checked_features", "checked_tables", "thumbnails"]
 

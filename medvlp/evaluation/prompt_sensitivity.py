@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError, auroc
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
 __all__ = ["evaluate_prompt_sensitivity"]
 

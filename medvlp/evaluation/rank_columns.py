@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, count_patients
-from medvlp.evaluation.few import few_reason
-from medvlp.evaluation.influence import by_patient, influence_rows
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.predictions import KnownRows
-from medvlp.evaluation.ranked import RankedRows, rank_rows
+from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients
+from medvlp.statistics.few import few_reason
+from medvlp.statistics.influence import by_patient, influence_rows
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.ranked import RankedRows, rank_rows
 
 __all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "pooled_column"]
 
@@ -69,7 +69,7 @@ def column_of(
         least: patients of each class without which there is no number.
 
     Example:
-        >>> from medvlp.evaluation.bootstrap import patient_clusters
+        >>> from medvlp.statistics.bootstrap import patient_clusters
         >>> rows = KnownRows("edema", np.array([True, True]), np.array([True, False]), np.array([0.9, 0.2]))
         >>> column_of(rows, None, rows.known, patient_clusters(["p", "q"]), False).reason
         'too_few_positives'

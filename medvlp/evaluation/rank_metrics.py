@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from medvlp.evaluation.bootstrap import Clusters, patient_clusters
-from medvlp.evaluation.few import TOO_FEW, mean_reason
-from medvlp.evaluation.influence import acceleration
-from medvlp.evaluation.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.evaluation.predictions import Policy, groups_of, known_rows
-from medvlp.evaluation.proportions import clopper_pearson
 from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate, pooled_column
 from medvlp.evaluation.results import AVERAGES, Metric
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
+from medvlp.statistics.few import TOO_FEW, mean_reason
+from medvlp.statistics.influence import acceleration
+from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
+from medvlp.statistics.proportions import clopper_pearson
 
 __all__ = ["ALIKE", "MIN_GROUP", "rank_metrics"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.bootstrap import Clusters, patient_clusters
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.ranked import rank_rows
 
 __all__ = ["Redrawn", "redraw"]
 

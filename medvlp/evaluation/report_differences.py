@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["f1_difference"]
 

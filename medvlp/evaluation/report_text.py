@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary

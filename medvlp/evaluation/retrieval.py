@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries
 
 __all__ = ["evaluate_retrieval"]
 

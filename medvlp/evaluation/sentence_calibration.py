@@ -10,7 +10,7 @@ import pandas as pd
 
 from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
 from medvlp.evaluation.linear_classifier import fit_classifiers
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["STRENGTH", "fit_sentence_calibration"]
 

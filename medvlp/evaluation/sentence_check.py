@@ -26,20 +26,20 @@ from medvlp.answers.sentences.judge import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.conformal import fit_sets
-from medvlp.evaluation.delong import compare_areas
-from medvlp.evaluation.few import few_reason
-from medvlp.evaluation.holm import holm
-from medvlp.evaluation.intervals import DEFAULT_FORM
 from medvlp.evaluation.metric_row import metric_row, share_row
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
-from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.scoring.split import with_draws
 from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
-from medvlp.evaluation.stratified import stratify
+from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
+from medvlp.statistics.conformal import fit_sets
+from medvlp.statistics.delong import compare_areas
+from medvlp.statistics.few import few_reason
+from medvlp.statistics.holm import holm
+from medvlp.statistics.intervals import DEFAULT_FORM
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
+from medvlp.statistics.proportions import share_of
+from medvlp.statistics.stratified import stratify
 from medvlp.text.hard_negatives import Kind
 
 __all__ = ["COVERAGE", "evaluate_sentence_check"]

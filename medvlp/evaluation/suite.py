@@ -65,7 +65,7 @@ class SuiteLine(_Frozen):
         title: of the data set.
         split: name of the split and part that was judged.
         folder: below the suite's.
-        state, reason, seconds, code: how far it came, see `medvlp.config.crew.Standing`.
+        state, reason, seconds, code: how far it came, see `medvlp.runs.grid.jobs.Standing`.
         recipe, data, split_hash: hashes of what made the numbers.
         synthetic: whether nobody stands behind the data.
         caveats: sentences that a reader must have seen before the numbers.

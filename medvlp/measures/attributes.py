@@ -10,10 +10,10 @@ from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
-from medvlp.evaluation.attribute import attribute_scores
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
+from medvlp.statistics.attribute import attribute_scores
 
 __all__ = ["Attributes"]
 

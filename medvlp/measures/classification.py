@@ -11,10 +11,10 @@ from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation, title_of
 from medvlp.evaluation.measure import Measure
-from medvlp.evaluation.metrics import auroc, average_precision
 from medvlp.evaluation.results import Result
 from medvlp.measures._groups import group_columns
 from medvlp.measures._label_sets import label_sets
+from medvlp.statistics.metrics import auroc, average_precision
 
 __all__ = ["Classification"]
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from medvlp.evaluation.bootstrap import patient_clusters
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.evaluation import Evaluation, scored_rows, title_of
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import share_row
-from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result
 from medvlp.models.gate import Gate as BundleGate
+from medvlp.statistics.bootstrap import patient_clusters
+from medvlp.statistics.proportions import share_of
 
 __all__ = ["Gate"]
 

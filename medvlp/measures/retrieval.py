@@ -14,9 +14,9 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation, title_of
 from medvlp.evaluation.image_retrieval import by_study
 from medvlp.evaluation.measure import Measure
-from medvlp.evaluation.ranks import rank_queries
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.statistics.ranks import rank_queries
 
 __all__ = ["Retrieval"]
 

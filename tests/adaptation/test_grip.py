@@ -10,7 +10,7 @@ from medvlp.adaptation._training import trained
 from medvlp.adaptation.grip import Grip, board_sizes, leaderboards
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import ConfigError
-from medvlp.evaluation.metrics import auroc
+from medvlp.statistics.metrics import auroc
 
 
 def test_boards_grow_evenly_to_all_rows() -> None:

@@ -9,7 +9,7 @@ from medvlp.adaptation.knn import Knn, KnnProbe
 from medvlp.core.answers import FEATURES, Ask, ProbeTable, Rows
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.table import FeatureTable
-from medvlp.evaluation.metrics import auroc
+from medvlp.statistics.metrics import auroc
 
 
 def table(seed: int, rows: int = 90, width: int = 5) -> ProbeTable:

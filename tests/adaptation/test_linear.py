@@ -12,7 +12,7 @@ from medvlp.adaptation.linear import Linear
 from medvlp.core.answers import FEATURES, Ask, ProbeTable, Rows
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.table import FeatureTable
-from medvlp.evaluation.metrics import auroc
+from medvlp.statistics.metrics import auroc
 
 
 def table(seed: int, rows: int = 120, width: int = 6) -> ProbeTable:

@@ -10,9 +10,9 @@ import yaml
 from PIL import Image
 
 from medvlp.answers.zero_shot import ZeroShot
-from medvlp.config.train import train
 from medvlp.config.tree import check_config
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.train import train
 from medvlp.text.prompts import PromptSet, named_in
 from tests.tiny import tiny_tree
 

@@ -25,20 +25,20 @@ from _report import print_report
 
 from medvlp.adaptation._adapter import Adapted, Candidate, applied
 from medvlp.adaptation.release import scaled
-from medvlp.config.adapt_choice import Tried, choose_adapter, folds_of
-from medvlp.config.evaluate import embed_manifest
-from medvlp.config.index import index_cohort
 from medvlp.core.answers import ProbeTable
 from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.attribute import attribute_scores
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.few_shot import draw_patients
 from medvlp.evaluation.few_shot_results import evaluate_few_shot
 from medvlp.evaluation.results import Result
 from medvlp.models.bundle import save_bundle
+from medvlp.runs.adapt_choice import Tried, choose_adapter, folds_of
+from medvlp.runs.evaluate import embed_manifest
+from medvlp.runs.index import index_cohort
+from medvlp.statistics.attribute import attribute_scores
 from medvlp.zoo import convert
 
 FIVE = ("no_finding", "pneumonia", "infiltration", "atelectasis", "edema")

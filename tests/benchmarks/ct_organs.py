@@ -15,10 +15,10 @@ from pathlib import Path
 
 from _report import print_report
 
-from medvlp.config.evaluate import EvaluationRun, evaluate
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.registry import available
+from medvlp.runs.evaluate import EvaluationRun, evaluate
+from medvlp.runs.train import train
 
 BAR = 0.95
 

@@ -19,9 +19,9 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.metrics import auroc, average_precision
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.statistics.metrics import auroc, average_precision
 
 
 def best_of(call: Callable[[], object], times: int = 5) -> float:

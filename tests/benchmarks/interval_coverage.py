@@ -16,15 +16,15 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import kstest, norm
 
-from medvlp.evaluation.bootstrap import Interval, bootstrap, patient_clusters, percentile_interval
-from medvlp.evaluation.confusion import Confusion
-from medvlp.evaluation.delong import compare_areas, delong, delong_interval
-from medvlp.evaluation.influence import acceleration, by_patient, influence_rows
-from medvlp.evaluation.intervals import bca_interval, logit_interval
-from medvlp.evaluation.proportions import share_of
-from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.split import with_draws
+from medvlp.statistics.bootstrap import Interval, bootstrap, patient_clusters, percentile_interval
+from medvlp.statistics.confusion import Confusion
+from medvlp.statistics.delong import compare_areas, delong, delong_interval
+from medvlp.statistics.influence import acceleration, by_patient, influence_rows
+from medvlp.statistics.intervals import bca_interval, logit_interval
+from medvlp.statistics.proportions import share_of
+from medvlp.statistics.ranked import rank_rows
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
 REGIMES: Mapping[str, tuple[int, int]] = {

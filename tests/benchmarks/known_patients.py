@@ -35,10 +35,6 @@ import pandas as pd
 from _report import print_report
 from PIL import Image
 
-from medvlp.config.data import open_manifest
-from medvlp.config.evaluate import judged_manifest
-from medvlp.config.known import compare_with_training
-from medvlp.config.train import train
 from medvlp.config.tree import DataConfig, EvaluationConfig, check_config
 from medvlp.core.errors import DataError
 from medvlp.data.leakage import Seen
@@ -46,6 +42,10 @@ from medvlp.data.manifest import Manifest
 from medvlp.io.read import read_image
 from medvlp.models.bundle import load_seen
 from medvlp.phantom.cohort import make_cohort
+from medvlp.runs.data import open_manifest
+from medvlp.runs.evaluate import judged_manifest
+from medvlp.runs.known import compare_with_training
+from medvlp.runs.train import train
 
 PATIENTS = 24
 OVERLAPS, CLEAN = ("patient", "validation", "file", "near"), ("own", "others", "elsewhere", "new")

@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 from _report import print_report
 
-from medvlp.config.evaluate import evaluate, load_evaluation
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.models.bundle import save_bundle
+from medvlp.runs.evaluate import evaluate, load_evaluation
+from medvlp.runs.train import train
 from medvlp.zoo import convert
 
 FIVE = ["no_finding", "pneumonia", "infiltration", "atelectasis", "edema"]

@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 from _report import print_report
 
-from medvlp.config.evaluate import EvaluationRun, evaluate
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.registry import available
 from medvlp.evaluation.means import mean_metric
 from medvlp.models.bundle import save_bundle
+from medvlp.runs.evaluate import EvaluationRun, evaluate
+from medvlp.runs.train import train
 from medvlp.zoo import convert
 
 FOLDS, MEAN, LOWER = 3, 0.94, 0.92

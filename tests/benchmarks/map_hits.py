@@ -16,9 +16,9 @@ from pathlib import Path
 from _report import print_report
 
 from medvlp.answers.asking.maps import offered
-from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.core.registry import available
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.evaluate import evaluate, load_evaluation
 
 
 def main() -> None:

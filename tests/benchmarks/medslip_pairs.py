@@ -43,11 +43,11 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.parts import Part, collect_parts
 from medvlp.core.randomness import numpy_generator
 from medvlp.core.sample import Batch, Column
-from medvlp.evaluation.metrics import auroc
 from medvlp.models.bank import Bank, encoded_bank
 from medvlp.models.build import build_model
 from medvlp.models.heads.dual_stream import DualStream
 from medvlp.objectives.medslip import Medslip
+from medvlp.statistics.metrics import auroc
 
 PATHOLOGIES = ("consolidation", "nodule", "atelectasis", "effusion")
 ANATOMIES = ("left upper lung", "left lower lung", "right upper lung", "right lower lung")

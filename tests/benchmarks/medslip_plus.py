@@ -23,16 +23,16 @@ from _report import print_report
 
 from medvlp.answers.asking.model import load
 from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
-from medvlp.config.data import build_views
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.keys import keys
 from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
-from medvlp.evaluation.metrics import auroc
 from medvlp.features.feature_pass import feature_pass
+from medvlp.runs.data import build_views
+from medvlp.runs.train import train
+from medvlp.statistics.metrics import auroc
 
 RESAMPLES = 500
 RECIPES = ("medslip", "medslip_plus")

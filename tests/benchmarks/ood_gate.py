@@ -26,11 +26,11 @@ from PIL import Image
 
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
-from medvlp.config.data import open_manifest
 from medvlp.config.recipe import resumed
 from medvlp.core.errors import UserError
-from medvlp.evaluation.proportions import wilson
 from medvlp.io.read import read_image
+from medvlp.runs.data import open_manifest
+from medvlp.statistics.proportions import wilson
 
 EACH, OWN = 10, 200
 SCANS = ("MR_small", "CT_small", "JPEG2000", "examples_overlay", "examples_palette", "examples_rgb_color")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from _report import print_report
 
-from medvlp.config.evaluate import EvaluationRun, evaluate
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.registry import available
 from medvlp.evaluation.results import Metric, Result
 from medvlp.phantom.cohort import make_cohort
+from medvlp.runs.evaluate import EvaluationRun, evaluate
+from medvlp.runs.train import train
 
 
 def judged(name: str, measure: str, hospital: Path, out: Path, samples: int | None) -> Mapping[str, Result]:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from _report import print_report
 
-from medvlp.config.evaluate import EvaluationRun, evaluate
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.registry import available
 from medvlp.evaluation.results import Metric
+from medvlp.runs.evaluate import EvaluationRun, evaluate
+from medvlp.runs.train import train
 
 
 def told(row: Metric) -> dict[str, float | int | None]:

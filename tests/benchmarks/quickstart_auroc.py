@@ -19,9 +19,9 @@ from pathlib import Path
 from _report import print_report
 
 from medvlp.cli.quickstart import FULL, QUICK
-from medvlp.config.quickstart import run_quickstart
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Metric, Result, load_result
+from medvlp.runs.quickstart import run_quickstart
 
 RESAMPLES = 2000
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from _report import print_report
 
-from medvlp.evaluation.ranks import Ranks, rank_embeddings
+from medvlp.statistics.ranks import Ranks, rank_embeddings
 
 KS = (1, 5, 10)
 

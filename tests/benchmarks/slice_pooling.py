@@ -36,19 +36,19 @@ from _report import print_report
 from PIL import Image
 
 from medvlp.answers.asking.model import load
-from medvlp.config.slices import embed_slices
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.files import write_json
 from medvlp.core.randomness import numpy_generator, seed_of
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.metrics import auroc
 from medvlp.io import read_volume, window
 from medvlp.phantom.body import build_body
 from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import Finding
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.phantom.write_nifti import ras_affine, write_nifti
+from medvlp.runs.slices import embed_slices
+from medvlp.runs.train import train
+from medvlp.statistics.metrics import auroc
 
 DRAWN = 18  # slices of a volume in a step of stage two
 SPLITS = {"train": 600, "validate": 150, "test": 400}
@@ -242,10 +242,10 @@ def second_stage(
 
 def scores_of(bundle: Path, features: Manifest, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the score of each volume (V,), and the number of its heaviest slice (V,)."""
-    from medvlp.config.data import build_views
     from medvlp.core.keys import Plan, keys
     from medvlp.data.loader import in_order
     from medvlp.data.prepare import prepare
+    from medvlp.runs.data import build_views
 
     model = load(bundle)
     chosen = features.split_of(split)

@@ -64,13 +64,13 @@ def child(folder: Path, name: str, what: str) -> None:
     Manifest.of({"id": ["a"], "volume": [name]}, root=folder).save(folder / f"{name}.parquet")
     begun, used = time.perf_counter(), time.process_time()
     if what == "slices":
-        from medvlp.config.slices import embed_slices
+        from medvlp.runs.slices import embed_slices
 
         embed_slices(
             folder / "bundle", folder / f"{name}.parquet", root=folder, folder=folder / "out", windows=[], workers=0
         )
     else:
-        from medvlp.config.evaluate import embed_manifest
+        from medvlp.runs.evaluate import embed_manifest
 
         embed_manifest(folder / "bundle", folder / f"{name}.parquet", root=folder, workers=0)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -29,14 +29,14 @@ from _report import print_report
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from medvlp.config.evaluate import embed_manifest
-from medvlp.config.index import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
 from medvlp.evaluation.means import mean_metric
 from medvlp.features.embed import embed
 from medvlp.measures.questions import plain_words
 from medvlp.models.bundle import load_model, save_bundle
+from medvlp.runs.evaluate import embed_manifest
+from medvlp.runs.index import index_cohort
 from medvlp.zoo import convert
 
 SIZE, FOLDS, SEED, RESAMPLES = 320, 5, 0, 2000

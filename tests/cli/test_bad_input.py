@@ -20,8 +20,8 @@ from medvlp.training.checkpoints import latest
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 Cli = Callable[..., Any]
 
@@ -310,8 +310,8 @@ def test_an_evaluation_with_a_fault_is_refused(cli: Cli, tmp_path: Path) -> None
 
 def train_in_this_process(config: str, *words: str) -> str:
     """As one rank of a group; the sentence of a refusal."""
-    from medvlp.config.train import train
     from medvlp.config.tree import load_config
+    from medvlp.runs.train import train
 
     try:
         train(load_config(config, words))

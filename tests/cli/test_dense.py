@@ -15,12 +15,12 @@ import yaml
 from PIL import Image
 
 from medvlp.answers.asking.model import load
-from medvlp.config.data import build_views
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Sample
 from medvlp.data.collate import collate
 from medvlp.data.pipeline import apply_views
 from medvlp.evaluation.results import load_result
+from medvlp.runs.data import build_views
 from medvlp.training.journal import read_journal
 from tests.tiny import VISION, write_tree
 
@@ -69,8 +69,8 @@ def films_data(root: Path) -> dict[str, Any]:
 
 def run_of(folder: Path, data: dict[str, Any], model: dict[str, Any], **more: Any) -> Path:
     """Train, and return the run's folder."""
-    from medvlp.config.train import train
     from medvlp.config.tree import load_config
+    from medvlp.runs.train import train
 
     tree = {"run": str(folder / "run"), "data": data | {"cache": str(folder / "cache")}, "model": model, **more}
     return train(load_config(write_tree(folder / "config.yaml", tree))).run

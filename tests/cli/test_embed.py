@@ -13,7 +13,7 @@ from medvlp.data.manifest import Manifest
 from tests.data.volumes import volume_cohort
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
+    from medvlp.runs.train import Trained
     from tests.cli.conftest import Ran
 
     Cli = Callable[..., Ran]

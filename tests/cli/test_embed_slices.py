@@ -11,7 +11,7 @@ from medvlp.data.stack_files import FileStack
 from tests.data.volumes import DEPTHS, volume_cohort
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
+    from medvlp.runs.train import Trained
     from tests.cli.conftest import Ran
 
     Cli = Callable[..., Ran]

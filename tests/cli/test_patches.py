@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medvlp.config.train import dry_run, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import UserError
+from medvlp.runs.train import dry_run, train
 from medvlp.training.checkpoints import latest
 from tests.models.words import VIT
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
     from tests.cli.conftest import Ran
 
     Cli = Callable[..., Ran]

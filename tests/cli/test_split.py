@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.config.data import open_manifest
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split, split_hash
+from medvlp.runs.data import open_manifest
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from medvlp.evaluation.suite import load_suite_table
 from tests.tiny import write_tree
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
     from tests.cli.conftest import Ran
 
 REPORT = [

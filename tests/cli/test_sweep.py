@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from safetensors.torch import load_file
 
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.files import read_json
 from medvlp.data.cache import locked
+from medvlp.runs.train import train
 from medvlp.training.checkpoints import latest
 from tests.benchmarks.kill_resume import outcome, signal_when, start
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
     from tests.cli.conftest import Ran
 
 NOBODY = {"label": "nobody", "overrides": {"data.where": {"view_position": ["XX"]}}}

@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 
 from medvlp.answers.asking.model import load
-from medvlp.config.data import open_split
 from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
+from medvlp.runs.data import open_split
 from medvlp.training.journal import read_journal
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 Cli = Callable[..., Any]
 VERBS = (

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.config.build import build_banks, open_tokenizer
-from medvlp.config.train import train
 from medvlp.config.tree import RunConfig, load_config
 from medvlp.core.errors import DataError
 from medvlp.phantom.cohort import CohortSummary
+from medvlp.runs.build import build_banks, open_tokenizer
+from medvlp.runs.train import train
 
 SMALL = [
     "data.prefix.0.size=32",

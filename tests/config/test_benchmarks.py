@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
-from medvlp.config.evaluate import EvaluationRun, evaluate, load_evaluation
-from medvlp.config.suite import is_suite, load_suite
 from medvlp.core.registry import available
 from medvlp.core.resources import resource_folder
 from medvlp.data.cards import cards, load_card
 from medvlp.evaluation.suite import Wanted, suite_numbers
+from medvlp.runs.evaluate import EvaluationRun, evaluate, load_evaluation
+from medvlp.runs.grid.suite import is_suite, load_suite
 from tests.config.benchmark_trees import TREES
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
+    from medvlp.runs.train import Trained
 
 FOLDER = resource_folder("configs") / "evaluate"
 SETS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem in cards() and path.stem != "phantom")

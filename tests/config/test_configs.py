@@ -13,22 +13,22 @@ import pytest
 from PIL import Image
 
 from medvlp.config.recipe import full_tree, recipe_of
-from medvlp.config.slices import embed_slices
-from medvlp.config.sweep import load_sweep
-from medvlp.config.sweep_table import sweep
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.runs.grid.sweep import load_sweep
+from medvlp.runs.grid.sweep_table import sweep
+from medvlp.runs.slices import embed_slices
+from medvlp.runs.train import train
 from medvlp.zoo import convert
 from tests.config.benchmark_trees import TREES, vqa_rad
 from tests.tiny import MODEL, VISION, write_tree
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 CONFIGS = resource_folder("configs")
 RUNS = sorted(

@@ -71,7 +71,7 @@ def test_its_name_and_its_content(wheel: Path) -> None:
     assert wheel.name.startswith("openmedvlp-")
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
-    assert "medvlp/evaluation/page/templates/report.html.jinja" in names
+    assert "medvlp/pages/templates/report.html.jinja" in names
     assert "medvlp/evaluation/results.schema.json" in names
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert {f"medvlp/_share/{name}" for name in shipped} <= set(names)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.config.evaluate import EvaluationRun, evaluate
 from medvlp.config.tree import DataConfig, EvaluationConfig
+from medvlp.runs.evaluate import EvaluationRun, evaluate
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "docs" / "notebooks"
 

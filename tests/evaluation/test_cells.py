@@ -15,7 +15,6 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
 from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table
 from medvlp.evaluation.cells_table import make_table, over_seeds, two_sided
 from medvlp.evaluation.cells_text import csv_text, document, markdown
@@ -23,6 +22,7 @@ from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.redraw import redraw
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 
 AUROC = Measure(result="zero_shot", metric="auroc", label="macro", split="test")
 RESAMPLES = 200

@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 
 
 def _table(rows: int = 240, patients: int = 90, seed: int = 0) -> pd.DataFrame:

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
 from medvlp.evaluation.compare import bootstrap_p, compare_results
-from medvlp.evaluation.delong import compare_areas
-from medvlp.evaluation.holm import holm
-from medvlp.evaluation.metrics import average_precision
-from medvlp.evaluation.probability_metrics import brier
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
+from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.delong import compare_areas
+from medvlp.statistics.holm import holm
+from medvlp.statistics.metrics import average_precision
+from medvlp.statistics.probability_metrics import brier
 
 FAST = ScoreOptions(resamples=0)
 

@@ -14,7 +14,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.drift import compare_presets, drift_document, weighted_medians
 from medvlp.evaluation.drift_files import image_files
-from medvlp.evaluation.page.drift import render_drift
+from medvlp.pages.drift import render_drift
 from tests.io.conftest import dicom_writer
 
 PAIR = ("dicom_voi_v1", "mimic_jpg_v1")

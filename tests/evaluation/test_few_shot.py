@@ -11,12 +11,12 @@ from sklearn.linear_model import LogisticRegression
 
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
-from medvlp.evaluation.attribute import attribute_scores
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.few_shot import draw_patients, fit_few_shot
 from medvlp.evaluation.few_shot_results import evaluate_few_shot
 from medvlp.evaluation.linear_classifier import fit_classifiers
-from medvlp.evaluation.metrics import auroc
+from medvlp.statistics.attribute import attribute_scores
+from medvlp.statistics.metrics import auroc
 
 
 def table(seed: int, patients: int = 60, width: int = 40) -> ProbeTable:

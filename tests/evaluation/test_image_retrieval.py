@@ -14,8 +14,8 @@ from medvlp.evaluation.image_retrieval import (
     expected_average_precision,
     expected_hits,
 )
-from medvlp.evaluation.ranks import label_groups
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.statistics.ranks import label_groups
 
 
 def _orders(scores: np.ndarray) -> list[list[int]]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
-from medvlp.evaluation.ranks import random_recall, rank_queries
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
+from medvlp.statistics.ranks import random_recall, rank_queries
 
 
 def _brute_force(scores: np.ndarray, relevant: np.ndarray, k: int) -> tuple[float, float]:

@@ -8,7 +8,6 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.reproduction import Claim, Reported, ReproductionCard
-from medvlp.evaluation.page.suite import render_suite
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.suite import (
     Suite,
@@ -22,6 +21,7 @@ from medvlp.evaluation.suite import (
     suite_text,
 )
 from medvlp.evaluation.tables import to_csv, to_markdown
+from medvlp.pages.suite import render_suite
 
 
 def row(metric: str = "auroc", value: float | None = 0.8, **facts: object) -> Metric:

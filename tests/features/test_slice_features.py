@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from medvlp.config.slices import embed_slices
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch
@@ -22,6 +21,7 @@ from medvlp.data.views.read_volume import ReadVolume
 from medvlp.features.slice_features import slice_tower, tower_hash, write_slice_features
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
+from medvlp.runs.slices import embed_slices
 from medvlp.text.wordpiece import train_wordpiece
 from tests.data.volumes import DEPTHS, volume_cohort
 from tests.tiny import MODEL, VISION

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from medvlp.config.evaluate import load_evaluation, open_evaluation
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.measures._groups import group_columns
 from medvlp.measures.laterality import Laterality
+from medvlp.runs.evaluate import load_evaluation, open_evaluation
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 def opened(folder: Path, run: Trained, manifest: Path, root: Path) -> Evaluation:

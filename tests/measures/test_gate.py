@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
-from medvlp.config.evaluate import EvaluationRun, evaluate
 from medvlp.features.fit_gate import fit_gate
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer, save_bundle
+from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.test_gate import chests
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from medvlp.config.evaluate import Evaluated, evaluate, load_evaluation
 from medvlp.core.errors import ConfigError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.grounding.regions import Region, Regions
+from medvlp.runs.evaluate import Evaluated, evaluate, load_evaluation
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import yaml
 
-from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import available
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import load_result
 from medvlp.measures import check_choice, chosen_measures, point_values
+from medvlp.runs.evaluate import evaluate, load_evaluation
 from tests.plugins import installed
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.core.errors import DataError
 from medvlp.core.resources import resource_folder
-from medvlp.evaluation.metrics import auroc
 from medvlp.evaluation.results import load_result
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
+from medvlp.runs.evaluate import evaluate, load_evaluation
+from medvlp.statistics.metrics import auroc
 from tests.tiny import VISION
 
 COLUMNS = "{id: name, image: file, id.patient: who, view_position: view, split: part, label.edema: edema}"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.core.errors import DataError
 from medvlp.evaluation.results import load_result
 from medvlp.evaluation.scoring import recompute
+from medvlp.runs.evaluate import evaluate, load_evaluation
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 def words(run: Trained, cohort: CohortSummary, out: Path) -> list[str]:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medvlp.config.evaluate import evaluate, load_evaluation
 from medvlp.core.errors import ConfigError
 from medvlp.features.fit_gate import fit_gate
 from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.runs.evaluate import evaluate, load_evaluation
 from tests.models.test_gate import chests
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 def words(bundle: Path, cohort: CohortSummary, out: Path, factors: str) -> list[str]:

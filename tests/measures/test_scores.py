@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from medvlp.config.evaluate import Evaluated, evaluate, load_evaluation
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.ranks import rank_queries
+from medvlp.runs.evaluate import Evaluated, evaluate, load_evaluation
+from medvlp.runs.train import train
+from medvlp.statistics.ranks import rank_queries
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def judged(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
         },
     }
     config = load_evaluation(write_tree(folder / "e.yaml", asked))
-    from medvlp.config.evaluate import open_evaluation
+    from medvlp.runs.evaluate import open_evaluation
 
     return evaluate(config), open_evaluation(config)
 

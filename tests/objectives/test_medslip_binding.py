@@ -11,10 +11,10 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part, collect_parts
 from medvlp.core.sample import Batch, Column
-from medvlp.evaluation.metrics import auroc
 from medvlp.models.bank import Bank
 from medvlp.models.heads.dual_stream import DualStream
 from medvlp.objectives.medslip import Medslip
+from medvlp.statistics.metrics import auroc
 
 SIDE, PATCHES, WIDTH, BATCH, STEPS = 3, 2, 12, 64, 150
 PARTS = frozenset({"m", "m_pathology", "m_anatomy", "m_pathology_text", "m_anatomy_text"})

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from medvlp.config.evaluate import Evaluated, evaluate, load_evaluation
 from medvlp.core.files import read_json
+from medvlp.runs.evaluate import Evaluated, evaluate, load_evaluation
 from medvlp.training.journal import read_journal
 from tests.cli.conftest import cli
 from tests.outside.squares import make_squares

@@ -19,15 +19,15 @@ from typer.testing import CliRunner
 from medvlp.answers.applied.decisions import read_decisions
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.cli.main import app
-from medvlp.config.train import train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import available
 from medvlp.data.layouts.phantom import index
-from medvlp.evaluation.metrics import auroc
 from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.train import train
+from medvlp.statistics.metrics import auroc
 from medvlp.training.journal import read_journal
 from tests.plugins import installed
 from tests.tiny import VISION, write_tree

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
-from medvlp.config.train import train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.train import train
 from medvlp.training.checkpoints import latest
 from medvlp.training.journal import read_journal
 from tests.models.test_bundle import sign
@@ -101,11 +101,11 @@ def test_it_is_what_files_are_scored_by(run: Path, model: VisionLanguageModel, f
 
 def test_it_is_what_validation_measures_by(run: Path, model: VisionLanguageModel, tiny_cohort: CohortSummary) -> None:
     """The released checkpoint measured again, by the formula, gives the number of the log."""
-    from medvlp.config.data import build_views
     from medvlp.config.recipe import resumed
     from medvlp.data.manifest import Manifest
     from medvlp.data.prepare import prepare
-    from medvlp.evaluation.ranks import rank_queries
+    from medvlp.runs.data import build_views
+    from medvlp.statistics.ranks import rank_queries
 
     manifest = Manifest.load(run / "manifest.parquet", root=tiny_cohort.root)
     prefix = build_views(resumed(run).data.prefix, where="t")

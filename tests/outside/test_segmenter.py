@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from medvlp.answers.asking.model import load
-from medvlp.config.train import train
 from medvlp.config.tree import check_config
 from medvlp.data.manifest import Manifest
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.train import train
 from tests.outside.conftest import best_row, judged
 from tests.outside.squares import files, tree
 from tests.plugins import installed

@@ -74,8 +74,8 @@ def small() -> list[str]:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: CohortSummary, small: list[str]) -> Path:
     """A model that has seen 32 synthetic radiographs: it knows nothing, but it reads and scores as any other does."""
-    from medvlp.config.train import train
     from medvlp.config.tree import load_config
+    from medvlp.runs.train import train
 
     def make(folder: Path) -> Path:
         words = [f"run={folder / 'run'}", f"data.root={tiny_cohort.root}", f"data.cache={folder / 'cache'}"]

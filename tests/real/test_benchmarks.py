@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medvlp.config.evaluate import evaluate, load_evaluation
+from medvlp.runs.evaluate import evaluate, load_evaluation
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
+    from medvlp.runs.train import Trained
 
 PACKS = {"nih_chestxray14": "nih-cxr14", "covid_chestxray": "covid-cxr", "pneumonia_kermany": "pneumonia-kermany"}
 

@@ -23,7 +23,7 @@ def test_maps_are_measured_against_the_boxes_of_the_nih_pack(
     pack: Callable[[str], Path], model: VisionLanguageModel
 ) -> None:
     from medvlp.answers.asking.model import VisionLanguageModel
-    from medvlp.config.data import build_views
+    from medvlp.runs.data import build_views
 
     manifest = index(pack("nih-cxr14"))
     prompts = [

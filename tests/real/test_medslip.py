@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import medvlp
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.answers import Ask
+from medvlp.runs.train import train
 
 
 def test_labels_of_nih_train_and_are_found_again(pack: Callable[[str], Path], tmp_path: Path) -> None:

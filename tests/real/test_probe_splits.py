@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medvlp.config.data import open_manifest
-from medvlp.config.evaluate import load_evaluation
 from medvlp.data.splits import split_caveats
+from medvlp.runs.data import open_manifest
+from medvlp.runs.evaluate import load_evaluation
 
 
 @pytest.mark.parametrize(

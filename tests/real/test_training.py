@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import medvlp
-from medvlp.config.train import train
 from medvlp.config.tree import load_config
 from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
+from medvlp.runs.train import train
 
 NOTES = {
     "image": "{folder}/{filename}",

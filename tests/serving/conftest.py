@@ -35,11 +35,11 @@ def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
     """Folder with ``bundle/`` and the ``results/`` of its evaluation; read only."""
     import torch
 
-    from medvlp.config.evaluate import EvaluationRun, evaluate
-    from medvlp.config.train import train
     from medvlp.config.tree import load_config
     from medvlp.models.bundle import load_bundle, save_bundle
     from medvlp.models.gate import Gate, Space
+    from medvlp.runs.evaluate import EvaluationRun, evaluate
+    from medvlp.runs.train import train
 
     def make(folder: Path) -> Path:
         tree = tiny_tree(folder / "run", wide_cohort.root, folder / "cache")
@@ -97,8 +97,8 @@ def ct_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of_volumes(ct_hospital: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """A model that pools slices, trained for a moment."""
     import medvlp
-    from medvlp.config.train import train
     from medvlp.config.tree import load_config
+    from medvlp.runs.train import train
     from medvlp.serving import Reader
 
     def make(folder: Path) -> Path:

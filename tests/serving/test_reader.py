@@ -22,8 +22,8 @@ from medvlp.io.read import read_image
 from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 def test_the_numbers_are_those_that_predict_prints(reader: Reader, films: list[Path]) -> None:

@@ -18,8 +18,8 @@ from medvlp.data.manifest import Manifest
 from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from medvlp.config.train import _Built
 from medvlp.config.tree import load_config
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch, Sample
@@ -22,13 +21,14 @@ from medvlp.data.prepare import prepare
 from medvlp.data.views.sentences import Sentences
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
+from medvlp.runs.train import _Built
 from medvlp.text.tokenizers import TokenBatch, tokenise
 from tests.models.words import DUAL, HashWords, dual
 from tests.tiny import tiny_tree, write_tree
 from tests.training.world import CASES, gradients_of, make_task, whole_batch
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
+    from medvlp.runs.train import Trained
 
 TEXTS = (
     "no acute findings",

@@ -131,7 +131,7 @@ def make_task(
     chunks: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Task, nn.ModuleDict]:
-    """Build as `medvlp.config.build` does, and return the task with the root whose parameters are trained."""
+    """Build as `medvlp.runs.build` does, and return the task with the root whose parameters are trained."""
     banks = {"words": Bank("words", BANK), **_books()}
     model: Model = build_model(model_spec, tokenizer=HashWords(), banks=banks, seed=3).to(dtype)
     given: dict[str, object] = {"model": model, "vocab_size": HashWords().vocab_size}

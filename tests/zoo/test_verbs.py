@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from medvlp.cli.main import app
-from medvlp.config.start import start_from
 from medvlp.io import write_png
 from medvlp.io.image import Image
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.start import start_from
 from tests.zoo.test_transformers import clip_folder
 
 

@@ -18,7 +18,7 @@ from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
+    from medvlp.runs.train import Trained
 
 
 @pytest.fixture

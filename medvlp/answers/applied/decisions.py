@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medvlp.answers.applied.calibrators import Calibrator
-from medvlp.answers.applied.conformal_sets import SetRule
 from medvlp.core.errors import DataError
+from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.conformal_sets import SetRule
 
 __all__ = ["Category", "Decisions", "read_decisions"]
 

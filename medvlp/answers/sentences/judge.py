@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from medvlp.answers.applied.conformal_sets import SetRule
 from medvlp.answers.sentences.calibration import SentenceCalibration
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
+from medvlp.statistics.conformal_sets import SetRule
 from medvlp.text.mentions import told_sentences
 
 __all__ = ["JudgedSentence", "SentenceJudge", "Verdict", "evidence"]

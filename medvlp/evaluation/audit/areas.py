@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit, stdtr
 
-from medvlp.evaluation.bootstrap import Interval, count_patients
-from medvlp.evaluation.delong import delong_interval
-from medvlp.evaluation.influence import by_patient, influence_rows
-from medvlp.evaluation.metrics import FloatArray, auroc
 from medvlp.evaluation.scoring.split import Finding
+from medvlp.statistics.bootstrap import Interval, count_patients
+from medvlp.statistics.delong import delong_interval
+from medvlp.statistics.influence import by_patient, influence_rows
+from medvlp.statistics.metrics import FloatArray, auroc
 
 __all__ = ["Area", "Difference", "area_interval", "area_p", "gap_between", "mean_area", "patient_area"]
 

@@ -19,12 +19,12 @@ from medvlp.evaluation.audit.parts import Part, columns_of, crossed
 from medvlp.evaluation.audit.sentences import p_words
 from medvlp.evaluation.audit.shortcut import shortcut_rows
 from medvlp.evaluation.classification import split_rows
-from medvlp.evaluation.holm import holm
 from medvlp.evaluation.predictions import checked_findings
 from medvlp.evaluation.results import Flag, FlagKind, Metric, Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import SplitData, split_data
+from medvlp.statistics.holm import holm
 
 __all__ = ["LEAST", "WRONG", "Audit", "audit_split", "with_audit"]
 

@@ -14,13 +14,13 @@ from scipy.special import ndtr
 
 from medvlp.evaluation.audit.areas import Area, area_interval, gap_between, mean_area, patient_area
 from medvlp.evaluation.audit.parts import Part, sides
-from medvlp.evaluation.bootstrap import Interval
-from medvlp.evaluation.holm import holm
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.proportions import Share, share_of
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, with_interval
+from medvlp.statistics.bootstrap import Interval
+from medvlp.statistics.holm import holm
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.proportions import Share, share_of
 
 __all__ = ["Gaps", "area_gaps", "corrected", "rate_gaps", "worst_rows"]
 

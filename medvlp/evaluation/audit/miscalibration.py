@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtrc
 
-from medvlp.evaluation.bootstrap import count_patients
-from medvlp.evaluation.calibration.line import CalibrationLine, calibration_line
-from medvlp.evaluation.metrics import UndefinedMetricError
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
+from medvlp.statistics.bootstrap import count_patients
+from medvlp.statistics.calibration.line import CalibrationLine, calibration_line
+from medvlp.statistics.metrics import UndefinedMetricError
 
 __all__ = ["MAP", "LineTest", "line_tests"]
 

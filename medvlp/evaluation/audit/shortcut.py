@@ -18,9 +18,9 @@ from scipy.stats import rankdata
 
 from medvlp.evaluation.audit.areas import Area, area_interval, area_p, patient_area
 from medvlp.evaluation.audit.parts import Part
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.split import Finding, SplitData, with_interval
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["shortcut_rows", "without_labels"]
 

@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects, label, maximum
 
 from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.measures import scaled
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Detections", "box_average_precision", "box_iou", "boxes_of_map", "boxes_of_region", "match"]
 

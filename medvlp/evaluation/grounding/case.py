@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Box", "Case"]
 

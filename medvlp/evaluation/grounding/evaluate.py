@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.map import Scale
-from medvlp.evaluation.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
 from medvlp.evaluation.grounding.box_ap import (
     Detections,
     box_average_precision,
@@ -25,8 +24,9 @@ from medvlp.evaluation.grounding.box_ap import (
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.metrics import FloatArray, auroc_of_slots, score_levels
 from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
+from medvlp.statistics.metrics import FloatArray, auroc_of_slots, score_levels
 
 __all__ = ["AREAS", "evaluate_grounding", "grounding_rows", "measure_cases", "youden_threshold"]
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medvlp.evaluation.bootstrap import Interval
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.statistics.bootstrap import Interval
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.proportions import share_of
 
 __all__ = ["CHOICE", "GAIN", "gain_rows", "kept_maps", "paired_shares"]
 

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medvlp.core.map import Scale
 from medvlp.evaluation.grounding.case import Case
-from medvlp.evaluation.metrics import FloatArray
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["THRESHOLDS", "TOLERANCE", "contrast_to_noise", "measure", "overlap", "pointing", "scaled"]
 

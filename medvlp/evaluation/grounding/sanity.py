@@ -15,8 +15,8 @@ from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.means import mean_metric
-from medvlp.evaluation.metrics import FloatArray
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["INDEPENDENT", "SURVIVES", "evaluate_sanity", "rank_correlation"]
 

@@ -15,10 +15,10 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.holm import holm
 from medvlp.evaluation.metric_row import share_row
-from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.holm import holm
+from medvlp.statistics.proportions import share_of
 
 __all__ = ["Condition", "evaluate_robustness"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medvlp.answers.applied.calibrators import Calibrator
-from medvlp.answers.applied.conformal_sets import SetRule
 from medvlp.core.errors import DataError
-from medvlp.evaluation.calibration.fit import fit_calibrator, scale_of
-from medvlp.evaluation.conformal import fit_sets
-from medvlp.evaluation.operating_points import OperatingPoint, fit_operating_point, parse_rule
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import Finding
+from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.calibration.fit import fit_calibrator, scale_of
+from medvlp.statistics.conformal import fit_sets
+from medvlp.statistics.conformal_sets import SetRule
+from medvlp.statistics.operating_points import OperatingPoint, fit_operating_point, parse_rule
 
 __all__ = ["FittedFinding", "fit_finding"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from medvlp.answers.applied.calibrators import CALIBRATORS, CalibratorName
 from medvlp.core.errors import ConfigError
-from medvlp.evaluation.intervals import DEFAULT_FORM, Form, check_form
-from medvlp.evaluation.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES, parse_rule
 from medvlp.evaluation.predictions import Policy, check_policy
 from medvlp.evaluation.rank_metrics import MIN_GROUP
+from medvlp.statistics.calibration.calibrators import CALIBRATORS, CalibratorName
+from medvlp.statistics.intervals import DEFAULT_FORM, Form, check_form
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES, parse_rule
 
 __all__ = ["ScoreOptions"]
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.bootstrap import percentile_interval
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.ranked import rank_rows
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.split import SplitData, average_weights, with_interval
+from medvlp.statistics.bootstrap import percentile_interval
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.ranked import rank_rows
 
 __all__ = ["oracle_rows"]
 

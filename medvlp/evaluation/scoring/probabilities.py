@@ -15,24 +15,24 @@ from scipy.sparse import csc_array
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.bootstrap import Interval, percentile_interval
-from medvlp.evaluation.calibration.errors import (
+from medvlp.evaluation.results import Metric
+from medvlp.evaluation.scoring.fitted import FittedFinding
+from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_draws, with_interval
+from medvlp.statistics.bootstrap import Interval, percentile_interval
+from medvlp.statistics.calibration.errors import (
     equal_mass_bins,
     expected_calibration_error,
     smooth_calibration_error,
     smooth_errors,
     smoothing_grid,
 )
-from medvlp.evaluation.calibration.fit import scale_of
-from medvlp.evaluation.calibration.line import calibration_line
-from medvlp.evaluation.confusion import call_counts
-from medvlp.evaluation.decision_curve import net_benefit
-from medvlp.evaluation.intervals import recentred_interval
-from medvlp.evaluation.metrics import FloatArray, UndefinedMetricError
-from medvlp.evaluation.probability_metrics import brier_parts, log_losses
-from medvlp.evaluation.results import Metric
-from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_draws, with_interval
+from medvlp.statistics.calibration.fit import scale_of
+from medvlp.statistics.calibration.line import calibration_line
+from medvlp.statistics.confusion import call_counts
+from medvlp.statistics.decision_curve import net_benefit
+from medvlp.statistics.intervals import recentred_interval
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
+from medvlp.statistics.probability_metrics import brier_parts, log_losses
 
 __all__ = ["Calibrated", "calibrated", "chosen_for_decisions", "decision_rows", "probability_rows"]
 

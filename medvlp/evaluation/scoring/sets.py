@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvlp.answers.applied.conformal_sets import ConformalSets
-from medvlp.evaluation.bootstrap import percentile_interval
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, with_interval
+from medvlp.statistics.bootstrap import percentile_interval
+from medvlp.statistics.conformal_sets import ConformalSets
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.proportions import share_of
 
 __all__ = ["set_rows"]
 

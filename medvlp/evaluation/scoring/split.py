@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medvlp.evaluation.bootstrap import (
+from medvlp.evaluation.predictions import Group, KnownRows, groups_of, known_rows
+from medvlp.evaluation.results import Metric
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.statistics.bootstrap import (
     Clusters,
     Interval,
     bootstrap,
@@ -17,12 +20,9 @@ from medvlp.evaluation.bootstrap import (
     patient_clusters,
     percentile_interval,
 )
-from medvlp.evaluation.few import TOO_FEW, few_reason, mean_reason
-from medvlp.evaluation.intervals import Form, logit_interval
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.predictions import Group, KnownRows, groups_of, known_rows
-from medvlp.evaluation.results import Metric
-from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
+from medvlp.statistics.intervals import Form, logit_interval
+from medvlp.statistics.metrics import FloatArray
 
 # How intervals of shares are made, of any number of patients.
 _OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medvlp.evaluation.confusion import (
+from medvlp.evaluation.results import AVERAGES, Metric
+from medvlp.evaluation.scoring.fitted import FittedFinding
+from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights, with_draws, with_interval
+from medvlp.statistics.confusion import (
     THRESHOLD_METRICS,
     CallCounts,
     Confusion,
@@ -15,15 +18,12 @@ from medvlp.evaluation.confusion import (
     call_counts,
     why_undefined,
 )
-from medvlp.evaluation.influence import acceleration
-from medvlp.evaluation.intervals import bca_interval
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.operating_points import OperatingPoint
-from medvlp.evaluation.predictive_values import predictive_values
-from medvlp.evaluation.proportions import Share, share_of
-from medvlp.evaluation.results import AVERAGES, Metric
-from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights, with_draws, with_interval
+from medvlp.statistics.influence import acceleration
+from medvlp.statistics.intervals import bca_interval
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.operating_points import OperatingPoint
+from medvlp.statistics.predictive_values import predictive_values
+from medvlp.statistics.proportions import Share, share_of
 
 __all__ = ["threshold_rows"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medvlp.evaluation.metrics import FloatArray
-from medvlp.evaluation.page.words import finding as words
 from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows
 from medvlp.evaluation.results import Result
+from medvlp.pages.words import finding as words
 from medvlp.serving.browse.pictures import Album
+from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["KINDS", "cards", "error_table", "findings_of", "wrongness"]
 

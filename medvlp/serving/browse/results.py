@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.page.words import finding, p_value
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.tables import Cell, Table, comparison_table
+from medvlp.pages.words import finding, p_value
 
 __all__ = ["SYNTHETIC", "compared", "metric_names", "metric_table", "notes_of"]
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.page.gallery_files import GALLERY
 from medvlp.evaluation.results import Result, load_result
+from medvlp.pages.gallery_files import GALLERY
 
 __all__ = ["Shelf", "result_of", "result_paths", "rows_of"]
 

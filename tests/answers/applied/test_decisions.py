@@ -17,19 +17,19 @@ from medvlp.answers.applied.decisions import read_decisions
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.cli.main import app
-from medvlp.config.fitting import keep_judged
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
-from medvlp.evaluation.calibration.fit import fit_calibrator
-from medvlp.evaluation.conformal import fit_sets
-from medvlp.evaluation.operating_points import fit_operating_point, parse_rule
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
+from medvlp.runs.fitting import keep_judged
+from medvlp.statistics.calibration.fit import fit_calibrator
+from medvlp.statistics.conformal import fit_sets
+from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 def fitted(positives: int, negatives: int, shift: float = 0.0) -> FittedFinding:

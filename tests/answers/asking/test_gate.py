@@ -17,8 +17,8 @@ from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.models.gate import Gate, Space, describe
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 def gate_around(pixels: torch.Tensor, *, limit: float) -> Gate:

@@ -27,8 +27,8 @@ from medvlp.features.embed import embed_parts
 from medvlp.text.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from medvlp.config.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from medvlp.evaluation.audit.areas import area_interval, area_p, gap_between, mean_area, patient_area
-from medvlp.evaluation.bootstrap import bootstrap, patient_clusters
-from medvlp.evaluation.delong import delong
-from medvlp.evaluation.metrics import FloatArray, auroc
 from medvlp.evaluation.scoring.split import Finding
+from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.delong import delong
+from medvlp.statistics.metrics import FloatArray, auroc
 
 
 def _finding(truth: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Finding:

@@ -12,10 +12,10 @@ from medvlp.core.errors import ConfigError
 from medvlp.evaluation.audit import Audit, audit_split, with_audit
 from medvlp.evaluation.audit.audit import LEAST
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.holm import holm
 from medvlp.evaluation.predictions import groups_of
 from medvlp.evaluation.results import Metric, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions, split_data
+from medvlp.statistics.holm import holm
 
 FAST = ScoreOptions(resamples=0)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.bootstrap import patient_clusters, resample_patients
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.evaluate import evaluate_grounding, grounding_rows, youden_threshold
 from medvlp.evaluation.grounding.sanity import evaluate_sanity, rank_correlation
 from medvlp.evaluation.results import load_result, write_result
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 
 LEFT, RIGHT = np.eye(5)[[0]], np.eye(5)[[4]]  # over 100 pixels
 BOX = ((0.0, 0.0, 20.0, 20.0),)

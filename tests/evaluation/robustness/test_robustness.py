@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.holm import holm
-from medvlp.evaluation.page.robustness import robustness_rows
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.robustness.evaluate import Condition, evaluate_robustness
 from medvlp.evaluation.robustness.factors import FACTORS, change, chosen_factors, factor_names
+from medvlp.pages.robustness import robustness_rows
+from medvlp.statistics.holm import holm
 
 
 def picture(*, height: int = 48, width: int = 40) -> np.ndarray:

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from medvlp.answers.applied.calibrators import Calibrator
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.evaluation.calibration import calibration_line, expected_calibration_error, smooth_calibration_error
-from medvlp.evaluation.conformal import fit_sets
-from medvlp.evaluation.metrics import UndefinedMetricError
-from medvlp.evaluation.operating_points import fit_operating_point, parse_rule
-from medvlp.evaluation.probability_metrics import brier, log_loss
-from medvlp.evaluation.proportions import share_of
 from medvlp.evaluation.results import Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
 from medvlp.evaluation.scoring.split import with_draws
+from medvlp.statistics.calibration import calibration_line, expected_calibration_error, smooth_calibration_error
+from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.conformal import fit_sets
+from medvlp.statistics.metrics import UndefinedMetricError
+from medvlp.statistics.operating_points import fit_operating_point, parse_rule
+from medvlp.statistics.probability_metrics import brier, log_loss
+from medvlp.statistics.proportions import share_of
 
 FAST = ScoreOptions(resamples=40, seed=3)
 RANK = {"auroc", "average_precision", "auroc_alike", "average_precision_alike"}

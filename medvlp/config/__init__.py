@@ -1,0 +1,1 @@
+"""The configuration: the typed tree, YAML, the recipe and the JSON Schema."""

@@ -1,0 +1,65 @@
+"""Few shots on the page: each finding by number of shots, models and controls side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medvlp.evaluation.results import Metric, Result
+from medvlp.pages.words import finding, name_of
+
+__all__ = ["FewShotTable", "few_shot_tables"]
+
+_METRIC = "auroc@"
+
+
+@dataclass(frozen=True, slots=True)
+class FewShotTable:
+    """One result: the numbers of shots, and for each finding a row with a cell for each of them, macro last.
+
+    `about` says how often was drawn, and what the macro average is over.
+    """
+
+    name: str
+    control: bool
+    shots: tuple[int, ...]
+    rows: tuple[tuple[str, tuple[Metric | None, ...]], ...]
+    about: str
+
+
+def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
+    """Return the tables of results that have few shots.
+
+    Example:
+        >>> row = Metric(metric="auroc@4", label="edema", value=0.7, n=10, patients=8, draws=5)
+        >>> table = few_shot_tables([Result(name="few_shot", recipe="", data="", metrics=(row,))])[0]
+        >>> table.shots, table.about, [name for name, _ in table.rows]
+        ((4,), '5 draws', ['edema'])
+    """
+    tables = []
+    for result in results:
+        some = [row for row in result.metrics if row.metric.startswith(_METRIC)]
+        if not some:
+            continue
+        shots = sorted({int(row.metric.removeprefix(_METRIC)) for row in some})
+        labels = sorted(dict.fromkeys(row.label for row in some), key=lambda label: label == "macro")
+        cells = {(row.label, row.metric): row for row in some}
+        rows = tuple(
+            (
+                "macro average" if label == "macro" else finding(label),
+                tuple(cells.get((label, f"{_METRIC}{count}")) for count in shots),
+            )
+            for label in labels
+        )
+        name = name_of(result.name, result.title)
+        tables.append(FewShotTable(name, result.role == "control", tuple(shots), rows, _about(some)))
+    return tables
+
+
+def _about(rows: Sequence[Metric]) -> str:
+    words = f"{max((row.draws or 0 for row in rows), default=0)} draws"
+    macro = next((row for row in rows if row.label == "macro"), None)
+    if macro is None:
+        return words
+    least = f" with at least {macro.min_positives} positive" if macro.min_positives else ""
+    return f"{words}; macro average over {macro.labels_used} findings{least}"

@@ -1,0 +1,150 @@
+"""Figures of the page: ROC and precision-recall curves, learning curves, and pictures as data URIs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from medvlp.evaluation.results import Result
+from medvlp.pages import words
+from medvlp.pages.charts import Series, curve_chart, series_chart
+from medvlp.pages.inputs import GalleryItem
+from medvlp.pages.labels import Label, label_of
+from medvlp.pages.pictures import heat_map_layer, png_uri
+from medvlp.pages.probability import probability_of
+from medvlp.pages.rows import metric_rows
+from medvlp.statistics.bootstrap import patient_clusters
+from medvlp.statistics.curves import precision_recall_curve, roc_curve
+from medvlp.statistics.metrics import UndefinedMetricError
+
+__all__ = ["CurveFigure", "Picture", "curves", "learning_curves", "picture"]
+
+
+@dataclass(frozen=True, slots=True)
+class CurveFigure:
+    """A finding's chart with its caption."""
+
+    name: str
+    caption: str
+    svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A gallery item with its picture and heat map as data URIs.
+
+    Attributes:
+        item: the item.
+        uri: of the picture.
+        heat_uri: of the heat map's layer.
+        width, height: of the picture.
+        labels: words of each box, where they fit; None for a box without words.
+        probability: calibrated, of the score; None where there is none.
+        calibration: map that made it, in words.
+    """
+
+    item: GalleryItem
+    uri: str
+    heat_uri: str | None
+    width: int
+    height: int
+    labels: tuple[Label | None, ...] = ()
+    probability: float | None = None
+    calibration: str = ""
+
+
+def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigure], list[CurveFigure]]:
+    """Draw ROC and precision-recall of every finding from the per-case table; none without it."""
+    roc: list[CurveFigure] = []
+    precision_recall: list[CurveFigure] = []
+    if result.cases is None:
+        return roc, precision_recall
+    rows = {row.label: (row, precision) for row, precision in metric_rows(result) if row.split in ("", "test")}
+    table = result.cases if "split" not in result.cases else result.cases[result.cases["split"].astype(str) == "test"]
+    for at, (label, (row, precision)) in enumerate(rows.items()):
+        if label == "macro" or row.value is None or f"score:{label}" not in table:
+            continue
+        truth = pd.to_numeric(table[f"label:{label}"], errors="coerce")
+        known = truth.isin([0, 1]).to_numpy()
+        labels, scores = truth[known].to_numpy(), pd.to_numeric(table.loc[known, f"score:{label}"]).to_numpy()
+        clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels == 1)
+        try:
+            first = roc_curve(labels, scores, clusters, resamples=resamples, seed=seed)
+            second = precision_recall_curve(labels, scores, clusters, resamples=resamples, seed=seed)
+        except UndefinedMetricError:
+            continue
+        prevalence = float(np.mean(labels))
+        name = words.finding(label)
+        chart = curve_chart(first, kind="roc", chance=prevalence, key=f"roc-{at}")
+        roc.append(CurveFigure(name, f"AUROC {words.number(row.value)}", Markup(chart)))
+        chart = curve_chart(second, kind="pr", chance=prevalence, key=f"pr-{at}")
+        value = words.number(precision.value if precision is not None else None)
+        precision_recall.append(CurveFigure(name, f"AP {value}", Markup(chart)))
+    return roc, precision_recall
+
+
+def learning_curves(log: Sequence[Mapping[str, object]]) -> tuple[Markup | None, Markup | None]:
+    """Draw losses of training rows, and metrics of validation rows, over samples seen; None where there are none.
+
+    A macro average stands out before the findings that it is made of.
+    """
+    training = _lines([row for row in log if row.get("kind", "train") == "train"])
+    losses = [line for line in training if line.name == "loss" or "/" in line.name]
+    # With one objective its term is the loss: one line is enough.
+    losses = [line for at, line in enumerate(losses) if not any(_same(line, other) for other in losses[:at])]
+    metrics = _lines([row for row in log if row.get("kind") == "validate"])
+    macro = [line for line in metrics if line.name.endswith("macro")]
+    pale = [line for line in metrics if line not in macro] if macro else []
+    loss = series_chart(losses[:6], ylabel="training loss", key="loss", smooth=True) if losses else None
+    validation = None
+    if metrics:
+        strong = macro or metrics[:6]
+        validation = series_chart(strong, ylabel="validation", key="validation", smooth=False, pale=pale)
+    return Markup(loss) if loss else None, Markup(validation) if validation else None
+
+
+def _lines(rows: Sequence[Mapping[str, object]]) -> list[Series]:
+    """Return the numeric columns with at least two points, in the order met."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("kind", "samples_seen", "seconds"))
+    found = []
+    for name in names:
+        pairs = ((row.get("samples_seen"), row.get(name)) for row in rows)
+        points = [
+            (float(x), float(y))
+            for x, y in pairs
+            if isinstance(x, int | float) and isinstance(y, int | float) and not isinstance(y, bool) and np.isfinite(y)
+        ]
+        if len(points) >= 2:
+            found.append(Series(name, *np.array(points).T))
+    return found
+
+
+def _same(one: Series, other: Series) -> bool:
+    return len(one.y) == len(other.y) and np.allclose(one.y, other.y, rtol=1e-6)
+
+
+def picture(item: GalleryItem, results: Sequence[Result] = ()) -> Picture:
+    """Return an item with its picture and heat map as data URIs.
+
+    Args:
+        item: the item.
+        results: one of them may hold the case, and the map from its score to a probability.
+    """
+    height, width = item.image.shape[:2]
+    heat = None if item.heat_map is None else png_uri(heat_map_layer(item.heat_map))
+    probability, name = probability_of(item, results)
+    labels = tuple(label_of(box, width=width, height=height) if box.label else None for box in item.boxes)
+    return Picture(
+        item=item,
+        uri=png_uri(item.image),
+        heat_uri=heat,
+        width=width,
+        height=height,
+        labels=labels,
+        probability=probability,
+        calibration=words.map_words(name),
+    )

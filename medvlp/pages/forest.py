@@ -1,0 +1,174 @@
+"""Forest plots as data: points with intervals on rows of one axis, placed in percent of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medvlp.evaluation.rank_metrics import ALIKE
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.pages.rows import findings_of, headline_of, macro_of, only, plain_auroc
+from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
+from medvlp.statistics.few import TOO_FEW
+
+__all__ = ["Dimension", "Forest", "ForestRow", "Mark", "control_forest", "dimensions", "finding_forest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point with its interval on a forest row, in percent of the axis.
+
+    `style` is a class of the style sheet; `few` says that few positives make the interval optimistic.
+    """
+
+    series: str
+    style: str
+    at: float
+    low: float | None
+    high: float | None
+    value: str
+    interval: str
+    few: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForestRow:
+    """One row: a name, its cases, the marks, and whether it is set apart as a summary."""
+
+    name: str
+    cases: str
+    marks: tuple[Mark, ...]
+    note: str
+    summary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Rows over one axis; ticks are ``(percent, words)``, chance is in percent; `few` if any mark is."""
+
+    rows: tuple[ForestRow, ...]
+    ticks: tuple[tuple[float, str], ...]
+    chance: float
+    legend: tuple[tuple[str, str], ...]
+    few: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """AUROC by one group column: a forest of its macro averages and a table of findings."""
+
+    name: str
+    forest: Forest
+    values: tuple[str, ...]
+    table: tuple[tuple[str, tuple[Metric | None, ...]], ...]
+
+
+def finding_forest(results: Sequence[Result]) -> Forest | None:
+    """Return AUROC per finding, one mark a result that shares findings with the headline, macro last."""
+    best = headline_of(results)
+    if best is None:
+        return None
+    # A result on other labels (one that tells left from right, say) is no further reading of the same findings.
+    asked = findings_of(best)
+    alike = [result for result in results if macro_of(result) and asked & findings_of(result)]
+    series = [(result, f"series{min(at, 3)}") for at, result in enumerate(alike)]
+    labels = list(dict.fromkeys(row.label for result, _ in series for row in result.metrics if plain_auroc(row)))
+    ordered = [label for label in labels if label not in AVERAGES] + ["macro"]
+    rows = []
+    for label in ordered:
+        found = [(result, style, only(result, "auroc", label)) for result, style in series]
+        present = [(result, style, row) for result, style, row in found if row is not None]
+        first = present[0][2]
+        cases = (
+            f"{integer(first.positives)} of {integer(first.n)}" if label != "macro" else f"{first.labels_used} findings"
+        )
+        rows.append((finding(label) if label != "macro" else "macro average", cases, present, first, label == "macro"))
+    legend = tuple((style, name_of(result.name, result.title)) for result, style in series)
+    return _forest(rows, legend)
+
+
+def control_forest(result: Result, group_name: str) -> Forest:
+    """Return the macro AUROC of each value of a group, everybody last."""
+    rows = []
+    everybody = macro_of(result)
+    for value in _values(result, group_name):
+        row = only(result, "auroc", "macro", f"{group_name}={value}")
+        if row is not None:
+            # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
+            alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
+            over = f", {row.labels_used} finding{'s' if row.labels_used != 1 else ''}" if alike is not None else ""
+            marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
+            rows.append((finding(value), f"{integer(row.n)} cases{over}", marks, row, False))
+    legend = ()
+    if any(len(marks) > 1 for _, _, marks, _, _ in rows):
+        legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
+    if everybody is not None:
+        over = f", {everybody.labels_used} findings" if legend else ""
+        cases = f"{integer(everybody.n)} cases{over}"
+        rows.append(("everybody", cases, [(result, "series0", everybody)], everybody, True))
+    return _forest(rows, legend)
+
+
+def dimensions(result: Result) -> list[Dimension]:
+    """Return AUROC by each group column of a result."""
+    grouped = [row for row in result.metrics if row.group and row.metric == "auroc"]
+    names = list(dict.fromkeys(str(row.group).partition("=")[0] for row in grouped))
+    found = []
+    for name in names:
+        values = _values(result, name)
+        labels = list(dict.fromkeys(row.label for row in grouped if str(row.group).partition("=")[0] == name))
+        table = tuple(
+            (
+                "macro average" if label == "macro" else finding(label),
+                tuple(only(result, "auroc", label, f"{name}={value}") for value in values),
+            )
+            for label in sorted(labels, key=lambda label: label == "macro")
+        )
+        found.append(Dimension(name, control_forest(result, name), tuple(values), table))
+    return found
+
+
+_RowParts = tuple[str, str, list[tuple[Result, str, Metric]], Metric, bool]
+
+
+def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> Forest:
+    """Lay rows on an axis from the lowest limit (0.4 or less) to 1."""
+    limits = [v for _, _, marks, _, _ in rows for *_, m in marks for v in (m.low, m.value) if v is not None]
+    low = max(0.0, min(0.4, math.floor(10 * min(limits, default=0.4)) / 10))
+
+    def at(value: float) -> float:
+        return round(100 * (value - low) / (1 - low), 2)
+
+    laid = []
+    for name, cases, present, first, summary in rows:
+        marks = tuple(
+            Mark(
+                series=name_of(result.name, result.title),
+                style=style,
+                at=at(row.value),
+                low=None if row.low is None else at(row.low),
+                high=None if row.high is None else at(row.high),
+                value=number(row.value),
+                interval="no interval" if row.reason in TOO_FEW else interval(row),
+                few=row.reason == "few_positives",
+            )
+            for result, style, row in present
+            if row.value is not None
+        )
+        laid.append(ForestRow(name, cases, marks, _note(first), summary))
+    few = any(mark.few for row in laid for mark in row.marks)
+    steps = [low + 0.1 * step for step in range(round((1 - low) * 10) + 1)]
+    return Forest(tuple(laid), tuple((at(step), f"{step:.1f}") for step in steps), at(0.5), legend, few)
+
+
+def _note(row: Metric) -> str:
+    """Return why a row has no number."""
+    if row.reason == "none_large_enough" and row.min_positives:
+        return f"no finding with {row.min_positives} positive cases, and enough patients of the group"
+    return REASONS.get(row.reason or "", "")
+
+
+def _values(result: Result, name: str) -> list[str]:
+    groups = dict.fromkeys(row.group for row in result.metrics if row.group and row.group.startswith(f"{name}="))
+    return sorted(group.partition("=")[2] for group in groups)

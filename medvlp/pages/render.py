@@ -1,0 +1,166 @@
+"""Draw the page: plain data in, one HTML text out that needs nothing else, no script, no network, no font."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.pages import words
+from medvlp.pages.checklist import answered, checklists
+from medvlp.pages.downloads import with_downloads
+from medvlp.pages.errors import error_rows
+from medvlp.pages.facts import SECTIONS, facts_of
+from medvlp.pages.few_shot import few_shot_tables
+from medvlp.pages.figures import curves, learning_curves, picture
+from medvlp.pages.forest import finding_forest
+from medvlp.pages.gate import gate_tables
+from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
+from medvlp.pages.inputs import ReportInputs
+from medvlp.pages.judged import cohort_rows, judged_of
+from medvlp.pages.notes import caveats_of
+from medvlp.pages.pictures import heat_colours, png_uri
+from medvlp.pages.places import places_tables
+from medvlp.pages.robustness import robustness_rows
+from medvlp.pages.rows import headline_of, metric_rows, retrieval_rows
+from medvlp.pages.score_content import score_parts
+from medvlp.pages.subgroups import audited, subgroups
+from medvlp.pages.summary import summary_of, tiles_of
+
+__all__ = ["environment", "render_report"]
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Return the page as HTML.
+
+    Every text from data (reports, findings, configuration) is escaped; a content security policy in the page forbids
+    scripts and any request.
+
+    Args:
+        inputs: what to show; empty parts leave their section out.
+
+    Example:
+        >>> "<title>A &lt;b&gt;</title>" in render_report(ReportInputs(title="A <b>", results=()))
+        True
+    """
+    results = inputs.results
+    headline = headline_of(results)
+    ranked = [(result, retrieval_rows(result)) for result in results]
+    roc, precision_recall = curves(headline, resamples=inputs.resamples, seed=inputs.seed) if headline else ([], [])
+    loss, validation = learning_curves(inputs.log)
+    parts = [
+        score_parts(result, resamples=inputs.resamples, seed=inputs.seed, key=f"{at}")
+        for at, result in enumerate(results)
+    ]
+    facts = facts_of(inputs)
+    page = (
+        environment()
+        .get_template("report.html.jinja", globals=_HELPERS)
+        .render(
+            inputs=inputs,
+            summary=summary_of(results),
+            judged=judged_of(inputs, facts),
+            tiles=tiles_of(results),
+            forest=finding_forest(results),
+            headline=headline,
+            roc=roc,
+            precision_recall=precision_recall,
+            scored=[(result, rows) for result in results if (rows := metric_rows(result))],
+            retrieved=[(result, rows) for result, rows in ranked if rows],
+            controls=[result for result in results if result.role == "control"],
+            groups=subgroups(results),
+            audit=audited(results),
+            robust=robustness_rows(results),
+            loss=loss,
+            validation=validation,
+            parts=[part for part in parts if part is not None],
+            gallery=[picture(item, results) for item in inputs.typical],
+            errors=error_rows(inputs.errors, results),
+            gates=gate_tables(results),
+            caveats=caveats_of(results),
+            heat_colours=heat_colours(),
+            grounded=grounding_rows(results),
+            grounding_columns=list(COLUMNS.values()),
+            sanity=sanity_rows(results),
+            places=places_tables(results),
+            few_shots=few_shot_tables(results),
+            examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
+            cohort=cohort_rows(inputs.record),
+            checklists=[(each, answered(each, facts)) for each in checklists()] if results else [],
+            sections=SECTIONS,
+        )
+    )
+    return with_downloads(page)
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates of all pages, with the filters that write numbers."""
+    made = Environment(
+        loader=PackageLoader("medvlp.pages", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "number": words.number,
+        "integer": words.integer,
+        "percent": words.percent,
+        "interval": words.interval,
+        "p_value": words.p_value,
+        "finding": words.finding,
+        "tidy": words.tidy,
+    }
+    return made
+
+
+def _is_tree(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value)
+
+
+def _reason(row: Metric) -> str:
+    return words.REASONS.get(row.reason or "", "")
+
+
+def _macros(result: Result) -> list[Metric]:
+    return [row for row, _ in metric_rows(result) if row.label == "macro"]
+
+
+def _plain(value: object) -> str:
+    """Return a leaf of a configuration in one line."""
+    if isinstance(value, Mapping):
+        return "{}" if not value else ", ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _notes(rows: Sequence[tuple[Metric, Metric | None]]) -> list[str]:
+    """Return the foot notes of a table: each reason once, in the order met."""
+    reasons = [row.reason for row, _ in rows if row.reason]
+    return [words.REASONS.get(reason, reason) for reason in dict.fromkeys(reasons)]
+
+
+def _forms(scored: Sequence[tuple[Result, Sequence[tuple[Metric, Metric | None]]]]) -> str:
+    """Return the forms of the intervals of AUROC, in words."""
+    words = {"percentile": "percentiles", "bca": "BCa", "logit": "logit"}
+    forms = dict.fromkeys(row.interval for _, rows in scored for row, _ in rows if row.low is not None)
+    return " and ".join(words.get(form, form) for form in forms) or "none"
+
+
+_HELPERS: dict[str, Any] = {
+    "name_of": words.name_of,
+    "reason_of": _reason,
+    "is_tree": _is_tree,
+    "plain": _plain,
+    "notes_of": _notes,
+    "macros_of": _macros,
+    "forms_of": _forms,
+    "averages": AVERAGES,
+}

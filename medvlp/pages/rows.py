@@ -1,0 +1,99 @@
+"""Rows of results as the page's sections ask for them; nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.pages.words import finding, group_words
+
+__all__ = [
+    "RetrievalRow",
+    "findings_of",
+    "headline_of",
+    "macro_of",
+    "metric_rows",
+    "only",
+    "plain_auroc",
+    "retrieval_rows",
+]
+
+_SUBSETS = {"label_equal": "studies with the same findings"}
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRow:
+    """One direction and subset: recall rows by k, then the ranks."""
+
+    direction: str
+    subset: str
+    n: int
+    pool: int
+    recalls: tuple[Metric, ...]
+    median: Metric | None
+    mean: Metric | None
+
+
+def headline_of(results: Sequence[Result]) -> Result | None:
+    """Return the first model result that has a macro AUROC."""
+    return next((result for result in results if result.role == "model" and macro_of(result)), None)
+
+
+def metric_rows(result: Result) -> list[tuple[Metric, Metric | None]]:
+    """Return pairs (AUROC row, average precision row) of everybody, per split and finding."""
+    precision = {(r.label, r.split): r for r in result.metrics if r.metric == "average_precision" and r.group is None}
+    return [(row, precision.get((row.label, row.split))) for row in result.metrics if plain_auroc(row)]
+
+
+def retrieval_rows(result: Result) -> list[RetrievalRow]:
+    """Return the retrieval rows of a result by direction and subset."""
+    keys = list(dict.fromkeys((r.label, r.group) for r in result.metrics if r.metric.startswith("recall@")))
+    rows = []
+    for label, group in keys:
+        members = [row for row in result.metrics if (row.label, row.group) == (label, group)]
+        recalls = tuple(row for row in members if row.metric.startswith("recall@"))
+        by_name = {row.metric: row for row in members}
+        rows.append(
+            RetrievalRow(
+                direction=finding(label),
+                subset=_subset_words(group),
+                n=recalls[0].n,
+                pool=recalls[0].pool or 0,
+                recalls=recalls,
+                median=by_name.get("median_rank"),
+                mean=by_name.get("mean_rank"),
+            )
+        )
+    return rows
+
+
+def plain_auroc(row: Metric) -> bool:
+    """Tell whether a row is an AUROC of everybody."""
+    return row.metric == "auroc" and row.group is None
+
+
+def only(result: Result, metric: str, label: str, group: str | None = None) -> Metric | None:
+    """Return the row, of the test split where there are several."""
+    rows = [r for r in result.metrics if (r.metric, r.label, r.group) == (metric, label, group)]
+    return next((r for r in rows if r.split == "test"), rows[-1] if rows else None)
+
+
+def macro_of(result: Result) -> Metric | None:
+    """Return the macro AUROC; None where there is none or it is not defined."""
+    row = only(result, "auroc", "macro")
+    return row if row is not None and row.value is not None else None
+
+
+def findings_of(result: Result) -> set[str]:
+    """Return the findings that have an AUROC."""
+    return {row.label for row in result.metrics if plain_auroc(row)} - set(AVERAGES)
+
+
+def _subset_words(group: str | None) -> str:
+    if group is None:
+        return "all queries"
+    name, _, most = group.partition("<=")
+    if name == "report_group":
+        return f"reports of at most {most} studies"
+    return _SUBSETS.get(group) or (group_words(group) if "=" in group else finding(group))

@@ -1,0 +1,232 @@
+"""What a reader sees first: one sentence, the numbers that matter most, and what to mind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medvlp.evaluation.released import released_map
+from medvlp.evaluation.results import Metric, Result
+from medvlp.pages.places import mean_of_places
+from medvlp.pages.rows import findings_of, headline_of, macro_of, only
+from medvlp.pages.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
+from medvlp.statistics.few import TOO_FEW
+
+__all__ = ["Tile", "summary_of", "tiles_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A headline number: what, value, its uncertainty, and what to compare it with."""
+
+    name: str
+    value: str
+    uncertainty: str
+    against: str
+
+
+def summary_of(results: Sequence[Result]) -> str:
+    """Return one sentence that says what was found, on how many, and against what.
+
+    Example:
+        >>> row = Metric(metric="auroc", label="macro", value=0.8, low=0.7, high=0.9, n=40, patients=30, labels_used=3,
+        ...              split="test")
+        >>> summary_of([Result(name="findings", recipe="", data="", metrics=(row,))])
+        'Findings: macro AUROC 0.800 (95 % interval 0.700 to 0.900) over 3 findings, on 40 test cases of 30 patients.'
+    """
+    best, retrieval = headline_of(results), _retrieval_headline(results)
+    compared = _comparison_headline(results)
+    if best is None and compared is not None:
+        found, row = compared
+        p = "" if row.p is None else f"; p {_equals(row.p)}"
+        return (
+            f"{found.title}: AUROC{' of the macro average' if row.label == 'macro' else f' of {finding(row.label)}'} "
+            f"{number(row.first)} and {number(row.second)}, difference {_with_interval(row)}{p}, on {integer(row.n)} "
+            f"cases of {integer(row.patients)} patients."
+        )
+    if best is None:
+        places = mean_of_places(results)
+        if retrieval is None and places:
+            told = [
+                f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, on {integer(row.n)} cases of "
+                f"{integer(row.patients)} patients."
+                for result, metric, row in places
+            ]
+            return " ".join(told)
+        if retrieval is None:
+            return "No result has a macro AUROC or a recall; the tables below show what there is."
+        return (
+            f"{_upper(finding(retrieval.label))} {retrieval.metric} is {_with_interval(retrieval)} over "
+            f"{integer(retrieval.n)} queries and a pool of {integer(retrieval.pool)}; a random ranking reaches "
+            f"{number(retrieval.chance)}."
+        )
+    row = macro_of(best)
+    assert row is not None, "headline_of returns results with a macro AUROC"
+    split = f"{row.split} " if row.split else ""
+    words = (
+        f"{name_of(best.name, best.title)}: macro AUROC {_with_interval(row)} over {row.labels_used} "
+        f"finding{'s' if row.labels_used != 1 else ''}, on {integer(row.n)} {split}cases "
+        f"of {integer(row.patients)} patients"
+    )
+    controls = [
+        m.value for r in results if r.role == "control" if (m := macro_of(r)) is not None and m.value is not None
+    ]
+    if controls:
+        strongest = max(controls)
+        beaten = row.value is not None and strongest >= row.value
+        words += f"; the {'strongest ' if len(controls) > 1 else ''}control reaches {number(strongest)}"
+        words += ", which the model does not beat" if beaten else ""
+    return f"{words}."
+
+
+def tiles_of(results: Sequence[Result]) -> list[Tile]:
+    """Return the numbers that matter most, at most five: overall, weakest finding and group, calibration, retrieval.
+
+    What was not measured makes room for average precision and further models.
+    """
+    best = headline_of(results)
+    made = [_difference_tile(results)] if best is None else [*_scores_tiles(best)]
+    made += [_retrieval_tile(results), *_places_tiles(results)]
+    if best is not None:
+        made.append(_precision_tile(best))
+        made += [_macro_tile(result) for result in results if result.role == "model" and result is not best]
+    return [tile for tile in made if tile is not None][:5]
+
+
+def _scores_tiles(best: Result) -> list[Tile | None]:
+    return [_macro_tile(best), _weakest_finding(best), _weakest_group(best), _calibration_tile(best)]
+
+
+def _macro_tile(result: Result) -> Tile | None:
+    row = macro_of(result)
+    if row is None:
+        return None
+    several = row.labels_used != 1
+    rare = "; optimistic, some are rare" if row.reason == "rare_findings" else ""
+    against = f"over {row.labels_used} findings; chance is 0.5" if several else f"n {integer(row.n)}; chance is 0.5"
+    name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
+    return Tile(name, number(row.value), interval(row), against + rare)
+
+
+def _weakest_finding(best: Result) -> Tile | None:
+    everybody = macro_of(best)
+    least = 1 if everybody is None else everybody.min_positives or 1
+    found = [row for label in findings_of(best) if (row := only(best, "auroc", label)) and row.value is not None]
+    # A number of few cases is no headline: it may be anything.
+    rows = [row for row in found if (row.positives or 0) >= least and row.reason not in TOO_FEW]
+    if len(rows) < 2:
+        return None
+    row = min(rows, key=lambda row: (row.value or 0.0, row.label))
+    against = f"{integer(row.positives)} positive of {integer(row.n)}; chance is 0.5"
+    return Tile(f"Weakest finding, {finding(row.label)}: AUROC", number(row.value), interval(row), against)
+
+
+def _weakest_group(best: Result) -> Tile | None:
+    """Return the group furthest behind all others; without gaps the lowest of those averaged over everybody's findings.
+
+    A mean over fewer findings may be higher or lower for that alone.
+    """
+    everybody, macro = macro_of(best), [row for row in best.metrics if row.label == "macro" and row.group]
+    macro = [row for row in macro if row.value is not None and row.split in ("", "test")]
+    gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group)]
+    if gaps:
+        row = min(gaps, key=lambda row: (row.value or 0.0, str(row.group)))
+        several = f"over {row.labels_used} findings, " if (row.labels_used or 1) > 1 else ""
+        against = f"{several}{integer(row.n)} cases; {number(row.second)} less {number(row.first)}"
+        if row.first is None:
+            against = f"{integer(row.n)} cases; 0 is no gap"
+        return Tile(f"{_upper(group_words(row.group))}: AUROC less others'", number(row.value), interval(row), against)
+    alike = [row for row in macro if row.metric == "auroc" and everybody and row.labels_used == everybody.labels_used]
+    if not alike or everybody is None:
+        return None
+    row = min(alike, key=lambda row: (row.value or 0.0, str(row.group)))
+    against = f"{integer(row.n)} cases; everybody {number(everybody.value)}"
+    return Tile(f"Weakest group, {group_words(row.group)}: macro AUROC", number(row.value), interval(row), against)
+
+
+def _calibration_tile(best: Result) -> Tile | None:
+    judged = [row for row in best.metrics if row.group is None and row.split not in ("train", "validate")]
+    used = released_map(best, judged)
+    rows = [row for row in judged if (row.metric, row.label, row.calibration) == ("ece", "macro", used)]
+    if used is None or not rows or rows[-1].value is None:
+        return None
+    row = rows[-1]
+    return Tile(
+        "Calibration error, macro", number(row.value), interval(row), f"{map_words(row.calibration)}; 0 is best"
+    )
+
+
+def _precision_tile(best: Result) -> Tile | None:
+    row = only(best, "average_precision", "macro")
+    if row is None or row.value is None:
+        return None
+    return Tile("Macro average precision", number(row.value), interval(row), f"a random ranking: {number(row.chance)}")
+
+
+def _retrieval_tile(results: Sequence[Result]) -> Tile | None:
+    row = _retrieval_headline(results)
+    if row is None:
+        return None
+    ratio = row.value / row.chance if row.value and row.chance else 0.0
+    times = f"{ratio:.{0 if ratio >= 3 else 1}f} times " if ratio else ""
+    name = f"Recall@{row.metric.partition('@')[2]}, {finding(row.label)}"
+    return Tile(name, number(row.value), interval(row), f"{times}a random ranking ({number(row.chance)})")
+
+
+def _places_tiles(results: Sequence[Result]) -> list[Tile]:
+    return [
+        Tile(f"{name_of(result.name, result.title)}: {metric}", number(row.value), interval(row), f"n {integer(row.n)}")
+        for result, metric, row in mean_of_places(results)
+    ]
+
+
+def _difference_tile(results: Sequence[Result]) -> Tile | None:
+    found = _comparison_headline(results)
+    if found is None:
+        return None
+    row = found[1]
+    label = "macro AUROC" if row.label == "macro" else f"AUROC of {finding(row.label)}"
+    against = f"{number(row.second)} less {number(row.first)}" + ("" if row.p is None else f"; p {_equals(row.p)}")
+    return Tile(f"Difference in {label}", number(row.value), interval(row), against)
+
+
+def _retrieval_headline(results: Sequence[Result]) -> Metric | None:
+    """Return recall at 5 (else the first k) of report -> image, on small groups where that was measured."""
+    rows = [
+        row
+        for result in results
+        for row in result.metrics
+        if row.metric.startswith("recall@") and row.value is not None
+    ]
+    order = sorted(rows, key=lambda r: (r.label != "report_to_image", r.group is None, r.metric != "recall@5"))
+    return order[0] if order else None
+
+
+def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | None:
+    """Return the macro AUROC difference of the first comparison, else that of its first finding."""
+    # Other results have differences of their own (a changed factor, a calibrated sentence): no headline.
+    for result in (each for each in results if each.name == "comparison"):
+        least = int(result.options.get("min_positives", 1))
+        rows = [
+            row
+            for row in result.metrics
+            if row.metric == "auroc_difference" and not row.group and row.value is not None
+            if row.label == "macro" or ((row.positives or 0) >= least and row.reason not in TOO_FEW)
+        ]
+        if rows:
+            return result, next((row for row in rows if row.label == "macro"), rows[0])
+    return None
+
+
+def _with_interval(row: Metric) -> str:
+    around = f" ({row.level * 100:g} % interval {interval(row)})" if interval(row) else ""
+    return number(row.value) + around
+
+
+def _equals(p: float) -> str:
+    words = p_value(p)
+    return words.replace("<", "< ") if words.startswith("<") else f"= {words}"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

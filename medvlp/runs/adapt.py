@@ -1,0 +1,276 @@
+"""Adapt a bundle to labelled films: check, split, one feature pass, adapters from cheap to dear, a bundle, a page.
+
+Folds of the training patients choose the adapter and its strength. Validation patients, on whom nothing was fitted,
+give thresholds and calibrations. Test patients are judged once, at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlp.adaptation.release import adapted_bundle, scaled
+from medvlp.answers.asking.model import prompt_sets
+from medvlp.answers.prompting.class_vectors import unit_mean
+from medvlp.runs.adapt_choice import ADAPTERS, Tried, choose_adapter, folds_of
+from medvlp.runs.adapt_data import Films, data_of, read_films
+from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
+from medvlp.runs.gate import learn_gate
+from medvlp.config.tree import EvaluationConfig, GateConfig
+from medvlp.core.answers import ProbeTable
+from medvlp.core.errors import UserError
+from medvlp.core.files import check_place, make_folder, read_json, write_json
+from medvlp.core.provenance import code_hash, environment
+from medvlp.data.leakage import seen_of
+from medvlp.data.splits import part_facts, part_line
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
+from medvlp.measures._probe_tables import labels_of
+from medvlp.models.architectures._remembered import Remembered
+from medvlp.models.bundle import check_manifest, save_bundle
+from medvlp.models.card import RESEARCH, ModelCard, fact_list
+
+__all__ = ["AdaptOptions", "Adaptation", "adapt"]
+
+_LEAST = 3  # patients of each class beyond one a fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptOptions:
+    """What `adapt` is asked.
+
+    Attributes:
+        images: folder of the films.
+        labels: table, see `medvlp.runs.adapt_data.read_films`.
+        model: bundle.
+        out: folder of everything.
+        test_images, test_labels: films that are judged, where they are a table of their own.
+        minutes: after so many no further adapter is begun; the first is always tried.
+        folds: of the training patients, on which adapters are chosen.
+        adapters: that are tried, in this order; of equal ones the first is taken.
+        sensitivity: wanted of a threshold, beside the usual ones.
+        prevalence: of the place where it will be used, for predictive values.
+        one_patient_per_image: of a table that names no patients.
+        allow_leaks: mark and do not refuse.
+        seed: of split, folds and bootstrap.
+        workers: processes that read.
+        resamples: of the patient bootstrap.
+    """
+
+    images: Path
+    labels: Path
+    model: Path
+    out: Path
+    test_images: Path | None = None
+    test_labels: Path | None = None
+    minutes: float = 15.0
+    folds: int = 5
+    adapters: tuple[str, ...] = ADAPTERS
+    sensitivity: float | None = None
+    prevalence: float | None = None
+    one_patient_per_image: bool = False
+    allow_leaks: bool = False
+    seed: int = 0
+    workers: int = 2
+    resamples: int = 2000
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What was made: the bundle, the page, and the adapters in the order in which they were tried."""
+
+    bundle: Path
+    page: Path
+    chosen: Tried
+    tried: tuple[Tried, ...]
+
+
+def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: None) -> Adaptation:
+    """Adapt, release and judge; what is complete in the run's folder is not made again.
+
+    Args:
+        options: what is asked.
+        say: told each step, choice and exclusion.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    began = time.monotonic()
+    points = [] if options.sensitivity is None else [parse_rule(f"sensitivity_{options.sensitivity:g}").name]
+    prevalences = DEFAULT_PREVALENCES if options.prevalence is None else (options.prevalence,)
+    check_manifest(options.model)
+    check_place(options.out)
+    _refuse_other(options)
+    make_folder(options.out)
+    data, labels = _opened(options, say)
+    judging = EvaluationConfig(
+        labels=labels,
+        min_positives=1,
+        resamples=options.resamples,
+        features=str(options.out / "features"),
+        points=points,
+        prevalences=list(prevalences),
+    )
+    run = EvaluationRun(
+        model=str(options.model),
+        out=str(options.out),
+        data=data,
+        evaluation=judging,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
+    evaluation = open_evaluation(run, memory=memory, say=say)
+    if not evaluation.sees:
+        raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
+    say(part_line(part_facts(evaluation.manifest)))
+    train = evaluation.part("train")
+    table = ProbeTable(
+        train.table[evaluation.features],
+        labels_of(evaluation, train.manifest),
+        train.manifest.column("id.patient").tolist(),
+    )
+    folds = folds_of(train.manifest, options.folds, seed=options.seed)
+    chosen, tried = choose_adapter(
+        table,
+        folds,
+        _bank(evaluation, labels),
+        names=options.adapters,
+        until=began + 60 * options.minutes,
+        kept=options.out / "adapters",
+        say=say,
+    )
+    say(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
+    _release(options, evaluation, table, chosen, tried, say)
+    adapted = run.model_copy(update={"model": str(options.out / "bundle")})
+    judged = evaluate(adapted, keep=True, memory=memory, say=say)
+    return Adaptation(options.out / "bundle", judged.page, chosen, tried)
+
+
+def _opened(options: AdaptOptions, say: Callable[[str], None]) -> tuple[Any, list[str]]:
+    """Read the tables; return the data of the run and the findings that enough patients have."""
+
+    def read(images: Path, table: Path, name: str) -> Films:
+        own = {"one_patient_per_image": options.one_patient_per_image, "workers": options.workers}
+        return read_films(images, table, options.out / f"{name}.parquet", **own, say=say)
+
+    films, test = read(options.images, options.labels, "films"), None
+    if options.test_labels is not None:
+        folder = options.test_images or options.images
+        test = (folder, read(folder, options.test_labels, "test"))
+    least = options.folds + _LEAST
+    labels = [name for name, counts in films.findings.items() if min(counts) >= least]
+    if few := {name: counts for name, counts in films.findings.items() if name not in labels}:
+        told = ", ".join(f"{name} ({a} with, {b} without)" for name, (a, b) in few.items())
+        say(f"Left out, fewer than {least} patients with or without it: {told}.")
+    if not labels:
+        raise UserError(
+            f"No finding of {options.labels} has {least} patients with it and {least} without, which {options.folds} "
+            "folds need: label more films, or take fewer folds."
+        )
+    own = {"labels": labels, "seed": options.seed, "allow_leaks": options.allow_leaks}
+    return data_of(options.images, films, test=test, **own), labels
+
+
+def _bank(evaluation: Evaluation, labels: list[str]) -> dict[str, np.ndarray]:
+    """Return finding -> text vector, positive less negative prompts, of the findings that the model knows by words."""
+    if not evaluation.compares:
+        return {}
+    embed, found = evaluation.model.embed_text, {}
+    for each in prompt_sets(evaluation.answers):
+        if each.label in labels:
+            positive = unit_mean(list(embed(each.positive)))
+            found[each.label] = positive - (unit_mean(list(embed(each.negative))) if each.negative else 0.0)
+    return found
+
+
+def _release(
+    options: AdaptOptions,
+    evaluation: Evaluation,
+    table: ProbeTable,
+    chosen: Tried,
+    tried: tuple[Tried, ...],
+    say: Callable[[str], None],
+) -> None:
+    """Write the bundle, what was tried, and what the page says of the run."""
+    base, splits = evaluation.model.bundle, {name: evaluation.prepared(name) for name in ("train", "validate")}
+    facts = {
+        "adapter": chosen.name,
+        "folds": options.folds,
+        "data": evaluation.manifest.hash,
+        "auroc_of_folds": {each.name: round(each.macro, 4) for each in tried},
+        "code": code_hash(),
+    }
+    bundle = adapted_bundle(
+        base,
+        chosen.folded.answer,
+        scaled(chosen.folded, table.labels),
+        features=evaluation.features,
+        facts=facts,
+    )
+    seen = seen_of(
+        {name: each.manifest for name, each in splits.items()},
+        salt=f"{evaluation.recipe} {evaluation.manifest.hash}",
+        base=base.seen,
+        knows_base=base.seen is not None,
+    )
+    gate = learn_gate(splits, GateConfig(), base.model.pictures, say=say)
+    card = ModelCard(
+        name="Model card",
+        sections=[
+            ("Use", RESEARCH),
+            (
+                "What it is",
+                f"{chosen.folded.answer.title.partition(',')[0]} on the frozen features of a released model, fitted to "
+                f"{len(table.patients)} films of {len(set(table.patients))} patients.",
+            ),
+            ("What it is asked for", ", ".join(n.replace("_", " ") for n in chosen.folded.answer.labels)),
+            (
+                "How it was chosen",
+                f"Mean AUROC on {options.folds} folds of the training patients: "
+                + ", ".join(f"{each.name} {each.macro:.3f}" for each in tried),
+            ),
+            ("Where it comes from", fact_list(bundle.provenance)),
+        ],
+    ).text()
+    save_bundle(options.out / "bundle", replace(bundle, seen=seen, gate=gate, card=card))
+    write_json(
+        options.out / "adapters.json",
+        {
+            "chosen": chosen.name,
+            "tried": [
+                {
+                    "name": each.name,
+                    "macro": each.macro,
+                    "auroc": dict(each.folded.answer.validation_auroc),
+                    "seconds": each.seconds,
+                }
+                for each in tried
+            ],
+        },
+    )
+    write_json(options.out / "environment.json", environment())
+
+
+def _refuse_other(options: AdaptOptions) -> None:
+    """Refuse a folder with another run in it; note what this one is."""
+    told = {
+        "images": str(options.images.resolve()),
+        "labels": str(options.labels.resolve()),
+        "model": str(options.model.resolve()),
+        "test": None if options.test_labels is None else str(options.test_labels.resolve()),
+        "folds": options.folds,
+        "seed": options.seed,
+    }
+    path = options.out / "adapt.json"
+    if path.is_file() and read_json(path) != told:
+        raise UserError(
+            f"{options.out} holds a run of other films, another model or other options: choose another --out."
+        )
+    make_folder(options.out)
+    write_json(path, told)

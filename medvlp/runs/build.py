@@ -1,0 +1,349 @@
+"""From the typed tree to the things themselves: tokenizer, banks, model, states, phases."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from medvlp.answers.asking.declared import Declared, declare
+from medvlp.runs.data import build_views
+from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.core import collectives
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.keys import Key, Plan
+from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher
+from medvlp.core.registry import build, fill
+from medvlp.core.resources import resource_folder
+from medvlp.core.schedules import Number, Ramp
+from medvlp.core.suggest import did_you_mean
+from medvlp.core.views import View
+from medvlp.data.loader import Loader, in_order
+from medvlp.data.pipeline import added_fields
+from medvlp.data.prepare import Prepared
+from medvlp.measures._points import check_choice
+from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.bank import Bank, encoded_bank, read_bank
+from medvlp.models.build import build_model
+from medvlp.models.bundle import load_bundle
+from medvlp.models.patches import apply_patches
+from medvlp.state._model_teacher import ModelTeacher
+from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
+from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.checkpoints import latest
+from medvlp.training.phases import PhasePlan
+from medvlp.training.task import make_plan
+
+__all__ = [
+    "Parts",
+    "Words",
+    "build_banks",
+    "build_objectives",
+    "build_parts",
+    "build_phases",
+    "open_tokenizer",
+]
+
+
+Words = Mapping[str, Sequence[Tokenizer]]
+
+
+# words --------------------------------------------------------------------------------------------------------------
+
+
+def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool = True) -> Tokenizer | None:
+    """Load the tokenizer of a run that has checkpoints; else take that of `init_from`, else train one on the reports.
+
+    Token embeddings mean nothing to another tokenizer: a run that goes on, or starts from a bundle, must have the same.
+
+    Args:
+        config: the run.
+        run: its folder.
+        train: training records.
+        keep: whether a new one is written into the run's folder.
+
+    Returns:
+        None where there are no texts.
+    """
+    folder = run / "tokenizer"
+    if config.tokenizer.name == "transformers":
+        if config.tokenizer.path is None:
+            raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
+        return TransformersTokenizer(config.tokenizer.path, max_length=config.tokenizer.max_length)
+    # Without a checkpoint nothing was trained with what lies there, and it may be half written or of another recipe.
+    old = latest(run) is not None and folder.is_dir()
+    if not keep:
+        return load_tokenizer(folder) if old else _new_tokenizer(config, train)
+    if collectives.rank() == 0 and not old:
+        made = _new_tokenizer(config, train)
+        shutil.rmtree(folder, ignore_errors=True)
+        if made is not None:
+            made.save(folder)
+    collectives.barrier()
+    return load_tokenizer(folder) if folder.is_dir() else None
+
+
+def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
+    given = None if config.init_from is None else load_bundle(config.init_from).tokenizer
+    # A bundle of pictures alone has no words: a model that reads some learns them here.
+    if given is not None or (config.init_from is not None and "text" not in config.model):
+        return given
+    if "text" not in train.manifest:
+        return None
+    texts = [text for batch in in_order(train, batch=256) for text in batch.strings("text") if text]
+    return train_wordpiece(texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length)
+
+
+def build_banks(config: RunConfig, *, encode: bool = True) -> dict[str, Bank]:
+    """Read the banks' texts; a file is looked for from the working folder, then in ``configs/``.
+
+    Args:
+        config: the run.
+        encode: whether banks with an encoder of their own are encoded now.
+
+    Raises:
+        DataError: if a file is missing, empty, or has an entry twice.
+    """
+    banks = {}
+    for name, bank in config.banks.items():
+        path, shipped = Path(bank.file).expanduser(), resource_folder("configs") / bank.file
+        if not path.is_file() and not shipped.is_file():
+            there = [
+                p.relative_to(resource_folder("configs")).as_posix()
+                for p in (*shipped.parent.glob("*.txt"), *shipped.parent.glob("*.yaml"))
+            ]
+            raise DataError(
+                f"banks.{name}.file {bank.file!r} is neither a file nor in configs/: "
+                f"{did_you_mean(bank.file, there) if there else 'give a text file with one entry a line'}."
+            )
+        banks[name] = read_bank(path if path.is_file() else shipped, name=name)
+        if encode and bank.encoder is not None:
+            banks[name] = encoded_bank(banks[name], bank.encoder, where=f"banks.{name}.encoder")
+    return banks
+
+
+# recipe -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains with, and what its model can be asked; `views` are those that its objectives declare, last."""
+
+    model: Model
+    tokenizer: Tokenizer | None
+    states: Mapping[str, State]
+    objectives: Sequence[Mapping[str, Objective]]
+    weights: Sequence[Mapping[str, Number]]
+    answers: Mapping[str, Declared]
+    views: Sequence[View] = ()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Boxes and masks that somebody reads: batches hold no others."""
+        plans = [make_plan(phase, self.states) for phase in self.objectives]
+        plans += [Plan.of(state.refresh_needs()) for state in self.states.values()]
+        asked = {name for plan in plans for name in plan.fields}
+        return tuple(sorted(name for name in asked if parse_field(name).kind in ("boxes", "mask")))
+
+
+def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
+    """Build model, states, objectives and answers, and refuse a recipe that cannot be computed, before any batch.
+
+    Args:
+        config: the run.
+        tokenizer: for the text tower.
+        fields: batch fields that the data has.
+
+    Raises:
+        ConfigError: naming the phase, the need, and what is missing.
+    """
+    model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
+    given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
+    states: dict[str, State] = {
+        name: build("state", spec, where=f"states.{name}", given={**given, "name": name})
+        for name, spec in config.states.items()
+    }
+    objectives, weights = build_objectives(config.phases, given)
+    views = _views_of(objectives)
+    fields = [*fields, *added_fields(views)]
+    refreshed: set[str] = set()
+    for i, phase in enumerate(objectives):
+        _check_needs(phase, states, fields, where=f"phases[{i}]")
+        for j, refresh in enumerate(config.phases[i].refresh):
+            if refresh.state not in states:
+                raise ConfigError(
+                    f"phases[{i}].refresh[{j}].state is {refresh.state!r}: {did_you_mean(refresh.state, states)}."
+                )
+            refreshed.add(refresh.state)
+        _check_refreshed(phase, states, refreshed, where=f"phases[{i}]")
+        heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
+        plan = make_plan(phase, states)
+        passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
+        # What the phase's patches give may be needed; training puts them in place again when the phase begins.
+        patches = apply_patches(model, config.phases[i].patches, seed=config.seed, where=f"phases[{i}].patches")
+        model.mount(heads, Plan.of(plan.needs.union(*passes)))
+        for checked in (plan, *map(Plan.of, passes)):
+            model.check(checked)
+        patches.remove()
+    answers = declare([phase.values() for phase in objectives], config.answers, model)
+    if config.evaluation.choose is not None:
+        check_choice(config.evaluation.choose, {name: each.answer for name, each in answers.items()})
+    return Parts(model, tokenizer, states, objectives, weights, answers, views)
+
+
+def _views_of(phases: Sequence[Mapping[str, Objective]]) -> list[View]:
+    """Build the views that objectives declare, each once, in the order in which they ask."""
+    specs: list[Mapping[str, object]] = []
+    for objective in (part for phase in phases for part in phase.values()):
+        specs += [spec for spec in objective.data_views() if spec not in specs]
+    return build_views(specs, where="views of objectives")
+
+
+def build_objectives(
+    phases: Sequence[PhaseConfig], given: Mapping[str, object]
+) -> tuple[list[dict[str, Objective]], list[dict[str, Number]]]:
+    """Build every phase's objectives; one with the same options in two phases is the same module.
+
+    ``weight`` is a number or a ramp (``{start, end, until}``), 1 by default; ``as`` renames one, where a phase has two
+    of a kind.
+    """
+    built: dict[str, tuple[dict[str, object], Objective]] = {}
+    objectives: list[dict[str, Objective]] = []
+    weights: list[dict[str, Number]] = []
+    for i, phase in enumerate(phases):
+        here: dict[str, Objective] = {}
+        rates: dict[str, Number] = {}
+        for j, spec in enumerate(phase.objectives):
+            where = f"phases[{i}].objectives[{j}]"
+            options = {key: value for key, value in spec.items() if key not in ("weight", "as")}
+            filled = fill("objectives", options, where=where)
+            name = str(spec.get("as", filled["name"]))
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise ConfigError(f"{where}.as is {name!r}: use letters, digits, _ and -.")
+            if name in here:
+                raise ConfigError(f"{where}: the phase has two objectives named {name!r}: give one of them `as: NAME`.")
+            if name not in built or built[name][0] != filled:
+                unique = name if name not in built else f"{name}-{i}"
+                built[unique] = (filled, build("objectives", options, where=where, given=given))
+                name = unique
+            here[name] = built[name][1]
+            rates[name] = _weight(spec.get("weight", 1.0), f"{where}.weight")
+        objectives.append(here)
+        weights.append(rates)
+    return objectives, weights
+
+
+def build_phases(
+    config: RunConfig,
+    parts: Parts,
+    loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
+) -> list[PhasePlan]:
+    """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen.
+
+    Words are asked for when a loader starts: surgery may have given the model another tokenizer by then.
+    """
+    plans = []
+    for i, phase in enumerate(config.phases):
+        objectives, weights = parts.objectives[i], parts.weights[i]
+        loader = loaders(phase, partial(_words_of, phase, objectives, parts))
+        plans.append(_phase_plan(phase, config, objectives, weights, loader, where=f"phases[{i}]"))
+    return plans
+
+
+def _words_of(phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts) -> Words:
+    """Return which tokenizers a phase needs the ids of, by field of texts: its model's, and those of its teachers."""
+    passes = [parts.states[refresh.state].refresh_needs() for refresh in phase.refresh]
+    plan = Plan.of(make_plan(objectives, parts.states).needs.union(*passes))
+    asked: list[tuple[object, Plan]] = [(parts.model, plan)]
+    for name, own in plan.teachers.items():
+        teacher = parts.states[name]
+        asked.append((teacher.model if isinstance(teacher, ModelTeacher) else None, own))
+    found: dict[str, dict[str, Tokenizer]] = {}
+    for model, own in asked:
+        if isinstance(model, TowerModel) and model.tokenizer is not None:
+            for view in own.views:
+                if not view.startswith("bank.") and parse_field(view).kind == "text":
+                    found.setdefault(view, {})[model.tokenizer.identity] = model.tokenizer
+    return {view: tuple(words.values()) for view, words in found.items()}
+
+
+def _phase_plan(
+    phase: PhaseConfig,
+    config: RunConfig,
+    objectives: Mapping[str, Objective],
+    weights: Mapping[str, Number],
+    loader: Callable[[int], Loader],
+    *,
+    where: str,
+) -> PhasePlan:
+    return PhasePlan(
+        until=phase.until,
+        objectives=objectives,
+        weights=weights,
+        optimiser=phase.optimiser or config.optimiser,
+        own_optimiser=phase.optimiser is not None,
+        batches=lambda start: iter(loader(start)),
+        episode=lambda first, last: loader(first).episode(first, last),
+        trainable=phase.trainable,
+        patches=phase.patches,
+        surgery=phase.surgery,
+        refresh=phase.refresh,
+        batch_views=[
+            build("data/batch_views", spec, where=f"{where}.batch_views[{j}]")
+            for j, spec in enumerate(phase.batch_views)
+        ],
+    )
+
+
+def _check_needs(
+    objectives: Mapping[str, Objective], states: Mapping[str, State], fields: Sequence[str], *, where: str
+) -> None:
+    there = {*fields, *(field for state in states.values() for field in state.fields())}
+    for name, objective in objectives.items():
+        for key in sorted(objective.needs()):
+            _check_need(key, f"objective {name!r}", states, there, where)
+    for name, state in states.items():
+        for key in sorted(state.needs() | state.refresh_needs()):
+            _check_need(key, f"state {name!r}", states, there, where)
+
+
+def _check_refreshed(
+    objectives: Mapping[str, Objective], states: Mapping[str, State], refreshed: set[str], *, where: str
+) -> None:
+    for name, objective in objectives.items():
+        for key in sorted(objective.needs()):
+            if key.is_state and key.view not in refreshed and states[key.view].needs_refresh:
+                raise ConfigError(
+                    f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
+                    f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
+                )
+
+
+def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:
+    if key.is_state:
+        if key.view not in states:
+            raise ConfigError(f"{where}: {who} needs the state {key.view!r}: {did_you_mean(key.view, states)}.")
+        return
+    if key.who and not isinstance(states.get(key.who), Teacher):
+        teachers = [n for n, state in states.items() if isinstance(state, Teacher)]
+        raise ConfigError(
+            f"{where}: {who} needs {str(key)!r} of a teacher {key.who!r}, which is not under states: "
+            f"{did_you_mean(key.who, teachers)}."
+        )
+    if not key.is_bank and key.view not in there:
+        raise ConfigError(
+            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
+        )
+
+
+def _weight(value: Any, where: str) -> Number:  # noqa: ANN401
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Mapping):
+        return Ramp.model_validate(value)
+    raise ConfigError(f"{where} is {value!r}: give a number or a ramp {{start, end, until}}.")

@@ -1,0 +1,265 @@
+"""Judge a bundle on a data set by the measures that a configuration names, and those that are made unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from medvlp.answers.asking.model import load
+from medvlp.runs.data import build_views, open_manifest, open_split
+from medvlp.runs.fitting import keep_judged
+from medvlp.runs.gallery import pictures
+from medvlp.runs.known import compare_with_training
+from medvlp.runs.record import evaluation_record
+from medvlp.runs.slices import readable_kinds, reading_of
+from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
+from medvlp.config.yaml import load_tree
+from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import check_place
+from medvlp.core.keys import keys
+from medvlp.core.memory import keep_freed_memory
+from medvlp.core.progress import progress
+from medvlp.core.provenance import hash_of
+from medvlp.core.registry import validation_sentences
+from medvlp.core.table import FeatureTable
+from medvlp.data.loader import in_order
+from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import Prepared, prepare
+from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
+from medvlp.pages.gallery_files import write_gallery
+from medvlp.pages.run_folder import write_report_page
+from medvlp.evaluation.results import Result, write_result
+from medvlp.features.feature_pass import feature_pass
+from medvlp.measures import chosen_measures
+from medvlp.models.architectures._remembered import Remembered
+from medvlp.models.architectures._towers import TowerModel
+
+__all__ = [
+    "Evaluated",
+    "EvaluationRun",
+    "embed_manifest",
+    "evaluate",
+    "judged_manifest",
+    "load_evaluation",
+    "open_evaluation",
+]
+
+
+class EvaluationRun(Node):
+    """A bundle, a data set, and how to judge one on the other.
+
+    Attributes:
+        model: bundle.
+        out: folder; results go to ``out/results``, the page to ``out/report.html``.
+        data: as in training; its prefix is not used: preprocessing belongs to the model.
+        evaluation: what is measured.
+        report: numbers that the table of a suite gives of it.
+        seed: of the bootstrap.
+        workers: processes that read.
+    """
+
+    model: str
+    out: str
+    data: DataConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    report: list[ReportedConfig] = Field(default_factory=lambda: [ReportedConfig()])
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=1)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Where the outcome lies, and the outcome."""
+
+    results: Path
+    page: Path
+    found: Mapping[str, Result]
+
+
+def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> EvaluationRun:
+    """Read and check the configuration of an evaluation.
+
+    Raises:
+        ConfigError: with one sentence a fault, all at once.
+    """
+    try:
+        return EvaluationRun.model_validate(load_tree(path, overrides))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=EvaluationRun))}") from None
+
+
+def evaluate(
+    config: EvaluationRun,
+    *,
+    page: bool = True,
+    keep: bool = False,
+    memory: Remembered | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Evaluated:
+    """Run all that the data allows, and write results, predictions, pictures and the page.
+
+    Args:
+        config: what is judged on what.
+        page: whether the page is drawn now; `medvlp report` draws it from what is kept.
+        keep: whether the bundle keeps what there is, as by ``evaluation.into_bundle``, which insists on thresholds.
+        memory: as for `open_evaluation`.
+        say: told what a reader of the numbers has to know of the split.
+
+    Raises:
+        ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
+    """
+    measures = chosen_measures(config.evaluation.measures)
+    check_place(Path(config.out))
+    evaluation = open_evaluation(config, memory=memory, say=say)
+    found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
+    out = Path(config.out)
+    scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
+    first = next(iter([*scored, *found]), "")
+    for name, result in found.items():
+        cases = "predictions.parquet" if name == first and scored else None
+        write_result(result, out / "results" / f"{name}.json", cases=cases)
+    if config.evaluation.into_bundle:
+        _insist(config, [found[name] for name in evaluation.answers if name in found])
+    if config.evaluation.into_bundle or keep:
+        chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
+        keep_judged(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
+    if config.evaluation.gallery and evaluation.shows:
+        write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
+    told = {"data": config.data, "options": config.evaluation, "results": found}
+    evaluation_record(evaluation, Path(config.model), **told).write(out / "evaluation.json")
+    if page:
+        write_report_page(out, out / "report.html")
+    return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
+
+
+def open_evaluation(
+    config: EvaluationRun, *, memory: Remembered | None = None, say: Callable[[str], None] = lambda text: None
+) -> Evaluation:
+    """Load the bundle and the data, and encode what is judged.
+
+    Args:
+        config: what is judged on what.
+        memory: what bundles with the same towers gave for the same pictures, here or in another evaluation.
+        say: told what a reader of the numbers has to know.
+    """
+    keep_freed_memory()
+    model, options = load(config.model), config.evaluation
+    if memory is not None and isinstance(model.model, TowerModel):
+        model.model.requires_grad_(False).remembered = memory
+    whole, manifest = judged_manifest(config.data, options, say=say)
+    prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
+    readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
+    known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options, say=say)
+    for each in (whole, manifest):
+        each.meta["leaks"] = {**_leaks(each), "model": known}
+    several = ["set"] if "sets" in manifest.meta and "set" not in options.groups else []
+
+    def opened(split: str) -> Prepared:
+        return open_split(manifest, split, prefix=prefix, data=config.data, workers=config.workers)
+
+    def others(where: Mapping[str, object]) -> Manifest:
+        # Nothing is trained or judged on these records but what is already in the cases' studies.
+        free = {"where": dict(where), "allow_leaks": True, "near_images": False}
+        return open_manifest(config.data.model_copy(update=free))
+
+    return Evaluation(
+        model,
+        whole=whole,
+        manifest=manifest,
+        open=opened,
+        others=others,
+        where=config.data.where,
+        options=EvaluationOptions(
+            seed=config.seed,
+            resamples=options.resamples,
+            split=options.split,
+            fit=options.fit,
+            min_positives=options.min_positives,
+            groups=[*options.groups, *several],
+            calibration=options.calibration,
+            points=tuple(options.points),
+            prevalences=tuple(options.prevalences),
+            labels=options.labels,
+            features=None if options.features is None else Path(options.features).expanduser(),
+        ),
+        recipe=hash_of([model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})]),
+        synthetic=bool(whole.meta.get("synthetic", False)),
+        say=say,
+    )
+
+
+def _leaks(manifest: Manifest) -> Mapping[str, object]:
+    noted = manifest.meta.get("leaks")
+    return noted if isinstance(noted, Mapping) else {}
+
+
+def judged_manifest(
+    data: DataConfig, options: EvaluationConfig, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[Manifest, Manifest]:
+    """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
+
+    Args:
+        data: where it is.
+        options: of the evaluation.
+        say: told what a reader of the numbers has to know of the split.
+    """
+    whole = open_manifest(data, say=say)
+    if "id.study" not in whole:
+        whole = whole.with_column("id.study", whole.column("id"))
+    elif "sets" in whole.meta:
+        pairs = zip(whole.column("id.study"), whole.column("id"), strict=True)
+        whole = whole.with_column("id.study", [record if study is None else study for study, record in pairs])
+    return whole, whole.where(options.where) if options.where else whole
+
+
+def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
+    """Refuse to write thresholds and calibrations where there was nothing to choose them on."""
+    if not any(result.fitted for result in found):
+        raise ConfigError(
+            f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
+            f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
+        )
+
+
+def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
+    """Embed every readable record's pictures and report with a bundle.
+
+    Args:
+        model: a bundle.
+        manifest: whose records are embedded.
+        root: folder of the files; None: as the manifest says.
+        workers: processes that read.
+
+    Returns:
+        One row a record. Its ``meta`` names the ids that were left out: ``left_out`` cannot be read, ``empty`` have
+        nothing that the model looks at or reads.
+
+    Raises:
+        UserError: if model and manifest have no kind in common.
+        DataError: if no record has anything to embed.
+    """
+    loaded = load(model)
+    table = Manifest.load(manifest, root=root)
+    reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
+    words = "text" in table and loaded.model.reads_text and loaded.embeds
+    kinds = readable_kinds(table, reading, loaded.model)
+    if not kinds and not words:
+        raise UserError(
+            f"The model looks at {' and '.join(loaded.model.kinds)}, and the manifest names neither such files nor "
+            "reports that it reads: index the data with such a column."
+        )
+    with progress("Reading", unit="records") as tell:
+        prepared = prepare(table, reading, cache=None, workers=workers, cap=1.0, progress=tell)
+    needs = [loaded.of_kind(kind).features for kind in kinds] + (["text/embedding"] if words else [])
+    unread = [record.id for record in prepared.quarantined]
+    meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": unread}
+    found = feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
+    told = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
+    if not told.any():
+        raise DataError(f"No record of {manifest} has anything for {', '.join(needs)}: check its columns and files.")
+    empty = [found.ids[int(row)] for row in np.flatnonzero(~told)]
+    return replace(found.rows(told) if empty else found, meta={**meta, "empty": empty})

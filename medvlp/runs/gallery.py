@@ -1,0 +1,183 @@
+"""Pictures for the page: representative positives with their boxes and heat maps, and ranked reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.answers.asking.slices import slice_weights
+from medvlp.core.answers import Answer, Ask
+from medvlp.core.errors import ConfigError
+from medvlp.core.sample import ImageRecord
+from medvlp.core.table import FeatureTable
+from medvlp.data.prepare import Prepared
+from medvlp.data.stacks import taken
+from medvlp.evaluation.error_cases import error_cases, hardest_findings
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.names import words_of
+from medvlp.pages.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
+from medvlp.evaluation.pictures import picture_of
+from medvlp.statistics.ranks import rank_queries
+
+__all__ = ["pictures"]
+
+# Findings whose errors are shown.
+_HARDEST = 3
+
+
+def pictures(evaluation: Evaluation, *, count: int) -> tuple[list[GalleryItem], list[RetrievalExample]]:
+    """Return the gallery of the first answer that gives scores, and examples of retrieval.
+
+    Args:
+        evaluation: that was made.
+        count: findings of the gallery.
+    """
+    gallery: list[GalleryItem] = []
+    scored = next(evaluation.giving("scores"), None)
+    if scored is not None:
+        _, answer, said = scored
+        known = {n: values for n, values in (said.scores or {}).items() if f"label.{n}" in evaluation.manifest}
+        look = _Look(evaluation.model, answer, evaluation.judged.prepared)
+        gallery = [*_typical(look, known, count=count), *_errors(look, known, count=min(_HARDEST, count))]
+    examples = []
+    if evaluation.compares and "text/embedding" in evaluation.judged.table.columns:
+        prepared, table = evaluation.judged.prepared, evaluation.judged.table
+        first = ~pd.Series(prepared.manifest.column("id.study")).duplicated().to_numpy()
+        examples = _retrieval_examples(evaluation.model, prepared, table, first)
+    return gallery, examples
+
+
+@dataclass(frozen=True)
+class _Look:
+    """An answer, and the pictures that it was asked about."""
+
+    model: VisionLanguageModel
+    answer: Answer
+    prepared: Prepared
+
+    @cached_property
+    def begun(self) -> Any:  # noqa: ANN401
+        return self.answer.begin(self.model.model, Ask())
+
+    def labels(self, finding: str) -> np.ndarray:
+        return np.asarray(self.prepared.manifest.column(f"label.{finding}"), dtype=float)
+
+    def item(self, index: int, finding: str, score: float) -> GalleryItem:
+        sample, record = self.prepared.sample(index), self.prepared.manifest.record(index)
+        stack = taken(sample.fields.get("stack"))
+        notes: list[str] = []
+        values = None
+        if stack is not None:
+            weights = slice_weights(self.model.model, stack)
+            pixels = picture_of(sample, weights.shown)
+            share = "" if weights.weights is None else f", weight {weights.weights[weights.shown]:.2f}"
+            notes.append(f"slice {weights.shown + 1} of {len(stack.pixels)}{share}")
+        else:
+            pixels = picture_of(sample)
+            try:
+                found = self.answer.look(self.model.model, sample, self.begun, [(finding, "")])
+                values = None if found is None else found[0].resized(pixels.shape[-1])
+            except ConfigError as error:
+                notes.append(f"no heat map: {error}")
+        seen = sample.record("image")
+        return GalleryItem(
+            image=_bytes(pixels),
+            finding=finding,
+            score=score,
+            boxes=() if seen is None else _boxes(seen, pixels, finding, record.get(f"boxes.{finding}")),
+            heat_map=values,
+            truth=" ".join(w for n in ("side", "lobe", "severity") if (w := _words(record.get(f"{n}.{finding}")))),
+            sentence=_words(record.get(f"sentence.{finding}")),
+            note=", ".join([f"{words_of(n)} {record[n]}" for n in ("view_position", "site") if n in record] + notes),
+        )
+
+
+def _typical(look: _Look, scores: Mapping[str, np.ndarray], *, count: int) -> list[GalleryItem]:
+    """Take for each finding the positive whose score is the median of its positives: neither the best nor the worst."""
+    items = []
+    for finding, values in list(scores.items())[:count]:
+        positive = np.flatnonzero(look.labels(finding) == 1)
+        if len(positive):
+            index = int(positive[np.argsort(values[positive], kind="stable")[len(positive) // 2]])
+            items.append(look.item(index, finding, float(values[index])))
+    return items
+
+
+def _errors(look: _Look, scores: Mapping[str, np.ndarray], *, count: int) -> list[GalleryItem]:
+    """Take for the findings of lowest AUROC a hit, a miss, a false alarm and an undecided case, by `error_cases`."""
+    labels = {name.removeprefix("label."): look.labels(name.removeprefix("label.")) for name in _label_columns(look)}
+    asked = {name: values for name, values in scores.items() if name in labels and np.isfinite(values).all()}
+    items = []
+    for finding in hardest_findings({name: labels[name] for name in asked}, asked, count=count):
+        cases = error_cases(labels[finding], asked[finding])
+        if cases is None:
+            continue
+        for chosen, index in zip(CHOSEN[1:], astuple(cases), strict=True):
+            item = look.item(index, finding, float(asked[finding][index]))
+            others = [n.replace("_", " ") for n, values in labels.items() if values[index] == 1 and n != finding]
+            here = item.truth or "present" if labels[finding][index] == 1 else "absent"
+            items.append(replace(item, truth=f"{here}; also {', '.join(others)}" if others else here, chosen=chosen))
+    return items
+
+
+def _label_columns(look: _Look) -> tuple[str, ...]:
+    return look.prepared.manifest.names_of("label")
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _boxes(record: ImageRecord, pixels: Tensor, finding: str, known: object) -> tuple[Box, ...]:
+    """Return boxes of the file in the pixels of the view."""
+    drawn: Sequence[Any] = known if isinstance(known, list) else ()
+    left, top, right, bottom = record.box
+    across, down = pixels.shape[-1] / (right - left), pixels.shape[-2] / (bottom - top)
+    return tuple(
+        Box((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down, finding)
+        for x0, y0, x1, y1 in drawn
+    )
+
+
+def _retrieval_examples(
+    model: VisionLanguageModel, prepared: Prepared, table: FeatureTable, first: np.ndarray, *, count: int = 4
+) -> list[RetrievalExample]:
+    """Take queries evenly over the studies, in order: not chosen by how well they went."""
+    rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
+    images, texts = table[f"{model.model.pictures}/embedding"][rows], table["text/embedding"][rows]
+    reports = [str(table.columns["text"][int(i)]) for i in rows]
+    names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
+    group = np.array([names[" ".join(r.lower().split())] for r in reports])
+    chosen = np.linspace(0, len(rows) - 1, num=min(count, len(rows))).astype(int)
+    similarity = images[chosen] @ texts.T
+    ranks = rank_queries(similarity, group[chosen], group)
+    examples = []
+    for at, query in enumerate(chosen):
+        order = np.argsort(-similarity[at], kind="stable")[:5]
+        hits = tuple(
+            RetrievalHit(
+                rank=r + 1, text=reports[c], score=float(similarity[at, c]), correct=bool(group[c] == group[query])
+            )
+            for r, c in enumerate(order)
+        )
+        examples.append(
+            RetrievalExample(
+                image=_bytes(picture_of(prepared.sample(int(rows[query])))),
+                hits=hits,
+                expected_rank=float(ranks.expected_rank()[at]),
+                pool=len(rows),
+                relevant=int(ranks.relevant[at]),
+            )
+        )
+    return examples
+
+
+def _bytes(pixels: Tensor) -> np.ndarray:
+    return np.rint(pixels.numpy() * 255).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,113 @@
+"""The gate of a release: learnt at the end of training, or later from the run's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from medvlp.runs.data import open_manifest, open_split
+from medvlp.config.recipe import resumed
+from medvlp.config.tree import GateConfig
+from medvlp.core.errors import DataError
+from medvlp.core.files import check_place
+from medvlp.data.prepare import Prepared
+from medvlp.features.fit_gate import fit_gate, least_pictures
+from medvlp.io.read import read_image
+from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.models.gate import Gate
+
+__all__ = ["add_gate", "learn_gate", "modalities_of"]
+
+
+def learn_gate(
+    splits: Mapping[str, Prepared], options: GateConfig, pictures: str, *, say: Callable[[str], None]
+) -> Gate | None:
+    """Learn the gate of a model from its training and validation pictures; None where that cannot be done.
+
+    Args:
+        splits: ``train`` and ``validate``, as the model sees them.
+        options: how many pictures, which rate.
+        pictures: the kind that the model takes; stacks have no gate.
+        say: told why there is none.
+    """
+    if options.rate == 0 or pictures != "image":
+        return None
+    shown = {name: _shown(splits[name]) for name in ("train", "validate") if name in splits}
+    counts = tuple(min(len(shown.get(name, ())), options.pictures) for name in ("train", "validate"))
+    least = least_pictures(options.rate)
+    if counts[0] < least[0] or counts[1] < least[1]:
+        say(
+            f"The bundle has no gate against odd pictures: one that flags {options.rate:.0%} of its own kind needs "
+            f"{least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
+        )
+        return None
+    pictures_of = (_pictures(splits[name], rows, options.pictures) for name, rows in shown.items())
+    return fit_gate(*pictures_of, rate=options.rate)
+
+
+def add_gate(
+    run: Path, *, out: Path | None = None, rate: float | None = None, say: Callable[[str], None] = lambda text: None
+) -> Gate:
+    """Learn the gate of a finished run's bundle from the run's data, and save the bundle with it.
+
+    Args:
+        run: folder of the run.
+        out: where the bundle goes; by default it takes the place of the old one.
+        rate: share of pictures of its own kind that are flagged; by default as the run's configuration says.
+        say: told what is to be known of the split.
+
+    Raises:
+        UserError: if it is no run folder, or its bundle is damaged.
+        DataError: if no gate can be learnt.
+    """
+    check_place(out or run / "bundle")
+    config = resumed(run)
+    bundle = load_bundle(run / "bundle")
+    options = config.gate if rate is None else config.gate.model_copy(update={"rate": rate})
+    manifest = open_manifest(config.data, say=say)
+    shown = {"train": manifest, "validate": manifest.where(config.evaluation.where)}
+    there = set(manifest.column("split").tolist())
+    splits = {
+        name: open_split(table, name, prefix=bundle.preprocessing, data=config.data, workers=config.training.workers)
+        for name, table in shown.items()
+        if name in there
+    }
+    told: list[str] = []
+    gate = learn_gate(splits, options, bundle.model.pictures, say=told.append)
+    if gate is None:
+        why = told[0] if told else "Only models of images have a gate, and its rate must be above 0."
+        raise DataError(f"{run}: {why}")
+    save_bundle(out or run / "bundle", replace(bundle, gate=gate))
+    return gate
+
+
+def modalities_of(prepared: Prepared, most: int = 20) -> list[str]:
+    """Return what at most so many pictures' DICOM files, evenly over the records, say of their modality."""
+    manifest, found = prepared.manifest, set()
+    rows = _shown(prepared) if "image" in manifest else np.zeros(0, np.int64)
+    for place in np.linspace(0, len(rows) - 1, num=min(len(rows), most)).round().astype(int):
+        path = manifest.path(int(rows[place]))
+        if path is not None:
+            found.add(str(read_image(path).meta.get("Modality", "")))
+    return sorted(found - {""})
+
+
+def _shown(prepared: Prepared) -> np.ndarray:
+    """Return the records with a picture: of films and volumes the films; all, where pictures are made of volumes."""
+    manifest = prepared.manifest
+    if "image" not in manifest:
+        return np.arange(len(prepared))
+    return np.flatnonzero(manifest.arrow("image").is_valid().to_numpy(zero_copy_only=False))
+
+
+def _pictures(prepared: Prepared, rows: np.ndarray, most: int) -> Iterator[Tensor]:
+    """Yield at most so many pictures, evenly over the records."""
+    count = min(len(rows), most)
+    for place in np.linspace(0, len(rows) - 1, num=count).round().astype(int):
+        pixels = prepared.sample(int(rows[place])).fields.get("image")
+        if isinstance(pixels, Tensor):
+            yield pixels

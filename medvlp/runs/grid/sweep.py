@@ -1,0 +1,392 @@
+"""A sweep: one configuration varied along axes and repeated over seeds, laid out and checked before anything runs.
+
+A *cell* is one choice on every axis; a *run* is a cell with a seed. A cell's folder carries its labels and a hash of
+all that decides what is learned, so that a cell is never taken for one that was configured otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError
+
+from medvlp.runs.build import build_banks
+from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.config.tree import Node, RunConfig, check_config
+from medvlp.config.yaml import find_config, load_tree, override, put, read_yaml
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.files import sha256_of
+from medvlp.core.provenance import hash_of
+from medvlp.core.registry import validation_sentences
+from medvlp.core.resources import resource_folder
+from medvlp.core.suggest import did_you_mean
+from medvlp.evaluation.cells import Measure
+
+__all__ = ["Cell", "Choice", "MeasureConfig", "Plan", "Run", "SweepConfig", "changes_of", "load_sweep"]
+
+_OWN = {"run": "it names each run's folder, see --out", "seed": "list it under seeds"}
+_LONGEST = 80  # characters of a folder's readable part
+
+
+class _Words(Node):
+    """A part whose labels may be written as numbers."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+
+class Choice(_Words):
+    """One value of an axis.
+
+    Attributes:
+        label: words for it, in tables and folders.
+        overrides: dotted path in the run's configuration -> value, as on the command line of ``medvlp train``; none for
+            what the base says.
+    """
+
+    label: str = Field(min_length=1)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+class MeasureConfig(_Words):
+    """A number of ``results/NAME.json`` that the table reports.
+
+    Attributes:
+        result: name of the results file: ``zero_shot``, ``linear_probe``, ``retrieval`` ...
+        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
+        label: finding, ``macro``, or a direction of retrieval.
+        split: records that the model is judged on; each split named here is evaluated.
+        group: subgroup as results name it: ``site=north``, ``report_group<=3``.
+    """
+
+    result: str = "zero_shot"
+    metric: str = "auroc"
+    label: str = "macro"
+    split: str = "test"
+    group: str | None = None
+
+
+class SweepConfig(_Words):
+    """A sweep.
+
+    Attributes:
+        base: configuration of the run that is varied: beside this file, from the working folder, or in ``configs/``.
+        name: title of the table; the file's name where it is empty.
+        axes: name -> its values.
+        seeds: of the runs of each cell.
+        overrides: dotted path -> value, for every run; the axes' come after it.
+        only: cells that are made: axis -> label or labels, all pairs of one entry must fit; empty for all.
+        skip: cells that are not made.
+        reference: the cell that others are compared with: axis -> label, so many that it is one.
+        report: numbers of the table.
+        level: of confidence, for all intervals.
+        resamples: of the patient bootstrap; more are drawn where many comparisons are corrected together.
+    """
+
+    base: str
+    name: str = ""
+    axes: dict[str, list[Choice]] = Field(min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    only: list[dict[str, str | list[str]]] = Field(default_factory=list)
+    skip: list[dict[str, str | list[str]]] = Field(default_factory=list)
+    reference: dict[str, str] | None = None
+    report: list[MeasureConfig] = Field(default_factory=lambda: [MeasureConfig()], min_length=1)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    resamples: int = Field(default=2000, ge=100)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the table reports."""
+        return tuple(Measure(**each.model_dump()) for each in self.report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A cell with a seed.
+
+    Attributes:
+        cell: name of its cell.
+        seed: of the run.
+        folder: that it writes to.
+        config: of the run.
+        identity: hash of all that decides what is released.
+    """
+
+    cell: str
+    seed: int
+    folder: Path
+    config: RunConfig
+    identity: str
+
+    @property
+    def name(self) -> str:
+        """Words for messages."""
+        return f"{self.cell}, seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One choice on every axis.
+
+    Attributes:
+        name: ``axis=label, axis=label``.
+        labels: axis -> label.
+        folder: of its runs.
+        identity: of its configuration, whatever the seed.
+        runs: one a seed.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    folder: Path
+    identity: str
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A sweep laid out.
+
+    Attributes:
+        title: of the table.
+        out: folder.
+        config: as checked.
+        cells: in the order of the axes.
+        reference: name of the cell that others are compared with.
+    """
+
+    title: str
+    out: Path
+    config: SweepConfig
+    cells: tuple[Cell, ...]
+    reference: str | None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, the seeds of a cell one after the other."""
+        return tuple(run for cell in self.cells for run in cell.runs)
+
+
+def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None = None) -> Plan:
+    """Read a sweep and lay it out; every run's configuration is checked, components included.
+
+    Args:
+        path: a file, or the name of one in ``configs/``.
+        words: ``key.path=value``: of the sweep where the first key is a sweep's (``seeds=[0]``), else of every run.
+        out: folder; ``runs/sweep/NAME`` by default.
+
+    Raises:
+        ConfigError: with one sentence a fault.
+    """
+    source = find_config(path)
+    tree = read_yaml(source)
+    for_runs = []
+    for word in words:
+        if re.split(r"[.=\[]", word, maxsplit=1)[0] in SweepConfig.model_fields:
+            tree = override(tree, word)
+        else:
+            for_runs.append(word)
+    try:
+        config = SweepConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=SweepConfig))}") from None
+    faults = [*_faults(config), *_reserved("the command line", [word.partition("=")[0] for word in for_runs])]
+    if faults:
+        raise ConfigError(f"{path}: {' '.join(faults)}")
+    chosen = [labels for labels in _combinations(config) if _is_made(labels, config)]
+    if not chosen:
+        raise ConfigError(f"{path}: only and skip leave no cell: let them leave one.")
+    reference = _reference(config, chosen, path)
+    base = load_tree(find_config(config.base, source.parent))
+    for where, value in config.overrides.items():
+        base = put(base, where, value)
+    for word in for_runs:
+        base = override(base, word)
+    out = out or Path("runs") / "sweep" / source.stem
+    cells = _cells(config, chosen, base, out, str(path))
+    return Plan(title=config.name or source.stem, out=out, config=config, cells=cells, reference=reference)
+
+
+def changes_of(cell: Cell) -> list[tuple[Path, list[str]]]:
+    """Return the folders of cells with these labels and another configuration, and what is different now.
+
+    Returns:
+        Folder, and ``path: before -> now`` for each leaf; the list is empty where the old configuration is not there.
+    """
+    readable = cell.folder.name.rpartition("-")[0]
+    others = [p for p in sorted(cell.folder.parent.glob("*-????????")) if p.name.rpartition("-")[0] == readable]
+    found = []
+    for other in others:
+        if other.name == cell.folder.name:
+            continue
+        written = next(iter(sorted(other.glob("seed-*/config.yaml"))), None)
+        before = {} if written is None else dict(_leaves(read_yaml(written)))
+        now = dict(_leaves(full_tree(cell.runs[0].config)))
+        changed = [
+            f"{key}: {before.get(key, 'not there')} -> {now.get(key, 'not there')}"
+            for key in dict.fromkeys([*before, *now])
+            if key not in ("run", "seed") and before.get(key) != now.get(key)
+        ]
+        found.append((other, changed if before else []))
+    return found
+
+
+# layout -------------------------------------------------------------------------------------------------------------
+
+
+def _faults(config: SweepConfig) -> Iterator[str]:
+    for axis, choices in config.axes.items():
+        if not choices:
+            yield f"axes.{axis} has no value: give it at least one."
+        labels = [choice.label for choice in choices]
+        for label in dict.fromkeys(label for label in labels if labels.count(label) > 1):
+            count = labels.count(label)
+            yield f"axes.{axis} has {count} values labelled {label!r}: a row of the table needs a label of its own."
+        for choice in choices:
+            yield from _reserved(f"axes.{axis}, {choice.label}", choice.overrides)
+    yield from _reserved("overrides", config.overrides)
+    for seed in dict.fromkeys(seed for seed in config.seeds if config.seeds.count(seed) > 1):
+        yield f"seeds names {seed} twice: a repetition needs another seed."
+    if any(seed < 0 for seed in config.seeds):
+        yield f"seeds is {config.seeds}: a seed is 0 or more."
+    for key, entries in (("only", config.only), ("skip", config.skip)):
+        for at, entry in enumerate(entries):
+            yield from _pairs_fit(f"{key}[{at}]", entry, config)
+    if config.reference is not None:
+        yield from _pairs_fit("reference", config.reference, config)
+    measures = list(config.measures)
+    for measure in dict.fromkeys(each for each in measures if measures.count(each) > 1):
+        yield f"report names {measure.name} twice: leave one."
+
+
+def _pairs_fit(where: str, pairs: Mapping[str, str | list[str]], config: SweepConfig) -> Iterator[str]:
+    for axis, labels in pairs.items():
+        if axis not in config.axes:
+            yield f"{where} names the axis {axis!r}, which there is not: {did_you_mean(axis, config.axes)}."
+            continue
+        known = [choice.label for choice in config.axes[axis]]
+        for label in [labels] if isinstance(labels, str) else labels:
+            if label not in known:
+                yield f"{where}.{axis} names the label {label!r}, which there is not: {did_you_mean(label, known)}."
+
+
+def _reserved(where: str, paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        if path in _OWN:
+            yield f"{where} sets {path!r}, which a sweep sets itself: {_OWN[path]}."
+
+
+def _combinations(config: SweepConfig) -> Iterator[dict[str, str]]:
+    labels = ([choice.label for choice in choices] for choices in config.axes.values())
+    for chosen in itertools.product(*labels):
+        yield dict(zip(config.axes, chosen, strict=True))
+
+
+def _is_made(labels: Mapping[str, str], config: SweepConfig) -> bool:
+    wanted = not config.only or any(_fits(labels, entry) for entry in config.only)
+    return wanted and not any(_fits(labels, entry) for entry in config.skip)
+
+
+def _fits(labels: Mapping[str, str], pairs: Mapping[str, str | list[str]]) -> bool:
+    return all(labels[axis] in ([wanted] if isinstance(wanted, str) else wanted) for axis, wanted in pairs.items())
+
+
+def _reference(config: SweepConfig, chosen: Sequence[Mapping[str, str]], path: str | Path) -> str | None:
+    if config.reference is None:
+        return None
+    fitting = [labels for labels in chosen if _fits(labels, config.reference)]
+    if len(fitting) != 1:
+        raise ConfigError(
+            f"{path}: reference {config.reference} fits {len(fitting)} of the {len(chosen)} cells: give a label of "
+            f"each axis ({', '.join(config.axes)}), of a cell that is made."
+        )
+    return _name(fitting[0])
+
+
+def _cells(
+    config: SweepConfig, chosen: Sequence[Mapping[str, str]], base: dict[str, Any], out: Path, source: str
+) -> tuple[Cell, ...]:
+    overrides = {(axis, choice.label): choice.overrides for axis in config.axes for choice in config.axes[axis]}
+    cells: list[Cell] = []
+    same: dict[str, str] = {}
+    faults: dict[str, list[str]] = {}
+    for labels in chosen:
+        tree, name = base, _name(labels)
+        try:
+            for pair in labels.items():
+                for where, value in overrides[pair].items():
+                    tree = put(tree, where, value)
+            cell = _cell(name, labels, tree, config.seeds, out)
+        except UserError as error:
+            faults.setdefault(str(error).removeprefix("cell: "), []).append(name)
+            continue
+        twin = hash_of(full_tree(cell.runs[0].config.model_copy(update={"run": ""})))
+        if twin in same:
+            fault = f"is the same configuration as {same[twin]}: let their overrides differ, or skip one."
+            faults.setdefault(fault, []).append(name)
+        same.setdefault(twin, name)
+        cells.append(cell)
+    if faults:
+        raise ConfigError(" ".join(_told(source, fault, names, len(chosen)) for fault, names in faults.items()))
+    return tuple(cells)
+
+
+def _told(source: str, fault: str, names: Sequence[str], cells: int) -> str:
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    who = "every cell" if len(names) == cells > 1 else f"cell {names[0]}{others}"
+    return f"{source}, {who}{' ' if fault.startswith('is the same') else ': '}{fault}"
+
+
+def _cell(name: str, labels: Mapping[str, str], tree: dict[str, Any], seeds: Sequence[int], out: Path) -> Cell:
+    # The seed has a folder of its own: a cell's name does not depend on which seeds are asked for.
+    identity = _identity(check_config({**tree, "run": "", "seed": 0}, source="cell"))
+    readable = "+".join(re.sub(r"[^\w.@-]+", "_", label) for label in labels.values())[:_LONGEST]
+    folder = out / "cells" / f"{readable}-{identity[:8]}"
+    runs = []
+    for seed in seeds:
+        place = folder / f"seed-{seed}"
+        config = check_config({**tree, "run": str(place), "seed": seed}, source="cell")
+        runs.append(Run(cell=name, seed=seed, folder=place, config=config, identity=_identity(config)))
+    return Cell(name=name, labels=labels, folder=folder, identity=identity, runs=tuple(runs))
+
+
+def _identity(config: RunConfig) -> str:
+    """Return the hash of the recipe, of what chooses the checkpoint, and of the files that the configuration names."""
+    options = config.evaluation
+    released = {"choose": options.choose, "where": options.where, "answers": _named_files(config.answers)}
+    banks = {name: bank.sha256 for name, bank in build_banks(config).items()}
+    start = None if config.init_from is None else Path(config.init_from) / "MANIFEST.sha256"
+    bundle = sha256_of(start) if start is not None and start.is_file() else None
+    return hash_of([recipe_of(config), released, banks, bundle])
+
+
+def _named_files(node: object) -> object:
+    """Return a tree of options with every file that it names replaced by its hash."""
+    if isinstance(node, Mapping):
+        return {key: _named_files(value) for key, value in node.items()}
+    if isinstance(node, str):
+        for path in (Path(node).expanduser(), resource_folder("configs") / node):
+            if path.is_file():
+                return sha256_of(path)
+    return node
+
+
+def _name(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{axis}={label}" for axis, label in labels.items())
+
+
+def _leaves(node: object, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        for at, value in enumerate(node):
+            yield from _leaves(value, f"{path}.{at}")
+    else:
+        yield path, yaml.safe_dump(node, default_flow_style=True).removesuffix("...\n").strip()

@@ -1,0 +1,137 @@
+"""Index a cohort by a layout named on the command line: folder -> rows -> files looked at -> manifest and page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvlp.config.yaml import override
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.files import check_outputs, write_text
+from medvlp.core.progress import progress
+from medvlp.core.registry import build, schema
+from medvlp.data.cache import Cache
+from medvlp.data.catalogue import card_of, layout_of
+from medvlp.data.difference import Difference, difference
+from medvlp.data.manifest import Manifest
+from medvlp.data.oddities import oddities
+from medvlp.data.quarantine import Quarantined
+from medvlp.data.readable import look_through, write_quarantine
+
+__all__ = ["Indexed", "index_cohort", "index_to_files", "usual_workers"]
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an index wrote.
+
+    Attributes:
+        manifest: as it was saved.
+        quarantined: records left out because a file of theirs cannot be read.
+        quarantine: the table of them; None where there is none.
+        page: the summary page; None where none was asked for.
+        changed: against the manifest that was there before; None where there was none to compare with.
+        minds: what whoever uses it has to know, a sentence each.
+    """
+
+    manifest: Manifest
+    quarantined: tuple[Quarantined, ...]
+    quarantine: Path | None
+    page: Path | None
+    changed: Difference | None
+    minds: tuple[str, ...] = ()
+
+
+def usual_workers() -> int:
+    """One process a core that this one may use, at most 8: a disk has no use for more."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int = 0) -> Manifest:
+    """Index a folder.
+
+    Args:
+        name: layout, or data set that has one.
+        root: folder.
+        options: of the layout, ``key.path=value``.
+        workers: processes, where the layout uses some and its options do not say how many.
+
+    Raises:
+        ConfigError: for an unknown layout or option.
+        DataError: if the folder is not of that layout.
+    """
+    layout = layout_of(name)
+    spec: dict[str, object] = {"name": layout}
+    for text in options:
+        spec = override(spec, text)
+    if "workers" in schema("data/layouts", layout).model_fields:
+        spec = {"workers": workers, **spec}
+    if not root.is_dir():
+        raise DataError(f"The folder {root} does not exist: give the folder that holds the data as downloaded.")
+    with progress("Indexing", unit="files") as tell:
+        return build("data/layouts", spec, where="options", given={"root": root, "progress": tell})
+
+
+def index_to_files(
+    name: str,
+    root: Path,
+    out: Path,
+    options: Sequence[str] = (),
+    *,
+    page: Path | None,
+    survey: bool = True,
+    workers: int = 0,
+    cache: Cache | None = None,
+) -> Indexed:
+    """Index a folder, look at every file, and write manifest, quarantine table and page.
+
+    The manifest is written last and whole. What was read before is remembered in the cache, so that a killed index goes
+    on where it was, and an index made again reads only what changed.
+
+    Args:
+        name: layout, or data set that has one.
+        root: folder.
+        out: manifest; the quarantine table is ``OUT`` with the ending ``.quarantine.csv``.
+        options: of the layout, ``key.path=value``.
+        page: HTML file, or a folder for it; None for no page.
+        survey: open every file; without it nothing is known of sizes, and nothing is quarantined.
+        workers: processes; 0 works in this one.
+        cache: where facts of files are remembered; default `Cache.default()`.
+
+    Raises:
+        ConfigError: for an unknown layout or option, or another ending than ``.parquet``.
+        DataError: if the folder is not of that layout, or no file can be read.
+    """
+    if out.suffix != ".parquet" or out.is_dir():
+        raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+    page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
+    check_outputs([out, *([] if page is None else [page])], inputs=[])
+    manifest = index_cohort(name, root, options, workers=workers)
+    looked = None
+    if survey:
+        with progress("Reading", unit="images") as tell:
+            looked = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
+        manifest = looked.manifest
+    quarantined = looked.quarantined if looked is not None else ()
+    changed = _change(out, manifest)
+    if page is not None:
+        from medvlp.pages.cohort import cohort_page, render_cohort
+
+        write_text(
+            page, render_cohort(cohort_page(manifest, title=root.resolve().name, card=card_of(name), looked=looked))
+        )
+    table = out.with_suffix(".quarantine.csv")
+    write_quarantine(table, quarantined)
+    manifest.save(out)
+    return Indexed(manifest, quarantined, table if quarantined else None, page, changed, oddities(manifest))
+
+
+def _change(out: Path, manifest: Manifest) -> Difference | None:
+    if not out.exists():
+        return None
+    try:
+        return difference(Manifest.load(out), manifest)
+    except DataError:
+        return None  # not a manifest that can be compared; it is replaced, as asked

@@ -1,0 +1,383 @@
+"""Train from a configuration: the one path that the command line, the quick start and the tests take."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from medvlp.answers.asking.declared import check_overrides, kept_answer
+from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
+from medvlp.runs.data import build_views, open_manifest, open_split
+from medvlp.runs.fitting import fitted_bundle
+from medvlp.runs.gate import learn_gate, modalities_of
+from medvlp.config.recipe import full_tree, recipe_of
+from medvlp.runs.slices import released_preprocessing
+from medvlp.runs.start import rehearse_surgery, start_from
+from medvlp.runs.taught import taught_answers
+from medvlp.runs.training_card import training_card
+from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.runs.validate import Validator
+from medvlp.config.yaml import read_yaml
+from medvlp.core import collectives
+from medvlp.core.errors import UserError
+from medvlp.core.files import check_place, write_json, write_text
+from medvlp.core.keys import Key, Plan
+from medvlp.core.memory import keep_freed_memory
+from medvlp.core.protocols import Model, Teacher
+from medvlp.core.provenance import code_hash, environment
+from medvlp.core.sample import Batch
+from medvlp.core.table import FeatureTable
+from medvlp.data.leakage import Seen, leak_caveats, seen_of
+from medvlp.data.loader import Loader, in_order
+from medvlp.data.manifest import Manifest
+from medvlp.data.marks import copied_marks
+from medvlp.data.pipeline import added_fields
+from medvlp.data.prepare import Prepared
+from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
+from medvlp.features.feature_pass import feature_pass
+from medvlp.measures._points import first_choice
+from medvlp.models.architectures._remembered import Remembered
+from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
+from medvlp.state.ema import Ema
+from medvlp.training._batch_norm import tracking_norms
+from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
+from medvlp.training.distributed import processes
+from medvlp.training.precision import Precision, choose_device, choose_precision
+from medvlp.training.setup import Outcome, Setup
+from medvlp.training.task import make_plan
+from medvlp.training.trainer import Trainer
+
+__all__ = ["Trained", "dry_run", "train"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        run: its folder.
+        bundle: the released model.
+        outcome: how training ended.
+        manifest: the cohort, all splits.
+        complete: whether it was finished before, so that nothing was done.
+    """
+
+    run: Path
+    bundle: Path
+    outcome: Outcome
+    manifest: Manifest
+    complete: bool = False
+
+
+def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str], None] = lambda text: None) -> Trained:
+    """Train, or go on training, and release the best model as ``run/bundle``.
+
+    Args:
+        config: the run.
+        stop_at: samples seen at which to save and stop, as a signal would.
+        say: told each automatic choice with its reason.
+
+    Raises:
+        UserError: for anything the user can mend, an interruption included; all that was complete is saved.
+    """
+    run = Path(config.run)
+    # Before anything is written: a run folder of another recipe stays as it is.
+    refuse_other_recipe(run, recipe_of(config))
+    with processes(config.training.device):
+        if collectives.rank() == 0:
+            check_place(run)
+        built = _Built(config, say)
+        trainer = Trainer(built.setup)
+        trainer.resume()
+        same = built.is_as_written()
+        if collectives.rank() == 0:
+            built.write_run_files()
+        before = trainer.samples_seen
+        outcome = trainer.fit(stop_at=stop_at)
+        # A run that was killed while it released has all its samples and no bundle.
+        complete = same and 0 < before == outcome.samples_seen and (run / "bundle" / "MANIFEST.sha256").is_file()
+        if collectives.rank() == 0 and not complete:
+            if outcome.best_value is None:
+                say(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
+            built.release(outcome, trainer, say)
+        collectives.barrier()
+    return Trained(run, run / "bundle", outcome, built.manifest, complete)
+
+
+def dry_run(config: RunConfig) -> str:
+    """Build everything, send one batch through the first phase, change nothing; returns the plan in words.
+
+    Nothing is written but the cache of prepared images, which the run itself will use.
+    """
+    built = _Built(config, lambda text: None, keep=False)
+    plan, log = Trainer(built.setup).dry_run()
+    sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
+    return (
+        f"Plan of the first phase (view: parts)\n{plan}\n"
+        f"Parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}\n"
+        f"{part_line(part_facts(built.manifest))}\n"
+        f"Readable: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
+        f"One batch of {config.training.batch}: loss {log.loss:.4f} "
+        f"({', '.join(f'{name} {value:.4f}' for name, value in log.terms.items())}); nothing was changed."
+    )
+
+
+class _Built:
+    """Everything of a run, made once: data, words, model, setup."""
+
+    def __init__(self, config: RunConfig, say: Callable[[str], None], *, keep: bool = True) -> None:
+        self.config = config
+        self.run = Path(config.run)
+        # What is quick to refuse comes before hours of reading.
+        check_overrides(config.answers)
+        self.tree: dict[str, Any] = full_tree(config)
+        self.recipe = recipe_of(config)
+        build_banks(config, encode=False)
+        if config.init_from is not None:
+            check_manifest(Path(config.init_from))
+        keep_freed_memory()
+        device, options = choose_device(config.training.device), config.training
+        precision = choose_precision(options.precision, device.device)
+        say(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
+        if options.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
+            torch.use_deterministic_algorithms(True)
+        if options.batch % collectives.world_size():
+            raise UserError(
+                f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: "
+                "choose a multiple."
+            )
+        self.manifest = open_manifest(config.data, say=say)
+        if "split" in self.manifest:
+            say(part_line(part_facts(self.manifest)))
+        there = set(self.manifest.column("split").tolist()) - {None}
+        if "train" not in there:
+            raise UserError(
+                f"No record is in the split 'train' (there: {', '.join(map(str, sorted(there, key=str)))}): "
+                "name the training records so, or leave the split column out."
+            )
+        names = [name for name in ("train", "validate") if name in there]
+        where = {"train": {}, "validate": config.evaluation.where}
+        self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
+        self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
+        self.suffix = build_views(config.data.suffix, where="data.suffix")
+        prefix = build_views(config.data.prefix, where="data.prefix")
+        self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
+        self._fields += copied_marks(self.manifest.names, self._fields)
+        self._device, self._precision = device.device, precision
+        self._assemble(say)
+        inexact = len(tracking_norms(self.parts.model))
+        if inexact and (options.chunks > 1 or collectives.world_size() > 1):
+            say(
+                f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact, other "
+                "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
+            )
+
+    def _assemble(self, say: Callable[[str], None]) -> None:
+        """Build model, states, objectives and setup, as they are at the start of the run."""
+        config = self.config
+        self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
+        if config.init_from is not None:
+            start_from(self.parts.model, Path(config.init_from))
+        self.parts.model.to(self._device)
+        if self.config.training.remember and isinstance(self.parts.model, TowerModel):
+            self.parts.model.remembered = Remembered()
+        # Teachers copy the student: after its weights have come and it stands on its device.
+        for state in self.parts.states.values():
+            if isinstance(state, Teacher):
+                state.bind(self.parts.model)
+        plans = [make_plan(objectives, self.parts.states) for objectives in self.parts.objectives]
+        for plan in (*plans, *(Plan.of(state.refresh_needs()) for state in self.parts.states.values())):
+            for name, asked in plan.teachers.items():
+                teacher = self.parts.states[name]
+                if isinstance(teacher, Teacher):
+                    teacher.check(asked)
+        rehearse_surgery(self.parts.model, config.phases)
+        answers = {name: each.answer for name, each in self.parts.answers.items()}
+        self.choose = config.evaluation.choose or first_choice(answers, self._fields) or ""
+        if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:
+            say(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
+        self.setup = self._setup(self._precision)
+
+    def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
+        chosen = self.manifest.where(where) if where else self.manifest
+        workers = self.config.training.workers
+        return open_split(chosen, split, prefix=self.config.data.prefix, data=self.config.data, workers=workers)
+
+    def _setup(self, precision: Precision) -> Setup:
+        config, states = self.config, dict(self.parts.states)
+        released = None
+        if config.training.average is not None:
+            average = Ema(horizon=config.training.average)
+            average.bind(self.parts.model)
+            states["average"] = average
+            released = lambda: average.model  # noqa: E731 (binding again replaces the model)
+        return Setup(
+            run=self.run,
+            model=self.parts.model,
+            states=states,
+            phases=build_phases(config, self.parts, self._loaders),
+            options=config.training,
+            seed=config.seed,
+            precision=precision,
+            recipe=self.recipe,
+            data=self.splits["train"].manifest.hash,
+            validate=self._validator(),
+            choose=self.choose,
+            feature_pass=self._features,
+            released=released,
+        )
+
+    def _validator(self) -> Validator | None:
+        if "validate" not in self.splits:
+            return None
+        return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
+
+    def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
+        train = self._open("train", phase.where) if phase.where else self.splits["train"]
+        # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
+        begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
+        options = self.config.training
+
+        def loader(start: int) -> Loader:
+            return Loader(
+                train,
+                [*self.suffix, *self.parts.views],
+                batch=options.batch,
+                seed=self.config.seed,
+                workers=options.workers,
+                rank=collectives.rank(),
+                world=collectives.world_size(),
+                start=start,
+                origin=begin,
+                sampler=self.config.data.sampler,
+                words=words(),
+                marks=self.parts.marks,
+            )
+
+        return loader
+
+    def _features(self, model: Model, needs: frozenset[Key], batches: Iterable[Batch] | None) -> FeatureTable:
+        if batches is None:
+            rank, world = collectives.rank(), collectives.world_size()
+            batches = in_order(self.splits["train"], batch=256, rank=rank, world=world, marks=self.parts.marks)
+        teachers = {name: state for name, state in self.parts.states.items() if isinstance(state, Teacher)}
+        return feature_pass(model, batches, needs, teachers=teachers)
+
+    # files ----------------------------------------------------------------------------------------------------------
+
+    def is_as_written(self) -> bool:
+        """Return whether the run's folder, wherever it lies, was written by this very configuration."""
+        path = self.run / "config.yaml"
+        return path.is_file() and {**read_yaml(path), "run": self.tree["run"]} == self.tree
+
+    def write_run_files(self) -> None:
+        """Write config.yaml (full tree), environment.json and data.json."""
+        write_text(self.run / "config.yaml", yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
+        write_json(self.run / "environment.json", environment())
+        self.manifest.save(self.run / "manifest.parquet")
+        write_json(self.run / "data.json", self.data_facts())
+
+    def data_facts(self) -> dict[str, object]:
+        """Return the hash, counts and quarantined records of the data."""
+        splits = [side for side in self.manifest.column("split").tolist() if side is not None]
+        quarantined = [
+            {"split": name, **dataclasses.asdict(record)}
+            for name, prepared in self.splits.items()
+            for record in prepared.quarantined
+        ]
+        return {
+            "manifest": self.manifest.hash,
+            "split": split_hash(self.manifest),
+            "split_made": self.manifest.meta.get("split"),
+            "subset": self.manifest.meta.get("subset"),
+            **({"sets": self.manifest.meta["sets"]} if "sets" in self.manifest.meta else {}),
+            "records": {name: splits.count(name) for name in sorted(set(splits))},
+            "leaks_allowed": self.config.data.allow_leaks,
+            "leaks": self.manifest.meta.get("leaks"),
+            "synthetic": bool(self.manifest.meta.get("synthetic", False)),
+            "opened": list(self.splits),  # of other parts no file was read, so none is known to be damaged
+            "quarantined": quarantined,
+        }
+
+    def release(self, outcome: Outcome, trainer: Trainer, say: Callable[[str], None]) -> None:
+        """Load the best checkpoint and save it as the run's bundle."""
+        if outcome.best is None:
+            return
+        checkpoint = load_checkpoint(outcome.best)
+        phase = int(str(checkpoint.trainer["phase"]))
+        if trainer.has_outgrown(phase):
+            self._assemble(lambda text: None)  # what a later phase's surgery did to the model cannot be undone
+            trainer = Trainer(self.setup)
+        trainer.stand_at(phase)
+        # The objectives' too: answers compare by the scores that they hold.
+        load_weights(
+            trainer.root, complete_weights(checkpoint, self.parts.model, source=outcome.best), source=outcome.best
+        )
+        model: Model = self.parts.model
+        average = self.setup.states.get("average")
+        if isinstance(average, Ema):
+            own = {k.removeprefix("average|"): v for k, v in checkpoint.states.items() if k.startswith("average|")}
+            average.load_state_dict(own)
+            model = average.model
+        facts = self.data_facts()
+        flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
+        provenance: Mapping[str, object] = {
+            "recipe": self.recipe,
+            "code": code_hash(),
+            "data": facts["manifest"],
+            "samples_seen": checkpoint.trainer["samples_seen"],
+            "seed": self.config.seed,
+            "synthetic": facts["synthetic"],
+            "leaks_allowed": self.config.data.allow_leaks,
+            "split": facts["split"],
+            **({"split_flaw": flaw} if flaw else {}),
+            **({"modalities": found} if (found := modalities_of(self.splits["train"])) else {}),
+            **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
+        }
+        start = None if self.config.init_from is None else Path(self.config.init_from)
+        spoken = {"suffix": self.suffix, "start": start, "say": say}
+        taught = taught_answers([*self.parts.answers.values()], self.splits["train"], **spoken)
+        preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
+        if warning:
+            say(warning)
+        bundle = Bundle(
+            model=model,
+            tokenizer=self.tokenizer,
+            preprocessing=preprocessing,
+            answers=tuple(kept_answer(each) for each in taught),
+            provenance=provenance,
+            gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
+            seen=self._seen(),
+        )
+        if "validate" in self.splits and self.config.evaluation.fit == "validate":
+            held_out = self.splits["validate"]
+            chosen_map = self.config.evaluation.calibration
+            bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
+        card = training_card(bundle, outcome, self.tree, self.parts.answers)
+        bundle = dataclasses.replace(bundle, card=card)
+        save_bundle(self.run / "bundle", bundle)
+        if start is not None and save_patches(self.run / "patches", bundle, base=start):
+            say(f"What this run added to {start} is released alone too: {self.run / 'patches'}.")
+
+    def _seen(self) -> Seen | None:
+        """Return the hashes of whom the model is trained and chosen on, those of the bundle that it starts from too."""
+        if not self.config.data.hashes:
+            return None
+        start, leaks = self.config.init_from, self.manifest.meta.get("leaks")
+        base = None if start is None else load_seen(start)
+        return seen_of(
+            {name: prepared.manifest for name, prepared in self.splits.items()},
+            salt=f"{self.recipe} {self.manifest.hash}",
+            near=isinstance(leaks, Mapping) and bool(leaks.get("near_images")),
+            base=base,
+            knows_base=start is None or base is not None,
+        )

@@ -1,0 +1,104 @@
+"""Calibration slope and intercept: is the model too sure of itself, and does it call too many?
+
+Logistic regression of the outcome on the log-odds of the probability: a slope below 1 means too extreme, and the
+intercept with the slope held at 1 (calibration in the large) below 0 means too high. Errors between patients (sandwich
+estimator), so images of one patient do not count as independent; the test asks whether both are as they should be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtrc, expit, ndtri
+
+from medvlp.statistics.bootstrap import Interval
+from medvlp.statistics.calibration.calibrators import log_odds
+from medvlp.statistics.calibration.logistic import fit_logistic
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
+from medvlp.statistics.probability_metrics import checked_probabilities
+
+__all__ = ["CalibrationLine", "calibration_line"]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationLine:
+    """Slope and intercept with intervals.
+
+    Attributes:
+        slope: 1 where the model is as sure as it should be.
+        intercept: 0 where it calls as many as there are (slope held at 1).
+        slope_interval, intercept_interval: at the level asked for.
+        p: of the joint test that the line is the diagonal (Wald, two degrees of freedom).
+        line: ``(2,)`` slope, and the intercept that goes with it.
+        covariance: ``(2, 2)`` of these.
+    """
+
+    slope: float
+    intercept: float
+    slope_interval: Interval
+    intercept_interval: Interval
+    p: float
+    line: FloatArray = field(compare=False, repr=False)
+    covariance: FloatArray = field(compare=False, repr=False)
+
+
+def calibration_line(
+    labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None, *, level: float = 0.95
+) -> CalibrationLine:
+    """Return the calibration line.
+
+    Args:
+        labels: ``(n,)`` of 0 and 1.
+        probabilities: ``(n,)`` in [0, 1]; 0 and 1 are taken as one in a trillion off.
+        patients: ``(n,)`` identifiers; None where every row is its own patient.
+        level: of the intervals.
+
+    Raises:
+        UndefinedMetricError: if a class is missing, or the probabilities divide the classes or are all equal.
+        DataError: if labels are not 0 or 1, or a probability is NaN or outside [0, 1].
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> z = generator.normal(size=4000)
+        >>> y = generator.random(4000) < 1 / (1 + np.exp(-z))
+        >>> line = calibration_line(y, 1 / (1 + np.exp(-2 * z)))  # twice too sure
+        >>> round(line.slope, 1), line.p < 1e-6
+        (0.5, True)
+    """
+    truth = checked_labels(labels).astype(np.float64)
+    values = checked_probabilities(probabilities, rows=len(truth))
+    if not truth.any() or truth.all():
+        missing = "positives" if not truth.any() else "negatives"
+        raise UndefinedMetricError(
+            f"A calibration line is not defined: the {len(truth)} rows hold no {missing}.", reason=f"no_{missing}"
+        )
+    code = np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
+    z = log_odds(values, "probability")
+    design = np.stack([z, np.ones(len(z))], axis=1)
+    line = fit_logistic(design, truth)
+    large = fit_logistic(design[:, 1:], truth, offset=z)
+    covariance = _sandwich(line.inverse, design, truth - expit(design @ line.coefficients), code)
+    variance = _sandwich(large.inverse, design[:, 1:], truth - expit(z + large.coefficients[0]), code)
+    reach = float(ndtri((1 + level) / 2))
+    off = line.coefficients - np.array([1.0, 0.0])
+    return CalibrationLine(
+        slope=float(line.coefficients[0]),
+        intercept=float(large.coefficients[0]),
+        slope_interval=_around(float(line.coefficients[0]), reach * float(np.sqrt(covariance[0, 0]))),
+        intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0]))),
+        p=float(chdtrc(2, off @ np.linalg.solve(covariance, off))),
+        line=line.coefficients,
+        covariance=covariance,
+    )
+
+
+def _sandwich(inverse: FloatArray, design: FloatArray, residual: FloatArray, code: NDArray[np.int64]) -> FloatArray:
+    scores = np.stack([np.bincount(code, weights=column * residual) for column in design.T], axis=1)
+    patients = len(scores)
+    return inverse @ (scores.T @ scores) @ inverse * (patients / max(patients - 1, 1))
+
+
+def _around(centre: float, reach: float) -> Interval:
+    return Interval(centre - reach, centre + reach, 0, 0)

@@ -1,0 +1,179 @@
+"""Sensitivity, specificity, predictive values, F1, MCC and accuracy from counts, one table or thousands at once.
+
+A row is called where its score is at or above the threshold. A metric whose denominator is 0 does not exist: NaN in an
+array of resamples, `UndefinedMetricError` for one table. Nothing is put in its place (scikit-learn gives 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csc_array
+
+from medvlp.core.errors import DataError
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+
+__all__ = [
+    "THRESHOLD_METRICS",
+    "CallCounts",
+    "Confusion",
+    "ThresholdMetric",
+    "call_counts",
+    "threshold_metric",
+    "why_undefined",
+]
+
+ThresholdMetric = Literal["sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy", "balanced_accuracy"]
+THRESHOLD_METRICS: tuple[ThresholdMetric, ...] = get_args(ThresholdMetric)
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Counts (or weights), all of one shape: true and false positives, false and true negatives."""
+
+    tp: FloatArray
+    fp: FloatArray
+    fn: FloatArray
+    tn: FloatArray
+
+    def metric(self, name: ThresholdMetric) -> FloatArray:
+        """Return a metric of every table, NaN where it is not defined.
+
+        Example:
+            >>> table = Confusion(*(np.array(count) for count in (8.0, 1.0, 2.0, 9.0)))
+            >>> float(table.metric("sensitivity")), round(float(table.metric("mcc")), 4)
+            (0.8, 0.7035)
+        """
+        tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
+        if name == "sensitivity":
+            return _share(tp, tp + fn)
+        if name == "specificity":
+            return _share(tn, tn + fp)
+        if name == "ppv":
+            return _share(tp, tp + fp)
+        if name == "npv":
+            return _share(tn, tn + fn)
+        if name == "f1":
+            return _share(2 * tp, 2 * tp + fp + fn)
+        if name == "accuracy":
+            return _share(tp + tn, tp + fp + fn + tn)
+        if name == "balanced_accuracy":
+            return (_share(tp, tp + fn) + _share(tn, tn + fp)) / 2
+        # Roots first: the product of four counts leaves the range in which whole numbers are exact.
+        scale = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+        return _share(tp * tn - fp * fn, scale)
+
+    def pooled(self) -> Confusion:
+        """Return the sums over the first axis: the table of all labels together."""
+        return Confusion(self.tp.sum(axis=0), self.fp.sum(axis=0), self.fn.sum(axis=0), self.tn.sum(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class CallCounts:
+    """Rows of each patient between K thresholds, by class: what the tables of any resample are sums of.
+
+    Attributes:
+        counts: ``(2 (K + 1), P)``: negatives, then positives, at or above 0 to K of the ascending thresholds.
+        place: ``(K,)`` where each threshold stands in ascending order.
+    """
+
+    counts: csc_array
+    place: NDArray[np.int64]
+
+    def tables(self, weights: FloatArray) -> Confusion:
+        """Return the tables of every threshold and resample, ``(K, B)``, from patient weights ``(P, B)``."""
+        steps = len(self.place) + 1
+        rows = np.asarray(self.counts @ weights).reshape(2, steps, -1)
+        above = np.cumsum(rows[:, ::-1], axis=1)[:, ::-1]
+        called = above[:, 1:][:, self.place]
+        total = above[:, :1]
+        return Confusion(tp=called[1], fp=called[0], fn=total[1] - called[1], tn=total[0] - called[0])
+
+
+def call_counts(
+    labels: NDArray[np.bool_], scores: FloatArray, thresholds: ArrayLike, patient: NDArray[np.int64], patients: int
+) -> CallCounts:
+    """Count rows between thresholds for each patient.
+
+    Args:
+        labels: ``(n,)`` booleans.
+        scores: ``(n,)`` finite.
+        thresholds: ``(K,)`` in any order.
+        patient: ``(n,)`` patient codes.
+        patients: P.
+
+    Example:
+        >>> counts = call_counts(np.array([True, False]), np.array([0.9, 0.2]), [0.5, 0.1], np.array([0, 1]), 2)
+        >>> counts.tables(np.ones((2, 1))).fp.ravel().tolist()
+        [0.0, 1.0]
+    """
+    cuts = np.asarray(thresholds, dtype=np.float64)
+    ascending = np.sort(cuts)
+    reached = np.searchsorted(ascending, scores, side="right")
+    row = reached + labels * (len(cuts) + 1)
+    ones = np.ones(len(scores))
+    # By column: a patient's weights are then read once and in order, which took a third of the time of rows.
+    counts = csc_array((ones, (row, patient)), shape=(2 * (len(cuts) + 1), patients))
+    return CallCounts(counts, np.searchsorted(ascending, cuts))
+
+
+def threshold_metric(
+    name: ThresholdMetric, labels: ArrayLike, called: ArrayLike, weights: ArrayLike | None = None
+) -> float:
+    """Return a metric of rows that were called or not.
+
+    Args:
+        name: which.
+        labels: ``(n,)`` of 0 and 1.
+        called: ``(n,)`` of 0 and 1.
+        weights: ``(n,)`` non-negative row weights.
+
+    Raises:
+        UndefinedMetricError: if its denominator is 0; the reason is ``"no_positives"``, ``"no_negatives"``,
+            ``"none_called"``, ``"all_called"`` or ``"no_rows"``.
+        DataError: if labels or calls are not 0 or 1, or weights are negative or not finite.
+
+    Example:
+        >>> threshold_metric("f1", [0, 1, 1], [1, 1, 0])
+        0.5
+    """
+    truth = checked_labels(labels)
+    call = checked_labels(called)
+    if call.shape != truth.shape:
+        raise DataError(f"Calls have shape {call.shape}, labels have {len(truth)} rows: give one a row.")
+    weight = np.ones(len(truth)) if weights is None else checked_scores(weights, rows=len(truth), name="Weights")
+    if (weight < 0).any():
+        raise DataError("Weights hold negative values: a row's weight is 0 or more.")
+    table = Confusion(
+        *(np.asarray(weight[rows].sum()) for rows in (truth & call, ~truth & call, truth & ~call, ~truth & ~call))
+    )
+    value = float(table.metric(name))
+    if np.isnan(value):
+        reason = why_undefined(table)
+        raise UndefinedMetricError(
+            f"{name} is not defined for these {len(truth)} rows ({reason}): give rows of both classes, or another "
+            f"threshold.",
+            reason=reason,
+        )
+    return value
+
+
+def why_undefined(table: Confusion) -> str:
+    """Return the reason for which a metric of one table may not exist; empty where all of them do."""
+    tp, fp, fn, tn = (float(count) for count in (table.tp, table.fp, table.fn, table.tn))
+    if tp + fp + fn + tn == 0:
+        return "no_rows"
+    if tp + fn == 0:
+        return "no_positives"
+    if tn + fp == 0:
+        return "no_negatives"
+    if tp + fp == 0:
+        return "none_called"
+    return "all_called" if tn + fn == 0 else ""
+
+
+def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

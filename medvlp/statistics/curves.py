@@ -1,0 +1,156 @@
+"""ROC and precision-recall curves with pointwise patient-bootstrap bands, from the slots that the metrics use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medvlp.statistics.bootstrap import Clusters, bootstrap, slots_by_patient
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores, score_levels
+
+__all__ = ["Curve", "precision_recall_curve", "roc_curve"]
+
+_GRID = np.linspace(0, 1, 101)
+# Vertices are ratios of counts: one that is meant to lie on the grid may miss it by rounding.
+_SLACK = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve and its band.
+
+    Attributes:
+        x, y: ``(V,)`` vertices of the curve itself.
+        grid: ``(T,)`` places of the band.
+        low, high: ``(T,)`` pointwise limits over resamples of patients.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    grid: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def roc_curve(
+    labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, resamples: int, seed: int, level: float = 0.95
+) -> Curve:
+    """Return sensitivity against 1 - specificity; ties are a slanted line, so the area under it is the AUROC.
+
+    Args:
+        labels: ``(n,)`` of 0 and 1.
+        scores: ``(n,)`` finite.
+        clusters: the patients of these rows.
+        resamples: bootstrap resamples for the band.
+        seed: seed of the bootstrap.
+        level: of the band, at each place.
+
+    Raises:
+        UndefinedMetricError: if a class is missing.
+
+    Example:
+        >>> from medvlp.statistics.bootstrap import patient_clusters
+        >>> curve = roc_curve([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], patient_clusters(range(4)), resamples=10, seed=0)
+        >>> float(np.trapezoid(curve.y, curve.x))
+        0.75
+    """
+    return _with_band(_roc_vertices, _interpolated, labels, scores, clusters, resamples, seed, level)
+
+
+def precision_recall_curve(
+    labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, resamples: int, seed: int, level: float = 0.95
+) -> Curve:
+    """Return precision against recall as the steps whose area is the average precision; arguments as `roc_curve`.
+
+    Example:
+        >>> from medvlp.statistics.bootstrap import patient_clusters
+        >>> curve = precision_recall_curve([0, 1, 1], [0.5, 0.4, 0.8], patient_clusters(range(3)), resamples=9, seed=0)
+        >>> curve.x.tolist(), curve.y.round(2).tolist()
+        ([0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 0.67, 0.67])
+    """
+    return _with_band(_precision_vertices, _stepped, labels, scores, clusters, resamples, seed, level)
+
+
+_Vertices = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+_OnGrid = Callable[[FloatArray], FloatArray]
+
+
+def _with_band(
+    vertices: _Vertices,
+    on_grid: _OnGrid,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    clusters: Clusters,
+    resamples: int,
+    seed: int,
+    level: float,
+) -> Curve:
+    truth: NDArray[np.bool_] = checked_labels(labels)
+    values = checked_scores(scores, rows=len(truth))
+    if not truth.any() or truth.all():
+        raise UndefinedMetricError(
+            f"A curve is not defined: the {len(truth)} rows are of one class; leave this label out.",
+            reason="no_negatives" if truth.any() else "no_positives",
+        )
+    levels = score_levels(truth, values)
+    matrix = slots_by_patient(levels, clusters.patient, clusters.patients)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        histograms = matrix @ weights
+        return np.stack([on_grid(histogram) for histogram in histograms.T])
+
+    x, y = vertices(matrix @ np.ones(clusters.patients))
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
+    draws = draws[~np.isnan(draws).any(axis=1)]
+    if not len(draws):
+        draws = on_grid(matrix @ np.ones(clusters.patients))[None]
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Curve(x, y, _GRID, low, high)
+
+
+def _counts(histogram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return true positives and false positives up to each level, and false positives just before it."""
+    above, tied, positive = histogram[0:-1:3], histogram[1::3], histogram[2::3]
+    false_positive = np.cumsum(above + tied)
+    return np.cumsum(positive), false_positive, false_positive - tied
+
+
+def _roc_vertices(histogram: FloatArray) -> tuple[FloatArray, FloatArray]:
+    true_positive, false_positive, before = _counts(histogram)
+    x = np.stack([before, false_positive], axis=1).ravel() / (false_positive[-1] + histogram[-1])
+    y = np.stack([np.append(0, true_positive[:-1]), true_positive], axis=1).ravel() / true_positive[-1]
+    return np.concatenate([[0.0], x, [1.0]]), np.concatenate([[0.0], y, [1.0]])
+
+
+def _precision_vertices(histogram: FloatArray) -> tuple[FloatArray, FloatArray]:
+    true_positive, false_positive, _ = _counts(histogram)
+    recall = true_positive / true_positive[-1]
+    precision = true_positive / np.maximum(true_positive + false_positive, 1e-300)
+    x = np.stack([np.append(0, recall[:-1]), recall], axis=1).ravel()
+    return x, np.repeat(precision, 2)
+
+
+def _interpolated(histogram: FloatArray) -> FloatArray:
+    if not histogram[2::3].any() or not (histogram[0::3].any() or histogram[1::3].any()):
+        return np.full(len(_GRID), np.nan)
+    x, y = _roc_vertices(histogram)
+    # The last vertex at or before each place: of a vertical stretch its upper end, reached at this specificity.
+    start = np.searchsorted(x, _GRID + _SLACK, side="right") - 1
+    stop = np.minimum(start + 1, len(x) - 1)
+    width = x[stop] - x[start]
+    share = np.where(width > 0, np.clip(_GRID - x[start], 0, None) / np.where(width > 0, width, 1), 0)
+    return y[start] + share * (y[stop] - y[start])
+
+
+def _stepped(histogram: FloatArray) -> FloatArray:
+    if not histogram[2::3].any():
+        return np.full(len(_GRID), np.nan)
+    true_positive, false_positive, _ = _counts(histogram)
+    drawn = histogram[2::3] > 0  # a level without a resampled positive is no step
+    true_positive, false_positive = true_positive[drawn], false_positive[drawn]
+    recall = true_positive / true_positive[-1]
+    at = np.minimum(np.searchsorted(recall, _GRID - _SLACK), len(recall) - 1)
+    return (true_positive / (true_positive + false_positive))[at]

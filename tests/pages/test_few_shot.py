@@ -1,0 +1,32 @@
+"""Few shots on the page: every number stands under its number of shots, a missing one says why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medvlp.evaluation.few_shot_results import evaluate_few_shot
+from medvlp.pages.few_shot import few_shot_tables
+from medvlp.pages.inputs import ReportInputs
+from medvlp.pages.render import render_report
+
+
+def test_numbers_stand_by_finding_and_shots() -> None:
+    generator = np.random.default_rng(0)
+    scores = {
+        "edema": {k: generator.normal(size=(3, 40)) for k in (1, 16)},
+        "mass": {1: generator.normal(size=(3, 40))},
+    }
+    labels = {name: np.arange(40) % 2 for name in scores}
+    people = [str(row) for row in range(40)]
+    result = evaluate_few_shot(scores, labels, people, people, seed=0, recipe="", data="", resamples=50)
+    (table,) = few_shot_tables([result])
+    assert (table.shots, table.about) == ((1, 16), "3 draws; macro average over 2 findings")
+    assert [name for name, _ in table.rows] == ["edema", "mass", "macro average"]
+    cells = dict(table.rows)
+    assert cells["edema"][1] == result.find("auroc@16", "edema")
+    assert cells["mass"][1] is None
+    page = render_report(ReportInputs(title="x", results=(result,)))
+    row = result.find("auroc@16", "edema")
+    for words in (f"<b>{row.value:.3f}</b>", f"{row.draws_low:.3f} to {row.draws_high:.3f}", "too few patients"):
+        assert words in page
+    assert 'id="few-shot"' not in render_report(ReportInputs(title="x", results=()))

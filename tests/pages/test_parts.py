@@ -1,0 +1,112 @@
+"""Parts of the page on their own: tables to download, labels that fit, probabilities of cases, the gate."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medvlp.evaluation.results import Metric, Result
+from medvlp.pages.downloads import csv_of_table
+from medvlp.pages.facts import kind_of
+from medvlp.pages.gate import gate_tables
+from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
+from medvlp.pages.labels import label_of
+from medvlp.pages.probability import probability_of
+from medvlp.pages.render import render_report
+from medvlp.pages.summary import tiles_of
+from medvlp.pages.words import percent
+from medvlp.statistics.calibration.calibrators import Calibrator
+
+
+def saved(page: str) -> dict[str, list[list[str]]]:
+    links = re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', page)
+    files = {name: base64.b64decode(text).decode("utf-8-sig") for name, text in links}
+    return {name: list(csv.reader(io.StringIO(text))) for name, text in files.items()}
+
+
+def test_every_named_table_can_be_saved_with_its_numbers(page: str, results: tuple[Result, ...]) -> None:
+    boxes = re.findall(r'<div class="scroll"[^>]* aria-label="([^"]+)"', page)
+    assert page.count('<p class="save">') == len(boxes) > 10
+    rows = next(each for name, each in saved(page).items() if name.startswith("metrics-of-"))
+    at = rows[0].index("AUROC")
+    assert rows[0][at : at + 3] == ["AUROC", "AUROC low", "AUROC high"]
+    row = results[0].find("auroc", "effusion", split="test")
+    assert row.low is not None
+    assert row.high is not None
+    assert [f"{row.value:.3f}", f"{row.low:.3f}", f"{row.high:.3f}"] in [line[at : at + 3] for line in rows]
+
+
+def test_a_table_runs_nothing_in_a_spreadsheet_and_keeps_words_beside_numbers() -> None:
+    table = "<tr><th>A</th><th>B</th></tr><tr><th>=1+1</th><td>x<sup>2</sup><span class=small>n 3</span></td></tr>"
+    assert csv_of_table(table) == "A,B\n'=1+1,x (n 3)\n"
+
+
+@pytest.mark.parametrize("left", [0, 30, 90])
+@pytest.mark.parametrize("words", ["mass", "endotracheal_tube", "a very long name of a finding that no picture holds"])
+def test_a_label_stands_whole_in_its_picture(left: float, words: str) -> None:
+    for top in (0, 3, 50, 95):
+        made = label_of(Box(left, top, left + 8, min(100, top + 5), words), width=100, height=100)
+        assert made.x >= 0
+        assert made.x + 0.66 * made.size * len(made.words) <= 100
+        assert made.y - made.size + 1e-9 > 0 or made.y >= made.size - 0.02
+        assert made.y <= 100
+
+
+def test_a_case_has_the_probability_of_its_results_map(results: tuple[Result, ...]) -> None:
+    best = results[0]
+    assert best.cases is not None
+    score = float(best.cases["score:effusion"].iloc[0])
+    item = GalleryItem(image=np.zeros((4, 4), np.uint8), finding="effusion", score=score)
+    platt = Calibrator.from_dict(best.fitted["effusion"]["calibration"]["platt"])
+    assert probability_of(item, results) == (float(platt.probabilities([score])[0]), "platt")
+    # A score of another answer is no case of this result.
+    assert probability_of(replace(item, score=score + 0.01234), results) == (None, "")
+    page = render_report(ReportInputs(title="A", results=results, gallery=(item,)))
+    value = percent(float(platt.probabilities([score])[0]))
+    assert f'<b>{value}</b> <span class="small">Platt scaling; score {score:.3f}</span>' in page
+
+
+def test_captions_are_words(page: str) -> None:
+    text = re.sub(r"<style.*?</style>|<details class=\"config\">.*?</details>", "", page, flags=re.DOTALL)
+    text = re.sub(r"<[^>]+>", " ", text)
+    for code in ("view_position", "label_equal", "u_ignore", "rib_fracture", "site=south"):
+        assert code not in text.replace("knows site=north", "")
+
+
+def test_the_head_is_dated_and_a_printed_page_of_its_own(inputs: ReportInputs) -> None:
+    page = render_report(replace(inputs, date="2026-11-27"))
+    assert '<time datetime="2026-11-27">2026-11-27</time>' in page[: page.index("</header>")]
+    assert re.search(r"@media print \{.*header \{ break-after: page; \}", page, re.DOTALL)
+
+
+def test_a_model_without_text_is_no_vision_language_model() -> None:
+    assert kind_of({"name": "vision", "vision": {"name": "timm"}}) == "image model"
+    assert kind_of({"name": "dual", "vision": {"name": "timm"}, "text": {"name": "transformer"}}).startswith("vision-")
+
+
+def test_the_gate_tells_both_numbers(results: tuple[Result, ...]) -> None:
+    row = Metric(metric="gate_held_back", label="all", value=0.25, low=0.2, high=0.31, n=80, positives=20, patients=80)
+    let_in = Metric(metric="auroc", label="macro", group="gate=let in", value=0.911, low=0.8, high=0.95, n=60,
+                    patients=60, labels_used=1)  # fmt: skip
+    alike = replace(let_in, metric="auroc_alike", value=0.722)
+    one = replace(let_in, label="effusion", labels_used=None)
+    gate = Result(name="gate_zero_shot", title="Zero-shot", recipe="", data="", metrics=(row, one, let_in, alike),
+                  caveats=("The gate would hold back 20 of 80 pictures.",))  # fmt: skip
+    (table,) = gate_tables([*results, gate])
+    assert dict(table.rows)["effusion"][:2] == (results[0].find("auroc", "effusion", split="test"), one)
+    page = render_report(ReportInputs(title="A", results=(*results, gate)))
+    head = page[: page.index("</header>")]
+    assert "The gate would hold back 20 of 80 pictures." in head
+    assert head.index("hold back 20 of 80") < head.index('class="tiles"')
+    section = re.sub(r"<[^>]+>", "", page[page.index('<section id="gate">') :])
+    assert "hold back 20 of 80 pictures, 25 % (20 % to 31 %)" in section
+    assert "Macro AUROC over 1 finding: 0.911 (0.800 to 0.950) of those let in, 0.722 of all over the same" in section
+    # No headline, no subgroup: the gate's rows stand in their own section.
+    assert tiles_of([*results, gate]) == tiles_of(results)
+    assert "by gate" not in page

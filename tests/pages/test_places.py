@@ -1,0 +1,72 @@
+"""Masks and boxes on the page: every number of their results, and the head of the page."""
+
+from __future__ import annotations
+
+import re
+
+from medvlp.evaluation.results import Metric, Result
+from medvlp.pages.inputs import ReportInputs
+from medvlp.pages.places import places_tables
+from medvlp.pages.render import render_report
+from medvlp.pages.summary import summary_of
+
+
+def row(metric: str, label: str, value: float | None, *, n: int = 8) -> Metric:
+    around = {} if value is None else {"low": value - 0.05, "high": value + 0.05}
+    return Metric(metric=metric, label=label, value=value, n=n, patients=n - 1, **around)
+
+
+MASKS = Result(
+    name="segmentation",
+    title="Masks against drawn ones",
+    recipe="",
+    data="",
+    metrics=(
+        row("dice", "lung", 0.912),
+        row("false_alarm", "lung", 0.125, n=4),
+        row("lowest_dice", "lung", 0.701, n=2),
+        row("dice", "heart", 0.834),
+        row("dice", "macro", 0.873),
+    ),
+)
+BOXES = Result(
+    name="boxes",
+    title="Boxes against drawn ones",
+    recipe="",
+    data="",
+    metrics=(
+        row("ap@0.3", "mass", 0.611),
+        row("ap@0.3", "macro", 0.622),
+        row("ap_difference@0.3", "constant_box", 0.333),
+        row("ap@0.5", "mass", 0.444),
+    ),
+)
+
+
+def test_each_result_is_a_table_whose_last_row_is_the_mean() -> None:
+    masks, boxes = places_tables([MASKS, BOXES])
+    assert masks.columns == ("Dice", "False alarms", "Lowest case")
+    assert [each.label for each in masks.rows] == ["lung", "heart", "macro"]
+    assert [None if cell is None else cell.value for cell in masks.rows[0].cells] == [0.912, 0.125, 0.701]
+    assert [None if cell is None else cell.value for cell in masks.rows[1].cells] == [0.834, None, None]
+    assert boxes.columns == ("AP (IoU 0.3)", "less the control (IoU 0.3)", "AP (IoU 0.5)")
+    assert [None if cell is None else cell.value for cell in boxes.rows[-1].cells] == [0.622, 0.333, None]
+    maps = (row("auroc", "macro", 0.8), row("dice@0.3", "mass", 0.1), row("box_ap@0.3", "macro", 0.1))
+    assert places_tables([Result(name="grounding_hires_cam", recipe="", data="", metrics=maps)]) == []
+
+
+def test_the_page_shows_every_number_with_its_interval() -> None:
+    page = render_report(ReportInputs(title="Dense", results=(MASKS, BOXES)))
+    section = page.partition('<section id="places">')[2].partition("</section>")[0]
+    words = re.sub(r"<[^>]+>", " ", section)
+    for each in (*MASKS.metrics, *BOXES.metrics):
+        assert each.value is not None
+        assert f"{each.value:.3f}" in words
+        assert f"{each.low:.3f} to {each.high:.3f}" in words
+
+
+def test_the_head_tells_the_means_where_there_is_no_auroc() -> None:
+    assert summary_of([MASKS, BOXES]) == (
+        "Masks against drawn ones: mean Dice 0.873 (95 % interval 0.823 to 0.923), on 8 cases of 7 patients. "
+        "Boxes against drawn ones: mean AP (IoU 0.3) 0.622 (95 % interval 0.572 to 0.672), on 8 cases of 7 patients."
+    )

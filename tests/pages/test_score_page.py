@@ -1,0 +1,72 @@
+"""The page of scores and comparisons: it says their numbers, and stays one file of its own."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medvlp.evaluation.compare import compare_results
+from medvlp.evaluation.results import Result
+from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.pages.inputs import ReportInputs
+from medvlp.pages.render import render_report
+from medvlp.pages.score_content import map_words, rule_words
+from medvlp.pages.words import interval, number
+
+
+def _score(seed: int, title: str) -> Result:
+    generator = np.random.default_rng(seed)
+    patient = np.arange(240) // 2
+    table = pd.DataFrame({"id": range(240), "patient_id": patient, "split": np.where(patient % 3, "test", "validate")})
+    for at, finding in enumerate(("effusion", "<b>mass</b>")):
+        label = (np.random.default_rng(at).random(240) < 0.35).astype(int)
+        table[f"label:{finding}"] = label
+        table[f"score:{finding}"] = 1 / (1 + np.exp(-(label + generator.normal(size=240))))
+    return score_predictions(table, options=ScoreOptions(resamples=40), title=title)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    first, second = _score(0, "ours"), _score(1, "theirs")
+    return [first, second, compare_results(first, second, resamples=40)]
+
+
+@pytest.fixture(scope="module")
+def page(results: list[Result]) -> str:
+    return render_report(ReportInputs(title="Both", results=tuple(results), resamples=20))
+
+
+def test_it_says_the_numbers_with_their_intervals(page: str, results: list[Result]) -> None:
+    row = results[0].find("sensitivity", "effusion", split="test", operating_point="youden")
+    assert f'<b>{number(row.value)}</b><span class="small">{interval(row)}</span>' in page
+    difference = results[2].find("auroc_difference", "effusion")
+    assert f'<td class="n">{number(difference.p_corrected, 4)}</td>' in page
+    for rule in ("youden", "sensitivity_0.9", "specificity_0.95", "max_f1"):
+        assert f"<summary>{rule_words(rule)}</summary>" in page
+    for name in ("none", "platt", "isotonic"):
+        assert f"<summary>Errors: {map_words(name)}</summary>" in page
+
+
+def test_numbers_tuned_on_the_test_stand_apart_and_beside_the_auroc(page: str) -> None:
+    section = page[page.index('id="oracle"') :]
+    assert "They are no result." in section
+    headings = re.findall(r'<th scope="col" class="n">([^<]+)</th>', section)
+    assert headings[0] == "AUROC"
+    assert "oracle" not in page[page.index("<main") : page.index('id="oracle"')].lower()
+
+
+def test_it_is_one_file_with_unique_names_and_no_markup_from_data(page: str) -> None:
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    assert "<b>mass</b>" not in page
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+
+
+def test_a_comparison_alone_has_its_sentence(results: list[Result]) -> None:
+    page = render_report(ReportInputs(title="d", results=(results[2],)))
+    row = results[2].find("auroc_difference", "macro")
+    assert f"theirs against ours: AUROC of the macro average {number(row.first)} and {number(row.second)}" in page

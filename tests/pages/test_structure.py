@@ -1,0 +1,139 @@
+"""The whole page: one file, every picture with words, every table in its own box, every number of the results."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from medvlp.evaluation.results import Result
+from medvlp.pages.words import number
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+NARROW = 390
+
+
+class _Tree(HTMLParser):
+    """Every start tag with its attributes and the classes of what it stands in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None], set[str]]] = []
+        self._open: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        around = {name for _, classes in self._open for name in classes.split()}
+        self.tags.append((tag, dict(attrs), around))
+        if tag not in VOID:
+            self._open.append((tag, dict(attrs).get("class") or ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open.pop()
+
+
+@pytest.fixture(scope="module")
+def tree(page: str) -> _Tree:
+    return _Tree(page)
+
+
+def test_nothing_is_fetched_from_elsewhere(page: str) -> None:
+    assert not re.search(r'(?:src|href|xlink:href|action)="(?!data:|#)', page)
+    assert not re.search(r"url\((?!#)|@import|@font-face|<script", page)
+
+
+def test_every_picture_says_what_it_shows(tree: _Tree) -> None:
+    images = [attributes for tag, attributes, _ in tree.tags if tag == "img"]
+    drawn = [attributes for _, attributes, _ in tree.tags if attributes.get("role") == "img"]
+    assert images
+    assert all((each.get("alt") or "").strip() for each in images)
+    assert drawn
+    assert all((each.get("aria-label") or "").strip() for each in drawn)
+    outside = [
+        a for tag, a, _ in tree.tags if tag == "svg" and a.get("role") != "img" and a.get("aria-hidden") != "true"
+    ]
+    # A mark inside a forest plot is hidden with the plot that it stands in; its numbers are words beside it.
+    assert all(a.get("overflow") == "visible" for a in outside)
+
+
+def test_every_table_scrolls_in_a_box_that_the_keyboard_reaches(tree: _Tree) -> None:
+    tables = [around for tag, _, around in tree.tags if tag == "table"]
+    assert len(tables) > 10
+    assert all("scroll" in around for around in tables)
+    boxes = [a for tag, a, _ in tree.tags if tag == "div" and "scroll" in (a.get("class") or "").split()]
+    assert all(box.get("tabindex") == "0" and box.get("aria-label") for box in boxes)
+
+
+def test_headings_begin_with_one_and_skip_no_level(page: str) -> None:
+    levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_the_menu_names_every_section_in_its_order(page: str) -> None:
+    menu = re.findall(r'href="#([\w-]+)"', page[page.index("<nav") : page.index("</nav>")])
+    sections = re.findall(r'<section id="([\w-]+)"', page)
+    assert menu == [name for name in sections if name != "oracle"]
+    named = "findings subgroups curves calibration errors pictures retrieval robustness controls tables cohort"
+    assert {*named.split(), "checklists", "run"} <= set(sections)
+
+
+def test_every_bold_number_is_of_the_results_and_every_auroc_is_there(page: str, results: tuple[Result, ...]) -> None:
+    rows = [row for result in results for row in result.metrics]
+    known = {number(value, digits) for row in rows for value in (row.value,) if value is not None for digits in (1, 3)}
+    shown = set(re.findall(r"<b>(-?\d+\.\d+)</b>", page)) | set(re.findall(r'class="value">(-?\d+\.\d+)<', page))
+    assert len(shown) > 30
+    assert shown <= known
+    said = [
+        row
+        for row in rows
+        if row.metric == "auroc_gap" or (row.metric in ("auroc", "average_precision") and not row.group)
+    ]
+    for row in said:
+        if row.value is not None and row.split != "validate":
+            assert f"<b>{row.value:.3f}</b>" in page
+            assert row.low is None or f"{row.low:.3f} to {row.high:.3f}</span>" in page
+
+
+def test_flags_and_caveats_stand_before_the_numbers(page: str) -> None:
+    head = page[page.index("<header") : page.index("</header>")]
+    tiles = head.index('class="tiles"')
+    assert head.index("The score of edema knows site=north.") < tiles
+    assert head.index("The split has a flaw.") < tiles
+    assert "1 stood" in head
+    assert len(re.findall("<li>", head[tiles : head.index("</ul>", tiles)])) == 5
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
+def test_on_a_narrow_screen_nothing_runs_out_of_the_page(page: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    # Seen from a frame around it, because the page itself lets no script run.
+    (tmp_path / "frame.html").write_text(
+        f"""<!doctype html><iframe id="f" src="page.html" style="width:{NARROW}px;height:900px;border:0"></iframe>
+<pre></pre>
+<script>
+const said = text => document.querySelector("pre").textContent = text;
+document.getElementById("f").onload = event => {{
+  const page = event.target.contentDocument;
+  const out = [...page.body.querySelectorAll("*")].filter(e => !e.closest(".scroll, svg, .skip, .unseen")
+    && e.getBoundingClientRect().right > {NARROW} + 0.5).map(e => e.tagName + "." + e.className);
+  said("width " + page.documentElement.scrollWidth + " out " + out.join(" ") + ".");
+}};
+</script>"""
+    )
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    reading = [
+        "--allow-file-access-from-files",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=5000",
+    ]
+    command = [*browser, *reading, "--dump-dom", (tmp_path / "frame.html").as_uri()]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
+    assert f"<pre>width {NARROW} out .</pre>" in html.unescape(found)

@@ -1,0 +1,173 @@
+"""A suite is laid out, and its mistakes told, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from medvlp.runs.grid.suite import SuitePlan, is_suite, load_suite
+from medvlp.runs.grid.suite_runs import standing
+from medvlp.runs.grid.suite_table import evaluate_suite
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.files import write_json
+from tests.tiny import write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUNS = [{"config": "one.yaml"}, {"config": "one.yaml", "name": "two", "overrides": {"evaluation.split": "validate"}}]
+
+
+@pytest.fixture
+def lay(tmp_path: Path) -> Callable[..., SuitePlan]:
+    """Lay a suite out: ``lay(words, key=value)``; its bundle is a manifest and nothing else, its data empty folders."""
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "MANIFEST.sha256").write_text("of a bundle\n")
+    (tmp_path / "there").mkdir()
+    one = {"model": "x", "out": "y", "data": {"root": str(tmp_path / "there"), "layout": "phantom"}}
+    write_tree(tmp_path / "one.yaml", one)
+
+    def made(*words: str, **keys: Any) -> SuitePlan:
+        tree = {"model": str(tmp_path / "bundle"), "out": str(tmp_path / "out"), "runs": RUNS, **keys}
+        return load_suite(write_tree(tmp_path / "s.yaml", tree), words)
+
+    return made
+
+
+def test_runs_are_named_by_their_configuration_and_write_below_the_suite(lay: Callable[..., SuitePlan]) -> None:
+    plan = lay()
+    assert [run.name for run in plan.runs] == ["one", "two"]
+    assert [run.config.out for run in plan.runs] == [str(plan.out / "one"), str(plan.out / "two")]
+    assert {run.config.model for run in plan.runs} == {plan.config.model}
+    assert [run.config.evaluation.split for run in plan.runs] == ["test", "validate"]
+    assert [run.absent for run in plan.runs] == ["", ""]
+
+
+def test_words_are_the_suites_or_every_runs_and_a_runs_own_overrides_come_after_the_suites(
+    lay: Callable[..., SuitePlan], tmp_path: Path
+) -> None:
+    told = {"evaluation.split": "train", "evaluation.gallery": 3}
+    plan = lay("seed=7", "name=Mine", f"out={tmp_path / 'else'}", overrides=told)
+    assert (plan.title, plan.out) == ("Mine", tmp_path / "else")
+    assert [run.config.seed for run in plan.runs] == [7, 7]
+    assert [run.config.evaluation.split for run in plan.runs] == ["train", "validate"]
+    assert [run.config.evaluation.gallery for run in plan.runs] == [3, 3]
+
+
+def test_data_that_is_not_there_leaves_a_run_out_and_says_how_to_name_it(
+    lay: Callable[..., SuitePlan], tmp_path: Path
+) -> None:
+    plan = lay(f"roots.two={tmp_path / 'nowhere'}")
+    absent = f"its data is not there: there is no folder {tmp_path / 'nowhere'}, give roots.two=FOLDER."
+    assert [run.absent for run in plan.runs] == ["", absent]
+    assert (standing(plan.runs[1]).state, standing(plan.runs[1]).reason) == ("not begun", absent)
+
+
+def test_what_decides_the_numbers_is_part_of_a_runs_identity_and_where_things_lie_is_not(
+    lay: Callable[..., SuitePlan], tmp_path: Path
+) -> None:
+    before = [run.identity for run in lay().runs]
+    assert before[0] != before[1]
+    (tmp_path / "moved").mkdir()
+    for words in (
+        [f"roots.one={tmp_path / 'moved'}"],
+        [f"out={tmp_path / 'other'}"],
+        ["workers=2"],
+        ["data.cache=c"],
+        ["report=[]"],
+    ):
+        assert [run.identity for run in lay(*words).runs] == before, words
+    recipes = "evaluation.measures.recipes.recipes=[chexzero_v1]"
+    for word in ("seed=1", "evaluation.resamples=200", recipes, "data.where={sex: F}"):
+        assert not {run.identity for run in lay(word).runs} & set(before), word
+    (tmp_path / "bundle" / "MANIFEST.sha256").write_text("of another bundle\n")
+    assert not {run.identity for run in lay().runs} & set(before)
+
+
+def test_a_recipes_file_is_part_of_it(lay: Callable[..., SuitePlan], tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: r\n")
+    word = f"evaluation.measures.recipes.recipes=[{recipe}]"
+    before = lay(word).runs[0].identity
+    assert lay(word).runs[0].identity == before
+    recipe.write_text("name: s\n")
+    assert lay(word).runs[0].identity != before
+
+
+def test_a_run_is_finished_where_its_state_and_its_results_say_so(lay: Callable[..., SuitePlan]) -> None:
+    run = lay().runs[0]
+    assert standing(run).state == "not begun"
+    write_json(run.folder / "suite.json", {"evaluated": run.identity})
+    assert standing(run).state == "begun"  # its results are gone
+    (run.folder / "results").mkdir()
+    assert standing(run).state == "finished"
+    write_json(run.folder / "suite.json", {"evaluated": "of another configuration"})
+    assert standing(run).state == "begun"
+    (run.folder / "suite.json").write_text('{"evaluated')  # torn: it is found out again
+    assert standing(run).state == "begun"
+
+
+def test_a_suite_is_told_from_one_evaluation(tmp_path: Path) -> None:
+    assert is_suite("evaluate/suites/ct.yaml")
+    assert not is_suite("evaluate/nih_chestxray14.yaml")
+
+
+FAULTS: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
+    ("no run", (), {"runs": []}, r"s\.yaml: runs is \[\]: list should have at least 1 item"),
+    ("unknown key", (), {"modl": "x"}, r"modl is not a known key: did you mean 'model'"),
+    ("same name", (), {"runs": [RUNS[0], RUNS[0]]}, r"runs has 2 runs named 'one': give them names of their own"),
+    ("unknown root", (), {"roots": {"on": "x"}}, r"roots names the run 'on', which there is not: did you mean 'one'"),
+    ("name of a folder above", (), {"runs": [{"config": "one.yaml", "name": "../x"}]}, r"runs\.0\.name"),
+    (
+        "model of all",
+        (),
+        {"overrides": {"model": "x"}},
+        r"overrides sets 'model', which a suite sets itself: the suite",
+    ),
+    (
+        "folder of a run",
+        (),
+        {"runs": [{"config": "one.yaml", "overrides": {"out": "x"}}]},
+        r"run one sets 'out', which a suite sets itself: each run has a folder below",
+    ),
+    ("root of all", ("data.root=x",), {}, r"the command line sets 'data\.root', .* write roots\.NAME=FOLDER"),
+    (
+        "a run that changes the bundle",
+        ("evaluation.into_bundle=true",),
+        {},
+        r"run one: evaluation\.into_bundle would change",
+    ),
+    ("no such file", (), {"runs": [{"config": "on.yaml"}]}, r"run on: Configuration 'on\.yaml' is neither a file nor"),
+    (
+        "fault of a run",
+        ("evaluation.splt=test",),
+        {},
+        r"run one: evaluation\.splt is not a known key: did you mean 'split'\? .*run two: evaluation\.splt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "keys", "message"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+def test_a_mistake_is_one_sentence(
+    lay: Callable[..., SuitePlan], words: tuple[str, ...], keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        lay(*words, **keys)
+
+
+def test_a_bundle_that_is_none_and_a_card_that_is_none_are_told_first(
+    lay: Callable[..., SuitePlan], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"is no bundle \(it has no MANIFEST\.sha256\): give model=RUN/bundle"):
+        lay(f"model={tmp_path / 'there'}")
+    lay()
+    with pytest.raises(UserError, match=r"no data_cards file 'reproduction/medclip2\.yaml'"):
+        evaluate_suite(tmp_path / "s.yaml", ["reproduces=medclip2"])
+
+
+def test_a_suite_is_not_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="A suite starts processes of its own: leave torchrun out"):
+        evaluate_suite("evaluate/suites/cxr.yaml")

@@ -1,0 +1,174 @@
+"""A sweep is laid out, and its mistakes told, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from medvlp.runs.grid.sweep import Plan, changes_of, load_sweep
+from medvlp.runs.grid.sweep_table import sweep
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.files import write_text
+from tests.tiny import tiny_tree, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RATE = [{"label": "usual"}, {"label": 0.01, "overrides": {"optimiser.rate": 0.01}}]
+LOSS = [
+    {"label": "clip"},
+    {"label": "smooth", "overrides": {"phases.0.objectives.0": {"name": "clip", "label_smoothing": 0.1}}},
+]
+
+
+@pytest.fixture
+def lay(tmp_path: Path) -> Callable[..., Plan]:
+    """Lay a sweep out: ``lay(words, key=value)``; the hospital is not looked at."""
+    write_tree(tmp_path / "base.yaml", tiny_tree(tmp_path / "none", tmp_path / "hospital", tmp_path / "cache"))
+
+    def made(*words: str, **keys: Any) -> Plan:
+        tree = {"base": "base.yaml", "axes": {"rate": RATE, "loss": LOSS}, "seeds": [0, 3], **keys}
+        return load_sweep(write_tree(tmp_path / "s.yaml", tree), words, out=tmp_path / "out")
+
+    return made
+
+
+def test_a_cell_is_a_choice_on_every_axis_and_a_run_a_cell_with_a_seed(lay: Callable[..., Plan]) -> None:
+    plan = lay()
+    names = ["rate=usual, loss=clip", "rate=usual, loss=smooth", "rate=0.01, loss=clip", "rate=0.01, loss=smooth"]
+    assert [cell.name for cell in plan.cells] == names
+    assert [run.seed for run in plan.runs] == [0, 3] * 4
+    last = plan.runs[-1].config
+    assert (last.seed, last.optimiser.rate, last.optimiser.warmup) == (3, 0.01, 16)
+    assert last.phases[0].objectives == [{"name": "clip", "label_smoothing": 0.1}]
+    assert last.run == str(plan.cells[-1].folder / "seed-3")
+    assert plan.cells[-1].folder.name.startswith("0.01+smooth-")
+    assert len({run.folder for run in plan.runs}) == len({run.identity for run in plan.runs}) == 8
+
+
+def test_only_keeps_and_skip_leaves_out_pairs(lay: Callable[..., Plan]) -> None:
+    kept = lay(only=[{"rate": "usual"}, {"rate": 0.01, "loss": ["clip"]}])
+    assert [cell.name for cell in kept.cells][2:] == ["rate=0.01, loss=clip"]
+    left = lay(skip=[{"rate": 0.01, "loss": "smooth"}])
+    assert [cell.name for cell in left.cells] == [cell.name for cell in kept.cells]
+
+
+def test_words_are_the_sweeps_or_every_runs_and_axes_come_last(lay: Callable[..., Plan]) -> None:
+    plan = lay("seeds=[7]", "optimiser.rate=0.5", "training.batch=4", overrides={"training.batch": 2})
+    assert [run.seed for run in plan.runs] == [7] * 4
+    assert {run.config.training.batch for run in plan.runs} == {4}
+    assert [run.config.optimiser.rate for run in plan.runs] == [0.5, 0.5, 0.01, 0.01]
+
+
+def test_the_seeds_do_not_move_a_cell_and_what_is_learned_does(lay: Callable[..., Plan]) -> None:
+    folders = [cell.folder for cell in lay().cells]
+    assert [cell.folder for cell in lay(seeds=[9, 0]).cells] == folders
+    assert [cell.folder for cell in lay("training.workers=2", "evaluation.resamples=300").cells] == folders
+    for word in ("training.batch=4", "evaluation.choose=retrieval/recall@5", "optimiser.warmup=8"):
+        assert not {cell.folder for cell in lay(word).cells} & set(folders), word
+
+
+def test_a_text_that_the_configuration_only_names_is_part_of_the_cell(lay: Callable[..., Plan], tmp_path: Path) -> None:
+    bank = tmp_path / "bank.txt"
+    word = f"banks={{phrases: {{file: {bank}}}}}"
+    write_text(bank, "effusion\n")
+    before = lay(word).cells[0].folder
+    assert lay(word).cells[0].folder == before
+    write_text(bank, "no effusion\n")
+    assert lay(word).cells[0].folder != before
+
+
+def test_what_changed_in_a_cell_is_named(lay: Callable[..., Plan]) -> None:
+    old = lay().cells[0]
+    old.runs[0].folder.mkdir(parents=True)
+    write_tree(old.runs[0].folder / "config.yaml", old.runs[0].config.model_dump(mode="json"))
+    now = lay("training.batch=4", "optimiser.warmup=8").cells[0]
+    ((folder, changes),) = changes_of(now)
+    assert folder == old.folder
+    assert "training.batch: 8 -> 4" in changes
+    assert "optimiser.warmup: 16 -> 8" in changes
+    assert changes_of(lay().cells[0]) == []
+
+
+SAME = [{"label": "a"}, {"label": "a", "overrides": {"optimiser.rate": 0.1}}]
+TWINS = [{"label": "a"}, {"label": "b"}]
+FAULTS: list[tuple[str, dict[str, Any], str]] = [
+    ("no axis", {"axes": {}}, r"s\.yaml: axes is \{\}: dictionary should have at least 1 item"),
+    ("unknown key", {"axis": {}}, r"axis is not a known key: did you mean 'axes'\?"),
+    (
+        "unknown key of a value",
+        {"axes": {"rate": [{"lable": "x"}]}},
+        r"axes\.rate\.0\.lable is not a known key: .*label",
+    ),
+    (
+        "same label",
+        {"axes": {"rate": SAME}},
+        r"axes\.rate has 2 values labelled 'a': a row of the table needs a label of",
+    ),
+    ("same cell", {"axes": {"rate": TWINS}}, r"cell rate=b is the same configuration as rate=a: let their overrides"),
+    (
+        "unknown axis",
+        {"skip": [{"rat": "usual"}]},
+        r"skip\[0\] names the axis 'rat', which there is not: did you mean 'rate'",
+    ),
+    (
+        "unknown label",
+        {"only": [{"loss": ["smoth"]}]},
+        r"only\[0\]\.loss names the label 'smoth', .* did you mean 'smooth'\?",
+    ),
+    ("no cell", {"only": [{"loss": "clip"}], "skip": [{"loss": "clip"}]}, r"only and skip leave no cell"),
+    (
+        "reference of two",
+        {"reference": {"rate": "usual"}},
+        r"reference \{'rate': 'usual'\} fits 2 of the 4 cells: give a la",
+    ),
+    ("reference unknown", {"reference": {"rte": "usual"}}, r"reference names the axis 'rte', which there is not"),
+    ("seed twice", {"seeds": [1, 1]}, r"seeds names 1 twice: a repetition needs another seed"),
+    ("seed below 0", {"seeds": [-1]}, r"seeds is \[-1\]: a seed is 0 or more"),
+    (
+        "seed as an axis",
+        {"overrides": {"seed": 1}},
+        r"overrides sets 'seed', which a sweep sets itself: list it under seeds",
+    ),
+    ("measure twice", {"report": [{}, {}]}, r"report names zero_shot auroc macro \(test\) twice"),
+    ("unknown base", {"base": "bse.yaml"}, r"Configuration 'bse\.yaml' is neither a file nor in configs/"),
+    (
+        "unknown key of a run",
+        {"overrides": {"training.bach": 8}},
+        r"s\.yaml, every cell: training\.bach is not a known key: did you mean 'batch'\?",
+    ),
+    (
+        "unknown key on an axis",
+        {"axes": {"rate": [{"label": "a"}, {"label": "b", "overrides": {"optimiser.rat": 1}}], "loss": LOSS}},
+        r"s\.yaml, cell rate=b, loss=clip and 1 more: optimiser\.rat is not a known key: did you mean 'rate'\?",
+    ),
+    (
+        "unknown component",
+        {"axes": {"loss": [{"label": "a", "overrides": {"phases.0.objectives.0": {"name": "clop"}}}]}},
+        r"cell loss=a: There is no objectives component named 'clop': did you mean 'clip'\?",
+    ),
+    (
+        "no such list item",
+        {"axes": {"loss": [{"label": "a", "overrides": {"phases.3.until": 8}}]}},
+        r"cell loss=a: Override 'phases\.3\.until': the list has 1 items",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_a_mistake_is_one_sentence(lay: Callable[..., Plan], keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        lay(**keys)
+
+
+def test_a_word_that_a_sweep_sets_itself_is_refused(lay: Callable[..., Plan]) -> None:
+    with pytest.raises(ConfigError, match=r"the command line sets 'run', which a sweep sets itself: .* see --out"):
+        lay("run=here")
+
+
+def test_a_sweep_is_not_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"A sweep starts processes of its own: leave torchrun out"):
+        sweep("sweep/phantom_objectives.yaml", out=tmp_path)

@@ -1,0 +1,216 @@
+"""`medvlp adapt` on a table of films: what it refuses, what it leaves out, and what it makes of the rest."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from medvlp.answers.asking.files import files_of, predict_files
+from medvlp.answers.asking.model import load
+from medvlp.cli.main import app
+from medvlp.runs.adapt import AdaptOptions, adapt
+from medvlp.runs.adapt_choice import ADAPTERS, choose_adapter, folds_of
+from medvlp.core.answers import ProbeTable
+from medvlp.core.errors import UserError
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.results import load_result
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.encoders.timm import TimmEncoder
+from tests.adaptation.worlds import gaussians
+from tests.once import made_once
+
+PATIENTS = 90
+
+
+def films(folder: Path) -> Path:
+    """Write films of which half have a bright square: 90 patients, a third of them with two films."""
+    images = folder / "films"
+    images.mkdir(parents=True)
+    draw, rows = np.random.default_rng(0), []
+    for patient in range(PATIENTS):
+        for film in range(1 + (patient % 3 == 0)):
+            effusion = patient % 2
+            pixels = draw.integers(0, 120, size=(48, 48))
+            if effusion:
+                pixels[28:44, 4:20] += 100
+            name = f"{patient:03d}_{film}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(images / name)
+            mark = "-1" if patient == 7 else "" if patient == 9 else str(effusion)
+            rare = "1" if patient < 2 else "0"
+            rows.append([name, f"p{patient}", mark, rare, ["PA", "AP"][patient % 2], "seen in the ward"])
+    (images / "004_0.png").write_bytes(b"no picture")
+    write(folder / "labels.csv", rows)
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
+    model = build_model({"name": "vision", "vision": tower}, tokenizer=None)
+    read = [{"name": "read", "size": 32, "preset": "dicom_voi_v1"}]
+    save_bundle(folder / "bundle", Bundle(model=model.eval(), tokenizer=None, preprocessing=read))
+    return folder
+
+
+HEADER = ["path", "patient_id", "Pleural Effusion", "rare", "view", "note"]
+
+
+def write(path: Path, rows: list[list[str]], header: list[str] = HEADER) -> None:
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "adapt-films", films)
+
+
+def options(folder: Path, out: Path, **more: object) -> AdaptOptions:
+    given = {"images": folder / "films", "labels": folder / "labels.csv", "model": folder / "bundle", "out": out}
+    return AdaptOptions(**{**given, "adapters": ("linear", "gda"), "workers": 1, "resamples": 200, **more})
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    out, told = tmp_path_factory.mktemp("adapted") / "run", []
+    adapt(options(folder, out, sensitivity=0.95, prevalence=0.03), say=told.append)
+    return out, told
+
+
+def test_it_says_what_it_leaves_out(run: tuple[Path, list[str]]) -> None:
+    out, told = run
+    text = "\n".join(told)
+    assert "Not labels of 1, 0, -1 or blank, and left out: note." in text
+    assert "Left out, fewer than 8 patients with or without it: rare (2 with, 87 without)." in text
+    assert "1 films cannot be read; they are listed in" in text
+    assert "004_0.png" in (out / "films.quarantine.csv").read_text()
+    assert "linear: AUROC" in text
+
+
+def test_the_bundle_answers_with_thresholds_calibration_gate_and_what_it_has_seen(
+    folder: Path, run: tuple[Path, list[str]]
+) -> None:
+    out, _ = run
+    bundle = load_bundle(out / "bundle")
+    kept = bundle.answers[0]
+    assert (kept.name, list(kept.labels)) == ("adapted", ["pleural_effusion"])
+    assert kept.operating_points is not None
+    assert "sensitivity_0.95" in kept.operating_points["findings"]["pleural_effusion"]
+    assert kept.calibration is not None
+    assert kept.evidence is not None
+    assert bundle.seen is not None
+    model = load(out / "bundle")
+    found = predict_files(model, files_of(model, [folder / "films"], root=None), recipe=None, question=None, name="x")
+    scores = {Path(each["path"]).name: each["scores"]["pleural_effusion"] for each in found["results"]}
+    told = [scores[f"{p:03d}_0.png"] for p in range(PATIENTS) if p != 4]
+    truth = [p % 2 for p in range(PATIENTS) if p != 4]
+    assert np.mean((np.array(told) > 0.5) == truth) > 0.9
+
+
+def test_the_page_and_the_results_are_of_test_patients_alone(run: tuple[Path, list[str]]) -> None:
+    out, _ = run
+    result = load_result(out / "results" / "adapted.json")
+    row = result.find("auroc", "pleural_effusion")
+    assert row.split == "test"
+    assert row.low is not None
+    assert row.value is not None
+    assert row.value > 0.9
+    assert {each.prevalence for each in result.metrics if each.metric.startswith("ppv@")} == {0.03}
+    manifest = Manifest.load(out / "films.parquet")
+    assert row.n < 0.35 * len(manifest)
+    assert "Linear probe" in (out / "report.html").read_text(encoding="utf-8")  # stands beside what was chosen
+    tried = json.loads((out / "adapters.json").read_text())
+    assert [each["name"] for each in tried["tried"]] == ["linear", "gda"]
+    assert tried["chosen"] == max(tried["tried"], key=lambda each: each["macro"])["name"]
+
+
+def test_what_was_tried_is_kept_and_another_run_is_refused(folder: Path, run: tuple[Path, list[str]]) -> None:
+    out, _ = run
+    files = {path: path.stat().st_mtime_ns for path in (out / "adapters").iterdir()}
+    assert len(files) == 2
+    adapt(options(folder, out, sensitivity=0.95, prevalence=0.03))
+    assert {path: path.stat().st_mtime_ns for path in (out / "adapters").iterdir()} == files
+    with pytest.raises(UserError, match="holds a run of other films, another model or other options"):
+        adapt(options(folder, out, folds=4))
+
+
+def test_each_film_goes_through_the_network_once(folder: Path, tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...], made: object) -> None:
+        if isinstance(module, TimmEncoder) and not given[0].requires_grad:  # maps of single films ask for the gradient
+            shown.append(len(given[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        adapt(options(folder, tmp_path / "run", adapters=("linear",)))
+    finally:
+        hook.remove()
+    assert sum(shown) == len(Manifest.load(tmp_path / "run" / "films.parquet"))
+
+
+def test_two_tables_train_here_and_test_there(folder: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader((folder / "labels.csv").open()))[1:]
+    here, there = ([row for row in rows if (int(row[1][1:]) < 60) == first] for first in (True, False))
+    write(tmp_path / "here.csv", here)
+    write(tmp_path / "there.csv", there)
+    made = adapt(
+        options(folder, tmp_path / "run", labels=tmp_path / "here.csv", test_labels=tmp_path / "there.csv", folds=3)
+    )
+    row = load_result(tmp_path / "run" / "results" / "adapted.json").find("auroc", "pleural_effusion")
+    assert row.n == len(there)
+    assert made.bundle.is_dir()
+
+
+def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader((folder / "labels.csv").open()))[1:]
+
+    def refused(table: Path, *more: str) -> str:
+        words = ["adapt", "--images", str(folder / "films"), "--labels", str(table), "--model", str(folder / "bundle")]
+        done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / table.stem), *more])
+        assert isinstance(done.exception, UserError)
+        assert done.exception.exit_code == 2
+        return str(done.exception)
+
+    nobody = tmp_path / "nobody.csv"
+    write(nobody, [[row[0], row[2]] for row in rows], ["path", "effusion"])
+    assert "has no column patient_id" in refused(nobody)
+    assert "--one-patient-per-image" in refused(nobody)
+    named = folder / "labels.csv"
+    assert "has a column patient_id, and --one-patient-per-image says otherwise" in refused(
+        named, "--one-patient-per-image"
+    )
+    blank = tmp_path / "blank.csv"
+    write(blank, [[row[0], row[1], row[5]] for row in rows], ["path", "patient_id", "note"])
+    assert "has no column of labels: write 1, 0, -1 (uncertain) or blank" in refused(blank)
+    few = tmp_path / "few.csv"
+    write(few, [[row[0], row[1], row[3]] for row in rows], ["path", "patient_id", "rare"])
+    assert "No finding of" in refused(few)
+    assert "--sensitivity 1.5 is no share between 0 and 1" in refused(named, "--sensitivity", "1.5")
+    other = tmp_path / "other.csv"
+    write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
+    assert "has no column path (there: file, patient_id, effusion)" in refused(other)
+
+
+def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_cheapest() -> None:
+    table: ProbeTable = gaussians(0, rows=90, apart=40.0)
+    told: list[str] = []
+    chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, until=0.0, say=told.append)
+    assert [each.name for each in tried] == ["linear"] == [chosen.name]
+    assert [line for line in told if "the minutes are over" in line] == [
+        f"{name}: not tried, the minutes are over." for name in ADAPTERS if name not in ("linear", "ensemble")
+    ]
+    chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, names=("gda", "linear"))
+    assert {each.macro for each in tried} == {1.0}
+    assert chosen.name == "gda"
+
+
+def test_folds_part_no_patient(run: tuple[Path, list[str]]) -> None:
+    manifest = Manifest.load(run[0] / "films.parquet")
+    folds = folds_of(manifest, 5, seed=0)
+    patients = manifest.column("id.patient")
+    assert len({(who, fold) for who, fold in zip(patients, folds, strict=True)}) == len(set(patients))
+    assert set(folds) == set(range(5))

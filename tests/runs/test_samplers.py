@@ -1,0 +1,57 @@
+"""Samplers and views of a batch in a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from medvlp.config.recipe import recipe_of
+from medvlp.runs.train import dry_run, train
+from medvlp.config.tree import check_config
+from medvlp.core.errors import ConfigError
+from tests.tiny import tiny_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
+
+
+@pytest.fixture
+def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
+    return tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+
+
+def test_one_of_is_short_for_its_sampler(tree: dict[str, Any]) -> None:
+    sampler = {"name": "one_of", "column": "id.patient"}
+    short, long = (
+        check_config({**tree, "data": {**tree["data"], **data}}, source="test")
+        for data in ({"one_of": "id.patient"}, {"sampler": sampler})
+    )
+    assert short == long
+    assert recipe_of(short) == recipe_of(long)
+    by_name = check_config({**tree, "data": {**tree["data"], "sampler": "uniform"}}, source="test")
+    assert recipe_of(by_name) == recipe_of(check_config(tree, source="test"))
+    with pytest.raises(ConfigError, match="data has one_of and a sampler: give one of the two"):
+        check_config({**tree, "data": {**tree["data"], "sampler": sampler, "one_of": "id.patient"}}, source="test")
+
+
+def test_a_run_draws_by_the_values_of_a_column(tree: dict[str, Any]) -> None:
+    tree["data"]["sampler"] = {"name": "balanced", "column": "sex", "weights": {"F": 1.0}}
+    tree["phases"][0]["until"] = 8
+    assert train(check_config(tree, source="test")).outcome.samples_seen == 8
+    tree["data"]["sampler"]["weights"] = {"X": 1.0}
+    with pytest.raises(ConfigError, match=r"names 'X', which no record has in 'sex': \(allowed: F, M\)"):
+        dry_run(check_config(tree, source="test"))
+
+
+def test_a_phase_has_views_of_its_batches(tree: dict[str, Any]) -> None:
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    plain = dry_run(check_config(tree, source="test"))
+    tree["phases"][0]["batch_views"] = [{"name": "mixup", "alpha": 5.0}]
+    mixed = dry_run(check_config(tree, source="test"))
+    assert plain.split("loss")[0] == mixed.split("loss")[0]
+    assert plain != mixed
+    tree["phases"][0]["batch_views"] = [{"name": "mixup", "alfa": 5.0}]
+    with pytest.raises(ConfigError, match=r"phases\[0\]\.batch_views\[0\]\.alfa is not a known key: did you mean"):
+        dry_run(check_config(tree, source="test"))

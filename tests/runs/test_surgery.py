@@ -1,0 +1,79 @@
+"""A recipe with surgery: refused when built or done at its boundary, released with it, and started from again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from medvlp.config.recipe import recipe_of, resumed
+from medvlp.runs.train import _Built, dry_run, train
+from medvlp.config.tree import check_config
+from medvlp.core.errors import ConfigError
+from medvlp.models.bundle import load_model
+from medvlp.training.checkpoints import latest, load_checkpoint
+from medvlp.training.trainer import Trainer
+from tests.tiny import tiny_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
+
+POSITION = "towers.text.position"
+STRETCH = {"name": "stretch_positions", "keep": 20, "ratio": 2}
+LENGTH = 20 + 2 * 28
+
+
+@pytest.fixture
+def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
+    tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    frozen = ["*", f"!model.{POSITION}[:20]"]
+    clip = [{"name": "clip"}]
+    tree["phases"] = [
+        {"until": 16, "objectives": clip},
+        {"until": 32, "objectives": clip, "surgery": [STRETCH], "trainable": frozen},
+    ]
+    tree["training"]["validate_every"] = 16
+    return tree
+
+
+def test_a_run_is_released_at_the_shape_of_its_best_checkpoint(tree: dict[str, Any]) -> None:
+    config = check_config(tree, source="test")
+    done = train(config)
+    assert recipe_of(resumed(done.run)) == recipe_of(config)
+    for name, length in (("step-00000002", 48), ("step-00000004", LENGTH)):
+        built = _Built(config, lambda text: None)
+        trainer = Trainer(built.setup)
+        trainer.resume()  # as the run has ended: behind the surgery
+        folder = done.run / "checkpoints" / name
+        built.release(dataclasses.replace(done.outcome, best=folder), trainer, lambda text: None)
+        model, checkpoint = load_model(done.bundle), load_checkpoint(folder)
+        assert model.get_parameter(POSITION).shape[0] == length
+        assert bool(model.spec.get("surgery")) == (length == LENGTH)
+        # The average is released, surgery and all.
+        assert torch.equal(model.get_parameter(POSITION), checkpoint.states[f"average|model.{POSITION}"])
+
+
+def test_another_run_starts_from_the_changed_model(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["phases"] = [{**tree["phases"][1], "until": 8}]  # in the first phase already
+    first = train(check_config(tree, source="test"))
+    bundle = load_model(first.bundle)
+    assert bundle.get_parameter(POSITION).shape[0] == LENGTH
+    tree |= {"run": str(tmp_path / "second"), "init_from": str(first.bundle)}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    second = train(check_config(tree, source="test"))
+    start = load_checkpoint(second.run / "checkpoints" / "step-00000000").weights[f"model.{POSITION}"]
+    assert torch.equal(start, bundle.get_parameter(POSITION))
+    assert load_model(second.bundle).spec["surgery"] == bundle.spec["surgery"] == [STRETCH]
+    assert load_checkpoint(latest(second.run)).weights[f"model.{POSITION}"].shape[0] == LENGTH
+
+
+def test_what_cannot_be_done_is_refused_before_the_first_batch(tree: dict[str, Any]) -> None:
+    tree["phases"][1]["surgery"] = [{**STRETCH, "keep": 47}]
+    with pytest.raises(ConfigError, match=r"phases\[1\]\.surgery\[0\]: stretch_positions keeps 47 positions and the"):
+        dry_run(check_config(tree, source="test"))
+    tree["phases"][1]["surgery"] = [{**STRETCH, "kep": 2}]
+    with pytest.raises(ConfigError, match=r"phases\[1\]\.surgery\[0\]\.kep is not a known key: did you mean 'keep'"):
+        dry_run(check_config(tree, source="test"))

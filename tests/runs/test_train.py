@@ -1,0 +1,227 @@
+"""Training from a configuration, end to end on the tiny hospital."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from medvlp.runs.build import build_parts
+from medvlp.config.recipe import full_tree, recipe_of, resumed
+from medvlp.runs.train import dry_run, train
+from medvlp.config.tree import RunConfig, check_config
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.text.wordpiece import train_wordpiece
+from medvlp.training.checkpoints import latest, load_checkpoint
+from tests.methods.world import methods
+from tests.tiny import tiny_tree
+
+if TYPE_CHECKING:
+    from medvlp.runs.train import Trained
+    from medvlp.phantom.cohort import CohortSummary
+
+
+@pytest.fixture
+def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
+    return tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+
+
+def config_of(tree: dict[str, Any]) -> RunConfig:
+    return check_config(tree, source="test")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_no_bit(tree: dict[str, Any], tiny_run: Trained, workers: int) -> None:
+    tree["training"]["workers"] = workers
+    train(config_of(tree))
+    assert load_checkpoint(latest(Path(tree["run"]))).trainer["recipe"] == recipe_of(resumed(tiny_run.run))
+    for name in ("weights", "optimiser", "states"):
+        own, expected = (load_file(latest(Path(run)) / f"{name}.safetensors") for run in (tree["run"], tiny_run.run))
+        assert own.keys() == expected.keys()
+        assert all(torch.equal(own[key], expected[key]) for key in own)
+
+
+def test_a_run_stopped_and_resumed_with_other_workers_is_the_same(tree: dict[str, Any], tiny_run: Trained) -> None:
+    with pytest.raises(UserError, match="Training was interrupted"):
+        train(config_of(tree), stop_at=24)
+    tree["training"]["workers"] = 2
+    train(config_of(tree))
+    own, expected = (load_file(latest(Path(run)) / "weights.safetensors") for run in (tree["run"], tiny_run.run))
+    assert all(torch.equal(own[key], expected[key]) for key in own)
+
+
+def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:
+    recipe = recipe_of(config_of(tree))
+    tree["training"] |= {"workers": 2, "chunks": 4, "keep": 9, "log_every": 1, "checkpoint_every": 1, "device": "cpu"}
+    tree["evaluation"] |= {"resamples": 200}
+    tree["run"], tree["data"]["cache"] = "elsewhere", None
+    tree["phases"][0]["objectives"][0] |= {"positives": "same_report"}  # its default
+    tree["model"]["embed_dim"] = 8
+    assert recipe_of(config_of(tree)) == recipe
+    for path, value in (("seed", 2), ("optimiser", {"rate": 1e-2}), ("tokenizer", {"vocab_size": 300})):
+        assert recipe_of(config_of({**tree, path: value})) != recipe
+
+
+def test_the_tree_in_the_run_folder_has_every_default(tiny_run: Trained) -> None:
+    written = yaml.safe_load((tiny_run.run / "config.yaml").read_text())
+    assert written == full_tree(resumed(tiny_run.run))
+    assert written["phases"][0]["objectives"][0]["label_smoothing"] == 0.0
+    assert written["model"]["vision"]["pretrained"] is False
+    assert written["model"]["scale"]["max"] == 100.0
+    assert written["data"]["prefix"][0]["preset"] == "dicom_voi_v1"
+    assert written["training"]["guard"]["most"] == 10
+
+
+def test_a_run_folder_can_be_moved_and_resumed_where_it_is(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["phases"][0]["until"] = 32
+    with pytest.raises(UserError, match="interrupted"):
+        train(config_of(tree), stop_at=16)
+    moved = Path(tree["run"]).rename(tmp_path / "moved: here")
+    done = train(resumed(moved))
+    assert done.run == moved
+    assert not Path(tree["run"]).exists()
+
+
+def test_the_released_model_is_the_average_at_the_best_checkpoint(tiny_run: Trained) -> None:
+    best = tiny_run.outcome.best
+    assert best is not None
+    states = load_file(best / "states.safetensors")
+    released = load_file(tiny_run.bundle / "model.safetensors")
+    for name, tensor in released.items():
+        assert torch.equal(tensor, states[f"average|model.{name}"]), name
+
+
+def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
+    tree: dict[str, Any], tiny_run: Trained, tmp_path: Path
+) -> None:
+    """A head that the bundle lacks starts afresh; one that the next model lacks stays behind."""
+    caption = {"name": "caption", "width": 16, "layers": 1, "heads": 2}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}, caption]}]
+    tree |= {"init_from": str(tiny_run.bundle), "tokenizer": {"vocab_size": 128, "max_length": 48}}
+    second = train(config_of(tree))
+    start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+    released = load_file(tiny_run.bundle / "model.safetensors")
+    assert all(torch.equal(start[f"model.{name}"], tensor) for name, tensor in released.items())
+    assert any(name.startswith("model.heads.captioner.") for name in start)
+    names = ("tokenizer.json", "tokenizer.yaml")
+    tokenizers = [[(Path(run) / "tokenizer" / n).read_bytes() for n in names] for run in (tree["run"], tiny_run.bundle)]
+    assert tokenizers[0] == tokenizers[1]
+    written = load_file(second.bundle / "model.safetensors")
+    assert any(name.startswith("heads.captioner.") for name in written)
+    tree |= {"run": str(tmp_path / "third"), "init_from": str(second.bundle)}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    train(config_of(tree))
+    third = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+    assert all(torch.equal(tensor, written[name.removeprefix("model.")]) for name, tensor in third.items())
+
+
+def test_a_tower_of_words_starts_afresh_beside_what_a_bundle_of_pictures_knows(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    model = tree["model"]
+    tree["model"] = {"name": "vision", "vision": model["vision"]}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "classify", "labels": ["effusion"]}]}]
+    first = train(config_of(tree))
+    tree |= {"run": str(tmp_path / "second"), "model": model, "init_from": str(first.bundle)}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}]}]
+    train(config_of(tree))
+    start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+    pictures = {n: t for n, t in load_file(first.bundle / "model.safetensors").items() if n.startswith("towers.image.")}
+    assert pictures
+    assert all(torch.equal(start[f"model.{name}"], tensor) for name, tensor in pictures.items())
+    assert any(name.startswith("model.towers.text.") for name in start)
+    assert (Path(tree["run"]) / "tokenizer" / "tokenizer.json").is_file()
+
+
+def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:
+    tree |= {"init_from": str(tiny_run.bundle), "model": {**tree["model"], "embed_dim": 4}}
+    with pytest.raises(UserError, match=r"holds another model than the configuration describes: 2 of another shape"):
+        train(config_of(tree))
+    assert latest(Path(tree["run"])) is None
+
+
+def test_a_tokenizer_that_a_killed_start_left_is_not_trusted(tree: dict[str, Any]) -> None:
+    left = Path(tree["run"]) / "tokenizer"
+    left.mkdir(parents=True)
+    (left / "tokenizer.json").write_text('{"half": ')
+    tree["phases"][0]["until"] = 8
+    assert train(config_of(tree)).outcome.samples_seen == 8
+
+
+def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> None:
+    tree["phases"][0]["until"] = 8
+    told: list[str] = []
+    train(config_of(tree), say=told.append)
+    assert told[0].startswith("Device ")
+    assert re.search(r"Towers in torch\.(float32|bfloat16): ", told[0])  # which of them is the processor's
+    assert not any("BatchNorm" in sentence for sentence in told)
+    assert any("does not measure 'zero_shot/auroc/macro': the last checkpoint is released" in word for word in told)
+    tree["run"] += "-2"
+    tree["model"] = {**tree["model"], "vision": {**tree["model"]["vision"], "norm": "keep"}}
+    tree["training"]["chunks"] = 2
+    told.clear()
+    train(config_of(tree), say=told.append)
+    assert any("BatchNorm layers see one chunk of one process at a time: gradients are not exact" in w for w in told)
+
+
+def test_a_need_may_be_what_a_patch_of_the_phase_gives(tree: dict[str, Any]) -> None:
+    tree["model"] = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 1}
+    tree["states"] = {"slow": {"name": "ema", "horizon": 100}}
+    masked = {"name": "masked_features", "teacher": "slow", "view": "image"}
+    mask = {"name": "masked_image", "kind": "image", "view": "image"}
+    tree["phases"] = [{"until": 16, "objectives": [{"name": "clip"}, masked], "patches": [mask]}]
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    with methods():
+        parts = build_parts(config_of(tree), words, ("image", "text"))
+        assert not parts.model.patches
+        del tree["phases"][0]["patches"]
+        with pytest.raises(ConfigError, match=r"Need 'image/hidden' cannot be computed"):
+            build_parts(config_of(tree), words, ("image", "text"))
+
+
+def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str, Any]) -> None:
+    lora = {"name": "lora", "kind": "text", "view": "text", "on": "linear[*]", "rank": 2}
+    clip = {"name": "clip", "positives": "own"}
+    tree["phases"] = [
+        {"until": 16, "objectives": [clip], "where": {"view_position": ["PA"]}},
+        {"until": 32, "objectives": [clip], "patches": [lora], "trainable": ["!*", "model.patches.*"]},
+    ]
+    tree["training"] |= {"average": None, "validate_every": 16}
+    tree["evaluation"]["choose"] = "zero_shot/auroc/macro"  # not measured here: the last one is released
+    done = train(config_of(tree))
+    described = yaml.safe_load((done.bundle / "bundle.yaml").read_text())
+    assert [(patch["name"], patch["view"]) for patch in described["model"]["patches"]] == [("lora", "text")]
+    folders = sorted((done.run / "checkpoints").glob("step-*"))
+    before, after = (load_file(folder / "weights.safetensors") for folder in (folders[-2], folders[-1]))
+    moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}
+    assert all("patches" in name for name in moved)
+    assert any(name.endswith(".up") and after[name].any() for name in after if "patches" in name)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_one_word_leaves_out_texts_that_are_true_of_a_picture(name: str, tree: dict[str, Any]) -> None:
+    """For reports, impressions and statements, as in the quick start; the view that reads the facts comes by itself."""
+    tree["model"] = {**tree["model"], "scale": {"init": 10.0, "bias": -10.0}}
+    impression = {"name": "sections", "sections": ["impression"], "to": "text.impression"}
+    tree["data"]["prefix"].insert(1, impression)
+    tree["data"]["suffix"].append({"name": "other_side", "stated": "text.stated", "unsided": 1})
+    losses = []
+    for word in ("none", "true_of"):
+        tree["phases"][0]["objectives"] = [
+            {"name": name, "as": f"of_{role}", "text": text, "exclude": word}
+            for role, text in (("report", "text"), ("impression", "text.impression"), ("statement", "text.stated"))
+        ]
+        told = re.search(r"loss [0-9.]+ \(([^)]*)\)", dry_run(config_of(tree)))
+        assert told is not None
+        losses.append({each.split()[0]: float(each.split()[1]) for each in told[1].split(", ")})
+    # Of the first step's terms: they have the same positives and fewer negatives.
+    assert all(losses[1][term] <= losses[0][term] for term in losses[0])
+    assert all(
+        any(losses[1][term] < losses[0][term] for term in losses[0] if term.startswith(f"of_{role}/"))
+        for role in ("report", "statement")
+    )

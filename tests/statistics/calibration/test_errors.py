@@ -1,0 +1,154 @@
+"""Calibration errors: 0 where probabilities are true, their closed form where they are not, and no thanks to chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+
+from medvlp.core.errors import DataError
+from medvlp.statistics.calibration import (
+    calibration_line,
+    expected_calibration_error,
+    reliability_bins,
+    smooth_calibration_error,
+)
+from medvlp.statistics.calibration.errors import equal_mass_bins, residual_variance
+from medvlp.statistics.metrics import UndefinedMetricError
+
+
+def test_bins_hold_equal_numbers_and_never_part_equal_probabilities() -> None:
+    generator = np.random.default_rng(0)
+    p = generator.random(100)
+    assert np.bincount(equal_mass_bins(p, 10)).tolist() == [10] * 10
+    tied = np.round(p, 1)
+    place = equal_mass_bins(tied, 10)
+    assert all(len(set(place[tied == value])) == 1 for value in tied)
+    assert (np.diff(place[np.argsort(tied)]) >= 0).all()
+    with pytest.raises(DataError, match="0 bins hold nothing"):
+        equal_mass_bins(p, 0)
+
+
+def test_the_plain_error_is_the_mean_over_bins() -> None:
+    generator = np.random.default_rng(1)
+    p, y = generator.random(90), generator.random(90) < 0.4
+    order = np.argsort(p)
+    expected = np.mean([abs(y[rows].mean() - p[rows].mean()) for rows in order.reshape(9, 10)])
+    assert expected_calibration_error(y, p, bins=9, corrected=False) == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_constant_probability_has_the_error_of_its_mean() -> None:
+    y = np.arange(1000) % 4 == 0
+    for measure in (expected_calibration_error, smooth_calibration_error):
+        assert measure(y, np.full(1000, 0.25)) == pytest.approx(0.0, abs=1e-3)
+    assert expected_calibration_error(y, np.full(1000, 0.65)) == pytest.approx(0.4, abs=1e-3)
+
+
+@pytest.mark.parametrize(("temperature", "n", "within"), [(1.0, 400, 0.02), (1.5, 400, 0.016), (2.0, 2000, 0.004)])
+def test_the_corrected_error_is_nearer_the_truth_than_the_plain_one(temperature: float, n: int, within: float) -> None:
+    generator = np.random.default_rng(2)
+    many = generator.beta(0.7, 2, 200_000)
+    truth = np.abs(many - expit(logit(many) * temperature)).mean()
+    found = []
+    for _ in range(100):
+        p = generator.beta(0.7, 2, n)
+        y, q = generator.random(n) < p, expit(logit(p) * temperature)
+        found.append((expected_calibration_error(y, q), expected_calibration_error(y, q, corrected=False)))
+    corrected, plain = np.mean(found, axis=0)
+    assert abs(corrected - truth) < within
+    assert abs(corrected - truth) < abs(plain - truth)
+
+
+def test_images_of_a_patient_do_not_make_the_correction_smaller() -> None:
+    generator = np.random.default_rng(3)
+    p, y = generator.random(200), generator.random(200) < 0.5
+    place = equal_mass_bins(p, 5)
+    once = residual_variance(y - p, place, np.arange(200))
+    four = residual_variance(np.tile(y - p, 4), np.tile(place, 4), np.tile(np.arange(200), 4))
+    assert four == pytest.approx(once)
+
+
+def _smooth_by_sums(y: np.ndarray, p: np.ndarray) -> float:
+    """Return the smooth error by its definition: a reflected Gaussian kernel, summed over images of every row."""
+    places = (np.arange(4000) + 0.5) / 4000
+
+    def error(width: float) -> float:
+        smoothed = np.zeros(4000)
+        for q, residual in zip(p, y - p, strict=True):
+            for image in [q + 2 * k for k in range(-3, 4)] + [-q + 2 * k for k in range(-3, 4)]:
+                smoothed += residual * np.exp(-((places - image) ** 2) / (2 * width**2))
+        return float(np.abs(smoothed).mean() / (len(p) * width * np.sqrt(2 * np.pi)))
+
+    low, high = 1e-4, 1.0
+    for _ in range(25):
+        middle = (low + high) / 2
+        low, high = (middle, high) if error(middle) > middle else (low, middle)
+    return middle
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_smooth_error_is_its_definition(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    p = generator.random(25)
+    y = generator.random(25) < p**2
+    assert smooth_calibration_error(y, p) == pytest.approx(_smooth_by_sums(y, p), abs=2e-4)
+
+
+def test_the_line_is_found_and_tested() -> None:
+    generator = np.random.default_rng(4)
+    z = generator.normal(size=20_000)
+    y = generator.random(20_000) < expit(z)
+    right, sure, many = (calibration_line(y, expit(scores)) for scores in (z, 2 * z, z + 1))
+    assert right.slope_interval.low < 1 < right.slope_interval.high
+    assert right.intercept_interval.low < 0 < right.intercept_interval.high
+    assert right.p > 0.01
+    assert sure.slope == pytest.approx(0.5, abs=0.03)
+    assert many.intercept == pytest.approx(-1, abs=0.06)
+    assert max(sure.p, many.p) < 1e-10
+
+
+def test_the_line_of_copied_images_is_as_uncertain_as_that_of_the_patients() -> None:
+    generator = np.random.default_rng(5)
+    z = generator.normal(size=300)
+    y = generator.random(300) < expit(z)
+    once = calibration_line(y, expit(z))
+    copied = calibration_line(np.tile(y, 5), expit(np.tile(z, 5)), np.tile(np.arange(300), 5))
+    taken_apart = calibration_line(np.tile(y, 5), expit(np.tile(z, 5)))
+    width = [each.slope_interval.high - each.slope_interval.low for each in (once, copied, taken_apart)]
+    assert width[1] == pytest.approx(width[0], rel=1e-6)
+    assert width[2] < 0.5 * width[0]
+
+
+def test_a_test_of_the_line_has_its_size() -> None:
+    rejected = 0
+    for seed in range(200):
+        generator = np.random.default_rng([6, seed])
+        z = generator.normal(size=500) * 1.5
+        rejected += calibration_line(generator.random(500) < expit(z), expit(z)).p < 0.05
+    assert 2 <= rejected <= 20  # expected 10
+
+
+def test_reliability_bands_are_wilsons_over_patients() -> None:
+    generator = np.random.default_rng(7)
+    p = generator.random(300)
+    y = generator.random(300) < p
+    bins = reliability_bins(y, p, bins=10)
+    assert sum(each.n for each in bins) == 300
+    assert [each.probability for each in bins] == sorted(each.probability for each in bins)
+    assert all(each.interval.low <= each.observed <= each.interval.high for each in bins)
+    copied = reliability_bins(np.tile(y, 3), np.tile(p, 3), np.tile(np.arange(300), 3), bins=10)
+    for one, three in zip(bins, copied, strict=True):
+        assert (three.n, three.patients) == (3 * one.n, one.n)
+        assert three.interval.high - three.interval.low > 0.9 * (one.interval.high - one.interval.low)
+
+
+def test_what_is_not_defined_is_refused() -> None:
+    for measure in (expected_calibration_error, smooth_calibration_error):
+        with pytest.raises(UndefinedMetricError, match="of no rows is not defined"):
+            measure([], [])
+        with pytest.raises(DataError, match=r"outside \[0, 1\]"):
+            measure([0, 1], [0.1, 3.0])
+    with pytest.raises(UndefinedMetricError, match="hold no negatives"):
+        calibration_line([1, 1], [0.1, 0.2])
+    with pytest.raises(UndefinedMetricError, match="no finite solution"):
+        calibration_line([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])

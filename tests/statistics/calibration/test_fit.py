@@ -1,0 +1,169 @@
+"""Maps to probabilities: the optimum of their likelihood, never another ranking, read back as they were written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from medvlp.core.errors import DataError
+from medvlp.statistics.calibration import DirichletMap, fit_calibrator, fit_dirichlet, scale_of
+from medvlp.statistics.calibration.calibrators import CALIBRATORS, Calibrator, log_odds
+from medvlp.statistics.calibration.logistic import fit_logistic
+from medvlp.statistics.metrics import UndefinedMetricError, auroc
+from medvlp.statistics.probability_metrics import log_loss
+
+
+def _rows(n: int = 3000, seed: int = 0, temperature: float = 1.0):
+    generator = np.random.default_rng(seed)
+    z = generator.normal(size=n) * 1.5 - 0.5
+    return generator.random(n) < expit(z), z * temperature
+
+
+def _soft(labels: np.ndarray) -> np.ndarray:
+    positives, n = labels.sum(), len(labels)
+    return np.where(labels, (positives + 1) / (positives + 2), 1 / (n - positives + 2))
+
+
+def _loss(p: np.ndarray, target: np.ndarray) -> float:
+    return float(-np.mean(target * np.log(p) + (1 - target) * np.log1p(-p)))
+
+
+def test_temperature_finds_the_temperature_and_changes_no_call() -> None:
+    labels, z = _rows(20_000, temperature=2.5)
+    map_ = fit_calibrator("temperature", labels, z, scale="log_odds")
+    assert map_.parameters["temperature"][0] == pytest.approx(2.5, rel=0.05)
+    p = map_.probabilities(z)
+    assert ((p >= 0.5) == (z >= 0)).all()
+    assert log_loss(labels, p) <= log_loss(labels, expit(z))
+    for other in (0.99, 1.01):
+        assert log_loss(labels, p) <= log_loss(labels, expit(z / map_.parameters["temperature"][0] * other))
+
+
+def test_platt_is_the_logistic_regression_of_softened_targets() -> None:
+    labels, z = _rows(temperature=3.0)
+    map_ = fit_calibrator("platt", labels, z, scale="log_odds")
+    soft = _soft(labels)
+    weighted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
+        np.tile(z, 2)[:, None], np.repeat([1, 0], len(z)), sample_weight=np.concatenate([soft, 1 - soft])
+    )
+    assert map_.parameters["slope"][0] == pytest.approx(weighted.coef_[0, 0], rel=1e-4)
+    assert map_.parameters["intercept"][0] == pytest.approx(weighted.intercept_[0], rel=1e-3)
+
+
+def test_dirichlet_holds_platt_as_a_case_and_is_no_worse() -> None:
+    labels, z = _rows()
+    p = expit(z)
+    platt, wide = (fit_calibrator(name, labels, p, scale="probability") for name in ("platt", "dirichlet"))
+    soft = _soft(labels)
+    assert _loss(wide.probabilities(p), soft) <= _loss(platt.probabilities(p), soft) + 1e-9
+    same = Calibrator("dirichlet", "probability", {"present": (2.0,), "absent": (2.0,), "intercept": (0.3,)}, 1, 1)
+    twin = Calibrator("platt", "probability", {"slope": (2.0,), "intercept": (0.3,)}, 1, 1)
+    assert same.probabilities(p) == pytest.approx(twin.probabilities(p), abs=1e-12)
+
+
+def test_isotonic_is_scikit_learns_on_new_scores_too() -> None:
+    labels, z = _rows()
+    z, new = np.round(z, 1), np.linspace(-9, 9, 500)
+    map_ = fit_calibrator("isotonic", labels, z, scale="log_odds")
+    theirs = IsotonicRegression(out_of_bounds="clip").fit(z, labels)
+    assert map_.probabilities(new) == pytest.approx(theirs.predict(new), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_no_map_turns_a_ranking_round(name) -> None:
+    labels, z = _rows()
+    worse = fit_calibrator(name, ~labels, z, scale="log_odds")  # the classes are swapped: scores are worse than chance
+    p = worse.probabilities(np.sort(z))
+    assert (np.diff(p) >= -1e-12).all()
+    assert ((p >= 0) & (p <= 1)).all()
+    right = fit_calibrator(name, labels, z, scale="log_odds").probabilities(z)
+    if name != "isotonic":
+        assert auroc(labels, right) == pytest.approx(auroc(labels, z), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_classes_that_a_score_divides_still_give_finite_numbers(name) -> None:
+    map_ = fit_calibrator(name, [0, 0, 1, 1], [-2.0, -1.0, 1.0, 2.0], scale="log_odds")
+    assert np.isfinite(map_.probabilities([-50.0, 0.0, 50.0])).all()
+    flat = fit_calibrator(name, [0, 0, 0, 1], [0.3, 0.3, 0.3, 0.3], scale="probability")
+    assert np.isfinite(flat.probabilities([0.0, 1.0])).all()
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_plain_data_gives_the_same_map(name) -> None:
+    labels, z = _rows(500)
+    map_ = fit_calibrator(name, labels, z, scale="log_odds")
+    again = Calibrator.from_dict(map_.to_dict())
+    assert again == map_
+    assert (again.probabilities(z) == map_.probabilities(z)).all()
+    assert (again.n, again.positives) == (500, int(labels.sum()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "pickle"},
+        {"scale": "logits"},
+        {"parameters": {"slope": [1.0]}},
+        {"parameters": {"slope": [1.0], "intercept": [float("nan")]}},
+        {"parameters": {"slope": [], "intercept": [1.0]}},
+        {"n": None},
+    ],
+)
+def test_a_damaged_map_is_refused(change) -> None:
+    entry = fit_calibrator("platt", [0, 1, 0, 1], [0.1, 0.4, 0.6, 0.8], scale="probability").to_dict()
+    with pytest.raises(DataError, match=r"A stored calibration cannot be read .*: fit it again"):
+        Calibrator.from_dict({**entry, **change})
+
+
+def test_scores_of_another_kind_are_refused() -> None:
+    assert scale_of(np.array([0.0, 1.0])) == "probability"
+    map_ = fit_calibrator("platt", [0, 1, 0, 1], [0.1, 0.4, 0.6, 0.8], scale="probability")
+    with pytest.raises(DataError, match=r"1 scores are outside \[0, 1\], the first is 1.2"):
+        map_.probabilities([0.5, 1.2])
+    with pytest.raises(DataError, match="NaN or infinite"):
+        map_.probabilities([np.nan])
+    with pytest.raises(DataError, match=r"outside \[0, 1\]"):
+        fit_calibrator("platt", [0, 1], [0.1, 1.4], scale="probability")
+    with pytest.raises(
+        UndefinedMetricError, match="No calibration can be fitted: the 2 validation rows hold no negatives"
+    ):
+        fit_calibrator("platt", [1, 1], [0.1, 0.4], scale="probability")
+
+
+def test_log_odds_of_certainty_are_finite() -> None:
+    assert log_odds(np.array([0.0, 0.5, 1.0]), "probability") == pytest.approx([-27.63, 0, 27.63], abs=0.01)
+
+
+def test_a_fit_without_a_finite_maximum_is_refused() -> None:
+    with pytest.raises(UndefinedMetricError, match="has no finite solution") as caught:
+        fit_logistic(np.array([[-1.0, 1], [-2, 1], [1, 1], [2, 1]]), np.array([0.0, 0, 1, 1]))
+    assert caught.value.reason == "separated"
+
+
+def test_dirichlet_of_three_classes_mends_a_known_distortion() -> None:
+    generator = np.random.default_rng(5)
+    p = generator.dirichlet(np.ones(3), 6000)
+    classes = (p.cumsum(axis=1) < generator.random((6000, 1))).sum(axis=1)
+    sharp = p**2.5 / (p**2.5).sum(axis=1, keepdims=True)
+    map_ = fit_dirichlet(sharp, classes)
+    after = map_.probabilities(sharp)
+    assert after.sum(axis=1) == pytest.approx(np.ones(6000))
+    hot = np.eye(3)[classes]
+    assert -(hot * np.log(after)).sum() < -(hot * np.log(np.maximum(sharp, 1e-12))).sum()
+    assert np.diag(map_.weight) == pytest.approx([0.4] * 3, abs=0.08)
+    assert isinstance(map_, DirichletMap)
+    with pytest.raises(DataError, match="sum to 1"):
+        fit_dirichlet(p * 2, classes)
+    with pytest.raises(DataError, match="give one of 0 to 2"):
+        fit_dirichlet(p, classes + 1)
+    with pytest.raises(UndefinedMetricError, match="Class 2 has no validation row"):
+        fit_dirichlet(p, np.minimum(classes, 1))
+
+
+def test_the_logit_of_a_probability_is_its_log_odds() -> None:
+    p = np.linspace(0.001, 0.999, 50)
+    assert log_odds(p, "probability") == pytest.approx(logit(p), abs=1e-12)

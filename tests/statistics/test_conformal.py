@@ -1,0 +1,64 @@
+"""Conformal sets keep their promise for both classes, and say when they cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.statistics.conformal import fit_sets, risk_coverage
+from medvlp.statistics.metrics import UndefinedMetricError
+
+
+def test_coverage_of_either_class_is_what_was_promised() -> None:
+    covered = {True: [], False: []}
+    for seed in range(300):
+        generator = np.random.default_rng([1, seed])
+        labels = generator.random(160) < 0.3
+        scores = labels + generator.normal(size=160)
+        rule = fit_sets(labels[:120], scores[:120], level=0.8)
+        held = rule.sets(scores[120:]).covered(labels[120:])
+        for truth in (True, False):
+            covered[truth] += held[labels[120:] == truth].tolist()
+    # Exact promise: 0.8 to 0.8 + 1 / (n + 1) on average, n about 36 positives.
+    assert 0.785 <= np.mean(covered[True]) <= 0.845
+    assert 0.79 <= np.mean(covered[False]) <= 0.825
+
+
+def test_the_quantile_is_the_counted_row() -> None:
+    # 9 positives at level 0.8: ceil(10 x 0.8) = 8 rows kept, so the one but lowest score is the limit.
+    rule = fit_sets([1] * 9 + [0] * 9, [*range(9, 18), *range(9)], level=0.8)
+    assert (rule.present_from, rule.absent_to) == (10, 7)
+
+
+def test_too_few_rows_promise_nothing_and_every_set_holds_the_class() -> None:
+    rule = fit_sets([1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], range(12), level=0.9)
+    assert rule.present_from is None
+    assert rule.sets([-100.0]).present.all()
+    assert (rule.positives, rule.negatives) == (3, 9)
+
+
+def test_sets_abstain_where_they_hold_both_or_none() -> None:
+    rule = fit_sets([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.5, 0.8, 0.9], level=0.7)
+    sets = rule.sets([0.3, 0.55, 0.7])
+    assert sets.answered.tolist() == [True, False, True]
+    assert sets.correct(np.array([True, True, True])).tolist() == [False, False, True]
+    apart = fit_sets([0] * 9 + [1] * 9, [*range(9), *range(20, 29)], level=0.5)
+    assert apart.sets([14.0]).size.tolist() == [0]
+
+
+def test_the_risk_coverage_curve_answers_the_surest_first_and_ties_in_expectation() -> None:
+    curve = risk_coverage([0, 1, 0, 1], [0.9, 0.9, 0.5, 0.1])
+    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert curve.risk == pytest.approx([0.5, 0.5, 1 / 3, 0.5])
+    assert curve.area == pytest.approx(np.mean([0.5, 0.5, 1 / 3, 0.5]))
+    assert risk_coverage([0, 1], [1, 1]).risk.tolist() == [0.5, 0.5]
+
+
+def test_what_cannot_be_promised_is_refused() -> None:
+    with pytest.raises(DataError, match="A coverage of 1 cannot be promised"):
+        fit_sets([0, 1], [0.1, 0.2], level=1.0)
+    with pytest.raises(UndefinedMetricError, match="hold no positives"):
+        fit_sets([0, 0], [0.1, 0.2])
+    with pytest.raises(DataError, match="needs rows"):
+        risk_coverage([], [])

@@ -1,0 +1,56 @@
+"""A curve's area is its metric, and its band is that of curves of resampled patients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_curve as sklearn_roc_curve
+
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
+from medvlp.statistics.curves import precision_recall_curve, roc_curve
+from medvlp.statistics.metrics import UndefinedMetricError, auroc, average_precision
+
+
+def _rows(seed: int = 0, rows: int = 90) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    label = generator.random(rows) < 0.35
+    return label, np.round(label + generator.normal(size=rows), 1), generator.integers(0, 40, rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_area_under_the_curve_is_the_metric(seed: int) -> None:
+    label, scores, patient = _rows(seed)
+    clusters = patient_clusters(patient, label)
+    roc = roc_curve(label, scores, clusters, resamples=5, seed=0)
+    assert np.trapezoid(roc.y, roc.x) == pytest.approx(auroc(label, scores), abs=1e-12)
+    recall = precision_recall_curve(label, scores, clusters, resamples=5, seed=0)
+    assert np.trapezoid(recall.y, recall.x) == pytest.approx(average_precision(label, scores), abs=1e-12)
+    assert (np.diff(roc.x) >= 0).all()
+    assert (np.diff(roc.y) >= 0).all()
+
+
+def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
+    label, scores, patient = _rows()
+    clusters = patient_clusters(patient, label)
+    curve = roc_curve(label, scores, clusters, resamples=40, seed=3, level=0.9)
+    weights = resample_patients(clusters, start=0, stop=40, seed=3)[clusters.patient]
+    inside = curve.grid[1:-1]
+    draws = []
+    for resample in range(40):
+        x, y, _ = sklearn_roc_curve(label, scores, sample_weight=weights[:, resample], drop_intermediate=False)
+        row = []
+        for place in inside:
+            # The highest sensitivity at this false positive rate, else along the straight line to the next vertex.
+            at = max(vertex for vertex in range(len(x)) if x[vertex] <= place + 1e-12)
+            share = max(place - x[at], 0) / (x[at + 1] - x[at])
+            row.append(y[at] + share * (y[at + 1] - y[at]))
+        draws.append(row)
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    assert curve.low[1:-1] == pytest.approx(low, abs=1e-9)
+    assert curve.high[1:-1] == pytest.approx(high, abs=1e-9)
+
+
+def test_one_class_has_no_curve() -> None:
+    with pytest.raises(UndefinedMetricError, match="the 3 rows are of one class") as caught:
+        roc_curve([0, 0, 0], [1, 2, 3], patient_clusters(range(3)), resamples=5, seed=0)
+    assert caught.value.reason == "no_positives"

@@ -1,0 +1,168 @@
+"""Below five patients of a class there is a number and no interval; means are over the same findings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.compare import compare_results
+from medvlp.evaluation.results import Result
+from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to_markdown
+from medvlp.pages.forest import control_forest
+from medvlp.pages.summary import tiles_of
+
+
+def table(positive: dict[str, int], rows: int = 200, seed: int = 0) -> pd.DataFrame:
+    """One image a patient; so many positives of each finding in either split."""
+    generator = np.random.default_rng(seed)
+    made = pd.DataFrame({"id": range(2 * rows), "patient_id": range(2 * rows)})
+    made["split"] = np.repeat(["validate", "test"], rows)
+    for name, count in positive.items():
+        label = np.tile(np.arange(rows) < count, 2).astype(float)
+        made[f"label:{name}"] = label
+        made[f"score:{name}"] = 1 / (1 + np.exp(-(1.5 * label - 1 + generator.normal(size=2 * rows))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def scored() -> Result:
+    options = ScoreOptions(resamples=40, seed=1, points=("youden",))
+    return score_predictions(table({"common": 60, "five": 5, "four": 4}), options=options)
+
+
+PLATT, YOUDEN = {"calibration": "platt"}, {"operating_point": "youden"}
+BOOTSTRAPPED = (("auroc", {}), ("average_precision", {}), ("f1", YOUDEN), ("brier", PLATT), ("ece", PLATT))
+BOOTSTRAPPED += (("calibration_slope", PLATT),)
+
+
+@pytest.mark.parametrize(("metric", "place"), BOOTSTRAPPED)
+def test_four_positive_patients_have_a_number_and_no_interval(scored: Result, metric: str, place: dict) -> None:
+    four, five = (scored.find(metric, name, split="test", **place) for name in ("four", "five"))
+    assert four.value is not None
+    assert (four.low, four.high, four.method, four.reason) == (None, None, "none", "too_few_positives")
+    assert five.low is not None
+    assert five.reason == "few_positives"
+
+
+def test_a_share_of_four_keeps_wilsons_interval_which_holds_there(scored: Result) -> None:
+    row = scored.find("sensitivity", "four", split="test", operating_point="youden")
+    assert (row.n, row.method, row.reason) == (200, "wilson", "few_positives")
+    assert row.low is not None
+
+
+def test_a_mean_over_a_rare_finding_says_so_and_min_positives_leaves_it_out() -> None:
+    rows = table({"common": 60, "four": 4})
+    plain = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30)
+    assert plain.find("auroc", "macro").reason == "rare_findings"
+    kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=5)
+    assert (kept.find("auroc", "macro").reason, kept.find("auroc", "macro").labels_used) == (None, 1)
+    none = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=99)
+    assert none.find("auroc", "macro").reason == "none_large_enough"
+
+
+def test_two_results_are_not_compared_on_four_patients(scored: Result) -> None:
+    other = score_predictions(
+        table({"common": 60, "five": 5, "four": 4}, seed=5), options=ScoreOptions(resamples=40, points=("youden",))
+    )
+    found = compare_results(scored, other, resamples=40)
+    four, five = (found.find("auroc_difference", name) for name in ("four", "five"))
+    assert (four.low, four.p, four.reason) == (None, None, "too_few_positives")
+    assert four.value is not None
+    assert five.p is not None
+
+
+def test_a_headline_is_of_no_finding_below_min_positives() -> None:
+    rows = table({"common": 60, "also": 50, "rare": 12})
+    rows["score:rare"] = 1 - rows["score:rare"]  # far the lowest
+    options = ScoreOptions(resamples=30, seed=0)
+    weakest = [tile for tile in tiles_of([score_predictions(rows, options=options)]) if "Weakest finding" in tile.name]
+    assert "rare" in weakest[0].name
+    fewer = score_predictions(rows, options=replace(options, min_positives=30))
+    named = [tile.name for tile in tiles_of([fewer]) if "Weakest finding" in tile.name]
+    assert len(named) == 1
+    assert "rare" not in named[0]
+
+
+def test_a_groups_mean_stands_by_everybodys_over_the_same_findings() -> None:
+    rows = table({"common": 60, "some": 40})
+    rows = rows[rows["split"] == "test"].drop(columns="split").reset_index(drop=True)
+    # The south has all but five of the positives of one finding: too few for a number in the north.
+    south = (rows["label:some"] == 1).to_numpy() & (np.arange(len(rows)) >= 5)
+    south |= np.arange(len(rows)) % 2 == 1
+    rows["group:site"] = np.where(south, "south", "north")
+    result = evaluate_scores(rows, seed=0, recipe="", data="", resamples=30)
+    north, south_row = (result.find("auroc", "macro", group=f"site={name}") for name in ("north", "south"))
+    assert (north.labels_used, south_row.labels_used) == (1, 2)
+    alike = result.find("auroc_alike", "macro", group="site=north")
+    assert (alike.value, alike.low) == (result.find("auroc", "common").value, pytest.approx(alike.low))
+    assert (alike.labels_used, alike.n) == (1, len(rows))
+    assert not [row for row in result.metrics if row.metric == "auroc_alike" and row.group == "site=south"]
+    assert north.n == int((~south).sum())
+    forest = control_forest(result, "site")
+    marks = {row.name: [mark.value for mark in row.marks] for row in forest.rows}
+    assert marks["north"] == [f"{north.value:.3f}", f"{alike.value:.3f}"]
+    assert len(marks["south"]) == len(marks["everybody"]) == 1
+    assert [words for _, words in forest.legend] == ["of the group", "of everybody, over the same findings"]
+
+
+def test_a_group_without_a_mean_says_how_many_cases_it_has() -> None:
+    rows = table({"common": 60})
+    rows["group:view"] = np.where(np.arange(len(rows)) % 2, "PA", "AP")
+    rows.loc[rows["group:view"] == "PA", "label:common"] = 0.0
+    result = evaluate_scores(rows.drop(columns="split"), seed=0, recipe="", data="", resamples=0, min_positives=30)
+    pa = next(row for row in control_forest(result, "view").rows if row.name == "PA")
+    assert (pa.cases, pa.note) == ("200 cases", "no finding has both classes")
+
+
+def test_probabilities_are_measured_as_they_are_where_that_was_asked_for() -> None:
+    rows = table({"common": 60})
+    rows["score:common"] = rows["score:common"] ** 3  # far from calibrated
+    asked = score_predictions(rows, options=ScoreOptions(resamples=30, probabilities=True))
+    plain = score_predictions(rows, options=ScoreOptions(resamples=30))
+    isotonic = score_predictions(rows, options=ScoreOptions(resamples=30, calibration="isotonic"))
+    for result, name in ((asked, "none"), (plain, "platt"), (isotonic, "isotonic")):
+        row = result.find("ece", "macro", split="test", calibration=name)
+        brier = result.find("brier", "common", split="test", calibration=name)
+        tile = next(tile for tile in tiles_of([result]) if tile.name.startswith("Calibration error"))
+        assert tile.value == f"{row.value:.3f}"
+        made = score_table(result)
+        cell = made.rows[0][made.columns.index("Brier")]
+        assert cell.value == brier.value  # pyrefly: ignore
+        told = "of the scores as they are" if name == "none" else f"after {name} calibration on validation patients"
+        assert f"Brier score and calibration error (bias-corrected) {told}." in to_markdown(made)
+        decisions = {row.calibration for row in result.metrics if row.metric.startswith("net_benefit@")}
+        assert decisions == {name}
+    assert asked.find("ece", "macro", split="test", calibration="none").value > 0.1  # pyrefly: ignore
+
+
+def test_a_loss_that_is_infinite_is_called_so() -> None:
+    rows = table({"common": 60, "also": 50})
+    at = rows.index[(rows["split"] == "test") & (rows["label:common"] == 1)][0]
+    rows.loc[at, "score:common"] = 0.0
+    result = score_predictions(rows, options=ScoreOptions(resamples=0, probabilities=True))
+    macro = result.find("log_loss", "macro", split="test", calibration="none")
+    assert (macro.value, macro.reason) == (None, "infinite")
+    assert result.find("brier", "macro", split="test", calibration="none").labels_used == 2
+
+
+def test_a_p_value_is_never_written_as_nothing() -> None:
+    rows = table({"common": 90})
+    turned = rows.assign(**{"score:common": 1 - rows["score:common"]})
+    right, wrong = (score_predictions(each, options=ScoreOptions(resamples=0)) for each in (rows, turned))
+    made = comparison_table(compare_results(wrong, right, resamples=0))
+    assert "<0.0001" in to_markdown(made)
+    assert "0.0000" not in to_markdown(made)
+    assert "$<$0.0001" in to_latex(made)
+
+
+def test_a_mean_over_rare_findings_alone_has_no_interval() -> None:
+    rows = table({"four": 4, "three": 3})
+    found = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30)
+    macro = found.find("auroc", "macro")
+    assert (macro.low, macro.method, macro.reason) == (None, "none", "too_few_positives")
+    assert macro.value == pytest.approx(np.mean([found.find("auroc", name).value for name in ("four", "three")]))
