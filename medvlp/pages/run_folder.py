@@ -20,7 +20,7 @@ from medvlp.pages.gallery_files import GALLERY, read_gallery
 from medvlp.pages.inputs import Quarantined, ReportInputs
 from medvlp.pages.record import Record
 from medvlp.pages.render import render_report
-from medvlp.pages.suite import render_suite
+from medvlp.pages.grid import render_suite
 
 __all__ = ["read_config", "read_log", "read_run", "write_report_page"]
 
