@@ -84,7 +84,9 @@ def render_suite(suite: Suite) -> str:
     sections = [_Section(key="numbers", title="Numbers", lead=lead, forest=forest, table=_suite_numbers(suite))]
     if suite.published:
         lead = "From the reproduction cards: the paper's number, what released weights gave to others, what others "
-        lead += "quote, and this suite's where its bundle is that model and the split is the same. An empty cell is not "
+        lead += (
+            "quote, and this suite's where its bundle is that model and the split is the same. An empty cell is not "
+        )
         lead += "known. Published numbers are often of another split: read the notes before comparing."
         table = published_table(suite)
         sections.append(_Section(key="published", title="Published beside them", lead=lead, table=table))
@@ -201,12 +203,16 @@ def _mark(value: float, limits: Limits, which: int, digits: int, *, few: bool, s
 
 
 def _sweep_runs(table: Table) -> Written:
+    places = [digits_of(measure) for measure in table.measures]
     rows = [
         (
             row.name,
             run.folder,
             run.seed,
-            *(Cell(each.values.get(run.seed), digits=digits_of(m)) for m, each in zip(table.measures, row.readings)),
+            *(
+                Cell(each.values.get(run.seed), digits=digits)
+                for each, digits in zip(row.readings, places, strict=True)
+            ),
             Cell(run.seconds or None, digits=0),
             _state(run.state, run.reason),
         )
@@ -227,12 +233,14 @@ def _seeds(count: int) -> str:
 def _suite_summary(suite: Suite) -> str:
     done = [line for line in suite.lines if line.state == "finished"]
     words = f"One bundle on {len(done)} of {len(suite.lines)} data sets."
-    usual = [each for each in suite.numbers if each.wanted.usual and each.row is not None and each.row.value is not None]
+    usual = [
+        each for each in suite.numbers if each.wanted.usual and each.row is not None and each.row.value is not None
+    ]
     if not usual:
         return words
     missing = sum(each.row is None for each in suite.numbers)
     rest = f" {missing} more {'was' if missing == 1 else 'were'} asked for and not measured." if missing else ""
-    return f"{words} {len(suite.numbers) - missing} numbers, {len(usual)} of them such as papers report.{rest}"
+    return f"{words} {len(suite.numbers) - missing} numbers, {usual} of them such as papers report.{rest}"
 
 
 def _suite_forest(suite: Suite) -> Forest | None:

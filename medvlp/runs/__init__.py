@@ -1,0 +1,1 @@
+"""What starts and finishes things: train, adapt, evaluate, index, split, the quick start, grids."""
