@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["adapt"]
-
 
 def adapt(
     images: Annotated[Path, typer.Option(help="Folder of the films.")],

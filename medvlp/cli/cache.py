@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-__all__ = ["app"]
-
 app = typer.Typer(help="The cache of prepared images. It holds patients' pixels.", no_args_is_help=True)
 
 

@@ -13,7 +13,6 @@ import typer
 if TYPE_CHECKING:
     from medvlp.data.leakage.check import Checked
 
-__all__ = ["check"]
 
 _SHOWN = 20  # leaks of a kind on the terminal; --json lists all
 

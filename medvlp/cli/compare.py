@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["compare"]
-
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A results.json with its cases beside it.")],

@@ -13,8 +13,6 @@ from medvlp.cli.deidentify import deidentify
 from medvlp.cli.split import split
 from medvlp.cli.triplets import triplets
 
-__all__ = ["app"]
-
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
 app.command("split")(split)
 app.command("triplets")(triplets)

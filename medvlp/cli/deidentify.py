@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["deidentify"]
-
 
 def deidentify(
     source: Annotated[Path, typer.Argument(help="Folder, file or archive: DICOM, NIfTI, .csv and .txt.", metavar="IN")],

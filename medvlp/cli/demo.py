@@ -13,8 +13,6 @@ import typer
 from medvlp.cli.quickstart import QUICK
 from medvlp.core.errors import UserError
 
-__all__ = ["demo"]
-
 _MADE = Path("runs/quickstart/run/bundle")
 
 

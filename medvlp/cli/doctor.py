@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-__all__ = ["doctor"]
-
 
 def doctor() -> None:
     """Show versions, device, decoders and the cache: what to paste into a bug report. Nothing in it names a patient."""

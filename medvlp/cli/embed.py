@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["embed"]
-
 
 def embed(
     model: Annotated[Path, typer.Argument(help="A bundle.")],

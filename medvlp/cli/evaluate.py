@@ -8,8 +8,6 @@ import typer
 
 from medvlp.cli.sweep import end_grid, show_left_out
 
-__all__ = ["evaluate"]
-
 
 def evaluate(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of one in configs/; a suite lists runs.")],

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["gate"]
-
 
 def gate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],

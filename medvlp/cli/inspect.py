@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from medvlp.io.image import Image
     from medvlp.io.inspection import Look, Seen
 
-__all__ = ["inspect"]
-
 
 def inspect(
     path: Annotated[

@@ -36,8 +36,6 @@ from medvlp.cli import (
 from medvlp.core.console import show_messages
 from medvlp.core.errors import UserError
 
-__all__ = ["app", "main"]
-
 # Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
 _SAYING = ("quickstart", "train", "gate", "sweep", "demo")
 _SAYING_ON_STDERR = ("adapt", "evaluate")

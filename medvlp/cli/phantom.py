@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["phantom"]
-
 
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder of the hospital.")],

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["FULL", "QUICK", "quickstart"]
-
 # Configuration, patients, and what was measured on two idle cores.
 QUICK = ("pretrain/phantom_quick.yaml", 900, "about 6 minutes")
 FULL = ("pretrain/phantom_clip.yaml", 2500, "about 15 minutes")

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["report"]
-
 
 def report(
     source: Annotated[Path, typer.Argument(help="A run's folder, a results.json, or a suite's folder.")],

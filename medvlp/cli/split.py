@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["split"]
-
 
 def split(
     manifest: Annotated[Path, typer.Argument(help="Manifest, or CSV with its column names.")],

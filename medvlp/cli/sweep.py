@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     from medvlp.runs.grid.table import Outcome
 
-__all__ = ["end_grid", "show_left_out", "sweep"]
-
 
 def sweep(
     config: Annotated[str, typer.Argument(help="A sweep: a YAML file, or the name of one in configs/.")],

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["train"]
-
 
 def train(
     config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of one in configs/.")] = None,

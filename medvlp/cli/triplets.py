@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["triplets"]
-
 
 def triplets(
     reports: Annotated[Path, typer.Argument(help="CSV with columns id and text, or RadGraph's JSON.")],

@@ -14,8 +14,6 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import fill
 
-__all__ = ["full_tree", "recipe_of", "resumed"]
-
 # A change of these does not change what is learned, so it does not change the recipe.
 _NOT_RECIPE = ("run", "answers", "evaluation", "gate")
 _NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every", "remember")

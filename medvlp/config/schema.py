@@ -8,8 +8,6 @@ from typing import Any
 from medvlp.config.tree import RunConfig
 from medvlp.core.registry import json_schema
 
-__all__ = ["config_schema"]
-
 # definition, property, folder of components, keys that stand beside a component's own options
 _LISTS = (
     ("DataConfig", "prefix", "data/views", ()),

@@ -18,20 +18,6 @@ from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
 
-__all__ = [
-    "BankConfig",
-    "DataConfig",
-    "EvaluationConfig",
-    "GateConfig",
-    "GroupConfig",
-    "Node",
-    "PhaseConfig",
-    "RunConfig",
-    "SubsetConfig",
-    "TokenizerConfig",
-    "load_config",
-]
-
 Component = dict[str, Any]
 
 

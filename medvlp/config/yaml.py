@@ -13,8 +13,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["find_config", "load_tree", "merge", "override", "put", "read_yaml"]
-
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, which plain YAML lets the second one win."""

@@ -9,19 +9,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = [
-    "CellFacts",
-    "Difference",
-    "Limits",
-    "Measure",
-    "Reading",
-    "ReportedNumber",
-    "RunFacts",
-    "RunState",
-    "Table",
-    "TableRow",
-]
-
 
 @dataclass(frozen=True)
 class RunState:

@@ -26,8 +26,6 @@ from medvlp.statistics.bootstrap import bootstrap, percentile_interval
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["make_table", "over_seeds", "two_sided"]
-
 _ROUNDING = 1e-12
 _FEWEST = 6  # patients: below that resamples repeat each other and an interval means nothing
 _ENOUGH = 100  # resamples a comparison, so that the smallest p stays under 0.05 when it is corrected

@@ -8,18 +8,6 @@ from medvlp.evaluation import tables
 from medvlp.evaluation.cells import Limits, Measure, Reading, Table, TableRow
 from medvlp.evaluation.tables import Cell
 
-__all__ = [
-    "SCHEMA",
-    "SYNTHETIC",
-    "digits_of",
-    "document",
-    "few_words",
-    "note_lines",
-    "number_table",
-    "range_words",
-    "reading_tables",
-]
-
 SCHEMA = "medvlp.sweep/1"
 SYNTHETIC = "Synthetic data: the numbers prove the machinery, never clinical performance."
 _REASONS = {

@@ -16,23 +16,6 @@ from medvlp.evaluation.cells_words import SYNTHETIC
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.tables import Cell, Table
 
-__all__ = [
-    "SCHEMA",
-    "PublishedRow",
-    "Suite",
-    "SuiteLine",
-    "SuiteNumber",
-    "Wanted",
-    "load_suite_table",
-    "number_cells",
-    "published_rows",
-    "published_table",
-    "suite_document",
-    "suite_numbers",
-    "suite_table",
-    "task_of",
-]
-
 SCHEMA = "medvlp.suite/1"
 
 

@@ -14,19 +14,6 @@ from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 
-__all__ = [
-    "Cell",
-    "Table",
-    "check_table_path",
-    "comparison_table",
-    "score_table",
-    "to_csv",
-    "to_latex",
-    "to_markdown",
-    "write_table",
-    "write_tables",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Cell:

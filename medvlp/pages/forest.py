@@ -12,18 +12,6 @@ from medvlp.pages.rows import findings_of, headline_of, macro_of, only, plain_au
 from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.statistics.few import TOO_FEW
 
-__all__ = [
-    "Dimension",
-    "Forest",
-    "ForestRow",
-    "Mark",
-    "control_forest",
-    "dimensions",
-    "finding_forest",
-    "mark_of",
-    "on_axis",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:

@@ -17,8 +17,6 @@ from medvlp.pages.forest import Forest, ForestRow, Mark, mark_of, on_axis
 from medvlp.pages.render import environment
 from medvlp.pages.words import REASONS, finding, integer, name_of, percent
 
-__all__ = ["render_suite", "render_sweep"]
-
 _LEGEND = (("series0", "over patients"), ("series1", "over seeds"))
 _AUROC_TICKS = tuple((tick / 10, f"{tick / 10:.1f}") for tick in range(4, 11))
 _HASH = 12  # digits of a hash that are shown

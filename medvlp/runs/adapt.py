@@ -35,8 +35,6 @@ from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
 from medvlp.runs.gate import learn_gate
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 
-__all__ = ["AdaptOptions", "Adaptation", "adapt"]
-
 logger = logging.getLogger(__name__)
 
 _LEAST = 3  # patients of each class beyond one a fold

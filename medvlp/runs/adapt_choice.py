@@ -22,8 +22,6 @@ from medvlp.core.registry import build
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
 
-__all__ = ["ADAPTERS", "Tried", "choose_adapter", "folds_of"]
-
 logger = logging.getLogger(__name__)
 
 #: From cheap to dear.

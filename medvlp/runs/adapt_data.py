@@ -21,8 +21,6 @@ from medvlp.data.patients import with_patients
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.readable import look_through, write_quarantine
 
-__all__ = ["Films", "data_of", "read_films"]
-
 logger = logging.getLogger(__name__)
 
 _FACTS = {"view": "view_position", **{n: n for n in ("view_position", "sex", "age", "site", "scanner", "source")}}

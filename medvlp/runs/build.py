@@ -39,17 +39,6 @@ from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan
 from medvlp.training.task import make_plan
 
-__all__ = [
-    "Parts",
-    "Words",
-    "build_banks",
-    "build_objectives",
-    "build_parts",
-    "build_phases",
-    "open_tokenizer",
-]
-
-
 Words = Mapping[str, Sequence[Tokenizer]]
 
 

@@ -15,8 +15,6 @@ from medvlp.features.case_index import CaseIndex
 from medvlp.models.bundle import load_bundle
 from medvlp.text.mentions import read_report, told_sentences
 
-__all__ = ["make_case_index"]
-
 
 def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, root: Path | None) -> CaseIndex:
     """Return the index of the pictures of a feature table.

@@ -19,8 +19,6 @@ from medvlp.data.patients import with_patients
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
 
-__all__ = ["build_views", "open_manifest", "open_split"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -10,8 +10,6 @@ from medvlp.data.cache import cache_info
 from medvlp.io.decoders import decoder_states
 from medvlp.training.precision import choose_device, choose_precision
 
-__all__ = ["checks"]
-
 
 def checks() -> Iterator[tuple[str, str]]:
     """Yield (what, how it stands)."""

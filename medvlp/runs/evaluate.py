@@ -40,16 +40,6 @@ from medvlp.runs.known import compare_with_training
 from medvlp.runs.record import evaluation_record
 from medvlp.runs.slices import readable_kinds, reading_of
 
-__all__ = [
-    "Evaluated",
-    "EvaluationRun",
-    "embed_manifest",
-    "evaluate",
-    "judged_manifest",
-    "load_evaluation",
-    "open_evaluation",
-]
-
 
 class EvaluationRun(Node):
     """A bundle, a data set, and how to judge one on the other.

@@ -25,8 +25,6 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 
-__all__ = ["fitted_bundle", "keep_judged"]
-
 # Of fewer cases of a class a threshold or a calibration is mostly noise: the bundle keeps none of that finding.
 _LEAST = 10
 

@@ -26,8 +26,6 @@ from medvlp.evaluation.pictures import picture_of
 from medvlp.pages.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.statistics.ranks import rank_queries
 
-__all__ = ["pictures"]
-
 # Findings whose errors are shown.
 _HARDEST = 3
 

@@ -21,8 +21,6 @@ from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.models.gate import Gate
 from medvlp.runs.data import open_manifest, open_split
 
-__all__ = ["add_gate", "learn_gate", "modalities_of"]
-
 logger = logging.getLogger(__name__)
 
 

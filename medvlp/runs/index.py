@@ -20,8 +20,6 @@ from medvlp.data.oddities import oddities
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.readable import look_through, write_quarantine
 
-__all__ = ["Indexed", "index_cohort", "index_to_files", "usual_workers"]
-
 
 @dataclass(frozen=True)
 class Indexed:

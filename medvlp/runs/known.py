@@ -11,8 +11,6 @@ from medvlp.data.leakage import Overlap, Seen
 from medvlp.data.leakage.rows import namespace_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["PARTLY", "UNKNOWN", "compare_with_training"]
-
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "Not known whether the judged patients were in the model's training: its bundle carries no hashes of them."

@@ -16,8 +16,6 @@ from medvlp.phantom.cohort import make_cohort
 from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.runs.train import train
 
-__all__ = ["run_quickstart"]
-
 logger = logging.getLogger(__name__)
 
 IMAGE_SIZE = 256

@@ -28,8 +28,6 @@ from medvlp.pages.record import (
     Record,
 )
 
-__all__ = ["cohort_of", "evaluation_record"]
-
 
 def evaluation_record(
     evaluation: Evaluation, folder: Path, *, data: DataConfig, options: EvaluationConfig, results: Iterable[str]

@@ -17,8 +17,6 @@ from medvlp.features.slice_features import SliceFeatures, slice_tower, tower_has
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.runs.data import build_views
 
-__all__ = ["embed_slices", "readable_kinds", "reading_of", "released_preprocessing"]
-
 
 def embed_slices(
     model: str | Path, manifest: Path, *, root: Path | None, folder: Path, windows: Sequence[str], workers: int

@@ -12,8 +12,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.splits import Split, make_split, subset
 from medvlp.data.splits.own import of_column
 
-__all__ = ["SplitCohort", "parse_fractions", "split_cohort"]
-
 
 @dataclass(frozen=True)
 class SplitCohort:

@@ -13,8 +13,6 @@ from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.surgery import operate
 from medvlp.training.checkpoints import load_weights
 
-__all__ = ["rehearse_surgery", "start_from"]
-
 
 def rehearse_surgery(model: Model, phases: Sequence[PhaseConfig]) -> None:
     """Do the surgery of all phases to a copy: what cannot be done is refused before the first batch.

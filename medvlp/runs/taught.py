@@ -15,8 +15,6 @@ from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.models.bundle import load_bundle
 
-__all__ = ["taught_answers"]
-
 logger = logging.getLogger(__name__)
 
 

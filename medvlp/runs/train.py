@@ -57,8 +57,6 @@ from medvlp.training.setup import Outcome, Setup
 from medvlp.training.task import make_plan
 from medvlp.training.trainer import Trainer
 
-__all__ = ["Trained", "dry_run", "train"]
-
 logger = logging.getLogger(__name__)
 
 

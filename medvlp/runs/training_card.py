@@ -10,8 +10,6 @@ from medvlp.models.bundle import Bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.training.setup import Outcome
 
-__all__ = ["training_card"]
-
 _FITTED = (
     "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
 )

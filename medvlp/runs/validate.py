@@ -13,8 +13,6 @@ from medvlp.evaluation.evaluation import ask_of
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import point_values
 
-__all__ = ["Validator"]
-
 
 class Validator:
     """Asks a model about the validation split.

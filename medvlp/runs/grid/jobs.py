@@ -36,8 +36,6 @@ from medvlp.runs.grid.plan import Run
 from medvlp.runs.train import train
 from medvlp.training.journal import last_row
 
-__all__ = ["carry_out", "data_changed", "exclusive", "run_state"]
-
 logger = logging.getLogger(__name__)
 
 _PRELOADED = ("timm.models.vision_transformer", "torch.utils.tensorboard", "pydicom")  # what most jobs import late

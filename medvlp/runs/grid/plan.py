@@ -17,8 +17,6 @@ from medvlp.core.files import sha256_of
 from medvlp.core.registry import validation_sentences
 from medvlp.runs.evaluate import EvaluationRun
 
-__all__ = ["Cell", "Evaluation", "Plan", "Run", "changed_tree", "checked", "files_hashed", "reserved", "words_of"]
-
 Config = TypeVar("Config", bound=BaseModel)
 
 

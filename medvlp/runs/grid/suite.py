@@ -18,8 +18,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.runs.evaluate import EvaluationRun
 from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, checked, files_hashed, reserved, words_of
 
-__all__ = ["SuiteConfig", "SuiteRunConfig", "is_suite", "load_suite", "manifest_of"]
-
 _OWN = {
     "model": "the suite judges one bundle: set model at its top",
     "out": "each run has a folder below the suite's out",

@@ -28,8 +28,6 @@ from medvlp.runs.build import build_banks
 from medvlp.runs.evaluate import EvaluationRun
 from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, checked, files_hashed, reserved, words_of
 
-__all__ = ["Choice", "SweepConfig", "changes_of", "load_sweep"]
-
 _OWN = {"run": "it names each run's folder, see --out", "seed": "list it under seeds"}
 _LONGEST = 80  # characters of a folder's readable part
 

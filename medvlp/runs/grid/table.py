@@ -37,8 +37,6 @@ from medvlp.runs.grid.plan import Plan, Run
 from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
 from medvlp.runs.grid.sweep import SweepConfig, changes_of, load_sweep
 
-__all__ = ["Outcome", "evaluate_suite", "plan_lines", "sweep"]
-
 logger = logging.getLogger(__name__)
 
 _CHANGES = 3  # shown of a cell that was configured otherwise
