@@ -14,5 +14,5 @@ def clear() -> None:
 
     freed = clear_cache()
     left = cache_info()
-    kept = f" {left.bytes / 1e6:.1f} MB are in use by a running process and stay." if left.pools else ""
-    typer.echo(f"Deleted {freed / 1e6:.1f} MB in {left.folder}.{kept}")
+    rest = f" {left.bytes / 1e6:.1f} MB are in use by a running process and stay." if left.pools else ""
+    typer.echo(f"Deleted {freed / 1e6:.1f} MB in {left.folder}.{rest}")

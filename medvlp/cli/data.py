@@ -95,7 +95,7 @@ def index(
         workers=usual_workers() if workers is None else workers,
     )
     typer.echo(f"{out}: {len(done.manifest)} records, columns {', '.join(done.manifest.names)}.")
-    for sentence in done.minds:
+    for sentence in done.oddities:
         typer.echo(f"Mind: {sentence}")
     if done.quarantine is not None:
         typer.echo(f"{done.quarantine}: {len(done.quarantined)} records left out, because a file cannot be read.")

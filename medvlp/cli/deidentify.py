@@ -40,12 +40,12 @@ def deidentify(
     from medvlp.data.deidentify.folder import deidentify_folder
     from medvlp.io.deidentify.profile import Profile
 
-    kept = {word.strip() for word in retain.split(",") if word.strip()}
-    if not kept <= {"uids", "patient", "device", "institution"}:
+    retained = {word.strip() for word in retain.split(",") if word.strip()}
+    if not retained <= {"uids", "patient", "device", "institution"}:
         raise UserError(f"--retain {retain!r} is not known: choose of uids, patient, device, institution, with commas.")
     profile = Profile(
-        dates=dates, uids="uids" in kept, patient="patient" in kept, device="device" in kept,
-        institution="institution" in kept, descriptors=clean_descriptors, pixels=pixels,
+        dates=dates, uids="uids" in retained, patient="patient" in retained, device="device" in retained,
+        institution="institution" in retained, descriptors=clean_descriptors, pixels=pixels,
     )  # fmt: skip
     with progress("De-identifying", unit="files") as tell:
         done = deidentify_folder(
@@ -57,7 +57,7 @@ def deidentify(
         typer.echo(f"{out}: {done.written} files, {done.masked} with text painted over; see {done.report.name} in it.")
         typer.echo(f"{done.journal}: which file became which. It names patients: keep it, never give it away.")
         if done.left:
-            told = ", ".join(f"{count} {reason}" for reason, count in sorted(done.left.items()))
-            typer.echo(f"Left out, see there: {told}.")
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.left.items()))
+            typer.echo(f"Left out, see there: {reasons}.")
     if done.left:
         raise typer.Exit(3)

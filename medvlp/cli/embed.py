@@ -45,22 +45,22 @@ def embed(
 
         table = embed_manifest(model, manifest, root=root, workers=workers)
         unread, empty = table.meta["left_out"], table.meta["empty"]
-        told = f" Left out, because they cannot be read: {unread}." if unread else ""
-        told += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
+        left = f" Left out, because they cannot be read: {unread}." if unread else ""
+        left += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
         if out is not None:
             table.save(out)
-            typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{told}")
+            typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{left}")
         if index is not None:
             from medvlp.runs.case_index import make_case_index
 
             cases = make_case_index(model, manifest, table, root=root)
             cases.save(index)
-            typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report.{told}")
+            typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report.{left}")
     if slices is not None:
         check_place(slices)
         from medvlp.runs.slices import embed_slices
 
         done = embed_slices(model, manifest, root=root, folder=slices, windows=window or [], workers=workers)
         names = [entry.id for entry in done.left_out]
-        told = f" Left out, because they cannot be read: {names}." if names else ""
-        typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{told}")
+        left = f" Left out, because they cannot be read: {names}." if names else ""
+        typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")

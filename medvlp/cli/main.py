@@ -68,26 +68,14 @@ def messages(
     )
 
 
-app.command("quickstart")(quickstart.quickstart)
-app.command("phantom")(phantom.phantom)
+for verb in (
+    quickstart, phantom, inspect, train, embed, adapt, predict, evaluate, score, compare, report, demo, gate, convert,
+    export, sweep, components, doctor,
+):  # fmt: skip
+    name = verb.__name__.rpartition(".")[2]
+    app.command(name)(getattr(verb, name))
 app.add_typer(data.app, name="data")
-app.command("inspect")(inspect.inspect)
-app.command("train")(train.train)
-app.command("embed")(embed.embed)
-app.command("adapt")(adapt.adapt)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("score")(score.score)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("demo")(demo.demo)
-app.command("gate")(gate.gate)
-app.command("convert")(convert.convert)
-app.command("export")(export.export)
-app.command("sweep")(sweep.sweep)
-app.command("components")(components.components)
 app.add_typer(cache.app, name="cache")
-app.command("doctor")(doctor.doctor)
 
 
 class _InterruptedError(BaseException):

@@ -98,9 +98,9 @@ def predict(
             typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
         if loaded.bundle.gate is None and loaded.model.pictures == "image":
             typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
-        told = _told(found["results"])
-        if told:
-            typer.echo(told)
+        notice = _notice(found["results"])
+        if notice:
+            typer.echo(notice)
     if unreadable:
         raise typer.Exit(3)
 
@@ -108,7 +108,7 @@ def predict(
 def _show_scores(result: Mapping[str, Any]) -> None:
     width = max([20, *(len(label) + 2 for label in result.get("scores", {}))])
     for label, score in sorted(result.get("scores", {}).items(), key=lambda item: -item[1]):
-        typer.echo(f"  {label:{width}}{score:.3f}{_said(result, label)}")
+        typer.echo(f"  {label:{width}}{score:.3f}{_category(result, label)}")
     for pair in result.get("pairs", ())[:10]:
         where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
         typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
@@ -124,15 +124,15 @@ def _show_scores(result: Mapping[str, Any]) -> None:
         typer.echo(f"  {name}:")
         _show_scores(more)
     if "slices" in result:
-        told = result["slices"]
-        typer.echo(f"  slice {told['heaviest']} of {told['count']} counts most: {told['weight']:.2f}")
+        slices = result["slices"]
+        typer.echo(f"  slice {slices['heaviest']} of {slices['count']} counts most: {slices['weight']:.2f}")
 
 
 def _at(mask: Mapping[str, Any]) -> str:
     return f"  ({mask['path']})" if "path" in mask else ""
 
 
-def _said(result: Mapping[str, Any], label: str) -> str:
+def _category(result: Mapping[str, Any], label: str) -> str:
     category = result.get("category", {}).get(label)
     words = [f"{category}{_limits(result, label)}"] if category else []
     if label in result.get("uncalibrated", ()):
@@ -147,7 +147,7 @@ def _limits(result: Mapping[str, Any], label: str) -> str:
     return f" ({words})" if words else ""
 
 
-def _told(results: list[dict[str, Any]]) -> str:
+def _notice(results: list[dict[str, Any]]) -> str:
     if not any("raw_scores" in result for result in results):
         return "Scores are not calibrated." if any(result.get("scores") for result in results) else ""
     return (

@@ -28,18 +28,18 @@ def report(
 
     read = [source] if study is None else [source, study]
     check_outputs([out, *(path for path in (sheet, card, atlas) if path is not None)], inputs=read)
-    told = {} if study is None else read_study(study)
+    facts = {} if study is None else read_study(study)
     if atlas is not None:
         from medvlp.pages.atlas import atlas_card
 
-        write_text(atlas, atlas_card(read_run(source, study=told)).text())
+        write_text(atlas, atlas_card(read_run(source, study=facts)).text())
         typer.echo(f"{atlas}: the card for RSNA's ATLAS.")
     if card is not None:
         from medvlp.pages.hub_card import hub_card
 
-        write_text(card, hub_card(read_run(source, study=told)))
+        write_text(card, hub_card(read_run(source, study=facts)))
         typer.echo(f"{card}: the card for a model hub.")
-    write_report_page(source, out, study=told)
+    write_report_page(source, out, study=facts)
     if sheet is not None:
         from medvlp.pages.sheet import write_sheet
 

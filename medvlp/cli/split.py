@@ -49,10 +49,10 @@ def split(
         done.split.save(ids)
     facts, name, digest = part_facts(done.manifest), done.split.name, split_hash(done.manifest)
     if as_json:
-        found = {"name": name, "hash": digest, "notes": done.told, "parts": [asdict(part) for part in facts]}
+        found = {"name": name, "hash": digest, "notes": done.notes, "parts": [asdict(part) for part in facts]}
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     typer.echo(part_table(facts))
-    for sentence in done.told:
+    for sentence in done.notes:
         typer.echo(f"note: {sentence}")
     typer.echo(f"split {name}, hash {digest}")

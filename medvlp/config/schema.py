@@ -39,15 +39,15 @@ def config_schema() -> dict[str, Any]:
     shared = whole["$defs"]
     for definition, key, folder, beside in _LISTS:
         shared[definition]["properties"][key]["items"] = _component(folder, shared, beside)
-    name_alone = {"type": "string"}
+    only_name = {"type": "string"}
     shared["DataConfig"]["properties"]["layout"] = {
-        "anyOf": [*_inheriting(_component("data/layouts", shared)), name_alone, {"type": "null"}]
+        "anyOf": [*_inheriting(_component("data/layouts", shared)), only_name, {"type": "null"}]
     }
     samplers = _inheriting(_component("data/samplers", shared))
-    shared["DataConfig"]["properties"]["sampler"] = {"anyOf": [*samplers, name_alone]}
-    shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, name_alone]}
+    shared["DataConfig"]["properties"]["sampler"] = {"anyOf": [*samplers, only_name]}
+    shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, only_name]}
     vectors = _inheriting(_component("models/text_vectors", shared))
-    shared["BankConfig"]["properties"]["encoder"] = {"anyOf": [*vectors, name_alone, {"type": "null"}]}
+    shared["BankConfig"]["properties"]["encoder"] = {"anyOf": [*vectors, only_name, {"type": "null"}]}
     model = _component("models/architectures", shared)
     encoder = {"anyOf": _inheriting(_component("models/encoders", shared))}
     for choice in model["oneOf"]:

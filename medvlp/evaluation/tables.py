@@ -102,35 +102,27 @@ def score_table(result: Result, *, split: str | None = None, point: str | None =
             f"The result has no operating point {point!r}: choose one of {', '.join(map(str, points)) or 'none'}."
         )
     at = point or (points[0] if points else None)
-    wanted: list[tuple[str, str, str | None, str | None]] = [("AUROC", "auroc", None, None)]
-    wanted.append(("AP", "average_precision", None, None))
-    if at is not None:
-        shares = (("Sens.", "sensitivity"), ("Spec.", "specificity"), ("PPV", "ppv"), ("NPV", "npv"), ("F1", "f1"))
-        wanted += [(name, metric, at, None) for name, metric in shares]
-    else:
-        wanted += [("oracle F1", "oracle_f1", "max_f1", None)]
     use = released_map(result, rows)
-    if use is not None:
-        wanted += [("Brier", "brier", None, use), ("ECE", "ece", None, use)]
+    shares = (("Sens.", "sensitivity"), ("Spec.", "specificity"), ("PPV", "ppv"), ("NPV", "npv"), ("F1", "f1"))
+    wanted: list[tuple[str, str, str | None, str | None]]
+    wanted = [("AUROC", "auroc", None, None), ("AP", "average_precision", None, None)]
+    wanted += [(name, metric, at, None) for name, metric in shares if at is not None]
+    wanted += [] if at is not None else [("oracle F1", "oracle_f1", "max_f1", None)]
+    wanted += [] if use is None else [("Brier", "brier", None, use), ("ECE", "ece", None, use)]
     found = {(row.metric, row.operating_point, row.calibration, row.label): row for row in rows}
     wanted = [each for each in wanted if any(key[:3] == each[1:] for key in found)]
-    labels = list(dict.fromkeys(row.label for row in rows if row.metric == "auroc"))
-    lines: list[tuple[str | int | Cell, ...]] = []
-    for label in labels:
-        area = found["auroc", None, None, label]
-        lines.append(
-            (
-                _name_of(area),
-                area.n,
-                "" if area.positives is None else area.positives,
-                area.patients,
-                *(_cell(found.get((metric, op, use, label))) for _, metric, op, use in wanted),
-            )
+    labels = dict.fromkeys(row.label for row in rows if row.metric == "auroc")
+    lines = tuple(
+        (
+            *_counted(found["auroc", None, None, label]),
+            *(_cell(found.get((metric, op, use, label))) for _, metric, op, use in wanted),
         )
+        for label in labels
+    )
     return Table(
         caption=f"{result.title or result.name}{f', {chosen} split' if chosen else ''}",
         columns=("Finding", "n", "positive", "patients", *(name for name, *_ in wanted)),
-        rows=tuple(lines),
+        rows=lines,
         notes=_notes(rows, at, use),
     )
 
@@ -160,10 +152,7 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
     first, second = (str(result.options.get(key, {}).get("name", key)) for key in ("first", "second"))
     lines = tuple(
         (
-            _name_of(row),
-            row.n,
-            "" if row.positives is None else row.positives,
-            row.patients,
+            *_counted(row),
             Cell(row.first),
             Cell(row.second),
             replace(_cell(row), signed=True),
@@ -197,10 +186,8 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """Return the table for LaTeX with the package booktabs."""
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(table.caption)}}}"]
-    lines += [
-        rf"\begin{{tabular}}{{{'l' * table.words}{'r' * (len(table.columns) - table.words)}}}",
-        r"\toprule",
-    ]
+    numbers = len(table.columns) - table.words
+    lines += [rf"\begin{{tabular}}{{{'l' * table.words}{'r' * numbers}}}", r"\toprule"]
     lines += [" & ".join(_escaped(name) for name in table.columns) + r" \\", r"\midrule"]
     for at, row in enumerate(table.rows):
         if _is_average(row) and at and not _is_average(table.rows[at - 1]):
@@ -275,10 +262,11 @@ def _split_of(result: Result, split: str | None) -> str:
     return split if split is not None else "test" if "test" in there else there[-1] if there else ""
 
 
-def _name_of(row: Metric) -> str:
-    if row.label in AVERAGES:
-        return f"{row.label} average ({row.labels_used})"
-    return row.label.replace("_", " ")
+def _counted(row: Metric) -> tuple[str | int, ...]:
+    """Return the first entries of a line: the finding's name, rows, positive rows, patients."""
+    average = row.label in AVERAGES
+    name = f"{row.label} average ({row.labels_used})" if average else row.label.replace("_", " ")
+    return (name, row.n, "" if row.positives is None else row.positives, row.patients)
 
 
 def _is_average(row: Sequence[object]) -> bool:

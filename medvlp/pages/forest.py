@@ -72,24 +72,19 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
     alike = [result for result in results if macro_of(result) and asked & findings_of(result)]
     series = [(result, f"series{min(at, 3)}") for at, result in enumerate(alike)]
     labels = list(dict.fromkeys(row.label for result, _ in series for row in result.metrics if plain_auroc(row)))
-    ordered = [label for label in labels if label not in AVERAGES] + ["macro"]
     rows = []
-    for label in ordered:
+    for label in [*(label for label in labels if label not in AVERAGES), "macro"]:
         found = [(result, style, only(result, "auroc", label)) for result, style in series]
         present = [(result, style, row) for result, style, row in found if row is not None]
-        first = present[0][2]
-        cases = (
-            f"{integer(first.positives)} of {integer(first.n)}" if label != "macro" else f"{first.labels_used} findings"
-        )
-        rows.append((finding(label) if label != "macro" else "macro average", cases, present, first, label == "macro"))
-    legend = tuple((style, name_of(result.name, result.title)) for result, style in series)
-    return _forest(rows, legend)
+        first, macro = present[0][2], label == "macro"
+        cases = f"{first.labels_used} findings" if macro else f"{integer(first.positives)} of {integer(first.n)}"
+        rows.append(_row("macro average" if macro else finding(label), cases, present, summary=macro))
+    return _forest(rows, tuple((style, name_of(result.name, result.title)) for result, style in series))
 
 
 def control_forest(result: Result, group_name: str) -> Forest:
     """Return the macro AUROC of each value of a group, everybody last."""
-    rows = []
-    everybody = macro_of(result)
+    rows, everybody = [], macro_of(result)
     for value in _values(result, group_name):
         row = only(result, "auroc", "macro", f"{group_name}={value}")
         if row is not None:
@@ -97,14 +92,14 @@ def control_forest(result: Result, group_name: str) -> Forest:
             alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
             over = f", {row.labels_used} finding{'s' if row.labels_used != 1 else ''}" if alike is not None else ""
             marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
-            rows.append((finding(value), f"{integer(row.n)} cases{over}", marks, row, False))
+            rows.append(_row(finding(value), f"{integer(row.n)} cases{over}", marks))
     legend = ()
-    if any(len(marks) > 1 for _, _, marks, _, _ in rows):
+    if any(len(row.marks) > 1 for row in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
         over = f", {everybody.labels_used} findings" if legend else ""
-        cases = f"{integer(everybody.n)} cases{over}"
-        rows.append(("everybody", cases, [(result, "series0", everybody)], everybody, True))
+        marks = [(result, "series0", everybody)]
+        rows.append(_row("everybody", f"{integer(everybody.n)} cases{over}", marks, summary=True))
     return _forest(rows, legend)
 
 
@@ -157,29 +152,21 @@ def on_axis(
     return Forest(laid, tuple((place(value), words) for value, words in ticks), at, legend, few)
 
 
-_RowParts = tuple[str, str, list[tuple[Result, str, Metric]], Metric, bool]
-
-
-def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> Forest:
-    """Lay rows on an axis from the lowest limit (0.4 or less) to 1."""
-    limits = [v for _, _, marks, _, _ in rows for *_, m in marks for v in (m.low, m.value) if v is not None]
-    low = max(0.0, min(0.4, math.floor(10 * min(limits, default=0.4)) / 10))
-    laid = [
-        ForestRow(
-            name,
-            cases,
-            tuple(
-                mark_of(row, name_of(result.name, result.title), style)
-                for result, style, row in present
-                if row.value is not None
-            ),
-            _note(first),
-            summary,
-        )
-        for name, cases, present, first, summary in rows
+def _row(name: str, cases: str, present: Sequence[tuple[Result, str, Metric]], *, summary: bool = False) -> ForestRow:
+    marks = [
+        mark_of(row, name_of(result.name, result.title), style)
+        for result, style, row in present
+        if row.value is not None
     ]
+    return ForestRow(name, cases, tuple(marks), _note(present[0][2]), summary)
+
+
+def _forest(rows: Sequence[ForestRow], legend: tuple[tuple[str, str], ...]) -> Forest:
+    """Lay rows on an axis from the lowest limit (0.4 or less) to 1."""
+    ends = [end for row in rows for mark in row.marks for end in (mark.low, mark.at) if end is not None]
+    low = max(0.0, min(0.4, math.floor(10 * min(ends, default=0.4)) / 10))
     steps = [low + 0.1 * step for step in range(round((1 - low) * 10) + 1)]
-    return on_axis(laid, [(step, f"{step:.1f}") for step in steps], line=0.5, legend=legend)
+    return on_axis(rows, [(step, f"{step:.1f}") for step in steps], line=0.5, legend=legend)
 
 
 def mark_of(row: Metric, series: str, style: str) -> Mark:

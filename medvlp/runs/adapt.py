@@ -93,9 +93,6 @@ class Adaptation:
 def adapt(options: AdaptOptions) -> Adaptation:
     """Adapt, release and judge; what is complete in the run's folder is not made again; choices are logged.
 
-    Args:
-        options: what is asked.
-
     Raises:
         UserError: for anything that the user can mend.
     """
@@ -164,8 +161,8 @@ def _opened(options: AdaptOptions) -> tuple[Any, list[str]]:
     least = options.folds + _LEAST
     labels = [name for name, counts in films.findings.items() if min(counts) >= least]
     if few := {name: counts for name, counts in films.findings.items() if name not in labels}:
-        told = ", ".join(f"{name} ({a} with, {b} without)" for name, (a, b) in few.items())
-        logger.info(f"Left out, fewer than {least} patients with or without it: {told}.")
+        counts = ", ".join(f"{name} ({a} with, {b} without)" for name, (a, b) in few.items())
+        logger.info(f"Left out, fewer than {least} patients with or without it: {counts}.")
     if not labels:
         raise UserError(
             f"No finding of {options.labels} has {least} patients with it and {least} without, which {options.folds} "
@@ -203,13 +200,8 @@ def _release(
         "auroc_of_folds": {each.name: round(each.macro, 4) for each in tried},
         "code": code_hash(),
     }
-    bundle = adapted_bundle(
-        base,
-        chosen.folded.answer,
-        scaled(chosen.folded, table.labels),
-        features=evaluation.features,
-        facts=facts,
-    )
+    answer, scores = chosen.folded.answer, scaled(chosen.folded, table.labels)
+    bundle = adapted_bundle(base, answer, scores, features=evaluation.features, facts=facts)
     seen = seen_of(
         {name: each.manifest for name, each in splits.items()},
         salt=f"{evaluation.recipe} {evaluation.manifest.hash}",
@@ -223,10 +215,10 @@ def _release(
             ("Use", RESEARCH),
             (
                 "What it is",
-                f"{chosen.folded.answer.title.partition(',')[0]} on the frozen features of a released model, fitted to "
+                f"{answer.title.partition(',')[0]} on the frozen features of a released model, fitted to "
                 f"{len(table.patients)} films of {len(set(table.patients))} patients.",
             ),
-            ("What it is asked for", ", ".join(n.replace("_", " ") for n in chosen.folded.answer.labels)),
+            ("What it is asked for", ", ".join(n.replace("_", " ") for n in answer.labels)),
             (
                 "How it was chosen",
                 f"Mean AUROC on {options.folds} folds of the training patients: "
@@ -236,27 +228,17 @@ def _release(
         ],
     ).text()
     save_bundle(options.out / "bundle", replace(bundle, seen=seen, gate=gate, card=card))
-    write_json(
-        options.out / "adapters.json",
-        {
-            "chosen": chosen.name,
-            "tried": [
-                {
-                    "name": each.name,
-                    "macro": each.macro,
-                    "auroc": dict(each.folded.answer.validation_auroc),
-                    "seconds": each.seconds,
-                }
-                for each in tried
-            ],
-        },
-    )
+    rows = [
+        {"name": n.name, "macro": n.macro, "auroc": dict(n.folded.answer.validation_auroc), "seconds": n.seconds}
+        for n in tried
+    ]
+    write_json(options.out / "adapters.json", {"chosen": chosen.name, "tried": rows})
     write_json(options.out / "environment.json", environment())
 
 
 def _refuse_other(options: AdaptOptions) -> None:
     """Refuse a folder with another run in it; note what this one is."""
-    told = {
+    asked = {
         "images": str(options.images.resolve()),
         "labels": str(options.labels.resolve()),
         "model": str(options.model.resolve()),
@@ -265,9 +247,9 @@ def _refuse_other(options: AdaptOptions) -> None:
         "seed": options.seed,
     }
     path = options.out / "adapt.json"
-    if path.is_file() and read_json(path) != told:
+    if path.is_file() and read_json(path) != asked:
         raise UserError(
             f"{options.out} holds a run of other films, another model or other options: choose another --out."
         )
     make_folder(options.out)
-    write_json(path, told)
+    write_json(path, asked)

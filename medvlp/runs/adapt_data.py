@@ -95,14 +95,14 @@ def read_films(
     manifest = index(images, columns=columns, table=str(table.resolve()))
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
-        looked = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
+        survey = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
     listed = out.with_suffix(".quarantine.csv")
-    write_quarantine(listed, looked.quarantined)
-    looked.manifest.save(out)
-    if looked.quarantined:
-        logger.info(f"{len(looked.quarantined)} films cannot be read; they are listed in {listed}.")
-    found = {name.removeprefix("label."): _patients(looked.manifest, name) for name in manifest.names_of("label")}
-    return Films(out, found, looked.quarantined, split)
+    write_quarantine(listed, survey.quarantined)
+    survey.manifest.save(out)
+    if survey.quarantined:
+        logger.info(f"{len(survey.quarantined)} films cannot be read; they are listed in {listed}.")
+    found = {name.removeprefix("label."): _patients(survey.manifest, name) for name in manifest.names_of("label")}
+    return Films(out, found, survey.quarantined, split)
 
 
 def _patients(manifest: Manifest, label: str) -> tuple[int, int]:

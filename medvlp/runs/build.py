@@ -49,15 +49,7 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     """Load the tokenizer of a run that has checkpoints; else take that of `init_from`, else train one on the reports.
 
     Token embeddings mean nothing to another tokenizer: a run that goes on, or starts from a bundle, must have the same.
-
-    Args:
-        config: the run.
-        run: its folder.
-        train: training records.
-        keep: whether a new one is written into the run's folder.
-
-    Returns:
-        None where there are no texts.
+    None where there are no texts; a new one is written into the run's folder where `keep` says so.
     """
     folder = run / "tokenizer"
     if config.tokenizer.name == "transformers":
@@ -89,23 +81,17 @@ def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
 
 
 def build_banks(config: RunConfig, *, encode: bool = True) -> dict[str, Bank]:
-    """Read the banks' texts; a file is looked for from the working folder, then in ``configs/``.
-
-    Args:
-        config: the run.
-        encode: whether banks with an encoder of their own are encoded now.
+    """Read the banks' texts, and `encode` those with an encoder; files lie in the working folder or ``configs/``.
 
     Raises:
         DataError: if a file is missing, empty, or has an entry twice.
     """
-    banks = {}
+    banks, configs = {}, resource_folder("configs")
     for name, bank in config.banks.items():
-        path, shipped = Path(bank.file).expanduser(), resource_folder("configs") / bank.file
+        path, shipped = Path(bank.file).expanduser(), configs / bank.file
         if not path.is_file() and not shipped.is_file():
-            there = [
-                p.relative_to(resource_folder("configs")).as_posix()
-                for p in (*shipped.parent.glob("*.txt"), *shipped.parent.glob("*.yaml"))
-            ]
+            beside = (*shipped.parent.glob("*.txt"), *shipped.parent.glob("*.yaml"))
+            there = [each.relative_to(configs).as_posix() for each in beside]
             raise DataError(
                 f"banks.{name}.file {bank.file!r} is neither a file nor in configs/: "
                 f"{did_you_mean(bank.file, there) if there else 'give a text file with one entry a line'}."
@@ -143,10 +129,7 @@ class Parts:
 def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence[str]) -> Parts:
     """Build model, states, objectives and answers, and refuse a recipe that cannot be computed, before any batch.
 
-    Args:
-        config: the run.
-        tokenizer: for the text tower.
-        fields: batch fields that the data has.
+    `fields` are those that the data has.
 
     Raises:
         ConfigError: naming the phase, the need, and what is missing.
@@ -162,7 +145,12 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     fields = [*fields, *added_fields(views)]
     refreshed: set[str] = set()
     for i, phase in enumerate(objectives):
-        _check_needs(phase, states, fields, where=f"phases[{i}]")
+        there = {*fields, *(field for state in states.values() for field in state.fields())}
+        who = [(f"objective {name!r}", each.needs()) for name, each in phase.items()]
+        who += [(f"state {name!r}", each.needs() | each.refresh_needs()) for name, each in states.items()]
+        for name, needs in who:
+            for key in sorted(needs):
+                _check_need(key, name, states, there, f"phases[{i}]")
         for j, refresh in enumerate(config.phases[i].refresh):
             if refresh.state not in states:
                 raise ConfigError(
@@ -236,12 +224,7 @@ def build_phases(
 
     Words are asked for when a loader starts: surgery may have given the model another tokenizer by then.
     """
-    plans = []
-    for i, phase in enumerate(config.phases):
-        objectives, weights = parts.objectives[i], parts.weights[i]
-        loader = loaders(phase, partial(_words_of, phase, objectives, parts))
-        plans.append(_phase_plan(phase, config, objectives, weights, loader, where=f"phases[{i}]"))
-    return plans
+    return [_phase_plan(config, parts, at, loaders) for at in range(len(config.phases))]
 
 
 def _words_of(phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts) -> Words:
@@ -262,18 +245,17 @@ def _words_of(phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Pa
 
 
 def _phase_plan(
-    phase: PhaseConfig,
     config: RunConfig,
-    objectives: Mapping[str, Objective],
-    weights: Mapping[str, Number],
-    loader: Callable[[int], Loader],
-    *,
-    where: str,
+    parts: Parts,
+    at: int,
+    loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> PhasePlan:
+    phase, where = config.phases[at], f"phases[{at}].batch_views"
+    loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
     return PhasePlan(
         until=phase.until,
-        objectives=objectives,
-        weights=weights,
+        objectives=parts.objectives[at],
+        weights=parts.weights[at],
         optimiser=phase.optimiser or config.optimiser,
         own_optimiser=phase.optimiser is not None,
         batches=lambda start: iter(loader(start)),
@@ -283,22 +265,9 @@ def _phase_plan(
         surgery=phase.surgery,
         refresh=phase.refresh,
         batch_views=[
-            build("data/batch_views", spec, where=f"{where}.batch_views[{j}]")
-            for j, spec in enumerate(phase.batch_views)
+            build("data/batch_views", spec, where=f"{where}[{j}]") for j, spec in enumerate(phase.batch_views)
         ],
     )
-
-
-def _check_needs(
-    objectives: Mapping[str, Objective], states: Mapping[str, State], fields: Sequence[str], *, where: str
-) -> None:
-    there = {*fields, *(field for state in states.values() for field in state.fields())}
-    for name, objective in objectives.items():
-        for key in sorted(objective.needs()):
-            _check_need(key, f"objective {name!r}", states, there, where)
-    for name, state in states.items():
-        for key in sorted(state.needs() | state.refresh_needs()):
-            _check_need(key, f"state {name!r}", states, there, where)
 
 
 def _check_refreshed(

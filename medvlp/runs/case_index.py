@@ -32,9 +32,9 @@ def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, r
         DataError: if the table has no features of pictures.
     """
     records = Manifest.load(manifest, root=root)
-    pictures = [name for name in table.columns if not name.startswith("text/")]
-    seen = [np.isfinite(table[name]).all(axis=1) for name in pictures]
-    if not pictures or not np.any(seen):
+    columns_of_images = [name for name in table.columns if not name.startswith("text/")]
+    seen = [np.isfinite(table[name]).all(axis=1) for name in columns_of_images]
+    if not columns_of_images or not np.any(seen):
         raise DataError(f"{manifest} names no picture that was embedded, so there is nothing to find: index pictures.")
     table = table.rows(np.any(seen, axis=0))
     at = {name: row for row, name in enumerate(records.column("id").tolist())}
@@ -42,9 +42,9 @@ def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, r
     reports = _column(records, "text", rows)
     free = [value == "yes" for value in _column(records, "deidentified", rows)]
     studies = {study: number for number, study in enumerate(dict.fromkeys(_column(records, "id.study", rows)), start=1)}
-    words = [_told(str(text)) if text else "" for text in reports]
+    words = [_sentences(str(text)) if text else "" for text in reports]
     columns = {
-        **{name: table.columns[name] for name in pictures},
+        **{name: table.columns[name] for name in columns_of_images},
         "findings": [", ".join(each) for each in _findings(records, rows, words)],
         "report": [text if open_ else "" for text, open_ in zip(words, free, strict=True)],
         "study": [studies[each] if each else 0 for each in _column(records, "id.study", rows)],
@@ -72,8 +72,8 @@ def _findings(records: Manifest, rows: Sequence[int], reports: Sequence[str]) ->
     return [[name for name, values in labels.items() if values[row] == 1] for row in rows]
 
 
-def _told(report: str) -> str:
+def _sentences(report: str) -> str:
     """Return the sentences of findings and impression: a history may tell who it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a report in another language tells nothing here
-        return " ".join(report[start:end] for start, end, _, told in told_sentences(report) if not told)
+        return " ".join(report[start:end] for start, end, _, history in told_sentences(report) if not history)

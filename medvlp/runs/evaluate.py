@@ -34,8 +34,8 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.pages.gallery_files import write_gallery
 from medvlp.pages.run_folder import write_report_page
 from medvlp.runs.data import build_views, open_manifest, open_split
-from medvlp.runs.fitting import keep_judged
-from medvlp.runs.gallery import pictures
+from medvlp.runs.fitting import store_fitted
+from medvlp.runs.gallery import gallery_of
 from medvlp.runs.known import compare_with_training
 from medvlp.runs.record import evaluation_record
 from medvlp.runs.slices import readable_kinds, reading_of
@@ -95,8 +95,8 @@ def evaluate(
 
     Args:
         config: what is judged on what.
-        page: whether the page is drawn now; `medvlp report` draws it from what is kept.
-        keep: whether the bundle keeps what there is, as by ``evaluation.into_bundle``, which insists on thresholds.
+        page: whether the page is drawn now; `medvlp report` draws it from what is stored.
+        keep: whether what was chosen goes into the bundle, as by ``evaluation.into_bundle``, which insists on it.
         memory: as for `open_evaluation`.
 
     Raises:
@@ -116,23 +116,18 @@ def evaluate(
         _insist(config, [found[name] for name in evaluation.answers if name in found])
     if config.evaluation.into_bundle or keep:
         chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
-        keep_judged(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
+        store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
     if config.evaluation.gallery and evaluation.shows:
-        write_gallery(out, *pictures(evaluation, count=config.evaluation.gallery))
-    told = {"data": config.data, "options": config.evaluation, "results": found}
-    evaluation_record(evaluation, Path(config.model), **told).write(out / "evaluation.json")
+        write_gallery(out, *gallery_of(evaluation, count=config.evaluation.gallery))
+    own = {"data": config.data, "options": config.evaluation, "results": found}
+    evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
 def open_evaluation(config: EvaluationRun, *, memory: Remembered | None = None) -> Evaluation:
-    """Load the bundle and the data, and encode what is judged.
-
-    Args:
-        config: what is judged on what.
-        memory: what bundles with the same towers gave for the same pictures, here or in another evaluation.
-    """
+    """Load the bundle and the data, and encode what is judged; `memory` holds what the same towers gave before."""
     keep_freed_memory()
     model, options = load(config.model), config.evaluation
     if memory is not None and isinstance(model.model, TowerModel):
@@ -185,12 +180,7 @@ def _leaks(manifest: Manifest) -> Mapping[str, object]:
 
 
 def judged_manifest(data: DataConfig, options: EvaluationConfig) -> tuple[Manifest, Manifest]:
-    """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
-
-    Args:
-        data: where it is.
-        options: of the evaluation.
-    """
+    """Return all of the data, and what ``where`` selects of it; where no studies are known, each record is one."""
     whole = open_manifest(data)
     if "id.study" not in whole:
         whole = whole.with_column("id.study", whole.column("id"))
@@ -210,13 +200,7 @@ def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
 
 
 def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
-    """Embed every readable record's pictures and report with a bundle.
-
-    Args:
-        model: a bundle.
-        manifest: whose records are embedded.
-        root: folder of the files; None: as the manifest says.
-        workers: processes that read.
+    """Embed every readable record's pictures and report with a bundle; files lie below `root`, or as it says.
 
     Returns:
         One row a record. Its ``meta`` names the ids that were left out: ``left_out`` cannot be read, ``empty`` have
@@ -242,8 +226,8 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
     unread = [record.id for record in prepared.quarantined]
     meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": unread}
     found = feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
-    told = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
-    if not told.any():
+    embedded = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
+    if not embedded.any():
         raise DataError(f"No record of {manifest} has anything for {', '.join(needs)}: check its columns and files.")
-    empty = [found.ids[int(row)] for row in np.flatnonzero(~told)]
-    return replace(found.rows(told) if empty else found, meta={**meta, "empty": empty})
+    empty = [found.ids[int(row)] for row in np.flatnonzero(~embedded)]
+    return replace(found.rows(embedded) if empty else found, meta={**meta, "empty": empty})

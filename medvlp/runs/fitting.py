@@ -36,7 +36,7 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
         bundle: a released model.
         prepared: validation pictures with labels; without any, the bundle is returned as it is.
         data: hash of the data.
-        calibration: map that is kept.
+        calibration: map that is stored.
     """
     manifest = prepared.manifest
     if "id.patient" not in manifest or not manifest.pictures:
@@ -51,8 +51,8 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
     if not chosen:
         return bundle
     rows = (prepared.sample(index) for index in range(len(prepared)))
-    said = ask_samples(chosen, model.model, rows, asks={name: ask for name, ask in asks.items() if ask is not None})
-    for name, each in said.items():
+    answered = ask_samples(chosen, model.model, rows, asks={name: ask for name, ask in asks.items() if ask is not None})
+    for name, each in answered.items():
         table = numeric_columns(pd.DataFrame(scored_rows(manifest, each.scores or {})))
         held_out = split_data(table, checked_findings(table), name="validate", options=ScoreOptions())
         fitted = {finding.name: fit_finding(finding, held_out.options).to_dict() for finding in held_out.findings}
@@ -60,7 +60,7 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
     return bundle
 
 
-def keep_judged(
+def store_fitted(
     folder: Path, found: Mapping[str, Result], *, calibration: str, chosen_on: Manifest | None = None
 ) -> None:
     """Write into a bundle what an evaluation chose for its answers, and how good it found them and their maps.
@@ -70,16 +70,16 @@ def keep_judged(
     Args:
         folder: of the bundle.
         found: results by name: of answers with scores, and of maps.
-        calibration: map that is kept.
+        calibration: map that is stored.
         chosen_on: records whose hashes are added to those of validation, where the bundle has such.
     """
     bundle = load_bundle(folder)
-    for kept in bundle.answers:
-        result = found.get(kept.name)
+    for answer in bundle.answers:
+        result = found.get(answer.name)
         if result is not None and (evidence := evidence_of(result)):
-            bundle = _changed(bundle, kept.name, evidence=evidence)
+            bundle = _changed(bundle, answer.name, evidence=evidence)
         if result is not None and result.fitted:
-            bundle = _with_fitted(bundle, kept.name, result.fitted, result.data, calibration)
+            bundle = _with_fitted(bundle, answer.name, result.fitted, result.data, calibration)
     for name, maps in kept_maps(list(found.values())).items():
         bundle = _changed(bundle, name, maps=maps)
     sentences = kept_sentences(found.values())

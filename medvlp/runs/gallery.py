@@ -30,20 +30,15 @@ from medvlp.statistics.ranks import rank_queries
 _HARDEST = 3
 
 
-def pictures(evaluation: Evaluation, *, count: int) -> tuple[list[GalleryItem], list[RetrievalExample]]:
-    """Return the gallery of the first answer that gives scores, and examples of retrieval.
-
-    Args:
-        evaluation: that was made.
-        count: findings of the gallery.
-    """
+def gallery_of(evaluation: Evaluation, *, count: int) -> tuple[list[GalleryItem], list[RetrievalExample]]:
+    """Return the gallery, of `count` findings, of the first answer that gives scores, and examples of retrieval."""
     gallery: list[GalleryItem] = []
     scored = next(evaluation.giving("scores"), None)
     if scored is not None:
-        _, answer, said = scored
-        known = {n: values for n, values in (said.scores or {}).items() if f"label.{n}" in evaluation.manifest}
-        look = _Look(evaluation.model, answer, evaluation.judged.prepared)
-        gallery = [*_typical(look, known, count=count), *_errors(look, known, count=min(_HARDEST, count))]
+        _, answer, predictions = scored
+        known = {n: values for n, values in (predictions.scores or {}).items() if f"label.{n}" in evaluation.manifest}
+        asked = _Asked(evaluation.model, answer, evaluation.judged.prepared)
+        gallery = [*_typical(asked, known, count=count), *_errors(asked, known, count=min(_HARDEST, count))]
     examples = []
     if evaluation.compares and "text/embedding" in evaluation.judged.table.columns:
         prepared, table = evaluation.judged.prepared, evaluation.judged.table
@@ -53,7 +48,7 @@ def pictures(evaluation: Evaluation, *, count: int) -> tuple[list[GalleryItem], 
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Asked:
     """An answer, and the pictures that it was asked about."""
 
     model: VisionLanguageModel
@@ -97,36 +92,33 @@ class _Look:
         )
 
 
-def _typical(look: _Look, scores: Mapping[str, np.ndarray], *, count: int) -> list[GalleryItem]:
+def _typical(asked: _Asked, scores: Mapping[str, np.ndarray], *, count: int) -> list[GalleryItem]:
     """Take for each finding the positive whose score is the median of its positives: neither the best nor the worst."""
     items = []
     for finding, values in list(scores.items())[:count]:
-        positive = np.flatnonzero(look.labels(finding) == 1)
+        positive = np.flatnonzero(asked.labels(finding) == 1)
         if len(positive):
             index = int(positive[np.argsort(values[positive], kind="stable")[len(positive) // 2]])
-            items.append(look.item(index, finding, float(values[index])))
+            items.append(asked.item(index, finding, float(values[index])))
     return items
 
 
-def _errors(look: _Look, scores: Mapping[str, np.ndarray], *, count: int) -> list[GalleryItem]:
+def _errors(asked: _Asked, scores: Mapping[str, np.ndarray], *, count: int) -> list[GalleryItem]:
     """Take for the findings of lowest AUROC a hit, a miss, a false alarm and an undecided case, by `error_cases`."""
-    labels = {name.removeprefix("label."): look.labels(name.removeprefix("label.")) for name in _label_columns(look)}
-    asked = {name: values for name, values in scores.items() if name in labels and np.isfinite(values).all()}
+    names = [name.removeprefix("label.") for name in asked.prepared.manifest.names_of("label")]
+    labels = {name: asked.labels(name) for name in names}
+    scored = {name: values for name, values in scores.items() if name in labels and np.isfinite(values).all()}
     items = []
-    for finding in hardest_findings({name: labels[name] for name in asked}, asked, count=count):
-        cases = error_cases(labels[finding], asked[finding])
+    for finding in hardest_findings({name: labels[name] for name in scored}, scored, count=count):
+        cases = error_cases(labels[finding], scored[finding])
         if cases is None:
             continue
         for chosen, index in zip(CHOSEN[1:], astuple(cases), strict=True):
-            item = look.item(index, finding, float(asked[finding][index]))
+            item = asked.item(index, finding, float(scored[finding][index]))
             others = [n.replace("_", " ") for n, values in labels.items() if values[index] == 1 and n != finding]
             here = item.truth or "present" if labels[finding][index] == 1 else "absent"
             items.append(replace(item, truth=f"{here}; also {', '.join(others)}" if others else here, chosen=chosen))
     return items
-
-
-def _label_columns(look: _Look) -> tuple[str, ...]:
-    return look.prepared.manifest.names_of("label")
 
 
 def _words(value: object) -> str:
@@ -159,11 +151,10 @@ def _retrieval_examples(
     examples = []
     for at, query in enumerate(chosen):
         order = np.argsort(-similarity[at], kind="stable")[:5]
+        right = group == group[query]
         hits = tuple(
-            RetrievalHit(
-                rank=r + 1, text=reports[c], score=float(similarity[at, c]), correct=bool(group[c] == group[query])
-            )
-            for r, c in enumerate(order)
+            RetrievalHit(rank=r, text=reports[c], score=float(similarity[at, c]), correct=bool(right[c]))
+            for r, c in enumerate(order, start=1)
         )
         examples.append(
             RetrievalExample(

@@ -25,12 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def learn_gate(splits: Mapping[str, Prepared], options: GateConfig, vision_kind: str) -> Gate | None:
-    """Learn the gate of a model from its training and validation pictures; None, and why is logged, where it cannot.
+    """Learn a gate from the parts ``train`` and ``validate``, as the model sees them; None where it cannot be done.
 
-    Args:
-        splits: ``train`` and ``validate``, as the model sees them.
-        options: how many pictures, which rate.
-        vision_kind: that the model takes; stacks have no gate.
+    Why is logged; models of another kind than images have none.
     """
     if options.rate == 0 or vision_kind != "image":
         return None
@@ -50,17 +47,14 @@ def _gate_or_why(splits: Mapping[str, Prepared], options: GateConfig) -> Gate | 
             f"The bundle has no gate against odd pictures: one that flags {options.rate:.0%} of its own kind needs "
             f"{least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
         )
-    pictures_of = (_pictures(splits[name], rows, options.pictures) for name, rows in shown.items())
-    return fit_gate(*pictures_of, rate=options.rate)
+    images = (_images(splits[name], rows, options.pictures) for name, rows in shown.items())
+    return fit_gate(*images, rate=options.rate)
 
 
 def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -> Gate:
-    """Learn the gate of a finished run's bundle from the run's data, and save the bundle with it.
+    """Learn the gate of a finished run's bundle from the run's data, and save the bundle with it, or at `out`.
 
-    Args:
-        run: folder of the run.
-        out: where the bundle goes; by default it takes the place of the old one.
-        rate: share of pictures of its own kind that are flagged; by default as the run's configuration says.
+    `rate`, the share of pictures of its own kind that are flagged, is that of the run's configuration by default.
 
     Raises:
         UserError: if it is no run folder, or its bundle is damaged.
@@ -106,7 +100,7 @@ def _shown(prepared: Prepared) -> np.ndarray:
     return np.flatnonzero(manifest.arrow("image").is_valid().to_numpy(zero_copy_only=False))
 
 
-def _pictures(prepared: Prepared, rows: np.ndarray, most: int) -> Iterator[Tensor]:
+def _images(prepared: Prepared, rows: np.ndarray, most: int) -> Iterator[Tensor]:
     """Yield at most so many pictures, evenly over the records."""
     count = min(len(rows), most)
     for place in np.linspace(0, len(rows) - 1, num=count).round().astype(int):

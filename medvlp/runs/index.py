@@ -31,7 +31,7 @@ class Indexed:
         quarantine: the table of them; None where there is none.
         page: the summary page; None where none was asked for.
         changed: against the manifest that was there before; None where there was none to compare with.
-        minds: what whoever uses it has to know, a sentence each.
+        oddities: what whoever uses it has to know, a sentence each.
     """
 
     manifest: Manifest
@@ -39,7 +39,7 @@ class Indexed:
     quarantine: Path | None
     page: Path | None
     changed: Difference | None
-    minds: tuple[str, ...] = ()
+    oddities: tuple[str, ...] = ()
 
 
 def usual_workers() -> int:
@@ -48,13 +48,7 @@ def usual_workers() -> int:
 
 
 def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int = 0) -> Manifest:
-    """Index a folder.
-
-    Args:
-        name: layout, or data set that has one.
-        root: folder.
-        options: of the layout, ``key.path=value``.
-        workers: processes, where the layout uses some and its options do not say how many.
+    """Index a folder by a layout, or by that of a data set, with ``key.path=value`` options of it.
 
     Raises:
         ConfigError: for an unknown layout or option.
@@ -107,18 +101,18 @@ def index_to_files(
     page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
     check_outputs([out, *([] if page is None else [page])], inputs=[])
     manifest = index_cohort(name, root, options, workers=workers)
-    looked = None
+    surveyed = None
     if survey:
         with progress("Reading", unit="images") as tell:
-            looked = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
-        manifest = looked.manifest
-    quarantined = looked.quarantined if looked is not None else ()
+            surveyed = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
+        manifest = surveyed.manifest
+    quarantined = surveyed.quarantined if surveyed is not None else ()
     changed = _change(out, manifest)
     if page is not None:
         from medvlp.pages.cohort import cohort_page, render_cohort
 
         write_text(
-            page, render_cohort(cohort_page(manifest, title=root.resolve().name, card=card_of(name), looked=looked))
+            page, render_cohort(cohort_page(manifest, title=root.resolve().name, card=card_of(name), looked=surveyed))
         )
     table = out.with_suffix(".quarantine.csv")
     write_quarantine(table, quarantined)

@@ -39,7 +39,7 @@ def compare_with_training(
         options: which part is judged, and on which thresholds are chosen.
 
     Returns:
-        ``caveats`` (sentences), ``known`` (``all``, ``part``, ``nothing``), and of what was compared ``found``,
+        ``caveats`` (logged too), ``known`` (``all``, ``part``, ``nothing``), and of what was compared ``found``,
         ``patients`` and ``images`` of the training, and ``near_images``: whether near copies were looked for.
 
     Raises:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medvlp.config.recipe import full_tree
 from medvlp.config.tree import load_config
@@ -30,18 +31,7 @@ def run_quickstart(
     config: str,
     overrides: Sequence[str] = (),
 ) -> Path:
-    """Run all of it in a folder; what is complete there is not made again.
-
-    Args:
-        out: holds ``hospital/`` and ``run/``.
-        seed: of the hospital and of the training.
-        patients: synthetic patients.
-        config: configuration of the training.
-        overrides: ``key.path=value``.
-
-    Returns:
-        The page, ``out/run/report.html``.
-    """
+    """Make ``out/hospital``, train and evaluate in ``out/run``, return its page; what is complete is not made again."""
     hospital, run = out / "hospital", out / "run"
     # Read and checked first: a fault is told before the hospital is made. Quoted as JSON, any folder's name is YAML.
     own = [f"run={json.dumps(str(run))}", f"seed={seed}", f"data.root={json.dumps(str(hospital))}"]
@@ -49,15 +39,9 @@ def run_quickstart(
     full_tree(tree)
     check_place(out)
     logger.info(f"1/3 Synthetic hospital in {hospital} (real DICOM files, no real patient)")
+    options = {"patients": patients, "seed": seed, "image_size": IMAGE_SIZE, "workers": WORKERS}
     with progress("Making the hospital", unit="studies") as tell:
-        made = make_cohort(
-            hospital,
-            patients=patients,
-            seed=seed,
-            image_size=IMAGE_SIZE,
-            workers=WORKERS,
-            progress=tell,
-        )
+        made = make_cohort(hospital, **options, progress=tell)
     logger.info(f"    {made.patients} patients, {made.studies} studies, {made.images} images")
     logger.info(f"2/3 Training in {run}")
     trained = train(tree)
@@ -81,7 +65,7 @@ def summary_lines(results: Path) -> list[str]:
     """Return one line a result with its headline number, its interval and its n."""
     lines = []
     for path in sorted(results.glob("*.json")):
-        rows = _rows(path)
+        rows: Any = read_json(path).get("metrics", [])
         # A mean over one label is that label's number again.
         own = {row["label"] for row in rows if (row["metric"], row["label"]) in _HEADLINES} - {"macro"}
         for row in rows:
@@ -102,8 +86,3 @@ _HEADLINES = {
     ("recall@5", "report_to_image"),
     ("recall@5", "image_to_report"),
 }
-
-
-def _rows(path: Path) -> list[dict]:
-    rows = read_json(path).get("metrics", [])
-    return rows if isinstance(rows, list) else []

@@ -32,15 +32,7 @@ from medvlp.pages.record import (
 def evaluation_record(
     evaluation: Evaluation, folder: Path, *, data: DataConfig, options: EvaluationConfig, results: Iterable[str]
 ) -> Record:
-    """Return the record of one evaluation; no path and no id of a person is in it.
-
-    Args:
-        evaluation: that was made.
-        folder: of the bundle.
-        data: what it was judged on.
-        options: how.
-        results: names of the results, as they were made.
-    """
+    """Return the record of one evaluation of the bundle in a folder; no path and no id of a person is in it."""
     manifest = evaluation.manifest
     bundle, layout = evaluation.model.bundle, str((data.layout or {}).get("name", ""))
     scores = dict.fromkeys(str(each.score["name"]) for each in bundle.answers if each.score is not None)
@@ -64,7 +56,7 @@ def evaluation_record(
             card=(card_of(layout) or "") if layout else "",
             manifest=manifest.hash,
             split=split_hash(manifest),
-            split_made=_told(made) if isinstance(made, Mapping) else None,
+            split_made=_split_facts(made) if isinstance(made, Mapping) else None,
             leaks=dict(leaks) if isinstance(leaks, Mapping) else None,
             sets=dict(sets) if isinstance(sets, Mapping) else {},
             judged=options.split,
@@ -92,23 +84,19 @@ def cohort_of(manifest: Manifest) -> Cohort:
     """
     summary = summarise(manifest)
     splits = np.asarray(manifest.column("split")) if "split" in manifest else np.array([])
-    parts = [splits == part.name for part in summary.splits]
+    rows = [splits == part.name for part in summary.splits]
+    parts = [{key: getattr(part, key) for key in ("name", "records", "patients", "studies")} for part in summary.splits]
+    numbers = {each.name: np.asarray(manifest.column(each.name), float) for each in summary.numbers}
     return Cohort(
-        splits=tuple(
-            Part(name=part.name, records=part.records, patients=part.patients, studies=part.studies)
-            for part in summary.splits
-        ),
+        splits=tuple(Part(**part) for part in parts),
         labels=tuple(LabelCount(name=each.name, by_split=each.by_split) for each in summary.labels),
         categories=tuple(
             Category(name=each.name, rows=tuple((value, counts) for value, _, counts in each.rows))
             for each in summary.categories
         ),
         numbers=tuple(
-            Quartiles(
-                name=each.name,
-                by_split=tuple(_quartiles(np.asarray(manifest.column(each.name), float)[part]) for part in parts),
-            )
-            for each in summary.numbers
+            Quartiles(name=name, by_split=tuple(_quartiles(values[part]) for part in rows))
+            for name, values in numbers.items()
         ),
     )
 
@@ -121,6 +109,6 @@ def _quartiles(values: np.ndarray) -> tuple[float, float, float] | None:
     return float(low), float(middle), float(high)
 
 
-def _told(made: Mapping[str, Any]) -> dict[str, Any]:
+def _split_facts(made: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what says how a split was made; lists of ids stay where they are."""
     return {key: made[key] for key in ("name", "rule", "card", "unit", "flaw", "source", "seed") if made.get(key)}

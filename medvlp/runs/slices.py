@@ -21,14 +21,14 @@ from medvlp.runs.data import build_views
 def embed_slices(
     model: str | Path, manifest: Path, *, root: Path | None, folder: Path, windows: Sequence[str], workers: int
 ) -> SliceFeatures:
-    """Write the features of every slice of every volume of a manifest, see `write_slice_features`.
+    """Write the features of every slice of every volume of a manifest into a folder, see `write_slice_features`.
 
     Args:
         model: a bundle that encodes stacks, or images: each slice is one then.
         manifest: with a column ``volume``.
         root: folder of the volumes; None: as the manifest says.
         folder: for the stack files and their manifest.
-        windows: in which slices are shown to a tower of images; a tower of slices knows its own.
+        windows: presets in which slices are shown to a tower of images; a tower of slices knows its own.
         workers: processes that read.
 
     Raises:
@@ -66,26 +66,16 @@ def released_preprocessing(
 
     A model that was trained on cached slice features holds the tower that made them; so its bundle reads volumes, as
     that tower did. If it holds another tower, only cached features are of use to it.
-
-    Args:
-        prefix: of the training.
-        meta: of the training manifest.
-        model: the released one.
     """
-    plain = [dict(spec) for spec in prefix]
-    told = meta.get("slices")
-    if not any(spec.get("name") == "read_stack_file" for spec in plain) or not isinstance(told, Mapping):
+    plain, made = [dict(spec) for spec in prefix], meta.get("slices")
+    if not any(spec.get("name") == "read_stack_file" for spec in plain) or not isinstance(made, Mapping):
         return plain, ""
-    try:
-        same = tower_hash(slice_tower(model)) == told["tower"]
-    except ConfigError:
-        same = False
-    if not same:
+    if not _own_tower(model, made):
         return plain, (
             "The model holds another slice tower than the one that made its training features: its bundle reads stack "
             "files of those features, and no volumes."
         )
-    opened = [dict(spec) for spec in told["preprocessing"]]
+    opened = [dict(spec) for spec in made["preprocessing"]]
     return [each for spec in plain for each in (opened if spec["name"] == "read_stack_file" else [spec])], ""
 
 
@@ -95,25 +85,16 @@ def reading_of(manifest: Manifest, preprocessing: Sequence[Mapping[str, Any]], m
     Where a manifest holds features that the model's own slice tower made, with its own preprocessing, these are what
     the model would make of the volumes, and are read instead.
 
-    Args:
-        manifest: any.
-        preprocessing: of the bundle.
-        model: of the bundle.
-
     Raises:
         UserError: if the manifest holds features that another tower made, or in another way.
     """
-    plain, told = [dict(spec) for spec in preprocessing], manifest.meta.get("slices")
-    if not isinstance(told, Mapping) or any(spec["name"] == "read_stack_file" for spec in plain):
+    plain, made = [dict(spec) for spec in preprocessing], manifest.meta.get("slices")
+    if not isinstance(made, Mapping) or any(spec["name"] == "read_stack_file" for spec in plain):
         return plain
-    opened = [dict(spec) for spec in told["preprocessing"]]
+    opened = [dict(spec) for spec in made["preprocessing"]]
     # In a bundle of films and volumes the views of volumes do not stand first.
     at = next((i for i in range(len(plain)) if plain[i : i + len(opened)] == opened), None)
-    try:
-        same = tower_hash(slice_tower(model)) == told["tower"]
-    except ConfigError:
-        same = False
-    if not same or at is None:
+    if not _own_tower(model, made) or at is None:
         raise UserError(
             "This manifest holds features of slices that another tower than this model's made, or in another way: "
             "use the manifest of the volumes, or embed them with this model (medvlp embed --slices)."
@@ -121,13 +102,16 @@ def reading_of(manifest: Manifest, preprocessing: Sequence[Mapping[str, Any]], m
     return [*plain[:at], {"name": "read_stack_file"}, *plain[at + len(opened) :]]
 
 
-def readable_kinds(manifest: Manifest, views: Sequence[View], model: Model) -> tuple[str, ...]:
-    """Return the kinds of pictures of a model of which a manifest names files; none where it names no files at all.
+def _own_tower(model: Model, made: Mapping[str, Any]) -> bool:
+    """Return whether the model's slice tower is the one that made cached features."""
+    try:
+        return tower_hash(slice_tower(model)) == made["tower"]
+    except ConfigError:
+        return False
 
-    Args:
-        manifest: any.
-        views: with which it is read, see `reading_of`.
-        model: of the bundle.
+
+def readable_kinds(manifest: Manifest, views: Sequence[View], model: Model) -> tuple[str, ...]:
+    """Return the kinds of pictures of a model of which a manifest, read with `views`, names files; none without files.
 
     Raises:
         UserError: if the manifest names pictures, and none of a kind that the model looks at.

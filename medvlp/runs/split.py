@@ -20,12 +20,12 @@ class SplitCohort:
     Attributes:
         split: the lists, of the smaller training set where one was asked for.
         manifest: with the column ``split``.
-        told: what whoever uses it has to know.
+        notes: what whoever uses it has to know.
     """
 
     split: Split
     manifest: Manifest
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def split_cohort(
@@ -57,22 +57,17 @@ def split_cohort(
         ConfigError: for an unknown option, with the nearest name.
         DataError: as the rule says.
     """
-    spec: dict[str, object] = {"name": rule}
-    if card is not None:
-        spec["card"] = card
-    if seed is not None:
-        spec["seed"] = seed
-    if fractions is not None:
-        spec["fractions"] = parse_fractions(fractions)
+    given = {"card": card, "seed": seed, "fractions": None if fractions is None else parse_fractions(fractions)}
+    spec: dict[str, object] = {"name": rule, **{key: value for key, value in given.items() if value is not None}}
     for text in options:
         spec = override(spec, text)
     manifest = Manifest.load(path, root=root)
     split = make_split(manifest, spec)
-    told, placed = split.told(manifest), split.apply(manifest)
+    notes, placed = split.told(manifest), split.apply(manifest)
     if share is not None or per_class is not None:
         placed = subset(placed, share=share, per_class=per_class, seed=seed or 0)
         split = of_column(placed, name=split.name)
-    return SplitCohort(split, placed, told)
+    return SplitCohort(split, placed, notes)
 
 
 def parse_fractions(text: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ from medvlp.config.tree import PhaseConfig
 from medvlp.core.protocols import Model
 from medvlp.models.bundle import load_model
 from medvlp.models.encoders.inflated import inflate_weights
+from medvlp.models.encoders.slices import weights_of_slices
 from medvlp.models.surgery import operate
 from medvlp.training.checkpoints import load_weights
 
@@ -42,7 +43,7 @@ def start_from(model: Model, source: Path) -> None:
     weights = dict(given.state_dict())
     fresh = model.left_out()
     if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
-        weights = {_of_slices(name): tensor for name, tensor in weights.items()}
+        weights = weights_of_slices(weights)
     unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
     unknown += [] if _has(weights, "towers.text.") else ["text"]  # after a bundle without words: its own first weights
     fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))
@@ -60,11 +61,6 @@ def start_from(model: Model, source: Path) -> None:
 
 _BIAS = "logit_scale.bias"
 _COUNTER = ".num_batches_tracked"
-
-
-def _of_slices(name: str) -> str:
-    """Return what a parameter of an image model is called in a model of slices."""
-    return name.replace("towers.image.", "towers.stack.slice.", 1).replace("heads.image/", "heads.stack/", 1)
 
 
 def _of_head(name: str) -> str:

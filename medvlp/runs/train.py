@@ -62,15 +62,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run.
-
-    Attributes:
-        run: its folder.
-        bundle: the released model.
-        outcome: how training ended.
-        manifest: the cohort, all splits.
-        complete: whether it was finished before, so that nothing was done.
-    """
+    """A finished run: its folder, the released bundle, the cohort, and whether it was complete before."""
 
     run: Path
     bundle: Path
@@ -114,10 +106,7 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
 
 
 def dry_run(config: RunConfig) -> str:
-    """Build everything, send one batch through the first phase, change nothing; returns the plan in words.
-
-    Nothing is written but the cache of prepared images, which the run itself will use.
-    """
+    """Build everything, send one batch through the first phase, return the plan; only the pixel cache is written."""
     with silent():
         built = _Built(config, keep=False)
     plan, log = Trainer(built.setup).dry_run()
@@ -290,22 +279,23 @@ class _Built:
 
     def data_facts(self) -> dict[str, object]:
         """Return the hash, counts and quarantined records of the data."""
-        splits = [side for side in self.manifest.column("split").tolist() if side is not None]
+        manifest, meta = self.manifest, self.manifest.meta
+        splits = [side for side in manifest.column("split").tolist() if side is not None]
         quarantined = [
             {"split": name, **dataclasses.asdict(record)}
             for name, prepared in self.splits.items()
             for record in prepared.quarantined
         ]
         return {
-            "manifest": self.manifest.hash,
-            "split": split_hash(self.manifest),
-            "split_made": self.manifest.meta.get("split"),
-            "subset": self.manifest.meta.get("subset"),
-            **({"sets": self.manifest.meta["sets"]} if "sets" in self.manifest.meta else {}),
+            "manifest": manifest.hash,
+            "split": split_hash(manifest),
+            "split_made": meta.get("split"),
+            "subset": meta.get("subset"),
+            **({"sets": meta["sets"]} if "sets" in meta else {}),
             "records": {name: splits.count(name) for name in sorted(set(splits))},
             "leaks_allowed": self.config.data.allow_leaks,
-            "leaks": self.manifest.meta.get("leaks"),
-            "synthetic": bool(self.manifest.meta.get("synthetic", False)),
+            "leaks": meta.get("leaks"),
+            "synthetic": bool(meta.get("synthetic", False)),
             "opened": list(self.splits),  # of other parts no file was read, so none is known to be damaged
             "quarantined": quarantined,
         }
@@ -322,9 +312,8 @@ class _Built:
             trainer = Trainer(self.setup)
         trainer.stand_at(phase)
         # The objectives' too: answers compare by the scores that they hold.
-        load_weights(
-            trainer.root, complete_weights(checkpoint, self.parts.model, source=outcome.best), source=outcome.best
-        )
+        weights = complete_weights(checkpoint, self.parts.model, source=outcome.best)
+        load_weights(trainer.root, weights, source=outcome.best)
         model: Model = self.parts.model
         average = self.setup.states.get("average")
         if isinstance(average, Ema):
@@ -362,11 +351,9 @@ class _Built:
             seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
-            held_out = self.splits["validate"]
-            chosen_map = self.config.evaluation.calibration
-            bundle = fitted_bundle(bundle, held_out, data=self.manifest.hash, calibration=chosen_map)
-        card = training_card(bundle, outcome, self.tree, self.parts.answers)
-        bundle = dataclasses.replace(bundle, card=card)
+            chosen = {"data": self.manifest.hash, "calibration": self.config.evaluation.calibration}
+            bundle = fitted_bundle(bundle, self.splits["validate"], **chosen)
+        bundle = dataclasses.replace(bundle, card=training_card(bundle, outcome, self.tree, self.parts.answers))
         save_bundle(self.run / "bundle", bundle)
         if start is not None and save_patches(self.run / "patches", bundle, base=start):
             logger.info(f"What this run added to {start} is released alone too: {self.run / 'patches'}.")

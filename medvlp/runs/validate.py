@@ -44,9 +44,9 @@ class Validator:
             if ask is None:
                 continue
             if table is not None and not answer.streams:
-                said = answered(answer, model, table, ask)
+                predictions = answered(answer, model, table, ask)
             else:
                 rows = (self._prepared.sample(index) for index in range(len(self._prepared)))
-                said = ask_samples({name: answer}, model, rows, asks={name: ask})[name]
-            found |= point_values(name, answer, said, manifest)
+                predictions = ask_samples({name: answer}, model, rows, asks={name: ask})[name]
+            found |= point_values(name, answer, predictions, manifest)
         return found

@@ -45,13 +45,7 @@ _Process = ForkServerProcess | SpawnProcess
 
 
 def carry_out(waiting: Sequence[Run], *, title: str, jobs: int = 1) -> None:
-    """Do runs, `jobs` at a time, and go on where one fails.
-
-    Args:
-        waiting: what is to be done, in this order.
-        title: of the progress bar.
-        jobs: processes; the cores are shared among them.
-    """
+    """Do runs in this order, `jobs` at a time, which share the cores, and go on where one fails."""
     if waiting:
         _Pool(waiting, jobs).work(title)
 
@@ -250,15 +244,10 @@ def _write_state(run: Run, facts: Mapping[str, object]) -> None:
 
 @contextmanager
 def exclusive(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
-    """Hold a folder that nobody else may work in at the same time.
-
-    Args:
-        folder: made where it is not there.
-        what: that works there: ``sweep``.
-        otherwise: what to do where one is at work.
+    """Hold a folder, made where it is not there, that nobody else may work in at the same time.
 
     Raises:
-        UserError: if one is at work.
+        UserError: if another `what` is at work, with what to do `otherwise`.
     """
     make_folder(folder)
     descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)

@@ -22,12 +22,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A part of the data that a run's model is judged on.
-
-    Attributes:
-        config: of it; the results lie in ``config.out/results``.
-        identity: hash of what decides its numbers.
-    """
+    """A part of the data that a run's model is judged on; `identity` is the hash of what decides its numbers."""
 
     config: EvaluationRun
     identity: str
@@ -83,14 +78,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One choice on every axis: of overrides in a sweep, of the data set in a suite.
+    """One choice on every axis, of overrides in a sweep or of the data set in a suite, with one run a seed.
 
-    Attributes:
-        name: ``axis=label, axis=label``, or the data set's.
-        labels: axis -> label.
-        folder: of its runs.
-        identity: of its configuration, whatever the seed.
-        runs: one a seed.
+    `labels` are axis -> label; `identity` is that of its configuration, whatever the seed.
     """
 
     name: str
@@ -102,15 +92,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Generic[Config]):
-    """A sweep or a suite laid out.
-
-    Attributes:
-        title: of the table.
-        out: folder.
-        config: as checked.
-        cells: in the order of the axes.
-        reference: name of the cell that others are compared with.
-    """
+    """A sweep or a suite laid out; `reference` names the cell that others are compared with."""
 
     title: str
     out: Path
@@ -131,11 +113,7 @@ def words_of(model: type[BaseModel], words: Sequence[str]) -> tuple[list[str], l
 
 
 def checked(model: type[Config], tree: Mapping[str, Any], source: str | Path = "") -> Config:
-    """Return a tree as its typed configuration.
-
-    Raises:
-        ConfigError: with one sentence a fault.
-    """
+    """Return a tree as its typed configuration, or raise `ConfigError` with one sentence a fault."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:

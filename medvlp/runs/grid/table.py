@@ -45,15 +45,13 @@ Numbers = TypeVar("Numbers", Table, Suite)
 
 @dataclass(frozen=True)
 class Outcome(Generic[Numbers]):
-    """What a grid left.
+    """What a grid left: page and numbers, None where no run is finished, and what became of its runs.
 
     Attributes:
-        page: HTML; None where no run is finished.
-        table: the numbers; None where no run is finished.
         runs: how many the grid has.
-        failed: runs that failed, with their sentence.
-        unfinished: runs that are neither finished nor failed.
-        left_out: runs without data, with their sentence.
+        failed: with their sentence.
+        unfinished: neither finished nor failed.
+        left_out: without data, with their sentence.
     """
 
     page: Path | None
@@ -72,14 +70,7 @@ def sweep(
     jobs: int = 1,
     only_table: bool = False,
 ) -> Outcome[Table]:
-    """Run what is missing of a sweep, then make its table.
-
-    Args:
-        path: configuration of the sweep.
-        words: ``key.path=value``, see `load_sweep`.
-        out: folder.
-        jobs: runs at a time, each a process.
-        only_table: run nothing.
+    """Run what is missing of a sweep (see `load_sweep`), `jobs` processes at a time, then make its table.
 
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.
@@ -101,12 +92,7 @@ def sweep(
 
 
 def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1) -> Outcome[Suite]:
-    """Judge a bundle on every data set of a suite that is not judged yet, then make the table.
-
-    Args:
-        path: configuration of the suite.
-        words: ``key.path=value``, see `load_suite`.
-        jobs: data sets at a time, each in a process.
+    """Judge a bundle on what is not judged yet of a suite (see `load_suite`), `jobs` processes at a time; then its table.
 
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.
@@ -202,7 +188,7 @@ def _made(plan: Plan[SweepConfig], table: Table) -> dict[str, dict[str, object]]
         facts["overrides"] = _settings(config.overrides)
     facts |= {"reference": plan.reference or "none", "patient resamples": table.resamples}
     facts |= {"comparisons corrected together": table.comparisons, "code that made the table": code_hash()}
-    axes = {
+    axes: dict[str, dict[str, object]] = {
         axis: {choice.label: _settings(choice.overrides) or "as the base says" for choice in choices}
         for axis, choices in config.axes.items()
     }

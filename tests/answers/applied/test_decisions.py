@@ -22,7 +22,7 @@ from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
-from medvlp.runs.fitting import keep_judged
+from medvlp.runs.fitting import store_fitted
 from medvlp.statistics.calibration.fit import fit_calibrator
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
@@ -63,7 +63,7 @@ def stored(tiny_run: Trained, tmp_path: Path) -> Callable[..., Bundle]:
         shutil.copytree(tiny_run.bundle, folder)
         plain = {name: each.to_dict() for name, each in findings.items()}
         found = Result(name=answer, recipe="", data="hash", metrics=(), fitted=plain)
-        keep_judged(folder, {answer: found}, calibration="temperature")
+        store_fitted(folder, {answer: found}, calibration="temperature")
         return load_bundle(folder)
 
     return keep
