@@ -92,7 +92,7 @@ def sweep(
 
 
 def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1) -> Outcome[Suite]:
-    """Judge a bundle on what is not judged yet of a suite (see `load_suite`), `jobs` processes at a time; then its table.
+    """Judge what is not judged yet of a suite (see `load_suite`), `jobs` processes at a time, then make its table.
 
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.

@@ -1,0 +1,75 @@
+"""What commands say on the way: on which stream, and what `--quiet` and `--verbose` change."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvlp.core.console import show_messages, silent
+from medvlp.data.layouts.phantom import index
+from tests.tiny import tiny_tree, write_tree
+
+if TYPE_CHECKING:
+    import pytest
+
+    from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
+    from tests.cli.conftest import Ran
+
+
+def test_choices_of_a_training_are_on_standard_output_and_quiet_leaves_them_out(
+    cli: Callable[..., Ran], tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    config = write_tree(tmp_path / "c.yaml", tree)
+    words = ("train", config, "phases.0.until=8", "training.validate_every=8")
+    quiet = cli("--quiet", *words)
+    assert (quiet.code, quiet.err) == (0, "")
+    assert quiet.out == f"Released {tmp_path / 'run' / 'bundle'} after 8 samples.\n"
+    usual = cli(*words)
+    assert usual.out.startswith("Device cpu")
+    assert cli("--quiet", "--verbose", *words).refused() == (
+        "medvlp: --verbose and --quiet exclude each other: leave one of them out."
+    )
+
+
+def test_a_document_stands_alone_on_standard_output_whatever_is_shown(
+    cli: Callable[..., Ran], tiny_cohort: CohortSummary, tiny_run: Trained
+) -> None:
+    record = index(tiny_cohort.root).where({"view_position": ["PA"]}).record(0)
+    film = tiny_cohort.root / str(record["image"])
+    for words in ((), ("--verbose",), ("--quiet",)):
+        ran = cli(*words, "predict", tiny_run.bundle, film, "--json")
+        assert ran.code == 0
+        assert json.loads(ran.out)["results"]
+        assert ran.out.count("\n") == 1
+
+
+def test_warnings_go_to_standard_error_and_silence_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    show_messages(on_stderr=lambda name: name == "medvlp.b", indented=lambda name: name == "medvlp.c")
+    first, second, third = (logging.getLogger(f"medvlp.{name}") for name in "abc")
+    first.info("one")
+    second.info("two")
+    third.info("three")
+    first.warning("four")
+    with silent():
+        first.info("five")
+        first.warning("six")
+    first.info("seven")
+    found = capsys.readouterr()
+    assert found.out == "one\n    three\nseven\n"
+    assert found.err == "two\nfour\nsix\n"
+    show_messages(logging.WARNING)
+    first.info("eight")
+    assert capsys.readouterr().out == ""
+
+
+def test_everything_is_said_where_everything_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    show_messages(logging.DEBUG)
+    with silent():
+        logging.getLogger("medvlp.a").info("five")
+    assert capsys.readouterr().out == "five\n"
+    show_messages(logging.WARNING)
