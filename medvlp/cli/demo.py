@@ -50,10 +50,10 @@ def demo(
     if explorer is not None:
         from medvlp.serving.browse.launch import open_explorer
 
-        open_explorer(explorer, options, root=root).wait()
+        open_explorer(explorer, options, root=root).wait(typer.echo)
         return
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
-    room.wait()
+    room.wait(typer.echo)
     typer.echo("The reading room is closed; nothing was kept.")
 
 

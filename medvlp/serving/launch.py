@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from medvlp.serving.samples import Samples
 
 __all__ = ["Options", "Running", "check_host", "free_port", "hosts_of", "open_room", "wait_for_signal"]
-
-logger = logging.getLogger(__name__)
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -89,11 +86,11 @@ class Running:
             time.sleep(2)
             self._sessions.sweep()
 
-    def wait(self) -> None:
-        """Log the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
+    def wait(self, announce: Callable[[str], object]) -> None:
+        """Announce the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
         try:
             address = f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept)."
-            wait_for_signal(lambda: logger.info(address), lambda: self._open)
+            wait_for_signal(lambda: announce(address), lambda: self._open)
         finally:
             self.close()
 
