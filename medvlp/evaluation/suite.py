@@ -72,15 +72,7 @@ class SuiteLine(_Frozen):
 
 
 class SuiteNumber(_Frozen):
-    """A number of the table.
-
-    Attributes:
-        run: that it is of.
-        wanted: what was asked for.
-        row: the row of the results; None where the run has none like it.
-        title: of the result.
-        sha256: of the results file.
-    """
+    """A number of a run: its row of the results, None where the run has none like it, and the hash of their file."""
 
     run: str
     wanted: Wanted
@@ -90,13 +82,7 @@ class SuiteNumber(_Frozen):
 
 
 class PublishedRow(_Frozen):
-    """What is published of a model on a data set, and what is measured here.
-
-    Attributes:
-        model: name of the reproduction card.
-        title: of the model.
-        claim: as on the card; `ours` is the suite's number where the suite's bundle is that model.
-    """
+    """What a reproduction card claims of a model; `ours` in it is the suite's number where its bundle is that model."""
 
     model: str
     title: str
@@ -157,11 +143,7 @@ def suite_numbers(
 ) -> tuple[SuiteNumber, ...]:
     """Look up what a suite reports of a run; a number that is not there stays, without a row.
 
-    Args:
-        run: its name.
-        wanted: what is asked for.
-        results: name -> result and the hash of its file.
-        split: part that was judged.
+    `results` are name -> result and the hash of its file; `split` is the part that was judged.
     """
     return tuple(_number(run, each, results, split) for each in wanted)
 
@@ -198,13 +180,9 @@ def published_rows(
     *,
     reproduces: str = "",
 ) -> tuple[PublishedRow, ...]:
-    """Return what is published on a data set by a task and metric that the suite reports as usual.
+    """Return which claims on a data set are of a task and metric that the suite reports as usual.
 
-    Args:
-        line: the data set.
-        numbers: of the suite.
-        claims: on it.
-        reproduces: card whose model the bundle is: its rows get the suite's number, where the split is the same.
+    Rows of the card `reproduces`, whose model the bundle is, get the suite's number where the split is the same.
     """
     usual = {
         (task_of(number.wanted.result), number.wanted.metric, number.wanted.label): number

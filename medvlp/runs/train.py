@@ -43,10 +43,9 @@ from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phas
 from medvlp.runs.data import build_views, open_manifest, open_split
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
+from medvlp.runs.release import taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
 from medvlp.runs.start import rehearse_surgery, start_from
-from medvlp.runs.taught import taught_answers
-from medvlp.runs.training_card import training_card
 from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms

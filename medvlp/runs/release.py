@@ -1,0 +1,95 @@
+"""What a release may claim, the findings that the texts of training name, and its card."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medvlp.answers.asking.declared import Declared
+from medvlp.core.views import View
+from medvlp.data.pipeline import added_fields
+from medvlp.data.prepare import Prepared
+from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.models.card import RESEARCH, ModelCard, fact_list
+from medvlp.training.setup import Outcome
+
+logger = logging.getLogger(__name__)
+
+_FITTED = (
+    "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
+)
+
+
+def taught_answers(
+    answers: Sequence[Declared],
+    train: Prepared,
+    *,
+    suffix: Sequence[View] = (),
+    start: Path | None,
+) -> list[Declared]:
+    """Return the answers about findings that a training text names, or that the bundle it started from claims.
+
+    What is left out is logged. Answers that ask by no words stay as they are; so do all where training has no texts.
+
+    Args:
+        answers: of the recipe.
+        train: training records.
+        suffix: views of training, of which some may write the texts (`captions`).
+        start: bundle that training started from.
+    """
+    writers = [view for view in suffix if "text" in added_fields([view])]
+    if not any(each.answer.prompts for each in answers) or not (writers or "text" in train.manifest):
+        return list(answers)
+    before = () if start is None else load_bundle(start).labels
+    found = []
+    for each in answers:
+        answer = each.answer.taught_by(_texts(train, writers), known=before)
+        unknown = [name.replace("_", " ") for name in each.answer.labels if name not in answer.labels]
+        if unknown:
+            logger.info(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
+        if answer.labels or not unknown:
+            found.append(replace(each, answer=answer))
+    return found
+
+
+def _texts(prepared: Prepared, writers: Sequence[View]) -> Iterator[str]:
+    """Yield the words of each record as they were trained on: after the prefix, or once as they are drawn."""
+    draw = torch.Generator().manual_seed(0)
+    for index in range(len(prepared)):
+        sample = prepared.sample(index)
+        for view in writers:
+            sample = view(sample, draw)
+        text = sample.fields.get("text")
+        if isinstance(text, str):
+            yield text
+
+
+def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Mapping[str, Declared]) -> str:
+    """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
+    synthetic = bool(bundle.provenance["synthetic"])
+    best = "not measured" if outcome.best_value is None else f"{outcome.best_value:.4f}"
+    made_of = [tree["model"].get(part) for part in ("vision", "stack", "text")]
+    towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
+    kind = "A vision-language model" if bundle.model.reads_text else "An image model"
+    objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
+    trained = "Trained on synthetic data: it proves the machinery and knows nothing of patients." if synthetic else ""
+    flaw = str(bundle.provenance.get("split_flaw", ""))
+    return ModelCard(
+        name="Model card",
+        prompted=any(each.answer.prompts for each in answers.values()),
+        synthetic=synthetic,
+        sections=[
+            ("Use", f"{trained}\n\n{RESEARCH}"),
+            ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
+            ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
+            ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
+            ("Probabilities and thresholds", _FITTED if any(each.calibration for each in bundle.answers) else ""),
+            ("Limits", flaw),
+            ("Where it comes from", fact_list(bundle.provenance)),
+        ],
+    ).text()
