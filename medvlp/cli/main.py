@@ -37,8 +37,8 @@ from medvlp.core.console import show_messages
 from medvlp.core.errors import UserError
 
 # Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
-_SAYING = ("quickstart", "train", "gate", "sweep", "demo")
-_SAYING_ON_STDERR = ("adapt", "evaluate")
+_SHOWN = ("quickstart", "train", "gate", "sweep", "demo")
+_SHOWN_ON_STDERR = ("adapt", "evaluate")
 _QUICK = "medvlp.runs.quickstart"
 
 app = typer.Typer(
@@ -59,11 +59,11 @@ def messages(
     if verbose and quiet:
         raise UserError("--verbose and --quiet exclude each other: leave one of them out.")
     verb = context.invoked_subcommand or ""
-    shown = verb in _SAYING or verb in _SAYING_ON_STDERR
+    shown = verb in _SHOWN or verb in _SHOWN_ON_STDERR
     show_messages(
         logging.DEBUG if verbose else logging.INFO if shown and not quiet else logging.WARNING,
         # What a suite says as it goes stands on standard output, as that of a sweep does.
-        on_stderr=lambda name: verb not in _SAYING and not name.startswith("medvlp.runs.grid."),
+        on_stderr=lambda name: verb not in _SHOWN and not name.startswith("medvlp.runs.grid."),
         indented=lambda name: verb in ("quickstart", "demo") and name.startswith("medvlp.runs.") and name != _QUICK,
     )
 
