@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
 
 Component = dict[str, Any]
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class Node(BaseModel):
@@ -343,8 +344,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def check_config(tree: Mapping[str, object], *, source: str) -> RunConfig:
     """Check a plain tree."""
+    return checked(RunConfig, tree, source=source)
+
+
+def checked(model: type[Config], tree: Mapping[str, object], *, source: str | Path) -> Config:
+    """Return a plain tree as a typed one.
+
+    Raises:
+        ConfigError: with one sentence a fault, all at once, after the name of its source where it has one.
+    """
     try:
-        return RunConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        sentences = validation_sentences(error, where="", model=RunConfig)
-        raise ConfigError(f"{source}: {' '.join(sentences)}") from None
+        sentences = " ".join(validation_sentences(error, where="", model=model))
+        raise ConfigError(f"{source}: {sentences}" if source else sentences) from None

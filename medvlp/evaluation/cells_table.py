@@ -272,14 +272,13 @@ def _difference(
 
 def _corrected(columns: Sequence[Sequence[Reading]]) -> tuple[list[list[Reading]], int]:
     """Correct all p values of the table together."""
-    places = [(c, r) for c, column in enumerate(columns) for r, reading in enumerate(column) if reading.difference]
-    raw = [difference.p if (difference := columns[c][r].difference) else None for c, r in places]
-    out = [list(column) for column in columns]
-    for (c, r), p in zip(places, holm(raw), strict=True):
-        difference = out[c][r].difference
-        if difference is not None:
-            out[c][r] = replace(out[c][r], difference=replace(difference, p_holm=p))
-    return out, sum(p is not None for p in raw)
+    flat = [reading for column in columns for reading in column]
+    raw = [each.difference.p if each.difference is not None else None for each in flat]
+    corrected = iter(
+        replace(each, difference=replace(each.difference, p_holm=p)) if each.difference is not None else each
+        for each, p in zip(flat, holm(raw), strict=True)
+    )
+    return [[next(corrected) for _ in column] for column in columns], sum(p is not None for p in raw)
 
 
 def _caveats(cells: Sequence[CellFacts]) -> list[str]:

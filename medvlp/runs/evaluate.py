@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from medvlp.answers.asking.model import load
-from medvlp.config.tree import DataConfig, EvaluationConfig, Node
+from medvlp.config.tree import DataConfig, EvaluationConfig, Node, checked
 from medvlp.config.yaml import load_tree
 from medvlp.core.console import silent
 from medvlp.core.errors import ConfigError, DataError, UserError
@@ -19,7 +19,6 @@ from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.progress import progress
 from medvlp.core.provenance import hash_of
-from medvlp.core.registry import validation_sentences
 from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
@@ -78,10 +77,7 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
     Raises:
         ConfigError: with one sentence a fault, all at once.
     """
-    try:
-        return EvaluationRun.model_validate(load_tree(path, overrides))
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=EvaluationRun))}") from None
+    return checked(EvaluationRun, load_tree(path, overrides), source=path)
 
 
 def evaluate(

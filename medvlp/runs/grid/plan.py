@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from medvlp.config.tree import RunConfig
 from medvlp.config.yaml import override, put
-from medvlp.core.errors import ConfigError
 from medvlp.core.files import sha256_of
-from medvlp.core.registry import validation_sentences
 from medvlp.runs.evaluate import EvaluationRun
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -110,15 +108,6 @@ def words_of(model: type[BaseModel], words: Sequence[str]) -> tuple[list[str], l
     """Part ``key.path=value`` words: those whose first key is the grid's, and those of every run."""
     own = [word for word in words if re.split(r"[.=\[]", word, maxsplit=1)[0] in model.model_fields]
     return own, [word for word in words if word not in own]
-
-
-def checked(model: type[Config], tree: Mapping[str, Any], source: str | Path = "") -> Config:
-    """Return a tree as its typed configuration, or raise `ConfigError` with one sentence a fault."""
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        where = f"{source}: " if source else ""
-        raise ConfigError(f"{where}{' '.join(validation_sentences(error, where='', model=model))}") from None
 
 
 def changed_tree(tree: dict[str, Any], overrides: Mapping[str, object], words: Iterable[str] = ()) -> dict[str, Any]:

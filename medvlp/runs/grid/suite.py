@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from medvlp.config.tree import Node
+from medvlp.config.tree import Node, checked
 from medvlp.config.yaml import find_config, load_tree, put
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import sha256_of
@@ -16,7 +16,7 @@ from medvlp.core.provenance import hash_of
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 from medvlp.runs.evaluate import EvaluationRun
-from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, checked, files_hashed, reserved, words_of
+from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, files_hashed, reserved, words_of
 
 _OWN = {
     "model": "the suite judges one bundle: set model at its top",
@@ -90,7 +90,7 @@ def load_suite(path: str | Path, words: Sequence[str] = ()) -> Plan[SuiteConfig]
     """
     source = find_config(path)
     own, for_runs = words_of(SuiteConfig, words)
-    config = checked(SuiteConfig, load_tree(source, own), path)
+    config = checked(SuiteConfig, load_tree(source, own), source=path)
     names = [run.name or Path(run.config).stem for run in config.runs]
     if faults := list(_faults(config, names, for_runs)):
         raise ConfigError(f"{path}: {' '.join(faults)}")
@@ -129,7 +129,7 @@ def _cell(
     tree |= {"model": config.model, "out": str(folder)}
     if name in config.roots:
         tree = put(tree, "data.root", config.roots[name])
-    made = checked(EvaluationRun, tree)
+    made = checked(EvaluationRun, tree, source="")
     if made.evaluation.into_bundle:
         raise ConfigError("evaluation.into_bundle would change the bundle that the next run judges: leave it out.")
     root, identity = Path(made.data.root).expanduser(), _identity(made, bundle)

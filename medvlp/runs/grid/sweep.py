@@ -16,7 +16,7 @@ import yaml
 from pydantic import ConfigDict, Field
 
 from medvlp.config.recipe import full_tree, recipe_of
-from medvlp.config.tree import Node, RunConfig, check_config
+from medvlp.config.tree import Node, RunConfig, check_config, checked
 from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import sha256_of
@@ -26,7 +26,7 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import Measure
 from medvlp.runs.build import build_banks
 from medvlp.runs.evaluate import EvaluationRun
-from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, checked, files_hashed, reserved, words_of
+from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, files_hashed, reserved, words_of
 
 _OWN = {"run": "it names each run's folder, see --out", "seed": "list it under seeds"}
 _LONGEST = 80  # characters of a folder's readable part
@@ -99,7 +99,7 @@ def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None 
     """
     source = find_config(path)
     own, for_runs = words_of(SweepConfig, words)
-    config = checked(SweepConfig, changed_tree(read_yaml(source), {}, own), path)
+    config = checked(SweepConfig, changed_tree(read_yaml(source), {}, own), source=path)
     if faults := [*_faults(config), *reserved("sweep", _OWN, "the command line", for_runs)]:
         raise ConfigError(f"{path}: {' '.join(faults)}")
     chosen = [labels for labels in _combinations(config) if _is_made(labels, config)]

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.files import write_text
+from medvlp.core.files import write_json, write_text
+from medvlp.core.provenance import hash_of
+from medvlp.evaluation.cells import RunState
+from medvlp.runs.grid.jobs import run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.sweep import changes_of, load_sweep
 from medvlp.runs.grid.table import sweep
@@ -91,6 +94,28 @@ def test_what_changed_in_a_cell_is_named(lay: Callable[..., Plan]) -> None:
     assert "training.batch: 8 -> 4" in changes
     assert "optimiser.warmup: 16 -> 8" in changes
     assert changes_of(lay().cells[0]) == []
+
+
+def test_a_state_that_was_stored_before_suites_and_sweeps_were_one_is_read(lay: Callable[..., Plan]) -> None:
+    run = lay(report=[{}, {"split": "validate"}]).runs[0]
+    assert [each.results for each in run.evaluations.values()] == [
+        run.folder / "results",
+        run.folder / "splits" / "validate" / "results",
+    ]
+    options = run.training.evaluation
+    judged = {
+        split: hash_of([run.identity, options.model_copy(update={"split": split}).model_dump(mode="json")])
+        for split in ("test", "validate")
+    }
+    for each in run.evaluations.values():
+        each.results.mkdir(parents=True)
+    stored = {"failed": "", "trained": run.identity, "evaluated": judged, "code": "c", "seconds": 12.5}
+    write_json(run.folder / "sweep.json", stored)
+    assert run_state(run) == RunState("finished", seconds=12.5, code="c")
+    write_json(run.folder / "sweep.json", {**stored, "evaluated": {"test": judged["test"]}, "failed": "No memory."})
+    assert run_state(run) == RunState("failed", "No memory.", 12.5, "c")
+    write_json(run.folder / "sweep.json", {**stored, "trained": "otherwise"})
+    assert run_state(run).state == "begun"
 
 
 SAME = [{"label": "a"}, {"label": "a", "overrides": {"optimiser.rate": 0.1}}]
