@@ -77,7 +77,6 @@ def adapt(
             allow_leaks=allow_leaks,
             seed=seed,
             workers=workers,
-        ),
-        say=lambda text: typer.echo(text, err=True),
+        )
     )
     typer.echo(f"Open {done.page}; the model is {done.bundle}.")

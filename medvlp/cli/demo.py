@@ -52,10 +52,10 @@ def demo(
     if explorer is not None:
         from medvlp.serving.browse.launch import open_explorer
 
-        open_explorer(explorer, options, root=root).wait(typer.echo)
+        open_explorer(explorer, options, root=root).wait()
         return
     room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
-    room.wait(typer.echo)
+    room.wait()
     typer.echo("The reading room is closed; nothing was kept.")
 
 
@@ -83,5 +83,5 @@ def _offered(yes: bool) -> tuple[Path, ...]:
     from medvlp.runs.quickstart import run_quickstart
 
     out = _MADE.parent.parent
-    run_quickstart(out, seed=0, patients=patients, config=config, overrides=[], say=typer.echo)
+    run_quickstart(out, seed=0, patients=patients, config=config, overrides=[])
     return (_MADE,)

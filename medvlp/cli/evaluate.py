@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from medvlp.cli.sweep import end_grid, show_left_out
+
 __all__ = ["evaluate"]
 
 
@@ -24,35 +26,20 @@ def evaluate(
     from medvlp.runs.grid.suite import is_suite
 
     if is_suite(config):
-        _suite(config, overrides or [], jobs)
+        from medvlp.core.errors import UserError
+        from medvlp.runs.grid.table import evaluate_suite
+
+        done = evaluate_suite(config, overrides or [], jobs=jobs)
+        if done.page is None and not done.failed:
+            show_left_out(done)
+            raise UserError("No data set of this suite is there: say where one lies, roots.NAME=FOLDER.")
+        end_grid(done, rest="")
         return
     from medvlp.runs.evaluate import evaluate as run
     from medvlp.runs.evaluate import load_evaluation
 
-    done = run(load_evaluation(config, overrides or []), say=lambda text: typer.echo(text, err=True))
-    for result in done.found.values():
+    judged = run(load_evaluation(config, overrides or []))
+    for result in judged.found.values():
         for flag in result.flags:
             typer.echo(f"Flag, {result.title or result.name}: {flag.sentence}")
-    typer.echo(f"Open {done.page}; the numbers are in {done.results}.")
-
-
-def _suite(config: str, words: list[str], jobs: int) -> None:
-    from medvlp.core.errors import UserError
-    from medvlp.runs.grid.suite_table import evaluate_suite
-
-    done = evaluate_suite(config, words, jobs=jobs, say=typer.echo)
-    for line in done.left_out:
-        typer.echo(f"Left out, {line}", err=True)
-    if done.page is not None:
-        typer.echo(f"Open {done.page}; the numbers are beside it in table.json, table.md and table.csv.")
-    elif not done.failed:
-        raise UserError("No data set of this suite is there: say where one lies, roots.NAME=FOLDER.")
-    for line in done.failed:
-        typer.echo(line, err=True)
-    if done.failed:
-        typer.echo(
-            f"medvlp: {len(done.failed)} of {len(done.suite.lines)} runs failed: mend what is said above and start the "
-            "same command again; finished runs are kept.",
-            err=True,
-        )
-        raise typer.Exit(1)
+    typer.echo(f"Open {judged.page}; the numbers are in {judged.results}.")

@@ -20,7 +20,7 @@ def gate(
     """Give a bundle released without one the gate by which it abstains from pictures of another kind."""
     from medvlp.runs.gate import add_gate
 
-    made = add_gate(run, out=out, rate=rate, say=typer.echo)
+    made = add_gate(run, out=out, rate=rate)
     typer.echo(
         f"{out or run / 'bundle'}: abstains from pictures unlike its {made.pictures[0]} of training; flags "
         f"{made.rate:.0%} of its own kind, by {made.pictures[1]} validation pictures."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -31,9 +33,15 @@ from medvlp.cli import (
     sweep,
     train,
 )
+from medvlp.core.console import show_messages
 from medvlp.core.errors import UserError
 
 __all__ = ["app", "main"]
+
+# Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
+_SAYING = ("quickstart", "train", "gate", "sweep", "demo")
+_SAYING_ON_STDERR = ("adapt", "evaluate")
+_QUICK = "medvlp.runs.quickstart"
 
 app = typer.Typer(
     help="Train, adapt, evaluate and show vision-language models for medical images.",
@@ -41,6 +49,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def messages(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all messages, those of any command.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings alone.")] = False,
+) -> None:
+    """Choose what is shown of the messages on the way; results and errors are always."""
+    if verbose and quiet:
+        raise UserError("--verbose and --quiet exclude each other: leave one of them out.")
+    verb = context.invoked_subcommand or ""
+    shown = verb in _SAYING or verb in _SAYING_ON_STDERR
+    show_messages(
+        logging.DEBUG if verbose else logging.INFO if shown and not quiet else logging.WARNING,
+        # What a suite says as it goes stands on standard output, as that of a sweep does.
+        on_stderr=lambda name: verb not in _SAYING and not name.startswith("medvlp.runs.grid."),
+        indented=lambda name: verb in ("quickstart", "demo") and name.startswith("medvlp.runs.") and name != _QUICK,
+    )
+
+
 app.command("quickstart")(quickstart.quickstart)
 app.command("phantom")(phantom.phantom)
 app.add_typer(data.app, name="data")

@@ -38,7 +38,5 @@ def quickstart(
     )
     from medvlp.runs.quickstart import run_quickstart  # torch; the lines above come at once
 
-    page = run_quickstart(
-        out, seed=seed, patients=people, config=config or usual, overrides=overrides or [], say=typer.echo
-    )
+    page = run_quickstart(out, seed=seed, patients=people, config=config or usual, overrides=overrides or [])
     typer.echo(f"Open {page}")

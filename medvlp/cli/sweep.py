@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-__all__ = ["sweep"]
+if TYPE_CHECKING:
+    from medvlp.runs.grid.table import Outcome
+
+__all__ = ["end_grid", "show_left_out", "sweep"]
 
 
 def sweep(
@@ -27,24 +30,40 @@ def sweep(
     """
     from medvlp.core.errors import UserError
     from medvlp.runs.grid.sweep import load_sweep
-    from medvlp.runs.grid.sweep_table import plan_lines
-    from medvlp.runs.grid.sweep_table import sweep as run
+    from medvlp.runs.grid.table import plan_lines
+    from medvlp.runs.grid.table import sweep as run
 
     if dry_run:
         for line in plan_lines(load_sweep(config, overrides or [], out=out)):
             typer.echo(line)
         return
-    done = run(config, overrides or [], out=out, jobs=jobs, only_table=table, say=typer.echo)
-    if done.page is not None:
-        typer.echo(f"Open {done.page}; the numbers are beside it in table.json, table.md and table.csv.")
-    elif not done.failed:
+    done = run(config, overrides or [], out=out, jobs=jobs, only_table=table)
+    if done.page is None and not done.failed:
         raise UserError("No run of this sweep is finished, so there is no table: leave --table out to run them.")
+    end_grid(done, rest=", there is no table" if done.page is None else ", the table has the others")
+
+
+def show_left_out(done: Outcome[Any]) -> None:
+    """Name the runs of a suite whose data is not there."""
+    for line in done.left_out:
+        typer.echo(f"Left out, {line}", err=True)
+
+
+def end_grid(done: Outcome[Any], *, rest: str) -> None:
+    """Say where the table of a sweep or suite is and what failed; exit 1 if anything did.
+
+    Args:
+        done: what it left.
+        rest: what became of the rest, for the sentence about failures.
+    """
+    show_left_out(done)
+    if done.page is not None:
+        typer.echo(f"Open {done.page}; the numbers are beside it in table.json, table.md, table.tex and table.csv.")
     for line in done.failed:
         typer.echo(line, err=True)
     if done.failed:
-        has = "there is no table" if done.page is None else "the table has the others"
         typer.echo(
-            f"medvlp: {len(done.failed)} of {done.runs} runs failed, {has}: mend what is said above and start the same "
+            f"medvlp: {len(done.failed)} of {done.runs} runs failed{rest}: mend what is said above and start the same "
             "command again; finished runs are kept.",
             err=True,
         )

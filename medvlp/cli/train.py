@@ -45,7 +45,7 @@ def train(
     if dry_run:
         typer.echo(rehearse(tree))
         return
-    done = run(tree, say=typer.echo)
+    done = run(tree)
     if done.complete:
         typer.echo(f"{done.run} is complete, {done.outcome.samples_seen} samples; nothing was done.")
     else:

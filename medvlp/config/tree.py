@@ -26,7 +26,6 @@ __all__ = [
     "GroupConfig",
     "Node",
     "PhaseConfig",
-    "ReportedConfig",
     "RunConfig",
     "SubsetConfig",
     "TokenizerConfig",
@@ -246,24 +245,6 @@ class PhaseConfig(Node):
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)
-
-
-class ReportedConfig(Node):
-    """A number that the table of a suite reports of an evaluation.
-
-    Attributes:
-        result: name of its results file, ``zero_shot`` for the bundle's own prompts; or a pattern: ``grounding_*``.
-        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
-        label: finding, ``macro``, or a direction of retrieval.
-        group: subgroup as results name it: ``sex=F``.
-        usual: whether papers report this one on the data set.
-    """
-
-    result: str = "zero_shot"
-    metric: str = "auroc"
-    label: str = "macro"
-    group: str | None = None
-    usual: bool = False
 
 
 class EvaluationConfig(Node):

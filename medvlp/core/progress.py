@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["progress"]
+__all__ = ["duration", "progress"]
 
 EVERY = 15.0  # seconds between two lines
 
@@ -94,7 +94,7 @@ class Lines:
             return
         self._last = now
         rate = (done - self._begin[1]) / (now - self._begin[0])
-        left = f", {_words(rate)}/s, {_duration((total - done) / rate)} left" if rate > 0 else ""
+        left = f", {_words(rate)}/s, {duration((total - done) / rate)} left" if rate > 0 else ""
         self._write(f"{self._start}{done:,} of {total:,}{self._unit}{left}")
 
 
@@ -102,7 +102,13 @@ def _words(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 1 else f"{rate:.2g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Words for a time.
+
+    Example:
+        >>> duration(8.2), duration(75), duration(4020)
+        ('8 s', '1 min 15 s', '1 h 7 min')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -7,25 +7,67 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CellFacts", "Difference", "Limits", "Measure", "Reading", "RunFacts", "State", "Table", "TableRow"]
+from pydantic import BaseModel, ConfigDict
 
-State = Literal["finished", "failed", "begun", "not begun"]
+__all__ = [
+    "CellFacts",
+    "Difference",
+    "Limits",
+    "Measure",
+    "Reading",
+    "ReportedNumber",
+    "RunFacts",
+    "RunState",
+    "Table",
+    "TableRow",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """Which number of a results file: see `medvlp.evaluation.results.Metric`.
+@dataclass(frozen=True)
+class RunState:
+    """How far a run of a grid came.
+
+    Attributes:
+        state: of the run.
+        reason: of a failure, or why it is left out; one sentence.
+        seconds: that it took, over all its starts.
+        code: hash of the code that finished it.
+    """
+
+    state: Literal["finished", "failed", "begun", "not begun"]
+    reason: str = ""
+    seconds: float = 0.0
+    code: str = ""
+
+
+class ReportedNumber(BaseModel):
+    """A number of ``results/NAME.json`` that a table reports.
+
+    Attributes:
+        result: name of the results file: ``zero_shot``, ``linear_probe``, ``retrieval`` ...; a suite takes a pattern
+            too, ``grounding_*``: the first of the model that fits it.
+        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
+        label: finding, ``macro``, or a direction of retrieval.
+        group: subgroup as results name it: ``site=north``, ``report_group<=3``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    result: str = "zero_shot"
+    metric: str = "auroc"
+    label: str = "macro"
+    group: str | None = None
+
+
+class Measure(ReportedNumber):
+    """A column of a sweep's table; each split named here is evaluated.
 
     Example:
         >>> Measure(result="zero_shot", metric="auroc", label="macro", split="test").name
         'zero_shot auroc macro (test)'
     """
 
-    result: str
-    metric: str
-    label: str
-    split: str
-    group: str | None = None
+    split: str = "test"
 
     @property
     def name(self) -> str:
@@ -34,25 +76,17 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts:
+class RunFacts(RunState):
     """A run of a cell.
 
     Attributes:
         seed: of the run.
         folder: of the run, as the table names it.
-        state: how far it came.
-        reason: of a failure.
-        seconds: that it took.
-        code: hash of the code that made it.
         results: split -> folder with the results files; read where `state` is ``finished``.
     """
 
     seed: int
     folder: str
-    state: State
-    reason: str = ""
-    seconds: float = 0.0
-    code: str = ""
     results: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -77,8 +111,8 @@ class Limits:
             ``few_resamples``, ``no_value``.
     """
 
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     method: Literal["student_t_over_seeds", "patient_bootstrap_percentile"]
     reason: str = ""
 
@@ -134,13 +168,9 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableRow:
+class TableRow(CellFacts):
     """A cell with one reading a measure."""
 
-    name: str
-    labels: Mapping[str, str]
-    identity: str
-    runs: tuple[RunFacts, ...]
     readings: tuple[Reading, ...]
 
 

@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from scipy.stats import t as student
@@ -79,14 +78,7 @@ def make_table(
         columns.append(_column(cells, found, reference=reference, level=level, resamples=resamples, seed=seed))
     columns, comparisons = _corrected(columns)
     rows = tuple(
-        TableRow(
-            name=cell.name,
-            labels=cell.labels,
-            identity=cell.identity,
-            runs=cell.runs,
-            readings=tuple(column[at] for column in columns),
-        )
-        for at, cell in enumerate(cells)
+        TableRow(**vars(cell), readings=tuple(column[at] for column in columns)) for at, cell in enumerate(cells)
     )
     return Table(
         title=title,
@@ -110,12 +102,9 @@ def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Limits:
         (0.7703, 0.8697)
     """
     if len(values) < 2:
-        reason = "one_seed" if values else "no_value"
-        return Limits(low=None, high=None, method="student_t_over_seeds", reason=reason)
-    reach = (
-        float(student.ppf((1 + level) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    )
-    mean = float(np.mean(values))
+        return Limits(method="student_t_over_seeds", reason="one_seed" if values else "no_value")
+    count, mean, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
+    reach = float(student.ppf((1 + level) / 2, count - 1)) * sd / math.sqrt(count)
     return Limits(low=mean - reach, high=mean + reach, method="student_t_over_seeds")
 
 
@@ -143,38 +132,34 @@ class _Seen:
         self.synthetic = False
 
     def read_all(self, runs: Sequence[RunFacts], measure: Measure) -> dict[int, _Value]:
-        """Return the number of every run that has it, by seed."""
-        values = {run.seed: self.read(run, measure) for run in runs}
+        """Return the number of every finished run that has it, by seed."""
+        finished = [run for run in runs if run.state == "finished"]
+        values = {run.seed: self.read(run.results[measure.split] / "results", measure) for run in finished}
         return {seed: value for seed, value in values.items() if value is not None}
 
-    def read(self, run: RunFacts, measure: Measure) -> _Value | None:
-        """Return the number of a finished run; None where its results have none."""
-        if run.state != "finished":
-            return None
-        folder = run.results[measure.split] / "results"
+    def read(self, folder: Path, measure: Measure) -> _Value | None:
+        """Return the number that results have; None where they have none, and `names` then holds what there is."""
         path = folder / f"{measure.result}.json"
         if not path.is_file():
-            others = sorted(folder.glob("*.json"))
-            self.names |= {_named(other, row, measure) for other in others for row in _rows(other)}
+            for other in folder.glob("*.json"):
+                if other.stem != "gallery":
+                    self._note(other.stem, load_result(other, cases=False).metrics, measure)
             return None
         result = load_result(path)
         self.synthetic |= result.synthetic
         self.caveats += [caveat for caveat in result.caveats if caveat not in self.caveats]
         asked = (measure.metric, measure.label, measure.group)
         rows = [row for row in result.metrics if row.split in ("", measure.split)]
-        found = [row for row in rows if (row.metric, row.label, row.group) == asked]
-        if not found:
-            self.names |= {_named(path, row, measure) for row in rows}
+        found = next((row for row in rows if (row.metric, row.label, row.group) == asked), None)
+        if found is None:
+            self._note(measure.result, rows, measure)
             return None
-        return _Value(found[0], redraw(result, found[0]))
+        return _Value(found, redraw(result, found))
 
-
-def _rows(path: Path) -> tuple[Metric, ...]:
-    return load_result(path, cases=False).metrics if path.stem != "gallery" else ()
-
-
-def _named(path: Path, row: Metric, measure: Measure) -> str:
-    return Measure(result=path.stem, metric=row.metric, label=row.label, split=measure.split, group=row.group).name
+    def _note(self, result: str, rows: Sequence[Metric], like: Measure) -> None:
+        for row in rows:
+            there = {"result": result, "metric": row.metric, "label": row.label, "group": row.group}
+            self.names.add(like.model_copy(update=there).name)
 
 
 def _column(
@@ -189,34 +174,34 @@ def _column(
     """Read one measure of every cell."""
     draws = _draws(found, resamples=resamples, seed=seed)
     at = next((i for i, cell in enumerate(cells) if cell.name == reference), None)
-    readings = []
-    for i, values in enumerate(found):
-        numbers = {s: value.row.value for s, value in values.items() if value.row.value is not None}
-        first = next(iter(values.values()), None)
-        told = next((value.row.reason for value in values.values() if value.row.reason), "")
-        reason = told if numbers else "no_run" if first is None else told or "no_value"
-        readings.append(
-            Reading(
-                values=numbers,
-                mean=float(np.mean(list(numbers.values()))) if numbers else None,
-                sd=float(np.std(list(numbers.values()), ddof=1)) if len(numbers) > 1 else None,
-                over_seeds=over_seeds(list(numbers.values()), level=level),
-                over_patients=_over_patients(
-                    [draws.get((i, s)) for s in numbers], few=_few([values[s].redrawn for s in numbers]), level=level
-                ),
-                n=first.row.n if first else None,
-                positives=first.row.positives if first else None,
-                patients=first.row.patients if first else None,
-                difference=None,
-                reason=reason,
-            )
-        )
+    readings = [
+        _reading(values, {seed: draws.get((i, seed)) for seed in values}, level) for i, values in enumerate(found)
+    ]
     if at is None:
         return readings
     return [
         reading if i == at else replace(reading, difference=_difference(readings, found, draws, i, at, level))
         for i, reading in enumerate(readings)
     ]
+
+
+def _reading(values: Mapping[int, _Value], draws: Mapping[int, FloatArray | None], level: float) -> Reading:
+    numbers = {seed: value.row.value for seed, value in values.items() if value.row.value is not None}
+    row = next((value.row for value in values.values()), None)
+    reasons = [value.row.reason for value in values.values() if value.row.reason]
+    few = _few([values[seed].redrawn for seed in numbers])
+    return Reading(
+        values=numbers,
+        mean=float(np.mean(list(numbers.values()))) if numbers else None,
+        sd=float(np.std(list(numbers.values()), ddof=1)) if len(numbers) > 1 else None,
+        over_seeds=over_seeds(list(numbers.values()), level=level),
+        over_patients=_over_patients([draws[seed] for seed in numbers], few=few, level=level),
+        n=row.n if row else None,
+        positives=row.positives if row else None,
+        patients=row.patients if row else None,
+        difference=None,
+        reason=next(iter(reasons), "" if numbers else "no_value" if values else "no_run"),
+    )
 
 
 def _draws(found: Sequence[Mapping[int, _Value]], *, resamples: int, seed: int) -> dict[tuple[int, int], FloatArray]:
@@ -243,16 +228,17 @@ def _few(redrawn: Sequence[Redrawn | None]) -> bool:
 
 
 def _over_patients(draws: Sequence[FloatArray | None], *, few: bool, level: float) -> Limits:
-    method: Literal["patient_bootstrap_percentile"] = "patient_bootstrap_percentile"
-    if few:
-        return Limits(low=None, high=None, method=method, reason="few_patients")
     there = [each for each in draws if each is not None]
-    if not draws or len(there) < len(draws):
-        reason = "not_recomputed" if draws else "no_value"
-        return Limits(low=None, high=None, method=method, reason=reason)
+    if few or not draws or len(there) < len(draws):
+        return _no_patients("few_patients" if few else "not_recomputed" if draws else "no_value")
     interval = percentile_interval(np.mean(there, axis=0), level=level)
-    reason = "few_resamples" if interval.low is None else ""
-    return Limits(low=interval.low, high=interval.high, method=method, reason=reason)
+    if interval.low is None:
+        return _no_patients("few_resamples")
+    return Limits(low=interval.low, high=interval.high, method="patient_bootstrap_percentile")
+
+
+def _no_patients(reason: str) -> Limits:
+    return Limits(method="patient_bootstrap_percentile", reason=reason)
 
 
 def _difference(
@@ -268,17 +254,15 @@ def _difference(
     if not both:
         return None
     own = [readings[i].values[seed] - readings[at].values[seed] for seed in both]
-    pairs = [(found[i][seed].redrawn, found[at][seed].redrawn) for seed in both]
-    same = len({redrawn.cases for pair in pairs for redrawn in pair if redrawn is not None}) == 1
-    patients = Limits(low=None, high=None, method="patient_bootstrap_percentile", reason="not_recomputed")
+    redrawn = [found[side][seed].redrawn for seed in both for side in (i, at)]
     p = None
-    if all(one is not None and other is not None for one, other in pairs):
-        if same:
-            moved = np.mean([draws[i, seed] - draws[at, seed] for seed in both], axis=0)
-            few = _few([redrawn for pair in pairs for redrawn in pair])
-            patients, p = _over_patients([moved], few=few, level=level), None if few else two_sided(moved)
-        else:
-            patients = replace(patients, reason="other_cases")
+    if any(each is None for each in redrawn):
+        patients = _no_patients("not_recomputed")
+    elif len({each.cases for each in redrawn if each is not None}) > 1:
+        patients = _no_patients("other_cases")
+    else:
+        moved, few = np.mean([draws[i, seed] - draws[at, seed] for seed in both], axis=0), _few(redrawn)
+        patients, p = _over_patients([moved], few=few, level=level), None if few else two_sided(moved)
     return Difference(
         value=float(np.mean(own)),
         seeds=both,
@@ -303,9 +287,9 @@ def _corrected(columns: Sequence[Sequence[Reading]]) -> tuple[list[list[Reading]
 def _caveats(cells: Sequence[CellFacts]) -> list[str]:
     runs = [run for cell in cells for run in cell.runs]
     finished = [run for run in runs if run.state == "finished"]
-    told = []
+    caveats = []
     if len(finished) < len(runs):
-        told.append(f"Not finished: {len(runs) - len(finished)} of {len(runs)} runs; means are over those that are.")
+        caveats.append(f"Not finished: {len(runs) - len(finished)} of {len(runs)} runs; means are over those that are.")
     if len({run.code for run in finished}) > 1:
-        told.append(f"The runs were made by {len({run.code for run in finished})} versions of the code.")
-    return told
+        caveats.append(f"The runs were made by {len({run.code for run in finished})} versions of the code.")
+    return caveats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +39,8 @@ from medvlp.statistics.calibration.calibrators import CalibratorName
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES
 
 __all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "title_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,6 @@ class Evaluation:
         options: what all measures share.
         recipe: hash of model and options.
         synthetic: whether the data is synthetic.
-        say: told what a reader of the numbers has to know.
 
     Attributes:
         answers: of the model.
@@ -127,10 +129,9 @@ class Evaluation:
         options: EvaluationOptions,
         recipe: str,
         synthetic: bool,
-        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.model, self.whole, self.manifest, self.others = model, whole, manifest, others
-        self.options, self.recipe, self.synthetic, self.say = options, recipe, synthetic, say
+        self.options, self.recipe, self.synthetic = options, recipe, synthetic
         self.answers = model.answers
         self.features = model.features
         self.where = where
@@ -231,7 +232,7 @@ class Evaluation:
         part = self.part(fit)
         held, judged = (set(each.manifest.column("id.patient").tolist()) for each in (part, self.judged))
         if held & judged:
-            self.say(f"{len(held & judged)} patients are in {fit} and in {self.options.split}: nothing is chosen.")
+            logger.info(f"{len(held & judged)} patients are in {fit} and in {self.options.split}: nothing is chosen.")
             return None
         return part
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
 from medvlp.data.reproduction import Claim, Measured, ReproductionCard, Task
-from medvlp.evaluation.cells import State
+from medvlp.evaluation.cells import ReportedNumber
+from medvlp.evaluation.cells_words import SYNTHETIC
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.tables import Cell, Table
 
@@ -24,11 +24,12 @@ __all__ = [
     "SuiteNumber",
     "Wanted",
     "load_suite_table",
+    "number_cells",
     "published_rows",
     "published_table",
+    "suite_document",
     "suite_numbers",
     "suite_table",
-    "suite_text",
     "task_of",
 ]
 
@@ -36,22 +37,16 @@ SCHEMA = "medvlp.suite/1"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
-class Wanted(_Frozen):
+class Wanted(ReportedNumber):
     """A number that a suite reports.
 
     Attributes:
-        result: name of the results file, or a pattern (``grounding_*``): the first of the model that fits it.
-        metric, label, group: of its row.
         usual: whether papers report this one on the data set.
     """
 
-    result: str
-    metric: str
-    label: str
-    group: str | None = None
     usual: bool = False
 
 
@@ -65,7 +60,7 @@ class SuiteLine(_Frozen):
         title: of the data set.
         split: name of the split and part that was judged.
         folder: below the suite's.
-        state, reason, seconds, code: how far it came, see `medvlp.runs.grid.jobs.Standing`.
+        state, reason, seconds, code: how far it came, see `medvlp.evaluation.cells.RunState`.
         recipe, data, split_hash: hashes of what made the numbers.
         synthetic: whether nobody stands behind the data.
         caveats: sentences that a reader must have seen before the numbers.
@@ -77,7 +72,7 @@ class SuiteLine(_Frozen):
     title: str = ""
     split: str = ""
     folder: str
-    state: State
+    state: Literal["finished", "failed", "begun", "not begun"]
     reason: str = ""
     seconds: float = 0.0
     code: str = ""
@@ -86,6 +81,11 @@ class SuiteLine(_Frozen):
     split_hash: str = ""
     synthetic: bool = False
     caveats: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The data set's title, else the run's name."""
+        return self.title or self.name
 
 
 class SuiteNumber(_Frozen):
@@ -142,17 +142,15 @@ class Suite(_Frozen):
     numbers: tuple[SuiteNumber, ...]
     published: tuple[PublishedRow, ...]
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
-
     @property
     def synthetic(self) -> bool:
         """Whether any number is of synthetic data."""
         return any(line.synthetic for line in self.lines)
 
 
-def suite_text(suite: Suite) -> str:
-    """Return the suite as a JSON document."""
-    return json.dumps(suite.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
+def suite_document(suite: Suite) -> dict[str, Any]:
+    """Return the suite as plain data, as `load_suite_table` reads it."""
+    return suite.model_dump(mode="json", by_alias=True)
 
 
 def load_suite_table(path: Path) -> Suite:
@@ -186,15 +184,12 @@ def suite_numbers(
 
 
 def _number(run: str, wanted: Wanted, results: dict[str, tuple[Result, str]], split: str) -> SuiteNumber:
-    fitting = [
-        name for name in sorted(results) if fnmatchcase(name, wanted.result) and results[name][0].role == "model"
-    ]
-    for name in fitting:
-        result, sha = results[name]
-        rows = [row for row in result.metrics if _is_it(row, wanted, split)]
-        if len(rows) == 1:
-            asked = wanted.model_copy(update={"result": name})
-            return SuiteNumber(run=run, wanted=asked, row=rows[0], title=result.title, sha256=sha)
+    for name, (result, sha256) in sorted(results.items()):
+        if result.role == "model" and fnmatchcase(name, wanted.result):
+            rows = [row for row in result.metrics if _is_it(row, wanted, split)]
+            if len(rows) == 1:
+                asked = wanted.model_copy(update={"result": name})
+                return SuiteNumber(run=run, wanted=asked, row=rows[0], title=result.title, sha256=sha256)
     return SuiteNumber(run=run, wanted=wanted, row=None)
 
 
@@ -248,16 +243,9 @@ def _measured(line: SuiteLine, number: SuiteNumber) -> Measured | None:
     row = number.row
     if row is None or row.value is None:
         return None
+    numbers = {name: getattr(row, name) for name in ("value", "low", "high", "n", "patients")}
     where = f"{line.folder}/results/{number.wanted.result}.json"
-    return Measured(
-        value=row.value,
-        low=row.low,
-        high=row.high,
-        n=row.n,
-        patients=row.patients,
-        results=where,
-        sha256=number.sha256,
-    )
+    return Measured(**numbers, results=where, sha256=number.sha256)
 
 
 # tables -------------------------------------------------------------------------------------------------------------
@@ -268,57 +256,52 @@ def suite_table(suite: Suite) -> Table:
     lines = {line.name: line for line in suite.lines}
     rows = tuple(
         (
-            lines[number.run].title or number.run,
+            lines[number.run].shown,
             lines[number.run].split,
             number.wanted.result,
             number.wanted.metric + (" (usual)" if number.wanted.usual else ""),
             number.wanted.label + (f", {number.wanted.group}" if number.wanted.group else ""),
-            _cell(number.row),
-            *_counts(number.row),
+            *number_cells(number.row),
         )
         for number in suite.numbers
     )
     columns = ("Data set", "split", "result", "metric", "finding", "value", "n", "positive", "patients", "findings")
-    return Table(suite.title, columns, rows, _notes(suite))
+    return Table(suite.title, columns, rows, _notes(suite), words=5)
 
 
 def published_table(suite: Suite) -> Table:
-    """Return what is published beside what is measured here; an empty cell stays empty."""
-    rows = tuple(
-        (
-            row.title,
-            row.claim.data,
-            row.claim.split,
-            f"{row.claim.task} {row.claim.metric}",
-            row.claim.label,
-            Cell(None if row.claim.paper is None else row.claim.paper.value),
-            ", ".join(f"{each.value:.3f}" for each in row.claim.released) or "-",
-            ", ".join(f"{each.value:.3f}" for each in row.claim.quoted) or "-",
-            Cell(None)
-            if row.claim.ours is None
-            else Cell(row.claim.ours.value, row.claim.ours.low, row.claim.ours.high),
-        )
-        for row in suite.published
-    )
-    columns = ("Model", "data", "split", "task", "finding", "paper", "released weights", "quoted", "here")
-    notes = ("Published numbers have no intervals; their sources stand in data_cards/reproduction.",)
-    return Table("Published", columns, rows, notes)
+    """Return what is published beside what is measured here; an empty cell stays empty, sources stand below."""
+    rows, notes = [], ["Published numbers have no intervals; * is recalled, not looked up again."]
+    for row in suite.published:
+        claim, ours = row.claim, row.claim.ours
+        paper = () if claim.paper is None else (claim.paper,)
+        given = [
+            ", ".join(f"{each.value:.3f}{'*' if each.recalled else ''}" for each in some) or "-"
+            for some in (paper, claim.released, claim.quoted)
+        ]
+        here = Cell(None) if ours is None else Cell(ours.value, ours.low, ours.high)
+        about = f"{claim.task} {claim.metric}{f', {claim.about}' if claim.about else ''}"
+        rows.append((row.title, claim.data, claim.split, about, claim.label, *given, here, "" if not ours else ours.n))
+        notes += [
+            f"{row.title}, {claim.data}: {each.value:.3f}: {each.source}{' (recalled)' if each.recalled else ''}"
+            for each in (*paper, *claim.released, *claim.quoted)
+        ]
+        notes += [f"{row.title}, {claim.data}: {claim.note}"] if claim.note else []
+    columns = ("Model", "data", "split", "task", "finding", "paper", "released weights", "quoted", "here", "n")
+    return Table("Published", columns, tuple(rows), tuple(dict.fromkeys(notes)), words=5)
 
 
-def _cell(row: Metric | None) -> Cell:
-    return Cell(None) if row is None else Cell(row.value, row.low, row.high)
-
-
-def _counts(row: Metric | None) -> tuple[str | int, ...]:
+def number_cells(row: Metric | None) -> tuple[Cell | str | int, ...]:
+    """Return a number's entries of a table: value with interval, n, positive, patients, findings of a mean."""
     if row is None:
-        return ("", "", "", "")
+        return (Cell(None), "", "", "", "")
     positives = "" if row.positives is None or row.labels_used is not None else row.positives
-    return (row.n, positives, row.patients, "" if row.labels_used is None else row.labels_used)
+    findings = "" if row.labels_used is None else row.labels_used
+    return (Cell(row.value, row.low, row.high), row.n, positives, row.patients, findings)
 
 
 def _notes(suite: Suite) -> tuple[str, ...]:
-    notes = ["Intervals are 95 %, over patients."]
-    notes += ["Synthetic data: the numbers prove the machinery, never clinical performance."] if suite.synthetic else []
-    notes += [f"{line.title or line.name}: {text}" for line in suite.lines for text in line.caveats]
+    notes = ["Intervals are 95 %, over patients.", *([SYNTHETIC] if suite.synthetic else [])]
+    notes += [f"{line.shown}: {text}" for line in suite.lines for text in line.caveats]
     notes += [f"{line.name} is {line.state}: {line.reason}" for line in suite.lines if line.reason]
     return tuple(notes)

@@ -1,15 +1,15 @@
-"""Tables of results for a paper or a spreadsheet: one table, written as Markdown, LaTeX or CSV."""
+"""Tables of results for a paper or a spreadsheet: one table, written as Markdown, LaTeX or CSV, beside JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.files import write_text
+from medvlp.core.files import write_json, write_text
 from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
@@ -24,6 +24,7 @@ __all__ = [
     "to_latex",
     "to_markdown",
     "write_table",
+    "write_tables",
 ]
 
 
@@ -48,6 +49,20 @@ class Cell:
     signed: bool = False
     p: bool = False
 
+    def number(self, dash: str = "-") -> str:
+        """Return the number without its interval; `dash` where there is none."""
+        if self.value is None:
+            return dash
+        if self.p and self.value < 10**-self.digits:
+            return f"<{10**-self.digits:.{self.digits}f}"
+        return f"{self.value:.{self.digits}f}"
+
+    def range(self, between: str = " to ") -> str:
+        """Return the interval; empty where there is none."""
+        if self.value is None or self.low is None or self.high is None:
+            return ""
+        return f"{self.low:.{self.digits}f}{between}{self.high:.{self.digits}f}"
+
     def text(self, dash: str = "-") -> str:
         """Return the number with its interval in brackets.
 
@@ -55,15 +70,8 @@ class Cell:
             >>> Cell(0.8, 0.7, 0.9).text(), Cell(None).text(), Cell(1e-9, digits=4, p=True).text()
             ('0.800 (0.700-0.900)', '-', '<0.0001')
         """
-        if self.value is None:
-            return dash
-        if self.p and self.value < 10**-self.digits:
-            return f"<{10**-self.digits:.{self.digits}f}{self.mark}"
-        first = f"{self.value:.{self.digits}f}"
-        if self.low is None or self.high is None:
-            return first + self.mark
-        between = " to " if self.signed else dash
-        return f"{first} ({self.low:.{self.digits}f}{between}{self.high:.{self.digits}f}){self.mark}"
+        interval = self.range(" to " if self.signed else dash)
+        return f"{self.number(dash)}{f' ({interval})' if interval else ''}{self.mark if self.value is not None else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +83,14 @@ class Table:
         columns: names.
         rows: each with a name and one entry for each other column; a row called like an average is set apart.
         notes: below it.
+        words: first columns that are words, and stand to the left.
     """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | Cell, ...], ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    words: int = 1
 
 
 def score_table(result: Result, *, split: str | None = None, point: str | None = None) -> Table:
@@ -189,7 +199,7 @@ def to_markdown(table: Table) -> str:
     """Return the table as GitHub Markdown."""
     lines = [f"**{table.caption}**", ""]
     lines.append("| " + " | ".join(_pipes(name) for name in table.columns) + " |")
-    lines.append("| --- |" + " ---: |" * (len(table.columns) - 1))
+    lines.append("|" + " --- |" * table.words + " ---: |" * (len(table.columns) - table.words))
     for row in table.rows:
         cells = [_pipes(_text(entry, "–")) for entry in row]
         cells[0] = f"**{cells[0]}**" if _is_average(row) else cells[0]
@@ -200,7 +210,10 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """Return the table for LaTeX with the package booktabs."""
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(table.caption)}}}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
+    lines += [
+        rf"\begin{{tabular}}{{{'l' * table.words}{'r' * (len(table.columns) - table.words)}}}",
+        r"\toprule",
+    ]
     lines += [" & ".join(_escaped(name) for name in table.columns) + r" \\", r"\midrule"]
     for at, row in enumerate(table.rows):
         if _is_average(row) and at and not _is_average(table.rows[at - 1]):
@@ -213,11 +226,8 @@ def to_latex(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Return the table as CSV, an interval in two columns of its own, numbers with all their digits."""
-    split = [any(isinstance(row[at], Cell) for row in table.rows) for at in range(len(table.columns))]
-    bounded = [
-        any(isinstance(entry := row[at], Cell) and entry.low is not None for row in table.rows)
-        for at in range(len(table.columns))
-    ]
+    columns = range(len(table.columns))
+    bounded = [any(isinstance(e := row[at], Cell) and e.low is not None for row in table.rows) for at in columns]
     header: list[str] = []
     for name, interval in zip(table.columns, bounded, strict=True):
         header += [name, f"{name} low", f"{name} high"] if interval else [name]
@@ -226,8 +236,8 @@ def to_csv(table: Table) -> str:
     writer.writerow(header)
     for row in table.rows:
         line: list[object] = []
-        for entry, number, interval in zip(row, split, bounded, strict=True):
-            if number and isinstance(entry, Cell):
+        for entry, interval in zip(row, bounded, strict=True):
+            if isinstance(entry, Cell):
                 values = (entry.value, entry.low, entry.high) if interval else (entry.value,)
                 line += ["" if value is None else repr(float(value)) for value in values]
             else:
@@ -244,6 +254,17 @@ def write_table(table: Table, path: Path) -> None:
     """
     check_table_path(path)
     write_text(path, _WRITERS[path.suffix](table))
+
+
+def write_tables(
+    folder: Path, tables: Sequence[Table], *, numbers: Table, document: Mapping[str, object], page: str
+) -> None:
+    """Write ``table.md`` and ``.tex`` of some tables, ``.csv`` of unrounded numbers, ``.json`` and ``.html``."""
+    write_json(folder / "table.json", document)
+    write_text(folder / "table.md", "\n".join(map(to_markdown, tables)))
+    write_text(folder / "table.tex", "\n".join(map(to_latex, tables)))
+    write_text(folder / "table.csv", to_csv(numbers))
+    write_text(folder / "table.html", page)
 
 
 def check_table_path(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.proportions import share_of
 
 __all__ = ["Gate"]
+
+logger = logging.getLogger(__name__)
 
 _COLUMN = "gate"
 LET_IN, HELD_BACK = "let in", "held back"
@@ -52,7 +55,7 @@ class Gate(Measure):
             return
         row = _share(evaluation, held[looked], looked)
         told = f"The gate would hold back {int(held[looked].sum())} of {row.n} pictures"
-        evaluation.say(f"{told}: unlike those that the model was trained on.")
+        logger.info(f"{told}: unlike those that the model was trained on.")
         odd = row.low is not None and row.low > gate.rate
         caveats = (f"{told}, {gate.rate:.0%} of its own kind by design: {_MIND}",) if odd else ()
         for name, answer, said in evaluation.giving("scores"):

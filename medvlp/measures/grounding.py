@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,8 @@ from medvlp.measures._grounding_maps import (
 )
 
 __all__ = ["Grounding"]
+
+logger = logging.getLogger(__name__)
 
 _DEFAULTS = ("hires_cam", "similarity")  # the first that the model can make
 _STAGES = (0.25, 0.5, 0.75)
@@ -143,7 +146,7 @@ class Grounding(Measure):
                 reasons.append(str(error))
             else:
                 return {name: drawer}
-        evaluation.say(f"No grounding, this model makes no map: {' '.join(reasons)}")
+        logger.info(f"No grounding, this model makes no map: {' '.join(reasons)}")
         return {}
 
     def _maps(self, evaluation: Evaluation, drawer: Drawer, questions: list[Question]) -> Iterator[DrawnMap]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
@@ -17,6 +18,8 @@ from medvlp.evaluation.results import Result
 from medvlp.measures._label_sets import label_sets
 
 __all__ = ["Recipes"]
+
+logger = logging.getLogger(__name__)
 
 
 class Recipes(Measure):
@@ -52,7 +55,7 @@ class Recipes(Measure):
         """
         model, manifest = evaluation.model, evaluation.manifest
         if not evaluation.sees or not (evaluation.prompts or model.model.reads_text):
-            evaluation.say("No recipes: they compare pictures with texts, and this model does not.")
+            logger.info("No recipes: they compare pictures with texts, and this model does not.")
             return
         for wanted in self.recipes:
             answer = RecipeScores(load_recipe(wanted, own=prompt_sets(evaluation.answers)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -23,6 +24,8 @@ from medvlp.evaluation.robustness.evaluate import Condition, evaluate_robustness
 from medvlp.evaluation.robustness.factors import FACTORS, LATERAL, change, chosen_factors
 
 __all__ = ["Robustness"]
+
+logger = logging.getLogger(__name__)
 
 _LATERAL_VIEWS = frozenset({"LATERAL", "LL", "RL", "L"})  # the last as some tables say it
 _BATCH = 32
@@ -61,7 +64,7 @@ class Robustness(Measure):
         """Yield the fall of AUROC by factor and level, and how many such pictures the bundle's gate flags."""
         scored = next(evaluation.giving("scores"), None)
         if scored is None or not evaluation.sees or evaluation.model.model.pictures != "image":
-            evaluation.say("No robustness: it needs pictures, and an answer that gives scores of them.")
+            logger.info("No robustness: it needs pictures, and an answer that gives scores of them.")
             return
         manifest, features = evaluation.judged.manifest, evaluation.judged.table[evaluation.features]
         positions = _positions(manifest)
@@ -119,14 +122,14 @@ class _Work:
         others = evaluation.others({name: v for name, v in evaluation.where.items() if name != "view_position"})
         positions = _positions(others)
         if positions is None or "id.study" not in others:
-            evaluation.say("The data names no views or studies: a lateral picture shown as a frontal one is left out.")
+            logger.info("The data names no views or studies: a lateral picture shown as a frontal one is left out.")
             return []
         studies = others.column("id.study").tolist()
         lateral = {study: at for at, study in enumerate(studies) if positions[at] in _LATERAL_VIEWS}
         own = evaluation.judged.manifest.column("id.study").tolist()
         pairs = [(at, lateral[own[at]]) for at in self.cases if own[at] in lateral]
         if not pairs:
-            evaluation.say("No case has a lateral picture in its study: a lateral shown as a frontal is left out.")
+            logger.info("No case has a lateral picture in its study: a lateral shown as a frontal is left out.")
             return []
         pictures = (self._pixels(str(others.path(other))) for _, other in pairs)
         return [self._scored(LATERAL, "1", self._rows([at for at, _ in pairs]), pictures)]

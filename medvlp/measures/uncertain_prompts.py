@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
@@ -16,6 +17,8 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 
 __all__ = ["UncertainPrompts"]
+
+logger = logging.getLogger(__name__)
 
 
 class UncertainPrompts(Measure):
@@ -40,7 +43,7 @@ class UncertainPrompts(Measure):
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield ``doubt_RECIPE`` for each recipe with uncertain prompts."""
         if not evaluation.prompts or not evaluation.compares:
-            evaluation.say("No uncertain prompts: they need prompts, and embeddings that are compared with them.")
+            logger.info("No uncertain prompts: they need prompts, and embeddings that are compared with them.")
             return
         manifest, model = evaluation.judged.manifest, evaluation.model
         for wanted in self.recipes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -18,6 +19,8 @@ from medvlp.evaluation.results import Result
 from medvlp.measures._groups import group_columns
 
 __all__ = ["WeightedPrompts"]
+
+logger = logging.getLogger(__name__)
 
 
 class WeightedPrompts(Measure):
@@ -37,7 +40,7 @@ class WeightedPrompts(Measure):
         """Yield ``ANSWER_weighted``."""
         validation, prompted = evaluation.validation, evaluation.prompted
         if prompted is None or not evaluation.prompts or not evaluation.compares or validation is None:
-            evaluation.say("No weighted prompts: they need prompts, embeddings and validation pictures with labels.")
+            logger.info("No weighted prompts: they need prompts, embeddings and validation pictures with labels.")
             return
         name, answer = prompted
         model, seen = evaluation.model, evaluation.judged.table[evaluation.features]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
@@ -12,7 +12,17 @@ from medvlp.pages.rows import findings_of, headline_of, macro_of, only, plain_au
 from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.statistics.few import TOO_FEW
 
-__all__ = ["Dimension", "Forest", "ForestRow", "Mark", "control_forest", "dimensions", "finding_forest"]
+__all__ = [
+    "Dimension",
+    "Forest",
+    "ForestRow",
+    "Mark",
+    "control_forest",
+    "dimensions",
+    "finding_forest",
+    "mark_of",
+    "on_axis",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,36 @@ def dimensions(result: Result) -> list[Dimension]:
     return found
 
 
+def on_axis(
+    rows: Sequence[ForestRow],
+    ticks: Sequence[tuple[float, str]],
+    *,
+    line: float | None,
+    legend: tuple[tuple[str, str], ...],
+) -> Forest:
+    """Place rows whose marks are in units of the axis on it; what lies below its first tick stands there.
+
+    Args:
+        rows: with `Mark.at`, ``low`` and ``high`` as values.
+        ticks: value and words, ascending.
+        line: value of the dashed line; None for none.
+        legend: style and name of each series.
+    """
+    first, last = ticks[0][0], ticks[-1][0]
+
+    def place(value: float) -> float:
+        return round(100 * (max(value, first) - first) / (last - first), 2)
+
+    def placed(mark: Mark) -> Mark:
+        low, high = (None if end is None else place(end) for end in (mark.low, mark.high))
+        return replace(mark, at=place(mark.at), low=low, high=high)
+
+    laid = tuple(replace(row, marks=tuple(map(placed, row.marks))) for row in rows)
+    few = any(mark.few for row in laid for mark in row.marks)
+    at = -100.0 if line is None else place(line)  # off the axis
+    return Forest(laid, tuple((place(value), words) for value, words in ticks), at, legend, few)
+
+
 _RowParts = tuple[str, str, list[tuple[Result, str, Metric]], Metric, bool]
 
 
@@ -136,30 +176,36 @@ def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> F
     """Lay rows on an axis from the lowest limit (0.4 or less) to 1."""
     limits = [v for _, _, marks, _, _ in rows for *_, m in marks for v in (m.low, m.value) if v is not None]
     low = max(0.0, min(0.4, math.floor(10 * min(limits, default=0.4)) / 10))
-
-    def at(value: float) -> float:
-        return round(100 * (value - low) / (1 - low), 2)
-
-    laid = []
-    for name, cases, present, first, summary in rows:
-        marks = tuple(
-            Mark(
-                series=name_of(result.name, result.title),
-                style=style,
-                at=at(row.value),
-                low=None if row.low is None else at(row.low),
-                high=None if row.high is None else at(row.high),
-                value=number(row.value),
-                interval="no interval" if row.reason in TOO_FEW else interval(row),
-                few=row.reason == "few_positives",
-            )
-            for result, style, row in present
-            if row.value is not None
+    laid = [
+        ForestRow(
+            name,
+            cases,
+            tuple(
+                mark_of(row, name_of(result.name, result.title), style)
+                for result, style, row in present
+                if row.value is not None
+            ),
+            _note(first),
+            summary,
         )
-        laid.append(ForestRow(name, cases, marks, _note(first), summary))
-    few = any(mark.few for row in laid for mark in row.marks)
+        for name, cases, present, first, summary in rows
+    ]
     steps = [low + 0.1 * step for step in range(round((1 - low) * 10) + 1)]
-    return Forest(tuple(laid), tuple((at(step), f"{step:.1f}") for step in steps), at(0.5), legend, few)
+    return on_axis(laid, [(step, f"{step:.1f}") for step in steps], line=0.5, legend=legend)
+
+
+def mark_of(row: Metric, series: str, style: str) -> Mark:
+    """Return the mark of a metric that has a value, in its own units."""
+    return Mark(
+        series=series,
+        style=style,
+        at=row.value or 0.0,
+        low=row.low,
+        high=row.high,
+        value=number(row.value),
+        interval="no interval" if row.reason in TOO_FEW else interval(row),
+        few=row.reason == "few_positives",
+    )
 
 
 def _note(row: Metric) -> str:

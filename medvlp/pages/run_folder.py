@@ -17,10 +17,10 @@ from medvlp.evaluation.suite import load_suite_table
 from medvlp.pages.facts import kind_of, towers
 from medvlp.pages.facts_data import card_facts, sets_named
 from medvlp.pages.gallery_files import GALLERY, read_gallery
+from medvlp.pages.grid import render_suite
 from medvlp.pages.inputs import Quarantined, ReportInputs
 from medvlp.pages.record import Record
 from medvlp.pages.render import render_report
-from medvlp.pages.suite import render_suite
 
 __all__ = ["read_config", "read_log", "read_run", "write_report_page"]
 

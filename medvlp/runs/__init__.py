@@ -1,1 +1,1 @@
-"""What starts and finishes things: training, evaluation, adapting, indexing, splitting, grids of runs."""
+"""What starts and finishes things: train, adapt, evaluate, index, split, the quick start, grids."""

@@ -6,8 +6,8 @@ give thresholds and calibrations. Test patients are judged once, at the end.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,6 @@ import numpy as np
 from medvlp.adaptation.release import adapted_bundle, scaled
 from medvlp.answers.asking.model import prompt_sets
 from medvlp.answers.prompting.class_vectors import unit_mean
-from medvlp.runs.adapt_choice import ADAPTERS, Tried, choose_adapter, folds_of
-from medvlp.runs.adapt_data import Films, data_of, read_films
-from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
-from medvlp.runs.gate import learn_gate
 from medvlp.config.tree import EvaluationConfig, GateConfig
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import UserError
@@ -29,13 +25,19 @@ from medvlp.core.provenance import code_hash, environment
 from medvlp.data.leakage import seen_of
 from medvlp.data.splits import part_facts, part_line
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.measures._probe_tables import labels_of
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.bundle import check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
+from medvlp.runs.adapt_choice import ADAPTERS, Tried, choose_adapter, folds_of
+from medvlp.runs.adapt_data import Films, data_of, read_films
+from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
+from medvlp.runs.gate import learn_gate
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 
 __all__ = ["AdaptOptions", "Adaptation", "adapt"]
+
+logger = logging.getLogger(__name__)
 
 _LEAST = 3  # patients of each class beyond one a fold
 
@@ -90,12 +92,11 @@ class Adaptation:
     tried: tuple[Tried, ...]
 
 
-def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: None) -> Adaptation:
-    """Adapt, release and judge; what is complete in the run's folder is not made again.
+def adapt(options: AdaptOptions) -> Adaptation:
+    """Adapt, release and judge; what is complete in the run's folder is not made again; choices are logged.
 
     Args:
         options: what is asked.
-        say: told each step, choice and exclusion.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -107,7 +108,7 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
     check_place(options.out)
     _refuse_other(options)
     make_folder(options.out)
-    data, labels = _opened(options, say)
+    data, labels = _opened(options)
     judging = EvaluationConfig(
         labels=labels,
         min_positives=1,
@@ -125,10 +126,10 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
         workers=options.workers,
     )
     memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
-    evaluation = open_evaluation(run, memory=memory, say=say)
+    evaluation = open_evaluation(run, memory=memory)
     if not evaluation.sees:
         raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
-    say(part_line(part_facts(evaluation.manifest)))
+    logger.info(part_line(part_facts(evaluation.manifest)))
     train = evaluation.part("train")
     table = ProbeTable(
         train.table[evaluation.features],
@@ -142,22 +143,21 @@ def adapt(options: AdaptOptions, *, say: Callable[[str], None] = lambda text: No
         _bank(evaluation, labels),
         names=options.adapters,
         until=began + 60 * options.minutes,
-        kept=options.out / "adapters",
-        say=say,
+        folder=options.out / "adapters",
     )
-    say(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
-    _release(options, evaluation, table, chosen, tried, say)
+    logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
+    _release(options, evaluation, table, chosen, tried)
     adapted = run.model_copy(update={"model": str(options.out / "bundle")})
-    judged = evaluate(adapted, keep=True, memory=memory, say=say)
+    judged = evaluate(adapted, keep=True, memory=memory)
     return Adaptation(options.out / "bundle", judged.page, chosen, tried)
 
 
-def _opened(options: AdaptOptions, say: Callable[[str], None]) -> tuple[Any, list[str]]:
+def _opened(options: AdaptOptions) -> tuple[Any, list[str]]:
     """Read the tables; return the data of the run and the findings that enough patients have."""
 
     def read(images: Path, table: Path, name: str) -> Films:
         own = {"one_patient_per_image": options.one_patient_per_image, "workers": options.workers}
-        return read_films(images, table, options.out / f"{name}.parquet", **own, say=say)
+        return read_films(images, table, options.out / f"{name}.parquet", **own)
 
     films, test = read(options.images, options.labels, "films"), None
     if options.test_labels is not None:
@@ -167,7 +167,7 @@ def _opened(options: AdaptOptions, say: Callable[[str], None]) -> tuple[Any, lis
     labels = [name for name, counts in films.findings.items() if min(counts) >= least]
     if few := {name: counts for name, counts in films.findings.items() if name not in labels}:
         told = ", ".join(f"{name} ({a} with, {b} without)" for name, (a, b) in few.items())
-        say(f"Left out, fewer than {least} patients with or without it: {told}.")
+        logger.info(f"Left out, fewer than {least} patients with or without it: {told}.")
     if not labels:
         raise UserError(
             f"No finding of {options.labels} has {least} patients with it and {least} without, which {options.folds} "
@@ -195,7 +195,6 @@ def _release(
     table: ProbeTable,
     chosen: Tried,
     tried: tuple[Tried, ...],
-    say: Callable[[str], None],
 ) -> None:
     """Write the bundle, what was tried, and what the page says of the run."""
     base, splits = evaluation.model.bundle, {name: evaluation.prepared(name) for name in ("train", "validate")}
@@ -219,7 +218,7 @@ def _release(
         base=base.seen,
         knows_base=base.seen is not None,
     )
-    gate = learn_gate(splits, GateConfig(), base.model.pictures, say=say)
+    gate = learn_gate(splits, GateConfig(), base.model.pictures)
     card = ModelCard(
         name="Model card",
         sections=[

@@ -1,11 +1,12 @@
-"""Which adapter: each tried on folds of the training patients, from cheap to dear, and kept once it is tried."""
+"""Which adapter: each tried on folds of the training patients, from cheap to dear, and stored."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
 
 __all__ = ["ADAPTERS", "Tried", "choose_adapter", "folds_of"]
+
+logger = logging.getLogger(__name__)
 
 #: From cheap to dear.
 ADAPTERS = ("linear", "gda", "ensemble", "tip", "tip_tuned", "residual")
@@ -60,8 +63,7 @@ def choose_adapter(
     *,
     names: tuple[str, ...] = ADAPTERS,
     until: float = float("inf"),
-    kept: Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    folder: Path | None = None,
 ) -> tuple[Tried, tuple[Tried, ...]]:
     """Return the adapter with the best mean AUROC over folds pooled, the first of equal ones, and all that were tried.
 
@@ -71,8 +73,7 @@ def choose_adapter(
         bank: finding -> text vector; adapters that start from words are left out where one is missing.
         names: components of `medvlp.adaptation`, in the order in which they are tried.
         until: moment of `time.monotonic` after which none is begun; the first always is.
-        kept: folder in which each is kept once it is tried, and found again.
-        say: told each.
+        folder: in which each is stored once it is tried, and found again.
     """
     found: list[Tried] = []
     for name in names:
@@ -80,11 +81,11 @@ def choose_adapter(
         if adapter.needs_words and not all(label in bank for label in table.labels):
             continue
         if found and time.monotonic() > until:
-            say(f"{name}: not tried, the minutes are over.")
+            logger.info(f"{name}: not tried, the minutes are over.")
             continue
-        each = _tried(name, adapter, table, folds, bank, kept)
+        each = _tried(name, adapter, table, folds, bank, folder)
         values = ", ".join(f"{n} {v:.3f}" for n, v in each.folded.answer.validation_auroc.items())
-        say(f"{name}: AUROC {each.macro:.3f} over folds ({values}), {each.seconds:.0f} s")
+        logger.info(f"{name}: AUROC {each.macro:.3f} over folds ({values}), {each.seconds:.0f} s")
         found.append(each)
     return max(found, key=lambda each: each.macro), tuple(found)  # of equal ones the first
 
@@ -95,16 +96,16 @@ def _tried(
     table: ProbeTable,
     folds: np.ndarray,
     bank: Mapping[str, np.ndarray],
-    kept: Path | None,
+    folder: Path | None,
 ) -> Tried:
-    """Try one, or take it from where it is kept."""
+    """Try one, or take it from where it is stored."""
     began = time.monotonic()
     arrays = {"features": table.features, "folds": folds, **table.labels, **{f"bank.{n}": v for n, v in bank.items()}}
-    told = {
+    hashes = {
         n: hashlib.sha256(np.ascontiguousarray(v, dtype=np.float64).tobytes()).hexdigest() for n, v in arrays.items()
     }
-    key = hash_of([name, told, code_hash("adaptation", "evaluation", "models")])
-    path = None if kept is None else kept / f"{name}-{key}.safetensors"
+    key = hash_of([name, hashes, code_hash("adaptation", "evaluation", "models")])
+    path = None if folder is None else folder / f"{name}-{key}.safetensors"
     if path is None or not path.is_file():
         folded = adapter.fit_folds(table, folds, bank)
         seconds = time.monotonic() - began
@@ -118,12 +119,12 @@ def _tried(
             with written_whole(path) as temporary:
                 save_file(own, temporary, metadata={"facts": json.dumps(facts)})
     else:
-        folded, seconds = _kept(adapter, path)
+        folded, seconds = _stored(adapter, path)
     values = [v for v in folded.answer.validation_auroc.values() if np.isfinite(v)]
     return Tried(name, folded, float(np.mean(values)) if values else 0.5, seconds)
 
 
-def _kept(adapter: Adapter, path: Path) -> tuple[Folded, float]:
+def _stored(adapter: Adapter, path: Path) -> tuple[Folded, float]:
     with safe_open(path, framework="numpy") as opened:
         facts = json.loads(opened.metadata()["facts"])
         arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)

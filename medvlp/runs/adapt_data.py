@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from medvlp.data.quarantine import Quarantined
 from medvlp.data.readable import look_through, write_quarantine
 
 __all__ = ["Films", "data_of", "read_films"]
+
+logger = logging.getLogger(__name__)
 
 _FACTS = {"view": "view_position", **{n: n for n in ("view_position", "sex", "age", "site", "scanner", "source")}}
 _WORDS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
@@ -51,7 +54,6 @@ def read_films(
     *,
     one_patient_per_image: bool,
     workers: int,
-    say: Callable[[str], None],
     cache: Cache | None = None,
 ) -> Films:
     """Read a table of films and every file that it names.
@@ -60,11 +62,10 @@ def read_films(
         images: folder of the files.
         table: CSV with ``path``, ``patient_id`` and a column a finding: 1 present, 0 absent, -1 uncertain, blank
             unknown. ``view_position``, ``sex``, ``age``, ``site``, ``scanner`` and ``source`` become groups,
-            ``split`` (train, validate, test) is taken as it stands; other columns are told and left out.
+            ``split`` (train, validate, test) is used as it stands; other columns are logged and left out.
         out: manifest, a Parquet file; unreadable films are listed beside it.
         one_patient_per_image: whether each film is another patient, in a table that names none.
         workers: processes that read.
-        say: told what is left out.
 
     Raises:
         UserError: if a column is missing.
@@ -75,13 +76,13 @@ def read_films(
         raise UserError(f"{table} has no column path (there: {', '.join(source.names)}): name the files' column so.")
     named = "patient_id" in source.names
     if named == one_patient_per_image:
-        told = (
+        fault = (
             "has a column patient_id, and --one-patient-per-image says otherwise: leave one of them out"
             if named
             else "has no column patient_id, and films of one patient in training and in test would flatter every "
             "number: add it, or say --one-patient-per-image where each film is another patient"
         )
-        raise UserError(f"{table} {told}.")
+        raise UserError(f"{table} {fault}.")
     columns = {"image": "path", **({"patient_id": "patient_id"} if named else {})}
     columns |= {_FACTS[name]: name for name in source.names if name in _FACTS}
     split = "split" in source.names
@@ -89,7 +90,7 @@ def read_films(
     rest = [name for name in source.names if name and name not in columns.values()]
     labels = [name for name in rest if set(source.column(name)) <= _WORDS]
     if left := [name for name in rest if name not in labels]:
-        say(f"Not labels of 1, 0, -1 or blank, and left out: {', '.join(left)}.")
+        logger.info(f"Not labels of 1, 0, -1 or blank, and left out: {', '.join(left)}.")
     if not labels:
         raise DataError(f"{table} has no column of labels: write 1, 0, -1 (uncertain) or blank, one column a finding.")
     columns |= {f"label.{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}": name for name in labels}
@@ -97,10 +98,11 @@ def read_films(
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
         looked = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
-    write_quarantine(out.with_suffix(".quarantine.csv"), looked.quarantined)
+    listed = out.with_suffix(".quarantine.csv")
+    write_quarantine(listed, looked.quarantined)
     looked.manifest.save(out)
     if looked.quarantined:
-        say(f"{len(looked.quarantined)} films cannot be read; they are listed in {out.with_suffix('.quarantine.csv')}.")
+        logger.info(f"{len(looked.quarantined)} films cannot be read; they are listed in {listed}.")
     found = {name.removeprefix("label."): _patients(looked.manifest, name) for name in manifest.names_of("label")}
     return Films(out, found, looked.quarantined, split)
 

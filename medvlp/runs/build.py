@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.answers.asking.declared import Declared, declare
-from medvlp.runs.data import build_views
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
@@ -32,6 +31,7 @@ from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.models.patches import apply_patches
+from medvlp.runs.data import build_views
 from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
 from medvlp.text.wordpiece import train_wordpiece

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medvlp.config.tree import DataConfig, GroupConfig
@@ -20,25 +21,26 @@ from medvlp.data.splits import make_split, split_caveats, subset
 
 __all__ = ["build_views", "open_manifest", "open_split"]
 
+logger = logging.getLogger(__name__)
 
-def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text: None) -> Manifest:
+
+def open_manifest(data: DataConfig) -> Manifest:
     """Index or load the cohort, or join several, keep what `where` asks for, split it, refuse a leaking split.
+
+    What whoever uses the split has to know is logged: a known flaw, records that stand in no part.
 
     Args:
         data: where it is and how it is split.
-        say: told what whoever uses the split has to know: a known flaw, records that stand in no part.
 
     Raises:
         ConfigError: if it is not said how the cohort is indexed.
         DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
     """
     if data.sets:
-        opened = {
-            name: _opened(each, lambda text, name=name: say(f"{name}: {text}")) for name, each in data.sets.items()
-        }
+        opened = {name: _opened(each, name=f"{name}: ") for name, each in data.sets.items()}
         manifest = _selected(join_sets(opened), data)
     else:
-        manifest = _opened(data, say)
+        manifest = _opened(data)
     if data.subset is not None:
         chosen = data.subset
         manifest = subset(
@@ -50,12 +52,12 @@ def open_manifest(data: DataConfig, *, say: Callable[[str], None] = lambda text:
         refuse_leaks(leaks, allow=f"set data.allow_leaks=true and results will be marked{_numbering(manifest, leaks)}")
     manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
     for sentence in leak_caveats(manifest):
-        say(sentence)
+        logger.info(sentence)
     return manifest
 
 
-def _opened(data: DataConfig, say: Callable[[str], None]) -> Manifest:
-    """Read one cohort, select, and split it."""
+def _opened(data: DataConfig, name: str = "") -> Manifest:
+    """Read one cohort, select, and split it; `name` begins what is logged."""
     root = Path(data.root).expanduser()
     if data.manifest is not None:
         manifest = Manifest.load(Path(data.manifest), root=root)
@@ -76,13 +78,13 @@ def _opened(data: DataConfig, say: Callable[[str], None]) -> Manifest:
     # A published split is one of the whole release: drawn from a selection it would be another.
     early = data.split["name"] == "published" and data.part is None
     if early:
-        manifest = _split(manifest, data, say)
+        manifest = _split(manifest, data, name)
     manifest = _selected(manifest, data)
     if data.group is not None:
         manifest = _grouped(manifest, data.group)
     if data.part is not None:
         return in_part(manifest, data.part)
-    return manifest if early else _split(manifest, data, say)
+    return manifest if early else _split(manifest, data, name)
 
 
 def _selected(manifest: Manifest, data: DataConfig) -> Manifest:
@@ -103,15 +105,15 @@ def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
     return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
 
 
-def _split(manifest: Manifest, data: DataConfig, say: Callable[[str], None]) -> Manifest:
+def _split(manifest: Manifest, data: DataConfig, name: str) -> Manifest:
     if data.split["name"] == "own" and "split" in manifest:
         blank = manifest.arrow("split").null_count
         for sentence in (*split_caveats(manifest), *([f"{blank} records stand in no part."] if blank else [])):
-            say(sentence)
+            logger.info(f"{name}{sentence}")
         return manifest
     split = make_split(manifest, data.split)
     for sentence in split.told(manifest):
-        say(sentence)
+        logger.info(f"{name}{sentence}")
     return split.apply(manifest)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +10,9 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from medvlp.answers.asking.model import load
-from medvlp.runs.data import build_views, open_manifest, open_split
-from medvlp.runs.fitting import keep_judged
-from medvlp.runs.gallery import pictures
-from medvlp.runs.known import compare_with_training
-from medvlp.runs.record import evaluation_record
-from medvlp.runs.slices import readable_kinds, reading_of
-from medvlp.config.tree import DataConfig, EvaluationConfig, Node, ReportedConfig
+from medvlp.config.tree import DataConfig, EvaluationConfig, Node
 from medvlp.config.yaml import load_tree
+from medvlp.core.console import silent
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.files import check_place
 from medvlp.core.keys import keys
@@ -30,13 +25,20 @@ from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
-from medvlp.pages.gallery_files import write_gallery
-from medvlp.pages.run_folder import write_report_page
 from medvlp.evaluation.results import Result, write_result
+from medvlp.evaluation.suite import Wanted
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures import chosen_measures
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
+from medvlp.pages.gallery_files import write_gallery
+from medvlp.pages.run_folder import write_report_page
+from medvlp.runs.data import build_views, open_manifest, open_split
+from medvlp.runs.fitting import keep_judged
+from medvlp.runs.gallery import pictures
+from medvlp.runs.known import compare_with_training
+from medvlp.runs.record import evaluation_record
+from medvlp.runs.slices import readable_kinds, reading_of
 
 __all__ = [
     "Evaluated",
@@ -66,7 +68,7 @@ class EvaluationRun(Node):
     out: str
     data: DataConfig
     evaluation: EvaluationConfig = EvaluationConfig()
-    report: list[ReportedConfig] = Field(default_factory=lambda: [ReportedConfig()])
+    report: list[Wanted] = Field(default_factory=lambda: [Wanted()])
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1)
 
@@ -98,7 +100,6 @@ def evaluate(
     page: bool = True,
     keep: bool = False,
     memory: Remembered | None = None,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 
@@ -107,14 +108,13 @@ def evaluate(
         page: whether the page is drawn now; `medvlp report` draws it from what is kept.
         keep: whether the bundle keeps what there is, as by ``evaluation.into_bundle``, which insists on thresholds.
         memory: as for `open_evaluation`.
-        say: told what a reader of the numbers has to know of the split.
 
     Raises:
         ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
     """
     measures = chosen_measures(config.evaluation.measures)
     check_place(Path(config.out))
-    evaluation = open_evaluation(config, memory=memory, say=say)
+    evaluation = open_evaluation(config, memory=memory)
     found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
     out = Path(config.out)
     scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
@@ -136,24 +136,21 @@ def evaluate(
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
-def open_evaluation(
-    config: EvaluationRun, *, memory: Remembered | None = None, say: Callable[[str], None] = lambda text: None
-) -> Evaluation:
+def open_evaluation(config: EvaluationRun, *, memory: Remembered | None = None) -> Evaluation:
     """Load the bundle and the data, and encode what is judged.
 
     Args:
         config: what is judged on what.
         memory: what bundles with the same towers gave for the same pictures, here or in another evaluation.
-        say: told what a reader of the numbers has to know.
     """
     keep_freed_memory()
     model, options = load(config.model), config.evaluation
     if memory is not None and isinstance(model.model, TowerModel):
         model.model.requires_grad_(False).remembered = memory
-    whole, manifest = judged_manifest(config.data, options, say=say)
+    whole, manifest = judged_manifest(config.data, options)
     prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
     readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
-    known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options, say=say)
+    known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options)
     for each in (whole, manifest):
         each.meta["leaks"] = {**_leaks(each), "model": known}
     several = ["set"] if "sets" in manifest.meta and "set" not in options.groups else []
@@ -164,7 +161,8 @@ def open_evaluation(
     def others(where: Mapping[str, object]) -> Manifest:
         # Nothing is trained or judged on these records but what is already in the cases' studies.
         free = {"where": dict(where), "allow_leaks": True, "near_images": False}
-        return open_manifest(config.data.model_copy(update=free))
+        with silent():
+            return open_manifest(config.data.model_copy(update=free))
 
     return Evaluation(
         model,
@@ -188,7 +186,6 @@ def open_evaluation(
         ),
         recipe=hash_of([model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})]),
         synthetic=bool(whole.meta.get("synthetic", False)),
-        say=say,
     )
 
 
@@ -197,17 +194,14 @@ def _leaks(manifest: Manifest) -> Mapping[str, object]:
     return noted if isinstance(noted, Mapping) else {}
 
 
-def judged_manifest(
-    data: DataConfig, options: EvaluationConfig, *, say: Callable[[str], None] = lambda text: None
-) -> tuple[Manifest, Manifest]:
+def judged_manifest(data: DataConfig, options: EvaluationConfig) -> tuple[Manifest, Manifest]:
     """Return all of the data, and what ``where`` keeps of it; where no studies are known, each record is one.
 
     Args:
         data: where it is.
         options: of the evaluation.
-        say: told what a reader of the numbers has to know of the split.
     """
-    whole = open_manifest(data, say=say)
+    whole = open_manifest(data)
     if "id.study" not in whole:
         whole = whole.with_column("id.study", whole.column("id"))
     elif "sets" in whole.meta:

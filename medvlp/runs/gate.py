@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from medvlp.runs.data import open_manifest, open_split
 from medvlp.config.recipe import resumed
 from medvlp.config.tree import GateConfig
 from medvlp.core.errors import DataError
@@ -19,46 +19,50 @@ from medvlp.features.fit_gate import fit_gate, least_pictures
 from medvlp.io.read import read_image
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.models.gate import Gate
+from medvlp.runs.data import open_manifest, open_split
 
 __all__ = ["add_gate", "learn_gate", "modalities_of"]
 
+logger = logging.getLogger(__name__)
 
-def learn_gate(
-    splits: Mapping[str, Prepared], options: GateConfig, pictures: str, *, say: Callable[[str], None]
-) -> Gate | None:
-    """Learn the gate of a model from its training and validation pictures; None where that cannot be done.
+
+def learn_gate(splits: Mapping[str, Prepared], options: GateConfig, vision_kind: str) -> Gate | None:
+    """Learn the gate of a model from its training and validation pictures; None, and why is logged, where it cannot.
 
     Args:
         splits: ``train`` and ``validate``, as the model sees them.
         options: how many pictures, which rate.
-        pictures: the kind that the model takes; stacks have no gate.
-        say: told why there is none.
+        vision_kind: that the model takes; stacks have no gate.
     """
-    if options.rate == 0 or pictures != "image":
+    if options.rate == 0 or vision_kind != "image":
         return None
+    gate = _gate_or_why(splits, options)
+    if isinstance(gate, Gate):
+        return gate
+    logger.info(gate)
+    return None
+
+
+def _gate_or_why(splits: Mapping[str, Prepared], options: GateConfig) -> Gate | str:
     shown = {name: _shown(splits[name]) for name in ("train", "validate") if name in splits}
     counts = tuple(min(len(shown.get(name, ())), options.pictures) for name in ("train", "validate"))
     least = least_pictures(options.rate)
     if counts[0] < least[0] or counts[1] < least[1]:
-        say(
+        return (
             f"The bundle has no gate against odd pictures: one that flags {options.rate:.0%} of its own kind needs "
             f"{least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
         )
-        return None
     pictures_of = (_pictures(splits[name], rows, options.pictures) for name, rows in shown.items())
     return fit_gate(*pictures_of, rate=options.rate)
 
 
-def add_gate(
-    run: Path, *, out: Path | None = None, rate: float | None = None, say: Callable[[str], None] = lambda text: None
-) -> Gate:
+def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -> Gate:
     """Learn the gate of a finished run's bundle from the run's data, and save the bundle with it.
 
     Args:
         run: folder of the run.
         out: where the bundle goes; by default it takes the place of the old one.
         rate: share of pictures of its own kind that are flagged; by default as the run's configuration says.
-        say: told what is to be known of the split.
 
     Raises:
         UserError: if it is no run folder, or its bundle is damaged.
@@ -68,7 +72,7 @@ def add_gate(
     config = resumed(run)
     bundle = load_bundle(run / "bundle")
     options = config.gate if rate is None else config.gate.model_copy(update={"rate": rate})
-    manifest = open_manifest(config.data, say=say)
+    manifest = open_manifest(config.data)
     shown = {"train": manifest, "validate": manifest.where(config.evaluation.where)}
     there = set(manifest.column("split").tolist())
     splits = {
@@ -76,11 +80,11 @@ def add_gate(
         for name, table in shown.items()
         if name in there
     }
-    told: list[str] = []
-    gate = learn_gate(splits, options, bundle.model.pictures, say=told.append)
-    if gate is None:
-        why = told[0] if told else "Only models of images have a gate, and its rate must be above 0."
-        raise DataError(f"{run}: {why}")
+    gate: Gate | str = "Only models of images have a gate, and its rate must be above 0."
+    if options.rate != 0 and bundle.model.pictures == "image":
+        gate = _gate_or_why(splits, options)
+    if isinstance(gate, str):
+        raise DataError(f"{run}: {gate}")
     save_bundle(out or run / "bundle", replace(bundle, gate=gate))
     return gate
 

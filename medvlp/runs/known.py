@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 from medvlp.config.tree import DataConfig, EvaluationConfig
@@ -12,6 +12,8 @@ from medvlp.data.leakage.rows import namespace_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["PARTLY", "UNKNOWN", "compare_with_training"]
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN = "Not known whether the judged patients were in the model's training: its bundle carries no hashes of them."
 PARTLY = (
@@ -26,19 +28,17 @@ def compare_with_training(
     *,
     data: DataConfig,
     options: EvaluationConfig,
-    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Refuse records that a model was trained or chosen on, and return what is to be kept of the comparison.
 
     Of the part ``validate`` it is known that models are chosen on it: there patients by whom this model was chosen are
-    let pass and told, those of its training are refused as everywhere.
+    let pass and logged, those of its training are refused as everywhere.
 
     Args:
         seen: the hashes of the bundle; None where it does not know.
         manifest: the data, split.
         data: whether leaks are let pass.
         options: which part is judged, and on which thresholds are chosen.
-        say: told what a reader of the numbers has to know.
 
     Returns:
         ``caveats`` (sentences), ``known`` (``all``, ``part``, ``nothing``), and of what was compared ``found``,
@@ -48,7 +48,7 @@ def compare_with_training(
         DataError: if there is an overlap that is not let pass: how many of which kind, and how to mend it.
     """
     if seen is None or not seen.hashes:
-        say(UNKNOWN)
+        logger.info(UNKNOWN)
         return {"known": "nothing", "caveats": [UNKNOWN]}
     leaks: Any = manifest.meta.get("leaks")
     near = bool(leaks and leaks.get("near_images")) and seen.hasher is not None
@@ -76,7 +76,7 @@ def compare_with_training(
                 f"{fitted.told()} of it: they are too confident."
             )
     for sentence in caveats:
-        say(sentence)
+        logger.info(sentence)
     return {
         "known": "all" if seen.complete else "part",
         "caveats": caveats,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.config.recipe import full_tree
-from medvlp.runs.train import train
 from medvlp.config.tree import load_config
+from medvlp.core.console import silent
 from medvlp.core.files import check_place, read_json
 from medvlp.core.progress import progress
 from medvlp.phantom.cohort import make_cohort
+from medvlp.runs.evaluate import EvaluationRun, evaluate
+from medvlp.runs.train import train
 
 __all__ = ["run_quickstart"]
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SIZE = 256
 WORKERS = 2
@@ -27,7 +31,6 @@ def run_quickstart(
     patients: int,
     config: str,
     overrides: Sequence[str] = (),
-    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Run all of it in a folder; what is complete there is not made again.
 
@@ -37,7 +40,6 @@ def run_quickstart(
         patients: synthetic patients.
         config: configuration of the training.
         overrides: ``key.path=value``.
-        say: told what happens.
 
     Returns:
         The page, ``out/run/report.html``.
@@ -48,7 +50,7 @@ def run_quickstart(
     tree = load_config(config, [*own, *overrides])
     full_tree(tree)
     check_place(out)
-    say(f"1/3 Synthetic hospital in {hospital} (real DICOM files, no real patient)")
+    logger.info(f"1/3 Synthetic hospital in {hospital} (real DICOM files, no real patient)")
     with progress("Making the hospital", unit="studies") as tell:
         made = make_cohort(
             hospital,
@@ -58,23 +60,22 @@ def run_quickstart(
             workers=WORKERS,
             progress=tell,
         )
-    say(f"    {made.patients} patients, {made.studies} studies, {made.images} images")
-    say(f"2/3 Training in {run}")
-    trained = train(tree, say=lambda text: say(f"    {text}"))
-    say(f"3/3 Evaluating on test patients of split {tree.evaluation.split!r}")
-    judged = evaluate(
-        EvaluationRun(
-            model=str(trained.bundle),
-            out=str(run),
-            data=tree.data.model_copy(update={"prefix": []}),
-            evaluation=tree.evaluation,
-            seed=seed,
-            workers=WORKERS,
-        ),
-        keep=True,
+    logger.info(f"    {made.patients} patients, {made.studies} studies, {made.images} images")
+    logger.info(f"2/3 Training in {run}")
+    trained = train(tree)
+    logger.info(f"3/3 Evaluating on test patients of split {tree.evaluation.split!r}")
+    judging = EvaluationRun(
+        model=str(trained.bundle),
+        out=str(run),
+        data=tree.data.model_copy(update={"prefix": []}),
+        evaluation=tree.evaluation,
+        seed=seed,
+        workers=WORKERS,
     )
+    with silent():
+        judged = evaluate(judging, keep=True)
     for line in summary_lines(judged.results.parent):
-        say(f"    {line}")
+        logger.info(f"    {line}")
     return judged.page
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medvlp.runs.data import build_views
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model
@@ -16,6 +15,7 @@ from medvlp.data.pipeline import added_fields, view_name
 from medvlp.data.pool import opened_field
 from medvlp.features.slice_features import SliceFeatures, slice_tower, tower_hash, write_slice_features
 from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.runs.data import build_views
 
 __all__ = ["embed_slices", "readable_kinds", "reading_of", "released_preprocessing"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from medvlp.models.bundle import load_bundle
 
 __all__ = ["taught_answers"]
 
+logger = logging.getLogger(__name__)
+
 
 def taught_answers(
     answers: Sequence[Declared],
@@ -23,7 +26,6 @@ def taught_answers(
     *,
     suffix: Sequence[View] = (),
     start: Path | None,
-    say: Callable[[str], None],
 ) -> list[Declared]:
     """Return the answers about findings that a training text names, or that the bundle it started from claims.
 
@@ -32,21 +34,20 @@ def taught_answers(
         train: training records; where they have no texts, nothing is left out.
         suffix: views of training, of which some may write the texts (`captions`).
         start: bundle that training started from.
-        say: told what is left out.
     """
     writers = [view for view in suffix if "text" in added_fields([view])]
     if not any(each.answer.prompts for each in answers) or not (writers or "text" in train.manifest):
         return list(answers)
     before = () if start is None else load_bundle(start).labels
-    kept = []
+    found = []
     for each in answers:
         answer = each.answer.taught_by(_texts(train, writers), known=before)
         unknown = [name.replace("_", " ") for name in each.answer.labels if name not in answer.labels]
         if unknown:
-            say(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
+            logger.info(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
         if answer.labels or not unknown:
-            kept.append(replace(each, answer=answer))
-    return kept
+            found.append(replace(each, answer=answer))
+    return found
 
 
 def _texts(prepared: Prepared, writers: Sequence[View]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,19 +14,11 @@ import torch
 import yaml
 
 from medvlp.answers.asking.declared import check_overrides, kept_answer
-from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
-from medvlp.runs.data import build_views, open_manifest, open_split
-from medvlp.runs.fitting import fitted_bundle
-from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.config.recipe import full_tree, recipe_of
-from medvlp.runs.slices import released_preprocessing
-from medvlp.runs.start import rehearse_surgery, start_from
-from medvlp.runs.taught import taught_answers
-from medvlp.runs.training_card import training_card
 from medvlp.config.tree import PhaseConfig, RunConfig
-from medvlp.runs.validate import Validator
 from medvlp.config.yaml import read_yaml
 from medvlp.core import collectives
+from medvlp.core.console import silent
 from medvlp.core.errors import UserError
 from medvlp.core.files import check_place, write_json, write_text
 from medvlp.core.keys import Key, Plan
@@ -46,6 +39,15 @@ from medvlp.measures._points import first_choice
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
+from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
+from medvlp.runs.data import build_views, open_manifest, open_split
+from medvlp.runs.fitting import fitted_bundle
+from medvlp.runs.gate import learn_gate, modalities_of
+from medvlp.runs.slices import released_preprocessing
+from medvlp.runs.start import rehearse_surgery, start_from
+from medvlp.runs.taught import taught_answers
+from medvlp.runs.training_card import training_card
+from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
@@ -56,6 +58,8 @@ from medvlp.training.task import make_plan
 from medvlp.training.trainer import Trainer
 
 __all__ = ["Trained", "dry_run", "train"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,12 @@ class Trained:
     complete: bool = False
 
 
-def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str], None] = lambda text: None) -> Trained:
-    """Train, or go on training, and release the best model as ``run/bundle``.
+def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
+    """Train, or go on training, and release the best model as ``run/bundle``; each automatic choice is logged.
 
     Args:
         config: the run.
         stop_at: samples seen at which to save and stop, as a signal would.
-        say: told each automatic choice with its reason.
 
     Raises:
         UserError: for anything the user can mend, an interruption included; all that was complete is saved.
@@ -94,7 +97,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
     with processes(config.training.device):
         if collectives.rank() == 0:
             check_place(run)
-        built = _Built(config, say)
+        built = _Built(config)
         trainer = Trainer(built.setup)
         trainer.resume()
         same = built.is_as_written()
@@ -106,8 +109,8 @@ def train(config: RunConfig, *, stop_at: int | None = None, say: Callable[[str],
         complete = same and 0 < before == outcome.samples_seen and (run / "bundle" / "MANIFEST.sha256").is_file()
         if collectives.rank() == 0 and not complete:
             if outcome.best_value is None:
-                say(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
-            built.release(outcome, trainer, say)
+                logger.info(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
+            built.release(outcome, trainer)
         collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest, complete)
 
@@ -117,7 +120,8 @@ def dry_run(config: RunConfig) -> str:
 
     Nothing is written but the cache of prepared images, which the run itself will use.
     """
-    built = _Built(config, lambda text: None, keep=False)
+    with silent():
+        built = _Built(config, keep=False)
     plan, log = Trainer(built.setup).dry_run()
     sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
     return (
@@ -133,7 +137,7 @@ def dry_run(config: RunConfig) -> str:
 class _Built:
     """Everything of a run, made once: data, words, model, setup."""
 
-    def __init__(self, config: RunConfig, say: Callable[[str], None], *, keep: bool = True) -> None:
+    def __init__(self, config: RunConfig, *, keep: bool = True) -> None:
         self.config = config
         self.run = Path(config.run)
         # What is quick to refuse comes before hours of reading.
@@ -146,7 +150,7 @@ class _Built:
         keep_freed_memory()
         device, options = choose_device(config.training.device), config.training
         precision = choose_precision(options.precision, device.device)
-        say(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
+        logger.info(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
         if options.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
             torch.use_deterministic_algorithms(True)
@@ -155,9 +159,9 @@ class _Built:
                 f"training.batch {options.batch} cannot be shared equally by {collectives.world_size()} processes: "
                 "choose a multiple."
             )
-        self.manifest = open_manifest(config.data, say=say)
+        self.manifest = open_manifest(config.data)
         if "split" in self.manifest:
-            say(part_line(part_facts(self.manifest)))
+            logger.info(part_line(part_facts(self.manifest)))
         there = set(self.manifest.column("split").tolist()) - {None}
         if "train" not in there:
             raise UserError(
@@ -173,15 +177,15 @@ class _Built:
         self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
         self._fields += copied_marks(self.manifest.names, self._fields)
         self._device, self._precision = device.device, precision
-        self._assemble(say)
+        self._assemble()
         inexact = len(tracking_norms(self.parts.model))
         if inexact and (options.chunks > 1 or collectives.world_size() > 1):
-            say(
+            logger.info(
                 f"{inexact} BatchNorm layers see one chunk of one process at a time: gradients are not exact, other "
                 "chunks or processes give others (norm: group has no such layers); running statistics move once a step."
             )
 
-    def _assemble(self, say: Callable[[str], None]) -> None:
+    def _assemble(self) -> None:
         """Build model, states, objectives and setup, as they are at the start of the run."""
         config = self.config
         self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
@@ -204,7 +208,7 @@ class _Built:
         answers = {name: each.answer for name, each in self.parts.answers.items()}
         self.choose = config.evaluation.choose or first_choice(answers, self._fields) or ""
         if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:
-            say(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
+            logger.info(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
         self.setup = self._setup(self._precision)
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
@@ -308,14 +312,15 @@ class _Built:
             "quarantined": quarantined,
         }
 
-    def release(self, outcome: Outcome, trainer: Trainer, say: Callable[[str], None]) -> None:
+    def release(self, outcome: Outcome, trainer: Trainer) -> None:
         """Load the best checkpoint and save it as the run's bundle."""
         if outcome.best is None:
             return
         checkpoint = load_checkpoint(outcome.best)
         phase = int(str(checkpoint.trainer["phase"]))
         if trainer.has_outgrown(phase):
-            self._assemble(lambda text: None)  # what a later phase's surgery did to the model cannot be undone
+            with silent():
+                self._assemble()  # what a later phase's surgery did to the model cannot be undone
             trainer = Trainer(self.setup)
         trainer.stand_at(phase)
         # The objectives' too: answers compare by the scores that they hold.
@@ -344,18 +349,18 @@ class _Built:
             **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
         }
         start = None if self.config.init_from is None else Path(self.config.init_from)
-        spoken = {"suffix": self.suffix, "start": start, "say": say}
-        taught = taught_answers([*self.parts.answers.values()], self.splits["train"], **spoken)
+        declared = [*self.parts.answers.values()]
+        taught = taught_answers(declared, self.splits["train"], suffix=self.suffix, start=start)
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:
-            say(warning)
+            logger.info(warning)
         bundle = Bundle(
             model=model,
             tokenizer=self.tokenizer,
             preprocessing=preprocessing,
             answers=tuple(kept_answer(each) for each in taught),
             provenance=provenance,
-            gate=learn_gate(self.splits, self.config.gate, model.pictures, say=say),
+            gate=learn_gate(self.splits, self.config.gate, model.pictures),
             seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
@@ -366,7 +371,7 @@ class _Built:
         bundle = dataclasses.replace(bundle, card=card)
         save_bundle(self.run / "bundle", bundle)
         if start is not None and save_patches(self.run / "patches", bundle, base=start):
-            say(f"What this run added to {start} is released alone too: {self.run / 'patches'}.")
+            logger.info(f"What this run added to {start} is released alone too: {self.run / 'patches'}.")
 
     def _seen(self) -> Seen | None:
         """Return the hashes of whom the model is trained and chosen on, those of the bundle that it starts from too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from medvlp.serving.samples import Samples
 
 __all__ = ["Options", "Running", "check_host", "free_port", "hosts_of", "open_room", "wait_for_signal"]
+
+logger = logging.getLogger(__name__)
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -86,11 +89,11 @@ class Running:
             time.sleep(2)
             self._sessions.sweep()
 
-    def wait(self, say: Callable[[str], object]) -> None:
-        """Say the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
+    def wait(self) -> None:
+        """Log the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
         try:
-            said = f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept)."
-            wait_for_signal(lambda: say(said), lambda: self._open)
+            address = f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept)."
+            wait_for_signal(lambda: logger.info(address), lambda: self._open)
         finally:
             self.close()
 

@@ -14,6 +14,7 @@ from medvlp.config.tree import check_config
 from medvlp.models.bundle import load_bundle
 from medvlp.runs.train import train
 from medvlp.text.prompts import PromptSet, named_in
+from tests.messages import messages
 from tests.tiny import tiny_tree
 
 SETS = [
@@ -69,8 +70,8 @@ def test_a_released_bundle_claims_what_its_texts_named(tmp_path: Path) -> None:
     tree["data"] |= {"layout": None, "where": {}, "table": "table.csv", "columns": columns, "near_images": False}
     tree["data"] |= {"split": {"name": "own"}}
     tree["phases"] = [{"until": 16, "objectives": [{"name": "clip"}]}]
-    said: list[str] = []
-    done = train(check_config(yaml.safe_load(yaml.safe_dump(tree)), source="test"), say=said.append)
+    with messages() as said:
+        done = train(check_config(yaml.safe_load(yaml.safe_dump(tree)), source="test"))
     bundle = load_bundle(done.bundle)
     assert bundle.labels == ("effusion", "edema")
     (told,) = [each for each in said if each.startswith("Not asked for by zero_shot, because no training text names")]

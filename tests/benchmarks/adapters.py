@@ -110,7 +110,7 @@ def kinds(out: Path, data: Path) -> dict[str, object]:
         inside = np.flatnonzero(outer != fold)
         own = manifest.take(inside)
         table = table_of(own, rows[inside], labels)
-        best, tried = choose_adapter(table, folds_of(own, 5, seed=1), {}, names=NAMES, kept=out / "kept", say=say)
+        best, tried = choose_adapter(table, folds_of(own, 5, seed=1), {}, names=NAMES, folder=out / "kept")
         chosen.append({"chosen": best.name, **{each.name: each.macro for each in tried}})
         for name, each in (("chosen", best), ("linear", tried[0])):
             scores[name][outer == fold] = judge(each, table, rows[outer == fold])
@@ -130,7 +130,7 @@ def nih(out: Path, data: Path) -> dict[str, object]:
     train, test = (np.flatnonzero(side == name) for name in ("train", "test"))
     own, judged = manifest.take(train), manifest.take(test)
     table = table_of(own, rows[train], FIVE)
-    best, tried = choose_adapter(table, folds_of(own, 5, seed=0), {}, names=NAMES, kept=out / "kept", say=say)
+    best, tried = choose_adapter(table, folds_of(own, 5, seed=0), {}, names=NAMES, folder=out / "kept")
     scores = {"chosen": judge(best, table, rows[test]), "linear": judge(tried[0], table, rows[test])}
     for column in ("view_position", "source"):
         values, known = judged.column(column).tolist(), own.column(column).tolist()

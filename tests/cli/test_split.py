@@ -16,6 +16,7 @@ from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split, split_hash
 from medvlp.runs.data import open_manifest
+from tests.messages import messages
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ def test_what_cannot_be_split_is_one_sentence(cli: Cli, table: Path) -> None:
 def test_stored_lists_mean_the_same_records_whatever_is_chosen(table: Path) -> None:
     manifest = Manifest.load(table)
     make_split(manifest, "patient").save(table.with_name("s.json"))
-    told: list[str] = []
     data = DataConfig.model_validate(
         {
             "root": str(table.parent),
@@ -97,7 +97,8 @@ def test_stored_lists_mean_the_same_records_whatever_is_chosen(table: Path) -> N
             "subset": {"share": 0.5},
         }
     )
-    chosen = open_manifest(data, say=told.append)
+    with messages() as told:
+        chosen = open_manifest(data)
     whole = make_split(manifest, "patient").apply(manifest).where({"site": "n"})
     assert told == ["40 listed ids are not in the manifest."]
     assert set(chosen.split_of("train").column("id")) < set(whole.split_of("train").column("id"))

@@ -11,7 +11,7 @@ from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.core.registry import available
 from medvlp.core.resources import resource_folder
 from medvlp.data.cards import cards, load_card
-from medvlp.evaluation.suite import Wanted, suite_numbers
+from medvlp.evaluation.suite import suite_numbers
 from medvlp.runs.evaluate import EvaluationRun, evaluate, load_evaluation
 from medvlp.runs.grid.suite import is_suite, load_suite
 from tests.config.benchmark_trees import TREES
@@ -114,8 +114,7 @@ def test_it_judges_a_tree_in_the_layout_of_its_set(name: str, tiny_run: Trained,
     done = evaluate(config, page=name == "nih_chestxray14")  # the page takes most of the time
     assert done.page.is_file() == (name == "nih_chestxray14")
     results = {each: (result, "") for each, result in done.found.items()}
-    wanted = [Wanted(**each.model_dump()) for each in config.report]
-    numbers = suite_numbers(name, wanted, results, config.evaluation.split)
+    numbers = suite_numbers(name, config.report, results, config.evaluation.split)
     missing = [each.wanted for each in numbers if each.row is None or each.row.value is None]
     # The tiny bundle's prompts share no finding with some sets, and its maps need its prompts.
     assert {each.result for each in missing} <= {"zero_shot", "grounding_*"}, missing

@@ -19,7 +19,7 @@ from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.runs.grid.sweep import load_sweep
-from medvlp.runs.grid.sweep_table import sweep
+from medvlp.runs.grid.table import sweep
 from medvlp.runs.slices import embed_slices
 from medvlp.runs.train import train
 from medvlp.zoo import convert

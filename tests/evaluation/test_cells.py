@@ -17,11 +17,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table
 from medvlp.evaluation.cells_table import make_table, over_seeds, two_sided
-from medvlp.evaluation.cells_text import csv_text, document, markdown
+from medvlp.evaluation.cells_words import document, number_table, reading_tables
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.redraw import redraw
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.evaluation.tables import to_csv, to_markdown
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 
 AUROC = Measure(result="zero_shot", metric="auroc", label="macro", split="test")
@@ -67,6 +68,10 @@ def two_cells(folder: Path) -> tuple[dict[str, list[pd.DataFrame]], Table]:
     tables["same"] = tables["plain"]
     cells = [cell(folder, name, dict(enumerate(map(result, runs)))) for name, runs in tables.items()]
     return tables, make_table(cells, [AUROC], title="T", reference="plain", resamples=RESAMPLES, seed=5)
+
+
+def markdown(table: Table) -> str:
+    return "\n".join(map(to_markdown, reading_tables(table)))
 
 
 def macro(table: pd.DataFrame, weights: Mapping[str, float] | None = None) -> float:
@@ -278,7 +283,7 @@ def test_json_markdown_and_csv_say_the_same(tmp_path: Path) -> None:
     assert plain["cells"][1]["readings"][0]["mean"] == reading.mean
     assert plain["cells"][1]["readings"][0]["over_seeds"]["method"] == "student_t_over_seeds"
     assert plain["cells"][1]["readings"][0]["over_patients"]["method"] == "patient_bootstrap_percentile"
-    (row,) = (row for row in csv.DictReader(io.StringIO(csv_text(table))) if row["method"] == "ours")
+    (row,) = (row for row in csv.DictReader(io.StringIO(to_csv(number_table(table)))) if row["method"] == "ours")
     assert float(row["mean"]) == reading.mean
     assert reading.difference is not None
     assert float(row["p_holm"]) == reading.difference.p_holm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from medvlp.evaluation.suite import (
     load_suite_table,
     published_rows,
     published_table,
+    suite_document,
     suite_numbers,
     suite_table,
-    suite_text,
 )
 from medvlp.evaluation.tables import to_csv, to_markdown
-from medvlp.pages.suite import render_suite
+from medvlp.pages.grid import render_suite
 
 
 def row(metric: str = "auroc", value: float | None = 0.8, **facts: object) -> Metric:
@@ -126,9 +127,9 @@ def suite() -> Suite:
 
 def test_the_table_is_read_back_as_it_was_written_and_anything_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    path.write_text(suite_text(suite()))
+    path.write_text(json.dumps(suite_document(suite())))
     assert load_suite_table(path) == suite()
-    path.write_text(suite_text(suite()).replace("medvlp.suite/1", "medvlp.suite/9"))
+    path.write_text(json.dumps(suite_document(suite())).replace("medvlp.suite/1", "medvlp.suite/9"))
     with pytest.raises(DataError, match=r"is no table of schema medvlp\.suite/1: schema: .*; make it again"):
         load_suite_table(path)
     with pytest.raises(DataError, match=r"none\.json does not exist: run `medvlp evaluate SUITE\.yaml` to make it"):
@@ -145,7 +146,7 @@ def test_the_tables_and_the_page_say_what_is_there_what_is_not_and_where_it_is_f
     assert to_csv(suite_table(suite())).startswith("Data set,")
     page = render_suite(suite())
     assert "M &lt;i&gt;" in page
-    assert '0.700 to 0.900</span><span class="small">n 40' in page
+    assert '<b>0.800</b><span class="small">0.700 to 0.900</span></td><td class="n">40</td>' in page
     assert "0.770: the paper (recalled)" in page
     assert "0.770*" in page
     assert "not measured" in page

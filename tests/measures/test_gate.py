@@ -17,6 +17,7 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, KeptAnswer, save_bundle
 from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.text.wordpiece import train_wordpiece
+from tests.messages import messages
 from tests.models.test_gate import chests
 
 PROMPTS = [{"name": "p", "label": "effusion", "positive": ["effusion"], "negative": ["no effusion"]}]
@@ -52,7 +53,10 @@ def judged(place: Path, name: str, said: list[str]):
     data |= {"split": {"name": "own"}, "near_images": False}
     options = {"measures": OFF, "gallery": 0, "resamples": 100, "min_positives": 1}
     tree = {"model": str(place / name), "out": str(place / f"out-{name}"), "data": data, "evaluation": options}
-    return evaluate(EvaluationRun.model_validate(tree), say=said.append)
+    with messages() as found:
+        done = evaluate(EvaluationRun.model_validate(tree))
+    said += found
+    return done
 
 
 def test_it_holds_back_what_predict_would_not_score(place: Path) -> None:

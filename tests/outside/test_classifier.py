@@ -29,6 +29,7 @@ from medvlp.models.bundle import load_bundle
 from medvlp.runs.train import train
 from medvlp.statistics.metrics import auroc
 from medvlp.training.journal import read_journal
+from tests.messages import messages
 from tests.plugins import installed
 from tests.tiny import VISION, write_tree
 
@@ -221,8 +222,8 @@ def test_an_answer_left_out_is_neither_kept_nor_chosen_by(wide_cohort: CohortSum
         train(check_config(asked, source="t"))
     asked["evaluation"]["choose"] = None
     asked["phases"][0]["until"] = 16
-    told: list[str] = []
-    done = train(check_config(asked, source="t"), say=told.append)
+    with messages() as told:
+        done = train(check_config(asked, source="t"))
     assert load_bundle(done.bundle).answers == ()
     assert done.outcome.best_value is None
     assert any("the last checkpoint is released" in sentence for sentence in told)

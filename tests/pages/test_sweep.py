@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from medvlp.evaluation.cells import Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
-from medvlp.pages.sweep import SweepPage, render_sweep
+from medvlp.pages.grid import render_sweep
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 MEASURES = (
@@ -92,7 +92,7 @@ def table(*, reference: bool = True, label: str = "gated") -> Table:
 
 
 def page_of(found: Table) -> str:
-    return render_sweep(SweepPage(table=found, facts={"base": "a.yaml"}, axes={"pool": {"mean": 'model.pool="mean"'}}))
+    return render_sweep(found, {"every run": {"base": "a.yaml"}, "pool": {"mean": 'model.pool="mean"'}})
 
 
 class _Text(HTMLParser):

@@ -15,8 +15,6 @@ from typer.testing import CliRunner
 from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
-from medvlp.runs.adapt import AdaptOptions, adapt
-from medvlp.runs.adapt_choice import ADAPTERS, choose_adapter, folds_of
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
@@ -24,7 +22,10 @@ from medvlp.evaluation.results import load_result
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.encoders.timm import TimmEncoder
+from medvlp.runs.adapt import AdaptOptions, adapt
+from medvlp.runs.adapt_choice import ADAPTERS, choose_adapter, folds_of
 from tests.adaptation.worlds import gaussians
+from tests.messages import messages
 from tests.once import made_once
 
 PATIENTS = 90
@@ -75,8 +76,9 @@ def options(folder: Path, out: Path, **more: object) -> AdaptOptions:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    out, told = tmp_path_factory.mktemp("adapted") / "run", []
-    adapt(options(folder, out, sensitivity=0.95, prevalence=0.03), say=told.append)
+    out = tmp_path_factory.mktemp("adapted") / "run"
+    with messages() as told:
+        adapt(options(folder, out, sensitivity=0.95, prevalence=0.03))
     return out, told
 
 
@@ -197,8 +199,8 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
 
 def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_cheapest() -> None:
     table: ProbeTable = gaussians(0, rows=90, apart=40.0)
-    told: list[str] = []
-    chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, until=0.0, say=told.append)
+    with messages() as told:
+        chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, until=0.0)
     assert [each.name for each in tried] == ["linear"] == [chosen.name]
     assert [line for line in told if "the minutes are over" in line] == [
         f"{name}: not tried, the minutes are over." for name in ADAPTERS if name not in ("linear", "ensemble")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.runs.train import dry_run
 from medvlp.config.tree import load_config
 from medvlp.core.context import Context
 from medvlp.core.errors import UserError
@@ -15,6 +14,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 from medvlp.phantom.cohort import CohortSummary
+from medvlp.runs.train import dry_run
 from tests.plugins import installed
 from tests.tiny import tiny_tree, write_tree
 

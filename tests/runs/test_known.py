@@ -14,15 +14,16 @@ import yaml
 
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import load
-from medvlp.runs.evaluate import EvaluationRun, evaluate, judged_manifest, open_evaluation
-from medvlp.runs.known import UNKNOWN, compare_with_training
-from medvlp.runs.train import Trained, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import DataError
 from medvlp.core.files import sha256_of
 from medvlp.data.leakage import check_cohorts
 from medvlp.models.bundle import load_bundle, load_seen, save_bundle
+from medvlp.runs.evaluate import EvaluationRun, evaluate, judged_manifest, open_evaluation
+from medvlp.runs.known import UNKNOWN, compare_with_training
+from medvlp.runs.train import Trained, train
 from tests.data.films import compressed, film, inverted, write
+from tests.messages import messages
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def compared(run: Trained, data: dict[str, Any], **options: Any) -> dict[str, An
 def test_a_run_is_judged_on_its_own_test_part_in_silence_and_the_page_says_what_was_compared(
     run: Trained, films: Path, tmp_path: Path
 ) -> None:
-    told: list[str] = []
-    done = evaluate(judging(run.bundle, tmp_path / "out", read(films, near_images=True)), say=told.append)
+    with messages() as told:
+        done = evaluate(judging(run.bundle, tmp_path / "out", read(films, near_images=True)))
     assert told == []
     assert all(result.caveats == () for result in done.found.values())
     noted = json.loads((tmp_path / "out" / "evaluation.json").read_text())["data"]["leaks"]["model"]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medvlp.runs.train import train
 from medvlp.config.tree import check_config
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.runs.train import train
 from tests.config.test_configs import tiny_bert
+from tests.messages import messages
 from tests.tiny import VISION, tiny_tree
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def test_a_model_of_words_from_a_tower_a_text_encoder_and_labels(tiny_cohort: Co
     tree["phases"] = [phase]
     tree["answers"] = {"zero_shot": {"prompts": "cxr_labels_v1"}}
     tree["training"] = {"batch": 16, "validate_every": 16, "remember": True}
-    told: list[str] = []
-    done = train(check_config(tree, source="test"), say=told.append)
+    with messages() as told:
+        done = train(check_config(tree, source="test"))
     released = load_bundle(done.bundle)
     for kind, expected in (("image", seen.towers["image"]), ("text", build_text(bert))):
         own = released.model.towers[kind].state_dict()

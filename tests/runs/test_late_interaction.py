@@ -13,26 +13,26 @@ import pytest
 from medvlp.answers.applied.decisions import read_decisions
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
-from medvlp.runs.data import build_views
-from medvlp.runs.evaluate import embed_manifest, evaluate, load_evaluation
 from medvlp.config.recipe import resumed
-from medvlp.runs.train import train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import UserError
 from medvlp.data.prepare import Prepared, prepare
+from medvlp.features.embed import embed_parts
+from medvlp.models.bundle import load_bundle
+from medvlp.runs.data import build_views
+from medvlp.runs.evaluate import embed_manifest, evaluate, load_evaluation
+from medvlp.runs.train import train
 from medvlp.statistics.metrics import auroc
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.ranks import rank_queries
-from medvlp.features.embed import embed_parts
-from medvlp.models.bundle import load_bundle
 from medvlp.training.journal import read_journal
 from tests.answers.tiny import encoded, late
 from tests.models.words import VIT
 from tests.tiny import MODEL, tiny_tree, write_tree
 
 if TYPE_CHECKING:
-    from medvlp.runs.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 pytestmark = pytest.mark.slow
 SPLIT = {"name": "patient", "fractions": {"train": 0.3, "validate": 0.5, "test": 0.2}, "seed": 0}

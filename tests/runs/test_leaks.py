@@ -7,15 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from medvlp.runs.data import open_manifest
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.pages.run_folder import write_report_page
 from medvlp.evaluation.results import Metric, Result, load_result, write_result
+from medvlp.pages.run_folder import write_report_page
+from medvlp.runs.data import open_manifest
 from tests.data.films import film, inverted, write
+from tests.messages import messages
 
 CAVEAT = "The split leaks (1 by near_image) and was used all the same: numbers on it are too good."
 
@@ -46,9 +47,9 @@ def test_copies_stop_a_run_when_asked_for_or_when_a_survey_was_made(data: dict[s
 
 
 def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tmp_path: Path) -> None:
-    told: list[str] = []
     config = DataConfig.model_validate({**data, "near_images": True, "allow_leaks": True})
-    manifest = open_manifest(config, say=told.append)
+    with messages() as told:
+        manifest = open_manifest(config)
     assert told == [CAVEAT]
     rows = (
         Metric(metric="auroc", label="edema", value=0.9, n=6, positives=3, patients=6),

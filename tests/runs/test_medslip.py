@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 import medvlp
-from medvlp.runs.build import build_banks
-from medvlp.runs.evaluate import embed_manifest, evaluate, load_evaluation
-from medvlp.runs.train import train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
+from medvlp.runs.build import build_banks
+from medvlp.runs.evaluate import embed_manifest, evaluate, load_evaluation
+from medvlp.runs.train import train
 from medvlp.text.medslip_findings import finding_columns, score_names
 from tests.tiny import VISION, write_tree
 
 if TYPE_CHECKING:
-    from medvlp.runs.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 STREAMS = {"name": "dual_stream", "width": 16, "layers": 1, "heads": 2, "feedforward": 16}
 

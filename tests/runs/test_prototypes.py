@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from medvlp.config.recipe import recipe_of, resumed
-from medvlp.runs.train import dry_run, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.runs.train import dry_run, train
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.tiny import tiny_tree
 

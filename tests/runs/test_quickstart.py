@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medvlp.runs.quickstart import summary_lines
 from medvlp.core.files import write_json
+from medvlp.runs.quickstart import summary_lines
 
 
 def row(label: str, value: float | None, *, metric: str = "auroc", group: str | None = None) -> dict[str, object]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.config.recipe import recipe_of
-from medvlp.runs.train import dry_run, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError
+from medvlp.runs.train import dry_run, train
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from medvlp.runs.data import open_manifest
-from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.config.recipe import full_tree, recipe_of, resumed
-from medvlp.runs.train import train
 from medvlp.config.tree import DataConfig, RunConfig, check_config
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import build
 from medvlp.pages.record import Record
-from tests.runs.test_known import read, tree, write_cohort
+from medvlp.runs.data import open_manifest
+from medvlp.runs.evaluate import EvaluationRun, evaluate
+from medvlp.runs.train import train
 from tests.data.films import film
+from tests.runs.test_known import read, tree, write_cohort
 
 
 def folder_of_classes(root: Path, count: int) -> Path:

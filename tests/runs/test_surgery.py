@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from medvlp.config.recipe import recipe_of, resumed
-from medvlp.runs.train import _Built, dry_run, train
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError
 from medvlp.models.bundle import load_model
+from medvlp.runs.train import _Built, dry_run, train
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.trainer import Trainer
 from tests.tiny import tiny_tree

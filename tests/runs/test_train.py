@@ -11,19 +11,20 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from medvlp.runs.build import build_parts
 from medvlp.config.recipe import full_tree, recipe_of, resumed
-from medvlp.runs.train import dry_run, train
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
+from medvlp.runs.build import build_parts
+from medvlp.runs.train import dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
+from tests.messages import messages
 from tests.methods.world import methods
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
-    from medvlp.runs.train import Trained
     from medvlp.phantom.cohort import CohortSummary
+    from medvlp.runs.train import Trained
 
 
 @pytest.fixture
@@ -155,8 +156,8 @@ def test_a_tokenizer_that_a_killed_start_left_is_not_trusted(tree: dict[str, Any
 
 def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> None:
     tree["phases"][0]["until"] = 8
-    told: list[str] = []
-    train(config_of(tree), say=told.append)
+    with messages() as told:
+        train(config_of(tree))
     assert told[0].startswith("Device ")
     assert re.search(r"Towers in torch\.(float32|bfloat16): ", told[0])  # which of them is the processor's
     assert not any("BatchNorm" in sentence for sentence in told)
@@ -164,8 +165,8 @@ def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> N
     tree["run"] += "-2"
     tree["model"] = {**tree["model"], "vision": {**tree["model"]["vision"], "norm": "keep"}}
     tree["training"]["chunks"] = 2
-    told.clear()
-    train(config_of(tree), say=told.append)
+    with messages() as told:
+        train(config_of(tree))
     assert any("BatchNorm layers see one chunk of one process at a time: gradients are not exact" in w for w in told)
 
 

@@ -13,8 +13,6 @@ import torch
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
-from medvlp.runs.start import start_from
-from medvlp.runs.train import Trained, train
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
@@ -23,6 +21,8 @@ from medvlp.core.sample import Batch, Column
 from medvlp.data.layouts.phantom import index
 from medvlp.models.build import build_model
 from medvlp.phantom.cohort import make_cohort
+from medvlp.runs.start import start_from
+from medvlp.runs.train import Trained, train
 from tests.config.test_configs import World, toy
 from tests.models.words import DUAL, VISION, HashWords, dual, images
 from tests.tiny import write_tree

@@ -11,10 +11,6 @@ import torch
 
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import load
-from medvlp.runs.evaluate import EvaluationRun, embed_manifest, evaluate
-from medvlp.runs.slices import embed_slices, reading_of, released_preprocessing
-from medvlp.runs.start import start_from
-from medvlp.runs.train import train
 from medvlp.config.tree import load_config
 from medvlp.core.errors import DataError, UserError
 from medvlp.data.manifest import Manifest
@@ -22,6 +18,10 @@ from medvlp.features.slice_features import slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
+from medvlp.runs.evaluate import EvaluationRun, embed_manifest, evaluate
+from medvlp.runs.slices import embed_slices, reading_of, released_preprocessing
+from medvlp.runs.start import start_from
+from medvlp.runs.train import train
 from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import MODEL, VISION, write_tree
 

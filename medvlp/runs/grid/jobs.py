@@ -1,34 +1,44 @@
-"""A crew: jobs carried out each in a process of its own, so that what one breaks on does not reach the others.
+"""A pool of jobs: each run of a grid in a process of its own, so that what one breaks on does not reach the others.
 
-A job's folder holds a file of its state: what it was made of and how far it came. What is finished is not done again,
-and what was killed goes on.
+A run's folder holds ``sweep.json`` or ``suite.json``: what was made of what and how far it came. It is written after
+training and after each evaluation: what is finished is not done again, and what was killed goes on, from its newest
+checkpoint or with the pixels that it had cached.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from medvlp.core.console import show_messages, silent
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import make_folder, read_json, write_json
-from medvlp.core.progress import progress
+from medvlp.core.progress import duration, progress
+from medvlp.core.provenance import code_hash
 from medvlp.data.cache import locked
-from medvlp.evaluation.cells import State
+from medvlp.evaluation.cells import RunState
+from medvlp.runs.evaluate import evaluate, judged_manifest
+from medvlp.runs.grid.plan import Run
+from medvlp.runs.train import train
+from medvlp.training.journal import last_row
 
-__all__ = ["Job", "Standing", "alone", "carry_out", "read_state", "span", "write_state"]
+__all__ = ["carry_out", "data_changed", "exclusive", "run_state"]
+
+logger = logging.getLogger(__name__)
 
 _PRELOADED = ("timm.models.vision_transformer", "torch.utils.tensorboard", "pydicom")  # what most jobs import late
 _POLL = 0.5  # seconds between looks at how far jobs are, for the progress bar
@@ -36,133 +46,72 @@ _PATIENCE = 120.0  # seconds that an interrupted job has to save itself
 _Process = ForkServerProcess | SpawnProcess
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How far a job came.
-
-    Attributes:
-        state: of the job.
-        reason: of a failure, one sentence.
-        seconds: that it took, over all its starts.
-        code: hash of the code that finished it.
-    """
-
-    state: State
-    reason: str = ""
-    seconds: float = 0.0
-    code: str = ""
-
-
-class Job(Protocol):
-    """What a crew carries out; it travels to its process by pickle."""
-
-    @property
-    def name(self) -> str:
-        """Words for messages."""
-        ...
-
-    @property
-    def state(self) -> Path:
-        """File of its state, in a folder of its own."""
-        ...
-
-    @property
-    def log(self) -> Path:
-        """File that takes what it prints."""
-        ...
-
-    @property
-    def effort(self) -> int:
-        """Units of work, for the progress bar."""
-        ...
-
-    def standing(self) -> Standing:
-        """How far it came."""
-        ...
-
-    def done(self) -> int:
-        """Units done so far."""
-        ...
-
-    def work(self) -> None:
-        """Do it, in a process of its own; what it writes into its state before it is killed is found next time."""
-        ...
-
-
-def carry_out(
-    waiting: Sequence[Job],
-    *,
-    title: str,
-    unit: str,
-    jobs: int = 1,
-    say: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Do jobs, `jobs` at a time, and go on where one fails.
+def carry_out(waiting: Sequence[Run], *, title: str, jobs: int = 1) -> None:
+    """Do runs, `jobs` at a time, and go on where one fails.
 
     Args:
         waiting: what is to be done, in this order.
         title: of the progress bar.
-        unit: of the efforts.
         jobs: processes; the cores are shared among them.
-        say: told of each job as it ends.
     """
     if waiting:
-        _Crew(waiting, jobs, say).work(title, unit)
+        _Pool(waiting, jobs).work(title)
 
 
-class _Crew:
-    """The processes at work and what is known of their jobs."""
+class _Pool:
+    """The processes at work and what is known of their runs."""
 
-    def __init__(self, waiting: Sequence[Job], jobs: int, say: Callable[[str], None]) -> None:
-        self.waiting, self.jobs, self.say = list(waiting), min(jobs, len(waiting)), say
+    def __init__(self, waiting: Sequence[Run], jobs: int) -> None:
+        self.waiting, self.jobs = list(waiting), min(jobs, len(waiting))
         self.total, self.ended = len(waiting), 0
-        self.effort = sum(job.effort for job in waiting)
-        self.working: dict[_Process, tuple[Job, float]] = {}
+        self.effort = sum(map(_effort, waiting))
+        self.unit = "samples" if waiting[0].training is not None else "runs"
+        self.working: dict[_Process, tuple[Run, float]] = {}
         self.context = _context()
         self.begun = time.monotonic()
 
-    def work(self, title: str, unit: str) -> None:
-        """Start, wait and tell until nothing is left; leave no process behind."""
+    def work(self, title: str) -> None:
+        """Start, wait and report until nothing is left; leave no process behind."""
         seen: dict[Path, int] = {}
         try:
-            with progress(title, unit=unit) as tell:
+            with progress(title, unit=self.unit) as report:
                 while self.waiting or self.working:
                     while self.waiting and len(self.working) < self.jobs:
                         self._start(self.waiting.pop(0))
                     wait([process.sentinel for process in self.working], timeout=_POLL)
                     for process in [each for each in self.working if not each.is_alive()]:
-                        job, begun = self.working.pop(process)
-                        seen[job.state] = job.effort
-                        self._end(process, job, time.monotonic() - begun)
-                    seen |= {job.state: job.done() for job, _ in self.working.values()}
-                    tell(sum(seen.values()), self.effort)
+                        run, begun = self.working.pop(process)
+                        seen[run.state] = _effort(run)
+                        self._end(process, run, time.monotonic() - begun)
+                    seen |= {run.state: _done(run) for run, _ in self.working.values()}
+                    report(sum(seen.values()), self.effort)
         finally:
             self._stop()
 
-    def _start(self, job: Job) -> None:
-        job.state.parent.mkdir(parents=True, exist_ok=True)
+    def _start(self, run: Run) -> None:
+        run.folder.mkdir(parents=True, exist_ok=True)
         threads = None if self.jobs == 1 else max(1, (os.cpu_count() or 1) // self.jobs)
         # Not a daemon: its loaders have processes of their own.
-        process = self.context.Process(target=_work, args=(job, threads), daemon=False)
+        process = self.context.Process(target=_in_process, args=(run, threads), daemon=False)
         process.start()
-        self.working[process] = (job, time.monotonic())
+        self.working[process] = (run, time.monotonic())
 
-    def _end(self, process: _Process, job: Job, seconds: float) -> None:
+    def _end(self, process: _Process, run: Run, seconds: float) -> None:
         code = process.exitcode or 0
         process.close()
         self.ended += 1
-        found = job.standing()
+        found = run_state(run)
         if found.state != "finished" and (code < 0 or not found.reason):
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             memory = ", probably for want of memory" if code == -signal.SIGKILL else ""
-            write_state(job.state, {"failed": f"Its process ended with {how}{memory}."})
-            found = job.standing()
-        told = f"finished in {span(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
+            _write_state(run, {"failed": f"Its process ended with {how}{memory}."})
+            found = run_state(run)
+        outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
         left = self.total - self.ended
         # Whole jobs are the measure: they differ less than their units a second do.
         pace = (time.monotonic() - self.begun) / self.ended
-        ahead = f"; about {span(pace * left)} left" if left else ""
-        self.say(f"[{self.ended}/{self.total}] {job.name}: {told}{ahead}")
+        ahead = f"; about {duration(pace * left)} left" if left else ""
+        logger.info(f"[{self.ended}/{self.total}] {run.name}: {outcome}{ahead}")
 
     def _stop(self) -> None:
         for process in self.working:
@@ -173,27 +122,36 @@ class _Crew:
             if process.is_alive():
                 process.kill()
                 process.join()
-        for job, _ in self.working.values():
-            write_state(job.state, {"failed": ""})  # it was told to stop, and goes on next time
+        for run, _ in self.working.values():
+            _write_state(run, {"failed": ""})  # it was told to stop, and goes on next time
+
+
+def _effort(run: Run) -> int:
+    return 1 if run.training is None else run.training.phases[-1].until
+
+
+def _done(run: Run) -> int:
+    return 0 if run.training is None else int(str(last_row(run.folder).get("samples_seen", 0)))
 
 
 # in the job's process -----------------------------------------------------------------------------------------------
 
 
-def _work(job: Job, threads: int | None) -> None:
+def _in_process(run: Run, threads: int | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _write_to(job.log)
+    _write_to(run.log)
+    show_messages()
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    # A job whose crew was killed may still be on its way out.
-    with locked(job.state.parent / ".lock"):
+    # A job whose pool was killed may still be on its way out.
+    with locked(run.folder / ".lock"):
         begun = time.monotonic()
-        spent = float(str(read_state(job.state).get("seconds", 0.0)))
-        write_state(job.state, {"failed": ""})
+        spent = float(str(_read_state(run).get("seconds", 0.0)))
+        _write_state(run, {"failed": ""})
         try:
-            job.work()
+            _train_and_evaluate(run)
             failed = ""
         except UserError as error:
             failed = str(error)
@@ -201,12 +159,33 @@ def _work(job: Job, threads: int | None) -> None:
         except Exception as error:
             traceback.print_exc()
             failed = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        write_state(job.state, {"failed": failed, "seconds": round(spent + time.monotonic() - begun, 1)})
+        _write_state(run, {"failed": failed, "seconds": round(spent + time.monotonic() - begun, 1)})
     sys.exit(1 if failed else 0)
 
 
+def _train_and_evaluate(run: Run) -> None:
+    """Do what is missing; what is written before the process is killed is found next time."""
+    if run.training is not None and _read_state(run).get("trained") != run.identity:
+        train(run.training)
+        _write_state(run, {"trained": run.identity, "evaluated": {}})
+    for split, evaluation in run.evaluations.items():
+        made = _evaluated(run)
+        if made.get(split) == evaluation.identity:
+            continue
+        shutil.rmtree(evaluation.results, ignore_errors=True)  # of another configuration or other data
+        # A page is three quarters of the time: `medvlp report` draws that of a trained run one looks at.
+        done = evaluate(evaluation.config, page=run.training is None)
+        if run.training is None and not done.found:
+            raise UserError(
+                "The bundle and the data have no measure in common: no finding with prompts, no report, no box."
+            )
+        data = next((result.data for result in done.found.values()), "")
+        made = {**made, split: evaluation.identity}
+        _write_state(run, {"evaluated": made, "data": data, "code": code_hash()})
+
+
 def _end_with_parent() -> None:
-    """A job must not outlive its crew: the next one would find it still writing."""
+    """A job must not outlive its pool: the next one would find it still writing."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -221,26 +200,58 @@ def _write_to(log: Path) -> None:
     os.close(descriptor)
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# state --------------------------------------------------------------------------------------------------------------
 
 
-def read_state(path: Path) -> dict[str, object]:
-    """Return what is known of a job; nothing where the file is absent or torn: what it says can be found out again."""
-    if not path.is_file():
-        return {}
+def run_state(run: Run) -> RunState:
+    """Read how far a run came; results of other options of evaluation count as none, their data is not looked at."""
+    found, made = _read_state(run), _evaluated(run)
+    seconds, code = float(str(found.get("seconds", 0.0))), str(found.get("code", ""))
+    trained = run.training is None or found.get("trained") == run.identity
+    steps = run.evaluations.items()
+    if trained and all(made.get(split) == each.identity and each.results.is_dir() for split, each in steps):
+        return RunState("finished", seconds=seconds, code=code)
+    if run.absent:
+        return RunState("not begun", run.absent)
+    if found.get("failed"):
+        return RunState("failed", str(found["failed"]), seconds, code)
+    return RunState("begun" if run.folder.exists() else "not begun", seconds=seconds)
+
+
+def data_changed(run: Run) -> bool:
+    """Return whether the data is not that of the stored numbers, which are then forgotten."""
     try:
-        return read_json(path)
+        with silent():
+            judged = judged_manifest(run.evaluation.data, run.evaluation.evaluation)[1]
+        same = judged.hash == _read_state(run).get("data")
+    except UserError:
+        same = False  # the run says what is wrong with it
+    if not same:
+        logger.info(f"{run.name}: its data changed since it was judged; it is judged again.")
+        _write_state(run, {"evaluated": {}})
+    return not same
+
+
+def _evaluated(run: Run) -> dict[str, object]:
+    """Return split -> identity of what is evaluated; suites of before wrote the one identity alone."""
+    found = _read_state(run).get("evaluated")
+    return found if isinstance(found, dict) else dict.fromkeys(run.evaluations, found) if found else {}
+
+
+def _read_state(run: Run) -> dict[str, object]:
+    """Return what is known; nothing where the file is absent or torn: what it says can be found out again."""
+    try:
+        return read_json(run.state) if run.state.is_file() else {}
     except DataError:
         return {}
 
 
-def write_state(path: Path, facts: Mapping[str, object]) -> None:
-    """Add facts to what is known of a job."""
-    write_json(path, {**read_state(path), **facts})
+def _write_state(run: Run, facts: Mapping[str, object]) -> None:
+    write_json(run.state, {**_read_state(run), **facts})
 
 
 @contextmanager
-def alone(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
+def exclusive(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
     """Hold a folder that nobody else may work in at the same time.
 
     Args:
@@ -262,25 +273,10 @@ def alone(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def span(seconds: float) -> str:
-    """Words for a time.
-
-    Example:
-        >>> span(8.2), span(75), span(4020)
-        ('8 s', '1 min 15 s', '1 h 7 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def _context() -> Any:  # noqa: ANN401
     """Jobs are forked from a server that has imported what they need and runs no thread: quick, and nothing shared."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["medvlp.runs.train", "medvlp.runs.evaluate", __name__, *_PRELOADED])
+    context.set_forkserver_preload([__name__, *_PRELOADED])
     return context

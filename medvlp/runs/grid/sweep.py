@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from medvlp.runs.build import build_banks
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.tree import Node, RunConfig, check_config
-from medvlp.config.yaml import find_config, load_tree, override, put, read_yaml
+from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import hash_of
-from medvlp.core.registry import validation_sentences
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import Measure
+from medvlp.runs.build import build_banks
+from medvlp.runs.evaluate import EvaluationRun
+from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, checked, files_hashed, reserved, words_of
 
-__all__ = ["Cell", "Choice", "MeasureConfig", "Plan", "Run", "SweepConfig", "changes_of", "load_sweep"]
+__all__ = ["Choice", "SweepConfig", "changes_of", "load_sweep"]
 
 _OWN = {"run": "it names each run's folder, see --out", "seed": "list it under seeds"}
 _LONGEST = 80  # characters of a folder's readable part
@@ -53,24 +53,6 @@ class Choice(_Words):
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
-class MeasureConfig(_Words):
-    """A number of ``results/NAME.json`` that the table reports.
-
-    Attributes:
-        result: name of the results file: ``zero_shot``, ``linear_probe``, ``retrieval`` ...
-        metric: ``auroc``, ``average_precision``, ``recall@5`` ...
-        label: finding, ``macro``, or a direction of retrieval.
-        split: records that the model is judged on; each split named here is evaluated.
-        group: subgroup as results name it: ``site=north``, ``report_group<=3``.
-    """
-
-    result: str = "zero_shot"
-    metric: str = "auroc"
-    label: str = "macro"
-    split: str = "test"
-    group: str | None = None
-
-
 class SweepConfig(_Words):
     """A sweep.
 
@@ -83,7 +65,7 @@ class SweepConfig(_Words):
         only: cells that are made: axis -> label or labels, all pairs of one entry must fit; empty for all.
         skip: cells that are not made.
         reference: the cell that others are compared with: axis -> label, so many that it is one.
-        report: numbers of the table.
+        report: numbers of the table; each split named here is evaluated.
         level: of confidence, for all intervals.
         resamples: of the patient bootstrap; more are drawn where many comparisons are corrected together.
     """
@@ -96,84 +78,17 @@ class SweepConfig(_Words):
     only: list[dict[str, str | list[str]]] = Field(default_factory=list)
     skip: list[dict[str, str | list[str]]] = Field(default_factory=list)
     reference: dict[str, str] | None = None
-    report: list[MeasureConfig] = Field(default_factory=lambda: [MeasureConfig()], min_length=1)
+    report: list[Measure] = Field(default_factory=lambda: [Measure()], min_length=1)
     level: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=100)
 
     @property
-    def measures(self) -> tuple[Measure, ...]:
-        """What the table reports."""
-        return tuple(Measure(**each.model_dump()) for each in self.report)
+    def splits(self) -> list[str]:
+        """Splits that are evaluated; the results of the first one lie in the run's own folder."""
+        return list(dict.fromkeys(measure.split for measure in self.report))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A cell with a seed.
-
-    Attributes:
-        cell: name of its cell.
-        seed: of the run.
-        folder: that it writes to.
-        config: of the run.
-        identity: hash of all that decides what is released.
-    """
-
-    cell: str
-    seed: int
-    folder: Path
-    config: RunConfig
-    identity: str
-
-    @property
-    def name(self) -> str:
-        """Words for messages."""
-        return f"{self.cell}, seed {self.seed}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One choice on every axis.
-
-    Attributes:
-        name: ``axis=label, axis=label``.
-        labels: axis -> label.
-        folder: of its runs.
-        identity: of its configuration, whatever the seed.
-        runs: one a seed.
-    """
-
-    name: str
-    labels: Mapping[str, str]
-    folder: Path
-    identity: str
-    runs: tuple[Run, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A sweep laid out.
-
-    Attributes:
-        title: of the table.
-        out: folder.
-        config: as checked.
-        cells: in the order of the axes.
-        reference: name of the cell that others are compared with.
-    """
-
-    title: str
-    out: Path
-    config: SweepConfig
-    cells: tuple[Cell, ...]
-    reference: str | None
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """All runs, the seeds of a cell one after the other."""
-        return tuple(run for cell in self.cells for run in cell.runs)
-
-
-def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None = None) -> Plan:
+def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None = None) -> Plan[SweepConfig]:
     """Read a sweep and lay it out; every run's configuration is checked, components included.
 
     Args:
@@ -185,29 +100,15 @@ def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None 
         ConfigError: with one sentence a fault.
     """
     source = find_config(path)
-    tree = read_yaml(source)
-    for_runs = []
-    for word in words:
-        if re.split(r"[.=\[]", word, maxsplit=1)[0] in SweepConfig.model_fields:
-            tree = override(tree, word)
-        else:
-            for_runs.append(word)
-    try:
-        config = SweepConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {' '.join(validation_sentences(error, where='', model=SweepConfig))}") from None
-    faults = [*_faults(config), *_reserved("the command line", [word.partition("=")[0] for word in for_runs])]
-    if faults:
+    own, for_runs = words_of(SweepConfig, words)
+    config = checked(SweepConfig, changed_tree(read_yaml(source), {}, own), path)
+    if faults := [*_faults(config), *reserved("sweep", _OWN, "the command line", for_runs)]:
         raise ConfigError(f"{path}: {' '.join(faults)}")
     chosen = [labels for labels in _combinations(config) if _is_made(labels, config)]
     if not chosen:
         raise ConfigError(f"{path}: only and skip leave no cell: let them leave one.")
     reference = _reference(config, chosen, path)
-    base = load_tree(find_config(config.base, source.parent))
-    for where, value in config.overrides.items():
-        base = put(base, where, value)
-    for word in for_runs:
-        base = override(base, word)
+    base = changed_tree(load_tree(find_config(config.base, source.parent)), config.overrides, for_runs)
     out = out or Path("runs") / "sweep" / source.stem
     cells = _cells(config, chosen, base, out, str(path))
     return Plan(title=config.name or source.stem, out=out, config=config, cells=cells, reference=reference)
@@ -227,7 +128,7 @@ def changes_of(cell: Cell) -> list[tuple[Path, list[str]]]:
             continue
         written = next(iter(sorted(other.glob("seed-*/config.yaml"))), None)
         before = {} if written is None else dict(_leaves(read_yaml(written)))
-        now = dict(_leaves(full_tree(cell.runs[0].config)))
+        now = {} if cell.runs[0].training is None else dict(_leaves(full_tree(cell.runs[0].training)))
         changed = [
             f"{key}: {before.get(key, 'not there')} -> {now.get(key, 'not there')}"
             for key in dict.fromkeys([*before, *now])
@@ -249,8 +150,8 @@ def _faults(config: SweepConfig) -> Iterator[str]:
             count = labels.count(label)
             yield f"axes.{axis} has {count} values labelled {label!r}: a row of the table needs a label of its own."
         for choice in choices:
-            yield from _reserved(f"axes.{axis}, {choice.label}", choice.overrides)
-    yield from _reserved("overrides", config.overrides)
+            yield from reserved("sweep", _OWN, f"axes.{axis}, {choice.label}", choice.overrides)
+    yield from reserved("sweep", _OWN, "overrides", config.overrides)
     for seed in dict.fromkeys(seed for seed in config.seeds if config.seeds.count(seed) > 1):
         yield f"seeds names {seed} twice: a repetition needs another seed."
     if any(seed < 0 for seed in config.seeds):
@@ -260,8 +161,7 @@ def _faults(config: SweepConfig) -> Iterator[str]:
             yield from _pairs_fit(f"{key}[{at}]", entry, config)
     if config.reference is not None:
         yield from _pairs_fit("reference", config.reference, config)
-    measures = list(config.measures)
-    for measure in dict.fromkeys(each for each in measures if measures.count(each) > 1):
+    for measure in dict.fromkeys(each for each in config.report if config.report.count(each) > 1):
         yield f"report names {measure.name} twice: leave one."
 
 
@@ -274,12 +174,6 @@ def _pairs_fit(where: str, pairs: Mapping[str, str | list[str]], config: SweepCo
         for label in [labels] if isinstance(labels, str) else labels:
             if label not in known:
                 yield f"{where}.{axis} names the label {label!r}, which there is not: {did_you_mean(label, known)}."
-
-
-def _reserved(where: str, paths: Iterable[str]) -> Iterator[str]:
-    for path in paths:
-        if path in _OWN:
-            yield f"{where} sets {path!r}, which a sweep sets itself: {_OWN[path]}."
 
 
 def _combinations(config: SweepConfig) -> Iterator[dict[str, str]]:
@@ -320,61 +214,68 @@ def _cells(
         tree, name = base, _name(labels)
         try:
             for pair in labels.items():
-                for where, value in overrides[pair].items():
-                    tree = put(tree, where, value)
-            cell = _cell(name, labels, tree, config.seeds, out)
+                tree = changed_tree(tree, overrides[pair])
+            # The seed has a folder of its own: a cell's name does not depend on which seeds are asked for.
+            plain = check_config({**tree, "run": "", "seed": 0}, source="cell")
+            cell = _cell(name, labels, tree, plain, config, out)
+            twin = hash_of(full_tree(plain.model_copy(update={"seed": config.seeds[0]})))
         except UserError as error:
             faults.setdefault(str(error).removeprefix("cell: "), []).append(name)
             continue
-        twin = hash_of(full_tree(cell.runs[0].config.model_copy(update={"run": ""})))
         if twin in same:
             fault = f"is the same configuration as {same[twin]}: let their overrides differ, or skip one."
             faults.setdefault(fault, []).append(name)
         same.setdefault(twin, name)
         cells.append(cell)
     if faults:
-        raise ConfigError(" ".join(_told(source, fault, names, len(chosen)) for fault, names in faults.items()))
+        raise ConfigError(" ".join(_fault_words(source, fault, names, len(chosen)) for fault, names in faults.items()))
     return tuple(cells)
 
 
-def _told(source: str, fault: str, names: Sequence[str], cells: int) -> str:
+def _fault_words(source: str, fault: str, names: Sequence[str], cells: int) -> str:
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     who = "every cell" if len(names) == cells > 1 else f"cell {names[0]}{others}"
     return f"{source}, {who}{' ' if fault.startswith('is the same') else ': '}{fault}"
 
 
-def _cell(name: str, labels: Mapping[str, str], tree: dict[str, Any], seeds: Sequence[int], out: Path) -> Cell:
-    # The seed has a folder of its own: a cell's name does not depend on which seeds are asked for.
-    identity = _identity(check_config({**tree, "run": "", "seed": 0}, source="cell"))
+def _cell(
+    name: str, labels: Mapping[str, str], tree: dict[str, Any], plain: RunConfig, config: SweepConfig, out: Path
+) -> Cell:
+    identity = _identity(plain)
     readable = "+".join(re.sub(r"[^\w.@-]+", "_", label) for label in labels.values())[:_LONGEST]
     folder = out / "cells" / f"{readable}-{identity[:8]}"
     runs = []
-    for seed in seeds:
+    for seed in config.seeds:
         place = folder / f"seed-{seed}"
-        config = check_config({**tree, "run": str(place), "seed": seed}, source="cell")
-        runs.append(Run(cell=name, seed=seed, folder=place, config=config, identity=_identity(config)))
+        own = check_config({**tree, "run": str(place), "seed": seed}, source="cell")
+        made = _identity(own)
+        evaluations = {split: _evaluation(own, made, split, first=split == config.splits[0]) for split in config.splits}
+        words = f"{name}, seed {seed}"
+        runs.append(Run(name=words, seed=seed, folder=place, identity=made, training=own, evaluations=evaluations))
     return Cell(name=name, labels=labels, folder=folder, identity=identity, runs=tuple(runs))
+
+
+def _evaluation(config: RunConfig, identity: str, split: str, *, first: bool) -> Evaluation:
+    run, options = Path(config.run), config.evaluation.model_copy(update={"split": split})
+    made = EvaluationRun(
+        model=str(run / "bundle"),
+        out=str(run if first else run / "splits" / split),
+        data=config.data.model_copy(update={"prefix": []}),
+        evaluation=options,
+        seed=config.seed,
+        workers=max(1, config.training.workers),
+    )
+    return Evaluation(config=made, identity=hash_of([identity, options.model_dump(mode="json")]))
 
 
 def _identity(config: RunConfig) -> str:
     """Return the hash of the recipe, of what chooses the checkpoint, and of the files that the configuration names."""
-    options = config.evaluation
-    released = {"choose": options.choose, "where": options.where, "answers": _named_files(config.answers)}
+    options, answers = config.evaluation, files_hashed(config.answers, resource_folder("configs"))
+    released = {"choose": options.choose, "where": options.where, "answers": answers}
     banks = {name: bank.sha256 for name, bank in build_banks(config).items()}
     start = None if config.init_from is None else Path(config.init_from) / "MANIFEST.sha256"
     bundle = sha256_of(start) if start is not None and start.is_file() else None
     return hash_of([recipe_of(config), released, banks, bundle])
-
-
-def _named_files(node: object) -> object:
-    """Return a tree of options with every file that it names replaced by its hash."""
-    if isinstance(node, Mapping):
-        return {key: _named_files(value) for key, value in node.items()}
-    if isinstance(node, str):
-        for path in (Path(node).expanduser(), resource_folder("configs") / node):
-            if path.is_file():
-                return sha256_of(path)
-    return node
 
 
 def _name(labels: Mapping[str, str]) -> str:

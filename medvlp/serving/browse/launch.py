@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from medvlp.serving.launch import Options, free_port, hosts_of, wait_for_signal
 
 __all__ = ["Explorer", "open_explorer"]
 
+logger = logging.getLogger(__name__)
+
 
 class Explorer:
     """An explorer that is open; ``close`` ends it and leaves nothing behind."""
@@ -27,12 +29,11 @@ class Explorer:
         self._thread = threading.Thread(target=server.run, daemon=True)
         self._thread.start()
 
-    def wait(self, say: Callable[[str], object]) -> None:
-        """Say the address, serve until SIGINT or SIGTERM, then close."""
+    def wait(self) -> None:
+        """Log the address, serve until SIGINT or SIGTERM, then close."""
         try:
-            wait_for_signal(
-                lambda: say(f"The explorer is open at {self.url} (Ctrl-C closes it)."), self._thread.is_alive
-            )
+            address = f"The explorer is open at {self.url} (Ctrl-C closes it)."
+            wait_for_signal(lambda: logger.info(address), self._thread.is_alive)
         finally:
             self.close()
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.runs.grid.suite import SuitePlan, is_suite, load_suite
-from medvlp.runs.grid.suite_runs import standing
-from medvlp.runs.grid.suite_table import evaluate_suite
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json
+from medvlp.runs.grid.jobs import run_state
+from medvlp.runs.grid.plan import Plan
+from medvlp.runs.grid.suite import is_suite, load_suite
+from medvlp.runs.grid.table import evaluate_suite
 from tests.tiny import write_tree
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ RUNS = [{"config": "one.yaml"}, {"config": "one.yaml", "name": "two", "overrides
 
 
 @pytest.fixture
-def lay(tmp_path: Path) -> Callable[..., SuitePlan]:
+def lay(tmp_path: Path) -> Callable[..., Plan]:
     """Lay a suite out: ``lay(words, key=value)``; its bundle is a manifest and nothing else, its data empty folders."""
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "MANIFEST.sha256").write_text("of a bundle\n")
@@ -29,44 +30,44 @@ def lay(tmp_path: Path) -> Callable[..., SuitePlan]:
     one = {"model": "x", "out": "y", "data": {"root": str(tmp_path / "there"), "layout": "phantom"}}
     write_tree(tmp_path / "one.yaml", one)
 
-    def made(*words: str, **keys: Any) -> SuitePlan:
+    def made(*words: str, **keys: Any) -> Plan:
         tree = {"model": str(tmp_path / "bundle"), "out": str(tmp_path / "out"), "runs": RUNS, **keys}
         return load_suite(write_tree(tmp_path / "s.yaml", tree), words)
 
     return made
 
 
-def test_runs_are_named_by_their_configuration_and_write_below_the_suite(lay: Callable[..., SuitePlan]) -> None:
+def test_runs_are_named_by_their_configuration_and_write_below_the_suite(lay: Callable[..., Plan]) -> None:
     plan = lay()
     assert [run.name for run in plan.runs] == ["one", "two"]
-    assert [run.config.out for run in plan.runs] == [str(plan.out / "one"), str(plan.out / "two")]
-    assert {run.config.model for run in plan.runs} == {plan.config.model}
-    assert [run.config.evaluation.split for run in plan.runs] == ["test", "validate"]
+    assert [run.evaluation.out for run in plan.runs] == [str(plan.out / "one"), str(plan.out / "two")]
+    assert {run.evaluation.model for run in plan.runs} == {plan.config.model}
+    assert [run.evaluation.evaluation.split for run in plan.runs] == ["test", "validate"]
     assert [run.absent for run in plan.runs] == ["", ""]
 
 
 def test_words_are_the_suites_or_every_runs_and_a_runs_own_overrides_come_after_the_suites(
-    lay: Callable[..., SuitePlan], tmp_path: Path
+    lay: Callable[..., Plan], tmp_path: Path
 ) -> None:
     told = {"evaluation.split": "train", "evaluation.gallery": 3}
     plan = lay("seed=7", "name=Mine", f"out={tmp_path / 'else'}", overrides=told)
     assert (plan.title, plan.out) == ("Mine", tmp_path / "else")
-    assert [run.config.seed for run in plan.runs] == [7, 7]
-    assert [run.config.evaluation.split for run in plan.runs] == ["train", "validate"]
-    assert [run.config.evaluation.gallery for run in plan.runs] == [3, 3]
+    assert [run.evaluation.seed for run in plan.runs] == [7, 7]
+    assert [run.evaluation.evaluation.split for run in plan.runs] == ["train", "validate"]
+    assert [run.evaluation.evaluation.gallery for run in plan.runs] == [3, 3]
 
 
 def test_data_that_is_not_there_leaves_a_run_out_and_says_how_to_name_it(
-    lay: Callable[..., SuitePlan], tmp_path: Path
+    lay: Callable[..., Plan], tmp_path: Path
 ) -> None:
     plan = lay(f"roots.two={tmp_path / 'nowhere'}")
     absent = f"its data is not there: there is no folder {tmp_path / 'nowhere'}, give roots.two=FOLDER."
     assert [run.absent for run in plan.runs] == ["", absent]
-    assert (standing(plan.runs[1]).state, standing(plan.runs[1]).reason) == ("not begun", absent)
+    assert (run_state(plan.runs[1]).state, run_state(plan.runs[1]).reason) == ("not begun", absent)
 
 
 def test_what_decides_the_numbers_is_part_of_a_runs_identity_and_where_things_lie_is_not(
-    lay: Callable[..., SuitePlan], tmp_path: Path
+    lay: Callable[..., Plan], tmp_path: Path
 ) -> None:
     before = [run.identity for run in lay().runs]
     assert before[0] != before[1]
@@ -86,7 +87,7 @@ def test_what_decides_the_numbers_is_part_of_a_runs_identity_and_where_things_li
     assert not {run.identity for run in lay().runs} & set(before)
 
 
-def test_a_recipes_file_is_part_of_it(lay: Callable[..., SuitePlan], tmp_path: Path) -> None:
+def test_a_recipes_file_is_part_of_it(lay: Callable[..., Plan], tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\n")
     word = f"evaluation.measures.recipes.recipes=[{recipe}]"
@@ -96,17 +97,19 @@ def test_a_recipes_file_is_part_of_it(lay: Callable[..., SuitePlan], tmp_path: P
     assert lay(word).runs[0].identity != before
 
 
-def test_a_run_is_finished_where_its_state_and_its_results_say_so(lay: Callable[..., SuitePlan]) -> None:
+def test_a_run_is_finished_where_its_state_and_its_results_say_so(lay: Callable[..., Plan]) -> None:
     run = lay().runs[0]
-    assert standing(run).state == "not begun"
+    assert run_state(run).state == "not begun"
     write_json(run.folder / "suite.json", {"evaluated": run.identity})
-    assert standing(run).state == "begun"  # its results are gone
+    assert run_state(run).state == "begun"  # its results are gone
     (run.folder / "results").mkdir()
-    assert standing(run).state == "finished"
+    assert run_state(run).state == "finished"
+    write_json(run.folder / "suite.json", {"evaluated": {"test": run.identity}})
+    assert run_state(run).state == "finished"
     write_json(run.folder / "suite.json", {"evaluated": "of another configuration"})
-    assert standing(run).state == "begun"
+    assert run_state(run).state == "begun"
     (run.folder / "suite.json").write_text('{"evaluated')  # torn: it is found out again
-    assert standing(run).state == "begun"
+    assert run_state(run).state == "begun"
 
 
 def test_a_suite_is_told_from_one_evaluation(tmp_path: Path) -> None:
@@ -151,15 +154,13 @@ FAULTS: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("words", "keys", "message"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
 def test_a_mistake_is_one_sentence(
-    lay: Callable[..., SuitePlan], words: tuple[str, ...], keys: dict[str, Any], message: str
+    lay: Callable[..., Plan], words: tuple[str, ...], keys: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         lay(*words, **keys)
 
 
-def test_a_bundle_that_is_none_and_a_card_that_is_none_are_told_first(
-    lay: Callable[..., SuitePlan], tmp_path: Path
-) -> None:
+def test_a_bundle_that_is_none_and_a_card_that_is_none_are_told_first(lay: Callable[..., Plan], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no bundle \(it has no MANIFEST\.sha256\): give model=RUN/bundle"):
         lay(f"model={tmp_path / 'there'}")
     lay()

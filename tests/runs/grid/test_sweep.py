@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.runs.grid.sweep import Plan, changes_of, load_sweep
-from medvlp.runs.grid.sweep_table import sweep
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_text
+from medvlp.runs.grid.plan import Plan
+from medvlp.runs.grid.sweep import changes_of, load_sweep
+from medvlp.runs.grid.table import sweep
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def test_a_cell_is_a_choice_on_every_axis_and_a_run_a_cell_with_a_seed(lay: Call
     names = ["rate=usual, loss=clip", "rate=usual, loss=smooth", "rate=0.01, loss=clip", "rate=0.01, loss=smooth"]
     assert [cell.name for cell in plan.cells] == names
     assert [run.seed for run in plan.runs] == [0, 3] * 4
-    last = plan.runs[-1].config
+    last = plan.runs[-1].training
     assert (last.seed, last.optimiser.rate, last.optimiser.warmup) == (3, 0.01, 16)
     assert last.phases[0].objectives == [{"name": "clip", "label_smoothing": 0.1}]
     assert last.run == str(plan.cells[-1].folder / "seed-3")
@@ -58,8 +59,8 @@ def test_only_keeps_and_skip_leaves_out_pairs(lay: Callable[..., Plan]) -> None:
 def test_words_are_the_sweeps_or_every_runs_and_axes_come_last(lay: Callable[..., Plan]) -> None:
     plan = lay("seeds=[7]", "optimiser.rate=0.5", "training.batch=4", overrides={"training.batch": 2})
     assert [run.seed for run in plan.runs] == [7] * 4
-    assert {run.config.training.batch for run in plan.runs} == {4}
-    assert [run.config.optimiser.rate for run in plan.runs] == [0.5, 0.5, 0.01, 0.01]
+    assert {run.training.training.batch for run in plan.runs} == {4}
+    assert [run.training.optimiser.rate for run in plan.runs] == [0.5, 0.5, 0.01, 0.01]
 
 
 def test_the_seeds_do_not_move_a_cell_and_what_is_learned_does(lay: Callable[..., Plan]) -> None:
@@ -83,7 +84,7 @@ def test_a_text_that_the_configuration_only_names_is_part_of_the_cell(lay: Calla
 def test_what_changed_in_a_cell_is_named(lay: Callable[..., Plan]) -> None:
     old = lay().cells[0]
     old.runs[0].folder.mkdir(parents=True)
-    write_tree(old.runs[0].folder / "config.yaml", old.runs[0].config.model_dump(mode="json"))
+    write_tree(old.runs[0].folder / "config.yaml", old.runs[0].training.model_dump(mode="json"))
     now = lay("training.batch=4", "optimiser.warmup=8").cells[0]
     ((folder, changes),) = changes_of(now)
     assert folder == old.folder

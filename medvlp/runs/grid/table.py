@@ -1,0 +1,316 @@
+"""From the runs of a grid to its table and page."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import sha256_of, write_json
+from medvlp.core.provenance import code_hash
+from medvlp.data.cards import cards, load_card
+from medvlp.data.reproduction import claims_on, load_reproduction
+from medvlp.evaluation.cells import CellFacts, RunFacts, Table
+from medvlp.evaluation.cells_table import make_table
+from medvlp.evaluation.cells_words import document, number_table, reading_tables
+from medvlp.evaluation.results import AVERAGES, Result, load_result
+from medvlp.evaluation.suite import (
+    Suite,
+    SuiteLine,
+    SuiteNumber,
+    published_rows,
+    published_table,
+    suite_document,
+    suite_numbers,
+    suite_table,
+)
+from medvlp.evaluation.tables import write_tables
+from medvlp.pages.grid import render_suite, render_sweep
+from medvlp.runs.grid.jobs import carry_out, data_changed, exclusive, run_state
+from medvlp.runs.grid.plan import Plan, Run
+from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
+from medvlp.runs.grid.sweep import SweepConfig, changes_of, load_sweep
+
+__all__ = ["Outcome", "evaluate_suite", "plan_lines", "sweep"]
+
+logger = logging.getLogger(__name__)
+
+_CHANGES = 3  # shown of a cell that was configured otherwise
+Numbers = TypeVar("Numbers", Table, Suite)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Numbers]):
+    """What a grid left.
+
+    Attributes:
+        page: HTML; None where no run is finished.
+        table: the numbers; None where no run is finished.
+        runs: how many the grid has.
+        failed: runs that failed, with their sentence.
+        unfinished: runs that are neither finished nor failed.
+        left_out: runs without data, with their sentence.
+    """
+
+    page: Path | None
+    table: Numbers | None
+    runs: int
+    failed: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def sweep(
+    path: str | Path,
+    words: Sequence[str] = (),
+    *,
+    out: Path | None = None,
+    jobs: int = 1,
+    only_table: bool = False,
+) -> Outcome[Table]:
+    """Run what is missing of a sweep, then make its table.
+
+    Args:
+        path: configuration of the sweep.
+        words: ``key.path=value``, see `load_sweep`.
+        out: folder.
+        jobs: runs at a time, each a process.
+        only_table: run nothing.
+
+    Raises:
+        UserError: for a fault of the configuration, before anything runs; not for a run that fails.
+    """
+    _check_processes("sweep", jobs)
+    plan = load_sweep(path, words, out=out)
+    for line in _changed(plan):
+        logger.info(line)
+    if not only_table:
+        write_json(plan.out / "sweep.json", plan.config.model_dump(mode="json"))
+        with exclusive(plan.out, what="sweep", otherwise="choose another --out"):
+            waiting = [run for run in plan.runs if run_state(run).state != "finished"]
+            logger.info(
+                f"{len(plan.cells)} cells x {len(plan.config.seeds)} seeds: {len(plan.runs)} runs, "
+                f"{len(plan.runs) - len(waiting)} finished before, {len(waiting)} to do."
+            )
+            carry_out(waiting, title="Sweep", jobs=jobs)
+    return _sweep_table(plan)
+
+
+def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1) -> Outcome[Suite]:
+    """Judge a bundle on every data set of a suite that is not judged yet, then make the table.
+
+    Args:
+        path: configuration of the suite.
+        words: ``key.path=value``, see `load_suite`.
+        jobs: data sets at a time, each in a process.
+
+    Raises:
+        UserError: for a fault of the configuration, before anything runs; not for a run that fails.
+    """
+    _check_processes("suite", jobs)
+    plan = load_suite(path, words)
+    if plan.config.reproduces is not None:
+        load_reproduction(plan.config.reproduces)  # a wrong name is told before hours of work
+    write_json(plan.out / "suite.json", plan.config.model_dump(mode="json"))
+    with exclusive(plan.out, what="suite", otherwise="choose another out"):
+        there = [run for run in plan.runs if not run.absent]
+        waiting = [run for run in there if run_state(run).state != "finished" or data_changed(run)]
+        logger.info(
+            f"{len(plan.runs)} runs: {len(plan.runs) - len(there)} without data, {len(there) - len(waiting)} finished "
+            f"before, {len(waiting)} to do."
+        )
+        carry_out(waiting, title="Suite", jobs=jobs)
+    return _suite_table(plan)
+
+
+def plan_lines(plan: Plan[SweepConfig]) -> list[str]:
+    """Return a sweep in words: each cell, its folder and how far its runs came."""
+    lines = [f"{len(plan.cells)} cells x {len(plan.config.seeds)} seeds in {plan.out}"]
+    for cell in plan.cells:
+        states = [run_state(run).state for run in cell.runs]
+        came = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        mark = " (reference)" if cell.name == plan.reference else ""
+        lines.append(f"  {cell.name}{mark}: {came}; {cell.folder.relative_to(plan.out)}")
+    lines += [f"  reports {measure.name}" for measure in plan.config.report]
+    return [*lines, *_changed(plan)]
+
+
+def _check_processes(kind: str, jobs: int) -> None:
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}: give 1 or more processes.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"A {kind} starts processes of its own: leave torchrun out, and give --jobs where there is room."
+        )
+
+
+def _changed(plan: Plan[SweepConfig]) -> list[str]:
+    lines = []
+    for cell in plan.cells:
+        for folder, changes in [] if cell.folder.exists() else changes_of(cell):
+            more = f" and {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
+            what = f" ({'; '.join(changes[:_CHANGES])}{more})" if changes else ""
+            lines.append(
+                f"{cell.name}: its configuration changed since {folder} was made{what}; it is another cell now and is "
+                "run anew, the old one stays."
+            )
+    return lines
+
+
+# sweep --------------------------------------------------------------------------------------------------------------
+
+
+def _sweep_table(plan: Plan[SweepConfig]) -> Outcome[Table]:
+    facts = [
+        CellFacts(
+            name=cell.name,
+            labels=cell.labels,
+            identity=cell.identity,
+            runs=tuple(_facts(run, plan) for run in cell.runs),
+        )
+        for cell in plan.cells
+    ]
+    states = [(run, run_state(run)) for run in plan.runs]
+    failed = tuple(f"{run.name}: {found.reason} ({run.log})" for run, found in states if found.state == "failed")
+    left = tuple(run.name for run, found in states if found.state not in ("finished", "failed"))
+    if len(failed) + len(left) == len(states):
+        return Outcome(None, None, len(states), failed, left)
+    config = plan.config
+    own = {"title": plan.title, "reference": plan.reference, "level": config.level, "resamples": config.resamples}
+    table = make_table(facts, config.report, **own)
+    page = render_sweep(table, _made(plan, table))
+    tables = reading_tables(table)
+    write_tables(plan.out, tables, numbers=number_table(table), document=document(table), page=page)
+    return Outcome(plan.out / "table.html", table, len(states), failed, left)
+
+
+def _facts(run: Run, plan: Plan[SweepConfig]) -> RunFacts:
+    results = {split: Path(each.config.out) for split, each in run.evaluations.items()}
+    folder = run.folder.relative_to(plan.out).as_posix()
+    return RunFacts(**vars(run_state(run)), seed=run.seed, folder=folder, results=results)
+
+
+def _made(plan: Plan[SweepConfig], table: Table) -> dict[str, dict[str, object]]:
+    """Return how a sweep was made: of every run, and what each choice sets."""
+    config = plan.config
+    facts: dict[str, object] = {"base": config.base, "seeds": ", ".join(map(str, config.seeds))}
+    if config.overrides:
+        facts["overrides"] = _settings(config.overrides)
+    facts |= {"reference": plan.reference or "none", "patient resamples": table.resamples}
+    facts |= {"comparisons corrected together": table.comparisons, "code that made the table": code_hash()}
+    axes = {
+        axis: {choice.label: _settings(choice.overrides) or "as the base says" for choice in choices}
+        for axis, choices in config.axes.items()
+    }
+    return {"every run": facts, **axes}
+
+
+def _settings(overrides: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{path}={json.dumps(value, ensure_ascii=False, default=str)}" for path, value in overrides.items()
+    )
+
+
+# suite --------------------------------------------------------------------------------------------------------------
+
+
+def _suite_table(plan: Plan[SuiteConfig]) -> Outcome[Suite]:
+    lines: list[SuiteLine] = []
+    numbers: list[SuiteNumber] = []
+    for cell in plan.cells:
+        run = cell.runs[0]
+        results = _results(run) if run_state(run).state == "finished" else {}
+        lines.append(_line(run, results, config=cell.labels["config"]))
+        if results:
+            numbers += suite_numbers(run.name, run.evaluation.report, results, run.evaluation.evaluation.split)
+    reproduces = plan.config.reproduces or ""
+    published = [
+        row
+        for line in lines
+        if line.state == "finished"
+        for row in published_rows(line, numbers, claims_on(line.card), reproduces=reproduces)
+    ]
+    suite = Suite(
+        title=plan.title,
+        model=plan.config.model,
+        bundle=sha256_of(manifest_of(plan.config)),
+        reproduces=reproduces,
+        lines=tuple(lines),
+        numbers=tuple(numbers),
+        published=tuple(published),
+    )
+    states = zip(plan.runs, lines, strict=True)
+    failed = tuple(f"{line.name}: {line.reason} ({run.log})" for run, line in states if line.state == "failed")
+    left_out = tuple(f"{run.name}: {run.absent}" for run in plan.runs if run.absent)
+    unfinished = tuple(line.name for line in lines if line.state not in ("finished", "failed"))
+    if not numbers:
+        return Outcome(None, None, len(lines), failed, unfinished, left_out)
+    tables = [suite_table(suite), *([published_table(suite)] if suite.published else [])]
+    write_tables(plan.out, tables, numbers=tables[0], document=suite_document(suite), page=render_suite(suite))
+    return Outcome(plan.out / "table.html", suite, len(lines), failed, unfinished, left_out)
+
+
+def _results(run: Run) -> dict[str, tuple[Result, str]]:
+    folder = run.evaluations[run.evaluation.evaluation.split].results
+    paths = [path for path in sorted(folder.glob("*.json")) if path.stem != "gallery"]
+    return {path.stem: (load_result(path, cases=False), sha256_of(path)) for path in paths}
+
+
+def _line(run: Run, results: dict[str, tuple[Result, str]], *, config: str) -> SuiteLine:
+    card = _card(run)
+    some = [result for result, _ in results.values()]
+    facts: dict[str, Any] = {}
+    if some:
+        facts = {
+            "recipe": some[0].recipe,
+            "data": some[0].data,
+            "split_hash": some[0].split,
+            "synthetic": any(result.synthetic for result in some),
+            "caveats": tuple(dict.fromkeys([*_part(run, card, some), *_caveats(run, results)])),
+        }
+    return SuiteLine(
+        **vars(run_state(run)),
+        name=run.name,
+        config=config,
+        card=card,
+        title=load_card(card).title if card else "",
+        split=f"{_split(run)}, {run.evaluation.evaluation.split}",
+        folder=run.folder.name,
+        **facts,
+    )
+
+
+def _caveats(run: Run, results: dict[str, tuple[Result, str]]) -> list[str]:
+    """Caveats of the results that the table reports; the run's own page has those of all."""
+    asked = [each.result for each in run.evaluation.report]
+    some = [found for name, (found, _) in results.items() if any(fnmatchcase(name, each) for each in asked)]
+    return [text for found in some for text in found.caveats]
+
+
+def _part(run: Run, card: str, results: Sequence[Result]) -> list[str]:
+    """Say where fewer or other records were judged than the card's split has: published numbers are then of others."""
+    facts = load_card(card).splits.get(_split(run)) if card else None
+    wanted = facts.options.get("counts", {}).get(run.evaluation.evaluation.split) if facts else None
+    rows = [row for result in results for row in result.metrics if row.metric == "auroc" and row.label not in AVERAGES]
+    judged = max((row.n for row in rows), default=0)
+    if wanted is None or not judged or judged == wanted:
+        return []
+    return [f"{judged:,} records were judged, the published split has {wanted:,}: mind it beside published numbers."]
+
+
+def _card(run: Run) -> str:
+    data = run.evaluation.data
+    named = (data.split.get("card"), None if data.layout is None else data.layout.get("name"))
+    return next((str(name) for name in named if name in cards()), "")
+
+
+def _split(run: Run) -> str:
+    """The name of a published split, else the rule that draws one."""
+    split = run.evaluation.data.split
+    return str(split.get("split", "official")) if split["name"] == "published" else str(split["name"])
