@@ -18,8 +18,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medvlp.core.errors import UserError
-from medvlp.io.archive import unpacked
-from medvlp.io.archive_members import is_archive
+from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage, refusing

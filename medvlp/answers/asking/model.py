@@ -28,9 +28,8 @@ from medvlp.data.stacks import taken
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_map
-from medvlp.io.holds import holds
 from medvlp.io.image import Image
-from medvlp.io.read import read_image
+from medvlp.io.read import holds, read_image
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet

@@ -151,7 +151,7 @@ _Document = tuple[int, int, str, bytes]  # how many so far, of how many, name, b
 
 def _archived(path: Path) -> Iterator[_Document]:
     """The XML files of an archive in its order, read without unpacking it: each is checked before any is read."""
-    from medvlp.io.archive_members import Budget, opened
+    from medvlp.io.archive import Budget, opened
 
     with opened(path) as members:
         wanted = [(member.name, opener) for member, opener in members if member.name.lower().endswith(".xml")]

@@ -10,7 +10,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.text.hard_negatives.kinds import KINDS, Kind
+from medvlp.text.hard_negatives.plans import KINDS, Kind
 
 __all__ = ["HardNegative"]
 

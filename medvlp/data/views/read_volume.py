@@ -18,8 +18,7 @@ from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.io.ct_rate import ct_rate_hu
-from medvlp.io.preset import FixedWindow
-from medvlp.io.presets import preset_names
+from medvlp.io.presets import FixedWindow, preset_names
 from medvlp.io.resize import resample_weights, resize_pad
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW, curve_of, volume_recipe
