@@ -11,8 +11,6 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Encoded", "concatenate", "unit"]
-
 
 def unit(values: Tensor) -> Tensor:
     """Return the rows of (R, D) at unit length; a zero row stays zero.

@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from medvlp.core.context import Context
     from medvlp.core.table import FeatureTable
 
-__all__ = [
-    "AnswerSpec",
-    "Encoder",
-    "Head",
-    "HeadSpec",
-    "Level",
-    "Model",
-    "Objective",
-    "Score",
-    "Site",
-    "State",
-    "Teacher",
-]
-
 
 @dataclass(frozen=True)
 class HeadSpec:
@@ -171,12 +157,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed.
 

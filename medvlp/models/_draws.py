@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from medvlp.core.encoded import Encoded
-from medvlp.core.randomness import seed_of
+from medvlp.core.randomness import hashed_uniform
 
 __all__ = ["RowDraws"]
 
@@ -87,18 +86,6 @@ class RowDraws:
 
     def uniform(self, count: int, name: str) -> Tensor:
         """Return (R, count) draws in [0, 1), float32."""
-        with np.errstate(over="ignore"):
-            position = self.positions.cpu().numpy().astype(np.uint64)[:, None]
-            number = self.number.cpu().numpy().astype(np.uint64)[:, None]
-            word = position * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(self.seed, 0, f"{self.view}/{name}"))
-            word = _mix(_mix(word) + number)
-            word = _mix(word + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03))
-        draws = (word >> np.uint64(40)).astype(np.float32) / np.float32(2**24)  # 24 bits, exact in float32
+        position, number = self.positions.cpu().numpy(), self.number.cpu().numpy()
+        draws = hashed_uniform(self.seed, f"{self.view}/{name}", count, position, number)
         return torch.from_numpy(draws).to(self.positions.device)
-
-
-def _mix(word: np.ndarray) -> np.ndarray:
-    """Return the splitmix64 finaliser (Steele et al. 2014)."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))

@@ -9,8 +9,6 @@ from medvlp.answers.applied.decisions import read_decisions
 from medvlp.models.bundle import KeptAnswer
 from medvlp.models.gate import REASONS, Verdict
 
-__all__ = ["finding_rows", "in_words", "refusal"]
-
 NOT_HERE = "not_for_this_picture"
 
 

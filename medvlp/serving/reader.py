@@ -34,8 +34,6 @@ from medvlp.serving.maps import plain_map
 from medvlp.text.hard_negatives import false_copies
 from medvlp.text.sentences import split_sentences
 
-__all__ = ["BANNER", "Reader"]
-
 BANNER = "For research only: not a medical device, and not for decisions about patients."
 _NO_MAP = "This model says nothing of where it looked."
 _NO_SLICES = "This model gives no slice a weight."

@@ -32,8 +32,6 @@ from medvlp.io.stored_volume import StoredVolume, stored_volume
 from medvlp.io.volume_read import read_volume
 from medvlp.serving.documents import frame_document, volume_document
 
-__all__ = ["MOST_FILES", "Series", "Study", "read_study"]
-
 MOST_FILES = 5000
 _MOST_VOLUMES = 12  # of one series
 _MOST_FRAME_BYTES = 1 << 30  # of one series

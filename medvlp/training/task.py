@@ -196,7 +196,7 @@ class Task(nn.Module):
         parts = collect_parts(self.model.finish(there, self.plan), self.plan.views)
         for name, encoded in taught.items():
             parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name)
-        ctx = self._context(parts, batch, samples_seen, alone=False)
+        ctx = self._context(parts, batch, samples_seen, chunk=False)
         for state in self.states.values():
             state.observe(ctx)
         return self._terms("batch", ctx)
@@ -247,11 +247,11 @@ class Task(nn.Module):
 
     def _sample_terms(self, chunk: _Chunk, encoded: dict[str, Encoded], samples_seen: int) -> dict[str, Term]:
         parts = collect_parts(encoded, _tower_parts(encoded, chunk.plan))
-        return self._terms("sample", self._context(parts, chunk.batch, samples_seen, alone=True))
+        return self._terms("sample", self._context(parts, chunk.batch, samples_seen, chunk=True))
 
     # terms ----------------------------------------------------------------------------------------------------------
 
-    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, alone: bool) -> Context:
+    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, chunk: bool) -> Context:
         return Context(
             parts=parts,
             batch=batch,
@@ -260,7 +260,7 @@ class Task(nn.Module):
             heads=self.model.heads,
             seed=self.seed,
             samples_seen=samples_seen,
-            alone=alone,
+            chunk=chunk,
         )
 
     def _terms(self, scope: str, ctx: Context) -> dict[str, Term]:

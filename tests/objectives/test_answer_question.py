@@ -53,7 +53,7 @@ def context(view: str = "image") -> Context:
         parts={parse_key(key): part for key, part in parts.items()},
         batch=batch,
         heads={"question": Linear()},
-        alone=True,
+        chunk=True,
     )
 
 

@@ -18,8 +18,6 @@ from medvlp.io.middle_slice import middle_axial, volume_preset
 from medvlp.pages.pictures import png_uri
 from medvlp.serving.browse.shelf import rows_of
 
-__all__ = ["Album", "small"]
-
 EDGE = 256
 _FACTS = ("Modality", "ViewPosition", "ImageLaterality", "BodyPartExamined", "Manufacturer")
 

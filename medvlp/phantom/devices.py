@@ -19,18 +19,6 @@ from medvlp.phantom.radiograph import DetectorLook
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "CT_SCANNERS",
-    "SCANNERS",
-    "SITES",
-    "Convention",
-    "CtScanner",
-    "Scanner",
-    "devices_of",
-    "look_of",
-    "scanner_named",
-]
-
 SITES: tuple[str, ...] = ("north", "south", "east")
 
 Voi = Literal["none", "linear", "linear_exact", "several", "sigmoid", "lut"]
@@ -94,85 +82,52 @@ class Scanner:
     convention: Convention
 
 
-def _look(
-    *,
-    exposure: float,
-    scatter: float,
-    noise: float,
-    contrast: float,
-    gamma: float,
-    equalise: float,
-    sharpness: float,
-    blur: float,
-    vignetting: float,
-    marker: str,
-    polarity: Literal["bright", "dark"] = "bright",
-    border: tuple[int, int, int, int] = (0, 0, 0, 0),
-) -> DetectorLook:
-    """Return a look on the detector's full 16-bit scale; bits and range in the file are the convention's."""
-    return DetectorLook(
-        bits=16,
-        exposure=exposure,
-        scatter_fraction=scatter,
-        noise=noise,
-        contrast=contrast,
-        gamma=gamma,
-        equalise=equalise,
-        sharpness=sharpness,
-        blur=blur,
-        vignetting=vignetting,
-        low=0.0,
-        high=1.0,
-        marker=marker,
-        # A letter stands beside the side that it names: the patient's left is at the image's right.
-        marker_corner="upper left" if marker == "R" else "upper right",
-        marker_polarity=polarity,
-        border=border,
-    )
-
-
+# A side letter stands beside the side that it names: the patient's left is at the image's right.
 SCANNERS: tuple[Scanner, ...] = (
     # North: a new hospital, one vendor; soft, equalised pictures with lead letters.
     Scanner(
         name="N-DR1", site="north", manufacturer="Aquilon", model="Panel 43", mobile=False,
-        look=_look(exposure=60, scatter=0.25, noise=0.15, contrast=1.0, gamma=0.95, equalise=0.35, sharpness=0.5,
-                   blur=0.4, vignetting=0.02, marker="L"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=60, scatter_fraction=0.25, noise=0.15, contrast=1.0,
+                          gamma=0.95, equalise=0.35, sharpness=0.5, blur=0.4, vignetting=0.02, marker="L"),
         convention=Convention(sop="DX", photometric="MONOCHROME2", bits=12, stored=(0.06, 0.72), voi="linear",
                               window=(0.0, 1.0), syntax="explicit", spacing="calibrated"),
     ),
     Scanner(
         name="N-DR2", site="north", manufacturer="Aquilon", model="Panel 35", mobile=False,
-        look=_look(exposure=50, scatter=0.3, noise=0.2, contrast=0.95, gamma=1.0, equalise=0.3, sharpness=0.6,
-                   blur=0.4, vignetting=0.03, marker="L"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=50, scatter_fraction=0.3, noise=0.2, contrast=0.95,
+                          gamma=1.0, equalise=0.3, sharpness=0.6, blur=0.4, vignetting=0.03, marker="L"),
         convention=Convention(sop="DX", photometric="MONOCHROME1", bits=14, stored=(0.1, 0.8), voi="sigmoid",
                               window=(0.2, 0.8), syntax="jpeg2000", spacing="detector"),
     ),
     Scanner(
         name="N-MOB", site="north", manufacturer="Aquilon", model="Go", mobile=True,
-        look=_look(exposure=25, scatter=0.42, noise=0.25, contrast=1.05, gamma=0.95, equalise=0.4, sharpness=0.6,
-                   blur=0.5, vignetting=0.05, marker="L"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=25, scatter_fraction=0.42, noise=0.25, contrast=1.05,
+                          gamma=0.95, equalise=0.4, sharpness=0.6, blur=0.5, vignetting=0.05, marker="L"),
         convention=Convention(sop="DX", photometric="MONOCHROME2", bits=14, stored=(0.04, 0.55), voi="several",
                               window=(0.02, 0.98), syntax="explicit", spacing="detector"),
     ),
     # South: storage plates and a hard film look; dark letters on a plate, blanked borders.
     Scanner(
         name="S-CR1", site="south", manufacturer="Borealis", model="Plate S", mobile=False,
-        look=_look(exposure=35, scatter=0.35, noise=0.35, contrast=1.25, gamma=1.1, equalise=0.1, sharpness=0.25,
-                   blur=0.7, vignetting=0.08, marker="R", polarity="dark"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=35, scatter_fraction=0.35, noise=0.35, contrast=1.25,
+                          gamma=1.1, equalise=0.1, sharpness=0.25, blur=0.7, vignetting=0.08, marker="R",
+                          marker_corner="upper left", marker_polarity="dark"),
         convention=Convention(sop="CR", photometric="MONOCHROME1", bits=10, stored=(0.0, 1.0), voi="none",
                               window=(0.0, 1.0), syntax="implicit", spacing="pixel", lateral="LATERAL"),
     ),
     Scanner(
         name="S-DR1", site="south", manufacturer="Borealis", model="Flat S", mobile=False,
-        look=_look(exposure=45, scatter=0.3, noise=0.25, contrast=1.2, gamma=1.05, equalise=0.15, sharpness=0.3,
-                   blur=0.5, vignetting=0.06, marker="R", polarity="dark"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=45, scatter_fraction=0.3, noise=0.25, contrast=1.2,
+                          gamma=1.05, equalise=0.15, sharpness=0.3, blur=0.5, vignetting=0.06, marker="R",
+                          marker_corner="upper left", marker_polarity="dark"),
         convention=Convention(sop="DX", photometric="MONOCHROME2", bits=12, stored=(0.05, 0.95), voi="lut",
                               window=(0.0, 1.0), syntax="explicit", spacing="calibrated", padding="low"),
     ),
     Scanner(
         name="S-MOB", site="south", manufacturer="Borealis", model="Plate M", mobile=True,
-        look=_look(exposure=20, scatter=0.46, noise=0.35, contrast=1.2, gamma=1.1, equalise=0.1, sharpness=0.25,
-                   blur=0.8, vignetting=0.1, marker="R", polarity="dark", border=(3, 4, 3, 4)),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=20, scatter_fraction=0.46, noise=0.35, contrast=1.2,
+                          gamma=1.1, equalise=0.1, sharpness=0.25, blur=0.8, vignetting=0.1, marker="R",
+                          marker_corner="upper left", marker_polarity="dark", border=(3, 4, 3, 4)),
         convention=Convention(sop="CR", photometric="MONOCHROME1", bits=12, stored=(0.1, 0.9), voi="linear",
                               window=(0.0, 1.0), syntax="rle", rescale=(0.5, -512.0), spacing="pixel",
                               lateral="LATERAL"),
@@ -180,22 +135,24 @@ SCANNERS: tuple[Scanner, ...] = (
     # East: sharp, bright, flat processing; no lead letters on the mobile unit.
     Scanner(
         name="E-DR1", site="east", manufacturer="Cirrus", model="Wall", mobile=False,
-        look=_look(exposure=70, scatter=0.2, noise=0.12, contrast=0.9, gamma=0.85, equalise=0.5, sharpness=0.9,
-                   blur=0.3, vignetting=0.01, marker="L", polarity="dark"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=70, scatter_fraction=0.2, noise=0.12, contrast=0.9,
+                          gamma=0.85, equalise=0.5, sharpness=0.9, blur=0.3, vignetting=0.01, marker="L",
+                          marker_polarity="dark"),
         convention=Convention(sop="DX", photometric="MONOCHROME2", bits=16, stored=(0.02, 0.6), voi="linear_exact",
                               window=(0.01, 0.99), syntax="jpegls", spacing="detector", padding="high"),
     ),
     Scanner(
         name="E-DR2", site="east", manufacturer="Cirrus", model="Table", mobile=False,
-        look=_look(exposure=55, scatter=0.25, noise=0.2, contrast=0.9, gamma=0.9, equalise=0.45, sharpness=0.8,
-                   blur=0.35, vignetting=0.02, marker="L", polarity="dark"),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=55, scatter_fraction=0.25, noise=0.2, contrast=0.9,
+                          gamma=0.9, equalise=0.45, sharpness=0.8, blur=0.35, vignetting=0.02, marker="L",
+                          marker_polarity="dark"),
         convention=Convention(sop="DX", photometric="MONOCHROME1", bits=12, stored=(0.08, 0.92), voi="lut",
                               window=(0.0, 1.0), syntax="jpegls", spacing="detector"),
     ),
     Scanner(
         name="E-MOB", site="east", manufacturer="Cirrus", model="Cart", mobile=True,
-        look=_look(exposure=24, scatter=0.42, noise=0.25, contrast=0.95, gamma=0.9, equalise=0.5, sharpness=0.8,
-                   blur=0.5, vignetting=0.04, marker=""),
+        look=DetectorLook(bits=16, low=0.0, high=1.0, exposure=24, scatter_fraction=0.42, noise=0.25, contrast=0.95,
+                          gamma=0.9, equalise=0.5, sharpness=0.8, blur=0.5, vignetting=0.04, marker=""),
         convention=Convention(sop="CR", photometric="MONOCHROME2", bits=15, stored=(0.05, 0.75), voi="several",
                               window=(0.0, 1.0), syntax="jpeg2000", rescale=(2.0, 100.0), spacing="pixel",
                               padding="range", lateral="LATERAL"),
@@ -203,17 +160,8 @@ SCANNERS: tuple[Scanner, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class CtScanner:
-    """A CT device: its name and place; volumes are stored in Hounsfield units by all of them."""
-
-    name: str
-    site: str
-
-
-CT_SCANNERS: tuple[CtScanner, ...] = tuple(
-    CtScanner(f"{site[0].upper()}-CT{number}", site) for site in SITES for number in (1, 2)
-)
+CT_SCANNERS: dict[str, str] = {f"{site[0].upper()}-CT{number}": site for site in SITES for number in (1, 2)}
+"""Name of a CT device -> its site; all store Hounsfield units."""
 
 
 def scanner_named(name: str) -> Scanner:
@@ -221,10 +169,6 @@ def scanner_named(name: str) -> Scanner:
 
     Raises:
         DataError: if there is none.
-
-    Example:
-        >>> scanner_named("S-CR1").convention.photometric
-        'MONOCHROME1'
     """
     for scanner in SCANNERS:
         if scanner.name == name:
@@ -235,14 +179,9 @@ def scanner_named(name: str) -> Scanner:
 
 
 def devices_of(site: str, *, modality: Literal["cxr", "ct"], bedside: bool) -> tuple[str, ...]:
-    """Return the names of the devices that a site can use for a patient.
-
-    Example:
-        >>> devices_of("north", modality="cxr", bedside=True), devices_of("north", modality="ct", bedside=False)
-        (('N-MOB',), ('N-CT1', 'N-CT2'))
-    """
+    """Return the names of the devices that a site can use for a patient."""
     if modality == "ct":
-        return tuple(device.name for device in CT_SCANNERS if device.site == site)
+        return tuple(name for name, place in CT_SCANNERS.items() if place == site)
     return tuple(device.name for device in SCANNERS if device.site == site and device.mobile == bedside)
 
 
@@ -250,12 +189,6 @@ def look_of(scanner: Scanner, view: View, generator: np.random.Generator) -> Det
     """Return the look of one exposure: dose, hardness and collimation differ from picture to picture.
 
     A left lateral film carries the letter L whichever letter the device burns into frontal ones.
-
-    Example:
-        >>> from medvlp.core.randomness import numpy_generator
-        >>> scanner, draw = scanner_named("S-DR1"), numpy_generator(0, 0, "look")
-        >>> look_of(scanner, "PA", draw).marker, look_of(scanner, "LATERAL", draw).marker
-        ('R', 'L')
     """
     look = scanner.look
     dose, hardness, power = (min(max(float(number), -2.2), 2.2) for number in generator.standard_normal(3))

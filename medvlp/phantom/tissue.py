@@ -15,20 +15,6 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.points import curve
 from medvlp.phantom.thorax import Anatomy, Cage, cage_at, dome_height, heart_borders, heart_depth, spine_y
 
-__all__ = [
-    "SPACING",
-    "Flesh",
-    "Grid",
-    "aorta_line",
-    "capsule",
-    "fill",
-    "grid_of",
-    "noise",
-    "rounded_inside",
-    "voxelise",
-    "wall_distance",
-]
-
 SPACING: Final = (3.5, 5.0, 3.5)
 """Voxel edges (dz, dy, dx) in mm: the body is drawn finer across the two directions that a frontal film shows."""
 
@@ -80,7 +66,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Flesh:
+class SoftTissue:
     """A chest's soft parts.
 
     Attributes:
@@ -208,7 +194,7 @@ def _breasts(density: np.ndarray, anatomy: Anatomy, grid: Grid, cage: Cage) -> N
         np.maximum(density[box], soft * np.float32(0.97), out=density[box])
 
 
-def voxelise(anatomy: Anatomy, grid: Grid) -> Flesh:
+def voxelise(anatomy: Anatomy, grid: Grid) -> SoftTissue:
     """Paint a chest.
 
     Args:
@@ -256,14 +242,14 @@ def voxelise(anatomy: Anatomy, grid: Grid) -> Flesh:
     change *= lung
     density += change
     _stomach(density, anatomy, grid)
-    return Flesh(grid, density, lung, heart, cage)
+    return SoftTissue(grid, density, lung, heart, cage)
 
 
-def fill(flesh: Flesh, box: tuple[slice, slice, slice], share: np.ndarray, density: float) -> np.ndarray:
+def fill(tissue: SoftTissue, box: tuple[slice, slice, slice], share: np.ndarray, density: float) -> np.ndarray:
     """Replace a share of what the lung holds in a box by something else, in place.
 
     Args:
-        flesh: to be changed.
+        tissue: to be changed.
         box: voxels (Z, Y, X).
         share: float32 like the box, 0 leaves the lung as it is, 1 replaces it.
         density: of what comes in, relative to water.
@@ -271,11 +257,11 @@ def fill(flesh: Flesh, box: tuple[slice, slice, slice], share: np.ndarray, densi
     Returns:
         The share within the lung, for the finding's mask.
     """
-    lung, now = flesh.lung[box], flesh.density[box]
+    lung, now = tissue.lung[box], tissue.density[box]
     wall = (np.float32(1.0) - lung) * _MUSCLE
     content = np.clip((now - wall) / np.maximum(lung, np.float32(0.1)), 0.0, 1.1)
     inside = share * lung
-    flesh.density[box] = now + inside * (np.float32(density) - content)
+    tissue.density[box] = now + inside * (np.float32(density) - content)
     return inside
 
 
