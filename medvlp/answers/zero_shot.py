@@ -154,9 +154,11 @@ class ZeroShot(Answer):
     def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
         """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
         named = named_in(self.prompts, texts, known=known)
-        kept = [_plain(each) for each in self.prompts if each.label in named]
+        prompts = [_plain(each) for each in self.prompts if each.label in named]
         only = self._positive_only
-        return ZeroShot(prompts=kept, recipe=self._recipe(), source=self._source, positive_only=only, score=self.score)
+        return ZeroShot(
+            prompts=prompts, recipe=self._recipe(), source=self._source, positive_only=only, score=self.score
+        )
 
     def released(self) -> Mapping[str, object]:
         """The prompts themselves, and the recipe where there is one."""

@@ -100,6 +100,18 @@ def read_sentences(
                 yield start + first, start + last, name, name in early
 
 
+def sentences_of_image(report: str) -> list[str]:
+    """Return the sentences of findings and impression that describe the image, none of the history before it.
+
+    Example:
+        >>> sentences_of_image("INDICATION: Cough. FINDINGS: Clear lungs. No effusion.")
+        ['Clear lungs.', 'No effusion.']
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a report in another language has none that is read
+        return [report[start:end] for start, end, _, before in read_sentences(report) if not before]
+
+
 def mentions_of_sentence(text: str, start: int, end: int, section: str, *, before: bool) -> list[Mention]:
     """Return the mentions of one sentence of a text; `before` makes history of what is said to be there."""
     words = text[start:end]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ class Prepared:
     warnings: tuple[str, ...]
     kind: str
 
-    def warned(self, told: Sequence[str]) -> Prepared:
+    def warned(self, further: Sequence[str]) -> Prepared:
         """Return it with further warnings."""
-        return replace(self, warnings=(*self.warnings, *told))
+        return replace(self, warnings=(*self.warnings, *further))
 
 
 class VisionLanguageModel:
@@ -104,6 +104,11 @@ class VisionLanguageModel:
             asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
 
+    def by_kind(self, kinds: Sequence[str]) -> Iterator[tuple[VisionLanguageModel, list[int]]]:
+        """Yield this model as one of each kind that occurs, with the places where it does."""
+        for kind in dict.fromkeys(kinds):
+            yield self.of_kind(kind), [i for i, each in enumerate(kinds) if each == kind]
+
     # embeddings -----------------------------------------------------------------------------------------------------
 
     def prepare(self, image: Picture | tuple[Path, ...], *, name: str = "image") -> Prepared:
@@ -121,16 +126,14 @@ class VisionLanguageModel:
         """
         if len(self.model.kinds) > 1:
             return self.of_kind(self.kind_of(image)).prepare(image, name=name)
-        sample, pictures = self.sample(image, name=name), self.model.pictures
-        pixels = sample.fields.get(pictures)
+        sample, kind = self.sample(image, name=name), self.model.pictures
+        pixels = sample.fields.get(kind)
         pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
-        record = sample.record(pictures)
-        sample = replace(
-            sample, fields={**sample.fields, pictures: pixels}
-        )  # read: the file may be gone when it is asked
-        return Prepared(sample, pixels, record, () if record is None else record.warnings, pictures)
+        record = sample.record(kind)
+        sample = replace(sample, fields={**sample.fields, kind: pixels})  # read: the file may be gone when it is asked
+        return Prepared(sample, pixels, record, () if record is None else record.warnings, kind)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -145,16 +148,16 @@ class VisionLanguageModel:
             value = replace(value, pixels=_pixels(value.pixels))
         elif not isinstance(value, str | tuple):
             value = _pixels(np.asarray(value))
-        pictures = self.model.pictures
-        if pictures == "stack" and not isinstance(value, str | tuple):
+        kind = self.model.pictures
+        if kind == "stack" and not isinstance(value, str | tuple):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
-        sample = Sample(id=name, fields={opened_field(self._views, pictures): value})
+        sample = Sample(id=name, fields={opened_field(self._views, kind): value})
         generator = torch.Generator()
         for view in self._views:
             sample = view(sample, generator)
         return sample
 
-    def judge(self, prepared: Prepared) -> Verdict | None:
+    def verdict(self, prepared: Prepared) -> Verdict | None:
         """Return whether a picture is unlike those the model was trained on; None where the bundle cannot tell."""
         gate, pixels, record = self.bundle.gate, prepared.pixels, prepared.record
         verdict = None if gate is None or isinstance(pixels, Stack) else gate.judge(pixels)
@@ -200,11 +203,11 @@ class VisionLanguageModel:
         kinds = ["stack" if isinstance(each, Stack) else "image" for each in pixels]
         if len(self.model.kinds) == 1:
             kinds = [self.model.pictures] * len(pixels)
-        rows = {}
-        for kind in dict.fromkeys(kinds):
-            own = [each for each, k in zip(pixels, kinds, strict=True) if k == kind]
-            rows[kind] = iter(embed(self.model, kind, own, batch=self._batch))  # pyrefly: ignore
-        return np.stack([next(rows[kind]) for kind in kinds])
+        rows: dict[int, np.ndarray] = {}
+        for single, own in self.by_kind(kinds):
+            some = [pixels[i] for i in own]
+            rows |= zip(own, embed(self.model, single.model.pictures, some, batch=self._batch), strict=True)  # pyrefly: ignore
+        return np.stack([rows[i] for i in range(len(pixels))])
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings; refused as those of pictures."""
@@ -234,7 +237,7 @@ class VisionLanguageModel:
     @property
     def cosines(self) -> bool:
         """Whether the dot product of embeddings is what the model was trained to compare pictures and texts by."""
-        scores = [str(kept.score["name"]) for kept in self.bundle.answers if kept.score is not None]
+        scores = [str(each.score["name"]) for each in self.bundle.answers if each.score is not None]
         plain = all(component("models/scores", name).cosine for name in scores)  # pyrefly: ignore
         return plain and self.embeds and self.model.reads_text
 
@@ -275,12 +278,10 @@ class VisionLanguageModel:
         return ask_samples({name: answer}, self.model, samples, asks=asks, batch=group, begin=self.begun)[name]
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
-        kinds = [self.kind_of(image) for image in images]
         pieces: list[Predictions] = []
         order: list[int] = []
-        for kind in dict.fromkeys(kinds):
-            own = [i for i, each in enumerate(kinds) if each == kind]
-            pieces.append(self.of_kind(kind).ask(name, [images[i] for i in own], ask.rows(own)))
+        for single, own in self.by_kind([self.kind_of(image) for image in images]):
+            pieces.append(single.ask(name, [images[i] for i in own], ask.rows(own)))
             order += own
         said = Predictions.join(pieces).rows(sorted(range(len(order)), key=order.__getitem__))
         return replace(said, ids=tuple(str(i) for i in range(len(order))))

@@ -99,7 +99,7 @@ def _encoded(
 ) -> Encoded:
     rows = tower(row, parts=recipe.tower)
     if recipe.kind != "text":
-        rows = replace(rows, size=size_of(recipe.kind, row))
+        rows = replace(rows, size=size_of(recipe.kind, row), pixels=row)
     for part in first:
         rows = rows.give(heads[f"{recipe.kind}/{part}"](rows, part))
     return only(rows, parts)

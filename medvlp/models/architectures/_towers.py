@@ -225,7 +225,7 @@ class TowerModel(Model):
             said = self.draws.leave()
             rows = rows.give(join_parts(said, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
         if recipe.kind != "text":
-            rows = replace(rows, size=size_of(recipe.kind, values))
+            rows = replace(rows, size=size_of(recipe.kind, values), pixels=values)
         for part in recipe.heads[0 if kept is None else kept.heads :]:
             rows = rows.give(self.heads[f"{recipe.kind}/{part}"](rows, part))
         return only(rows, recipe.keep)

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from medvlp.answers.asking.declared import check_overrides, declare, declared_by, kept_answer, open_answer, open_answers
+from medvlp.answers.asking.declared import (
+    check_overrides,
+    declare,
+    declared_by,
+    open_answer,
+    open_answers,
+    stored_answer,
+)
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Plan
 from medvlp.core.protocols import Objective
@@ -125,7 +132,7 @@ def test_nobody_chose_the_first_metric_of_an_answer_that_the_data_can_judge() ->
 
 def test_what_is_kept_is_opened_with_its_score() -> None:
     clip = Clip(score={"name": "late_interaction", "tile": 64})
-    kept = [kept_answer(each) for each in made([clip], zero_shot={"prompts": PROMPTS}).values()]
+    kept = [stored_answer(each) for each in made([clip], zero_shot={"prompts": PROMPTS}).values()]
     assert [(each.name, list(each.labels), dict(each.score or {})) for each in kept] == [
         ("zero_shot", ["edema"], {"name": "late_interaction", "tile": 64}),
         ("retrieval", [], {"name": "late_interaction", "tile": 64}),

@@ -7,7 +7,6 @@ same kind: of new ones like those at most one true one in ten is contradicted, a
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,12 +16,12 @@ import pandas as pd
 from scipy.special import logit
 
 from medvlp.answers.sentences.calibration import SentenceCalibration
-from medvlp.answers.sentences.rows import SENTENCE_KINDS, Studies, judge_sentences, sentence_pairs
+from medvlp.answers.sentences.rows import SENTENCE_KINDS, Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.statistics.conformal_sets import SetRule
-from medvlp.text.mentions import told_sentences
+from medvlp.text.mentions import sentences_of_image
 
-__all__ = ["JudgedSentence", "SentenceJudge", "Verdict", "evidence"]
+__all__ = ["EvaluatedSentence", "SentenceEvaluator", "Verdict", "evidence"]
 
 Verdict = Literal["supported", "contradicted", "not_visible", "not_judged"]
 EmbedText = Callable[[Sequence[str]], np.ndarray]
@@ -41,7 +40,7 @@ def evidence(calibration: SentenceCalibration, prior: SentenceCalibration, rows:
 
 
 @dataclass(frozen=True)
-class JudgedSentence:
+class EvaluatedSentence:
     """One sentence of a report.
 
     Attributes:
@@ -59,8 +58,8 @@ class JudgedSentence:
 
 
 @dataclass(frozen=True, eq=False)
-class SentenceJudge:
-    """What a bundle keeps to judge sentences.
+class SentenceEvaluator:
+    """What a bundle keeps to check sentences.
 
     Attributes:
         mean_image: (D,) mean of unit embeddings of validation pictures: what a sentence gains before it, words gain.
@@ -75,7 +74,7 @@ class SentenceJudge:
     sets: Mapping[str, SetRule]
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> SentenceJudge:
+    def of(cls, plain: Mapping[str, Any]) -> SentenceEvaluator:
         """Return it of what `to_plain` gave.
 
         Raises:
@@ -102,30 +101,29 @@ class SentenceJudge:
             "sets": {kind: rule.to_dict() for kind, rule in self.sets.items()},
         }
 
-    def report(self, image: np.ndarray, text: str, embed_text: EmbedText) -> list[JudgedSentence]:
-        """Judge every sentence of a report's findings and impression, in their order.
+    def report(self, image: np.ndarray, text: str, embed_text: EmbedText) -> list[EvaluatedSentence]:
+        """Check every sentence of a report's findings and impression, in their order.
 
         Args:
             image: (D,) embedding.
             text: of the report.
             embed_text: texts -> (T, D) unit embeddings.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a report in another language has no sentence that can be judged
-            spans = [(start, end) for start, end, _, told in told_sentences(text) if not told]
-        sentences = [" ".join(text[start:end].split()) for start, end in spans]
+        sentences = [" ".join(sentence.split()) for sentence in sentences_of_image(text)]
         facts = self.facts(image, text, embed_text)
         known = {fact["sentence"] for fact in facts}
         for sentence in dict.fromkeys(sentences):  # said again what an earlier one says
             facts += [] if sentence in known else self.facts(image, sentence, embed_text)
-        return [_judged(sentence, [fact for fact in facts if fact["sentence"] == sentence]) for sentence in sentences]
+        return [
+            _evaluated(sentence, [fact for fact in facts if fact["sentence"] == sentence]) for sentence in sentences
+        ]
 
     def facts(self, image: np.ndarray, text: str, embed_text: EmbedText) -> list[dict[str, Any]]:
         """Return the facts of a text that can be falsified, each once, in its order; arguments as of `report`."""
         studies = Studies(np.asarray(image)[None], [text], ["one"])
         if not sentence_pairs([text], SENTENCE_KINDS):
             return []
-        made = judge_sentences(studies, embed_text, SENTENCE_KINDS, mean_image=self.mean_image)
+        made = evaluate_sentences(studies, embed_text, SENTENCE_KINDS, mean_image=self.mean_image)
         rows = made.table[made.table["true"] == 1].reset_index(drop=True)
         columns = (self.calibration.probabilities(rows), self.prior.probabilities(rows), self.calibration.knows(rows))
         verdicts = self.verdicts(rows)
@@ -159,13 +157,13 @@ class SentenceJudge:
         return found
 
 
-def _judged(sentence: str, facts: list[dict[str, Any]]) -> JudgedSentence:
+def _evaluated(sentence: str, facts: list[dict[str, Any]]) -> EvaluatedSentence:
     said = [fact["verdict"] for fact in facts if fact["verdict"] != "not_judged"]
     if not said:
-        return JudgedSentence(sentence, "not_judged", _UNHEARD if facts else _NO_RULE, tuple(facts))
+        return EvaluatedSentence(sentence, "not_judged", _UNHEARD if facts else _NO_RULE, tuple(facts))
     verdict: Verdict = "not_visible"
     if "contradicted" in said:
         verdict = "contradicted"
     elif set(said) == {"supported"}:
         verdict = "supported"
-    return JudgedSentence(sentence, verdict, _WHY[verdict], tuple(facts))
+    return EvaluatedSentence(sentence, verdict, _WHY[verdict], tuple(facts))
