@@ -14,6 +14,8 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+T = TypeVar("T")
+
 
 def world_size() -> int:
     """Number of processes; 1 without a process group."""
@@ -69,7 +71,7 @@ def gather_objects(value: T) -> list[T]:
     return out
 
 
-def broadcast_object(value: object) -> object:
+def broadcast_object(value: T) -> T:
     """Return rank 0's value everywhere."""
     if world_size() == 1:
         return value

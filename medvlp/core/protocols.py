@@ -74,11 +74,13 @@ class Head(nn.Module):
         gives: what it gives beside the part of its own name: ``weights`` of the head ``volume`` is the part
             ``volume_weights``.
         banks: banks whose texts it has encoded, with the patches that act on them.
+        names: what the second axis of what it gives names: queries, organs; none where nothing.
     """
 
     reads: tuple[str, ...] = ("pooled",)
     gives: tuple[str, ...] = ()
     banks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     stage: Literal["tower", "batch", "call"] = "tower"
     width: int | None = None
 
@@ -291,6 +293,11 @@ class Objective(nn.Module):
     def forward(self, ctx: Context) -> Terms:
         """Return {name: Term}."""
         raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Name the options that are words, numbers or lists of them."""
+        plain = {k: v for k, v in vars(self).items() if k[0] != "_" and isinstance(v, str | int | float | tuple)}
+        return ", ".join(f"{name}={value}" for name, value in plain.items() if name != "training")
 
 
 class State(ABC):

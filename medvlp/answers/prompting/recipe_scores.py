@@ -40,7 +40,10 @@ def given_of(model: Model, recipe: NamedRecipe, images: Mapping[str, np.ndarray]
     parts = recipe.recipe.text_parts
     texts = embed_parts(model, "text", list(words), parts) if words and parts else {}
     banks: Mapping[str, Bank] = model.banks  # pyrefly: ignore
-    names = {p: banks[p].names or banks[p].texts for p in recipe.recipe.image_parts if p in banks}
+    heads = dict(model.heads.items())
+    seen = recipe.recipe.image_parts
+    names = {p: banks[p].names or banks[p].texts for p in seen if p in banks}
+    names |= {p: head.names for p in seen if (head := heads.get(f"{model.pictures}/{p}")) is not None and head.names}
     return Given(recipe.prompts, images, words, texts, logit_scale(model), logit_bias(model), names)
 
 

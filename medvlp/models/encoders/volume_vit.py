@@ -32,6 +32,7 @@ class VolumeViT(Encoder):
         heads: of its attentions; divides the width.
         hidden: width of its networks' hidden layer.
         qkv_bias: whether queries, keys and values have a bias.
+        class_token: whether there is one; without it ``pooled`` is the mean of the tokens.
 
     Raises:
         ConfigError: if `patch` does not divide `size`, or stacks are of another.
@@ -55,6 +56,7 @@ class VolumeViT(Encoder):
         heads: Annotated[int, Field(ge=1)] = 12,
         hidden: Annotated[int, Field(ge=1)] = 3072,
         qkv_bias: bool = False,
+        class_token: bool = True,
     ) -> None:
         super().__init__()
         if any(n % p for n, p in zip(size, patch, strict=True)) or width % heads:
@@ -65,7 +67,7 @@ class VolumeViT(Encoder):
         self.size = tuple(size)
         self.grid = tuple(n // p for n, p in zip(size, patch, strict=True))
         self.embed = nn.Conv3d(1, width, patch, stride=patch)
-        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02) if class_token else None
         self.position = nn.Parameter(torch.randn(1, self.grid[0] * self.grid[1] * self.grid[2], width) * 0.02)
         ratio = (hidden + 0.5) / width  # timm cuts decimals off
         self.blocks = nn.ModuleList(
@@ -92,15 +94,18 @@ class VolumeViT(Encoder):
                 f"The tower volume_vit takes stacks (R, {str(shape)[1:]} and was given {given}: change read_grid."
             )
         at = self.embed(values.transpose(1, 2)).flatten(2).transpose(1, 2) + self.position
-        at = torch.cat([self.cls_token.expand(len(at), -1, -1), at], dim=1)
+        if self.cls_token is not None:
+            at = torch.cat([self.cls_token.expand(len(at), -1, -1), at], dim=1)
         for block in self.blocks:
             at = block(at)
         at = self.norm(at)
+        tokens = at if self.cls_token is None else at[:, 1:]
+        pooled = tokens.mean(dim=1) if self.cls_token is None else at[:, 0]
         return Encoded(
             owner=torch.arange(len(at), device=at.device),
-            pooled=self.pooled_output(at[:, 0]) if "pooled" in parts else None,
-            tokens=at[:, 1:] if "tokens" in parts else None,
-            mask=torch.ones(len(at), at.shape[1] - 1, dtype=torch.bool, device=at.device),
+            pooled=self.pooled_output(pooled) if "pooled" in parts else None,
+            tokens=tokens if "tokens" in parts else None,
+            mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=at.device),
             grid=self.grid,
         )
 

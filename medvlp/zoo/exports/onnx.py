@@ -36,12 +36,7 @@ class _Text(_Image):
 def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write ``image.onnx`` and ``text.onnx``, with tokenizer and ``embedding.json`` (sizes, scale, parity).
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:

@@ -18,12 +18,7 @@ __all__ = ["timm"]
 def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write the image tower; it gives what the bundle's tower pools, before any projection.
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     tower = plain_tower(bundle, "timm's form")
     model: Any = bundle.model
