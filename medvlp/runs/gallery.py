@@ -18,7 +18,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.sample import ImageRecord
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.names import words_of
@@ -71,7 +71,7 @@ class _Look:
 
     def item(self, index: int, finding: str, score: float) -> GalleryItem:
         sample, record = self.prepared.sample(index), self.prepared.manifest.record(index)
-        stack = taken(sample.fields.get("stack"))
+        stack = stack_of(sample.fields.get("stack"))
         notes: list[str] = []
         values = None
         if stack is not None:

@@ -27,7 +27,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.parallel import Progress
 from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 
 __all__ = ["files_of", "of_training", "predict_files"]
 
@@ -276,7 +276,7 @@ def _said(
 
     def watch(group: Sequence[Sample], table: FeatureTable) -> None:
         for row, sample in enumerate(group):
-            stack = taken(sample.fields.get("stack"))
+            stack = stack_of(sample.fields.get("stack"))
             if weights is not None and stack is not None:
                 files[int(sample.id)].facts["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
 

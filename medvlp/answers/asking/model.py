@@ -24,7 +24,7 @@ from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.views import View
 from medvlp.data.pool import opened_field
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_map
@@ -128,7 +128,7 @@ class VisionLanguageModel:
             return self.of_kind(self.kind_of(image)).prepare(image, name=name)
         sample, kind = self.sample(image, name=name), self.model.pictures
         pixels = sample.fields.get(kind)
-        pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
+        pixels = stack_of(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
         record = sample.record(kind)
