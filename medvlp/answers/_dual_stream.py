@@ -104,12 +104,12 @@ def mounted_at(model: Model, head: str) -> Mounted:
     Raises:
         ConfigError: if there is none.
     """
-    found = dict(model.heads.items()).get(f"{model.pictures}/{head}")
+    found = dict(model.heads.items()).get(f"{model.vision_kind}/{head}")
     if not isinstance(found, DualStream):
         raise ConfigError(
-            f"This model has no dual_stream head {head!r} on its {model.pictures}: mount it, or ask another."
+            f"This model has no dual_stream head {head!r} on its {model.vision_kind}: mount it, or ask another."
         )
-    return Mounted(model.pictures, head, found)
+    return Mounted(model.vision_kind, head, found)
 
 
 def _refuse_unknown(name: str, known: Collection[str], what: str) -> None:

@@ -94,13 +94,13 @@ class Existence(Answer):
         head = begun.head
         if isinstance(head, Mounted):
             return head.look(model, sample, asked)
-        pixels = sample.fields.get(model.pictures)
+        pixels = sample.fields.get(model.vision_kind)
         if not isinstance(pixels, Tensor):
             return None
-        plan = Plan.of([begun.key, *(Key(model.pictures, part) for part in head.reads)])
+        plan = Plan.of([begun.key, *(Key(model.vision_kind, part) for part in head.reads)])
         with evaluating(model), torch.inference_mode():
-            batch = Batch.of({model.pictures: pixels[None].to(head.book.device)})
-            encoded = model.finish(model(batch, plan), plan)[model.pictures]
+            batch = Batch.of({model.vision_kind: pixels[None].to(head.book.device)})
+            encoded = model.finish(model(batch, plan), plan)[model.vision_kind]
             seen = head.attention(encoded)[0].float().mean(dim=0).cpu().numpy()
         if encoded.grid is None:
             return None
@@ -113,11 +113,11 @@ class Existence(Answer):
         return {"head": self.head, "labels": list(self.labels)}
 
     def _asked(self, model: Model) -> _Asked:
-        head = dict(model.heads.items()).get(f"{model.pictures}/{self.head}")
+        head = dict(model.heads.items()).get(f"{model.vision_kind}/{self.head}")
         if isinstance(head, TextQueries):
             findings = {k: i for k, i in finding_columns(head.names).items() if not self.labels or k in self.labels}
             known = np.ones(len(head.names), dtype=bool)
-            return _Asked(head, Key(model.pictures, self.head), head.names, known, findings)
+            return _Asked(head, Key(model.vision_kind, self.head), head.names, known, findings)
         found = mounted_at(model, self.head)
         known = found.head.known.pathology.cpu().numpy()
         words = found.observations

@@ -194,13 +194,13 @@ class Model(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def pictures(self) -> str:
+    def vision_kind(self) -> str:
         """Kind of pictures it is asked about: ``image``, ``stack`` or ``volume``; of several the first of `kinds`."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of pictures that it encodes, into one space."""
-        return (self.pictures,)
+        return (self.vision_kind,)
 
     def of_kind(self, kind: str) -> Model:
         """Return this model, weights shared, as one that is asked about one of its kinds.

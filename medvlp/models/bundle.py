@@ -42,7 +42,7 @@ from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
 __all__ = [
     "Bundle",
-    "KeptAnswer",
+    "StoredAnswer",
     "check_manifest",
     "load_bundle",
     "load_model",
@@ -57,7 +57,7 @@ RESERVED = ("text_cache",)
 
 
 @dataclass(frozen=True)
-class KeptAnswer:
+class StoredAnswer:
     """One thing that the model can be asked, as plain data; `medvlp.answers` makes it work.
 
     Attributes:
@@ -97,7 +97,7 @@ class KeptAnswer:
             **{name: kept for name in ("evidence", "maps") if (kept := getattr(self, name)) is not None},
         }
 
-    def unjudged(self) -> KeptAnswer:
+    def unjudged(self) -> StoredAnswer:
         """Return it without what was chosen and found on pictures of one kind."""
         return replace(self, operating_points=None, calibration=None, evidence=None, maps=None)
 
@@ -123,7 +123,7 @@ class Bundle:
     model: Model
     tokenizer: Tokenizer | None
     preprocessing: Sequence[Mapping[str, object]]
-    answers: Sequence[KeptAnswer] = ()
+    answers: Sequence[StoredAnswer] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
     card: str = ""
     gate: Gate | None = None
@@ -335,13 +335,13 @@ def _banks(described: Mapping[str, Any], folder: Path) -> dict[str, Bank]:
     }
 
 
-def _answers(described: Mapping[str, Any], folder: Path) -> tuple[KeptAnswer, ...]:
+def _answers(described: Mapping[str, Any], folder: Path) -> tuple[StoredAnswer, ...]:
     held = load_file(folder / "scores.safetensors") if (folder / "scores.safetensors").exists() else {}
     weights: dict[str, dict[str, Tensor]] = {}
     for key, tensor in held.items():
         name, _, own = key.partition(".")
         weights.setdefault(name, {})[own] = tensor
-    return tuple(KeptAnswer(**plain, weights=weights.get(plain["name"], {})) for plain in described["answers"])
+    return tuple(StoredAnswer(**plain, weights=weights.get(plain["name"], {})) for plain in described["answers"])
 
 
 def _gate(described: Mapping[str, Any], folder: Path) -> Gate | None:

@@ -151,7 +151,7 @@ def _retrieval_examples(
 ) -> list[RetrievalExample]:
     """Take queries evenly over the studies, in order: not chosen by how well they went."""
     rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
-    images, texts = table[f"{model.model.pictures}/embedding"][rows], table["text/embedding"][rows]
+    images, texts = table[f"{model.model.vision_kind}/embedding"][rows], table["text/embedding"][rows]
     reports = [str(table.columns["text"][int(i)]) for i in rows]
     names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
     group = np.array([names[" ".join(r.lower().split())] for r in reports])

@@ -360,7 +360,7 @@ class _Built:
             preprocessing=preprocessing,
             answers=tuple(stored_answer(each) for each in taught),
             provenance=provenance,
-            gate=learn_gate(self.splits, self.config.gate, model.pictures),
+            gate=learn_gate(self.splits, self.config.gate, model.vision_kind),
             seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":

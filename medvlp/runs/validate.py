@@ -32,7 +32,7 @@ class Validator:
         """Return ``ANSWER/METRIC[/LABEL]``; what the data or the model lacks is left out."""
         manifest = self._prepared.manifest
         asks = {name: ask_of(answer, manifest) for name, answer in self._answers.items()}
-        there = {*manifest.names, *(view for view in (model.pictures,) if manifest.file_columns)}
+        there = {*manifest.names, *(view for view in (model.vision_kind,) if manifest.file_columns)}
         chosen = {
             name: answer
             for name, answer in self._answers.items()

@@ -28,7 +28,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.collate import collate
 from medvlp.features.case_index import CaseIndex
 from medvlp.features.feature_pass import feature_pass
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 from medvlp.serving.findings import finding_rows, refusal
 from medvlp.serving.maps import plain_map
 from medvlp.text.hard_negatives import false_copies
@@ -271,7 +271,7 @@ class Reader:
         if refused is not None:
             raise UserError(f"{refused['sentence']} Nothing is said of it.")
 
-    def _kept(self, name: str) -> KeptAnswer | None:
+    def _kept(self, name: str) -> StoredAnswer | None:
         return next((each for each in self.model.bundle.answers if each.name == name), None)
 
     def _comparing(self) -> Answer | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
 from medvlp.zoo._keys import Rules, under, without
 from medvlp.zoo._protocol import read_checkpoint
@@ -62,7 +62,7 @@ class BertPair:
     scale: float = 1 / 0.07
     arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     apart: str = "-"
-    asked: Callable[[Mapping[str, Tensor], Path], KeptAnswer] | None = None
+    asked: Callable[[Mapping[str, Tensor], Path], StoredAnswer] | None = None
     limits: str = ""
 
 

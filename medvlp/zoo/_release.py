@@ -15,7 +15,7 @@ from medvlp.core.files import sha256_of
 from medvlp.core.resources import resource
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.text.prompt_templates import OwnTexts, expand_templates
 from medvlp.text.prompts import PromptSet, load_prompts
@@ -47,15 +47,15 @@ class Release:
     recipe: str = ""
 
 
-def zero_shot(release: Release) -> tuple[KeptAnswer, ...]:
+def zero_shot(release: Release) -> tuple[StoredAnswer, ...]:
     """Return the answer of a model of pairs: by the release's own recipe, or by prompt pairs where it has none."""
     if release.recipe:
         return (asked_by_recipe(release.recipe),)
     plain = [_plain(each) for each in load_prompts(resource("configs", _PROMPTS))]
-    return (KeptAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain]),)
+    return (StoredAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain]),)
 
 
-def asked_by_recipe(name: str) -> KeptAnswer:
+def asked_by_recipe(name: str) -> StoredAnswer:
     """Return the answer of a recipe's file, its prompts written out."""
     recipe: dict[str, Any] = yaml.safe_load(resource("configs", f"zero_shot/recipes/{name}.yaml").read_text("utf-8"))
     if "prompts" in recipe:
@@ -67,10 +67,10 @@ def asked_by_recipe(name: str) -> KeptAnswer:
         }
         sets = expand_templates(name, recipe.get("templates", {}), given, recipe.get("slots"))
     options = {"recipe": recipe["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
-    return KeptAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
+    return StoredAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
 
 
-def reworded(answer: KeptAnswer, change: Callable[[str], str]) -> KeptAnswer:
+def reworded(answer: StoredAnswer, change: Callable[[str], str]) -> StoredAnswer:
     """Return an answer whose prompts are written as the release writes texts before it reads them."""
     prompts: Any = answer.options["prompts"]
     written = [{k: [change(t) for t in v] if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
@@ -90,7 +90,7 @@ def imported(
     banks: Mapping[str, Bank] | None = None,
     own: Sequence[str] = (),
     finish: Callable[[Any], None] = lambda model: None,
-    answers: Sequence[KeptAnswer] | None = None,
+    answers: Sequence[StoredAnswer] | None = None,
     facts: Mapping[str, object] | None = None,
     limits: str = "",
 ) -> Bundle:

@@ -13,7 +13,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.registry import FromModel
 from medvlp.core.sample import Batch
 from medvlp.models.bank import Bank
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
 from medvlp.zoo._keys import Rules, count, under, without, without_twins
 from medvlp.zoo._protocol import read_checkpoint
@@ -115,7 +115,7 @@ def kad(
         tokenizer=words,
         banks={"existence": blank},
         finish=finish,
-        answers=[KeptAnswer("existence", "existence", {"head": "existence", "labels": list(asked)}, list(asked))],
+        answers=[StoredAnswer("existence", "existence", {"head": "existence", "labels": list(asked)}, list(asked))],
         facts={"left_out": [*twins, *left], "queries": list(asked.values())},
         limits=(
             "Its own measure of a picture and a text is the product of their vectors, not scaled to length 1; what "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.medslip_findings import finding_columns, score_names
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.zoo._books import Book, read_books
@@ -122,7 +122,7 @@ def importer_of(family: str) -> Callable[..., Bundle]:
             release=release,
             read=[squeezed(image_size, preset, "bilinear")],
             banks=banks,
-            answers=[KeptAnswer("existence", "existence", {"head": "existence", "labels": findings}, findings)],
+            answers=[StoredAnswer("existence", "existence", {"head": "existence", "labels": findings}, findings)],
             facts={"text_vectors": banks["existence"].encoder, "left_out": left},
             limits=note + _LIMITS[family],
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.zoo._books import Book, read_books
@@ -117,8 +117,8 @@ def medslip(
         own=own,
         finish=finish,
         answers=[
-            KeptAnswer("existence", "existence", {"head": "medslip", "labels": findings}, findings),
-            KeptAnswer("pairs", "pairs", {"head": "medslip"}),
+            StoredAnswer("existence", "existence", {"head": "medslip", "labels": findings}, findings),
+            StoredAnswer("pairs", "pairs", {"head": "medslip"}),
         ],
         facts={"text_vectors": banks["pathology"].encoder},
         limits=(

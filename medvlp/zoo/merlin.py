@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
 from medvlp.zoo._keys import Rules, count, under, without
 from medvlp.zoo._protocol import read_checkpoint
@@ -71,7 +71,7 @@ def merlin(
     text = {"name": "transformers", "config": config, "pool": "cls"}
     spec = {"name": "dual", "vision": tower, "text": text, "embed_dim": joint, "heads": heads, "scale": {"init": 1.0}}
     options = {"labels": labels, "part": "phenotypes"}
-    more = [KeptAnswer("phenotypes", "findings", options, labels)] if labels else []
+    more = [StoredAnswer("phenotypes", "findings", options, labels)] if labels else []
     return imported(
         spec,
         weights,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from medvlp.core.errors import UserError
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._folder import folder_at, settings_in, weights_in
 from medvlp.zoo._keys import without
 from medvlp.zoo._pixels import IMAGENET
@@ -80,7 +80,7 @@ def timm(
     answers = []
     if labels is not None:
         options = {"labels": labels, "part": "findings", "exclusive": exclusive}
-        answers = [KeptAnswer("findings", "findings", options, labels)]
+        answers = [StoredAnswer("findings", "findings", options, labels)]
     filters = {"bicubic": "bicubic", "bilinear": "bilinear", "lanczos": "lanczos"}
     view = {
         "name": "read",

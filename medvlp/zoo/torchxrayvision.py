@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._keys import without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
@@ -86,7 +86,7 @@ def torchxrayvision(
         source=source,
         release=_RELEASE,
         read=[view(size, preset)],
-        answers=[KeptAnswer("findings", "findings", {"labels": labels, "part": "findings"}, labels)],
+        answers=[StoredAnswer("findings", "findings", {"labels": labels, "part": "findings"}, labels)],
         facts={"weights": weights, "left_out": left},
         limits=_LIMITS,
     )

@@ -12,7 +12,7 @@ from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import AnswerSpec, Model, Objective
 from medvlp.core.registry import available, build, schema
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 
 __all__ = ["Declared", "check_overrides", "declare", "declared_by", "stored_answer", "open_answer", "open_answers"]
 
@@ -119,10 +119,10 @@ def _refuse_untrained(name: str, answer: Answer, model: Model, trained: set[tupl
             )
 
 
-def stored_answer(declared: Declared) -> KeptAnswer:
+def stored_answer(declared: Declared) -> StoredAnswer:
     """Return what a bundle keeps of an answer, once the model is trained."""
     module = declared.module
-    return KeptAnswer(
+    return StoredAnswer(
         name=declared.name,
         component=declared.component,
         options=dict(declared.answer.released()),
@@ -132,7 +132,7 @@ def stored_answer(declared: Declared) -> KeptAnswer:
     )
 
 
-def open_answer(stored: KeptAnswer) -> Answer:
+def open_answer(stored: StoredAnswer) -> Answer:
     """Build an answer of a bundle, with its score.
 
     Raises:
@@ -157,6 +157,6 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
-def open_answers(stored: Sequence[KeptAnswer]) -> dict[str, Answer]:
+def open_answers(stored: Sequence[StoredAnswer]) -> dict[str, Answer]:
     """Build all answers of a bundle, in its order."""
     return {each.name: open_answer(each) for each in stored}

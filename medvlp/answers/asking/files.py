@@ -85,7 +85,7 @@ def predict_files(
     for path in paths:
         rows += files_of(model, [path]) if isinstance(path, Path) else [path]
     kinds = [row.kind if isinstance(row, Prepared) else model.kind_of(row.source) for row in rows]
-    kinds = kinds or [model.model.pictures]
+    kinds = kinds or [model.model.vision_kind]
     done = count(1)
 
     def tick() -> None:
@@ -234,7 +234,7 @@ def _refuse_maps(model: VisionLanguageModel, answers: Mapping[str, Answer], fold
     """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, and maps go to a folder: name another.")
-    if model.model.pictures != "image" or all(type(each).look is Answer.look for each in answers.values()):
+    if model.model.vision_kind != "image" or all(type(each).look is Answer.look for each in answers.values()):
         raise UserError(
             "There are no maps of what this model says: they need a model of pictures and an answer that shows "
             "where it looked; leave --maps out, or choose another answer with --recipe."
@@ -285,7 +285,7 @@ def _said(
         model.model,
         samples,
         asks=asks,
-        batch=1 if model.model.pictures == "stack" else 64,
+        batch=1 if model.model.vision_kind == "stack" else 64,
         more=frozenset() if weights is None else frozenset({parse_key(f"stack/{weights}")}),
         watch=watch,
         begin=model.begun,

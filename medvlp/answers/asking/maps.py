@@ -22,7 +22,7 @@ from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 
 __all__ = ["DrawnMap", "draw_maps", "hit_rate", "looking", "maps_of_findings", "maps_of_words", "offered", "overlay"]
 
@@ -37,7 +37,7 @@ def looking(model: VisionLanguageModel) -> dict[str, Answer]:
     return {name: each for name, each in model.answers.items() if type(each).look is not Answer.look}
 
 
-def hit_rate(stored: KeptAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
+def hit_rate(stored: StoredAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
     """Return what a bundle keeps of a method's hits of a finding, by default of the best method; None where nothing."""
     if stored is None or stored.maps is None:
         return None
@@ -83,7 +83,7 @@ def maps_of_findings(
     stored = next((each.maps for each in model.bundle.answers if each.name == name), None) or {}
     chosen = method or stored.get("default", _OWN)
     spec = stored.get("methods", {}).get(chosen, None if method is None else {"name": method})
-    record, pixels = sample.record(model.model.pictures), sample.fields.get("image")
+    record, pixels = sample.record(model.model.vision_kind), sample.fields.get("image")
     if spec is None or any(place for _, place in asked):
         found = answer.look(model.model, sample, model.begun(answer, Ask()), asked)
     else:

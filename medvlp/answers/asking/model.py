@@ -91,7 +91,7 @@ class VisionLanguageModel:
     def kind_of(self, image: Picture | tuple[Path, ...]) -> str:
         """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
-            return self.model.pictures
+            return self.model.vision_kind
         if isinstance(image, tuple):
             return "stack"
         return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
@@ -100,7 +100,7 @@ class VisionLanguageModel:
         """Return this model as one of one kind; what was chosen on pictures of the main kind holds for that alone."""
         asked = copy.copy(self)
         asked.model = self.model.of_kind(kind)
-        if kind != self.model.pictures:
+        if kind != self.model.vision_kind:
             asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
 
@@ -126,7 +126,7 @@ class VisionLanguageModel:
         """
         if len(self.model.kinds) > 1:
             return self.of_kind(self.kind_of(image)).prepare(image, name=name)
-        sample, kind = self.sample(image, name=name), self.model.pictures
+        sample, kind = self.sample(image, name=name), self.model.vision_kind
         pixels = sample.fields.get(kind)
         pixels = stack_of(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
@@ -148,7 +148,7 @@ class VisionLanguageModel:
             value = replace(value, pixels=_pixels(value.pixels))
         elif not isinstance(value, str | tuple):
             value = _pixels(np.asarray(value))
-        kind = self.model.pictures
+        kind = self.model.vision_kind
         if kind == "stack" and not isinstance(value, str | tuple):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
         sample = Sample(id=name, fields={opened_field(self._views, kind): value})
@@ -202,11 +202,11 @@ class VisionLanguageModel:
         self.require_embedding()
         kinds = ["stack" if isinstance(each, Stack) else "image" for each in pixels]
         if len(self.model.kinds) == 1:
-            kinds = [self.model.pictures] * len(pixels)
+            kinds = [self.model.vision_kind] * len(pixels)
         rows: dict[int, np.ndarray] = {}
         for single, own in self.by_kind(kinds):
             some = [pixels[i] for i in own]
-            rows |= zip(own, embed(self.model, single.model.pictures, some, batch=self._batch), strict=True)  # pyrefly: ignore
+            rows |= zip(own, embed(self.model, single.model.vision_kind, some, batch=self._batch), strict=True)  # pyrefly: ignore
         return np.stack([rows[i] for i in range(len(pixels))])
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
@@ -229,7 +229,7 @@ class VisionLanguageModel:
     @property
     def embeds(self) -> bool:
         """Whether the embedding is one that the model was trained by; a score of tokens trains none."""
-        view = self.model.pictures
+        view = self.model.vision_kind
         reads = {str(key) for answer in self.answers.values() for key in answer.needs(self.model)}
         plain = not any(True for _ in self.model.heads[f"{view}/raw"].parameters())
         return plain or not self.answers or f"{view}/embedding" in reads
@@ -244,7 +244,7 @@ class VisionLanguageModel:
     @property
     def features(self) -> str:
         """Key of the features of pictures for probes and searches: the embedding, or what the tower pools."""
-        return f"{self.model.pictures}/{'embedding' if self.embeds else 'pooled'}"
+        return f"{self.model.vision_kind}/{'embedding' if self.embeds else 'pooled'}"
 
     def explain(self, image: Picture, text: str) -> Map:
         """Return where in an image the score of a text comes from, over the model's view of it and placed in its file.
@@ -273,7 +273,7 @@ class VisionLanguageModel:
         if len(self.model.kinds) > 1:
             return self._ask_by_kind(name, many, ask or Ask())
         samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
-        group = 1 if self.model.pictures == "stack" else self._batch
+        group = 1 if self.model.vision_kind == "stack" else self._batch
         asks = {name: ask or Ask()}
         return ask_samples({name: answer}, self.model, samples, asks=asks, batch=group, begin=self.begun)[name]
 
@@ -291,7 +291,7 @@ class VisionLanguageModel:
 
         The last 16 are kept: an answer that is asked the same again finds it.
         """
-        key = (id(answer), self.model.pictures, ask)
+        key = (id(answer), self.model.vision_kind, ask)
         if key not in self._begun:
             while len(self._begun) > 15:
                 del self._begun[next(iter(self._begun))]

@@ -43,7 +43,7 @@ def given_of(model: Model, recipe: NamedRecipe, images: Mapping[str, np.ndarray]
     heads = dict(model.heads.items())
     seen = recipe.recipe.image_parts
     names = {p: banks[p].names or banks[p].texts for p in seen if p in banks}
-    names |= {p: head.names for p in seen if (head := heads.get(f"{model.pictures}/{p}")) is not None and head.names}
+    names |= {p: head.names for p in seen if (head := heads.get(f"{model.vision_kind}/{p}")) is not None and head.names}
     return Given(recipe.prompts, images, words, texts, logit_scale(model), logit_bias(model), names)
 
 
@@ -74,7 +74,7 @@ class RecipeScores(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The parts that the recipe reads of pictures."""
-        return frozenset(Key(model.pictures, part) for part in self.recipe.recipe.image_parts)
+        return frozenset(Key(model.vision_kind, part) for part in self.recipe.recipe.image_parts)
 
     def check(self, model: Model) -> None:
         """Refuse a model that does not make them all."""
@@ -88,12 +88,12 @@ class RecipeScores(Answer):
 
     def begin(self, model: Model, ask: Ask) -> tuple[str, Given]:
         """Return the kind of the pictures, and all that the recipe scores but them."""
-        return model.pictures, given_of(model, self.recipe, {})
+        return model.vision_kind, given_of(model, self.recipe, {})
 
     def answer(self, rows: Rows, ask: Ask, begun: tuple[str, Given]) -> Predictions:
         """Return the scores, in the order of the recipe's prompts."""
-        pictures, given = begun
-        images = {part: rows.table[str(Key(pictures, part))] for part in self.recipe.recipe.image_parts}
+        vision_kind, given = begun
+        images = {part: rows.table[str(Key(vision_kind, part))] for part in self.recipe.recipe.image_parts}
         found = self.recipe.recipe.scores(replace(given, images=images))
         notes = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
         scores = {label: found[:, i] for i, label in enumerate(self.labels)}

@@ -111,7 +111,7 @@ class TowerModel(Model):
         return self.logit_scale
 
     @property
-    def pictures(self) -> str:
+    def vision_kind(self) -> str:
         """See `Model`."""
         return next(iter(self.kinds), "image")
 
@@ -143,7 +143,7 @@ class TowerModel(Model):
     @property
     def slice_weights(self) -> str | None:
         """Part that says how much each slice of a stack counts, where a head gives one."""
-        if self.pictures != "stack":
+        if self.vision_kind != "stack":
             return None
         names = [
             f"{name.partition('/')[2]}_weights"

@@ -51,8 +51,8 @@ class Patch(nn.Module):
     each site that ``on`` matches. It may ask the builder for ``site`` (`Site`), ``uniform`` (`Uniform`), ``rows``
     (`RowDraws`: view and number of the rows that pass), ``bank`` (the `Bank`, where its view names one),
     ``token_widths`` (of each tower, by kind), ``blocks`` (how many each has), ``text`` (the `TextEncoder`),
-    ``pictures`` (the kind of the model's pictures), ``embed_dim``, ``site_name`` and ``share`` (`Share`: modules that
-    others have too).
+    ``vision_kind`` (``image``, ``stack`` or ``volume``), ``embed_dim``, ``site_name`` and ``share`` (`Share`: modules
+    that others have too).
 
     Attributes:
         gives: names of the parts that it returns at each pass, in training and in evaluation: ``hidden`` at
@@ -163,7 +163,7 @@ def _plan(
         "rows": model.draws,
         "token_widths": {k: t.token_width for k, t in model.towers.items()},
         "blocks": {k: _blocks(t) for k, t in model.towers.items()},
-        "pictures": model.pictures,
+        "vision_kind": model.vision_kind,
         "embed_dim": model.embed_dim,
     }
     given |= {"text": model.towers["text"]} if "text" in model.towers else {}

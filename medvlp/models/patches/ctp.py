@@ -69,7 +69,7 @@ class CTP(CoOp):
         text: Annotated[TextEncoder, FromModel("text")],
         rows: Annotated[RowDraws, FromModel("rows")],
         widths: Annotated[Mapping[str, int], FromModel("token_widths")],
-        pictures: Annotated[str, FromModel("pictures")],
+        vision_kind: Annotated[str, FromModel("vision_kind")],
         bank: Annotated[Bank, FromModel("bank")],
         kind: Literal["text"] = "text",
         on: str = "words.input",
@@ -79,7 +79,7 @@ class CTP(CoOp):
         position: Literal["end", "middle", "front"] = "end",
     ) -> None:
         super().__init__(text=text, rows=rows, bank=bank, tokens=tokens, words=words, position=position)
-        self.attention = CrossAttention(width=text.token_width, context_width=widths[pictures], heads=heads)
+        self.attention = CrossAttention(width=text.token_width, context_width=widths[vision_kind], heads=heads)
         nn.init.zeros_(self.attention.output.weight)
         nn.init.zeros_(self.attention.output.bias)
 

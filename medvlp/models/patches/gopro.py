@@ -51,7 +51,7 @@ class GOPro(CoOp):
         >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
         >>> text = TextTransformer(words=words, width=8, heads=2)
         >>> rows = RowDraws(pictures=Encoded(torch.arange(2), layers=torch.rand(2, 3, 5, 6)))
-        >>> sizes = {"widths": {"image": 6}, "blocks": {"image": 3}, "pictures": "image"}
+        >>> sizes = {"widths": {"image": 6}, "blocks": {"image": 3}, "vision_kind": "image"}
         >>> patch = GOPro(text=text, rows=rows, tokens=2, **sizes)
         >>> patch(torch.zeros(2 * 2, 4, 8), torch.zeros(0)).value.shape  # two texts of two pictures
         torch.Size([4, 6, 8])
@@ -66,7 +66,7 @@ class GOPro(CoOp):
         rows: Annotated[RowDraws, FromModel("rows")],
         widths: Annotated[Mapping[str, int], FromModel("token_widths")],
         blocks: Annotated[Mapping[str, int], FromModel("blocks")],
-        pictures: Annotated[str, FromModel("pictures")],
+        vision_kind: Annotated[str, FromModel("vision_kind")],
         bank: Annotated[Bank | None, FromModel("bank")] = None,
         kind: Literal["text"] = "text",
         on: str = "words.input",
@@ -75,11 +75,13 @@ class GOPro(CoOp):
         position: Literal["end", "middle", "front"] = "end",
     ) -> None:
         super().__init__(text=text, rows=rows, bank=bank, tokens=tokens, words=words, position=position)
-        count = blocks[pictures]
+        count = blocks[vision_kind]
         if not count:
-            raise ConfigError(f"gopro reads the blocks of the {pictures} tower, which has none: choose a transformer.")
+            raise ConfigError(
+                f"gopro reads the blocks of the {vision_kind} tower, which has none: choose a transformer."
+            )
         self.style, self.content = (
-            nn.ModuleList(nn.Linear(widths[pictures], text.token_width) for _ in range(count)) for _ in range(2)
+            nn.ModuleList(nn.Linear(widths[vision_kind], text.token_width) for _ in range(count)) for _ in range(2)
         )
         self.mix = nn.Linear(count, 1, bias=False)
 

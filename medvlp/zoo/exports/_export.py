@@ -13,7 +13,7 @@ from torch import Tensor
 from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place
 from medvlp.core.registry import build
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._pixels import IMAGENET
 
 __all__ = [
@@ -142,7 +142,7 @@ def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[st
 
 
 def not_held(
-    bundle: Bundle, *, heads: bool = True, pixels: bool = True, answers: Sequence[KeptAnswer] | None = None
+    bundle: Bundle, *, heads: bool = True, pixels: bool = True, answers: Sequence[StoredAnswer] | None = None
 ) -> list[str]:
     """Return what no other library's form holds of a bundle."""
     model: Any = bundle.model

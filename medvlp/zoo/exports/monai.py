@@ -13,7 +13,7 @@ from torch import nn
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.models.encoders.monai import MonaiEncoder
 from medvlp.models.heads.identity import Identity
 from medvlp.models.heads.linear import LinearHead
@@ -36,7 +36,7 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     What the form cannot hold is returned, a phrase each.
     """
     model: Any = bundle.model
-    kind = model.pictures
+    kind = model.vision_kind
     tower = model.towers[kind]
     volume = isinstance(tower, MonaiEncoder)
     parts, input_of, shown = _of_volumes(tower) if volume else _of_pictures(bundle, tower)
@@ -109,7 +109,7 @@ def _chain(model: Any, part: str) -> list[tuple[str, nn.Module]] | None:  # noqa
     """Return the layers, each with its head, from what the tower pools to a part; None where it is made otherwise."""
     if part == "pooled":
         return []
-    name = f"{model.pictures}/{part}"
+    name = f"{model.vision_kind}/{part}"
     head = dict(model.heads.items()).get(name)
     own: list[nn.Module] = []
     if isinstance(head, LinearHead):
@@ -133,7 +133,7 @@ def _described(layer: nn.Module) -> dict[str, Any]:
     return {"_target_": "torch.nn.Linear", **sizes}
 
 
-def _output(findings: KeptAnswer | None, width: int) -> dict[str, Any]:
+def _output(findings: StoredAnswer | None, width: int) -> dict[str, Any]:
     labels = list(findings.labels) if findings else [f"embedding_{i}" for i in range(width)]
     kind = {"type": "probabilities", "format": "classes"} if findings else {"type": "tuples", "format": "embedding"}
     ranged = {"value_range": [0, 1]} if findings else {"value_range": []}
@@ -173,7 +173,9 @@ def _metadata(bundle: Bundle, shape: Mapping[str, Any], given: Mapping[str, Any]
     }
 
 
-def _inference(network: Mapping[str, Any], shown: list[dict[str, Any]], findings: KeptAnswer | None) -> dict[str, Any]:
+def _inference(
+    network: Mapping[str, Any], shown: list[dict[str, Any]], findings: StoredAnswer | None
+) -> dict[str, Any]:
     """Return the workflow: files of display values in, predictions written as JSON would be the site's own matter."""
     activation = {"softmax" if findings.options.get("exclusive") else "sigmoid": True} if findings else {}
     after = [{"_target_": "Activationsd", "keys": "pred", **activation}] if findings else []

@@ -42,7 +42,7 @@ def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Pa
     if missing:
         raise UserError(f"The form needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
     model: Any = bundle.model
-    if model.pictures != "image" or model.spec.get("patches"):
+    if model.vision_kind != "image" or model.spec.get("patches"):
         raise UserError("The form holds a plain model of images: one of volumes, or with patches, has no place there.")
     tower = model.towers["image"]
     rows, side = torch.export.Dim("rows", min=1), tower.image_size

@@ -22,7 +22,7 @@ def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Pa
     """
     tower = plain_tower(bundle, "timm's form")
     model: Any = bundle.model
-    backbone = model.towers[model.pictures].backbone
+    backbone = model.towers[model.vision_kind].backbone
     mean, std = with_channels(tower)
     gray = tower["channels"] == 1
     size = tower["image_size"]

@@ -16,10 +16,10 @@ from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.feature_pass import feature_pass
 
-__all__ = ["kept_feature_pass"]
+__all__ = ["stored_feature_pass"]
 
 
-def kept_feature_pass(
+def stored_feature_pass(
     model: Model, batches: Callable[[], Iterable[Batch]], needs: Iterable[Key], *, folder: Path
 ) -> FeatureTable:
     """Return the table of `feature_pass`, from `folder` where the same was asked before.

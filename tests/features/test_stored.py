@@ -10,7 +10,7 @@ import torch
 from medvlp.core import Batch
 from medvlp.core.keys import keys
 from medvlp.features.feature_pass import feature_pass
-from medvlp.features.kept import kept_feature_pass
+from medvlp.features.stored import stored_feature_pass
 from tests.models.words import DUAL, dual, images
 
 NEEDS = keys("image/embedding", "text/embedding", "text")
@@ -24,10 +24,10 @@ def batches() -> list[Batch]:
 def test_it_is_the_pass_and_the_second_time_it_is_read(tmp_path: Path) -> None:
     model = dual(DUAL)
     plain = feature_pass(model, batches(), NEEDS)
-    made = kept_feature_pass(model, batches, NEEDS, folder=tmp_path / "features")
+    made = stored_feature_pass(model, batches, NEEDS, folder=tmp_path / "features")
     (path,) = (tmp_path / "features").iterdir()
     written = path.stat().st_mtime_ns
-    again = kept_feature_pass(model, batches, NEEDS, folder=tmp_path / "features")
+    again = stored_feature_pass(model, batches, NEEDS, folder=tmp_path / "features")
     assert [each.stat().st_mtime_ns for each in (tmp_path / "features").iterdir()] == [written]
     for table in (made, again):
         assert list(table.ids) == list(plain.ids)
@@ -51,11 +51,11 @@ def test_another_weight_pixel_word_order_or_need_is_another_table(tmp_path: Path
     words = ["no effusion", "", "normal", "rib fracture", "nodules"]
     turns = [batches, lambda: changed(image=pixels), lambda: changed(text=words), lambda: batches()[::-1]]
     for count, turn in enumerate(turns, start=1):
-        kept_feature_pass(model, turn, NEEDS, folder=tmp_path)
+        stored_feature_pass(model, turn, NEEDS, folder=tmp_path)
         assert tables() == count
-    kept_feature_pass(model, batches, keys("image/embedding"), folder=tmp_path)
+    stored_feature_pass(model, batches, keys("image/embedding"), folder=tmp_path)
     assert tables() == 5
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-3
-    kept_feature_pass(model, batches, NEEDS, folder=tmp_path)
+    stored_feature_pass(model, batches, NEEDS, folder=tmp_path)
     assert tables() == 6
