@@ -1,4 +1,4 @@
-"""A feature pass that is made once: its table is kept under the hash of the model and of what the model is shown."""
+"""A feature pass that is made once: its table is stored under the hash of the model and of what the model is shown."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ def stored_feature_pass(
     """Return the table of `feature_pass`, from `folder` where the same was asked before.
 
     Another weight, pixel, word, order of samples, need or line of the code of models is another table. Batches are read
-    to know them, so nothing but the encoding is saved: 0.1 s instead of 60 s for 1,000 pictures of a small tower.
+    to know them, so only the encoding is saved: 0.1 s instead of 60 s for 1,000 pictures of a small tower.
 
     Args:
         model: on its device.
         batches: starts the batches anew, each sample once.
         needs: as for `feature_pass`.
-        folder: of the tables, one Parquet file each; made if absent. Tables hold what patients' pictures and reports
-            are to a model: keep them as you keep those.
+        folder: of the tables, Parquet files that hold what patients' pictures and reports are to a model.
     """
     wanted = frozenset(needs)
     name = _identity(model, batches(), wanted)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.models.encoders._volumes import refuse_shape
 from medvlp.models.encoders.volume_vit import VolumeViT
 
 __all__ = ["OrganViT"]
@@ -49,6 +50,8 @@ class OrganViT(VolumeViT):
         (torch.Size([1, 2, 36, 16]), 36, (6, 3, 2))
     """
 
+    name = "organ_vit"
+
     def __init__(
         self,
         *,
@@ -70,7 +73,7 @@ class OrganViT(VolumeViT):
 
     def forward(
         self,
-        values: Tensor | Sequence[str],
+        values: Tensor,
         *,
         parts: frozenset[str],
         mask: Tensor | None = None,
@@ -78,12 +81,10 @@ class OrganViT(VolumeViT):
     ) -> Encoded:
         """Encode windows; see `Encoder`."""
         steps = (self.organs * self.patch[0], *self.patch[1:])
-        shape = tuple(values.shape[i] for i in (1, 3, 4)) if isinstance(values, Tensor) and values.dim() == 5 else ()
-        if not isinstance(values, Tensor) or not shape or any(n % step for n, step in zip(shape, steps, strict=True)):
-            raise ConfigError(
-                f"The tower organ_vit takes stacks (R, S, 2, H, W) with S, H and W multiples of {steps} and was given "
-                f"{tuple(values.shape) if isinstance(values, Tensor) else 'texts'}: let read_organs make them."
-            )
+        shape = tuple(values.shape[i] for i in (1, 3, 4)) if values.dim() == 5 else ()
+        if not shape or any(n % step for n, step in zip(shape, steps, strict=True)):
+            wanted = f"(R, S, 2, H, W) with S, H and W multiples of {steps}"
+            refuse_shape(self.name, values, wanted, "let read_organs make them")
         windows = values.unflatten(1, (self.organs, -1)).movedim(3, 2).flatten(0, 1)  # (R O, 2, S, H, W)
         grid = tuple(n // p for n, p in zip(windows.shape[2:], self.patch, strict=True))
         layers = windows.new_zeros(len(windows), len(self.tapped) + 1, *grid, self.width)
@@ -125,4 +126,4 @@ class OrganViT(VolumeViT):
 
     def blank(self, device: torch.device) -> Tensor:
         """One row of windows that are organ all over."""
-        return torch.ones(1, self.organs * self.size[0], 2, *self.size[1:], device=device)
+        return torch.ones(1, self.organs * self.empty[0], 2, *self.empty[1:], device=device)

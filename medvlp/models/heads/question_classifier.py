@@ -22,8 +22,6 @@ class QuestionClassifier(QuestionHead):
     answers as in the first VQA models (Antol et al. 2015).
 
     Args:
-        memory_width: W of what it reads of the picture, given by the builder.
-        text: the text tower, given by the builder.
         answers: C, at least 2.
         reads: part of the picture: its tokens, or a pooler's vectors.
         width: of the blocks.
@@ -55,12 +53,7 @@ class QuestionClassifier(QuestionHead):
         self.enter = nn.Linear(text.token_width, width)
         self.blocks = nn.ModuleList(
             CrossBlock(
-                width=width,
-                context_width=memory_width,
-                heads=heads,
-                mlp_ratio=mlp_ratio,
-                dropout=dropout,
-                causal=False,
+                width=width, context_width=memory_width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, causal=False
             )
             for _ in range(layers)
         )
