@@ -11,7 +11,7 @@ import torch
 
 from medvlp.adaptation._adapter import Adapted, Candidate, Folded
 from medvlp.core.keys import Key, Plan, keys
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["adapted_bundle", "scaled"]
@@ -65,7 +65,7 @@ def adapted_bundle(
     model.mount({str(part): answer.spec(key.part)}, Plan.of([part]))
     own = {name: torch.from_numpy(np.asarray(value)).float() for name, value in tensors.items()}
     model.heads[str(part)].load_state_dict(own)
-    findings = KeptAnswer(
+    findings = StoredAnswer(
         name=NAME,
         component="findings",
         options={"labels": list(answer.labels), "part": NAME, "exclusive": False},

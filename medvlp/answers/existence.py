@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.answers.dual_stream.findings import look_at, mounted_at
+from medvlp.answers._dual_stream import Mounted, mounted_at
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.keys import Key, Plan
 from medvlp.core.map import Map
@@ -26,8 +26,9 @@ __all__ = ["Existence"]
 
 @dataclass(frozen=True)
 class _Asked:
-    """Names of the queries, which of them were learnt, and where their logits are."""
+    """Names of a head's queries, which of them were learnt, and where their logits are."""
 
+    head: Mounted | TextQueries
     key: Key
     words: tuple[str, ...]
     known: np.ndarray
@@ -85,21 +86,21 @@ class Existence(Answer):
         asked = [name for name in ask.findings if name in names]
         scores = {name: present[:, names[name]] for name in (asked if ask.findings else stated)}
         left = 0 if ask.findings else int((~known).sum())
-        told = f"{left} of {len(known)} words were never both present and absent in training: they are left out."
-        return Predictions(tuple(rows.table.ids), scores=scores, notes=(told,) if left and known.any() else ())
+        note = f"{left} of {len(known)} words were never both present and absent in training: they are left out."
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=(note,) if left and known.any() else ())
 
     def look(self, model: Model, sample: Sample, begun: _Asked, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return where the decoder looked for words, and at their places: the mean over its layers and heads."""
-        head = _text_queries(model, self.head)
-        if head is None:
-            return look_at(model, self.head, sample, asked)
-        pixels = sample.fields.get(model.pictures)
+        head = begun.head
+        if isinstance(head, Mounted):
+            return head.look(model, sample, asked)
+        pixels = sample.fields.get(model.vision_kind)
         if not isinstance(pixels, Tensor):
             return None
-        plan = Plan.of([begun.key, *(Key(model.pictures, part) for part in head.reads)])
+        plan = Plan.of([begun.key, *(Key(model.vision_kind, part) for part in head.reads)])
         with evaluating(model), torch.inference_mode():
-            batch = Batch.of({model.pictures: pixels[None].to(head.book.device)})
-            encoded = model.finish(model(batch, plan), plan)[model.pictures]
+            batch = Batch.of({model.vision_kind: pixels[None].to(head.book.device)})
+            encoded = model.finish(model(batch, plan), plan)[model.vision_kind]
             seen = head.attention(encoded)[0].float().mean(dim=0).cpu().numpy()
         if encoded.grid is None:
             return None
@@ -112,17 +113,12 @@ class Existence(Answer):
         return {"head": self.head, "labels": list(self.labels)}
 
     def _asked(self, model: Model) -> _Asked:
-        head = _text_queries(model, self.head)
-        if head is not None:
+        head = dict(model.heads.items()).get(f"{model.vision_kind}/{self.head}")
+        if isinstance(head, TextQueries):
             findings = {k: i for k, i in finding_columns(head.names).items() if not self.labels or k in self.labels}
             known = np.ones(len(head.names), dtype=bool)
-            return _Asked(Key(model.pictures, self.head), head.names, known, findings)
+            return _Asked(head, Key(model.vision_kind, self.head), head.names, known, findings)
         found = mounted_at(model, self.head)
         known = found.head.known.pathology.cpu().numpy()
-        key = Key(found.view, f"{found.part}_pathology")
-        return _Asked(key, found.observations, known, finding_columns(found.observations))
-
-
-def _text_queries(model: Model, name: str) -> TextQueries | None:
-    found: Any = dict(model.heads.items()).get(f"{model.pictures}/{name}")
-    return found if isinstance(found, TextQueries) else None
+        words = found.observations
+        return _Asked(found, found.key("pathology"), words, known, finding_columns(words))

@@ -50,11 +50,11 @@ class Findings(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The head's logits."""
-        return frozenset({Key(model.pictures, self.part)})
+        return frozenset({Key(model.vision_kind, self.part)})
 
     def begin(self, model: Model, ask: Ask) -> str:
         """Return the column that is read."""
-        return str(Key(model.pictures, self.part))
+        return str(Key(model.vision_kind, self.part))
 
     def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
         """Return a score for each finding, or for those asked for.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from medvlp.answers.dual_stream.findings import Mounted, look_at, mounted_at
+from medvlp.answers._dual_stream import Mounted, mounted_at
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.keys import Key
 from medvlp.core.map import Map
@@ -41,7 +41,8 @@ class Pairs(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The logits of pairs, of existence and of places."""
-        return frozenset(mounted_at(model, self.head).asked())
+        mounted = mounted_at(model, self.head)
+        return frozenset(mounted.key(part) for part in ("", "pathology", "anatomy"))
 
     def begin(self, model: Model, ask: Ask) -> Mounted:
         """Return the head in its place."""
@@ -49,24 +50,24 @@ class Pairs(Answer):
 
     def answer(self, rows: Rows, ask: Ask, begun: Mounted) -> Predictions:
         """Return the pairs."""
-        logits = rows.table[begun.key("pathology")].astype(np.float64)
+        logits = rows.table[str(begun.key("pathology"))].astype(np.float64)
         known = begun.head.known_pairs.cpu().numpy()
         listed = np.zeros(known.shape, dtype=bool)
         listed[:, list(abnormal_words(begun.observations))] = True
         left = int((~known).sum())
-        told = f"{left} of {known.size} pairs were never both present and absent in training: they are left out."
+        note = f"{left} of {known.size} pairs were never both present and absent in training: they are left out."
         pairs = PairScores(
             begun.anatomies,
             begun.observations,
-            (1 / (1 + np.exp(-rows.table[begun.key()]))).astype(np.float32),
+            (1 / (1 + np.exp(-rows.table[str(begun.key())]))).astype(np.float32),
             listed & (known | ~known.any()),
             (1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))).astype(np.float32),
         )
-        return Predictions(tuple(rows.table.ids), pairs=pairs, notes=(told,) if left and known.any() else ())
+        return Predictions(tuple(rows.table.ids), pairs=pairs, notes=(note,) if left and known.any() else ())
 
     def look(self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return where the decoder looked for words at their places: the product of both maps, at sum 1."""
-        return look_at(model, self.head, sample, asked)
+        return begun.look(model, sample, asked)
 
     def released(self) -> Mapping[str, object]:
         """Where it is read."""

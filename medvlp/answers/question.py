@@ -20,7 +20,7 @@ from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 from medvlp.models.architectures._towers import TowerModel
-from medvlp.models.heads.question_classifier import QuestionClassifier
+from medvlp.models.heads._question_head import QuestionHead
 
 __all__ = ["Question"]
 
@@ -32,7 +32,7 @@ class Question(Answer):
     after the question. A picture that is not there is answered by the empty text and scores that are not a number.
 
     Args:
-        head: name of the `question_classifier`, or of the `generator`.
+        head: name of the `question_classifier`, `bilinear_question`, `conditional_question` or `generator`.
         reads: key of what it reads of a picture.
         view: as which questions are encoded, for a list.
         answers: the list, in the head's order; empty: answers are written.
@@ -72,10 +72,10 @@ class Question(Answer):
             return Writer.of(model, self.head)
         towers = towers_of(model, self.head)
         head = towers.heads[self.head]
-        if not isinstance(head, QuestionClassifier) or head.output.out_features != len(self.answers):
+        if not isinstance(head, QuestionHead) or head.answers != len(self.answers):
             raise ConfigError(
-                f"The head {self.head!r} is no question_classifier of {len(self.answers)} answers: list the answers "
-                f"that it was trained with, or none for a generator."
+                f"The head {self.head!r} does not classify {len(self.answers)} answers: list the answers that it was "
+                f"trained with, or none for a generator."
             )
         towers.check(Plan.of(keys(f"{self.view}/tokens", f"{self.view}/mask")))
         return towers

@@ -45,7 +45,7 @@ class Retrieval(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """What the score reads of pictures and texts, and the words."""
-        views = (model.pictures, "text")
+        views = (model.vision_kind, "text")
         return frozenset(Key(view, part) for view in views for part in self.score.reads) | keys("text")
 
     def check(self, model: Model) -> None:
@@ -68,8 +68,8 @@ class Retrieval(Answer):
             raise DataError(f"{len(table)} pictures against as many texts fill the memory: ask for {_MOST} at a time.")
         else:
             columns = {part: table[f"text/{part}"] for part in self.score.reads}
-        pictures = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")
+        vision_kind = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")
         if not self.score.cosine:
             return Predictions(tuple(table.ids), similarity=begun.matrix(table, columns), compared=texts)
-        seen = table[f"{pictures}/embedding"]
+        seen = table[f"{vision_kind}/embedding"]
         return Predictions(tuple(table.ids), embedding=seen, similarity=seen @ columns["embedding"].T, compared=texts)

@@ -84,7 +84,7 @@ class Segmentation(Answer):
 
     def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
         """Draw the masks of each sample; one without a picture has none."""
-        model, view = begun, begun.pictures
+        model, view = begun, begun.vision_kind
         wanted = asked_labels(self.labels, ask)
         masks: list[Mapping[str, Mask]] = []
         with torch.no_grad(), evaluating(model):
@@ -121,7 +121,7 @@ class Segmentation(Answer):
             ConfigError: if the head has another number of channels than there are labels.
             DataError: if the sample has several pictures.
         """
-        view, plan = model.pictures, self._plan(model)
+        view, plan = model.vision_kind, self._plan(model)
         column = batch[view]
         values = column.values
         assert isinstance(values, Tensor)
@@ -177,7 +177,7 @@ class Segmentation(Answer):
         return logits.sigmoid() > self.threshold
 
     def _plan(self, model: Model) -> Plan:
-        return Plan.of(keys(f"{model.pictures}/{self.part}"))
+        return Plan.of(keys(f"{model.vision_kind}/{self.part}"))
 
 
 def _finer(logits: Tensor, record: ImageRecord) -> Tensor:
@@ -225,7 +225,7 @@ def window_that_fits(
 
 def _levels(model: Model) -> Sequence[Level]:
     towers = model.get_submodule("towers")
-    return towers.get_submodule(model.pictures).levels  # pyrefly: ignore
+    return towers.get_submodule(model.vision_kind).levels  # pyrefly: ignore
 
 
 def _free_memory(device: torch.device) -> int:

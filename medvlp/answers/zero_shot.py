@@ -95,7 +95,7 @@ class ZeroShot(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """What the score reads of pictures."""
-        own = frozenset(Key(model.pictures, part) for part in self.score.reads)
+        own = frozenset(Key(model.vision_kind, part) for part in self.score.reads)
         return own if self.recipe is None else own | self.recipe.needs(model)
 
     def check(self, model: Model) -> None:
@@ -116,10 +116,10 @@ class ZeroShot(Answer):
         """Return the scores of all findings, or of those asked for."""
         chosen = [each for each in self.prompts if not ask.findings or each.label in ask.findings]
         if self.recipe is not None and begun.given is not None:
-            said = self.recipe.answer(rows, ask, (begun.model.pictures, begun.given))
+            said = self.recipe.answer(rows, ask, (begun.model.vision_kind, begun.given))
             return replace(said, scores={each.label: (said.scores or {})[each.label] for each in chosen})
         if begun.vectors is not None:
-            seen = rows.table[f"{begun.model.pictures}/embedding"]
+            seen = rows.table[f"{begun.model.vision_kind}/embedding"]
             scores: Mapping[str, np.ndarray] = begun.vectors.by_label(seen)
         else:
             denied = {each.label: () if self._positive_only else each.negative for each in chosen}
@@ -135,7 +135,7 @@ class ZeroShot(Answer):
         """Return f(v, positive) - f(v, negative), (N,), unscaled."""
         if self.score.cosine:
             near, far = (unit_mean(list(embed(model, "text", list(texts)))) for texts in (positive, negative))
-            return rows.table[f"{model.pictures}/embedding"] @ (near - far)
+            return rows.table[f"{model.vision_kind}/embedding"] @ (near - far)
         found = TextScores(model, self.score).of(rows.table, [*positive, *negative])
         return np.mean([found[t] for t in positive], axis=0) - np.mean([found[t] for t in negative], axis=0)
 
@@ -154,9 +154,11 @@ class ZeroShot(Answer):
     def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
         """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
         named = named_in(self.prompts, texts, known=known)
-        kept = [_plain(each) for each in self.prompts if each.label in named]
+        prompts = [_plain(each) for each in self.prompts if each.label in named]
         only = self._positive_only
-        return ZeroShot(prompts=kept, recipe=self._recipe(), source=self._source, positive_only=only, score=self.score)
+        return ZeroShot(
+            prompts=prompts, recipe=self._recipe(), source=self._source, positive_only=only, score=self.score
+        )
 
     def released(self) -> Mapping[str, object]:
         """The prompts themselves, and the recipe where there is one."""

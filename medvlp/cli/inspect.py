@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +54,6 @@ def inspect(
     else:
         for key in ("kind", "shape", "spacing", "steps", "warnings", "meta"):
             typer.echo(f"{key:9}{_plain(found.get(key))}")
-        _show(wanted, seen)
     if "unreadable" in found:
         raise typer.Exit(2)
     if png is not None:
@@ -75,24 +73,6 @@ def _picture(wanted: Look, seen: Seen) -> Image:
     if isinstance(seen.content, Image):
         return seen.content
     return middle_axial(seen.content, volume_preset(seen.content, wanted.preset))
-
-
-def _show(wanted: Look, seen: Seen) -> None:
-    """Draw the picture where standard output is a terminal that can; never into a pipe."""
-    from medvlp.io.image import Image
-    from medvlp.io.read import read_image
-    from medvlp.io.thumbnail import can_show, thumbnail
-
-    if not can_show(sys.stdout):
-        return
-    if isinstance(seen.content, Image):
-        preset = wanted.preset or "dicom_voi_v1"
-        picture = read_image(wanted.path, preset=preset, window=wanted.window, member=wanted.member, color="rgb")
-    elif wanted.preset is None:
-        return
-    else:
-        picture = _picture(wanted, seen)
-    typer.echo(thumbnail(picture, columns=shutil.get_terminal_size().columns))
 
 
 def _plain(value: object, indent: int = 2) -> str:

@@ -96,7 +96,7 @@ def predict(
     if not as_json:
         for each in unreadable:
             typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
-        if loaded.bundle.gate is None and loaded.model.pictures == "image":
+        if loaded.bundle.gate is None and loaded.model.vision_kind == "image":
             typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
         notice = _notice(found["results"])
         if notice:

@@ -22,8 +22,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
 from medvlp.core.table import FeatureTable
 
-__all__ = ["FEATURES", "Answer", "Ask", "Asks", "Probe", "ProbeTable", "Rows"]
-
 #: Column that the answer of a probe reads: features (N, D) as those that it was fitted on.
 FEATURES = "vector.features"
 

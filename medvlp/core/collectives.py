@@ -6,13 +6,15 @@ backward of `gather_rows` must return to a rank is the plain sum over ranks of t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["average_", "barrier", "broadcast_object", "gather_objects", "gather_rows", "rank", "total", "world_size"]
+T = TypeVar("T")
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -57,19 +59,19 @@ def average_(tensors: list[Tensor]) -> None:
             tensor.copy_(piece.view_as(tensor))
 
 
-def gather_objects(value: object) -> list[object]:
+def gather_objects(value: T) -> list[T]:
     """Return every process's value, in rank order.
 
     Only for small plain data made by this program: torch sends it pickled between the processes of one run.
     """
     if world_size() == 1:
         return [value]
-    out: list[object] = [None] * world_size()
+    out: list[Any] = [None] * world_size()
     dist.all_gather_object(out, value)
     return out
 
 
-def broadcast_object(value: object) -> object:
+def broadcast_object(value: T) -> T:
     """Return rank 0's value everywhere."""
     if world_size() == 1:
         return value

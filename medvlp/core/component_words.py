@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from medvlp.core.components import KINDS, Described, Entry
 
-__all__ = ["component_words", "list_words"]
-
 
 def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
     """Return a line each, by kind, with what the kind is and where a configuration names it.

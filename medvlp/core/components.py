@@ -21,8 +21,6 @@ from medvlp.core.errors import UserError
 from medvlp.core.registry import available, component, schema
 from medvlp.core.resources import resource_folder
 
-__all__ = ["KINDS", "Described", "Entry", "Kind", "Option", "chosen", "describe", "entries"]
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -15,11 +16,9 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, parse_key
 from medvlp.core.parts import FieldRows, Part
 from medvlp.core.places import record_tensor
-from medvlp.core.randomness import seed_of
+from medvlp.core.randomness import hashed_uniform
 from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
-
-__all__ = ["Context"]
 
 _REPORT = "id.report"  # left by views that show a part of a report, so that its whole is still known
 # What the words of `Context.same` compare; any other word is the name of a batch field.
@@ -37,7 +36,7 @@ class Context:
         heads: call-stage heads by name.
         seed: of the run.
         samples_seen: by the whole run, before this step.
-        alone: True inside a chunk: `all` is refused, because other chunks are not there.
+        chunk: True inside a chunk: `all` is refused, because other chunks are not there.
 
     Example:
         >>> parts = {parse_key("image/raw"): Part(torch.eye(2), torch.arange(2))}
@@ -56,7 +55,7 @@ class Context:
         heads: Mapping[str, nn.Module] | None = None,
         seed: int = 0,
         samples_seen: int = 0,
-        alone: bool = False,
+        chunk: bool = False,
     ) -> None:
         self.parts = parts
         self.batch = batch
@@ -65,7 +64,7 @@ class Context:
         self.heads = heads or {}
         self.samples_seen = samples_seen
         self._seed = seed
-        self._alone = alone
+        self._chunk = chunk
         self._gathered: dict[str, Tensor] = {}
         self._first: int | None = None
 
@@ -88,27 +87,19 @@ class Context:
 
     def all(self, key: str) -> Tensor:
         """Everybody's rows (sum of R, ...) in rank order, with exact gradients; a bank is everybody's already."""
-        parsed = parse_key(key)
-        self._refuse_alone(key)
-        if key not in self._gathered:
-            values = self[key]
-            self._gathered[key] = values if parsed.is_bank else collectives.gather_rows(_pad_alike(values))
-        return self._gathered[key]
+        self._refuse_chunk(key)
+        return self._once(key, lambda: self._everybodys(key, self[key]))
 
     def all_owner(self, key: str) -> Tensor:
         """The owner of each row of `all`."""
-        name = f"owner of {key}"
-        if name not in self._gathered:
-            owner = self.owner(key)
-            alone = self._alone or parse_key(key).is_bank
-            self._gathered[name] = owner if alone else collectives.gather_rows(owner)
-        return self._gathered[name]
+        return self._once(f"owner of {key}", lambda: self._everybodys(key, self.owner(key)))
 
     def own(self, key: str) -> Tensor:
         """Where own rows stand within `all`, (R,) int64."""
-        counts = [int(str(count)) for count in collectives.gather_objects(self._part(key).values.shape[0])]
-        start = 0 if self._alone or parse_key(key).is_bank else sum(counts[: collectives.rank()])
-        return torch.arange(self._part(key).values.shape[0], device=self._part(key).owner.device) + start
+        owner = self._part(key).owner
+        counts = collectives.gather_objects(len(owner))
+        start = 0 if self._chunk or parse_key(key).is_bank else sum(counts[: collectives.rank()])
+        return torch.arange(len(owner), device=owner.device) + start
 
     def rows(self, field: str, key: str) -> FieldRows:
         """Return a batch field's rows beside each own row of a key: those of the same sample.
@@ -220,15 +211,15 @@ class Context:
 
     def shared_labels(self, *, rows: str, columns: str) -> Tensor:
         """Whether two samples share at least one present finding over all ``label`` fields, bool (R, C)."""
-        if "labels" not in self._gathered:
-            names = sorted(name for name in self.batch.columns if name.startswith("label"))
-            if not names:
-                raise ConfigError(
-                    "Shared labels need label fields, and the batch has none: add labels to the manifest."
-                )
-            present = torch.stack([self[name] == 1 for name in names], dim=1)  # (B, L)
-            self._gathered["labels"] = present if self._alone else collectives.gather_rows(present)
-        labels = self._gathered["labels"].float()
+        names = sorted(name for name in self.batch.columns if name.startswith("label"))
+        if not names:
+            raise ConfigError("Shared labels need label fields, and the batch has none: add labels to the manifest.")
+
+        def present() -> Tensor:
+            own = torch.stack([self[name] == 1 for name in names], dim=1)  # (B, L)
+            return own if self._chunk else collectives.gather_rows(own)
+
+        labels = self._once("labels", present).float()
         row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
         own = row_owner[:, None] == column_owner[None, :]
         return own | (labels[row_owner] @ labels[column_owner].T > 0)
@@ -251,7 +242,7 @@ class Context:
             >>> ctx.gather(torch.eye(2), torch.arange(2)).owner.tolist()
             [0, 1]
         """
-        self._refuse_alone("rows")
+        self._refuse_chunk("rows")
         return Part(collectives.gather_rows(_pad_alike(values)), collectives.gather_rows(owner))
 
     # draws ----------------------------------------------------------------------------------------------------------
@@ -282,13 +273,7 @@ class Context:
 
     def _draws(self, positions: np.ndarray, shape: tuple[int, ...], name: str) -> Tensor:
         """Return draws for each position, (P, prod(shape)) float32."""
-        count = int(np.prod(shape)) if shape else 1
-        with np.errstate(over="ignore"):
-            position = positions.astype(np.uint64)[:, None]
-            word = position * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(self._seed, 0, name))
-            word = _mix(word) + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03)
-            bits = _mix(word) >> np.uint64(40)  # 24 bits, exact in float32
-        return torch.from_numpy(bits.astype(np.float32) / np.float32(2**24))
+        return torch.from_numpy(hashed_uniform(self._seed, name, math.prod(shape), positions))
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -306,14 +291,14 @@ class Context:
                 return str(key)
         raise ConfigError(f"View {view!r} was not planned: {did_you_mean(view, {k.view for k in self.parts})}.")
 
-    def _refuse_alone(self, key: str) -> None:
-        if self._alone:
+    def _refuse_chunk(self, key: str) -> None:
+        if self._chunk:
             raise ConfigError(f"A sample-scope objective asked for everybody's {key!r}: declare scope = 'batch'.")
 
     def _first_sample(self) -> int:
         if self._first is None:
-            counts = [self.batch.size] if self._alone else collectives.gather_objects(self.batch.size)
-            self._first = 0 if self._alone else sum(int(str(c)) for c in counts[: collectives.rank()])
+            counts = [] if self._chunk else collectives.gather_objects(self.batch.size)
+            self._first = sum(counts[: collectives.rank()])
         return self._first
 
     def _beside(self, field: str, key: str) -> tuple[Tensor, Tensor]:
@@ -329,36 +314,41 @@ class Context:
 
     def _tags(self, name: str, key: str) -> Tensor:
         """Return 63-bit tags of a field's values beside each own row of a key, (R, K); 0 where there is none."""
-        cached = f"{name} beside {key}"
-        if cached not in self._gathered:
-            owner = self._part(key).owner
-            if name not in self.batch.columns:
-                if name != _REPORT:
-                    raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
-                return owner.new_zeros(len(owner), 1)
+        owner = self._part(key).owner
+        if name not in self.batch.columns:
+            if name != _REPORT:
+                raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
+            return owner.new_zeros(len(owner), 1)
+
+        def tags() -> Tensor:
             values = self.batch.columns[name].values
             if isinstance(values, Tensor):
                 words = ["" if bool(v.isnan().any()) else repr(v.tolist()) for v in values]
             else:
                 words = [" ".join(word.lower().split()) for word in values]
-            tags = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=owner.device)
             row, index = self._beside(name, key)
-            self._gathered[cached] = FieldRows(name, tags[index], row, len(owner)).padded()
-        return self._gathered[cached]
+            own = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=owner.device)
+            return FieldRows(name, own[index], row, len(owner)).padded()
+
+        return self._once(f"{name} beside {key}", tags)
 
     def _all_tags(self, name: str, key: str) -> Tensor:
-        cached = f"all {name} beside {key}"
-        if cached not in self._gathered:
-            tags = self._tags(name, key)
-            alone = self._alone or parse_key(key).is_bank
-            self._gathered[cached] = tags if alone else collectives.gather_rows(_pad_alike(tags))
-        return self._gathered[cached]
+        return self._once(f"all {name} beside {key}", lambda: self._everybodys(key, self._tags(name, key)))
+
+    def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        if name not in self._gathered:
+            self._gathered[name] = make()
+        return self._gathered[name]
+
+    def _everybodys(self, key: str, values: Tensor) -> Tensor:
+        """Gather rows of a key; those of a chunk, or of a bank, are everybody's already."""
+        own = self._chunk or parse_key(key).is_bank
+        return values if own else collectives.gather_rows(_pad_alike(values))
 
 
 def _tag(word: str) -> int:
-    return (
-        0 if not word else (int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") >> 1) | 1
-    )
+    digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "little") >> 1) | 1 if word else 0
 
 
 def _share(rows: Tensor, columns: Tensor) -> Tensor:
@@ -370,18 +360,11 @@ def _share(rows: Tensor, columns: Tensor) -> Tensor:
     return found
 
 
-def _mix(word: np.ndarray) -> np.ndarray:
-    """Return the splitmix64 finaliser (Steele et al. 2014)."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
-
-
 def _pad_alike(values: Tensor) -> Tensor:
     """Pad axis 1 of (R, N, ...) rows with zeros to the longest of all processes: token counts differ between them."""
     if values.dim() < 2 or collectives.world_size() == 1:
         return values
-    longest = max(int(str(n)) for n in collectives.gather_objects(values.shape[1]))
+    longest = max(collectives.gather_objects(values.shape[1]))
     if longest == values.shape[1]:
         return values
     pad = values.new_zeros((values.shape[0], longest - values.shape[1], *values.shape[2:]))

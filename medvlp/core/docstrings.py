@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["arguments", "example", "first_line", "paper", "section"]
-
 # "Radford et al. 2021", "Wang and Isola 2020", "Huang et al., ICCV 2021".
 _PAPER = re.compile(r"[A-Z][\w-]+(?: et al\.| and [A-Z][\w-]+),? (?:[A-Z]+ )?(?:19|20)\d\d")
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Encoded", "concatenate", "unit"]
-
 
 def unit(values: Tensor) -> Tensor:
     """Return the rows of (R, D) at unit length; a zero row stays zero.
@@ -39,6 +37,7 @@ class Encoded:
         mask: (R, N) bool, True where a token is real.
         grid: (rows, columns) of image tokens, (slices, rows, columns) of a volume's, where they form a grid.
         size: of the view in pixels, (H, W) or (S, H, W); told inside the model only, to heads that draw maps.
+        pixels: (R, ...) what the tower was shown; inside the model only, for heads that look themselves.
         position: (R, N, 3) in mm.
         layers: (R, L, N, W) hidden states, first to last.
         attention: (R, L, Q, N).
@@ -51,6 +50,7 @@ class Encoded:
     mask: Tensor | None = None
     grid: tuple[int, ...] | None = None
     size: tuple[int, ...] | None = None
+    pixels: Tensor | None = None
     position: Tensor | None = None
     layers: Tensor | None = None
     attention: Tensor | None = None

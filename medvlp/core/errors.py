@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "UserError"]
-
 
 class UserError(Exception):
     """A mistake that the user can mend.

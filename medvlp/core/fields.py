@@ -13,8 +13,6 @@ from typing import Literal
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["ENCODABLE", "KINDS", "FieldName", "Kind", "parse_field"]
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -14,19 +14,6 @@ from typing import NoReturn
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = [
-    "check_outputs",
-    "check_place",
-    "make_folder",
-    "put_in_place",
-    "read_json",
-    "refuse_write",
-    "sha256_of",
-    "write_json",
-    "write_text",
-    "written_whole",
-]
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

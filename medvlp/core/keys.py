@@ -13,8 +13,6 @@ from functools import cached_property, lru_cache
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import ENCODABLE, parse_field
 
-__all__ = ["Key", "Plan", "keys", "parse_key"]
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:

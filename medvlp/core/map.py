@@ -12,8 +12,6 @@ from torch.nn.functional import grid_sample
 from medvlp.core.errors import UserError
 from medvlp.core.sample import ImageRecord
 
-__all__ = ["Map", "Scale"]
-
 #: ``own``: values mean the same in every picture (a cosine); ``peak``: only their order within a picture counts.
 Scale = Literal["own", "peak"]
 

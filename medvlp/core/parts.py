@@ -13,8 +13,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key
 
-__all__ = ["FieldRows", "Part", "collect_parts"]
-
 
 @dataclass(frozen=True)
 class Part:

@@ -21,8 +21,6 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.core.sample import ImageRecord, Matrix
 
-__all__ = ["moved_record", "record_tensor", "relative_record", "to_source", "to_view", "view_to_source"]
-
 Array = NDArray[Any]  # float64: numpy's own types widen it at every step
 _THINNEST = 1e-6  # of a box, in pixels: what is thinner was cut to nothing
 

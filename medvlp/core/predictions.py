@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
-
-__all__ = ["BoxSet", "Mask", "PairScores", "Predictions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +106,8 @@ class PairScores:
 
     def rows(self, index: list[int]) -> PairScores:
         """Return some rows."""
-        there = None if self.present is None else self.present[index]
-        return PairScores(self.places, self.findings, self.values[index], self.known, there)
+        present = None if self.present is None else self.present[index]
+        return replace(self, values=self.values[index], present=present)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,20 +165,8 @@ class Predictions:
 
     def rows(self, index: list[int]) -> Predictions:
         """Return some rows."""
-        pairs = self.pairs
-        return Predictions(
-            tuple(self.ids[i] for i in index),
-            scores=None if self.scores is None else {name: values[index] for name, values in self.scores.items()},
-            embedding=None if self.embedding is None else self.embedding[index],
-            similarity=None if self.similarity is None else self.similarity[index],
-            compared=self.compared,
-            pairs=None if pairs is None else pairs.rows(index),
-            maps=None if self.maps is None else {n: tuple(v[i] for i in index) for n, v in self.maps.items()},
-            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in index),
-            masks=None if self.masks is None else tuple(self.masks[i] for i in index),
-            text=None if self.text is None else tuple(self.text[i] for i in index),
-            notes=self.notes,
-        )
+        parts = {name: _some(getattr(self, name), index) for name in self.parts()}
+        return replace(self, ids=_some(self.ids, index), **parts)
 
     @classmethod
     def join(cls, pieces: list[Predictions]) -> Predictions:
@@ -190,22 +177,26 @@ class Predictions:
             >>> Predictions.join([one, two]).text
             ('clear', '')
         """
-        first = pieces[0]
-        each = {name: [getattr(piece, name) for piece in pieces] for name in first.parts()}
-        joined: dict[str, object] = {}
-        for name, values in each.items():
-            if name in ("boxes", "masks", "text"):
-                joined[name] = tuple(row for value in values for row in value)
-            elif name == "scores":
-                joined[name] = {key: np.concatenate([value[key] for value in values]) for key in values[0]}
-            elif name == "maps":
-                joined[name] = {key: tuple(row for value in values for row in value[key]) for key in values[0]}
-            elif name == "pairs":
-                whole = np.concatenate([value.values for value in values])
-                there = None if values[0].present is None else np.concatenate([value.present for value in values])
-                joined[name] = PairScores(values[0].places, values[0].findings, whole, values[0].known, there)
-            else:
-                joined[name] = np.concatenate(values)
-        ids = tuple(row for piece in pieces for row in piece.ids)
         notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
-        return cls(ids, compared=first.compared, notes=notes, **joined)  # pyrefly: ignore
+        parts = {name: _joined([getattr(piece, name) for piece in pieces]) for name in pieces[0].parts()}
+        return replace(pieces[0], ids=_joined([piece.ids for piece in pieces]), notes=notes, **parts)
+
+
+def _some(part: Any, index: list[int]) -> Any:  # noqa: ANN401
+    """Some rows of a part in any of its forms."""
+    if isinstance(part, PairScores):
+        return part.rows(index)
+    if isinstance(part, Mapping):
+        return {name: _some(values, index) for name, values in part.items()}
+    return part[index] if isinstance(part, np.ndarray) else tuple(part[i] for i in index)
+
+
+def _joined(parts: list[Any]) -> Any:  # noqa: ANN401
+    """Parts of several predictions end to end."""
+    first = parts[0]
+    if isinstance(first, PairScores):
+        present = None if first.present is None else np.concatenate([part.present for part in parts])
+        return replace(first, values=np.concatenate([part.values for part in parts]), present=present)
+    if isinstance(first, Mapping):
+        return {name: _joined([part[name] for part in parts]) for name in first}
+    return np.concatenate(parts) if isinstance(first, np.ndarray) else tuple(row for part in parts for row in part)

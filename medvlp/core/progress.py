@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["duration", "progress"]
-
 EVERY = 15.0  # seconds between two lines
 
 
@@ -73,12 +71,7 @@ class Lines:
     """
 
     def __init__(
-        self,
-        description: str,
-        unit: str,
-        *,
-        write: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
+        self, description: str, unit: str, *, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._start, self._write, self._clock = f"{description}: ", write, clock
         self._unit = f" {unit}" if unit else ""

@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from medvlp.core.context import Context
     from medvlp.core.table import FeatureTable
 
-__all__ = [
-    "AnswerSpec",
-    "Encoder",
-    "Head",
-    "HeadSpec",
-    "Level",
-    "Model",
-    "Objective",
-    "Score",
-    "Site",
-    "State",
-    "Teacher",
-]
-
 
 @dataclass(frozen=True)
 class HeadSpec:
@@ -88,11 +74,13 @@ class Head(nn.Module):
         gives: what it gives beside the part of its own name: ``weights`` of the head ``volume`` is the part
             ``volume_weights``.
         banks: banks whose texts it has encoded, with the patches that act on them.
+        names: what the second axis of what it gives names: queries, organs; none where nothing.
     """
 
     reads: tuple[str, ...] = ("pooled",)
     gives: tuple[str, ...] = ()
     banks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     stage: Literal["tower", "batch", "call"] = "tower"
     width: int | None = None
 
@@ -171,12 +159,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode R rows; `owner` is filled by the model. Only what `parts` asks for must be computed.
 
@@ -211,13 +194,13 @@ class Model(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def pictures(self) -> str:
+    def vision_kind(self) -> str:
         """Kind of pictures it is asked about: ``image``, ``stack`` or ``volume``; of several the first of `kinds`."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of pictures that it encodes, into one space."""
-        return (self.pictures,)
+        return (self.vision_kind,)
 
     def of_kind(self, kind: str) -> Model:
         """Return this model, weights shared, as one that is asked about one of its kinds.
@@ -310,6 +293,11 @@ class Objective(nn.Module):
     def forward(self, ctx: Context) -> Terms:
         """Return {name: Term}."""
         raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Name the options that are words, numbers or lists of them."""
+        plain = {k: v for k, v in vars(self).items() if k[0] != "_" and isinstance(v, str | int | float | tuple)}
+        return ", ".join(f"{name}={value}" for name, value in plain.items() if name != "training")
 
 
 class State(ABC):

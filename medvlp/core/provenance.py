@@ -10,8 +10,6 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["code_hash", "environment", "hash_of"]
-
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "monai", "pydicom", "nibabel", "numpy", "scikit-learn")
 
 

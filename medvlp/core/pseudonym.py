@@ -14,8 +14,6 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 
-__all__ = ["default_key_file", "pseudonym", "secret_key"]
-
 _BYTES = 32
 
 

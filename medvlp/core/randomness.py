@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["numpy_generator", "seed_of", "torch_generator"]
-
 
 def seed_of(seed: int, position: int, name: str) -> int:
     """Return the 63-bit seed that belongs to a draw.
@@ -56,3 +54,38 @@ def torch_generator(seed: int, position: int, name: str) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(seed_of(seed, position, name))
+
+
+def hashed_uniform(seed: int, name: str, count: int, position: np.ndarray, *more: np.ndarray) -> np.ndarray:
+    """Return (R, count) draws in [0, 1), float32: each row a hash (splitmix64, Steele et al. 2014) of its own numbers.
+
+    Args:
+        seed: of the run.
+        name: what is drawn.
+        count: draws a row.
+        position: (R,) int64, place of each row's sample in the run's sample stream.
+        more: further (R,) int64 that tell rows of one position apart.
+
+    Example:
+        >>> import numpy as np
+        >>> two = hashed_uniform(0, "drop", 3, np.array([5, 9]))
+        >>> bool((hashed_uniform(0, "drop", 3, np.array([9]))[0] == two[1]).all())
+        True
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        word = position.astype(np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(seed, 0, name))
+        word = _mixed(word)
+        for number in more:
+            word = _mixed(word + number.astype(np.uint64)[:, None])
+        word = _mixed(word + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03))
+    return (word >> np.uint64(40)).astype(np.float32) / np.float32(2**24)  # 24 bits, exact in float32
+
+
+def _mixed(word: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))

@@ -25,8 +25,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["FromModel", "available", "build", "component", "fill", "json_schema", "schema", "validation_sentences"]
-
 
 @dataclass(frozen=True)
 class FromModel:

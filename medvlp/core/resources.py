@@ -8,8 +8,6 @@ from typing import Literal
 from medvlp.core.errors import UserError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["resource", "resource_folder"]
-
 Group = Literal["configs", "data_cards", "apps"]
 _PACKAGE = Path(__file__).resolve().parent.parent
 

@@ -16,9 +16,6 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Batch", "Column", "ImageRecord", "Matrix", "Sample", "Stack", "Tokens"]
-
-
 Matrix = tuple[tuple[float, ...], ...]
 """The rows (d, d + 1) of an affine map of points in d dimensions, x first; it acts on (x, y, 1) or (x, y, z, 1)."""
 

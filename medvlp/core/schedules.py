@@ -10,8 +10,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Number", "Ramp", "mean_between", "value_at", "warmup_cosine"]
-
 
 class Ramp(BaseModel):
     """From `start` to `end` between two sample counts, constant outside.

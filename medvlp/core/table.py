@@ -13,8 +13,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["FeatureTable", "concatenate_rows"]
-
 # (R, D) array, or R arrays (n_r, D), or R strings or numbers.
 Column = np.ndarray | Sequence[Any]
 

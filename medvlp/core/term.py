@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Term", "Terms"]
-
 
 @dataclass(frozen=True)
 class Term:
@@ -45,6 +43,10 @@ class Term:
     def value(self) -> Tensor:
         """Return sum / count of this term alone; 0 where the count is 0."""
         return self.sum / self.count if float(self.count) != 0 else self.sum * 0
+
+    def times(self, factor: float) -> Term:
+        """Return the term of a value so many times as large."""
+        return Term(self.sum * factor, self.count)
 
     def __add__(self, other: Term) -> Term:
         return Term(self.sum + other.sum, self.count + other.count)

@@ -7,8 +7,6 @@ from typing import Literal, get_args
 
 from medvlp.core.errors import DataError
 
-__all__ = ["Presence", "Side", "Triplet"]
-
 Side = Literal["left", "right", "bilateral", "midline", ""]
 Presence = Literal["present", "absent", "uncertain"]
 

@@ -7,8 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 
-__all__ = ["unit_embeddings"]
-
 
 def unit_embeddings(embedding: ArrayLike, what: str) -> NDArray[np.floating]:
     """Return embeddings (S, D) at unit length.

@@ -8,8 +8,6 @@ import torch
 
 from medvlp.core.sample import Batch, Sample
 
-__all__ = ["BatchView", "View"]
-
 
 @runtime_checkable
 class View(Protocol):

@@ -13,8 +13,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["FACTS", "PATH_KINDS", "normal", "plain_numbers"]
-
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 # Kinds whose column holds a path that a view of the prefix reads; of a stack, or the list of its files.
@@ -27,11 +25,7 @@ _DEIDENTIFIED = ("yes", "no", "unknown")
 
 
 def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str) -> pa.Array:
-    """Return a column in the type that its name asks for: strings, float32 labels and numbers, vectors, attributes.
-
-    Raises:
-        DataError: for an unknown kind before the dot, or a value that the kind does not allow.
-    """
+    """Return a column in the type that its name asks for: strings, float32 labels and numbers, vectors, attributes."""
     array = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks) if column.num_chunks else None
     if array is None:
         array = pa.array([], column.type)
@@ -53,11 +47,7 @@ def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, 
         return array.cast(pa.list_(pa.string()))
     if kind in (*PATH_KINDS, "text", "id") or name in _WORDS:
         array = _words(array)
-        if name == "deidentified":
-            odd = pc.filter(array, pc.invert(pc.is_in(array.fill_null("unknown"), pa.array(_DEIDENTIFIED))))
-            if len(odd):
-                raise DataError(f"{source}: deidentified is {odd[0].as_py()!r}: write yes, no or unknown.")
-        return array
+        return _checked(name, array, _DEIDENTIFIED, source, "yes, no or unknown") if name == "deidentified" else array
     if kind == "boxes":
         return _boxes(name, array, source)
     if kind == "mask":
@@ -97,10 +87,14 @@ def _fact(name: str, array: pa.Array, source: str) -> pa.Array:
     if name.startswith("size."):
         return _floats(name, array, source)
     array = _words(array)
-    if name.startswith("side."):
-        odd = pc.filter(array, pc.invert(pc.is_in(array.fill_null("both"), pa.array(_SIDES))))
-        if len(odd):
-            raise DataError(f"{source}: {name} is {odd[0].as_py()!r}: write {', '.join(_SIDES)} or leave it blank.")
+    hint = "left, right, both or leave it blank"
+    return _checked(name, array, _SIDES, source, hint) if name.startswith("side.") else array
+
+
+def _checked(name: str, array: pa.Array, known: Sequence[str], source: str, hint: str) -> pa.Array:
+    odd = pc.filter(array, pc.invert(pc.is_in(array.fill_null(known[0]), pa.array(known))))
+    if len(odd):
+        raise DataError(f"{source}: {name} is {odd[0].as_py()!r}: write {hint}.")
     return array
 
 
@@ -155,14 +149,6 @@ def _words(array: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(array), ""), None, array)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
@@ -173,7 +159,9 @@ def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = str(error).splitlines()[0]
         for row, value in enumerate(array.to_pylist(), 1) if not pa.types.is_floating(array.type) else ():
-            if isinstance(value, str) and not _is_number(value):
+            try:
+                float(value) if isinstance(value, str) else None
+            except ValueError:
                 reason = f"row {row} holds {value!r}"
                 break
         raise DataError(

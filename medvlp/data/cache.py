@@ -22,17 +22,6 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 
-__all__ = [
-    "Cache",
-    "CacheInfo",
-    "PoolInfo",
-    "cache_info",
-    "clear_cache",
-    "make_room",
-    "open_database",
-    "private_folder",
-]
-
 _GIB = 1 << 30
 
 
@@ -116,11 +105,7 @@ def clear_cache(cache: Cache | None = None) -> int:
 
 
 def make_room(cache: Cache, *, pool: str, needed: int) -> None:
-    """Evict other pools, used longest ago first, until `needed` more bytes of `pool` fit under the cap.
-
-    Raises:
-        DataError: if they cannot fit.
-    """
+    """Evict other pools, used longest ago first, until `needed` more bytes of `pool` fit under the cap."""
     info = cache_info(cache)
     total = info.bytes
     for other in info.pools:
@@ -136,11 +121,7 @@ def make_room(cache: Cache, *, pool: str, needed: int) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can look into, or close one that others could.
-
-    Raises:
-        DataError: if it cannot be made, or belongs to somebody else.
-    """
+    """Make a folder that only its owner can look into, or close one that others could."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if stat.S_IMODE(path.stat().st_mode) != 0o700:

@@ -10,22 +10,15 @@ from collections.abc import Iterator
 from medvlp.core.docstrings import arguments
 from medvlp.core.registry import component, schema
 from medvlp.core.resources import resource
-from medvlp.data.cards import Count, DataCard, SplitFacts, load_card
+from medvlp.data.cards import Count, SplitFacts, load_card
 from medvlp.data.reproduction import reproduction_words
-
-__all__ = ["card_words", "layout_words", "prose"]
 
 _SHOWN = ("traps", "subgroups", "what not to conclude")
 _INDENT = "  "
 
 
 def prose(name: str) -> dict[str, str]:
-    """Return the sections of a card's prose in their order, by heading; the first, without a heading, under "".
-
-    Example:
-        >>> list(prose("phantom"))[:3]
-        ['', 'What not to conclude', 'What is in a cohort']
-    """
+    """Return the sections of a card's prose in their order, by heading; the first, without a heading, under ""."""
     text = resource("data_cards", f"{name}.md").read_text("utf-8").split("---\n", 2)[2]
     first, *rest = re.split(r"^## +", text, flags=re.MULTILINE)
     sections = {"": re.sub(r"\A\s*# .*\n", "", first).strip()}
@@ -36,19 +29,7 @@ def prose(name: str) -> dict[str, str]:
 
 
 def card_words(name: str, *, width: int = 100) -> str:
-    """Return a card's facts, each count with its source and each split with its flaw, and the traps of its prose.
-
-    Args:
-        name: of the card.
-        width: of a line.
-
-    Raises:
-        UserError: if there is no such card, with the nearest name.
-
-    Example:
-        >>> print(card_words("phantom").splitlines()[0])
-        The synthetic hospital
-    """
+    """Return a card's facts, each count with its source and each split with its flaw, and the traps of its prose."""
     card = load_card(name)
     lines = [card.title, "=" * len(card.title)]
     lines += ["Synthetic: nobody stands behind these data."] if card.synthetic else []
@@ -58,7 +39,7 @@ def card_words(name: str, *, width: int = 100) -> str:
         "licence": card.licence,
         "source": card.source,
         "cite": card.cite,
-        "labels": _labels(card),
+        "labels": ", ".join(key if key == own else f"{key} ({own})" for key, own in card.labels.items()),
         "overlaps": ", ".join(card.overlaps),
         "layout": card.layout,
     }
@@ -66,8 +47,8 @@ def card_words(name: str, *, width: int = 100) -> str:
         lines += _wrapped(f"{key:<10}{value}", width, " " * 10) if value else []
     lines += ["", "Counts", *_counts(card.counts, width)] if card.counts else []
     lines += ["", "Splits", *_splits(card.splits, width)] if card.splits else []
-    said = [line for claim in reproduction_words(name) for line in _wrapped(_INDENT + claim, width, _INDENT * 2)]
-    lines += ["", "Published (sources: data_cards/reproduction)", *said] if said else []
+    claims = [line for claim in reproduction_words(name) for line in _wrapped(_INDENT + claim, width, _INDENT * 2)]
+    lines += ["", "Published (sources: data_cards/reproduction)", *claims] if claims else []
     if card.layout:
         lines += ["", layout_words(card.layout, width=width)]
     for heading, body in prose(name).items():
@@ -77,26 +58,16 @@ def card_words(name: str, *, width: int = 100) -> str:
 
 
 def layout_words(name: str, *, width: int = 100) -> str:
-    """Return how a layout is used and what its options are.
-
-    Example:
-        >>> "same_patient" in layout_words("csv")
-        True
-    """
-    told = arguments(inspect.getdoc(component("data/layouts", name)) or "")
+    """Return how a layout is used and what its options are."""
+    about = arguments(inspect.getdoc(component("data/layouts", name)) or "")
     lines = ["Index it with", f"{_INDENT}medvlp data index {name} ROOT --out manifest.parquet [key=value ...]"]
     # The command gives the number of processes itself.
     fields = {key: field for key, field in schema("data/layouts", name).model_fields.items() if key != "workers"}
     lines += ["Options"] if fields else []
     for key, field in fields.items():
         default = "" if field.is_required() else f" (default {field.get_default()!r})"
-        lines += _wrapped(f"{_INDENT}{key}: {told.get(key, '')}{default}", width, _INDENT * 2)
+        lines += _wrapped(f"{_INDENT}{key}: {about.get(key, '')}{default}", width, _INDENT * 2)
     return "\n".join(lines)
-
-
-def _labels(card: DataCard) -> str:
-    named = (key if key == own else f"{key} ({own})" for key, own in card.labels.items())
-    return ", ".join(named)
 
 
 def _counts(counts: list[Count], width: int) -> Iterator[str]:
@@ -120,8 +91,8 @@ def _splits(splits: dict[str, SplitFacts], width: int) -> Iterator[str]:
     }
     for key, facts in splits.items():
         head = f"{_INDENT}{key:<{name}}  "
-        told = f"{facts.title} ({rules[facts.rule]}, by {facts.unit}; source: {facts.source})"
-        yield from _wrapped(head + told, width, " " * len(head))
+        line = f"{facts.title} ({rules[facts.rule]}, by {facts.unit}; source: {facts.source})"
+        yield from _wrapped(head + line, width, " " * len(head))
         if facts.flaw:
             yield from _wrapped(f"{' ' * len(head)}FLAW: {facts.flaw}", width, " " * len(head))
 

@@ -15,19 +15,18 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import validation_sentences
 from medvlp.core.resources import resource, resource_folder
 
-__all__ = ["Count", "DataCard", "SplitFacts", "cards", "load_card"]
 
+class Frozen(BaseModel):
+    """Facts of a card: no other keys, and no changes."""
 
-class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Count(_Frozen):
+class Count(Frozen):
     """A number that the data set is said to have.
 
     Attributes:
         what: what is counted: ``images``, ``patients``, ``studies``, ``rows``, ``boxes``, ``label:effusion`` ...
-        value: how many.
         split: of which split; empty for the whole set.
         source: where the number comes from, or ``recalled`` where nobody looked it up.
     """
@@ -38,11 +37,10 @@ class Count(_Frozen):
     source: str
 
 
-class SplitFacts(_Frozen):
+class SplitFacts(Frozen):
     """A split that people use by name.
 
     Attributes:
-        title: one line.
         rule: how the rows of a split are found: ``column`` (a column of the labels, or a folder, says so), ``lists``
             (files of ids in the release), ``ids`` (ids given by the user's file), ``fractions`` (drawn by a rule), or
             ``none`` (the release has no split).
@@ -68,7 +66,7 @@ def _named(labels: object) -> object:
     return {name: name for name in labels} if isinstance(labels, list) else labels
 
 
-class DataCard(_Frozen):
+class DataCard(Frozen):
     """Front matter of a data card.
 
     Attributes:
@@ -126,12 +124,7 @@ class DataCard(_Frozen):
 
 
 def cards() -> tuple[str, ...]:
-    """Names of all cards, sorted.
-
-    Example:
-        >>> "phantom" in cards()
-        True
-    """
+    """Names of all cards, sorted."""
     return tuple(sorted(path.stem for path in resource_folder("data_cards").glob("*.md")))
 
 

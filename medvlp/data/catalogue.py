@@ -11,8 +11,6 @@ from medvlp.core.registry import available, component
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import cards, load_card
 
-__all__ = ["Entry", "card_of", "catalogue", "layout_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -22,9 +20,7 @@ class Entry:
         name: what ``medvlp data info`` and ``index`` are given.
         modality: of its images, ``any`` for a general layout.
         access: as the card says, ``yours`` for a general layout.
-        title: one line.
         layout: what reads it; empty where nothing does yet.
-        licence: as the card says.
         synthetic: whether nobody stands behind it.
     """
 
@@ -50,24 +46,18 @@ def catalogue() -> tuple[Entry, ...]:
         for card in known
     ]
     carded = {card.layout for card in known} | {card.name for card in known}
-    entries += [Entry(name, ("any",), "yours", _title(name), name) for name in _layouts() if name not in carded]
+    for name in set(available("data/layouts")) - carded:
+        title = first_line(sys.modules[component("data/layouts", name).__module__].__doc__ or "")
+        entries.append(Entry(name, ("any",), "yours", title, name))
     return tuple(sorted(entries, key=lambda entry: entry.name))
 
 
 def layout_of(name: str) -> str:
-    """Return the layout that reads a data set, named by itself or by its layout.
-
-    Raises:
-        ConfigError: for an unknown name, with the nearest, and for a data set that no layout reads.
-
-    Example:
-        >>> layout_of("phantom")
-        'phantom'
-    """
-    if name in _layouts():
+    """Return the layout that reads a data set, named by itself or by its layout."""
+    if name in available("data/layouts"):
         return name
     if name not in cards():
-        known = sorted({*_layouts(), *cards()})
+        known = sorted({*available("data/layouts"), *cards()})
         raise ConfigError(f"There is no data set or layout named {name!r}: {did_you_mean(name, known)}.")
     layout = load_card(name).layout
     if not layout:
@@ -78,22 +68,8 @@ def layout_of(name: str) -> str:
 
 
 def card_of(name: str) -> str | None:
-    """Return the card of a data set or layout; None where there is none, or several data sets share the layout.
-
-    Example:
-        >>> card_of("phantom"), card_of("csv")
-        ('phantom', None)
-    """
+    """Return the card of a data set or layout; None where there is none, or several data sets share the layout."""
     if name in cards():
         return name
     found = [card for card in cards() if load_card(card).layout == name]
     return found[0] if len(found) == 1 else None
-
-
-def _layouts() -> tuple[str, ...]:
-    return available("data/layouts")
-
-
-def _title(layout: str) -> str:
-    """First line of the layout's file, without its name."""
-    return first_line(sys.modules[component("data/layouts", layout).__module__].__doc__ or "")

@@ -13,10 +13,8 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Batch, Column, ImageRecord, Sample
 from medvlp.data.marks import Drawn, seen
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 from medvlp.text.tokenizers import Tokenizer, tokenise
-
-__all__ = ["collate"]
 
 
 def collate(
@@ -37,14 +35,10 @@ def collate(
     none. A sample without a row of a mask is one whose mask is not known. Masks of stacks are padded as they are.
 
     Args:
-        samples: B samples.
         positions: (B,) int64, places in the run's stream.
         fields: names of labels, numbers and ids that the batch must have even if all of its samples lack them.
         words: field of texts -> tokenizers whose ids the column also has.
         marks: names of the boxes and masks of the manifest that are read; others are left out.
-
-    Raises:
-        DataError: if the values of a field differ in shape, or an image is still a path.
 
     Example:
         >>> batch = collate([Sample("a", {"text": "x", "label.f": 1.0}), Sample("b", {})], torch.arange(2))
@@ -128,7 +122,7 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
     owner = torch.tensor(owners, dtype=torch.int64)
     if kind.dtype == "str":
         return Column(tuple(str(row) for row in rows), owner)
-    stacks = [stack for row in rows if (stack := taken(row)) is not None]
+    stacks = [stack for row in rows if (stack := stack_of(row)) is not None]
     if len(stacks) == len(rows):
         column = _padded(name, [stack.pixels for stack in stacks], owner)
         return replace(column, position=pad_sequence([stack.position for stack in stacks], batch_first=True))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from stat import S_ISDIR
 
 from medvlp.core.files import sha256_of
 from medvlp.data.cache import Cache, open_database
 from medvlp.data.parallel import Progress, chunked, run_chunks
-
-__all__ = ["HashMemory", "Stamp", "content_hashes", "stamp_of"]
 
 _TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha TEXT) WITHOUT ROWID"
 _CHUNK = 64
@@ -28,13 +28,9 @@ def content_hashes(
     """Return the SHA-256 of each file, in hex; empty where there is no path or no readable file.
 
     Args:
-        paths: resolved paths.
-        cache: where hashes are remembered.
-        workers: processes.
-        progress: told after each chunk of files that had to be read.
+        progress: called after each chunk of files that had to be read.
     """
-    known = HashMemory(cache)
-    try:
+    with closing(HashMemory(cache)) as known:
         stamps = [stamp_of(path) for path in paths]
         out = [known.get(stamp) if stamp else "" for stamp in stamps]
         todo = [i for i, (stamp, sha) in enumerate(zip(stamps, out, strict=True)) if stamp and not sha]
@@ -48,8 +44,6 @@ def content_hashes(
             if progress is not None:
                 progress(done, len(todo))
         return out
-    finally:
-        known.close()
 
 
 #: What a file is known by: hash of its path, size in bytes, time of its last change in nanoseconds.
@@ -57,12 +51,7 @@ Stamp = tuple[str, int, int]
 
 
 def stamp_of(path: Path | None) -> Stamp | None:
-    """Return what a file is known by, None where there is none.
-
-    Example:
-        >>> stamp_of(Path("/no such file")) is None
-        True
-    """
+    """Return what a file is known by, None where there is none."""
     if path is None:
         return None
     try:
@@ -89,7 +78,7 @@ def _listing(folder: Path) -> tuple[int, int]:
     return size, int.from_bytes(digest.digest(), "little") >> 1
 
 
-def _content(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files."""
     if not path.is_dir():
         return sha256_of(path)
@@ -104,7 +93,7 @@ def _hash(paths: list[Path | None], chunk: Sequence[int]) -> list[str]:
     for index in chunk:
         path = paths[index]
         try:
-            out.append(_content(path) if path is not None else "")
+            out.append(content_hash(path) if path is not None else "")
         except OSError:
             out.append("")  # the prefix reads it next, and says why it cannot
     return out
@@ -132,3 +121,18 @@ class HashMemory:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+# What is kept of pixels is kept under the versions of the libraries that can change a decoded one.
+_DECODERS = ("numpy", "torch", "scipy", "pillow", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs")
+
+
+def decoder_versions() -> dict[str, str]:
+    """Return the version of each, empty where it is not installed."""
+    found = {}
+    for name in _DECODERS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = ""
+    return found

@@ -11,8 +11,6 @@ import pyarrow.compute
 
 from medvlp.data.manifest import Manifest
 
-__all__ = ["Difference", "difference"]
-
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 
@@ -21,7 +19,6 @@ class Difference:
     """What is not the same.
 
     Attributes:
-        added: records that are new.
         gone: records that are no more.
         files: records of both whose file has other bytes.
         values: records of both with another value in a column of both.
@@ -44,21 +41,13 @@ class Difference:
             "with another file": self.files,
             "with other values": self.values,
         }
-        told = [f"{count} {word}" for word, count in parts.items() if count]
-        told += [f"other columns: {', '.join(self.columns)}"] if self.columns else []
-        return "; ".join(told) or "no difference"
+        changes = [f"{count} {word}" for word, count in parts.items() if count]
+        changes += [f"other columns: {', '.join(self.columns)}"] if self.columns else []
+        return "; ".join(changes) or "no difference"
 
 
 def difference(old: Manifest, new: Manifest) -> Difference:
-    """Compare by id. A file is another one where both manifests hash it (``sha256``) and the hashes differ.
-
-    Example:
-        >>> from pathlib import Path
-        >>> old = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "sha256": ["1", "2"]}, root=Path("."))
-        >>> new = Manifest.of({"id": ["b", "c"], "text": ["z", "y"], "sha256": ["3", "4"]}, root=Path("."))
-        >>> print(difference(old, new))
-        1 new; 1 gone; 1 with another file; 1 with other values
-    """
+    """Compare by id. A file is another one where both manifests hash it (``sha256``) and the hashes differ."""
     before, after = old.arrow("id"), new.arrow("id")
     place = pc.index_in(after, value_set=before)
     both = place.is_valid().to_numpy(zero_copy_only=False)

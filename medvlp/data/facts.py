@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medvlp.core.files import sha256_of
+from medvlp.data.contents import content_hash
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
 from medvlp.io.resize import resize_pad
 from medvlp.io.volume import Volume
-
-__all__ = ["THUMB_EDGE", "ImageFacts", "read_facts"]
 
 THUMB_EDGE = 128
 """Longest side of a small picture in pixels."""
@@ -30,14 +27,12 @@ class ImageFacts:
     Attributes:
         sha256: of the file's bytes, in hex; of a folder, of its files' names and hashes; empty if it cannot be opened.
         height: rows of the picture as a display shows it.
-        width: columns.
         depth: slices of a volume, 1 for an image.
         kind: format and depth of the values: ``PNG L``, ``DICOM MONOCHROME1 12 bits``, ``NIfTI-1 int16``.
         pixels: SHA-256 of size and pixels at 8 bits, in hex: the same for the same picture in another container.
         reason: short code why the file cannot be read, empty where it can.
         hint: what is wrong and how to mend it, without the path.
         thumb_height: rows of the thumbnail; the longer side has `THUMB_EDGE` pixels.
-        thumb_width: columns.
         thumbnail: gray values row by row, one byte each, averaged (interpolated where the picture is smaller).
     """
 
@@ -64,17 +59,6 @@ def read_facts(path: Path) -> ImageFacts:
 
     Args:
         path: image, volume, or folder that holds one volume.
-
-    Example:
-        >>> import tempfile
-        >>> from medvlp.io import write_png
-        >>> path = Path(tempfile.mkdtemp()) / "a.png"
-        >>> write_png(Image(np.ones((20, 10), np.float32)), path)
-        >>> facts = read_facts(path)
-        >>> facts.height, facts.width, facts.picture.shape, facts.kind
-        (20, 10, (128, 64), 'PNG L')
-        >>> read_facts(path.with_name("b.png")).reason
-        'not_found'
     """
     sha = ""
     try:
@@ -90,13 +74,7 @@ def read_facts(path: Path) -> ImageFacts:
 def _hash(path: Path) -> str:
     """Hash what lies there; where nothing can be opened, reading says why."""
     try:
-        if not path.is_dir():
-            return sha256_of(path) if path.is_file() else ""
-        digest = hashlib.sha256()
-        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-            if entry.is_file():
-                digest.update(f"{entry.name}\x1f{sha256_of(Path(entry.path))}\x1e".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return content_hash(path) if path.is_dir() or path.is_file() else ""
     except PermissionError:
         return ""
 

@@ -7,6 +7,7 @@ count twice, and as each other's negatives they teach what is false.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,7 @@ import pyarrow as pa
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
 
-__all__ = ["keep_one", "rows_of_each", "stack_pictures"]
-
-_OF_PICTURES = ("image", "boxes", "mask")
+_OF_IMAGES = ("image", "boxes", "mask")
 
 
 def keep_one(
@@ -26,7 +25,7 @@ def keep_one(
 
     Args:
         manifest: the cohort.
-        by: what rows have in common: ``id.study``; a row without it is alone.
+        by: what rows have in common: ``id.study``; a row without it stands by itself.
         prefer: values of `column`, best first, upper and lower case alike. The row with the best is kept; without a
             preference, or where no row has such a value, the first with a file.
         column: attribute that tells reconstructions apart, such as ``kernel`` or ``reconstruction``.
@@ -44,17 +43,21 @@ def keep_one(
     kernels = [str(value).casefold() for value in manifest.column(column)] if prefer else [""] * len(manifest)
     order = {value.casefold(): rank for rank, value in enumerate(prefer)}
     there = _has_file(manifest)
-    kept, left_out = [], []
-    for rows in rows_of_each(manifest, by):
-        best = min(rows, key=lambda row: (not there[row], order.get(kernels[row], len(order)), row))
-        kept.append(best)
-        left_out += [row for row in rows if row != best]
-    ids = manifest.column("id")
-    chosen = manifest.take(np.sort(kept))
-    return _noted(chosen, "other_reconstruction", [str(ids[row]) for row in sorted(left_out)])
+    best = [
+        min(rows, key=lambda row: (not there[row], order.get(kernels[row], len(order)), row))
+        for rows in rows_of_each(manifest, by)
+    ]
+    chosen, ids = manifest.take(np.sort(best)), manifest.column("id")
+    others = [str(ids[row]) for row in sorted(set(range(len(manifest))) - set(best))]
+    if others:
+        skipped = manifest.meta.get("skipped")
+        old = skipped if isinstance(skipped, dict) else {}
+        reason = "other_reconstruction"
+        chosen.meta["skipped"] = {**old, reason: [*old.get(reason, []), *others]}
+    return chosen
 
 
-def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
+def stack_images(manifest: Manifest, *, by: str = "id.study") -> Manifest:
     """Make one row of those that have the same value; its ``stack`` are their images, in the order of the rows.
 
     The row has the id of the first. A finding is present if one of the rows says so, else uncertain, else absent.
@@ -63,7 +66,7 @@ def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
 
     Args:
         manifest: the cohort, with a column ``image``.
-        by: what rows have in common; a row without it is alone.
+        by: what rows have in common; a row without it stands by itself.
 
     Raises:
         DataError: if there is no such column, no image, or a study lies in two splits.
@@ -72,7 +75,7 @@ def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
         >>> from pathlib import Path
         >>> views = {"id": ["f", "l"], "image": ["f.png", "l.png"], "id.study": ["s", "s"], "text": ["Clear."] * 2}
         >>> stack_pictures(Manifest.of(views, root=Path("."))).record(0)["stack"]
-        ['f.png', 'l.png']
+        >>> stack_images(Manifest.of(views, root=Path("."))).record(0)["stack"]
     """
     images = manifest.arrow("image").to_pylist()
     groups = rows_of_each(manifest, by)
@@ -87,7 +90,7 @@ def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
     stacks = [[images[row] for row in rows if images[row] is not None] or None for rows in groups]
     columns: dict[str, pa.Array] = {"stack": pa.array(stacks, pa.list_(pa.string()))}
     for name in manifest.names:
-        if name.partition(".")[0] in _OF_PICTURES or name == "stack":
+        if name.partition(".")[0] in _OF_IMAGES or name == "stack":
             continue
         array = manifest.arrow(name)
         values = array.to_pylist()
@@ -96,15 +99,12 @@ def stack_pictures(manifest: Manifest, *, by: str = "id.study") -> Manifest:
 
 
 def rows_of_each(manifest: Manifest, by: str) -> list[list[int]]:
-    """Return the rows of each value of a column in their order; a row without one is alone.
-
-    Raises:
-        DataError: if there is no such column.
+    """Return the rows of each value of a column in their order; a row without one stands by itself.
 
     Example:
         >>> from pathlib import Path
-        >>> told = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", None, "p"]}
-        >>> rows_of_each(Manifest.of(told, root=Path(".")), "id.patient")
+        >>> columns = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", None, "p"]}
+        >>> rows_of_each(Manifest.of(columns, root=Path(".")), "id.patient")
         [[0, 2], [1]]
     """
     found: dict[object, list[int]] = {}
@@ -131,9 +131,26 @@ def _one(name: str, values: list[object]) -> object:
     return known[0] if known and all(value == known[0] for value in known[1:]) else None
 
 
-def _noted(manifest: Manifest, reason: str, ids: list[str]) -> Manifest:
-    if ids:
-        skipped = manifest.meta.get("skipped")
-        old = skipped if isinstance(skipped, dict) else {}
-        manifest.meta["skipped"] = {**old, reason: [*old.get(reason, []), *ids]}
-    return manifest
+def with_patients(manifest: Manifest, column: str) -> Manifest:
+    """Let equal values of a column be one patient (``id.patient``), and note that it was done.
+
+    Example:
+        >>> from pathlib import Path
+        >>> made = with_patients(Manifest.of({"id": ["a", "b"], "text": ["x", "y"]}, root=Path(".")), "id")
+        >>> made.column("id.patient").tolist(), patient_caveats(made)
+        (['a', 'b'], ('Patients are not known: each id counts as one, so intervals may be too narrow.',))
+    """
+    values = manifest.arrow(column)
+    if values.null_count:
+        raise DataError(f"{values.null_count} records have no {column}, which was to stand for the patient: choose id.")
+    made = manifest.with_column("id.patient", [str(value) for value in values.to_pylist()])
+    made.meta = {**made.meta, "patients_by": column}
+    return made
+
+
+def patient_caveats(manifest: Manifest) -> tuple[str, ...]:
+    """Return what a reader of results has to know of the patients; nothing where the release names them."""
+    column: Any = manifest.meta.get("patients_by")
+    if column is None:
+        return ()
+    return (f"Patients are not known: each {column} counts as one, so intervals may be too narrow.",)

@@ -21,8 +21,6 @@ from medvlp.data.leakage.rows import namespace_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
 
-__all__ = ["in_part", "join_sets"]
-
 
 def in_part(manifest: Manifest, part: str) -> Manifest:
     """Return a manifest all of whose records stand in one part.

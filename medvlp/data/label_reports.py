@@ -17,8 +17,6 @@ from medvlp.text.language import is_english
 from medvlp.text.mentions import read_report
 from medvlp.text.ontology import vocabulary
 
-__all__ = ["LabelledReports", "label_reports"]
-
 _SECTIONS = (
     "exam", "indication", "technique", "comparison", "findings", "impression", "recommendation", "addendum", "other",
 )  # fmt: skip
@@ -29,7 +27,6 @@ class LabelledReports:
     """What became of a table of reports.
 
     Attributes:
-        reports: how many were read.
         empty: ids of reports without text; their labels are blank.
         foreign: ids of reports in another language than English; their labels are blank.
     """
@@ -62,7 +59,6 @@ def label_reports(
 
     Raises:
         DataError: if the table cannot be read, lacks a column, has an id twice or none, or there is no such section.
-        ConfigError: if there is no such vocabulary.
     """
     chosen = vocabulary(vocabulary_name)
     unknown = [name for name in sections if name not in _SECTIONS]
@@ -76,38 +72,31 @@ def label_reports(
                 f"(there are {', '.join(filter(None, table.names))})."
             )
     ids, texts = table.column("id"), table.column("text")
-    _check_ids(reports, ids, table.lines)
+    first: dict[str, int] = {}
+    for name, line in zip(ids, table.lines, strict=True):
+        if not name:
+            raise DataError(f"{reports}, line {line}, has no id: give every report its own.")
+        if first.setdefault(name, line) != line:
+            again = f"the id of line {first[name]} again in line {line}"
+            raise DataError(f"{reports} has {again}: give every report its own.")
     keys = [label.key for label in chosen.labels]
     labels = io.StringIO()
     writer = csv.writer(labels, lineterminator="\n")
     writer.writerow(["id", *keys])
-    said: list[str] = []
+    lines: list[str] = []
+    empty, foreign = [], []
     for done, (name, text) in enumerate(zip(ids, texts, strict=True), 1):
         if not text or not is_english(text):
+            (foreign if text else empty).append(name)
             writer.writerow([name, *("" for _ in keys)])
         else:
             mentions = read_report(text, sections=tuple(sections))
             values = label_mentions(mentions, chosen)
             writer.writerow([name, *("" if values[key] is None else f"{values[key]:.0f}" for key in keys)])
-            said += [json.dumps({"id": name, **asdict(mention)}, ensure_ascii=False) for mention in mentions]
+            lines += [json.dumps({"id": name, **asdict(mention)}, ensure_ascii=False) for mention in mentions]
         if progress is not None:
             progress(done, len(ids))
     write_text(out, labels.getvalue())
     if evidence is not None:
-        write_text(evidence, "".join(f"{line}\n" for line in said))
-    rows = list(zip(ids, texts, strict=True))
-    return LabelledReports(
-        reports=len(ids),
-        empty=tuple(name for name, text in rows if not text),
-        foreign=tuple(name for name, text in rows if text and not is_english(text)),
-    )
-
-
-def _check_ids(path: Path, ids: Sequence[str], lines: Sequence[int]) -> None:
-    first: dict[str, int] = {}
-    for name, line in zip(ids, lines, strict=True):
-        if not name:
-            raise DataError(f"{path}, line {line}, has no id: give every report its own.")
-        if name in first:
-            raise DataError(f"{path} has the id of line {first[name]} again in line {line}: give every report its own.")
-        first[name] = line
+        write_text(evidence, "".join(f"{line}\n" for line in lines))
+    return LabelledReports(reports=len(ids), empty=tuple(empty), foreign=tuple(foreign))

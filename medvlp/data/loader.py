@@ -7,13 +7,13 @@ change one. Workers are given (positions, indices); they know no epoch and keep 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
@@ -24,11 +24,8 @@ from medvlp.data.collate import collate
 from medvlp.data.parallel import leave_signals_to_parent, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared
-from medvlp.data.samplers._order import Sampler as Draw
-from medvlp.data.samplers._order import rank_part
+from medvlp.data.samplers._order import Sampler, rank_part
 from medvlp.text.tokenizers import Tokenizer
-
-__all__ = ["Loader", "in_order"]
 
 _MOST_BYTES = 128 << 20  # of a batch of whole stacks; one stack alone may have more
 
@@ -96,7 +93,7 @@ class Loader:
         self.start = start
         self._origin = origin
         given = {"manifest": prepared.manifest, "seed": seed}
-        self._sampler: Draw = build("data/samplers", sampler, where="data.sampler", given=given)
+        self._sampler: Sampler = build("data/samplers", sampler, where="data.sampler", given=given)
 
     def __len__(self) -> int:
         """Number of samples in the cohort."""
@@ -104,8 +101,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this process's part of each global batch, for ever, from `start`."""
-        plan = _Endless(self._indices, self.start, self._batch, self._part)
-        return self._run(plan, self._suffix)
+        return self._run(self._endless(), self._suffix)
 
     def once(self) -> Iterator[Batch]:
         """Yield the whole cohort in its order, without random views; the last batch may be short.
@@ -117,7 +113,7 @@ class Loader:
         first, last = self._rank * size // self._world, (self._rank + 1) * size // self._world
         weights = None if self._prepared.store is None else self._prepared.store.stacked_bytes()
         runs = [np.arange(start, stop) for start, stop in _runs(first, last, step, weights)]
-        plan = _Listed([_Order(run, run) for run in runs])
+        plan = [_Order(run, run) for run in runs]
         return self._run(plan, tuple(view for view in self._suffix if not view.random))
 
     def episode(self, first: int, last: int) -> Iterator[Batch]:
@@ -130,12 +126,19 @@ class Loader:
         own = places[self._rank * len(places) // self._world : (self._rank + 1) * len(places) // self._world]
         step = self._batch // self._world
         pieces = [own[begin : begin + step] for begin in range(0, len(own), step)]
-        return self._run(_Listed([_Order(first + piece, indices[piece]) for piece in pieces]), self._suffix)
+        return self._run([_Order(first + piece, indices[piece]) for piece in pieces], self._suffix)
+
+    def _endless(self) -> Iterator[_Order]:
+        position = self.start
+        while True:
+            first, last = position + self._part.start, position + self._part.stop
+            yield _Order(np.arange(first, last), self._indices(first, last))
+            position += self._batch
 
     def _indices(self, first: int, last: int) -> np.ndarray:
         return self._sampler.indices(first - self._origin, last - self._origin)
 
-    def _run(self, plan: Sampler[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
+    def _run(self, plan: Iterable[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
         maker = _Maker(self._prepared, views, self._seed, self._words, self._marks)
         if self._workers <= 0:
@@ -160,19 +163,9 @@ def in_order(
     """Yield a cohort in its order, without random views, in this process: what tables are made of.
 
     Args:
-        prepared: the cohort.
-        batch: samples of a batch.
         rank: with `world`, yields this process's contiguous part only.
         world: number of processes that share the cohort.
         marks: boxes and masks that batches hold.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from medvlp.data.manifest import Manifest
-        >>> from medvlp.data.prepare import prepare
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"]}, root=Path("."))
-        >>> [batch.ids for batch in in_order(prepare(m, []), batch=1)]
-        [('a',), ('b',)]
     """
     return Loader(prepared, [], batch=batch * world, seed=0, rank=rank, world=world, marks=marks).once()
 
@@ -195,29 +188,6 @@ class _Order:
 
     positions: np.ndarray
     indices: np.ndarray
-
-
-class _Endless(Sampler[_Order]):
-    def __init__(self, indices: Callable[[int, int], np.ndarray], start: int, batch: int, part: slice) -> None:
-        self._indices, self._start, self._batch, self._part = indices, start, batch, part
-
-    def __iter__(self) -> Iterator[_Order]:
-        position = self._start
-        while True:
-            first, last = position + self._part.start, position + self._part.stop
-            yield _Order(np.arange(first, last), self._indices(first, last))
-            position += self._batch
-
-
-class _Listed(Sampler[_Order]):
-    def __init__(self, orders: list[_Order]) -> None:
-        self._orders = orders
-
-    def __iter__(self) -> Iterator[_Order]:
-        return iter(self._orders)
-
-    def __len__(self) -> int:
-        return len(self._orders)
 
 
 class _Maker(Dataset[Batch]):

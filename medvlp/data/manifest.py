@@ -28,8 +28,6 @@ from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, normal, plain_numbers
 
-__all__ = ["Manifest"]
-
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 _REQUIRED_ONE_OF = ("image", "stack", "volume", "text", "vector")
@@ -103,8 +101,10 @@ class Manifest:
             reason = str(error).splitlines()[0]
             raise DataError(f"The manifest {path} cannot be read ({reason}): make it again.") from None
         saved = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
-        folder = path.resolve().parent
-        found = root if root is not None else _saved_root(folder, str(saved.get("root", ".")), path)
+        folder, named = path.resolve().parent, str(saved.get("root", "."))
+        if root is None and not Path(named).is_absolute() and not (folder / named).resolve().is_relative_to(folder):
+            raise DataError(f"The manifest {path} names a root that climbs out of its folder: give root yourself.")
+        found = root if root is not None else folder / named
         return cls(
             table.replace_schema_metadata(None), root=found, meta=saved.get("meta"), source=f"The manifest {path}"
         )
@@ -141,8 +141,8 @@ class Manifest:
         return tuple(n for n in self.names if n != "id" and n.partition(".")[0] == kind and kind in KINDS)
 
     @property
-    def pictures(self) -> tuple[str, ...]:
-        """Names of the columns that hold files of pictures: images, stacks and volumes."""
+    def file_columns(self) -> tuple[str, ...]:
+        """Names of the columns that hold files: images, stacks and volumes."""
         return tuple(name for kind in PATH_KINDS for name in self.names_of(kind))
 
     def column(self, name: str) -> np.ndarray:
@@ -161,7 +161,8 @@ class Manifest:
         if name not in self._arrays:
             if name not in self._table.column_names:
                 raise DataError(f"{self._source} has no column {name!r}: {did_you_mean(name, self.names)}.")
-            self._arrays[name] = _contiguous(self._table[name])
+            column = self._table[name]
+            self._arrays[name] = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
         return self._arrays[name]
 
     def record(self, index: int) -> dict[str, object]:
@@ -177,10 +178,7 @@ class Manifest:
         """
         found = self.paths(index, field)
         if len(found) > 1:
-            raise DataError(
-                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} has {len(found)} files: "
-                "ask for its paths."
-            )
+            raise DataError(f"{self._place(index, field)} has {len(found)} files: ask for its paths.")
         return found[0] if found else None
 
     def paths(self, index: int, field: str = "image") -> tuple[Path, ...]:
@@ -198,16 +196,15 @@ class Manifest:
         try:
             path = (self._real_root / value).resolve()
         except (ValueError, RuntimeError, OSError) as error:
-            raise DataError(
-                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} is no path "
-                f"({type(error).__name__}): index the data again."
-            ) from None
+            reason = type(error).__name__
+            raise DataError(f"{self._place(index, field)} is no path ({reason}): index the data again.") from None
         if not path.is_relative_to(self._real_root):
-            raise DataError(
-                f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r} leaves the folder "
-                f"{self.root}: set root to a folder that holds all images."
-            )
+            where = f"{self._place(index, field)} leaves the folder {self.root}"
+            raise DataError(f"{where}: set root to a folder that holds all images.")
         return path
+
+    def _place(self, index: int, field: str) -> str:
+        return f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r}"
 
     @cached_property
     def hash(self) -> str:
@@ -285,8 +282,8 @@ class Manifest:
             >>> Manifest.of({"id": ["a"], "text": ["x"], "sex": ["F"]}, root=Path(".")).without("sex", "age").names
             ('id', 'text')
         """
-        kept = [name for name in self._table.column_names if name not in names]
-        return Manifest(self._table.select(kept), root=self.root, meta=self.meta, source=self._source)
+        rest = [name for name in self._table.column_names if name not in names]
+        return Manifest(self._table.select(rest), root=self.root, meta=self.meta, source=self._source)
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -309,12 +306,6 @@ class Manifest:
         return found.to_numpy(zero_copy_only=False)
 
 
-def _saved_root(folder: Path, saved: str, path: Path) -> Path:
-    if not Path(saved).is_absolute() and not (folder / saved).resolve().is_relative_to(folder):
-        raise DataError(f"The manifest {path} names a root that climbs out of its folder: give root yourself.")
-    return folder / saved
-
-
 def _refuse_repeated(ids: pa.Array, source: str) -> None:
     if ids.null_count:
         raise DataError(f"{source}: {ids.null_count} rows have no id: give every row a unique one.")
@@ -326,12 +317,6 @@ def _refuse_repeated(ids: pa.Array, source: str) -> None:
             f"{source}: {len(repeated)} ids stand more than once, the first is {first['values']!r} ({first['counts']} "
             "times): ids must be unique."
         )
-
-
-def _contiguous(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    if isinstance(column, pa.Array):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def _read_text_table(path: Path) -> pa.Table:

@@ -21,13 +21,11 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.core.places import moved_record, relative_record, to_view
 from medvlp.core.sample import ImageRecord, Sample, Stack
-from medvlp.data.mask_files import mask_of
+from medvlp.data.mask_files import MaskPixels, mask_of
 from medvlp.data.stacks import LazyStack
 
-__all__ = ["Drawn", "copied_marks", "lies_on", "moved", "placed", "seen", "size_of"]
-
 Array = NDArray[np.float64]
-_PICTURES = ("image", "stack", "volume")
+_IMAGE_KINDS = ("image", "stack", "volume")
 _STILL: Array = np.eye(3)
 
 
@@ -36,7 +34,6 @@ class Drawn:
     """Boxes or a mask as a manifest holds them, in the pixels of the file.
 
     Attributes:
-        kind: ``boxes`` or ``mask``.
         value: corners, run lengths, or the path of a mask's file, of Python or Arrow; None: it was looked for and is
             not there.
         root: folder that paths are relative to.
@@ -48,7 +45,7 @@ class Drawn:
 
     def on(self, record: ImageRecord, size: Sequence[int]) -> Tensor:
         """Return it in the pixels of a view; see `seen`."""
-        value = self.value.as_py() if isinstance(self.value, pa.Scalar) else self.value
+        value = self._plain()
         if value is None:
             return torch.zeros(0, 2 * len(size)) if self.kind == "boxes" else torch.zeros(*size, dtype=torch.bool)
         if self.kind == "boxes":
@@ -56,6 +53,14 @@ class Drawn:
             return to_view(torch.from_numpy(corners.reshape(len(corners), -1)), record, size)
         mask = mask_of(value, self.root)
         return to_view(torch.from_numpy(mask.pixels), record, size, grid=mask.grid(record))
+
+    def mask(self) -> MaskPixels | None:
+        """Return a mask in the pixels of its file; None where it is known to be nowhere."""
+        value = self._plain()
+        return None if value is None else mask_of(value, self.root)
+
+    def _plain(self) -> object:
+        return self.value.as_py() if isinstance(self.value, pa.Scalar) else self.value
 
 
 def lies_on(name: str, fields: Mapping[str, object]) -> str | None:
@@ -73,18 +78,13 @@ def lies_on(name: str, fields: Mapping[str, object]) -> str | None:
     if kind not in ("boxes", "mask"):
         return None
     own = role.partition(".")[0]
-    names = [*(f"{picture}.{own}" for picture in _PICTURES if own), *_PICTURES]
+    names = [*(f"{picture}.{own}" for picture in _IMAGE_KINDS if own), *_IMAGE_KINDS]
     return next((picture for picture in names if picture in fields), None)
 
 
 def copied_marks(names: Iterable[str], added: Iterable[str]) -> tuple[str, ...]:
-    """Return the boxes and masks that samples have on pictures that views add, beside those of the manifest.
-
-    Example:
-        >>> copied_marks(["image", "mask.effusion"], ["image.local", "boxes.crop.local"])
-        ('mask.local.effusion',)
-    """
-    roles = [name.partition(".")[2] for name in added if name.partition(".")[0] in _PICTURES]
+    """Return the boxes and masks that samples have on pictures that views add, beside those of the manifest."""
+    roles = [name.partition(".")[2] for name in added if name.partition(".")[0] in _IMAGE_KINDS]
     marks = [name.partition(".") for name in names if name.partition(".")[0] in ("boxes", "mask")]
     return tuple(f"{kind}.{own}.{role}" for own in roles if own for kind, _, role in marks)
 
@@ -103,16 +103,9 @@ def size_of(pixels: object) -> tuple[int, ...] | None:
 def seen(sample: Sample, name: str) -> Tensor | tuple[Tensor, ...] | None:
     """Return boxes or a mask in the pixels of the picture as it stands; None where they are not known.
 
-    Args:
-        sample: with the picture read.
-        name: of the field.
-
     Returns:
         float32 boxes (n, 4), (n, 6) in a stack; bool mask (H, W), (S, H, W) of a stack; a tuple of those where the
         picture has several rows.
-
-    Raises:
-        DataError: if the picture does not say how it was made, or a mask does not fit it.
 
     Example:
         >>> image = {"image": torch.zeros(1, 4, 4), "boxes.nodule": Drawn("boxes", [[0, 0, 4, 8]])}
@@ -145,10 +138,6 @@ def placed(sample: Sample, field: str, pixels: object, record: ImageRecord, *, t
     """Return the sample with a file replaced by the picture read of it, and what is marked on the file moved.
 
     Args:
-        sample: with the file `field`.
-        field: the file.
-        pixels: the picture.
-        record: of it.
         to: the picture's field, where that is another one; the file is gone then.
     """
     target = to or field
@@ -170,13 +159,11 @@ def moved(
     """Return the sample with a picture that was made of another one, its record and all that is marked on it moved.
 
     Args:
-        sample: with the picture `field`.
         field: the picture it was made of, which it replaces.
         pixels: the new one, or a tuple of them.
         step: (3, 3), points (x, y, 1) of the new picture -> points of the old one; of a tuple, one each.
         slices: numbers of the slices that are left, ascending; None: all.
         to: write it, and its marks, beside the old one under this name.
-        seed: of the draw.
 
     Example:
         >>> flip = np.array([[-1.0, 0, 4], [0, 1, 0], [0, 0, 1]])

@@ -22,12 +22,10 @@ from medvlp.io.errors import UnreadableImage
 from medvlp.io.read import read_image
 from medvlp.io.volume_read import read_volume
 
-__all__ = ["MaskPixels", "mask_of", "mask_path", "runs_of"]
-
 Array = NDArray[np.float64]
 _VALUES = re.compile(r"#(\d+(?:,\d+)*)$")
 _ALIKE = 1e-3  # voxels: grids that differ by less are one
-_KEPT = 256  # files whose masks a process keeps, as run lengths
+_REMEMBERED = 256  # files whose masks a process keeps, as run lengths
 _GRAY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _TOP = re.compile(r"values / (\d+) \(")  # the step of `read_image` that scales gray values
 
@@ -45,11 +43,7 @@ class MaskPixels:
     affine: Array | None = None
 
     def grid(self, record: ImageRecord) -> Array | None:
-        """Return the map of the picture's voxels to the mask's, by their places in mm; None where they are the same.
-
-        Raises:
-            DataError: if the mask has other pixels than its picture and no place of its own.
-        """
+        """Return the map of the picture's voxels to the mask's, by their places in mm; None where they are the same."""
         if self.affine is not None and record.world is not None:
             half = np.eye(4)
             half[:3, 3] = 0.5  # affines speak of the middles of voxels
@@ -82,14 +76,6 @@ def mask_of(value: object, root: Path) -> MaskPixels:
     Args:
         value: run lengths (height, width, runs of 0 and 1 in turn down the columns), or a path as above.
         root: folder that the path is relative to and must not leave.
-
-    Raises:
-        DataError: if the path leaves the folder, or its values are not told apart.
-        UnreadableImage: if the file cannot be read.
-
-    Example:
-        >>> mask_of([2, 3, 1, 2, 3], Path()).pixels.astype(int).tolist()
-        [[0, 1, 0], [1, 0, 0]]
     """
     if not isinstance(value, str):
         runs = np.asarray(value, np.int64)
@@ -108,16 +94,11 @@ def mask_of(value: object, root: Path) -> MaskPixels:
 
 
 def runs_of(mask: NDArray[np.bool_]) -> list[int]:
-    """Return a mask (H, W) as a manifest's run lengths.
-
-    Example:
-        >>> runs_of(np.array([[False, True, False], [True, False, False]]))
-        [2, 3, 1, 2, 3]
-    """
+    """Return a mask (H, W) as a manifest's run lengths."""
     return [*mask.shape, *Mask.of(np.ascontiguousarray(mask.T)).runs.tolist()]
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_REMEMBERED)
 def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tuple[Mask, Array | None]:
     """Read a file; the time of its last change and its size are what the answer is kept by."""
     if path.is_dir() or path.name.endswith((".nii", ".nii.gz")):

@@ -7,8 +7,6 @@ from collections import Counter
 from medvlp.data.manifest import Manifest
 from medvlp.text.language import is_english
 
-__all__ = ["oddities"]
-
 
 def oddities(manifest: Manifest) -> tuple[str, ...]:
     """Return a sentence for each: files named by several rows, rows without a patient, empty and foreign reports.
@@ -24,19 +22,19 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         2 rows name an image that another row names too ('a.png' first): each row is a record of its own.
         1 of 3 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.
     """
-    told, total = [], len(manifest)
-    for name in manifest.pictures:
+    found, total = [], len(manifest)
+    for name in manifest.file_columns:
         counts = Counter(str(value) for value in manifest.arrow(name).to_pylist() if value)
         several = {path: count for path, count in counts.items() if count > 1}
         if several:
             what = name.partition(".")[0]
-            told.append(
+            found.append(
                 f"{sum(several.values())} rows name {'an' if what == 'image' else 'a'} {what} that another row names "
                 f"too ({next(iter(several))!r} first): each row is a record of its own."
             )
     if "id.patient" in manifest and manifest.arrow("id.patient").null_count:
         blank = manifest.arrow("id.patient").null_count
-        told.append(
+        found.append(
             f"{blank} of {total} rows have no patient: a split by patient refuses them, fill them in or keep rows that "
             "have one."
         )
@@ -45,10 +43,10 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         empty = sum(not text for text in texts)
         foreign = sum(bool(text) and not is_english(text) for text in texts)
         if empty:
-            told.append(f"{empty} of {total} rows have no report.")
+            found.append(f"{empty} of {total} rows have no report.")
         if foreign:
-            told.append(
+            found.append(
                 f"{foreign} of {total} reports are not in English: they are trained on as they are, and labels, "
                 "triplets and sentence checks pass them over."
             )
-    return tuple(told)
+    return tuple(found)

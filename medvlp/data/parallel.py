@@ -17,8 +17,6 @@ from threadpoolctl import threadpool_limits
 
 from medvlp.core.errors import UserError
 
-__all__ = ["Progress", "chunked", "leave_signals_to_parent", "run_chunks", "start_method"]
-
 # Told (done, total) as work goes on.
 Progress = Callable[[int, int], None]
 
@@ -35,12 +33,7 @@ def start_method() -> str:
 
 
 def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """Cut a sequence into runs of `size`.
-
-    Example:
-        >>> chunked([1, 2, 3], 2)
-        [[1, 2], [3]]
-    """
+    """Cut a sequence into runs of `size`."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
@@ -50,17 +43,8 @@ def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, wor
     Many small products on several threads spend their time waiting for each other.
 
     Args:
-        work: a module-level function.
         shared: what every call needs; sent to each worker once.
-        chunks: arguments.
         workers: processes; 0 works in this one.
-
-    Raises:
-        UserError: if a worker is killed from outside, mostly for want of memory.
-
-    Example:
-        >>> list(run_chunks(pow, 2, [1, 2, 3], workers=0))
-        [2, 4, 8]
     """
     if workers <= 0 or len(chunks) < 2:
         for chunk in chunks:

@@ -9,10 +9,8 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
 
-__all__ = ["MANIFESTS", "PICTURES", "PictureFile", "files_below", "picture_files"]
-
 MANIFESTS: tuple[str, ...] = (".parquet", ".csv", ".tsv")
-PICTURES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz")
+ENDINGS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz")
 _NIFTI = (".nii", ".nii.gz")
 
 
@@ -53,9 +51,6 @@ def picture_files(
         studies: a folder with files, none of them NIfTI, is one study and not a folder of pictures.
         root: folder of a manifest's files; None: as it says.
 
-    Raises:
-        DataError: if a folder or manifest has no picture, or a manifest cannot be read.
-
     Example:
         >>> [each.id for each in picture_files([Path("a.dcm"), Path("b.png")], fields=["image"], studies=False)]
         ['a.dcm', 'b.png']
@@ -65,7 +60,7 @@ def picture_files(
         if path.suffix.lower() in MANIFESTS:
             found += _rows(Manifest.load(path, root=root), path, fields)
         elif path.is_dir():
-            inside = _studies(path) if studies else _pictures(path)
+            inside = _studies(path) if studies else _images(path)
             if not inside:
                 raise DataError(f"The folder {path} holds no picture: name one that does, or single files.")
             found += [PictureFile(str(each), (each,)) for each in inside]
@@ -79,9 +74,9 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     every = files_below(folder)
-    return [path for path in every if path.name.lower().endswith(PICTURES)] or every
+    return [path for path in every if path.name.lower().endswith(ENDINGS)] or every
 
 
 def _studies(folder: Path) -> list[Path]:
@@ -96,20 +91,20 @@ def _studies(folder: Path) -> list[Path]:
 def _rows(manifest: Manifest, source: Path, fields: Sequence[str]) -> list[PictureFile]:
     columns = [name for name in fields if name in manifest]
     if not columns:
-        there = ", ".join(manifest.pictures) or "no files"
+        there = ", ".join(manifest.file_columns) or "no files"
         raise DataError(
             f"The manifest {source} has no column {' or '.join(fields)}, which the model looks at (it names {there}): "
             "index the data with such a column, or choose another model."
         )
-    told = {name: manifest.column(name) for name in ("id", "id.patient", "split") if name in manifest}
+    column = {name: manifest.column(name) for name in ("id", "id.patient", "split") if name in manifest}
     labels = {name.removeprefix("label."): manifest.column(name) for name in manifest.names_of("label")}
     found = []
     for row in range(len(manifest)):
         files = next((paths for name in columns if (paths := manifest.paths(row, name))), ())
         if files:
             known = {name: float(values[row]) for name, values in labels.items() if values[row] == values[row]}
-            patient, split = (told[name][row] if name in told else None for name in ("id.patient", "split"))
-            found.append(PictureFile(str(told["id"][row]), files, patient, split, known))
+            patient, split = (column[name][row] if name in column else None for name in ("id.patient", "split"))
+            found.append(PictureFile(str(column["id"][row]), files, patient, split, known))
     if not found:
         raise DataError(f"No row of {source} names a file in {' or '.join(columns)}: index the data again.")
     return found

@@ -28,8 +28,6 @@ from medvlp.data.marks import Drawn
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
-__all__ = ["Records", "added_fields", "apply_views", "read_numbers", "suffix_seed", "view_name", "view_spec"]
-
 
 def suffix_seed(seed: int, position: int) -> int:
     """Return the number that all random views of a sample are a function of."""
@@ -37,21 +35,12 @@ def suffix_seed(seed: int, position: int) -> int:
 
 
 def view_name(view: View) -> str:
-    """Return a view's component name: its file.
-
-    Example:
-        >>> from medvlp.data.views.affine import Affine
-        >>> view_name(Affine())
-        'affine'
-    """
+    """Return a view's component name: its file."""
     return type(view).__module__.rpartition(".")[2]
 
 
 def view_spec(view: View) -> dict[str, object]:
     """Return a view as ``{name: ..., option: ...}``, as it stands in a configuration.
-
-    Raises:
-        ConfigError: if its options cannot be listed.
 
     Example:
         >>> from medvlp.data.views.other_side import OtherSide
@@ -66,24 +55,12 @@ def view_spec(view: View) -> dict[str, object]:
 
 
 def added_fields(views: Sequence[View]) -> tuple[str, ...]:
-    """Return the fields that samples have after some views and that no manifest needs to hold.
-
-    Example:
-        >>> from medvlp.data.views.other_side import OtherSide
-        >>> added_fields([OtherSide()])
-        ('text.negative',)
-    """
+    """Return the fields that samples have after some views and that no manifest needs to hold."""
     return tuple(field for view in views for field in getattr(view, "adds", ()))
 
 
 def read_numbers(views: Sequence[View]) -> tuple[str, ...]:
-    """Return the number fields that some views read: what they make depends on them as it does on the files.
-
-    Example:
-        >>> from medvlp.data.views.read_volume import ReadVolume
-        >>> read_numbers([ReadVolume(side_car="ct_rate")])[0]
-        'number.rescale_slope'
-    """
+    """Return the number fields that some views read: what they make depends on them as it does on the files."""
     return tuple(field for view in views for field in getattr(view, "numbers", ()))
 
 
@@ -181,14 +158,14 @@ def _drawn(manifest: Manifest, name: str) -> np.ndarray:
     array = manifest.arrow(name)
     drawn = np.where(array.is_valid().to_numpy(zero_copy_only=False), 1, -1)
     label = f"label.{name.partition('.')[2]}"
-    says = manifest.column(label) if label in manifest else np.full(len(array), np.nan)
+    labels = manifest.column(label) if label in manifest else np.full(len(array), np.nan)
     if pa.types.is_list(array.type):
         nothing = 0 if name.startswith("boxes") else 3  # a mask without a run of ones is its height, width and a run
         empty = pc.less_equal(pc.list_value_length(array), nothing).fill_null(False).to_numpy(zero_copy_only=False)
-        drawn[empty] = np.where(says[empty] == 1, -1, 0)
-        drawn[(says == 0) & (drawn < 0)] = 0
+        drawn[empty] = np.where(labels[empty] == 1, -1, 0)
+        drawn[(labels == 0) & (drawn < 0)] = 0
     else:
-        drawn[says == 0] = 0  # the file would be black: the label spares opening it
+        drawn[labels == 0] = 0  # the file would be black: the label spares opening it
     return drawn.astype(np.int8)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,12 +28,10 @@ from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import hold, open_database, private_folder
 from medvlp.data.parallel import chunked, run_chunks
 from medvlp.data.pipeline import Records, added_fields, apply_views
-from medvlp.data.pool_rows import Array, Job, Row, depths_of, open_arrays, stack_file, told_when_full, write_rows
+from medvlp.data.pool_rows import Array, Job, Row, depths_of, full_disk_refused, open_arrays, stack_file, write_rows
 from medvlp.data.quantise import Bits
-from medvlp.data.quarantine import Quarantined, quarantined
+from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import LazyStack, stored_size
-
-__all__ = ["Filled", "Pool", "Rounded", "opened_field"]
 
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, row INTEGER, changes TEXT) WITHOUT ROWID"
 _STORABLE = ("image", "stack", "volume", "vector")
@@ -50,34 +48,14 @@ class Rounded(Protocol):
 
 
 def opened_field(views: Sequence[View], kind: str) -> str:
-    """Return the field in which views look for the files of a kind of pictures; the kind itself where none opens any.
-
-    Example:
-        >>> from medvlp.data.views.read_volume import ReadVolume
-        >>> opened_field([ReadVolume()], "stack"), opened_field([], "image")
-        ('volume', 'image')
-    """
+    """Return the field in which views look for the files of a kind of pictures; the kind itself where none does."""
     opening = [view for view in views if isinstance(view, Rounded)]
     own = [v for v in opening if kind in {parse_field(f).kind for f in added_fields([v]) or (v.field,)}]
     return next((view.field for view in own or opening), kind)
 
 
-@dataclass(frozen=True)
-class Filled:
-    """Outcome of one record: its index in the manifest, why it failed, if it did, and the bytes that it takes."""
-
-    index: int
-    failure: Quarantined | None
-    bytes: int = 0
-
-
 class Pool:
-    """An open pool; it is held (not evicted) until the object is gone.
-
-    Args:
-        folder: made private if absent.
-        views: the prefix.
-    """
+    """An open pool; it is held (not evicted) until the object is gone."""
 
     def __init__(self, folder: Path, views: Sequence[View]) -> None:
         self.folder = private_folder(folder)
@@ -112,18 +90,12 @@ class Pool:
         ask = "SELECT row, changes FROM rows WHERE key = ?"
         return [self._database.execute(ask, (key,)).fetchone() for key in keys]
 
-    def learn_shapes(self, records: Records, todo: Sequence[int], *, patience: int) -> list[Filled]:
+    def learn_shapes(self, records: Records, todo: Sequence[int], *, patience: int) -> list[Row]:
         """Find out which arrays the prefix makes, from the first readable record that has each image-like field.
 
-        Args:
-            records: of the manifest.
-            todo: indices that may be tried.
-            patience: failures after which it gives up.
-
-        Returns:
-            The records that failed meanwhile.
+        At most `patience` of the records `todo` may fail meanwhile; those that did are returned.
         """
-        failed: dict[int, Filled] = {}
+        failed: dict[int, Row] = {}
         manifest = records.manifest
         fields = [name for kind in PATH_KINDS for name in manifest.names_of(kind)] or ["id"]
         for name in fields:
@@ -137,7 +109,7 @@ class Pool:
                 try:
                     after = apply_views(before, self.views)
                 except DataError as error:
-                    failed[index] = Filled(index, quarantined(before.id, error))
+                    failed[index] = Row(index, failure=quarantined(before.id, error))
                     continue
                 self._learn(name, before, after)
                 break
@@ -148,18 +120,8 @@ class Pool:
         """Bytes of one record over all arrays."""
         return sum(array.row_bytes for array in self.arrays.values())
 
-    def fill(self, records: Records, todo: Sequence[tuple[int, str]], *, workers: int) -> Iterator[list[Filled]]:
-        """Make and store records, chunk by chunk.
-
-        Args:
-            records: of the manifest.
-            todo: (index, key) pairs.
-            workers: processes.
-
-        Raises:
-            UserError: if the disk is full.
-            ConfigError: if the prefix makes something that cannot be stored.
-        """
+    def fill(self, records: Records, todo: Sequence[tuple[int, str]], *, workers: int) -> Iterator[list[Row]]:
+        """Make and store records, chunk by chunk."""
         row = int(self._database.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows").fetchone()[0])
         stacks = [name for name, array in self.arrays.items() if array.depth is not None]
         size = _CHUNK_OF_STACKS if stacks else _CHUNK
@@ -167,17 +129,17 @@ class Pool:
         keys = dict(todo)
         for name in stacks:
             private_folder(self.folder / name)
-        with told_when_full(self.folder):
+        with full_disk_refused(self.folder):
             descriptors = [self._reserve(name, row + len(todo)) for name in self.arrays if name not in stacks]
         try:
             job = Job(records, self.views, self.folder, self.arrays)
             for results in run_chunks(write_rows, job, chunks, workers=workers):
                 good = [(keys[r.index], r.row, r.changes) for r in results if r.failure is None]
-                with told_when_full(self.folder), self._database:
+                with full_disk_refused(self.folder), self._database:
                     for descriptor in descriptors:
                         os.fsync(descriptor)
                     self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", good)
-                yield [Filled(r.index, r.failure, self._bytes(r)) for r in results]
+                yield [replace(r, bytes=self._bytes(r)) for r in results]
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -200,10 +162,7 @@ class Pool:
                     raise ConfigError(f"The prefix makes {name!r}, which the cache cannot hold: make it in the suffix.")
                 self.arrays[name] = Array(tuple(value.shape), _bits_of(name, self.views))
         self._learnt.add(source)
-        arrays = {
-            name: {"shape": list(array.shape), "bits": array.bits, "depth": array.depth}
-            for name, array in self.arrays.items()
-        }
+        arrays = {name: asdict(array) for name, array in self.arrays.items()}
         write_json(self.folder / "spec.json", {"arrays": arrays, "learnt": sorted(self._learnt)})
         (self.folder / "spec.json").chmod(0o600)
 

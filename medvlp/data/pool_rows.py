@@ -11,7 +11,8 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,6 @@ from medvlp.data.quantise import Bits, decode, encode, stored_dtype
 from medvlp.data.quarantine import Quarantined, quarantined
 from medvlp.data.stacks import LazyStack, StoredStack, stored_size, write_stack
 
-__all__ = [
-    "Array",
-    "Job",
-    "Row",
-    "depths_of",
-    "open_array",
-    "open_arrays",
-    "read_row",
-    "stack_file",
-    "told_when_full",
-    "write_rows",
-]
-
 
 @dataclass(frozen=True)
 class Array:
@@ -48,7 +36,6 @@ class Array:
 
     Attributes:
         shape: of one row; of one slice of a stack.
-        bits: of a value.
         depth: None, or that this is a field of stacks: the number of slices of the first one, others may differ.
     """
 
@@ -70,12 +57,7 @@ def stack_file(row: int) -> str:
 
 
 def depths_of(changes: str) -> dict[str, int]:
-    """Return how many slices each stack of a record has.
-
-    Example:
-        >>> depths_of('{"stacks": {"stack": 3}}')
-        {'stack': 3}
-    """
+    """Return how many slices each stack of a record has."""
     return json.loads(changes).get("stacks", {})
 
 
@@ -96,29 +78,28 @@ def read_row(
     folder: Path, arrays: Mapping[str, Array], data: Mapping[str, np.ndarray], row: int, changes: str, base: Sample
 ) -> Sample:
     """Put a stored row over a record's fields; of stacks only the places are read."""
-    told = json.loads(changes)
+    changed = json.loads(changes)
     fields = dict(base.fields)
-    for name in told["has"]:
+    for name in changed["has"]:
         fields[name] = decode(data[name][row], arrays[name].bits)
-    for name, depth in told.get("stacks", {}).items():
+    for name, depth in changed.get("stacks", {}).items():
         channels, height, width = arrays[name].shape
         path = folder / name / stack_file(row)
         fields[name] = StoredStack(path, depth, (channels, height, width), arrays[name].bits)
-    fields.update(told["words"])
-    for name in told["gone"]:
+    fields.update(changed["words"])
+    for name in changed["gone"]:
         fields.pop(name, None)
-    return Sample(base.id, fields, {name: _record(geometry) for name, geometry in told["geometry"].items()})
+    records = {
+        name: ImageRecord(seed=0, **{key: _tuples(value) for key, value in geometry.items()})
+        for name, geometry in changed["geometry"].items()
+    }
+    return Sample(base.id, fields, records)
 
 
 def _geometry(record: ImageRecord) -> dict[str, object]:
     """What is kept of a record that no random view has touched."""
-    kept = {name: getattr(record, name) for name in ("spacing", "matrix", "source", "slices", "world")}
-    return {"box": record.box, **{name: value for name, value in kept.items() if value is not None}}
-
-
-def _record(geometry: Mapping[str, Any]) -> ImageRecord:
-    tuples: dict[str, Any] = {name: _tuples(values) for name, values in geometry.items()}
-    return ImageRecord(seed=0, **tuples)
+    facts = {name: getattr(record, name) for name in ("spacing", "matrix", "source", "slices", "world")}
+    return {"box": record.box, **{name: value for name, value in facts.items() if value is not None}}
 
 
 def _tuples(values: list[Any]) -> tuple[Any, ...]:
@@ -137,12 +118,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """Outcome of one record: its index in the manifest, its row and changes, or why it failed."""
+    """Outcome of one record: its index in the manifest, its row and changes, or why it failed; and its bytes."""
 
     index: int
-    row: int
-    changes: str
-    failure: Quarantined | None
+    row: int = -1
+    changes: str = ""
+    failure: Quarantined | None = None
+    bytes: int = 0
 
 
 def write_rows(job: Job, chunk: Sequence[tuple[int, int]]) -> list[Row]:
@@ -161,7 +143,7 @@ def _write_one(job: Job, index: int, row: int, files: Mapping[str, int]) -> Row:
     try:
         after = apply_views(before, job.views)
     except DataError as error:
-        return Row(index, row, "", quarantined(before.id, error))
+        return Row(index, row, failure=quarantined(before.id, error))
     has: list[str] = []
     stacks: dict[str, int] = {}
     words: dict[str, str] = {}
@@ -173,10 +155,10 @@ def _write_one(job: Job, index: int, row: int, files: Mapping[str, int]) -> Row:
                 _write_stack(job, name, value, row)
             except DataError as error:  # slices are read now, not before
                 (job.folder / name / stack_file(row)).unlink(missing_ok=True)
-                return Row(index, row, "", quarantined(before.id, error))
+                return Row(index, row, failure=quarantined(before.id, error))
             stacks[name] = len(value.position)
         elif isinstance(value, Tensor):
-            with told_when_full(job.folder):
+            with full_disk_refused(job.folder):
                 _write_row(job, name, value, row, files)
             has.append(name)
         elif value != before.fields.get(name):
@@ -185,8 +167,8 @@ def _write_one(job: Job, index: int, row: int, files: Mapping[str, int]) -> Row:
             words[name] = value
     gone = [name for name in before.fields if name not in after.fields]
     geometry = {name: _geometry(record) for name, record in after.records.items() if isinstance(record, ImageRecord)}
-    told = {"has": has, "stacks": stacks, "words": words, "gone": gone, "geometry": geometry}
-    return Row(index, row, json.dumps(told, ensure_ascii=False), None)
+    changes = {"has": has, "stacks": stacks, "words": words, "gone": gone, "geometry": geometry}
+    return Row(index, row, json.dumps(changes, ensure_ascii=False))
 
 
 def _write_stack(job: Job, name: str, value: LazyStack | Stack, row: int) -> None:
@@ -194,7 +176,7 @@ def _write_stack(job: Job, name: str, value: LazyStack | Stack, row: int) -> Non
     shape = value.shape if isinstance(value, LazyStack) else tuple(value.pixels.shape[1:])
     if array is None or array.depth is None or shape != array.shape:
         raise _other_shape(name, shape, array)
-    with told_when_full(job.folder):
+    with full_disk_refused(job.folder):
         if not write_stack(job.folder / name / stack_file(row), value, array.bits):
             raise _other_bits(name, array)
 
@@ -223,20 +205,15 @@ def _other_bits(name: str, array: Array) -> ConfigError:
     )
 
 
-class told_when_full:  # noqa: N801 (reads as the statement it is)
+@contextmanager
+def full_disk_refused(folder: Path) -> Iterator[None]:
     """Turn a full disk into a sentence."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
-            raise UserError(
-                f"The disk of the cache {self.folder} is full: make room, or set MEDVLP_CACHE to a folder "
-                f"elsewhere; what was "
-                "prepared is kept."
-            ) from error
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and "full" not in str(error):
+            raise
+        raise UserError(
+            f"The disk of the cache {folder} is full: make room, or set MEDVLP_CACHE to a folder elsewhere; what was "
+            "prepared is kept."
+        ) from error

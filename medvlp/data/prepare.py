@@ -17,16 +17,13 @@ from medvlp.core.sample import Sample
 from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
-from medvlp.data.contents import content_hashes
-from medvlp.data.decoders import decoder_versions
+from medvlp.data.contents import content_hashes, decoder_versions
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
-from medvlp.data.pool import Filled, Pool
-from medvlp.data.pool_rows import Array, depths_of, open_arrays, read_row
+from medvlp.data.pool import Pool
+from medvlp.data.pool_rows import Array, Row, depths_of, open_arrays, read_row
 from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
-
-__all__ = ["Prepared", "Store", "pool_name", "prepare"]
 
 
 class Store:
@@ -34,7 +31,6 @@ class Store:
 
     Args:
         pool: open pool; it is held until the store is gone.
-        rows: row of each record.
         changes: words and geometry of each record, JSON.
     """
 
@@ -56,8 +52,8 @@ class Store:
         stacks = {name: math.prod(array.shape) for name, array in self._arrays.items() if array.depth is not None}
         if not stacks:
             return None
-        told = (depths_of(changes.as_py()) for changes in self._changes)
-        return np.array([4 * sum(stacks[name] * depth for name, depth in depths.items()) for depths in told], np.int64)
+        depths = (depths_of(changes.as_py()).items() for changes in self._changes)
+        return np.array([4 * sum(stacks[name] * depth for name, depth in some) for some in depths], np.int64)
 
     def __getstate__(self) -> dict[str, object]:
         # A spawned worker maps the files again; a forked one shares them.
@@ -117,7 +113,7 @@ def prepare(
         workers: processes for hashing and reading; 0 works in this one.
         cap: largest fraction of unreadable records; more stop the run.
         numbers: numeric attributes that samples carry as ``number.NAME``.
-        progress: told (done, total) records.
+        progress: called with (done, total) records.
 
     Raises:
         ConfigError: if a view of the prefix is random, or makes what the cache cannot hold.
@@ -149,10 +145,14 @@ def prepare(
     if not good:
         raise DataError("No record of the manifest can be read: check its root folder and its image paths.")
     store = Store(
-        pool, np.array([row for row, _ in good], np.int64), pa.array([told for _, told in good], pa.large_string())
+        pool,
+        np.array([row for row, _ in good], np.int64),
+        pa.array([changes for _, changes in good], pa.large_string()),
     )
-    kept = manifest if readable.all() else manifest.take(readable)
-    return Prepared(kept, lost, records if readable.all() else Records(kept, numbers=numbers), store)
+    if readable.all():
+        return Prepared(manifest, lost, records, store)
+    rest = manifest.take(readable)
+    return Prepared(rest, lost, Records(rest, numbers=numbers), store)
 
 
 def pool_name(prefix: Sequence[View]) -> str:
@@ -199,7 +199,7 @@ def _fill(
     total = len(keys)
     failed: dict[int, Quarantined] = {}
 
-    def note(results: Sequence[Filled]) -> None:
+    def note(results: Sequence[Row]) -> None:
         failed.update({result.index: result.failure for result in results if result.failure is not None})
         if len(failed) > allowed_failures(total, cap):
             refuse_too_many(list(failed.values()), total=total, cap=cap, stopped=True)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from medvlp.core.errors import DataError
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["Quarantined", "allowed_failures", "quarantined", "refuse_too_many"]
-
 _FEW = 3
 
 
@@ -52,21 +50,16 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, sto
     """Stop when more of the records cannot be read than `allowed_failures`.
 
     Args:
-        found: unreadable records.
         total: number of records asked for.
-        cap: largest fraction.
         stopped: whether reading was given up before all records were tried.
-
-    Raises:
-        DataError: with the counts by reason and the first record.
     """
     if len(found) <= allowed_failures(total, cap):
         return
     reasons = sorted({entry.reason for entry in found})
-    told = ", ".join(f"{sum(entry.reason == reason for entry in found)} {reason}" for reason in reasons)
+    counts = ", ".join(f"{sum(entry.reason == reason for entry in found)} {reason}" for reason in reasons)
     first = found[0]
     raise DataError(
-        f"{'At least ' if stopped else ''}{len(found)} of {total} records cannot be read ({told}), more than the "
+        f"{'At least ' if stopped else ''}{len(found)} of {total} records cannot be read ({counts}), more than the "
         f"{allowed_failures(total, cap)} that a cap of {cap:.1%} allows; the first is {first.id!r}: {first.hint}; mend "
         "or remove them, or raise data.quarantine, the largest share that may be left out."
     )

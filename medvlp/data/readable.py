@@ -20,16 +20,13 @@ from medvlp.data.parallel import Progress
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.survey import Survey, survey_images
 
-__all__ = ["Looked", "look_through", "write_quarantine"]
-
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ReadableCohort:
     """A cohort whose files were read.
 
     Attributes:
         manifest: records all of whose files can be read, each with ``sha256`` of its image.
-        quarantined: the others.
         survey: facts of all files, by path.
         places: field -> place in `survey` of each record's file, -1 where it has none.
     """
@@ -45,7 +42,9 @@ class Looked:
         return tuple(facts for facts in found if facts is not None)
 
 
-def look_through(manifest: Manifest, *, cache: Cache, workers: int = 0, progress: Progress | None = None) -> Looked:
+def look_through(
+    manifest: Manifest, *, cache: Cache, workers: int = 0, progress: Progress | None = None
+) -> ReadableCohort:
     """Read every file that a manifest names, and part the readable records from the others.
 
     A file that several records name is read once. Nothing is put in the place of an unreadable file: its records are
@@ -55,7 +54,7 @@ def look_through(manifest: Manifest, *, cache: Cache, workers: int = 0, progress
         manifest: of an index.
         cache: where facts are remembered.
         workers: processes; 0 works in this one.
-        progress: told (done, total) files.
+        progress: called with (done, total) files.
 
     Raises:
         DataError: if no record can be read.
@@ -91,25 +90,17 @@ def look_through(manifest: Manifest, *, cache: Cache, workers: int = 0, progress
     if len(quarantined) == len(manifest):
         _refuse_all(quarantined)
     keep = np.array([index not in lost for index in range(len(manifest))])
-    kept = manifest.take(keep)
+    rest = manifest.take(keep)
     places = {field: column[keep] for field, column in places.items()}
     for field, column in places.items():
         name = "sha256" if field == fields[0] else f"sha256_{field.replace('.', '_')}"
-        kept = kept.with_column(name, [_sha(facts, int(place)) for place in column])
-    kept.meta["quarantined"] = [asdict(entry) for entry in quarantined]
-    return Looked(kept, quarantined, survey, places)
+        rest = rest.with_column(name, [_sha(facts, int(place)) for place in column])
+    rest.meta["quarantined"] = [asdict(entry) for entry in quarantined]
+    return ReadableCohort(rest, quarantined, survey, places)
 
 
 def write_quarantine(path: Path, entries: Sequence[Quarantined]) -> None:
-    """Write what was left out as CSV (id, reason, hint); without entries an older file of that name goes.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "q.csv"
-        >>> write_quarantine(path, [Quarantined("a", "empty", "it has 0 bytes; copy it again")])
-        >>> path.read_text().split()[0]
-        'id,reason,hint'
-    """
+    """Write what was left out as CSV (id, reason, hint); without entries an older file of that name goes."""
     if not entries:
         path.unlink(missing_ok=True)
         return
@@ -125,9 +116,10 @@ def _sha(facts: Sequence[ImageFacts | None], place: int) -> str | None:
 
 
 def _refuse_all(entries: Sequence[Quarantined]) -> None:
-    told = ", ".join(f"{count} {reason}" for reason, count in Counter(entry.reason for entry in entries).most_common())
+    reasons = Counter(entry.reason for entry in entries).most_common()
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons)
     first = entries[0]
     raise DataError(
-        f"None of the {len(entries)} records can be read ({told}); the first is {first.id!r}: {first.hint}; check the "
+        f"None of the {len(entries)} records can be read ({why}); the first is {first.id!r}: {first.hint}; check the "
         "root folder, or index without looking at the files (--no-survey)."
     )

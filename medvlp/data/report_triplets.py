@@ -13,8 +13,6 @@ from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
 from medvlp.text.triplet_files import StudyTriplets, of_radgraph
 
-__all__ = ["ReadStudies", "studies_of_radgraph", "studies_of_table"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReadStudies:
@@ -106,11 +104,7 @@ def studies_of_radgraph(
     across_sentences: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReadStudies:
-    """Read a RadGraph JSON file; the options are those of `medvlp.text.radgraph_statements`.
-
-    Raises:
-        DataError: if the file is not RadGraph's, or a study has two reports.
-    """
+    """Read a RadGraph JSON file; the options are those of `medvlp.text.radgraph_statements`."""
     reports = read_radgraph(path)
     studies: dict[str, StudyTriplets] = {}
     for place, report in enumerate(reports, start=1):

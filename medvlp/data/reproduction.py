@@ -9,33 +9,18 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import validation_sentences
 from medvlp.core.resources import resource, resource_folder
-
-__all__ = [
-    "Claim",
-    "Measured",
-    "Reported",
-    "ReproductionCard",
-    "Task",
-    "claims_on",
-    "load_reproduction",
-    "reproduction_cards",
-    "reproduction_words",
-]
+from medvlp.data.cards import Frozen
 
 Task = Literal["zero_shot", "grounding", "retrieval", "linear_probe", "fine_tune"]
 _FOLDER = "reproduction"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Reported(_Frozen):
+class Reported(Frozen):
     """A number that somebody gives.
 
     Attributes:
@@ -52,15 +37,12 @@ class Reported(_Frozen):
     recalled: bool = False
 
 
-class Measured(_Frozen):
+class Measured(Frozen):
     """A number of this project.
 
     Attributes:
         value, low, high: with its 95 % interval.
-        n: rows.
-        patients: behind them.
         results: path of the results file.
-        sha256: of that file.
     """
 
     value: float
@@ -72,20 +54,16 @@ class Measured(_Frozen):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Claim(_Frozen):
+class Claim(Frozen):
     """A model on a data set by a metric.
 
     Attributes:
         data: name of a data card, or of a set that has none.
         split: name on that card, or words.
-        task: what the model did.
         metric: as results name it; ``oracle_`` where a threshold was tuned on the test set.
-        label: finding, or ``macro``.
         about: which findings, images or thresholds, in words.
-        paper: the authors' number.
         released: what the released weights gave, by whom.
         quoted: the number that other papers or READMEs give for the model.
-        ours: what this project measured.
         note: what a reader has to know before the numbers are compared.
     """
 
@@ -102,14 +80,10 @@ class Claim(_Frozen):
     note: str = ""
 
 
-class ReproductionCard(_Frozen):
+class ReproductionCard(Frozen):
     """A model's claims.
 
     Attributes:
-        model: name of the card.
-        title: the model's own name.
-        cite: its paper.
-        code: its repository.
         claims: what is said of it.
     """
 
@@ -121,12 +95,7 @@ class ReproductionCard(_Frozen):
 
 
 def reproduction_cards() -> tuple[str, ...]:
-    """Names of all cards, sorted.
-
-    Example:
-        >>> "medklip" in reproduction_cards()
-        True
-    """
+    """Names of all cards, sorted."""
     return tuple(sorted(path.stem for path in (resource_folder("data_cards") / _FOLDER).glob("*.yaml")))
 
 
@@ -159,12 +128,7 @@ def load_reproduction(name: str) -> ReproductionCard:
 
 
 def claims_on(data: str) -> tuple[tuple[ReproductionCard, Claim], ...]:
-    """Return what all cards say of a data set.
-
-    Example:
-        >>> {card.model for card, _ in claims_on("ct_rate")} >= {"ct_clip", "fvlm"}
-        True
-    """
+    """Return what all cards say of a data set."""
     cards = [load_reproduction(name) for name in reproduction_cards()]
     return tuple((card, claim) for card in cards for claim in card.claims if claim.data == data)
 
@@ -180,14 +144,11 @@ def reproduction_words(data: str) -> list[str]:
 
 
 def _words(card: ReproductionCard, claim: Claim) -> str:
-    told = {
-        "paper": [claim.paper] if claim.paper else [],
-        "released weights": claim.released,
-        "quoted": claim.quoted,
-    }
+    paper = [claim.paper] if claim.paper else []
+    numbers = {"paper": paper, "released weights": claim.released, "quoted": claim.quoted}
     parts = [
         f"{key} {', '.join(f'{each.value:g}' + (' (recalled)' if each.recalled else '') for each in some)}"
-        for key, some in told.items()
+        for key, some in numbers.items()
         if some
     ]
     ours = "-" if claim.ours is None else f"{claim.ours.value:.3f}"

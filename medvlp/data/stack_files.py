@@ -17,28 +17,9 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
 from medvlp.data.stacks import LazyStack
 
-__all__ = ["FileStack", "write_stack_file"]
-
 
 class FileStack(LazyStack):
-    """The slices of a stack file; those that nobody takes are not read.
-
-    Args:
-        path: the file.
-
-    Attributes:
-        meta: words about its making.
-
-    Raises:
-        DataError: if the file is missing, damaged, or no stack file.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "a.safetensors")
-        >>> write_stack_file(path, features=torch.eye(3), position=torch.zeros(3, 3))
-        >>> FileStack(path).take([1]).pixels.flatten()
-        tensor([0., 1., 0.])
-    """
+    """The slices of a stack file; those that nobody takes are not read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -93,15 +74,7 @@ def write_stack_file(
     """Write a stack file whole.
 
     Args:
-        path: ends in ``.safetensors``.
-        position: (S, 3) in mm.
-        features: (S, D), or
         pixels: (S, C, H, W) in [0, 1].
-        meta: words about its making.
-
-    Raises:
-        DataError: if the two do not belong together, or both or neither of features and pixels are given.
-        UserError: if the disk is full.
     """
     from safetensors.torch import save_file
 

@@ -6,6 +6,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,6 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.core.sample import Stack
 from medvlp.data.quantise import Bits, decode, encode, stored_dtype
-
-__all__ = ["LazyStack", "MadeStack", "StoredStack", "stored_size", "taken", "write_stack"]
 
 _PART = 16  # slices that are made and written at a time
 
@@ -45,13 +44,8 @@ class LazyStack(ABC):
         return Stack(self.pixels(chosen), self.position[chosen])
 
 
-def taken(value: object, index: Sequence[int] | None = None) -> Stack | None:
-    """Return a stack, or some of its slices, read where they were not; None where the value is no stack.
-
-    Example:
-        >>> taken(MadeStack(lambda n: torch.zeros(1, 2, 2), torch.zeros(4, 3), (1, 2, 2)), [0, 3]).pixels.shape
-        torch.Size([2, 1, 2, 2])
-    """
+def stack_of(value: object, index: Sequence[int] | None = None) -> Stack | None:
+    """Return a stack, or some of its slices, read where they were not; None where the value is no stack."""
     if isinstance(value, LazyStack):
         return value.take(index)
     if not isinstance(value, Stack):
@@ -66,10 +60,6 @@ class MadeStack(LazyStack):
         make: number of a slice -> (C, H, W) float32.
         position: (S, 3) float32 in mm.
         shape: (C, H, W) of one slice.
-
-    Example:
-        >>> MadeStack(lambda n: torch.full((1, 1, 1), n), torch.zeros(9, 3), (1, 1, 1)).take([2, 7]).pixels.flatten()
-        tensor([2., 7.])
     """
 
     def __init__(self, make: Callable[[int], Tensor], position: Tensor, shape: tuple[int, int, int]) -> None:
@@ -89,19 +79,13 @@ class StoredStack(LazyStack):
     """Slices in a file of the cache: their places, then slice by slice, each in one piece.
 
     Args:
-        path: the file.
-        depth: number of slices.
         shape: (C, H, W) of one.
-        bits: of a stored value.
-
-    Raises:
-        DataError: if the file is not there.
     """
 
     def __init__(self, path: Path, depth: int, shape: tuple[int, int, int], bits: Bits) -> None:
         self._path, self._bits, self._depth = path, bits, depth
         self.shape = shape
-        with self._open() as descriptor:
+        with _opened(self._path) as descriptor:
             places = self._read(descriptor, 0, np.empty((depth, 3), np.float32))
         self.position = torch.from_numpy(places)
 
@@ -109,13 +93,10 @@ class StoredStack(LazyStack):
         """See `LazyStack`."""
         out = np.empty((len(index), *self.shape), stored_dtype(self._bits))
         size = math.prod(self.shape) * out.itemsize
-        with self._open() as descriptor:
+        with _opened(self._path) as descriptor:
             for first, last in _runs(index):  # neighbours in one call
                 self._read(descriptor, 12 * self._depth + size * index[first], out[first:last])
         return decode(out, self._bits)
-
-    def _open(self) -> _Open:
-        return _Open(self._path)
 
     def _read(self, descriptor: int, offset: int, into: np.ndarray) -> np.ndarray:
         rest = into.data.cast("B")
@@ -127,19 +108,16 @@ class StoredStack(LazyStack):
         return into
 
 
-class _Open:
-    def __init__(self, path: Path) -> None:
-        self._path, self._descriptor = path, -1
-
-    def __enter__(self) -> int:
-        try:
-            self._descriptor = os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise _damaged(self._path) from None
-        return self._descriptor
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._descriptor)
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise _damaged(path) from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _damaged(path: Path) -> DataError:
@@ -158,12 +136,7 @@ def _runs(index: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def stored_size(depth: int, shape: Sequence[int], bits: Bits) -> int:
-    """Return the bytes of a stack's file.
-
-    Example:
-        >>> stored_size(2, (1, 4, 4), 8)
-        56
-    """
+    """Return the bytes of a stack's file."""
     return depth * (12 + math.prod(shape) * stored_dtype(bits).itemsize)
 
 
@@ -172,7 +145,6 @@ def write_stack(path: Path, stack: LazyStack | Stack, bits: Bits) -> bool:
 
     Args:
         path: the file; made with mode 0600, an older one is replaced.
-        stack: what is written.
         bits: that its values are rounded to.
     """
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)

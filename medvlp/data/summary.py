@@ -14,8 +14,6 @@ import pyarrow.compute
 from medvlp.data.facts import ImageFacts
 from medvlp.data.manifest import Manifest
 
-__all__ = ["Category", "CohortSummary", "LabelCounts", "Numbers", "Part", "SizeCounts", "summarise", "summarise_sizes"]
-
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 NO_SPLIT = "no split"
@@ -53,8 +51,6 @@ class Category:
     """An attribute of words: (value, records, records of each split), most frequent first; None is "not said".
 
     Attributes:
-        name: of the column.
-        rows: at most `_MOST_VALUES`.
         others: number of further values, and of their records.
     """
 
@@ -68,11 +64,8 @@ class Numbers:
     """An attribute of numbers: a histogram by split.
 
     Attributes:
-        name: of the column.
         edges: lower edge of each bar, equally wide.
-        width: of a bar.
         counts: records in each bar, of each split.
-        missing: records without a number.
         quartiles: 25, 50 and 75 %.
         top: lower edge of the last bar where it holds all above, else None.
     """
@@ -91,13 +84,8 @@ class SizeCounts:
     """Sizes of images: (rows, columns, images), most frequent first, their extremes, and kinds of files.
 
     Attributes:
-        images: readable files.
-        rows: at most `_MOST_VALUES`.
         others: number of further sizes, and of their images.
-        heights: least and most rows.
-        widths: least and most columns.
         depths: least and most slices; 1 for an image.
-        kinds: (format and values, images).
     """
 
     images: int
@@ -214,9 +202,9 @@ def _category(manifest: Manifest, name: str, masks: Sequence[np.ndarray]) -> Cat
     whole = Counter(values.to_pylist())
     ordered = sorted(whole.items(), key=lambda item: (item[0] is None, -item[1], str(item[0])))
     # Records that do not say are never among "others".
-    said = [item for item in ordered if item[0] is not None]
-    shown = said[:_MOST_VALUES] + [item for item in ordered if item[0] is None]
-    rest = said[_MOST_VALUES:]
+    named = [item for item in ordered if item[0] is not None]
+    shown = named[:_MOST_VALUES] + [item for item in ordered if item[0] is None]
+    rest = named[_MOST_VALUES:]
     return Category(
         name=name,
         rows=tuple(

@@ -11,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import astuple, fields
 from functools import cache as remembered
 from pathlib import Path
@@ -19,12 +20,9 @@ from typing import Any, overload
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.data.cache import Cache, open_database
-from medvlp.data.contents import HashMemory, Stamp, stamp_of
-from medvlp.data.decoders import decoder_versions
+from medvlp.data.contents import HashMemory, Stamp, decoder_versions, stamp_of
 from medvlp.data.facts import ImageFacts, read_facts
 from medvlp.data.parallel import Progress, chunked, run_chunks
-
-__all__ = ["ImageFacts", "Survey", "known_survey", "survey_images"]
 
 # The picture last: SQLite then reaches the other columns without reading it.
 _TABLE = """CREATE TABLE IF NOT EXISTS facts (
@@ -46,9 +44,7 @@ def survey_images(
 
     Args:
         paths: resolved paths of images, volumes or folders of slices; None where a record has none.
-        cache: where facts are remembered.
         workers: processes; 0 works in this one.
-        progress: told (done, total) files, those known from before included.
 
     Returns:
         a sequence as long as `paths`: facts (of an unreadable file with a reason), or None where there is no path.
@@ -59,7 +55,7 @@ def survey_images(
         'not_found'
     """
     version = _version()
-    survey = Survey([None if path is None else _stamp(path) for path in paths], cache, version)
+    survey = Survey([None if path is None else _known_by(path) for path in paths], cache, version)
     todo = survey.unknown([index for index, path in enumerate(paths) if path is not None])
     total = sum(path is not None for path in paths)
     done = total - len(todo)
@@ -67,8 +63,7 @@ def survey_images(
         progress(done, total)
     if not todo:
         return survey
-    hashes = HashMemory(cache)  # a survey spares training the hashing of the same files
-    try:
+    with closing(HashMemory(cache)) as hashes:  # a survey spares training the hashing of the same files
         chunks = chunked(todo, _CHUNK)
         for chunk, found in zip(chunks, run_chunks(_read, list(paths), chunks, workers=workers), strict=True):
             survey.note(chunk, found)
@@ -76,20 +71,12 @@ def survey_images(
             done += len(chunk)
             if progress is not None:
                 progress(done, total)
-    finally:
-        hashes.close()
     return survey
 
 
 def known_survey(paths: Sequence[Path | None], *, cache: Cache) -> Survey | None:
-    """Return the facts of all if every file was looked at before, None if one would have to be read.
-
-    Example:
-        >>> import tempfile
-        >>> known_survey([Path("/no/such.png")], cache=Cache(Path(tempfile.mkdtemp()))) is None
-        True
-    """
-    survey = Survey([None if path is None else _stamp(path) for path in paths], cache, _version())
+    """Return the facts of all if every file was looked at before, None if one would have to be read."""
+    survey = Survey([None if path is None else _known_by(path) for path in paths], cache, _version())
     there = [index for index, path in enumerate(paths) if path is not None]
     return None if survey.unknown(there) else survey
 
@@ -99,7 +86,6 @@ class Survey(Sequence[ImageFacts | None]):
 
     Args:
         stamps: what each file is known by; None where there is no path, ``("", 0, 0)`` where there is no file.
-        cache: where facts are.
         version: of the code that reads.
     """
 
@@ -189,28 +175,12 @@ def _read(paths: list[Path | None], chunk: Sequence[int]) -> list[tuple[Stamp | 
 
 
 def _read_one(path: Path) -> tuple[Stamp | None, ImageFacts]:
-    before = _stamp(path)
+    before = _known_by(path)
     facts = read_facts(path)
-    if _stamp(path) != before:
+    if _known_by(path) != before:
         return None, ImageFacts("", reason="changed", hint="the file changed while it was read; index again")
     return before, facts
 
 
-def _stamp(path: Path) -> Stamp:
-    """What a file is known by; of a folder, the names, sizes and times of all its files."""
-    found = stamp_of(path)
-    if found is None:
-        return "", 0, 0
-    if not path.is_dir():
-        return found
-    digest, size = hashlib.sha256(), 0
-    try:
-        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-            stat = entry.stat()
-            size += stat.st_size
-            digest.update(
-                f"{entry.name}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode("utf-8", "surrogateescape")
-            )
-    except OSError:
-        return "", 0, 0
-    return found[0], size, int.from_bytes(digest.digest()[:7])
+def _known_by(path: Path) -> Stamp:
+    return stamp_of(path) or ("", 0, 0)

@@ -22,10 +22,10 @@ from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
+from medvlp.data.grouping import patient_caveats
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
-from medvlp.data.patients import patient_caveats
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
 from medvlp.evaluation.audit import with_audit
@@ -34,7 +34,7 @@ from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.features.feature_pass import feature_pass
-from medvlp.features.kept import kept_feature_pass
+from medvlp.features.stored import stored_feature_pass
 from medvlp.statistics.calibration.calibrators import CalibratorName
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES
 
@@ -160,7 +160,7 @@ class Evaluation:
     @property
     def shows(self) -> bool:
         """Whether there are pixels to look at: features of slices that were cached have none."""
-        return bool(self.manifest.pictures) and "slices" not in self.manifest.meta
+        return bool(self.manifest.file_columns) and "slices" not in self.manifest.meta
 
     @property
     def compares(self) -> bool:
@@ -216,12 +216,12 @@ class Evaluation:
         asked = needs_of(self.answers.values(), model)
         needs = {key for key in asked if key.view in there or (not key.part and key.view in prepared.manifest)}
         needs = {key for key in needs if texts or key.view != "text"}
-        needs |= keys(self.features) if model.pictures in there else frozenset()
+        needs |= keys(self.features) if model.vision_kind in there else frozenset()
         if texts and "text" in there and self.model.embeds:
             needs |= keys("text/embedding", "text")
         if folder is None:
             return feature_pass(model, in_order(prepared), needs)
-        return kept_feature_pass(model, lambda: in_order(prepared), needs, folder=folder)
+        return stored_feature_pass(model, lambda: in_order(prepared), needs, folder=folder)
 
     @cached_property
     def validation(self) -> Part | None:
@@ -263,10 +263,10 @@ class Evaluation:
         """
         part, model = part or self.judged, self.model.model
         ask = ask_of(answer, part.manifest)
-        if ask is None or not self.manifest.pictures:
+        if ask is None or not self.manifest.file_columns:
             return None
         missing = {key for key in answer.needs(model) if str(key) not in part.table.columns}
-        if missing and any(key.view != model.pictures for key in missing):
+        if missing and any(key.view != model.vision_kind for key in missing):
             return None
         if missing or answer.streams:
             rows = (part.prepared.sample(index) for index in range(len(part.prepared)))
@@ -398,4 +398,4 @@ def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[st
 def _views_of(manifest: Manifest, model: Model) -> list[str]:
     """Return what can be embedded: the model's kind of pictures where the manifest names files, and texts it reads."""
     words = "text" in manifest and model.reads_text
-    return [*([model.pictures] if manifest.pictures else []), *(["text"] if words else [])]
+    return [*([model.vision_kind] if manifest.file_columns else []), *(["text"] if words else [])]

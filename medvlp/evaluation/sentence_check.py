@@ -22,8 +22,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.answers.sentences.calibration import SentenceCalibration
-from medvlp.answers.sentences.judge import SentenceJudge, evidence
-from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
+from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
+from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
@@ -71,7 +71,7 @@ def evaluate_sentence_check(
     (the margin before the mean image: what words alone give away); of ``sentence_alike``, by what was seen, within
     strata of equal kind, finding and what is said of it; with validation studies of ``sentence_calibrated`` and
     ``sentence_prior`` and their ``auroc_difference``, the first less the second, ``unknown_share``, of sentences that
-    say what no validation sentence says, and of ``sentence_verdict`` the two errors of `SentenceJudge`,
+    say what no validation sentence says, and of ``sentence_verdict`` the two errors of `SentenceEvaluator`,
     ``true_contradicted`` and ``false_supported``. ``recall@1`` of ``hard_negatives``: the chance that the true sentence
     stands before all its false copies, ties shared, whose `chance` is the mean of 1 / (1 + copies) and whose `pool` is
     the largest of them.
@@ -102,12 +102,12 @@ def evaluate_sentence_check(
     if both:
         raise DataError(f"{len(both)} patients are in both parts: calibrate sentences on other patients.")
     mean_image = unit_embeddings((known or judged).image, "Image").mean(axis=0)
-    sentences = judge_sentences(judged, embed_text, kinds, mean_image=mean_image)
+    sentences = evaluate_sentences(judged, embed_text, kinds, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
-    judge: SentenceJudge | None = None
+    judge: SentenceEvaluator | None = None
     if known is not None:
-        judge = _judge(judge_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
+        judge = _judge(evaluate_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
         scores["sentence_calibrated"] = judge.calibration.probabilities(rows)
         scores["sentence_prior"] = judge.prior.probabilities(rows)
     cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
@@ -136,7 +136,7 @@ def evaluate_sentence_check(
     return replace(result, metrics=tuple(metrics), fitted={} if judge is None else {"sentences": judge.to_plain()})
 
 
-def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
+def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:
     """Fit probabilities, their prior and the conformal rule of each kind on validation sentences.
 
     The rule is of evidence by maps that were fitted to other patients: by its own a sentence would look surer than a
@@ -153,7 +153,7 @@ def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
     for kind in sorted(set(kinds[known])):
         own = known & (kinds == kind)
         sets[kind] = fit_sets(truth[own], moved[own], level=COVERAGE)
-    return SentenceJudge(mean_image, *_fitted(rows), sets)
+    return SentenceEvaluator(mean_image, *_fitted(rows), sets)
 
 
 def _fitted(rows: pd.DataFrame) -> tuple[SentenceCalibration, SentenceCalibration]:
@@ -246,7 +246,7 @@ def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) ->
     return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
 
 
-def _verdict_rows(rows: pd.DataFrame, judge: SentenceJudge, split: str) -> list[Metric]:
+def _verdict_rows(rows: pd.DataFrame, judge: SentenceEvaluator, split: str) -> list[Metric]:
     """Return how often a true sentence is contradicted, and a false one supported."""
     verdicts, made = judge.verdicts(rows), []
     for kind, inside in _by_kind(rows):

@@ -1,8 +1,7 @@
 """A folder of cases that can be searched: features, findings, reports without identifiers, and whose features they are.
 
-``index.json`` names the model, ``features.parquet`` is a `FeatureTable`. Cases are numbered in the order of the
-manifest that they were made of; neither its ids nor its paths are kept, nor a word of a report that nobody says is
-de-identified.
+``index.json`` names the model, ``features.parquet`` is a `FeatureTable`. Neither ids nor paths of the manifest are
+stored, nor a word of a report that nobody says is de-identified.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ class Case:
     """One row of an index that is like what was asked.
 
     Attributes:
-        id: ``case 00012``, its number.
+        id: ``case 00012``, its number in the order of the manifest.
         similarity: cosine.
         findings: that its labels, or its report, say are there.
-        report: findings and impression; None where none was kept.
+        report: findings and impression; None where none was stored.
     """
 
     id: str
@@ -44,11 +43,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search gives.
-
-    Attributes:
-        cases: nearest first.
-        folded: rows that are not shown, because they are of a study that is, or the same picture.
+    """What a search gives: `cases`, nearest first, and the number of rows `folded` into one of the same study or
+    picture.
     """
 
     cases: tuple[Case, ...]
@@ -85,11 +81,7 @@ class CaseIndex:
 
     @classmethod
     def load(cls, folder: str | Path, *, model: str) -> CaseIndex:
-        """Read a folder for a model.
-
-        Args:
-            folder: as `save` wrote it.
-            model: hash of the bundle that searches.
+        """Read a folder as `save` wrote it, for the model of a hash.
 
         Raises:
             UserError: if it is no index, or the features are another model's.
@@ -109,10 +101,10 @@ class CaseIndex:
         return cls(FeatureTable.load(folder / "features.parquet"), meta)
 
     def search(self, vector: np.ndarray, columns: Sequence[str], k: int, *, findings: Sequence[str] = ()) -> Found:
-        """Return the cases nearest to a vector, one a study and one of equal pictures.
+        """Return the cases nearest to a unit vector (D,), one a study and one of equal pictures.
 
         Args:
-            vector: (D,) at unit length.
+            vector: (D,).
             columns: features that it is compared with: of each row the first that is there.
             k: most cases.
             findings: that a case must have, all of them.

@@ -25,34 +25,19 @@ _Value = TypeVar("_Value")
 
 
 def embed(model: Model, view: str, values: Sequence[Tensor | Stack] | Sequence[str], *, batch: int = 64) -> np.ndarray:
-    """Return (N, D) float32 unit embeddings.
-
-    Args:
-        model: on its device; runs in evaluation mode, its mode is put back afterwards.
-        view: ``"image"`` for (C, H, W) tensors, ``"stack"`` for stacks, ``"text"`` for strings.
-        values: at least one.
-        batch: how many are encoded at a time.
-
-    Raises:
-        UserError: for no values.
-    """
+    """Return (N, D) float32 unit embeddings; see `embed_parts`."""
     return embed_parts(model, view, values, ("embedding",), batch=batch)["embedding"]
 
 
 def embed_parts(
-    model: Model,
-    view: str,
-    values: Iterable[Tensor | Stack] | Iterable[str],
-    parts: Sequence[str],
-    *,
-    batch: int = 64,
+    model: Model, view: str, values: Iterable[Tensor | Stack] | Iterable[str], parts: Sequence[str], *, batch: int = 64
 ) -> dict[str, np.ndarray]:
     """Return parts of what a model makes of values: part -> (N, ...), token axes padded to the longest.
 
     Args:
-        model: as for `embed`.
-        view: as for `embed`.
-        values: at least one; taken group by group, so that pictures may be read as they are needed.
+        model: on its device; runs in evaluation mode, its mode is put back afterwards.
+        view: ``"image"`` for (C, H, W) tensors, ``"stack"`` for stacks, ``"text"`` for strings.
+        values: at least one; read group by group.
         parts: ``embedding``, ``mask``, names of heads.
         batch: how many are encoded at a time.
 
@@ -77,12 +62,7 @@ def embed_parts(
 
 
 def in_groups(values: Iterable[_Value], size: int) -> Iterator[list[_Value]]:
-    """Yield lists of `size` values, the last one may be shorter.
-
-    Example:
-        >>> list(in_groups("abc", 2))
-        [['a', 'b'], ['c']]
-    """
+    """Yield lists of `size` values, the last one may be shorter."""
     source = iter(values)
     while group := list(islice(source, size)):
         yield group

@@ -28,7 +28,7 @@ def feature_pass(
     meta: Mapping[str, object] | None = None,
     tell: Callable[[int], None] | None = None,
 ) -> FeatureTable:
-    """Encode batches in evaluation mode and collect the needs, one row a sample.
+    """Encode batches in evaluation mode and collect the needs: a table of one row a sample and one column a key.
 
     Args:
         model: on its device; its mode is put back afterwards.
@@ -37,9 +37,6 @@ def feature_pass(
         teachers: by name, those that keys ask: ``frozen:image/embedding``.
         meta: about the making, stored with the table.
         tell: called with the number of samples done.
-
-    Returns:
-        A table with one column a key, named by it.
 
     Raises:
         ConfigError: if a view has several rows for a sample, or a key asks a teacher that is not there.

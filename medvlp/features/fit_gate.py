@@ -18,22 +18,16 @@ _LEAST_TRAINING = 100
 
 
 def least_pictures(rate: float) -> tuple[int, int]:
-    """Return how many training and validation pictures a gate of a rate needs.
-
-    Example:
-        >>> least_pictures(0.02)
-        (100, 49)
-    """
+    """Return how many training and validation pictures a gate of a rate needs."""
     return _LEAST_TRAINING, math.ceil(1 / rate - 1 - 1e-9)
 
 
 def fit_gate(training: Iterable[Tensor], validation: Iterable[Tensor], *, rate: float = 0.02) -> Gate:
-    """Return the gate that flags a stated share of pictures of the model's own kind.
+    """Return the gate that flags a share `rate` of pictures of the model's own kind.
 
     Mean and covariance (of standardised values, with a ridge) are of training pictures. Each description's distances
     are divided by their 1 - `rate` quantile over validation pictures; the limit of their maximum is its
-    ceil((n + 1)(1 - rate))-th smallest value there, so that a new picture exchangeable with the validation ones is
-    flagged with a probability of about `rate` (split conformal; Vovk et al. 2005). No odd picture is looked at.
+    ceil((n + 1)(1 - rate))-th smallest value there (split conformal; Vovk et al. 2005). No odd picture is looked at.
 
     Args:
         training: (C, H, W) in [0, 1], as the model sees them; read once.
@@ -66,8 +60,8 @@ def fit_gate(training: Iterable[Tensor], validation: Iterable[Tensor], *, rate: 
     return Gate(limited, rate, counts)
 
 
-def _described(pictures: Iterable[Tensor]) -> dict[str, Tensor]:
-    rows = [describe(pixels) for pixels in pictures]
+def _described(images: Iterable[Tensor]) -> dict[str, Tensor]:
+    rows = [describe(pixels) for pixels in images]
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 

@@ -1,10 +1,9 @@
 """Where the score of an (image, text) pair comes from: gradient times activation on the image tokens.
 
-With tokens T (N, W) that are pooled by mean or maximum and projected linearly without bias, the map is an exact
-decomposition of the score (class activation mapping, Zhou et al. 2016); with any other pooling it is its first-order
-form (Selvaraju et al. 2017, without averaging the gradient over the grid). The length of the embedding is taken as it
-is: through it the evidence of all tokens would sum to zero. Positive: evidence for the text. It says what the model
-used, not what is there.
+With tokens that are pooled by mean or maximum and projected linearly without bias, the map is an exact decomposition of
+the score (class activation mapping, Zhou et al. 2016); with any other pooling it is its first-order form (Selvaraju et
+al. 2017, without averaging the gradient over the grid). The length of the embedding is taken as it is: through it the
+evidence of all tokens would sum to zero. Positive: evidence for the text; what the model used, not what is there.
 """
 
 from __future__ import annotations
@@ -48,13 +47,8 @@ def heat_maps(model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
 
 @dataclass(frozen=True)
 class TokenGradient:
-    """The image tokens and what the score asks of them.
-
-    Attributes:
-        tokens: (N, W) float32.
-        gradient: (N, W) float32, of the score in the tokens, the embedding's length taken as it is.
-        grid: (rows, columns), N in all.
-        score: cosine of the pair.
+    """The image tokens (N, W), the gradient (N, W) of the score in them, their grid, and the score, cosine of the
+    pair.
     """
 
     tokens: np.ndarray
@@ -64,10 +58,7 @@ class TokenGradient:
 
 
 def token_gradients(model: Model, image: Tensor, vectors: Tensor) -> list[TokenGradient]:
-    """Return the gradient of each of `vectors` (K, D), of which maps of the Grad-CAM family are made.
-
-    The image passes through the model once; arguments and errors as `heat_map`.
-    """
+    """Return the gradient of each of `vectors` (K, D); the image is encoded once. Errors as `heat_map`."""
     plan = Plan.of(keys("image/tokens", "image/raw"))
     device = next(model.parameters()).device
     with torch.enable_grad():

@@ -1,7 +1,7 @@
 """K-means over the rows of all processes, Euclidean or spherical, chunk by chunk.
 
-Each process holds its own rows; what travels are sums, counts and single rows. Every draw is a function of the seed and
-of the global order of the rows (process after process), so that one process and several find the same clusters.
+Each process holds its own rows; sums, counts and single rows travel. Every draw is a function of the seed and of the
+global order of the rows, so that one process and several find the same clusters.
 """
 
 from __future__ import annotations
@@ -51,11 +51,10 @@ def kmeans(
     seed: int = 0,
     budget: int = 2**24,
 ) -> KMeans:
-    """Lloyd's algorithm with restarts; the one with the smallest objective is kept.
+    """Lloyd's algorithm with restarts; the one with the smallest objective is returned.
 
-    A cluster that loses its last row takes the row farthest from its centroid, of clusters that keep another one; with
-    fewer distinct rows than clusters some stay empty. Labels and centroids belong together: each centroid is the mean
-    of the rows that carry its label.
+    A cluster that loses its last row gets the row farthest from its centroid, of clusters that keep another one; with
+    fewer distinct rows than clusters some stay empty. Each centroid is the mean of the rows that carry its label.
 
     Args:
         rows: (R, D), this process's, on any device.
@@ -63,9 +62,8 @@ def kmeans(
         spherical: rows are scaled to unit length and compared by cosine.
         iterations: most of one start; it ends earlier where no label changes.
         restarts: starts; one is enough where centroids are given.
-        start: ``k-means++`` (Arthur and Vassilvitskii 2007): one row after the other with probability in proportion to
-            its squared distance from those chosen; ``rows``: K distinct rows at random, cheap where K is thousands;
-            or (K, D) centroids.
+        start: ``k-means++`` (Arthur and Vassilvitskii 2007); ``rows``: K distinct rows at random, cheap where K is
+            thousands; or (K, D) centroids.
         seed: of the draws.
         budget: scores of row and centroid that are held at a time.
 
@@ -98,15 +96,10 @@ def kmeans(
 
 
 def means_of(rows: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
-    """Return the mean of the rows that carry each label, over all processes, and their number.
+    """Return (K, D) float32, the mean of the rows (R, D) that carry each label, over all processes, and their
+    number (K,).
 
-    Args:
-        rows: (R, D), this process's.
-        labels: (R,) int64 in 0..K-1; negative for rows left out.
-        clusters: K.
-
-    Returns:
-        (K, D) float32, zero where a label has no row, and (K,) int64.
+    `labels` (R,) are 0 to K - 1, negative for rows left out; a label without a row has zeros.
 
     Example:
         >>> means_of(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([1, 1, -1]), 2)[0].tolist()
@@ -122,22 +115,22 @@ def means_of(rows: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tenso
 def nearest_centroids(
     rows: Tensor, centroids: Tensor, count: int, *, spherical: bool = False, budget: int = 2**24
 ) -> Tensor:
-    """Return the `count` centroids nearest to each row, nearest first, (R, count) int64.
+    """Return the `count` of K centroids (K, D) nearest to each row (R, D), nearest first, (R, count) int64.
 
-    Args:
-        rows: (R, D).
-        centroids: (K, D), as `kmeans` returns them.
-        count: at most K.
-        spherical: by cosine instead of Euclidean distance; centroids then have unit length.
-        budget: scores of row and centroid that are held at a time.
+    `spherical` is by cosine, of centroids at unit length; `budget` as in `kmeans`.
 
     Example:
         >>> nearest_centroids(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0], [5.0]]), 2).tolist()
         [[1, 0]]
     """
-    half_norms = 0.0 if spherical else centroids.square().sum(dim=1) / 2
     parts = rows.float().split(max(1, budget // len(centroids)))
+    half_norms = _half_norms(centroids, spherical)
     return torch.cat([(part @ centroids.T - half_norms).topk(count, dim=1).indices for part in parts])
+
+
+def _half_norms(centroids: Tensor, spherical: bool) -> Tensor | float:
+    """What is taken off the dot products, so that the largest is the nearest."""
+    return 0.0 if spherical else centroids.square().sum(dim=1) / 2
 
 
 @dataclass(frozen=True)
@@ -160,23 +153,17 @@ class _Space:
 
     def nearest(self, centroids: Tensor) -> Tensor:
         """Return the nearest centroid of each own row, (R,); equal ones go to the first."""
-        half_norms = centroids.square().sum(dim=1) / 2
-        step = max(1, self.budget // len(centroids))
-        labels = []
-        for part in self.rows.split(step):
-            scores = part @ centroids.T
-            labels.append((scores if self.spherical else scores - half_norms).argmax(dim=1))
-        return torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64, device=self.rows.device)
+        half_norms = _half_norms(centroids, self.spherical)
+        parts = self.rows.split(max(1, self.budget // len(centroids)))
+        return torch.cat([(part @ centroids.T - half_norms).argmax(dim=1) for part in parts])
 
     def distance(self, centroids: Tensor, labels: Tensor | None) -> Tensor:
         """Return each own row's squared distance to its centroid (to the only one without labels), (R,) float64."""
-        step = max(1, self.budget // self.rows.shape[1])
         out = []
-        for i in range(0, len(self.rows), step):
-            part = self.rows[i : i + step]
-            to = centroids if labels is None else centroids[labels[i : i + step]]
-            out.append((1 - (part * to).sum(1) if self.spherical else (part - to).square().sum(1)).clamp(min=0))
-        return torch.cat(out).double() if out else self.rows.new_zeros(0, dtype=torch.float64)
+        for part in torch.arange(len(self.rows)).split(max(1, self.budget // self.rows.shape[1])):
+            rows, to = self.rows[part], centroids if labels is None else centroids[labels[part]]
+            out.append((1 - (rows * to).sum(1) if self.spherical else (rows - to).square().sum(1)).clamp(min=0))
+        return torch.cat(out).double()
 
 
 # starts -------------------------------------------------------------------------------------------------------------

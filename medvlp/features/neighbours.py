@@ -18,11 +18,8 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The rows nearest to one vector, nearest first; of equal ones the earlier row.
-
-    Attributes:
-        rows: (n,) numbers of rows.
-        scores: (n,) their dot products with the vector.
+    """Numbers (n,) of the rows nearest to one vector and their dot products with it; of equal ones the earlier row
+    first.
     """
 
     rows: NDArray[np.int64]
@@ -77,10 +74,7 @@ def nearest(
 def alike(names: np.ndarray, table: np.ndarray, *, decimals: int = 5) -> NDArray[np.int64]:
     """Return (R,) numbers of groups: rows of one name, and rows whose vectors are the same to some decimals.
 
-    Args:
-        names: (R,) such as the study; what is empty names nothing.
-        table: (R, D); rows that hold NaN are like none.
-        decimals: to which vectors are compared.
+    An empty name names nothing; rows of `table` (R, D) that hold NaN are like none.
 
     Example:
         >>> alike(np.array(["s", "s", "t", ""]), np.array([[1.0], [2.0], [2.0], [3.0]])).tolist()

@@ -17,8 +17,7 @@ def randomised(model: Model, *, share: float = 1.0, seed: int = 0) -> Model:
     """Return a copy of which the topmost part of the image side has new weights.
 
     From the projection down, layer by layer, every parameter is drawn from a normal distribution with its own mean and
-    standard deviation, so that signals keep their size and only what was learned is gone. Running statistics of
-    BatchNorm stay.
+    standard deviation: signals keep their size and only what was learned is gone. BatchNorm's running statistics stay.
 
     Args:
         model: left as it is.

@@ -1,7 +1,6 @@
 """What a frozen tower makes of each slice of each volume, a stack file a volume: a pooler then trains in minutes.
 
-A file that is there already, of the same tower and the same preprocessing, is not made again: the same command goes on
-where it was stopped.
+A file of the same tower and preprocessing is not made again: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class SliceFeatures:
     """What was written.
 
     Attributes:
-        manifest: the cohort with a column ``stack`` of files in place of its volumes; also saved as
-            ``manifest.parquet`` beside the files. ``meta["slices"]`` tells the tower and its preprocessing.
+        manifest: the cohort with a column ``stack`` of files in place of its volumes, also saved as
+            ``manifest.parquet`` beside the files; ``meta["slices"]`` tells the tower and its preprocessing.
         left_out: records that cannot be read.
         made: files that were not there yet.
     """
@@ -107,23 +106,19 @@ def write_slice_features(
                 write_stack_file(folder / names[row], features=features, position=stack.position, meta=own)
         if progress is not None:
             progress(len(manifest) - len(todo) + count + 1, len(manifest))
-    kept = [row for row in range(len(manifest)) if row not in failed]
-    if not kept:
+    readable = [row for row in range(len(manifest)) if row not in failed]
+    if not readable:
         first = failed[min(failed)]
         raise DataError(
             f"No volume of the manifest can be read, the first, {first.id!r}, because of this: {first.hint}."
         )
-    made = _with_stacks(manifest, kept, names, folder, meta)
+    made = _with_stacks(manifest, readable, names, folder, meta)
     made.save(folder / "manifest.parquet")
     return SliceFeatures(made, tuple(failed[row] for row in sorted(failed)), len(todo) - len(failed))
 
 
 def slice_tower(model: Model) -> torch.nn.Module:
-    """Return the tower that encodes single slices.
-
-    Raises:
-        ConfigError: if the model has none, or its tower looks at neighbouring slices too.
-    """
+    """Return the tower that encodes single slices; a model without one, or one that looks at neighbours, is refused."""
     towers = dict(model.named_modules())
     if isinstance(towers.get("towers.stack"), InflatedEncoder):
         raise ConfigError(
@@ -200,7 +195,7 @@ def _with_stacks(
 def _opened(
     manifest: Manifest, views: Sequence[View], rows: Sequence[int], workers: int
 ) -> Iterator[tuple[int, LazyStack | Stack | Quarantined]]:
-    reader = _Reader(Records(manifest), tuple(views), taken=workers > 0)
+    reader = _Reader(Records(manifest), tuple(views), loaded=workers > 0)
     if workers <= 0:
         yield from (reader[row] for row in rows)
         return
@@ -209,16 +204,11 @@ def _opened(
         batch_size=None,
         sampler=list(rows),
         num_workers=min(workers, max(1, len(rows))),
-        collate_fn=_as_made,
         worker_init_fn=_begin_worker,
         multiprocessing_context=start_method(),
         prefetch_factor=1,  # a volume of pixels is large
     )
     yield from loader
-
-
-def _as_made(item: Any) -> Any:  # noqa: ANN401
-    return item
 
 
 def _begin_worker(worker: int) -> None:
@@ -227,16 +217,16 @@ def _begin_worker(worker: int) -> None:
 
 
 class _Reader(Dataset[Any]):
-    """Records as stacks; taken whole where they cross from a worker."""
+    """Records as stacks, loaded whole where they cross from a worker."""
 
-    def __init__(self, records: Records, views: tuple[View, ...], *, taken: bool) -> None:
-        self._records, self._views, self._taken = records, views, taken
+    def __init__(self, records: Records, views: tuple[View, ...], *, loaded: bool) -> None:
+        self._records, self._views, self._loaded = records, views, loaded
 
     def __getitem__(self, index: int) -> tuple[int, LazyStack | Stack | Quarantined]:
         before = self._records.sample(index)
         try:
             stack = apply_views(before, self._views).fields.get("stack")
-            if isinstance(stack, LazyStack) and self._taken:
+            if isinstance(stack, LazyStack) and self._loaded:
                 stack = stack.take()
         except DataError as error:
             return index, quarantined(before.id, error)

@@ -8,8 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Affine", "Frame"]
-
 Frame = Literal["RAS", "LPS"]
 """Axes of the patient that count upwards: RAS is right, anterior, superior (NIfTI); LPS left, posterior (DICOM)."""
 

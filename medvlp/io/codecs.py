@@ -15,8 +15,6 @@ import numpy as np
 
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["Codestream", "decode_jpeg_family", "decode_rle", "probe_codestream"]
-
 _SOF_NAMES = {0xC0: "jpeg", 0xC1: "jpeg", 0xC2: "jpeg", 0xC3: "jpeg_lossless", 0xF7: "jpeg_ls"}
 _MAX_TILES = 65535
 
@@ -25,14 +23,9 @@ _MAX_TILES = 65535
 class Codestream:
     """What a compressed frame says of itself.
 
-    Attributes:
-        codec: "jpeg", "jpeg_lossless", "jpeg_ls" or "jpeg_2000".
-        rows: height in pixels.
-        columns: width in pixels.
-        samples: components.
-        precision: bits of a component.
-        rgb: what the stream says of its colours: True RGB, False luminance and chrominance, None nothing.
-        start: byte where the stream begins: behind the boxes of a JP2 file, else 0.
+    `codec` is "jpeg", "jpeg_lossless", "jpeg_ls" or "jpeg_2000", `samples` are components of `precision` bits. `rgb` is
+    what the stream says of its colours: True RGB, False luminance and chrominance, None nothing. It begins at byte
+    `start`: behind the boxes of a JP2 file, else 0.
     """
 
     codec: str
@@ -45,11 +38,7 @@ class Codestream:
 
 
 def probe_codestream(data: bytes) -> Codestream:
-    """Read the size markers of a JPEG, JPEG-LS or JPEG 2000 stream.
-
-    Raises:
-        UnreadableImage: ``corrupt`` or ``no_decoder``.
-    """
+    """Read the size markers of a JPEG, JPEG-LS or JPEG 2000 stream, or refuse it (``corrupt``, ``no_decoder``)."""
     if data[:4] == b"\xff\x4f\xff\x51":
         return _probe_j2k(data, 0)
     if data[4:8] == b"jP  ":
@@ -141,9 +130,8 @@ def decode_jpeg_family(data: bytes, stream: Codestream, *, to_rgb: bool) -> np.n
     except UnreadableImage:
         raise
     except Exception as error:
-        raise UnreadableImage(
-            "corrupt", detail=f"its {stream.codec} pixels cannot be decoded ({type(error).__name__})"
-        ) from None
+        detail = f"its {stream.codec} pixels cannot be decoded ({type(error).__name__})"
+        raise UnreadableImage("corrupt", detail=detail) from None
     shape = (stream.rows, stream.columns) + ((stream.samples,) if stream.samples > 1 else ())
     if array.size != stream.rows * stream.columns * stream.samples:
         raise UnreadableImage("corrupt", detail=f"its {stream.codec} pixels decode to another size")

@@ -8,12 +8,23 @@ import numpy as np
 
 from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
-
-__all__ = ["MADE_GRAY", "expand_segments", "palette_table", "to_gray", "ybr_full_to_rgb"]
+from medvlp.io.image import Account
 
 MADE_GRAY = "the image is coloured: it was made gray by its luma"
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the weights of DICOM's own YBR_FULL
 _COLOURS = ("Red", "Green", "Blue")
+
+
+def as_color(pixels: np.ndarray, color: str, account: Account) -> np.ndarray:
+    """Return ``(H, W, 3)`` for "rgb", else ``(H, W)``: `to_gray`, with a step and a warning where colour is lost."""
+    if color == "rgb":
+        return np.ascontiguousarray(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
+    if pixels.ndim == 2:
+        return pixels
+    gray = is_gray(pixels)
+    account.steps.append("gray: the common value of R, G and B" if gray else "gray: ITU-R BT.601 luma")
+    account.notes.extend(() if gray else (MADE_GRAY,))
+    return to_gray(pixels)
 
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:
@@ -40,17 +51,11 @@ def is_gray(rgb: np.ndarray) -> bool:
 
 
 def ybr_full_to_rgb(ybr: np.ndarray) -> np.ndarray:
-    """Invert PS3.3 C.7.6.3.1.2's YBR_FULL.
+    """Invert PS3.3 C.7.6.3.1.2's YBR_FULL: ``(H, W, 3)`` of Y, C_B, C_R in [0, 1] to RGB, float64 in [0, 1].
 
     With chrominance b = C_B - 128/255 and r = C_R - 128/255 of values scaled to [0, 1]::
 
         R = Y + 1.402 r;   G = Y - 0.344136 b - 0.714136 r;   B = Y + 1.772 b
-
-    Args:
-        ybr: ``(H, W, 3)`` of Y, C_B, C_R in [0, 1]; neutral chrominance is 128 of 255.
-
-    Returns:
-        float64 ``(H, W, 3)`` in [0, 1].
     """
     y, b, r = (ybr[..., 0], ybr[..., 1] - 128 / 255, ybr[..., 2] - 128 / 255)
     rgb = np.stack([y + 1.402 * r, y - 0.344136 * b - 0.714136 * r, y + 1.772 * b], axis=-1)
@@ -95,19 +100,15 @@ def _entries(header: Header, colour: str, count: int, bits: int) -> np.ndarray:
         words = np.frombuffer(plain[: 2 * count], header.order + "u2")
         # Some writers put 8 bits in words, in the high byte or in both.
         return words >> 8 if bits == 8 and int(words.max()) > 255 else words
-    if segmented:
-        code = "B" if bits == 8 else "H"
-        size = struct.calcsize(code)
-        words = struct.unpack(
-            f"{header.order}{len(segmented) // size}{code}", segmented[: len(segmented) // size * size]
-        )
-        entries = expand_segments(words)
-        if len(entries) != count:
-            raise UnreadableImage(
-                "bad_lut", detail=f"the segmented {colour} palette gives {len(entries)} of {count} entries"
-            )
-        return np.asarray(entries, np.int64)
-    raise UnreadableImage("bad_lut", detail=f"the {colour} palette has no data")
+    if not segmented:
+        raise UnreadableImage("bad_lut", detail=f"the {colour} palette has no data")
+    dtype = np.dtype("u1" if bits == 8 else f"{header.order}u2")
+    words = np.frombuffer(segmented[: len(segmented) // dtype.itemsize * dtype.itemsize], dtype)
+    entries = expand_segments(tuple(words.tolist()))
+    if len(entries) != count:
+        detail = f"the segmented {colour} palette gives {len(entries)} of {count} entries"
+        raise UnreadableImage("bad_lut", detail=detail)
+    return np.asarray(entries, np.int64)
 
 
 def expand_segments(words: tuple[int, ...]) -> list[int]:
@@ -137,7 +138,6 @@ def expand_segments(words: tuple[int, ...]) -> list[int]:
             entries.extend(round(start + (stop - start) * step / length) for step in range(1, length + 1))
             position += 3
         else:
-            raise UnreadableImage(
-                "bad_lut", detail=f"a segmented palette has a segment of kind {opcode} that is not supported"
-            )
+            detail = f"a segmented palette has a segment of kind {opcode} that is not supported"
+            raise UnreadableImage("bad_lut", detail=detail)
     return entries

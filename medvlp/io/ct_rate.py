@@ -17,8 +17,6 @@ from medvlp.io.affine import Affine
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.volume import Volume
 
-__all__ = ["ct_rate_hu"]
-
 _AIR = (-1100.0, -700.0)  # air and aerated lung, HU
 _SOFT_TISSUE = (-150.0, 150.0)  # fat, water, muscle and blood, HU
 _LEAST_SHARE = 0.02  # of the voxels, of each; a chest has five times that
@@ -65,22 +63,24 @@ def ct_rate_hu(volume: Volume, slope: float, intercept: float, spacing: tuple[fl
 
 
 def _in_hounsfield(values: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, str]:
-    told = f"CT-RATE: side-car slope {slope:g} and intercept {intercept:g}"
-    as_they_are = _looks_like_a_chest(values, 1.0, 0.0)
+    sidecar = f"CT-RATE: side-car slope {slope:g} and intercept {intercept:g}"
+    as_they_are = _is_like_a_chest(values, 1.0, 0.0)
     if slope == 1 and intercept == 0:
         if as_they_are:
-            return values, f"{told} change nothing"
-        raise _undecidable("its values are no Hounsfield units of a chest, and its side-car has no rescale")
-    rescaled = _looks_like_a_chest(values, slope, intercept)
+            return values, f"{sidecar} change nothing"
+        detail = "its values are no Hounsfield units of a chest, and its side-car has no rescale"
+        raise UnreadableImage("undecidable", detail=detail)
+    rescaled = _is_like_a_chest(values, slope, intercept)
     if as_they_are == rescaled:
         first, second = ("both", "and") if rescaled else ("neither", "nor")
-        raise _undecidable(f"{first} the values as they are {second} the rescaled ones look like a chest")
+        detail = f"{first} the values as they are {second} the rescaled ones look like a chest"
+        raise UnreadableImage("undecidable", detail=detail)
     if as_they_are:
-        return values, f"{told} not applied, the values are Hounsfield units already"
-    return (values * np.float32(slope) + np.float32(intercept)), f"{told} applied, the values were raw"
+        return values, f"{sidecar} not applied, the values are Hounsfield units already"
+    return (values * np.float32(slope) + np.float32(intercept)), f"{sidecar} applied, the values were raw"
 
 
-def _looks_like_a_chest(values: np.ndarray, slope: float, intercept: float) -> bool:
+def _is_like_a_chest(values: np.ndarray, slope: float, intercept: float) -> bool:
     def share(low: float, high: float) -> float:
         return float(np.mean((values >= (low - intercept) / slope) & (values <= (high - intercept) / slope)))
 
@@ -102,7 +102,3 @@ def _spaced(volume: Volume, spacing: tuple[float, float, float]) -> Volume:
         steps=(*volume.steps, f"CT-RATE: spacing {shown[1]} mm of the side-car"),
         warnings=(*volume.warnings, f"the file's spacing {shown[0]} mm was replaced by the side-car's {shown[1]} mm"),
     )
-
-
-def _undecidable(detail: str) -> UnreadableImage:
-    return UnreadableImage("undecidable", detail=detail)

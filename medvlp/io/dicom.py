@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 import numpy as np
 
-from medvlp.io.color import MADE_GRAY, is_gray, palette_table, to_gray, ybr_full_to_rgb
+from medvlp.io.color import as_color, palette_table, ybr_full_to_rgb
 from medvlp.io.dicom_display import grayscale
 from medvlp.io.dicom_file import Parsed, parse
 from medvlp.io.dicom_frames import Stored, read_frame
@@ -16,11 +17,9 @@ from medvlp.io.dicom_layout import Layout, check_layout
 from medvlp.io.dicom_values import frame_items
 from medvlp.io.dicom_windows import windows_of
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.geometry import find_spacing, hanging_of
-from medvlp.io.image import Image
-from medvlp.io.preset import FileDisplay, Preset
-
-__all__ = ["META_TAGS", "choose_frame", "groups_of", "meta_of", "read_dicom"]
+from medvlp.io.geometry import Hanging, find_spacing, hanging_of
+from medvlp.io.image import Account, Image, SpacingKind
+from medvlp.io.presets import FileDisplay, Preset
 
 #: Tags that may enter ``Image.meta``: what the picture is and how it was made. Patient, dates, places, identifiers and
 #: free text are left out; so are sex and age, which a cohort's table provides when they are wanted.
@@ -31,40 +30,19 @@ META_TAGS: tuple[str, ...] = (
     "LossyImageCompression", "BurnedInAnnotation",
 )  # fmt: skip
 _INTEGERS = {
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation",
-}
+}  # fmt: skip
 _FRAME_GROUPS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")
 # The characters of VR CS and UI, and of makers' names: anything else in these tags is not what belongs there.
 _SAFE = re.compile(r"[A-Za-z0-9 _.,&()/+-]{1,64}")
 
 
 def read_dicom(
-    stream: BinaryIO,
-    *,
-    preset: Preset,
-    frame: int | None,
-    color: Literal["gray", "rgb"],
+    stream: BinaryIO, *, preset: Preset, frame: int | None, color: Literal["gray", "rgb"],
     window: int | str | None = None,
-) -> Image:
-    """Read one frame as a display shows it.
-
-    Args:
-        stream: the file, at its start.
-        preset: the recipe.
-        frame: index from 0; None takes the first and says so.
-        color: "gray" for ``(H, W)``, "rgb" for ``(H, W, 3)``.
-        window: one of the file's windows, by number from 0 or by its explanation; None leaves the choice to the preset.
-
-    Raises:
-        UnreadableImage: the file cannot be read rightly.
-    """
+) -> Image:  # fmt: skip
+    """Read one frame as a display shows it; arguments and errors as `medvlp.io.read_image`, `stream` at its start."""
     notes: list[str] = []
     parsed = parse(stream)
     notes.extend(parsed.warnings)
@@ -75,28 +53,41 @@ def read_dicom(
     index = choose_frame(layout, frame, notes)
     stored = read_frame(parsed, layout, index, notes)
     groups = groups_of(parsed.header, index, layout.frames, notes)
-    steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
-    steps.append(stored.step)
+    account = Account([f"frame {index} of {layout.frames}"] if layout.frames > 1 else [], notes)
+    account.steps.append(stored.step)
     if gray:
-        pixels = grayscale(stored, layout, groups, preset, window, steps, notes)
+        pixels = grayscale(stored, layout, groups, preset, window, account)
         pixels = np.repeat(pixels[..., None], 3, axis=-1) if color == "rgb" else pixels
     else:
-        pixels = _colour(stored, layout, parsed.header, color, steps, notes)
-    spacing = find_spacing((parsed.header, *frame_items(groups, "PixelMeasuresSequence")), modality, notes)
-    steps.append(f"spacing: {spacing.source}, {spacing.kind}" if spacing.value else "spacing: none")
-    value = spacing.value
-    if preset.hang:
-        hanging = hanging_of(parsed.header, modality, notes)
-        if not hanging.identity:
-            pixels = hanging.apply(pixels)
-            value = (value[1], value[0]) if value and hanging.transpose else value
-            steps.append(f"hanging: {hanging.words} by {hanging.source}")
-    if (parsed.header.text("BurnedInAnnotation") or "").upper() == "YES":
-        notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
+        pixels = _colour(stored, layout, parsed.header, color, account)
+    place = placed(groups, modality, account, hang=preset.hang)
     return Image(
-        pixels=pixels, spacing=value, spacing_kind=spacing.kind, meta=meta_of(parsed, groups), steps=tuple(steps),
+        pixels=pixels if place.hanging.identity else place.hanging.apply(pixels), spacing=place.spacing,
+        spacing_kind=place.kind, meta=meta_of(parsed, groups), steps=tuple(account.steps),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Spacing of the hung picture (row, column) in mm or None, what it measures, and how the stored one is turned."""
+
+    spacing: tuple[float, float] | None
+    kind: SpacingKind
+    hanging: Hanging
+
+
+def placed(groups: tuple[Header, ...], modality: str, account: Account, *, hang: bool = True) -> Placed:
+    """Find spacing and hanging of a frame whose functional groups are given, and warn of a patient's data in it."""
+    header = groups[-1]
+    found = find_spacing((header, *frame_items(groups, "PixelMeasuresSequence")), modality, account.notes)
+    account.steps.append(f"spacing: {found.source}, {found.kind}" if found.value else "spacing: none")
+    hanging = hanging_of(header, modality, account.notes) if hang else Hanging()
+    if not hanging.identity:
+        account.steps.append(f"hanging: {hanging.words} by {hanging.source}")
+    if (header.text("BurnedInAnnotation") or "").upper() == "YES":
+        account.notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
+    return Placed(found.value[::-1] if found.value and hanging.transpose else found.value, found.kind, hanging)
 
 
 def _refuse_mismatch(preset: Preset, modality: str, gray: bool, window: int | str | None) -> None:
@@ -138,28 +129,20 @@ def groups_of(header: Header, frame: int, frames: int, notes: list[str]) -> tupl
     return (*per_frame[frame : frame + 1], *shared, header)
 
 
-def _colour(
-    stored: Stored, layout: Layout, header: Header, color: str, steps: list[str], notes: list[str]
-) -> np.ndarray:
+def _colour(stored: Stored, layout: Layout, header: Header, color: str, account: Account) -> np.ndarray:
     if layout.photometric == "PALETTE COLOR":
         table, first = palette_table(header)
-        index = np.clip(stored.values.astype(np.int64) - first, 0, len(table) - 1)
-        rgb = table[index]
-        steps.append(f"colour: palette of {len(table)} entries")
+        rgb = table[np.clip(stored.values.astype(np.int64) - first, 0, len(table) - 1)]
+        account.steps.append(f"colour: palette of {len(table)} entries")
     else:
         scaled = np.clip(stored.values.astype(np.float64) / max(layout.maximum, 1), 0.0, 1.0)
         if stored.photometric in ("YBR_FULL", "YBR_FULL_422"):
             scaled = ybr_full_to_rgb(scaled)
-            steps.append(f"colour: {stored.photometric} to RGB")
+            account.steps.append(f"colour: {stored.photometric} to RGB")
         elif stored.photometric != "RGB":
             raise UnreadableImage("bad_header", detail=f"{stored.photometric} without a JPEG 2000 stream")
         rgb = scaled.astype(np.float32)
-    if color == "rgb":
-        return np.ascontiguousarray(rgb)
-    steps.append("gray: the common value of R, G and B" if is_gray(rgb) else "gray: ITU-R BT.601 luma")
-    if not is_gray(rgb):
-        notes.append(MADE_GRAY)
-    return to_gray(rgb)
+    return as_color(rgb, color, account)
 
 
 def meta_of(parsed: Parsed, groups: tuple[Header, ...]) -> dict[str, str | int | float]:

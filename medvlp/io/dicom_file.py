@@ -18,11 +18,7 @@ from pydicom.tag import BaseTag
 from medvlp.io.dicom_header import TAGS, Header
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["Parsed", "parse"]
-
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_IMPLICIT_LITTLE, _EXPLICIT_BIG, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 _MAX_INFLATED = 512 << 20  # bytes
 _CHUNK = 1 << 20
 _MAX_ELEMENTS = 100_000  # before the pixels; real files have hundreds, and each one takes time to step over
@@ -31,7 +27,7 @@ _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
 _UNDEFINED = 0xFFFFFFFF
 #: SOP Class UIDs of slices: CT, MR, PET, NM and their enhanced kinds. Without pixels such a file is a part of one.
-_SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130"))
+SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130"))
 _UID = re.compile(r"[0-9.]{1,64}")
 
 # The first is said by ``Parsed.warnings``, the second ends in a refusal, and text is never decoded: no need to repeat
@@ -132,12 +128,11 @@ def _at_pixel_element(stream: BinaryIO, header: Header, syntax: str, notes: list
         raise UnreadableImage("truncated", detail="a tag before its pixel data claims more bytes than the file has")
     stream.seek(start)
     head = stream.read(12)
-    is_pixels = len(head) >= 8
-    group, element = struct.unpack(order + "HH", head[:4]) if is_pixels else (0, 0)
-    kind = _PIXEL_TAGS.get(group << 16 | element)
+    tag = struct.unpack(order + "HH", head[:4]) if len(head) >= 8 else (0, 0)
+    kind = _PIXEL_TAGS.get(tag[0] << 16 | tag[1])
     if kind is None:
         # An image's header without its pixels: the file was cut; anything else never had any.
-        if (header.has("Rows") and header.has("Columns")) or header.text("SOPClassUID") in _SLICES:
+        if (header.has("Rows") and header.has("Columns")) or header.text("SOPClassUID") in SLICES:
             raise UnreadableImage("truncated", detail="it has an image header but ends before or lacks its pixel data")
         raise UnreadableImage("no_pixels", detail="its data set holds no pixel data")
     vr = head[4:6].decode("ascii", "replace")
@@ -148,18 +143,8 @@ def _at_pixel_element(stream: BinaryIO, header: Header, syntax: str, notes: list
     else:
         vr, length, skip = None, struct.unpack(order + "I", head[4:8])[0], len(head) - 8
     offset = stream.tell() - skip
-    available = size - offset
-    return Parsed(
-        header=header,
-        syntax=syntax,
-        stream=stream,
-        offset=offset,
-        length=None if length == _UNDEFINED else length,
-        available=available,
-        kind=kind,
-        vr=vr,
-        warnings=tuple(notes),
-    )
+    length = None if length == _UNDEFINED else length
+    return Parsed(header, syntax, stream, offset, length, size - offset, kind, vr, tuple(notes))
 
 
 def _file_meta(stream: BinaryIO, notes: list[str]) -> str:

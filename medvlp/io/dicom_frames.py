@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,12 +16,7 @@ from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sandbox.client import decode
 
-__all__ = ["Stored", "read_frame"]
-
-_NATIVE = {
-    "": "native", "1.2.840.10008.1.2": "native", "1.2.840.10008.1.2.1": "native", "1.2.840.10008.1.2.1.99": "native",
-    "1.2.840.10008.1.2.2": "native",
-}  # fmt: skip
+_NATIVE = ("", *(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2")))
 _RLE = "1.2.840.10008.1.2.5"
 _VIDEO = "1.2.840.10008.1.2.4.10"  # MPEG2, H.264 and H.265 are .100 to .109
 _CODEC_OF_SYNTAX = {
@@ -40,27 +37,17 @@ class Stored:
         values: integers or floats ``(rows, columns)`` or ``(rows, columns, 3)``.
         container: the values before unused bits were removed; None where there were none.
         photometric: colour space of ``values``.
-        minimum: smallest storable value.
-        maximum: largest storable value.
         step: what was decoded, and how.
     """
 
     values: np.ndarray
     container: np.ndarray | None
     photometric: str
-    minimum: int
-    maximum: int
     step: str
 
 
 def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> Stored:
-    """Read one frame.
-
-    Args:
-        parsed: the file split at its pixels.
-        layout: its checked layout.
-        frame: index from 0, below ``layout.frames``.
-        notes: warnings are appended here.
+    """Read one frame, from 0, below ``layout.frames``; `notes` gets the warnings.
 
     Raises:
         UnreadableImage: the bytes do not agree with the layout, or cannot be decoded.
@@ -69,15 +56,12 @@ def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> 
         return _encapsulated(parsed, layout, frame, notes)
     if parsed.syntax not in _NATIVE:
         raise UnreadableImage(
-            "bad_header",
-            detail=f"Transfer Syntax UID {parsed.syntax} does not fit pixel data of defined length",
+            "bad_header", detail=f"Transfer Syntax UID {parsed.syntax} does not fit pixel data of defined length"
         )
+    values = _native(parsed, layout, frame, notes)
     if layout.kind != "int":
-        values = _native(parsed, layout, frame, notes).astype(np.float64)
-        return Stored(values, None, layout.photometric, 0, 0, f"stored values: {layout.kind} pixel data")
-    return _finish(
-        _native(parsed, layout, frame, notes), layout, layout.bits_stored, layout.photometric, "uncompressed"
-    )
+        return Stored(values.astype(np.float64), None, layout.photometric, f"stored values: {layout.kind} pixel data")
+    return _finish(values, layout, layout.bits_stored, layout.photometric, "uncompressed")
 
 
 def _native(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> np.ndarray:
@@ -98,15 +82,16 @@ def _native(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> np.
     _check_length(
         parsed, layout, frame_bytes * layout.frames, smallest_lie=min(layout.rows, layout.columns) * width, notes=notes
     )
-    parsed.stream.seek(parsed.offset + frame * frame_bytes)
-    data = parsed.stream.read(frame_bytes)
-    if len(data) < frame_bytes:
-        raise UnreadableImage("truncated", detail="it ends inside its pixel data")
     order = parsed.header.order
     code = {"float32": "f4", "float64": "f8"}.get(layout.kind, f"u{width}")
     if width == 1 and order == ">" and parsed.vr == "OW":
         # 8-bit samples in big endian 16-bit words: each pair of bytes is swapped (PS3.5 8.1.1); read the pair's words.
         data = _swapped_bytes(parsed, frame * frame_bytes, frame_bytes)
+    else:
+        parsed.stream.seek(parsed.offset + frame * frame_bytes)
+        data = parsed.stream.read(frame_bytes)
+    if len(data) < frame_bytes:
+        raise UnreadableImage("truncated", detail="it ends inside its pixel data")
     array = np.frombuffer(data, order + code)
     if subsampled:
         return _spread_chroma(array, layout)
@@ -121,12 +106,8 @@ def _swapped_bytes(parsed: Parsed, start: int, count: int) -> bytes:
     first = start - start % 2
     parsed.stream.seek(parsed.offset + first)
     words = parsed.stream.read(count + 2 - count % 2)
-    words = words[: len(words) - len(words) % 2]
-    swapped = np.frombuffer(words, ">u2").astype("<u2").tobytes()
-    data = swapped[start - first : start - first + count]
-    if len(data) < count:
-        raise UnreadableImage("truncated", detail="it ends inside its pixel data")
-    return data
+    swapped = np.frombuffer(words[: len(words) - len(words) % 2], ">u2").astype("<u2").tobytes()
+    return swapped[start - first : start - first + count]
 
 
 def _padded(length: int) -> tuple[int, int]:
@@ -138,16 +119,14 @@ def _check_length(parsed: Parsed, layout: Layout, expected: int, *, smallest_lie
 
     A wrong number of rows or columns leaves at least ``smallest_lie`` bytes over: fewer, or only zeros, are padding.
     """
-    length = parsed.length or 0
-    shape = (
-        f"{layout.frames} frames of {layout.rows} x {layout.columns} x {layout.samples} at {layout.bits_allocated} bits"
-    )
+    length, size = parsed.length or 0, f"{layout.rows} x {layout.columns} x {layout.samples}"
+    needs = f"{layout.frames} frames of {size} at {layout.bits_allocated} bits need {expected} bytes of pixel data"
     if parsed.available < min(length, expected):
         raise UnreadableImage("truncated", detail=f"its pixel data ends after {parsed.available} of {length} bytes")
     if length < expected:
-        raise UnreadableImage("truncated", detail=f"{shape} need {expected} bytes of pixel data, it has {length}")
+        raise UnreadableImage("truncated", detail=f"{needs}, it has {length}")
     if length - expected >= max(2, smallest_lie) and not _only_zeros(parsed, expected, length - expected):
-        raise UnreadableImage("length_mismatch", detail=f"{shape} need {expected} bytes of pixel data, it has {length}")
+        raise UnreadableImage("length_mismatch", detail=f"{needs}, it has {length}")
     if length not in _padded(expected):
         notes.append(f"{length - expected} bytes behind the last pixel were ignored")
 
@@ -162,15 +141,16 @@ def _only_zeros(parsed: Parsed, start: int, count: int) -> bool:
 def _native_bits(parsed: Parsed, layout: Layout, frame: int) -> np.ndarray:
     """One bit a pixel, first pixel in the lowest bit; frames follow without padding (PS3.5 8.2)."""
     total = layout.frame_pixels * layout.frames
-    length = (total + 7) // 8
-    if (parsed.length or 0) < length or parsed.available < length:
-        raise UnreadableImage("truncated", detail=f"{total} pixels of 1 bit need {length} bytes of pixel data")
-    if (parsed.length or 0) > length + 1:
-        raise UnreadableImage("length_mismatch", detail=f"{total} pixels of 1 bit need {length} bytes of pixel data")
+    length, written = (total + 7) // 8, parsed.length or 0
+    needs = f"{total} pixels of 1 bit need {length} bytes of pixel data"
+    if min(written, parsed.available) < length:
+        raise UnreadableImage("truncated", detail=needs)
+    if written > length + 1:
+        raise UnreadableImage("length_mismatch", detail=needs)
     first = frame * layout.frame_pixels
     start, stop = first // 8, (first + layout.frame_pixels + 7) // 8
     if parsed.header.order == ">" and parsed.vr == "OW":
-        data = _swapped_bytes(parsed, start, min(stop, (parsed.length or 0)) - start)
+        data = _swapped_bytes(parsed, start, min(stop, written) - start)
     else:
         parsed.stream.seek(parsed.offset + start)
         data = parsed.stream.read(stop - start)
@@ -200,11 +180,11 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
     named = _CODEC_OF_SYNTAX.get(syntax.removeprefix(_JPEG_ROOT)) if syntax.startswith(_JPEG_ROOT) else None
     if named != stream.codec:
         notes.append(f"Transfer Syntax UID {syntax or 'missing'}: the pixels are {stream.codec} and were so decoded")
-    if (stream.rows, stream.columns, stream.samples) != (layout.rows, layout.columns, layout.samples):
+    size, said = ((s.rows, s.columns, s.samples) for s in (stream, layout))
+    if size != said:
+        of_stream, of_header = (" x ".join(map(str, each)) for each in (size, said))
         raise UnreadableImage(
-            "length_mismatch",
-            detail=f"its {stream.codec} stream is {stream.rows} x {stream.columns} x {stream.samples}, "
-            f"its header says {layout.rows} x {layout.columns} x {layout.samples}",
+            "length_mismatch", detail=f"its {stream.codec} stream is {of_stream}, its header says {of_header}"
         )
     if stream.precision > layout.bits_allocated:
         raise UnreadableImage(
@@ -236,30 +216,29 @@ def _decode_rle(data: bytes, layout: Layout) -> np.ndarray:
     width = layout.bits_allocated // 8
     if not width:
         raise UnreadableImage("bad_header", detail="RLE Lossless needs BitsAllocated of 8 or more, it is 1")
-    shape = (layout.rows, layout.columns) + ((layout.samples,) if layout.samples > 1 else ())
-    arguments = {
-        "rows": layout.rows, "columns": layout.columns, "samples": layout.samples,
-        "bits_allocated": layout.bits_allocated,
-    }  # fmt: skip
-    size = layout.frame_pixels * layout.samples * width
-    return decode("rle", data, arguments, shapes=[shape], dtypes=[_dtype("u", width)], size=size).pixels
+    sizes = {name: getattr(layout, name) for name in ("rows", "columns", "samples", "bits_allocated")}
+    return _decoded("rle", data, sizes, layout, [f"u{width}"])
 
 
 def _decode_jpeg_family(data: bytes, stream: Codestream, to_rgb: bool) -> np.ndarray:
     width = 1 if stream.precision <= 8 else 2 if stream.precision <= 16 else 4
-    shape = (stream.rows, stream.columns) + ((stream.samples,) if stream.samples > 1 else ())
     size = stream.rows * stream.columns * stream.samples * width
     if size > max(_FREE_BYTES, _MAX_RATIO * len(data)):
         raise UnreadableImage(
             "too_large", detail=f"its {stream.codec} stream of {len(data)} bytes claims to hold {size} bytes of pixels"
         )
     arguments = {"codestream": asdict(stream), "to_rgb": to_rgb}
-    dtypes = [_dtype(kind, width) for kind in "ui"]
-    return decode("jpeg_family", data, arguments, shapes=[shape], dtypes=dtypes, size=size).pixels
+    return _decoded("jpeg_family", data, arguments, stream, [f"u{width}", f"i{width}"])
 
 
-def _dtype(kind: str, width: int) -> str:
-    return np.dtype(f"<{kind}{width}").str
+def _decoded(
+    job: str, data: bytes, arguments: Mapping[str, object], of: Layout | Codestream, kinds: list[str]
+) -> np.ndarray:
+    """Let the helper decode pixels of the size that `of` promises."""
+    shape = (of.rows, of.columns) + ((of.samples,) if of.samples > 1 else ())
+    dtypes = [np.dtype(f"<{kind}") for kind in kinds]
+    size = math.prod(shape) * dtypes[0].itemsize
+    return decode(job, data, arguments, shapes=[shape], dtypes=[each.str for each in dtypes], size=size).pixels
 
 
 def _stream_colours(layout: Layout, codec: str, rgb: bool | None, notes: list[str]) -> tuple[str, bool]:
@@ -302,12 +281,7 @@ def _frame_bytes(parsed: Parsed, layout: Layout, frame: int) -> bytes:
 def _finish(array: np.ndarray, layout: Layout, bits: int, photometric: str, how: str) -> Stored:
     """Cut the stored bits out of their container and extend the sign (PS3.5 8.1.1).
 
-    Args:
-        array: integers as they lie in the file or come from the decoder.
-        layout: where the bits should be.
-        bits: bits that carry the value; fewer than BitsStored if the code stream has fewer.
-        photometric: colour space of ``array``.
-        how: first part of the step's sentence.
+    `bits` carry the value, fewer than BitsStored if the code stream has fewer; `how` begins the step's sentence.
     """
     width = 8 * array.dtype.itemsize
     # Decoders put the value's lowest bit at bit 0; only uncompressed and RLE data keep HighBit.
@@ -315,13 +289,12 @@ def _finish(array: np.ndarray, layout: Layout, bits: int, photometric: str, how:
     sign = "signed" if layout.signed else "unsigned"
     step = f"stored values: {how}, {layout.bits_stored} of {layout.bits_allocated} bits, {sign}"
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    unsigned = native.view(f"u{width // 8}")
+    native_unsigned = native.view(f"u{width // 8}")
+    container = native.view(f"i{width // 8}") if layout.signed else native_unsigned
     if shift == 0 and bits >= width:
-        values = native.view(f"i{width // 8}") if layout.signed else unsigned
-        return Stored(values, None, photometric, layout.minimum, layout.maximum, step)
-    cut = (unsigned >> shift if shift else unsigned) & unsigned.dtype.type((1 << bits) - 1)
+        return Stored(container, None, photometric, step)
+    cut = (native_unsigned >> shift if shift else native_unsigned) & native_unsigned.dtype.type((1 << bits) - 1)
     if layout.signed:
         up = width - bits  # move the sign bit to the top and back: the arithmetic shift extends it
         cut = (cut << up).view(f"i{width // 8}") >> up
-    container = native.view(f"i{width // 8}") if layout.signed else unsigned
-    return Stored(cut, container, photometric, layout.minimum, layout.maximum, step)
+    return Stored(cut, container, photometric, step)

@@ -8,8 +8,6 @@ from medvlp.io.dicom_file import Parsed
 from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["MAX_PIXELS", "Layout", "check_layout"]
-
 MAX_PIXELS = 89_000_000
 """Largest rows x columns that is decoded: twice the largest mammogram, and below Pillow's own alarm."""
 
@@ -51,14 +49,10 @@ class Layout:
 
 
 def check_layout(parsed: Parsed, notes: list[str]) -> Layout:
-    """Return the layout of the pixel data, or refuse a header that contradicts itself.
-
-    Args:
-        parsed: the file split at its pixels.
-        notes: warnings are appended here.
+    """Return the layout of the pixel data; `notes` gets the warnings.
 
     Raises:
-        UnreadableImage: ``bad_header``, ``too_large`` or ``no_decoder``.
+        UnreadableImage: ``bad_header``, ``too_large`` or ``no_decoder``: the header contradicts itself.
     """
     header = parsed.header
     rows, columns = header.integer("Rows"), header.integer("Columns")

@@ -11,22 +11,18 @@ import numpy as np
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_windows import choose_window
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.image import Account
 from medvlp.io.lut import LookupTable, Rescale, full_range, lookup_table, percentile_range, window
-from medvlp.io.preset import Curve, FixedWindow, Percentiles
-
-__all__ = ["Modality", "frame_items", "table_of", "values_of_interest"]
+from medvlp.io.presets import Curve, FixedWindow, Percentiles
 
 Pointwise = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Modality:
-    """Stored to modality values.
+    """What makes modality values of stored ones, whether they can be negative, and their unit.
 
-    Attributes:
-        apply: the function.
-        signed: whether its values can be negative.
-        unit: Rescale Type or Modality LUT Type, "" where the file names none; None where nothing is applied.
+    `unit` is the Rescale Type or Modality LUT Type, "" where the file names none; None where nothing is applied.
     """
 
     apply: LookupTable | Rescale
@@ -40,11 +36,7 @@ def frame_items(groups: tuple[Header, ...], keyword: str) -> tuple[Header, ...]:
 
 
 def table_of(item: Header, name: str, *, signed_first: bool) -> LookupTable:
-    """Return the lookup table of a Modality or VOI LUT item.
-
-    Raises:
-        UnreadableImage: ``bad_lut``.
-    """
+    """Return the lookup table of a Modality or VOI LUT item; UnreadableImage ``bad_lut`` where it is none."""
     try:
         descriptor = [int(value) for value in item.numbers("LUTDescriptor")]
         first = [int(value) for value in item.numbers("LUTDescriptor", signed=signed_first)]
@@ -56,14 +48,9 @@ def table_of(item: Header, name: str, *, signed_first: bool) -> LookupTable:
 
 
 def values_of_interest(
-    valid: np.ndarray,
-    modality: Modality,
-    groups: tuple[Header, ...],
-    curve: Curve,
-    choice: int | str | None,
-    steps: list[str],
-    notes: list[str],
-) -> Pointwise:
+    valid: np.ndarray, modality: Modality, groups: tuple[Header, ...], curve: Curve, choice: int | str | None,
+    account: Account,
+) -> Pointwise:  # fmt: skip
     """Return modality values -> [0, 1].
 
     Args:
@@ -72,60 +59,57 @@ def values_of_interest(
         groups: where attributes may stand, the data set last.
         curve: the preset's way.
         choice: window of the file, for presets that use its windows.
-        steps: what is done is appended here.
-        notes: warnings are appended here.
+        account: steps and warnings are appended here.
 
     Raises:
         UnreadableImage: ``bad_lut``, ``bad_window`` or ``preset_mismatch``.
     """
     if isinstance(curve, FixedWindow):
         _require_hounsfield(modality, groups[-1])
-        steps.append(f"values of interest: {curve.words}")
+        account.steps.append(f"values of interest: {curve.words}")
         return lambda values: window(values, curve.center, curve.width, "LINEAR_EXACT")
     if isinstance(curve, Percentiles):
         low, high = percentile_range(modality.apply(valid.astype(np.float64)), curve.low, curve.high)
-        steps.append(f"values of interest: percentiles {curve.low:g} ({low:g}) to {curve.high:g} ({high:g})")
-        return _between(low, high, notes)
-    shown = _asked_by_file(modality, groups, choice, steps, notes)
+        account.steps.append(f"values of interest: percentiles {curve.low:g} ({low:g}) to {curve.high:g} ({high:g})")
+        return _between(low, high, account)
+    shown = _asked_by_file(modality, groups, choice, account)
     if shown is not None:
         return shown
-    low, high = _extremes(valid, modality.apply)
-    steps.append(f"values of interest: minimum {low:g} to maximum {high:g} of the pixels")
-    return _between(low, high, notes)
+    # A table need not be monotone, and what it says of values that do not occur does not count.
+    seen = modality.apply(
+        valid if isinstance(modality.apply, LookupTable) else np.array([valid.min(), valid.max()], np.float64)
+    )
+    low, high = float(seen.min()), float(seen.max())
+    account.steps.append(f"values of interest: minimum {low:g} to maximum {high:g} of the pixels")
+    return _between(low, high, account)
 
 
 def _asked_by_file(
-    modality: Modality, groups: tuple[Header, ...], choice: int | str | None, steps: list[str], notes: list[str]
+    modality: Modality, groups: tuple[Header, ...], choice: int | str | None, account: Account
 ) -> Pointwise | None:
     """Return the file's own curve, a VOI LUT Sequence before a window unless one was chosen; None if it has none."""
     tables = groups[-1].items("VOILUTSequence") if choice is None else ()
     if tables:
         table = table_of(tables[0], "VOILUTSequence", signed_first=modality.signed)
         which = "" if len(tables) == 1 else f" 0 of {len(tables)}"
-        steps.append(f"values of interest: VOILUTSequence{which}, {len(table.entries)} entries of {table.bits} bits")
-        top = float((1 << table.bits) - 1)
-        return lambda values: table(values) / top
-    chosen = choose_window((*frame_items(groups, "FrameVOILUTSequence"), groups[-1]), choice, notes)
-    if chosen is not None:
-        steps.append(
-            f"values of interest: {chosen.name}, WindowCenter {chosen.center:g}, WindowWidth {chosen.width:g}, "
-            f"{chosen.function}"
+        account.steps.append(
+            f"values of interest: VOILUTSequence{which}, {len(table.entries)} entries of {table.bits} bits"
         )
-        return lambda values: window(values, chosen.center, chosen.width, chosen.function)
-    return None
+        return lambda values: table(values) / float((1 << table.bits) - 1)
+    chosen = choose_window((*frame_items(groups, "FrameVOILUTSequence"), groups[-1]), choice, account.notes)
+    if chosen is None:
+        return None
+    account.steps.append(
+        f"values of interest: {chosen.name}, WindowCenter {chosen.center:g}, WindowWidth {chosen.width:g}, "
+        f"{chosen.function}"
+    )
+    return lambda values: window(values, chosen.center, chosen.width, chosen.function)
 
 
-def _between(low: float, high: float, notes: list[str]) -> Pointwise:
+def _between(low: float, high: float, account: Account) -> Pointwise:
     if low == high:
-        notes.append("all pixels have the same value")
+        account.notes.append("all pixels have the same value")
     return lambda values: full_range(values, low, high)
-
-
-def _extremes(valid: np.ndarray, modality: Pointwise) -> tuple[float, float]:
-    # A table need not be monotone, and what it says of values that do not occur does not count.
-    ends = valid if isinstance(modality, LookupTable) else np.array([valid.min(), valid.max()], np.float64)
-    seen = modality(ends)
-    return float(seen.min()), float(seen.max())
 
 
 def _require_hounsfield(modality: Modality, header: Header) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
-
-__all__ = ["Window", "choose_window", "named_windows", "windows_of"]
 
 # Explanations are free text: told only where they are one of these words.
 _KNOWN = (
@@ -43,12 +41,7 @@ class Window:
 
 
 def windows_of(header: Header, notes: list[str]) -> tuple[Window, ...]:
-    """Return all windows of a data set or item; () where there are none.
-
-    Args:
-        header: where Window Center and Window Width stand.
-        notes: warnings are appended here.
-    """
+    """Return all windows of a data set or item, () where there are none; `notes` gets the warnings."""
     try:
         centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
     except (ValueError, struct.error):
@@ -69,11 +62,7 @@ def windows_of(header: Header, notes: list[str]) -> tuple[Window, ...]:
 
 
 def named_windows(sources: tuple[Header, ...]) -> tuple[tuple[str, float, float, str], ...]:
-    """Return (name, center, width, function) of each valid window of the first source that has any.
-
-    Args:
-        sources: where windows may stand, the frame's own first.
-    """
+    """Return (name, center, width, function) of each valid window of the first source that has any."""
     for source in sources:
         found = [valid for window in windows_of(source, []) if (valid := _valid(window, [])) is not None]
         words = [text.upper().replace("_", " ") for text in source.texts("WindowCenterWidthExplanation")]
@@ -105,24 +94,24 @@ def choose_window(sources: tuple[Header, ...], wanted: int | str | None, notes: 
 
 
 def _named(sources: tuple[Header, ...], wanted: int | str, notes: list[str]) -> Window:
-    found = next(((source, listed) for source in sources if (listed := windows_of(source, notes))), None)
-    if found is None:
+    listed, names = (), []
+    for source in sources:
+        if listed := windows_of(source, notes):
+            # Explanations are free text: they are compared with what the caller wrote, never shown.
+            names = [name.casefold() for name in source.texts("WindowCenterWidthExplanation")]
+            break
+    if not listed:
         raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has none")
-    source, listed = found
+    index = wanted
     if isinstance(wanted, str):
-        # Explanations are free text: they are compared with what the caller wrote, never shown.
-        names = [name.casefold() for name in source.texts("WindowCenterWidthExplanation")]
         index = names.index(wanted.strip().casefold()) if wanted.strip().casefold() in names else -1
-    else:
-        index = wanted
-    if not 0 <= index < len(listed):
+    if not 0 <= int(index) < len(listed):
         offered = ", ".join(f"{window.index}: {window.center:g}/{window.width:g}" for window in listed)
         raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has (center/width) {offered}")
-    valid = _valid(listed[index], notes)
+    found = listed[int(index)]
+    valid = _valid(found, notes)
     if valid is None:
-        raise UnreadableImage(
-            "bad_window", detail=f"WindowWidth {listed[index].width:g} of {listed[index].name} is not allowed"
-        )
+        raise UnreadableImage("bad_window", detail=f"WindowWidth {found.width:g} of {found.name} is not allowed")
     return valid
 
 
@@ -131,5 +120,6 @@ def _valid(window: Window, notes: list[str]) -> Window | None:
         return window
     if window.width > 0:
         notes.append(f"WindowWidth {window.width:g} is below 1, which LINEAR does not allow: LINEAR_EXACT was applied")
-        return Window(window.center, window.width, "LINEAR_EXACT", window.index, window.total)
+        return replace(window, function="LINEAR_EXACT")
+    return None
     return None

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 from medvlp.core.errors import DataError
 
-__all__ = ["REASONS", "UnreadableImage", "refusing"]
-
 #: reason code -> what the user can do about it (the default hint).
 REASONS: dict[str, str] = {
     "not_found": "check the path",

@@ -9,8 +9,6 @@ from scipy import ndimage
 
 from medvlp.io.resize import resampled
 
-__all__ = ["FitTo", "Resample", "fit_to"]
-
 FitTo = Literal["pad", "crop", "crop_floor", "squeeze", "square_pad", "square_crop"]
 Resample = Literal["area", "bilinear", "bicubic", "lanczos", "gaussian"]
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from medvlp.io.dicom import choose_frame, groups_of, meta_of, read_dicom
+from medvlp.io.dicom import choose_frame, groups_of, meta_of, placed, read_dicom
 from medvlp.io.dicom_display import Shown, shown_by
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_frames import Stored, read_frame
@@ -21,18 +21,15 @@ from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.dicom_values import frame_items
 from medvlp.io.dicom_windows import named_windows
-from medvlp.io.edges import edges_of
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.geometry import Hanging, find_spacing, hanging_of
-from medvlp.io.image import Image, SpacingKind
+from medvlp.io.geometry import Hanging, edges_of, hanging_of
+from medvlp.io.image import Account, Image, SpacingKind
 from medvlp.io.lut import LookupTable
 from medvlp.io.lut import window as voi_window
 from medvlp.io.presets import preset_info
 from medvlp.io.raster import read_raster
 from medvlp.io.slices import UNITS
 from medvlp.io.sniff import open_regular, sniff
-
-__all__ = ["DISPLAY", "Frame", "read_frame_values"]
 
 DISPLAY = "dicom_voi_v1"
 """The preset whose pixels `Frame.image` gives."""
@@ -111,21 +108,20 @@ class Frame:
             numbers = self.slope * np.arange(self.lo, self.hi + 1) + self.intercept
             shown = voi_window(numbers, *window)
             table = np.rint(255 * (1.0 - shown if self.inverted else shown)).astype(np.uint8)
-        painted = table.take(self.values.astype(np.int32) - self.lo, mode="clip")
+        return self._black(table.take(self.values.astype(np.int32) - self.lo, mode="clip"))
+
+    def _black(self, pixels: np.ndarray) -> np.ndarray:
         if self.padding is not None:
-            painted[self.values == self.padding] = 0
-        return painted
+            pixels[self.values == self.padding] = 0
+        return pixels
 
     def image(self) -> Image:
         """Return what `medvlp.io.read_image` makes of the same file, without reading it again."""
         if self.coloured is not None:
             return self.coloured
-        index = self.values.astype(np.int32) - self.lo
-        pixels = self.display.take(index, mode="clip")
-        if self.padding is not None:
-            pixels[self.values == self.padding] = 0.0
         return Image(
-            pixels=pixels, spacing=self.spacing, spacing_kind=self.spacing_kind, meta=self.meta, steps=self.steps,
+            pixels=self._black(self.display.take(self.values.astype(np.int32) - self.lo, mode="clip")),
+            spacing=self.spacing, spacing_kind=self.spacing_kind, meta=self.meta, steps=self.steps,
             warnings=self.warnings,
         )  # fmt: skip
 
@@ -181,27 +177,20 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
 
         return _picture(read, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging)
     stored = read_frame(parsed, layout, index, notes)
-    steps = [f"frame {index} of {layout.frames}"] if layout.frames > 1 else []
-    steps.append(stored.step)
-    shown = shown_by(stored, layout, groups, recipe, None, steps, notes)
+    account = Account([f"frame {index} of {layout.frames}"] if layout.frames > 1 else [], notes)
+    account.steps.append(stored.step)
+    shown = shown_by(stored, layout, groups, recipe, None, account)
     levels = _levels(stored, shown, notes)
-    spacing = find_spacing((header, *frame_items(groups, "PixelMeasuresSequence")), modality, notes)
-    steps.append(f"spacing: {spacing.source}, {spacing.kind}" if spacing.value else "spacing: none")
-    value = spacing.value
-    if not hanging.identity:
-        hanging_of(header, modality, notes)  # says so
-        value = (value[1], value[0]) if value and hanging.transpose else value
-        steps.append(f"hanging: {hanging.words} by {hanging.source}")
-    if (header.text("BurnedInAnnotation") or "").upper() == "YES":
-        notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
+    place = placed(groups, modality, account)
     return Frame(
         values=hanging.apply(levels.values), lo=levels.lo, hi=levels.lo + len(levels.display) - 1,
         display=levels.display.astype(np.float32), curve=np.rint(255 * levels.display).astype(np.uint8),
         padding=levels.padding, slope=levels.slope, intercept=levels.intercept,
         unit=_unit(shown.modality.unit, modality), inverted=shown.invert,
-        windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging,
-        edges=edges, spacing=value, spacing_kind=spacing.kind, photometric=layout.photometric, marker=_marker(header),
-        frames=layout.frames, steps=tuple(steps), warnings=tuple(dict.fromkeys(notes)), meta=meta_of(parsed, groups),
+        windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging, edges=edges,
+        spacing=place.spacing, spacing_kind=place.kind, photometric=layout.photometric, marker=_marker(header),
+        frames=layout.frames, steps=tuple(account.steps), warnings=tuple(dict.fromkeys(notes)),
+        meta=meta_of(parsed, groups),
     )  # fmt: skip
 
 
@@ -241,10 +230,10 @@ def _padded(values: np.ndarray, mask: np.ndarray | None, low: int, high: int) ->
     """Give all padding one value that no other pixel has."""
     if mask is None or not mask.any():
         return values, None
-    taken = set(np.unique(values[~mask]).tolist())
+    used = set(np.unique(values[~mask]).tolist())
     fits = range(-32768, 32768) if low < 0 else range(65536)
     room = (int(values[mask].flat[0]), high + 1, low - 1, *range(low, high))
-    padding = next(value for value in room if value in fits and value not in taken)
+    padding = next(value for value in room if value in fits and value not in used)
     values = values.astype(np.int32)
     values[mask] = padding
     return values, padding

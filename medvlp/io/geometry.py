@@ -1,7 +1,8 @@
-"""Pixel spacing of a 2D image and the way a radiograph is hung."""
+"""Pixel spacing of a 2D image, the way a radiograph is hung, and where its edges point to."""
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -10,29 +11,16 @@ import numpy as np
 from medvlp.io.dicom_header import Header
 from medvlp.io.image import SpacingKind
 
-__all__ = ["PROJECTION", "Hanging", "Spacing", "find_spacing", "hanging_of"]
-
 PROJECTION = ("CR", "DX", "RG", "MG", "PX", "IO", "XA", "RF")
 _HUNG = ("CR", "DX", "RG")
 _TRUNK = (
-    "",
-    "CHEST",
-    "THORAX",
-    "RIB",
-    "RIBS",
-    "LUNG",
-    "HEART",
-    "STERNUM",
-    "ABDOMEN",
-    "PELVIS",
-    "SPINE",
-    "TSPINE",
-    "LSPINE",
-    "CSPINE",
-    "TRUNK",
-)
+    "", *"CHEST THORAX RIB RIBS LUNG HEART STERNUM ABDOMEN PELVIS SPINE TSPINE LSPINE CSPINE TRUNK".split(),  # noqa: SIM905
+)  # fmt: skip
 _FRONTAL_ROWS = {"L": False, "R": True}  # first letter -> whether columns have to be reversed
 _COLUMNS = {"F": False, "H": True}  # second letter -> whether rows have to be reversed
+_OTHER = str.maketrans("LRAPHF", "RLPAFH")
+_LETTERS = re.compile(r"[LRAPHF]{1,3}")
+_SLANT = 0.25  # cosine below which a direction has no share in the letters
 
 
 @dataclass(frozen=True)
@@ -61,22 +49,14 @@ class Hanging:
     @property
     def words(self) -> str:
         """What is done, for a step's sentence."""
-        todo = {
-            "transposed": self.transpose,
-            "columns reversed": self.flip_columns,
-            "rows reversed": self.flip_rows,
-        }
-        return ", ".join(word for word, on in todo.items() if on)
+        done = {"transposed": self.transpose, "columns reversed": self.flip_columns, "rows reversed": self.flip_rows}
+        return ", ".join(word for word, on in done.items() if on)
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Turn ``(H, W)`` or ``(H, W, C)``."""
-        if self.transpose:
-            array = array.swapaxes(0, 1)
-        if self.flip_columns:
-            array = array[:, ::-1]
-        if self.flip_rows:
-            array = array[::-1]
-        return np.ascontiguousarray(array)
+        array = array.swapaxes(0, 1) if self.transpose else array
+        array = array[:, ::-1] if self.flip_columns else array
+        return np.ascontiguousarray(array[::-1] if self.flip_rows else array)
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """Turn a hung ``(H, W)`` or ``(H, W, C)`` back to how it is stored.
@@ -95,12 +75,7 @@ def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -
     """Find the pixel spacing and say what it measures (PS3.3 10.7.1).
 
     Pixel Spacing is calibrated in the patient; in a projection it is not if it merely repeats Imager Pixel Spacing,
-    which is measured at the detector and magnified.
-
-    Args:
-        headers: where to look, in order: the data set, then pixel measures of the frame.
-        modality: the image's Modality.
-        notes: warnings are appended here.
+    which is measured at the detector and magnified. `headers` are the data set, then pixel measures of the frame.
     """
     pixel = _pair(headers, "PixelSpacing", notes)
     imager = _pair(headers[:1], "ImagerPixelSpacing", notes)
@@ -157,12 +132,7 @@ def hanging_of(header: Header, modality: str, notes: list[str]) -> Hanging:
 
     A frontal view hangs with the patient's left at the viewer's right and the feet down (``L\F``). A lateral view is
     only turned to feet down: which way the patient faces is the department's choice. Hands and feet hang otherwise and
-    are left alone.
-
-    Args:
-        header: the data set.
-        modality: the image's Modality.
-        notes: a warning is appended for each turn.
+    stay as they are. `notes` gets a warning for each turn.
     """
     part = (header.text("BodyPartExamined") or "").upper().replace(" ", "").replace("_", "")
     letters = tuple(value[:1] for value in header.texts("PatientOrientation"))
@@ -175,11 +145,58 @@ def hanging_of(header: Header, modality: str, notes: list[str]) -> Hanging:
     if columns not in _COLUMNS or rows not in ("L", "R", "A", "P"):
         return Hanging()
     hanging = Hanging(
-        transpose=transpose,
-        flip_columns=_FRONTAL_ROWS.get(rows, False),
-        flip_rows=_COLUMNS[columns],
-        source=f"PatientOrientation {letters[0]}\\{letters[1]}",
+        transpose, _FRONTAL_ROWS.get(rows, False), _COLUMNS[columns], f"PatientOrientation {letters[0]}\\{letters[1]}"
     )
     if not hanging.identity:
         notes.append(f"{hanging.source} is unusual: the picture was turned to hang as a radiologist expects it")
     return hanging
+
+
+def opposite(letters: str) -> str:
+    """Return the letters of the other way.
+
+    Example:
+        >>> opposite("LF")
+        'RH'
+    """
+    return letters.translate(_OTHER)
+
+
+def edges_of(groups: tuple[Header, ...], hanging: Hanging) -> tuple[str, str, str, str]:
+    """Return the patient's directions at the left, right, upper and lower edge of the hung picture, "" where not known.
+
+    Patient Orientation (PS3.3 C.7.6.1.1.1) of the data set, the last of `groups`, counts first; else Image Orientation
+    (Patient), C.7.6.2.1.1.
+    """
+    written = tuple(value.upper() for value in groups[-1].texts("PatientOrientation"))
+    if len(written) == 2 and all(_LETTERS.fullmatch(value) for value in written):
+        right, lower = written
+    else:
+        right, lower = _of_cosines(groups)
+    if not right:
+        return "", "", "", ""
+    if hanging.transpose:
+        right, lower = lower, right
+    right = opposite(right) if hanging.flip_columns else right
+    lower = opposite(lower) if hanging.flip_rows else lower
+    return opposite(right), right, opposite(lower), lower
+
+
+def _of_cosines(groups: tuple[Header, ...]) -> tuple[str, str]:
+    planes = tuple(item for group in groups for item in group.items("PlaneOrientationSequence")[:1])
+    for header in (*planes, groups[-1]):
+        try:
+            numbers = header.numbers("ImageOrientationPatient")
+        except (ValueError, struct.error):
+            continue
+        if len(numbers) == 6:
+            return _letters(numbers[:3]), _letters(numbers[3:])
+    return "", ""
+
+
+def _letters(direction: tuple[float, ...]) -> str:
+    """Return the letters of an LPS direction, the largest share first."""
+    order = np.argsort([-abs(share) for share in direction], kind="stable")
+    return "".join(
+        "LPH"[axis] if direction[axis] > 0 else "RAF"[axis] for axis in order if abs(direction[axis]) > _SLANT
+    )

@@ -7,9 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Image", "SpacingKind"]
-
 SpacingKind = Literal["calibrated", "detector"] | None
+
+
+@dataclass
+class Account:
+    """What reading does, in order, and what a reader of the image should know of: guesses and contradictions."""
+
+    steps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

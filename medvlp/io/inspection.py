@@ -14,8 +14,6 @@ from medvlp.io.image import Image
 from medvlp.io.read import read_image
 from medvlp.io.volume import Volume
 
-__all__ = ["Look", "Seen", "inspect", "look"]
-
 
 @dataclass(frozen=True)
 class Look:
@@ -30,29 +28,25 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """The document of ``inspect``, and what it tells about; None where that cannot be read."""
+    """The document of ``inspect``, and the image or volume that it is about; None where that cannot be read."""
 
     document: dict[str, Any]
     content: Image | Volume | None
 
 
 def inspect(
-    path: str | os.PathLike[str],
-    *,
-    member: str | None = None,
-    preset: str | None = None,
-    window: int | str | None = None,
-    series: int | str | None = None,
-) -> dict[str, Any]:
-    """Read an image or a volume and tell about it.
+    path: str | os.PathLike[str], *, member: str | None = None, preset: str | None = None,
+    window: int | str | None = None, series: int | str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read an image or a volume and describe it.
 
     Args:
         path: any file, a folder that holds a series of slices, or a zip or tar archive of one.
         member: name of the file in an archive that holds several.
         preset: recipe to read an image by, ``dicom_voi_v1`` if None; with a volume it is checked that it fits, and what
-            it does is told.
-        window: which of an image's own windows to apply, as in ``read_image``; a multi-frame file is then told as the
-            image of its first frame.
+            it does is listed.
+        window: which of an image's own windows to apply, as in ``read_image``; of a multi-frame file the image of its
+            first frame is then described.
         series: which series of a folder, as in ``read_volume``.
 
     Returns:
@@ -72,12 +66,7 @@ def inspect(
 
 
 def look(wanted: Look) -> Seen:
-    """Do what ``inspect`` does, and return what was read with it.
-
-    Example:
-        >>> look(Look("missing.dcm")).content is None
-        True
-    """
+    """Do what ``inspect`` does, and return what was read with it."""
     try:
         return _look(wanted)
     except UnreadableImage as error:
@@ -90,18 +79,22 @@ def _look(wanted: Look) -> Seen:
     if wanted.series is not None or Path(wanted.path).is_dir():
         return _volume(wanted)
     try:
-        picture = _image(wanted)
+        image = read_image(
+            wanted.path, preset=wanted.preset or "dicom_voi_v1", window=wanted.window, member=wanted.member
+        )
     except UnreadableImage as error:
         if wanted.member is not None or error.reason not in ("volume", "several_images"):
             raise
         return _volume(wanted, otherwise=error)
-    frames = picture.document["meta"].get("NumberOfFrames", 1)
-    alone = wanted.member is not None or wanted.window is not None or frames == 1
-    return picture if alone else _volume(wanted, otherwise=picture)
+    document = _document(wanted, image, image, dict(image.meta))
+    document["spacing_kind"] = image.spacing_kind
+    found = Seen(document, image)
+    single = wanted.member is not None or wanted.window is not None or image.meta.get("NumberOfFrames", 1) == 1
+    return found if single else _volume(wanted, otherwise=found)
 
 
 def _volume(wanted: Look, *, otherwise: Seen | UnreadableImage | None = None) -> Seen:
-    """Tell about a volume; where what is there has no place in space, tell `otherwise`."""
+    """Describe a volume; where what is there has no place in space, give `otherwise`."""
     from medvlp.io.volume_display import window
     from medvlp.io.volume_read import read_volume
 
@@ -119,28 +112,13 @@ def _volume(wanted: Look, *, otherwise: Seen | UnreadableImage | None = None) ->
             raise otherwise from None
         return otherwise
     geometry = {} if volume.geometry is None else {"geometry": dataclasses.asdict(volume.geometry)}
-    document = {
-        "path": wanted.path,
-        "kind": "volume",
-        "shape": list(volume.shape),
-        "spacing": list(volume.spacing),
-        "steps": list(shown.steps),
-        "warnings": list(shown.warnings),
-        "meta": {**volume.meta, "affine": volume.affine.matrix.tolist(), **geometry},
-    }
-    return Seen(document, volume)
+    meta = {**volume.meta, "affine": volume.affine.matrix.tolist(), **geometry}
+    return Seen(_document(wanted, volume, shown, meta), volume)
 
 
-def _image(wanted: Look) -> Seen:
-    image = read_image(wanted.path, preset=wanted.preset or "dicom_voi_v1", window=wanted.window, member=wanted.member)
-    document = {
-        "path": wanted.path,
-        "kind": "image",
-        "shape": list(image.shape),
-        "spacing": None if image.spacing is None else list(image.spacing),
-        "spacing_kind": image.spacing_kind,
-        "steps": list(image.steps),
-        "warnings": list(image.warnings),
-        "meta": dict(image.meta),
-    }
-    return Seen(document, image)
+def _document(wanted: Look, content: Image | Volume, shown: Image | Volume, meta: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "path": wanted.path, "kind": "image" if isinstance(content, Image) else "volume", "shape": list(content.shape),
+        "spacing": None if content.spacing is None else list(content.spacing), "steps": list(shown.steps),
+        "warnings": list(shown.warnings), "meta": meta,
+    }  # fmt: skip

@@ -8,8 +8,6 @@ import numpy as np
 
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["LookupTable", "Rescale", "full_range", "lookup_table", "padding_mask", "percentile_range", "window"]
-
 
 @dataclass(frozen=True, eq=False)
 class LookupTable:
@@ -161,16 +159,13 @@ def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np
 
 
 def lookup_table(descriptor: tuple[int, ...], data: bytes, order: str, *, name: str) -> LookupTable:
-    """Build a table from LUT Descriptor and LUT Data.
+    """Build the table of a sequence called `name`, or refuse it as ``bad_lut``.
 
     Args:
         descriptor: number of entries (0 is 65536), first mapped value, bits of an entry.
         data: entries of 16 bits, or of 8 bits where their number says so.
         order: ``"<"`` or ``">"``.
-        name: of the sequence, for messages.
-
-    Raises:
-        UnreadableImage: ``bad_lut``.
+        name: for messages.
     """
     if len(descriptor) != 3:
         raise UnreadableImage("bad_lut", detail=f"LUTDescriptor of {name} has {len(descriptor)} values, not 3")

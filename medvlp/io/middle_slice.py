@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from medvlp.core.errors import UserError
 from medvlp.io.image import Image
-from medvlp.io.preset import FixedWindow, Percentiles
-from medvlp.io.presets import preset_info, preset_names
+from medvlp.io.presets import volume_preset_names
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import window
-
-__all__ = ["middle_axial", "volume_preset"]
+from medvlp.io.volume_slices import slices_of
 
 _USUAL = {"CT": "ct_mediastinum_v1", "MR": "mr_percentile_v1"}
-_TOWARDS = {"R": "L", "L": "L", "A": "P", "P": "P", "S": "S", "I": "S"}  # how each axis runs in the picture
 
 
 def volume_preset(volume: Volume, wanted: str | None) -> str:
@@ -24,6 +19,7 @@ def volume_preset(volume: Volume, wanted: str | None) -> str:
         UserError: none is wanted and the volume does not say that it is CT or MR.
 
     Example:
+        >>> import numpy as np
         >>> from medvlp.io.affine import Affine
         >>> volume_preset(Volume(np.zeros((1, 1, 1), np.float32), Affine(np.eye(4)), meta={"Modality": "MR"}), None)
         'mr_percentile_v1'
@@ -31,9 +27,8 @@ def volume_preset(volume: Volume, wanted: str | None) -> str:
     modality = str(volume.meta.get("Modality", ""))
     if wanted is not None or modality in _USUAL:
         return wanted or _USUAL[modality]
-    curves = {name: preset_info(name).curve for name in preset_names()}
-    fitting = [name for name, curve in curves.items() if isinstance(curve, FixedWindow | Percentiles)]
-    raise UserError(f"The volume does not say that it is CT or MR: choose a preset, one of {', '.join(fitting)}.")
+    fitting = ", ".join(volume_preset_names())
+    raise UserError(f"The volume does not say that it is CT or MR: choose a preset, one of {fitting}.")
 
 
 def middle_axial(volume: Volume, preset: str) -> Image:
@@ -55,25 +50,17 @@ def middle_axial(volume: Volume, preset: str) -> Image:
         UnreadableImage: ``preset_mismatch``.
 
     Example:
+        >>> import numpy as np
         >>> from medvlp.io.affine import Affine
         >>> air_and_bone = np.array([[[-2000.0]], [[2000.0]], [[-2000.0]]], np.float32)
         >>> middle_axial(Volume(air_and_bone, Affine(np.eye(4))), "ct_bone_v1").pixels.tolist()
         [[1.0]]
     """
-    shown, codes = window(volume, preset), volume.affine.codes
-    axes = ["LPS".index(_TOWARDS[code]) for code in codes]  # of the patient, for i, j and k
-    voxels = shown.voxels.transpose(2, 1, 0)  # (i, j, k), as the codes are
-    turned = voxels[tuple(slice(None, None, 1 if code in _TOWARDS.values() else -1) for code in codes)]
-    left, back, head = (axes.index(axis) for axis in range(3))
-    upright = turned.transpose(head, back, left)
-    middle = len(upright) // 2
-    step = f"picture: axial slice {middle} of {len(upright)} from the feet, patient's left at the right hand"
-    spacing = volume.affine.spacing
+    shown = window(volume, preset)
+    slices = slices_of(shown, "axial")
+    middle = len(slices) // 2
+    step = f"picture: axial slice {middle} of {len(slices)} from the feet, patient's left at the right hand"
     return Image(
-        pixels=np.ascontiguousarray(upright[middle]),
-        spacing=(spacing[back], spacing[left]),
-        spacing_kind="calibrated",
-        meta=dict(shown.meta),
-        steps=(*shown.steps, step),
-        warnings=shown.warnings,
-    )
+        pixels=slices.read([middle])[0], spacing=slices.spacing, spacing_kind="calibrated", meta=slices.meta,
+        steps=(*shown.steps, step), warnings=shown.warnings,
+    )  # fmt: skip

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import nibabel as nib
@@ -17,17 +19,16 @@ import numpy as np
 from isal import isal_zlib
 
 from medvlp.io.affine import Affine
-from medvlp.io.errors import UnreadableImage
+from medvlp.io.errors import UnreadableImage, refusing
+from medvlp.io.sniff import open_regular
 from medvlp.io.volume import Volume, prove_size
-
-__all__ = ["NiftiHead", "NiftiSource", "read_head", "read_nifti"]
 
 _MAX_GZIP_RATIO = 200  # beyond 64 MiB of data; a segmentation of few labels reaches 100, deflate's own limit is 1032
 _FREE_BYTES = 64 << 20
 _CHUNK = 1 << 20
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-_NUMERIC = "iuf"
 _EXACT_IN_FLOAT32 = 1 << 24
+_PLAIN = (348, 540)  # a header begins with its own size
 
 
 class NiftiSource:
@@ -40,34 +41,28 @@ class NiftiSource:
         stream.seek(0)
         self._inflater = isal_zlib.decompressobj(31)  # gzip with its trailer checked
         self._given = 0
+        self._most = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
 
     def exactly(self, count: int) -> bytearray:
         """Return the next ``count`` bytes, or refuse the file as truncated."""
-        if self.packed:
-            limit = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
-            if self._given + count > limit:
-                raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {limit}")
-        elif count > self.size - self._given:
-            raise UnreadableImage(
-                "truncated", detail=f"its header needs {self._given + count} bytes, the file has {self.size}"
-            )
-        data = self._inflate(count) if self.packed else bytearray(self._stream.read(count))
+        self._given += count
+        if self.packed and self._given > self._most:
+            raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {self._most}")
+        if not self.packed and self._given > self.size:
+            detail = f"its header needs {self._given} bytes, the file has {self.size}"
+            raise UnreadableImage("truncated", detail=detail)
+        data = bytearray() if self.packed else bytearray(self._stream.read(count))
+        while self.packed and len(data) < count and (part := self._part(count - len(data))):
+            data += part
         if len(data) < count:
             raise UnreadableImage("truncated", detail="it ends before its last voxel")
-        self._given += count
-        return data
-
-    def _inflate(self, count: int) -> bytearray:
-        data = bytearray()
-        while len(data) < count and (part := self._part(count - len(data))):
-            data += part
         return data
 
     def finish(self) -> None:
         """Check the gzip trailers (length and CRC), which damage in the middle does not survive."""
         while self.packed and (part := self._part(_CHUNK)):
             self._given += len(part)
-            if self._given > max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size):
+            if self._given > self._most:
                 raise UnreadableImage("too_large", detail="its gzip data does not end")
 
     def _part(self, most: int) -> bytes:
@@ -173,24 +168,23 @@ def read_head(source: NiftiSource) -> NiftiHead:
     block = bytes(first + source.exactly(536 if two else 344))
     header = kind(block, check=False)
     if bytes(header["magic"].tobytes()[:2]) == b"ni":
-        raise UnreadableImage(
-            "unsupported_format",
-            detail="it is the header of a .hdr/.img pair",
-            hint="convert the pair to one .nii file",
-        )
+        hint = "convert the pair to one .nii file"
+        raise UnreadableImage("unsupported_format", detail="it is the header of a .hdr/.img pair", hint=hint)
     notes: list[str] = []
     steps: list[str] = []
     shape = _shape(header, steps)
     dtype = header.get_data_dtype()
-    if dtype.kind not in _NUMERIC or dtype.itemsize > 8:
-        raise UnreadableImage(
-            "unsupported_format", detail=f"its voxels are {dtype}, not single numbers of up to 64 bits"
-        )
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        detail = f"its voxels are {dtype}, not single numbers of up to 64 bits"
+        raise UnreadableImage("unsupported_format", detail=detail)
     prove_size(*shape[::-1])
     offset = int(header["vox_offset"])
     if not len(block) <= offset <= 1 << 24:
         raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
-    slope, inter = _scaling(header)
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    slope, inter = (slope, inter) if slope else (1.0, 0.0)
+    if not (np.isfinite(slope) and np.isfinite(inter)):
+        raise UnreadableImage("bad_rescale", detail=f"scl_slope is {slope:g}, scl_inter is {inter:g}")
     affine = Affine(_affine(header, shape, notes, steps))
     source.exactly(offset - len(block))
     steps.append(f"values: {dtype.name} * {slope:g} + {inter:g}")
@@ -204,23 +198,13 @@ def _shape(header: nib.Nifti1Header, steps: list[str]) -> tuple[int, int, int]:
     if not 1 <= dim[0] <= 7 or any(size < 1 for size in dim[1 : dim[0] + 1]):
         raise UnreadableImage("bad_header", detail=f"dim is {dim[: max(1, min(dim[0], 7)) + 1]}")
     sizes = dim[1 : dim[0] + 1]
+    words = " x ".join(map(str, sizes))
     if any(size > 1 for size in sizes[3:]):
-        raise UnreadableImage(
-            "several_volumes", detail=f"it has {' x '.join(map(str, sizes))} voxels: more than three dimensions"
-        )
+        raise UnreadableImage("several_volumes", detail=f"it has {words} voxels: more than three dimensions")
     if len(sizes) > 3:
-        steps.append(f"dimensions of size 1 dropped from {' x '.join(map(str, sizes))}")
+        steps.append(f"dimensions of size 1 dropped from {words}")
     x, y, z = (*sizes[:3], 1, 1)[:3]
     return x, y, z
-
-
-def _scaling(header: nib.Nifti1Header) -> tuple[float, float]:
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0:
-        return 1.0, 0.0
-    if not (np.isfinite(slope) and np.isfinite(inter)):
-        raise UnreadableImage("bad_rescale", detail=f"scl_slope is {slope:g}, scl_inter is {inter:g}")
-    return slope, inter
 
 
 def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[str], steps: list[str]) -> np.ndarray:
@@ -229,35 +213,27 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
     if scale != 1:
         steps.append(f"spatial units converted to mm, times {scale:g}")
     forms: dict[str, np.ndarray] = {}
-    if int(header["sform_code"]) > 0:
-        sform = np.asarray(header.get_sform(), np.float64)
-        if _is_sound(sform):
-            forms["sform"] = sform
-        else:
-            notes.append("the sform is singular or not finite and was passed over")
-    if int(header["qform_code"]) > 0:
-        if header["pixdim"][0] == 0:
+    for name, read in (("sform", header.get_sform), ("qform", header.get_qform)):
+        if int(header[f"{name}_code"]) <= 0:
+            continue
+        if name == "qform" and header["pixdim"][0] == 0:
             header["pixdim"][0] = 1  # nifti1.h, method 2: qfac 0 is taken for 1
         try:
-            qform = np.asarray(header.get_qform(), np.float64)
+            form = np.asarray(read(), np.float64)
         except Exception:
-            qform = np.full((4, 4), np.nan)
-        if _is_sound(qform):
-            forms["qform"] = qform
+            form = np.full((4, 4), np.nan)
+        if np.isfinite(form).all() and abs(np.linalg.det(form[:3, :3])) > 1e-12:
+            forms[name] = form
         else:
-            notes.append("the qform is singular or not finite and was passed over")
+            notes.append(f"the {name} is singular or not finite and was passed over")
     if len(forms) == 2:
-        corners = np.array(
-            [[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], np.float64
-        )
+        corners = np.array([(x, y, z, 1) for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float)
         apart = float(np.abs((forms["sform"] - forms["qform"]) @ corners.T).max()) * scale
         if apart > 1e-3:
             notes.append(f"sform and qform differ by up to {apart:.3g} mm: the sform was used")
     for name, affine in forms.items():
         steps.append(f"place: {name}")
-        affine = affine.copy()
-        affine[:3] *= scale
-        return affine
+        return affine * [[scale], [scale], [scale], [1.0]]
     sizes = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise UnreadableImage("bad_affine", detail="it has no sform, no qform and no voxel sizes")
@@ -265,9 +241,73 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
         "it has neither sform nor qform: voxel sizes only, orientation and origin are unknown (RAS from 0 assumed)"
     )
     steps.append("place: none, pixdim only")
-    affine = np.diag([*(sizes * scale), 1.0])
-    return affine
+    return np.diag([*(sizes * scale), 1.0])
 
 
-def _is_sound(affine: np.ndarray) -> bool:
-    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12)
+class NiftiFile:
+    """A NIfTI file that is not packed, opened for each reading and closed again.
+
+    Args:
+        path: the file.
+        head: its checked header.
+    """
+
+    def __init__(self, path: Path, head: NiftiHead) -> None:
+        self.path = path
+        self.head = head
+        self.affine = head.affine
+        self.meta = head.meta
+        self.steps = head.steps
+        self.warnings = head.notes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along z, y and x."""
+        return self.head.shape[::-1]
+
+    def read(self, index: Sequence[int]) -> np.ndarray:
+        """Return slices across z, float32 ``(n, y, x)``, modality values.
+
+        Raises:
+            UnreadableImage: the file is gone, or was cut off.
+        """
+        rows, columns = self.shape[1:]
+        size = rows * columns * self.head.dtype.itemsize
+        out = np.empty((len(index), rows, columns), np.float32)
+        with open_regular(self.path) as stream, refusing(self.path):
+            for place, k in enumerate(index):
+                stream.seek(self.head.offset + k * size)
+                data = stream.read(size)
+                if len(data) < size:
+                    raise UnreadableImage("truncated", detail="it ends before its last voxel")
+                out[place] = self.head.values(np.frombuffer(data, self.head.dtype).reshape(rows, columns))
+        return out
+
+
+def plain_nifti(path: str | os.PathLike[str]) -> NiftiFile | None:
+    """Open a ``.nii`` file for reading its slices; None where it is packed, another format, or a folder.
+
+    Raises:
+        UnreadableImage: it is a plain NIfTI file and cannot be read rightly.
+
+    Example:
+        >>> import tempfile
+        >>> import nibabel
+        >>> path = Path(tempfile.mkdtemp(), "ct.nii")
+        >>> nibabel.Nifti1Image(np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4)).to_filename(path)
+        >>> plain_nifti(path).read([1]).tolist()
+        [[[1.0, 5.0], [3.0, 7.0]]]
+    """
+    if Path(path).is_dir():
+        return None
+    with open_regular(path) as stream, refusing(path):
+        first = stream.read(4)
+        if not {int.from_bytes(first, "little"), int.from_bytes(first, "big")}.intersection(_PLAIN):
+            return None
+        source = NiftiSource(stream)
+        head = read_head(source)
+        if head.offset + head.bytes > source.size:
+            raise UnreadableImage(
+                "truncated", detail=f"its header needs {head.offset + head.bytes} bytes, the file has {source.size}"
+            )
+        return NiftiFile(Path(path), head)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from medvlp.io.slices import Place, Slice
 from medvlp.io.stacking import by_place
 
-__all__ = ["Parts", "partition"]
-
 _MOST_GRIDS = 64
 _COSINE = 2e-4  # direction cosines of one series are the same numbers, rounded
 

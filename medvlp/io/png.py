@@ -12,8 +12,6 @@ from PIL import Image as Pillow
 from medvlp.core.errors import UserError
 from medvlp.io.image import Image
 
-__all__ = ["write_png"]
-
 
 def write_png(image: Image, path: str | os.PathLike[str], *, bits: Literal[8, 16] = 8) -> None:
     """Write ``image.pixels`` as a PNG of 8 or (gray only) 16 bits, without any metadata.

@@ -1,4 +1,4 @@
-"""Named, versioned recipes from stored values to display values.
+"""Named, versioned recipes from stored values to display values, by one of four ways.
 
 A preset belongs to the model that was trained with it and is stored in its checkpoint. A published preset never
 changes: another behaviour is another version under another name.
@@ -11,118 +11,155 @@ radiology, which no standard fixes, ends at center less and plus half of the wid
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from medvlp.core.errors import UserError
-from medvlp.io.preset import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles, Preset
 
-__all__ = ["Preset", "preset_info", "preset_names"]
 
-_Table = tuple[tuple[str, str], ...]
+@dataclass(frozen=True)
+class FileDisplay:
+    """As the file asks: its VOI LUT Sequence, else its first valid window, else minimum to maximum."""
+
+
+@dataclass(frozen=True)
+class FixedWindow:
+    """A window in Hounsfield units, LINEAR_EXACT (PS3.3 C.11.2.1.3.2): ``center - width / 2`` is 0, the other end 1."""
+
+    center: float
+    width: float
+
+    @property
+    def words(self) -> str:
+        """Center, width and ends, for a sentence."""
+        half = self.width / 2
+        return (
+            f"center {self.center:g}, width {self.width:g} ({self.center - half:g} to {self.center + half:g} HU), "
+            "LINEAR_EXACT"
+        )
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """From the ``low`` to the ``high`` percentile of the values that are neither 0 nor padding."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class EqualisedJpeg:
+    """Stored values to 8 bits from ``origin`` to the maximum, inverted if MONOCHROME1, histogram equalised.
+
+    Attributes:
+        origin: "minimum" subtracts the smallest value first and cuts decimals off; "zero" only divides, and rounds.
+    """
+
+    origin: Literal["minimum", "zero"]
+
+
+Curve = FileDisplay | FixedWindow | Percentiles | EqualisedJpeg
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One recipe; every switch is read by the reader, and ``table`` says the same in words.
+
+    Attributes:
+        name: what configs and checkpoints call it; ends in its version.
+        version: counts published behaviours under one base name.
+        description: one sentence.
+        curve: how modality values become display values.
+        modalities: of DICOM files that it fits; () fits all.
+        pictures: whether it takes PNG, JPEG and TIFF files, whose values are display values already.
+        polarity: show MONOCHROME1 and Presentation LUT Shape INVERSE as they are meant, 1 = white.
+        hang: turn radiographs of the trunk whose Patient Orientation is not the usual one.
+        table: (stage, what is done) in order.
+    """
+
+    name: str
+    version: int
+    description: str
+    curve: Curve
+    modalities: tuple[str, ...]
+    pictures: bool
+    polarity: bool
+    hang: bool
+    table: tuple[tuple[str, str], ...]
+
+
 _RADIOGRAPHS = ("CR", "DX", "RG")
 _STORED = ("stored values", "bits stored cut out at the high bit, sign extended by Pixel Representation")
 _PADDING = ("padding", "Pixel Padding Value or range: left out of statistics, black in the result")
 _MODALITY = ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept, else none")
 _PICTURES = "value / largest value of the bit depth; EXIF orientation; alpha over black"
+_UNTURNED = (("hanging", "as stored"), ("colour", "refused"))
 _NO_PICTURES = ("PNG, JPEG, TIFF", "refused: they hold display values")
 
 
 def _display() -> Preset:
-    return Preset(
-        name="dicom_voi_v1",
-        version=1,
-        description="DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image.",
-        curve=FileDisplay(),
-        modalities=(),
-        pictures=True,
-        polarity=True,
-        hang=True,
-        table=(
-            _STORED,
-            _PADDING,
-            _MODALITY,
-            ("values of interest", "VOI LUT Sequence, else first window by VOI LUT Function, else minimum to maximum"),
-            ("polarity", "inverted once if MONOCHROME1 or Presentation LUT Shape INVERSE"),
-            ("hanging", "radiographs of the trunk turned to patient's left at the right hand, feet down"),
-            ("colour", "RGB, YBR and palette to RGB; gray by ITU-R BT.601 luma where gray is asked for"),
-            ("PNG, JPEG, TIFF", _PICTURES),
-        ),
+    table = (
+        _STORED,
+        _PADDING,
+        _MODALITY,
+        ("values of interest", "VOI LUT Sequence, else first window by VOI LUT Function, else minimum to maximum"),
+        ("polarity", "inverted once if MONOCHROME1 or Presentation LUT Shape INVERSE"),
+        ("hanging", "radiographs of the trunk turned to patient's left at the right hand, feet down"),
+        ("colour", "RGB, YBR and palette to RGB; gray by ITU-R BT.601 luma where gray is asked for"),
+        ("PNG, JPEG, TIFF", _PICTURES),
     )
+    words = "DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image."
+    return Preset("dicom_voi_v1", 1, words, FileDisplay(), (), pictures=True, polarity=True, hang=True, table=table)
 
 
 def _jpeg(name: str, whose: str, curve: EqualisedJpeg, scaling: str) -> Preset:
-    table: _Table = (
+    table = (
         _STORED,
         ("padding", "not looked at"),
         ("modality", "not applied"),
         ("values of interest", f"not applied; {scaling}"),
         ("polarity", "255 - value if MONOCHROME1; Presentation LUT Shape is not looked at"),
         ("equalisation", "8-bit histogram equalisation as OpenCV's equalizeHist; value / 255"),
-        ("hanging", "as stored"),
-        ("colour", "refused"),
+        *_UNTURNED,
         ("PNG, JPEG, TIFF", f"{_PICTURES}; not equalised, for the data set's own files are already"),
     )
-    return Preset(
-        name=name,
-        version=1,
-        description=f"Chest radiographs as the JPEG files of {whose} were made of DICOM, before JPEG's own loss.",
-        curve=curve,
-        modalities=_RADIOGRAPHS,
-        pictures=True,
-        polarity=True,
-        hang=False,
-        table=table,
-    )
+    words = f"Chest radiographs as the JPEG files of {whose} were made of DICOM, before JPEG's own loss."
+    return Preset(name, 1, words, curve, _RADIOGRAPHS, pictures=True, polarity=True, hang=False, table=table)
 
 
 def _ct(part: str, center: float, width: float) -> Preset:
     window = FixedWindow(center, width)
-    return Preset(
-        name=f"ct_{part}_v1",
-        version=1,
-        description=f"CT in the {part.replace('_', ' ')} window: {window.words}; images and volumes.",
-        curve=window,
-        modalities=("CT",),
-        pictures=False,
-        polarity=False,
-        hang=False,
-        table=(
-            _STORED,
-            _PADDING,
-            ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept; refused without, or not in HU"),
-            ("values of interest", f"{window.words}; the file's own windows are not looked at"),
-            ("polarity", "more Hounsfield units are whiter, whatever the file says"),
-            ("hanging", "as stored"),
-            ("colour", "refused"),
-            _NO_PICTURES,
-        ),
+    table = (
+        _STORED,
+        _PADDING,
+        ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept; refused without, or not in HU"),
+        ("values of interest", f"{window.words}; the file's own windows are not looked at"),
+        ("polarity", "more Hounsfield units are whiter, whatever the file says"),
+        *_UNTURNED,
+        _NO_PICTURES,
     )
+    words = f"CT in the {part.replace('_', ' ')} window: {window.words}; images and volumes."
+    return Preset(f"ct_{part}_v1", 1, words, window, ("CT",), pictures=False, polarity=False, hang=False, table=table)
 
 
 def _mr() -> Preset:
-    return Preset(
-        name="mr_percentile_v1",
-        version=1,
-        description="MR from the 0.5 to the 99.5 percentile of the values that are not 0; images and volumes.",
-        curve=Percentiles(0.5, 99.5),
-        modalities=("MR",),
-        pictures=False,
-        polarity=False,
-        hang=False,
-        table=(
-            _STORED,
-            _PADDING,
-            _MODALITY,
-            (
-                "values of interest",
-                "percentiles 0.5 (black) and 99.5 (white), linear between order statistics, of the values of this "
-                "image, or of the whole volume, that are finite, not padding and not 0; minimum to maximum of all "
-                "values if the two percentiles are equal; black if all values are",
-            ),
-            ("polarity", "larger values are whiter, whatever the file says"),
-            ("hanging", "as stored"),
-            ("colour", "refused"),
-            _NO_PICTURES,
+    table = (
+        _STORED,
+        _PADDING,
+        _MODALITY,
+        (
+            "values of interest",
+            "percentiles 0.5 (black) and 99.5 (white), linear between order statistics, of the values of this "
+            "image, or of the whole volume, that are finite, not padding and not 0; minimum to maximum of all "
+            "values if the two percentiles are equal; black if all values are",
         ),
+        ("polarity", "larger values are whiter, whatever the file says"),
+        *_UNTURNED,
+        _NO_PICTURES,
     )
+    words = "MR from the 0.5 to the 99.5 percentile of the values that are not 0; images and volumes."
+    curve = Percentiles(0.5, 99.5)
+    return Preset("mr_percentile_v1", 1, words, curve, ("MR",), pictures=False, polarity=False, hang=False, table=table)
 
 
 _PRESETS: dict[str, Preset] = {
@@ -156,6 +193,11 @@ def preset_names() -> tuple[str, ...]:
         ['chexpert_jpg_v1', 'dicom_voi_v1', 'mimic_jpg_v1', 'mr_percentile_v1']
     """
     return tuple(sorted(_PRESETS))
+
+
+def volume_preset_names() -> tuple[str, ...]:
+    """Return the names of the presets that fit volumes, sorted."""
+    return tuple(name for name in preset_names() if isinstance(_PRESETS[name].curve, FixedWindow | Percentiles))
 
 
 def preset_info(name: str) -> Preset:

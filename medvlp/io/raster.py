@@ -8,15 +8,13 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from medvlp.io.color import MADE_GRAY, is_gray, to_gray
+from medvlp.io.color import as_color
 from medvlp.io.dicom_layout import MAX_PIXELS
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.geometry import Hanging
-from medvlp.io.image import Image
+from medvlp.io.image import Account, Image
 from medvlp.io.raster_header import RasterHeader, probe_raster
 from medvlp.io.sandbox.client import decode
-
-__all__ = ["read_raster"]
 
 #: EXIF Orientation -> what makes the picture upright (EXIF 2.32, 4.6.4 A)
 _UPRIGHT = {
@@ -42,47 +40,37 @@ def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Litera
     Raises:
         UnreadableImage: the file cannot be read rightly.
     """
-    steps: list[str] = []
-    notes: list[str] = []
-    _refuse_large_file(stream)
-    header = probe_raster(stream, kind, frame or 0)
-    _refuse_large_picture(header)
-    if header.pages > 1:
-        steps.append(f"frame {header.page} of {header.pages}")
-        if frame is None:
-            notes.append(f"the file has {header.pages} pages: the first was taken (frame= chooses another)")
-    deep = kind == "png" and header.bits == 16 and header.samples > 1
-    values, facts = _decode(stream, kind, header, deep)
-    meta: dict[str, str | int | float] = {"Format": kind.upper(), "Mode": facts["mode"]}
-    if deep:
-        pixels = _deep(values, steps, notes)
-    elif values.dtype.itemsize > 1:
-        pixels = _deep_gray(values, facts, steps, notes)
-    else:
-        pixels = _eight_bits(values, facts["mode"], steps, notes)
-        if header.bits > 8:  # Pillow has no colour of more
-            notes.append(f"{header.bits} bits a channel were cut to 8")
-    if facts["orientation"] in _UPRIGHT:
-        steps.append(f"EXIF Orientation {facts['orientation']} applied")
-        pixels = _UPRIGHT[facts["orientation"]].apply(pixels)
-    meta["Rows"], meta["Columns"] = int(pixels.shape[0]), int(pixels.shape[1])
-    pixels = _as_color(pixels, color, steps, notes)
-    return Image(pixels=pixels, meta=meta, steps=tuple(steps), warnings=tuple(notes))
-
-
-def _refuse_large_file(stream: BinaryIO) -> None:
+    account = Account()
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size > _MAX_BYTES:
         raise UnreadableImage("too_large", detail=f"it has {size} bytes, more than {_MAX_BYTES}")
-
-
-def _refuse_large_picture(header: RasterHeader) -> None:
+    header = probe_raster(stream, kind, frame or 0)
     if header.rows * header.columns > MAX_PIXELS:
         raise UnreadableImage("too_large", detail=f"{header.rows} x {header.columns} pixels are more than {MAX_PIXELS}")
-    size = _bytes_of(header)
-    if size > _MAX_BYTES:
-        raise UnreadableImage("too_large", detail=f"its pixels take {size} bytes, more than {_MAX_BYTES}")
+    if _bytes_of(header) > _MAX_BYTES:
+        raise UnreadableImage("too_large", detail=f"its pixels take {_bytes_of(header)} bytes, more than {_MAX_BYTES}")
+    if header.pages > 1:
+        account.steps.append(f"frame {header.page} of {header.pages}")
+        if frame is None:
+            account.notes.append(f"the file has {header.pages} pages: the first was taken (frame= chooses another)")
+    deep = kind == "png" and header.bits == 16 and header.samples > 1
+    values, facts = _decode(stream, kind, header, deep)
+    if deep:
+        pixels = _deep(values, account)
+    elif values.dtype.itemsize > 1:
+        pixels = _deep_gray(values, facts, account)
+    else:
+        pixels = _eight_bits(values, facts["mode"], account)
+        if header.bits > 8:  # Pillow has no colour of more
+            account.notes.append(f"{header.bits} bits a channel were cut to 8")
+    if facts["orientation"] in _UPRIGHT:
+        account.steps.append(f"EXIF Orientation {facts['orientation']} applied")
+        pixels = _UPRIGHT[facts["orientation"]].apply(pixels)
+    rows, columns = pixels.shape[:2]
+    meta = {"Format": kind.upper(), "Mode": facts["mode"], "Rows": int(rows), "Columns": int(columns)}
+    pixels = as_color(pixels, color, account)
+    return Image(pixels=pixels, meta=meta, steps=tuple(account.steps), warnings=tuple(account.notes))
 
 
 def _bytes_of(header: RasterHeader) -> int:
@@ -109,7 +97,7 @@ def _decode(stream: BinaryIO, kind: str, header: RasterHeader, deep: bool) -> tu
     return decoded.pixels, facts
 
 
-def _deep_gray(values: np.ndarray, facts: dict[str, Any], steps: list[str], notes: list[str]) -> np.ndarray:
+def _deep_gray(values: np.ndarray, facts: dict[str, Any], account: Account) -> np.ndarray:
     """Return float32 of a gray picture of more than 8 bits."""
     bits = facts["bits"]
     if not 1 <= bits <= 16:
@@ -117,49 +105,49 @@ def _deep_gray(values: np.ndarray, facts: dict[str, Any], steps: list[str], note
     top = (1 << bits) - 1
     if values.min() < 0 or values.max() > top:
         raise UnreadableImage("unsupported_format", detail="its values are signed or beyond its bit depth")
-    steps.append(f"values / {top} ({bits} bits)")
+    account.steps.append(f"values / {top} ({bits} bits)")
     if bits == 16 and 0 < values.max() < top * _BARELY_USED:
-        notes.append(f"the largest value is {int(values.max())} of {top}: it is dark, or has fewer bits than it says")
+        account.notes.append(
+            f"the largest value is {int(values.max())} of {top}: it is dark, or has fewer bits than it says"
+        )
     scaled = _share_of(top).take(values)
     if facts["white_is_zero"] is True:  # Pillow inverts 8-bit TIFFs of this kind, but not these
-        steps.append("inverted by PhotometricInterpretation WhiteIsZero")
+        account.steps.append("inverted by PhotometricInterpretation WhiteIsZero")
         scaled = 1 - scaled
     return scaled
 
 
-def _eight_bits(values: np.ndarray, mode: str, steps: list[str], notes: list[str]) -> np.ndarray:
+def _eight_bits(values: np.ndarray, mode: str, account: Account) -> np.ndarray:
     """Return float32 ``(H, W)`` or ``(H, W, 3)`` in [0, 1]."""
     if mode == "1":
-        steps.append("values of 1 bit")
+        account.steps.append("values of 1 bit")
         return (values > 0).astype(np.float32)
-    if mode == "P":
-        steps.append("colour: palette")
-    elif mode not in ("L", "RGB", "LA", "La", "PA", "RGBA", "RGBa"):
-        steps.append(f"colour: {mode} to RGB")
+    if mode not in ("L", "RGB", "LA", "La", "PA", "RGBA", "RGBa"):
+        account.steps.append("colour: palette" if mode == "P" else f"colour: {mode} to RGB")
     shares = _share_of(255)
     if values.ndim == 2 or values.shape[2] == 3:
-        steps.append("values / 255 (8 bits)")
+        account.steps.append("values / 255 (8 bits)")
         return shares.take(values)
     if values.shape[2] != 4:
         raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
-    steps.append("values / 255 (8 bits), alpha over black")
-    return _over_black(shares.take(values[..., :3]), shares.take(values[..., 3:]), notes)
+    account.steps.append("values / 255 (8 bits), alpha over black")
+    return _over_black(shares.take(values[..., :3]), shares.take(values[..., 3:]), account)
 
 
-def _deep(values: np.ndarray, steps: list[str], notes: list[str]) -> np.ndarray:
+def _deep(values: np.ndarray, account: Account) -> np.ndarray:
     if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
         raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
-    steps.append("values / 65535 (16 bits)")
+    account.steps.append("values / 65535 (16 bits)")
     scaled = _share_of(65535).take(values)
     if scaled.shape[2] in (2, 4):
-        steps.append("alpha over black")
-        scaled = _over_black(scaled[..., :-1], scaled[..., -1:], notes)
+        account.steps.append("alpha over black")
+        scaled = _over_black(scaled[..., :-1], scaled[..., -1:], account)
     return scaled[..., 0] if scaled.shape[2] == 1 else scaled
 
 
-def _over_black(colours: np.ndarray, alpha: np.ndarray, notes: list[str]) -> np.ndarray:
+def _over_black(colours: np.ndarray, alpha: np.ndarray, account: Account) -> np.ndarray:
     if alpha.min() < 1:
-        notes.append("transparent pixels were laid over black")
+        account.notes.append("transparent pixels were laid over black")
     return colours * alpha
 
 
@@ -167,15 +155,3 @@ def _over_black(colours: np.ndarray, alpha: np.ndarray, notes: list[str]) -> np.
 def _share_of(top: int) -> np.ndarray:
     """A table of all values over the largest: a look-up a pixel is quicker than a division, and needs no float64."""
     return (np.arange(top + 1, dtype=np.float64) / top).astype(np.float32)
-
-
-def _as_color(pixels: np.ndarray, color: str, steps: list[str], notes: list[str]) -> np.ndarray:
-    if color == "rgb":
-        return np.ascontiguousarray(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1))
-    if pixels.ndim == 2:
-        return pixels
-    gray = is_gray(pixels)
-    steps.append("gray: the common value of R, G and B" if gray else "gray: ITU-R BT.601 luma")
-    if not gray:
-        notes.append(MADE_GRAY)
-    return to_gray(pixels)

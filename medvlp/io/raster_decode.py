@@ -11,8 +11,6 @@ import numpy as np
 
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["decode_raster"]
-
 _FORMATS = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF"}
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262
 

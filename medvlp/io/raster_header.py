@@ -10,8 +10,6 @@ from typing import BinaryIO
 from medvlp.io.codecs import probe_codestream
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["RasterHeader", "probe_raster"]
-
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples a pixel, PNG 11.2.1
 _MAX_PAGES = 10_000
 _WIDTH, _LENGTH, _BITS, _SAMPLES = 256, 257, 258, 277  # TIFF 6.0 section 8
@@ -20,16 +18,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF field type -> struct's cod
 
 @dataclass(frozen=True)
 class RasterHeader:
-    """Size of one picture.
-
-    Attributes:
-        rows: height in pixels.
-        columns: width in pixels.
-        samples: channels as stored; a palette's index is one.
-        bits: of a channel.
-        pages: pictures in the file.
-        page: which of them this is.
-    """
+    """Size of one picture: `samples` are channels as stored, `bits` those of a channel, `page` is one of `pages`."""
 
     rows: int
     columns: int
@@ -132,11 +121,11 @@ def _first_value(stream: BinaryIO, table: bytes, start: int, code: str, big: boo
     """The value lies in the entry where it fits, else where the entry points to."""
     word, room = ("Q", 8) if big else ("I", 4)
     (count,) = struct.unpack_from(code[0] + word, table, start + 4)
-    place = start + 4 + room
-    if count * struct.calcsize("=" + code[1:]) <= room:
+    place, size = start + 4 + room, struct.calcsize("=" + code[1:])
+    if count * size <= room:
         return int(struct.unpack_from(code, table, place)[0])
     stream.seek(struct.unpack_from(code[0] + word, table, place)[0])
-    data = stream.read(struct.calcsize("=" + code[1:]))
-    if len(data) < struct.calcsize("=" + code[1:]):
+    data = stream.read(size)
+    if len(data) < size:
         raise UnreadableImage("truncated", detail="a value of its TIFF header is cut off")
     return int(struct.unpack(code, data)[0])

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from medvlp.core.errors import UserError
 from medvlp.io.archive import is_archive, opened_member
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.image import Image
-from medvlp.io.preset import FileDisplay, Preset
-from medvlp.io.presets import preset_info
+from medvlp.io.presets import FileDisplay, Preset, preset_info
 from medvlp.io.sniff import open_regular, sniff
 
-__all__ = ["count_frames", "frame_size", "read_image"]
+if TYPE_CHECKING:
+    from medvlp.io.dicom_layout import Layout
 
 
 def read_image(
@@ -89,6 +90,27 @@ def count_frames(path: str | os.PathLike[str]) -> int:
         return _count(stream)
 
 
+def holds(path: str | os.PathLike[str]) -> Literal["image", "volume"]:
+    """Return ``volume`` for a folder, an archive of several files, NIfTI, and DICOM or TIFF of several frames.
+
+    What cannot be read is called an image: whoever reads it says what is wrong.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image as Pillow
+        >>> path = os.path.join(tempfile.mkdtemp(), "one.png")
+        >>> Pillow.new("L", (4, 4)).save(path)
+        >>> holds(path), holds(os.path.dirname(path))
+        ('image', 'volume')
+    """
+    if Path(path).is_dir():
+        return "volume"
+    try:
+        return "image" if count_frames(path) == 1 else "volume"
+    except UnreadableImage as error:
+        return "volume" if error.reason in ("volume", "several_images") else "image"
+
+
 def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Return rows and columns of the frames of a DICOM file, which are of one size; None of another format.
 
@@ -98,22 +120,28 @@ def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     with open_regular(path) as stream, refusing(path):
         if is_archive(stream) or sniff(stream) != "dicom":
             return None
-        from medvlp.io.dicom_file import parse
-        from medvlp.io.dicom_layout import check_layout
-
-        layout = check_layout(parse(stream), [])
+        layout = _layout(stream)
         return layout.rows, layout.columns
 
 
-def _count(stream: BinaryIO) -> int:
+def _layout(stream: BinaryIO) -> Layout:
+    from medvlp.io.dicom_file import parse
+    from medvlp.io.dicom_layout import check_layout
+
+    return check_layout(parse(stream), [])
+
+
+def _kind(stream: BinaryIO) -> str:
     kind = sniff(stream)
     if kind == "nifti":
         raise UnreadableImage("volume", detail="it is a NIfTI volume")
-    if kind == "dicom":
-        from medvlp.io.dicom_file import parse
-        from medvlp.io.dicom_layout import check_layout
+    return kind
 
-        return check_layout(parse(stream), []).frames
+
+def _count(stream: BinaryIO) -> int:
+    kind = _kind(stream)
+    if kind == "dicom":
+        return _layout(stream).frames
     from medvlp.io.raster_header import probe_raster
 
     return probe_raster(stream, kind, 0).pages
@@ -122,23 +150,17 @@ def _count(stream: BinaryIO) -> int:
 def _read(
     stream: BinaryIO, recipe: Preset, frame: int | None, color: Literal["gray", "rgb"], window: int | str | None
 ) -> Image:
-    kind = sniff(stream)
-    if kind == "nifti":
-        raise UnreadableImage("volume", detail="it is a NIfTI volume")
+    kind = _kind(stream)
     if kind == "dicom":
         from medvlp.io.dicom import read_dicom
 
         return read_dicom(stream, preset=recipe, frame=frame, color=color, window=window)
-    if not recipe.pictures or window is not None:
-        raise _not_for_pictures(recipe.name, kind, window)
+    files = f"{kind.upper()} files"
+    if window is not None:
+        raise UnreadableImage("bad_window", detail=f"window {window!r} was asked for, {files} have none")
+    if not recipe.pictures:
+        detail = f"{recipe.name} is for modality values, {files} hold display values"
+        raise UnreadableImage("preset_mismatch", detail=detail)
     from medvlp.io.raster import read_raster
 
     return read_raster(stream, kind, frame=frame, color=color)
-
-
-def _not_for_pictures(preset: str, kind: str, window: int | str | None) -> UnreadableImage:
-    if window is not None:
-        return UnreadableImage("bad_window", detail=f"window {window!r} was asked for, {kind.upper()} files have none")
-    return UnreadableImage(
-        "preset_mismatch", detail=f"{preset} is for modality values, {kind.upper()} files hold display values"
-    )

@@ -9,18 +9,10 @@ import numpy as np
 from medvlp.io.affine import Affine
 from medvlp.io.volume import prove_size
 
-__all__ = ["Evened", "Straightened", "even_out", "straighten"]
-
 
 @dataclass(frozen=True, eq=False)
 class Evened:
-    """Slices at equal steps.
-
-    Attributes:
-        voxels: float32 ``(z, y, x)``.
-        spacing: the step in mm.
-        made: numbers of the slices that were interpolated.
-    """
+    """Slices at equal steps, float32 ``(z, y, x)``: the step in mm, and the numbers of those that were interpolated."""
 
     voxels: np.ndarray
     spacing: float
@@ -64,13 +56,9 @@ def even_out(voxels: np.ndarray, heights: np.ndarray, typical: float, limit: flo
 
 @dataclass(frozen=True, eq=False)
 class Straightened:
-    """A grid whose third axis stands on the other two.
+    """A grid whose third axis stands on the other two, wide enough for all slices.
 
-    Attributes:
-        voxels: float32 ``(z, y, x)``, wide enough for all slices.
-        affine: indices -> millimetres, in the frame of the sheared affine.
-        outside: voxels that no slice covers.
-        fill: what they hold: the smallest value of all slices.
+    `outside` counts the voxels that no slice covers; they hold `fill`, the smallest value of all slices.
     """
 
     voxels: np.ndarray

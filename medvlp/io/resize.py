@@ -8,8 +8,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["Fit", "Resized", "resample_weights", "resampled", "resize_pad"]
-
 
 @dataclass(frozen=True)
 class Fit:
@@ -109,9 +107,7 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
     top, left = (size - height) // 2, (size - width) // 2
     view = np.zeros((size, size), np.float32)
     view[top : top + height, left : left + width] = resampled(pixels, height, width)
-    fit = Fit(
-        scale=scale, top=top, left=left, height=height, width=width, source_height=rows, source_width=columns
-    )  # fmt: skip
+    fit = Fit(scale, top, left, height, width, source_height=rows, source_width=columns)
     return Resized(view, fit)
 
 

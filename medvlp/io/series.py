@@ -1,9 +1,14 @@
-"""The series of a folder or file: found in one pass over headers; strangers are counted, damaged slices refused."""
+"""The series of a folder or file: found in one pass over headers; one volume of them chosen, or refused.
+
+Strangers beside a series are counted, damaged slices refused. A volume is chosen where there is only one, or by the
+user's number.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,16 +17,17 @@ from pathlib import Path
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.geometry_report import SeriesInfo
+from medvlp.io.geometry import PROJECTION
+from medvlp.io.partition import Parts, partition
 from medvlp.io.slices import Slice, Source, slices_of
 from medvlp.io.sniff import open_regular, sniff
-from medvlp.io.volume import MAX_VOLUME_BYTES
-
-__all__ = ["Found", "find_series"]
+from medvlp.io.volume import MAX_VOLUME_BYTES, SeriesInfo
 
 _HELD = 256  # files kept open between header and pixels; a process may have 1024, and has others
 #: What may lie beside a series without being a part of it; whatever else cannot be read may be a slice that is missed.
 _STRANGERS = ("not_an_image", "unsupported_format", "archive", "not_regular", "directory", "empty", "corrupt")
+_LISTED = 12  # series or volumes named in one message
+_CHOICE = re.compile(r"(?P<series>[0-9.]{0,64})(:(?P<volume>[0-9]{1,6}))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,8 @@ def find_series(path: str | os.PathLike[str], shelf: ExitStack) -> Found:
             left_out[source] += 1
             continue
         held += 1
-        inflated += _bytes_in_memory(source)
+        stream = source.parsed.stream
+        inflated += stream.getbuffer().nbytes if isinstance(stream, io.BytesIO) else 0
         if inflated > MAX_VOLUME_BYTES:
             raise UnreadableImage("too_large", detail=f"its deflated files hold more than {MAX_VOLUME_BYTES} bytes")
         uid = (source.parsed.header.raw("SeriesInstanceUID") or b"").strip(b" \0")
@@ -100,12 +107,109 @@ def _open(name: str, shelf: ExitStack | None, *, strict: bool) -> Source | str:
         return source
 
 
-def _bytes_in_memory(source: Source) -> int:
-    stream = source.parsed.stream
-    return stream.getbuffer().nbytes if isinstance(stream, io.BytesIO) else 0
-
-
 def _info(number: int, slices: tuple[Slice, ...]) -> SeriesInfo:
     rows, columns = slices[0].size
     localizer = all(slice_.unsuited == "localizer" for slice_ in slices)
     return SeriesInfo(number, slices[0].modality, len(slices), rows, columns, localizer)
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The slices of one volume, and how many slices of its series are none of it, by reason."""
+
+    slices: tuple[Slice, ...]
+    left_out: dict[str, int]
+    number: int
+
+
+def choose(found: Found, series: int | str | None) -> Chosen:
+    """Choose the slices of one volume.
+
+    Args:
+        found: what there is.
+        series: number of the series or its Series Instance UID, ``":n"`` appended for its n-th volume; None where
+            there is only one that can be a volume. Localizers are never chosen.
+
+    Raises:
+        UnreadableImage: ``several_series``, ``several_volumes``, ``other_size``, ``bad_series``, ``no_geometry`` or
+            ``not_a_volume``.
+    """
+    number, volume = _asked(found, series)
+    if number is None:
+        fit = [index for index, slices in enumerate(found.series, 1) if any(_suits(slice_) for slice_ in slices)]
+        if len(fit) > 1:
+            raise UnreadableImage("several_series", detail=f"it holds {len(found.series)} series ({_listing(found)})")
+        if not fit:
+            raise _why_none([slice_ for slices in found.series for slice_ in slices])
+        number = fit[0]
+    slices = found.series[number - 1]
+    if not any(_suits(slice_) for slice_ in slices):
+        raise _why_none(list(slices))
+    parts = partition(tuple(slice_ for slice_ in slices if not slice_.unsuited))
+    if volume is None and len(parts.parts) > 1:
+        raise _which_part(parts, number)
+    if volume is not None and not 1 <= volume <= len(parts.parts):
+        raise UnreadableImage("bad_series", detail=f"volume {volume} was asked for, it has {len(parts.parts)}")
+    part = parts.parts[(volume or 1) - 1]
+    left_out = Counter(slice_.unsuited for slice_ in slices if slice_.unsuited)
+    others = sum(map(len, parts.parts)) - len(part)
+    if others:
+        left_out[f"other {', '.join(parts.differ)}"] += others
+    return Chosen(part, dict(left_out), number)
+
+
+def _suits(slice_: Slice) -> bool:
+    return not slice_.unsuited and slice_.place is not None
+
+
+def _asked(found: Found, series: int | str | None) -> tuple[int | None, int | None]:
+    """Return the numbers, from 1, of the series and of its volume that the user named."""
+    if series is None:
+        return None, None
+    match = _CHOICE.fullmatch(str(series))
+    name = match["series"] if match else ""
+    volume = int(match["volume"]) if match and match["volume"] else None
+    if name and name.encode() in found.uids:
+        return found.uids.index(name.encode()) + 1, volume
+    if name.isdigit() and 1 <= int(name) <= len(found.series):
+        return int(name), volume
+    if match and not name and volume is not None:
+        return None, volume
+    raise UnreadableImage(
+        "bad_series", detail=f"the series asked for is none of its {len(found.series)} series ({_listing(found)})"
+    )
+
+
+def _listing(found: Found) -> str:
+    listed = "; ".join(info.words for info in found.infos[:_LISTED])
+    more = len(found.series) - _LISTED
+    return f"{listed}; and {more} more" if more > 0 else listed
+
+
+def _why_none(slices: list[Slice]) -> UnreadableImage:
+    """Return why no slice of these can be in a volume."""
+    first = next((slice_ for slice_ in slices if not slice_.unsuited), slices[0])
+    if first.unsuited:
+        return first.refusal("not_a_volume", f"there is nothing but a {first.unsuited}")
+    if first.modality in PROJECTION:
+        return first.refusal("not_a_volume", f"it is a 2D image ({first.modality})")
+    return first.refusal("no_geometry", first.lack)
+
+
+def _which_part(parts: Parts, number: int) -> UnreadableImage:
+    """Return the refusal of a series that holds several volumes; it names each and how to choose it."""
+    names = [
+        f'series="{number}:{index}" (slices: {len(part)}, of {part[0].size[0]} x {part[0].size[1]})'
+        for index, part in enumerate(parts.parts[:_LISTED], 1)
+    ]
+    hint = f"choose one: {', '.join(names)}" + (" ..." if len(parts.parts) > _LISTED else "")
+    odd = parts.parts[-1][0]
+    differ = " and ".join(parts.differ)
+    if "geometry" in parts.differ:
+        lacking = next(part[0] for part in parts.parts if part[0].place is None)
+        return lacking.refusal("no_geometry", f"{lacking.lack}, other slices of its series have it", hint)
+    if set(parts.differ) <= {"size", "pixel spacing"}:
+        rows, columns = odd.size
+        return odd.refusal("other_size", f"it is {rows} x {columns} and of another {differ} than most slices", hint)
+    detail = f"its series {number} holds {len(parts.parts)} volumes that differ in {differ}"
+    return UnreadableImage("several_volumes", detail=detail, hint=hint)

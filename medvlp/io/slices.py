@@ -15,8 +15,6 @@ from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular
 
-__all__ = ["UNITS", "Place", "Slice", "Source", "slices_of"]
-
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 # Terms of the standard (C.7.3.1.1.1; C.11.1.1.2 and C.8.9.1.1.3): whatever else is written there is told to nobody.
 _MODALITIES = (
@@ -99,8 +97,7 @@ class Slice:
 
     def refusal(self, reason: str, detail: str, hint: str | None = None) -> UnreadableImage:
         """Return a refusal that names this slice's file, and its frame where there are several."""
-        many = self.source.layout.frames > 1
-        where = f"frame {self.frame}: " if many else ""
+        where = f"frame {self.frame}: " if self.source.layout.frames > 1 else ""
         return UnreadableImage(reason, detail=where + detail, hint=hint, path=self.source.path)
 
     def find(self, keyword: str, sequence: str | None = None) -> Header | None:
@@ -147,12 +144,12 @@ def slices_of(source: Source) -> tuple[Slice, ...]:
         slice_ = Slice(source, frame, (*own, *shared, header), modality, unsuited, None, "")
         try:
             found.append(replace(slice_, place=_place(slice_, own)))
-        except _Lacking as lack:
+        except _LackingError as lack:
             found.append(replace(slice_, lack=str(lack)))
     return tuple(found)
 
 
-class _Lacking(Exception):  # noqa: N818 (an absence, told to nobody but this file)
+class _LackingError(Exception):
     pass
 
 
@@ -169,46 +166,45 @@ def _unsuited(source: Source) -> str:
 
 def _place(slice_: Slice, own: tuple[Header, ...]) -> Place:
     if slice_.source.layout.frames > 1 and not frame_items(own, "PlanePositionSequence"):
-        raise _Lacking("its frames have no positions of their own (PlanePositionSequence)")
+        raise _LackingError("its frames have no positions of their own (PlanePositionSequence)")
     position = _numbers(slice_, "ImagePositionPatient", "PlanePositionSequence", 3)
     cosines = _numbers(slice_, "ImageOrientationPatient", "PlaneOrientationSequence", 6)
     rows, columns = _numbers(slice_, "PixelSpacing", "PixelMeasuresSequence", 2)
     if not (1e-6 < rows < 1e4 and 1e-6 < columns < 1e4):
-        raise _Lacking(f"PixelSpacing {rows:g}, {columns:g} is not a spacing")
+        raise _LackingError(f"PixelSpacing {rows:g}, {columns:g} is not a spacing")
     along_row, along_column = _unit(cosines[:3]), _unit(cosines[3:])
     if abs(_dot(along_row, along_column)) > _ORTHOGONAL:
-        raise _Lacking("ImageOrientationPatient is not two directions at a right angle")
-    return Place((position[0], position[1], position[2]), along_row, along_column, (rows, columns), _thickness(slice_))
+        raise _LackingError("ImageOrientationPatient is not two directions at a right angle")
+    try:
+        thickness = _numbers(slice_, "SliceThickness", "PixelMeasuresSequence", 1)[0]
+    except _LackingError:
+        thickness = 0.0
+    return Place(
+        (position[0], position[1], position[2]), along_row, along_column, (rows, columns),
+        thickness if thickness > 0 else None,
+    )  # fmt: skip
 
 
 def _numbers(slice_: Slice, keyword: str, sequence: str, count: int) -> tuple[float, ...]:
     holder = slice_.find(keyword, sequence)
     if holder is None:
-        raise _Lacking(f"{keyword} is missing")
+        raise _LackingError(f"{keyword} is missing")
     try:
         values = holder.numbers(keyword)
     except (ValueError, struct.error):
-        raise _Lacking(f"{keyword} is not numbers") from None
+        raise _LackingError(f"{keyword} is not numbers") from None
     if len(values) != count or not all(abs(value) < 1e6 for value in values):
-        raise _Lacking(f"{keyword} is not {count} finite numbers")
+        raise _LackingError(f"{keyword} is not {count} finite numbers")
     return values
 
 
 def _unit(vector: tuple[float, ...]) -> tuple[float, float, float]:
     length = math.sqrt(_dot(vector, vector))
     if not 0.99 < length < 1.01:
-        raise _Lacking("ImageOrientationPatient is not two unit vectors")
+        raise _LackingError("ImageOrientationPatient is not two unit vectors")
     x, y, z = vector
     return x / length, y / length, z / length
 
 
 def _dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def _thickness(slice_: Slice) -> float | None:
-    try:
-        value = _numbers(slice_, "SliceThickness", "PixelMeasuresSequence", 1)[0]
-    except _Lacking:
-        return None
-    return value if value > 0 else None

@@ -13,30 +13,16 @@ from typing import BinaryIO
 
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["open_regular", "sniff"]
-
 _HEAD = 4096
 _KNOWN_OTHERS = {
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"RIFF": "WebP or AVI",
-    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"%PDF": "PDF",
-    b"NRRD": "NRRD",
-    b"\x89HDF": "HDF5",
-    b"SIMPLE  =": "FITS",
-    b"ObjectType": "MetaImage",
-    b"8BPS": "Photoshop",
-}
+    b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP or AVI", b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000", b"%PDF": "PDF", b"NRRD": "NRRD", b"\x89HDF": "HDF5", b"SIMPLE  =": "FITS",
+    b"ObjectType": "MetaImage", b"8BPS": "Photoshop",
+}  # fmt: skip
 _ARCHIVES = {
-    b"PK\x03\x04": "zip",
-    b"7z\xbc\xaf": "7z",
-    b"Rar!": "rar",
-    b"\xfd7zXZ": "xz",
-    b"BZh": "bzip2",
+    b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\xfd7zXZ": "xz", b"BZh": "bzip2",
     b"\x28\xb5\x2f\xfd": "zstd",
-}
+}  # fmt: skip
 _POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/")
 
 
@@ -84,8 +70,7 @@ def sniff(stream: BinaryIO) -> str:
     if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return "tiff"
     if head.startswith(b"\x1f\x8b"):
-        inner = _inflate_head(head)
-        if _is_nifti(inner):
+        if _is_nifti(_inflate_head(head)):
             return "nifti"
         raise UnreadableImage("archive", detail="it is gzip data that holds no NIfTI volume")
     if _is_nifti(head):

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvlp.io.affine import Affine
-from medvlp.io.geometry_report import Gap
 from medvlp.io.slices import Place, Slice
-
-__all__ = ["Stack", "by_place", "normal_of", "stack_slices", "tolerance"]
+from medvlp.io.volume import Gap
 
 _GAP = 1.5  # of the usual step
 _TILT_DEGREES = 0.1
@@ -101,8 +99,7 @@ def by_place(slices: Iterable[Slice]) -> list[list[Slice]]:
     for index in np.argsort(heights, kind="stable"):
         if places and heights[index] - heights[start] <= limit:
             if np.abs(positions[index] - positions[start]).max() > limit:
-                detail = "it lies beside another slice, in the same plane"
-                raise listed[index].refusal("bad_geometry", detail)
+                raise listed[index].refusal("bad_geometry", "it lies beside another slice, in the same plane")
             places[-1].append(listed[index])
             continue
         places.append([listed[index]])
@@ -125,7 +122,10 @@ def stack_slices(slices: Iterable[Slice]) -> Stack:
     positions = np.array([place.position for place in firsts], np.float64)
     heights = positions @ normal
     if len(places) == 1:
-        return _single(places[0], heights, normal)
+        thickness = firsts[0].thickness
+        if thickness is None:
+            raise places[0][0].refusal("no_geometry", "it is the only slice, and SliceThickness is missing")
+        return Stack((tuple(places[0]),), heights, normal, thickness, np.zeros(0), (), True, 0.0, False)
     span = heights[-1] - heights[0]
     direction = (positions[-1] - positions[0]) / span
     away = positions - positions[0] - np.outer(heights - heights[0], direction)
@@ -144,13 +144,6 @@ def stack_slices(slices: Iterable[Slice]) -> Stack:
         even=bool(np.abs(heights - grid).max() <= limit), tilt=tilt,
         tilted=drift * span > limit and tilt > _TILT_DEGREES,
     )  # fmt: skip
-
-
-def _single(place: list[Slice], heights: np.ndarray, normal: np.ndarray) -> Stack:
-    thickness = _placed(place[0]).thickness
-    if thickness is None:
-        raise place[0].refusal("no_geometry", "it is the only slice, and SliceThickness is missing")
-    return Stack((tuple(place),), heights, normal, thickness, np.zeros(0), (), True, 0.0, False)
 
 
 def _placed(slice_: Slice) -> Place:

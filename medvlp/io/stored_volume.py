@@ -10,8 +10,6 @@ from medvlp.io.affine import Affine
 from medvlp.io.volume import Volume
 from medvlp.io.volume_slices import slices_of
 
-__all__ = ["StoredVolume", "stored_volume"]
-
 
 @dataclass(frozen=True, eq=False)
 class StoredVolume:

@@ -3,17 +3,87 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from medvlp.io.affine import Affine
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.geometry_report import GeometryReport
 
-__all__ = ["MAX_VOLUME_BYTES", "Volume", "prove_size"]
-
+OnGap = Literal["error", "resample"]
+OnTilt = Literal["error", "shear", "resample"]
 MAX_VOLUME_BYTES = 4 << 30
 """Largest float32 volume that is read, about 1024 x 1024 x 1024 voxels."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A step of `mm` along the normal, longer than the others, behind slice number `after`, from 0 by position."""
+
+    after: int
+    mm: float
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One series of a folder, without anything that identifies it.
+
+    Attributes:
+        number: what ``read_volume(series=...)`` calls it.
+        modality: CT, MR ...
+        slices: its images; frames count.
+        rows: height of the first.
+        columns: width of the first.
+        localizer: whether all of its images are localizers.
+    """
+
+    number: int
+    modality: str
+    slices: int
+    rows: int
+    columns: int
+    localizer: bool
+
+    @property
+    def words(self) -> str:
+        """Number, modality, slices and size, for a sentence.
+
+        Example:
+            >>> SeriesInfo(2, "CT", 120, 512, 512, False).words
+            '2: CT, 120 slices of 512 x 512'
+        """
+        kind = f"{self.modality} localizer" if self.localizer else self.modality
+        many = "s" if self.slices > 1 else ""
+        return f"{self.number}: {kind}, {self.slices} slice{many} of {self.rows} x {self.columns}"
+
+
+@dataclass(frozen=True)
+class GeometryReport:
+    """How the slices of a volume lay in their files.
+
+    Attributes:
+        slices: places that were read, before any repair.
+        spacing: median step along the normal in mm; the slice thickness where there is one slice.
+        spread: longest minus shortest step in mm.
+        gaps: steps of more than one and a half times the median.
+        tilt: angle in degrees between the normal and the direction in which the slices are stacked.
+        duplicates: slices that were left out because another had the same place and the same pixels.
+        made: slices that ``on_gap="resample"`` interpolated.
+        orientation: where x, y and z index grow to, such as ``"LPS"``.
+        left_out: reason -> number of files or slices of the folder that are not in the volume.
+        series: all series of the folder.
+    """
+
+    slices: int
+    spacing: float
+    spread: float
+    gaps: tuple[Gap, ...]
+    tilt: float
+    duplicates: int
+    made: int
+    orientation: str
+    left_out: dict[str, int] = field(default_factory=dict)
+    series: tuple[SeriesInfo, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +128,11 @@ class Volume:
 
 
 def prove_size(slices: int, rows: int, columns: int) -> None:
-    """Refuse a float32 volume of more than ``MAX_VOLUME_BYTES`` before it is allocated.
-
-    Raises:
-        UnreadableImage: ``too_large``.
+    """Refuse a float32 volume of more than ``MAX_VOLUME_BYTES``, as ``too_large``, before it is allocated.
 
     Example:
         >>> prove_size(120, 512, 512)
     """
     if 4 * slices * rows * columns > MAX_VOLUME_BYTES:
-        raise UnreadableImage(
-            "too_large", detail=f"{columns} x {rows} x {slices} voxels are more than {MAX_VOLUME_BYTES} bytes"
-        )
+        detail = f"{columns} x {rows} x {slices} voxels are more than {MAX_VOLUME_BYTES} bytes"
+        raise UnreadableImage("too_large", detail=detail)

@@ -12,11 +12,8 @@ from medvlp.core.errors import UserError
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.lut import full_range, percentile_range
 from medvlp.io.lut import window as voi_window
-from medvlp.io.preset import FixedWindow, Percentiles, Preset
-from medvlp.io.presets import preset_info, preset_names
+from medvlp.io.presets import FixedWindow, Percentiles, Preset, preset_info, volume_preset_names
 from medvlp.io.volume import Volume
-
-__all__ = ["AIR_BELOW", "curve_of", "volume_recipe", "window"]
 
 _STEP = "values of interest: "
 AIR_BELOW = -200.0  # Hounsfield units; no tissue is as light, and no picture of a body is without air around or in it
@@ -46,22 +43,24 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
         [0.0, 0.5, 1.0]
     """
     recipe = volume_recipe(preset)
-    if not isinstance(volume, Volume):
-        return _apply(np.asarray(volume), _curve(recipe))[0]
-    if any(step.startswith(_STEP) for step in volume.steps):
+    values = volume.voxels if isinstance(volume, Volume) else np.asarray(volume)
+    if isinstance(volume, Volume) and any(step.startswith(_STEP) for step in volume.steps):
         raise UserError(f"The volume holds display values already, {preset} needs modality values: give the one read.")
-    notes = _doubts(volume, recipe)
-    voxels, step = _apply(volume.voxels, _curve(recipe))
-    if isinstance(recipe.curve, Percentiles) and not voxels.any():
+    notes = _uncertain(volume, recipe) if isinstance(volume, Volume) else []
+    show, step = _shown_by(recipe, lambda: values)
+    shown = np.empty(values.shape, np.float32)
+    # Slice by slice: the work in float64 takes the memory of one slice, not of twice the volume.
+    for part, result in zip(np.atleast_2d(values), np.atleast_2d(shown), strict=True):
+        result[...] = show(part)
+    shown[~np.isfinite(values)] = 0.0
+    if not isinstance(volume, Volume):
+        return shown
+    if isinstance(recipe.curve, Percentiles) and not shown.any():
         notes.append("all voxels have the same value")
-    if black := int(volume.voxels.size - np.isfinite(volume.voxels).sum()):
+    if black := int(values.size - np.isfinite(values).sum()):
         notes.append(f"{black} voxels are not finite: shown black")
-    return replace(
-        volume,
-        voxels=voxels,
-        steps=(*volume.steps, f"{_STEP}{preset}, {step}"),
-        warnings=tuple(dict.fromkeys((*volume.warnings, *notes))),
-    )
+    steps, warnings = (*volume.steps, f"{_STEP}{preset}, {step}"), tuple(dict.fromkeys((*volume.warnings, *notes)))
+    return replace(volume, voxels=shown, steps=steps, warnings=warnings)
 
 
 def volume_recipe(preset: str) -> Preset:
@@ -76,8 +75,8 @@ def volume_recipe(preset: str) -> Preset:
     """
     recipe = preset_info(preset)
     if not isinstance(recipe.curve, FixedWindow | Percentiles):
-        fitting = [name for name in preset_names() if isinstance(preset_info(name).curve, FixedWindow | Percentiles)]
-        raise UserError(f"{preset} is a preset for 2D images, not for volumes: choose one of {', '.join(fitting)}.")
+        fitting = ", ".join(volume_preset_names())
+        raise UserError(f"{preset} is a preset for 2D images, not for volumes: choose one of {fitting}.")
     return recipe
 
 
@@ -103,26 +102,25 @@ def curve_of(preset: str, *, modality: str, values: Callable[[], np.ndarray]) ->
     """
     recipe = volume_recipe(preset)
     _refuse_other_modality(recipe, modality)
-    curve = _curve(recipe)
-    low, high = (0.0, 0.0) if isinstance(curve, FixedWindow) else percentile_range(values(), curve.low, curve.high)
+    curve, _ = _shown_by(recipe, values)
 
     def show(slices: np.ndarray) -> np.ndarray:
-        shown = _shown(slices, curve, low, high).astype(np.float32)
+        shown = curve(slices).astype(np.float32)
         shown[~np.isfinite(slices)] = 0.0
         return shown
 
     return show
 
 
-def _curve(recipe: Preset) -> FixedWindow | Percentiles:
-    assert isinstance(recipe.curve, FixedWindow | Percentiles)
-    return recipe.curve
-
-
-def _shown(values: np.ndarray, curve: FixedWindow | Percentiles, low: float, high: float) -> np.ndarray:
+def _shown_by(recipe: Preset, values: Callable[[], np.ndarray]) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """Return modality values -> float64 in [0, 1], and the same in words; `values` gives what percentiles are of."""
+    curve = recipe.curve
     if isinstance(curve, FixedWindow):
-        return voi_window(values, curve.center, curve.width, "LINEAR_EXACT")
-    return full_range(values, low, high)
+        return (lambda part: voi_window(part, curve.center, curve.width, "LINEAR_EXACT")), curve.words
+    assert isinstance(curve, Percentiles)
+    low, high = percentile_range(values(), curve.low, curve.high)
+    step = f"percentiles {curve.low:g} ({low:g}) to {curve.high:g} ({high:g})"
+    return (lambda part: full_range(part, low, high)), step
 
 
 def _refuse_other_modality(recipe: Preset, modality: str) -> None:
@@ -133,23 +131,9 @@ def _refuse_other_modality(recipe: Preset, modality: str) -> None:
         )
 
 
-def _doubts(volume: Volume, recipe: Preset) -> list[str]:
+def _uncertain(volume: Volume, recipe: Preset) -> list[str]:
     modality = str(volume.meta.get("Modality", ""))
     _refuse_other_modality(recipe, modality)
     if modality or not isinstance(recipe.curve, FixedWindow) or not (volume.voxels >= AIR_BELOW).all():
         return []
     return [f"no value is below {AIR_BELOW:g}, where air lies: these may not be Hounsfield units"]
-
-
-def _apply(values: np.ndarray, curve: FixedWindow | Percentiles) -> tuple[np.ndarray, str]:
-    if isinstance(curve, FixedWindow):
-        low, high, step = 0.0, 0.0, curve.words
-    else:
-        low, high = percentile_range(values, curve.low, curve.high)
-        step = f"percentiles {curve.low:g} ({low:g}) to {curve.high:g} ({high:g})"
-    shown = np.empty(values.shape, np.float32)
-    # Slice by slice: the work in float64 takes the memory of one slice, not of twice the volume.
-    for part, result in zip(np.atleast_2d(values), np.atleast_2d(shown), strict=True):
-        result[...] = _shown(part, curve, low, high)
-    shown[~np.isfinite(values)] = 0.0
-    return shown, step

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from medvlp.core.errors import UserError
 from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular, sniff
-from medvlp.io.volume import Volume
-
-__all__ = ["read_volume"]
+from medvlp.io.volume import OnGap, OnTilt, Volume
 
 
 def read_volume(
-    path: str | os.PathLike[str],
-    series: int | str | None = None,
-    on_gap: Literal["error", "resample"] = "error",
-    on_tilt: Literal["error", "shear", "resample"] = "error",
+    path: str | os.PathLike[str], series: int | str | None = None, on_gap: OnGap = "error", on_tilt: OnTilt = "error"
 ) -> Volume:
     r"""Read a volume as modality values with its place in the patient.
 
@@ -62,7 +56,13 @@ def read_volume(
     if not Path(path).is_dir():
         with open_regular(path) as stream, refusing(path):
             if is_archive(stream):
-                return _unpacked(path, series, on_gap, on_tilt)
+                with unpacked(path) as inside:  # an archive's only file, or the folder that holds its files
+                    while inside.is_dir() and len(entries := list(inside.iterdir())) == 1:
+                        inside = entries[0]
+                    try:
+                        return read_volume(inside, series, on_gap, on_tilt)
+                    except UnreadableImage as error:
+                        raise error.at(path) from None  # the folder that it names is gone
             kind = sniff(stream)
             if kind == "nifti":
                 from medvlp.io.nifti import read_nifti
@@ -75,20 +75,3 @@ def read_volume(
     from medvlp.io.dicom_volume import read_dicom_volume
 
     return read_dicom_volume(path, series=series, on_gap=on_gap, on_tilt=on_tilt)
-
-
-def _unpacked(
-    path: str | os.PathLike[str],
-    series: int | str | None,
-    on_gap: Literal["error", "resample"],
-    on_tilt: Literal["error", "shear", "resample"],
-) -> Volume:
-    """Read an archive's only file, or the folder that holds its files."""
-    with unpacked(path) as folder:
-        inside = folder
-        while inside.is_dir() and len(entries := list(inside.iterdir())) == 1:
-            inside = entries[0]
-        try:
-            return read_volume(inside, series, on_gap, on_tilt)
-        except UnreadableImage as error:
-            raise error.at(path) from None  # the folder that it names is gone

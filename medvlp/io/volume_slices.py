@@ -20,11 +20,9 @@ from typing import Literal
 
 import numpy as np
 
-from medvlp.io.nifti_slices import NiftiFile, plain_nifti
-from medvlp.io.volume import Volume
+from medvlp.io.nifti import NiftiFile, plain_nifti
+from medvlp.io.volume import OnGap, OnTilt, Volume
 from medvlp.io.volume_read import read_volume
-
-__all__ = ["Axis", "Plane", "VolumeSlices", "open_slices", "slices_of"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Axis = Literal["acquisition", "axial", "coronal", "sagittal"]
@@ -34,11 +32,7 @@ _ALIKE = 0.01  # spacings that differ by less are one
 _LETTERS = {"L": 0, "R": 0, "P": 1, "A": 1, "S": 2, "I": 2}
 _PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")  # by the axis that they cut: left, back, head
 # Where slices, rows and columns of a plane run to.
-_RUN: dict[Plane, tuple[str, str, str]] = {
-    "axial": ("S", "P", "L"),
-    "coronal": ("P", "I", "L"),
-    "sagittal": ("L", "I", "P"),
-}
+_RUN: dict[Plane, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
 
 
 class VolumeSlices:
@@ -122,16 +116,20 @@ class VolumeSlices:
         index = [self._sizes[axis] - 1 - n if self._against[0] else n for n in numbers]
         volume = self._volume
         # An array is (k, j, i): its axis 2 - n holds the index n.
-        taken = volume.read(index) if isinstance(volume, NiftiFile) else volume.voxels.take(index, axis=2 - axis)
-        rows, columns = (slice(None, None, -1 if against else 1) for against in self._against[1:])
-        return np.ascontiguousarray(taken.transpose([2 - each for each in self._axes])[:, rows, columns])
+        used = volume.read(index) if isinstance(volume, NiftiFile) else volume.voxels.take(index, axis=2 - axis)
+        return np.ascontiguousarray(self._turned(used))
+
+    def _turned(self, voxels: np.ndarray, *, slices: bool = False) -> np.ndarray:
+        """Return a view in hanging order, slices as they come unless they are to be turned too."""
+        turned = voxels.transpose([2 - axis for axis in self._axes])
+        against = self._against if slices else (False, *self._against[1:])
+        return turned[tuple(slice(None, None, -1 if each else 1) for each in against)]
 
     def hung(self) -> np.ndarray:
         """Return all slices, float32 ``(slices, rows, columns)``; of a volume in memory a view of its voxels."""
         if isinstance(self._volume, NiftiFile):
             return self.read(range(len(self)))
-        turned = self._volume.voxels.transpose([2 - axis for axis in self._axes])
-        return turned[tuple(slice(None, None, -1 if against else 1) for against in self._against)]
+        return self._turned(self._volume.voxels, slices=True)
 
     def values(self) -> np.ndarray:
         """Return all voxels, in any order: what a percentile is of."""
@@ -140,11 +138,7 @@ class VolumeSlices:
 
 
 def open_slices(
-    path: str | os.PathLike[str],
-    *,
-    axis: Axis = "acquisition",
-    on_gap: Literal["error", "resample"] = "error",
-    on_tilt: Literal["error", "shear", "resample"] = "error",
+    path: str | os.PathLike[str], *, axis: Axis = "acquisition", on_gap: OnGap = "error", on_tilt: OnTilt = "error"
 ) -> VolumeSlices:
     """Open a volume as slices; those of a plain NIfTI file are read only when they are asked for.
 
@@ -185,10 +179,8 @@ def _plane(volume: Volume | NiftiFile, axis: Axis) -> Plane:
     cut = 2
     if isinstance(volume, NiftiFile) or volume.geometry is None:
         spacings = volume.affine.spacing
-        alike = [
-            abs(spacings[a] - spacings[b]) <= _ALIKE * min(spacings[a], spacings[b])
-            for a, b in ((1, 2), (0, 2), (0, 1))
-        ]  # of the two others
+        others = [(spacings[a], spacings[b]) for a, b in ((1, 2), (0, 2), (0, 1))]
+        alike = [abs(a - b) <= _ALIKE * min(a, b) for a, b in others]
         cut = alike.index(True) if sum(alike) == 1 else 2
     return _PLANES[_LETTERS[volume.affine.codes[cut]]]
 

@@ -57,7 +57,7 @@ class Detection(Measure):
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield one result for each answer that draws boxes, and the control, where the data has boxes."""
-        if not evaluation.knows_patients or evaluation.model.model.pictures != "image":
+        if not evaluation.knows_patients or evaluation.model.model.vision_kind != "image":
             return
         split = evaluation.options.split
         for name, answer, said in evaluation.giving("boxes"):

@@ -45,7 +45,7 @@ class Gate(Measure):
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield one result an answer; nothing without a gate or pictures to look at."""
         gate = evaluation.model.bundle.gate
-        if gate is None or evaluation.model.model.pictures != "image":
+        if gate is None or evaluation.model.model.vision_kind != "image":
             return
         if not (evaluation.shows and evaluation.knows_patients):
             return

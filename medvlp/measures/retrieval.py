@@ -88,7 +88,7 @@ def _studies(
     Embeddings are compared block by block and not all at once.
     """
     model, table = evaluation.model.model, evaluation.judged.table
-    seen = f"{model.pictures}/embedding"
+    seen = f"{model.vision_kind}/embedding"
     whole: Any = None
     if "embedding" in answer.gives:
         if not {seen, "text/embedding"} <= set(table.columns):

@@ -63,7 +63,7 @@ class Robustness(Measure):
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield the fall of AUROC by factor and level, and how many such pictures the bundle's gate flags."""
         scored = next(evaluation.giving("scores"), None)
-        if scored is None or not evaluation.sees or evaluation.model.model.pictures != "image":
+        if scored is None or not evaluation.sees or evaluation.model.model.vision_kind != "image":
             logger.info("No robustness: it needs pictures, and an answer that gives scores of them.")
             return
         manifest, features = evaluation.judged.manifest, evaluation.judged.table[evaluation.features]

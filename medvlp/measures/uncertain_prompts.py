@@ -11,7 +11,7 @@ from pydantic import Field
 
 from medvlp.answers.asking.model import prompt_sets
 from medvlp.answers.prompting.recipe_files import load_recipe
-from medvlp.answers.prompting.recipe_scores import three_way_scores
+from medvlp.answers.prompting.recipe_scores import uncertain_scores
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
@@ -54,10 +54,10 @@ class UncertainPrompts(Measure):
             if not asked:
                 continue
             seen = evaluation.judged.table[evaluation.features]
-            found = three_way_scores(seen, asked, model.embed_text, scale=model.scale)
+            found = uncertain_scores(seen, asked, model.embed_text, scale=model.scale)
             yield evaluation.scores(
                 f"doubt_{recipe.name}",
-                {label: each.uncertain for label, each in found.items()},
+                found,
                 f"Uncertain prompts against uncertain labels, {recipe.name}",
                 labels={label: np.where(np.isnan(labels[label]), np.nan, labels[label] == -1) for label in found},
                 hashed=f"doubt {recipe.hash}",

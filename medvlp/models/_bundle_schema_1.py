@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["upgraded"]
-
 
 def upgraded(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the contents of ``bundle.yaml`` in the form of schema 2; any other schema is returned as it is.

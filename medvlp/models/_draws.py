@@ -1,7 +1,6 @@
 """Random draws inside a tower, a function of the sample and not of the batch, chunk or process it is encoded in.
 
-A patch that drops tokens sees only rows. So the model says, before it calls a tower, which sample each row belongs to;
-the draw is a hash of (seed, sample's position, view, row within the sample, name). Pass 2 of a step draws what pass 1
+A draw is a hash of (seed, sample's position, view, row within the sample, name): pass 2 of a step draws what pass 1
 drew, and one process draws what four do.
 """
 
@@ -9,14 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from medvlp.core.encoded import Encoded
-from medvlp.core.randomness import seed_of
-
-__all__ = ["RowDraws"]
+from medvlp.core.randomness import hashed_uniform
 
 
 @dataclass
@@ -29,7 +25,7 @@ class RowDraws:
         positions: (R,) int64, place of each row's sample in the run's sample stream; -1 for rows without a sample.
         number: (R,) int64, which row of its sample it is; of a bank, which of its texts.
         asked: parts that patches are to give of these rows.
-        pictures: R pictures that each ask all texts of a bank, whose rows then are R times its texts; else None.
+        images: R rows that each ask all texts of a bank, whose rows then are R times its texts; else None.
 
     Example:
         >>> draws = RowDraws(seed=0)
@@ -45,8 +41,8 @@ class RowDraws:
     positions: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     number: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     asked: frozenset[str] = frozenset()
-    pictures: Encoded | None = None
-    _said: dict[str, list[tuple[str, Tensor]]] = field(default_factory=dict)
+    images: Encoded | None = None
+    _given: dict[str, list[tuple[str, Tensor]]] = field(default_factory=dict)
 
     def enter(
         self,
@@ -55,18 +51,13 @@ class RowDraws:
         owner: Tensor,
         *,
         asked: frozenset[str] = frozenset(),
-        pictures: Encoded | None = None,
+        images: Encoded | None = None,
     ) -> None:
-        """Say which rows come next.
+        """Take in which rows come next: those of `view` whose samples are `owner` (R,), ascending, -1 for none.
 
-        Args:
-            view: its name.
-            positions: (B,) of the batch's samples.
-            owner: (R,) sample of each row, ascending; -1 for rows without a sample.
-            asked: parts that patches are to give.
-            pictures: that ask a bank's texts.
+        `positions` (B,) are of the batch's samples; `asked` and `images` as the attributes.
         """
-        self.asked, self.pictures, self._said = asked, pictures, {}
+        self.asked, self.images, self._given = asked, images, {}
         there = owner.clamp(min=0)
         self.view = view
         own = positions[there] if positions.numel() else torch.zeros_like(there)
@@ -74,31 +65,19 @@ class RowDraws:
         # Owners ascend, so a row's number within its sample is its distance from the first row of that owner.
         self.number = torch.arange(owner.shape[0], device=owner.device) - torch.searchsorted(owner, owner)
 
-    def say(self, part: str, who: str, values: Tensor) -> None:
+    def give(self, part: str, who: str, values: Tensor) -> None:
         """Keep what a patch gives of the rows, if anybody asked for it."""
         if part in self.asked:
-            self._said.setdefault(part, []).append((who, values))
+            self._given.setdefault(part, []).append((who, values))
 
     def leave(self) -> dict[str, list[tuple[str, Tensor]]]:
-        """Return what patches said of the rows, by part, in the order in which they were passed; the view is left."""
-        said = self._said
-        self.view, self.asked, self.pictures, self._said = "", frozenset(), None, {}
-        return said
+        """Return what patches gave of the rows, by part, in the order in which they were passed; the view is left."""
+        given = self._given
+        self.view, self.asked, self.images, self._given = "", frozenset(), None, {}
+        return given
 
     def uniform(self, count: int, name: str) -> Tensor:
         """Return (R, count) draws in [0, 1), float32."""
-        with np.errstate(over="ignore"):
-            position = self.positions.cpu().numpy().astype(np.uint64)[:, None]
-            number = self.number.cpu().numpy().astype(np.uint64)[:, None]
-            word = position * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed_of(self.seed, 0, f"{self.view}/{name}"))
-            word = _mix(_mix(word) + number)
-            word = _mix(word + np.arange(1, count + 1, dtype=np.uint64)[None, :] * np.uint64(0xD1B54A32D192ED03))
-        draws = (word >> np.uint64(40)).astype(np.float32) / np.float32(2**24)  # 24 bits, exact in float32
+        position, number = self.positions.cpu().numpy(), self.number.cpu().numpy()
+        draws = hashed_uniform(self.seed, f"{self.view}/{name}", count, position, number)
         return torch.from_numpy(draws).to(self.positions.device)
-
-
-def _mix(word: np.ndarray) -> np.ndarray:
-    """Return the splitmix64 finaliser (Steele et al. 2014)."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))

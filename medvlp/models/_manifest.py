@@ -7,8 +7,6 @@ from pathlib import Path
 from medvlp.core.errors import UserError
 from medvlp.core.files import sha256_of
 
-__all__ = ["check_manifest"]
-
 _OPTIONAL = ("banks", "gate", "scores", "seen")
 
 

@@ -9,21 +9,12 @@ import torch
 
 from medvlp.core.randomness import seed_of
 
-__all__ = ["seeded"]
-
 
 @contextmanager
 def seeded(seed: int, name: str) -> Iterator[None]:
     """Run a constructor with its own random stream and leave the global one as it was found.
 
     Initialisers of torch, timm and transformers draw from the global CPU generator, so it is borrowed, not avoided.
-
-    Example:
-        >>> before = torch.random.get_rng_state()
-        >>> with seeded(0, "towers.image"):
-        ...     first = torch.rand(2)
-        >>> bool((torch.random.get_rng_state() == before).all())
-        True
     """
     state = torch.random.get_rng_state()
     torch.random.default_generator.manual_seed(seed_of(seed, 0, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +24,7 @@ class Bank:
     Attributes:
         name: ``findings`` is asked for as ``bank.findings/embedding``.
         texts: C distinct texts.
-        vectors: (C, D) constant embeddings by a frozen encoder; None: the model's text tower encodes the texts whenever
-            they are asked for.
+        vectors: (C, D) constant embeddings by a frozen encoder; None: the model's text tower encodes the texts.
         encoder: who made `vectors`: a name and hash for the bundle; ``text`` is the model's text tower.
         names: C short distinct names of the texts, where they have some: the words of a book and their definitions.
 
@@ -66,15 +65,13 @@ class Bank:
         return hashlib.sha256("\n".join(self.texts).encode()).hexdigest()
 
     def with_vectors(self, vectors: Tensor, *, encoder: str) -> Bank:
-        """Return the bank with constant embeddings, so that it is encoded once a run and not once a step."""
+        """Return the bank with constant embeddings, encoded once a run."""
         return replace(self, vectors=vectors.detach(), encoder=encoder)
 
 
 def read_bank(path: str | Path, *, name: str) -> Bank:
-    """Read a bank from a UTF-8 file.
-
-    A text file has one entry a line; blank and ``#`` lines are left out. A book (``.yaml``) has ``texts: {name:
-    sentence}``, in order.
+    """Read a bank from a UTF-8 file: one entry a line, blank and ``#`` lines left out, or YAML ``texts: {name:
+    sentence}``.
 
     Raises:
         DataError: if the file cannot be read, is empty, or has an entry twice.
@@ -84,13 +81,14 @@ def read_bank(path: str | Path, *, name: str) -> Bank:
         content = path.read_text(encoding="utf-8")
         document = yaml.safe_load(content) if path.suffix in (".yaml", ".yml") else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"The file {path} of bank {name!r} cannot be read ({said}): give a UTF-8 text file with one entry a line, "
-            f"or a YAML file with texts: {{name: sentence}}."
+            f"The file {path} of bank {name!r} cannot be read ({reason}): give a UTF-8 text file with one entry a "
+            f"line, or a YAML file with texts: {{name: sentence}}."
         ) from None
     if path.suffix not in (".yaml", ".yml"):
-        return Bank(name, tuple(_entries(content.splitlines())))
+        lines = (line.strip() for line in content.splitlines())
+        return Bank(name, tuple(line for line in lines if line and not line.startswith("#")))
     texts = document.get("texts") if isinstance(document, Mapping) else None
     if not isinstance(texts, Mapping) or not all(isinstance(w, str) for pair in texts.items() for w in pair):
         raise DataError(f"The file {path} of bank {name!r} has no texts: {{name: sentence}}: write them so, in quotes.")
@@ -100,9 +98,6 @@ def read_bank(path: str | Path, *, name: str) -> Bank:
 def encoded_bank(bank: Bank, spec: Mapping[str, object], *, where: str) -> Bank:
     """Return the bank with the constant vectors of a component of `medvlp.models.text_vectors`.
 
-    Raises:
-        ConfigError: for a faulty component.
-
     Example:
         >>> bank = encoded_bank(Bank("b", ("a cat", "a dog")), {"name": "hashed_words", "width": 8}, where="banks.b")
         >>> bank.vectors.shape, bank.encoder
@@ -110,10 +105,3 @@ def encoded_bank(bank: Bank, spec: Mapping[str, object], *, where: str) -> Bank:
     """
     made: TextVectors = build("models/text_vectors", spec, where=where, given={"texts": bank.texts})
     return bank.with_vectors(made.vectors, encoder=made.encoder)
-
-
-def _entries(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        words = line.strip()
-        if words and not words.startswith("#"):
-            yield words

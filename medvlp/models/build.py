@@ -35,13 +35,9 @@ def build_model(
         ConfigError: for a faulty specification.
 
     Example:
-        >>> from medvlp.text.tokenizers import pad_batch
-        >>> class Letters:
-        ...     name, identity, vocab_size, max_length, pad_id = "letters", "letters", 128, 16, 0
-        ...     def __call__(self, texts):
-        ...         return pad_batch([[ord(c) for c in t] for t in texts], pad_id=0, truncated=0)
-        >>> model = build_model({"name": "single", "width": 16, "layers": 1}, tokenizer=Letters())
-        >>> sorted(model.heads)
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> sorted(build_model({"name": "single", "width": 16, "layers": 1}, tokenizer=words).heads)
         ['image/raw', 'text/raw']
     """
     given: dict[str, object] = {"banks": dict(banks or {}), "seed": seed, "where": where}

@@ -1,15 +1,13 @@
 """The bundle: a release of a model, with everything that scoring needs and nothing that could run code.
 
-``model.safetensors``, ``banks.safetensors`` (constant vectors of banks, where there are some), ``gate.safetensors``
-(arrays of its gate, where it has one), ``scores.safetensors`` (what scores of answers have learnt, where they learn),
-``seen.safetensors`` (keyed hashes of the patients and files of its training, unless they were left out),
-``bundle.yaml`` (architecture, scale, banks, preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and
-``MANIFEST.sha256`` (in the form of ``sha256sum``). All that loading reads is checked against the manifest first.
-Preprocessing belongs to the model: the views that made its training images are stored here and run again at scoring.
+``model.safetensors``, ``banks.safetensors`` (constant vectors of banks), ``gate.safetensors`` (arrays of its gate),
+``scores.safetensors`` (what scores of answers have learnt), ``seen.safetensors`` (keyed hashes of the patients and
+files of its training), each where there are some, ``bundle.yaml`` (architecture, banks, preprocessing, answers,
+provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``), against which all that
+loading reads is checked first. The views that made its training images are stored here and run again at scoring.
 
-What a run added to a bundle whose towers it held still (prompts, low-rank updates, biases, a head) can be saved alone,
-by `save_patches`: the same files without tokenizer and without the weights that are the bundle's, and in
-``bundle.yaml`` the hash of the bundle that they belong to.
+`save_patches` saves only what a run added to a bundle whose towers it held still: the same files without tokenizer and
+without the weights that are the bundle's, and in ``bundle.yaml`` the hash of the bundle that they belong to.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +36,12 @@ from medvlp.models._manifest import check_manifest
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.gate import Gate
+from medvlp.models.pretrained_head import misfits
 from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
 __all__ = [
     "Bundle",
-    "KeptAnswer",
+    "StoredAnswer",
     "check_manifest",
     "load_bundle",
     "load_model",
@@ -57,7 +56,7 @@ RESERVED = ("text_cache",)
 
 
 @dataclass(frozen=True)
-class KeptAnswer:
+class StoredAnswer:
     """One thing that the model can be asked, as plain data; `medvlp.answers` makes it work.
 
     Attributes:
@@ -65,12 +64,12 @@ class KeptAnswer:
         component: of `medvlp.answers`.
         options: of its constructor.
         labels: findings that it names.
-        score: component of `medvlp.models.scores` and its options, where it compares; None elsewhere.
+        score: component of `medvlp.models.scores` and its options, where it compares.
         weights: of that score, where it learns something.
         operating_points: thresholds and conformal rules of each finding, chosen on validation pictures.
         calibration: maps of its scores to probabilities, likewise.
-        evidence: how good its scores were found, for each finding, and on what; None where nobody judged it.
-        maps: how often its maps were found to hit each finding, by method, and which is the best; None likewise.
+        evidence: how good its scores were found, for each finding, and on what.
+        maps: how often its maps were found to hit each finding, by method, and which is the best.
     """
 
     name: str
@@ -86,18 +85,11 @@ class KeptAnswer:
 
     def described(self) -> dict[str, Any]:
         """Return all but the weights, for ``bundle.yaml``."""
-        return {
-            "name": self.name,
-            "component": self.component,
-            "options": dict(self.options),
-            "labels": list(self.labels),
-            "score": None if self.score is None else dict(self.score),
-            "operating_points": self.operating_points,
-            "calibration": self.calibration,
-            **{name: kept for name in ("evidence", "maps") if (kept := getattr(self, name)) is not None},
-        }
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "weights"}
+        plain |= {"options": dict(self.options), "labels": list(self.labels), "score": self.score and dict(self.score)}
+        return {name: value for name, value in plain.items() if name not in ("evidence", "maps") or value is not None}
 
-    def unjudged(self) -> KeptAnswer:
+    def unjudged(self) -> StoredAnswer:
         """Return it without what was chosen and found on pictures of one kind."""
         return replace(self, operating_points=None, calibration=None, evidence=None, maps=None)
 
@@ -116,14 +108,13 @@ class Bundle:
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
         seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
         sentences: what checks sentences of reports, and how good it was found; None where nobody judged it.
-        hash: of the weights, banks and preprocessing that it was loaded with: what its embeddings depend on, and no
-            threshold that was chosen since; empty of one that is in the making.
+        hash: of weights, banks and preprocessing: what its embeddings depend on; empty of one that is in the making.
     """
 
     model: Model
     tokenizer: Tokenizer | None
     preprocessing: Sequence[Mapping[str, object]]
-    answers: Sequence[KeptAnswer] = ()
+    answers: Sequence[StoredAnswer] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
     card: str = ""
     gate: Gate | None = None
@@ -149,19 +140,15 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
 def save_patches(folder: Path, bundle: Bundle, *, base: str | Path) -> bool:
     """Write what a bundle has beside another that it was made of: `load_bundle` puts both together again.
 
-    Args:
-        folder: is written.
-        bundle: as a whole.
-        base: folder of the bundle that it was made of.
-
     Returns:
         Whether it was written: not where another tokenizer, or more than half of the weights, are its own.
     """
     first, weights = load_bundle(base), _released(bundle.model)
     before = first.model.state_dict()
-    own = {name: t for name, t in weights.items() if name not in before or not _equal(t, before[name])}
+    same = [n for n, t in before.items() if n in weights and t.dtype == weights[n].dtype and t.equal(weights[n])]
+    own = {name: tensor for name, tensor in weights.items() if name not in same}
     words = [None if each.tokenizer is None else each.tokenizer.identity for each in (first, bundle)]
-    if words[0] != words[1] or 2 * _bytes(own) > _bytes(weights):
+    if words[0] != words[1] or 2 * sum(t.nbytes for t in own.values()) > sum(t.nbytes for t in weights.values()):
         return False
     _save(folder, replace(bundle, tokenizer=None), own, base=first.hash)
     return True
@@ -169,16 +156,8 @@ def save_patches(folder: Path, bundle: Bundle, *, base: str | Path) -> bool:
 
 def _released(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
     dropped = model.left_out()
-    kept = {n: t for n, t in model.state_dict().items() if not (dropped and n.startswith(dropped))}
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in kept.items()}
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
-
-
-def _bytes(weights: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    own = {n: t for n, t in model.state_dict().items() if not (dropped and n.startswith(dropped))}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in own.items()}
 
 
 def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: str = "") -> None:
@@ -200,15 +179,16 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
     }
     try:
         temporary.mkdir(parents=True)
-        save_file(dict(weights), temporary / "model.safetensors")
-        vectors = {n: b.vectors.detach().cpu().contiguous() for n, b in model.banks.items() if b.vectors is not None}
-        if vectors:
-            save_file(vectors, temporary / "banks.safetensors")
-        scores = {f"{a.name}.{n}": t.detach().cpu().contiguous() for a in bundle.answers for n, t in a.weights.items()}
-        if scores:
-            save_file(scores, temporary / "scores.safetensors")
-        if bundle.gate is not None:
-            save_file(bundle.gate.to_arrays(), temporary / "gate.safetensors")
+        arrays = {
+            "model": weights,
+            "banks": {name: bank.vectors for name, bank in model.banks.items() if bank.vectors is not None},
+            "scores": {f"{a.name}.{name}": tensor for a in bundle.answers for name, tensor in a.weights.items()},
+            "gate": {} if bundle.gate is None else bundle.gate.to_arrays(),
+        }
+        for name, own in arrays.items():
+            if own or name == "model":
+                plain = {key: tensor.detach().cpu().contiguous() for key, tensor in own.items()}
+                save_file(plain, temporary / f"{name}.safetensors")
         if bundle.seen is not None:
             save_arrays(bundle.seen.to_arrays(), temporary / "seen.safetensors")
         (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
@@ -316,7 +296,7 @@ def _described(bank: Bank) -> dict[str, object]:
 
 
 def _banks(described: Mapping[str, Any], folder: Path) -> dict[str, Bank]:
-    vectors = load_file(folder / "banks.safetensors") if (folder / "banks.safetensors").exists() else {}
+    vectors = _arrays(folder, "banks")
     constant = {name for name, bank in described["banks"].items() if "encoder" in bank}
     if constant != vectors.keys():
         raise UserError(
@@ -325,31 +305,30 @@ def _banks(described: Mapping[str, Any], folder: Path) -> dict[str, Bank]:
         )
     return {
         name: Bank(
-            name=name,
-            texts=tuple(bank["texts"]),
-            vectors=vectors.get(name),
-            encoder=bank.get("encoder", "text"),
-            names=tuple(bank.get("names", ())),
+            name, tuple(bank["texts"]), vectors.get(name), bank.get("encoder", "text"), tuple(bank.get("names", ()))
         )
         for name, bank in described["banks"].items()
     }
 
 
-def _answers(described: Mapping[str, Any], folder: Path) -> tuple[KeptAnswer, ...]:
-    held = load_file(folder / "scores.safetensors") if (folder / "scores.safetensors").exists() else {}
+def _arrays(folder: Path, name: str) -> dict[str, Tensor]:
+    path = folder / f"{name}.safetensors"
+    return load_file(path) if path.exists() else {}
+
+
+def _answers(described: Mapping[str, Any], folder: Path) -> tuple[StoredAnswer, ...]:
     weights: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in held.items():
+    for key, tensor in _arrays(folder, "scores").items():
         name, _, own = key.partition(".")
         weights.setdefault(name, {})[own] = tensor
-    return tuple(KeptAnswer(**plain, weights=weights.get(plain["name"], {})) for plain in described["answers"])
+    return tuple(StoredAnswer(**plain, weights=weights.get(plain["name"], {})) for plain in described["answers"])
 
 
 def _gate(described: Mapping[str, Any], folder: Path) -> Gate | None:
     if described.get("ood") is None:
         return None
-    arrays = load_file(folder / "gate.safetensors") if (folder / "gate.safetensors").exists() else {}
     with _refused(folder):
-        return Gate.of(described["ood"], arrays)
+        return Gate.of(described["ood"], _arrays(folder, "gate"))
 
 
 def _seen(described: Mapping[str, Any], folder: Path) -> Seen | None:
@@ -372,10 +351,7 @@ def _refused(folder: Path) -> Iterator[None]:
 
 
 def _load_weights(model: Model, weights: Mapping[str, Tensor], folder: Path) -> None:
-    own = model.state_dict()
-    faults = sorted(own.keys() ^ weights.keys())
-    faults += [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if faults:
+    if faults := misfits(model.state_dict(), weights):
         raise UserError(
             f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} differ, the first "
             f"is {faults[0]!r}): get the bundle again."

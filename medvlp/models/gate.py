@@ -63,11 +63,8 @@ class Space:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a picture.
-
-    Attributes:
-        score: 1 is the limit.
-        reasons: words of `REASONS`; none where the picture is let through.
+    """What the gate finds in a picture: `score`, 1 is the limit, and `reasons` of `REASONS`; none where it is let
+    through.
     """
 
     score: float
@@ -124,11 +121,8 @@ class Gate:
 
     def to_arrays(self) -> dict[str, Tensor]:
         """Return the arrays, ``NAME.mean`` and ``NAME.whiten``."""
-        return {
-            f"{name}.{part}": tensor.contiguous()
-            for name, space in self.spaces.items()
-            for part, tensor in (("mean", space.mean), ("whiten", space.whiten))
-        }
+        means = {f"{name}.mean": space.mean.contiguous() for name, space in self.spaces.items()}
+        return means | {f"{name}.whiten": space.whiten.contiguous() for name, space in self.spaces.items()}
 
     @classmethod
     def of(cls, plain: Mapping[str, object], arrays: Mapping[str, Tensor]) -> Gate:
@@ -160,17 +154,12 @@ def other_modality(modality: str, trained: Collection[str]) -> bool:
         >>> other_modality("CT", ["DX"]), other_modality("CR", ["DX"]), other_modality("", ["DX"])
         (True, False, False)
     """
-    plain = {"DX" if each in _RADIOGRAPHS else each for each in (modality, *trained)}
-    return bool(modality) and bool(trained) and len(plain) > len({"DX" if t in _RADIOGRAPHS else t for t in trained})
+    known, own = ({"DX" if each in _RADIOGRAPHS else each for each in some} for some in (trained, (modality,)))
+    return bool(modality and trained) and not own <= known
 
 
 def describe(pixels: Tensor) -> dict[str, Tensor]:
-    """Return the descriptions of pixels (C, H, W) in [0, 1]: name -> (D,) float64.
-
-    Example:
-        >>> {name: len(values) for name, values in describe(torch.rand(1, 32, 32)).items()}
-        {'layout': 64, 'shape': 64, 'tones': 11}
-    """
+    """Return the descriptions of pixels (C, H, W) in [0, 1]: name -> (D,) float64."""
     grey = pixels.detach().cpu().float().mean(0)
     layout = adaptive_avg_pool2d(grey[None], _SIDE).flatten().double()
     shape = (layout - layout.mean()) / (layout.std() + 0.05)  # a flat picture has no shape: keep its noise small
@@ -178,12 +167,7 @@ def describe(pixels: Tensor) -> dict[str, Tensor]:
 
 
 def swapped(pixels: Tensor) -> Tensor:
-    """Return pixels (C, H, W) with black and white swapped; black bars around the picture stay black.
-
-    Example:
-        >>> swapped(torch.tensor([[[0.0, 0.25, 0.5, 0.0]]])).tolist()
-        [[[0.0, 0.75, 0.5, 0.0]]]
-    """
+    """Return pixels (C, H, W) with black and white swapped; black bars around the picture stay black."""
     down, across = _inside(pixels.mean(0))
     out = pixels.clone()
     out[:, down, across] = 1 - pixels[:, down, across]

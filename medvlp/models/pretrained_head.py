@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import sha256_of
 
-__all__ = ["Loaded", "hash_of_tensors", "load_head"]
+__all__ = ["Loaded", "hash_of_tensors", "load_head", "misfits"]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Where a head's weights came from.
-
-    Attributes:
-        sha256: of the file.
-        tensors: `hash_of_tensors` of the head once it had them.
-    """
+    """Where a head's weights came from: `sha256` of the file, `tensors` by `hash_of_tensors` of the head with them."""
 
     sha256: str
     tensors: str
 
 
 def load_head(head: nn.Module, file: str | Path, *, where: str) -> Loaded:
-    """Load all tensors of a head.
-
-    Args:
-        head: as built.
-        file: safetensors under the head's own names.
-        where: path in the configuration, for error sentences.
+    """Load all tensors of a head from a safetensors file under the head's own names.
 
     Raises:
         UserError: if the file cannot be read, or its tensors are not those of the head; the head then is as it was.
@@ -50,9 +41,7 @@ def load_head(head: nn.Module, file: str | Path, *, where: str) -> Loaded:
             f"head's tensors."
         ) from None
     own = head.state_dict()
-    faults = sorted(own.keys() ^ tensors.keys())
-    faults += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
-    if faults:
+    if faults := misfits(own, tensors):
         name = faults[0]
         of_file, of_head = (tuple(t[name].shape) if name in t else "no such tensor" for t in (tensors, own))
         raise UserError(
@@ -63,15 +52,14 @@ def load_head(head: nn.Module, file: str | Path, *, where: str) -> Loaded:
     return Loaded(sha256, hash_of_tensors(head))
 
 
-def hash_of_tensors(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's tensors by name.
+def misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of tensors that only one of the two has, then of those of another shape."""
+    other = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    return sorted(own.keys() ^ tensors.keys()) + other
 
-    Example:
-        >>> one, two = nn.Linear(1, 1), nn.Linear(1, 1)
-        >>> _ = two.load_state_dict(one.state_dict())
-        >>> hash_of_tensors(one) == hash_of_tensors(two)
-        True
-    """
+
+def hash_of_tensors(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's tensors by name."""
     found = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -32,17 +32,11 @@ class ScaleOptions(BaseModel):
 
 
 class LogitScale(nn.Module):
-    """scores -> exp(log_scale) * scores + bias.
+    """scores -> exp(log_scale) * scores + bias; options as `ScaleOptions`.
 
-    The parameter is the logarithm, so that a step multiplies the scale and never makes it negative. It has shape (1,),
-    not (): sharded training cannot split a scalar. The bound is applied after the optimiser's step, not in `forward`,
-    where a clamp would have no gradient beyond the bound and the scale could never come back.
-
-    Args:
-        init: first scale.
-        max: upper bound.
-        bias: first bias; None for no bias.
-        min: lower bound, held like the upper one; None for none.
+    The parameter is the logarithm, so that a step multiplies the scale and never makes it negative; its shape is
+    (1,), as sharded training cannot split a scalar. Bounds hold after the optimiser's step: a clamp in `forward`
+    would have no gradient beyond them.
 
     Raises:
         ConfigError: if `init` is not in (0, max], or below `min`.
@@ -84,7 +78,3 @@ class LogitScale(nn.Module):
     def after_step(self, samples_seen: int) -> None:
         """Hold the bound, once per optimiser step."""
         self.clamp_()
-
-    def extra_repr(self) -> str:
-        """Name the bound."""
-        return f"max={self.max}, bias={self.bias is not None}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.protocols import HeadSpec
 from medvlp.core.sample import Column
 
-__all__ = ["Drawn", "check_labels", "decoder_of", "drawn", "pixel_mean", "refuse_overlap", "rows_of"]
+__all__ = ["Drawn", "drawn", "pixel_mean", "refuse_overlap", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -32,40 +30,6 @@ class Drawn:
     masks: Tensor
     known: Tensor
     real: Tensor | None
-
-
-def check_labels(labels: Sequence[str], *, objective: str) -> tuple[str, ...]:
-    """Return the classes.
-
-    Raises:
-        ConfigError: if there is none, or one stands twice.
-
-    Example:
-        >>> check_labels(["lung", "heart"], objective="dice_ce")
-        ('lung', 'heart')
-    """
-    if not labels or len(set(labels)) < len(labels):
-        raise ConfigError(f"labels of objective {objective!r} are {list(labels)}: name each class once, at least one.")
-    return tuple(labels)
-
-
-def decoder_of(decoder: Mapping[str, Any], *, classes: int, objective: str) -> HeadSpec:
-    """Return the head that draws so many channels.
-
-    Raises:
-        ConfigError: if the decoder has no name, or names its classes itself.
-
-    Example:
-        >>> decoder_of({"name": "unet", "width": 16}, classes=2, objective="dice_ce").options
-        {'width': 16, 'classes': 2}
-    """
-    options = {key: value for key, value in decoder.items() if key != "name"}
-    if not isinstance(decoder.get("name"), str) or "classes" in options:
-        raise ConfigError(
-            f"The head of objective {objective!r} is {dict(decoder)}: give the name of a head and its options, and "
-            f"leave out classes, which labels tell."
-        )
-    return HeadSpec(str(decoder["name"]), {**options, "classes": classes}, keep=True)
 
 
 def refuse_overlap(masks: Tensor) -> None:

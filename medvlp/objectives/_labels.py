@@ -44,7 +44,7 @@ def labels_of(
     if blank is not None:
         values = values.nan_to_num(nan=blank)
     if uncertain:
-        taken = values.new_tensor([uncertain.get(label, -1.0) for label in labels])
-        values = torch.where(values == -1, taken, values)
+        filled = values.new_tensor([uncertain.get(label, -1.0) for label in labels])
+        values = torch.where(values == -1, filled, values)
     known = values >= 0  # false for NaN
     return torch.where(known, values, torch.zeros_like(values)), known

@@ -126,6 +126,6 @@ def pair_loss(scores: Tensor, matrix: Tensor) -> Term:
         >>> round(term.value().item(), 4), term.count.item()
         (0.6931, 1.0)
     """
-    said = matrix >= 0
+    stated = matrix >= 0
     rows = F.binary_cross_entropy_with_logits(scores, matrix.clamp(min=0), reduction="none")
-    return Term.of(rows.flatten(), said.flatten())
+    return Term.of(rows.flatten(), stated.flatten())

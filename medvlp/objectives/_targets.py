@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,21 +11,20 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, Score
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
+from medvlp.core.registry import build
 from medvlp.objectives._contrast import Similarity
 from medvlp.objectives._facts import true_of
 from medvlp.text.facts import KNOWN, stated_field
 
 __all__ = [
+    "Compared",
     "Exclusion",
     "Pairs",
     "Relation",
-    "compared",
     "needed_fields",
-    "needed_views",
     "pairs",
     "related",
-    "similarity",
 ]
 
 # What makes a text a positive of an image. `true_of`: an equal report, or a text of which every fact is confirmed by
@@ -61,11 +60,6 @@ def needed_fields(*relations: str, text: str) -> frozenset[Key]:
     if "true_of" in relations:
         fields |= {text, KNOWN, stated_field(text)}
     return keys(*sorted(fields | ({text} if "same_report" in relations else set())))
-
-
-def needed_views(*relations: str, text: str) -> tuple[Mapping[str, object], ...]:
-    """Views that make what relations compare, beside what the data have."""
-    return ({"name": "facts", "field": text},) if "true_of" in relations else ()
 
 
 def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) -> Tensor:
@@ -111,23 +105,60 @@ def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, c
     return Pairs(target, related(ctx, exclude, rows=rows, columns=columns, text=text) & ~target)
 
 
-def compared(image: str, text: str, score: Mapping[str, Any], module: Score) -> tuple[AnswerSpec, ...]:
-    """Return what a model can be asked whose pictures and texts a score was taught to compare; nothing of other views.
+class Compared(Objective):
+    """What CLIP and SigLIP have in common: a score of pictures and texts, and who belongs to whom.
 
-    Example:
-        >>> from medvlp.models.scores.dot import Dot
-        >>> [spec.name for spec in compared("image", "text", {"name": "dot"}, Dot())]
-        ['zero_shot', 'retrieval']
-        >>> compared("text.findings", "text.impression", {"name": "dot"}, Dot())
-        ()
+    Args:
+        objective: name, for error sentences.
+        image: view of the images.
+        text: view of the texts.
+        score: component of `models/scores`, with options or by its name alone.
+        positives: which texts belong to an image.
+        exclude: which of the others are left out.
     """
-    if parse_field(image).kind == "text" or parse_field(text).kind != "text":
-        return ()
-    return tuple(AnswerSpec(name, score=score, module=module) for name in ("zero_shot", "retrieval"))
 
+    def __init__(
+        self,
+        *,
+        objective: str,
+        image: str,
+        text: str,
+        score: str | dict[str, Any],
+        positives: Relation,
+        exclude: Exclusion,
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.text = text
+        self.score_spec = {"name": score} if isinstance(score, str) else score
+        self.score: Score = build("models/scores", self.score_spec, where=f"score of objective {objective!r}")
+        self.positives: Relation = positives
+        self.exclude: Exclusion = exclude
 
-def similarity(ctx: Context, score: Score, rows: str, columns: str) -> Similarity:
-    """Own rows of one view against everybody's rows of another, at the model's logit scale."""
-    own = {part: ctx[f"{rows}/{part}"] for part in score.reads}
-    everybody = {part: ctx.all(f"{columns}/{part}") for part in score.reads}
-    return Similarity(own, everybody, score, ctx.scale)
+    def needs(self) -> frozenset[Key]:
+        """What the score reads of both views, and the fields that tell who is the same."""
+        read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in self.score.reads))
+        return read | needed_fields(self.positives, self.exclude, text=self.text)
+
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """What reads the facts of texts, where they are compared."""
+        return ({"name": "facts", "field": self.text},) if "true_of" in (self.positives, self.exclude) else ()
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """Heads that the score reads."""
+        return self.score.heads()
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """What pictures and texts near each other can be asked; nothing of other views."""
+        if parse_field(self.image).kind == "text" or parse_field(self.text).kind != "text":
+            return ()
+        return tuple(AnswerSpec(name, score=self.score_spec, module=self.score) for name in ("zero_shot", "retrieval"))
+
+    def between(self, ctx: Context, rows: str, columns: str) -> tuple[Similarity, Pairs]:
+        """Return own rows of one view against everybody's of another, at the model's logit scale, and who is whose."""
+        own = {part: ctx[f"{rows}/{part}"] for part in self.score.reads}
+        everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
+        part = self.score.reads[0]
+        both = {"rows": f"{rows}/{part}", "columns": f"{columns}/{part}"}
+        found = pairs(ctx, self.positives, self.exclude, **both, text=self.text)
+        return Similarity(own, everybody, self.score, ctx.scale), found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
@@ -21,28 +22,37 @@ __all__ = ["AnswerQuestion"]
 
 
 class _Classifier(Protocol):
-    def forward_logits(self, memory: Tensor, mask: Tensor | None, words: Tensor, word_mask: Tensor) -> Tensor: ...
+    def forward_logits(
+        self, memory: Tensor, mask: Tensor | None, words: Tensor, word_mask: Tensor, **kind: Tensor
+    ) -> Tensor: ...
+
+    def closed_logit(self, words: Tensor, word_mask: Tensor) -> Tensor: ...
 
 
 class AnswerQuestion(Objective):
-    r"""Cross entropy of the true answer, L = - mean over questions of log p(a | picture, question).
+    r"""Cross entropy of the true answer, L = - mean over questions of log p(a | image, question).
 
     An answer counts where it is on the list, case and surrounding space aside; other questions are left out, of sum
-    and count. A sample asks one question of its first picture.
+    and count. A sample asks one question of its first image.
 
     Args:
         answers: the list, in order; the head has a logit for each.
-        image: view of the pictures; of a stack, its slices.
+        image: view of the images; of a stack, its slices.
         question: view of the questions.
         answer: field of the true answers.
-        part: of the picture: its ``tokens``, or the vectors of a pooler that the model has.
-        width: of the head.
-        layers: its blocks.
+        part: of the image: its ``tokens``, ``pooled``, or what a pooler or another head of the model gives.
+        width: of the head; None: as that head has it.
+        layers: blocks of a `question_classifier`.
         heads: of its attention.
-        head: name under which it is mounted.
+        classifier: the head and its options: `question_classifier`, `bilinear_question` or `conditional_question`.
+        closed: for `conditional_question`, how many of the list, its first, answer closed questions: the head learns
+            which questions are closed and is told in training.
+        loss: ``cross_entropy``, or ``binary``: of each answer by itself, summed over answers, as MEVF and PubMedCLIP
+            have it.
+        head: name under which the head is mounted.
 
     Returns:
-        ``answer``.
+        ``answer``; with `closed` also ``kind``, the binary cross entropy of open and closed.
 
     Raises:
         ConfigError: for fewer than two answers, or one that comes twice.
@@ -62,9 +72,12 @@ class AnswerQuestion(Objective):
         question: str = "text.question",
         answer: str = "text.answer",
         part: str = "tokens",
-        width: int = 192,
-        layers: int = 2,
-        heads: int = 4,
+        width: int | None = None,
+        layers: int | None = None,
+        heads: int | None = None,
+        classifier: dict[str, Any] = {"name": "question_classifier"},  # noqa: B006  (read only; part of the schema)
+        closed: Annotated[int, Field(ge=0)] = 0,
+        loss: Literal["cross_entropy", "binary"] = "cross_entropy",
         head: str = "question",
     ) -> None:
         super().__init__()
@@ -73,7 +86,11 @@ class AnswerQuestion(Objective):
             raise ConfigError(f"answers of objective 'answer_question' are {answers}: list two or more, each once.")
         self.texts = list(answers)
         self.head = head
-        self.options = {"answers": len(answers), "reads": part, "width": width, "layers": layers, "heads": heads}
+        sizes = {"width": width, "layers": layers, "heads": heads, "closed": closed or None}
+        sizes = {name: size for name, size in sizes.items() if size is not None}
+        spec = {"answers": len(answers), "reads": part, **sizes, **classifier}
+        self.spec = HeadSpec(str(spec.pop("name", "")), spec, keep=True)
+        self.closed, self.loss = closed, loss
         self._memory = f"{image}/{part}"
         padded = part == "tokens" and parse_field(image).kind == "stack"
         self._memory_mask = f"{image}/mask" if padded else None
@@ -81,13 +98,13 @@ class AnswerQuestion(Objective):
         self._words, self._word_mask = f"{question}/tokens", f"{question}/mask"
 
     def needs(self) -> frozenset[Key]:
-        """The picture's vectors, the question's tokens, and the answers."""
+        """The image's vectors, the question's tokens, and the answers."""
         asked = (self._memory, self._memory_mask, self._words, self._word_mask, self._answer)
         return keys(*(key for key in asked if key))
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The classifier."""
-        return {self.head: HeadSpec("question_classifier", self.options, keep=True)}
+        return {self.head: self.spec}
 
     def answers(self) -> Sequence[AnswerSpec]:
         """Answers to questions."""
@@ -102,10 +119,24 @@ class AnswerQuestion(Objective):
         image = first_of(ctx.owner(self._memory), owner)
         asked = (image >= 0) & (truth >= 0)
         memory = ctx[self._memory][image[asked]]
+        memory = memory[:, None] if memory.dim() == 2 else memory  # one vector
         mask = None if self._memory_mask is None else ctx[self._memory_mask][image[asked]]
+        words, word_mask, truth = ctx[self._words][asked], ctx[self._word_mask][asked], truth[asked]
         head = cast("_Classifier", ctx.heads[self.head])
-        logits = head.forward_logits(memory, mask, ctx[self._words][asked], ctx[self._word_mask][asked])
-        return {"answer": Term.of(F.cross_entropy(wide(logits), truth[asked], reduction="none"))}
+        kind = {"closed": truth < self.closed} if self.closed else {}
+        logits = wide(head.forward_logits(memory, mask, words, word_mask, **kind))
+        if self.loss == "binary":
+            wanted = F.one_hot(truth, logits.shape[1]).to(logits.dtype)
+            losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(dim=1)
+        else:
+            losses = F.cross_entropy(logits, truth, reduction="none")
+        terms = {"answer": Term.of(losses)}
+        if kind:
+            routed = wide(head.closed_logit(words, word_mask))
+            terms["kind"] = Term.of(
+                F.binary_cross_entropy_with_logits(routed, kind["closed"].to(routed.dtype), reduction="none")
+            )
+        return terms
 
 
 def _plain(text: str) -> str:

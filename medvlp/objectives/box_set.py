@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -14,10 +14,9 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.sample import Column
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import check_labels, decoder_of
+from medvlp.objectives._labelled import Labelled
 
 __all__ = ["BoxSet", "match"]
 
@@ -31,7 +30,7 @@ class _Truth:
     known: Tensor
 
 
-class BoxSet(Objective):
+class BoxSet(Labelled):
     r"""DETR's set loss (Carion et al. 2020, eq. 1, 2 and appendix A.2).
 
     In each view the true boxes b with classes c are matched one to one with queries by the Hungarian method (scipy)
@@ -50,8 +49,7 @@ class BoxSet(Objective):
     layers of the decoder are matched and taught likewise, and added.
 
     A class is the field ``boxes.LABEL``. In a sample of which it is not known where a class is, its probability is
-    added to that of "no object" before anything is compared: a query that finds it is neither right nor wrong. A sample
-    of which nothing is known takes no part.
+    added to that of "no object". A sample of which nothing is known takes no part.
 
     Args:
         labels: K classes.
@@ -73,7 +71,7 @@ class BoxSet(Objective):
         ['boxes.nodule', 'image/boxes', 'image/boxes_layers', 'image/boxes_logits']
     """
 
-    scope: Literal["batch", "sample"] = "sample"
+    field, answer = "boxes", "boxes"
 
     def __init__(
         self,
@@ -86,34 +84,21 @@ class BoxSet(Objective):
         giou: Annotated[float, Field(ge=0)] = 2.0,
         no_object: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
-        super().__init__()
         if parse_field(view).kind != "image":
             raise ConfigError(
                 f"Objective 'box_set' finds boxes in images, not in {view!r}: set view to an image field."
             )
-        self.labels = check_labels(labels, objective="box_set")
-        self.view, self.part = view, part
-        self.head = decoder_of(head, classes=len(self.labels), objective="box_set")
+        super().__init__(objective="box_set", labels=labels, view=view, part=part, head=head)
         self.l1, self.giou, self.no_object = l1, giou, no_object
 
     def needs(self) -> frozenset[Key]:
         """Boxes and classes of all layers, and the true boxes."""
-        given = (f"{self.view}/{self.part}{more}" for more in ("", "_logits", "_layers"))
-        return keys(*given, *(f"boxes.{label}" for label in self.labels))
-
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """The head, which the bundle keeps."""
-        return {self.part: self.head}
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """Boxes of the labels."""
-        return (AnswerSpec("boxes", {"part": self.part, "labels": list(self.labels)}),)
+        return super().needs() | keys(f"{self.key}_logits", f"{self.key}_layers")
 
     def forward(self, ctx: Context) -> Terms:
         """Return the three terms."""
-        key = f"{self.view}/{self.part}"
-        boxes, logits, earlier = ctx[key], ctx[f"{key}_logits"], ctx[f"{key}_layers"]
-        truths = self._truths(ctx, key, boxes)
+        boxes, logits, earlier = (ctx[f"{self.key}{part}"] for part in ("", "_logits", "_layers"))
+        truths = self._truths(ctx, self.key, boxes)
         layers = [(boxes, logits), *((each[..., :4], each[..., 4:]) for each in earlier.unbind(1))]
         sums = torch.stack([self._sums(*layer, truths) for layer in layers])  # (L, 4)
         count = boxes.new_tensor(float(sum(len(truth.boxes) for truth in truths)))
@@ -163,10 +148,6 @@ class BoxSet(Objective):
             known = torch.tensor([b is not None for b in each], device=boxes.device)
             found.append(_Truth(torch.cat([middle, side], dim=1), classes, known))
         return found
-
-    def extra_repr(self) -> str:
-        """Name what is found."""
-        return f"{self.view}/{self.part}: {', '.join(self.labels)}"
 
 
 @torch.no_grad()

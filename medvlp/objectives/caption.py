@@ -36,17 +36,13 @@ class Caption(Objective):
     processes and chunks; padding is neither predicted nor counted, and the first token is given. Each text is written
     from the first image of its own sample; a text without an image is left out.
 
-    The decoder is a head that the bundle keeps: what it learned is asked for as a written report. A sample is a term of
-    its own, so the objective runs inside each chunk and needs no other process.
-
     CoCa (Yu et al. 2022) is this objective at weight 2 with ``part: captions, words: tower``, beside `clip` at weight
     1, on a model whose text tower is ``causal`` with ``pool: last`` and whose heads are ``image/captions: {name:
     pooler, queries: 256}``, ``image/contrast: {name: pooler}`` and ``image/raw: {name: projection, reads: contrast}``.
 
-    With `findings` the decoder is told which of them are present, as PromptMRG (Jin et al. 2024) tells it: in training
-    by the sample's labels, when a report is asked for by a linear classifier of the picture, which is trained beside it
-    (`Classify`) and is an answer of its own. A decoder alone prefers what most reports say and leaves out what it is
-    unsure of; PromptMRG's retrieval of similar pictures and its adaptive weights are not part of this.
+    With `findings` the decoder is told which of them are present (PromptMRG, Jin et al. 2024, without its retrieval and
+    adaptive weights): in training by the sample's labels, when a report is asked for by a linear classifier of the
+    picture, which is trained beside it (`Classify`) and is an answer of its own.
 
     Args:
         image: view that is written from; of a stack, its slices.
@@ -114,21 +110,21 @@ class Caption(Objective):
     def needs(self) -> frozenset[Key]:
         """What is written from, and the text's token ids with their mask; its tokens, where the decoder reads them."""
         asked = (self._memory, self._memory_mask, self._ids, self._mask, self._words, self._question)
-        told = frozenset() if self.classify is None else self.classify.needs()
-        return keys(*(key for key in asked if key)) | told
+        of_findings = frozenset() if self.classify is None else self.classify.needs()
+        return keys(*(key for key in asked if key)) | of_findings
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The decoder, and the classifier that tells it findings."""
-        told = {} if self.classify is None else self.classify.heads()
-        return {self.head: HeadSpec("generator", self.options, keep=True), **told}
+        of_findings = {} if self.classify is None else self.classify.heads()
+        return {self.head: HeadSpec("generator", self.options, keep=True), **of_findings}
 
     def answers(self) -> Sequence[AnswerSpec]:
         """A written report, or answers to questions."""
         options: dict[str, object] = {"head": self.head, "reads": self._memory}
         if self.classify is None:
             return (AnswerSpec("report" if self._view is None else "question", options),)
-        told = {"findings": f"{self.classify.view}/{self.classify.part}", "threshold": self.threshold}
-        return (AnswerSpec("report", options | told), *self.classify.answers())
+        of_findings = {"findings": f"{self.classify.view}/{self.classify.part}", "threshold": self.threshold}
+        return (AnswerSpec("report", options | of_findings), *self.classify.answers())
 
     def forward(self, ctx: Context) -> Terms:
         """Return the terms."""
@@ -138,11 +134,11 @@ class Caption(Objective):
         memory = ctx[self._memory][image[written]]
         memory_mask = None if self._memory_mask is None else ctx[self._memory_mask][image[written]]
         generator = cast("_Generator", ctx.heads[self.head])
-        told, terms = None, {}
+        of_findings, terms = None, {}
         if self.classify is not None:
             labels, known = labels_of(ctx, self._ids, self.classify.labels)
-            told, terms = torch.where(known, labels, -1)[written], self.classify(ctx)
-        logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written], told)
+            of_findings, terms = torch.where(known, labels, -1)[written], self.classify(ctx)
+        logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written], of_findings)
         predicted = mask[:, 1:] & mask[:, :-1]
         if self._question is not None:
             given = self._given(ctx, ctx.owner(self._ids)[written])
@@ -157,7 +153,3 @@ class Caption(Objective):
         lengths = ctx[self._question].sum(dim=1) - 1
         row = first_of(ctx.owner(self._question), owner)
         return torch.where(row >= 0, lengths[row], 1) if len(lengths) else torch.ones_like(owner)
-
-    def extra_repr(self) -> str:
-        """Name what is read and written."""
-        return f"{self._memory} -> {self._ids}, {self.options}"

@@ -46,14 +46,9 @@ class ClassPrototypeLoss(Objective):
     Raises:
         ConfigError: for balanced classes that exclude each other.
 
-    It is none of the methods that it takes ideas from (PiCO, CAPro, FoPro, INS). Labels are judged by the prototypes
-    alone, which CAPro mixes with a classifier's vote; instances are not contrasted with each other; there is no
-    classifier, no relation module and no reconstruction of features; densities are not scaled to a common mean.
-
     References:
-        Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS); Wang et al. 2022 (PiCO). Refining a
-        model that was trained with reports, by anchors of each finding, is this with the state's momentum 1 and a
-        refresh at the start.
+        Ideas of Yang et al. 2023 (CAPro), Qin et al. 2022 (FoPro), Qu et al. 2023 (INS) and Wang et al. 2022 (PiCO),
+        and none of these methods: no classifier, no relation module, no contrast of instances, densities as they are.
 
     Example:
         >>> sorted(map(str, ClassPrototypeLoss().needs()))
@@ -114,7 +109,3 @@ class ClassPrototypeLoss(Objective):
         weight = seen.sum(dim=1, keepdim=True) / (2 * seen.clamp(min=1))  # (L, 2)
         chosen = weight.expand(len(target), -1, -1).gather(2, target.clamp(min=0)[:, :, None])
         return chosen.flatten()
-
-    def extra_repr(self) -> str:
-        """Name what was chosen."""
-        return f"{self.reads}, {self.mode}, temperature={self.temperature}, balanced={self.balanced}"

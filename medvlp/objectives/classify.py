@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +12,10 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.registry import schema
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import check_labels, decoder_of
+from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of
 
 __all__ = ["Classify"]
@@ -26,7 +23,7 @@ __all__ = ["Classify"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Classify(Objective):
+class Classify(Labelled):
     r"""Binary cross entropy of each finding, or with `exclusive` the cross entropy of classes that exclude each other.
 
     With z the logits, y the labels and w the positive weights, averaged over all pairs of a row and a finding whose
@@ -66,8 +63,6 @@ class Classify(Objective):
         (['image/findings', 'label.effusion', 'label.nodule'], {'part': 'findings', 'labels': ['effusion', 'nodule']})
     """
 
-    scope: Literal["batch", "sample"] = "sample"
-
     def __init__(
         self,
         *,
@@ -81,8 +76,8 @@ class Classify(Objective):
         uncertain: dict[str, Share] = {},  # noqa: B006  (read only)
         blank: Share | None = None,
     ) -> None:
-        super().__init__()
-        self.labels = check_labels(labels, objective="classify")
+        chosen = head or {"name": "linear", "reads": reads}
+        super().__init__(objective="classify", labels=labels, view=view, part=part, head=chosen)
         weights = [1.0] * len(labels) if positive_weights is None else positive_weights
         if len(weights) != len(labels) or min(weights) <= 0:
             raise ConfigError(
@@ -97,32 +92,16 @@ class Classify(Objective):
                 f"{did_you_mean(name, labels)}."
             )
         self.uncertain, self.blank = uncertain, blank
-        self.view, self.part = view, part
-        chosen = head or {"name": "linear", "reads": reads}
-        self.head = decoder_of(chosen, classes=len(labels), objective="classify")
         if "labels" in schema("models/heads", self.head.name).model_fields:  # a head that knows them by name checks
             self.head = replace(self.head, options={**self.head.options, "labels": list(labels)})
         self.exclusive = exclusive
+        self.asked = {"exclusive": True} if exclusive else {}
         self.weights = tuple(weights)
-
-    def needs(self) -> frozenset[Key]:
-        """The logits and the labels."""
-        return keys(f"{self.view}/{self.part}", *(f"label.{label}" for label in self.labels))
-
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """The head, which the bundle keeps."""
-        return {self.part: self.head}
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """Scores of the labels."""
-        options: dict[str, object] = {"part": self.part, "labels": list(self.labels)}
-        return (AnswerSpec("findings", options | ({"exclusive": True} if self.exclusive else {})),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        key = f"{self.view}/{self.part}"
-        labels, known = labels_of(ctx, key, self.labels, uncertain=self.uncertain, blank=self.blank)
-        logits = ctx[key]
+        labels, known = labels_of(ctx, self.key, self.labels, uncertain=self.uncertain, blank=self.blank)
+        logits = ctx[self.key]
         weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
         if self.exclusive:
             return {"exclusive": _exclusive(logits, labels, weights)}
@@ -130,10 +109,6 @@ class Classify(Objective):
             logits, labels.to(logits.dtype), pos_weight=weights, reduction="none"
         )
         return {"binary": Term.of(losses.flatten(), known.flatten().to(losses.dtype))}
-
-    def extra_repr(self) -> str:
-        """Name what is classified."""
-        return f"{self.view} -> {self.head.name}: {', '.join(self.labels)}, exclusive={self.exclusive}"
 
 
 def _exclusive(logits: Tensor, labels: Tensor, weights: Tensor) -> Term:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +11,14 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import Drawn, check_labels, decoder_of, drawn, pixel_mean, refuse_overlap
+from medvlp.objectives._dense import Drawn, drawn, pixel_mean, refuse_overlap
+from medvlp.objectives._labelled import Labelled
 
 __all__ = ["DiceCe"]
 
 
-class DiceCe(Objective):
+class DiceCe(Labelled):
     r"""Soft Dice (Milletari et al. 2016) plus cross entropy over the pixels of each view, class by class.
 
     With p the probabilities and g the mask of one class in one view, sums over its pixels::
@@ -27,13 +26,9 @@ class DiceCe(Objective):
         dice = 1 - (2 sum p g + smooth) / (sum p + sum g + smooth)
         cross_entropy = - mean of g log p + (1 - g) log(1 - p)
 
-    Classes may overlap: p is a sigmoid. With `exclusive` p is a softmax over K + 1 channels, the first of them the
-    background: Dice is that of the K classes, cross entropy - mean of log p at the true channel. The former is MONAI's
-    `DiceLoss` with `sigmoid` plus torch's binary cross entropy, the latter MONAI's `DiceCELoss` with `softmax` and no
-    background in Dice.
-
-    Dice is taken view by view (not over a batch, whose make-up chunks and processes would change) and averaged over the
-    pairs of view and class; sums and counts are exact over chunks and processes.
+    Classes may overlap: p is a sigmoid (MONAI's `DiceLoss` and torch's binary cross entropy). With `exclusive` p is a
+    softmax over K + 1 channels, the first of them the background, which Dice leaves out (MONAI's `DiceCELoss`). Dice is
+    taken view by view and averaged over the pairs of view and class.
 
     A class is the field ``mask.LABEL``. A sample that lacks the field is unknown for that class, and the pair takes no
     part; a mask without a pixel is known to be empty. With `exclusive` the channels of unknown classes are added to the
@@ -66,7 +61,7 @@ class DiceCe(Objective):
         ({'classes': 2}, ['lung', 'heart'])
     """
 
-    scope: Literal["batch", "sample"] = "sample"
+    field, answer = "mask", "segmentation"
 
     def __init__(
         self,
@@ -80,35 +75,21 @@ class DiceCe(Objective):
         scores: Annotated[float, Field(ge=0)] = 0.0,
         window: tuple[int, int, int] | None = None,
     ) -> None:
-        super().__init__()
-        self.labels = check_labels(labels, objective="dice_ce")
-        self.view, self.part = view, part
+        super().__init__(objective="dice_ce", labels=labels, view=view, part=part, head=decoder, more=int(exclusive))
         self.exclusive = exclusive
         self.smooth = smooth
         self.scores = scores
-        self.window = window
-        self.decoder = decoder_of(decoder, classes=len(self.labels) + exclusive, objective="dice_ce")
+        self.asked = {"exclusive": exclusive, **({"window": list(window)} if window else {})}
 
     def needs(self) -> frozenset[Key]:
         """The logits and the masks."""
-        parts = [self.part, *([f"{self.part}_scores"] if self.scores else [])]
-        return keys(*(f"{self.view}/{part}" for part in parts), *(f"mask.{label}" for label in self.labels))
-
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """The decoder, which the bundle keeps."""
-        return {self.part: self.decoder}
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """Masks of the labels."""
-        options = {"part": self.part, "labels": list(self.labels), "exclusive": self.exclusive}
-        return (AnswerSpec("segmentation", options | ({"window": list(self.window)} if self.window else {})),)
+        return super().needs() | (keys(f"{self.key}_scores") if self.scores else frozenset())
 
     def forward(self, ctx: Context) -> Terms:
         """Return the terms."""
         terms = self._terms(ctx, self.part)
         if self.scores:
-            beside = self._terms(ctx, f"{self.part}_scores")["cross_entropy"]
-            terms["scores"] = Term(self.scores * beside.sum, beside.count)
+            terms["scores"] = self._terms(ctx, f"{self.part}_scores")["cross_entropy"].times(self.scores)
         return terms
 
     def _terms(self, ctx: Context, part: str) -> dict[str, Term]:
@@ -141,10 +122,6 @@ class DiceCe(Objective):
         both = (probabilities * found.masks).flatten(2).sum(2)
         each = probabilities.flatten(2).sum(2) + found.masks.flatten(2).sum(2)
         return 1 - (2 * both + self.smooth) / (each + self.smooth)
-
-    def extra_repr(self) -> str:
-        """Name what is drawn."""
-        return f"{self.view}/{self.part}: {', '.join(self.labels)}, exclusive={self.exclusive}"
 
 
 def _term(losses: Tensor, known: Tensor) -> Term:

@@ -22,11 +22,8 @@ class Distill(Objective):
     temperature t, T is t / s (2 / 100), and its factor t^2 belongs to the objective's weight. L is the teacher's
     entropy plus a divergence: its gradient is zero where the student still is the teacher, its value is not.
 
-    The paper's texts are random pseudo-sentences, of which it draws 1000; here they are those of a bank (real phrases,
-    104 in the one that is shipped), and only the images' side is distilled.
-
-    With a frozen teacher and a bank of words this keeps zero-shot ability through fine-tuning, without old patients'
-    data; with a larger teacher it is plain distillation.
+    The paper's texts are 1000 random pseudo-sentences; here they are those of a bank, and only the images' side is
+    distilled. A frozen teacher keeps zero-shot ability through fine-tuning; with a larger one it is plain distillation.
 
     Args:
         teacher: state that encodes.
@@ -80,7 +77,3 @@ class Distill(Objective):
         target = (ctx[self._taught_image] @ ctx[self._taught_bank].T / self.temperature).softmax(dim=1).detach()
         scores = ctx[self._image] @ ctx[self._bank].T / self.temperature
         return {"distribution": contrast(scores, target)}
-
-    def extra_repr(self) -> str:
-        """Name what is compared."""
-        return f"{self._image} @ {self._bank} follows {self._taught_image}, temperature={self.temperature}"

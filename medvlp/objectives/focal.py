@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch.nn.functional as F
@@ -11,10 +10,9 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import check_labels, decoder_of, drawn, pixel_mean
+from medvlp.objectives._dense import drawn, pixel_mean
+from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of
 
 __all__ = ["Focal"]
@@ -22,7 +20,7 @@ __all__ = ["Focal"]
 _TRACE = 1e-8
 
 
-class Focal(Objective):
+class Focal(Labelled):
     r"""Focal loss (Lin et al. 2017, eq. 5) of pixels or of findings, each class a yes-or-no question.
 
     With p the sigmoid of a logit, y its truth and p_m = max(p - margin, 0)::
@@ -32,9 +30,8 @@ class Focal(Objective):
     With `gamma_positive` below `gamma`, a margin and no `alpha` it is the asymmetric loss (Ridnik et al. 2021, eq. 4-7;
     0, 4 and 0.05 there): positives weigh in full, and negatives below the margin, which are easy, nothing.
 
-    Over ``masks`` it is the mean over a view's pixels, then over pairs of view and class (not over positives, as for
-    the anchors of the paper); over ``labels`` the mean over pairs. Pairs that are unknown take no part, as in `dice_ce`
-    and `classify`.
+    Over ``masks`` it is the mean over a view's pixels, then over pairs of view and class (the paper's is over
+    positives); over ``labels`` the mean over pairs. Pairs that are unknown take no part.
 
     Args:
         labels: K classes: fields ``mask.LABEL`` or ``label.LABEL``.
@@ -59,8 +56,6 @@ class Focal(Objective):
         (['image/findings', 'label.nodule'], 'findings')
     """
 
-    scope: Literal["batch", "sample"] = "sample"
-
     def __init__(
         self,
         *,
@@ -74,29 +69,15 @@ class Focal(Objective):
         gamma_positive: Annotated[float, Field(ge=0)] | None = None,
         margin: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
-        super().__init__()
-        self.labels = check_labels(labels, objective="focal")
+        masks = truth == "masks"
+        chosen = head or {"name": "unet" if masks else "linear"}
+        part = part or ("segmentation" if masks else "findings")
+        super().__init__(objective="focal", labels=labels, view=view, part=part, head=chosen)
         self.truth = truth
-        self.view, self.part = view, part or ("segmentation" if truth == "masks" else "findings")
-        chosen = head or {"name": "unet" if truth == "masks" else "linear"}
-        self.head = decoder_of(chosen, classes=len(self.labels), objective="focal")
+        self.field, self.answer = ("mask", "segmentation") if masks else ("label", "findings")
         self.weights = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
         self.gamma, self.margin = gamma, margin
         self.gamma_positive = gamma if gamma_positive is None else gamma_positive
-
-    def needs(self) -> frozenset[Key]:
-        """The logits and their truth."""
-        field = "mask" if self.truth == "masks" else "label"
-        return keys(f"{self.view}/{self.part}", *(f"{field}.{label}" for label in self.labels))
-
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """The head, which the bundle keeps."""
-        return {self.part: self.head}
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """Masks or scores of the labels."""
-        options: dict[str, object] = {"part": self.part, "labels": list(self.labels)}
-        return (AnswerSpec("segmentation" if self.truth == "masks" else "findings", options),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
@@ -104,23 +85,18 @@ class Focal(Objective):
             found = drawn(ctx, self.view, self.part, self.labels, classes=len(self.labels))
             losses, known = pixel_mean(self._losses(found.logits, found.masks), found.real), found.known
         else:
-            key = f"{self.view}/{self.part}"
-            labels, known = labels_of(ctx, key, self.labels)
-            if ctx[key].shape != labels.shape:
+            labels, known = labels_of(ctx, self.key, self.labels)
+            if ctx[self.key].shape != labels.shape:
                 raise ConfigError(
-                    f"The head {self.part!r} gives {tuple(ctx[key].shape[1:])} a row: let it give one a label."
+                    f"The head {self.part!r} gives {tuple(ctx[self.key].shape[1:])} a row: let it give one a label."
                 )
-            losses = self._losses(ctx[key], labels.to(ctx[key].dtype))
+            losses = self._losses(ctx[self.key], labels.to(ctx[self.key].dtype))
         return {"focal": Term.of(losses.flatten(), known.flatten().to(losses.dtype))}
 
     def _losses(self, logits: Tensor, truth: Tensor) -> Tensor:
         # A power of nothing has no gradient: what is as right as can be keeps a trace.
         wrong = (-logits).sigmoid().clamp(min=_TRACE)
-        said = (logits.sigmoid() - self.margin).clamp(min=_TRACE)
-        absent = (-said).log1p() if self.margin else F.logsigmoid(-logits)
+        shown = (logits.sigmoid() - self.margin).clamp(min=_TRACE)
+        absent = (-shown).log1p() if self.margin else F.logsigmoid(-logits)
         present = self.weights[0] * truth * wrong**self.gamma_positive * F.logsigmoid(logits)
-        return -present - self.weights[1] * (1 - truth) * said**self.gamma * absent
-
-    def extra_repr(self) -> str:
-        """Name what is classified."""
-        return f"{self.view}/{self.part}: {', '.join(self.labels)}, gamma={self.gamma}"
+        return -present - self.weights[1] * (1 - truth) * shown**self.gamma * absent

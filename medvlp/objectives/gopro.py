@@ -102,9 +102,4 @@ class GOProLoss(Objective):
         scores = torch.cat(rows) @ torch.cat(columns).T / self.temperature
         itself = torch.zeros_like(scores, dtype=torch.bool)
         itself[torch.arange(len(scores), device=own.device), torch.cat([own, own + count])] = True
-        term = contrast(scores, torch.cat([own + count, own]), exclude=itself)
-        return Term(term.sum * self.simclr, term.count)
-
-    def extra_repr(self) -> str:
-        """Name what is compared."""
-        return f"{self.image}, {self.strong}, {self.mixed}: {self.part}, simclr={self.simclr}"
+        return contrast(scores, torch.cat([own + count, own]), exclude=itself).times(self.simclr)

@@ -20,12 +20,9 @@ class HardNegatives(Objective):
     r"""Cross entropy of an image's own text against its own false copies, at the model's logit scale.
 
     L = mean over images with a false copy, and over their texts t, of -log( e^{s f(v,t)} / (e^{s f(v,t)} + sum_{n} e^{s
-    f(v,n)}) ), n the false copies of the same sample. In-batch negatives differ from a report in many ways at once, so
-    that a model may match pictures and reports without telling left from right (Yuksekgonul et al. 2023: a bag of
-    words); a copy that is false in one word leaves nothing else to go by. Other samples' copies are no negatives here:
-    they may be true of the image. Nor do copies enter the denominators of `clip`, as they do in NegCLIP (Yuksekgonul et
-    al. 2023). Of DeGLA this is the image-grounded part, at the objective's weight (the paper's is 0.1); its
-    text-grounded part and its self-distillation are not here.
+    f(v,n)}) ), n the false copies of the same sample: a copy that is false in one word leaves nothing else to go by
+    (Yuksekgonul et al. 2023). Other samples' copies are no negatives, and copies do not enter the denominators of
+    `clip` as in NegCLIP. Of DeGLA this is the image-grounded part, at the objective's weight (the paper's is 0.1).
 
     Args:
         image: view of the images.
@@ -79,7 +76,3 @@ class HardNegatives(Objective):
             row_weight=false.any(dim=1).to(torch.float32),
         )
         return {"own_text": term}
-
-    def extra_repr(self) -> str:
-        """Name what is compared."""
-        return f"{self.image}: {self.text} against {self.negative}"

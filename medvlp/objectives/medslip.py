@@ -13,7 +13,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._medslip import existence_loss, pair_loss
-from medvlp.objectives.medslip_protocl import STREAMS, MedslipProtocl, Stated, stated
+from medvlp.objectives.medslip_protocl import STREAMS, MedslipProtocl, Stated, Stream, stated
 
 __all__ = ["Medslip"]
 
@@ -29,9 +29,8 @@ class Medslip(Objective):
         L_proto,s   see `medslip_protocl`
         L_pairs     binary cross entropy of the logits S = F_a F_p^T with M, over all entries of M that are not -1
 
-    Each is a mean over all of its (image, query) or (image, pair) of all processes and chunks; what has nothing to say
-    in a batch is 0. With the defaults it is the loss of the released code, less its faults: M is never written to, an
-    empty set of queries is no NaN, and held-out entries are marked in M itself.
+    Each is a mean over all of its (image, query) or (image, pair). With the defaults it is the loss of the released
+    code, less its faults: M is never written to, and an empty set of queries is no NaN.
 
     "Present" of a normal word ("clear") means healthy, and a place is present where anything at all is stated of it.
 
@@ -108,25 +107,16 @@ class Medslip(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the five terms, or those that are weighed."""
-        said = stated(ctx, image=self.image, head=self.head, matrix=self.matrix)
-        terms = {f"exist_{stream}": self._existence(ctx, said, stream) for stream in STREAMS}
+        facts = stated(ctx, image=self.image, head=self.head, matrix=self.matrix)
+        terms = {f"exist_{stream}": self._existence(ctx, facts, stream) for stream in STREAMS}
         if self.protocl is not None:
             found = self.protocl(ctx)
-            terms |= {name: _weighted(term, self.weights["prototypes"]) for name, term in found.items()}
+            terms |= {name: term.times(self.weights["prototypes"]) for name, term in found.items()}
         if self.weights["pairs"]:
-            scores = ctx[f"{self.image}/{self.head}"][said.rows]
-            terms["pairs"] = _weighted(pair_loss(scores, said.matrix), self.weights["pairs"])
+            scores = ctx[f"{self.image}/{self.head}"][facts.rows]
+            terms["pairs"] = pair_loss(scores, facts.matrix).times(self.weights["pairs"])
         return terms
 
-    def _existence(self, ctx: Context, said: Stated, stream: str) -> Term:
-        matrix = said.of("pathology" if stream == "pathology" else "anatomy")
-        logits = ctx[f"{self.image}/{self.head}_{stream}"][said.rows]
-        return _weighted(existence_loss(logits, matrix), self.weights["exist"])
-
-    def extra_repr(self) -> str:
-        """Name what is read and the weights."""
-        return f"{self.image}/{self.head}, {self.weights}"
-
-
-def _weighted(term: Term, weight: float) -> Term:
-    return Term(term.sum * weight, term.count)
+    def _existence(self, ctx: Context, facts: Stated, stream: Stream) -> Term:
+        logits = ctx[f"{self.image}/{self.head}_{stream}"][facts.rows]
+        return existence_loss(logits, facts.of(stream)).times(self.weights["exist"])

@@ -21,7 +21,8 @@ from medvlp.objectives._medslip import prototype_loss
 
 __all__ = ["MedslipProtocl", "Stated", "stated"]
 
-STREAMS: tuple[Literal["pathology", "anatomy"], ...] = ("pathology", "anatomy")
+Stream = Literal["pathology", "anatomy"]
+STREAMS: tuple[Stream, ...] = ("pathology", "anatomy")
 _LARGEST_SCALE = math.log(100.0)
 
 
@@ -39,7 +40,7 @@ class Stated:
     owner: Tensor
     matrix: Tensor
 
-    def of(self, stream: Literal["pathology", "anatomy"]) -> Tensor:
+    def of(self, stream: Stream) -> Tensor:
         """Return the matrix with the stream's queries as rows: (R, P, A) or (R, A, P)."""
         return self.matrix.transpose(1, 2) if stream == "pathology" else self.matrix
 
@@ -138,17 +139,17 @@ class MedslipProtocl(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two terms."""
-        said = stated(ctx, image=self.image, head=self.head, matrix=self.matrix)
-        return {f"prototypes_{stream}": self._term(ctx, said, stream) for stream in STREAMS}
+        facts = stated(ctx, image=self.image, head=self.head, matrix=self.matrix)
+        return {f"prototypes_{stream}": self._term(ctx, facts, stream) for stream in STREAMS}
 
-    def _term(self, ctx: Context, said: Stated, stream: Literal["pathology", "anatomy"]) -> Term:
-        matrix = said.of(stream)
+    def _term(self, ctx: Context, facts: Stated, stream: Stream) -> Term:
+        matrix = facts.of(stream)
         draws = ctx.uniform(*matrix.shape[1:], name=f"medslip negatives {stream}")
         return prototype_loss(
-            ctx[f"{self.image}/{self.head}_{stream}_text"][said.rows],
+            ctx[f"{self.image}/{self.head}_{stream}_text"][facts.rows],
             matrix,
             ctx[self._other[stream]],
-            draws[said.owner],
+            draws[facts.owner],
             negatives=self.negatives,
             absent_only=self.absent_only,
             scale=None if self.log_scale is None else self._scaled,
@@ -163,7 +164,3 @@ class MedslipProtocl(Objective):
         if self.log_scale is not None:
             with torch.no_grad():
                 self.log_scale.clamp_(max=_LARGEST_SCALE)
-
-    def extra_repr(self) -> str:
-        """Name what is read."""
-        return f"{self.image}/{self.head}, negatives={self.negatives}, absent_only={self.absent_only}"

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import check_labels
+from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of
 
 __all__ = ["Ordinal"]
 
 
-class Ordinal(Objective):
+class Ordinal(Labelled):
     r"""CORN (Shi, Cao and Raschka 2023, eq. 5 and 6): a grade as steps whose order the model cannot break.
 
     Step k is a finding, ``label.LABEL``, that implies those before it: edema, at least moderate edema, severe edema.
@@ -50,33 +45,18 @@ class Ordinal(Objective):
         {'part': 'findings', 'labels': ['edema', 'edema_moderate'], 'ordered': True}
     """
 
-    scope: Literal["batch", "sample"] = "sample"
-
     def __init__(
         self, *, labels: list[str], view: str = "image", reads: str = "pooled", part: str = "findings"
     ) -> None:
-        super().__init__()
-        self.labels = check_labels(labels, objective="ordinal")
+        head = {"name": "linear", "reads": reads}
+        super().__init__(objective="ordinal", labels=labels, view=view, part=part, head=head)
         if len(labels) < 2:
             raise ConfigError("A grade of one step is a finding: give objective 'ordinal' two labels, or use classify.")
-        self.view, self.reads, self.part = view, reads, part
-
-    def needs(self) -> frozenset[Key]:
-        """The logits and the labels."""
-        return keys(f"{self.view}/{self.part}", *(f"label.{label}" for label in self.labels))
-
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """The linear layer, which the bundle keeps."""
-        return {self.part: HeadSpec("linear", {"classes": len(self.labels), "reads": self.reads}, keep=True)}
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """Scores of the steps."""
-        return (AnswerSpec("findings", {"part": self.part, "labels": list(self.labels), "ordered": True}),)
+        self.asked = {"ordered": True}
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        key = f"{self.view}/{self.part}"
-        labels, known = labels_of(ctx, key, self.labels)
+        labels, known = labels_of(ctx, self.key, self.labels)
         reached = torch.cat([torch.ones_like(known[:, :1]), known[:, :-1] & (labels[:, :-1] == 1)], dim=1)
         passed = torch.cat([torch.zeros_like(known[:, :1]), known[:, :-1] & (labels[:, :-1] == 0)], dim=1)
         if bool((passed & known & (labels == 1)).any()):
@@ -84,9 +64,5 @@ class Ordinal(Objective):
                 f"A sample has a step of {', '.join(self.labels)} and not the one before it: each must imply those "
                 f"before it, so mend its labels or their order."
             )
-        losses = F.binary_cross_entropy_with_logits(ctx[key], labels.to(ctx[key].dtype), reduction="none")
+        losses = F.binary_cross_entropy_with_logits(ctx[self.key], labels.to(ctx[self.key].dtype), reduction="none")
         return {"ordinal": Term.of(losses.flatten(), (reached & known).flatten().to(losses.dtype))}
-
-    def extra_repr(self) -> str:
-        """Name what is graded."""
-        return f"{self.view}/{self.reads} -> {' < '.join(self.labels)}"

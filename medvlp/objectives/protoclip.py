@@ -29,20 +29,12 @@ class ProtoClip(Objective):
 
         L_S = mean of CE(s z C^{T->S}^T, softmax_j(C^T_y . C^T_j / t)),    L = 1/2 (L_image + L_text),
 
-    s a learned scale of its own. Back translation asks of the teacher nothing but its partition and the dot products of
-    its centroids: turning its space changes nothing, and an outside teacher may have any width. Without it, the
-    teacher's centroids themselves are the classes. Centroids are constants. The external term has hard labels.
+    s a learned scale of its own. Without back translation the teacher's centroids themselves are the classes. Centroids
+    are constants. The external term has hard labels.
 
-    The paper's loss is this and `clip`. Its first episode has no prototypes and its end trains the texts alone: phases.
-    Its episodes are drawn with replacement; here one is a stretch of the run's stream, which leaves no sample out. With
-    ``data.one_of: id.patient`` that stream draws patients: one with many studies does not fill a cluster alone.
-
-    Other differences from the authors' code: k-means starts by k-means++ (theirs, of faiss, from random rows: the
-    state's ``start: rows``), an empty cluster takes the farthest row (faiss splits a large one), and the output layer
-    of the projections begins at N(0, 1 / fan in). The CLIP scale has its lower bound of 1 by ``model.scale.min``.
-
-    With ``norm: batch`` the projection normalises by the rows of all processes in training and by running statistics in
-    the feature pass, as the authors' does; ``layer`` is the same map in both.
+    The paper's loss is this and `clip`. It differs from the authors' code: an episode is a stretch of the run's stream
+    (theirs draw with replacement), k-means starts by k-means++ (theirs by random rows: ``start: rows`` of the state),
+    an empty cluster takes the farthest row, and the output layer of the projections begins at N(0, 1 / fan in).
 
     Args:
         state: a state `clusters` that reads ``image/HEAD`` and ``text/HEAD``.
@@ -139,13 +131,13 @@ class ProtoClip(Objective):
             target = _hard(labels)
             if self.target_temperature > 0:
                 target = clusters.soft_labels(labels, space=teacher, temperature=self.target_temperature)
-            terms[name] = _times(self._against(ctx, student, prototypes, target), 0.5)
+            terms[name] = self._against(ctx, student, prototypes, target).times(0.5)
         if self.external:
             for name, student in (("image", image), ("text", text)):
                 labels = ctx.rows(f"number.{self.field}_external", f"{student}/{self.head}").one()
                 prototypes = clusters.centroids(labels_of="external", features_of=student)
                 term = self._against(ctx, student, prototypes, _hard(labels))
-                terms[f"external_{name}"] = _times(term, self.external_weight / 2)
+                terms[f"external_{name}"] = term.times(self.external_weight / 2)
         return terms
 
     def _against(self, ctx: Context, view: str, prototypes: Tensor, target: Tensor) -> Term:
@@ -167,15 +159,6 @@ class ProtoClip(Objective):
             )
         return clusters
 
-    def extra_repr(self) -> str:
-        """Name what was chosen."""
-        translated = "back translation" if self.back_translation else "direct"
-        return f"{' <-> '.join(self.views)}, {translated}, target_temperature={self.target_temperature}"
-
 
 def _hard(labels: Tensor) -> Tensor:
     return labels.nan_to_num(nan=-1).long()
-
-
-def _times(term: Term, factor: float) -> Term:
-    return Term(term.sum * factor, term.count)

@@ -34,10 +34,9 @@ class SinkhornPrototypes(Objective):
 
         L = mean over a, v != a of mean over rows of v of CE(z_v C^T / t, Q_a),
 
-    z at unit length, C the learned unit prototypes that all views share. Equal shares keep all rows from going to one
-    prototype; assignments carry no gradient. With two assigners that is MGCA's cross-modal prototype alignment, or SwAV
-    with two crops; further views (local crops, sentences) only predict. Of several rows of an assigner the sample's
-    assignment is the mean; a row whose sample the assigner lacks adds nothing.
+    z at unit length, C the learned unit prototypes that all views share; assignments carry no gradient. With two
+    assigners that is MGCA's cross-modal prototype alignment, or SwAV with two crops. Of several rows of an assigner the
+    sample's assignment is the mean; a row whose sample the assigner lacks adds nothing.
 
     Args:
         assigners: views whose rows are assigned, and predict each other.
@@ -125,8 +124,7 @@ class SinkhornPrototypes(Objective):
             assigned = self._assigned(ctx, assigner, prototypes)
             for view in (view for view in self.views if view != assigner):
                 target = self._of_same_sample(ctx, view, assigner, assigned)
-                term = contrast(scores[view] / self.temperature, target)
-                terms[f"{assigner}_to_{view}"] = Term(term.sum * share, term.count)
+                terms[f"{assigner}_to_{view}"] = contrast(scores[view] / self.temperature, target).times(share)
         return terms
 
     @torch.no_grad()
@@ -154,7 +152,3 @@ class SinkhornPrototypes(Objective):
 
     def _key(self, view: str) -> str:
         return f"{view}/{self.part}"
-
-    def extra_repr(self) -> str:
-        """Name what was chosen."""
-        return f"{', '.join(self.assigners)} -> {', '.join(self.views)}, {self.prototypes}, t={self.temperature}"

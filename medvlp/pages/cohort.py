@@ -10,7 +10,7 @@ from markupsafe import Markup
 from medvlp.data.card_text import prose
 from medvlp.data.cards import DataCard, load_card
 from medvlp.data.manifest import Manifest
-from medvlp.data.readable import Looked
+from medvlp.data.readable import ReadableCohort
 from medvlp.data.summary import CohortSummary, Numbers, SizeCounts, summarise, summarise_sizes
 from medvlp.pages import cohort_content as content
 from medvlp.pages.charts import stacked_bars
@@ -64,7 +64,7 @@ class CohortPage:
 
 
 def cohort_page(
-    manifest: Manifest, *, title: str, card: str | None = None, looked: Looked | None = None, seed: int = 0
+    manifest: Manifest, *, title: str, card: str | None = None, looked: ReadableCohort | None = None, seed: int = 0
 ) -> CohortPage:
     """Gather what the page shows.
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from medvlp.core.randomness import numpy_generator
 from medvlp.data.cards import DataCard
 from medvlp.data.manifest import Manifest
-from medvlp.data.readable import Looked
+from medvlp.data.readable import ReadableCohort
 from medvlp.data.summary import CohortSummary
 from medvlp.pages.pictures import png_uri
 from medvlp.pages.words import finding
@@ -86,7 +86,7 @@ def against_card(card: DataCard | None, manifest: Manifest, summary: CohortSumma
     return rows
 
 
-def thumbs(looked: Looked | None, *, seed: int) -> list[Thumb]:
+def thumbs(looked: ReadableCohort | None, *, seed: int) -> list[Thumb]:
     """Return the contact sheet: up to 32 readable pictures drawn by seed, in the order of the manifest."""
     if looked is None:
         return []
@@ -102,7 +102,7 @@ def thumbs(looked: Looked | None, *, seed: int) -> list[Thumb]:
     return [_thumb(looked, manifest.record(index), index) for index in chosen]
 
 
-def left_out(looked: Looked | None, manifest: Manifest) -> tuple[list[LeftOut], list[LeftOut]]:
+def left_out(looked: ReadableCohort | None, manifest: Manifest) -> tuple[list[LeftOut], list[LeftOut]]:
     """Return what was quarantined and what the layout skipped, by reason; no record or path is named."""
     quarantined = looked.quarantined if looked is not None else ()
     hints = {entry.reason: entry.hint for entry in reversed(quarantined)}
@@ -146,7 +146,7 @@ def _found(what: str, manifest: Manifest, mask: np.ndarray) -> int | None:
     return len({value for name in names for value in manifest.column(name)[mask] if value is not None})
 
 
-def _thumb(looked: Looked, record: Mapping[str, object], index: int) -> Thumb:
+def _thumb(looked: ReadableCohort, record: Mapping[str, object], index: int) -> Thumb:
     facts = looked.facts(index)[0]
     labels = {name.partition(".")[2]: value for name, value in record.items() if name.startswith("label.")}
     present = [name for name, value in labels.items() if value == 1]

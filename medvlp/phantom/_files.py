@@ -6,8 +6,6 @@ import contextlib
 import os
 from pathlib import Path
 
-__all__ = ["write_atomically"]
-
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file under a temporary name beside it and rename it, making its folder where needed.

@@ -10,15 +10,14 @@ import numpy as np
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.bones import RIBS, SLENDER, Ribs, humeri, rib_cloud, rib_lines, skeleton
 from medvlp.phantom.facts import Study
-from medvlp.phantom.flesh import SPACING, Grid, grid_of, voxelise
 from medvlp.phantom.materials import voxel_hounsfield
-from medvlp.phantom.plant import plant
+from medvlp.phantom.plant import plant, sides_of
 from medvlp.phantom.points import Cloud, join, volume_splat
 from medvlp.phantom.regions import Region, region_mask
+from medvlp.phantom.rules import fractured_ribs
 from medvlp.phantom.thorax import Anatomy, anatomy_of, with_findings
+from medvlp.phantom.tissue import SPACING, Grid, grid_of, voxelise
 from medvlp.phantom.vessels import airway_cloud, blood_cloud, excess, main_airways
-
-__all__ = ["Body", "Pose", "build_body"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +156,27 @@ def build_body(study: Study, *, seed: int) -> Body:
     normal = anatomy_of(study.patient, seed=seed, supine=supine)
     anatomy = with_findings(normal, study.findings)
     grid = grid_of(normal)
-    flesh = voxelise(anatomy, grid)
+    tissue = voxelise(anatomy, grid)
     # Of all findings only the barrel chest of emphysema moves bones.
     frame = _frame(replace(normal, depth=anatomy.depth))
     blood = [blood_cloud(anatomy, side) for side in (0, 1)]
-    plants = plant(study.findings, anatomy, flesh, frame.ribs, blood)
+    plants = plant(study.findings, anatomy, tissue, frame.ribs, blood)
     whole = np.ones((2, RIBS), bool)
-    for part in plants.broken:
-        whole[part.side, part.number - 1] = False
+    for finding in study.findings:
+        if finding.name == "rib_fracture":
+            whole[np.ix_(sides_of(finding), [number - 1 for number in fractured_ribs(finding)])] = False
     points = frame.cage.xyz.reshape(2, RIBS, -1, 3)[whole].reshape(-1, 3)
     cage = Cloud(points, frame.cage.volume.reshape(2, RIBS, -1)[whole].reshape(-1))
-    soft = [excess(tree, flesh, 1.05) for tree in plants.blood]
-    soft += [excess(airway_cloud(anatomy, side), flesh, 0.0, within_lung=True) for side in (0, 1)]
-    soft += [excess(main_airways(anatomy), flesh, 0.0)]
+    soft = [excess(tree, tissue, 1.05) for tree in plants.blood]
+    soft += [excess(airway_cloud(anatomy, side), tissue, 0.0, within_lung=True) for side in (0, 1)]
+    soft += [excess(main_airways(anatomy), tissue, 0.0)]
     return Body(
         study=study,
         anatomy=anatomy,
         grid=grid,
-        density=flesh.density,
-        lung=flesh.lung,
-        heart=flesh.heart,
+        density=tissue.density,
+        lung=tissue.lung,
+        heart=tissue.heart,
         soft=join([*soft, *plants.soft]),
         bone=join([cage, frame.skeleton, *plants.bone]),
         arms=frame.arms,

@@ -17,8 +17,6 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.points import Cloud, curve, join, polyline
 from medvlp.phantom.thorax import Anatomy, cage_at, spine_y
 
-__all__ = ["RIBS", "SLENDER", "Rib", "Ribs", "humeri", "rib_cloud", "rib_lines", "skeleton", "vertebra_z"]
-
 RIBS: Final = 12
 SLENDER: Final = np.array([0.9, 0.95, 1, 1, 1, 1, 1, 1, 1, 1, 0.85, 0.75])
 """Relative height of each rib."""
@@ -35,38 +33,24 @@ _REACH: Final = np.array([0.84, 0.97, 1, 1, 1, 1, 1, 1, 1, 1, 0.99, 0.98])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rib:
-    """One rib, each float32 ``(N, 3)``: its line, ``outward`` away from the lung, ``upward`` along its height."""
-
-    line: np.ndarray
-    outward: np.ndarray
-    upward: np.ndarray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Ribs:
-    """All ribs of both sides: arrays ``(2, 12, N, 3)``, side 0 right and 1 left."""
+    """Lines of all ribs, float32 ``(2, 12, N, 3)`` (side 0 right, 1 left), or of one, ``(N, 3)``.
+
+    ``outward`` points away from the lung, ``upward`` along the rib's height.
+    """
 
     line: np.ndarray
     outward: np.ndarray
     upward: np.ndarray
 
-    def one(self, side: int, number: int) -> Rib:
+    def one(self, side: int, number: int) -> Ribs:
         """Return a rib by side and number (1 to 12)."""
         index = (side, number - 1)
-        return Rib(self.line[index], self.outward[index], self.upward[index])
+        return Ribs(self.line[index], self.outward[index], self.upward[index])
 
 
 def vertebra_z(anatomy: Anatomy, number: float) -> float:
-    """Return the z of a thoracic vertebra's centre: 1 is T1, 12 is T12, 0 is C7, 13 is L1.
-
-    Example:
-        >>> from medvlp.phantom.facts import Patient
-        >>> from medvlp.phantom.thorax import anatomy_of
-        >>> person = anatomy_of(Patient("P000001", "M", 60, 178.0, 26.0, "train"), seed=0)
-        >>> vertebra_z(person, 1) > vertebra_z(person, 2)
-        True
-    """
+    """Return the z of a thoracic vertebra's centre: 1 is T1, 12 is T12, 0 is C7, 13 is L1."""
     n = number - 1.0
     return anatomy.apex - (3.0 + 20.4 * n + 0.28 * n * n) * anatomy.scale[2]
 
@@ -107,9 +91,7 @@ def rib_lines(anatomy: Anatomy) -> Ribs:
     return Ribs(line.astype(np.float32), radial.astype(np.float32), up.astype(np.float32))
 
 
-def rib_cloud(
-    rib: Rib | Ribs, *, density: float, part: slice = slice(None), slender: np.ndarray | float = 1.0
-) -> Cloud:
+def rib_cloud(rib: Ribs, *, density: float, part: slice = slice(None), slender: np.ndarray | float = 1.0) -> Cloud:
     """Return ribs as a shell of cortex around a thin lattice.
 
     Behind they are narrow with a thick cortex, at the side and in front broader and thinner.

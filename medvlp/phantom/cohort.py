@@ -32,8 +32,6 @@ from medvlp.phantom.sampling import age_at, sample_cohort
 from medvlp.phantom.truth import write_tables
 from medvlp.phantom.write_study import StudyJob, write_study
 
-__all__ = ["SCHEMA", "CohortSummary", "make_cohort"]
-
 SCHEMA: Final = "medvlp.phantom/1"
 NOTE: Final = (
     "Synthetic pictures and reports of people who do not exist: for tests, tutorials and CI. "
@@ -154,7 +152,7 @@ def _code_hash() -> str:
     """SHA-256 of the sources of this package, as they were when this process first asked."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in sorted(here.rglob("*.py")):
+    for path in sorted(path for path in here.rglob("*") if path.suffix in (".py", ".yaml")):
         digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -9,12 +9,10 @@ from scipy import ndimage
 
 from medvlp.core.errors import DataError
 from medvlp.phantom.body import Body
-from medvlp.phantom.flesh import SPACING
 from medvlp.phantom.materials import voxel_hounsfield
 from medvlp.phantom.points import volume_splat
 from medvlp.phantom.regions import Region
-
-__all__ = ["CtVolume", "render_ct"]
+from medvlp.phantom.tissue import SPACING
 
 _MARGIN = 0.5  # a voxel belongs to a finding when at least half of it does
 

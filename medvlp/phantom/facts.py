@@ -10,8 +10,6 @@ from typing import Literal
 
 from medvlp.core.triplet import Side
 
-__all__ = ["FINDINGS", "Finding", "Lobe", "Patient", "Severity", "Study", "View"]
-
 Lobe = Literal["upper", "middle", "lower", ""]
 Severity = Literal["mild", "moderate", "severe", ""]
 View = Literal["PA", "AP", "LATERAL"]
@@ -88,7 +86,7 @@ class Study:
         date: ``YYYYMMDD``.
         accession: accession number, joins pictures and report.
         site: hospital name, ``"north" | "south" | "east"``.
-        scanner: device name, its look is in `phantom/looks.py`.
+        scanner: device name, its look is in `phantom/devices.py`.
         views: radiographs taken, frontal first.
         findings: what is planted.
         prior: findings of the patient's previous study, None at the first one.

@@ -6,13 +6,11 @@ import numpy as np
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.facts import Finding
-from medvlp.phantom.flesh import Flesh
 from medvlp.phantom.points import Cloud, ball, curve, polyline
 from medvlp.phantom.regions import Plant, Region
 from medvlp.phantom.thorax import Anatomy, cage_at, heart_borders
+from medvlp.phantom.tissue import SoftTissue
 from medvlp.phantom.vessels import carina
-
-__all__ = ["plant_central_line", "plant_endotracheal_tube", "plant_pacemaker"]
 
 
 def _border(anatomy: Anatomy, z: float, left: bool) -> float:
@@ -27,7 +25,7 @@ def _caval(anatomy: Anatomy) -> list[tuple[float, float, float]]:
     return [(x + 4.0, -20.0 * deep, 42.0 * tall), (x, -17.0 * deep, 14.0 * tall), (x, -14.0 * deep, -16.0 * tall)]
 
 
-def plant_pacemaker(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
+def plant_pacemaker(finding: Finding, anatomy: Anatomy, tissue: SoftTissue) -> Plant:
     """Put a generator under the skin below a clavicle, with leads through the caval vein to the right heart."""
     sign = 1.0 if finding.side == "left" else -1.0
     draw = numpy_generator(finding.seed, 0, "pacemaker")
@@ -103,7 +101,7 @@ def _limbs(entry: np.ndarray, sign: float, draw: np.random.Generator) -> list[Cl
     return clouds
 
 
-def plant_central_line(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
+def plant_central_line(finding: Finding, anatomy: Anatomy, tissue: SoftTissue) -> Plant:
     """Put a catheter through the internal jugular or subclavian vein of a side, tip at the cavoatrial junction.
 
     Two of three are of 7 or 8 French (2.4 to 2.7 mm), the others dialysis catheters of 12 French (4 mm).
@@ -135,7 +133,7 @@ def plant_central_line(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plan
     return Plant(Region(points=line, reach=3.0), metal=(catheter, *outside))
 
 
-def plant_endotracheal_tube(finding: Finding, anatomy: Anatomy, flesh: Flesh) -> Plant:
+def plant_endotracheal_tube(finding: Finding, anatomy: Anatomy, tissue: SoftTissue) -> Plant:
     """Put a tube into the trachea, tip ``size`` mm above the carina, with its radio-opaque stripe."""
     x, y, z = carina(anatomy)
     draw = numpy_generator(finding.seed, 0, "tube")

@@ -6,13 +6,11 @@ import numpy as np
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.facts import Finding, Lobe
-from medvlp.phantom.flesh import Flesh, Grid, fill, noise, wall_distance
 from medvlp.phantom.points import Cloud, ball, tubes
 from medvlp.phantom.regions import Box, Plant, Region, region_of
 from medvlp.phantom.thorax import Anatomy, Cage, cage_at, heart_borders
+from medvlp.phantom.tissue import Grid, SoftTissue, fill, noise, wall_distance
 from medvlp.phantom.vessels import grow, hilum
-
-__all__ = ["lobe_share", "plant_atelectasis", "plant_consolidation", "plant_edema", "plant_emphysema", "plant_nodule"]
 
 
 def lobe_share(anatomy: Anatomy, grid: Grid, side: int, lobe: Lobe) -> np.ndarray:
@@ -41,22 +39,24 @@ def _half(grid: Grid, side: int) -> Box:
     return slice(0, None), slice(0, None), slice(half, grid.shape[2]) if side else slice(0, half)
 
 
-def _center(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int, margin: float, clear: bool) -> np.ndarray:
+def _center(
+    finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int, margin: float, clear: bool
+) -> np.ndarray:
     """Return a place (x, y, z) in the lobe that keeps a margin to its wall.
 
     Args:
         finding: whose seed chooses.
         anatomy: chest.
-        flesh: voxels.
+        tissue: voxels.
         side: 0 right, 1 left.
         margin: mm to the ribs.
         clear: only where neither heart, hilum nor diaphragm hides it on a frontal film, as a report implies.
     """
     draw = numpy_generator(finding.seed, side, "place")
-    box = _half(flesh.grid, side)
-    near = flesh.grid.part(box)
-    lobe = np.broadcast_to(lobe_share(anatomy, near, side, finding.lobe), flesh.lung[box].shape)
-    allowed = (flesh.lung[box] > 0.95) & (lobe > 0.9)
+    box = _half(tissue.grid, side)
+    near = tissue.grid.part(box)
+    lobe = np.broadcast_to(lobe_share(anatomy, near, side, finding.lobe), tissue.lung[box].shape)
+    allowed = (tissue.lung[box] > 0.95) & (lobe > 0.9)
     heights = near.z[:, 0, 0]
     if clear:
         right, left = heart_borders(anatomy, heights)
@@ -65,8 +65,8 @@ def _center(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int, margin:
         allowed &= (near.x - root[0]) ** 2 + (near.z - root[2]) ** 2 > np.float32((26.0 + 0.5 * margin) ** 2)
         allowed &= np.abs(near.x) > np.maximum(edge, 34.0).astype(np.float32).reshape(-1, 1, 1)
         allowed &= near.z > np.float32(float(anatomy.domes[side]) + 0.4 * margin)
-    roomy = allowed & (wall_distance(near, flesh.cage) > margin)
-    for candidate in (roomy, allowed, flesh.lung[box] > 0.5):
+    roomy = allowed & (wall_distance(near, tissue.cage) > margin)
+    for candidate in (roomy, allowed, tissue.lung[box] > 0.5):
         places = np.flatnonzero(candidate)
         if len(places):
             break
@@ -77,14 +77,14 @@ def _center(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int, margin:
     return np.array([near.x[0, 0, x], near.y[0, y, 0], near.z[z, 0, 0]], np.float32)
 
 
-def plant_consolidation(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_consolidation(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Fill air spaces over ``size`` mm of a lobe: fuzzy border, sharp where a fissure stops it; airways stay open."""
     radius = finding.size / 2
-    center = _center(finding, anatomy, flesh, side, min(0.45 * radius, 22.0), True)
+    center = _center(finding, anatomy, tissue, side, min(0.45 * radius, 22.0), True)
     reach = 1.35 * radius + 4.0
     low, high = center - reach, center + reach
-    box = flesh.grid.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-    near = flesh.grid.part(box)
+    box = tissue.grid.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    near = tissue.grid.part(box)
     draw = numpy_generator(finding.seed, side, "shape")
     stretch = draw.uniform(0.85, 1.18, 3)
     distance = np.sqrt(
@@ -96,14 +96,14 @@ def plant_consolidation(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: 
     share = np.clip(field * 2.4 + 0.5, 0.0, 1.0) * lobe_share(anatomy, near, side, finding.lobe)
     side_only = (near.x > 0) if side else (near.x < 0)
     opacity = np.float32(0.76 + 0.2 * min(finding.amount * 1.6, 1.0))
-    inside = fill(flesh, box, (share * opacity * side_only).astype(np.float32), 1.03)
+    inside = fill(tissue, box, (share * opacity * side_only).astype(np.float32), 1.03)
     return Plant(region_of(inside > 0.3, box))
 
 
-def plant_nodule(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_nodule(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Put a solid, slightly lobulated nodule of ``size`` mm diameter into a lobe."""
     radius = finding.size / 2
-    center = _center(finding, anatomy, flesh, side, radius + 5.0, True)
+    center = _center(finding, anatomy, tissue, side, radius + 5.0, True)
     draw = numpy_generator(finding.seed, side, "shape")
     xyz = ball(center, radius * 1.15, max(radius / 9.0, 0.9)) - center
     length = np.sqrt((xyz**2).sum(1)) + 1e-6
@@ -118,18 +118,18 @@ def plant_nodule(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) ->
     return Plant(Region(points=solid.xyz, reach=0.0), soft=(solid,))
 
 
-def plant_edema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_edema(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Fill interstitium, then the air spaces around the hilum; Kerley lines at the base (vessels: see `thorax`)."""
     amount = finding.amount
-    box = _half(flesh.grid, side)
-    near = flesh.grid.part(box)
+    box = _half(tissue.grid, side)
+    near = tissue.grid.part(box)
     draw = numpy_generator(finding.seed, side, "shape")
     root = hilum(anatomy, side)
     away = ((near.x - root[0]) / 62.0) ** 2 + ((near.y - root[1]) / 75.0) ** 2 + ((near.z - root[2] + 14.0) / 78.0) ** 2
     wing = np.exp(-away) * np.float32(0.08 + 0.6 * amount**1.5) * (1.0 + 0.38 * noise(draw, near, 20.0))
     base = np.float32(0.02 + 0.15 * amount) * np.clip((20.0 - near.z) / 120.0, 0.15, 1.0)
     share = np.clip(wing + base * (1.0 + 0.3 * noise(draw, near, 9.0)), 0.0, 0.85).astype(np.float32)
-    inside = fill(flesh, box, share, 1.0)
+    inside = fill(tissue, box, share, 1.0)
     sign = 1.0 if side else -1.0
     count = int(8 + 22 * amount)
     z = float(anatomy.domes[side]) + draw.uniform(-22.0, 62.0, count)
@@ -151,16 +151,16 @@ def plant_edema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> 
     return Plant(region_of(inside > 0.16, box), soft=(septa, cuffs.scaled(0.4 * amount)))
 
 
-def plant_atelectasis(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_atelectasis(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Take air out of a part of a lobe: plates of ``size`` mm (amount below 0.5), or a whole collapsed lobe."""
     return (
-        _collapsed_lobe(finding, anatomy, flesh, side)
+        _collapsed_lobe(finding, anatomy, tissue, side)
         if finding.amount >= 0.5
-        else _plates(finding, anatomy, flesh, side)
+        else _plates(finding, anatomy, tissue, side)
     )
 
 
-def _plates(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def _plates(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     draw = numpy_generator(finding.seed, side, "plates")
     sign = 1.0 if side else -1.0
     floor = float(anatomy.domes[side])
@@ -186,13 +186,13 @@ def _plates(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plan
         volume = 8.0 * long * deep * thick * weight / count
         clouds.append(Cloud(xyz.astype(np.float32), volume.astype(np.float32)))
     points = np.concatenate([cloud.xyz for cloud in clouds])
-    inside_lung = flesh.lung.reshape(-1)[flesh.grid.index(points)] > 0.5
+    inside_lung = tissue.lung.reshape(-1)[tissue.grid.index(points)] > 0.5
     return Plant(Region(points=points[inside_lung], reach=2.0), soft=tuple(clouds))
 
 
-def _collapsed_lobe(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
-    box = _half(flesh.grid, side)
-    near = flesh.grid.part(box)
+def _collapsed_lobe(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
+    box = _half(tissue.grid, side)
+    near = tissue.grid.part(box)
     root, outward = hilum(anatomy, side), np.abs(near.x)
     edge, strength = 5.0, np.float32(0.88)
     wide = 0.6 + 0.02 * finding.size
@@ -209,7 +209,7 @@ def _collapsed_lobe(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int)
             inside = np.minimum(11.0 * wide - np.abs(near.z - plane), (inner + 52.0 * wide) - outward)
             inside = np.minimum(inside, root[1] + 4.0 - near.y)
         else:
-            front = flesh.cage.front.astype(np.float32).reshape(-1, 1, 1)
+            front = tissue.cage.front.astype(np.float32).reshape(-1, 1, 1)
             inside = np.minimum(front + 34.0 * wide - near.y, near.z - (root[2] - 62.0))
             edge, strength = 16.0, np.float32(0.75)
     else:
@@ -222,13 +222,13 @@ def _collapsed_lobe(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int)
         )
         inside = near.z - border
     share = np.clip(0.5 + inside / np.float32(edge), 0.0, 1.0) * strength
-    planted = fill(flesh, box, np.broadcast_to(share, flesh.lung[box].shape).astype(np.float32), 1.03)
+    planted = fill(tissue, box, np.broadcast_to(share, tissue.lung[box].shape).astype(np.float32), 1.03)
     return Plant(region_of(planted > 0.3, box))
 
 
-def plant_emphysema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_emphysema(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Destroy lung: bullae in the upper zones (shape of chest, diaphragm and vessels: see `thorax`)."""
-    box = _half(flesh.grid, side)
+    box = _half(tissue.grid, side)
     draw = numpy_generator(finding.seed, side, "bullae")
     sign = 1.0 if side else -1.0
     for _ in range(int(2 + 5 * finding.amount)):
@@ -237,10 +237,10 @@ def plant_emphysema(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int)
         x = sign * float(draw.uniform(0.35, 0.85)) * float(cage.width)
         y = float(cage.middle) + float(draw.uniform(-0.5, 0.5)) * float(cage.half)
         radius = float(draw.uniform(10.0, 24.0))
-        place = flesh.grid.box(
+        place = tissue.grid.box(
             (x - radius - 4, y - radius - 4, z - radius - 4), (x + radius + 4, y + radius + 4, z + radius + 4)
         )
-        near = flesh.grid.part(place)
+        near = tissue.grid.part(place)
         distance = np.sqrt((near.x - x) ** 2 + (near.y - y) ** 2 + (near.z - z) ** 2)
-        fill(flesh, place, np.clip(0.5 + (radius - distance) / 4.0, 0.0, 1.0).astype(np.float32), 0.02)
-    return Plant(region_of(flesh.lung[box] > 0.5, box))
+        fill(tissue, place, np.clip(0.5 + (radius - distance) / 4.0, 0.0, 1.0).astype(np.float32), 0.02)
+    return Plant(region_of(tissue.lung[box] > 0.5, box))

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvlp.phantom.facts import Finding
-from medvlp.phantom.flesh import Flesh, fill, rounded_inside, wall_distance
 from medvlp.phantom.points import Cloud
 from medvlp.phantom.regions import Plant, region_of
 from medvlp.phantom.thorax import Anatomy, Cage, cage_at, dome_height
-
-__all__ = ["Collapse", "collapse_of", "plant_effusion", "plant_pneumothorax"]
+from medvlp.phantom.tissue import SoftTissue, fill, rounded_inside, wall_distance
 
 _FLUID = 1.015
 
@@ -25,13 +23,13 @@ def _recess(anatomy: Anatomy, side: int) -> float:
     return float(dome_height(anatomy, sign * (cage.width - 3.0), cage.middle, side))
 
 
-def plant_effusion(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_effusion(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Put fluid into a pleural cavity.
 
     Upright: up to ``size`` mm above the lateral costophrenic recess, higher along the wall (the meniscus). Lying: the
     fluid spreads behind the lung, thicker at the base, and veils it.
     """
-    grid, size = flesh.grid, finding.size
+    grid, size = tissue.grid, finding.size
     floor = _recess(anatomy, side)
     half = grid.shape[2] // 2
     columns = slice(half, None) if side else slice(0, half)
@@ -39,7 +37,7 @@ def plant_effusion(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) 
     rows = grid.box((0.0, 0.0, floor - 110.0), (0.0, 0.0, top))[0]
     box = (rows, slice(None), columns)
     near = grid.part(box)
-    cage = Cage(flesh.cage.width[rows], flesh.cage.front[rows], flesh.cage.back[rows])
+    cage = Cage(tissue.cage.width[rows], tissue.cage.front[rows], tissue.cage.back[rows])
     if anatomy.supine:
         depth = 0.36 * size * np.clip(0.55 + 0.45 * (anatomy.apex - near.z) / (anatomy.apex - floor), 0.4, 1.0)
         away = cage.back.astype(np.float32).reshape(-1, 1, 1) - near.y
@@ -53,8 +51,8 @@ def plant_effusion(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) 
         share = np.clip(0.5 + (level - near.z) / 4.0, 0.0, 1.0)
         # The lung above is pressed together a little.
         haze = np.clip(1.0 - (near.z - level) / 30.0, 0.0, 1.0).astype(np.float32)
-        fill(flesh, box, haze * np.float32(0.16), 0.9)
-    inside = fill(flesh, box, share.astype(np.float32), _FLUID)
+        fill(tissue, box, haze * np.float32(0.16), 0.9)
+    inside = fill(tissue, box, share.astype(np.float32), _FLUID)
     return Plant(region_of(inside > 0.5, (rows, slice(0, None), slice(half if side else 0, None))))
 
 
@@ -90,11 +88,6 @@ class Collapse:
         return np.stack([xyz[:, 0] * ratio, y, down], 1).astype(np.float32)
 
 
-def collapse_of(finding: Finding, anatomy: Anatomy, side: int) -> Collapse:
-    """Return how a pneumothorax shrinks its lung."""
-    return Collapse(anatomy, side, finding.size)
-
-
 def _pleural_line(collapse: Collapse) -> Cloud:
     """Return the visceral pleura, a sheet of 1 mm, as points: seen edge-on it is the white line."""
     anatomy, side = collapse.anatomy, collapse.side
@@ -116,18 +109,18 @@ def _pleural_line(collapse: Collapse) -> Cloud:
     return Cloud(xyz[keep].astype(np.float32), (area[keep] * 1.0).astype(np.float32))
 
 
-def plant_pneumothorax(finding: Finding, anatomy: Anatomy, flesh: Flesh, side: int) -> Plant:
+def plant_pneumothorax(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Put air between chest wall and lung: ``size`` mm at the apex, thinning downwards; no vessels in it."""
-    grid = flesh.grid
+    grid = tissue.grid
     half = grid.shape[2] // 2
     columns = slice(half, None) if side else slice(0, half)
     rows = grid.box((0, 0, float(anatomy.domes[side]) - 60.0), (0, 0, anatomy.apex + 8.0))[0]
     box = (rows, slice(None), columns)
     near = grid.part(box)
-    collapse = collapse_of(finding, anatomy, side)
+    collapse = Collapse(anatomy, side, finding.size)
     inner = rounded_inside(near, collapse.cage(near.z[:, 0, 0]))
     inner *= np.clip(0.5 + (np.float32(anatomy.apex - 0.97 * finding.size + 2.0) - near.z) / 3.5, 0.0, 1.0)
-    fill(flesh, box, np.full(inner.shape, np.float32(0.04 + 0.1 * finding.amount)) * inner, 0.9)
-    inside = fill(flesh, box, np.float32(1.0) - inner, 0.001)
+    fill(tissue, box, np.full(inner.shape, np.float32(0.04 + 0.1 * finding.amount)) * inner, 0.9)
+    inside = fill(tissue, box, np.float32(1.0) - inner, 0.001)
     region = region_of(inside > 0.5, (rows, slice(0, None), slice(half if side else 0, None)), depth=18.0)
     return Plant(region, soft=(_pleural_line(collapse),))

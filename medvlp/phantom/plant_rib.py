@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.bones import Rib, Ribs, rib_cloud
+from medvlp.phantom.bones import Ribs, rib_cloud
 from medvlp.phantom.facts import Finding
-from medvlp.phantom.flesh import Flesh
 from medvlp.phantom.points import Cloud, join
 from medvlp.phantom.regions import Plant, Region
 from medvlp.phantom.rules import fractured_ribs
 from medvlp.phantom.thorax import Anatomy
+from medvlp.phantom.tissue import SoftTissue
 from medvlp.phantom.vessels import excess
-
-__all__ = ["BrokenRib", "plant_rib_fracture"]
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenRib:
-    """Which rib is broken and must not be drawn whole: side 0 right, 1 left; number 1 to 12."""
-
-    side: int
-    number: int
 
 
 def _haematoma(place: np.ndarray, outward: np.ndarray, along: np.ndarray, thickness: float) -> Cloud:
@@ -40,19 +28,13 @@ def _haematoma(place: np.ndarray, outward: np.ndarray, along: np.ndarray, thickn
     return Cloud(xyz.astype(np.float32), volume.astype(np.float32))
 
 
-def plant_rib_fracture(
-    finding: Finding, anatomy: Anatomy, flesh: Flesh, ribs: Ribs, side: int
-) -> tuple[Plant, tuple[BrokenRib, ...]]:
-    """Break neighbouring ribs: ``size`` mm of step, a gap of 2 to 3 mm, the fragment hinged at its front end.
-
-    Returns:
-        What it adds (the broken ribs included), and which ribs must not be drawn whole.
-    """
+def plant_rib_fracture(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, ribs: Ribs, side: int) -> Plant:
+    """Break neighbouring ribs: ``size`` mm of step, a gap of 2 to 3 mm, the fragment hinged at its front end."""
     draw = numpy_generator(finding.seed, side, "fracture")
     # Behind, where a frontal film shows the rib in full; breaks at its lateral turn are mostly missed on films.
     where = draw.uniform(0.09, 0.24)
     up = 1.0 if draw.random() < 0.6 else -1.0
-    bones, lenses, marks, broken = [], [], [], []
+    bones, lenses, marks = [], [], []
     for i, number in enumerate(fractured_ribs(finding)):
         rib = ribs.one(side, number)
         count = len(rib.line)
@@ -65,14 +47,13 @@ def plant_rib_fracture(
         back = np.where(t <= at, np.maximum(1.0 - (at - t) / 0.16, 0.0), 0.0)[:, None]
         move = rib.upward * np.float32(0.88 * up * step) - rib.outward * np.float32(0.4 * step)
         line = rib.line + (share * move - 0.12 * back * move).astype(np.float32)
-        moved = Rib(line, rib.outward, rib.upward)
+        moved = Ribs(line, rib.outward, rib.upward)
         for part in (slice(0, first), slice(first + gap, count)):
             bones.append(rib_cloud(moved, density=anatomy.bone, part=part))
         along = rib.line[min(first + 3, count - 1)] - rib.line[first - 3]
         along = along / np.sqrt((along**2).sum())
         lenses.append(_haematoma(rib.line[first], rib.outward[first], along, float(np.clip(0.75 * step, 4.0, 9.0))))
         marks.append(line[max(first - 7, 0) : first + gap + 8])
-        broken.append(BrokenRib(side, number))
-    blood = excess(join(lenses), flesh, 1.05)
+    blood = excess(join(lenses), tissue, 1.05)
     region = Region(points=np.concatenate(marks), reach=8.0)
-    return Plant(region, soft=(blood,), bone=tuple(bones)), tuple(broken)
+    return Plant(region, soft=(blood,), bone=tuple(bones))

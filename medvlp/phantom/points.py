@@ -12,8 +12,6 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["Cloud", "ball", "curve", "join", "plane_splat", "polyline", "ring_frame", "tubes", "volume_splat"]
-
 _GOLDEN: Final = 2.399963229728653
 
 
@@ -35,12 +33,7 @@ class Cloud:
 
 
 def join(clouds: Iterable[Cloud]) -> Cloud:
-    """Return all points of several clouds.
-
-    Example:
-        >>> join([]).xyz.shape
-        (0, 3)
-    """
+    """Return all points of several clouds."""
     parts = list(clouds)
     if not parts:
         return Cloud(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
@@ -138,23 +131,13 @@ def tubes(
 def polyline(
     line: np.ndarray, radius: np.ndarray | float, *, step: float, area: float = 2.5, hollow: float = 0.0
 ) -> Cloud:
-    """Return a tube along a line ``(N, 3)``; see `tubes`.
-
-    Example:
-        >>> float(polyline(curve([(0, 0, 0), (0, 0, 10)], 2.0), 1.0, step=1.0).volume.sum()) > 31
-        True
-    """
+    """Return a tube along a line ``(N, 3)``; see `tubes`."""
     radii = np.broadcast_to(np.asarray(radius, np.float32), (len(line),))
     return tubes(line[:-1], line[1:], radii[:-1], radii[1:], step=step, area=area, hollow=hollow)
 
 
 def ball(center: Sequence[float] | np.ndarray, radius: float, spacing: float) -> np.ndarray:
-    """Return points ``(N, 3)`` of a cubic lattice inside a sphere.
-
-    Example:
-        >>> ball((0, 0, 0), 2.0, 1.0).shape
-        (32, 3)
-    """
+    """Return points ``(N, 3)`` of a cubic lattice inside a sphere."""
     axis = np.arange(-radius + spacing / 2, radius, spacing, dtype=np.float32)
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     inside = x * x + y * y + z * z <= radius * radius
@@ -169,10 +152,6 @@ def plane_splat(row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: 
         column: ``(N,)``.
         weight: ``(N,)``.
         shape: rows and columns.
-
-    Example:
-        >>> plane_splat(np.array([0.5]), np.array([0.0]), np.array([2.0]), (2, 2)).tolist()
-        [[1.0, 0.0], [1.0, 0.0]]
     """
     height, width = shape
     across = width + 3  # one pixel of border around catches the outside

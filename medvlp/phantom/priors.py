@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["AGE_STEP", "BEDSIDE", "CHECKUP", "CHECKUP_EFFECT", "PRIORS", "SHORTCUT", "SHORTCUT_WEIGHT", "Prior"]
-
 
 @dataclass(frozen=True, slots=True)
 class Prior:

@@ -15,12 +15,10 @@ from scipy import ndimage
 from medvlp.core.errors import DataError
 from medvlp.phantom.body import Body
 from medvlp.phantom.facts import View
-from medvlp.phantom.flesh import SPACING
 from medvlp.phantom.materials import attenuation
 from medvlp.phantom.points import Cloud, plane_splat
 from medvlp.phantom.regions import Region
-
-__all__ = ["Geometry", "Projection", "geometry_of", "project"]
+from medvlp.phantom.tissue import SPACING
 
 _SLABS: Final = 8
 _DISTANCE: Final = {"PA": 1800.0, "AP": 1000.0, "LATERAL": 1800.0}
@@ -236,10 +234,9 @@ def _region_mask(region: Region, body: Body, geometry: Geometry) -> np.ndarray:
 
 
 def _box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    for rows, columns in ndimage.find_objects(mask.view(np.uint8)):
+        return float(columns.start), float(rows.start), float(columns.stop), float(rows.stop)
+    return None
 
 
 def project(body: Body, view: View, *, size: int) -> Projection:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from scipy import ndimage
 
 from medvlp.core.errors import DataError
-from medvlp.phantom.marker import letter_image
-from medvlp.phantom.projection import Projection, project
+from medvlp.phantom.projection import Projection
 
-__all__ = ["DetectorLook", "Projection", "detect", "expose", "project"]
+_LETTERS: Final = {
+    "L": ("#....", "#....", "#....", "#....", "#....", "#....", "#####"),
+    "R": ("####.", "#...#", "#...#", "####.", "#.#..", "#..#.", "#...#"),
+}
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 
@@ -137,6 +139,15 @@ def _display(exponent: np.ndarray, look: DetectorLook) -> np.ndarray:
     first, last = (1.0 / (1.0 + np.exp(np.float32(sign * 0.58) * steep)) for sign in (1, -1))
     value = np.clip((value - first) / (last - first), 0.0, 1.0)
     return value ** np.float32(look.gamma) if look.gamma != 1.0 else value
+
+
+def letter_image(text: str, height: int) -> np.ndarray:
+    """Return lead letters (L, R) as float32 (height, W), 1 on the strokes; legible from 7 pixels on."""
+    rows = [" ".join(_LETTERS[letter][row] for letter in text) for row in range(7)]
+    small = np.array([[mark == "#" for mark in row] for row in rows], np.float32)
+    width = max(round(small.shape[1] * height / 7), 1)
+    rows_of = np.minimum(np.arange(height) * 7 // height, 6)
+    return small[rows_of][:, np.minimum(np.arange(width) * small.shape[1] // width, small.shape[1] - 1)]
 
 
 def _mark(value: np.ndarray, look: DetectorLook) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from medvlp.phantom.points import Cloud
 
 if TYPE_CHECKING:
-    from medvlp.phantom.flesh import Grid
-
-__all__ = ["Plant", "Region", "region_of", "region_mask"]
+    from medvlp.phantom.tissue import Grid
 
 Box = tuple[slice, slice, slice]
 
@@ -43,7 +42,7 @@ class Plant:
     region: Region
     soft: tuple[Cloud, ...] = ()
     bone: tuple[Cloud, ...] = ()
-    metal: tuple[Cloud, ...] = field(default=())
+    metal: tuple[Cloud, ...] = ()
 
 
 def region_of(mask: np.ndarray, offset: Box | None = None, *, depth: float = 4.0) -> Region:
@@ -56,15 +55,10 @@ def region_of(mask: np.ndarray, offset: Box | None = None, *, depth: float = 4.0
     """
     if not mask.any():
         return Region()
-    slices = []
-    for axis in range(3):
-        other = tuple(i for i in range(3) if i != axis)
-        filled = np.flatnonzero(mask.any(other))
-        slices.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    inner = (slices[0], slices[1], slices[2])
-    base = (0, 0, 0) if offset is None else tuple(part.start for part in offset)
-    box = tuple(slice(part.start + b, part.stop + b) for part, b in zip(inner, base, strict=True))
-    return Region(box=(box[0], box[1], box[2]), voxels=mask[inner].copy(), depth=depth)
+    inner = ndimage.find_objects(mask.view(np.uint8))[0]
+    starts = (0, 0, 0) if offset is None else (part.start for part in offset)
+    z, y, x = (slice(part.start + at, part.stop + at) for part, at in zip(inner, starts, strict=True))
+    return Region(box=(z, y, x), voxels=mask[inner].copy(), depth=depth)
 
 
 def region_mask(region: Region, grid: Grid) -> np.ndarray:

@@ -18,10 +18,8 @@ from medvlp.phantom.prose.change import DEVICES, change_of, resolved
 from medvlp.phantom.prose.form import SentenceForm
 from medvlp.phantom.prose.grammar import conditions_of, side_slots
 from medvlp.phantom.prose.layout import LAYOUTS, lay_out, opening_sections
-from medvlp.phantom.prose.words import SENTENCE_FORMS, WORDINGS, sentence_forms
+from medvlp.phantom.prose.words import WORDINGS, sentence_forms
 from medvlp.phantom.prose.writer import Statement, Writer, say, say_plainly, system_of
-
-__all__ = ["SENTENCE_FORMS", "Report", "sentence_forms", "write_report"]
 
 _DENIAL_RATE = {
     "effusion": 0.8,
@@ -111,13 +109,13 @@ def write_report(study: Study, *, seed: int, held_out: bool, age: int | None = N
 def _plan(writer: Writer) -> tuple[list[Statement], list[Statement]]:
     """Return the statements of the findings section and of the impression."""
     study = writer.study
-    doubted = {
+    uncertain = {
         place for place, finding in enumerate(study.findings) if _faint(finding) and writer.chance(_UNCERTAIN_RATE)
     }
-    certain = [finding for place, finding in enumerate(study.findings) if place not in doubted]
-    doubtful = [finding for place, finding in enumerate(study.findings) if place in doubted]
-    findings = _mention(writer, certain, doubtful)
-    impression = _conclude(writer, certain, doubtful)
+    certain = [finding for place, finding in enumerate(study.findings) if place not in uncertain]
+    unsure = [finding for place, finding in enumerate(study.findings) if place in uncertain]
+    findings = _mention(writer, certain, unsure)
+    impression = _conclude(writer, certain, unsure)
     for gone in resolved(study):
         topic = "device/resolved" if gone.name in DEVICES else "change/resolved"
         findings.append(say(writer, [gone], topic, "absent", graded=False))
@@ -132,7 +130,7 @@ def _faint(finding: Finding) -> bool:
     return finding.severity == "mild" or (finding.name == "nodule" and finding.size < _SMALL_NODULE)
 
 
-def _mention(writer: Writer, certain: Sequence[Finding], doubtful: Sequence[Finding]) -> list[Statement]:
+def _mention(writer: Writer, certain: Sequence[Finding], unsure: Sequence[Finding]) -> list[Statement]:
     """Return one sentence for each finding, or for a pair that is read as one picture."""
     left = list(certain)
     statements: list[Statement] = []
@@ -145,7 +143,7 @@ def _mention(writer: Writer, certain: Sequence[Finding], doubtful: Sequence[Find
                 statements.append(say(writer, [one, partner], f"joint/{first}+{second}"))
                 left = [finding for finding in left if finding is not one and finding is not partner]
     statements += [_present(writer, finding) for finding in left]
-    statements += [_doubt(writer, finding) for finding in doubtful]
+    statements += [_uncertain(writer, finding) for finding in unsure]
     return statements
 
 
@@ -166,20 +164,20 @@ def _present(writer: Writer, finding: Finding, *, brief: bool = False) -> Statem
     return say(writer, [finding], "impression/finding" if brief else f"{finding.name}/present")
 
 
-def _doubt(writer: Writer, finding: Finding) -> Statement:
-    topic = f"{finding.name}/uncertain" if writer.chance(0.4) else "doubt"
+def _uncertain(writer: Writer, finding: Finding) -> Statement:
+    topic = f"{finding.name}/uncertain" if writer.chance(0.4) else "uncertain"
     return say(writer, [finding], topic, "uncertain")
 
 
-def _conclude(writer: Writer, certain: Sequence[Finding], doubtful: Sequence[Finding]) -> list[Statement]:
+def _conclude(writer: Writer, certain: Sequence[Finding], unsure: Sequence[Finding]) -> list[Statement]:
     """Return the impression: what matters first, or that there is nothing."""
     acute = [finding for finding in certain if finding.name not in DEVICES]
     devices = [finding for finding in certain if finding.name in DEVICES and writer.chance(0.3)]
     grades = {"severe": 0, "moderate": 1, "": 1, "mild": 2}
     acute.sort(key=lambda finding: grades[finding.severity])
     statements = [_present(writer, finding, brief=writer.chance(0.6)) for finding in acute + devices]
-    statements += [_doubt(writer, finding) for finding in doubtful]
-    if not acute and not doubtful:
+    statements += [_uncertain(writer, finding) for finding in unsure]
+    if not acute and not unsure:
         nothing = say_plainly(writer, "impression/normal", "end")
         statements = ([nothing] if nothing else []) + statements
     return statements

@@ -21,19 +21,6 @@ from medvlp.phantom.facts import FINDINGS, Finding, Lobe, Severity
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "RULES",
-    "Extent",
-    "Rule",
-    "draw_extent",
-    "finding_rule",
-    "fractured_rib",
-    "fractured_ribs",
-    "heart_ratio",
-    "lobes_of",
-    "severity_of",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -42,6 +29,7 @@ class Rule:
     Attributes:
         name: one of `FINDINGS`.
         sides: allowed sides with their relative frequency.
+        source: publication on which sizes and grades rest.
         lobes: lobes in which it lies (the middle one on the right only); empty where the lobe has no meaning.
         size: meaning of the size, in words; empty where it has none (size 0).
         low: smallest size in mm.
@@ -50,20 +38,19 @@ class Rule:
         spread: standard deviation of the logarithm of the size.
         amount: range of the amount where it is drawn by itself (uniform); it follows from the size otherwise.
         cuts: amounts from which on the finding is moderate and severe; empty for what is not graded.
-        source: publication on which sizes and grades rest.
     """
 
     name: str
     sides: tuple[tuple[Side, float], ...]
-    lobes: tuple[Lobe, ...]
-    size: str
-    low: float
-    high: float
-    median: float
-    spread: float
-    amount: tuple[float, float]
-    cuts: tuple[float, float] | tuple[()]
     source: str
+    lobes: tuple[Lobe, ...] = ()
+    size: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    median: float = 0.0
+    spread: float = 0.0
+    amount: tuple[float, float] = (0.0, 1.0)
+    cuts: tuple[float, float] | tuple[()] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +73,9 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             Rule(
                 name="effusion",
                 sides=(("left", 0.35), ("right", 0.4), ("bilateral", 0.25)),
-                lobes=(),
                 size="height of the fluid above the lateral costophrenic recess when upright; the same volume layers "
                 "behind the lung when supine",
-                low=18.0,
-                high=130.0,
-                median=45.0,
-                spread=0.5,
-                amount=(0.0, 1.0),
+                low=18.0, high=130.0, median=45.0, spread=0.5,
                 cuts=(0.2, 0.5),  # 40 mm: dome reached; 74 mm: lower third of the hemithorax
                 source="Blackmore et al., Acad Radiol 1996;3:103 (200 mL blunts the lateral angle on a frontal film, "
                 "500 mL hides the hemidiaphragm)",
@@ -101,13 +83,8 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             Rule(
                 name="pneumothorax",
                 sides=_EITHER,
-                lobes=(),
                 size="distance of the visceral pleura from the cupola at the apex",
-                low=10.0,
-                high=70.0,
-                median=34.0,
-                spread=0.4,
-                amount=(0.0, 1.0),
+                low=10.0, high=70.0, median=34.0, spread=0.4,
                 cuts=(0.17, 0.5),  # 20 mm and 40 mm
                 source="Baumann et al., Chest 2001;119:590 (small below 3 cm at the apex); MacDuff et al., Thorax "
                 "2010;65 Suppl 2:ii18 (large from 2 cm)",
@@ -117,11 +94,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
                 sides=(("left", 0.4), ("right", 0.45), ("bilateral", 0.15)),
                 lobes=_LUNG,
                 size="diameter of the opacity, which stops at the fissures; opacity grows with the amount",
-                low=40.0,
-                high=140.0,
-                median=90.0,
-                spread=0.3,
-                amount=(0.0, 1.0),
+                low=40.0, high=140.0, median=90.0, spread=0.3,
                 cuts=(0.25, 0.55),
                 source="Hansell et al., Fleischner glossary, Radiology 2008;246:697 (segmental to lobar extent)",
             ),
@@ -130,37 +103,19 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
                 sides=_EITHER,
                 lobes=_LUNG,
                 size="diameter",
-                low=8.0,
-                high=30.0,
-                median=17.0,
-                spread=0.3,
-                amount=(0.0, 1.0),
-                cuts=(),
+                low=8.0, high=30.0, median=17.0, spread=0.3,
                 source="Shiraishi et al., AJR 2000;174:71 (JSRT films: mean 17 mm); Hansell et al., Radiology "
                 "2008;246:697 (a nodule is at most 30 mm)",
             ),
             Rule(
                 name="cardiomegaly",
                 sides=(("", 1.0),),
-                lobes=(),
-                size="",
-                low=0.0,
-                high=0.0,
-                median=0.0,
-                spread=0.0,
-                amount=(0.0, 1.0),  # see `heart_ratio`
-                cuts=(0.3, 0.65),
+                cuts=(0.3, 0.65),  # see `heart_ratio`
                 source="Danzer, Am J Med Sci 1919;157:513 (cardiothoracic ratio above 0.50)",
             ),
             Rule(
                 name="edema",
                 sides=_BOTH,
-                lobes=(),
-                size="",
-                low=0.0,
-                high=0.0,
-                median=0.0,
-                spread=0.0,
                 amount=(0.1, 1.0),  # cephalisation, then septal lines, then perihilar alveolar haze
                 cuts=(0.45, 0.75),
                 source="Milne et al., AJR 1985;144:879; Gluecker et al., RadioGraphics 1999;19:1507",
@@ -170,37 +125,21 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
                 sides=(("left", 0.45), ("right", 0.45), ("bilateral", 0.1)),
                 lobes=_LUNG,
                 size="thickness of the plate (amount below 0.5) or of the collapsed lobe at its thickest",
-                low=4.0,
-                high=40.0,
-                median=14.0,
-                spread=0.6,
-                amount=(0.0, 1.0),
+                low=4.0, high=40.0, median=14.0, spread=0.6,
                 cuts=(0.25, 0.5),  # from 0.5 on a lobe collapses: diaphragm up, mediastinum shifted
                 source="Woodring and Reed, J Thorac Imaging 1996;11:109 and 92; Hansell et al., Radiology 2008;246:697",
             ),
             Rule(
                 name="rib_fracture",
                 sides=_EITHER,
-                lobes=(),
                 size="displacement of the fragments across the rib's axis",
-                low=4.0,
-                high=16.0,
-                median=10.0,
-                spread=0.3,
-                amount=(0.0, 1.0),
-                cuts=(),
+                low=4.0, high=16.0, median=10.0, spread=0.3,
                 source="Edwards et al., J Trauma Acute Care Surg 2020;88:e40 (offset: cortical contact below 90 %, "
                 "displaced: none); Talbot et al., RadioGraphics 2017;37:628 (ribs 4 to 10)",
             ),
             Rule(
                 name="emphysema",
                 sides=_BOTH,
-                lobes=(),
-                size="",
-                low=0.0,
-                high=0.0,
-                median=0.0,
-                spread=0.0,
                 amount=(0.2, 1.0),
                 cuts=(0.5, 0.75),
                 source="Thurlbeck and Simon, AJR 1978;130:429 (flattened diaphragm, lung height, narrow heart)",
@@ -208,45 +147,26 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             Rule(
                 name="pacemaker",
                 sides=(("left", 0.75), ("right", 0.25)),
-                lobes=(),
-                size="",
-                low=0.0,
-                high=0.0,
-                median=0.0,
-                spread=0.0,
                 amount=(1.0, 1.0),
-                cuts=(),
                 source="Aguilera et al., RadioGraphics 2011;31:1669",
             ),
             Rule(
                 name="central_line",
                 sides=(("right", 0.65), ("left", 0.35)),
-                lobes=(),
-                size="",
-                low=0.0,
-                high=0.0,
-                median=0.0,
-                spread=0.0,
                 amount=(1.0, 1.0),
-                cuts=(),
                 source="Godoy et al., AJR 2012;198:572 (tip at the cavoatrial junction)",
             ),
             Rule(
                 name="endotracheal_tube",
                 sides=(("midline", 1.0),),
-                lobes=(),
                 size="distance of the tip above the carina",
-                low=20.0,
-                high=75.0,
-                median=45.0,
-                spread=0.3,
+                low=20.0, high=75.0, median=45.0, spread=0.3,
                 amount=(1.0, 1.0),
-                cuts=(),
                 source="Goodman et al., AJR 1976;127:433 (5 cm above the carina, 2 cm either way with the neck)",
             ),
         )
     }
-)
+)  # fmt: skip
 
 
 def finding_rule(name: str) -> Rule:
@@ -265,22 +185,12 @@ def finding_rule(name: str) -> Rule:
 
 
 def lobes_of(rule: Rule, side: Side) -> tuple[Lobe, ...]:
-    """Return the lobes allowed on a side: only the right lung has a middle one, and a pair of lungs shares two.
-
-    Example:
-        >>> lobes_of(finding_rule("nodule"), "left")
-        ('upper', 'lower')
-    """
+    """Return the lobes allowed on a side: only the right lung has a middle one, and a pair of lungs shares two."""
     return tuple(lobe for lobe in rule.lobes if lobe != "middle" or side == "right")
 
 
 def severity_of(rule: Rule, amount: float) -> Severity:
-    """Return the grade of an amount, empty for what reports do not grade.
-
-    Example:
-        >>> severity_of(finding_rule("effusion"), 0.9), severity_of(finding_rule("nodule"), 0.9)
-        ('severe', '')
-    """
+    """Return the grade of an amount, empty for what reports do not grade."""
     if not rule.cuts:
         return ""
     return "mild" if amount < rule.cuts[0] else "moderate" if amount < rule.cuts[1] else "severe"
@@ -291,11 +201,6 @@ def draw_extent(rule: Rule, generator: np.random.Generator) -> Extent:
 
     The size is log-normal, cut to its range by drawing again; the amount is the size on its range. Findings without a
     size have a uniform amount. Devices keep amount 1.
-
-    Example:
-        >>> from medvlp.core.randomness import numpy_generator
-        >>> 8.0 <= draw_extent(finding_rule("nodule"), numpy_generator(0, 0, "nodule")).size <= 30.0
-        True
     """
     if rule.high == 0.0:
         amount = float(generator.uniform(*rule.amount))
@@ -310,12 +215,7 @@ def draw_extent(rule: Rule, generator: np.random.Generator) -> Extent:
 
 
 def heart_ratio(amount: float) -> float:
-    """Return the cardiothoracic ratio that cardiomegaly of an amount has.
-
-    Example:
-        >>> heart_ratio(0.0), heart_ratio(1.0)
-        (0.505, 0.64)
-    """
+    """Return the cardiothoracic ratio that cardiomegaly of an amount has."""
     return 0.505 + 0.135 * amount
 
 
@@ -324,21 +224,7 @@ def fractured_ribs(finding: Finding) -> tuple[int, ...]:
 
     A function of the finding's seed, so that a report can name them. Displaced fractures rarely come alone: one, two or
     three ribs (30, 40, 30 %).
-
-    Example:
-        >>> fractured_ribs(Finding("rib_fracture", "left", "", "", 8.0, 0.3, 5))
-        (7, 8, 9)
     """
     first = 4 + seed_of(finding.seed, 0, "rib") % 5
     count = (1, 1, 1, 2, 2, 2, 2, 3, 3, 3)[seed_of(finding.seed, 1, "rib") % 10]
     return tuple(range(first, min(first + count, 10)))
-
-
-def fractured_rib(finding: Finding) -> int:
-    """Return the uppermost rib that a rib fracture breaks, the one with the largest step.
-
-    Example:
-        >>> fractured_rib(Finding("rib_fracture", "left", "", "", 8.0, 0.3, 5))
-        7
-    """
-    return fractured_ribs(finding)[0]

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Literal
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import numpy_generator, seed_of
+from medvlp.phantom.devices import SITES, devices_of
 from medvlp.phantom.facts import Finding, Patient, Study, View
-from medvlp.phantom.looks import SITES, devices_of
 from medvlp.phantom.priors import AGE_STEP, BEDSIDE, CHECKUP, CHECKUP_EFFECT, PRIORS, SHORTCUT, SHORTCUT_WEIGHT, Prior
 from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of, severity_of
 
 if TYPE_CHECKING:
     import numpy as np
-
-__all__ = ["Evolution", "age_at", "evolution_of", "resolved_of", "sample_cohort"]
 
 Evolution = Literal["new", "unchanged", "increased", "decreased", ""]
 
@@ -121,24 +119,13 @@ def evolution_of(finding: Finding, prior: tuple[Finding, ...] | None) -> Evoluti
 
 
 def resolved_of(study: Study) -> tuple[Finding, ...]:
-    """Return the findings of the previous study that are gone.
-
-    Example:
-        >>> resolved_of(sample_cohort(patients=1, seed=0, modality="cxr")[0])
-        ()
-    """
+    """Return the findings of the previous study that are gone."""
     here = {(finding.name, finding.seed) for finding in study.findings}
     return tuple(finding for finding in study.prior or () if (finding.name, finding.seed) not in here)
 
 
 def age_at(study: Study, first_date: str) -> int:
-    """Return the patient's age in whole years at a study, given the date of the first one (both ``YYYYMMDD``).
-
-    Example:
-        >>> study = sample_cohort(patients=1, seed=0, modality="cxr")[0]
-        >>> age_at(study, study.date) == study.patient.age
-        True
-    """
+    """Return the patient's age in whole years at a study, given the date of the first one (both ``YYYYMMDD``)."""
     days = (_day(study.date) - _day(first_date)).days
     return study.patient.age + int(days // 365.25)
 

@@ -15,18 +15,6 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.facts import Finding, Patient
 from medvlp.phantom.rules import heart_ratio
 
-__all__ = [
-    "Anatomy",
-    "Cage",
-    "anatomy_of",
-    "cage_at",
-    "dome_height",
-    "heart_borders",
-    "heart_depth",
-    "spine_y",
-    "with_findings",
-]
-
 # Distance below the lung's apex -> half width, front and back of the space inside the ribs.
 _BELOW: Final = (-6.0, 0.0, 5.0, 12.0, 25.0, 45.0, 75.0, 120.0, 180.0, 250.0, 340.0)
 _WIDTH: Final = (42.0, 49.0, 59.0, 70.0, 83.0, 98.0, 115.0, 131.0, 142.0, 146.0, 142.0)
@@ -132,11 +120,6 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int 
         seed: the cohort's seed.
         supine: bedside posture.
         years: time since the first study.
-
-    Example:
-        >>> person = Patient("P000001", "M", 60, 178.0, 26.0, "train")
-        >>> 0.38 <= anatomy_of(person, seed=0).heart_ratio <= 0.495
-        True
     """
     draw = numpy_generator(seed, 0, f"phantom/thorax/{patient.id}")
     female = patient.sex == "F"
@@ -223,14 +206,7 @@ def with_findings(anatomy: Anatomy, findings: tuple[Finding, ...]) -> Anatomy:
 
 
 def cage_at(anatomy: Anatomy, z: np.ndarray) -> Cage:
-    """Return the inside of the ribs at heights ``z`` (any shape).
-
-    Example:
-        >>> person = anatomy_of(Patient("P000001", "M", 60, 178.0, 26.0, "train"), seed=0)
-        >>> low, high = cage_at(person, np.array([-120.0, 100.0])).width
-        >>> bool(low > high)
-        True
-    """
+    """Return the inside of the ribs at heights ``z`` (any shape)."""
     broad, deep, tall = anatomy.scale
     below = (anatomy.apex - np.asarray(z, np.float64)) / tall
     barrel = anatomy.depth * np.clip(below / 120.0, 0.0, 1.0)

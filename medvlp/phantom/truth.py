@@ -3,8 +3,7 @@
 Each table is written by Arrow with a fixed schema and order of rows, so the bytes are a function of the facts. The rows
 of a study are kept as one JSON document until the cohort is complete; that makes an interrupted cohort resumable.
 
-Masks are run lengths in row-major order over the stored image, beginning with background: ``[3, 2, 4]`` for 3 x 3
-pixels is three pixels off, two on, four off. They add up to rows x columns.
+Masks are run lengths over the stored image as `medvlp.core.predictions.Mask` has them.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,113 +24,44 @@ from medvlp.phantom.facts import FINDINGS, Study
 from medvlp.phantom.sampling import evolution_of, resolved_of
 from medvlp.phantom.write_dicom import study_uid
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+_TEXT, _INT, _REAL = pa.string(), pa.int32(), pa.float64()
 
-__all__ = ["TABLES", "finding_rows", "rle_decode", "rle_encode", "study_row", "triplet_rows", "write_tables"]
 
-_TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+def _schema(*columns: tuple[pa.DataType, str]) -> pa.Schema:
+    return pa.schema([(name, kind) for kind, names in columns for name in names.split()])
+
 
 TABLES: Final[Mapping[str, pa.Schema]] = {
-    "studies": pa.schema(
-        [
-            ("study_id", _TEXT),
-            ("accession", _TEXT),
-            ("study_uid", _TEXT),
-            ("patient_id", _TEXT),
-            ("number", _INT),
-            ("date", _TEXT),
-            ("site", _TEXT),
-            ("scanner", _TEXT),
-            ("sex", _TEXT),
-            ("age", _INT),
-            ("height_cm", _REAL),
-            ("bmi", _REAL),
-            ("split", _TEXT),
-            ("held_out", _FLAG),
-            ("resolved", pa.list_(_TEXT)),
-            *((f"label:{name}", pa.int8()) for name in FINDINGS),
-        ]
+    "studies": _schema(
+        (_TEXT, "study_id accession study_uid patient_id"),
+        (_INT, "number"),
+        (_TEXT, "date site scanner sex"),
+        (_INT, "age"),
+        (_REAL, "height_cm bmi"),
+        (_TEXT, "split"),
+        (pa.bool_(), "held_out"),
+        (pa.list_(_TEXT), "resolved"),
+        (pa.int8(), " ".join(f"label:{name}" for name in FINDINGS)),
     ),
-    "images": pa.schema(
-        [
-            ("path", _TEXT),
-            ("accession", _TEXT),
-            ("view", _TEXT),
-            ("sop_uid", _TEXT),
-            ("rows", _INT),
-            ("columns", _INT),
-            ("slices", _INT),
-            ("photometric", _TEXT),
-            ("transfer_syntax", _TEXT),
-        ]
+    "images": _schema(
+        (_TEXT, "path accession view sop_uid"),
+        (_INT, "rows columns slices"),
+        (_TEXT, "photometric transfer_syntax"),
     ),
-    "findings": pa.schema(
-        [
-            ("accession", _TEXT),
-            ("finding", _INT),
-            ("name", _TEXT),
-            ("side", _TEXT),
-            ("lobe", _TEXT),
-            ("severity", _TEXT),
-            ("size_mm", _REAL),
-            ("amount", _REAL),
-            ("change", _TEXT),
-        ]
+    "findings": _schema(
+        (_TEXT, "accession"), (_INT, "finding"), (_TEXT, "name side lobe severity"), (_REAL, "size_mm amount"),
+        (_TEXT, "change"),
     ),
-    "boxes": pa.schema(
-        [
-            ("path", _TEXT),
-            ("finding", _INT),
-            ("name", _TEXT),
-            ("side", _TEXT),
-            ("x0", _REAL),
-            ("y0", _REAL),
-            ("x1", _REAL),
-            ("y1", _REAL),
-            ("mask", pa.list_(_INT)),
-        ]
+    "boxes": _schema(
+        (_TEXT, "path"), (_INT, "finding"), (_TEXT, "name side"), (_REAL, "x0 y0 x1 y1"), (pa.list_(_INT), "mask")
     ),
-    "triplets": pa.schema(
-        [
-            ("accession", _TEXT),
-            ("anatomy", _TEXT),
-            ("side", _TEXT),
-            ("observation", _TEXT),
-            ("presence", _TEXT),
-            ("severity", _TEXT),
-            ("sentence", _TEXT),
-        ]
-    ),
-}
+    "triplets": _schema((_TEXT, "accession anatomy side observation presence severity sentence")),
+}  # fmt: skip
 """Table name -> columns of ``truth/NAME.parquet``. Boxes are half open, in pixels of the stored image: x0 <= x < x1."""
 
 _REPORT_COLUMNS: Final = ("AccessionNumber", "StudyInstanceUID", "PatientID", "StudyDate", "Report")
 
 Row = dict[str, Any]
-
-
-def rle_encode(mask: NDArray[np.bool_]) -> list[int]:
-    """Return the run lengths of a mask (H, W), row-major, beginning with background.
-
-    Example:
-        >>> rle_encode(np.array([[False, True], [True, False]]))
-        [1, 2, 1]
-    """
-    flat = np.asarray(mask, bool).ravel()
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff(np.concatenate(([0], edges, [flat.size])))
-    return ([0] if flat.size and flat[0] else []) + [int(run) for run in runs]
-
-
-def rle_decode(counts: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of run lengths.
-
-    Example:
-        >>> rle_decode([1, 2, 1], (2, 2)).tolist()
-        [[False, True], [True, False]]
-    """
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape)
 
 
 def study_row(study: Study, *, age: int, seed: int) -> Row:

@@ -12,11 +12,9 @@ from typing import Final
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.flesh import Flesh
 from medvlp.phantom.points import Cloud, curve, join, polyline, tubes
 from medvlp.phantom.thorax import Anatomy, cage_at, dome_height
-
-__all__ = ["Tree", "airway_cloud", "blood_cloud", "carina", "excess", "grow", "hilum", "main_airways"]
+from medvlp.phantom.tissue import SoftTissue
 
 _SHARES: Final = (0.30, 0.22, 0.17, 0.13, 0.10, 0.08)  # lengths of six generations on the way from hilum to pleura
 # Where main branches end: share of the lung's height, angle from the side in degrees (negative is the front).
@@ -175,17 +173,17 @@ def airway_cloud(anatomy: Anatomy, side: int) -> Cloud:
     )
 
 
-def excess(cloud: Cloud, flesh: Flesh, density: float, *, within_lung: bool = False) -> Cloud:
+def excess(cloud: Cloud, tissue: SoftTissue, density: float, *, within_lung: bool = False) -> Cloud:
     """Return what tubes filled with a material add to (or take from) the voxels in which they lie.
 
     Args:
         cloud: tubes.
-        flesh: voxels.
+        tissue: voxels.
         density: of what fills them, relative to water; 0 is air, which only ever takes away.
         within_lung: leave out what lies outside the pleural cavities.
     """
-    place = flesh.grid.index(cloud.xyz)
-    change = np.float32(density) - flesh.density.reshape(-1)[place]
+    place = tissue.grid.index(cloud.xyz)
+    change = np.float32(density) - tissue.density.reshape(-1)[place]
     if within_lung:
-        change *= flesh.lung.reshape(-1)[place]
+        change *= tissue.lung.reshape(-1)[place]
     return cloud.scaled(np.minimum(change, 0.0) if density < 0.5 else np.maximum(change, 0.0))

@@ -33,9 +33,7 @@ from medvlp.phantom._files import write_atomically
 from medvlp.phantom.facts import Study, View
 
 if TYPE_CHECKING:
-    from medvlp.phantom.looks import Convention, Scanner
-
-__all__ = ["RadiographFile", "curve_of", "store", "study_uid", "uid_of", "write_radiograph"]
+    from medvlp.phantom.devices import Convention, Scanner
 
 _SYNTAXES: Final[dict[str, UID]] = {
     "explicit": ExplicitVRLittleEndian,
@@ -86,12 +84,7 @@ class Stored:
 
 
 def uid_of(seed: int, *names: str) -> str:
-    """Return the UID that belongs to a thing of a cohort, under the root 2.25 (a UUID as one number).
-
-    Example:
-        >>> uid_of(0, "study", "S0000000") == uid_of(0, "study", "S0000000"), uid_of(0, "study", "S0000000")[:5]
-        (True, '2.25.')
-    """
+    """Return the UID that belongs to a thing of a cohort, under the root 2.25 (a UUID as one number)."""
     digest = hashlib.blake2b("\x1f".join((str(seed), *names)).encode(), digest_size=16).digest()
     return f"2.25.{int.from_bytes(digest, 'little')}"
 

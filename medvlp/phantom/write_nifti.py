@@ -14,8 +14,6 @@ from medvlp.phantom._files import write_atomically
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ras_affine", "write_nifti"]
-
 
 def ras_affine(spacing: tuple[float, float, float], origin: tuple[float, float, float]) -> NDArray[np.float64]:
     """Return the affine (4, 4) from voxel (i, j, k) to RAS millimetres.

@@ -8,19 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medvlp.core.predictions import Mask
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.body import Body, build_body
 from medvlp.phantom.ct import render_ct
+from medvlp.phantom.devices import look_of, scanner_named
 from medvlp.phantom.facts import Study, View
-from medvlp.phantom.looks import look_of, scanner_named
-from medvlp.phantom.projection import geometry_of
-from medvlp.phantom.radiograph import expose, project
+from medvlp.phantom.projection import geometry_of, project
+from medvlp.phantom.radiograph import expose
 from medvlp.phantom.report import write_report
-from medvlp.phantom.truth import finding_rows, rle_encode, study_row, triplet_rows
+from medvlp.phantom.truth import finding_rows, study_row, triplet_rows
 from medvlp.phantom.write_dicom import write_radiograph
 from medvlp.phantom.write_nifti import ras_affine, write_nifti
-
-__all__ = ["StudyJob", "write_study"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +80,9 @@ def _add_volume(document: dict[str, Any], job: StudyJob, body: Body) -> None:
     name = Path(study.patient.id) / f"{study.accession}.nii.gz"
     write_nifti(job.out / "truth" / "ct_masks" / name, labels, affine)
     write_nifti(job.out / "ct" / name, volume.hu, affine)
-    document["images"].append(
-        {
-            "path": (Path("ct") / name).as_posix(),
-            "accession": study.accession,
-            "view": "CT",
-            "sop_uid": "",
-            "rows": shape[1],
-            "columns": shape[2],
-            "slices": shape[0],
-            "photometric": "",
-            "transfer_syntax": "",
-        }
-    )
+    size_of = dict(zip(("slices", "rows", "columns"), shape, strict=True))
+    place = {"path": (Path("ct") / name).as_posix(), "accession": study.accession, "view": "CT"}
+    document["images"].append(place | size_of | dict.fromkeys(("sop_uid", "photometric", "transfer_syntax"), ""))
 
 
 def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: View) -> None:
@@ -132,4 +121,4 @@ def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: V
         if box is not None:
             place = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             head = {"path": where.as_posix(), "finding": index, "name": finding.name, "side": finding.side}
-            document["boxes"].append(head | place | {"mask": rle_encode(mask)})
+            document["boxes"].append(head | place | {"mask": Mask.of(mask).runs.tolist()})

@@ -208,7 +208,7 @@ def _release(
         base=base.seen,
         knows_base=base.seen is not None,
     )
-    gate = learn_gate(splits, GateConfig(), base.model.pictures)
+    gate = learn_gate(splits, GateConfig(), base.model.vision_kind)
     card = ModelCard(
         name="Model card",
         sections=[

@@ -14,10 +14,10 @@ from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.progress import progress
 from medvlp.data.cache import Cache
+from medvlp.data.grouping import with_patients
 from medvlp.data.layouts._table import read_table
 from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
-from medvlp.data.patients import with_patients
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.readable import look_through, write_quarantine
 

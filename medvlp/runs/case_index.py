@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.features.case_index import CaseIndex
 from medvlp.models.bundle import load_bundle
-from medvlp.text.mentions import read_report, told_sentences
+from medvlp.text.mentions import read_report, sentences_of_image
 
 
 def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, root: Path | None) -> CaseIndex:
@@ -42,7 +41,7 @@ def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, r
     reports = _column(records, "text", rows)
     free = [value == "yes" for value in _column(records, "deidentified", rows)]
     studies = {study: number for number, study in enumerate(dict.fromkeys(_column(records, "id.study", rows)), start=1)}
-    words = [_sentences(str(text)) if text else "" for text in reports]
+    words = [" ".join(sentences_of_image(str(text))) if text else "" for text in reports]  # a history tells who it is
     columns = {
         **{name: table.columns[name] for name in columns_of_images},
         "findings": [", ".join(each) for each in _findings(records, rows, words)],
@@ -70,10 +69,3 @@ def _findings(records: Manifest, rows: Sequence[int], reports: Sequence[str]) ->
         return [sorted({m.finding for m in read_report(text) if m.presence == "present"}) for text in reports]
     labels = {name.removeprefix("label."): records.column(name) for name in names}
     return [[name for name, values in labels.items() if values[row] == 1] for row in rows]
-
-
-def _sentences(report: str) -> str:
-    """Return the sentences of findings and impression: a history may tell who it is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a report in another language tells nothing here
-        return " ".join(report[start:end] for start, end, _, history in told_sentences(report) if not history)

@@ -11,11 +11,10 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
 from medvlp.core.registry import build
 from medvlp.core.views import View
-from medvlp.data.grouping import keep_one, stack_pictures
+from medvlp.data.grouping import keep_one, stack_images, with_patients
 from medvlp.data.joined import in_part, join_sets
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.manifest import Manifest
-from medvlp.data.patients import with_patients
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.splits import make_split, split_caveats, subset
 
@@ -99,7 +98,7 @@ def _numbering(manifest: Manifest, leaks: Sequence[Leak]) -> str:
 
 def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
     if group.keep == "stack":
-        return stack_pictures(manifest, by=group.by)
+        return stack_images(manifest, by=group.by)
     return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
 
 
@@ -110,7 +109,7 @@ def _split(manifest: Manifest, data: DataConfig, name: str) -> Manifest:
             logger.info(f"{name}{sentence}")
         return manifest
     split = make_split(manifest, data.split)
-    for sentence in split.told(manifest):
+    for sentence in split.caveats(manifest):
         logger.info(f"{name}{sentence}")
     return split.apply(manifest)
 

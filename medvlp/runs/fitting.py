@@ -39,7 +39,7 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
         calibration: map that is stored.
     """
     manifest = prepared.manifest
-    if "id.patient" not in manifest or not manifest.pictures:
+    if "id.patient" not in manifest or not manifest.file_columns:
         return bundle
     model = VisionLanguageModel(bundle, device=str(next(bundle.model.parameters()).device))
     asks = {name: ask_of(answer, manifest) for name, answer in model.answers.items()}

@@ -18,7 +18,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.sample import ImageRecord
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.names import words_of
@@ -64,7 +64,7 @@ class _Asked:
 
     def item(self, index: int, finding: str, score: float) -> GalleryItem:
         sample, record = self.prepared.sample(index), self.prepared.manifest.record(index)
-        stack = taken(sample.fields.get("stack"))
+        stack = stack_of(sample.fields.get("stack"))
         notes: list[str] = []
         values = None
         if stack is not None:
@@ -141,7 +141,7 @@ def _retrieval_examples(
 ) -> list[RetrievalExample]:
     """Take queries evenly over the studies, in order: not chosen by how well they went."""
     rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
-    images, texts = table[f"{model.model.pictures}/embedding"][rows], table["text/embedding"][rows]
+    images, texts = table[f"{model.model.vision_kind}/embedding"][rows], table["text/embedding"][rows]
     reports = [str(table.columns["text"][int(i)]) for i in rows]
     names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
     group = np.array([names[" ".join(r.lower().split())] for r in reports])

@@ -73,7 +73,7 @@ def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -
         if name in there
     }
     gate: Gate | str = "Only models of images have a gate, and its rate must be above 0."
-    if options.rate != 0 and bundle.model.pictures == "image":
+    if options.rate != 0 and bundle.model.vision_kind == "image":
         gate = _gate_or_why(splits, options)
     if isinstance(gate, str):
         raise DataError(f"{run}: {gate}")

@@ -58,20 +58,20 @@ def compare_with_training(
         if not data.allow_leaks:
             raise DataError(_refusal(found, manifest, options.split))
         caveats.append(
-            f"The model was trained or chosen on {found.told()} of what is judged, and is judged on them all the same: "
-            "numbers on them are too good."
+            f"The model was trained or chosen on {found.counted()} of what is judged, and is judged on them all the "
+            "same: numbers on them are too good."
         )
     if chosen_on:
         own = seen.overlap(judged, parts=("validate",), near=near)
         if own.records:
-            caveats.append(f"The model was chosen on {own.told()} of what is judged: numbers on them are too good.")
+            caveats.append(f"The model was chosen on {own.counted()} of what is judged: numbers on them are too good.")
     fit = options.fit
     if fit is not None and fit != options.split and fit in set(manifest.column("split").tolist()):
         fitted = seen.overlap(manifest.split_of(fit), parts=("train",), near=near)
         if fitted.records:
             caveats.append(
                 f"Thresholds and calibrations are chosen on the part {fit}, and the model was trained on "
-                f"{fitted.told()} of it: they are too confident."
+                f"{fitted.counted()} of it: they are too confident."
             )
     for sentence in caveats:
         logger.info(sentence)
@@ -89,7 +89,7 @@ def _refusal(found: Overlap, manifest: Manifest, split: str) -> str:
     numbers = "image" not in found.found and "near_image" not in found.found and _numbered(manifest)
     other = ", set data.namespace where patient numbers here mean other people than in training" if numbers else ""
     return (
-        f"The model was trained or chosen on {found.told()} of the part {split!r} that is judged, the first is "
+        f"The model was trained or chosen on {found.counted()} of the part {split!r} that is judged, the first is "
         f"{found.first!r}: judge other patients, or a part that was held out{other}, or set data.allow_leaks=true and "
         "results will be marked."
     )

@@ -48,7 +48,7 @@ def evaluation_record(
             score=", ".join(scores),
             labels=tuple(bundle.labels),
             prompted=evaluation.prompted is not None,
-            gate=bundle.gate is not None if bundle.model.pictures == "image" else None,
+            gate=bundle.gate is not None if bundle.model.vision_kind == "image" else None,
             provenance=dict(bundle.provenance),
         ),
         data=DataFacts(

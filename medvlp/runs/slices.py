@@ -118,8 +118,8 @@ def readable_kinds(manifest: Manifest, views: Sequence[View], model: Model) -> t
     """
     fields = {kind: opened_field(views, kind) for kind in model.kinds}
     kinds = tuple(kind for kind, field in fields.items() if field in manifest)
-    if manifest.pictures and not kinds:
-        wanted, there = ", ".join(dict.fromkeys(fields.values())), ", ".join(manifest.pictures)
+    if manifest.file_columns and not kinds:
+        wanted, there = ", ".join(dict.fromkeys(fields.values())), ", ".join(manifest.file_columns)
         mend = "index the data with such a column, or choose a model of these"
         if "image" in fields and "volume" in manifest:
             mend = "embed their slices (medvlp embed --slices FOLDER), or choose a model of volumes"

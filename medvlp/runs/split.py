@@ -63,7 +63,7 @@ def split_cohort(
         spec = override(spec, text)
     manifest = Manifest.load(path, root=root)
     split = make_split(manifest, spec)
-    notes, placed = split.told(manifest), split.apply(manifest)
+    notes, placed = split.caveats(manifest), split.apply(manifest)
     if share is not None or per_class is not None:
         placed = subset(placed, share=share, per_class=per_class, seed=seed or 0)
         split = of_column(placed, name=split.name)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from medvlp.answers.asking.declared import check_overrides, kept_answer
+from medvlp.answers.asking.declared import check_overrides, stored_answer
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.yaml import read_yaml
@@ -344,9 +344,9 @@ class _Built:
             model=model,
             tokenizer=self.tokenizer,
             preprocessing=preprocessing,
-            answers=tuple(kept_answer(each) for each in taught),
+            answers=tuple(stored_answer(each) for each in taught),
             provenance=provenance,
-            gate=learn_gate(self.splits, self.config.gate, model.pictures),
+            gate=learn_gate(self.splits, self.config.gate, model.vision_kind),
             seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":

@@ -30,11 +30,11 @@ class Validator:
         """Return ``ANSWER/METRIC[/LABEL]``; what the data or the model lacks is left out."""
         manifest = self._prepared.manifest
         asks = {name: ask_of(answer, manifest) for name, answer in self._answers.items()}
-        there = {*manifest.names, *(view for view in (model.pictures,) if manifest.pictures)}
+        there = {*manifest.names, *(view for view in (model.vision_kind,) if manifest.file_columns)}
         chosen = {
             name: answer
             for name, answer in self._answers.items()
-            if asks[name] is not None and {key.view for key in answer.needs(model)} <= there and manifest.pictures
+            if asks[name] is not None and {key.view for key in answer.needs(model)} <= there and manifest.file_columns
         }
         found: dict[str, float] = {}
         needs = needs_of(chosen.values(), model)

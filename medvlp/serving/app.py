@@ -22,8 +22,6 @@ from medvlp.serving.uploads import FRAMED, TooLarge
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["build_server", "place_of"]
-
 WEB = Path(__file__).parent / "web"
 _LOG = logging.getLogger("medvlp.serving")
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 
-__all__ = ["AuditLog", "verify"]
-
 _FIRST = "0" * 64
 
 

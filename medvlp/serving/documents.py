@@ -15,8 +15,6 @@ from medvlp.io.stored_volume import StoredVolume
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW
 
-__all__ = ["CT_WINDOWS", "frame_document", "volume_document"]
-
 #: name, centre, width in HU: OHIF's, which are the viewers' custom.
 CT_WINDOWS = (
     ("soft tissue", 40, 400),

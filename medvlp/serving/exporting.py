@@ -15,8 +15,6 @@ from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.exports.shown import Category, Finding, Layer, Shown
 from medvlp.serving.studies import Series
 
-__all__ = ["pictures_of", "shown_of"]
-
 
 def pictures_of(series: Series) -> tuple[Frame, ...]:
     """Return the frames of a series that can be exported.

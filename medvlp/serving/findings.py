@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvlp.answers.applied.decisions import read_decisions
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 from medvlp.models.gate import REASONS, Verdict
-
-__all__ = ["finding_rows", "in_words", "refusal"]
 
 NOT_HERE = "not_for_this_picture"
 
@@ -28,7 +26,7 @@ def refusal(verdict: Verdict | None) -> dict[str, str] | None:
 
 
 def finding_rows(
-    told: Mapping[str, Any], answers: Sequence[KeptAnswer], scoring: Sequence[str], refused: Mapping[str, str] | None
+    told: Mapping[str, Any], answers: Sequence[StoredAnswer], scoring: Sequence[str], refused: Mapping[str, str] | None
 ) -> list[dict[str, Any]]:
     """Return a row for each finding, the surest category first, within it by how far the number is above its base rate.
 
@@ -59,7 +57,7 @@ def _row(
     finding: str,
     told: Mapping[str, Any],
     part: Mapping[str, Any],
-    kept: KeptAnswer | None,
+    kept: StoredAnswer | None,
     answer: str,
     refused: Mapping[str, str] | None,
 ) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from medvlp.io.stored_volume import stored_volume
 from medvlp.io.volume_read import read_volume
 from medvlp.serving.documents import volume_document
 
-__all__ = ["MOST_BYTES", "first_look"]
-
 MOST_BYTES = 1 << 26
 """Of a file that is looked at so."""
 _PLANES = ("axial", "coronal", "sagittal")  # by the axis of a hung volume that has one voxel

@@ -16,8 +16,6 @@ from typing import Any
 from medvlp.core.errors import UserError
 from medvlp.serving.sessions import Sessions
 
-__all__ = ["COOKIE", "EXPLORER", "ROOM", "Guard", "Passwords", "Surface", "password_line"]
-
 COOKIE = "reading_room"
 _HEADERS = {
     "x-content-type-options": "nosniff",

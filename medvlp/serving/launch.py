@@ -23,7 +23,6 @@ from medvlp.serving.sessions import Limits, Sessions
 if TYPE_CHECKING:
     from medvlp.serving.samples import Samples
 
-__all__ = ["Options", "Running", "check_host", "free_port", "hosts_of", "open_room", "wait_for_signal"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

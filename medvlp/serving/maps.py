@@ -10,8 +10,6 @@ import numpy as np
 
 from medvlp.core.map import Map
 
-__all__ = ["plain_map"]
-
 
 def plain_map(made: Map, measured: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a map as plain data: its positive part in 255 steps of its largest value, over a box of the source.

@@ -19,7 +19,7 @@ from medvlp.answers.asking.files import of_training, predict_files
 from medvlp.answers.asking.maps import hit_rate, looking, maps_of_findings, maps_of_words, offered
 from medvlp.answers.asking.model import Picture, Prepared, VisionLanguageModel
 from medvlp.answers.asking.slices import slice_weights
-from medvlp.answers.sentences.judge import SentenceJudge
+from medvlp.answers.sentences.evaluator import SentenceEvaluator
 from medvlp.core.answers import Answer, Rows
 from medvlp.core.errors import UserError
 from medvlp.core.keys import Key, parse_key
@@ -28,13 +28,11 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.collate import collate
 from medvlp.features.case_index import CaseIndex
 from medvlp.features.feature_pass import feature_pass
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 from medvlp.serving.findings import finding_rows, refusal
 from medvlp.serving.maps import plain_map
 from medvlp.text.hard_negatives import false_copies
 from medvlp.text.sentences import split_sentences
-
-__all__ = ["BANNER", "Reader"]
 
 BANNER = "For research only: not a medical device, and not for decisions about patients."
 _NO_MAP = "This model says nothing of where it looked."
@@ -75,7 +73,7 @@ class Reader:
         self._lock = threading.RLock()
         self._cases = None if index is None else CaseIndex.load(index, model=model.bundle.hash)
         kept = model.bundle.sentences
-        self._judge = None if kept is None or not model.cosines else SentenceJudge.of(kept)
+        self._judge = None if kept is None or not model.cosines else SentenceEvaluator.of(kept)
 
     # what it is -----------------------------------------------------------------------------------------------------
 
@@ -132,7 +130,7 @@ class Reader:
         with self._lock:
             found = predict_files(self.model, [prepared])
         told = found["results"][0]
-        refused = refusal(self.model.judge(prepared))
+        refused = refusal(self.model.verdict(prepared))
         kind = self.model.of_kind(prepared.kind)
         rows = finding_rows(told, kind.bundle.answers, [found["recipe"], *told.get("answers", {})], refused)
         for row in rows:
@@ -269,11 +267,11 @@ class Reader:
     # ----------------------------------------------------------------------------------------------------------------
 
     def _let_in(self, prepared: Prepared) -> None:
-        refused = refusal(self.model.judge(prepared))
+        refused = refusal(self.model.verdict(prepared))
         if refused is not None:
             raise UserError(f"{refused['sentence']} Nothing is said of it.")
 
-    def _kept(self, name: str) -> KeptAnswer | None:
+    def _kept(self, name: str) -> StoredAnswer | None:
         return next((each for each in self.model.bundle.answers if each.name == name), None)
 
     def _comparing(self) -> Answer | None:

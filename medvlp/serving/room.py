@@ -25,8 +25,6 @@ from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import Study, read_study
 from medvlp.serving.uploads import Upload
 
-__all__ = ["Room"]
-
 _NO_UPLOADS = (
     "Nothing can be uploaded here: this room is public and shows synthetic studies alone. "
     "Install medvlp to open your own."

@@ -12,8 +12,6 @@ from medvlp.phantom.sampling import sample_cohort
 from medvlp.phantom.write_study import StudyJob, write_study
 from medvlp.serving.studies import Study, read_study
 
-__all__ = ["SAMPLES", "Samples"]
-
 _SEED, _PATIENTS = 7, 12
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from medvlp.core.errors import UserError
 from medvlp.serving.studies import Study
 
-__all__ = ["Limits", "Sessions"]
-
 
 @dataclass(frozen=True)
 class Limits:

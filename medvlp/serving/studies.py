@@ -18,8 +18,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medvlp.core.errors import UserError
-from medvlp.io.archive import unpacked
-from medvlp.io.archive_members import is_archive
+from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage, refusing
@@ -32,8 +31,6 @@ from medvlp.io.sniff import open_regular, sniff
 from medvlp.io.stored_volume import StoredVolume, stored_volume
 from medvlp.io.volume_read import read_volume
 from medvlp.serving.documents import frame_document, volume_document
-
-__all__ = ["MOST_FILES", "Series", "Study", "read_study"]
 
 MOST_FILES = 5000
 _MOST_VOLUMES = 12  # of one series

@@ -13,8 +13,6 @@ from types import TracebackType
 from medvlp.core.errors import UserError
 from medvlp.serving.studies import MOST_FILES
 
-__all__ = ["FRAMED", "TooLarge", "Upload"]
-
 FRAMED = "application/x-medvlp-files"
 """Content type of several files in one body: each is its length (8 bytes, little endian) and its bytes."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from medvlp.state._shared import packed, unpacked
 
 __all__ = ["Beliefs"]
 
@@ -62,14 +63,9 @@ class Beliefs:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the samples and what is believed of them."""
-        ids = json.dumps(list(self._row)).encode()
-        return {
-            "believed": self._values[: len(self._row)].clone(),
-            "believed_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
-        }
+        return {"believed": self._values[: len(self._row)].clone(), "believed_ids": packed(self._row)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back."""
-        ids = json.loads(bytes(tensors["believed_ids"].cpu().tolist()).decode())
-        self._row = {each: i for i, each in enumerate(ids)}
+        self._row = unpacked(tensors["believed_ids"])
         self._values = tensors["believed"].cpu().clone()

@@ -19,7 +19,7 @@ from medvlp.core.protocols import State
 from medvlp.core.registry import FromModel
 from medvlp.core.table import FeatureTable
 from medvlp.state._beliefs import Beliefs
-from medvlp.state._device import device_of
+from medvlp.state._shared import device_of
 
 __all__ = ["ClassPrototypes", "Sure", "clean_labels", "moved"]
 
@@ -71,7 +71,7 @@ class ClassPrototypes(State):
 
     References:
         Yang et al. 2023 (CAPro); Qin et al. 2022 (FoPro); Qu et al. 2023 (INS); the moving average is PiCO's (Wang et
-        al. 2022). Of each this is a part; the objective `class_prototypes` says what is left out.
+        al. 2022). Of each this is a part.
 
     Example:
         >>> prototypes = ClassPrototypes(labels=["effusion"], reads="image/embedding")
@@ -231,7 +231,7 @@ class ClassPrototypes(State):
                 own = self._labels(ctx, rows, self.reads)
                 vote = torch.where(own.isnan(), torch.nan, (self._probability(rows) > 0.5).to(own))
                 vote = torch.where(self._fixed(ctx, own, self.reads), torch.nan, vote)
-                ids = [str(each) for part in collectives.gather_objects(ctx.ids(self.reads)) for each in _listed(part)]
+                ids = [each for part in collectives.gather_objects(ctx.ids(self.reads)) for each in part]
                 votes = torch.stack([collectives.gather_rows(own), collectives.gather_rows(vote)])
             labels = torch.where(labels.isnan(), labels, (labels > 0.5).to(labels))
         self._coming = _Coming(collectives.gather_rows(rows), collectives.gather_rows(labels), ids, votes)
@@ -248,9 +248,9 @@ class ClassPrototypes(State):
         member = torch.stack([labels == 0, labels == 1], dim=2)
         self.prototypes = moved(self.prototypes.to(rows.device), rows, member, momentum=self.momentum)
         self.seen = self.seen.to(rows.device) + member.sum(dim=0)
-        weight, kept = _shares(member, self.momentum)
+        weight, remaining = _shares(member, self.momentum)
         far = torch.stack([(weight * _distances(rows, self.prototypes)).sum(dim=0), weight.sum(dim=0)])
-        self.spread = (kept * self.spread.to(rows.device) + far).float()
+        self.spread = (remaining * self.spread.to(rows.device) + far).float()
         if self.beliefs is not None and coming.ids is not None and coming.votes is not None:
             self.beliefs.follow(coming.ids, *coming.votes)
 
@@ -315,8 +315,8 @@ def moved(prototypes: Tensor, rows: Tensor, member: Tensor, *, momentum: float) 
         >>> moved(start, rows, torch.ones(1, 1, 1, dtype=torch.bool), momentum=0.5).flatten().tolist()
         [0.7071067690849304, 0.7071067690849304]
     """
-    weight, kept = _shares(member, momentum)
-    mixed = kept[:, :, None] * prototypes.double() + torch.einsum("rlc,rd->lcd", weight, rows.double())
+    weight, remaining = _shares(member, momentum)
+    mixed = remaining[:, :, None] * prototypes.double() + torch.einsum("rlc,rd->lcd", weight, rows.double())
     return torch.where(member.any(dim=0)[:, :, None], unit(mixed).to(prototypes.dtype), prototypes)
 
 
@@ -330,7 +330,3 @@ def _shares(member: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
 def _distances(rows: Tensor, prototypes: Tensor) -> Tensor:
     """Return (R, L, C) of unit rows (R, D) and unit prototypes (L, C, D)."""
     return (2 - 2 * torch.einsum("rd,lcd->rlc", rows, prototypes.to(rows))).clamp(min=0).sqrt()
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +22,7 @@ from medvlp.core.sample import Batch, Column
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.features.kmeans import Start, kmeans, means_of, nearest_centroids
-from medvlp.state._device import device_of
+from medvlp.state._shared import device_of, packed, unpacked
 
 __all__ = ["Clusters", "External"]
 
@@ -202,7 +201,7 @@ class Clusters(State):
         features = {space: unit(torch.from_numpy(table[key]).to(device)) for space, key in self.reads.items()}
         if self.external is not None:
             features["external"] = self._external(self.external, table).to(device)
-        ids = [str(i) for part in collectives.gather_objects(list(table.ids)) for i in _as_list(part)]
+        ids = [each for part in collectives.gather_objects(list(table.ids)) for each in part]
         count = self.clusters or max(2, len(ids) // self.samples_per_cluster)
         if self.nearest > count:
             raise DataError(f"nearest of state 'clusters' is {self.nearest}, and {count} clusters were made: lower it.")
@@ -251,10 +250,9 @@ class Clusters(State):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return ids, labels and centroids of the last pass."""
-        ids = json.dumps(list(self._row)).encode()
         return {
             "passes": torch.tensor(self._passes),
-            "ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
+            "ids": packed(self._row),
             **{f"labels|{space}": labels for space, labels in self._labels.items()},
             **{f"nearest|{space}": near for space, near in self._nearest.items()},
             **{f"centroids|{by}|{space}": means for (by, space), means in self._centroids.items()},
@@ -274,8 +272,7 @@ class Clusters(State):
             )
         device = device_of(self._model)
         self._passes = int(tensors["passes"])
-        ids = json.loads(bytes(tensors["ids"].cpu().tolist()).decode())
-        self._row = {each: i for i, each in enumerate(ids)}
+        self._row = unpacked(tensors["ids"])
         self._labels = {space: tensors[f"labels|{space}"].cpu() for space in self.spaces if saved}
         if self.nearest > 1:
             self._nearest = {space: tensors[f"nearest|{space}"].cpu() for space in self.spaces if saved}
@@ -316,7 +313,3 @@ def _principal(rows: Tensor, width: int) -> Tensor:
     _, vectors = torch.linalg.eigh(collectives.total(centred.T @ centred))
     projected = (centred @ vectors[:, -min(width, len(vectors)) :]).float()
     return torch.where(there[:, None], projected, torch.nan)
-
-
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

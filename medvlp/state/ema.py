@@ -25,11 +25,8 @@ __all__ = ["Ema"]
 class Ema(ModelTeacher):
     """theta_teacher <- d theta_teacher + (1 - d) theta_student after each step, d = exp(-samples / horizon).
 
-    The horizon is counted in samples, so that batch size, processes and accumulation do not change the average: after
-    `horizon` samples a student's weight in it has fallen to 1/e (the half-life is 0.693 horizon). Per step of 4,096
-    samples the customary d = 0.996 is a horizon of 1.02 million. Parameters and floating buffers are averaged, counters
-    are copied. Each process averages its own copy of the same student with the same numbers, so the teachers are the
-    same bytes without any communication.
+    After `horizon` samples a student's weight in the average has fallen to 1/e: per step of 4,096 samples the customary
+    d = 0.996 is a horizon of 1.02 million. Parameters and floating buffers are averaged, counters are copied.
 
     A ramp of the horizon moves the share of the student that a sample adds, 1 / horizon, from 1 / start to 1 / end: so
     DINO lets d go to 1 by half a cosine, ``{start: 1.02e6, end: .inf, until: SAMPLES, shape: cosine}``.

@@ -18,8 +18,6 @@ from medvlp.text.ontology import lines, load
 from medvlp.text.phrases import Found, Phrases, Token
 from medvlp.text.scopes import backward_start, denies_another, forward_end
 
-__all__ = ["Assertion", "Presence", "assertions"]
-
 Presence = Literal["present", "absent", "uncertain", "historical", "conditional"]
 _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical", "uncertain")
 _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
@@ -27,12 +25,7 @@ _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """What is asserted of a term.
-
-    Attributes:
-        presence: how.
-        cue: the words that decided, in plain form; empty where nothing did.
-    """
+    """How a term is asserted, and the words that decided, in plain form; empty where nothing did."""
 
     presence: Presence
     cue: str
@@ -59,11 +52,7 @@ def _cues() -> Phrases[_Cue]:
 
 
 def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Assertion]:
-    """Return what a sentence asserts of each of its terms.
-
-    Args:
-        tokens: of the sentence.
-        terms: what was found in it.
+    """Return what a sentence asserts of each of the terms that were found in it.
 
     Example:
         >>> from medvlp.text.lexicon import terms

@@ -16,8 +16,6 @@ from medvlp.core.suggest import did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["caption", "caption_findings"]
-
 _T = TypeVar("_T")
 _FILE = Path(__file__).with_name("captions.yaml")
 _TOGETHER = 3  # most findings denied in one breath
@@ -83,21 +81,21 @@ def caption(labels: Mapping[str, float | None], generator: torch.Generator, *, a
             )
         if value not in (1, 0, -1):
             raise DataError(f"The label {name!r} is {value}, allowed are 1, 0, -1 and nothing: correct the column.")
-    said = [
+    stated = [
         _sentence(generator, "present" if value == 1 else "uncertain", name)
         for name, value in known.items()
         if value != 0 and name != _NORMAL
     ]
     if known.get(_NORMAL) == 1 and all(value == 0 or name in {_NORMAL, *_NO_DISEASE} for name, value in known.items()):
-        topic = "normal_but_devices" if said else "normal"
-        said.append(_one_of(_words().templates[topic], generator))
+        topic = "normal_but_devices" if stated else "normal"
+        stated.append(_one_of(_words().templates[topic], generator))
     gone = [name for name, value in known.items() if value == 0 and name != _NORMAL]
     denied = _shuffled(gone, generator)[: max(0, absent)]
     while denied:
         count = min(len(denied), _one_of((1, 2, _TOGETHER), generator))
         group, denied = denied[:count], denied[count:]
-        said.append(_sentence(generator, "absent", *group))
-    return " ".join(_shuffled(said, generator))
+        stated.append(_sentence(generator, "absent", *group))
+    return " ".join(_shuffled(stated, generator))
 
 
 def _sentence(generator: torch.Generator, topic: str, *findings: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["split_clauses"]
-
 # A list that is denied: "No evidence of A, B or C is seen."
 _LIST = re.compile(
     r"(?P<lead>(?:there (?:is|are) )?no (?:(?:radiographic |definite |convincing )?(?:evidence|signs?) of )?)"

@@ -10,8 +10,6 @@ import re
 
 from medvlp.io.deidentify.known import REMOVED, KnownWords
 
-__all__ = ["deidentify_text"]
-
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
 _NAME = r"[A-Z][\w'’^-]*\.?(?:,?[ \t]+(?:[A-Z]\.|[A-Z][\w'’-]+|(?:van|von|de|der|la|al|el|bin)\b)){0,3}"
 _LABEL = (
@@ -51,10 +49,6 @@ _PATTERNS = [
 
 def deidentify_text(text: str, known: KnownWords | None = None) -> str:
     """Put ``XXXX`` where text identifies: known words, dates, times, numbers, contacts, announced names, places.
-
-    Args:
-        text: a report, or a description.
-        known: words of the patient that the caller knows.
 
     Example:
         >>> deidentify_text("MRN: 0047112. Compared with 12/03/2019: no change. Signed by Jane Doe, MD")

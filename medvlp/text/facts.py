@@ -12,10 +12,8 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from medvlp.text.mentions import Mention, mentions_of_sentence, told_sentences
+from medvlp.text.mentions import Mention, mentions_of_sentence, read_sentences
 from medvlp.text.ontology import ancestors, findings, load
-
-__all__ = ["KNOWN", "confirmed", "facts_of", "facts_of_labels", "stated_field"]
 
 KNOWN = "graph.facts"
 """Batch field of what is known of a sample: rows (0, fact)."""
@@ -47,14 +45,14 @@ def facts_of(text: str) -> tuple[int, ...]:
         (2, ())
     """
     found: dict[int, None] = {}
-    for start, end, _, told in told_sentences(text):
-        found |= dict.fromkeys(_of_sentence(text[start:end], told))
+    for start, end, _, before in read_sentences(text):
+        found |= dict.fromkeys(_of_sentence(text[start:end], before))
     return tuple(found)
 
 
 @lru_cache(maxsize=1 << 15)
-def _of_sentence(words: str, told: bool) -> tuple[int, ...]:
-    return tuple(_packed(mention) for mention in mentions_of_sentence(words, 0, len(words), "", told=told))
+def _of_sentence(words: str, before: bool) -> tuple[int, ...]:
+    return tuple(_packed(mention) for mention in mentions_of_sentence(words, 0, len(words), "", before=before))
 
 
 def facts_of_labels(labels: Mapping[str, float]) -> tuple[int, ...]:

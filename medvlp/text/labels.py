@@ -5,36 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 
-from medvlp.core.triplet import Presence, Side, Triplet
 from medvlp.text.language import is_english
-from medvlp.text.lexicon import word_class
 from medvlp.text.mentions import NOT_ENGLISH, Mention, read_report
-from medvlp.text.ontology import Finding, Vocabulary, ancestors, findings, vocabulary
+from medvlp.text.ontology import Vocabulary, ancestors, vocabulary
 from medvlp.text.phrases import tokens_of
-
-__all__ = ["count_mentions", "label_mentions", "label_report", "label_triplets"]
-
-_LOBES = {
-    "upper lobe": "upper lobe",
-    "middle lobe": "middle lobe",
-    "lower lobe": "lower lobe",
-    "lung base": "lower lobe",
-    "lingula": "upper lobe",
-}
 
 
 def label_report(
     text: str, wanted: str | Vocabulary, *, sections: tuple[str, ...] = ("findings", "impression")
 ) -> dict[str, float | None]:
-    """Return the labels of a report.
+    """Return the labels of a report, read in a vocabulary (or its name).
 
     Present beats uncertain beats absent; what is told as history or on condition counts as not mentioned. A report
-    without text, or in another language than English (which warns), has no labels at all.
-
-    Args:
-        text: the whole report.
-        wanted: vocabulary, or its name.
-        sections: that are read, see `medvlp.text.mentions.read_report`.
+    without text, or in another language than English (which warns), has no labels at all. `sections` are those of
+    `medvlp.text.mentions.read_report`.
 
     Raises:
         ConfigError: if there is no vocabulary of that name.
@@ -91,43 +75,9 @@ def count_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> list[tupl
     return sorted(counted, key=lambda each: each[2].start)
 
 
-def label_triplets(
-    text: str, wanted: str | Vocabulary, *, sections: tuple[str, ...] = ("findings", "impression")
-) -> tuple[Triplet, ...]:
-    """Return the statements of a report about the labels of a vocabulary, each at its usual place.
-
-    Unlike `medvlp.text.mentions.triplets` the observation is a label's key, the anatomy is the lobe, or else the place
-    that the label's finding always has, and the side is that which the finding has when none is said (edema: both).
-
-    Example:
-        >>> label_triplets("Small effusion at the left base.", "nih14")[0].anatomy
-        'pleural space'
-    """
-    chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
-    words: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
-    found: dict[Triplet, None] = {}
-    for key, value, mention in count_mentions(read_report(text, sections=sections), chosen):
-        finding = findings().get(key, Finding(key, key, ""))
-        movable = finding.anatomy in ("lung", "lungs", "")
-        place = _LOBES.get(mention.anatomy, "") if movable else ""
-        side: Side = mention.side if finding.sided else ""
-        presence = words[value]
-        was_there = presence != "absent" or not word_class("gone").isdisjoint(mention.cue.split())
-        triplet = Triplet(
-            anatomy=place or finding.anatomy,
-            side=side or (finding.side if was_there else ""),
-            observation=key,
-            presence=presence,
-            severity=mention.severity,
-            sentence=mention.sentence,
-        )
-        found.setdefault(triplet)
-    return tuple(found)
-
-
 def _strongest(values: Iterable[float]) -> float | None:
-    said = set(values)
-    return next((value for value in (1.0, -1.0, 0.0) if value in said), None)
+    given = set(values)
+    return next((value for value in (1.0, -1.0, 0.0) if value in given), None)
 
 
 def _value(mention: Mention, chosen: Vocabulary) -> float | None:

@@ -6,8 +6,6 @@ import re
 
 from medvlp.text.lexicon import word_class
 
-__all__ = ["is_english"]
-
 _WORD = re.compile(r"[^\W\d_]+")
 
 

@@ -7,8 +7,6 @@ import re
 from medvlp.text.sentences import split_sentences
 from medvlp.text.side_words import SIDE_WORD, opposite, side_of
 
-__all__ = ["other_side", "sided_statements", "states_a_side", "turned", "unsided_statements"]
-
 # A sentence with such a word states nothing: "no left effusion", "the right lung is clear".
 _ABSENT = re.compile(
     r"\b(?:no|not|none|nor|neither|never|without|absent|absence|free|negative|clear|cleared|clearing|normal|intact|sharp"
@@ -41,8 +39,8 @@ def other_side(text: str) -> str | None:
         True
     """
     sentences = split_sentences(text)
-    turn = iter([states_a_side(sentence) for sentence in sentences for _ in SIDE_WORD.findall(sentence)])
-    other = SIDE_WORD.sub(lambda found: opposite(found[0]) if next(turn) else found[0], text)
+    sided = iter([states_a_side(sentence) for sentence in sentences for _ in SIDE_WORD.findall(sentence)])
+    other = SIDE_WORD.sub(lambda found: opposite(found[0]) if next(sided) else found[0], text)
     return None if other == text else other
 
 
@@ -56,9 +54,9 @@ def sided_statements(text: str) -> list[tuple[str, str]]:
         [('Left effusion.', 'Right effusion.')]
     """
     sentences = split_sentences(text)
-    said = {sentence.lower() for sentence in sentences}
+    all_stated = {sentence.lower() for sentence in sentences}
     pairs = [(sentence, turned(sentence)) for sentence in sentences if states_a_side(sentence)]
-    return [(sentence, other) for sentence, other in pairs if other.lower() not in said]
+    return [(sentence, other) for sentence, other in pairs if other.lower() not in all_stated]
 
 
 def unsided_statements(text: str) -> list[str]:

@@ -1,8 +1,7 @@
 """A small lemmatiser for the words of radiology observations: a table, and suffixes that lead to a known word.
 
-The published anatomy-observation matrices were made with a small English spaCy model. That is a download and its answer
-for a lone word changes with its version; here a suffix is taken off only where a word of the vocabulary remains, and a
-plural is made single otherwise. `spacy_lemmatiser` gives the original where the reader has it.
+A suffix is taken off only where a word of the vocabulary remains, and a plural is made single otherwise. The published
+matrices were made with a small English spaCy model, whose answers change with its version: `spacy_lemmatiser`.
 """
 
 from __future__ import annotations
@@ -14,26 +13,12 @@ from collections.abc import Callable, Collection, Mapping
 
 from medvlp.core.errors import UserError
 
-__all__ = ["Lemmatiser", "lemmatiser", "spacy_lemmatiser"]
-
 Lemmatiser = Callable[[str], str]
 _NEVER_PLURAL = re.compile(r"(?:ss|us|is|os)$")  # process, status, atelectasis, kyphos
 _SUFFIXES = (
-    ("ies", "y"),
-    ("ied", "y"),
-    ("es", ""),
-    ("s", ""),
-    ("ed", ""),
-    ("ed", "e"),
-    ("ing", ""),
-    ("ing", "e"),
-    ("ings", ""),
-    ("ings", "e"),
-    ("er", ""),
-    ("er", "e"),
-    ("est", ""),
-    ("est", "e"),
-)
+    ("ies", "y"), ("ied", "y"), ("es", ""), ("s", ""), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"),
+    ("ings", ""), ("ings", "e"), ("er", ""), ("er", "e"), ("est", ""), ("est", "e"),
+)  # fmt: skip
 
 
 def lemmatiser(known: Collection[str], irregular: Mapping[str, str]) -> Lemmatiser:

@@ -9,17 +9,13 @@ from typing import Literal
 from medvlp.text.ontology import findings, ignored, load
 from medvlp.text.phrases import Phrases
 
-__all__ = ["Term", "terms", "word_class"]
-
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What a phrase of the lexicon says.
+    """What a phrase of the lexicon says of a finding (its key; empty for what is no finding).
 
-    Attributes:
-        finding: key; empty for what is no finding.
-        kind: ``"term"`` names it, ``"normal"`` says that it is not there, ``"denied"`` says something of it only where
-            it is denied, ``"doubtful"`` names a sign that leaves it in doubt, ``"ignored"`` is no finding.
+    `kind`: ``"term"`` names it, ``"normal"`` says that it is not there, ``"denied"`` says something of it only where it
+    is denied, ``"doubtful"`` names a sign that leaves it uncertain, ``"ignored"`` is no finding.
     """
 
     finding: str
@@ -35,14 +31,13 @@ def terms() -> Phrases[Term]:
         >>> [found.values[0].finding for found in terms().find(tokens_of("Pleural effusions and a hiatal hernia."))]
         ['effusion', 'hiatal_hernia']
     """
-    entries: list[tuple[str, Term]] = []
-    for finding in findings().values():
-        entries += [(line, Term(finding.key, "term")) for line in finding.terms]
-        entries += [(line, Term(finding.key, "normal")) for line in finding.normal]
-        entries += [(line, Term(finding.key, "denied")) for line in finding.denied]
-        entries += [(line, Term(finding.key, "doubtful")) for line in finding.doubtful]
-    entries += [(line, Term("", "ignored")) for line in ignored()]
-    return Phrases(entries)
+    entries = [
+        (line, Term(finding.key, kind))
+        for finding in findings().values()
+        for kind in ("term", "normal", "denied", "doubtful")
+        for line in (finding.terms if kind == "term" else getattr(finding, kind))
+    ]
+    return Phrases([*entries, *((line, Term("", "ignored")) for line in ignored())])
 
 
 @cache

@@ -11,8 +11,6 @@ from medvlp.text.lexicon import Term, word_class
 from medvlp.text.ontology import lines, load
 from medvlp.text.phrases import Found, Phrases, Token
 
-__all__ = ["Place", "places"]
-
 _KINDS = ("side", "anatomy", "severity", "change", "texture", "count")
 _IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
 _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
@@ -194,11 +192,7 @@ def _place(said: dict[str, list[str]]) -> Place:
     sizes = [float(size) for size in said.get("size", ())]
     counts = said.get("count", ())
     return Place(
-        side=side,
-        anatomy=anatomy[-1] if anatomy else "",
-        severity=grades[0] if grades else "",
-        size_mm=max(sizes) if sizes else None,
-        count=int(counts[-1]) if counts else None,
-        change=said.get("change", [""])[0],
-        texture=said.get("texture", [""])[0],
-    )
+        side=side, anatomy=anatomy[-1] if anatomy else "", severity=grades[0] if grades else "",
+        size_mm=max(sizes) if sizes else None, count=int(counts[-1]) if counts else None,
+        change=said.get("change", [""])[0], texture=said.get("texture", [""])[0],
+    )  # fmt: skip

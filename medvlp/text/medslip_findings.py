@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.text.ontology import findings as ontology
 
-__all__ = ["abnormal_words", "finding_columns", "score_names"]
-
 # Words of the MeDSLIP vocabulary that mean what a finding of another name means.
 _SAME = {
-    "normal": "no_finding",
-    "opacity": "lung_opacity",
-    "device": "support_devices",
-    "hyperinflate": "hyperinflation",
+    "normal": "no_finding", "opacity": "lung_opacity", "device": "support_devices", "hyperinflate": "hyperinflation",
     "infiltrate": "infiltration",
-}
+}  # fmt: skip
 
 
 def finding_columns(names: Sequence[str]) -> dict[str, int]:
@@ -35,9 +30,8 @@ def finding_columns(names: Sequence[str]) -> dict[str, int]:
     place = {name: index for index, name in enumerate(names)}
     words = load_medslip_vocabulary()
     shared = words.findings if set(names) == set(words.observations) else {}
-    return {
-        finding: place[shared.get(finding, finding)] for finding in ontology() if shared.get(finding, finding) in place
-    }
+    called = {finding: shared.get(finding, finding) for finding in ontology()}
+    return {finding: place[name] for finding, name in called.items() if name in place}
 
 
 def score_names(names: Sequence[str]) -> tuple[str, ...]:

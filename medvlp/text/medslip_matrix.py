@@ -7,8 +7,7 @@ otherwise.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,33 +15,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.files import read_json, write_json, written_whole
+from medvlp.core.files import write_json, written_whole
 from medvlp.core.triplet import Triplet
 from medvlp.text.lemmas import Lemmatiser
 from medvlp.text.medslip_vocabulary import MedslipVocabulary, load_medslip_vocabulary
 from medvlp.text.triplet_files import StudyTriplets
 
-__all__ = [
-    "MedslipMatrix",
-    "UncertainPolicy",
-    "load_matrix",
-    "load_medslip_folder",
-    "matrix_of",
-    "save_matrix",
-    "save_medslip_folder",
-]
-
 UncertainPolicy = Literal["ignore", "negative", "positive", "soft"]
-_MATRIX_FILE = "landmark_observation_adj_mtx.npy"
-_STUDIES_FILE = "landmark_observation_sids.npy"
-_VALUE: dict[tuple[str, str], float | None] = {
-    **{("present", policy): 1.0 for policy in get_args(UncertainPolicy)},
-    **{("absent", policy): 0.0 for policy in get_args(UncertainPolicy)},
-    ("uncertain", "ignore"): None,
-    ("uncertain", "negative"): 0.0,
-    ("uncertain", "positive"): 1.0,
-    ("uncertain", "soft"): 0.5,
-}
+_UNCERTAIN: dict[str, float | None] = {"ignore": None, "negative": 0.0, "positive": 1.0, "soft": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +65,9 @@ class _Cells:
 
 
 def matrix_of(
-    studies: Sequence[StudyTriplets],
-    *,
-    uncertain: UncertainPolicy = "ignore",
-    midlung_right: bool = False,
-    both_sides: bool = False,
-    lemmas: Lemmatiser | None = None,
-    vocabulary: MedslipVocabulary | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> MedslipMatrix:
+    studies: Sequence[StudyTriplets], *, uncertain: UncertainPolicy = "ignore", midlung_right: bool = False,
+    both_sides: bool = False, lemmas: Lemmatiser | None = None, vocabulary: MedslipVocabulary | None = None,
+) -> MedslipMatrix:  # fmt: skip
     """Return one matrix a study, in their order.
 
     Args:
@@ -106,7 +80,6 @@ def matrix_of(
             the row of no one side, as the published rules have it.
         lemmas: another lemmatiser for RadGraph's words.
         vocabulary: another version; default ``v1``.
-        progress: called with (done, total).
 
     Raises:
         DataError: if a study comes twice.
@@ -133,9 +106,10 @@ def matrix_of(
     cells = _Cells(words, midlung_right, lemmas or words.lemmas())
     kind = np.float32 if uncertain == "soft" else np.int8
     values = np.full((len(studies), len(row), len(column)), -1, dtype=kind)
+    worth = {"present": 1.0, "absent": 0.0, "uncertain": _UNCERTAIN[uncertain]}
     for place, study in enumerate(studies):
         for triplet in (each.triplet for each in study.triplets):
-            value = _VALUE[triplet.presence, uncertain]
+            value = worth[triplet.presence]
             if value is None:
                 continue
             rules = study.source == "rules"
@@ -143,8 +117,6 @@ def matrix_of(
             for anatomy, observation in found:
                 cell = (place, row[anatomy], column[observation])
                 values[cell] = max(values[cell], kind(value))
-        if progress is not None:
-            progress(place + 1, len(studies))
     return MedslipMatrix(values, names, words.version, words.sha256)
 
 
@@ -159,14 +131,10 @@ def save_matrix(matrix: MedslipMatrix, path: Path) -> None:
     words = load_medslip_vocabulary(matrix.vocabulary)
     with written_whole(path) as temporary, open(temporary, "wb") as handle:
         np.savez_compressed(
-            handle,
-            values=matrix.values,
-            study_ids=np.array(matrix.study_ids, dtype=np.str_),
-            anatomies=np.array(words.anatomies),
-            observations=np.array(words.observations),
-            vocabulary=np.array(matrix.vocabulary),
-            sha256=np.array(matrix.sha256),
-        )
+            handle, values=matrix.values, study_ids=np.array(matrix.study_ids, dtype=np.str_),
+            anatomies=np.array(words.anatomies), observations=np.array(words.observations),
+            vocabulary=np.array(matrix.vocabulary), sha256=np.array(matrix.sha256),
+        )  # fmt: skip
 
 
 def load_matrix(path: Path) -> MedslipMatrix:
@@ -186,22 +154,23 @@ def load_matrix(path: Path) -> MedslipMatrix:
     words = load_medslip_vocabulary(str(vocabulary))
     if tuple(anatomies) != words.anatomies or tuple(observations) != words.observations:
         raise DataError(f"{path} has other rows or columns than vocabulary {vocabulary}: make it again.")
-    names = tuple(str(name) for name in studies)
-    return _checked(MedslipMatrix(values, names, words.version, str(sha256)), words, path)
+    expected = (len(studies), len(words.anatomies), len(words.observations))
+    if values.shape != expected:
+        raise DataError(
+            f"{path} has shape {values.shape}, expected is {expected} for {expected[0]} studies: array and study ids "
+            "do not belong together."
+        )
+    return MedslipMatrix(values, tuple(map(str, studies)), words.version, str(sha256))
 
 
 def save_medslip_folder(
     matrix: MedslipMatrix, folder: Path, *, images: Mapping[str, Mapping[str, str]] | None = None
 ) -> None:
-    """Write the files that MeDSLIP's training reads.
+    """Write the files that MeDSLIP's training reads into a folder, made where missing.
 
     These are ``landmark_observation_adj_mtx.npy`` ``(n, 51, 75)``, ``landmark_observation_sids.npy`` ``(n,)`` and, for
-    each split, ``SPLIT.json``: image path -> ``{"labels_id": row}``. All images of a study share its row.
-
-    Args:
-        matrix: of all studies.
-        folder: made where missing.
-        images: split -> {image path: study id}.
+    each split of `images` ({image path: study id}), ``SPLIT.json``: image path -> ``{"labels_id": row}``. All images of
+    a study share its row.
 
     Raises:
         DataError: if an image's study has no matrix.
@@ -216,57 +185,10 @@ def save_medslip_folder(
                 f"{missing[0]}: leave them out, or read their reports too."
             )
         lists[split] = {path: {"labels_id": rows[study]} for path, study in paths.items()}
-    for name, array in ((_MATRIX_FILE, matrix.values), (_STUDIES_FILE, np.array(matrix.study_ids, dtype=np.str_))):
-        with written_whole(folder / name) as temporary, open(temporary, "wb") as handle:
+    study_ids = np.array(matrix.study_ids, dtype=np.str_)
+    for name, array in (("adj_mtx", matrix.values), ("sids", study_ids)):
+        path = folder / f"landmark_observation_{name}.npy"
+        with written_whole(path) as temporary, open(temporary, "wb") as handle:
             np.save(handle, array, allow_pickle=False)
     for split, entries in lists.items():
         write_json(folder / f"{split}.json", entries)
-
-
-def load_medslip_folder(folder: Path, *, version: str = "v1") -> tuple[MedslipMatrix, dict[str, dict[str, int]]]:
-    """Read a folder in MeDSLIP's layout, ours or the published files.
-
-    Returns:
-        The matrices (int8 where all values are whole) and split -> {image path: row}. The files do not name their
-        vocabulary: `version` is taken to be theirs.
-
-    Raises:
-        DataError: if a file is missing or damaged, shapes do not fit, or a list points at a row that is not there.
-    """
-    words = load_medslip_vocabulary(version)
-    values, studies = (_array(folder / name) for name in (_MATRIX_FILE, _STUDIES_FILE))
-    whole = np.array_equal(values, np.round(values))
-    values = values.astype(np.int8 if whole else np.float32)
-    matrix = MedslipMatrix(values, tuple(str(name) for name in studies), words.version, words.sha256)
-    _checked(matrix, words, folder / _MATRIX_FILE)
-    splits: dict[str, dict[str, int]] = {}
-    for path in sorted(folder.glob("*.json")):
-        splits[path.stem] = {}
-        for image, entry in read_json(path).items():
-            row = entry.get("labels_id") if isinstance(entry, Mapping) else None
-            if not isinstance(row, int) or not 0 <= row < len(values):
-                raise DataError(
-                    f'{path} gives {image} the entry {json.dumps(entry)}; expected is {{"labels_id": ROW}} with a row '
-                    f"below {len(values)}: make the list again from the same matrix."
-                )
-            splits[path.stem][image] = row
-    return matrix, splits
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist: check the folder.") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not a NumPy array without pickled objects ({error}): make it again.") from None
-
-
-def _checked(matrix: MedslipMatrix, words: MedslipVocabulary, path: Path) -> MedslipMatrix:
-    expected = (len(matrix.study_ids), len(words.anatomies), len(words.observations))
-    if matrix.values.shape != expected:
-        raise DataError(
-            f"{path} has shape {matrix.values.shape}, expected is {expected} for {expected[0]} studies: array and "
-            "study ids do not belong together."
-        )
-    return matrix

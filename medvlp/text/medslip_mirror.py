@@ -7,15 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["mirror_matrix", "mirrored_rows", "one_sided_rows"]
-
 _SIDE = re.compile(r"(?<![^_])(left|right)(?![^_])")
 
 
 def mirrored_rows(anatomies: Sequence[str]) -> tuple[int, ...]:
     """Return which row stands in the place of each after mirroring; a row of no side, or without partner, stays.
-
-    Applied twice it is the identity.
 
     Example:
         >>> mirrored_rows(["left_hilar", "aorta", "right_hilar", "middle_right_lobe"])

@@ -17,8 +17,6 @@ from medvlp.core.triplet import Side
 from medvlp.text.lemmas import Lemmatiser, lemmatiser
 from medvlp.text.ontology import findings as ontology
 
-__all__ = ["Landmark", "MedslipVocabulary", "load_medslip_vocabulary"]
-
 _FOLDER = Path(__file__).resolve().parent
 _PREFIX = "medslip_vocabulary_"
 Rule = Literal["m0", "m1+", "m1-", "m1+m2+", "m1+m2-", "m1-m2+"]
@@ -28,14 +26,9 @@ Rule = Literal["m0", "m1+", "m1-", "m1+m2+", "m1+m2-", "m1-m2+"]
 class Landmark:
     """One row of the matrix and the words that lead to it.
 
-    Attributes:
-        name: of the row.
-        rule: how the three sets of words are combined.
-        base: any of these must be said.
-        first: words that the rule asks for (``m1+``) or forbids (``m1-``).
-        second: likewise, ``m2+`` and ``m2-``.
-        exact: whole anatomy strings that match whatever the rule says.
-        mended: exact strings that the published rules lack.
+    `rule` combines three sets of words: any of `base` must be said, those of `first` and `second` are asked for
+    (``m1+``, ``m2+``) or forbidden (``m1-``, ``m2-``). `exact` are whole anatomy strings that match whatever the rule
+    says, `mended` those that the published rules lack.
     """
 
     name: str
@@ -108,11 +101,7 @@ class MedslipVocabulary:
         return found or ("unspecified" if anatomy == "unspecified" else "other")
 
     def column_of(self, observation: str, *, lemmas: Lemmatiser | None = None) -> str:
-        """Return the column of an observation as written.
-
-        Args:
-            observation: word or phrase, ``""`` counts as ``"none"``.
-            lemmas: another lemmatiser, `spacy_lemmatiser` for instance.
+        """Return the column of an observation as written; ``""`` counts as ``"none"``.
 
         Example:
             >>> words = load_medslip_vocabulary()
@@ -133,10 +122,8 @@ class MedslipVocabulary:
     def cell_of_finding(self, finding: str, anatomy: str, side: Side) -> tuple[str, str]:
         """Return row and column of a finding of medvlp's own reader.
 
-        An anatomy that no row is made for is ``other``; where none is named, the one of the ontology is meant.
-
-        Raises:
-            ConfigError: if the finding has no column, with the nearest name.
+        An anatomy that no row is made for is ``other``; where none is named, the one of the ontology is meant. A
+        finding without a column is a ConfigError.
 
         Example:
             >>> load_medslip_vocabulary().cell_of_finding("effusion", "", "left")

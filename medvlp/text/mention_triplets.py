@@ -12,27 +12,14 @@ from medvlp.text.ontology import Vocabulary, findings
 from medvlp.text.ontology import vocabulary as vocabulary_named
 from medvlp.text.triplet_files import StatedTriplet, StudyTriplets
 
-__all__ = ["of_mentions", "of_report"]
-
 _PRESENCE: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
 
 
 def of_report(
-    text: str,
-    *,
-    study_id: str,
-    subject_id: str = "",
-    sections: tuple[str, ...] = ("findings", "impression"),
+    text: str, *, study_id: str, subject_id: str = "", sections: tuple[str, ...] = ("findings", "impression"),
     vocabulary: str | Vocabulary | None = None,
-) -> StudyTriplets:
-    """Read a report by medvlp's rules.
-
-    Args:
-        text: the whole report.
-        study_id: of the study.
-        subject_id: of the patient.
-        sections: that are read, see `medvlp.text.mentions.read_report`.
-        vocabulary: label list, or its name, whose labels are the observations; default: all findings of the ontology.
+) -> StudyTriplets:  # fmt: skip
+    """Read a report by medvlp's rules, see `of_mentions` and `medvlp.text.mentions.read_report`.
 
     Raises:
         ConfigError: if there is no vocabulary of that name.
@@ -47,11 +34,7 @@ def of_report(
 
 
 def of_mentions(
-    mentions: Iterable[Mention],
-    *,
-    study_id: str,
-    subject_id: str = "",
-    vocabulary: str | Vocabulary | None = None,
+    mentions: Iterable[Mention], *, study_id: str, subject_id: str = "", vocabulary: str | Vocabulary | None = None
 ) -> StudyTriplets:
     """Turn mentions into triplets, each once.
 
@@ -75,10 +58,10 @@ def of_mentions(
 
 
 def _counted(mentions: Sequence[Mention], chosen: Vocabulary) -> Iterator[StatedTriplet]:
-    said: dict[tuple[str, str, bool], list[tuple[float, Mention]]] = {}
+    groups: dict[tuple[str, str, bool], list[tuple[float, Mention]]] = {}
     for label, value, mention in count_mentions(mentions, chosen):
-        said.setdefault((mention.sentence, label, value == 0.0), []).append((value, mention))
-    for (_, label, _), group in said.items():
+        groups.setdefault((mention.sentence, label, value == 0.0), []).append((value, mention))
+    for (_, label, _), group in groups.items():
         group.sort(key=lambda each: each[1].finding != label)  # stable: the one that names the label first
         sides = dict.fromkeys(mention.side for _, mention in group if mention.side)
         for side in sides or ("",):
@@ -89,28 +72,16 @@ def _counted(mentions: Sequence[Mention], chosen: Vocabulary) -> Iterator[Stated
 
 def _joined(mentions: Sequence[Mention], side: Side) -> Mention:
     """Return the first mention, with what it leaves out and another says."""
-    sizes = [each.size_mm for each in mentions if each.size_mm is not None]
-    counts = [each.count for each in mentions if each.count is not None]
-    return replace(
-        mentions[0],
-        side=side,
-        anatomy=next((each.anatomy for each in mentions if each.anatomy), ""),
-        severity=next((each.severity for each in mentions if each.severity), ""),
-        change=next((each.change for each in mentions if each.change), ""),
-        size_mm=sizes[0] if sizes else None,
-        count=counts[0] if counts else None,
-    )
+    found = {
+        name: next((value for each in mentions if (value := getattr(each, name)) not in ("", None)), empty)
+        for name, empty in (("anatomy", ""), ("severity", ""), ("change", ""), ("size_mm", None), ("count", None))
+    }
+    return replace(mentions[0], side=side, **found)
 
 
 def _stated(mention: Mention, observation: str, presence: Presence) -> StatedTriplet:
     size = "" if mention.size_mm is None else f"{mention.size_mm:g} mm"
     count = "" if mention.count is None else f"{mention.count}"
-    triplet = Triplet(
-        anatomy=mention.anatomy or findings()[observation].anatomy,
-        side=mention.side,
-        observation=observation,
-        presence=presence,
-        severity=mention.severity,
-        sentence=mention.sentence,
-    )
+    anatomy = mention.anatomy or findings()[observation].anatomy
+    triplet = Triplet(anatomy, mention.side, observation, presence, mention.severity, mention.sentence)
     return StatedTriplet(triplet, tuple(filter(None, (mention.change, size, count))))

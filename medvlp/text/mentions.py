@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from medvlp.core.triplet import Side, Triplet
+from medvlp.core.triplet import Side
 from medvlp.text.assertion import Presence, assertions
 from medvlp.text.language import is_english
 from medvlp.text.lexicon import Term, terms, word_class
@@ -16,10 +16,8 @@ from medvlp.text.phrases import tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
-__all__ = ["NOT_ENGLISH", "Mention", "mentions_of_sentence", "read_report", "told_sentences", "triplets"]
-
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
-_BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # told before the picture was looked at
+_BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +75,45 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
         pneumothorax absent
     """
     mentions: list[Mention] = []
-    for start, end, section, told in told_sentences(text, sections=sections):
-        mentions += mentions_of_sentence(text, start, end, section, told=told)
+    for start, end, section, before in read_sentences(text, sections=sections):
+        mentions += mentions_of_sentence(text, start, end, section, before=before)
     return tuple(mentions)
 
 
-def told_sentences(
+def read_sentences(
     text: str, *, sections: tuple[str, ...] = ("findings", "impression")
 ) -> Iterator[tuple[int, int, str, bool]]:
-    """Yield (start, end, section, told) of each sentence that is read; `told`: before the picture was looked at.
+    """Yield (start, end, section, whether it was written before the picture was looked at) of each sentence.
 
     Example:
-        >>> list(told_sentences("Clear lungs. No effusion."))
+        >>> list(read_sentences("Clear lungs. No effusion."))
         [(0, 12, '', False), (13, 25, '', False)]
     """
     if not is_english(text):
         warnings.warn(NOT_ENGLISH, stacklevel=3)
         return
     chosen = report_text(text, sections)
-    told = frozenset[str]() if chosen.fell_back else _BEFORE
+    early = frozenset[str]() if chosen.fell_back else _BEFORE
     for name, start, end in section_spans(text):
         if name in chosen.used:
             for first, last in sentence_spans(text[start:end]):
-                yield start + first, start + last, name, name in told
+                yield start + first, start + last, name, name in early
 
 
-def mentions_of_sentence(text: str, start: int, end: int, section: str, *, told: bool) -> list[Mention]:
-    """Return the mentions of one sentence of a text; `told` makes history of what is said to be there."""
+def sentences_of_image(report: str) -> list[str]:
+    """Return the sentences of findings and impression that describe the image, none of the history before it.
+
+    Example:
+        >>> sentences_of_image("INDICATION: Cough. FINDINGS: Clear lungs. No effusion.")
+        ['Clear lungs.', 'No effusion.']
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a report in another language has none that is read
+        return [report[start:end] for start, end, _, before in read_sentences(report) if not before]
+
+
+def mentions_of_sentence(text: str, start: int, end: int, section: str, *, before: bool) -> list[Mention]:
+    """Return the mentions of one sentence of a text; `before` makes history of what is said to be there."""
     words = text[start:end]
     tokens = tokens_of(words)
     found = terms().find(tokens)
@@ -119,22 +129,14 @@ def mentions_of_sentence(text: str, start: int, end: int, section: str, *, told:
             finding = findings()[findings()[value.finding].at.get(place.anatomy, value.finding)]
             mentions.append(
                 Mention(
-                    finding=finding.key,
-                    presence="historical" if told and presence == "present" else presence,
-                    side=place.side if finding.sided else "",
-                    anatomy=place.anatomy,
-                    severity=place.severity or finding.grades.get(place.texture, ""),
-                    size_mm=place.size_mm,
-                    count=place.count,
-                    change=place.change,
-                    text=text[first:last],
-                    start=first,
-                    end=last,
-                    sentence=" ".join(words.split()),
-                    section=section,
+                    finding=finding.key, presence="historical" if before and presence == "present" else presence,
+                    side=place.side if finding.sided else "", anatomy=place.anatomy,
+                    severity=place.severity or finding.grades.get(place.texture, ""), size_mm=place.size_mm,
+                    count=place.count, change=place.change, text=text[first:last], start=first, end=last,
+                    sentence=" ".join(words.split()), section=section,
                     cue=_cue(value, assertion.cue, text[first:last]),
                 )
-            )
+            )  # fmt: skip
     return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
 
 
@@ -155,8 +157,8 @@ def _presence(term: Term, said: Presence) -> Presence | None:
     """Return what is said of the finding itself; None where it is nothing."""
     if term.kind == "term":
         return said
-    if term.kind == "ignored":
-        return None
+    if term.kind in ("term", "ignored"):
+        return said if term.kind == "term" else None
     if term.kind == "doubtful":
         return "uncertain" if said == "present" else said
     if term.kind == "normal":
@@ -164,24 +166,3 @@ def _presence(term: Term, said: Presence) -> Presence | None:
     if said != "absent":
         return None
     return "present" if term.finding == "no_finding" else "absent"
-
-
-def triplets(text: str, *, sections: tuple[str, ...] = ("findings", "impression")) -> tuple[Triplet, ...]:
-    """Return the present, absent and uncertain statements of a report as triplets.
-
-    Example:
-        >>> triplets("Small left pleural effusion.")[0].anatomy
-        'pleural space'
-    """
-    return tuple(
-        Triplet(
-            anatomy=mention.anatomy or findings()[mention.finding].anatomy,
-            side=mention.side,
-            observation=mention.finding,
-            presence=mention.presence,
-            severity=mention.severity,
-            sentence=mention.sentence,
-        )
-        for mention in read_report(text, sections=sections)
-        if mention.presence in ("present", "absent", "uncertain")
-    )

@@ -18,8 +18,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.triplet import Side
 
-__all__ = ["VOCABULARIES", "Finding", "Label", "Vocabulary", "ancestors", "findings", "vocabulary"]
-
 _FOLDER = Path(__file__).parent / "_lexicon"
 IGNORED = "ignored"
 _FILES = ("lungs", "pleura", "heart", "bones", "devices", "other")
@@ -125,20 +123,11 @@ def findings() -> dict[str, Finding]:
                 continue
             code = facts.get("code")
             read[key] = Finding(
-                key=key,
-                title=facts["title"],
-                anatomy=facts["anatomy"],
-                parents=tuple(facts.get("parents", ())),
+                key=key, title=facts["title"], anatomy=facts["anatomy"], parents=tuple(facts.get("parents", ())),
                 code=(code[0], code[1]) if code else None,
-                sided=facts.get("sided", True),
-                side=facts.get("side", ""),
-                at=facts.get("at", {}),
-                grades=facts.get("grades", {}),
-                terms=lines(facts.get("terms")),
-                normal=lines(facts.get("normal")),
-                denied=lines(facts.get("denied")),
-                doubtful=lines(facts.get("doubtful")),
-            )
+                **{name: facts[name] for name in ("sided", "side", "at", "grades") if name in facts},
+                **{name: lines(facts.get(name)) for name in ("terms", "normal", "denied", "doubtful")},
+            )  # fmt: skip
     return read
 
 
@@ -164,24 +153,16 @@ def ancestors(key: str) -> frozenset[str]:
 def _vocabularies() -> dict[str, Vocabulary]:
     return {
         name: Vocabulary(
-            name=name,
-            title=facts["title"],
-            labels=tuple(
-                Label(
-                    key=key,
-                    name=label["name"],
-                    counts=tuple(label.get("counts", ())),
-                    signs=tuple(label.get("signs", ())),
-                    unless=frozenset(label.get("unless", ())),
-                    implied_by=tuple(label.get("implied_by", ())),
-                )
-                for key, label in facts["labels"].items()
-            ),
-            certain=frozenset(facts.get("certain", ())),
-            whole=facts.get("whole", False),
+            name, facts["title"], tuple(_label(key, label) for key, label in facts["labels"].items()),
+            certain=frozenset(facts.get("certain", ())), whole=facts.get("whole", False),
         )
         for name, facts in load("vocabularies").items()
-    }
+    }  # fmt: skip
+
+
+def _label(key: str, facts: Mapping[str, Any]) -> Label:
+    several = {name: tuple(facts.get(name, ())) for name in ("counts", "signs", "implied_by")}
+    return Label(key, facts["name"], unless=frozenset(facts.get("unless", ())), **several)
 
 
 VOCABULARIES: tuple[str, ...] = tuple(_vocabularies())

@@ -18,59 +18,27 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Generic, TypeVar
 
-__all__ = ["Found", "Phrases", "Token", "expand", "plain", "tokens_of"]
-
 T = TypeVar("T")
 
 _TOKEN = re.compile(
     r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE
 )
 _IRREGULAR = {
-    "apices": "apex",
-    "atelectases": "atelectasis",
-    "bronchi": "bronchus",
-    "bronchiectases": "bronchiectasis",
-    "bullae": "bulla",
-    "can't": "cannot",
-    "cant": "cannot",
-    "diagnoses": "diagnosis",
-    "foci": "focus",
-    "hemithoraces": "hemithorax",
-    "hila": "hilum",
-    "metastases": "metastasis",
-    "pneumothoraces": "pneumothorax",
-    "pneumothoracies": "pneumothorax",
-    "vertebrae": "vertebra",
-    "vs": "versus",
-    "w": "with",
-    "w/o": "without",
-    "c/w": "consistent",
-    "sulci": "sulcus",
+    "apices": "apex", "atelectases": "atelectasis", "bronchi": "bronchus", "bronchiectases": "bronchiectasis",
+    "bullae": "bulla", "can't": "cannot", "cant": "cannot", "diagnoses": "diagnosis", "foci": "focus",
+    "hemithoraces": "hemithorax", "hila": "hilum", "metastases": "metastasis", "pneumothoraces": "pneumothorax",
+    "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
+    "c/w": "consistent", "sulci": "sulcus",
     # British
-    "centre": "center",
-    "characterised": "characterized",
-    "fibre": "fiber",
-    "generalised": "generalized",
-    "haemorrhage": "hemorrhage",
-    "haemothorax": "hemothorax",
-    "localised": "localized",
-    "oedema": "edema",
-    "oedematous": "edematous",
-    "oesophageal": "esophageal",
-    "oesophagus": "esophagus",
-    "recognised": "recognized",
-    "tumour": "tumor",
-    "tumours": "tumor",
-    "visualised": "visualized",
-}
+    "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
+    "haemorrhage": "hemorrhage", "haemothorax": "hemothorax", "localised": "localized", "oedema": "edema",
+    "oedematous": "edematous", "oesophageal": "esophageal", "oesophagus": "esophagus", "recognised": "recognized",
+    "tumour": "tumor", "tumours": "tumor", "visualised": "visualized",
+}  # fmt: skip
 _WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbreviation's place
-    "rul": ("right", "upper", "lobe"),
-    "rml": ("right", "middle", "lobe"),
-    "rll": ("right", "lower", "lobe"),
-    "lul": ("left", "upper", "lobe"),
-    "lll": ("left", "lower", "lobe"),
-    "ctr": ("cardiothoracic", "ratio"),
-}
+    "rul": ("right", "upper", "lobe"), "rml": ("right", "middle", "lobe"), "rll": ("right", "lower", "lobe"),
+    "lul": ("left", "upper", "lobe"), "lll": ("left", "lower", "lobe"), "ctr": ("cardiothoracic", "ratio"),
+}  # fmt: skip
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
 _SHORT_GAP, _LONG_GAP = 5, 10
 _ENDS_SHORT = frozenset(
@@ -81,13 +49,7 @@ _ENDS_LONG = frozenset((";", ":", ".", "but", "however", "no", "not", "without",
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word or mark.
-
-    Attributes:
-        word: plain form.
-        start: of its characters in the text.
-        end: behind its characters.
-    """
+    """A word or mark in its plain form, and where its characters start and end in the text."""
 
     word: str
     start: int
@@ -168,8 +130,7 @@ def expand(line: str) -> Iterator[tuple[str, ...]]:
     """
     inner = re.search(r"\[([^\[\]()]*)\]|\(([^\[\]()]*)\)", line)
     if inner:
-        options = ["", inner[1]] if inner[2] is None else inner[2].split("|")
-        options = [part for option in options for part in option.split("|")] if inner[2] is None else options
+        options = ["", *inner[1].split("|")] if inner[2] is None else inner[2].split("|")
         for option in options:
             yield from expand(f"{line[: inner.start()]}{option}{line[inner.end() :]}")
         return
@@ -216,13 +177,13 @@ class Phrases(Generic[T]):
             for node, at in self._walk(self._root.following[word], words, (start,))
         ]
         found.sort(key=lambda each: (-len(each.at), each.last - each.first, each.first))
-        taken: set[int] = set()
-        kept: list[Found[T]] = []
+        used: set[int] = set()
+        chosen: list[Found[T]] = []
         for each in found:
-            if taken.isdisjoint(each.at):
-                taken.update(each.at)
-                kept.append(each)
-        return sorted(kept, key=lambda each: each.at)
+            if used.isdisjoint(each.at):
+                used.update(each.at)
+                chosen.append(each)
+        return sorted(chosen, key=lambda each: each.at)
 
     def _walk(
         self, node: _Node[T], words: list[str], at: tuple[int, ...]

@@ -14,8 +14,6 @@ from itertools import product
 from medvlp.core.errors import ConfigError
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["OwnTexts", "expand_templates"]
-
 _SLOT = re.compile(r"\{([A-Za-z_]+)\}")
 _SIDE = "side"
 _DENIED = re.compile(r"(?:no|not|without|normal|clear)\b", re.IGNORECASE)
@@ -78,16 +76,8 @@ def expand_templates(
         for key in ("positive", "negative"):
             if not filled.get(key):
                 raise ConfigError(f"The prompts {name} have no {key} template for {label!r}: add one.")
-        made.append(
-            PromptSet(
-                name,
-                label,
-                filled["positive"],
-                filled["negative"],
-                filled.get("sided", ()),
-                filled.get("uncertain", ()),
-            )
-        )
+        sided, uncertain = (filled.get(key, ()) for key in ("sided", "uncertain"))
+        made.append(PromptSet(name, label, filled["positive"], filled["negative"], sided, uncertain))
     return tuple(made)
 
 

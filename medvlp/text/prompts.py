@@ -23,8 +23,6 @@ import yaml
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["PromptSet", "load_prompts", "named_in"]
-
 _KEYS = ("label", "positive", "negative", "sided", "uncertain")
 _REQUIRED = _KEYS[:3]
 _SIDES = ("left", "right")
@@ -85,9 +83,8 @@ def load_prompts(path: str | Path) -> tuple[PromptSet, ...]:
     try:
         tree = yaml.safe_load(where.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The prompt file {where} cannot be read ({type(error).__name__}): check the path."
-        ) from error
+        problem = f"cannot be read ({type(error).__name__}): check the path"
+        raise ConfigError(f"The prompt file {where} {problem}.") from error
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = f" near line {line + 1}" if line is not None else ""
@@ -108,10 +105,7 @@ def load_prompts(path: str | Path) -> tuple[PromptSet, ...]:
 def named_in(prompts: Sequence[PromptSet], texts: Iterable[str], *, known: Collection[str] = ()) -> frozenset[str]:
     """Return the labels that texts name: some text has all words of the label, or of one of its positive prompts.
 
-    Args:
-        prompts: one set a label or more.
-        texts: read only until every label is named.
-        known: labels that count as named.
+    Texts are read only until every label is named; those in `known` count as named.
 
     Example:
         >>> sets = [PromptSet("v1", label, (f"There is {label}.", label), ("clear",)) for label in ("edema", "mass")]

@@ -13,46 +13,29 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
 from medvlp.core.triplet import Presence
 
-__all__ = ["Entity", "RadGraphReport", "Relation", "parse_radgraph", "read_radgraph"]
-
 Kind = Literal["anatomy", "observation", "measurement"]
 RelationType = Literal["modify", "located_at", "suggestive_of"]
 
 _SHORT: dict[str, tuple[Kind, Presence]] = {
-    "ANAT-DP": ("anatomy", "present"),
-    "ANAT-DA": ("anatomy", "absent"),
-    "ANAT-U": ("anatomy", "uncertain"),
-    "OBS-DP": ("observation", "present"),
-    "OBS-DA": ("observation", "absent"),
-    "OBS-U": ("observation", "uncertain"),
-}
+    "ANAT-DP": ("anatomy", "present"), "ANAT-DA": ("anatomy", "absent"), "ANAT-U": ("anatomy", "uncertain"),
+    "OBS-DP": ("observation", "present"), "OBS-DA": ("observation", "absent"), "OBS-U": ("observation", "uncertain"),
+}  # fmt: skip
 _CERTAINTY: dict[str, Presence] = {
-    "definitely present": "present",
-    "definitely absent": "absent",
-    "uncertain": "uncertain",
-}
-_RELATIONS: dict[str, RelationType] = {
-    "modify": "modify",
-    "located_at": "located_at",
-    "suggestive_of": "suggestive_of",
-}
+    "definitely present": "present", "definitely absent": "absent", "uncertain": "uncertain",
+}  # fmt: skip
+_RELATIONS: dict[str, RelationType] = {name: name for name in get_args(RelationType)}
 _MIMIC_KEY = re.compile(r"(?:.*/)?p(\d+)/s(\d+)(?:\.txt)?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An edge from an entity to another, always source to target.
-
-    Attributes:
-        type: of the edge.
-        target: id of the other entity.
-    """
+    """An edge from an entity to another, by its id; always source to target."""
 
     type: RelationType
     target: str
@@ -106,15 +89,11 @@ def read_radgraph(path: Path) -> tuple[RadGraphReport, ...]:
 
 
 def parse_radgraph(annotations: Mapping[str, object], *, place: str = "The annotations") -> tuple[RadGraphReport, ...]:
-    """Turn the object of a RadGraph file, or what the `radgraph` package returns, into reports.
+    """Turn the object of a RadGraph file, key -> {text, entities}, into reports; `place` names it in messages.
 
     Sentences end at ``.``, ``?`` and ``!`` tokens of the text, which is tokenised already; a full stop between two
     numbers ends none. (The published preprocessing tokenises a second time with NLTK and counts on the two tokenisers
     agreeing; where they do not, sentences shift or the run breaks.)
-
-    Args:
-        annotations: key -> {text, entities}.
-        place: file, for messages.
 
     Raises:
         DataError: if an entry is not of RadGraph's form.

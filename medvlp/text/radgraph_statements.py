@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from medvlp.core.triplet import Presence
 from medvlp.text.radgraph import Entity, RadGraphReport, RelationType
 
-__all__ = ["UNSPECIFIED", "RadGraphStatement", "radgraph_statements"]
-
 UNSPECIFIED = "unspecified"
 
 
@@ -42,12 +40,9 @@ class RadGraphStatement:
 
 
 def radgraph_statements(
-    report: RadGraphReport,
-    *,
-    linked_observations: bool = False,
-    nested_modifiers: bool = False,
+    report: RadGraphReport, *, linked_observations: bool = False, nested_modifiers: bool = False,
     across_sentences: bool = False,
-) -> tuple[RadGraphStatement, ...]:
+) -> tuple[RadGraphStatement, ...]:  # fmt: skip
     """Return what a report says of which anatomy, sentence by sentence.
 
     Args:
@@ -164,13 +159,9 @@ class _Graph:
             for kind in ("modify", "suggestive_of")
         )
         return replace(
-            blank,
-            anatomy=anatomy,
-            observation=entity.words.lower(),
-            presence=entity.presence,
-            modifiers=modifiers,
+            blank, anatomy=anatomy, observation=entity.words.lower(), presence=entity.presence, modifiers=modifiers,
             suggested_by=suggested_by,
-        )
+        )  # fmt: skip
 
     def _sources(self, entity: Entity, kind: RelationType) -> list[Entity]:
         return [

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from medvlp.text.lexicon import word_class
 
-__all__ = ["backward_start", "denies_another", "forward_end"]
-
 _LONG_ITEM = 5  # words; a longer one between commas is a clause and no item of a list
 _NEAR = 6  # words in front of a finding that can be its article
 
@@ -27,7 +25,9 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
             return place
         if kind == "conditional" or (word in (",", "and") and (first or lists_on)):
             continue
-        if not first and (word in ("there", "without") or (word == "with" and not _likens(words[place - 1]))):
+        if not first and (
+            word in ("there", "without") or (word == "with" and words[place - 1] not in word_class("likened"))
+        ):
             return place
         if kind == "absent" and place > start + 1 and word in word_class("states") and words[place - 1] != "to":
             return place
@@ -90,10 +90,6 @@ def _before_insertion(words: list[str], place: int) -> int:
     before = next((back for back in range(place, -1, -1) if words[back] == ","), -1)
     inserted = words[before + 1 : place + 1]
     return before - 1 if before > 0 and word_class("verbs").isdisjoint(inserted) and "than" in inserted else place
-
-
-def _likens(word: str) -> bool:
-    return word in word_class("likened")
 
 
 def _segment(words: list[str], start: int, stops: set[int]) -> list[str]:

@@ -19,63 +19,29 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ReportText", "report_text", "section_spans", "split_sections"]
-
 _TITLES: dict[str, tuple[str, ...]] = {
     "exam": (
-        "exam",
-        "examination",
-        "study",
-        "procedure",
-        "exam type",
-        "type of exam",
-        "type of examination",
+        "exam", "examination", "study", "procedure", "exam type", "type of exam", "type of examination",
         "procedure comments",
     ),
     "indication": (
-        "indication",
-        "indications",
-        "history",
-        "clinical history",
-        "clinical indication",
-        "clinical information",
-        "clinical details",
-        "clinical data",
-        "clinical statement",
-        "reason for exam",
-        "reason for examination",
-        "reason for study",
-        "reason for this examination",
-        "medical history",
-        "patient history",
+        "indication", "indications", "history", "clinical history", "clinical indication", "clinical information",
+        "clinical details", "clinical data", "clinical statement", "reason for exam", "reason for examination",
+        "reason for study", "reason for this examination", "medical history", "patient history",
     ),
     "technique": ("technique", "techniques", "method", "protocol", "views"),
     "comparison": ("comparison", "comparisons", "comparison study", "prior", "prior studies", "previous studies"),
     "findings": (
-        "findings",
-        "finding",
-        "report",
-        "radiographic findings",
-        "findings and impression",
-        "findings/impression",
-        "impression and findings",
-        "observations",
-        "description",
+        "findings", "finding", "report", "radiographic findings", "findings and impression", "findings/impression",
+        "impression and findings", "observations", "description",
     ),
     "impression": (
-        "impression",
-        "impressions",
-        "conclusion",
-        "conclusions",
-        "opinion",
-        "summary",
-        "interpretation",
-        "diagnosis",
+        "impression", "impressions", "conclusion", "conclusions", "opinion", "summary", "interpretation", "diagnosis",
     ),
     "recommendation": ("recommendation", "recommendations", "recommendation(s)", "advice", "follow-up recommendations"),
     "addendum": ("addendum", "addenda"),
     "other": ("notification", "notifications", "wet read", "comment", "comments", "note", "signed", "dictated by"),
-}
+}  # fmt: skip
 _NAME = {title: name for name, titles in _TITLES.items() for title in titles}
 _ANATOMY = re.compile(  # any of these words makes "LINES, TUBES AND DEVICES:" a part of its section
     r"\b(lungs?|hearts?|pleural?|mediastin(um|al)|hil(a|um|ar)|bones?|osseous|skeletal|lines|tubes|devices|hardware|"
@@ -114,12 +80,9 @@ class _Header:
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """What `report_text` chose.
+    """What `report_text` chose: the words, and names of the sections that they come from, in order.
 
-    Attributes:
-        text: the words, sections joined by a blank line.
-        used: names of the sections they come from, in order.
-        fell_back: True where none of the wanted sections had words and another was taken.
+    `fell_back` is True where none of the wanted sections had words and another was taken.
     """
 
     text: str
@@ -221,19 +184,20 @@ def _headers(text: str) -> list[_Header]:
             title = match["title"]
             if pattern is not _AT_LINE and not _stands_as_header(text, match, inside=pattern is _INSIDE):
                 continue
-            found.setdefault(match.start("title"), _Header(match.start(), match.end(), _canonical(title)))
+            name = _NAME[" ".join(title.lower().split())]
+            found.setdefault(match.start("title"), _Header(match.start(), match.end(), name))
     starts = set(found)
     for match in _UNKNOWN.finditer(text):
         title = match["title"].strip()
-        if match.start("title") not in starts and not _is_anatomy(title):
+        if match.start("title") not in starts and not _ANATOMY.search(title):
             view = bool(_CHEST_VIEW.search(title))
             header = _Header(match.start(), match.end(), "findings" if view else "other", keep=not view)
             found.setdefault(match.start("title"), header)
-    kept: list[_Header] = []
+    headers: list[_Header] = []
     for _, header in sorted(found.items()):
-        if not kept or header.start >= kept[-1].end:
-            kept.append(header)
-    return kept
+        if not headers or header.start >= headers[-1].end:
+            headers.append(header)
+    return headers
 
 
 def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:
@@ -246,14 +210,6 @@ def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:
     if not title[0].isupper():
         return False
     return not inside or text[: match.start("title")].rstrip(" \t")[-1:] in ("", "\n", ".", "?", "!")
-
-
-def _canonical(title: str) -> str:
-    return _NAME[" ".join(title.lower().split())]
-
-
-def _is_anatomy(title: str) -> bool:
-    return bool(_ANATOMY.search(title))
 
 
 def _body(text: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["sentence_spans", "split_sentences"]
-
 _NEVER_LAST = frozenset(
     ("dr", "mr", "mrs", "ms", "prof", "st", "vs", "approx", "cf", "fig", "figs", "incl", "resp", "e.g", "i.e", "dept")
 )

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["SIDE_WORD", "opposite", "side_of"]
-
 _PAIRS = (
-    ("left", "right"),
-    ("lt", "rt"),
-    ("l", "r"),
-    ("lul", "rul"),
-    ("lll", "rll"),
-    ("luz", "ruz"),
-    ("lmz", "rmz"),
-    ("llz", "rlz"),
-    ("lij", "rij"),
-    ("lue", "rue"),
-    ("lle", "rle"),
-    ("lao", "rao"),
-    ("lpo", "rpo"),
-    ("levo", "dextro"),
-)
+    ("left", "right"), ("lt", "rt"), ("l", "r"), ("lul", "rul"), ("lll", "rll"), ("luz", "ruz"), ("lmz", "rmz"),
+    ("llz", "rlz"), ("lij", "rij"), ("lue", "rue"), ("lle", "rle"), ("lao", "rao"), ("lpo", "rpo"), ("levo", "dextro"),
+)  # fmt: skip
 _OTHER = {**dict(_PAIRS), **{right: left for left, right in _PAIRS}}
 _LEFT = frozenset(left for left, _ in _PAIRS)
 # Single letters are sides before a word in small letters ("R lung", "L-sided", "L to R") or in a comparison ("L>R"),
@@ -36,10 +22,7 @@ SIDE_WORD = re.compile(
 
 
 def opposite(word: str) -> str:
-    """Return the word for the other side, in the same letters.
-
-    Args:
-        word: what `SIDE_WORD` found.
+    """Return the word for the other side of what `SIDE_WORD` found, in the same letters.
 
     Example:
         >>> [opposite(word) for word in ("Left", "RIGHT", "RLL", "dextro", "L")]

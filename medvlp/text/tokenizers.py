@@ -22,29 +22,15 @@ from medvlp.core.sample import Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = [
-    "SpeakingTokenizer",
-    "TokenBatch",
-    "Tokenizer",
-    "TransformersTokenizer",
-    "load_tokenizer",
-    "pad_batch",
-    "tokenise",
-    "with_length",
-]
-
 _CARD = "tokenizer.yaml"
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenBatch:
-    """Token ids of several texts.
+    """Token ids int64 ``(R, L)``, padded with the tokenizer's `pad_id`; mask bool ``(R, L)``, True on tokens.
 
-    Attributes:
-        ids: int64 ``(R, L)``, padded with the tokenizer's `pad_id`.
-        mask: bool ``(R, L)``, True on tokens.
-        truncated: how many of the texts were longer than the limit and lost their end.
+    `truncated` counts the texts that were longer than the limit and lost their end.
     """
 
     ids: torch.Tensor
@@ -162,16 +148,16 @@ class TransformersTokenizer:
     name = "transformers"
 
     def __init__(self, path_or_name: str | Path, max_length: int = 256) -> None:
-        self._take(_from_pretrained(str(path_or_name)), str(path_or_name), max_length)
+        self._wrap(_from_pretrained(str(path_or_name)), str(path_or_name), max_length)
 
     @classmethod
     def of(cls, made: PreTrainedTokenizerBase, *, max_length: int) -> TransformersTokenizer:
         """Return one around a tokenizer of transformers that was made in memory."""
         words = cls.__new__(cls)
-        words._take(made, type(made).__name__, max_length)
+        words._wrap(made, type(made).__name__, max_length)
         return words
 
-    def _take(self, inner: PreTrainedTokenizerBase, path_or_name: str, max_length: int) -> None:
+    def _wrap(self, inner: PreTrainedTokenizerBase, path_or_name: str, max_length: int) -> None:
         self._inner = inner
         if self._inner.pad_token_id is None:
             raise ConfigError(
@@ -258,11 +244,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         raise DataError(
             f"{path} cannot be read as a tokenizer's card ({type(error).__name__}): save the tokenizer again."
         ) from error
-    if (
-        not isinstance(card, dict)
-        or not isinstance(card.get("name"), str)
-        or not isinstance(card.get("max_length"), int)
-    ):
+    values = (card.get("name"), card.get("max_length")) if isinstance(card, dict) else (None, None)
+    if not isinstance(values[0], str) or not isinstance(values[1], int):
         raise DataError(f"{path} lacks name or max_length: save the tokenizer again with its save method.")
     if card["name"] == TransformersTokenizer.name:
         return TransformersTokenizer(folder, max_length=card["max_length"])

@@ -21,8 +21,6 @@ from medvlp.core.triplet import Side, Triplet
 from medvlp.text.radgraph import RadGraphReport
 from medvlp.text.radgraph_statements import radgraph_statements
 
-__all__ = ["Source", "StatedTriplet", "StudyTriplets", "of_radgraph", "read_triplets", "write_triplets"]
-
 Source = Literal["radgraph", "rules"]
 _SEVERITY = {
     "mild": ("mild", "mildly", "minimal", "minimally", "slight", "slightly", "small", "tiny", "trace", "minor"),
@@ -30,16 +28,12 @@ _SEVERITY = {
     "severe": ("severe", "severely", "large", "marked", "markedly", "massive", "extensive", "gross"),
 }
 _GRADE = {word: grade for grade, words in _SEVERITY.items() for word in words}
+_KEYS = ("anatomy", "observation", "presence", "sentence", "modifiers", "side", "severity")
 
 
 @dataclass(frozen=True, slots=True)
 class StatedTriplet:
-    """A triplet and the words that qualify it.
-
-    Attributes:
-        triplet: anatomy, side, observation, presence, severity and sentence.
-        modifiers: words said of the observation, in order ("small", "loculated").
-    """
+    """A triplet and the words said of its observation, in order ("small", "loculated")."""
 
     triplet: Triplet
     modifiers: tuple[str, ...] = ()
@@ -47,13 +41,9 @@ class StatedTriplet:
 
 @dataclass(frozen=True, slots=True)
 class StudyTriplets:
-    """All that the reports of one study state.
+    """All that the reports of one study state, in the order of the text, none twice.
 
-    Attributes:
-        study_id: joins images and report.
-        subject_id: of the patient, empty where unknown.
-        source: whose words anatomy and observation are.
-        triplets: in the order of the text, none twice.
+    `source` says whose words anatomy and observation are; `subject_id` is empty where the patient is unknown.
     """
 
     study_id: str
@@ -63,12 +53,9 @@ class StudyTriplets:
 
 
 def of_radgraph(
-    report: RadGraphReport,
-    *,
-    linked_observations: bool = False,
-    nested_modifiers: bool = False,
+    report: RadGraphReport, *, linked_observations: bool = False, nested_modifiers: bool = False,
     across_sentences: bool = False,
-) -> StudyTriplets:
+) -> StudyTriplets:  # fmt: skip
     """Return the triplets of a report with RadGraph entities; the options are those of `radgraph_statements`.
 
     Statements without an observation are left out: they say nothing.
@@ -85,26 +72,20 @@ def of_radgraph(
         ('left', 'mild', ('small',))
     """
     statements = radgraph_statements(
-        report,
-        linked_observations=linked_observations,
-        nested_modifiers=nested_modifiers,
+        report, linked_observations=linked_observations, nested_modifiers=nested_modifiers,
         across_sentences=across_sentences,
-    )
+    )  # fmt: skip
     triplets = [
         StatedTriplet(
             Triplet(
-                anatomy=each.anatomy,
-                side=_side(each.anatomy),
-                observation=each.observation,
-                presence=each.presence,
-                severity=next((_GRADE[word] for word in each.modifiers if word in _GRADE), ""),
-                sentence=each.sentence,
+                anatomy=each.anatomy, side=_side(each.anatomy), observation=each.observation, presence=each.presence,
+                severity=next((_GRADE[word] for word in each.modifiers if word in _GRADE), ""), sentence=each.sentence,
             ),
             each.modifiers,
         )
         for each in statements
         if each.presence is not None
-    ]
+    ]  # fmt: skip
     return StudyTriplets(report.study_id, report.subject_id, "radgraph", tuple(dict.fromkeys(triplets)))
 
 
@@ -138,23 +119,13 @@ def write_triplets(studies: Iterable[StudyTriplets], path: Path) -> int:
 
 
 def _document(study: StudyTriplets) -> dict[str, object]:
+    triplets = [
+        {key: list(each.modifiers) if key == "modifiers" else getattr(each.triplet, key) for key in _KEYS}
+        for each in study.triplets
+    ]
     return {
-        "study_id": study.study_id,
-        "subject_id": study.subject_id,
-        "source": study.source,
-        "triplets": [
-            {
-                "anatomy": each.triplet.anatomy,
-                "observation": each.triplet.observation,
-                "presence": each.triplet.presence,
-                "sentence": each.triplet.sentence,
-                "modifiers": list(each.modifiers),
-                "side": each.triplet.side,
-                "severity": each.triplet.severity,
-            }
-            for each in study.triplets
-        ],
-    }
+        "study_id": study.study_id, "subject_id": study.subject_id, "source": study.source, "triplets": triplets
+    }  # fmt: skip
 
 
 def read_triplets(path: Path) -> Iterator[StudyTriplets]:
@@ -187,14 +158,7 @@ def _study(line: str, place: str) -> StudyTriplets:
 
 
 def _stated(value: Mapping[str, Any]) -> StatedTriplet:
-    triplet = Triplet(
-        anatomy=value["anatomy"],
-        side=value["side"],
-        observation=value["observation"],
-        presence=value["presence"],
-        severity=value["severity"],
-        sentence=value["sentence"],
-    )
+    triplet = Triplet(**{key: value[key] for key in _KEYS if key != "modifiers"})
     modifiers = value["modifiers"]
     texts = (triplet.anatomy, triplet.observation, triplet.severity, triplet.sentence)
     if not isinstance(modifiers, list) or not all(isinstance(each, str) for each in (*texts, *modifiers)):

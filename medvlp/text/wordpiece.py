@@ -20,8 +20,6 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import make_folder
 from medvlp.text.tokenizers import TokenBatch, hash_of_rules, pad_batch, write_card
 
-__all__ = ["SPECIAL_TOKENS", "WordPieceTokenizer", "read_wordpiece", "train_wordpiece"]
-
 SPECIAL_TOKENS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PREFIX = "##"
 _FILE = "tokenizer.json"
@@ -63,10 +61,7 @@ class WordPieceTokenizer:
         return pad_batch(cut, pad_id=self.pad_id, truncated=over)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the words of ids, special tokens left out.
-
-        The text comes back normalised: lower case (where trained so) and single spaces, also around punctuation.
-        """
+        """Return the words of ids, special tokens left out; normalised, single spaces also around punctuation."""
         words: list[str] = []
         for piece in (self._inner.id_to_token(int(number)) for number in ids if number >= len(SPECIAL_TOKENS)):
             if piece is None:

@@ -6,13 +6,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "OptimiserOptions": "optimisers",
-        "Outcome": "trainer",
+        "Outcome": "setup",
         "PhasePlan": "phases",
-        "Ramp": "schedules",
-        "Setup": "trainer",
+        "Setup": "setup",
         "Task": "task",
         "Trainer": "trainer",
         "TrainingOptions": "options",
-        "value_at": "schedules",
     },
 )

@@ -45,7 +45,6 @@ def _shapes(batch: Batch, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     own = [tuple(values.shape[1:]) if isinstance(values, torch.Tensor) else None for values in columns]
     found: dict[str, tuple[int, ...]] = {}
     for of_process in collectives.gather_objects(own):
-        assert isinstance(of_process, list)
         found = {n: tuple(shape) for n, shape in zip(names, of_process, strict=True) if shape is not None} | found
     return found
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -50,7 +51,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     optimiser: Mapping[str, Tensor]
     states: Mapping[str, Tensor]
-    trainer: Mapping[str, object]
+    trainer: Mapping[str, Any]
 
 
 _PARTS = ("weights", "optimiser", "states")
@@ -136,8 +137,7 @@ def complete_weights(checkpoint: Checkpoint, model: Model, *, source: Path) -> d
     Raises:
         UserError: if a file is not the one that the run was trained with.
     """
-    left = checkpoint.trainer.get("left_out")
-    left = left if isinstance(left, dict) else {}
+    left: dict[str, str] = checkpoint.trainer.get("left_out") or {}
     loaded = model.loaded_heads()
     for name, sha256 in left.items():
         if loaded.get(name) != sha256:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,9 +88,7 @@ class Guard:
         """Plain data for the checkpoint."""
         return {"norms": list(self.norms), "skipped": self.skipped, "in_a_row": self.in_a_row}
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take the checkpoint's data back."""
-        norms = state["norms"]
-        self.norms = deque(float(n) for n in norms) if isinstance(norms, list) else deque()
-        self.skipped = int(str(state["skipped"]))
-        self.in_a_row = int(str(state["in_a_row"]))
+        self.norms = deque(state["norms"])
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]

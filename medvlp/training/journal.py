@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from medvlp.core.files import make_folder, refuse_write, written_whole
@@ -78,30 +79,19 @@ def _cut(path: Path, end: int) -> None:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def read_journal(path: Path) -> list[dict[str, object]]:
-    """Return the rows; a last line that was cut by a kill is left out."""
+def read_journal(path: Path, *, start: int = 0) -> list[dict[str, object]]:
+    """Return the rows from a byte on; a line that was cut, by a kill or by the start, is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+    with path.open("rb") as handle:
+        handle.seek(start)
+        for line in handle.read().decode("utf-8", errors="replace").splitlines():
+            with suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def last_row(run: Path) -> dict[str, object]:
     """Return the newest whole row of a run's log, read from its end; empty where there is none."""
     path = run / LOG
-    if not path.is_file():
-        return {}
-    with open(path, "rb") as handle:
-        handle.seek(max(0, path.stat().st_size - _TAIL))
-        lines = handle.read().decode("utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            return row
-    return {}
+    rows = read_journal(path, start=max(0, path.stat().st_size - _TAIL)) if path.is_file() else []
+    return rows[-1] if rows else {}

@@ -131,19 +131,19 @@ class Task(nn.Module):
             batch = view(batch, seed=self.seed)
         chunks = self._chunks(batch)
         if len(chunks) == 1:
-            kept = [self._encode(chunks[0], wrapped=True)]
+            first_pass = [self._encode(chunks[0], wrapped=True)]
         else:
             with torch.no_grad(), untracked(self.model):
-                kept = [self._encode(chunk, wrapped=False) for chunk in chunks]
-        leaves = _leaves(kept, [chunk.first for chunk in chunks])
+                first_pass = [self._encode(chunk, wrapped=False) for chunk in chunks]
+        leaves = _leaves(first_pass, [chunk.first for chunk in chunks])
         taught = self._teach(batch)
         terms = self._batch_terms(batch, leaves, taught, samples_seen)
         counts = {name: collectives.total(term.count) for name, term in terms.items()}
         loss = self._sum(terms, counts, weights)
         if loss.requires_grad:
             loss.backward()
-        taken = _Cursor(leaves)
-        sample_logs = self._second_pass(chunks, kept, taken, weights, samples_seen)
+        cursor = _Cursor(leaves)
+        sample_logs = self._second_pass(chunks, first_pass, cursor, weights, samples_seen)
         self._average_outside()
         return self._log(terms, counts, sample_logs, weights)
 
@@ -196,7 +196,7 @@ class Task(nn.Module):
         parts = collect_parts(self.model.finish(there, self.plan), self.plan.views)
         for name, encoded in taught.items():
             parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name)
-        ctx = self._context(parts, batch, samples_seen, alone=False)
+        ctx = self._context(parts, batch, samples_seen, chunk=False)
         for state in self.states.values():
             state.observe(ctx)
         return self._terms("batch", ctx)
@@ -204,24 +204,24 @@ class Task(nn.Module):
     def _second_pass(
         self,
         chunks: Sequence[_Chunk],
-        kept: Sequence[dict[str, Encoded]],
-        taken: _Cursor,
+        first_pass: Sequence[dict[str, Encoded]],
+        cursor: _Cursor,
         weights: Mapping[str, float],
         samples_seen: int,
     ) -> dict[str, tuple[float, float]]:
         alone = any(objective.scope == "sample" for objective in self.objectives.values())
         single = len(chunks) == 1
         # What terms are divided by must be known before the first goes backward; of one chunk they tell themselves.
-        whole = self._sample_terms(chunks[0], kept[0], samples_seen) if alone and single else {}
+        whole = self._sample_terms(chunks[0], first_pass[0], samples_seen) if alone and single else {}
         counts = {name: term.count for name, term in whole.items()}
         if alone and not single:
-            counts = self._sample_counts(chunks, kept, samples_seen)
+            counts = self._sample_counts(chunks, first_pass, samples_seen)
         counts = {name: collectives.total(count) for name, count in counts.items()}
         sums: dict[str, float] = dict.fromkeys(counts, 0.0)
         for i, chunk in enumerate(chunks):
             with self._sync(last=i == len(chunks) - 1):
-                encoded = kept[0] if single else self._encode(chunk, wrapped=True)
-                outputs, grads = taken.next(encoded)
+                encoded = first_pass[0] if single else self._encode(chunk, wrapped=True)
+                outputs, grads = cursor.next(encoded)
                 if alone:
                     terms = whole if single else self._sample_terms(chunk, encoded, samples_seen)
                     loss = self._sum(terms, counts, weights)
@@ -235,23 +235,23 @@ class Task(nn.Module):
         return {name: (sums[name], float(counts[name])) for name in counts}
 
     def _sample_counts(
-        self, chunks: Sequence[_Chunk], kept: Sequence[dict[str, Encoded]], samples_seen: int
+        self, chunks: Sequence[_Chunk], first_pass: Sequence[dict[str, Encoded]], samples_seen: int
     ) -> dict[str, Tensor]:
         """Return the counts of sample-scope terms over this process's chunks, from the rows that pass 1 kept."""
         counts: dict[str, Tensor] = {}
         with torch.no_grad(), untracked(self.model):
-            for chunk, encoded in zip(chunks, kept, strict=True):
+            for chunk, encoded in zip(chunks, first_pass, strict=True):
                 for name, term in self._sample_terms(chunk, encoded, samples_seen).items():
                     counts[name] = counts[name] + term.count if name in counts else term.count
         return counts
 
     def _sample_terms(self, chunk: _Chunk, encoded: dict[str, Encoded], samples_seen: int) -> dict[str, Term]:
         parts = collect_parts(encoded, _tower_parts(encoded, chunk.plan))
-        return self._terms("sample", self._context(parts, chunk.batch, samples_seen, alone=True))
+        return self._terms("sample", self._context(parts, chunk.batch, samples_seen, chunk=True))
 
     # terms ----------------------------------------------------------------------------------------------------------
 
-    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, alone: bool) -> Context:
+    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, chunk: bool) -> Context:
         return Context(
             parts=parts,
             batch=batch,
@@ -260,7 +260,7 @@ class Task(nn.Module):
             heads=self.model.heads,
             seed=self.seed,
             samples_seen=samples_seen,
-            alone=alone,
+            chunk=chunk,
         )
 
     def _terms(self, scope: str, ctx: Context) -> dict[str, Term]:
@@ -310,7 +310,7 @@ class Task(nn.Module):
         sums = {name: float(collectives.total(term.sum)) for name, term in terms.items()}
         values = {name: sums[name] / float(counts[name]) if float(counts[name]) else 0.0 for name in sums}
         for name, (own, count) in sample.items():
-            values[name] = sum(float(str(s)) for s in collectives.gather_objects(own)) / count if count else 0.0
+            values[name] = sum(collectives.gather_objects(own)) / count if count else 0.0
         loss = sum(weights[name.split("/")[0]] * value for name, value in values.items())
         value = getattr(self.model.scale, "value", None)
         return StepLog(loss, values, float(value.detach()) if isinstance(value, Tensor) else 1.0)

@@ -86,10 +86,10 @@ class Trainer:
         journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first)
         total = self.setup.phases[-1].until
         try:
-            with self._signals(), progress("Training", unit="samples") as tell:
+            with self._signals(), progress("Training", unit="samples") as advance:
                 for index, phase in enumerate(self.setup.phases):
                     if self.samples_seen < phase.until and not self._ended_early():
-                        self._run_phase(index, phase, journal, stop_at, lambda done: tell(done, total))
+                        self._run_phase(index, phase, journal, stop_at, lambda done: advance(done, total))
             return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
         finally:
             journal.close()
@@ -117,7 +117,7 @@ class Trainer:
         return self._shape.has_outgrown(index)
 
     def _run_phase(
-        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, tell: Callable[[int], None]
+        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, advance: Callable[[int], None]
     ) -> None:
         begin = self.setup.phases[index - 1].until if index else 0
         task, optimiser = self._start(index, phase)
@@ -132,7 +132,7 @@ class Trainer:
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
             log, norm, skipped = self._step(task, optimiser, phase, batch)
             self.samples_seen = seen + options.batch
-            tell(self.samples_seen)
+            advance(self.samples_seen)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
                 row |= {"truncated": batch.truncated} if batch.truncated else {}
@@ -202,7 +202,7 @@ class Trainer:
         return log, norm, reason
 
     def _write_skipped(self, batch: Batch, reason: str) -> None:
-        everywhere = [str(i) for ids in collectives.gather_objects(batch.ids) for i in _as_tuple(ids)]
+        everywhere = [each for ids in collectives.gather_objects(batch.ids) for each in ids]
         if collectives.rank() == 0:
             append_row(
                 self.setup.run / SKIPPED, {"samples_seen": self.samples_seen, "reason": reason, "ids": everywhere}
@@ -230,8 +230,7 @@ class Trainer:
                 model = self.setup.released() if self.setup.released else self.setup.model
                 with evaluating(model):
                     metrics = dict(self.setup.validate(model, self.samples_seen))
-            shared = collectives.broadcast_object(dict(metrics))
-            metrics = shared if isinstance(shared, dict) else {}
+            metrics = collectives.broadcast_object(dict(metrics))
             journal.write("validate", self.samples_seen, metrics)
         value = metrics.get(self.setup.choose)
         # Data may lack what a whole family of metrics needs (labels): then the last checkpoint is released.
@@ -303,22 +302,19 @@ class Trainer:
                 f"The training records of {self.setup.run} are not those that it was trained on (hash "
                 f"{trainer['data']}, now {self.setup.data}): restore the data, or choose another run folder."
             )
-        if int(str(trainer["phase"])) >= 0:
-            self.stand_at(int(str(trainer["phase"])))
+        self._phase = trainer["phase"]
+        if self._phase >= 0:
+            self.stand_at(self._phase)
         load_weights(self.root, complete_weights(checkpoint, self.setup.model, source=folder), source=folder)
         for name, state in self.setup.states.items():
             prefix = f"{name}|"
             own = {k.removeprefix(prefix): v for k, v in checkpoint.states.items() if k.startswith(prefix)}
             state.load_state_dict(own)
-        self.samples_seen = int(str(trainer["samples_seen"]))
-        self.best_value = float(str(trainer["best_value"])) if trainer["best_value"] is not None else None
-        self.stale = int(str(trainer["stale"]))
-        guard = trainer["guard"]
-        self.guard.restore(guard if isinstance(guard, dict) else {})
-        self._phase = int(str(trainer["phase"]))
+        self.samples_seen, self.best_value, self.stale = (trainer[n] for n in ("samples_seen", "best_value", "stale"))
+        self.guard.restore(trainer["guard"])
         self._moments = checkpoint.optimiser
         self._saved = self.samples_seen
-        self._best_name = str(trainer["best"])
+        self._best_name = trainer["best"]
         # Killed between a checkpoint and its link, the run would release another model than one that was not.
         best = folder.parent / self._best_name
         if self._best_name and collectives.rank() == 0 and best.is_dir():
@@ -380,7 +376,3 @@ def _running_statistics(module: nn.Module) -> list[Tensor]:
     """What a forward pass changes: the running statistics of BatchNorm, wherever they are."""
     kinds = ("running_mean", "running_var", "num_batches_tracked")
     return [tensor for name, tensor in module.named_buffers() if name.rpartition(".")[2] in kinds]
-
-
-def _as_tuple(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else ()

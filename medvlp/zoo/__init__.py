@@ -4,5 +4,5 @@ from medvlp.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    {"Importer": "_protocol", "convert": "_protocol", "load_strictly": "_protocol", "read_checkpoint": "_protocol"},
+    {"convert": "_protocol", "load_strictly": "_protocol", "read_checkpoint": "_protocol"},
 )

@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from medvlp.core.errors import DataError
+from medvlp.text.tokenizers import TransformersTokenizer
+from medvlp.zoo._folder import tokenizer_beside
 from medvlp.zoo._keys import count, is_range
 
-__all__ = ["BERT_EXTRAS", "bert_config"]
+__all__ = ["BERT_EXTRAS", "bert_and_words", "bert_config"]
 
 # Buffers of older versions of transformers; the pooler and the word head, where a tower has no such part.
 BERT_EXTRAS = {
@@ -43,3 +45,16 @@ def bert_config(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
         "max_position_embeddings": positions,
         "type_vocab_size": kinds,
     }
+
+
+def bert_and_words(
+    weights: Mapping[str, Tensor], prefix: str, tokenizer: str | None, *, title: str, hub: str, length: int
+) -> tuple[dict[str, Any], TransformersTokenizer]:
+    """Return the configuration of the BERT under a prefix, and its tokenizer, which the user names.
+
+    Raises:
+        UserError: if no tokenizer is named.
+        DataError: if there is no BERT, or it knows fewer words.
+    """
+    config = bert_config(weights, prefix)
+    return config, tokenizer_beside(tokenizer, title=title, hub=hub, length=length, vocabulary=config["vocab_size"])

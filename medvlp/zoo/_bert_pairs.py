@@ -12,13 +12,11 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import tokenizer_beside
-from medvlp.zoo._keys import Rules, by_rules, under, without
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, zero_shot
+from medvlp.models.bundle import Bundle, StoredAnswer
+from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
+from medvlp.zoo._keys import Rules, under, without
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 
 __all__ = ["BertPair", "importer_of"]
 
@@ -64,7 +62,7 @@ class BertPair:
     scale: float = 1 / 0.07
     arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     apart: str = "-"
-    asked: Callable[[Mapping[str, Tensor], Path], KeptAnswer] | None = None
+    asked: Callable[[Mapping[str, Tensor], Path], StoredAnswer] | None = None
     limits: str = ""
 
 
@@ -97,22 +95,16 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
     held = read_checkpoint(source, inside=family.inside)
     own = {name.removeprefix(family.prefix): t for name, t in held.items() if name.startswith(family.prefix)}
     pooler = {re.escape(f"{family.text}pooler.") + ".*": None}
-    kept, left = without(own, {**BERT_EXTRAS, **pooler, **family.unused})
-    learnt = {name.removeprefix(family.apart): t for name, t in kept.items() if name.startswith(family.apart)}
-    weights = dict(family.arranged({name: t for name, t in kept.items() if not name.startswith(family.apart)}))
+    used, left = without(own, {**BERT_EXTRAS, **pooler, **family.unused})
+    learnt = {name.removeprefix(family.apart): t for name, t in used.items() if name.startswith(family.apart)}
+    weights = dict(family.arranged({name: t for name, t in used.items() if not name.startswith(family.apart)}))
     if not any(name.startswith(family.image) for name in weights):
         raise DataError(
             f"{source} has no weights under {family.prefix}{family.image}: it is no {family.release.title}, or one of "
             "another image tower, which is not read."
         )
-    config = bert_config(weights, family.text)
-    words = tokenizer_beside(
-        tokenizer,
-        title=family.release.title,
-        hub=family.words,
-        length=family.length,
-        vocabulary=config["vocab_size"],
-    )
+    title = family.release.title
+    config, words = bert_and_words(weights, family.text, tokenizer, title=title, hub=family.words, length=family.length)
     try:
         (tower, views), heads = family.tower(weights), family.heads(weights)
     except KeyError as error:
@@ -125,20 +117,19 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
         "heads": heads,
         "scale": {"init": family.scale},
     }
-    model: Any = build_model(spec, tokenizer=words)
     plain = [*under(family.image, [("(.*)", r"\1")], "towers.image.backbone.")]
     plain += under(family.text, [("(.*)", r"\1")], "towers.text.backbone.")
-    scaled = [(r"logit_scale", "logit_scale.log_scale")]
-    own_scale = [] if "logit_scale" in weights else ["logit_scale.log_scale"]
-    load_strictly(model, weights, by_rules([*family.rules, *scaled, *plain]), source=source, own=own_scale)
-    return bundle_of(
-        model,
+    scaled = [("logit_scale", "logit_scale.log_scale")] if "logit_scale" in weights else []
+    return imported(
+        spec,
+        weights,
+        [*family.rules, *scaled, *plain],
         importer=family.name,
         source=source,
         release=family.release,
         read=[{**view, **({"preset": preset} if view["name"] == "read" else {})} for view in views],
         tokenizer=words,
-        answers=zero_shot(family.release) if family.asked is None else [family.asked(learnt, source)],
+        answers=None if family.asked is None else [family.asked(learnt, source)],
         facts={"left_out": left},
         limits=family.limits,
     )

@@ -35,10 +35,10 @@ def folder_at(source: Path) -> Path:
         try:
             return Path(snapshot_download(name, allow_patterns=list(_WANTED), local_files_only=local))
         except Exception as error:  # whatever the hub's client raises when offline means the same to the user
-            said = type(error).__name__
+            reason = type(error).__name__
     raise UserError(
-        f"{name} is neither a folder here, nor in the local cache, nor could it be fetched ({said}): give a folder, or "
-        "fetch it once on a machine with network (and, for a gated model, with your own access)."
+        f"{name} is neither a folder here, nor in the local cache, nor could it be fetched ({reason}): give a folder, "
+        "or fetch it once on a machine with network (and, for a gated model, with your own access)."
     )
 
 

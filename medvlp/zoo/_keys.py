@@ -11,12 +11,14 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 
 __all__ = [
+    "MONAI_VIT",
     "Rules",
     "by_rules",
     "count",
     "folded",
     "fused",
     "is_range",
+    "renamed",
     "split_rows",
     "under",
     "without",
@@ -24,6 +26,14 @@ __all__ = [
 ]
 
 Rules = Sequence[tuple[str, str]]
+
+# MONAI's transformer as ours of volumes; how it embeds blocks differs by project.
+MONAI_VIT: Rules = [
+    (r"patch_embedding\.position_embeddings", "position"),
+    (r"(blocks\.\d+)\.attn\.out_proj\.(.*)", r"\1.attn.proj.\2"),
+    (r"(blocks\.\d+)\.mlp\.linear([12])\.(.*)", r"\1.mlp.fc\2.\3"),
+    (r"((?:blocks\.\d+\.(?:norm[12]|attn\.qkv)|norm)\..*)", r"\1"),
+]
 
 
 def by_rules(rules: Rules) -> Callable[[str], str | None]:
@@ -44,6 +54,12 @@ def by_rules(rules: Rules) -> Callable[[str], str | None]:
         return None
 
     return rename
+
+
+def renamed(weights: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Return weights under our names; one that no rule names keeps its own."""
+    rename = by_rules(rules)
+    return {rename(name) or name: tensor for name, tensor in weights.items()}
 
 
 def under(prefix: str, rules: Rules, ours: str) -> Rules:

@@ -25,20 +25,20 @@ def read_by_processor(
     Raises:
         DataError: if it describes what no view of ours does.
     """
-    told: Any = settings.get("size", 224)
+    asked: Any = settings.get("size", 224)
     if settings.get("do_resize", True) is False or settings.get("do_rescale", True) is False:
         raise DataError("preprocessor_config.json neither resizes nor rescales: its pixels cannot be made of a file.")
     number = settings.get("resample", 3)
     if number not in _FILTERS:
         raise DataError(f"preprocessor_config.json resamples by Pillow's filter {number}: 1, 2 and 3 are known here.")
     view: dict[str, object] = {"name": "read", "preset": preset, "bits": 8, "resample": _FILTERS[number]}
-    if isinstance(told, Mapping) and "height" in told:
-        sides = (int(told["height"]), int(told["width"]))
+    if isinstance(asked, Mapping) and "height" in asked:
+        sides = (int(asked["height"]), int(asked["width"]))
         if sides[0] != sides[1] or settings.get("do_center_crop"):
             raise DataError(f"preprocessor_config.json squeezes to {sides} and cuts: only a square is known here.")
         view |= {"size": sides[0], "fit": "squeeze"}
     else:
-        short = int(told["shortest_edge"] if isinstance(told, Mapping) else told)
+        short = int(asked["shortest_edge"] if isinstance(asked, Mapping) else asked)
         cut: Any = settings.get("crop_size", short) if settings.get("do_center_crop", True) else short
         cut = int(cut["height"] if isinstance(cut, Mapping) else cut)
         view |= {"size": cut, "fit": "crop_floor", "resize": short}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -22,21 +21,9 @@ from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._stubs import with_inert_settings
 
-__all__ = ["Checkpoint", "Importer", "convert", "load_strictly", "read_checkpoint"]
+__all__ = ["convert", "load_strictly", "read_checkpoint"]
 
 _SHOWN = 5
-
-
-class Importer(Protocol):
-    """A component of ``medvlp/zoo``; its further keyword arguments are its options."""
-
-    def __call__(self, source: Path) -> Bundle:
-        """Return the bundle of a foreign checkpoint."""
-        ...
-
-
-class Checkpoint(dict[str, Tensor]):
-    """Tensors of a foreign checkpoint by its own names."""
 
 
 def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle:
@@ -54,7 +41,7 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
     return build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
 
 
-def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read the tensors of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running anything in it.
 
     A prefix ``module.`` that all names share, left by training on several devices, is taken off.
@@ -72,10 +59,10 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
     try:
         held = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, SafetensorError, ValueError, KeyError) as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"{path} cannot be read as weights alone ({said}): get the file again, or, if it comes from a project you "
-            "trust, save its state dict by itself."
+            f"{path} cannot be read as weights alone ({reason}): get the file again, or, if it comes from a project "
+            "you trust, save its state dict by itself."
         ) from None
     within: Mapping[str, object] = held if isinstance(held, Mapping) else {}
     key = next((key for key in inside if isinstance(within.get(key), Mapping)), None)
@@ -87,7 +74,7 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
             raise UserError(f"{path} holds no state dict (looked under {wanted}): name another file.")
         prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
         named |= {f"{start}{str(name).removeprefix(prefix)}": tensor for name, tensor in weights.items()}
-    return Checkpoint(named)
+    return named
 
 
 def _load_pickled(path: Path) -> object:

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from medvlp.core.files import sha256_of
 from medvlp.core.resources import resource
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bank import Bank
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
 from medvlp.text.prompt_templates import OwnTexts, expand_templates
 from medvlp.text.prompts import PromptSet, load_prompts
 from medvlp.text.tokenizers import Tokenizer
+from medvlp.zoo._keys import Rules, by_rules
+from medvlp.zoo._protocol import load_strictly
 
-__all__ = ["Release", "asked_by_recipe", "bundle_of", "reworded", "zero_shot"]
+__all__ = ["Release", "asked_by_recipe", "imported", "reworded", "zero_shot"]
 
 _PROMPTS = "zero_shot/cxr_findings_v1.yaml"
 
@@ -42,62 +47,81 @@ class Release:
     recipe: str = ""
 
 
-def zero_shot(release: Release) -> tuple[KeptAnswer, ...]:
+def zero_shot(release: Release) -> tuple[StoredAnswer, ...]:
     """Return the answer of a model of pairs: by the release's own recipe, or by prompt pairs where it has none."""
     if release.recipe:
         return (asked_by_recipe(release.recipe),)
     plain = [_plain(each) for each in load_prompts(resource("configs", _PROMPTS))]
-    return (KeptAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain]),)
+    return (StoredAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain]),)
 
 
-def asked_by_recipe(name: str) -> KeptAnswer:
+def asked_by_recipe(name: str) -> StoredAnswer:
     """Return the answer of a recipe's file, its prompts written out."""
-    told: dict[str, Any] = yaml.safe_load(resource("configs", f"zero_shot/recipes/{name}.yaml").read_text("utf-8"))
-    if "prompts" in told:
-        sets: Sequence[PromptSet] = load_prompts(resource("configs", told["prompts"]))
+    recipe: dict[str, Any] = yaml.safe_load(resource("configs", f"zero_shot/recipes/{name}.yaml").read_text("utf-8"))
+    if "prompts" in recipe:
+        sets: Sequence[PromptSet] = load_prompts(resource("configs", recipe["prompts"]))
     else:
         given = {
             label: OwnTexts(**{k: tuple(v) for k, v in each.items()}) if isinstance(each, dict) else tuple(each)
-            for label, each in told["findings"].items()
+            for label, each in recipe["findings"].items()
         }
-        sets = expand_templates(name, told.get("templates", {}), given, told.get("slots"))
-    options = {"recipe": told["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
-    return KeptAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
+        sets = expand_templates(name, recipe.get("templates", {}), given, recipe.get("slots"))
+    options = {"recipe": recipe["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
+    return StoredAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
 
 
-def reworded(answer: KeptAnswer, change: Callable[[str], str]) -> KeptAnswer:
+def reworded(answer: StoredAnswer, change: Callable[[str], str]) -> StoredAnswer:
     """Return an answer whose prompts are written as the release writes texts before it reads them."""
     prompts: Any = answer.options["prompts"]
     written = [{k: [change(t) for t in v] if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
     return dataclasses.replace(answer, options={**answer.options, "prompts": written})
 
 
-def bundle_of(
-    model: Any,  # noqa: ANN401  (a model that was just built)
+def imported(
+    spec: Mapping[str, object],
+    weights: Mapping[str, Tensor],
+    rules: Rules,
     *,
     importer: str,
     source: Path,
     release: Release,
     read: Sequence[Mapping[str, object]],
     tokenizer: Tokenizer | None = None,
-    answers: Sequence[KeptAnswer] = (),
+    banks: Mapping[str, Bank] | None = None,
+    own: Sequence[str] = (),
+    finish: Callable[[Any], None] = lambda model: None,
+    answers: Sequence[StoredAnswer] | None = None,
     facts: Mapping[str, object] | None = None,
     limits: str = "",
 ) -> Bundle:
-    """Return the bundle of a model whose weights are loaded.
+    """Build our model, load foreign weights into it, and return its bundle.
 
     Args:
-        model: ours.
+        spec: of the model, see `build_model`.
+        weights: by foreign name.
+        rules: foreign names -> ours; where none gives the logit scale, the model keeps its own.
         importer: its name.
         source: the file of weights.
         release: what is known of it.
         read: views that make pixels of a file as the release does.
         tokenizer: of the text tower.
-        answers: what it can be asked.
+        banks: texts that its heads ask with.
+        own: names of ours that the file does not have.
+        finish: what is done to the model once it has its weights.
+        answers: what it can be asked; None: zero-shot findings, by the release's recipe or by prompt pairs.
         facts: further provenance.
         limits: sentences for the card: what differs from the release, or could not be checked.
+
+    Raises:
+        DataError: if weights are missing, not expected or of another shape.
     """
+    model: Any = build_model(spec, tokenizer=tokenizer, banks=banks)
+    scale = "logit_scale.log_scale"
+    unchanged = [*own, *([] if any(ours == scale for _, ours in rules) else [scale])]
+    load_strictly(model, weights, by_rules(rules), source=source, own=unchanged)
     model.eval()
+    finish(model)
+    asked = zero_shot(release) if answers is None else answers
     provenance: dict[str, object] = {
         "converted_from": importer,
         "release": release.title,
@@ -128,7 +152,7 @@ def bundle_of(
         model=model,
         tokenizer=tokenizer,
         preprocessing=list(read),
-        answers=tuple(answers),
+        answers=tuple(asked),
         provenance=provenance,
         card=card,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp.zoo._keys import Rules, by_rules, count, fused
+from medvlp.zoo._keys import Rules, count, fused, renamed
 
 __all__ = ["SWIN_EXTRAS", "swin_as_timm", "swin_tower"]
 
@@ -34,9 +34,8 @@ def swin_as_timm(weights: Mapping[str, Tensor], prefix: str, ours: str) -> dict[
     if "embeddings.patch_embeddings.projection.weight" not in tower:
         return dict(weights)
     tower = fused(tower, r"(.*\.attention\.self)\.{query,key,value}\.(.*)", r"\1.qkv.\2")
-    rename = by_rules(_NAMES)
     others = {name: t for name, t in weights.items() if not name.startswith(prefix)}
-    return others | {f"{ours}{rename(name) or name}": t for name, t in tower.items()}
+    return others | {f"{ours}{name}": t for name, t in renamed(tower, _NAMES).items()}
 
 
 def swin_tower(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any] | None:

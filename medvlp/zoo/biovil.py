@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
 from medvlp.zoo._folder import folder_at, tokenizer_in, weights_in
-from medvlp.zoo._keys import Rules, by_rules, folded, without
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, reworded, zero_shot
+from medvlp.zoo._keys import Rules, folded, without
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported, reworded, zero_shot
 
 __all__ = ["biovil"]
 
@@ -87,18 +86,21 @@ def biovil(
             "bias": True,
         },
     }
-    spec = {"name": "dual", "vision": tower, "text": {"name": "transformers", "config": config, "pool": "cls"}}
-    model: Any = build_model(
-        # No temperature is released: a cosine is a cosine.
-        {**spec, "embed_dim": joint, "heads": heads, "scale": {"init": 1.0}},
-        tokenizer=tokenizer,
-    )
-    load_strictly(model, weights, by_rules(_RULES), source=source, own=["logit_scale.log_scale"])
+    spec = {
+        "name": "dual",
+        "vision": tower,
+        "text": {"name": "transformers", "config": config, "pool": "cls"},
+        "embed_dim": joint,
+        "heads": heads,
+        "scale": {"init": 1.0},  # no temperature is released: a cosine is a cosine
+    }
     title, citation = _CITED[temporal]
     release = Release(title=title, licence="MIT", citation=citation, about="For research.", recipe="biovil_v1")
     view = {"name": "read", "size": size, "preset": preset, "fit": "crop", "resample": "bilinear", "resize": 512}
-    return bundle_of(
-        model,
+    return imported(
+        spec,
+        weights,
+        _RULES,
         importer="biovil",
         source=source,
         release=release,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import build
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import Rules, by_rules, count, without_twins
 from medvlp.zoo._protocol import load_strictly
@@ -40,7 +40,7 @@ def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _asked(learnt: Mapping[str, Tensor], source: Path) -> KeptAnswer:
+def _asked(learnt: Mapping[str, Tensor], source: Path) -> StoredAnswer:
     """Return the answer: the score of "there is X", without the stop that the release takes off."""
     weights, _ = without_twins(learnt, [(r"decoder_norm\.(.*)", r"decoder.norm.\1")])
     try:

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import tokenizer_beside
-from medvlp.zoo._keys import Rules, by_rules, count, under, without
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, zero_shot
+from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
+from medvlp.zoo._keys import Rules, count, under, without
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 
 __all__ = ["ct_clip"]
 
@@ -86,26 +84,24 @@ def ct_clip(*, source: Annotated[Path, FromModel("source")], tokenizer: str | No
     held = read_checkpoint(source)
     sizes, joint = _sizes(held, source)
     weights, left = without(held, _UNUSED)
-    config = bert_config(weights, _TEXT)
     hub = "microsoft/BiomedVLP-CXR-BERT-specialized"
-    words = tokenizer_beside(tokenizer, title="CT-CLIP", hub=hub, length=512, vocabulary=config["vocab_size"])
+    config, words = bert_and_words(weights, _TEXT, tokenizer, title="CT-CLIP", hub=hub, length=512)
     spec = {
         "name": "dual",
         "vision": {"name": "ct_vit", **sizes},
         "text": {"name": "transformers", "config": config, "pool": "cls"},
         "embed_dim": joint,
     }
-    model: Any = build_model(spec, tokenizer=words)
-    load_strictly(model, weights, by_rules(_RULES), source=source)
     size = [sizes["side"], sizes["side"], _SLICES]
-    return bundle_of(
-        model,
+    return imported(
+        spec,
+        weights,
+        _RULES,
         importer="ct_clip",
         source=source,
         release=_RELEASE,
         read=[{"name": "read_grid", "size": size, "spacing": _SPACING, "codes": "LPS", "whole": True}],
         tokenizer=words,
-        answers=zero_shot(_RELEASE),
         facts={"left_out": left},
         limits=(
             "The release read the arrays of CT-RATE's files as they lay there, to the patient's left, back and head; "

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._folder import folder_at, settings_in, weights_in
-from medvlp.zoo._keys import Rules, by_rules, fused, without
+from medvlp.zoo._keys import Rules, fused, renamed, without
 from medvlp.zoo._pixels import read_by_processor
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 from medvlp.zoo._vit import vit
 
 __all__ = ["dinov2", "ours_of"]
@@ -63,44 +62,45 @@ def dinov2(
         DataError: if the weights are not those of the configuration, or it is another kind of model.
     """
     place = folder_at(source)
-    told = settings_in(place)
-    if told.get("model_type") != "dinov2" or told.get("use_swiglu_ffn"):
+    settings = settings_in(place)
+    if settings.get("model_type") != "dinov2" or settings.get("use_swiglu_ffn"):
         raise DataError(
-            f"{place} holds a model of type {told.get('model_type')!r}: this importer reads 'dinov2' without gated "
+            f"{place} holds a model of type {settings.get('model_type')!r}: this importer reads 'dinov2' without gated "
             "layers (not its giant)."
         )
     file = weights_in(place)
     weights, left = without(read_checkpoint(file), {r"embeddings\.mask_token": None})
     weights = _joined(weights)
     read, mean, std = read_by_processor(settings_in(place, "preprocessor_config.json"), preset=preset)
-    width, side = told.get("hidden_size", 768), int(str(read["size"]))
-    if side != told.get("image_size", 224):
+    width, side = settings.get("hidden_size", 768), int(str(read["size"]))
+    if side != settings.get("image_size", 224):
         raise DataError(
-            f"Pictures of {place} are {side} pixels and its positions are for {told.get('image_size', 224)}: set "
+            f"Pictures of {place} are {side} pixels and its positions are for {settings.get('image_size', 224)}: set "
             "crop_size in preprocessor_config.json to that."
         )
     tower = vit(
         "plain",
         width=width,
-        layers=told.get("num_hidden_layers", 12),
-        heads=told.get("num_attention_heads", 12),
-        hidden=int(width * told.get("mlp_ratio", 4)),
-        patch=told.get("patch_size", 14),
+        layers=settings.get("num_hidden_layers", 12),
+        heads=settings.get("num_attention_heads", 12),
+        hidden=int(width * settings.get("mlp_ratio", 4)),
+        patch=settings.get("patch_size", 14),
         image_size=side,
-        activation=told.get("hidden_act", "gelu"),
-        eps=told.get("layer_norm_eps", 1e-6),
+        activation=settings.get("hidden_act", "gelu"),
+        eps=settings.get("layer_norm_eps", 1e-6),
         mean=mean,
         std=std,
-        options={"init_values": 1e-5, "qkv_bias": bool(told.get("qkv_bias", True))},
+        options={"init_values": 1e-5, "qkv_bias": bool(settings.get("qkv_bias", True))},
     )
-    model: Any = build_model({"name": "vision", "vision": tower}, tokenizer=None)
-    load_strictly(model, weights, by_rules(_RULES), source=file, own=["logit_scale.log_scale"])
-    return bundle_of(
-        model,
+    return imported(
+        {"name": "vision", "vision": tower},
+        weights,
+        _RULES,
         importer="dinov2",
         source=file,
         release=RELEASES[release],
         read=[read],
+        answers=(),
         facts={"left_out": left},
         limits="It is read at the size of its positions; the mask token, which only training uses, is left out.",
     )
@@ -108,8 +108,7 @@ def dinov2(
 
 def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights under our names, in their own shapes."""
-    rename = by_rules(_RULES)
-    return {rename(name) or name: tensor for name, tensor in _joined(weights).items()}
+    return renamed(_joined(weights), _RULES)
 
 
 def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,14 +13,12 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.registry import FromModel
 from medvlp.core.sample import Batch
 from medvlp.models.bank import Bank
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import tokenizer_beside
-from medvlp.zoo._keys import Rules, by_rules, count, under, without, without_twins
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.models.bundle import Bundle, StoredAnswer
+from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
+from medvlp.zoo._keys import Rules, count, under, without, without_twins
+from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._queries import NUMBERS, cut_resnet, squeezed, trunk
-from medvlp.zoo._release import Release, asked_by_recipe, bundle_of
+from medvlp.zoo._release import Release, asked_by_recipe, imported
 
 __all__ = ["kad"]
 
@@ -72,9 +70,7 @@ def kad(
     cut = not any(name.startswith("image_encoder.res_features.7.") for name in unique)
     unused = {**BERT_EXTRAS, r"image_encoder\.resnet\.fc\..*": None, r"(text_encoder|model)\.logit_scale": None}
     weights, left = without(unique, unused | ({r"image_encoder\.resnet\.layer4\..*": None} if cut else {}))
-    config = bert_config(weights, _BERT)
-    size, hub = config["vocab_size"], "xmcmic/Med-KEBERT"
-    words = tokenizer_beside(tokenizer, title="KAD", hub=hub, length=256, vocabulary=size)
+    config, words = bert_and_words(weights, _BERT, tokenizer, title="KAD", hub="xmcmic/Med-KEBERT", length=256)
     asked = queries or {each["label"]: each["positive"][0] for each in asked_by_recipe("kad_v1").options["prompts"]}
     try:
         hidden, width = (weights[f"image_encoder.res_l{i}.weight"].shape[j] for i, j in ((1, 0), (2, 0)))
@@ -101,23 +97,25 @@ def kad(
     }  # fmt: skip
     names = Bank("existence", tuple(asked.values()), names=tuple(asked))
     blank = names.with_vectors(torch.zeros(len(asked), width), encoder="text")
-    model: Any = build_model(spec, tokenizer=words, banks={"existence": blank})
-    load_strictly(model, weights, by_rules(_RULES), source=source, own=["logit_scale.log_scale"])
-    model.eval()
-    with torch.inference_mode(False), torch.no_grad():
-        plan = Plan.of(keys("text/raw"))
-        vectors = model(Batch.of({"text": list(asked.values())}), plan)["text"].part("raw")
-    bank = names.with_vectors(vectors, encoder="text")
-    model.add_bank(bank)
-    model.heads["image/existence"].ask(bank)
-    return bundle_of(
-        model,
+
+    def finish(model: Any) -> None:  # noqa: ANN401  (a model that was just built)
+        with torch.inference_mode(False), torch.no_grad():
+            vectors = model(Batch.of({"text": list(asked.values())}), Plan.of(keys("text/raw")))["text"].part("raw")
+        model.add_bank(names.with_vectors(vectors, encoder="text"))
+        model.heads["image/existence"].ask(model.banks["existence"])
+
+    return imported(
+        spec,
+        weights,
+        _RULES,
         importer="kad",
         source=source,
         release=_RELEASE,
         read=[squeezed(side, preset, "bicubic")],
         tokenizer=words,
-        answers=[KeptAnswer("existence", "existence", {"head": "existence", "labels": list(asked)}, list(asked))],
+        banks={"existence": blank},
+        finish=finish,
+        answers=[StoredAnswer("existence", "existence", {"head": "existence", "labels": list(asked)}, list(asked))],
         facts={"left_out": [*twins, *left], "queries": list(asked.values())},
         limits=(
             "Its own measure of a picture and a text is the product of their vectors, not scaled to length 1; what "

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import folder_at, tokenizer_beside, weights_in
-from medvlp.zoo._keys import Rules, by_rules, count, under, without
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, zero_shot
+from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
+from medvlp.zoo._folder import folder_at, weights_in
+from medvlp.zoo._keys import MONAI_VIT, Rules, count, under, without
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 
 __all__ = ["m3d_clip"]
 
 _IMAGE, _TEXT = "vision_encoder.", "language_encoder."
 _EMBED = f"{_IMAGE}patch_embedding.patch_embeddings.1."
 _SIZE, _PATCH = (32, 256, 256), (4, 16, 16)
-_TOWER = "towers.stack."
 _RULES: Rules = [
-    *under(_EMBED, [("(.*)", r"\1")], f"{_TOWER}embed."),
-    *under(
-        _IMAGE,
-        [
-            (r"patch_embedding\.position_embeddings", "position"),
-            (r"(blocks\.\d+)\.attn\.out_proj\.(.*)", r"\1.attn.proj.\2"),
-            (r"(blocks\.\d+)\.mlp\.linear([12])\.(.*)", r"\1.mlp.fc\2.\3"),
-            (r"((?:blocks\.\d+\.(?:norm[12]|attn\.qkv)|norm)\..*|cls_token)", r"\1"),
-        ],
-        _TOWER,
-    ),
+    *under(_EMBED, [("(.*)", r"\1")], "towers.stack.embed."),
+    *under(_IMAGE, [*MONAI_VIT, ("cls_token", "cls_token")], "towers.stack."),
     *under(_TEXT, [("(.*)", r"\1")], "towers.text.backbone."),
     (r"mm_vision_proj\.(.*)", r"heads.stack/raw.output.\1"),
     (r"mm_language_proj\.(.*)", r"heads.text/raw.output.\1"),
@@ -72,11 +61,9 @@ def m3d_clip(
     file = source if place is None else weights_in(place)
     unused = {**BERT_EXTRAS, re.escape(_TEXT) + r"pooler\..*": None}
     weights, left = without(read_checkpoint(file), unused)
-    config = bert_config(weights, _TEXT)
-    words = tokenizer_beside(
-        tokenizer or (None if place is None else str(place)),
-        title="M3D-CLIP", hub="google-bert/bert-base-uncased", length=128, vocabulary=config["vocab_size"],
-    )  # fmt: skip
+    beside = tokenizer or (None if place is None else str(place))
+    hub = "google-bert/bert-base-uncased"
+    config, words = bert_and_words(weights, _TEXT, beside, title="M3D-CLIP", hub=hub, length=128)
     try:
         joint, width = weights["mm_vision_proj.weight"].shape
         hidden = len(weights[f"{_IMAGE}blocks.0.mlp.linear1.weight"])
@@ -96,17 +83,16 @@ def m3d_clip(
         "embed_dim": joint,
         "heads": {"stack/raw": plain, "text/raw": plain},
     }
-    model: Any = build_model(spec, tokenizer=words)
-    load_strictly(model, weights, by_rules(_RULES), source=file)
     view = {"name": "read_grid", "size": list(_SIZE[::-1]), "spacing": None, "codes": "LPS", "low": low, "high": high}
-    return bundle_of(
-        model,
+    return imported(
+        spec,
+        weights,
+        _RULES,
         importer="m3d_clip",
         source=file,
         release=_RELEASE,
         read=[view],
         tokenizer=words,
-        answers=zero_shot(_RELEASE),
         facts={"left_out": left},
         limits=(
             f"Volumes are shown from {low:g} to {high:g} HU; the release was trained on pictures in unknown windows, "

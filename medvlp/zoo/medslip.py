@@ -16,15 +16,14 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.medslip_findings import finding_columns
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.zoo._books import Book, read_books
-from medvlp.zoo._keys import by_rules, count
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
+from medvlp.zoo._keys import count
+from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._queries import cut_resnet, trunk
-from medvlp.zoo._release import Release, bundle_of
+from medvlp.zoo._release import Release, imported
 
 __all__ = ["medslip"]
 
@@ -97,26 +96,29 @@ def medslip(
     )
     books = {"pathology": pathology, "anatomy": anatomy}
     banks, note = read_books(books, vectors=vectors, encoder=encoder, title="MeDSLIP")
-    model: Any = build_model(
-        _architecture(weights, source, heads=heads, image_size=image_size), tokenizer=None, banks=banks
-    )
     counted = ("said_pathology", "said_anatomy", "said_pairs")
     own = [f"heads.image/medslip.{name}" for name in ("book_pathology", "book_anatomy", *counted)]
     heads_of = [(rf"{theirs}\.(.*)", rf"heads.image/medslip.{ours}.\1") for theirs, ours in _HEAD.items()]
-    rename = by_rules([*heads_of, *trunk("res_features.")])
-    load_strictly(model, weights, rename, source=source, own=["logit_scale.log_scale", *own])
-    for name in counted:  # which of its words and pairs the reports stated, the release does not tell: it may be all
-        model.get_buffer(f"heads.image/medslip.{name}").fill_(1)
+
+    def finish(model: Any) -> None:  # noqa: ANN401  (a model that was just built)
+        for name in counted:  # which of its words and pairs the reports stated, the release does not tell: maybe all
+            model.get_buffer(f"heads.image/medslip.{name}").fill_(1)
+
     findings = list(finding_columns(words.observations))
-    return bundle_of(
-        model,
+    return imported(
+        _architecture(weights, source, heads=heads, image_size=image_size),
+        weights,
+        [*heads_of, *trunk("res_features.")],
         importer="medslip",
         source=source,
         release=_RELEASE,
         read=[{"name": "read", "size": image_size, "preset": "dicom_voi_v1"}],
+        banks=banks,
+        own=own,
+        finish=finish,
         answers=[
-            KeptAnswer("existence", "existence", {"head": "medslip", "labels": findings}, findings),
-            KeptAnswer("pairs", "pairs", {"head": "medslip"}),
+            StoredAnswer("existence", "existence", {"head": "medslip", "labels": findings}, findings),
+            StoredAnswer("pairs", "pairs", {"head": "medslip"}),
         ],
         facts={"text_vectors": banks["pathology"].encoder},
         limits=(

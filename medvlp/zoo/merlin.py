@@ -12,13 +12,11 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import tokenizer_beside
-from medvlp.zoo._keys import Rules, by_rules, count, under, without
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, reworded, zero_shot
+from medvlp.models.bundle import Bundle, StoredAnswer
+from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
+from medvlp.zoo._keys import Rules, count, under, without
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported, reworded, zero_shot
 
 __all__ = ["merlin"]
 
@@ -59,14 +57,10 @@ def merlin(
     classifier = {re.escape(_IMAGE) + r"classifier\..*": None} if phenotypes is None else {}
     unused = {**BERT_EXTRAS, re.escape(_TEXT) + r"pooler\..*": None, "logit_scale": None, **classifier}
     weights, left = without(read_checkpoint(source), unused)
-    config: dict[str, Any] = {
-        **bert_config(weights, _TEXT),
-        "model_type": "longformer",
-        "pad_token_id": 1,
-        "layer_norm_eps": 1e-5,
-    }
-    size, hub = config["vocab_size"], "yikuan8/Clinical-Longformer"
-    words = tokenizer_beside(tokenizer, title="Merlin", hub=hub, length=1024, vocabulary=size)
+    bert, words = bert_and_words(
+        weights, _TEXT, tokenizer, title="Merlin", hub="yikuan8/Clinical-Longformer", length=1024
+    )
+    config = {**bert, "model_type": "longformer", "pad_token_id": 1, "layer_norm_eps": 1e-5}
     labels = [] if phenotypes is None else _named(Path(phenotypes), weights, source)
     tower = {"name": "i3_resnet", "ras": True, **_sizes(weights, source)}
     joint = len(weights[f"{_IMAGE}contrastive_head.weight"])
@@ -76,12 +70,12 @@ def merlin(
         heads["stack/phenotypes"] = {"name": "linear", "classes": len(labels)}
     text = {"name": "transformers", "config": config, "pool": "cls"}
     spec = {"name": "dual", "vision": tower, "text": text, "embed_dim": joint, "heads": heads, "scale": {"init": 1.0}}
-    model: Any = build_model(spec, tokenizer=words)
-    load_strictly(model, weights, by_rules(_RULES), source=source, own=["logit_scale.log_scale"])
     options = {"labels": labels, "part": "phenotypes"}
-    more = [KeptAnswer("phenotypes", "findings", options, labels)] if labels else []
-    return bundle_of(
-        model,
+    more = [StoredAnswer("phenotypes", "findings", options, labels)] if labels else []
+    return imported(
+        spec,
+        weights,
+        _RULES,
         importer="merlin",
         source=source,
         release=_RELEASE,

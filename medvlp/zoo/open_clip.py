@@ -15,16 +15,15 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
 from medvlp.zoo._bpe import clip_tokenizer
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
-from medvlp.zoo._keys import Rules, by_rules, count, split_rows, without
+from medvlp.zoo._keys import Rules, count, renamed, split_rows, without
 from medvlp.zoo._open_clip_releases import RELEASES, Known
 from medvlp.zoo._pixels import OPENAI
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import bundle_of, zero_shot
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import imported
 from medvlp.zoo._vit import vit
 
 __all__ = ["open_clip", "ours_of"]
@@ -86,17 +85,17 @@ def open_clip(
     known = RELEASES[release]
     place = None if source.is_file() else folder_at(source)
     file = source if place is None else weights_in(place, *_FILES)
-    told: Mapping[str, Any] = {} if place is None else settings_in(place, _CONFIG)
+    settings: Mapping[str, Any] = {} if place is None else settings_in(place, _CONFIG)
     weights, left = without(read_checkpoint(file, inside=("state_dict",)), {**BERT_EXTRAS, r"(.*\.)?attn_mask": None})
     weights = _straight(weights)
     if not any(name.startswith("visual.") for name in weights):
         raise DataError(f"{file} has no weights under visual.: it is not in OpenAI's or open_clip's layout.")
-    quick = told.get("model_cfg", {}).get("quick_gelu", not told)
+    quick = settings.get("model_cfg", {}).get("quick_gelu", not settings)
     act = activation or ("quick_gelu" if quick else "gelu")
-    read, mean, std = _pixels(known, told.get("preprocess_cfg", {}), preset)
-    vision = _vision(weights, told.get("model_cfg", {}), act, mean=mean, std=std)
+    read, mean, std = _pixels(known, settings.get("preprocess_cfg", {}), preset)
+    vision = _vision(weights, settings.get("model_cfg", {}), act, mean=mean, std=std)
     bert = "text.transformer.embeddings.word_embeddings.weight" in weights
-    text, heads, length = _bert_text(weights, told, known) if bert else _causal_text(weights, act)
+    text, heads, length = _bert_text(weights, settings, known) if bert else _causal_text(weights, act)
     if bert and place is None and tokenizer is None:
         raise UserError(f"{file} brings no tokenizer: give tokenizer=FOLDER, or {known.words or 'the hub name of it'}.")
     vocabulary = text["config"]["vocab_size"]
@@ -108,19 +107,16 @@ def open_clip(
         words = clip_tokenizer(tokenizer, length=length, vocabulary=vocabulary)
     side: Any = vision["image_size"]
     joint = next((len(weights[n]) for n in ("visual.proj", "visual.head.proj.weight") if n in weights), 0)
-    model: Any = build_model(
-        {"name": "dual", "vision": vision, "text": text, "embed_dim": joint, "heads": heads}, tokenizer=words
-    )
-    load_strictly(model, weights, by_rules(_RULES), source=file)
     views = [view if "size" in view else {**view, "size": side} for view in read]
-    return bundle_of(
-        model,
+    return imported(
+        {"name": "dual", "vision": vision, "text": text, "embed_dim": joint, "heads": heads},
+        weights,
+        _RULES,
         importer="open_clip",
         source=file,
         release=known.release,
         read=views,
         tokenizer=words,
-        answers=zero_shot(known.release),
         facts={"left_out": left, "activation": act},
         limits=known.limits,
     )
@@ -128,15 +124,13 @@ def open_clip(
 
 def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights under our names, in their own shapes."""
-    rename = by_rules(_RULES)
-    return {rename(name) or name: tensor for name, tensor in _straight(weights).items()}
+    return renamed(_straight(weights), _RULES)
 
 
 def _straight(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring the layouts to one: text under ``text.``, projections as a linear layer has them, queries apart."""
     held = {name.replace("text_encoder.", "text.", 1): tensor for name, tensor in weights.items()}
-    plain = by_rules([(f"({_CAUSAL})", r"text.\1")])
-    held = {plain(name) or name: tensor for name, tensor in held.items()}
+    held = renamed(held, [(f"({_CAUSAL})", r"text.\1")])
     # Long-CLIP: the first 20 positions are one table's, the others another's.
     stretched = held.pop("text.positional_embedding_res", None)
     if stretched is not None:
@@ -151,19 +145,19 @@ def _straight(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _vision(
     weights: Mapping[str, Tensor], model: Mapping[str, Any], act: str, *, mean: list[float], std: list[float]
 ) -> dict[str, Any]:
-    told = model.get("vision_cfg", {})
-    if "timm_model_name" in told:
-        if told.get("timm_proj", "linear") != "linear" or told.get("timm_pool", "") in ("abs_attn", "rot_attn"):
+    settings = model.get("vision_cfg", {})
+    if "timm_model_name" in settings:
+        if settings.get("timm_proj", "linear") != "linear" or settings.get("timm_pool", "") in ("abs_attn", "rot_attn"):
             raise DataError(
-                f"The timm tower ends in {told.get('timm_pool')!r} and {told.get('timm_proj')!r}: only the trunk's own "
-                "pooling with a linear projection is read here."
+                f"The timm tower ends in {settings.get('timm_pool')!r} and {settings.get('timm_proj')!r}: only the "
+                "trunk's own pooling with a linear projection is read here."
             )
         return {
             "name": "timm",
-            "architecture": told["timm_model_name"],
-            "image_size": told.get("image_size", 224),
+            "architecture": settings["timm_model_name"],
+            "image_size": settings.get("image_size", 224),
             "channels": 3,
-            "pool": told.get("timm_pool") or None,
+            "pool": settings.get("timm_pool") or None,
             "mean": mean,
             "std": std,
         }
@@ -178,7 +172,7 @@ def _vision(
         "clip",
         width=width,
         layers=count(weights, rf"visual\.transformer\.{_BLOCK}.*"),
-        heads=width // told.get("head_width", 64),
+        heads=width // settings.get("head_width", 64),
         hidden=len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
         patch=patch,
         image_size=side * patch,
@@ -211,9 +205,9 @@ def _causal_text(weights: Mapping[str, Tensor], act: str) -> tuple[dict[str, Any
 
 
 def _bert_text(
-    weights: Mapping[str, Tensor], told: Mapping[str, Any], known: Known
+    weights: Mapping[str, Tensor], settings: Mapping[str, Any], known: Known
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    text = told.get("model_cfg", {}).get("text_cfg", {})
+    text = settings.get("model_cfg", {}).get("text_cfg", {})
     pooler = text.get("hf_pooler_type", text.get("pooler_type", "cls_last_hidden_state_pooler"))
     if pooler != "cls_last_hidden_state_pooler" or any(".transformer.pooler." in name for name in weights):
         raise DataError(
@@ -232,15 +226,15 @@ def _bert_text(
 
 
 def _pixels(
-    known: Known, told: Mapping[str, Any], preset: str
+    known: Known, settings: Mapping[str, Any], preset: str
 ) -> tuple[list[dict[str, Any]], list[float], list[float]]:
     """Return the views and the statistics: the release's own, else those of the folder, else open_clip's default."""
     if known.views:
         views = [{**view, "preset": preset} if view["name"] == "read" else dict(view) for view in known.views]
         return views, list(known.mean), list(known.std)
-    resize, filtered = told.get("resize_mode", "shortest"), told.get("interpolation", "bicubic")
+    resize, filtered = settings.get("resize_mode", "shortest"), settings.get("interpolation", "bicubic")
     fits = {"shortest": "crop", "squash": "squeeze"}
     if resize not in fits or filtered not in ("bicubic", "bilinear"):
         raise DataError(f"preprocess_cfg resizes by {resize!r}, {filtered!r}: {', '.join(fits)} are known here.")
     view = {"name": "read", "preset": preset, "fit": fits[resize], "resample": filtered}
-    return [view], list(told.get("mean", OPENAI[0])), list(told.get("std", OPENAI[1]))
+    return [view], list(settings.get("mean", OPENAI[0])), list(settings.get("std", OPENAI[1]))

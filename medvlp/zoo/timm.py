@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal
 
 from medvlp.core.errors import UserError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._folder import folder_at, settings_in, weights_in
-from medvlp.zoo._keys import by_rules, without
+from medvlp.zoo._keys import without
 from medvlp.zoo._pixels import IMAGENET
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 
 __all__ = ["timm"]
 
@@ -57,12 +56,12 @@ def timm(
         DataError: if the weights are not those of the architecture.
     """
     place = None if source.is_file() else folder_at(source)
-    told: dict[str, Any] = {} if place is None else settings_in(place)
+    settings: dict[str, Any] = {} if place is None else settings_in(place)
     file = source if place is None else weights_in(place)
-    name = architecture or told.get("architecture")
+    name = architecture or settings.get("architecture")
     if name is None:
         raise UserError(f"{source} does not say what it is: give architecture=NAME, one of timm's (resnet50 ...).")
-    shown = {**_defaults(str(name)), **told.get("pretrained_cfg", {})}
+    shown = {**_defaults(str(name)), **settings.get("pretrained_cfg", {})}
     side = image_size or int(shown.get("input_size", (3, 224, 224))[-1])
     tower = {
         "name": "timm",
@@ -77,13 +76,11 @@ def timm(
     if labels is None:
         weights, left = without(weights, {_CLASSIFIER: None})
     heads = {} if labels is None else {"image/findings": {"name": "linear", "classes": len(labels)}}
-    model: Any = build_model({"name": "vision", "vision": tower, "heads": heads}, tokenizer=None)
-    rename = by_rules([(_CLASSIFIER, r"heads.image/findings.output.\1"), ("(.*)", rf"{_TOWER}\1")])
-    load_strictly(model, weights, rename, source=file, own=["logit_scale.log_scale"])
+    rules = [(_CLASSIFIER, r"heads.image/findings.output.\1"), ("(.*)", rf"{_TOWER}\1")]
     answers = []
     if labels is not None:
         options = {"labels": labels, "part": "findings", "exclusive": exclusive}
-        answers = [KeptAnswer("findings", "findings", options, labels)]
+        answers = [StoredAnswer("findings", "findings", options, labels)]
     filters = {"bicubic": "bicubic", "bilinear": "bilinear", "lanczos": "lanczos"}
     view = {
         "name": "read",
@@ -93,8 +90,10 @@ def timm(
         "resample": filters.get(str(shown.get("interpolation")), "bilinear"),
         "resize": int(side / float(shown.get("crop_pct", 0.875))),
     }
-    return bundle_of(
-        model,
+    return imported(
+        {"name": "vision", "vision": tower, "heads": heads},
+        weights,
+        rules,
         importer="timm",
         source=file,
         release=Release(title=title, licence=licence, citation=citation),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
-from medvlp.zoo._keys import by_rules, without
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of
+from medvlp.models.bundle import Bundle, StoredAnswer
+from medvlp.zoo._keys import without
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 
 __all__ = ["torchxrayvision"]
 
@@ -76,19 +75,18 @@ def torchxrayvision(
     labels = [_LABELS[i] for i in chosen]
     tower = {"name": "timm", "architecture": architecture, "image_size": size, "channels": 1, "mean": [MEAN]}
     head = {"name": "linear", "classes": len(labels)}
-    model: Any = build_model(
-        {"name": "vision", "vision": {**tower, "std": [STD]}, "heads": {"image/findings": head}}, tokenizer=None
-    )
+    spec = {"name": "vision", "vision": {**tower, "std": [STD]}, "heads": {"image/findings": head}}
     own = "heads.image/findings.output."
-    rename = by_rules([(rf"{last}\.(.*)", rf"{own}\1"), (r"(?:model\.)?(.*)", r"towers.image.backbone.\1")])
-    load_strictly(model, held, rename, source=source, own=["logit_scale.log_scale"])
-    return bundle_of(
-        model,
+    rules = [(rf"{last}\.(.*)", rf"{own}\1"), (r"(?:model\.)?(.*)", r"towers.image.backbone.\1")]
+    return imported(
+        spec,
+        held,
+        rules,
         importer="torchxrayvision",
         source=source,
         release=_RELEASE,
         read=[view(size, preset)],
-        answers=[KeptAnswer("findings", "findings", {"labels": labels, "part": "findings"}, labels)],
+        answers=[StoredAnswer("findings", "findings", {"labels": labels, "part": "findings"}, labels)],
         facts={"weights": weights, "left_out": left},
         limits=_LIMITS,
     )

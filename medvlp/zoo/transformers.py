@@ -13,13 +13,12 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
-from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
-from medvlp.zoo._keys import Rules, by_rules, is_range, split_rows, under, without
+from medvlp.zoo._keys import Rules, is_range, renamed, split_rows, under, without
 from medvlp.zoo._pixels import read_by_processor
-from medvlp.zoo._protocol import load_strictly, read_checkpoint
-from medvlp.zoo._release import Release, bundle_of, zero_shot
+from medvlp.zoo._protocol import read_checkpoint
+from medvlp.zoo._release import Release, imported
 from medvlp.zoo._vit import HF_VISION, vit, with_fused_vision
 
 __all__ = ["transformers", "ours_of"]
@@ -109,41 +108,36 @@ def transformers(
             f"{vision['image_size']}: the two do not belong together."
         )
     words = tokenizer_in(place, length=text["max_position_embeddings"], vocabulary=text["vocab_size"])
-    paired = {"clip": ({"name": "projection"}, {}), "siglip": ({"name": "identity"}, {"bias": -10.0, "max": 1000.0})}
-    model: Any = build_model(
-        {
-            "name": "dual",
-            "vision": tower,
-            "text": {
-                "name": "transformers",
-                "config": {"model_type": f"{kind}_text_model", **text},
-                "pool": "last" if kind == "clip" else "pooler",
-                "fill": kind == "siglip",
-            },
-            "embed_dim": settings.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"],
-            "projection": paired[kind][0],
-            "scale": paired[kind][1],
+    clip = kind == "clip"
+    spec = {
+        "name": "dual",
+        "vision": tower,
+        "text": {
+            "name": "transformers",
+            "config": {"model_type": f"{kind}_text_model", **text},
+            "pool": "last" if clip else "pooler",
+            "fill": not clip,
         },
-        tokenizer=words,
-    )
-    load_strictly(model, weights, by_rules(_RULES), source=file)
-    known = RELEASES[release]
-    return bundle_of(
-        model,
+        "embed_dim": settings.get("projection_dim", 512) if clip else vision["hidden_size"],
+        "projection": {"name": "projection" if clip else "identity"},
+        "scale": {} if clip else {"bias": -10.0, "max": 1000.0},
+    }
+    return imported(
+        spec,
+        weights,
+        _RULES,
         importer="transformers",
         source=file,
-        release=known,
+        release=RELEASES[release],
         read=[read],
         tokenizer=words,
-        answers=zero_shot(known),
         facts={"left_out": left},
     )
 
 
 def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights under our names, in their own shapes."""
-    rename = by_rules(_RULES)
-    return {rename(name) or name: tensor for name, tensor in _joined(weights).items()}
+    return renamed(_joined(weights), _RULES)
 
 
 def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -47,10 +47,10 @@ def wise(
     }
     model: Any = tuned.model
     model.load_state_dict(mixed)
-    told = {"start": str(first.provenance.get("recipe", "")), "share": share}
+    mix = {"start": str(first.provenance.get("recipe", "")), "share": share}
     card = f"{tuned.card.rstrip()}\n\nWeights: {share:g} of this model's, the rest of the one it was tuned from.\n"
     answers = tuple(answer.unjudged() for answer in tuned.answers)
-    provenance = {**tuned.provenance, "wise": told}
+    provenance = {**tuned.provenance, "wise": mix}
     return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")
 
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from medvlp.answers.asking.ask import ask_samples
-from medvlp.answers.dual_stream import findings as streams
 from medvlp.answers.existence import Existence
 from medvlp.answers.pairs import Pairs
 from medvlp.core.answers import Ask
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch, Sample
 from medvlp.features.feature_pass import feature_pass
@@ -51,8 +50,6 @@ def test_existence_is_the_softmax_of_absent_and_present(model: Any) -> None:
         for word, name in enumerate(words):
             absent, present = (math.exp(v) for v in values[row, word])
             assert said.scores[name][row] == pytest.approx(present / (absent + present), abs=1e-6)
-    found = streams.find(model, list(images(ROWS, seed=4)))
-    np.testing.assert_allclose(np.stack([said.scores[name] for name in words], axis=1), found.existence, atol=1e-6)
 
 
 def test_pairs_are_the_sigmoid_of_their_logits_with_presence_beside_them(model: Any) -> None:
@@ -67,11 +64,6 @@ def test_pairs_are_the_sigmoid_of_their_logits_with_presence_beside_them(model: 
     np.testing.assert_allclose(said.pairs.present[:, 1], existence.scores["effusion"], atol=1e-6)
     # "normal" is somewhere in the lungs, but it is nothing that lies at a place.
     assert said.pairs.known.tolist() == [[False, True, True], [False, True, True]]
-    found = streams.find(model, list(images(ROWS, seed=4)))
-    np.testing.assert_allclose(said.pairs.values, found.pairs, atol=1e-6)
-    for row in range(ROWS):
-        told = [(p.observation, p.anatomy, round(p.score, 5)) for p in found.stated(row)]
-        assert [(f, p, round(score, 5)) for f, p, score in said.pairs.stated(row)] == told
 
 
 def test_what_was_never_stated_both_ways_is_left_out_and_told_once(model: Any) -> None:
@@ -118,19 +110,37 @@ def test_group_by_group_it_says_what_it_says_of_all(model: Any) -> None:
     np.testing.assert_allclose(by_one["pairs"].pairs.values, at_once["pairs"].pairs.values, atol=1e-6)  # type: ignore[union-attr]
 
 
-def test_a_map_is_where_the_decoder_looked_for_a_word_or_what_a_score_is_called(model: Any) -> None:
+def looked(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The decoder's mean attention to the grid, of words and of places, (Q, rows, columns) each."""
+    plan = Plan.of(keys("image/medslip", "image/tokens", "image/mask"))
+    with torch.no_grad():
+        encoded = model.finish(model(Batch.of({"image": pixels[None]}), plan), plan)["image"]
+        weights = model.heads["image/medslip"].attention(encoded)
+    return tuple(w[0].mean(dim=0).reshape(-1, *encoded.grid) for w in (weights.pathology, weights.anatomy))
+
+
+def test_a_map_is_where_the_decoder_looked_for_a_word_and_at_a_place_the_product(model: Any) -> None:
     pixels = images(1, seed=9)[0]
-    sample = Sample("a", {"image": pixels})
+    sample, (words, places) = Sample("a", {"image": pixels}), looked(model, pixels)
+    said, pairs = (
+        said_of(a, model, feature_pass(model, [Batch.of({"image": pixels[None]})], a.needs(model)), None)
+        for a in (Existence(), Pairs())
+    )
     for answer in (Existence(), Pairs()):
-        begun = answer.begin(model, Ask())
-        for label, place in (("effusion", ""), ("nodule", "left_costophrenic")):
-            expected = streams.locate(model, pixels, None, observation=label, anatomy=place or None)
-            np.testing.assert_array_equal(
-                answer.look(model, sample, begun, [(label, place)])[0].values, expected.values
-            )
-        word = streams.locate(model, pixels, None, observation="normal")
-        both = answer.look(model, sample, begun, [("effusion", ""), ("no_finding", "")])
-        np.testing.assert_array_equal(both[1].values, word.values)
+        asked_for = [("effusion", ""), ("no_finding", ""), ("normal", ""), ("nodule", "left_costophrenic")]
+        effusion, finding, normal, both = answer.look(model, sample, answer.begin(model, Ask()), asked_for)
+        np.testing.assert_allclose(effusion.values, words[1] / words[1].sum(), rtol=1e-5)
+        assert effusion.score == pytest.approx(said.scores["effusion"][0], abs=1e-6)
+        np.testing.assert_array_equal(finding.values, normal.values)  # what its score is called
+        product = words[2] * places[0]
+        np.testing.assert_allclose(both.values, product / product.sum(), rtol=1e-4)
+        assert both.score == pytest.approx(pairs.pairs.values[0, 0, 2], abs=1e-6)
+        for asked_of, sentence in (
+            (("efusion", ""), "knows no observation 'efusion': did you mean 'effusion'"),
+            (("effusion", "left_costo"), "knows no place 'left_costo': "),
+        ):
+            with pytest.raises(UserError, match=sentence):
+                answer.look(model, sample, answer.begin(model, Ask()), [asked_of])
 
 
 def test_a_model_without_the_head_is_refused(model: Any) -> None:

@@ -34,7 +34,7 @@ ROOT = Path(medvlp.__file__).parent
 NAMES = frozenset(name for name in available("answers") if (ROOT / "answers" / f"{name}.py").is_file())
 SHARED = NAMES & {*KINDS, *(each.name for each in fields(Predictions)), *get_args(Asks), *_SAME, *_TITLES}
 MEDSLIP = (
-    "answers/dual_stream",
+    "answers/_dual_stream",
     "models/heads/dual_stream",
     "objectives/medslip",
     "objectives/_medslip",
@@ -47,7 +47,7 @@ READS = ("get", "pop", "setdefault", "startswith", "endswith", "removeprefix", "
 OWN = {
     "answers/prompting": {"zero_shot"},  # its prompts and recipes
     "answers/recipes": {"zero_shot"},  # its scores in other papers' words
-    "answers/dual_stream": {"existence", "pairs"},  # what both read
+    "answers/_dual_stream": {"existence", "pairs"},  # what both read
     "objectives/medslip": {"existence", "pairs"},  # declares them
     "zoo/medslip": {"existence", "pairs"},  # declares them for a checkpoint of others
     "zoo/_queries.py": {"existence"},  # likewise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.task import Task, make_plan
 from tests.models.words import DUAL, VIT, images
@@ -26,8 +28,10 @@ ASKED = (EFFUSION, EFFUSION, SIDE, SIDE)
 TRUTH = ("yes", "no", "left lung", "right lung")
 WORDS = train_wordpiece([*ASKED, *TRUTH] * 3, vocab_size=128, max_length=16)
 LIST = ["no", "yes", "left lung", "right lung"]
-CLOSED = {"name": "answer_question", "answers": LIST, "width": 32, "layers": 1, "heads": 2}
+CLOSED: dict[str, Any] = {"name": "answer_question", "answers": LIST, "width": 32}
 OPEN = {"name": "caption", "question": "text.question", "width": 32, "layers": 1, "heads": 2}
+BILINEAR = {**CLOSED, "classifier": {"name": "bilinear_question", "dropout": 0}, "loss": "binary"}
+ROUTED = {**BILINEAR, "closed": 2, "classifier": {"name": "conditional_question", "glimpses": 2, "dropout": 0}}
 
 
 def batch() -> Batch:
@@ -53,13 +57,19 @@ def learned(spec: dict[str, Any]) -> tuple[Any, Question]:
     return model, build("answers", {"name": "question", **answer.released()}, where="x")
 
 
-@pytest.mark.parametrize("spec", [CLOSED, OPEN], ids=["list", "written"])
-def test_the_same_picture_is_answered_as_it_was_asked(spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize("spec", [CLOSED, BILINEAR, ROUTED, OPEN], ids=["list", "bilinear", "routed", "written"])
+def test_the_same_picture_is_answered_as_it_was_asked_also_from_a_bundle(spec: dict[str, Any], tmp_path: Path) -> None:
     model, answer = learned(spec)
     rows = Rows(feature_pass(model, [batch()], answer.needs(model)))
     begun = answer.begin(model, Ask())
     said = answer.answer(rows, Ask(questions=ASKED), begun)
     assert said.text == TRUTH
+    save_bundle(tmp_path / "bundle", Bundle(model, WORDS, [{"name": "read", "size": 32}]))
+    again: Any = load_bundle(tmp_path / "bundle").model
+    from_bundle = answer.answer(rows, Ask(questions=ASKED), answer.begin(again, Ask()))
+    assert from_bundle.text == TRUTH
+    for text, shares in (said.scores or {}).items():
+        assert np.array_equal(shares, (from_bundle.scores or {})[text])
     assert set(said.parts()) == answer.gives
     assert answer.answer(rows, Ask(questions=(EFFUSION,)), begun).text == ("yes", "no", "yes", "no")
     column = rows.table[answer.reads].copy()
@@ -78,5 +88,5 @@ def test_the_same_picture_is_answered_as_it_was_asked(spec: dict[str, Any]) -> N
 def test_heads_of_another_list_are_refused() -> None:
     spec = {**DUAL, "heads": {"question": {"name": "question_classifier", "answers": 3}}}
     model: Any = build_model(spec, tokenizer=WORDS, seed=3)
-    with pytest.raises(ConfigError, match=r"'question' is no question_classifier of 2 answers: list the answers that"):
+    with pytest.raises(ConfigError, match=r"'question' does not classify 2 answers: list the answers that"):
         Question(answers=["yes", "no"]).check(model)

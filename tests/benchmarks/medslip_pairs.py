@@ -113,7 +113,8 @@ def film(index: int) -> np.ndarray:
     """One radiograph of 128 pixels, 8 bits."""
     from medvlp.phantom.body import build_body
     from medvlp.phantom.facts import Finding, Patient, Study
-    from medvlp.phantom.radiograph import DetectorLook, expose, project
+    from medvlp.phantom.projection import project
+    from medvlp.phantom.radiograph import DetectorLook, expose
     from medvlp.phantom.rules import finding_rule, severity_of
 
     draw = numpy_generator(0, index, "film")

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from _report import print_report
 
+from medvlp.answers.asking.ask import answered
 from medvlp.answers.asking.model import load
-from medvlp.answers.dual_stream.findings import existence_scores, mounted_streams
 from medvlp.config.tree import load_config
-from medvlp.core.keys import keys
+from medvlp.core.answers import Ask
 from medvlp.core.table import FeatureTable
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
@@ -47,10 +47,11 @@ def scores_of(recipe: str, seed: int, asked: argparse.Namespace) -> tuple[Manife
     model = load(done.bundle)
     views = build_views(model.bundle.preprocessing, where="preprocessing")
     test = prepare(done.manifest.split_of("test"), views, cache=asked.out / "cache")
-    streams = mounted_streams(model.model)
-    assert streams is not None
-    table: FeatureTable = feature_pass(model.model, in_order(test), keys(streams.key("pathology")))
-    return test.manifest, existence_scores(table, streams), time.perf_counter() - start
+    answer = model.answers["existence"]
+    table: FeatureTable = feature_pass(model.model, in_order(test), answer.needs(model.model))
+    asked_of = Ask(findings=answer.labels)
+    scores = answered(answer, model.model, table, asked_of).scores or {}
+    return test.manifest, dict(scores), time.perf_counter() - start
 
 
 def macro(scores: dict[str, np.ndarray], truth: dict[str, np.ndarray], rows: np.ndarray) -> float:

@@ -23,7 +23,8 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.body import build_body
 from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import FINDINGS, Finding, Patient, Study
-from medvlp.phantom.radiograph import DetectorLook, expose, project
+from medvlp.phantom.projection import project
+from medvlp.phantom.radiograph import DetectorLook, expose
 from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of
 
 PROCESSES, STUDIES, VOLUMES = 2, 96, 24

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from tests.models.test_gate import chests
 from tests.tiny import tiny_tree
 
@@ -35,7 +35,7 @@ def released(folder: Path, *, train: int, validate: int) -> Path:
     tree["data"] |= {"cache": str(folder / "cache"), "split": {"name": "own"}, "near_images": False}
     words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
     model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
-    asked = KeptAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion"], {"name": "dot"})
+    asked = StoredAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion"], {"name": "dot"})
     save_bundle(folder / "run/bundle", Bundle(model, words, preprocessing=prefix, answers=(asked,)))
     (folder / "run/config.yaml").write_text(yaml.safe_dump(tree))
     return folder / "run"

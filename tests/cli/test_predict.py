@@ -24,7 +24,7 @@ from medvlp.core.protocols import Model
 from medvlp.data.manifest import Manifest
 from medvlp.data.picture_files import picture_files
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, save_bundle
 from medvlp.text.wordpiece import train_wordpiece
 from tests.data.volumes import write_ct
 from tests.models.words import DUAL, VISION, dual
@@ -47,7 +47,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
     words = train_wordpiece(["pleural effusion", "no edema"] * 2, vocab_size=64, max_length=16)
     model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
-    asked = KeptAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion", "edema"], {"name": "dot"})
+    asked = StoredAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion", "edema"], {"name": "dot"})
     save_bundle(folder, Bundle(model, words, preprocessing=[READ], answers=(asked,)))
     return folder
 
@@ -181,7 +181,7 @@ class Corner(Answer):
     streams: ClassVar[bool] = True
 
     def needs(self, model: Model) -> frozenset[Key]:
-        return frozenset({Key(model.pictures, "pooled")})
+        return frozenset({Key(model.vision_kind, "pooled")})
 
     def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:
         masks = []

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from medvlp.text.medslip_matrix import load_matrix, load_medslip_folder
+from medvlp.text.medslip_matrix import load_matrix
 from tests.text.radgraph_graphs import SMALL
 
 
@@ -28,9 +28,11 @@ def test_reports_become_triplets_a_matrix_and_medslips_folder(cli, tmp_path):
         ("s1", "present"),
         ("s2", "absent"),
     ]
-    folder, lists = load_medslip_folder(tmp_path / "medslip")
-    assert np.array_equal(folder.values, load_matrix(tmp_path / "m.npz").values)
-    assert lists == {"train": {"a.png": 0}, "test": {"b.png": 1}}
+    folder = tmp_path / "medslip"
+    stored = np.load(folder / "landmark_observation_adj_mtx.npy")
+    assert np.array_equal(stored, load_matrix(tmp_path / "m.npz").values)
+    lists = {split: json.loads((folder / f"{split}.json").read_text()) for split in ("train", "test")}
+    assert lists == {"train": {"a.png": {"labels_id": 0}}, "test": {"b.png": {"labels_id": 1}}}
 
 
 def test_radgraphs_file_is_read_as_published_unless_told_otherwise(cli, tmp_path):

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from medvlp.runs.train import Trained
 
 FOLDER = resource_folder("configs") / "evaluate"
-SETS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem in cards() and path.stem != "phantom")
-SUITES = sorted(path.name for path in (FOLDER / "suites").glob("*.yaml"))
-CANNOT_BE_ASKED = {"other_lesion", "other_disease"}
 # Questions and answers; phrases with boxes of one finding each; small copies of pictures that are in other sets.
 NO_FINDINGS = {"vqa_rad", "slake", "ms_cxr", "medmnist"}
+SETS = sorted({path.stem for path in FOLDER.glob("*.yaml")} & set(cards()) - {"phantom", *NO_FINDINGS})
+SUITES = sorted(path.name for path in (FOLDER / "suites").glob("*.yaml"))
+CANNOT_BE_ASKED = {"other_lesion", "other_disease"}
 
 
 def test_every_public_data_set_with_a_layout_and_findings_has_one() -> None:

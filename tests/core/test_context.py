@@ -106,7 +106,7 @@ def test_shared_draws_know_the_step_and_the_name_and_nothing_of_the_samples():
 
     draws = at(8).uniform_shared(4, 5, name="classes")
     assert draws.shape == (4, 5)
-    assert torch.equal(draws, at(8, words=["c"], alone=True).uniform_shared(4, 5, name="classes"))
+    assert torch.equal(draws, at(8, words=["c"], chunk=True).uniform_shared(4, 5, name="classes"))
     assert not torch.equal(draws, at(16).uniform_shared(4, 5, name="classes"))
     assert not torch.equal(draws, at(8).uniform_shared(4, 5, name="other"))
     # Nor are they those of the sample at the place of that number.
@@ -140,7 +140,7 @@ def test_what_was_not_planned_is_refused():
 
 
 def test_a_sample_scope_objective_does_not_see_other_chunks():
-    ctx = context(Batch.of({"text": ["a", "b"]}), alone=True)
+    ctx = context(Batch.of({"text": ["a", "b"]}), chunk=True)
     with pytest.raises(ConfigError, match=r"asked for everybody's 'image/raw': declare scope = 'batch'"):
         ctx.all("image/raw")
     assert ctx.owner("image/raw").tolist() == [0, 1]
@@ -331,6 +331,6 @@ def test_what_an_objective_computes_is_gathered_with_exact_gradients(pool, bound
 
 
 def test_a_chunk_alone_gathers_nothing():
-    ctx = context(Batch.of({"text": ["a"]}), alone=True)
+    ctx = context(Batch.of({"text": ["a"]}), chunk=True)
     with pytest.raises(ConfigError, match=r"asked for everybody's 'rows': declare scope = 'batch'"):
         ctx.gather(torch.eye(1), torch.arange(1))

@@ -18,14 +18,13 @@ from medvlp.core.errors import DataError
 from medvlp.core.places import record_tensor, to_source, to_view
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.views import View
-from medvlp.data.marks import Drawn, seen
+from medvlp.data.marks import Drawn, moved, seen
 from medvlp.data.mask_files import runs_of
 from medvlp.data.pipeline import apply_views
-from medvlp.data.stacks import LazyStack, taken
+from medvlp.data.stacks import LazyStack, stack_of
 from medvlp.data.views.affine import Affine
 from medvlp.data.views.augment3d import Augment3d
 from medvlp.data.views.crops import Crops
-from medvlp.data.views.mirror import Mirror
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.data.views.sample_slices import SampleSlices
@@ -35,10 +34,23 @@ from medvlp.io.volume import Volume
 
 HALF = 0.5 + 1e-3
 EIGHTH = 0.13  # source pixels: means of areas that end within a pixel are off a ramp by as much
+
+
+class Flip:
+    """Exchange left and right of the picture: no view of the library does, one of another package may."""
+
+    random = True
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        image = sample.fields["image"]
+        assert isinstance(image, torch.Tensor)
+        return moved(sample, "image", image.flip(-1), np.array([[-1.0, 0, image.shape[-1]], [0, 1, 0], [0, 0, 1]]))
+
+
 MOVES: tuple[View, ...] = (
     Affine(degrees=30, scale=0.3, translate=0.15),
     Affine(degrees=0, scale=0.2, translate=0.2),
-    Mirror(probability=1.0),
+    Flip(),
 )
 
 
@@ -250,7 +262,7 @@ def _slices(value: object) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         return value.double().numpy()
     assert isinstance(value, Stack | LazyStack)
-    stack = taken(value)
+    stack = stack_of(value)
     assert stack is not None
     return stack.pixels[:, 0].double().numpy()
 
@@ -268,7 +280,7 @@ def _slices(value: object) -> np.ndarray:
 def test_boxes_come_back_as_they_went_and_masks_too_where_the_view_has_their_pixels(
     source: tuple[int, int], size: int, flip: bool, corners: list[float]
 ) -> None:
-    views: list[View] = [Read(size=size, bits=32), *([Mirror(probability=1.0)] if flip else [])]
+    views: list[View] = [Read(size=size, bits=32), *([Flip()] if flip else [])]
     record = apply_views(Sample("a", {"image": np.zeros(source, np.float32)}), views).record("image")
     assert record is not None
     assert record.flip == flip

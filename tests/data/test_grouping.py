@@ -12,7 +12,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part
 from medvlp.data.collate import collate
-from medvlp.data.grouping import keep_one, stack_pictures
+from medvlp.data.grouping import keep_one, stack_images
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
 from medvlp.objectives._targets import pairs
@@ -80,7 +80,7 @@ def views() -> Manifest:
 
 
 def test_pictures_of_a_study_become_one_row_with_what_all_agree_on() -> None:
-    made = stack_pictures(views())
+    made = stack_images(views())
     assert made.record(0) == {
         "stack": ["f.png", "l.png"], "id": "f", "id.study": "s", "id.patient": "p", "text": "Clear.", "sex": "F",
         "age": 60, "label.effusion": 1.0, "label.nodule": -1.0,
@@ -95,7 +95,7 @@ def test_pictures_of_a_study_become_one_row_with_what_all_agree_on() -> None:
 
 
 def test_different_words_are_joined() -> None:
-    made = stack_pictures(views().with_column("text", ["One.", "Two.", "x", "y"]))
+    made = stack_images(views().with_column("text", ["One.", "Two.", "x", "y"]))
     assert made.record(0)["text"] == "One.\n\nTwo."
 
 
@@ -103,4 +103,4 @@ def test_a_study_in_two_splits_is_refused() -> None:
     with pytest.raises(
         DataError, match=r"1 groups by id.study lie in several splits \(one with 'f'\): split by patient"
     ):
-        stack_pictures(views().with_column("split", ["train", "test", "train", "train"]))
+        stack_images(views().with_column("split", ["train", "test", "train", "train"]))

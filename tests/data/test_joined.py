@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import DataError
+from medvlp.data.grouping import patient_caveats, with_patients
 from medvlp.data.joined import in_part, join_sets
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
-from medvlp.data.patients import patient_caveats, with_patients
 from medvlp.data.splits import split_caveats
 from tests.data.films import film, write
 

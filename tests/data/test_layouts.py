@@ -17,7 +17,7 @@ from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
 from medvlp.data.splits import split_by_patient
-from medvlp.phantom.planted import read_planted
+from tests.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import DataError
+from medvlp.data.grouping import patient_caveats, with_patients
 from medvlp.data.manifest import Manifest
-from medvlp.data.patients import patient_caveats, with_patients
 
 
 def manifest(**columns: list[object]) -> Manifest:

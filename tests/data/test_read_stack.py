@@ -17,7 +17,8 @@ from medvlp.data.marks import Drawn, seen
 from medvlp.data.pipeline import apply_views
 from medvlp.data.prepare import prepare
 from medvlp.data.stack_files import FileStack, write_stack_file
-from medvlp.data.stacks import LazyStack, taken
+from medvlp.data.stacks import LazyStack
+from medvlp.data.stacks import stack_of as chosen_of
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_stack import ReadStack
 from medvlp.data.views.read_stack_file import ReadStackFile
@@ -76,7 +77,7 @@ def test_boxes_and_masks_follow_the_frames_of_a_cine_and_the_pixels_of_a_stack_f
     for bits, name in ((8, str(path)), (32, str(tmp_path / "a.safetensors"))):
         made = apply_views(Sample("a", {"stack": name, "boxes.f": boxes}), [ReadStack(size=24)] if bits == 8 else
                            [ReadStackFile()])  # fmt: skip
-        stack, found = taken(made.fields["stack"]), seen(made, "boxes.f")
+        stack, found = chosen_of(made.fields["stack"]), seen(made, "boxes.f")
         assert stack is not None
         assert isinstance(found, torch.Tensor)
         there = (stack.pixels[:, 0] > 0.5).nonzero().flip(1)

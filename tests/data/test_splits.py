@@ -317,7 +317,7 @@ def test_a_stored_split_on_another_manifest_tells_what_is_missing_and_what_is_no
     make_split(many.take(np.arange(10, 100)), {"name": "patient"}).save(tmp_path / "s.json")
     split = make_split(few, {"name": "ids", "stored": str(tmp_path / "s.json")})
     assert (len(split.missing_in(few)), len(split.unlisted_in(few))) == (20, 10)
-    assert split.told(few) == (
+    assert split.caveats(few) == (
         "20 listed ids are not in the manifest.",
         "10 of 80 records are on no list and stand in no part.",
     )

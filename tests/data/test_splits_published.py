@@ -126,7 +126,7 @@ def test_the_official_split_is_the_column_of_the_release(release: Manifest) -> N
     split = make_split(release, "official")
     assert split.parts["test"] == ("i8", "i9")
     assert (split.name, split.source, split.flaw) == ("official", "the release", "")
-    assert split.told(release) == ()
+    assert split.caveats(release) == ()
     assert make_split(release, "merged").parts["validate"] == ("i6", "i7", "i8", "i9")
 
 
@@ -141,7 +141,7 @@ def test_a_column_that_was_overwritten_or_is_missing_is_not_the_release(release:
 
 def test_a_release_that_is_not_whole_is_told_by_its_counts(release: Manifest) -> None:
     some = release.take(np.arange(2, 10))
-    assert make_split(some, "official").told(some) == ("Records differ from the card's: train 4 rather than 6.",)
+    assert make_split(some, "official").caveats(some) == ("Records differ from the card's: train 4 rather than 6.",)
 
 
 def test_a_draw_by_patient_is_that_of_the_function_that_was_called(release: Manifest) -> None:
@@ -170,7 +170,7 @@ def test_a_draw_by_row_is_rebuilt_with_its_leak_and_says_so(release: Manifest, n
     assert split.repeated > 0
     placed = split.apply(release)
     assert len(placed) == 10 + split.repeated
-    told = split.told(release)
+    told = split.caveats(release)
     assert told[0].endswith("has a known flaw: rows of one image stand on several sides.")
     assert told[0] == split_caveats(placed)[0]
     assert "records stand in more than one part and are repeated" in told[1]

@@ -10,7 +10,7 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
-from medvlp.data.splits._iterative import iterative_stratification
+from medvlp.data.splits.stratified import iterative_stratification
 
 SHARES = {"train": 0.7, "validate": 0.1, "test": 0.2}
 

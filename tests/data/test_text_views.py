@@ -9,12 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import Sample
 from medvlp.data.pipeline import added_fields, apply_views
-from medvlp.data.views.affine import Affine
 from medvlp.data.views.captions import Captions
 from medvlp.data.views.hard_negative import HardNegative
-from medvlp.data.views.mirror import Mirror
 from medvlp.data.views.rewrite import Rewrite
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
@@ -104,86 +102,6 @@ def test_a_report_is_kept_unless_it_is_to_be_written_over_and_silent_labels_give
     assert apply_views(Sample("b", {"label.effusion": math.nan}), [Captions()]).fields.keys() == {"label.effusion"}
 
 
-# mirror --------------------------------------------------------------------------------------------------------------
-
-
-def a_film(text: object = "Left effusion.") -> Sample:
-    fields = {
-        "image": torch.rand(1, 6, 8),
-        "mask": torch.rand(6, 8) > 0.5,
-        "boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0], [0.0, 0.0, 8.0, 6.0]]),
-        "text": text,
-        "text.negative": ("Right effusion.",),
-        "id.report": "abc",
-        "label.effusion": 1.0,
-    }
-    return Sample("a", fields, {"image": ImageRecord(seed=1, box=(0, 0, 8, 6))})
-
-
-def test_pixels_masks_boxes_and_words_are_mirrored_together_and_twice_is_never() -> None:
-    before = a_film()
-    after = apply_views(before, [Mirror(probability=1.0)])
-    assert torch.equal(after.fields["image"], before.fields["image"].flip(2))  # type: ignore[union-attr, arg-type]
-    assert torch.equal(after.fields["mask"], before.fields["mask"].flip(1))  # type: ignore[union-attr, arg-type]
-    assert after.fields["boxes"].tolist() == [[4.0, 2.0, 7.0, 5.0], [0.0, 0.0, 8.0, 6.0]]  # type: ignore[union-attr]
-    assert after.fields["text"] == "Right effusion."
-    assert after.fields["text.negative"] == ("Left effusion.",)
-    assert after.fields["label.effusion"] == 1.0
-    assert after.fields["id.report"] != "abc", "a mirrored report is another report"
-    assert after.records["image"].flip
-    back = apply_views(after, [Mirror(probability=1.0)])
-    assert back.records == before.records
-    for name, value in before.fields.items():
-        other = back.fields[name]
-        assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other  # type: ignore[arg-type]
-
-
-def test_a_box_stays_on_what_it_marks() -> None:
-    image = torch.zeros(1, 6, 8)
-    image[0, 2:5, 1:4] = 1
-    sample = Sample("a", {"image": image, "boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0]])})
-    fields = apply_views(sample, [Mirror(probability=1.0)]).fields
-    x0, y0, x1, y1 = fields["boxes"][0].int().tolist()  # type: ignore[index]
-    assert bool((fields["image"][0, y0:y1, x0:x1] == 1).all())  # type: ignore[index]
-    assert float(fields["image"].sum()) == 9  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"text": "Right middle lobe nodule."},
-        {"text": ("Left effusion.", "Dextrocardia.")},
-        {"image": "a/path.png"},
-        {"vector": torch.zeros(3)},
-        {"stack": torch.zeros(2, 1, 4, 4)},
-    ],
-)
-def test_a_sample_that_has_no_mirror_image_stays_as_it_is(change: dict[str, object]) -> None:
-    film = a_film()
-    sample = Sample("a", {**film.fields, **change}, film.records)
-    assert apply_views(sample, [Mirror(probability=1.0)]) is sample
-
-
-def test_mirroring_is_off_by_default_and_drawn_at_its_probability() -> None:
-    film = a_film()
-    assert all(apply_views(film, [Mirror()], draw=k) is film for k in range(50))
-    share = sum(apply_views(film, [Mirror(probability=0.3)], draw=k) is not film for k in range(1000)) / 1000
-    assert abs(share - 0.3) < 5 * (0.3 * 0.7 / 1000) ** 0.5
-
-
-def test_after_a_mirror_the_record_of_affine_tells_the_source_box_of_what_is_seen() -> None:
-    image = torch.zeros(1, 64, 64)
-    image[0, 20:30, 24:28] = 1
-    record = ImageRecord(seed=0, box=(0, 0, 64, 64))
-    for draw in range(20):
-        views = [Mirror(probability=1.0), Affine(degrees=0, scale=0, translate=0.1)]
-        out = apply_views(Sample("a", {"image": image}, {"image": record}), views, draw=draw)
-        columns = (out.fields["image"][0] > 0.5).any(0).nonzero()  # type: ignore[index]
-        x0, _, x1, _ = out.records["image"].box
-        assert x1 - x0 == pytest.approx(64)
-        assert abs((x1 - 24) - float(columns.max() + 1)) <= 1, "columns of a mirrored view count from the right edge"
-
-
 # pairs and clauses ---------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +136,6 @@ def test_clauses_are_drawn_where_asked() -> None:
         (lambda: HardNegative(most=0), "hard_negative needs at least one kind and one copy"),
         (lambda: Captions(findings=("efusion",)), "captions has no words for the finding 'efusion': did you mean"),
         (lambda: Captions(absent=-1), "captions writes a text field and denies at least 0 findings"),
-        (lambda: Mirror(probability=2.0), "mirror takes an image field and a probability from 0 to 1"),
     ],
 )
 def test_an_option_out_of_range_is_one_sentence_that_tells_what_to_change(make: object, words: str) -> None:

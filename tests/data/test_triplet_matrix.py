@@ -142,22 +142,3 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     write_triplets([study, study], tmp_path / "t.jsonl")
     with pytest.raises(DataError, match=r"t\.jsonl holds a study on two lines: give every study one line"):
         seen(TripletMatrix(source="file", file=str(tmp_path / "t.jsonl")), **{"id.study": "s"})
-
-
-def test_mirrored_twice_the_matrix_is_as_it_was(tmp_path: Path) -> None:
-    from medvlp.data.views.mirror import Mirror
-
-    write_triplets([of_report(REPORT, study_id="s")], tmp_path / "t.jsonl")
-    record = ImageRecord(0, (0.0, 0.0, 4.0, 4.0))
-    fields = {"image": torch.rand(1, 4, 4), "text": REPORT, "id.study": "s"}
-    turn = Mirror(probability=1.0)
-    once = turn(Sample("a", fields, {"image": record}), torch.Generator())
-    twice = turn(once, torch.Generator())
-    assert once.records["image"].flip
-    for view in (TripletMatrix(), TripletMatrix(source="file", file=str(tmp_path / "t.jsonl"))):
-        before, mirrored, after = (
-            said(view(each, torch.Generator())) for each in (Sample("a", fields, {"image": record}), once, twice)
-        )
-        assert after == before
-        assert mirrored != before
-        assert mirrored[("right_pleural", "effusion")] == before[("left_pleural", "effusion")]

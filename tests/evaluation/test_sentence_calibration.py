@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from medvlp.answers.sentences.calibration import SentenceCalibration
-from medvlp.answers.sentences.judge import SentenceJudge, evidence
-from medvlp.answers.sentences.rows import Studies, judge_sentences
+from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
+from medvlp.answers.sentences.rows import Studies, evaluate_sentences
 from medvlp.core.errors import DataError
 from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
 from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check
@@ -93,10 +93,10 @@ def test_verdicts_err_as_seldom_as_promised_and_base_rates_decide_none() -> None
     blind = judge.verdicts(fresh.assign(seen=0.0))
     assert set(blind) == {"not_visible"}
     assert set(judge.verdicts(fresh.assign(said="never heard"))) == {"not_judged"}
-    again = SentenceJudge.of(json.loads(json.dumps(judge.to_plain())))
+    again = SentenceEvaluator.of(json.loads(json.dumps(judge.to_plain())))
     assert again.verdicts(fresh).tolist() == verdicts.tolist()
     with pytest.raises(DataError, match="calibration of sentences cannot be read"):
-        SentenceJudge.of({"sets": {}})
+        SentenceEvaluator.of({"sets": {}})
 
 
 def told(reports: list[str], patients: list[str], image: np.ndarray, validation: Studies | None):
@@ -109,7 +109,7 @@ def test_the_fit_is_of_the_validation_sentences_alone() -> None:
     found = told(TRUE, PATIENTS, embed(TRUE), validation)
     other = told(TRUE[:2], PATIENTS[:2], -embed(TRUE[:2]), validation)
     assert found.fitted == other.fitted
-    rows = judge_sentences(validation, embed, ("side", "negation", "severity"), mean_image=embed(TRUE).mean(axis=0))
+    rows = evaluate_sentences(validation, embed, ("side", "negation", "severity"), mean_image=embed(TRUE).mean(axis=0))
     assert found.fitted["sentences"]["calibration"] == fit_sentence_calibration(rows.table).to_dict()
     assert found.cases is not None
     cases = found.cases.rename(columns={"group:kind": "kind"})

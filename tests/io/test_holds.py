@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medvlp.io.holds import holds
+from medvlp.io.read import holds
 
 
 def tiff(path: Path, pages: int) -> Path:

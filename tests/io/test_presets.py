@@ -11,8 +11,8 @@ from PIL import Image as Pillow
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage, Volume, preset_info, preset_names, read_image, window
 from medvlp.io.affine import Affine
-from medvlp.io.equalise import eight_bits, equalise
-from medvlp.io.preset import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles
+from medvlp.io.dicom_display import eight_bits, equalise
+from medvlp.io.presets import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles
 
 CT = {0x00080060: ("CS", "CT"), 0x00281052: ("DS", [-1024]), 0x00281053: ("DS", [1])}
 MR = {0x00080060: ("CS", "MR")}

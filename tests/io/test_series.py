@@ -11,7 +11,7 @@ import pytest
 from openjpeg.utils import encode_array
 
 from medvlp.io import inspect, read_volume
-from medvlp.io.geometry_report import SeriesInfo
+from medvlp.io.volume import SeriesInfo
 from tests.io.conftest import BIG, DEFLATED, IMPLICIT, RLE
 from tests.io.ct_series import (
     IMAGE_TYPE,

@@ -91,7 +91,7 @@ def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
     assert both["boxes/ap/macro"] == pytest.approx(found["boxes/ap/mass"] / 2)
     evaluation: Any = SimpleNamespace(
         knows_patients=True,
-        model=SimpleNamespace(model=SimpleNamespace(pictures="image")),
+        model=SimpleNamespace(model=SimpleNamespace(vision_kind="image")),
         judged=SimpleNamespace(manifest=data),
         manifest=data,
         options=SimpleNamespace(split="test"),

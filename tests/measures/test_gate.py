@@ -14,7 +14,7 @@ from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
 from medvlp.features.fit_gate import fit_gate
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, save_bundle
 from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.text.wordpiece import train_wordpiece
 from tests.messages import messages
@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data/table.csv").write_text("\n".join(rows) + "\n")
     words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
     model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words)
-    asked = KeptAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion"], {"name": "dot"})
+    asked = StoredAnswer("zero_shot", "zero_shot", {"prompts": PROMPTS}, ["effusion"], {"name": "dot"})
     gate = fit_gate(chests(120, seed=0), chests(60, seed=1))
     for name, own in (("gated", gate), ("open", None)):
         bundle = Bundle(model, words, preprocessing=[{"name": "read", "size": 32}], answers=(asked,), gate=own)

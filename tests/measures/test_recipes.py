@@ -67,30 +67,27 @@ def test_what_is_chosen_is_chosen_on_validation_pictures(
     tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
     asked = [*words(tiny_run, tiny_cohort, tmp_path), "evaluation.split=test", "evaluation.measures.sentences=null"]
-    asked += ["evaluation.measures.grounding=null", "evaluation.measures.weighted_prompts={}"]
-    asked += ["evaluation.measures.uncertain_prompts.recipes=[chexzero_v1]"]
+    asked += ["evaluation.measures.grounding=null", "evaluation.measures.uncertain_prompts.recipes=[chexzero_v1]"]
     found = evaluate(load_evaluation("configs/evaluate/phantom.yaml", asked), page=False).found
-    for name in ("zero_shot", "zero_shot_weighted"):
-        result = found[name]
-        assert result.cases is not None
-        assert set(result.cases["split"]) == {"validate", "test"}
-        assert recompute(result).metrics == result.metrics
-        validation = result.cases[result.cases["split"] == "validate"]
-        for label, entry in result.fitted.items():
-            both = {0.0, 1.0} <= set(validation[f"label:{label}"].tolist())
-            assert ("operating_points" in entry) == both
-            row = result.find("sensitivity", label, split="test", operating_point="youden")
-            if row.value is not None:
-                assert row.threshold == entry["operating_points"]["youden"]["threshold"]
-    assert found["zero_shot"].recipe != found["zero_shot_weighted"].recipe
+    result = found["zero_shot"]
+    assert result.cases is not None
+    assert set(result.cases["split"]) == {"validate", "test"}
+    assert recompute(result).metrics == result.metrics
+    validation = result.cases[result.cases["split"] == "validate"]
+    for label, entry in result.fitted.items():
+        both = {0.0, 1.0} <= set(validation[f"label:{label}"].tolist())
+        assert ("operating_points" in entry) == both
+        row = result.find("sensitivity", label, split="test", operating_point="youden")
+        if row.value is not None:
+            assert row.threshold == entry["operating_points"]["youden"]["threshold"]
     known = found["zero_shot"].cases
     assert known is not None
     known = known[known["split"] == "test"].set_index("id")
     uncertain = {str(c) for c in known.columns if str(c).startswith("label:") and (known[c] == -1).any()}
-    asked_of_doubt = found.get("doubt_chexzero_v1")
-    assert (asked_of_doubt is None) == (not uncertain)
-    if asked_of_doubt is not None:
-        table = asked_of_doubt.cases
+    uncertain_result = found.get("doubt_chexzero_v1")
+    assert (uncertain_result is None) == (not uncertain)
+    if uncertain_result is not None:
+        table = uncertain_result.cases
         assert table is not None
         assert {str(c) for c in table.columns if str(c).startswith("label:")} == uncertain
         for label in uncertain:

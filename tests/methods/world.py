@@ -94,6 +94,17 @@ CASES["questions"] = (
     ],
     ["*"],
 )
+_LIST = {"answers": ["yes", "no", "maybe"], "part": "seen", "width": 8, "loss": "binary"}
+CASES["questions by bilinear attention"] = (
+    {**_DUAL, "heads": {"image/seen": {"name": "autoencoded", "code": 3}}},
+    [
+        {"name": "answer_question", **_LIST, "classifier": {"name": "bilinear_question", "dropout": 0}},
+        {"name": "answer_question", **_LIST, "head": "routed", "closed": 2}
+        | {"classifier": {"name": "conditional_question", "glimpses": 2, "dropout": 0}},
+        {"name": "autoencode", "part": "seen"},
+    ],
+    ["*"],
+)
 
 
 def methods() -> AbstractContextManager[None]:

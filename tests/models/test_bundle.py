@@ -20,14 +20,14 @@ from medvlp.core.protocols import HeadSpec
 from medvlp.core.sample import Batch
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer, check_manifest, load_bundle, load_model, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, check_manifest, load_bundle, load_model, save_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.words import DUAL, images
 
 TEXTS = ["large left effusion", "no effusion", "nodule in the right lung", "clear lungs"]
 WORDS = train_wordpiece(TEXTS * 3, vocab_size=128, max_length=16)
-ASKED = KeptAnswer(
+ASKED = StoredAnswer(
     name="findings",
     component="zero_shot",
     options={"prompts": [{"name": "v1", "label": "effusion", "positive": ["a"], "negative": ["b"]}]},
@@ -80,7 +80,7 @@ def test_what_comes_back_computes_the_same_bit_for_bit(folder: Path) -> None:
 
 def test_what_comes_back_says_the_same(tmp_path: Path) -> None:
     facts = {"provenance": {"recipe": "abc", "synthetic": True}, "card": "# Card, ä\n"}
-    plain = KeptAnswer("retrieval", "retrieval")
+    plain = StoredAnswer("retrieval", "retrieval")
     save_bundle(tmp_path / "b", bundle_of(trained(), **facts, answers=(ASKED, plain)))
     back = load_bundle(tmp_path / "b")
     assert {name: getattr(back, name) for name in facts} == facts

@@ -102,7 +102,7 @@ def test_a_dual_model_embeds_volumes_and_a_batch_without_one_is_one_masked_row(k
     vision = {"name": "monai", "architecture": "segresnet", "kind": kind}
     spec = {"name": "dual", "vision": vision, "text": TEXT, "embed_dim": 8}
     model = build_model(spec, tokenizer=HashWords())
-    assert model.pictures == kind
+    assert model.vision_kind == kind
     pixels = volumes(2) if kind == "volume" else volumes(2).transpose(1, 2)
     plan = Plan.of(keys(f"{kind}/embedding", "text/embedding"))
     columns = {kind: Column(pixels, torch.arange(2)), "text": Column(("a", "b"), torch.arange(2))}

@@ -16,7 +16,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle, save_patches
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle, save_patches
 from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.prompts import FINDINGS, NAMES, WORDS, drawn, logits, model
@@ -24,7 +24,7 @@ from tests.models.test_tuning import BANK, MAPLE, QKV
 from tests.models.words import DUAL, VIT
 
 READ = {"name": "read", "size": 32}
-ANSWER = KeptAnswer("findings", "findings", {"labels": list("abcd")}, list("abcd"))
+ANSWER = StoredAnswer("findings", "findings", {"labels": list("abcd")}, list("abcd"))
 KINDS = {
     "coop": [{"name": "coop", **BANK}],
     "ctp": [{"name": "ctp", **BANK}],

@@ -9,10 +9,7 @@ from torch import Tensor, nn
 
 from medvlp.core import Batch, Column, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
-from medvlp.models.encoders.transformer import TextTransformer
-from medvlp.models.heads.question_classifier import QuestionClassifier
 from medvlp.objectives.answer_question import AnswerQuestion
-from tests.models.words import HashWords
 
 ANSWERS = ["yes", "no", "left lung"]
 
@@ -47,13 +44,14 @@ def context(view: str = "image") -> Context:
         "text.question/tokens": Part(torch.randn(4, 7, 5, generator=generator, dtype=torch.float64), questions),
         "text.question/mask": Part(mask, questions),
     }
+    parts[f"{view}/pooled"] = Part(parts[f"{view}/tokens"].values[:, 0], images)
     answers = Column(("no", "yes", "yes", "a bit", " Left  lung"), torch.arange(5))
     batch = Batch(tuple("abcde"), torch.arange(5), {"text.answer": answers})
     return Context(
         parts={parse_key(key): part for key, part in parts.items()},
         batch=batch,
         heads={"question": Linear()},
-        alone=True,
+        chunk=True,
     )
 
 
@@ -73,22 +71,17 @@ def test_the_loss_is_the_mean_over_questions_whose_answer_is_on_the_list(view: s
     assert term.sum.item() == pytest.approx(total, rel=1e-12)
 
 
-def test_the_head_reads_real_words_and_vectors_only_and_needs_a_text_tower() -> None:
-    tower = TextTransformer(words=HashWords(), width=8, layers=1, heads=2)
-    head = QuestionClassifier(memory_width=6, text=tower, answers=3, width=8, layers=2, heads=2).double()
-    generator = torch.Generator().manual_seed(1)
-    memory, words = (torch.randn(2, 5, width, generator=generator, dtype=torch.float64) for width in (6, 8))
-    seen, mask = torch.arange(5)[None] < torch.tensor([[3], [5]]), torch.arange(5)[None] < torch.tensor([[2], [4]])
-    logits = head.forward_logits(memory, seen, words, mask)
-    for row, (pictures, length) in enumerate(((3, 2), (5, 4))):
-        alone = head.forward_logits(
-            memory[row : row + 1, :pictures], None, words[row : row + 1, :length], mask[row : row + 1, :length]
-        )
-        torch.testing.assert_close(logits[row : row + 1], alone)
-    other = head.forward_logits(memory.flip(0), seen.flip(0), words, mask)
-    assert not torch.allclose(other, logits)
-    with pytest.raises(ConfigError, match="A question needs a text tower that reads it, and the model has none"):
-        QuestionClassifier(memory_width=6, answers=3)
+def test_the_binary_loss_is_a_sum_over_answers_and_one_vector_is_a_token() -> None:
+    ctx = context()
+    term = AnswerQuestion(answers=ANSWERS, part="pooled", loss="binary")(ctx)["answer"]
+    head: Any = ctx.heads["question"]
+    total = 0.0
+    for picture, question, truth in ((0, 0, 1), (4, 3, 2)):
+        words = ctx["text.question/tokens"][question][ctx["text.question/mask"][question]].mean(0)
+        logits = (ctx["image/pooled"][picture] @ head.image + words @ head.words).tolist()
+        total += sum(math.log1p(math.exp(-each if at == truth else each)) for at, each in enumerate(logits))
+    assert term.count.item() == 2
+    assert term.sum.item() == pytest.approx(total, rel=1e-12)
 
 
 @pytest.mark.parametrize("answers", [["yes"], ["yes", "Yes "]])

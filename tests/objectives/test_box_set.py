@@ -78,7 +78,7 @@ def context(
     values = {"boxes": boxes, "boxes_logits": logits, "boxes_layers": layers}
     parts = {parse_key(f"image/{name}"): Part(value, owner) for name, value in values.items()}
     images = {"image": Column(torch.zeros(len(boxes), 1, *SIZE), owner)}
-    return Context(parts=parts, batch=batch_of({**images, **columns}, samples), alone=True)
+    return Context(parts=parts, batch=batch_of({**images, **columns}, samples), chunk=True)
 
 
 def pixels_of(boxes: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def context(view: str = "image", *, pad: int = 0, image_owner=(0, 1, 1, 3), text
         tuple(map(str, range(samples))), torch.arange(samples), {"text": Column(("",) * len(text_owner), texts)}
     )
     parts = {parse_key(key): part for key, part in parts.items()}
-    return Context(parts=parts, batch=batch, heads={"captioner": Decoder()}, alone=True)
+    return Context(parts=parts, batch=batch, heads={"captioner": Decoder()}, chunk=True)
 
 
 @pytest.mark.parametrize("view", ["image", "stack"])
@@ -87,7 +87,7 @@ def test_chunks_add_up_to_the_whole():
             here = (part.owner >= start) & (part.owner < stop)
             some[key] = Part(part.values[here], part.owner[here] - start)
         parts.append(
-            Caption()(Context(parts=some, batch=ctx.batch.take(start, stop), heads=ctx.heads, alone=True))["next_token"]
+            Caption()(Context(parts=some, batch=ctx.batch.take(start, stop), heads=ctx.heads, chunk=True))["next_token"]
         )
     total = parts[0] + parts[1]
     torch.testing.assert_close(total.sum, whole.sum, rtol=1e-13, atol=1e-13)
@@ -110,7 +110,7 @@ def test_the_decoder_that_it_declares_can_be_built_and_called():
     given = {"width": WIDTH, "vocab_size": WORDS}
     decoder = build("models/heads", {"name": spec.name, **spec.options}, where="x", given=given).double()
     ctx = context()
-    term = Caption()(Context(parts=ctx.parts, batch=ctx.batch, heads={"captioner": decoder}, alone=True))["next_token"]
+    term = Caption()(Context(parts=ctx.parts, batch=ctx.batch, heads={"captioner": decoder}, chunk=True))["next_token"]
     # Untrained, it is nearly uniform over the words.
     assert term.value().item() == pytest.approx(math.log(WORDS), abs=0.1)
     term.sum.backward()
@@ -135,7 +135,7 @@ def test_a_question_that_each_text_begins_with_is_given_and_not_predicted():
     lengths = torch.tensor([3, 2])  # with the end of the text: two tokens of sample 0's texts, one of sample 1's
     questions = Part(torch.arange(4)[None] < lengths[:, None], torch.tensor([0, 1]))
     parts = {**ctx.parts, parse_key("text.question/mask"): questions}
-    asked = Context(parts=parts, batch=ctx.batch, heads=ctx.heads, alone=True)
+    asked = Context(parts=parts, batch=ctx.batch, heads=ctx.heads, chunk=True)
     objective = Caption(question="text.question")
     term = objective(asked)["next_token"]
     decoder, total, count = ctx.heads["captioner"], 0.0, 0
@@ -173,11 +173,11 @@ def test_the_decoder_is_told_the_labels_of_the_texts_sample_and_the_classifier_l
             return super().forward_logits(tokens, mask, ids)
 
     objective = Caption(findings=["edema", "nodule"])
-    terms = objective(Context(parts=parts, batch=batch, heads={"captioner": Told()}, alone=True))
+    terms = objective(Context(parts=parts, batch=batch, heads={"captioner": Told()}, chunk=True))
     # Two texts of sample 0 and one of sample 1, which have images; -1 is told as unknown, and so is NaN.
     assert told[0].tolist() == [[1.0, -1.0], [1.0, -1.0], [0.0, -1.0]]
     assert terms["next_token"].sum == Caption()(plain)["next_token"].sum
-    alone = Classify(labels=["edema", "nodule"])(Context(parts=parts, batch=batch, alone=True))["binary"]
+    alone = Classify(labels=["edema", "nodule"])(Context(parts=parts, batch=batch, chunk=True))["binary"]
     assert (terms["binary"].sum, terms["binary"].count) == (alone.sum, alone.count)
     assert {"label.edema", "label.nodule", "image/findings"} < set(map(str, objective.needs()))
     assert set(objective.heads()) == {"captioner", "findings"}

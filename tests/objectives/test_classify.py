@@ -27,7 +27,7 @@ LABELS = torch.tensor([[1.0, 0.0, 0.0], [0.0, NAN, 1.0], [-1.0, 0.0, 0.0], [0.0,
 def context(logits: Tensor, labels: Tensor = LABELS, owner: list[int] | None = None) -> Context:
     batch = Batch.of({f"label.{name}": labels[:, k] for k, name in enumerate("abc")})
     rows = torch.arange(len(logits)) if owner is None else torch.tensor(owner)
-    return Context(parts={parse_key("image/findings"): Part(logits, rows)}, batch=batch, alone=True)
+    return Context(parts={parse_key("image/findings"): Part(logits, rows)}, batch=batch, chunk=True)
 
 
 def test_binary_is_torchs_loss_over_the_known_pairs() -> None:
@@ -111,7 +111,9 @@ def test_focal_without_focus_is_binary_cross_entropy_of_pixels() -> None:
     logits = rand(3, 2, 6, 5)
     columns = {"mask.a": Column(one, torch.arange(3)), "mask.b": Column(two[:1], torch.arange(1))}
     ctx = Context(
-        parts={parse_key("image/segmentation"): Part(logits, torch.arange(3))}, batch=batch_of(columns, 3), alone=True
+        parts={parse_key("image/segmentation"): Part(logits, torch.arange(3))},
+        batch=batch_of(columns, 3),
+        chunk=True,
     )
     term = Focal(labels=["a", "b"], alpha=None, gamma=0.0)(ctx)["focal"]
     pairs = [(logits[i, 0], one[i]) for i in range(3)] + [(logits[0, 1], two[0])]

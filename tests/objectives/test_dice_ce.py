@@ -28,7 +28,7 @@ def context(logits: Tensor, masks: dict[str, tuple[Tensor, list[int]]]) -> Conte
     owner = torch.arange(len(logits))
     columns = {f"mask.{n}": Column(values, torch.tensor(rows)) for n, (values, rows) in masks.items()}
     batch = Batch(tuple(map(str, owner.tolist())), owner, columns)
-    return Context(parts={KEY: Part(logits, owner)}, batch=batch, alone=True)
+    return Context(parts={KEY: Part(logits, owner)}, batch=batch, chunk=True)
 
 
 def apart(rows: int, *size: int) -> tuple[Tensor, Tensor]:
@@ -97,13 +97,13 @@ def test_padded_slices_take_no_part() -> None:
     mask, real = rand(2, 3, 4, 4, seed=3) > 0, torch.tensor([[True, True, True], [True, False, False]])
     masks = {"mask.a": Column(mask & real[:, :, None, None], torch.arange(2))}
     columns = masks | {"stack": Column(torch.zeros(2, 3, 1, 4, 4), torch.arange(2), real)}
-    ctx = Context(parts={key: Part(logits, torch.arange(2))}, batch=batch_of(columns, 2), alone=True)
+    ctx = Context(parts={key: Part(logits, torch.arange(2))}, batch=batch_of(columns, 2), chunk=True)
     whole = DiceCe(labels=["a"], view="stack")(ctx)
     sums = {"dice": 0.0, "cross_entropy": 0.0}
     for row, count in ((0, 3), (1, 1)):
         part = {"mask.a": Column(mask[row : row + 1, :count], torch.arange(1))}
         alone = Context(
-            parts={key: Part(logits[row : row + 1, :, :count], torch.arange(1))}, batch=batch_of(part, 1), alone=True
+            parts={key: Part(logits[row : row + 1, :, :count], torch.arange(1))}, batch=batch_of(part, 1), chunk=True
         )
         for name, term in DiceCe(labels=["a"], view="stack")(alone).items():
             sums[name] += float(term.sum)
@@ -116,12 +116,12 @@ def test_several_views_of_a_sample_have_their_masks_in_order() -> None:
     logits = rand(3, 1, 4, 4)
     owner = torch.tensor([0, 1, 1])
     batch = Batch(("x", "y"), torch.arange(2), {"mask.a": Column(one[1:], torch.tensor([1, 1]))})
-    terms = DiceCe(labels=["a"])(Context(parts={KEY: Part(logits, owner)}, batch=batch, alone=True))
+    terms = DiceCe(labels=["a"])(Context(parts={KEY: Part(logits, owner)}, batch=batch, chunk=True))
     expected = DiceCe(labels=["a"])(context(logits[1:], {"a": (one[1:], [0, 1])}))
     torch.testing.assert_close(terms["dice"].sum, expected["dice"].sum)
     lacking = Batch(("x", "y"), torch.arange(2), {"mask.a": Column(one[1:2], torch.tensor([1]))})
     with pytest.raises(DataError, match=r"another number of rows of 'mask\.a' than of views"):
-        DiceCe(labels=["a"])(Context(parts={KEY: Part(logits, owner)}, batch=lacking, alone=True))
+        DiceCe(labels=["a"])(Context(parts={KEY: Part(logits, owner)}, batch=lacking, chunk=True))
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -147,7 +147,7 @@ def test_scores_beside_the_logits_have_their_weight_of_the_same_cross_entropy(ex
     both = Context(
         parts={**ctx.parts, parse_key("image/segmentation_scores"): Part(scores, torch.arange(2))},
         batch=ctx.batch,
-        alone=True,
+        chunk=True,
     )
     objective = DiceCe(labels=["a", "b"], exclusive=exclusive, scores=0.4)
     assert parse_key("image/segmentation_scores") in objective.needs()

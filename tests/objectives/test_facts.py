@@ -16,7 +16,6 @@ from medvlp.core.registry import build
 from medvlp.data.collate import collate
 from medvlp.data.pipeline import apply_views
 from medvlp.data.views.facts import Facts
-from medvlp.data.views.mirror import Mirror
 from medvlp.data.views.other_side import OtherSide
 from medvlp.data.views.rewrite import Rewrite
 from medvlp.data.views.sentences import Sentences
@@ -88,13 +87,6 @@ def test_a_text_is_true_of_a_sample_if_its_whole_report_or_labels_confirm_every_
         assert torch.equal(turned, got.T)
     assert others > 50
     assert missing > 0 or field == "text.stated"
-
-
-def test_a_mirrored_picture_has_a_mirrored_report() -> None:
-    film = Sample("a", {"image": torch.zeros(1, 2, 2), "text": "Left effusion. No nodule."})
-    views = [Sentences(probability=1.0, most=1), Mirror(probability=1.0), Facts()]
-    fields = apply_views(film, views, draw=1).fields
-    assert set(fields["graph.facts"][:, 1].tolist()) == {*facts_of("Right effusion."), *facts_of("No nodule.")}
 
 
 def test_facts_are_of_texts() -> None:

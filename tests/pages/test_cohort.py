@@ -16,7 +16,7 @@ import medvlp.pages.cohort as module
 from medvlp.data.cache import Cache
 from medvlp.data.cards import Count, DataCard, SplitFacts
 from medvlp.data.manifest import Manifest
-from medvlp.data.readable import Looked, look_through
+from medvlp.data.readable import ReadableCohort, look_through
 from medvlp.data.summary import summarise
 from medvlp.pages.cohort import cohort_page, render_cohort
 from medvlp.pages.cohort_content import against_card, shares
@@ -59,7 +59,7 @@ class Cells(HTMLParser):
 
 
 @pytest.fixture
-def looked(tmp_path: Path) -> Looked:
+def looked(tmp_path: Path) -> ReadableCohort:
     root = tmp_path / "archive"
     root.mkdir()
     draws = np.random.Generator(np.random.Philox(7))
@@ -89,7 +89,7 @@ def looked(tmp_path: Path) -> Looked:
     return look_through(manifest, cache=Cache(tmp_path / "cache"))
 
 
-def test_counts_keep_the_four_values_apart_and_stand_by_split(looked: Looked) -> None:
+def test_counts_keep_the_four_values_apart_and_stand_by_split(looked: ReadableCohort) -> None:
     cells = Cells(render_cohort(cohort_page(looked.manifest, title="Ours", looked=looked)))
     values = looked.manifest.column("label.edema")
     expected = [
@@ -111,14 +111,14 @@ def test_counts_keep_the_four_values_apart_and_stand_by_split(looked: Looked) ->
     assert "tables" not in cells.words
 
 
-def test_a_picture_of_several_records_is_shown_once(looked: Looked, tmp_path: Path) -> None:
+def test_a_picture_of_several_records_is_shown_once(looked: ReadableCohort, tmp_path: Path) -> None:
     rows = {"id": ["a", "b", "c"], "image": ["SECRET0.png", "SECRET1.png", "SECRET0.png"]}
     manifest = Manifest.of(rows, root=looked.manifest.root)
     again = look_through(manifest, cache=Cache(tmp_path / "cache"))
     assert len(cohort_page(again.manifest, title="Ours", looked=again).thumbs) == 2
 
 
-def test_nobody_is_named_and_nothing_is_run_or_fetched(looked: Looked) -> None:
+def test_nobody_is_named_and_nothing_is_run_or_fetched(looked: ReadableCohort) -> None:
     text = render_cohort(cohort_page(looked.manifest, title=EVIL, looked=looked))
     assert "SECRET" not in text
     assert "<script" not in text
@@ -128,7 +128,7 @@ def test_nobody_is_named_and_nothing_is_run_or_fetched(looked: Looked) -> None:
     assert "2 records. Pictures may show names" in text
 
 
-def test_the_contact_sheet_is_a_seeded_draw_of_the_small_pictures(looked: Looked) -> None:
+def test_the_contact_sheet_is_a_seeded_draw_of_the_small_pictures(looked: ReadableCohort) -> None:
     page = cohort_page(looked.manifest, title="Ours", looked=looked)
     assert len(page.thumbs) == 32
     assert page.thumbs == cohort_page(looked.manifest, title="Ours", looked=looked).thumbs
@@ -140,21 +140,21 @@ def test_the_contact_sheet_is_a_seeded_draw_of_the_small_pictures(looked: Looked
     assert told == {("edema", ""), ("no label present", ""), ("no label present", "edema"), ("no label said", "")}
 
 
-def test_a_chart_holds_every_age(looked: Looked) -> None:
+def test_a_chart_holds_every_age(looked: ReadableCohort) -> None:
     text = render_cohort(cohort_page(looked.manifest, title="Ours", looked=looked))
     assert 'aria-label="Histogram of age"' in text
     assert text.count("<svg") > 2
     assert "20–29" in text
 
 
-def test_without_a_survey_the_page_says_so(looked: Looked) -> None:
+def test_without_a_survey_the_page_says_so(looked: ReadableCohort) -> None:
     text = render_cohort(cohort_page(looked.manifest, title="Ours"))
     assert "The files were not opened" in text
     assert "Contact sheet" not in text
     assert "Every file could be read" not in text
 
 
-def test_numbers_of_the_card_stand_beside_those_found(looked: Looked) -> None:
+def test_numbers_of_the_card_stand_beside_those_found(looked: ReadableCohort) -> None:
     counts = [
         Count(what="images", value=39, source="paper"),
         Count(what="images", value=9, split="test", source="paper"),
@@ -187,7 +187,9 @@ def test_numbers_of_the_card_stand_beside_those_found(looked: Looked) -> None:
     assert against_card(None, looked.manifest, summarise(looked.manifest)) == []
 
 
-def test_the_card_gives_title_licence_and_what_not_to_conclude(looked: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_gives_title_licence_and_what_not_to_conclude(
+    looked: ReadableCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = DataCard(
         name="x", title="X & Y", modality=["cxr"], licence="CC BY", access="open", cite="Doe 2020", overlaps=["z"]
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from medvlp.phantom.devices import SCANNERS
 from medvlp.phantom.facts import FINDINGS
-from medvlp.phantom.looks import SCANNERS
 from medvlp.phantom.priors import PRIORS
 from medvlp.phantom.rules import RULES
 

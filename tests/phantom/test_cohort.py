@@ -16,10 +16,10 @@ import pytest
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.predictions import Mask
 from medvlp.phantom.cohort import CohortSummary, make_cohort
 from medvlp.phantom.facts import FINDINGS
 from medvlp.phantom.sampling import sample_cohort
-from medvlp.phantom.truth import rle_decode
 
 Hashes = Callable[[Path], dict[str, str]]
 RECIPE = {"patients": 3, "image_size": 64, "seed": 5}
@@ -204,7 +204,7 @@ def test_boxes_and_masks_lie_in_their_picture_and_agree(tiny_cohort: CohortSumma
     assert len(boxes) > 10
     for row in boxes.itertuples():
         image = images.loc[row.path]
-        mask = rle_decode(row.mask, (image.rows, image.columns))
+        mask = Mask((image.rows, image.columns), np.array(row.mask)).array()
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert (row.x0, row.y0, row.x1, row.y1) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         assert findings.loc[(image.accession, row.finding), "name"] == row.name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.phantom.looks import SCANNERS, Scanner
+from medvlp.phantom.devices import SCANNERS, Scanner
 from tests.dicom_check import errors_of, needs_dciodvfy
 from tests.phantom.test_write_dicom import IDS, write
 

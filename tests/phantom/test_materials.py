@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medvlp.phantom.materials import MU, WEIGHTS, attenuation, density_of, hounsfield, voxel_hounsfield
+from medvlp.phantom.materials import MU, WEIGHTS, attenuation, hounsfield, voxel_hounsfield
 
 
 def test_slab_of_water_follows_beer_lambert_at_each_energy() -> None:
@@ -30,7 +30,6 @@ def test_beam_hardens_so_a_thick_slab_attenuates_less_per_mm() -> None:
 
 def test_hounsfield_scale_has_air_and_water_where_the_standard_puts_them() -> None:
     np.testing.assert_allclose(hounsfield(np.array([0.0, 1.0, 1.05], np.float32)), [-1000.0, 0.0, 50.0], atol=1e-3)
-    assert density_of(0.0) == 1.0
 
 
 def test_crossing_tubes_are_not_denser_than_tissue() -> None:

@@ -11,9 +11,9 @@ import pytest
 from medvlp.phantom.body import build_body
 from medvlp.phantom.bones import rib_lines
 from medvlp.phantom.facts import FINDINGS
-from medvlp.phantom.plant_pleura import collapse_of
+from medvlp.phantom.plant_pleura import Collapse
 from medvlp.phantom.projection import geometry_of, project
-from medvlp.phantom.rules import finding_rule, fractured_rib
+from medvlp.phantom.rules import finding_rule, fractured_ribs
 from medvlp.phantom.vessels import blood_cloud
 
 SIDED = ("effusion", "pneumothorax", "consolidation", "nodule", "atelectasis", "rib_fracture", "pacemaker")
@@ -76,7 +76,7 @@ def test_rim_of_a_pneumothorax_is_air_without_vessels(chests: Any) -> None:
     rim = body.mask(0).reshape(-1)
     assert np.median(body.density.reshape(-1)[rim]) < 0.05
     before = blood_cloud(body.anatomy, 1).xyz
-    after = collapse_of(what, body.anatomy, 1).moved(before)
+    after = Collapse(body.anatomy, 1, what.size).moved(before)
     normal, left = (rim[body.grid.index(points)].mean() for points in (before, after))
     assert normal > 0.025
     assert left < 0.15 * normal
@@ -131,7 +131,7 @@ def test_broken_rib_is_the_named_one_and_steps_off(chests: Any) -> None:
     body, normal = chests.body(what), chests.body()
     points = body.regions[0].points
     assert points is not None
-    number = fractured_rib(what)
+    number = fractured_ribs(what)[0]
     line = rib_lines(normal.anatomy).one(0, number).line
     distance = np.sqrt(((points[:, None] - line[None]) ** 2).sum(-1)).min(1)
     assert distance.max() > 5.0

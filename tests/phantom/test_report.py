@@ -15,7 +15,8 @@ from medvlp.core.triplet import Triplet
 from medvlp.phantom.facts import FINDINGS, Finding, Patient, Study, View
 from medvlp.phantom.prose.change import DEVICES, change_of, resolved
 from medvlp.phantom.prose.grammar import realise
-from medvlp.phantom.report import SENTENCE_FORMS, Report, sentence_forms, write_report
+from medvlp.phantom.prose.words import SENTENCE_FORMS, sentence_forms
+from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of
 from medvlp.text.prompts import load_prompts
 from medvlp.text.sections import split_sections

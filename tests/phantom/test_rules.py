@@ -7,7 +7,7 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.facts import FINDINGS, Finding
-from medvlp.phantom.rules import RULES, draw_extent, finding_rule, fractured_rib, fractured_ribs, lobes_of, severity_of
+from medvlp.phantom.rules import RULES, draw_extent, finding_rule, fractured_ribs, lobes_of, severity_of
 
 
 def test_every_finding_has_a_rule_with_a_source() -> None:
@@ -48,7 +48,6 @@ def test_fractured_ribs_are_neighbours_between_four_and_nine() -> None:
         assert ribs == tuple(range(ribs[0], ribs[-1] + 1))
         assert ribs[0] >= 4
         assert ribs[-1] <= 9
-        assert fractured_rib(Finding("rib_fracture", "right", "", "", 5.0, 0.1, seed)) == ribs[0]
         counts.add(len(ribs))
     assert counts == {1, 2, 3}
 

@@ -11,23 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from medvlp.core.predictions import Mask
 from medvlp.core.triplet import Triplet
 from medvlp.phantom.sampling import sample_cohort
-from medvlp.phantom.truth import TABLES, finding_rows, rle_decode, rle_encode, study_row, triplet_rows, write_tables
+from medvlp.phantom.truth import TABLES, finding_rows, study_row, triplet_rows, write_tables
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans()))
 def test_run_lengths_give_the_mask_back(mask: np.ndarray) -> None:
-    counts = rle_encode(mask)
+    counts = Mask.of(mask).runs.tolist()
     assert sum(counts) == mask.size
     assert all(count > 0 for count in counts[1:])
-    assert (rle_decode(counts, mask.shape) == mask).all()
+    assert (Mask(mask.shape, np.array(counts)).array() == mask).all()
 
 
 def test_run_lengths_are_row_major_and_begin_with_background() -> None:
     mask = np.array([[False, False, False], [True, True, False], [False, False, False]])
-    assert rle_encode(mask) == [3, 2, 4]
-    assert rle_encode(np.array([[True, False]])) == [0, 1, 1]
+    assert Mask.of(mask).runs.tolist() == [3, 2, 4]
+    assert Mask.of(np.array([[True, False]])).runs.tolist() == [0, 1, 1]
 
 
 def documents() -> list[dict]:

@@ -13,8 +13,8 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom._files import write_atomically
+from medvlp.phantom.devices import SCANNERS, Scanner
 from medvlp.phantom.facts import Study, View
-from medvlp.phantom.looks import SCANNERS, Scanner
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.phantom.write_dicom import RadiographFile, curve_of, uid_of, write_radiograph
 

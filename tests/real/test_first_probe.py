@@ -50,9 +50,9 @@ def test_the_weights_become_a_bundle_by_the_printed_lines(tmp_path: Path, monkey
     lines = [line for line in printed() if "--from starter" in line]
     for line in lines:
         run(line)
-    assert [load_bundle(shlex.split(line)[shlex.split(line).index("--out") + 1]).model.pictures for line in lines] == [
-        "image"
-    ] * len(lines)
+    assert [
+        load_bundle(shlex.split(line)[shlex.split(line).index("--out") + 1]).model.vision_kind for line in lines
+    ] == ["image"] * len(lines)
 
 
 @pytest.mark.slow

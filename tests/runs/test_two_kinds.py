@@ -128,10 +128,10 @@ def rows_of(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
 def test_a_model_of_two_kinds_is_one_of_each_with_the_same_weights() -> None:
     model = dual(BOTH)
-    assert (model.pictures, model.kinds) == ("image", ("image", "stack"))
+    assert (model.vision_kind, model.kinds) == ("image", ("image", "stack"))
     asked = model.of_kind("stack")
-    assert (asked.pictures, asked.kinds) == ("stack", ("stack",))
-    assert (model.pictures, model.kinds) == ("image", ("image", "stack"))
+    assert (asked.vision_kind, asked.kinds) == ("stack", ("stack",))
+    assert (model.vision_kind, model.kinds) == ("image", ("image", "stack"))
     assert all(a is b for a, b in zip(asked.parameters(), model.parameters(), strict=True))
     with pytest.raises(ConfigError, match="This model encodes stack and not image: choose another"):
         asked.of_kind("image")

@@ -54,7 +54,7 @@ class Toy(Model):
         pass
 
     @property
-    def pictures(self) -> str:
+    def vision_kind(self) -> str:
         return "image"
 
     @property

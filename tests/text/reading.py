@@ -6,10 +6,14 @@ import re
 from collections import Counter
 from functools import cache
 
+from medvlp.core.triplet import Presence, Triplet
 from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.text.hard_negatives import FalseCopy
+from medvlp.text.labels import count_mentions
+from medvlp.text.lexicon import word_class
 from medvlp.text.mentions import Mention, read_report
+from medvlp.text.ontology import Finding, findings, vocabulary
 
 Fact = tuple[object, ...]
 PARTS = ("finding", "presence", "side", "anatomy", "severity", "size_mm", "count", "change")
@@ -140,3 +144,32 @@ def denied_by_truth(report: Report, copy: FalseCopy) -> bool:
     if copy.kind == "device":
         return any(triplet.observation == copy.before for triplet in said)
     return bool(said)
+
+
+LOBES = {name: name for name in ("upper lobe", "middle lobe", "lower lobe")}
+LOBES |= {"lung base": "lower lobe", "lingula": "upper lobe"}
+
+
+def triplets(text: str) -> tuple[Triplet, ...]:
+    """The present, absent and uncertain statements of a report."""
+    return tuple(
+        Triplet(each.anatomy or findings()[each.finding].anatomy, each.side, each.finding, each.presence, each.severity,
+                each.sentence)
+        for each in read_report(text)
+        if each.presence in ("present", "absent", "uncertain")
+    )  # fmt: skip
+
+
+def label_triplets(text: str, wanted: str) -> tuple[Triplet, ...]:
+    """The statements of a report about the labels of a vocabulary, each at its usual place and side."""
+    words: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
+    found: dict[Triplet, None] = {}
+    for key, value, mention in count_mentions(read_report(text), vocabulary(wanted)):
+        finding = findings().get(key, Finding(key, key, ""))
+        place = LOBES.get(mention.anatomy, "") if finding.anatomy in ("lung", "lungs", "") else ""
+        side = mention.side if finding.sided else ""
+        was_there = value != 0.0 or not word_class("gone").isdisjoint(mention.cue.split())
+        side = side or (finding.side if was_there else "")
+        triplet = Triplet(place or finding.anatomy, side, key, words[value], mention.severity, mention.sentence)
+        found.setdefault(triplet)
+    return tuple(found)

@@ -13,7 +13,6 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.triplet import Triplet
 from medvlp.text.medslip_matrix import (
     load_matrix,
-    load_medslip_folder,
     matrix_of,
     save_matrix,
     save_medslip_folder,
@@ -179,18 +178,8 @@ def test_medslips_folder_is_array_ids_and_a_list_of_rows_for_each_split(tmp_path
     assert np.load(tmp_path / "landmark_observation_adj_mtx.npy").shape == (2, 51, 75)
     assert np.load(tmp_path / "landmark_observation_sids.npy").tolist() == ["s1", "s2"]
     assert json.loads((tmp_path / "train.json").read_text()) == {"a.jpg": {"labels_id": 1}, "b.jpg": {"labels_id": 1}}
-    again, lists = load_medslip_folder(tmp_path)
-    assert np.array_equal(again.values, found.values)
-    assert lists == {"train": {"a.jpg": 1, "b.jpg": 1}, "test": {"c.jpg": 0}}
-
-
-def test_float_arrays_as_published_are_loaded_as_whole_numbers(tmp_path) -> None:
-    found = matrix_of(two())
-    save_medslip_folder(found, tmp_path)
-    np.save(tmp_path / "landmark_observation_adj_mtx.npy", found.values.astype(np.float64))
-    again, _ = load_medslip_folder(tmp_path)
-    assert again.values.dtype == np.int8
-    assert np.array_equal(again.values, found.values)
+    assert np.array_equal(np.load(tmp_path / "landmark_observation_adj_mtx.npy"), found.values)
+    assert json.loads((tmp_path / "test.json").read_text()) == {"c.jpg": {"labels_id": 0}}
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path) -> None:
@@ -215,15 +204,14 @@ def test_files_that_do_not_fit_are_refused(tmp_path) -> None:
         load_matrix(tmp_path / "m.npz")
     with pytest.raises(DataError, match=r"1 images of the split 'train' .* the first is a\.jpg"):
         save_medslip_folder(found, tmp_path / "f", images={"train": {"a.jpg": "s9"}})
-    with pytest.raises(DataError, match=r"landmark_observation_adj_mtx\.npy does not exist: check the folder"):
-        load_medslip_folder(tmp_path / "f")
-    save_medslip_folder(found, tmp_path / "f")
-    (tmp_path / "f" / "train.json").write_text('{"a.jpg": {"labels_id": 2}}')
-    with pytest.raises(DataError, match=r'gives a\.jpg the entry {"labels_id": 2}; expected .* a row below 2'):
-        load_medslip_folder(tmp_path / "f")
-    np.save(tmp_path / "f" / "landmark_observation_sids.npy", np.array(["s1"]))
+    np.savez(
+        tmp_path / "m.npz",
+        values=found.values,
+        study_ids=np.array(["s1"]),
+        anatomies=np.array(WORDS.anatomies),
+        observations=np.array(WORDS.observations),
+        vocabulary=np.array("v1"),
+        sha256=np.array(""),
+    )
     with pytest.raises(DataError, match=r"has shape \(2, 51, 75\), expected is \(1, 51, 75\) for 1 studies"):
-        load_medslip_folder(tmp_path / "f")
-    np.save(tmp_path / "f" / "landmark_observation_sids.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="is not a NumPy array without pickled objects"):
-        load_medslip_folder(tmp_path / "f")
+        load_matrix(tmp_path / "m.npz")

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from medvlp.text.mentions import Mention, read_report, triplets
+from medvlp.text.mentions import Mention, read_report
+from tests.text.reading import triplets
 
 
 def only(text: str) -> Mention:

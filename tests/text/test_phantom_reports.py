@@ -8,8 +8,9 @@ import pytest
 
 from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.sampling import sample_cohort
-from medvlp.text.labels import label_report, label_triplets
+from medvlp.text.labels import label_report
 from medvlp.text.mentions import read_report
+from tests.text.reading import label_triplets
 
 VALUES = {"present": 1.0, "uncertain": -1.0, "absent": 0.0}  # the strongest first
 

@@ -47,9 +47,9 @@ def test_one_chunk_is_the_plain_gradient(case: str) -> None:
         parts |= collect_parts(task.states[name].encode(batch, plan), plan.views, who=name)
     total = torch.zeros((), dtype=torch.float64)
     for name, objective in task.objectives.items():
-        alone = objective.scope == "sample"
+        chunk = objective.scope == "sample"
         ctx = Context(
-            parts=parts, batch=batch, scale=task.model.scale, heads=task.model.heads, seed=task.seed, alone=alone
+            parts=parts, batch=batch, scale=task.model.scale, heads=task.model.heads, seed=task.seed, chunk=chunk
         )
         total = total + weights[name] * sum(term.value() for term in objective(ctx).values())
     total.backward()

@@ -61,7 +61,7 @@ def ask_samples(
     begun = {name: begin(answer, asked[name]) for name, answer in answers.items()}
     needs = needs_of(answers.values(), model, streams=True) | more
     pieces: dict[str, list[Predictions]] = {name: [] for name in answers}
-    kept = needs_of(answers.values(), model)
+    needed = needs_of(answers.values(), model)
     whole: list[FeatureTable] = []
     for first, group in _groups(samples, batch):
         table = _table(model, group, needs)
@@ -70,8 +70,8 @@ def ask_samples(
             if answer.streams:
                 own = asked[name].rows(range(first, first + len(group)))
                 pieces[name].append(answer.answer(Rows(table, group), own, begun[name]))
-        if kept:
-            whole.append(FeatureTable(table.ids, {str(key): table.columns[str(key)] for key in kept}))
+        if needed:
+            whole.append(FeatureTable(table.ids, {str(key): table.columns[str(key)] for key in needed}))
     for name, answer in answers.items():
         if not answer.streams and whole:
             pieces[name].append(answer.answer(Rows(FeatureTable.join(whole)), asked[name], begun[name]))

@@ -12,9 +12,9 @@ from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import AnswerSpec, Model, Objective
 from medvlp.core.registry import available, build, schema
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 
-__all__ = ["Declared", "check_overrides", "declare", "declared_by", "kept_answer", "open_answer", "open_answers"]
+__all__ = ["Declared", "check_overrides", "declare", "declared_by", "stored_answer", "open_answer", "open_answers"]
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ def _refuse_untrained(name: str, answer: Answer, model: Model, trained: set[tupl
             )
 
 
-def kept_answer(declared: Declared) -> KeptAnswer:
+def stored_answer(declared: Declared) -> StoredAnswer:
     """Return what a bundle keeps of an answer, once the model is trained."""
     module = declared.module
-    return KeptAnswer(
+    return StoredAnswer(
         name=declared.name,
         component=declared.component,
         options=dict(declared.answer.released()),
@@ -132,7 +132,7 @@ def kept_answer(declared: Declared) -> KeptAnswer:
     )
 
 
-def open_answer(kept: KeptAnswer) -> Answer:
+def open_answer(stored: StoredAnswer) -> Answer:
     """Build an answer of a bundle, with its score.
 
     Raises:
@@ -140,23 +140,23 @@ def open_answer(kept: KeptAnswer) -> Answer:
         UserError: if the weights of its score do not fit.
     """
     given: dict[str, object] = {}
-    if kept.score is not None:
-        score: nn.Module = build("models/scores", kept.score, where=f"answers.{kept.name}.score")
-        if _shapes(score.state_dict()) != _shapes(kept.weights):
+    if stored.score is not None:
+        score: nn.Module = build("models/scores", stored.score, where=f"answers.{stored.name}.score")
+        if _shapes(score.state_dict()) != _shapes(stored.weights):
             raise UserError(
-                f"The weights of the score of the answer {kept.name!r} are missing or of another shape: get the bundle "
-                "again."
+                f"The weights of the score of the answer {stored.name!r} are missing or of another shape: get the "
+                "bundle again."
             )
-        score.load_state_dict(dict(kept.weights))
+        score.load_state_dict(dict(stored.weights))
         given["score"] = score.eval()
-    spec = {"name": kept.component, **kept.options}
-    return build("answers", spec, where=f"answers.{kept.name}", given=given)
+    spec = {"name": stored.component, **stored.options}
+    return build("answers", spec, where=f"answers.{stored.name}", given=given)
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
-def open_answers(kept: Sequence[KeptAnswer]) -> dict[str, Answer]:
+def open_answers(stored: Sequence[StoredAnswer]) -> dict[str, Answer]:
     """Build all answers of a bundle, in its order."""
-    return {each.name: open_answer(each) for each in kept}
+    return {each.name: open_answer(each) for each in stored}

@@ -27,7 +27,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.parallel import Progress
 from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 
 __all__ = ["files_of", "of_training", "predict_files"]
 
@@ -52,12 +52,12 @@ def predict_files(
         paths: as for `files_of`, or what it returned, or what `VisionLanguageModel.prepare` returned: that has neither
             a ``path`` nor masks. What cannot be read is listed, and the rest goes on.
         recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
-            every answer of the bundle that need not be told anything, and with a question those that take one.
+            every answer of the bundle that needs no question, and with a question those that take one.
         question: for answers that take one.
         name: of the model, for the output.
         maps: folder for a picture of each thing that is stated, with where it was seen.
         out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
-        progress: told (done, total) files.
+        progress: called with (done, total) files.
 
     Returns:
         ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``, and where some cannot be
@@ -85,25 +85,33 @@ def predict_files(
     for path in paths:
         rows += files_of(model, [path]) if isinstance(path, Path) else [path]
     kinds = [row.kind if isinstance(row, Prepared) else model.kind_of(row.source) for row in rows]
-    kinds = kinds or [model.model.pictures]
-    told: list[_Told] = []
+    kinds = kinds or [model.model.vision_kind]
     done = count(1)
 
-    def tell() -> None:
+    def tick() -> None:
         if progress is not None:
             progress(next(done), len(rows))
 
-    for kind in dict.fromkeys(kinds):
-        own = {number: row for number, (row, each) in enumerate(zip(rows, kinds, strict=False)) if each == kind}
-        told.append(_asked(model.of_kind(kind), own, recipe=recipe, question=question, maps=maps, out=out, tell=tell))
-    failed = {number: error for each in told for number, error in each.failed.items()}
-    results = {number: result for each in told for number, result in each.results.items()}
+    asked = [
+        _asked(
+            single,
+            {number: rows[number] for number in own if number < len(rows)},
+            recipe=recipe,
+            question=question,
+            maps=maps,
+            out=out,
+            tick=tick,
+        )
+        for single, own in model.by_kind(kinds)
+    ]
+    failed = {number: error for each in asked for number, error in each.failed.items()}
+    results = {number: result for each in asked for number, result in each.results.items()}
     if failed and not results:
         raise failed[min(failed)]
     unreadable = [_unreadable(rows[number], failed[number]) for number in sorted(failed)]
     return {
         "model": name,
-        "recipe": next((each.recipe for each in told if each.results), told[0].recipe),
+        "recipe": next((each.recipe for each in asked if each.results), asked[0].recipe),
         "results": [results[number] for number in sorted(results)],
         **({"unreadable": unreadable} if unreadable else {}),
     }
@@ -125,12 +133,22 @@ def files_of(model: VisionLanguageModel, paths: Sequence[Path], *, root: Path | 
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Answered:
     """What a model says of files of one kind, and why others cannot be read; by their number."""
 
     recipe: str
     results: dict[int, dict[str, Any]]
     failed: dict[int, DataError]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file that was read: what reading announced, and what is known beside the answers."""
+
+    number: int
+    row: PictureFile | Prepared
+    warnings: tuple[str, ...]
+    facts: dict[str, Any]
 
 
 def _unreadable(row: PictureFile | Prepared, error: DataError) -> dict[str, str]:
@@ -147,35 +165,37 @@ def _asked(
     question: str | None,
     maps: Path | None,
     out: Path | None,
-    tell: Callable[[], None],
-) -> _Told:
+    tick: Callable[[], None],
+) -> _Answered:
     answers = _chosen(model, recipe, question)
+    if maps is not None:
+        _refuse_maps(model, answers, maps)
     asks = {key: Ask(questions=(question,) if question else ()) for key in answers}
-    reader = _Reader(model, rows, answers, asks, maps, tell)
-    reader.refuse_maps()
-    said = reader.read()
+    files: list[_Read] = []
+    failed: dict[int, DataError] = {}
+    said = _said(model, answers, asks, _samples(model, rows, files, failed, tick), files)
     scoring = [key for key, each in said.items() if each.scores is not None]
     decisions = {each.name: read_decisions(each.operating_points, each.calibration) for each in model.bundle.answers}
-    told = list(dict.fromkeys(note for each in said.values() for note in each.notes))
+    notes = list(dict.fromkeys(note for each in said.values() for note in each.notes))
     results = {}
-    for i, number in enumerate(reader.numbers):
-        row = rows[number]
-        file = row if isinstance(row, PictureFile) else None
+    for i, read in enumerate(files):
+        file = read.row if isinstance(read.row, PictureFile) else None
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
-        results[number] = {
+        facts = read.facts if maps is None else read.facts | {"maps": _drawn(model, answers, said, i, read, maps)}
+        results[read.number] = {
             **({} if file is None else {"path": str(file.files[0])}),
             **({} if file is None or file.id == str(file.files[0]) else {"id": file.id}),
             **({"scores": {}} if not scoring else {}),
             "calibrated": False,
             **first,
             **{key: value for each in said.values() for key, value in _parts(each, i).items()},
-            **({} if file is None else written_places(said.values(), i, file.files[0], out, number=number + 1)),
+            **({} if file is None else written_places(said.values(), i, file.files[0], out, number=read.number + 1)),
             **({"answers": own} if own else {}),
-            **reader.facts[i],
-            "warnings": [*reader.warnings[i], *(() if file is None else of_training(model, file.files)), *told],
+            **facts,
+            "warnings": [*read.warnings, *(() if file is None else of_training(model, file.files)), *notes],
         }
-    return _Told(scoring[0] if scoring else next(iter(answers)), results, reader.failed)
+    return _Answered(scoring[0] if scoring else next(iter(answers)), results, failed)
 
 
 def of_training(model: VisionLanguageModel, files: Sequence[Path]) -> list[str]:
@@ -210,96 +230,85 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
     return {made.recipe.name: made}
 
 
-class _Reader:
-    """Prepares files one group after the other, of many volumes only one at a time, and asks about them."""
-
-    def __init__(
-        self,
-        model: VisionLanguageModel,
-        rows: Mapping[int, PictureFile | Prepared],
-        answers: Mapping[str, Answer],
-        asks: Mapping[str, Ask],
-        maps: Path | None,
-        tell: Callable[[], None],
-    ) -> None:
-        self.tell = tell
-        self.model, self.rows, self.answers, self.asks, self.maps = model, rows, answers, asks, maps
-        self.numbers: list[int] = []  # of the files that can be read; the other lists go by it
-        self.failed: dict[int, DataError] = {}
-        self.warnings: list[tuple[str, ...]] = []
-        self.facts: list[dict[str, Any]] = []
-
-    def refuse_maps(self) -> None:
-        """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
-        if self.maps is None:
-            return
-        if self.maps.exists() and not self.maps.is_dir():
-            raise UserError(f"{self.maps} is a file, and maps go to a folder: name another.")
-        looks = [answer for answer in self.answers.values() if type(answer).look is not Answer.look]
-        if not looks or self.model.model.pictures != "image":
-            raise UserError(
-                "There are no maps of what this model says: they need a model of pictures and an answer that shows "
-                "where it looked; leave --maps out, or choose another answer with --recipe."
-            )
-
-    def read(self) -> dict[str, Predictions]:
-        """Return what each answer says of all files."""
-        weights = self.model.model.slice_weights
-        more = frozenset() if weights is None else frozenset({parse_key(f"stack/{weights}")})
-        group = 1 if self.model.model.pictures == "stack" else 64
-
-        def watch(samples: Sequence[Sample], table: FeatureTable) -> None:
-            for row, sample in enumerate(samples):
-                stack = taken(sample.fields.get("stack"))
-                if weights is not None and stack is not None:
-                    self.facts[int(sample.id)]["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
-
-        said = ask_samples(
-            self.answers,
-            self.model.model,
-            self._samples(),
-            asks=self.asks,
-            batch=group,
-            more=more,
-            watch=watch,
-            begin=self.model.begun,
+def _refuse_maps(model: VisionLanguageModel, answers: Mapping[str, Answer], folder: Path) -> None:
+    """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and maps go to a folder: name another.")
+    if model.model.vision_kind != "image" or all(type(each).look is Answer.look for each in answers.values()):
+        raise UserError(
+            "There are no maps of what this model says: they need a model of pictures and an answer that shows "
+            "where it looked; leave --maps out, or choose another answer with --recipe."
         )
-        if self.maps is not None:
-            self._draw(said, self.maps)
-        return said
 
-    def _samples(self) -> Iterator[Sample]:
-        for number, row in self.rows.items():
-            self.tell()
-            try:
-                prepared = row if isinstance(row, Prepared) else self.model.prepare(row.source)
-            except DataError as error:
-                self.failed[number] = error
-                continue
-            self.numbers.append(number)
-            self.warnings.append(prepared.warnings)
-            verdict = self.model.judge(prepared)
-            if verdict is None:
-                self.facts.append({})
-            else:
-                told = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
-                self.facts.append({"abstained": verdict.flagged, "ood": told})
-            yield replace(prepared.sample, id=str(len(self.numbers) - 1))
 
-    def _draw(self, said: Mapping[str, Predictions], folder: Path) -> None:
-        for i, number in enumerate(self.numbers):
-            row = self.rows[number]
-            if isinstance(row, Prepared):
-                raise UserError("A map is drawn on a file, and this picture was prepared: give its path.")
-            path = row.files[0]
-            sample = self.model.sample(path, name=str(i))
-            self.facts[i]["maps"] = [
-                each.plain()
-                for name, answer in self.answers.items()
-                for each in draw_maps(
-                    self.model, name, answer, said[name].rows([i]), sample, path, folder, number=number + 1
-                )
-            ]
+def _samples(
+    model: VisionLanguageModel,
+    rows: Mapping[int, PictureFile | Prepared],
+    files: list[_Read],
+    failed: dict[int, DataError],
+    tick: Callable[[], None],
+) -> Iterator[Sample]:
+    """Yield the samples of files that can be read, numbered by their place in `files`, to which each is added."""
+    for number, row in rows.items():
+        tick()
+        try:
+            prepared = row if isinstance(row, Prepared) else model.prepare(row.source)
+        except DataError as error:
+            failed[number] = error
+            continue
+        verdict, facts = model.verdict(prepared), {}
+        if verdict is not None:
+            ood = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
+            facts = {"abstained": verdict.flagged, "ood": ood}
+        files.append(_Read(number, row, prepared.warnings, facts))
+        yield replace(prepared.sample, id=str(len(files) - 1))
+
+
+def _said(
+    model: VisionLanguageModel,
+    answers: Mapping[str, Answer],
+    asks: Mapping[str, Ask],
+    samples: Iterator[Sample],
+    files: Sequence[_Read],
+) -> dict[str, Predictions]:
+    """Return what each answer says of all files, of many volumes only one at a time in memory."""
+    weights = model.model.slice_weights
+
+    def watch(group: Sequence[Sample], table: FeatureTable) -> None:
+        for row, sample in enumerate(group):
+            stack = stack_of(sample.fields.get("stack"))
+            if weights is not None and stack is not None:
+                files[int(sample.id)].facts["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
+
+    return ask_samples(
+        answers,
+        model.model,
+        samples,
+        asks=asks,
+        batch=1 if model.model.vision_kind == "stack" else 64,
+        more=frozenset() if weights is None else frozenset({parse_key(f"stack/{weights}")}),
+        watch=watch,
+        begin=model.begun,
+    )
+
+
+def _drawn(
+    model: VisionLanguageModel,
+    answers: Mapping[str, Answer],
+    said: Mapping[str, Predictions],
+    row: int,
+    read: _Read,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    if isinstance(read.row, Prepared):
+        raise UserError("A map is drawn on a file, and this picture was prepared: give its path.")
+    path = read.row.files[0]
+    sample, number = model.sample(path, name=str(row)), read.number + 1
+    return [
+        each.plain()
+        for name, answer in answers.items()
+        for each in draw_maps(model, name, answer, said[name].rows([row]), sample, path, folder, number=number)
+    ]
 
 
 def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[str, Any]:

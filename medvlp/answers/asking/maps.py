@@ -22,7 +22,7 @@ from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 
 __all__ = ["DrawnMap", "draw_maps", "hit_rate", "looking", "maps_of_findings", "maps_of_words", "offered", "overlay"]
 
@@ -37,11 +37,11 @@ def looking(model: VisionLanguageModel) -> dict[str, Answer]:
     return {name: each for name, each in model.answers.items() if type(each).look is not Answer.look}
 
 
-def hit_rate(kept: KeptAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
+def hit_rate(stored: StoredAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
     """Return what a bundle keeps of a method's hits of a finding, by default of the best method; None where nothing."""
-    if kept is None or kept.maps is None:
+    if stored is None or stored.maps is None:
         return None
-    return kept.maps["hits"].get(finding, {}).get(method or kept.maps["default"])
+    return stored.maps["hits"].get(finding, {}).get(method or stored.maps["default"])
 
 
 def offered(measured: Mapping[str, Any] | None) -> bool:
@@ -80,10 +80,10 @@ def maps_of_findings(
         ConfigError: for a method that there is not, or that this model cannot make.
         UserError: for a method that follows words, of a finding that has none.
     """
-    kept = next((each.maps for each in model.bundle.answers if each.name == name), None) or {}
-    chosen = method or kept.get("default", _OWN)
-    spec = kept.get("methods", {}).get(chosen, None if method is None else {"name": method})
-    record, pixels = sample.record(model.model.pictures), sample.fields.get("image")
+    stored = next((each.maps for each in model.bundle.answers if each.name == name), None) or {}
+    chosen = method or stored.get("default", _OWN)
+    spec = stored.get("methods", {}).get(chosen, None if method is None else {"name": method})
+    record, pixels = sample.record(model.model.vision_kind), sample.fields.get("image")
     if spec is None or any(place for _, place in asked):
         found = answer.look(model.model, sample, model.begun(answer, Ask()), asked)
     else:
@@ -101,8 +101,8 @@ def maps_of_words(model: VisionLanguageModel, sample: Sample, said: str, denied:
     pixels = sample.fields.get("image")
     if not model.cosines or not isinstance(pixels, Tensor):
         raise UserError("This model compares no pictures with sentences: ask for a finding that it scores.")
-    kept = next((each.maps for each in model.bundle.answers if each.maps is not None), None) or {}
-    spec = {"name": method} if method else kept.get("methods", {}).get(kept.get("default")) or _UNMEASURED
+    stored = next((each.maps for each in model.bundle.answers if each.maps is not None), None) or {}
+    spec = {"name": method} if method else stored.get("methods", {}).get(stored.get("default")) or _UNMEASURED
     words = direction_of([said], [denied], model.embed_text)
     return _followed(model, pixels, [words], spec)[0].placed(sample.record("image"))
 

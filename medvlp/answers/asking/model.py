@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,12 @@ from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.views import View
 from medvlp.data.pool import opened_field
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 from medvlp.data.views.read import Read
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_map
-from medvlp.io.holds import holds
 from medvlp.io.image import Image
-from medvlp.io.read import read_image
+from medvlp.io.read import holds, read_image
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet
@@ -58,9 +57,9 @@ class Prepared:
     warnings: tuple[str, ...]
     kind: str
 
-    def warned(self, told: Sequence[str]) -> Prepared:
+    def warned(self, further: Sequence[str]) -> Prepared:
         """Return it with further warnings."""
-        return replace(self, warnings=(*self.warnings, *told))
+        return replace(self, warnings=(*self.warnings, *further))
 
 
 class VisionLanguageModel:
@@ -92,7 +91,7 @@ class VisionLanguageModel:
     def kind_of(self, image: Picture | tuple[Path, ...]) -> str:
         """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
-            return self.model.pictures
+            return self.model.vision_kind
         if isinstance(image, tuple):
             return "stack"
         return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
@@ -101,9 +100,14 @@ class VisionLanguageModel:
         """Return this model as one of one kind; what was chosen on pictures of the main kind holds for that alone."""
         asked = copy.copy(self)
         asked.model = self.model.of_kind(kind)
-        if kind != self.model.pictures:
+        if kind != self.model.vision_kind:
             asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
+
+    def by_kind(self, kinds: Sequence[str]) -> Iterator[tuple[VisionLanguageModel, list[int]]]:
+        """Yield this model as one of each kind that occurs, with the places where it does."""
+        for kind in dict.fromkeys(kinds):
+            yield self.of_kind(kind), [i for i, each in enumerate(kinds) if each == kind]
 
     # embeddings -----------------------------------------------------------------------------------------------------
 
@@ -122,16 +126,14 @@ class VisionLanguageModel:
         """
         if len(self.model.kinds) > 1:
             return self.of_kind(self.kind_of(image)).prepare(image, name=name)
-        sample, pictures = self.sample(image, name=name), self.model.pictures
-        pixels = sample.fields.get(pictures)
-        pixels = taken(pixels) or pixels  # of a volume whose slices nobody chose: all
+        sample, kind = self.sample(image, name=name), self.model.vision_kind
+        pixels = sample.fields.get(kind)
+        pixels = stack_of(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
             raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
-        record = sample.record(pictures)
-        sample = replace(
-            sample, fields={**sample.fields, pictures: pixels}
-        )  # read: the file may be gone when it is asked
-        return Prepared(sample, pixels, record, () if record is None else record.warnings, pictures)
+        record = sample.record(kind)
+        sample = replace(sample, fields={**sample.fields, kind: pixels})  # read: the file may be gone when it is asked
+        return Prepared(sample, pixels, record, () if record is None else record.warnings, kind)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -146,16 +148,16 @@ class VisionLanguageModel:
             value = replace(value, pixels=_pixels(value.pixels))
         elif not isinstance(value, str | tuple):
             value = _pixels(np.asarray(value))
-        pictures = self.model.pictures
-        if pictures == "stack" and not isinstance(value, str | tuple):
+        kind = self.model.vision_kind
+        if kind == "stack" and not isinstance(value, str | tuple):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
-        sample = Sample(id=name, fields={opened_field(self._views, pictures): value})
+        sample = Sample(id=name, fields={opened_field(self._views, kind): value})
         generator = torch.Generator()
         for view in self._views:
             sample = view(sample, generator)
         return sample
 
-    def judge(self, prepared: Prepared) -> Verdict | None:
+    def verdict(self, prepared: Prepared) -> Verdict | None:
         """Return whether a picture is unlike those the model was trained on; None where the bundle cannot tell."""
         gate, pixels, record = self.bundle.gate, prepared.pixels, prepared.record
         verdict = None if gate is None or isinstance(pixels, Stack) else gate.judge(pixels)
@@ -200,12 +202,12 @@ class VisionLanguageModel:
         self.require_embedding()
         kinds = ["stack" if isinstance(each, Stack) else "image" for each in pixels]
         if len(self.model.kinds) == 1:
-            kinds = [self.model.pictures] * len(pixels)
-        rows = {}
-        for kind in dict.fromkeys(kinds):
-            own = [each for each, k in zip(pixels, kinds, strict=True) if k == kind]
-            rows[kind] = iter(embed(self.model, kind, own, batch=self._batch))  # pyrefly: ignore
-        return np.stack([next(rows[kind]) for kind in kinds])
+            kinds = [self.model.vision_kind] * len(pixels)
+        rows: dict[int, np.ndarray] = {}
+        for single, own in self.by_kind(kinds):
+            some = [pixels[i] for i in own]
+            rows |= zip(own, embed(self.model, single.model.vision_kind, some, batch=self._batch), strict=True)  # pyrefly: ignore
+        return np.stack([rows[i] for i in range(len(pixels))])
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings; refused as those of pictures."""
@@ -227,7 +229,7 @@ class VisionLanguageModel:
     @property
     def embeds(self) -> bool:
         """Whether the embedding is one that the model was trained by; a score of tokens trains none."""
-        view = self.model.pictures
+        view = self.model.vision_kind
         reads = {str(key) for answer in self.answers.values() for key in answer.needs(self.model)}
         plain = not any(True for _ in self.model.heads[f"{view}/raw"].parameters())
         return plain or not self.answers or f"{view}/embedding" in reads
@@ -235,14 +237,14 @@ class VisionLanguageModel:
     @property
     def cosines(self) -> bool:
         """Whether the dot product of embeddings is what the model was trained to compare pictures and texts by."""
-        scores = [str(kept.score["name"]) for kept in self.bundle.answers if kept.score is not None]
+        scores = [str(each.score["name"]) for each in self.bundle.answers if each.score is not None]
         plain = all(component("models/scores", name).cosine for name in scores)  # pyrefly: ignore
         return plain and self.embeds and self.model.reads_text
 
     @property
     def features(self) -> str:
         """Key of the features of pictures for probes and searches: the embedding, or what the tower pools."""
-        return f"{self.model.pictures}/{'embedding' if self.embeds else 'pooled'}"
+        return f"{self.model.vision_kind}/{'embedding' if self.embeds else 'pooled'}"
 
     def explain(self, image: Picture, text: str) -> Map:
         """Return where in an image the score of a text comes from, over the model's view of it and placed in its file.
@@ -271,17 +273,15 @@ class VisionLanguageModel:
         if len(self.model.kinds) > 1:
             return self._ask_by_kind(name, many, ask or Ask())
         samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
-        group = 1 if self.model.pictures == "stack" else self._batch
+        group = 1 if self.model.vision_kind == "stack" else self._batch
         asks = {name: ask or Ask()}
         return ask_samples({name: answer}, self.model, samples, asks=asks, batch=group, begin=self.begun)[name]
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
-        kinds = [self.kind_of(image) for image in images]
         pieces: list[Predictions] = []
         order: list[int] = []
-        for kind in dict.fromkeys(kinds):
-            own = [i for i, each in enumerate(kinds) if each == kind]
-            pieces.append(self.of_kind(kind).ask(name, [images[i] for i in own], ask.rows(own)))
+        for single, own in self.by_kind([self.kind_of(image) for image in images]):
+            pieces.append(single.ask(name, [images[i] for i in own], ask.rows(own)))
             order += own
         said = Predictions.join(pieces).rows(sorted(range(len(order)), key=order.__getitem__))
         return replace(said, ids=tuple(str(i) for i in range(len(order))))
@@ -291,7 +291,7 @@ class VisionLanguageModel:
 
         The last 16 are kept: an answer that is asked the same again finds it.
         """
-        key = (id(answer), self.model.pictures, ask)
+        key = (id(answer), self.model.vision_kind, ask)
         if key not in self._begun:
             while len(self._begun) > 15:
                 del self._begun[next(iter(self._begun))]

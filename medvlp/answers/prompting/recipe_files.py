@@ -40,14 +40,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Own(_Strict):
-    positive: tuple[str, ...] = Field(min_length=1)
-    negative: tuple[str, ...] = Field(min_length=1)
-    uncertain: tuple[str, ...] = ()
-    sided: tuple[str, ...] = ()
-
-
-class _Templates(_Strict):
+class _Texts(_Strict):
     positive: tuple[str, ...] = Field(min_length=1)
     negative: tuple[str, ...] = Field(min_length=1)
     uncertain: tuple[str, ...] = ()
@@ -59,8 +52,8 @@ class _File(_Strict):
     about: str
     recipe: dict[str, Any]
     prompts: str | None = None
-    templates: _Templates | None = None
-    findings: dict[str, tuple[str, ...] | _Own] = Field(default_factory=dict)
+    templates: _Texts | None = None
+    findings: dict[str, tuple[str, ...] | _Texts] = Field(default_factory=dict)
     slots: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
 
 
@@ -137,7 +130,7 @@ def load_recipe(name: str | Path, *, own: Sequence[PromptSet] = ()) -> NamedReci
 
 def _read(path: Path, own: tuple[PromptSet, ...]) -> NamedRecipe:
     try:
-        told = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        file = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
             f"The recipe file {path} cannot be read ({type(error).__name__}): check its path and its YAML."
@@ -145,17 +138,17 @@ def _read(path: Path, own: tuple[PromptSet, ...]) -> NamedRecipe:
     except ValidationError as error:
         sentences = " ".join(validation_sentences(error, where="", model=_File))
         raise ConfigError(f"The recipe file {path}: {sentences}") from None
-    if told.prompts is not None and (told.templates or told.findings):
+    if file.prompts is not None and (file.templates or file.findings):
         raise ConfigError(f"The recipe file {path} has prompts and templates or findings: keep one.")
-    if told.prompts is not None:
-        prompts = load_prompts(resource("configs", told.prompts))
-    elif told.findings:
-        templates = {} if told.templates is None else told.templates.model_dump()
-        given = {label: OwnTexts(**dict(e)) if isinstance(e, _Own) else e for label, e in told.findings.items()}
-        prompts = expand_templates(told.name, templates, given, told.slots)
+    if file.prompts is not None:
+        prompts = load_prompts(resource("configs", file.prompts))
+    elif file.findings:
+        templates = {} if file.templates is None else file.templates.model_dump()
+        given = {label: OwnTexts(**dict(e)) if isinstance(e, _Texts) else e for label, e in file.findings.items()}
+        prompts = expand_templates(file.name, templates, given, file.slots)
     else:
         prompts = own
-    return _made(told.name, told.about, told.recipe, prompts, where=f"{path.name}: recipe")
+    return _made(file.name, file.about, file.recipe, prompts, where=f"{path.name}: recipe")
 
 
 def _made(name: str, about: str, spec: dict[str, Any], prompts: tuple[PromptSet, ...], *, where: str) -> NamedRecipe:

@@ -1,9 +1,9 @@
-"""A recipe on a model: embed what it reads, then score. And its single prompts, its places and its doubts."""
+"""A recipe on a model: embed what it reads, then score. And its single prompts, and its uncertain ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -22,12 +22,10 @@ from medvlp.text.prompts import PromptSet
 
 __all__ = [
     "BATCH_SENTENCE",
-    "Doubt",
     "RecipeScores",
     "given_of",
-    "place_scores",
     "single_prompt_scores",
-    "three_way_scores",
+    "uncertain_scores",
 ]
 
 BATCH_SENTENCE = (
@@ -42,7 +40,10 @@ def given_of(model: Model, recipe: NamedRecipe, images: Mapping[str, np.ndarray]
     parts = recipe.recipe.text_parts
     texts = embed_parts(model, "text", list(words), parts) if words and parts else {}
     banks: Mapping[str, Bank] = model.banks  # pyrefly: ignore
-    names = {p: banks[p].names or banks[p].texts for p in recipe.recipe.image_parts if p in banks}
+    heads = dict(model.heads.items())
+    seen = recipe.recipe.image_parts
+    names = {p: banks[p].names or banks[p].texts for p in seen if p in banks}
+    names |= {p: head.names for p in seen if (head := heads.get(f"{model.vision_kind}/{p}")) is not None and head.names}
     return Given(recipe.prompts, images, words, texts, logit_scale(model), logit_bias(model), names)
 
 
@@ -73,7 +74,7 @@ class RecipeScores(Answer):
 
     def needs(self, model: Model) -> frozenset[Key]:
         """The parts that the recipe reads of pictures."""
-        return frozenset(Key(model.pictures, part) for part in self.recipe.recipe.image_parts)
+        return frozenset(Key(model.vision_kind, part) for part in self.recipe.recipe.image_parts)
 
     def check(self, model: Model) -> None:
         """Refuse a model that does not make them all."""
@@ -87,16 +88,16 @@ class RecipeScores(Answer):
 
     def begin(self, model: Model, ask: Ask) -> tuple[str, Given]:
         """Return the kind of the pictures, and all that the recipe scores but them."""
-        return model.pictures, given_of(model, self.recipe, {})
+        return model.vision_kind, given_of(model, self.recipe, {})
 
     def answer(self, rows: Rows, ask: Ask, begun: tuple[str, Given]) -> Predictions:
         """Return the scores, in the order of the recipe's prompts."""
-        pictures, given = begun
-        images = {part: rows.table[str(Key(pictures, part))] for part in self.recipe.recipe.image_parts}
+        vision_kind, given = begun
+        images = {part: rows.table[str(Key(vision_kind, part))] for part in self.recipe.recipe.image_parts}
         found = self.recipe.recipe.scores(replace(given, images=images))
-        told = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
+        notes = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
         scores = {label: found[:, i] for i, label in enumerate(self.labels)}
-        return Predictions(tuple(rows.table.ids), scores=scores, notes=told)
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
 
 
 def single_prompt_scores(
@@ -114,57 +115,21 @@ def single_prompt_scores(
     return found
 
 
-def place_scores(
+def uncertain_scores(
     images: np.ndarray, prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale: float
-) -> dict[str, dict[str, FloatArray]]:
-    """Return label -> ``left`` and ``right`` -> (N,): the finding on that side of the patient against none at all.
-
-    Args:
-        images: (N, D) unit embeddings.
-        prompts: sets; those without ``{side}`` templates are left out.
-        embed_text: texts -> (T, D) unit embeddings.
-        scale: the model's logit scale.
-    """
-    found: dict[str, dict[str, FloatArray]] = {}
-    for each in prompts:
-        if each.sided:
-            negative = dots(images, class_vector(embed_text(each.negative))[None])[:, 0]
-            sides = {side: class_vector(embed_text(each.on(side)))[None] for side in ("left", "right")}
-            found[each.label] = {s: pair_probability(dots(images, v)[:, 0], negative, scale) for s, v in sides.items()}
-    return found
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """Present, absent or uncertain; the three add to 1.
-
-    Attributes:
-        present: (N,).
-        absent: (N,).
-        uncertain: (N,).
-    """
-
-    present: FloatArray
-    absent: FloatArray
-    uncertain: FloatArray
-
-
-def three_way_scores(
-    images: np.ndarray, prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale: float
-) -> dict[str, Doubt]:
-    """Return label -> softmax over present, absent and "may be there"; sets without uncertain prompts are left out.
+) -> dict[str, FloatArray]:
+    """Return label -> (N,): the share of "may be there" in a softmax with present and absent, where prompts say it.
 
     Example:
         >>> each = PromptSet("v1", "a", ("yes",), ("no",), (), ("maybe",))
         >>> vectors = {"yes": [1.0, 0.0, 0.0], "no": [0.0, 1.0, 0.0], "maybe": [0.0, 0.0, 1.0]}
-        >>> made = three_way_scores(np.eye(3)[:1], [each], lambda t: np.array([vectors[x] for x in t]), scale=1.0)
-        >>> [made["a"].present.round(3).item(), made["a"].uncertain.round(3).item()]
-        [0.576, 0.212]
+        >>> embed = lambda texts: np.array([vectors[text] for text in texts])
+        >>> uncertain_scores(np.eye(3)[:1], [each], embed, scale=1.0)["a"].round(3).tolist()
+        [0.212]
     """
     found = {}
     for each in prompts:
         if each.uncertain:
             vectors = np.stack([class_vector(embed_text(t)) for t in (each.positive, each.negative, each.uncertain)])
-            share = softmax(scale * dots(images, vectors))
-            found[each.label] = Doubt(share[:, 0], share[:, 1], share[:, 2])
+            found[each.label] = softmax(scale * dots(images, vectors))[:, 2]
     return found

@@ -56,7 +56,7 @@ class TextScores:
 
     def matrix(self, table: FeatureTable, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Return (N, T) scores of the rows of a table against encoded texts."""
-        view = self.model.pictures
+        view = self.model.vision_kind
         rows = {part: table[f"{view}/{part}"] for part in self._score.reads}
         device = next(self.model.parameters()).device
         other = {part: _tensor(values, part).to(device) for part, values in columns.items()}
@@ -82,7 +82,7 @@ class TextScores:
         """
         if not self._score.by_token:
             return None
-        view = self.model.pictures
+        view = self.model.vision_kind
         plan = Plan.of(keys(*(f"{view}/{part}" for part in self._score.reads), f"{view}/tokens"))
         device = next(self.model.parameters()).device
         with evaluating(self.model), torch.inference_mode():

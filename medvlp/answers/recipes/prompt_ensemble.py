@@ -18,8 +18,7 @@ class PromptEnsemble(Recipe):
 
     Args:
         scale: s, or ``model`` for the model's own.
-        weights: finding -> one weight, 0 or more, a positive prompt: fitted on validation by
-            `medvlp.answers.prompting.prompt_weights.fit_prompt_weights`, on nothing else. None: all alike.
+        weights: finding -> one weight, 0 or more, a positive prompt, chosen on validation; None: all alike.
 
     Example:
         >>> from medvlp.text.prompts import PromptSet

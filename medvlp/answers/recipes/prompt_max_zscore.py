@@ -122,19 +122,19 @@ def word_similarity(
         real: (L,) bool.
         sharpness: of the attention over regions.
     """
-    own, kept = unit_rows(regions), unit_rows(words)[np.asarray(real, dtype=bool)]
-    if not len(kept):
+    own, real_words = unit_rows(regions), unit_rows(words)[np.asarray(real, dtype=bool)]
+    if not len(real_words):
         raise DataError("A prompt has no words: mend the tokenizer or the prompt.")
     out = np.empty(len(own))
     for n, (image, mask) in enumerate(zip(own, np.asarray(there, dtype=bool), strict=True)):
         seen = image[mask]
-        near = dots(seen, kept)  # (t, l)
+        near = dots(seen, real_words)  # (t, l)
         over_words = np.exp(near - near.max(axis=1, keepdims=True))
         over_words /= over_words.sum(axis=1, keepdims=True)
         attention = np.exp(sharpness * (over_words - over_words.max(axis=0)))
         attention /= attention.sum(axis=0)
         context = unit_rows((attention.T[:, :, None] * seen[None]).sum(axis=1))  # (l, D)
-        out[n] = (context * kept).sum(axis=1).max()
+        out[n] = (context * real_words).sum(axis=1).max()
     return out
 
 

@@ -13,7 +13,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.text.hard_negatives import Kind, false_copies
 
-__all__ = ["SENTENCE_KINDS", "Pair", "Sentences", "Studies", "judge_sentences", "sentence_pairs"]
+__all__ = ["SENTENCE_KINDS", "Pair", "Sentences", "Studies", "evaluate_sentences", "sentence_pairs"]
 
 SENTENCE_KINDS: tuple[Kind, ...] = ("side", "negation", "severity")
 # Equal images differ by the rounding of float32, which must not pass for something seen.
@@ -100,7 +100,7 @@ def sentence_pairs(reports: Sequence[str], kinds: Sequence[Kind] = SENTENCE_KIND
     return tuple(pairs)
 
 
-def judge_sentences(
+def evaluate_sentences(
     studies: Studies,
     embed_text: Callable[[Sequence[str]], np.ndarray],
     kinds: Sequence[Kind],

@@ -62,14 +62,14 @@ class Mixup:
         positions = batch.positions.tolist()
         draws = [numpy_generator(seed, position, "mixup").beta(self.alpha, self.alpha) for position in positions]
         share = torch.tensor(draws, dtype=torch.float64, device=batch.positions.device)
-        made = {name: self._mixed_pictures(batch, name, share) for name in self.fields}
+        made = {name: self._mixed_images(batch, name, share) for name in self.fields}
         for name, column in batch.columns.items():
             if parse_field(name).kind == "label" and isinstance(column.values, Tensor):
                 known = torch.where((column.values == 1) | (column.values == 0), column.values, torch.nan)
                 made[name] = replace(column, values=_mixed(known, share))
         return batch.with_columns(made)
 
-    def _mixed_pictures(self, batch: Batch, name: str, share: Tensor) -> Column:
+    def _mixed_images(self, batch: Batch, name: str, share: Tensor) -> Column:
         column = batch[name]
         if not isinstance(column.values, Tensor) or column.owner.tolist() != list(range(batch.size)):
             raise ConfigError(f"mixup needs one {name!r} of each sample: keep records that have it (data.having).")

@@ -23,8 +23,6 @@ from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular, sniff
 from medvlp.text.deidentify import deidentify_text
 
-__all__ = ["Deidentified", "deidentify_folder"]
-
 _TABLES, _TEXTS = (".csv", ".tsv"), (".txt",)
 
 
@@ -154,10 +152,12 @@ class _Worker:
             return self._text(path, hidden)
         with open_regular(path) as stream:
             kind = sniff(stream)
+            stream.seek(0)
+            packed = stream.read(2) == b"\x1f\x8b"
         if kind == "dicom":
             return self._dicom(path, name)
         if kind == "nifti":
-            place = f"nifti/{hidden}.nii" + (".gz" if _packed(path) else "")
+            place = f"nifti/{hidden}.nii" + (".gz" if packed else "")
             with written_whole(self.out / place) as temporary:
                 fields = deidentify_nifti(path, temporary)
             return {"kind": "nifti", "out": place, "done": {f"nifti {field}|empty": 1 for field in fields}}
@@ -173,8 +173,8 @@ class _Worker:
         with written_whole(self.out / place) as temporary:
             temporary.write_bytes(clean.data)
         searched = clean.pixels
-        told = {"seen": searched.seen, "frames": searched.frames, "share": round(searched.share, 5)}
-        return {"kind": "dicom", "out": place.as_posix(), "done": _flat(clean.done), "pixels": told}
+        facts = {"seen": searched.seen, "frames": searched.frames, "share": round(searched.share, 5)}
+        return {"kind": "dicom", "out": place.as_posix(), "done": _flat(clean.done), "pixels": facts}
 
     def _text(self, path: Path, hidden: str) -> dict[str, Any]:
         try:
@@ -197,17 +197,12 @@ def _members(path: Path) -> Generator[Path | None]:
         yield folder
 
 
-def _packed(path: Path) -> bool:
-    with open_regular(path) as stream:
-        return stream.read(2) == b"\x1f\x8b"
-
-
 def _stamp(path: Path) -> str:
     try:
-        told = path.stat()
+        facts = path.stat()
     except OSError:
         return ""
-    return f"{told.st_size}-{told.st_mtime_ns}"
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def _flat(done: Counter[tuple[str, str]]) -> dict[str, int]:

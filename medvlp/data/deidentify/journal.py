@@ -11,19 +11,12 @@ from typing import Any
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = ["Journal"]
-
 
 class Journal:
     """JSON Lines of mode 0600: first what was asked for, then one line a file; a file that is there is not done again.
 
     Args:
-        path: of the journal.
         asked: options and the key's fingerprint; another run on the same output must ask for the same.
-
-    Raises:
-        UserError: if the output was made with other options or another key.
-        DataError: if the journal is damaged.
     """
 
     def __init__(self, path: Path, asked: dict[str, Any]) -> None:

@@ -17,8 +17,6 @@ from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
 from medvlp.text.deidentify import deidentify_text
 
-__all__ = ["deidentify_table"]
-
 Kind = Literal["patient", "accession", "uid", "id", "date", "text", "keep", "drop"]
 
 _KINDS: tuple[tuple[Kind, str], ...] = (

@@ -22,7 +22,6 @@ def index_cohort(
         layout: ``hospital``, ``csv``, ``phantom``, or one that another package adds.
         root: the folder.
         options: of the layout, as they stand in a configuration.
-        progress: told (done, total) files.
 
     Raises:
         ConfigError: for an unknown layout or option, with the nearest name.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
+from medvlp.data.layouts._files import finding_name
 from medvlp.data.mask_files import mask_of, runs_of
-
-__all__ = ["coco_columns", "filled", "run_lengths"]
 
 
 def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[object]]:
@@ -24,14 +22,11 @@ def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[obj
     one that it does not list nothing is known. Categories are written in lower case, with ``_`` between words.
 
     Args:
-        path: of the annotations.
-        images: paths of the pictures; their end is the file's ``file_name``.
-
-    Raises:
-        DataError: if the file is none of this form, or lists none of the pictures.
+        path: of the annotations; a file of another form, or that lists none of the images, is a `DataError`.
+        images: paths, whose end is the file's ``file_name``.
     """
     found = _read(path)
-    categories = {entry["id"]: _slug(str(entry["name"])) for entry in found["categories"]}
+    categories = {entry["id"]: finding_name(str(entry["name"])) for entry in found["categories"]}
     named: dict[str, dict[str, Any]] = {str(entry["file_name"]).rpartition("/")[2]: entry for entry in found["images"]}
     drawn: dict[tuple[Any, str], list[dict[str, Any]]] = {}
     for place, entry in enumerate(found["annotations"]):
@@ -112,10 +107,6 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
             if missing:
                 raise DataError(f"{path}, {name}[{place}] has no {missing[0]!r}: mend the file.")
     return parts
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def _corners(entry: dict[str, Any]) -> list[float]:

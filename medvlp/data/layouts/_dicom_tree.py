@@ -12,8 +12,6 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.data.parallel import Progress, chunked, run_chunks
 
-__all__ = ["Header", "Scan", "scan_tree"]
-
 _KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
     "Laterality", "PatientSex", "PatientAge", "InstitutionName", "Manufacturer", "ManufacturerModelName",
@@ -26,12 +24,7 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Header:
-    """What a manifest needs of one file.
-
-    Attributes:
-        path: relative to the root, with forward slashes.
-        tags: keyword -> value, stripped, of those that are there.
-    """
+    """What a manifest needs of one file: its path relative to the root, and the tags that are there, stripped."""
 
     path: str
     tags: dict[str, str]
@@ -67,13 +60,8 @@ def scan_tree(
 
     Args:
         root: what paths are relative to.
-        folder: below root, where the files are.
+        folder: below root, where the files are; one that holds no wanted image is a `DataError`.
         modalities: wanted values of Modality (0008,0060).
-        workers: processes.
-        progress: told (done, total) files.
-
-    Raises:
-        DataError: if the folder does not exist or holds no wanted image.
     """
     top = (root / folder).resolve()
     if not top.is_dir():
@@ -102,9 +90,9 @@ def scan_tree(
         if progress is not None:
             progress(done, len(paths))
     if not headers:
-        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(skipped.items())) or "no files at all"
+        counts = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(skipped.items())) or "no files at all"
         raise DataError(
-            f"{root / folder} holds no {' or '.join(modalities)} image ({told}): check the folder and the modalities."
+            f"{root / folder} holds no {' or '.join(modalities)} image ({counts}): check the folder and the modalities."
         )
     return Scan(tuple(headers), skipped)
 

@@ -1,17 +1,24 @@
-"""What layouts share of files: a release listed once, names to paths, and its JSON."""
+"""What layouts share of files: what they are given, a release listed once, names to paths, JSON, written volumes."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
+
+import numpy as np
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import written_whole
+from medvlp.core.registry import FromModel
 from medvlp.data.parallel import Progress, chunked, run_chunks
 
-__all__ = ["by_name", "by_stem", "list_files", "read_records", "skip"]
-
+Root = Annotated[Path, FromModel("root")]
+OnProgress = Annotated[Progress | None, FromModel("progress")]  # called with (done, total)
 _CHUNK = 256  # folders
 
 
@@ -25,26 +32,13 @@ def list_files(
 ) -> list[str]:
     """List files below folders, without asking for any of them.
 
-    A hundred thousand names cost a second, as many calls of ``is_file`` on a network share cost an hour.
+    A hundred thousand names cost a second; as many calls of ``is_file`` on a network share cost an hour. Hidden files,
+    what archives of other systems leave (``__MACOSX``) and links to folders are left out.
 
     Args:
-        root: what paths are relative to.
+        root: what paths are relative to, with forward slashes.
         folders: below root; those that do not exist hold nothing.
         suffixes: wanted endings, in lower case, with the dot; all where none is named.
-        workers: processes.
-        progress: told (done, total) folders.
-
-    Returns:
-        paths with forward slashes, sorted, each once. Hidden files and what archives of other systems leave
-        (``__MACOSX``) are left out; links to folders are not followed.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for name in ("b.PNG", "a.png", "a.txt", ".a.png"):
-        ...     (root / name).touch()
-        >>> list_files(root, ["."], suffixes=[".png"])
-        ['a.png', 'b.PNG']
     """
     found: set[str] = set()
     wanted = list(folders)
@@ -64,30 +58,20 @@ def _walk(shared: tuple[str, tuple[str, ...]], folders: Sequence[str]) -> list[s
             below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
             inside = os.path.relpath(place, root).replace(os.sep, "/")
             head = "" if inside == "." else f"{inside}/"
-            kept = (n for n in names if not n.startswith(".") and (not suffixes or n.lower().endswith(suffixes)))
-            found += [head + n for n in kept]
+            wanted = (n for n in names if not n.startswith(".") and (not suffixes or n.lower().endswith(suffixes)))
+            found += [head + n for n in wanted]
     return found
 
 
 def by_stem(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Return name without folder and ending -> path, and the paths whose name stood before.
-
-    Example:
-        >>> by_stem(["a/1.2.3.dcm", "b/1.2.3.dcm"])
-        ({'1.2.3': 'a/1.2.3.dcm'}, ['b/1.2.3.dcm'])
-    """
+    """Return name without folder and ending -> path, and the paths whose name stood before."""
     files: dict[str, str] = {}
     repeated = [path for path in paths if files.setdefault(path.rpartition("/")[2].rpartition(".")[0], path) != path]
     return files, repeated
 
 
 def by_name(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Sort paths under the name of their file.
-
-    Example:
-        >>> by_name(["train/1.png", "copy/1.png"])
-        {'1.png': ['copy/1.png', 'train/1.png']}
-    """
+    """Sort paths under the name of their file."""
     found: dict[str, list[str]] = {}
     for path in sorted(paths):
         found.setdefault(path.rpartition("/")[2], []).append(path)
@@ -99,12 +83,13 @@ def skip(skipped: dict[str, list[str]], reason: str, what: str) -> None:
     skipped.setdefault(reason, []).append(what)
 
 
-def read_records(path: Path) -> list[dict[str, object]]:
-    """Read a JSON list of objects.
+def finding_name(words: str) -> str:
+    """The name of a label: ``Pleural effusion`` is pleural_effusion."""
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "unnamed"
 
-    Raises:
-        DataError: if the file is missing, or holds something else.
-    """
+
+def read_records(path: Path) -> list[dict[str, object]]:
+    """Read a JSON list of objects; anything else is a `DataError`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -114,3 +99,12 @@ def read_records(path: Path) -> list[dict[str, object]]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise DataError(f"{path} is no list of objects: check that it is the right file.")
     return value
+
+
+def write_volume(path: Path, voxels: np.ndarray, *, spacing: float = 1.0) -> None:
+    """Write voxels (z, y, x), which run to the head, back and left, as ``.nii.gz``; spacing in mm."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(voxels.T.copy(), np.diag([-spacing, -spacing, spacing, 1.0]))
+    with written_whole(path) as temporary:
+        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

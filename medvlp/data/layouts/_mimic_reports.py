@@ -12,8 +12,6 @@ from medvlp.core.errors import DataError
 from medvlp.data.layouts._table import read_table
 from medvlp.data.parallel import Progress, chunked, run_chunks
 
-__all__ = ["Report", "read_reports"]
-
 _NAMES = ("mimic-cxr-reports.zip", "mimic-cxr-reports", "mimic_cxr_sectioned.csv", "mimic_cxr_sectioned.csv.gz", ".")
 _LARGEST = 1 << 20  # bytes of one report: the longest ones have some thousands
 _CHUNK = 512
@@ -22,14 +20,7 @@ _BLOCK = 32 * _CHUNK
 
 @dataclass(frozen=True)
 class Report:
-    """What is kept of a report.
-
-    Attributes:
-        text: the wanted sections.
-        used: names of the sections that it came from.
-        fell_back: whether none of the wanted ones had words.
-        sections: wanted section -> words, of those that are there.
-    """
+    """The wanted sections of a report as text and one by one, the sections used, and whether others stand for them."""
 
     text: str
     used: tuple[str, ...]
@@ -54,13 +45,9 @@ def read_reports(
         patients: study -> patient, of the studies that are wanted.
         wanted: sections; none keeps the whole report.
         workers: processes that cut reports into sections.
-        progress: told (done, total) studies.
 
     Returns:
         study -> report, of those that have words; None where no reports are there and none were asked for.
-
-    Raises:
-        DataError: if `place` does not exist, is no such archive, or holds none of the reports.
     """
     found = next((root / name for name in _NAMES if (root / name).exists()), root) if place is None else root / place
     if not found.exists():
@@ -79,15 +66,13 @@ def read_reports(
                 done += len(block)
                 if progress is not None:
                     progress(done, len(studies))
-    kept = {study: report for study, report in book.items() if study in patients}
-    if not kept and place is None:
-        return None
-    if not kept:
-        raise DataError(
-            f"{found} holds no report of the {len(patients)} studies (files/p10/p10000032/s50414267.txt): check that "
-            "both are MIMIC-CXR."
-        )
-    return kept
+    wanted_studies = {study: report for study, report in book.items() if study in patients}
+    if wanted_studies or place is None:
+        return wanted_studies or None
+    raise DataError(
+        f"{found} holds no report of the {len(patients)} studies (files/p10/p10000032/s50414267.txt): check that both "
+        "are MIMIC-CXR."
+    )
 
 
 @contextmanager
@@ -131,14 +116,14 @@ def _cut(wanted: tuple[str, ...], texts: Sequence[tuple[str, str]]) -> dict[str,
 
     book = {}
     for study, text in texts:
-        if not text.strip():
-            continue
-        if not wanted:
-            book[study] = Report(text.strip(), tuple(split_sections(text)), fell_back=False)
-            continue
-        found, parts = report_text(text, wanted), split_sections(text)
-        sections = {name: parts[name] for name in wanted if name in parts}
-        book[study] = Report(found.text, found.used, found.fell_back, sections)
+        if text.strip():
+            parts = split_sections(text)
+            found = report_text(text, wanted) if wanted else None
+            book[study] = (
+                Report(text.strip(), tuple(parts), fell_back=False)
+                if found is None
+                else Report(found.text, found.used, found.fell_back, {n: parts[n] for n in wanted if n in parts})
+            )
     return book
 
 

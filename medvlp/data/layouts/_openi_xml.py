@@ -7,21 +7,12 @@ from xml.etree import ElementTree
 
 from medvlp.core.errors import DataError
 
-__all__ = ["MOST_BYTES", "Report", "read_report"]
-
 MOST_BYTES = 1 << 20  # the longest of the release has 20 kB
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a file says.
-
-    Attributes:
-        uid: its number, ``CXR12``.
-        sections: lower-case name -> words; those without words are left out.
-        major: MeSH terms with their qualifiers, given by hand (``Opacity/lung/base/left``).
-        images: ids of its pictures.
-    """
+    """A file's number (``CXR12``), its sections by lower-case name, its MeSH terms, given by hand, and image ids."""
 
     uid: str
     sections: dict[str, str]
@@ -32,16 +23,9 @@ class Report:
 def read_report(data: bytes, *, source: str) -> Report | None:
     """Read a document, or return None where it is no report.
 
-    The bytes are decoded here, not by the parser, which would believe what encoding the file names: a declaration of
-    entities could hide in another. No report has one, so a file that has is refused before it is parsed (entities can
-    grow without bound, and name files of this machine).
-
-    Args:
-        data: the file's bytes; more than a megabyte is no report.
-        source: what error sentences call it.
-
-    Raises:
-        DataError: for a document type or entities.
+    The bytes are decoded here: a parser would believe what encoding the file names, and a declaration of entities could
+    hide in another. No report has one, so a file that has is refused before it is parsed (entities can grow without
+    bound, and name files of this machine). More than a megabyte is no report; `source` is its name in errors.
 
     Example:
         >>> read_report(b"<eCitation><uId id='CXR7'/><parentImage id='a'/></eCitation>", source="7.xml")

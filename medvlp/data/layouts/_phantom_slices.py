@@ -16,11 +16,6 @@ from medvlp.core.errors import DataError
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.volume_slices import open_slices
 
-__all__ = ["Shown", "caption", "shown_slices", "slice_rows"]
-
-Shown = Mapping[int, frozenset[str]]
-"""Number of a slice -> findings that it shows."""
-
 _NORMAL = "Nothing abnormal on this slice."
 
 
@@ -32,32 +27,26 @@ def slice_rows(
     statements: Iterable[Mapping[str, Any]],
     count: int,
 ) -> Iterator[dict[str, object]]:
-    """Yield the rows of a volume's chosen slices; labels and text are those of the slice.
+    """Yield the rows of a volume's chosen slices, most `count`; labels and text are those of the slice.
 
     Args:
-        row: of the volume.
         mask: file of planted findings, each voxel the place in `findings` + 1.
         findings: rows of truth of the study.
         statements: triplets of the study, in the order of the report.
-        count: most slices.
     """
-    told = list(statements)
+    stated = list(statements)
     for number, shown in shown_slices(mask, [str(finding["name"]) for finding in findings], count).items():
         labels = {
             name: int(name.removeprefix("label.") in shown) if value else value
             for name, value in row.items()
             if name.startswith("label.")
         }
-        own = {"id": f"{row['id']}-{number:03d}", "text": caption(told, shown), "number.slice": float(number)}
+        own = {"id": f"{row['id']}-{number:03d}", "text": caption(stated, shown), "number.slice": float(number)}
         yield {**row, **labels, **own}
 
 
-def shown_slices(mask: Path, names: Sequence[str], count: int) -> Shown:
-    """Choose slices: for each finding the one that shows most of it, then others evenly, in ascending order.
-
-    Raises:
-        DataError: if the mask is missing or damaged.
-    """
+def shown_slices(mask: Path, names: Sequence[str], count: int) -> dict[int, frozenset[str]]:
+    """Choose slices, each with what it shows: for each finding the one that shows most of it, then others evenly."""
     try:
         slices = open_slices(mask)
         values = slices.read(range(len(slices)))
@@ -78,8 +67,8 @@ def caption(statements: Iterable[Mapping[str, Any]], shown: frozenset[str]) -> s
     """Return what a report says that holds of a slice: all that is absent, and what is present if the slice shows it.
 
     Example:
-        >>> told = [("Right nodule.", "nodule", "present"), ("No effusion.", "effusion", "absent")]
-        >>> rows = [dict(zip(("sentence", "observation", "presence"), row)) for row in told]
+        >>> statements = [("Right nodule.", "nodule", "present"), ("No effusion.", "effusion", "absent")]
+        >>> rows = [dict(zip(("sentence", "observation", "presence"), row)) for row in statements]
         >>> caption(rows, frozenset({"nodule"})), caption(rows, frozenset())
         ('Right nodule. No effusion.', 'No effusion.')
     """

@@ -14,8 +14,6 @@ from medvlp.data.mask_files import runs_of
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.volume_read import read_volume
 
-__all__ = ["PlantedTruth"]
-
 Row = Mapping[str, Any]
 _SEVERITIES = ("mild", "moderate", "severe")
 
@@ -24,7 +22,6 @@ class PlantedTruth:
     """What was planted, by study and picture.
 
     Args:
-        root: of the hospital.
         findings: its rows of that name.
         boxes: its rows of that name: the projections on radiographs.
         triplets: its rows of that name: what the reports state.
@@ -32,8 +29,8 @@ class PlantedTruth:
 
     def __init__(self, root: Path, findings: Sequence[Row], boxes: Sequence[Row], triplets: Sequence[Row]) -> None:
         self._root = root
-        self._findings = _by(findings, "accession")
-        self._boxes = _by(boxes, "path")
+        self._findings = by_value(findings, "accession")
+        self._boxes = by_value(boxes, "path")
         self._sentences: dict[tuple[str, str], str] = {}
         for row in triplets:
             if row["presence"] != "absent":
@@ -43,7 +40,6 @@ class PlantedTruth:
         """Return the columns of one row; a finding that its label denies has none.
 
         Args:
-            picture: row of ``images``.
             labels: ``label.FINDING`` -> 1 or 0 of the row.
         """
         present = {name.partition(".")[2]: value == 1 for name, value in labels.items()}
@@ -114,7 +110,8 @@ def _worst(severities: Sequence[str]) -> str | None:
     return max((word for word in severities if word), key=_SEVERITIES.index, default=None)
 
 
-def _by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+def by_value(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    """Return the rows of each value of a column."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row[name], []).append(row)

@@ -17,18 +17,6 @@ from medvlp.data.layouts._table import Table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
-__all__ = [
-    "Row",
-    "find_table",
-    "label_columns",
-    "manifest_of",
-    "optional_table",
-    "published_manifest",
-    "read_headers",
-    "rows_of",
-    "years",
-]
-
 Row = dict[str, object]
 
 _AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
@@ -41,19 +29,9 @@ def find_table(root: Path, names: Sequence[str], *, what: str) -> Path:
     """Find a table by its names, as it is or gzipped, in `root` or one folder below it.
 
     Args:
-        root: folder.
-        names: in the order of preference, with ``*`` for what changes from release to release.
-        what: of the table, for the error sentence.
-
-    Raises:
-        DataError: if there is none, or one name stands in two folders.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "train.csv.gz").write_bytes(b"")
-        >>> find_table(root, ["valid.csv", "train.csv"], what="label table").name
-        'train.csv.gz'
+        names: in the order of preference, with ``*`` for what changes from release to release. A name in two folders is
+            a `DataError`, and so is none of them.
+        what: the table is called in the error.
     """
     found = optional_table(root, names)
     if found is None:
@@ -65,16 +43,12 @@ def find_table(root: Path, names: Sequence[str], *, what: str) -> Path:
 
 
 def optional_table(root: Path, names: Sequence[str]) -> Path | None:
-    """Find a table as `find_table` does, or give None where there is none.
-
-    Raises:
-        DataError: if one name stands in two folders.
-    """
+    """Find a table as `find_table` does, or give None where there is none."""
     for place in (place for name in names for place in (name, f"*/{name}")):
         found = sorted({path for end in ("", ".gz") for path in root.glob(place + end) if path.is_file()})
         if len({path.parent for path in found}) > 1:
-            told = " and ".join(path.relative_to(root).as_posix() for path in found[:2])
-            raise DataError(f"{root} holds two releases ({told}): give the folder of one of them as root.")
+            both = " and ".join(path.relative_to(root).as_posix() for path in found[:2])
+            raise DataError(f"{root} holds two releases ({both}): give the folder of one of them as root.")
         if found:
             return found[0]
     return None
@@ -83,14 +57,7 @@ def optional_table(root: Path, names: Sequence[str]) -> Path | None:
 def read_headers(
     root: Path, folders: Iterable[str], *, workers: int = 0, progress: Progress | None = None
 ) -> tuple[dict[str, Header], dict[str, str]]:
-    """Read the DICOM headers below some folders.
-
-    Returns:
-        path -> header, and path -> why a file is no radiograph.
-
-    Raises:
-        DataError: as `scan_tree`.
-    """
+    """Read the DICOM headers below some folders: path -> header, and path -> why a file is no radiograph."""
     facts: dict[str, Header] = {}
     refused: dict[str, str] = {}
     for folder in folders:
@@ -101,12 +68,7 @@ def read_headers(
 
 
 def rows_of(names: Iterable[str]) -> dict[str, list[int]]:
-    """Return name -> the rows that it stands in, in the order of the first.
-
-    Example:
-        >>> rows_of(["a", "b", "a"])
-        {'a': [0, 2], 'b': [1]}
-    """
+    """Return name -> the rows that it stands in, in the order of the first."""
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         rows.setdefault(name, []).append(row)
@@ -117,11 +79,8 @@ def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int 
     """Read label columns by their names: 1, 0 and -1 are kept apart, a blank stays missing.
 
     Args:
-        table: with a column for each finding.
+        table: with a column for each finding; another value is a `DataError` that names its line.
         words: finding -> name of its column; columns that the table lacks are left out, but not all of them.
-
-    Raises:
-        DataError: for another value, with its line, or where no column is there.
 
     Example:
         >>> table = Table(Path("t.csv"), ("Edema",), (("1.0",), ("-1.0",), ("",)), (2, 3, 4))
@@ -170,27 +129,15 @@ def published_manifest(
     meta: Mapping[str, object],
     skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> Manifest:
-    """Make the manifest of the rows that are kept, and list the others by reason.
+    """Make the manifest of the rows that stay, and list the others by reason; none at all is a `DataError`.
 
     Args:
         columns: name -> values, all rows.
         root: what image paths are relative to.
-        reasons: why a row is left out, empty where it is kept.
+        reasons: why a row is left out, empty where it stays.
         listed: what a row that is left out is called in the list.
         source: what names the files, for error sentences.
-        meta: of the manifest.
         skipped: what else was left out, reason -> names.
-
-    Raises:
-        DataError: if no row is kept.
-
-    Example:
-        >>> m = published_manifest(
-        ...     {"id": ["a", "b"], "image": ["a.png", None]}, root=Path("."), reasons=["", "missing_file"],
-        ...     listed=["a.png", "b.png"], source="labels.csv", meta={"layout": "x"},
-        ... )
-        >>> len(m), m.meta
-        (1, {'layout': 'x', 'skipped': {'missing_file': ['b.png']}})
     """
     left: dict[str, list[str]] = {}
     for reason, name in zip(reasons, listed, strict=True):
@@ -206,10 +153,15 @@ def published_manifest(
         if some:
             left.setdefault(reason, []).extend(some)
     if not keep:
-        told = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(left.items())) or "it has none"
-        raise DataError(f"No record of {source} is left ({told}): loosen the selection, or check the root {root}.")
-    kept = {name: [values[row] for row in keep] for name, values in columns.items()}
-    return Manifest.of(kept, root=root, meta={**meta, "skipped": left})
+        counts = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(left.items())) or "it has none"
+        raise DataError(f"No record of {source} is left ({counts}): loosen the selection, or check the root {root}.")
+    chosen = {name: [values[row] for row in keep] for name, values in columns.items()}
+    return Manifest.of(chosen, root=root, meta={**meta, "skipped": left})
+
+
+def columns_of(rows: Sequence[Row]) -> dict[str, list[object]]:
+    """Return rows as columns, in the order in which their names come; what a row lacks is None."""
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
 def manifest_of(
@@ -227,19 +179,14 @@ def manifest_of(
     Args:
         rows: column -> value; a column that a row lacks is missing in it.
         root: folder that paths are relative to.
-        layout: its name.
         files: paths that exist, as `list_files` gives them; None where nobody asks for the files.
         skipped: reason -> what was left out so far; goes into the manifest's meta.
-        field: column of the paths. Rows without one are kept.
+        field: column of the paths; rows without one stay.
         meta: more plain data for the manifest's meta.
-
-    Raises:
-        DataError: if no row is left, or none of the files exists.
     """
     paths = [row.get(field) for row in rows]
-    names = list(dict.fromkeys(name for row in rows for name in row))
     return published_manifest(
-        {name: [row.get(name) for row in rows] for name in names},
+        columns_of(rows),
         root=root,
         reasons=["" if files is None or path is None or path in files else "missing_file" for path in paths],
         listed=[str(path) for path in paths],

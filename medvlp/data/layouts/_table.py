@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
-
-__all__ = ["SHORT_NAMES", "Table", "parse_columns", "read_table"]
 
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
@@ -24,8 +24,6 @@ class Table:
     """Rows of strings.
 
     Attributes:
-        path: of the file.
-        names: of the columns.
         rows: values, stripped; short rows are filled up with blanks.
         lines: line of the file at which each row ends, for messages.
     """
@@ -36,11 +34,7 @@ class Table:
     lines: tuple[int, ...]
 
     def column(self, name: str) -> list[str]:
-        """Values of one column.
-
-        Raises:
-            DataError: if there is no such column, with the nearest name.
-        """
+        """Values of one column; a `DataError` names the nearest where there is none of that name."""
         if name not in self.names:
             raise DataError(f"{self.path} has no column {name!r}: {did_you_mean(name, [n for n in self.names if n])}.")
         at = self.names.index(name)
@@ -51,11 +45,7 @@ class Table:
 
         Args:
             columns: name -> column that gets it.
-            known: names that are of use; all where none is named.
-
-        Raises:
-            ConfigError: for another name.
-            DataError: if there is no such column, with the nearest name.
+            known: names that are of use, all where none is given; another one is a `ConfigError`.
         """
         for name, column in columns.items():
             if known and name not in known:
@@ -67,14 +57,7 @@ class Table:
 
 
 def parse_columns(words: Sequence[str], *, short: bool = True) -> dict[str, str]:
-    """Read ``--column FIELD=COLUMN`` words.
-
-    Args:
-        words: as given.
-        short: take ``patient_id`` and ``study_id`` as ``id.patient`` and ``id.study``.
-
-    Raises:
-        ConfigError: for a word of another form.
+    """Read ``--column FIELD=COLUMN`` words; `short` takes ``patient_id`` and ``study_id`` as identifiers' fields.
 
     Example:
         >>> parse_columns(["image=ImageId", "patient_id=Patient ID"])
@@ -92,16 +75,7 @@ def parse_columns(words: Sequence[str], *, short: bool = True) -> dict[str, str]
 def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) -> Table:
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
-    A file whose name ends in ``.gz`` is unpacked.
-
-    Args:
-        path: of the file.
-        encoding: of its text.
-        whole: refuse a row that has fewer values than the header too, and a name that stands twice.
-
-    Raises:
-        DataError: if the file is missing, damaged, empty, in another encoding, or a row has more values than the
-            header.
+    A file whose name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values, and a name given twice.
 
     Example:
         >>> import tempfile
@@ -135,8 +109,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
             if len(row) > len(names) or (whole and len(row) < len(names)):
                 raise DataError(
                     f"{path}, line {reader.line_num}: {len(row)} values under {len(names)} columns: quote values "
-                    f"that hold "
-                    f"{delimiter!r} or a line break."
+                    f"that hold {delimiter!r} or a line break."
                 )
             rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
             lines.append(reader.line_num)
@@ -148,3 +121,90 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     if twice:
         raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))
+
+
+def linked(columns: Sequence[Sequence[str] | None]) -> list[str]:
+    """Name rows by the first row that a chain of equal, not blank values links them to.
+
+    Example:
+        >>> linked([["7", "8", "9", ""], ["a", "b", "a", "b"]])
+        ['7', '8', '7', '8']
+    """
+    there = [column for column in columns if column is not None]
+    parent = list(range(len(there[0])))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    for column in there:
+        first: dict[str, int] = {}
+        for row, value in enumerate(column):
+            if value:
+                a, b = root(first.setdefault(value, row)), root(row)
+                parent[max(a, b)] = min(a, b)
+    # A row without any value stays without a patient: the split refuses it instead of guessing.
+    return [next((column[root(row)] for column in there if column[root(row)]), "") for row in range(len(parent))]
+
+
+def box_cells(name: str, cells: Sequence[str]) -> list[object]:
+    """Read cells such as ``[[10, 20, 50, 60]]``; ``[]`` says that there is none, a blank that nobody knows.
+
+    Example:
+        >>> box_cells("boxes.mass", ["[[1, 2, 3, 4]]", "[]", ""])
+        [[[1, 2, 3, 4]], [], None]
+    """
+    return [_list(name, cell) if cell else None for cell in cells]
+
+
+def mask_cells(name: str, cells: Sequence[str], shape: tuple[int, int] | None) -> list[object]:
+    """Read cells of a mask column: paths, ``[height, width, runs ...]`` or, with `shape`, pairs "start length".
+
+    `shape` is the (height, width) of the images of such pairs.
+
+    Example:
+        >>> mask_cells("mask.f", ["m/a.png", ""], None), mask_cells("mask.f", ["2 3", "-1"], (2, 3))
+        (['m/a.png', None], [[2, 3, 1, 3, 2], [2, 3, 6]])
+    """
+    if shape is not None:
+        return [_pairs(name, cell, shape) if cell else None for cell in cells]
+    if any(cell.startswith("[") for cell in cells):
+        return [_list(name, cell) if cell else None for cell in cells]
+    return [cell or None for cell in cells]
+
+
+def pairs_to_runs(text: str, shape: tuple[int, int]) -> list[int]:
+    """Return the run lengths of pairs "start length", counted from 1 down the columns; "-1" is an empty mask.
+
+    Example:
+        >>> pairs_to_runs("2 3", (2, 3)), pairs_to_runs("5 2 1 1", (2, 3))
+        ([2, 3, 1, 3, 2], [2, 3, 0, 1, 3, 2])
+    """
+    numbers = [] if text.strip() == "-1" else [int(number) for number in text.split()]
+    spans = sorted((start - 1, start - 1 + length) for start, length in zip(numbers[::2], numbers[1::2], strict=True))
+    edges = [0, *(edge for span in spans for edge in span), shape[0] * shape[1]]
+    runs = [after - before for before, after in pairwise(edges)]
+    if min(runs) < 0:
+        raise ValueError("they overlap or leave the picture")
+    return [*shape, *(runs if runs[-1] or len(runs) == 1 else runs[:-1])]
+
+
+def _pairs(name: str, cell: str, shape: tuple[int, int]) -> list[int]:
+    try:
+        return pairs_to_runs(cell, shape)
+    except ValueError as error:
+        raise DataError(
+            f"The column {name!r} holds {cell[:40]!r}, which is no pairs of start and length within {shape} ({error}): "
+            "mend it, or change run_lengths."
+        ) from None
+
+
+def _list(name: str, cell: str) -> list[object]:
+    try:
+        found = json.loads(cell)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise DataError(f"The column {name!r} holds {cell[:40]!r}, which is no list: write it as [..., ...].")
+    return found

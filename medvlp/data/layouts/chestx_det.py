@@ -7,15 +7,14 @@ and new numbers for names, so they are not. Coordinates are pixels of the 1024 x
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import by_name, list_files, read_records, skip
+from medvlp.data.layouts._files import Root, by_name, list_files, read_records, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
@@ -32,7 +31,7 @@ _NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     images: str = ".",
     masks: bool = False,
@@ -53,17 +52,7 @@ def index(
 
     Raises:
         DataError: if there is no list, one is damaged, or no picture exists.
-
-    Example:
-        >>> import json, tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> entry = {"file_name": "00000042_006.png", "syms": ["Fibrosis"], "boxes": [[129, 611, 474, 909]]}
-        >>> _ = (root / "test.json").write_text(json.dumps([entry]))
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["id.patient"], record["boxes.fibrosis"], record["boxes.mass"]
-        ('42', [[129.0, 611.0, 474.0, 909.0]], [])
     """
-    root = Path(root)
     lists = [name for name in _LISTS if (root / name).is_file()]
     if not lists:
         raise DataError(f"{root} holds none of {', '.join(_LISTS)}: give the folder of the annotation lists as root.")
@@ -73,40 +62,26 @@ def index(
             f"{root} holds the lists of two releases ({', '.join(lists)}), which share images: keep each in its own "
             "folder."
         )
-    release = _Release(polygons=with_polygons.pop())
-    if masks and not release.polygons:
+    if masks and not with_polygons == {True}:
         raise DataError(f"{root} is ChestX-Det10, which has no polygons: set masks to false.")
-    pictures = by_name(list_files(root, [images], suffixes=(".png", ".jpg", ".jpeg")))
+    release = _RELEASES[with_polygons.pop()]
+    card = load_card("chestx_det")
+    words = card.vocabularies["chestx_det10"] if release == "ChestX-Det10" else {f: [w] for f, w in card.labels.items()}
+    findings = {some[0]: finding for finding, some in words.items()}
+    images_of = by_name(list_files(root, [images], suffixes=(".png", ".jpg", ".jpeg")))
     skipped: dict[str, list[str]] = {}
     rows: list[Row] = []
     for name in lists:
         split = _LISTS[name][0]
         for place, entry in enumerate(read_records(root / name)):
-            instances = _instances(entry, release, where=f"{root / name}, entry {place}")
-            image = _picture(str(entry["file_name"]), split, pictures, skipped)
-            rows.append(_row(str(entry["file_name"]), split, image, instances, release, masks))
-    there = {path for paths in pictures.values() for path in paths}
-    return manifest_of(
-        rows, root=root, layout="chestx_det", files=there if require_files else None, skipped=skipped,
-        meta={"release": release.name},
-    )  # fmt: skip
+            instances = _instances(entry, findings, release, where=f"{root / name}, entry {place}")
+            image = _image(str(entry["file_name"]), split, images_of, skipped)
+            rows.append(_row(str(entry["file_name"]), split, image, instances, findings, release, masks))
+    there = {path for paths in images_of.values() for path in paths} if require_files else None
+    return manifest_of(rows, root=root, layout="chestx_det", files=there, skipped=skipped, meta={"release": release})
 
 
-@dataclass(frozen=True)
-class _Release:
-    polygons: bool
-
-    @property
-    def name(self) -> str:
-        return "ChestX-Det" if self.polygons else "ChestX-Det10"
-
-    @property
-    def findings(self) -> dict[str, str]:
-        """Word of the release -> finding."""
-        card = load_card("chestx_det")
-        if self.polygons:
-            return {word: finding for finding, word in card.labels.items()}
-        return {words[0]: finding for finding, words in card.vocabularies["chestx_det10"].items()}
+_RELEASES = {True: "ChestX-Det", False: "ChestX-Det10"}  # with polygons, without
 
 
 @dataclass(frozen=True)
@@ -116,28 +91,27 @@ class _Instance:
     polygon: list[tuple[float, float]]
 
 
-def _instances(entry: dict[str, Any], release: _Release, *, where: str) -> list[_Instance]:
+def _instances(entry: dict[str, Any], findings: Mapping[str, str], release: str, *, where: str) -> list[_Instance]:
     try:
         words, boxes = entry["syms"], entry["boxes"]
-        polygons = entry["polygons"] if release.polygons else [[]] * len(words)
+        polygons = entry["polygons"] if release == _RELEASES[True] else [[]] * len(words)
         entry["file_name"]
     except KeyError as error:
         raise DataError(f"{where}, has no {error}: download the list again.") from None
     if not len(words) == len(boxes) == len(polygons):
         raise DataError(f"{where}: its findings, boxes and polygons are not equally many: download the list again.")
-    known = release.findings
-    unknown = sorted(set(words) - set(known))
+    unknown = sorted(set(words) - set(findings))
     if unknown:
-        raise DataError(f"{where}: {unknown[0]!r} is none of {release.name}'s findings: check which list it is.")
+        raise DataError(f"{where}: {unknown[0]!r} is none of {release}'s findings: check which list it is.")
     return [
-        _Instance(known[word], [float(v) for v in box], [(float(x), float(y)) for x, y in polygon])
+        _Instance(findings[word], [float(v) for v in box], [(float(x), float(y)) for x, y in polygon])
         for word, box, polygon in zip(words, boxes, polygons, strict=True)
     ]
 
 
-def _picture(name: str, split: str, pictures: dict[str, list[str]], skipped: dict[str, list[str]]) -> str:
+def _image(name: str, split: str, images_of: dict[str, list[str]], skipped: dict[str, list[str]]) -> str:
     """The file of that name, of several the one below a folder of its split."""
-    found = pictures.get(name, [])
+    found = images_of.get(name, [])
     if not found:
         return f"{split}_data/{name}"
     found = sorted(found, key=lambda path: not any(part.startswith(split) for part in path.split("/")[:-1]))
@@ -147,14 +121,19 @@ def _picture(name: str, split: str, pictures: dict[str, list[str]], skipped: dic
 
 
 def _row(
-    name: str, split: str, image: str, instances: list[_Instance], release: _Release, masks: bool
-) -> dict[str, object]:
-    findings = list(release.findings.values())
-    of = {finding: [each for each in instances if each.finding == finding] for finding in findings}
-    nih = _NIH_NAME.fullmatch(name) if not release.polygons else None
+    name: str,
+    split: str,
+    image: str,
+    instances: list[_Instance],
+    findings: Mapping[str, str],
+    release: str,
+    masks: bool,
+) -> Row:
+    of = {finding: [each for each in instances if each.finding == finding] for finding in findings.values()}
+    nih = _NIH_NAME.fullmatch(name)
     return {
         "id": f"{split}/{name}",
-        **({} if release.polygons else {"id.patient": str(int(nih[1])) if nih else None}),
+        **({"id.patient": str(int(nih[1])) if nih else None} if release == _RELEASES[False] else {}),
         "image": image,
         "split": split,
         "source": "NIH ChestX-ray14",
@@ -173,11 +152,11 @@ def _runs(polygons: list[list[tuple[float, float]]]) -> list[int]:
     if not drawn:
         return [_SIDE, _SIDE, _SIDE * _SIDE]
     xs = [x for polygon in drawn for x, _ in polygon]
-    picture = Image.new("L", (_SIDE, _SIDE))
+    canvas = Image.new("L", (_SIDE, _SIDE))
     for polygon in drawn:
-        ImageDraw.Draw(picture).polygon(polygon, fill=1)
+        ImageDraw.Draw(canvas).polygon(polygon, fill=1)
     first, last = max(0, int(min(xs)) - 1), min(_SIDE - 1, int(max(xs)) + 1)  # the other columns are empty
-    flat = np.asarray(picture, dtype=bool)[:, first : last + 1].T.ravel()
+    flat = np.asarray(canvas, dtype=bool)[:, first : last + 1].T.ravel()
     changes = (np.flatnonzero(flat[1:] != flat[:-1]) + 1 + first * _SIDE).tolist()
     edges = [0, *([first * _SIDE] if flat[0] else []), *changes, *([(last + 1) * _SIDE] if flat[-1] else [])]
     return [_SIDE, _SIDE, *(after - before for before, after in pairwise([*edges, _SIDE * _SIDE]))]

@@ -6,12 +6,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._published import find_table, label_columns, optional_table, published_manifest, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
@@ -35,14 +34,14 @@ _DEEPEST = 4  # levels of folders that are searched for patients
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     parts: tuple[Part, ...] = (),
     tables: dict[Part, str] | None = None,
     frontal_only: bool = False,
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index CheXpert, one row an image.
 
@@ -62,24 +61,10 @@ def index(
         frontal_only: leave lateral views out, and list them.
         require_files: leave out rows whose image is not there, and list them; false for the labels alone.
         workers: processes for listing folders.
-        progress: told (done, total) folders.
 
     Raises:
-        DataError: if a table is missing, a path or label cannot be read, two releases lie below the root, or no image
-            is there.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "train.csv").write_text(
-        ...     "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema\n"
-        ...     "CheXpert-v1.0-small/train/patient00002/study1/view1_frontal.jpg,Female,83,Frontal,AP,,-1.0\n"
-        ... )
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["id.study"], record["label.edema"], "label.no_finding" in record
-        ('patient00002/study1', -1.0, False)
+        DataError: if the release is not as it was published, or nothing of it is there.
     """
-    root = Path(root)
     found = _tables(root, parts, tables or {})
     files = _files(root, workers, progress)
     columns: dict[str, list[object]] = {}
@@ -155,7 +140,8 @@ def _patients(root: Path) -> list[str]:
 def _part(part: Part, table: Table, files: Mapping[str, str]) -> dict[str, Sequence[object]]:
     """The columns of one part: a row an image, also where the table has a row a study."""
     by_study = "Path" not in table.names and "Study" in table.names
-    keys = [_key(text, line, table, by_study) for text, line in zip(_places(table), table.lines, strict=True)]
+    places = table.column("Study" if by_study else "Path")
+    keys = [_key(text, line, table, by_study) for text, line in zip(places, table.lines, strict=True)]
     rows = list(range(len(keys)))
     if by_study:
         views: dict[str, list[str]] = {}
@@ -164,9 +150,9 @@ def _part(part: Part, table: Table, files: Mapping[str, str]) -> dict[str, Seque
         rows, keys = zip(*((row, view) for row, key in enumerate(keys) for view in views.get(key, [key])), strict=True)
     frontal = [None if by_study and key not in files else "_frontal" in key for key in keys]
     labels = label_columns(table, load_card("chexpert").labels)
-    positions = table.column("AP/PA") if "AP/PA" in table.names else [""] * len(table.rows)
-    ages = table.column("Age") if "Age" in table.names else [""] * len(table.rows)
-    sexes = table.column("Sex") if "Sex" in table.names else [""] * len(table.rows)
+    positions, ages, sexes = (
+        table.column(name) if name in table.names else [""] * len(table.rows) for name in ("AP/PA", "Age", "Sex")
+    )
     folder = "valid" if part == "validate" else part
     return {
         "id": [f"{folder}/{key}" for key in keys],
@@ -184,10 +170,6 @@ def _part(part: Part, table: Table, files: Mapping[str, str]) -> dict[str, Seque
         "source": ["chexpert"] * len(keys),
         "deidentified": ["yes"] * len(keys),
     }
-
-
-def _places(table: Table) -> list[str]:
-    return table.column("Study" if "Path" not in table.names and "Study" in table.names else "Path")
 
 
 def _key(text: str, line: int, table: Table, by_study: bool) -> str:

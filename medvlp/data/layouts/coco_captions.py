@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
-from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
@@ -19,7 +18,7 @@ __all__ = ["index"]
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     annotations: str | dict[str, str],
     images: str | dict[str, str] = ".",
@@ -42,17 +41,7 @@ def index(
 
     Raises:
         DataError: for a file that is missing or not of this form, a split without a folder, or no image that exists.
-
-    Example:
-        >>> import json, tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> images = [{"id": 7, "file_name": "a.png"}]
-        >>> captions = [{"id": 1, "image_id": 7, "caption": "A chest."}, {"id": 2, "image_id": 7, "caption": "Clear."}]
-        >>> _ = (root / "c.json").write_text(json.dumps({"images": images, "annotations": captions}))
-        >>> index(root, annotations="c.json", captions="joined", require_files=False).record(0)["text"]
-        'A chest. Clear.'
     """
-    root = Path(root)
     named = annotations if isinstance(annotations, dict) else {"": annotations}
     folders = images if isinstance(images, dict) else dict.fromkeys(named, images)
     skipped: dict[str, list[str]] = {}
@@ -69,40 +58,39 @@ def index(
 def _rows(
     path: Path, split: str, start: str, captions: str, patient: str | None, skipped: dict[str, list[str]]
 ) -> list[Row]:
-    pictures, words = _parts(path, patient)
+    entries, words = _parts(path, patient)
     rows: list[Row] = []
     prefix = f"{split}/" if split else ""
-    for number, picture in pictures.items():
-        said = words.pop(number, [])
-        if not said:
-            skip(skipped, "no_caption", str(picture["file_name"]))
+    for number, entry in entries.items():
+        texts = words.pop(number, [])
+        if not texts:
+            skip(skipped, "no_caption", str(entry["file_name"]))
             continue
         row: Row = {
             "id": f"{prefix}{number}",
             "id.study": f"{prefix}{number}",
-            "image": f"{start}{picture['file_name']}",
-            **({"id.patient": str(picture[patient])} if patient else {}),
+            "image": f"{start}{entry['file_name']}",
+            **({"id.patient": str(entry[patient])} if patient else {}),
             **({"split": split} if split else {}),
         }
         if captions == "each":
-            rows += [row | {"id": f"{prefix}{number}-{which}", "text": text} for which, text in said]
+            rows += [row | {"id": f"{prefix}{number}-{which}", "text": text} for which, text in texts]
         else:
-            texts = [text for _, text in said]
-            rows.append(row | {"text": texts[0] if captions == "first" else " ".join(texts)})
+            rows.append(row | {"text": texts[0][1] if captions == "first" else " ".join(text for _, text in texts)})
     for number in words:
         skip(skipped, "caption_without_image", f"{prefix}{number}")
     return rows
 
 
 def _parts(path: Path, patient: str | None) -> tuple[dict[str, dict[str, Any]], dict[str, list[tuple[str, str]]]]:
-    """Pictures by number, and the captions of each in the order of the file."""
-    told: Any = read_json(path)
+    """Images by number, and the captions of each in the order of the file."""
+    content: Any = read_json(path)
     try:
-        pictures = {str(picture["id"]): picture for picture in told["images"]}
-        for picture in pictures.values():
-            picture["file_name"], picture[patient or "id"]
+        images = {str(image["id"]): image for image in content["images"]}
+        for image in images.values():
+            image["file_name"], image[patient or "id"]
         words: dict[str, list[tuple[str, str]]] = {}
-        for entry in told["annotations"]:
+        for entry in content["annotations"]:
             text = " ".join(str(entry["caption"]).split())
             if text:
                 words.setdefault(str(entry["image_id"]), []).append((str(entry["id"]), text))
@@ -110,4 +98,4 @@ def _parts(path: Path, patient: str | None) -> tuple[dict[str, dict[str, Any]], 
         raise DataError(f"{path} has an entry without {error}: it must hold images and annotations with it.") from None
     except TypeError:
         raise DataError(f"{path} does not hold the lists images and annotations: check which file it is.") from None
-    return pictures, words
+    return images, words

@@ -7,17 +7,13 @@ Its ``metadata.csv`` has a column without a name behind ``other_notes``; the sam
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from medvlp.core.registry import FromModel
 from medvlp.data._columns import plain_numbers
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import list_files, skip
-from medvlp.data.layouts._patients import linked
+from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
-from medvlp.data.layouts._table import read_table
+from medvlp.data.layouts._table import linked, read_table
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -27,11 +23,15 @@ _UNKNOWN = {"", "todo", "unknown"}
 _VIEWS = {"AP Supine": "AP", "AP Erect": "AP", "APS": "AP", "L": "LATERAL"}
 _NUMBERS = ("age", "offset")
 _WORDS = ("sex", "survival", "intubated", "went_icu", "modality", "license")
+_NEEDED = (
+    "patientid", "offset", "sex", "age", "finding", "survival", "view", "modality", "location", "folder", "filename",
+    "url", "clinical_notes", "other_notes",
+)  # fmt: skip
 _COLLECTIONS = ("github.com",)  # an address there holds many patients
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     table: str = "metadata.csv",
     modalities: tuple[str, ...] = ("X-ray",),
@@ -60,20 +60,9 @@ def index(
 
     Raises:
         DataError: if the table or one of its columns is missing, or no image exists.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> head = "patientid,offset,sex,age,finding,survival,view,modality,location,folder,filename,url,"
-        >>> row = "4,3,F,52,Pneumonia/Viral/COVID-19,Y,AP Supine,X-ray,Milan,images,a.jpg,https://x.org/7,"
-        >>> _ = (root / "metadata.csv").write_text(f"{head}clinical_notes,other_notes,\n{row}Fever.,,\n")
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["view_position"], record["label.pneumonia"], record["label.bacterial_pneumonia"]
-        ('AP', 1.0, 0.0)
     """
-    root = Path(root)
     source = read_table(root / table)
-    columns = {name: source.column(name) for name in _needed()}
+    columns = {name: source.column(name) for name in _NEEDED}
     columns |= {name: source.column(name) for name in _WORDS if name in source.names}
     urls = [url if urlsplit(url).hostname not in _COLLECTIONS else "" for url in columns["url"]]
     patients = linked([columns["patientid"], urls]) if same_url else columns["patientid"]
@@ -89,22 +78,13 @@ def index(
         elif of["filename"].endswith((".nii", ".nii.gz")):
             skip(skipped, "volume", path)
         else:
-            rows.append(
-                _row(of, path, patients[place])
-                | {name: values[place] for name, values in numbers.items()}
-                | ({"mask.lungs": _mask(masks, of["filename"], files)} if masks else {})
-            )
+            row = _row(of, path, patients[place]) | {name: values[place] for name, values in numbers.items()}
+            mask = f"{masks}/{of['filename'].rpartition('.')[0]}_mask.png"
+            rows.append(row | ({"mask.lungs": mask if mask in files else None} if masks else {}))
     meta = {"table": table}
     return manifest_of(
         rows, root=root, layout=_CARD, files=files if require_files else None, skipped=skipped, meta=meta
     )
-
-
-def _needed() -> tuple[str, ...]:
-    return (
-        "patientid", "offset", "sex", "age", "finding", "survival", "view", "modality", "location", "folder",
-        "filename", "url", "clinical_notes", "other_notes",
-    )  # fmt: skip
 
 
 def _row(of: dict[str, str], path: str, patient: str) -> Row:
@@ -138,18 +118,13 @@ def _labels(finding: str) -> dict[str, int | None]:
     pneumonia = viral or bacterial or "pneumonia" in named
     if not named:  # nothing known of it but that it is no normal image
         return dict.fromkeys(card.labels) | ({"no_finding": 0} if words else {})
-    told = viral or bacterial or other or not pneumonia
+    named_kind = viral or bacterial or other or not pneumonia
     which_virus = covid or bool(words & set(kinds["viral_pneumonia"])) or not viral
     return {
         "no_finding": int("no_finding" in named),
         "pneumonia": int(pneumonia),
-        "viral_pneumonia": int(viral) if told else None,
-        "bacterial_pneumonia": int(bacterial) if told else None,
-        "covid19": int(covid) if told and which_virus else None,
+        "viral_pneumonia": int(viral) if named_kind else None,
+        "bacterial_pneumonia": int(bacterial) if named_kind else None,
+        "covid19": int(covid) if named_kind and which_virus else None,
         "tuberculosis": int("tuberculosis" in named),
     }
-
-
-def _mask(folder: str | None, name: str, files: frozenset[str]) -> str | None:
-    path = f"{folder}/{name.rpartition('.')[0]}_mask.png"
-    return path if path in files else None

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
@@ -33,7 +31,7 @@ _LABELS: dict[str, dict[str, int]] = {
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     version: str | None = None,
     lists: str = ".",
@@ -54,17 +52,8 @@ def index(
         require_files: leave out, and list, images whose file is not there.
 
     Raises:
-        DataError: if there is no list, several versions of them and none is chosen, a line without a known class, or no
-            picture exists.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "train.txt").write_text("7 a.png positive cohen\n7 b.png negative rsna\n")
-        >>> index(root, require_files=False).column("id.patient").tolist()
-        ['cohen:7', 'rsna:7']
+        DataError: if the release is not as it was published, or nothing of it is there.
     """
-    root = Path(root)
     found = _lists(root / lists, version)
     skipped: dict[str, list[str]] = {}
     rows: list[Row] = []
@@ -92,8 +81,8 @@ def _lists(folder: Path, version: str | None) -> dict[str, Path]:
     if not versions:
         raise DataError(f"{folder} holds no list train.txt or train_COVIDx....txt: check the root, or set lists.")
     if version is None and len(versions) > 1:
-        told = ", ".join(repr(name) for name in versions)
-        raise DataError(f"{folder} holds the lists of several versions ({told}): choose one with `version`.")
+        names = ", ".join(map(repr, versions))
+        raise DataError(f"{folder} holds the lists of several versions ({names}): choose one with `version`.")
     chosen = version if version is not None else next(iter(versions))
     if chosen not in versions:
         raise DataError(f"{folder} has no lists of the version {chosen!r}: {did_you_mean(chosen, versions)}.")

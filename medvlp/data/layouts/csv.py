@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
-from medvlp.data.layouts._cells import box_cells, mask_cells
 from medvlp.data.layouts._coco import coco_columns
-from medvlp.data.layouts._patients import linked
-from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
+from medvlp.data.layouts._files import Root
+from medvlp.data.layouts._table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
 
@@ -26,7 +23,7 @@ _AT_LEAST = re.compile(r"(.+?)\s*>=\s*(-?\d+(?:\.\d+)?)")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     columns: dict[str, str],
     table: str | None = None,
@@ -58,7 +55,7 @@ def index(
         encoding: of the table.
         coco: COCO annotation file, below root: its categories become ``boxes.CATEGORY`` and ``mask.CATEGORY`` of the
             images that it lists by name.
-        run_lengths: (height, width) of the pictures whose masks stand in the table as pairs "start length", counted
+        run_lengths: (height, width) of the images whose masks stand in the table as pairs "start length", counted
             from 1 down the columns (Kaggle's form); "-1" is an empty mask.
 
     A ``boxes.FINDING`` column holds ``[[x0, y0, x1, y1], ...]``, pixels of the file. A ``mask.FINDING`` column holds
@@ -67,8 +64,7 @@ def index(
     down the columns]``. A blank is unknown; an empty list, a black mask and a label of 0 say that there is none.
 
     Raises:
-        DataError: for a column that the table lacks (with the nearest name), no row left, a value that a label, boxes
-            or a mask cannot have, or when no image file exists.
+        DataError: for a column that the table lacks, a value that it cannot have, no row left, or no file that exists.
 
     Example:
         >>> import tempfile
@@ -77,9 +73,8 @@ def index(
         >>> index(root, columns={"text": "note", "patient_id": "who"}).record(0)
         {'id': 'row-000001', 'text': 'Clear lungs.', 'id.patient': '7'}
     """
-    root = Path(root)
     source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
-    keep = _kept(source, where or {})
+    keep = _matching(source, where or {})
     values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
     if same_patient:
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
@@ -106,12 +101,12 @@ def index(
 def _only_table(root: Path) -> Path:
     found = sorted(path for path in root.glob("*") if path.suffix.lower() in (".csv", ".tsv"))
     if len(found) != 1:
-        told = ", ".join(path.name for path in found) or "none"
-        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {told}).")
+        there = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {there}).")
     return found[0]
 
 
-def _kept(source: Table, where: dict[str, str | list[str]]) -> list[int]:
+def _matching(source: Table, where: dict[str, str | list[str]]) -> list[int]:
     keep = list(range(len(source.rows)))
     for name, wanted in where.items():
         column = source.column(name)
@@ -176,6 +171,5 @@ def _refuse_all_missing(manifest: Manifest) -> None:
         if paths and not any(path.is_file() for path in paths):
             raise DataError(
                 f"None of the {len(paths)} files of the column {name!r} exists, the first is {paths[0]}: check "
-                f"`columns` and "
-                "`images`."
+                "`columns` and `images`."
             )

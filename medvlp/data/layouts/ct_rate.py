@@ -13,12 +13,11 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
@@ -38,7 +37,7 @@ _NOT_GIVEN = {"", "not given", "not given.", "nan"}
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     fixed: bool = True,
     recons: Literal["all", "first"] = "all",
@@ -62,7 +61,6 @@ def index(
     Raises:
         DataError: if no table is there, a name is none, a column is missing, or no volume exists.
     """
-    root = Path(root)
     start = "dataset/" if (root / "dataset").is_dir() else ""
     files = frozenset(list_files(root, [f"{start}{split}{end}" for split in _SPLITS for end in ("", "_fixed")]))
     skipped: dict[str, list[str]] = {}
@@ -143,7 +141,8 @@ def _path(name: str, split: str, fixed: bool, files: frozenset[str]) -> str:
 
 def _row(name: str, tables: dict[str, _Table], path: str) -> Row:
     facts, report, labels = (tables.get(kind, {}).get(name, {}) for kind in ("metadata", "reports", "labels"))
-    texts = {key: _given(report.get(column, "")) for key, column in _TEXTS.items()}
+    given = {key: report.get(column, "") for key, column in _TEXTS.items()}
+    texts = {key: "" if text.lower() in _NOT_GIVEN else text for key, text in given.items()}
     age = _AGE.fullmatch(facts.get("PatientAge", ""))
     spacing = _pair(facts.get("XYSpacing", ""))
     return {
@@ -171,10 +170,6 @@ def _row(name: str, tables: dict[str, _Table], path: str) -> Row:
     }
 
 
-def _given(text: str) -> str:
-    return "" if text.lower() in _NOT_GIVEN else text
-
-
 def _number(value: str) -> float | None:
     try:
         number = float(value)
@@ -196,7 +191,7 @@ def _pair(value: str) -> tuple[float | None, float | None]:
 
 def _first_of_each(rows: list[Row], files: frozenset[str] | None, skipped: dict[str, list[str]]) -> list[Row]:
     seen: set[object] = set()
-    kept = []
+    first = []
     for row in rows:
         there = files is None or row["volume"] in files
         if there and row["id.study"] in seen:
@@ -204,5 +199,5 @@ def _first_of_each(rows: list[Row], files: frozenset[str] | None, skipped: dict[
             continue
         if there:
             seen.add(row["id.study"])
-        kept.append(row)
-    return kept
+        first.append(row)
+    return first

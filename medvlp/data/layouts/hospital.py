@@ -7,37 +7,34 @@ manifest.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
-from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
+from medvlp.data.layouts._files import OnProgress, Root
+from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
-Join = Literal["auto", "AccessionNumber", "StudyInstanceUID"]
-
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     images: str = ".",
     reports: str = "reports.csv",
     columns: dict[str, str] | None = None,
-    join: Join = "auto",
+    join: Literal["auto", "AccessionNumber", "StudyInstanceUID"] = "auto",
     modalities: tuple[str, ...] = ("CR", "DX"),
     keep_unjoined: bool = False,
     encoding: str = "utf-8-sig",
     key_file: Path | None = None,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index a hospital folder, one row an image, each with the report of its study.
 
@@ -55,12 +52,10 @@ def index(
         encoding: of the table.
         key_file: secret of the pseudonyms, made if absent (default `medvlp.core.pseudonym.default_key_file`).
         workers: processes for reading headers.
-        progress: told (done, total) files.
 
     Raises:
         DataError: if the table or a column is missing, there is no wanted image, or nothing joins.
     """
-    root = Path(root)
     table = read_table(root / reports, encoding=encoding)
     book = _Reports(table, columns or {}, join)
     scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
@@ -73,12 +68,12 @@ def index(
             bare.append(header.path)
         if text is not None or keep_unjoined:
             rows.append(_row(header, text, key))
-    unused = book.unused()
+    unused = [place for place, text in enumerate(book.texts) if text and place not in book.used]  # joined no image
     if keep_unjoined:
         rows += [book.row_of(place, key) for place in unused]
     if len(bare) == len(scan.headers):
         raise DataError(
-            f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.told}: "
+            f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.keys}: "
             "check `join` and `columns`, and that both come from the same system."
         )
     meta: dict[str, object] = {
@@ -89,8 +84,7 @@ def index(
         "reports_of_several_rows": book.several,
         "skipped": scan.skipped,
     }
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return Manifest.of({name: [row.get(name) for row in rows] for name in names}, root=root, meta=meta)
+    return Manifest.of(columns_of(rows), root=root, meta=meta)
 
 
 def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
@@ -114,7 +108,7 @@ def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
 class _Reports:
     """The table's rows by the numbers that join them."""
 
-    def __init__(self, table: Table, columns: Mapping[str, str], join: Join) -> None:
+    def __init__(self, table: Table, columns: Mapping[str, str], join: str) -> None:
         known = ("AccessionNumber", "StudyInstanceUID", "PatientID", "Report")
         unknown = sorted(set(columns) - set(known))
         if unknown:
@@ -130,16 +124,15 @@ class _Reports:
         asked = "PatientID" in columns
         patients = table.column(named["PatientID"]) if asked or named["PatientID"] in table.names else []
         self.patients = patients or [""] * len(self.texts)
-        self.told = " or ".join(there)
+        self.keys = " or ".join(there)
         self._numbers = {keyword: table.column(named[keyword]) for keyword in there}
         self._by: dict[str, dict[str, list[int]]] = {}
         for keyword, numbers in self._numbers.items():
-            places: dict[str, list[int]] = defaultdict(list)
+            places = self._by.setdefault(keyword, {})
             for place, number in enumerate(numbers):
                 if number and self.texts[place]:
-                    places[number].append(place)
-            self._by[keyword] = dict(places)
-        self._used: set[int] = set()
+                    places.setdefault(number, []).append(place)
+        self.used: set[int] = set()
         self.contradicted: list[str] = []
         self.several = 0
 
@@ -148,19 +141,16 @@ class _Reports:
         for keyword, places in self._by.items():
             found = places.get(header.get(keyword), [])
             # Accession numbers are given anew by each system: a number alone does not make it the same patient.
-            mine = [p for p in found if not self.patients[p] or not header.get("PatientID") or self._same(p, header)]
+            who = header.get("PatientID")
+            mine = [place for place in found if not self.patients[place] or not who or self.patients[place] == who]
             if found and not mine:
                 self.contradicted.append(header.path)
             if mine:
                 texts = list(dict.fromkeys(self.texts[place] for place in mine))
-                self.several += len(texts) > 1 and not self._used.issuperset(mine)
-                self._used.update(mine)
+                self.several += len(texts) > 1 and not self.used.issuperset(mine)
+                self.used.update(mine)
                 return "\n".join(texts)
         return None
-
-    def unused(self) -> list[int]:
-        """Rows with words that no image joined."""
-        return [place for place, text in enumerate(self.texts) if text and place not in self._used]
 
     def row_of(self, place: int, key: bytes) -> dict[str, object]:
         """A row of the manifest for a report without image."""
@@ -171,6 +161,3 @@ class _Reports:
             "id.study": pseudonym(study, key, prefix="s"),
             "text": self.texts[place],
         }
-
-    def _same(self, place: int, header: Header) -> bool:
-        return self.patients[place] == header.get("PatientID")

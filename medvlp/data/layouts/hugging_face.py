@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow.parquet
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import make_folder, written_whole
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
+from medvlp.data.layouts._files import OnProgress, Root
+from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
@@ -26,12 +26,12 @@ _KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"II*\0", ".tif"), (b"MM
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     columns: dict[str, str],
     subset: str = "",
     unpack: Path | None = None,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index the Parquet files, one row a row; the part is the beginning of a file's name (``test-00000-of-00002``).
 
@@ -45,12 +45,10 @@ def index(
             diagnosis}``. ``patient_id`` and ``study_id`` are ``id.patient`` and ``id.study``.
         subset: folder of the Parquet files, below root, where there are several sets.
         unpack: folder that pictures are written to; default ``root/unpacked``.
-        progress: told (done, total) files.
 
     Raises:
         DataError: if there is no Parquet file, a column is missing, or ``label`` names no classes.
     """
-    root = Path(root)
     folder = unpack or root / "unpacked"
     paths = sorted((root / subset).rglob("*.parquet"))
     if not paths:
@@ -63,8 +61,7 @@ def index(
             rows.append({"id": f"{path.stem}/{at:06d}", "split": part, **row})
         if progress is not None:
             progress(done, len(paths))
-    every = list(dict.fromkeys(name for row in rows for name in row))
-    values: dict[str, Sequence[object]] = {name: [row.get(name) for row in rows] for name in every}
+    values = columns_of(rows)
     values |= {name: plain_numbers(name, values[name]) for name in wanted if name in values}  # pyrefly: ignore
     return Manifest.of(values, root=folder, meta={"layout": "hugging_face", "files": len(paths)})
 
@@ -77,13 +74,13 @@ def _rows(path: Path, wanted: Mapping[str, str], folder: Path) -> Iterator[dict[
             raise DataError(f"{path} has no column {column!r}: {did_you_mean(column, names)}.")
     classes = _classes(file, path, wanted.get("label"))
     for batch in file.iter_batches(batch_size=64, columns=sorted(set(wanted.values()))):
-        for told in batch.to_pylist():
+        for record in batch.to_pylist():
             row: dict[str, Any] = {}
             for name, column in wanted.items():
-                value = told[column]
+                value = record[column]
                 data = value.get("bytes") if isinstance(value, dict) else value
                 if isinstance(data, bytes):
-                    row[name] = _kept(data, folder)
+                    row[name] = _stored(data, folder)
                 elif name == "label":
                     row |= {f"label.{word}": None if value is None else int(value == at) for at, word in classes}
                 elif value is not None:
@@ -95,14 +92,14 @@ def _classes(file: pyarrow.parquet.ParquetFile, path: Path, column: str | None) 
     """Return the classes of a column as the hub's library writes them into a file."""
     if column is None:
         return []
-    told = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-    names = told.get("info", {}).get("features", {}).get(column, {}).get("names")
+    info = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+    names = info.get("info", {}).get("features", {}).get(column, {}).get("names")
     if not names:
         raise DataError(f"{path} does not name the classes of {column!r}: take it as label.NAME, a column a finding.")
     return [(at, str(name).strip().lower().replace(" ", "_")) for at, name in enumerate(names)]
 
 
-def _kept(data: bytes, folder: Path) -> str:
+def _stored(data: bytes, folder: Path) -> str:
     """Write a picture under its own hash, once, and return its path."""
     ending = next((end for begin, end in _KINDS if data.startswith(begin)), ".dcm")
     name = hashlib.sha256(data).hexdigest()[:32]

@@ -7,22 +7,18 @@ that says picture, files without an ending are tried as DICOM.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
-from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import Scan, scan_tree
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import OnProgress, Root, finding_name, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM = (".dcm", ".dicom", ".ima")
 _SPLITS = {
     "train": "train", "training": "train",
@@ -32,7 +28,7 @@ _SPLITS = {
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     images: str = ".",
     classes: dict[str, str] | None = None,
@@ -40,7 +36,7 @@ def index(
     modalities: tuple[str, ...] = ("CR", "DX"),
     key_file: Path | None = None,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index a tree of class folders, one row a picture.
 
@@ -59,7 +55,6 @@ def index(
         modalities: wanted values of Modality in DICOM files; the others are listed.
         key_file: secret of the pseudonyms (default `medvlp.core.pseudonym.default_key_file`).
         workers: processes for reading DICOM headers.
-        progress: told (done, total) DICOM headers.
 
     Raises:
         DataError: if there is no picture in a class folder, or a class that `classes` names has none.
@@ -77,36 +72,36 @@ def index(
         >>> manifest.column("label.normal").tolist()
         [0.0, 1.0]
     """
-    root = Path(root)
     if not (root / images).is_dir():
         raise DataError(f"The folder {root / images} does not exist: check the root of the data.")
     skipped: dict[str, list[str]] = {}
     start = "" if images in ("", ".") else f"{images.rstrip('/')}/"
     places = {path: path.removeprefix(start).split("/")[:-1] for path in list_files(root, [images])}
-    split = _has_splits([folders for folders in places.values() if folders])
+    # The first folders are splits where all are called so, and classes lie in them.
+    inside = [folders for folders in places.values() if folders]
+    split = all(folders[0].lower() in _SPLITS for folders in inside) and any(len(folders) > 1 for folders in inside)
     of_class = _classes(places, split, classes, skipped)
-    finding = classes or {name: _finding(name) for name in sorted(set(of_class.values()))}
+    finding = classes or {name: finding_name(name) for name in sorted(set(of_class.values()))}
     lacking = sorted(set(finding) - set(of_class.values()))
     if lacking:
         raise DataError(f"{root / images} has no picture in a folder {lacking[0]!r}, which classes names: change it.")
-    patient_of = _patients(patient)
+    try:
+        pattern = re.compile(patient) if patient else None
+    except re.error as error:
+        raise ConfigError(f"patient is {patient!r}, which is no regular expression ({error}): change it.") from None
     rows: list[Row] = []
     for path, name in of_class.items():
         row: Row = {"id": path, "image": path, "class": name}
-        if patient:
-            row["id.patient"] = patient_of(path)
+        if pattern:
+            match = pattern.search(path)
+            row["id.patient"] = match and (match[1] if pattern.groups else match[0])
         if split:
             row["split"] = _SPLITS[places[path][0].lower()]
         rows.append(row | {f"label.{label}": int(label == finding[name]) for label in dict.fromkeys(finding.values())})
-    if any(not path.lower().endswith(_PICTURES) for path in of_class):
+    if any(not path.lower().endswith(_RASTER) for path in of_class):
         scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
         rows = _with_headers(rows, scan, key_file, skipped)
     return manifest_of(rows, root=root, layout="image_folder", files=None, skipped=skipped)
-
-
-def _has_splits(folders: list[list[str]]) -> bool:
-    """Whether the first folders are splits: all are called so, and classes lie in them."""
-    return bool(folders) and all(place[0].lower() in _SPLITS for place in folders) and any(len(p) > 1 for p in folders)
 
 
 def _classes(
@@ -114,7 +109,7 @@ def _classes(
 ) -> dict[str, str]:
     """Path -> class folder, of what is a picture in one."""
     found: dict[str, str] = {}
-    suffixes = (*_PICTURES, *_DICOM)
+    suffixes = (*_RASTER, *_DICOM)
     if not any(path.lower().endswith(suffixes) for path in places):
         suffixes = ("",)
     for path, folders in places.items():
@@ -132,30 +127,12 @@ def _classes(
     return found
 
 
-def _finding(folder: str) -> str:
-    """The name of a label: ``Pleural effusion`` is pleural_effusion."""
-    return re.sub(r"[^a-z0-9]+", "_", folder.lower()).strip("_") or "unnamed"
-
-
-def _patients(pattern: str | None) -> Callable[[str], str | None]:
-    try:
-        wanted = re.compile(pattern or "")
-    except re.error as error:
-        raise ConfigError(f"patient is {pattern!r}, which is no regular expression ({error}): change it.") from None
-
-    def find(path: str) -> str | None:
-        found = wanted.search(path)
-        return None if found is None else found[1] if wanted.groups else found[0]
-
-    return find
-
-
 def _with_headers(rows: list[Row], scan: Scan, key_file: Path | None, skipped: dict[str, list[str]]) -> list[Row]:
     """Add what DICOM headers say, and list the files that are no wanted image."""
     headers = {header.path: header for header in scan.headers}
     refused = {path: reason for reason, paths in scan.skipped.items() for path in paths}
     key = secret_key(key_file)
-    kept: list[Row] = []
+    out: list[Row] = []
     for row in rows:
         path = str(row["image"])
         header = headers.get(path)
@@ -170,8 +147,8 @@ def _with_headers(rows: list[Row], scan: Scan, key_file: Path | None, skipped: d
                 "site": header.get("InstitutionName"),
                 "deidentified": header.deidentified,
             }
-        elif not path.lower().endswith(_PICTURES):
+        elif not path.lower().endswith(_RASTER):
             skip(skipped, refused.get(path, "not_dicom"), path)
             continue
-        kept.append(row)
-    return kept
+        out.append(row)
+    return out

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
+from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import make_folder
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
+from medvlp.data.layouts._files import OnProgress, Root, write_volume
 from medvlp.data.layouts._published import Row, manifest_of
-from medvlp.data.layouts._unpack import write_volume
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
@@ -25,12 +23,12 @@ _SIZED = re.compile(r"_(28|64|128|224)$")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     file: str | None = None,
     labels: tuple[str, ...] = (),
     unpack: Path | None = None,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index a set: one row a picture, or a volume of the 3D sets.
 
@@ -45,12 +43,10 @@ def index(
         labels: names of the classes in their order; by default those of the card (chestmnist, pneumoniamnist), else
             ``class_0``, ``class_1`` ...
         unpack: folder that pictures are written to; default ``root/NAME``. Those that are there stay.
-        progress: told (done, total) pictures.
 
     Raises:
         DataError: if there is no such file, it holds no set, or it has another number of classes than names.
     """
-    root = Path(root)
     path = _file(root, file)
     try:
         with np.load(path, allow_pickle=False) as opened:
@@ -63,16 +59,15 @@ def index(
     total, rows = sum(len(images) for images, _ in arrays.values()), list[Row]()
     for part, (images, truth) in arrays.items():
         make_folder(folder / part)
-        for at, (pixels, told) in enumerate(zip(images, _flags(truth, len(names)), strict=True)):
+        several = truth.ndim == 2 and truth.shape[1] > 1  # flags, or the number of the class
+        flags = truth if several else truth.reshape(-1, 1) == np.arange(len(names))
+        for at, (pixels, values) in enumerate(zip(images, flags, strict=True)):
             target = folder / part / f"{at:06d}{'.nii.gz' if kind == 'volume' else '.png'}"
             if not target.is_file():
-                _write(target, pixels)
-            row: Row = {
-                "id": f"{path.stem}-{part}-{at:06d}",
-                kind: target.relative_to(folder).as_posix(),
-                "split": part,
-            }
-            rows.append(row | {f"label.{label}": int(value) for label, value in zip(names, told, strict=True)})
+                write_volume(target, pixels) if kind == "volume" else Image.fromarray(pixels).save(target)
+            row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: target.relative_to(folder).as_posix()}
+            labels = {f"label.{label}": int(value) for label, value in zip(names, values, strict=True)}
+            rows.append(row | {"split": part} | labels)
             if progress is not None:
                 progress(len(rows), total)
     return manifest_of(
@@ -82,11 +77,10 @@ def index(
 
 def _file(root: Path, name: str | None) -> Path:
     found = {path.stem: path for path in sorted(root.glob("*mnist*.npz"))}
-    if name is None and len(found) == 1:
-        return next(iter(found.values()))
+    name = next(iter(found)) if name is None and len(found) == 1 else name
     if name not in found:
-        told = did_you_mean(name or "chestmnist", found) if found else "download one"
-        raise DataError(f"{root} holds {len(found)} sets of MedMNIST, and file is {name!r}: {told}.")
+        near = did_you_mean(name or "chestmnist", found) if found else "download one"
+        raise DataError(f"{root} holds {len(found)} sets of MedMNIST, and file is {name!r}: {near}.")
     return found[name]
 
 
@@ -97,17 +91,3 @@ def _names(path: Path, labels: tuple[str, ...], truth: np.ndarray) -> list[str]:
     if len(names) != classes:
         raise DataError(f"{path} has {classes} classes and {len(names)} names of them: give labels, one a class.")
     return names
-
-
-def _flags(truth: np.ndarray, classes: int) -> np.ndarray:
-    """Return 0 or 1 (N, K) of flags, or of the number of the class."""
-    return truth if truth.ndim == 2 and truth.shape[1] > 1 else truth.reshape(-1, 1) == np.arange(classes)
-
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    if path.suffix == ".png":
-        from PIL import Image
-
-        Image.fromarray(pixels).save(path)
-    else:
-        write_volume(path, pixels)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._mimic_reports import Report, read_reports
 from medvlp.data.layouts._published import find_table, label_columns, optional_table, published_manifest, rows_of
 from medvlp.data.layouts._table import Table, read_table
@@ -34,7 +33,7 @@ _SUFFIXES = {"jpg": (".jpg",), "dicom": (".dcm",)}
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     images: Literal["auto", "jpg", "dicom"] = "auto",
     labels: Labels = "chexpert",
@@ -45,7 +44,7 @@ def index(
     frontal_only: bool = False,
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index MIMIC-CXR(-JPG), one row an image, each with the report of its study.
 
@@ -68,25 +67,10 @@ def index(
         frontal_only: keep the views PA and AP alone; images of no known view are left out too, and listed apart.
         require_files: leave out rows whose image is not there, and list them; false for the tables alone.
         workers: processes for listing folders and for reading reports.
-        progress: told (done, total) folders, then studies.
 
     Raises:
         DataError: if a table or column is missing, reports that were asked for are not there, or no image is there.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "mimic-cxr-2.0.0-metadata.csv").write_text(
-        ...     "dicom_id,subject_id,study_id,ViewPosition\nd1,10000032,50414267,PA\n"
-        ... )
-        >>> study = root / "files/p10/p10000032/s50414267.txt"
-        >>> study.parent.mkdir(parents=True)
-        >>> _ = study.write_text("FINAL REPORT\n INDICATION: Cough.\n\n IMPRESSION: \n No acute process.\n")
-        >>> manifest = index(root, labels="none", require_files=False)
-        >>> manifest.record(0)["text"], manifest.record(0)["text_sections"]
-        ('No acute process.', 'impression')
     """
-    root = Path(root)
     table = read_table(find_table(root, _MAIN, what="metadata of MIMIC-CXR"))
     names, subjects, studies = (table.column(name) for name in ("dicom_id", "subject_id", "study_id"))
     files = _files(root, sorted(set(subjects)), images, workers, progress)
@@ -112,15 +96,10 @@ def index(
     if parts and not splits:
         raise DataError(f"{root} holds no {_SPLIT[0]}, which tells the parts: download it, or leave `parts` out.")
     reasons = [
-        "other_part"
-        if parts and split not in parts
-        else "unknown_view"
-        if frontal_only and not view
-        else "other_view"
-        if frontal_only and view not in _FRONTAL
-        else "missing_file"
-        if require_files and path is None
-        else ""
+        ("other_part" if parts and split not in parts else "")
+        or ("unknown_view" if frontal_only and not view else "")
+        or ("other_view" if frontal_only and view not in _FRONTAL else "")
+        or ("missing_file" if require_files and path is None else "")
         for split, view, path in zip(splits or [None] * len(names), positions, paths, strict=True)
     ]
     meta: dict[str, object] = {"layout": "mimic_cxr", "labels": labels, "sections": list(sections)}

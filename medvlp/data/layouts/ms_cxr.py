@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import by_stem, list_files
+from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
 from medvlp.data.layouts._published import Row, find_table, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.raster_header import probe_raster
 from medvlp.io.read import frame_size
@@ -25,12 +22,12 @@ _ENDS = (".jpg", ".png", ".dcm")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     images: str = "files",
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index the phrases; boxes of one phrase on one image are one row.
 
@@ -44,12 +41,10 @@ def index(
         images: folder of the images, below root.
         require_files: leave out, and list, phrases whose image is not there; boxes are then those of the table.
         workers: processes for listing folders.
-        progress: told (done, total) folders.
 
     Raises:
         DataError: if the table or a column is missing, a category or box is none, or no image exists.
     """
-    root = Path(root)
     table = read_table(find_table(root, [_TABLE], what="table of MS-CXR"))
     findings = {word: finding for finding, word in load_card("ms_cxr").labels.items()}
     words = table.column("category_name" if "category_name" in table.names else "category")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import list_files
+from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._published import find_table, optional_table, published_manifest, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
@@ -30,14 +28,14 @@ _BOX_GRID = 1024  # pixels of the pictures that the boxes were drawn on
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     table: str | None = None,
     boxes: bool = True,
     views: tuple[str, ...] = (),
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index NIH ChestX-ray14, one row an image.
 
@@ -55,25 +53,10 @@ def index(
         views: wanted values of View Position (``PA``, ``AP``); empty for both.
         require_files: leave out rows whose image is not there, and list them; false for the labels alone.
         workers: processes for listing folders.
-        progress: told (done, total) folders.
 
     Raises:
-        DataError: if a table or column is missing, a finding or box is none of the set's, an image is in both lists, or
-            no image is there.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "Data_Entry_2017_v2020.csv").write_text(
-        ...     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-        ...     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
-        ...     "00000001_001.png,Cardiomegaly|Emphysema,1,1,58,M,PA,2894,2729,0.143,0.143\n"
-        ... )
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["id"], record["label.emphysema"], record["label.effusion"], record["age"]
-        ('00000001_001.png', 1.0, 0.0, 58)
+        DataError: if the release is not as it was published, or nothing of it is there.
     """
-    root = Path(root)
     source = read_table(root / table if table else find_table(root, _TABLES, what="label table of NIH ChestX-ray14"))
     names, positions = source.column("Image Index"), source.column("View Position")
     files, other = _files(root, names, workers, progress)
@@ -116,11 +99,10 @@ def index(
 
 def _sources(root: Path, names: Sequence[str]) -> list[str]:
     """The copy that each image came from, where a table says so; else the set."""
-    path = optional_table(root, (_SOURCES,))
-    if path is None:
-        return ["nih_chestxray14"] * len(names)
-    table = read_table(path)
-    found = dict(zip(table.column("Image Index"), table.column("source_repository"), strict=True))
+    found: dict[str, str] = {}
+    if (path := optional_table(root, (_SOURCES,))) is not None:
+        table = read_table(path)
+        found = dict(zip(table.column("Image Index"), table.column("source_repository"), strict=True))
     return [found.get(name) or "nih_chestxray14" for name in names]
 
 

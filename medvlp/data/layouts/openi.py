@@ -8,14 +8,13 @@ is described as one study a patient: a report stands for both.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
 from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
@@ -32,7 +31,7 @@ _VIEWS = {"L": "LATERAL"}
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     reports: str | None = None,
     images: str = ".",
@@ -43,7 +42,7 @@ def index(
     gold: Path | None = None,
     views: Path | None = None,
     require_files: bool = True,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index the reports, one row an image or one row a report.
 
@@ -65,22 +64,12 @@ def index(
             root or elsewhere. Alone it implies ``labels="gold"``.
         views: table of view positions by ``imageid``, in a column ``view``, ``View Position`` or ``tsne-view``.
         require_files: leave out, and list, images whose file is not there.
-        progress: told (done, total) reports.
 
     Raises:
         DataError: if there is no report, one declares entities, or no image exists.
         UnreadableImage: for an archive that should not be unpacked.
         ConfigError: for a section that there is not, or gold labels without their table.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> words = "<Abstract><AbstractText Label='IMPRESSION'>Normal.</AbstractText></Abstract>"
-        >>> _ = (root / "1.xml").write_text(f"<eCitation><uId id='CXR1'/>{words}</eCitation>")
-        >>> index(root, rows="report").record(0)["text"]
-        'IMPRESSION: Normal.'
     """
-    root = Path(root)
     unknown = sorted(set(sections) - set(_SECTIONS))
     if unknown:
         raise ConfigError(f"sections names {unknown[0]!r}, Open-i has {', '.join(_SECTIONS)}: change it.")
@@ -89,39 +78,39 @@ def index(
         raise ConfigError("labels is 'gold' and gold names no table, or the other way round: give both or neither.")
     skipped: dict[str, list[str]] = {}
     found = _reports(root, reports, skipped, progress)
-    coded = _Labels(source, root / gold if gold is not None else None)
+    labels_of = _labels(source, root / gold if gold is not None else None)
     empty = [report.uid for report in found if not report.sections]
     meta: dict[str, object] = {"labels": source, "empty_reports": empty}
     if rows == "report":
         for uid in empty:
             skip(skipped, "empty_report", uid)
-        made = [{"id": report.uid, **_row(report, sections, coded)} for report in found if report.sections]
+        made = [{"id": report.uid, **_row(report, sections, labels_of)} for report in found if report.sections]
         return manifest_of(made, root=root, layout="openi", files=None, skipped=skipped, meta=meta)
     files = list_files(root, [images], suffixes=_SUFFIXES)
-    pictures = _pictures(files, f".{prefer}", skipped)
+    images_of = _images(files, f".{prefer}", skipped)
     view_of = _views(root / views) if views is not None else {}
     made = []
     for report in found:
-        told = _row(report, sections, coded)
+        shared = _row(report, sections, labels_of)
         for image in report.images:
-            row: Row = {"id": image, "image": pictures.pop(_key(image), f"{images}/{image}.png".removeprefix("./"))}
-            made.append(row | told | ({"view_position": view_of.get(image)} if views else {}))
+            row: Row = {"id": image, "image": images_of.pop(_key(image), f"{images}/{image}.png".removeprefix("./"))}
+            made.append(row | shared | ({"view_position": view_of.get(image)} if views else {}))
     meta |= {
         "reports_without_image": [report.uid for report in found if not report.images],
-        "images_without_report": sorted(pictures.values()),
+        "images_without_report": sorted(images_of.values()),
     }
     return manifest_of(
         made, root=root, layout="openi", files=files if require_files else None, skipped=skipped, meta=meta
     )
 
 
-def _row(report: Report, sections: tuple[str, ...], coded: _Labels) -> Row:
+def _row(report: Report, sections: tuple[str, ...], labels_of: Callable[[Report], Row]) -> Row:
     return {
         "id.patient": report.uid,
         "id.study": report.uid,
         "text": "\n\n".join(f"{name.upper()}: {report.sections[name]}" for name in sections if name in report.sections),
         **{f"text.{name}": report.sections.get(name) for name in _SECTIONS},
-        **{f"label.{finding}": value for finding, value in coded.of(report).items()},
+        **labels_of(report),
     }
 
 
@@ -146,12 +135,9 @@ def _reports(root: Path, named: str | None, skipped: dict[str, list[str]], progr
     return sorted(found.values(), key=lambda report: _natural(report.uid))
 
 
-_Document = tuple[int, int, str, bytes]  # how many so far, of how many, name, bytes up to one more than a report has
-
-
-def _archived(path: Path) -> Iterator[_Document]:
-    """The XML files of an archive in its order, read without unpacking it: each is checked before any is read."""
-    from medvlp.io.archive_members import Budget, opened
+def _archived(path: Path) -> Iterator[tuple[int, int, str, bytes]]:
+    """The XML files of an archive (how many so far, of how many, name, bytes), checked before any is read."""
+    from medvlp.io.archive import Budget, opened
 
     with opened(path) as members:
         wanted = [(member.name, opener) for member, opener in members if member.name.lower().endswith(".xml")]
@@ -163,7 +149,7 @@ def _archived(path: Path) -> Iterator[_Document]:
             yield done, len(wanted), name, data
 
 
-def _unpacked(folder: Path) -> Iterator[_Document]:
+def _unpacked(folder: Path) -> Iterator[tuple[int, int, str, bytes]]:
     paths = list_files(folder, suffixes=(".xml",))
     for done, path in enumerate(paths, 1):
         with open(folder / path, "rb") as source:
@@ -186,7 +172,7 @@ def _key(name: str) -> str:
     return f"{found[1]}_{found[2]}".upper() if found else name
 
 
-def _pictures(files: Sequence[str], preferred: str, skipped: dict[str, list[str]]) -> dict[str, str]:
+def _images(files: Sequence[str], preferred: str, skipped: dict[str, list[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(files, key=lambda path: (not path.lower().endswith(preferred), path)):
         key = _key(path.rpartition("/")[2].rpartition(".")[0])
@@ -204,35 +190,27 @@ def _views(path: Path) -> dict[str, str]:
     return dict(zip(table.column("imageid"), values, strict=True))
 
 
-class _Labels:
-    """The labels of a report, from the gold table or from the terms that people gave it."""
+def _labels(source: str, gold: Path | None) -> Callable[[Report], Row]:
+    """Return what gives a report its labels: the gold table, or the terms that people coded; a narrower term counts."""
+    card = load_card("openi")
+    if source == "mesh":
+        terms = card.vocabularies["mesh"]
 
-    def __init__(self, source: str, gold: Path | None) -> None:
-        card = load_card("openi")
-        self._findings: list[str] = []
-        self._gold: dict[str, dict[str, str]] = {}
-        self._terms: Mapping[str, list[str]] = {}
-        if source == "mesh":
-            self._terms = card.vocabularies["mesh"]
-            self._findings = list(self._terms)
-        elif gold is not None:
-            table = read_table(gold)
-            self._findings = list(card.labels)
-            columns = {finding: table.column(word) for finding, word in card.labels.items()}
-            for place, uid in enumerate(table.column("filename")):
-                self._gold[uid] = {finding: values[place] for finding, values in columns.items()}
-
-    def of(self, report: Report) -> dict[str, object]:
-        if self._terms:
+        def coded(report: Report) -> Row:
             if not report.major or "No Indexing" in report.major:
-                return dict.fromkeys(self._findings)
-            return {
-                finding: int(any(_means(term, word) for term in report.major for word in words))
-                for finding, words in self._terms.items()
-            }
-        return {finding: self._gold.get(report.uid, {}).get(finding) for finding in self._findings}
+                return {f"label.{finding}": None for finding in terms}
+            given = {"/".join(term.split("/")[: n + 1]) for term in report.major for n in range(term.count("/") + 1)}
+            return {f"label.{finding}": int(not given.isdisjoint(words)) for finding, words in terms.items()}
 
+        return coded
+    if gold is None:
+        return lambda report: {}
+    table = read_table(gold)
+    columns = {f"label.{finding}": table.column(word) for finding, word in card.labels.items()}
+    places = {uid: place for place, uid in enumerate(table.column("filename"))}
 
-def _means(term: str, word: str) -> bool:
-    """Whether a coded term is the word or a narrower one: ``Opacity/lung/base`` is ``Opacity``."""
-    return term == word or term.startswith(f"{word}/")
+    def labelled(report: Report) -> Row:
+        place = places.get(report.uid)
+        return {name: None if place is None else values[place] for name, values in columns.items()}
+
+    return labelled

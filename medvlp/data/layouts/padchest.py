@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import by_name, list_files
+from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files
 from medvlp.data.layouts._published import find_table, published_manifest
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
@@ -23,12 +20,12 @@ _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL", "COSTAL
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     labelled_by: Literal["all", "physician"] = "all",
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index PadChest.
 
@@ -42,12 +39,10 @@ def index(
         labelled_by: ``physician`` keeps the quarter that people labelled; the others were labelled by a network.
         require_files: leave out, and list, rows whose image is not there.
         workers: processes for listing folders.
-        progress: told (done, total) folders.
 
     Raises:
         DataError: if the table or a column is missing, a list of labels is none, or no image is there.
     """
-    root = Path(root)
     table = read_table(find_table(root, [_TABLE], what="table of PadChest"))
     names, methods = table.column("ImageID"), table.column("MethodLabel")
     files = by_name(list_files(root, suffixes=(".png",), workers=workers, progress=progress))
@@ -64,17 +59,15 @@ def index(
         "labelled_by": methods,
     }
     reasons = [
-        "labelled_by_network"
-        if labelled_by == "physician" and method != "Physician"
-        else "missing_file"
-        if require_files and path is None
-        else ""
+        ("labelled_by_network" if labelled_by == "physician" and method != "Physician" else "")
+        or ("missing_file" if require_files and path is None else "")
         for method, path in zip(methods, paths, strict=True)
     ]
     twice = {"second_copy": [path for some in files.values() for path in some[1:]]}
     meta = {"layout": "padchest", "tables": [table.path.name]}
-    told = {"source": str(table.path), "meta": meta, "skipped": twice}
-    return published_manifest(columns, root=root, reasons=reasons, listed=names, **told)
+    return published_manifest(
+        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=twice
+    )
 
 
 def _labels(table: Table) -> dict[str, list[int | None]]:
@@ -83,15 +76,14 @@ def _labels(table: Table) -> dict[str, list[int | None]]:
     unknown = set(card.vocabularies["no_label"]["unknown"])
     for text, line in zip(table.column("Labels"), table.lines, strict=True):
         try:
-            said = [] if text in ("", "nan") else ast.literal_eval(text)
+            listed = [] if text in ("", "nan") else ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            said = None
-        if not isinstance(said, list) or not all(isinstance(term, str) for term in said):
+            listed = None
+        if not isinstance(listed, list) or not all(isinstance(term, str) for term in listed):
             raise DataError(f"{table.path}, line {line}: Labels is no list of terms: take the table as published.")
-        terms = {term.strip().lower() for term in said} - {""}
+        terms = {term.strip().lower() for term in listed} - {""}
         found.append(None if not terms or terms & unknown else terms)
-    words = {finding: set(terms) for finding, terms in card.vocabularies["terms"].items()}
     return {
-        f"label.{finding}": [None if terms is None else int(bool(terms & mine)) for terms in found]
-        for finding, mine in words.items()
+        f"label.{finding}": [None if terms is None else int(not terms.isdisjoint(words)) for terms in found]
+        for finding, words in card.vocabularies["terms"].items()
     }

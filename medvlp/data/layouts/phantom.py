@@ -15,10 +15,10 @@ from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
-from medvlp.core.registry import FromModel
 from medvlp.data.layouts._dicom_tree import scan_tree
+from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._phantom_slices import slice_rows
-from medvlp.data.layouts._phantom_truth import PlantedTruth
+from medvlp.data.layouts._phantom_truth import PlantedTruth, by_value
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -29,11 +29,11 @@ _ATTRIBUTES = ("split", "sex", "age", "site", "scanner")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     slices: Annotated[int, Field(ge=0)] = 0,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index a phantom cohort, one row a radiograph (or CT volume), with ``label.FINDING`` of its study.
 
@@ -49,13 +49,10 @@ def index(
             the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows,
             the text is what the report says that holds of it. 0: one row a volume.
         workers: processes for reading headers.
-        progress: told (done, total) files.
 
     Raises:
-        DataError: if the folder holds no complete cohort, its files and its truth disagree, slices are asked for of
-            radiographs, or cohorts side by side are of other people.
+        DataError: if the cohort is not complete or not as its truth says, or cohorts side by side are of other people.
     """
-    root = Path(root)
     inside = sorted(path.parent for path in root.glob("*/cohort.json"))
     if inside and not (root / "cohort.json").is_file():
         return _joined(root, [index(part, slices=slices, workers=workers, progress=progress) for part in inside])
@@ -69,19 +66,19 @@ def index(
     table = read_table(root / "reports.csv")
     reports = dict(zip(table.column("AccessionNumber"), table.column("Report"), strict=True))
     field = "image" if facts.get("modality") == "cxr" else "volume"
-    pictures = _truth(root, "images").to_pylist()
-    told = {name: _truth(root, name).to_pylist() for name in ("findings", "boxes", "triplets")}
+    images = _truth(root, "images").to_pylist()
+    planted = {name: _truth(root, name).to_pylist() for name in ("findings", "boxes", "triplets")}
     if field == "image":
-        _refuse_other_files(root, pictures, workers, progress)
-    rows = [_row(picture, studies[picture["accession"]], reports, field) for picture in pictures]
-    shown = pictures
+        _refuse_other_files(root, images, workers, progress)
+    rows = [_row(image, studies[image["accession"]], reports, field) for image in images]
+    shown = images
     if slices:
-        rows = _slices(root, rows, pictures, told, slices)
-        volumes = {picture["path"]: picture for picture in pictures}
+        rows = _slices(root, rows, images, planted, slices)
+        volumes = {image["path"]: image for image in images}
         shown = [volumes[row[field]] for row in rows]
-    truth = PlantedTruth(root, **told)
-    for row, picture in zip(rows, shown, strict=True):
-        row |= truth.columns(picture, {name: value for name, value in row.items() if name.startswith("label.")})
+    truth = PlantedTruth(root, **planted)
+    for row, image in zip(rows, shown, strict=True):
+        row |= truth.columns(image, {name: value for name, value in row.items() if name.startswith("label.")})
     meta = {"layout": "phantom", "synthetic": True, "seed": facts.get("seed"), "note": facts.get("note")}
     return Manifest.of({name: [row[name] for row in rows] for name in rows[0]}, root=root, meta=meta)
 
@@ -104,24 +101,24 @@ def _moved(part: Manifest, index: int, root: Path, *, places: bool) -> dict[str,
     """Return a record with its paths as seen from the folder above, with or without boxes and masks."""
     folder, record = part.root.relative_to(root), part.record(index)
     masks = part.names_of("mask")
-    for name in (*part.pictures, *masks):
+    for name in (*part.file_columns, *masks):
         if isinstance(record.get(name), str):
             record[name] = (folder / str(record[name])).as_posix()
     left_out = () if places else (*masks, *part.names_of("boxes"))
     return {name: value for name, value in record.items() if name not in left_out}
 
 
-def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, str], field: str) -> dict[str, object]:
+def _row(image: dict[str, Any], study: dict[str, Any], reports: Mapping[str, str], field: str) -> dict[str, object]:
     labels = {
         f"label.{name.removeprefix('label:')}": value for name, value in study.items() if name.startswith("label:")
     }
     return {
-        "id": f"{picture['accession']}-{picture['view']}",
+        "id": f"{image['accession']}-{image['view']}",
         "id.patient": study["patient_id"],
         "id.study": study["study_id"],
-        field: picture["path"],
-        "text": reports.get(picture["accession"]),
-        "view_position": picture["view"],
+        field: image["path"],
+        "text": reports.get(image["accession"]),
+        "view_position": image["view"],
         **{name: study[name] for name in _ATTRIBUTES},
         "study_number": study["number"],
         "deidentified": "yes",
@@ -132,41 +129,34 @@ def _row(picture: dict[str, Any], study: dict[str, Any], reports: Mapping[str, s
 def _slices(
     root: Path,
     rows: list[dict[str, object]],
-    pictures: list[dict[str, Any]],
+    images: list[dict[str, Any]],
     truth: Mapping[str, list[dict[str, Any]]],
     count: int,
 ) -> list[dict[str, object]]:
     if "volume" not in rows[0]:
         raise DataError(f"{root} holds radiographs, which have no slices: leave slices out of the layout.")
-    told = {name: _by_accession(truth[name]) for name in ("findings", "triplets")}
+    findings, triplets = (by_value(truth[name], "accession") for name in ("findings", "triplets"))
     return [
         own
-        for row, picture in zip(rows, pictures, strict=True)
+        for row, image in zip(rows, images, strict=True)
         for own in slice_rows(
             row,
-            mask=root / "truth" / "ct_masks" / Path(picture["path"]).relative_to("ct"),
-            findings=told["findings"].get(picture["accession"], []),
-            statements=told["triplets"].get(picture["accession"], []),
+            mask=root / "truth" / "ct_masks" / Path(image["path"]).relative_to("ct"),
+            findings=findings.get(image["accession"], []),
+            statements=triplets.get(image["accession"], []),
             count=count,
         )
     ]
 
 
-def _by_accession(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["accession"], []).append(row)
-    return found
-
-
-def _refuse_other_files(root: Path, pictures: list[dict[str, Any]], workers: int, progress: Progress | None) -> None:
+def _refuse_other_files(root: Path, images: list[dict[str, Any]], workers: int, progress: Progress | None) -> None:
     """The files on disk must be those of the truth: same paths, same studies."""
     scan = scan_tree(root, folder="dicom", modalities=("CR", "DX"), workers=workers, progress=progress)
-    told = {(picture["path"], picture["accession"]) for picture in pictures}
+    planted = {(image["path"], image["accession"]) for image in images}
     there = {(header.path, header.get("AccessionNumber")) for header in scan.headers}
-    if told != there:
+    if planted != there:
         raise DataError(
-            f"{root} lacks {len(told - there)} radiographs of its truth and holds {len(there - told)} others: "
+            f"{root} lacks {len(planted - there)} radiographs of its truth and holds {len(there - planted)} others: "
             "make the cohort again in another folder."
         )
 

@@ -8,19 +8,15 @@ is listed and not read twice.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
-
-Patients = Literal["number", "kind"]
 
 _SPLITS = {"train": "train", "val": "validate", "test": "test"}
 _CLASSES = ("NORMAL", "PNEUMONIA")
@@ -31,20 +27,11 @@ _LABELS: dict[str, dict[str, int]] = {
     "normal": {"no_finding": 1, "pneumonia": 0, "bacterial_pneumonia": 0, "viral_pneumonia": 0},
     "bacteria": {"no_finding": 0, "pneumonia": 1, "bacterial_pneumonia": 1, "viral_pneumonia": 0},
     "virus": {"no_finding": 0, "pneumonia": 1, "bacterial_pneumonia": 0, "viral_pneumonia": 1},
+    "unknown": {"no_finding": 0, "pneumonia": 1},
 }
 
 
-@dataclass(frozen=True)
-class _Name:
-    kind: str
-    patient: str
-
-
-def index(
-    root: Annotated[Path, FromModel("root")],
-    *,
-    patients: Patients = "number",
-) -> Manifest:
+def index(root: Root, *, patients: Literal["number", "kind"] = "number") -> Manifest:
     """Index the class folders, one row an image.
 
     Columns: ``id`` and ``image`` (the path), ``id.patient``, ``split``, ``view_position`` (all are AP), and the labels
@@ -59,21 +46,9 @@ def index(
 
     Raises:
         DataError: if there are no class folders.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> (root / "chest_xray/test/PNEUMONIA").mkdir(parents=True)
-        >>> (root / "chest_xray/test/PNEUMONIA/person1_virus_6.jpeg").touch()
-        >>> record = index(root).record(0)
-        >>> record["id.patient"], record["split"], record["label.viral_pneumonia"]
-        ('P1', 'test', 1.0)
     """
-    root = Path(root)
     top, copies = _top(root)
-    skipped: dict[str, list[str]] = {}
-    for copy in copies:
-        skip(skipped, "second_copy", copy)
+    skipped = {"second_copy": copies} if copies else {}
     rows: list[Row] = []
     for path in list_files(root, [f"{top}{split}/{name}" for split in _SPLITS for name in _CLASSES]):
         split, folder, name = path.removeprefix(top).split("/", 2)
@@ -81,27 +56,22 @@ def index(
         if not dot or suffix.lower() not in ("jpeg", "jpg", "png"):
             skip(skipped, "no_image", path)
             continue
-        told = _read_name(stem, patients)
-        if told is not None and (told.kind == "normal") != (folder == "NORMAL"):
+        kind, patient = _read_name(stem, by_kind=patients == "kind")
+        if kind and (kind == "normal") != (folder == "NORMAL"):
             skip(skipped, "name_contradicts_folder", path)
             continue
-        rows.append(_row(path, split, folder, told))
+        labels = _LABELS[kind or {"NORMAL": "normal"}.get(folder, "unknown")]
+        rows.append(
+            {
+                "id": path,
+                "id.patient": patient,
+                "image": path,
+                "view_position": "AP",
+                "split": _SPLITS[split],
+                **{f"label.{finding}": labels.get(finding) for finding in _LABELS["normal"]},
+            }
+        )
     return manifest_of(rows, root=root, layout="pneumonia_kermany", files=None, skipped=skipped)
-
-
-def _row(path: str, split: str, folder: str, told: _Name | None) -> Row:
-    if told is not None:
-        labels = _LABELS[told.kind]
-    else:
-        labels = _LABELS["normal"] if folder == "NORMAL" else {"no_finding": 0, "pneumonia": 1}
-    return {
-        "id": path,
-        "id.patient": told.patient if told else None,
-        "image": path,
-        "view_position": "AP",
-        "split": _SPLITS[split],
-        **{f"label.{finding}": labels.get(finding) for finding in _LABELS["normal"]},
-    }
 
 
 def _top(root: Path) -> tuple[str, list[str]]:
@@ -119,12 +89,13 @@ def _top(root: Path) -> tuple[str, list[str]]:
     return places[0], [place.rstrip("/") for place in places[1:]]
 
 
-def _read_name(stem: str, patients: Patients) -> _Name | None:
+def _read_name(stem: str, *, by_kind: bool) -> tuple[str, str | None]:
+    """What a file's name tells: normal, bacteria or virus, and the patient."""
     if found := _PERSON.fullmatch(stem):
-        return _Name(found[2], f"P{found[1]}" if patients == "number" else f"P{found[1]}-{found[2]}")
+        return found[2], f"P{found[1]}-{found[2]}" if by_kind else f"P{found[1]}"
     if found := _NORMAL.fullmatch(stem):
-        return _Name("normal", f"N{found[2]}" if patients == "number" else f"{found[1] or ''}N{found[2]}")
+        return "normal", f"{found[1] or ''}N{found[2]}" if by_kind else f"N{found[2]}"
     if found := _SOURCE.fullmatch(stem):
         kind = found[1].lower()
-        return _Name(kind, f"S{found[2]}" if patients == "number" else f"S{found[2]}-{kind}")
-    return None
+        return kind, f"S{found[2]}-{kind}" if by_kind else f"S{found[2]}"
+    return "", None

@@ -8,19 +8,16 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import by_name, list_files
+from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files, write_volume
 from medvlp.data.layouts._published import Row, find_table, manifest_of, optional_table
 from medvlp.data.layouts._table import read_table
-from medvlp.data.layouts._unpack import write_volume
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, run_chunks
 
@@ -33,13 +30,13 @@ _SPACING = 0.8
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     every_abnormality: bool = False,
     unpack: Path | None = None,
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index the scans that the tables name.
 
@@ -53,13 +50,10 @@ def index(
             ``.npz`` any more.
         require_files: leave out, and list, scans whose volume is not there.
         workers: processes for unpacking.
-        progress: told (done, total) volumes.
 
     Raises:
-        DataError: if a table or a column is missing, a label is neither 0 nor 1, a scan has no patient, or no volume is
-            there.
+        DataError: if the release is not as it was published, or nothing of it is there.
     """
-    root = Path(root)
     folder = unpack or root / "nifti"
     patients = read_table(find_table(root, _PATIENTS, what="table of patients"))
     patient_of = dict(zip(patients.column("NoteAcc_DEID"), patients.column("MRN_DEID"), strict=True))
@@ -121,8 +115,7 @@ def _unpacked(root: Path, folder: Path, names: list[str], workers: int, progress
     damaged: list[str] = []
     done = run_chunks(_unpack, (root, folder), work, workers=workers)
     for count, ((name, _), whole) in enumerate(zip(work, done, strict=True), start=1):
-        if not whole:
-            damaged.append(name)
+        damaged += [] if whole else [name]
         if progress is not None:
             progress(count, len(work))
     return damaged

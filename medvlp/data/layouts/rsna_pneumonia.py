@@ -6,16 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.layouts._files import by_stem, list_files
+from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
 from medvlp.data.layouts._published import find_table, optional_table, published_manifest, read_headers, rows_of, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
@@ -29,14 +26,14 @@ _NORMAL = {"Normal": 1, "No Lung Opacity / Not Normal": 0, "Lung Opacity": 0}
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     unlabelled: bool = False,
     headers: bool = True,
     mapping: str | None = None,
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index the challenge, one row an image: the several rows that the label table has of an image become one.
 
@@ -55,22 +52,10 @@ def index(
         mapping: RSNA's ``pneumonia-challenge-dataset-mappings_2018.json``, below root; found where it is there.
         require_files: leave out rows whose image is not there, and list them; false for the labels alone.
         workers: processes for reading headers.
-        progress: told (done, total) files.
 
     Raises:
         DataError: if a table or column is missing, a row contradicts another or has half a box, or no image is there.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "stage_2_train_labels.csv").write_text(
-        ...     "patientId,x,y,width,height,Target\na,,,,,0\nb,264.0,152.0,213.0,379.0,1\nb,562.0,152.0,256.0,453.0,1\n"
-        ... )
-        >>> manifest = index(root, require_files=False)
-        >>> manifest.record(0)["boxes.pneumonia"], manifest.record(1)["boxes.pneumonia"]
-        ([], [[264.0, 152.0, 477.0, 531.0], [562.0, 152.0, 818.0, 605.0]])
     """
-    root = Path(root)
     table = read_table(find_table(root, (_LABELS,), what="label table of the RSNA challenge"))
     rows = rows_of(table.column("patientId"))
     boxes = _boxes(table, rows)
@@ -78,18 +63,20 @@ def index(
     tested, _ = by_stem(list_files(root, [_TEST], suffixes=_SUFFIXES)) if unlabelled else ({}, [])
     names = [*rows, *sorted(set(tested) - set(rows))]
     paths = [files.get(name) or tested.get(name) for name in names]
-    trees = [folder for folder, some in ((_TRAIN, files), (_TEST, tested)) if headers and _hold_dicom(some)]
+    found = [(_TRAIN, files), (_TEST, tested)] if headers else []
+    trees = [folder for folder, some in found if any(path.endswith(".dcm") for path in some.values())]
     facts, refused = read_headers(root, trees, workers=workers, progress=progress)
     nih = _mapping(root, mapping)
+    tags = [facts[path].get if path in facts else None for path in paths]
     columns: dict[str, Sequence[object]] = {
         "id": names,
         "id.patient": [str(int(nih[name][:8])) if name in nih else name for name in names],
         "image": paths,
         "label.pneumonia": [int(bool(boxes[name])) if name in boxes else None for name in names],
         "boxes.pneumonia": [boxes.get(name) for name in names],
-        "view_position": [facts[path].get("ViewPosition") if path in facts else None for path in paths],
-        "sex": [facts[path].get("PatientSex") if path in facts else None for path in paths],
-        "age": [years(facts[path].get("PatientAge")) if path in facts else None for path in paths],
+        "view_position": [tag and tag("ViewPosition") for tag in tags],
+        "sex": [tag and tag("PatientSex") for tag in tags],
+        "age": [tag and years(tag("PatientAge")) for tag in tags],
         "source": ["nih_chestxray14"] * len(names),
         "table_rows": [" ".join(map(str, rows[name])) if name in rows else None for name in names],
         "deidentified": ["yes"] * len(names),
@@ -109,10 +96,6 @@ def index(
     return published_manifest(
         columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=other
     )
-
-
-def _hold_dicom(files: Mapping[str, str]) -> bool:
-    return any(path.endswith(".dcm") for path in files.values())
 
 
 def _boxes(table: Table, rows: Mapping[str, list[int]]) -> dict[str, list[list[float]]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import by_stem, list_files
+from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
 from medvlp.data.layouts._published import (
+    Row,
+    columns_of,
     find_table,
     label_columns,
     optional_table,
@@ -20,7 +20,6 @@ from medvlp.data.layouts._published import (
 )
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
 
@@ -31,12 +30,12 @@ _SIDE = 1024  # pixels of a side: the run lengths know no other
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     headers: bool = True,
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index the challenge, one row an image: the several rows that the mask table has of an image become one.
 
@@ -52,21 +51,10 @@ def index(
         headers: read patient, view, sex and age from the DICOM headers. Without them ``id.patient`` is the image.
         require_files: leave out rows whose image is not there, and list them; false for the labels alone.
         workers: processes for reading headers.
-        progress: told (done, total) files.
 
     Raises:
-        DataError: if a table or column is missing, run lengths leave the picture, rows of one image contradict each
-            other, or no image is there.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> _ = (root / "train-rle.csv").write_text("ImageId, EncodedPixels\n1.2.3, 5 2 3 4\n1.2.4, -1\n1.2.3,6 2\n")
-        >>> manifest = index(root, require_files=False)
-        >>> manifest.record(0)["mask.pneumothorax"], manifest.record(1)["mask.pneumothorax"]
-        ([1024, 1024, 5, 3, 2, 4, 1048562], [1024, 1024, 1048576])
+        DataError: if the release is not as it was published, or nothing of it is there.
     """
-    root = Path(root)
     if optional_table(root, (_PNG_TABLES["train"],)) is not None:
         return _png(root, require_files)
     table = read_table(find_table(root, _RUNS, what="mask table of the SIIM-ACR challenge"))
@@ -78,18 +66,16 @@ def index(
     there = [folder for folder, some in trees.items() if some and headers]
     facts, refused = read_headers(root, there, workers=workers, progress=progress)
     masks = [_union(table, cells, rows[name]) for name in names]
+    tags = [facts[path].get if path in facts else None for path in paths]
     columns: dict[str, Sequence[object]] = {
         "id": names,
-        "id.patient": [
-            facts[path].get("PatientID") or name if path in facts else name
-            for name, path in zip(names, paths, strict=True)
-        ],
+        "id.patient": [(tag and tag("PatientID")) or name for name, tag in zip(names, tags, strict=True)],
         "image": paths,
         "label.pneumothorax": [int(len(mask) > 3) for mask in masks],
         "mask.pneumothorax": masks,
-        "view_position": [facts[path].get("ViewPosition") if path in facts else None for path in paths],
-        "sex": [facts[path].get("PatientSex") if path in facts else None for path in paths],
-        "age": [years(facts[path].get("PatientAge")) if path in facts else None for path in paths],
+        "view_position": [tag and tag("ViewPosition") for tag in tags],
+        "sex": [tag and tag("PatientSex") for tag in tags],
+        "age": [tag and years(tag("PatientAge")) for tag in tags],
         "source": ["nih_chestxray14"] * len(names),
         "table_rows": [" ".join(map(str, rows[name])) for name in names],
         "deidentified": ["yes"] * len(names),
@@ -109,8 +95,7 @@ def _png(root: Path, require_files: bool) -> Manifest:
     """The re-upload: tables of images by part, and a mask file of the same name for each."""
     folder = find_table(root, (_PNG_TABLES["train"],), what="table of the PNG re-upload").parent
     place = folder.relative_to(root).as_posix()
-    columns: dict[str, list[object]] = {name: [] for name in ("id", "id.patient", "image", "split")}
-    columns |= {"label.pneumothorax": [], "mask.pneumothorax": []}
+    rows: list[Row] = []
     images, masks = (
         {path.rpartition("/")[2]: path for path in list_files(root, [f"{place}/{kind}"], suffixes=(".png",))}
         for kind in ("png_images", "png_masks")
@@ -122,20 +107,15 @@ def _png(root: Path, require_files: bool) -> Manifest:
         labels = label_columns(table, {"pneumothorax": "has_pneumo"})["label.pneumothorax"]
         named = zip(table.column("ImageId"), table.column("new_filename"), labels, strict=True)
         for image, file, label in dict.fromkeys(named):
-            columns["id"].append(image)
-            columns["id.patient"].append(image)
-            columns["image"].append(images.get(file))
-            columns["split"].append(split)
-            columns["label.pneumothorax"].append(label)
-            columns["mask.pneumothorax"].append(masks.get(file))
-    count = len(columns["id"])
-    columns |= {"source": ["nih_chestxray14"] * count, "deidentified": ["yes"] * count}
-    known = set(columns["image"])
+            row: Row = {"id": image, "id.patient": image, "image": images.get(file), "split": split}
+            row |= {"label.pneumothorax": label, "mask.pneumothorax": masks.get(file)}
+            rows.append(row | {"source": "nih_chestxray14", "deidentified": "yes"})
+    known = {row["image"] for row in rows}
     return published_manifest(
-        columns,
+        columns_of(rows),
         root=root,
-        reasons=["missing_file" if require_files and path is None else "" for path in columns["image"]],
-        listed=[str(name) for name in columns["id"]],
+        reasons=["missing_file" if require_files and row["image"] is None else "" for row in rows],
+        listed=[str(row["id"]) for row in rows],
         source=str(folder / _PNG_TABLES["train"]),
         meta={"layout": "siim_pneumothorax", "form": "png"},
         skipped={"not_in_table": sorted(path for path in images.values() if path not in known)},

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import list_files, read_records
+from medvlp.data.layouts._files import Root, list_files, read_records
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
@@ -19,7 +17,7 @@ _FACTS = ("answer_type", "content_type", "base_type", "location", "modality", "q
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     language: Literal["en", "zh", "both"] = "en",
     images: str = "imgs",
@@ -40,17 +38,7 @@ def index(
 
     Raises:
         DataError: if no part is there, an entry lacks a field, or no image exists.
-
-    Example:
-        >>> import json, tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> entry = {"qid": 3, "img_id": 1, "img_name": "xmlab1/source.jpg", "question": "Is it CT?", "answer": "Yes"}
-        >>> _ = (root / "test.json").write_text(json.dumps([{**entry, "q_lang": "en"}]))
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["id"], record["text"], record["id.study"], record["split"]
-        ('test-3', 'Is it CT? Yes', 'xmlab1', 'test')
     """
-    root = Path(root)
     rows: list[Row] = []
     skipped: dict[str, list[str]] = {}
     for split, names in _PARTS.items():

@@ -11,21 +11,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import FromModel
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
-from medvlp.data.layouts._files import list_files, skip
+from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
 __all__ = ["index"]
-
-Readers = Literal["majority", "union", "unanimous", "each"]
 
 _CARD = "vindr_cxr"
 _KAGGLE = "train.csv"
@@ -36,14 +33,14 @@ _SUFFIXES = (".dicom", ".dcm")  # of a converted copy nobody knows whether it st
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
-    readers: Readers = "majority",
+    readers: Literal["majority", "union", "unanimous", "each"] = "majority",
     unlabelled: bool = False,
     headers: bool = False,
     require_files: bool = True,
     workers: int = 0,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     r"""Index the release, one row an image, or with ``readers="each"`` one row a reading.
 
@@ -62,23 +59,11 @@ def index(
         headers: read sex, age and view from the DICOM files. An age of 0 means that it was not given.
         require_files: leave out, and list, images whose file is not there.
         workers: processes for reading headers.
-        progress: told (done, total) headers.
 
     Raises:
         DataError: if there is no table, a finding is unknown, or no image exists.
         ConfigError: for headers without files.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> head = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
-        >>> rows = ["a,Cardiomegaly,3,R1,1,2,9,8", "a,Cardiomegaly,3,R2,1,2,9,9", "a,No finding,14,R3,,,,"]
-        >>> _ = (root / "train.csv").write_text("\n".join([head, *rows]))
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["label.cardiomegaly"], len(record["boxes.cardiomegaly"]), record["label.no_finding"]
-        (1.0, 2, 0.0)
     """
-    root = Path(root)
     if headers and not require_files:
         raise ConfigError("headers are read from the images: set require_files to true, or headers to false.")
     skipped: dict[str, list[str]] = {}
@@ -133,7 +118,7 @@ def _kaggle(root: Path) -> Iterable[_Part]:
         raise DataError(f"{root} holds neither annotations/ (PhysioNet) nor {_KAGGLE} (Kaggle): check the root.")
     words = {word: finding for finding, (word, *_) in load_card(_CARD).vocabularies["kaggle"].items()}
     readings: _Readings = {}
-    _add_boxes(readings, read_table(root / _KAGGLE), words, reader_column="rad_id")
+    _add_boxes(readings, read_table(root / _KAGGLE), words)
     findings = list(words.values())
     yield _Part("train", readings, findings, [finding for finding in findings if finding != "no_finding"])
 
@@ -155,61 +140,54 @@ def _physionet(root: Path) -> Iterable[_Part]:
         who = table.column("rad_id") if "rad_id" in table.names else ["consensus"] * len(table.rows)
         columns = {finding: table.column(name) for name, finding in names.items()}
         for place, (image, reader) in enumerate(zip(table.column("image_id"), who, strict=True)):
-            said = {finding for finding, values in columns.items() if values[place] in ("1", "1.0")}
-            readings.setdefault(image, {})[reader] = _Reading(said)
+            present = {finding for finding, values in columns.items() if values[place] in ("1", "1.0")}
+            readings.setdefault(image, {})[reader] = _Reading(present)
         boxes = root / "annotations" / f"annotations_{split}.csv"
         if boxes.is_file():
-            _add_boxes(readings, read_table(boxes), words, reader_column="rad_id")
+            _add_boxes(readings, read_table(boxes), words)
         yield _Part(split, readings, list(names.values()), boxed)
 
 
-def _add_boxes(readings: _Readings, table: Table, words: dict[str, str], *, reader_column: str) -> None:
-    who = table.column(reader_column) if reader_column in table.names else ["consensus"] * len(table.rows)
+def _add_boxes(readings: _Readings, table: Table, words: dict[str, str]) -> None:
+    who = table.column("rad_id") if "rad_id" in table.names else ["consensus"] * len(table.rows)
     corners = [table.column(name) for name in _BOX]
-    for place, (image, word, reader) in enumerate(
-        zip(table.column("image_id"), table.column("class_name"), who, strict=True)
-    ):
+    names = zip(table.column("image_id"), table.column("class_name"), who, strict=True)
+    for place, (image, word, reader) in enumerate(names):
         finding = words.get(_SAME.get(word, word))
         if finding is None:
             raise DataError(f"{table.path}, line {table.lines[place]}: {word!r} is no finding of this release.")
         reading = readings.setdefault(image, {}).setdefault(reader, _Reading())
         reading.present.add(finding)
         box = [values[place] for values in corners]
-        if not all(box) or "nan" in box:
-            continue
-        try:
-            reading.boxes.setdefault(finding, []).append([float(value) for value in box])
-        except ValueError:
-            raise DataError(
-                f"{table.path}, line {table.lines[place]}: the box {', '.join(box)} is no numbers."
-            ) from None
+        if all(box) and "nan" not in box:
+            try:
+                reading.boxes.setdefault(finding, []).append([float(value) for value in box])
+            except ValueError:
+                where = f"{table.path}, line {table.lines[place]}"
+                raise DataError(f"{where}: the box {', '.join(box)} is no numbers.") from None
 
 
-def _rows(image: str, path: str, of: dict[str, _Reading], part: _Part, readers: Readers) -> list[Row]:
+def _rows(image: str, path: str, of: dict[str, _Reading], part: _Part, readers: str) -> list[Row]:
     start: Row = {"id.study": image, "image": path, "split": part.split}
     if readers == "each":
         return [
-            {"id": f"{image}:{who}", **start, "readers": who} | _said({who: reading}, part, least=1)
+            {"id": f"{image}:{who}", **start, "readers": who} | _labels({who: reading}, part, least=1)
             for who, reading in sorted(of.items())
         ]
     least = {"majority": len(of) // 2 + 1, "union": 1, "unanimous": len(of)}[readers]
-    return [{"id": image, **start, "readers": str(len(of))} | _said(of, part, least=least)]
+    return [{"id": image, **start, "readers": str(len(of))} | _labels(of, part, least=least)]
 
 
-def _said(of: dict[str, _Reading], part: _Part, *, least: int) -> Row:
+def _labels(of: dict[str, _Reading], part: _Part, *, least: int) -> Row:
     votes = Counter(finding for reading in of.values() for finding in reading.present)
     labels = {finding: int(votes[finding] >= least) for finding in part.findings}
     if any(value for finding, value in labels.items() if finding != "no_finding"):
         labels["no_finding"] = 0
-    return {
-        **{f"label.{finding}": value for finding, value in labels.items()},
-        **{
-            f"boxes.{finding}": [box for who in sorted(of) for box in of[who].boxes.get(finding, [])]
-            if labels[finding]
-            else []
-            for finding in part.boxed
-        },
+    boxes = {
+        finding: [box for who in sorted(of) for box in of[who].boxes.get(finding, []) if labels[finding]]
+        for finding in part.boxed
     }
+    return {f"label.{f}": value for f, value in labels.items()} | {f"boxes.{f}": some for f, some in boxes.items()}
 
 
 def _add_headers(root: Path, rows: list[Row], workers: int, progress: Progress | None) -> None:

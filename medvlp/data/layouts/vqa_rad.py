@@ -8,11 +8,10 @@ new questions, not on new patients.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.layouts._files import list_files, read_records
+from medvlp.data.layouts._files import Root, list_files, read_records
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
@@ -26,7 +25,7 @@ _NULL = ("", "NULL", "null", "None")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     images: str | None = None,
     frames: bool = False,
@@ -47,18 +46,7 @@ def index(
 
     Raises:
         DataError: if no file is there, an entry lacks a field, or no picture exists.
-
-    Example:
-        >>> import json, tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> entry = {"qid": 7, "image_name": "synpic1.jpg", "question": "How many stones? ", "answer": 4}
-        >>> kinds = {"answer_type": "CLOSED ", "question_type": "COUNT", "phrase_type": "test_para"}
-        >>> _ = (root / "VQA_RAD Dataset Public.json").write_text(json.dumps([entry | kinds | {"image_organ": "ABD"}]))
-        >>> record = index(root, require_files=False).record(0)
-        >>> record["text"], record["answer_type"], record["split"]
-        ('How many stones? 4', 'CLOSED', 'test')
     """
-    root = Path(root)
     folder = images if images is not None else next((n for n in _FOLDERS if (root / n).is_dir()), _FOLDERS[0])
     rows: list[Row] = []
     for path, split in _parts(root):
@@ -86,6 +74,7 @@ def _rows(entry: dict[str, Any], split: str, folder: str, frames: bool) -> list[
     phrase = str(entry["phrase_type"]).strip()
     side = split or ("test" if phrase.startswith("test") else "train")
     question, answer = str(entry["question"]).strip(), str(entry["answer"]).strip()
+    kinds = [part.strip().upper() for part in str(entry["question_type"]).split(",")]
     row: Row = {
         "id": str(entry["qid"]),
         "image": f"{folder}/{str(entry['image_name']).strip()}",
@@ -93,7 +82,7 @@ def _rows(entry: dict[str, Any], split: str, folder: str, frames: bool) -> list[
         "text.question": question,
         "text.answer": answer,
         "answer_type": str(entry["answer_type"]).strip().upper(),
-        "question_type": _question_type(str(entry["question_type"])),
+        "question_type": ", ".join(_TYPES.get(part, part) for part in kinds if part),
         "phrase_type": phrase,
         "organ": str(entry["image_organ"]).strip().upper(),
         "split": side,
@@ -106,8 +95,3 @@ def _rows(entry: dict[str, Any], split: str, folder: str, frames: bool) -> list[
         return [row]
     again = {"id": f"{row['id']}-frame", "text": f"{frame} {answer}".strip(), "text.question": frame}
     return [row, row | again | {"phrase_type": "frame"}]
-
-
-def _question_type(word: str) -> str:
-    parts = [part.strip().upper() for part in word.split(",")]
-    return ", ".join(_TYPES.get(part, part) for part in parts if part)

@@ -6,33 +6,33 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import make_folder, put_in_place
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
+from medvlp.data.layouts._files import OnProgress, Root
+from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
 from medvlp.io.archive import unpacked
 
 __all__ = ["index"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 _NIFTI = (".nii.gz", ".nii")
 _WORDS = (".txt", ".caption", ".report")
 
 
 def index(
-    root: Annotated[Path, FromModel("root")],
+    root: Root,
     *,
     shards: str = "*.tar",
     columns: dict[str, str] | None = None,
     classes: tuple[str, ...] = (),
     unpack: Path | None = None,
-    progress: Annotated[Progress | None, FromModel("progress")] = None,
+    progress: OnProgress = None,
 ) -> Manifest:
     """Index shards, one row a sample: ``00012.png``, ``00012.txt`` and ``00012.json`` are one.
 
@@ -47,13 +47,12 @@ def index(
             ``id.study``.
         classes: names of the numbers in the cls files, in their order.
         unpack: folder that pictures are written to; default ``root/unpacked``. A shard that is there stays.
-        progress: told (done, total) shards.
 
     Raises:
         DataError: if there is no shard or sample, a json file is none, a key is in no file, or a class has no name.
         UnreadableImage: for an archive that should not be unpacked.
     """
-    root, rows, left = Path(root), list[dict[str, Any]](), list[str]()
+    rows, left = list[dict[str, Any]](), list[str]()
     paths = sorted(root.glob(shards))
     if not paths:
         raise DataError(f"{root} holds no shard {shards!r}: check the root, or say which files they are.")
@@ -82,8 +81,7 @@ def index(
             raise DataError(f"No json file of {root} has {key!r}, asked for {name}: {did_you_mean(key, seen)}.")
     if not rows:
         raise DataError(f"The {len(paths)} shards of {root} hold no picture and no text: check which files they are.")
-    every = list(dict.fromkeys(name for row in rows for name in row))
-    values: dict[str, Sequence[object]] = {name: [row.get(name) for row in rows] for name in every}
+    values = columns_of(rows)
     values |= {name: plain_numbers(name, values[name]) for name in wanted}  # pyrefly: ignore
     meta = {"layout": "webdataset", "skipped": {"nothing_to_encode": left} if left else {}}
     return Manifest.of(values, root=unpack or root / "unpacked", meta=meta)
@@ -100,15 +98,10 @@ def _samples(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _row(
-    folder: Path,
-    name: str,
-    files: dict[str, Path],
-    wanted: dict[str, str],
-    classes: Sequence[str],
-    seen: set[str],
+    folder: Path, name: str, files: dict[str, Path], wanted: dict[str, str], classes: Sequence[str], seen: set[str]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for kind, endings in (("image", _PICTURES), ("volume", _NIFTI)):
+    for kind, endings in (("image", _IMAGES), ("volume", _NIFTI)):
         path = next((files[ending] for ending in endings if ending in files), None)
         if path is not None:
             row[kind] = path.relative_to(folder).as_posix()
@@ -121,9 +114,9 @@ def _row(
             raise DataError(f"{files['.cls']} is {number!r}, and classes names {len(classes)}: name each class.")
         row |= {f"label.{label}": int(at == int(number)) for at, label in enumerate(classes)}
     if ".json" in files:
-        told = _facts(files[".json"])
-        seen.update(told)
-        row |= {column: told[key] for column, key in wanted.items() if told.get(key) is not None}
+        facts = _facts(files[".json"])
+        seen.update(facts)
+        row |= {column: facts[key] for column, key in wanted.items() if facts.get(key) is not None}
     return row
 
 

@@ -11,17 +11,15 @@ import numpy as np
 
 from medvlp.data.cache import Cache
 from medvlp.data.contents import content_hashes
-from medvlp.data.leakage.identity import identifier_leaks, image_leaks, shared
 from medvlp.data.leakage.leak import Leak
-from medvlp.data.leakage.notes import Note
-from medvlp.data.leakage.rows import Entry, Rows, rows_of
+from medvlp.data.leakage.notes import Note, card_notes, shared_image_notes
+from medvlp.data.leakage.rows import Entry, Rows, identifier_leaks, image_leaks, rows_of, shared
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
 if TYPE_CHECKING:
     from medvlp.data.facts import ImageFacts
 
-__all__ = ["Checked", "check_cohorts", "check_split", "near_is_quick"]
 
 _QUICK = 20_000  # images: their comparison takes about a minute
 
@@ -117,7 +115,7 @@ def check_cohorts(
         near: whether copies that are not the same pixels are looked for.
         cache: where facts of files are remembered.
         workers: processes.
-        progress: told (done, total) files, then (done, total) pairs.
+        progress: called with (done, total) files, then (done, total) pairs.
 
     Raises:
         DataError: if the only manifest has no ``split`` column.
@@ -129,7 +127,6 @@ def check_cohorts(
         >>> [leak.kind for leak in found.leaks], [note.kind for note in found.notes]
         (['image'], ['unknown_patient'])
     """
-    from medvlp.data.leakage.overlaps import card_notes, shared_image_notes
     from medvlp.data.leakage.shortcuts import shortcut_notes
     from medvlp.data.leakage.texts import text_leaks
 
@@ -171,21 +168,20 @@ def _images(
     names: Sequence[str],
 ) -> _Images:
     from medvlp.data.leakage.near import films_of, is_blank, near_image_leaks
-    from medvlp.data.leakage.overlaps import shared_image_notes
     from medvlp.data.survey import survey_images
 
     survey = survey_images([entry.path for entry in entries], cache=cache, workers=workers, progress=progress)
     facts = list(survey.brief())
     hashes = ["" if each is None else each.sha256 for each in facts]
     leaks = image_leaks(rows, entries, hashes)
-    told = {(leak.a, leak.b) for leak in leaks}
+    same = {(leak.a, leak.b) for leak in leaks}
     pixels = ["" if each is None or each.reason else each.pixels for each in facts]
     # Two empty slices have the same pixels without being one film.
     repeated = {key for key, count in Counter(pixels).items() if key and count > 1}
     empty = {key for key in repeated if is_blank(survey, pixels.index(key))}
     things = [key if key and key not in empty else None for key in pixels]
     by_pixels = shared("image", things, [entry.row for entry in entries], rows, detail="same pixels, other files")
-    leaks += [leak for leak in by_pixels if (leak.a, leak.b) not in told]
+    leaks += [leak for leak in by_pixels if (leak.a, leak.b) not in same]
     notes = _unreadable(facts)
     if near:
         found, blank = near_image_leaks(
@@ -205,8 +201,8 @@ def _unreadable(facts: Sequence[ImageFacts | None]) -> list[Note]:
     reasons = Counter(each.reason for each in facts if each is not None and each.reason)
     if not reasons:
         return []
-    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    words = f"{reasons.total()} of {len(facts)} files could not be read ({told}); they were compared by path or bytes."
+    by = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    words = f"{reasons.total()} of {len(facts)} files could not be read ({by}); they were compared by path or bytes."
     return [Note("unreadable", words, dict(reasons))]
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.linalg import eigh
 
-__all__ = ["LIKE", "Hasher", "cosines", "crops", "fit_hasher", "nearest_and_like"]
+from medvlp.data.parallel import chunked
 
 LIKE = 0.55
 """Inner product from which a pair is proposed.
@@ -29,24 +29,18 @@ Of copies with up to 5 % cut off each side one in a hundred stays below 0.7; abo
 films of two patients reach 0.55. The nearest hash is always proposed as well, for the rare copy that stays below.
 """
 
-_EDGE, _KEPT, _LENGTH = 32, 12, 64
+_EDGE, _CORNER, _LENGTH = 32, 12, 64
 _CUT = 0.05  # the largest crop a side that is learnt
 _PRIOR = 50  # pictures' worth of what is known of any natural image: with few pictures the cohort says little
 _BLOCK = 1024  # 4 MB of inner products: they stay in the processor
 
 
-def cosines(pictures: Sequence[np.ndarray]) -> np.ndarray:
+def cosines(images: Sequence[np.ndarray]) -> np.ndarray:
     """Return the low cosine coefficients of gray pictures at unit length, the constant one left out: ``(N, 143)``.
 
     A picture of one gray value gives zeros.
-
-    Example:
-        >>> ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
-        >>> up, down = cosines([ramp, 255 - ramp])
-        >>> round(float(up @ down), 3)
-        -1.0
     """
-    return _coefficients(np.stack([_squeezed(picture) for picture in pictures]))
+    return _coefficients(np.stack([_squeezed(picture) for picture in images]))
 
 
 def crops(picture: np.ndarray, generator: np.random.Generator, *, count: int) -> np.ndarray:
@@ -69,13 +63,13 @@ class Hasher:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Return hashes ``(N, 64)`` float32 at unit length (zeros stay zeros)."""
-        return _unit(features @ self.matrix).astype(np.float32)
+        return unit(features @ self.matrix).astype(np.float32)
 
 
 def fit_hasher(features: np.ndarray, sample: np.ndarray, cropped: np.ndarray) -> Hasher:
     """Learn the map from a cohort.
 
-    With W the scatter of crops about their picture and B that of the pictures, the map's columns v solve
+    With W the scatter of crops about their picture and B that of the images, the map's columns v solve
     B v = w W v with v'Wv = 1, are those of the largest w, and are weighed by w^(-1/4): half way between trusting what
     separates best and giving each direction its say, which proposes fewest pairs at full recall.
 
@@ -90,7 +84,7 @@ def fit_hasher(features: np.ndarray, sample: np.ndarray, cropped: np.ndarray) ->
     without = np.eye(len(mean)) - np.outer(mean, mean)
     seen, moved = features @ without, (cropped - features[sample][:, None]).reshape(-1, len(mean)) @ without
     count = len(features)
-    u, v = np.divmod(np.arange(1, _KEPT * _KEPT), _KEPT)
+    u, v = np.divmod(np.arange(1, _CORNER * _CORNER), _CORNER)
     natural = 1.0 / (u * u + v * v)  # the power of natural images falls with the square of frequency (Field 1987)
     between = (seen.T @ seen + _PRIOR * np.diag(natural / natural.sum())) / (count + _PRIOR)
     within = moved.T @ moved / len(moved)
@@ -111,7 +105,6 @@ def nearest_and_like(
         hashes: ``(N, 64)`` at unit length.
         sides: ``(N,)`` integers; only pairs of different sides count.
         things: ``(N,)`` integers; hashes of the same thing are not compared.
-        like: least absolute inner product.
 
     Yields:
         indices ``(first, second)`` of pairs; the last ones are the nearest, and may repeat earlier ones.
@@ -126,8 +119,8 @@ def nearest_and_like(
     groups = [np.flatnonzero(sides == side) for side in np.unique(sides)]
     for number, group in enumerate(groups):
         for other in groups[number + 1 :]:
-            for rows in _blocks(group):
-                for columns in _blocks(other):
+            for rows in chunked(group, _BLOCK):
+                for columns in chunked(other, _BLOCK):
                     table = hashes[rows] @ hashes[columns].T
                     np.abs(table, out=table)
                     if things is not None and repeated is not None:
@@ -140,10 +133,6 @@ def nearest_and_like(
                         yield rows[a], columns[b]
     found = np.flatnonzero(partner >= 0)
     yield np.minimum(found, partner[found]), np.maximum(found, partner[found])
-
-
-def _blocks(index: np.ndarray) -> list[np.ndarray]:
-    return [index[start : start + _BLOCK] for start in range(0, len(index), _BLOCK)]
 
 
 def _leave_out(
@@ -176,10 +165,11 @@ def _squeezed(picture: np.ndarray, box: tuple[float, float, float, float] | None
 
 
 def _coefficients(squeezed: np.ndarray) -> np.ndarray:
-    low = dctn(squeezed.astype(np.float64), axes=(1, 2), norm="ortho")[:, :_KEPT, :_KEPT]
-    return _unit(low.reshape(len(squeezed), -1)[:, 1:])
+    low = dctn(squeezed.astype(np.float64), axes=(1, 2), norm="ortho")[:, :_CORNER, :_CORNER]
+    return unit(low.reshape(len(squeezed), -1)[:, 1:])
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return rows at unit length; zeros stay zeros."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-6)

@@ -12,7 +12,6 @@ from medvlp.core.errors import DataError
 if TYPE_CHECKING:
     from medvlp.data.manifest import Manifest
 
-__all__ = ["KINDS", "Leak", "counts_of", "leak_caveats", "refuse_leaks"]
 
 KINDS: tuple[str, ...] = ("patient", "study", "image", "near_image", "report_text")
 """What two records on two sides of a split can share, gravest first."""
@@ -52,24 +51,16 @@ def counts_of(leaks: Sequence[Leak]) -> dict[str, int]:
 
 
 def leak_caveats(manifest: Manifest) -> tuple[str, ...]:
-    """Return what a reader of results on a leaking split must know; nothing where none was let pass.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from medvlp.data.manifest import Manifest
-        >>> meta = {"leaks": {"found": {"patient": 3, "image": 1}}}
-        >>> leak_caveats(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."), meta=meta))
-        ('The split leaks (3 by patient, 1 by image) and was used all the same: numbers on it are too good.',)
-    """
+    """Return what a reader of results on a leaking split must know; nothing where none was let pass."""
     noted = manifest.meta.get("leaks")
     if not isinstance(noted, Mapping):
         return ()
     found, model = noted.get("found"), noted.get("model")
-    told = []
+    caveats = []
     if found:
         counts = ", ".join(f"{count} by {kind}" for kind, count in found.items())
-        told.append(f"The split leaks ({counts}) and was used all the same: numbers on it are too good.")
-    return (*told, *(model["caveats"] if isinstance(model, Mapping) else ()))
+        caveats.append(f"The split leaks ({counts}) and was used all the same: numbers on it are too good.")
+    return (*caveats, *(model["caveats"] if isinstance(model, Mapping) else ()))
 
 
 def refuse_leaks(leaks: Sequence[Leak], *, allow: str = "") -> None:
@@ -84,10 +75,10 @@ def refuse_leaks(leaks: Sequence[Leak], *, allow: str = "") -> None:
     """
     if not leaks:
         return
-    told = ", ".join(f"{count} by {kind}" for kind, count in counts_of(leaks).items())
+    counts = ", ".join(f"{count} by {kind}" for kind, count in counts_of(leaks).items())
     first = leaks[0]
     raise DataError(
-        f"The split leaks ({told}): records {first.a!r} in {first.split_a} and {first.b!r} in {first.split_b} share "
+        f"The split leaks ({counts}): records {first.a!r} in {first.split_a} and {first.b!r} in {first.split_b} share "
         f"the same {first.kind}; split by patient, or remove the repeated ones (`medvlp data check` lists all)"
         f"{f', or {allow}' if allow else ''}."
     )

@@ -28,8 +28,6 @@ from medvlp.data.leakage.rows import Entry, Rows
 from medvlp.data.parallel import Progress, chunked, run_chunks
 from medvlp.data.survey import Survey
 
-__all__ = ["Film", "films_of", "is_blank", "learnt_hasher", "near_image_leaks"]
-
 _PIECE, _PAIRS = 512, 256
 _CROPPED, _CROPS = 300, (6, 40)  # pictures from which crops are learnt, and crops of each: fewest and most
 _ALIKE, _STANDS_OUT = 0.64, 0.64
@@ -47,7 +45,6 @@ class Film:
     Attributes:
         entry: number of its file in the survey.
         row: a row that shows it.
-        key: SHA-256 of its pixels.
     """
 
     entry: int
@@ -72,15 +69,7 @@ def is_blank(survey: Survey, entry: int) -> bool:
 def near_image_leaks(
     rows: Rows, films: Sequence[Film], survey: Survey, *, workers: int = 0, progress: Progress | None = None
 ) -> tuple[list[Leak], list[Film]]:
-    """Return the pairs on two sides that are one film but not the same pixels, and the blank pictures, left out.
-
-    Args:
-        rows: all rows.
-        films: as `films_of` gives them.
-        survey: with their pictures.
-        workers: processes that register.
-        progress: told (done, total) proposed pairs.
-    """
+    """Return the pairs on two sides that are one film but not the same pixels, and the blank pictures, left out."""
     features, blank = _look(films, survey)
     films, blanks = (
         [f for f, b in zip(films, blank, strict=True) if not b],
@@ -98,7 +87,8 @@ def near_image_leaks(
     for at in np.flatnonzero(found.correlation >= _ALIKE):
         a, b = pairs[at]
         value = float(found.correlation[at])
-        if _of_one_patient(rows, films[a].row, films[b].row):
+        whose = rows.patients[films[a].row]
+        if whose is not None and whose == rows.patients[films[b].row]:
             same = value >= _OF_PATIENT
         else:
             same = value >= _CERTAIN or _stands_out(value, rows, survey, films, hashes, pairs[at])
@@ -112,9 +102,9 @@ def _look(films: Sequence[Film], survey: Survey) -> tuple[np.ndarray, np.ndarray
     """Return features ``(N, 143)`` and which pictures are blank, without holding the pictures."""
     features, blank = [np.zeros((0, 143))], []
     for piece in chunked(films, _PIECE):
-        pictures = [_picture(survey, film.entry) for film in piece]
-        features.append(cosines(pictures))
-        blank += [float(picture.std()) < _BLANK for picture in pictures]
+        images = [_picture(survey, film.entry) for film in piece]
+        features.append(cosines(images))
+        blank += [float(picture.std()) < _BLANK for picture in images]
     return np.concatenate(features), np.array(blank, dtype=bool)
 
 
@@ -164,12 +154,8 @@ def _registered(
 def _register(shared: tuple[Survey, list[int], np.ndarray, np.ndarray], chunk: Sequence[int]) -> Registered:
     survey, entries, pairs, signs = shared
     rows = slice(chunk[0], chunk[-1] + 1)
-    pictures = {int(number): _picture(survey, entries[number]) for number in np.unique(pairs[rows])}
-    return register(pictures, pairs[rows], signs[rows])
-
-
-def _of_one_patient(rows: Rows, a: int, b: int) -> bool:
-    return rows.patients[a] is not None and rows.patients[a] == rows.patients[b]
+    images = {int(number): _picture(survey, entries[number]) for number in np.unique(pairs[rows])}
+    return register(images, pairs[rows], signs[rows])
 
 
 def _stands_out(
@@ -186,8 +172,8 @@ def _stands_out(
     usual = _FEW
     if likes:
         pairs = np.array(likes)
-        pictures = {int(number): _picture(survey, films[number].entry) for number in np.unique(pairs)}
-        reached = register(pictures, pairs, _signs(hashes, pairs), give_up=False).correlation
+        images = {int(number): _picture(survey, films[number].entry) for number in np.unique(pairs)}
+        reached = register(images, pairs, _signs(hashes, pairs), give_up=False).correlation
         highest = np.sort(reached[reached < _OWN_COPIES])[-_HIGHEST:]
         usual = float(highest.mean()) if len(highest) else _FEW
     return value >= usual + _STANDS_OUT * (1 - usual)

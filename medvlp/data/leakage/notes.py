@@ -1,11 +1,13 @@
-"""What a check says besides leaks."""
+"""What a check says besides leaks: notes, and what two data sets share, by their cards and by their images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ADVICE", "Note"]
+from medvlp.data.cards import cards, load_card
+from medvlp.data.leakage.rows import Entry, Rows
 
 ADVICE: Mapping[str, str] = {
     "patient": "Split by patient (`medvlp.data.split_by_patient`), so that all records of a patient stand on one side.",
@@ -30,7 +32,6 @@ class Note:
     """Something to know that is no leak.
 
     Attributes:
-        kind: a key of `ADVICE`.
         text: one sentence, without report text or patients' names.
         facts: the numbers of the sentence, plain data.
     """
@@ -38,3 +39,43 @@ class Note:
     kind: str
     text: str
     facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def card_notes(rows: Rows) -> list[Note]:
+    """Return a note for each data set that, as its card or the other's says, shares patients or images with another."""
+    there = set(cards())
+    known = [name for name in dict.fromkeys(str(m.meta.get("layout", "")) for m in rows.manifests) if name in there]
+    linked = {name: set(load_card(name).overlaps) for name in there}
+    notes = []
+    for name in known:
+        others = sorted(linked[name] | {other for other in there if name in linked[other]})
+        if not others:
+            continue
+        here = [other for other in others if other in known]
+        sentence = f"{name} shares patients or images with {', '.join(others)}, as the data cards say"
+        sentence += f"; {', '.join(here)} is checked with it here." if here else "."
+        notes.append(Note("overlap", sentence, {"data_set": name, "others": others, "here": here}))
+    return notes
+
+
+def shared_image_notes(rows: Rows, entries: Sequence[Entry], things: Sequence[str], names: Sequence[str]) -> list[Note]:
+    """Return how many different images each two manifests have in common, whatever their sides.
+
+    Args:
+        things: one an entry, equal for equal images.
+    """
+    where: dict[str, set[int]] = defaultdict(set)
+    for entry, thing in zip(entries, things, strict=True):
+        where[thing].add(int(rows.sets[entry.row]))
+    counts: Counter[tuple[int, int]] = Counter()
+    for sets in where.values():
+        numbers = sorted(sets)
+        counts.update((a, b) for at, a in enumerate(numbers) for b in numbers[at + 1 :])
+    return [
+        Note(
+            "overlap",
+            f"{names[a]} and {names[b]} have {count} images in common.",
+            {"a": names[a], "b": names[b], "images": count},
+        )
+        for (a, b), count in sorted(counts.items())
+    ]

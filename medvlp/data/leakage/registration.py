@@ -18,18 +18,14 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["Registered", "register"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Level:
     """One size at which pictures are compared.
 
     Attributes:
-        edge: pixels a side.
         blur: standard deviation of the smoothing in pixels, against the noise of compression.
         reach: standard deviation in pixels over which contrast is made even.
-        rounds: Gauss-Newton steps.
         hopeless: correlation below which a pair is given up; copies have 0.79 and more at the coarse levels.
     """
 
@@ -63,27 +59,19 @@ class Registered:
 
 
 def register(
-    pictures: Mapping[int, np.ndarray], pairs: np.ndarray, signs: np.ndarray, *, give_up: bool = True
+    images: Mapping[int, np.ndarray], pairs: np.ndarray, signs: np.ndarray, *, give_up: bool = True
 ) -> Registered:
     """Lay the second picture of each pair over its first.
 
     Args:
-        pictures: gray, uint8, by number.
         pairs: ``(P, 2)`` numbers of pictures.
         signs: ``(P,)`` -1 where one is the negative of the other, else 1.
         give_up: whether pairs that are far from alike at a coarse level are not looked at in finer ones.
-
-    Example:
-        >>> wave = np.indices((128, 128)).sum(0)
-        >>> film = (127 + 100 * np.sin(wave / 9) * np.cos(wave[::-1] ** 2 / 900)).astype(np.uint8)
-        >>> found = register({0: film, 1: 255 - film[4:, :-3]}, np.array([[0, 1]]), np.array([-1.0]))
-        >>> bool(found.correlation[0] > 0.9)
-        True
     """
     placement, correlation = np.zeros((len(pairs), 4)), np.zeros(len(pairs))
     alive = np.arange(len(pairs))
     for level in _LEVELS:
-        fine = {int(number): _even(pictures[int(number)], level) for number in np.unique(pairs[alive])}
+        fine = {int(number): _even(images[int(number)], level) for number in np.unique(pairs[alive])}
         for batch in (alive[start : start + _BATCH] for start in range(0, len(alive), _BATCH)):
             a, b = (np.stack([fine[int(number)] for number in pairs[batch, side]]) for side in (0, 1))
             a *= signs[batch, None, None].astype(np.float32)
@@ -125,21 +113,21 @@ def _starts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _fit(a: np.ndarray, b: np.ndarray, start: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the best correlation ``(P,)`` on the way from a start, and its placement ``(P, 4)``."""
-    best, kept = np.full(len(a), -2.0), start.copy()
+    best, place_of_best = np.full(len(a), -2.0), start.copy()
     place, step, scale = start.copy(), np.zeros_like(start), np.ones(len(a))
     for number in range(rounds + 1):
         over = _lay(a, b, place)
         better = over.correlation > best
-        best, kept = np.where(better, over.correlation, best), np.where(better[:, None], place, kept)
+        best, place_of_best = np.where(better, over.correlation, best), np.where(better[:, None], place, place_of_best)
         if number == rounds:
             break
         # A step that made it worse is halved and taken again from the best place.
         scale = np.where(better, 1.0, 0.5 * scale)
         step = np.where(better[:, None], _step(over), step)
-        place = kept + step * scale[:, None]
+        place = place_of_best + step * scale[:, None]
         place[:, 0::2] = np.clip(place[:, 0::2], *_STRETCH)
         place[:, 1::2] = np.clip(place[:, 1::2], -_SHIFT, _SHIFT)
-    return best, kept
+    return best, place_of_best
 
 
 @dataclass(frozen=True, eq=False, slots=True)

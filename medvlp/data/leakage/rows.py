@@ -1,10 +1,12 @@
-"""Rows of one or several manifests, each with the side of the split on which it stands."""
+"""Rows of one or several manifests, each with the side of the split on which it stands, and what two sides share."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,6 @@ from medvlp.core.errors import DataError
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.manifest import Manifest
-
-__all__ = ["Entry", "Rows", "named_values", "namespace_of", "rows_of"]
 
 # Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
 _GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
@@ -43,11 +43,6 @@ def named_values(manifest: Manifest, name: str) -> list[tuple[str, str] | None]:
     """Return (numbering, value) of each row of a column of identifiers, None where not known.
 
     Of data sets that were joined each value names its own numbering, see `medvlp.data.joined`.
-
-    Example:
-        >>> m = Manifest.of({"id": ["a"], "text": ["x"], "id.patient": ["7"]}, root=Path("."), meta={"layout": "openi"})
-        >>> named_values(m, "id.patient"), named_values(m, "id.study")
-        ([('openi', '7')], [None])
     """
     if name not in manifest:
         return [None] * len(manifest)
@@ -73,7 +68,6 @@ class Rows:
 
     Attributes:
         manifests: where they come from, one after the other.
-        ids: ``(N,)`` ids.
         splits: ``(N,)`` side of each row, None where it stands on none.
         shown: ``(N,)`` what a report calls the side: with several manifests their names come first.
         sets: ``(N,)`` number of the manifest.
@@ -138,18 +132,9 @@ def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separat
     may be used together.
 
     Args:
-        manifests: at least one.
         names: what each is called in reports, unique.
         separate: patients and studies of different manifests are never the same, whatever their numbers. Without it
             they are compared, unless the manifests are of two different public data sets.
-
-    Raises:
-        DataError: if the only manifest has no ``split`` column.
-
-    Example:
-        >>> m = Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."))
-        >>> rows_of([m, m], names=["train", "test"]).shown.tolist()
-        ['train', 'test']
     """
     several = len(manifests) > 1
     if not several and "split" not in manifests[0]:
@@ -162,10 +147,45 @@ def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separat
     for number, (manifest, name) in enumerate(zip(manifests, names, strict=True)):
         count = len(manifest)
         given = manifest.column("split") if "split" in manifest else np.full(count, name, dtype=object)
-        told = [f"{name}:{side}" for side in given] if several and "split" in manifest else given
+        sides = [f"{name}:{side}" for side in given] if several and "split" in manifest else given
         ids.append(np.array([str(value) for value in manifest.column("id")], dtype=object))
         splits.append(given)
-        shown.append(np.array(told, dtype=object))
+        shown.append(np.array(sides, dtype=object))
         sets.append(np.full(count, number))
     joined = [np.concatenate(parts) for parts in (ids, splits, shown, sets)]
     return Rows(tuple(manifests), *joined, separate=separate)
+
+
+def identifier_leaks(rows: Rows) -> list[Leak]:
+    """Return leaks by ``id.patient`` and ``id.study``; identifiers of two scopes are never the same."""
+    leaks: list[Leak] = []
+    for kind in ("patient", "study"):
+        leaks += shared(kind, rows.scoped(f"id.{kind}"), range(len(rows)), rows)
+    return leaks
+
+
+def image_leaks(rows: Rows, entries: Sequence[Entry], hashes: Sequence[str], *, detail: str = "") -> list[Leak]:
+    """Return leaks by equal files.
+
+    Args:
+        hashes: one an entry; where a file is not at hand its hash is empty, and only its path tells that it is the
+            same (a table of a release without its images can be checked in this way).
+    """
+    things = [sha or str(entry.path) for entry, sha in zip(entries, hashes, strict=True)]
+    return shared("image", things, [entry.row for entry in entries], rows, detail=detail)
+
+
+def shared(kind: str, things: Sequence[object], owners: Sequence[int], rows: Rows, *, detail: str = "") -> list[Leak]:
+    """Return a leak for each thing and each two sides that it stands on, between the first row of either.
+
+    Args:
+        owners: the row of each thing.
+    """
+    first: dict[object, dict[str, int]] = defaultdict(dict)
+    for thing, row in zip(things, owners, strict=True):
+        if thing is not None and rows.splits[row] is not None:
+            first[thing].setdefault(rows.splits[row], row)
+    leaks = []
+    for sides in first.values():
+        leaks += [rows.leak(kind, a, b, detail) for a, b in combinations(sorted(sides.values()), 2)]
+    return leaks

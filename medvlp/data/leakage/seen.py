@@ -32,8 +32,7 @@ from medvlp.data.contents import content_hashes
 from medvlp.data.leakage.leak import KINDS
 from medvlp.data.leakage.rows import Entry, named_values, rows_of
 from medvlp.data.manifest import Manifest
-
-__all__ = ["LIMIT", "PARTS", "Overlap", "Seen", "seen_of"]
+from medvlp.data.parallel import chunked
 
 LIMIT = 0.98
 """Inner product of two perceptual hashes from which two pictures are one film."""
@@ -50,8 +49,6 @@ class Overlap:
 
     Attributes:
         found: kind (a word of `medvlp.data.leakage.KINDS`) -> how many different ones of the manifest.
-        records: rows that share anything.
-        of: rows of the manifest.
         first: id of the first such row; empty where there is none.
     """
 
@@ -60,11 +57,11 @@ class Overlap:
     of: int
     first: str = ""
 
-    def told(self) -> str:
+    def counted(self) -> str:
         """Return how many of what: ``3 patients, 7 images (7 of 20 records)``.
 
         Example:
-            >>> Overlap({"patient": 1, "near_image": 2}, 3, 20).told()
+            >>> Overlap({"patient": 1, "near_image": 2}, 3, 20).counted()
             '1 patient, 2 near copies of images (3 of 20 records)'
         """
         words = {"patient": ("patient", "patients"), "study": ("study", "studies"), "image": ("image", "images")}
@@ -100,13 +97,6 @@ class Seen:
             manifest: to be judged; rows without a split take no part.
             parts: of `PARTS`, which to compare with.
             near: whether near copies are looked for; every picture must be known to a survey or is decoded.
-
-        Example:
-            >>> columns = {"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "q"], "split": ["train", "test"]}
-            >>> m = Manifest.of(columns, root=Path("."))
-            >>> seen = seen_of({"train": m.take([0])}, salt="run")
-            >>> seen.overlap(m.take([1])).found, seen.overlap(m).told()
-            ({}, '1 patient (1 of 2 records)')
         """
         tokens, parts = _tokens(manifest, near=near), tuple(parts)
         hits: dict[str, set[int]] = {}
@@ -131,11 +121,7 @@ class Seen:
         return bool(sha) and bool(np.isin(_hashed([f"image {sha}"], self.key), known)[0])
 
     def joined(self, other: Seen) -> Seen:
-        """Return both together.
-
-        Raises:
-            DataError: if the keys differ.
-        """
+        """Return both together."""
         if other.key != self.key:
             raise DataError("Hashes under two keys cannot be put together: train from the bundle itself.")
         names = dict.fromkeys([*self.hashes, *other.hashes])
@@ -159,9 +145,6 @@ class Seen:
     def of(cls, plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Seen:
         """Read what `to_plain` and `to_arrays` gave.
 
-        Raises:
-            DataError: if it is of another schema.
-
         Example:
             >>> seen = Seen(b"k" * 16, {"train.patient": np.array([3], np.uint64)})
             >>> Seen.of(seen.to_plain(), seen.to_arrays()).count("patient")
@@ -174,6 +157,8 @@ class Seen:
 
     def _near(self, tokens: _Tokens, parts: Sequence[str]) -> set[int]:
         """Return the entries whose picture is a near copy of one that was seen."""
+        from medvlp.data.leakage.hashes import unit
+
         if self.hasher is None:
             return set()
         own, owners = tokens.perceptual(self.hasher)
@@ -181,9 +166,8 @@ class Seen:
         if not len(known) or not len(own):
             return set()
         like = np.zeros(len(own), bool)
-        for start in range(0, len(known), _BLOCK):
-            block = _unit(known[start : start + _BLOCK].astype(np.float32))
-            like |= np.abs(own @ block.T).max(axis=1) >= LIMIT
+        for block in chunked(known, _BLOCK):
+            like |= np.abs(own @ unit(block.astype(np.float32)).T).max(axis=1) >= LIMIT
         return {owners[at] for at in np.flatnonzero(like)}
 
 
@@ -242,7 +226,7 @@ class _Tokens:
     def row(self, kind: str, owner: int) -> int:
         return self.entries[owner].row if kind in ("image", "near_image") else owner
 
-    def pictures(self) -> list[int]:
+    def images(self) -> list[int]:
         """The entries of different pictures that show something, the first of each; none without a survey."""
         first: dict[str, int] = {}
         for thing, at in zip(*self.named["pixels"], strict=True):
@@ -253,8 +237,8 @@ class _Tokens:
         """Return the perceptual hashes ``(N, 64)`` of its different pictures, and their entries."""
         from medvlp.data.leakage.hashes import Hasher, cosines
 
-        owners = self.pictures()
-        blocks = [owners[start : start + _BLOCK] for start in range(0, len(owners), _BLOCK)]
+        owners = self.images()
+        blocks = chunked(owners, _BLOCK)
         found = [Hasher(hasher)(cosines([self.survey[at].picture for at in block])) for block in blocks]
         return np.concatenate([np.zeros((0, hasher.shape[1]), np.float32), *found]), owners
 
@@ -292,14 +276,10 @@ def _hasher(tokens: _Tokens) -> np.ndarray | None:
     from medvlp.data.leakage.hashes import cosines
     from medvlp.data.leakage.near import Film, learnt_hasher
 
-    owners = tokens.pictures()
+    owners = tokens.images()
     if not owners:
         return None
     films = [Film(at, tokens.row("image", at), "") for at in owners]
-    blocks = [owners[start : start + _BLOCK] for start in range(0, len(owners), _BLOCK)]
+    blocks = chunked(owners, _BLOCK)
     features = np.concatenate([cosines([tokens.survey[at].picture for at in block]) for block in blocks])
     return learnt_hasher(films, features, tokens.survey).matrix.astype(np.float32)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)

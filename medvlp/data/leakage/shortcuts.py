@@ -18,8 +18,6 @@ from scipy.stats import rankdata
 from medvlp.data.leakage.notes import Note
 from medvlp.data.leakage.rows import Rows
 
-__all__ = ["Association", "associations", "shortcut_notes"]
-
 COLUMNS: tuple[str, ...] = ("source", "view_position", "site", "scanner")
 """Columns that are looked at wherever they are."""
 
@@ -34,15 +32,9 @@ class Association:
     """How well a column ranks records by a label.
 
     Attributes:
-        label: finding.
-        column: name.
         auroc: cross-fitted by patient, with its 95 % interval `low` to `high`.
-        low: lower limit.
-        high: upper limit.
         cramers_v: association of the two columns, 0 to 1.
         n: records with a known label.
-        positives: of these.
-        patients: of these.
     """
 
     label: str
@@ -60,7 +52,6 @@ def shortcut_notes(rows: Rows, sizes: np.ndarray | None = None) -> list[Note]:
     """Return a note for each label that a column predicts.
 
     Args:
-        rows: all rows.
         sizes: ``(N,)`` size of each row's picture in words (None where unknown): resized copies of another source carry
             it. Taken as a column ``image_size``.
     """
@@ -68,13 +59,13 @@ def shortcut_notes(rows: Rows, sizes: np.ndarray | None = None) -> list[Note]:
     notes = []
     for found in associations(rows, more):
         if found.auroc >= _STRONG and found.low >= _SURE:
-            told = (
+            sentence = (
                 f"{found.column} alone ranks {found.label} with AUROC {found.auroc:.2f} ({found.low:.2f} to "
                 f"{found.high:.2f}; {found.positives} of {found.n} records, {found.patients} patients; Cramer's V "
                 f"{found.cramers_v:.2f})."
             )
             facts = {name: getattr(found, name) for name in found.__dataclass_fields__}
-            notes.append(Note("shortcut", told, facts))
+            notes.append(Note("shortcut", sentence, facts))
     return notes
 
 
@@ -85,25 +76,23 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
     columns = {name: rows.column(name) for name in COLUMNS} | dict(more or {})
     columns = {name: values for name, values in columns.items() if len({v for v in values if v is not None}) > 1}
     labels = sorted({name for manifest in rows.manifests for name in manifest.names_of("label")})
-    patients = _patients(rows)
+    named = zip(rows.patients, rows.sets, rows.ids, strict=True)
+    patients = np.array([f"{set_}\x1f{id_}" if who is None else f"{who[0]}\x1e{who[1]}" for who, set_, id_ in named])
     found = []
     for name in labels if columns else ():
         label = np.array([np.nan if value is None else float(value) for value in rows.column(name)])
         known = np.flatnonzero((label == 0) | (label == 1))
         positive = label[known] == 1
-        if (
-            min(len(known) - _FEWEST_RECORDS, positive.sum() - _FEWEST_OF_CLASS, (~positive).sum() - _FEWEST_OF_CLASS)
-            < 0
-        ):
-            continue
         people, count = np.unique(patients[known], return_inverse=True)
-        if len(people) < _FEWEST_PATIENTS:
+        least = min(positive.sum(), (~positive).sum())
+        if len(known) < _FEWEST_RECORDS or least < _FEWEST_OF_CLASS or len(people) < _FEWEST_PATIENTS:
             continue
+        folds = np.array([hashlib.sha256(who.encode()).digest()[0] % _FOLDS for who in people])[count]
         for column, values in columns.items():
             _, codes = np.unique([str(value) for value in values[known]], return_inverse=True)
             if codes.max() == 0:
                 continue
-            score = _cross_fitted(codes, positive, _fold(people)[count])
+            score = _cross_fitted(codes, positive, folds)
             auroc, error = _auroc(score, positive, count)
             found.append(
                 Association(
@@ -119,15 +108,6 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
                 )
             )
     return sorted(found, key=lambda each: (-each.auroc, each.label, each.column))
-
-
-def _patients(rows: Rows) -> np.ndarray:
-    named = zip(rows.patients, rows.sets, rows.ids, strict=True)
-    return np.array([f"{set_}\x1f{id_}" if who is None else f"{who[0]}\x1e{who[1]}" for who, set_, id_ in named])
-
-
-def _fold(people: np.ndarray) -> np.ndarray:
-    return np.array([hashlib.sha256(who.encode()).digest()[0] % _FOLDS for who in people])
 
 
 def _cross_fitted(codes: np.ndarray, positive: np.ndarray, folds: np.ndarray) -> np.ndarray:

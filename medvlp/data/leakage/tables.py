@@ -11,8 +11,6 @@ from medvlp.data._columns import PATH_KINDS, plain_numbers
 from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
 from medvlp.data.manifest import Manifest
 
-__all__ = ["open_cohort"]
-
 _COMPARED = (*PATH_KINDS, "text", "id.patient", "id.study")
 _READ = (*PATH_KINDS, "text", "id", "label", "number")
 

@@ -15,8 +15,6 @@ from medvlp.data.leakage.notes import Note
 from medvlp.data.leakage.rows import Rows
 from medvlp.text.mentions import read_report
 
-__all__ = ["content_words", "is_abnormal", "text_leaks"]
-
 _FEWEST_WORDS = 12
 _MOST_STUDIES = 3
 _WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
@@ -33,7 +31,8 @@ def text_leaks(rows: Rows) -> tuple[list[Leak], list[Note]]:
     abnormal, and belongs to three studies at most (patients where studies are not known, else records).
     """
     texts = rows.column("text")
-    whose = _studies(rows)
+    named = zip(rows.scoped("id.study"), rows.patients, rows.sets, rows.ids, strict=True)
+    whose = [study or patient or (set_, id_) for study, patient, set_, id_ in named]
     places: dict[str, dict[str, int]] = defaultdict(dict)
     studies: dict[str, set[object]] = defaultdict(set)
     original: dict[str, str] = {}
@@ -79,8 +78,3 @@ def is_abnormal(text: str) -> bool:
         (True, False)
     """
     return any(each.presence == "present" and each.finding != "no_finding" for each in read_report(text))
-
-
-def _studies(rows: Rows) -> list[object]:
-    named = zip(rows.scoped("id.study"), rows.patients, rows.sets, rows.ids, strict=True)
-    return [study or patient or (set_, id_) for study, patient, set_, id_ in named]

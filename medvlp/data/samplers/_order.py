@@ -11,8 +11,6 @@ import numpy as np
 from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import seed_of
 
-__all__ = ["Sampler", "epochs_of", "order", "rank_part"]
-
 
 class Sampler(Protocol):
     """Which record of a cohort stands at which place of its stream: a component of `data/samplers`.
@@ -33,10 +31,6 @@ def order(n: int, *, seed: int, epoch: int, name: str = "order") -> np.ndarray:
 
     It sorts raw Philox words, which are the same on every platform and NumPy version (its `permutation` is not promised
     to be).
-
-    Example:
-        >>> sorted(order(5, seed=0, epoch=3).tolist())
-        [0, 1, 2, 3, 4]
     """
     words = np.random.Philox(seed_of(seed, epoch, name)).random_raw(n)
     permutation = np.argsort(words, kind="stable").astype(np.int64)
@@ -58,15 +52,7 @@ def epochs_of(start: int, stop: int, size: int) -> Iterator[tuple[int, np.ndarra
 
 
 def rank_part(size: int, *, rank: int, world: int) -> slice:
-    """Return the part of a global batch that belongs to a process.
-
-    Raises:
-        ConfigError: if the batch cannot be cut into equal parts.
-
-    Example:
-        >>> rank_part(8, rank=1, world=2)
-        slice(4, 8, None)
-    """
+    """Return the part of a global batch that belongs to a process."""
     if size < 1 or size % world:
         raise ConfigError(
             f"The batch of {size} samples cannot be cut into {world} equal parts: choose a multiple of {world}."

@@ -35,8 +35,8 @@ class Balanced:
 
     Example:
         >>> from pathlib import Path
-        >>> told = {"id": list("abcde"), "text": list("vwxyz"), "site": ["A", "A", "A", "B", None]}
-        >>> sampler = Balanced(column="site", manifest=Manifest.of(told, root=Path(".")), seed=0)
+        >>> columns = {"id": list("abcde"), "text": list("vwxyz"), "site": ["A", "A", "A", "B", None]}
+        >>> sampler = Balanced(column="site", manifest=Manifest.of(columns, root=Path(".")), seed=0)
         >>> sorted(sampler.indices(0, 8).tolist())
         [0, 1, 1, 2, 3, 3, 3, 3]
     """

@@ -30,8 +30,8 @@ class OneOf:
 
     Example:
         >>> from pathlib import Path
-        >>> told = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", "p", "q"]}
-        >>> sampler = OneOf(column="id.patient", manifest=Manifest.of(told, root=Path(".")), seed=0)
+        >>> columns = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", "p", "q"]}
+        >>> sampler = OneOf(column="id.patient", manifest=Manifest.of(columns, root=Path(".")), seed=0)
         >>> [sorted(sampler.indices(start, start + 2).tolist()) for start in (0, 2, 4)]
         [[1, 2], [0, 2], [1, 2]]
     """

@@ -36,9 +36,6 @@ def split_spec(value: object) -> object:
     ``{train: 0.8, test: 0.2}`` are the fractions of ``own``; a name that is no rule is that of a published split; a
     name alone is a component without options.
 
-    Raises:
-        ValueError: if fractions have a part that is not train, validate or test.
-
     Example:
         >>> split_spec({"name": "gloria", "card": "rsna_pneumonia"})
         {'name': 'published', 'split': 'gloria', 'card': 'rsna_pneumonia'}

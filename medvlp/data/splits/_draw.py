@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from medvlp.core.errors import DataError
 from medvlp.core.registry import validation_sentences
 
-__all__ = ["Draw", "Step", "carry_out", "read_draw"]
-
 
 class Step(BaseModel):
     """One call of ``sklearn.model_selection.train_test_split``: a part is permuted and cut in two.
@@ -26,7 +24,6 @@ class Step(BaseModel):
         into: names of what the function returns first and second.
         second: size of the second: a fraction (rounded up) or a number of units.
         first: instead, fraction of the first (rounded down).
-        seed: ``random_state``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,15 +44,12 @@ class Draw(BaseModel):
     """How a split was drawn.
 
     Attributes:
-        function: that was called.
         by: column of the manifest whose values are the units; found by trial where it is not said.
         units: ``sorted``: different values in the order of their characters, as pandas' ``groupby`` leaves them;
             ``rows``: every row of `file`, in its order; ``table_rows``: the numbers 0 to `count` - 1, which the
             manifest's column of that name gives for each record, several where a layout joined rows to one record.
         file: table of the release that lists the units; without it they are taken from the manifest.
         column: of `file`, by name, or number from 0 where it has no header.
-        header: whether `file` has one.
-        separator: of `file`.
         count: units that were drawn from. Another number gives another split, and is refused.
         steps: the calls, in their order.
         keep: parts that are taken as the release has them: its test, say.
@@ -97,11 +91,7 @@ class Draw(BaseModel):
 
 
 def read_draw(options: object, *, where: str) -> Draw:
-    """Check the ``draw`` of a card's split.
-
-    Raises:
-        DataError: every fault at once.
-    """
+    """Check the ``draw`` of a card's split."""
     try:
         return Draw.model_validate(options)
     except ValidationError as error:
@@ -110,9 +100,6 @@ def read_draw(options: object, *, where: str) -> Draw:
 
 def carry_out(draw: Draw, units: Sequence[str]) -> dict[str, list[str]]:
     """Return part -> units.
-
-    Raises:
-        DataError: if there are not as many units as were drawn from.
 
     Example:
         >>> draw = Draw(by="id", steps=(Step(into=("train", "test"), second=0.3, seed=0),))

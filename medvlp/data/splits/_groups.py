@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 
-__all__ = [
-    "DEFAULT_FRACTIONS",
-    "FEW",
-    "Grouped",
-    "checked_fractions",
-    "cut",
-    "grouped",
-    "label_columns",
-    "parted",
-    "place",
-]
-
+Cohort = Annotated[Manifest, FromModel("manifest")]
 DEFAULT_FRACTIONS: dict[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
 
 # Below so many groups, places that are drawn miss the shares by more than a fifth (a tenth of 300: 30 +- 5).
@@ -36,7 +27,6 @@ class Grouped:
         by: column whose equal values stay together.
         names: the groups, by growing place.
         places: u in [0, 1) of each.
-        code: (records,) index into `names`.
     """
 
     def __init__(self, values: np.ndarray, *, by: str, seed: int) -> None:
@@ -64,18 +54,7 @@ class Grouped:
 
 
 def grouped(manifest: Manifest, *, by: str, seed: int) -> Grouped:
-    """Group the records.
-
-    Raises:
-        DataError: if the column is missing, or some records have no value in it.
-
-    Example:
-        >>> from pathlib import Path
-        >>> m = Manifest.of({"id": ["a", "b", "c"], "text": ["x"] * 3, "id.patient": ["p", "q", "p"]}, root=Path("."))
-        >>> groups = grouped(m, by="id.patient", seed=0)
-        >>> len(groups), sorted(groups.sizes.tolist())
-        (2, [1, 2])
-    """
+    """Group the records."""
     if by not in manifest:
         raise DataError(
             f"A split by {by} needs that column, and the manifest has {', '.join(manifest.names)}: "
@@ -100,9 +79,6 @@ def place(seed: int, group: str) -> float:
 
 def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]:
     """Return the shares of the parts.
-
-    Raises:
-        ConfigError: if one is negative or they do not sum to 1.
 
     Example:
         >>> checked_fractions({"train": 0.5, "test": 0.6})
@@ -140,14 +116,6 @@ def parted(places: np.ndarray, shares: Mapping[str, float], *, by: str) -> np.nd
     Args:
         places: u in [0, 1) of each group.
         shares: part -> share, summing to 1.
-        by: column of the groups.
-
-    Raises:
-        DataError: if a part that somebody is wanted in would be empty.
-
-    Example:
-        >>> parted(np.linspace(0.5, 0.6, 10), {"train": 0.7, "validate": 0.1, "test": 0.2}, by="id.patient").tolist()
-        ['train', 'train', 'train', 'train', 'train', 'train', 'train', 'validate', 'test', 'test']
     """
     wanted = [name for name, share in shares.items() if share > 0]
     if FEW > len(places) >= len(wanted):
@@ -161,20 +129,16 @@ def parted(places: np.ndarray, shares: Mapping[str, float], *, by: str) -> np.nd
         parts = cut(places, shares)
     empty = [name for name in wanted if not (parts == name).any()]
     if empty:
-        told = ", ".join(f"{name} {shares[name]:g}" for name in wanted)
+        asked = ", ".join(f"{name} {shares[name]:g}" for name in wanted)
         raise DataError(
-            f"The {len(places)} different {by} leave nobody for {', '.join(empty)} (shares: {told}): index more of "
+            f"The {len(places)} different {by} leave nobody for {', '.join(empty)} (shares: {asked}): index more of "
             "them, or give fractions with fewer or larger parts."
         )
     return parts
 
 
 def label_columns(manifest: Manifest, labels: Sequence[str]) -> list[str]:
-    """Return label columns by their findings, ``effusion`` or ``label.effusion``; all where none is named.
-
-    Raises:
-        DataError: for a label that the manifest lacks, with the nearest, or if it has none.
-    """
+    """Return label columns by their findings, ``effusion`` or ``label.effusion``; all where none is named."""
     there = manifest.names_of("label")
     if not there:
         raise DataError("The manifest has no label column, so there are no classes to go by: index one.")

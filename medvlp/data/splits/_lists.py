@@ -12,8 +12,6 @@ from medvlp.core.files import read_json
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 
-__all__ = ["PART_WORDS", "Matched", "find_file", "match", "match_rows", "read_list", "read_parts", "refuse_shared"]
-
 # What others call the three parts.
 PART_WORDS: dict[str, str] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -21,17 +19,8 @@ PART_WORDS: dict[str, str] = {
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
 _ID_COLUMNS = (
-    "id",
-    "dicom_id",
-    "image_id",
-    "imageid",
-    "image_index",
-    "image",
-    "filename",
-    "file_name",
-    "path",
-    "patientid",
-)
+    "id", "dicom_id", "image_id", "imageid", "image_index", "image", "filename", "file_name", "path", "patientid",
+)  # fmt: skip
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _SUFFIX = re.compile(r"\.(png|jpe?g|dcm|dicom|nii(\.gz)?|npz|npy)$", re.IGNORECASE)
 
@@ -50,11 +39,7 @@ class Matched:
 
 
 def find_file(path: Path, root: Path) -> Path:
-    """Return a file by its path from the working folder, else below `root`; gzipped where it is not there as it is.
-
-    Raises:
-        DataError: if it is at neither place.
-    """
+    """Return a file by its path from the working folder, else below `root`; gzipped where it is not there as it is."""
     for choice in (Path(path).expanduser(), root / path):
         for found in (choice, choice.with_name(f"{choice.name}.gz")):
             if found.is_file():
@@ -69,17 +54,6 @@ def read_list(path: Path, *, column: str | int | None = None, header: bool = Tru
         path: of the file; ``.csv`` and ``.tsv``, also with ``.gz``, are tables, and so is any where `column` is given.
         column: its name, or number from 0 in a table without header; without it, the one column with a usual name.
         header: whether the table's first line names the columns.
-        separator: of the table.
-
-    Raises:
-        DataError: if the file cannot be read, is empty, or has no such column.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "test_list.txt"
-        >>> _ = path.write_text("a.png\nb.png\n")
-        >>> read_list(path)
-        ['a.png', 'b.png']
     """
     if column is None and not path.name.lower().endswith(_TABLES):
         try:
@@ -100,9 +74,6 @@ def read_parts(path: Path, *, column: str | None = None, split_column: str = "sp
 
     A ``.json`` holds part -> ids instead, or part -> records with an ``id``, as R2Gen's ``annotation.json``. ``val``,
     ``valid``, ``validation`` and ``dev`` are ``validate``; ``training`` and ``testing`` are understood too.
-
-    Raises:
-        DataError: if the file cannot be read, or has no such columns.
     """
     if path.suffix.lower() == ".json":
         return _parts_of_json(path)
@@ -120,11 +91,8 @@ def read_parts(path: Path, *, column: str | None = None, split_column: str = "sp
 def _parts_of_json(path: Path) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
     for part, entries in read_json(path).items():
-        found = (
-            [entry.get("id") if isinstance(entry, dict) else entry for entry in entries]
-            if isinstance(entries, list)
-            else []
-        )
+        listed = entries if isinstance(entries, list) else []
+        found = [entry.get("id") if isinstance(entry, dict) else entry for entry in listed]
         if not found or not all(isinstance(name, str) for name in found):
             raise DataError(f"{path}: {part!r} is no list of ids, or of records with an id: give part -> ids.")
         parts[PART_WORDS.get(part.lower(), part)] = [str(name) for name in found]
@@ -132,16 +100,7 @@ def _parts_of_json(path: Path) -> dict[str, list[str]]:
 
 
 def match_rows(manifest: Manifest, *, column: str = "table_rows") -> Matched:
-    """Find the records that rows of the release's table became, by the numbers that the layout kept.
-
-    Raises:
-        DataError: if the layout kept none.
-
-    Example:
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "table_rows": ["0 2", "1"]}, root=Path("."))
-        >>> match_rows(m).records
-        {'0': ['a'], '2': ['a'], '1': ['b']}
-    """
+    """Find the records that rows of the release's table became, by the numbers that the layout kept."""
     if column not in manifest:
         raise DataError(
             f"The split was drawn from rows of the release's table, and the manifest has no column {column!r} that "
@@ -158,17 +117,8 @@ def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) ->
     """Find the records that names on a list mean.
 
     Args:
-        manifest: the cohort.
         names: ids, image paths or file names (with or without their ending), studies or patients.
         by: the column that is compared; without it, the one in which most names are found.
-
-    Raises:
-        DataError: if no name is found.
-
-    Example:
-        >>> m = Manifest.of({"id": ["a"], "image": ["images/x_1.png"]}, root=Path("."))
-        >>> match(m, ["x_1.png", "x_2.png"])
-        Matched(records={'x_1.png': ['a']}, by='image file')
     """
     wanted = dict.fromkeys(names)
     best = Matched({}, "")
@@ -188,11 +138,7 @@ def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) ->
 
 
 def refuse_shared(parts: Mapping[str, Sequence[str]]) -> None:
-    """Stop where an id stands on several lists.
-
-    Raises:
-        DataError: with the number of them and the first.
-    """
+    """Stop where an id stands on several lists."""
     seen: dict[str, str] = {}
     shared = []
     for part, ids in parts.items():
@@ -225,17 +171,14 @@ def _spaces(manifest: Manifest, by: str | None) -> Iterator[tuple[str, dict[str,
         if field in manifest:
             paths = manifest.column(field).tolist()
             whole = keyed(paths)
+            name_of = lambda path: PurePosixPath(path).name  # noqa: E731
             yield field, whole, str
             yield f"{field} below its first folder", whole, lambda name: name.partition("/")[2]
-            yield f"{field} file", keyed([path and PurePosixPath(path).name for path in paths], unique=True), _file
+            yield f"{field} file", keyed([path and PurePosixPath(path).name for path in paths], unique=True), name_of
             yield f"{field} file without ending", keyed([path and _stem(path) for path in paths], unique=True), _stem
     yield "id without ending", keyed([_stem(name) for name in ids], unique=True), _stem
     for name in manifest.names_of("id"):
         yield name, keyed(manifest.column(name).tolist()), str
-
-
-def _file(name: str) -> str:
-    return PurePosixPath(name).name
 
 
 def _stem(name: str) -> str:
@@ -246,14 +189,8 @@ def _table(path: Path, *, header: bool, separator: str) -> dict[str | int, list[
     import pandas as pd
 
     try:
-        frame = pd.read_csv(
-            path,
-            sep="\t" if ".tsv" in path.name.lower() else separator,
-            header=0 if header else None,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
+        separator, first = "\t" if ".tsv" in path.name.lower() else separator, 0 if header else None
+        frame = pd.read_csv(path, sep=separator, header=first, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} is not a table ({str(error).splitlines()[0]}): export it again as CSV.") from None
     names = [str(name).strip() if header else int(name) for name in frame.columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, written_whole
 from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
-
-__all__ = ["Split", "load_split", "of_rows", "split_caveats", "split_hash"]
 
 _SCHEMA = "medvlp.split/1"
 
@@ -71,19 +70,18 @@ class Split:
         listed = {name for part in (*self.parts.values(), *self.left_out.values()) for name in part}
         return tuple(name for name in manifest.column("id").tolist() if name not in listed)
 
-    def told(self, manifest: Manifest) -> tuple[str, ...]:
+    def caveats(self, manifest: Manifest) -> tuple[str, ...]:
         """Sentences that whoever uses it on this manifest has to know: its flaw first."""
         missing, unlisted = len(self.missing_in(manifest)), len(self.unlisted_in(manifest))
-        said = [_flaw(self.name, self.card, self.flaw)] if self.flaw else []
-        said += list(self.notes)
+        notes = [_flaw(self.name, self.card, self.flaw), *self.notes] if self.flaw else list(self.notes)
         if self.repeated:
-            said.append(f"{self.repeated} records stand in more than one part and are repeated, as in the original.")
-        said += [f"{len(ids)} records are left out of all parts ({reason})." for reason, ids in self.left_out.items()]
+            notes.append(f"{self.repeated} records stand in more than one part and are repeated, as in the original.")
+        notes += [f"{len(ids)} records are left out of all parts ({reason})." for reason, ids in self.left_out.items()]
         if missing:
-            said.append(f"{missing} listed ids are not in the manifest.")
+            notes.append(f"{missing} listed ids are not in the manifest.")
         if unlisted:
-            said.append(f"{unlisted} of {len(manifest)} records are on no list and stand in no part.")
-        return tuple(said)
+            notes.append(f"{unlisted} of {len(manifest)} records are on no list and stand in no part.")
+        return tuple(notes)
 
     def apply(self, manifest: Manifest) -> Manifest:
         """Return the manifest with the column ``split``, and the split's facts in ``meta``.
@@ -104,21 +102,17 @@ class Split:
                 f"{ids[0]!r}): check that it was made for this data set."
             )
         sides = [where.get(name, [None]) for name in ids]
+        whole = manifest
         if self.repeated:
             rows = np.repeat(np.arange(len(ids)), [len(parts) for parts in sides])
             columns = {name: manifest.arrow(name).take(pa.array(rows)) for name in manifest.names}
             columns["id"] = pa.array(
                 [_copy(ids[i], p, k) for i, parts in enumerate(sides) for k, p in enumerate(parts)]
             )
-            manifest_ = Manifest(pa.table(columns), root=manifest.root, meta=manifest.meta)
-        else:
-            manifest_ = manifest
-        placed = manifest_.with_column("split", [part for parts in sides for part in parts])
+            whole = Manifest(pa.table(columns), root=manifest.root, meta=manifest.meta)
+        placed = whole.with_column("split", [part for parts in sides for part in parts])
         placed.meta["split"] = {
-            "name": self.name,
-            "rule": self.rule,
-            "unit": self.unit,
-            "card": self.card,
+            **{name: getattr(self, name) for name in ("name", "rule", "unit", "card")},
             "options": dict(self.options),
             "hash": split_hash(placed),
             "listed": self.hash,
@@ -135,23 +129,13 @@ class Split:
         """Write it: JSON with all it knows, or CSV (``id,split``) for other programs, by the file's ending."""
         path = Path(path)
         if path.suffix.lower() == ".csv":
-            with written_whole(path) as temporary:
-                _write_csv(temporary, ((name, part) for part, ids in self.parts.items() for name in ids))
+            with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+                writer = csv.writer(handle)
+                writer.writerow(("id", "split"))
+                writer.writerows((name, part) for part, ids in self.parts.items() for name in ids)
             return
-        document = {"schema": _SCHEMA, "hash": self.hash} | {
-            "name": self.name,
-            "rule": self.rule,
-            "unit": self.unit,
-            "card": self.card,
-            "options": dict(self.options),
-            "flaw": self.flaw,
-            "source": self.source,
-            "notes": list(self.notes),
-            "parts": {part: list(ids) for part, ids in self.parts.items()},
-            "left_out": {reason: list(ids) for reason, ids in self.left_out.items()},
-            "missing": list(self.missing),
-        }
-        write_json(path, document)
+        names = ("name", "rule", "unit", "card", "options", "flaw", "source", "notes", "parts", "left_out", "missing")
+        write_json(path, {"schema": _SCHEMA, "hash": self.hash, **{name: getattr(self, name) for name in names}})
 
     def _placed(self) -> Iterator[tuple[str, str]]:
         seen: set[str] = set()
@@ -210,14 +194,9 @@ def of_rows(
     """Return the split that puts each row of a manifest into the part of the same row of `sides`, None into none.
 
     Args:
-        manifest: the cohort.
-        sides: (records,) parts.
         name: of the split and its rule.
-        unit: what stays together.
-        options: of the rule.
         parts: those that are there even when empty, in their order.
         left_out: reason -> mask of the rows that were left out for it.
-        notes: sentences for the reader.
     """
     lists: dict[str, list[str]] = {part: [] for part in parts}
     ids = manifest.column("id").tolist()
@@ -251,13 +230,7 @@ def split_hash(manifest: Manifest) -> str:
 
 
 def split_caveats(manifest: Manifest) -> tuple[str, ...]:
-    """What a reader of numbers on this manifest has to know of its split: the flaw that its card states.
-
-    Example:
-        >>> facts = {"name": "gloria", "card": "siim_pneumothorax", "flaw": "rows of one image on two sides"}
-        >>> split_caveats(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."), meta={"split": facts}))
-        ("The split 'gloria' of siim_pneumothorax has a known flaw: rows of one image on two sides.",)
-    """
+    """What a reader of numbers on this manifest has to know of its split: the flaw that its card states."""
     made: Any = manifest.meta.get("split")
     if not isinstance(made, dict) or not made.get("flaw"):
         return ()
@@ -270,12 +243,3 @@ def _flaw(name: str, card: str, flaw: str) -> str:
 
 def _copy(name: str, part: str | None, earlier: int) -> str:
     return f"{name}@{part}" if earlier else name
-
-
-def _write_csv(path: Path, rows: Iterator[tuple[str, str]]) -> None:
-    import csv
-
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(("id", "split"))
-        writer.writerows(rows)

@@ -11,8 +11,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Grouped, grouped, label_columns
 
-__all__ = ["subset"]
-
 
 def subset(
     manifest: Manifest,
@@ -69,9 +67,9 @@ def subset(
         chosen = np.arange(max(1, round(share * len(groups))))
     else:
         chosen = _of_each_class(inside, groups, n=int(per_class or 0), labels=labels)
-    taken_out = rows[~np.isin(groups.code, chosen)]
+    left_out = rows[~np.isin(groups.code, chosen)]
     sides = manifest.column("split").copy()
-    sides[taken_out] = None
+    sides[left_out] = None
     smaller = manifest.with_column("split", sides)
     smaller.meta["subset"] = {
         "share": share,
@@ -82,7 +80,7 @@ def subset(
         "by": by,
         "groups": len(chosen),
         "of": len(groups),
-        "taken_out": len(taken_out),
+        "taken_out": len(left_out),
     }
     return smaller
 

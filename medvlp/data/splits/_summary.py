@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from medvlp.data.manifest import Manifest
-
-__all__ = ["PartFacts", "part_facts", "part_line", "part_table"]
+from medvlp.data.summary import NO_SPLIT, summarise
 
 
 @dataclass(frozen=True)
@@ -17,7 +14,6 @@ class PartFacts:
 
     Attributes:
         name: of the part; empty for records that stand in none.
-        records: in it.
         patients: among them; None where the manifest does not know patients.
         positives: finding -> records with it.
         known: finding -> records that say present or absent.
@@ -39,20 +35,16 @@ def part_facts(manifest: Manifest) -> list[PartFacts]:
         >>> [(part.name, part.positives) for part in part_facts(Manifest.of(columns, root=Path(".")))]
         [('train', {'edema': 0}), ('test', {'edema': 1})]
     """
-    sides = np.array(["" if side is None else side for side in manifest.column("split")], dtype=object)
-    order = {name: index for index, name in enumerate(("train", "validate", "test"))}
-    names = sorted(set(sides), key=lambda name: (name == "", order.get(name, len(order)), name))
-    labels = {name.removeprefix("label."): manifest.column(name) for name in manifest.names_of("label")}
-    patients = manifest.column("id.patient") if "id.patient" in manifest else None
+    summary = summarise(manifest)
     return [
         PartFacts(
-            name=name,
-            records=int((sides == name).sum()),
-            patients=None if patients is None else len(set(patients[sides == name]) - {None}),
-            positives={label: int((values[sides == name] == 1).sum()) for label, values in labels.items()},
-            known={label: int(np.isin(values[sides == name], (0, 1)).sum()) for label, values in labels.items()},
+            name="" if part.name == NO_SPLIT else part.name,
+            records=part.records,
+            patients=part.patients,
+            positives={label.name: label.by_split[place][0] for label in summary.labels},
+            known={label.name: label.by_split[place][1] for label in summary.labels},
         )
-        for name in names
+        for place, part in enumerate(summary.splits)
     ]
 
 
@@ -63,11 +55,11 @@ def part_line(facts: list[PartFacts]) -> str:
         >>> part_line([PartFacts("train", 10, 4, {}, {}), PartFacts("test", 3, 2, {}, {})])
         'Parts: train 10 records of 4 patients, validate no record, test 3 records of 2 patients.'
     """
-    told = dict.fromkeys(("train", "validate", "test"), "no record")
+    counts = dict.fromkeys(("train", "validate", "test"), "no record")
     for part in facts:
         of = "" if part.patients is None else f" of {part.patients:,} patients"
-        told[part.name or "in no part"] = f"{part.records:,} records{of}"
-    return f"Parts: {', '.join(f'{name} {counts}' for name, counts in told.items())}."
+        counts[part.name or "in no part"] = f"{part.records:,} records{of}"
+    return f"Parts: {', '.join(f'{name} {count}' for name, count in counts.items())}."
 
 
 def part_table(facts: list[PartFacts]) -> str:

@@ -9,9 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import grouped, parted
+from medvlp.data.splits._groups import Cohort, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.own import of_column
 
@@ -19,7 +17,7 @@ __all__ = ["held_out"]
 
 
 def held_out(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     share: Annotated[float, Field(gt=0, lt=1)] = 0.25,
     seed: int = 0,

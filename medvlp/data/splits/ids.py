@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
+from medvlp.data.splits._groups import Cohort
 from medvlp.data.splits._lists import Matched, find_file, match, read_list, read_parts, refuse_shared
 from medvlp.data.splits._split import Split, load_split
 
@@ -16,7 +15,7 @@ __all__ = ["by_ids", "listed"]
 
 
 def by_ids(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     stored: Path | None = None,
     table: Path | None = None,
@@ -29,7 +28,6 @@ def by_ids(
     """Take a split from files; what they list and the manifest lacks is counted, and so is what they do not list.
 
     Args:
-        manifest: the cohort.
         stored: JSON written by `Split.save` (``medvlp data split --ids``); its hash is checked.
         table: CSV or TSV, also with ``.gz``, with a column of ids and one of parts, as MIMIC-CXR's.
         files: part -> list with one id a line, as NIH's ``train_val_list.txt``, or table.
@@ -76,7 +74,6 @@ def listed(
     """The split that lists of names mean.
 
     Args:
-        manifest: the cohort.
         lists: part -> names.
         name: of the split.
         by: column that the names are compared with, or None.

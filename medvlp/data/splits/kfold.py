@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import grouped
+from medvlp.data.splits._groups import Cohort, grouped
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.stratified import stratified_parts
 
@@ -17,7 +13,7 @@ __all__ = ["kfold"]
 
 
 def kfold(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     folds: int = 5,
     fold: int = 0,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
+from medvlp.data.splits._groups import Cohort
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.patient import by_patient
 
@@ -13,7 +13,7 @@ __all__ = ["own"]
 
 
 def own(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     fractions: dict[str, float] | None = None,
     seed: int = 0,
@@ -21,7 +21,6 @@ def own(
     """Take the column ``split`` as it is; without one, split by patient.
 
     Args:
-        manifest: the cohort.
         fractions: part -> share, summing to 1, used where there is no column; default `DEFAULT_FRACTIONS`.
         seed: likewise.
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import checked_fractions, grouped, parted
+from medvlp.data.splits._groups import Cohort, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 __all__ = ["by_patient", "split_by_patient"]
 
 
 def by_patient(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     fractions: dict[str, float] | None = None,
     seed: int = 0,
@@ -42,11 +40,16 @@ def by_patient(
         >>> sorted(map(len, by_patient(m, fractions={"train": 0.5, "test": 0.5}).parts.values()))
         [1, 2]
     """
+    return by_group(manifest, fractions=fractions, seed=seed, by=by, unit="patient")
+
+
+def by_group(manifest: Manifest, *, fractions: Mapping[str, float] | None, seed: int, by: str, unit: str) -> Split:
+    """Split so that equal values of a column stand on one side; the rule has the unit's name."""
     shares = checked_fractions(fractions)
     groups = grouped(manifest, by=by, seed=seed)
     sides = parted(groups.places, shares, by=by)[groups.code]
     options = {"fractions": shares, "seed": seed, "by": by}
-    return of_rows(manifest, sides, name="patient", unit="patient", options=options, parts=list(shares))
+    return of_rows(manifest, sides, name=unit, unit=unit, options=options, parts=list(shares))
 
 
 def split_by_patient(
@@ -64,6 +67,4 @@ def split_by_patient(
         >>> sorted(split_by_patient(m).column("split"))
         ['test', 'train', 'validate']
     """
-    return by_patient(manifest, seed=seed, fractions=None if fractions is None else dict(fractions), by=by).apply(
-        manifest
-    )
+    return by_group(manifest, fractions=fractions, seed=seed, by=by, unit="patient").apply(manifest)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel, available
+from medvlp.core.registry import available
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import DataCard, SplitFacts, cards, load_card
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._draw import carry_out, read_draw
+from medvlp.data.splits._groups import Cohort
 from medvlp.data.splits._lists import find_file, match_rows, read_list, read_parts
 from medvlp.data.splits._split import Split
 from medvlp.data.splits.ids import listed
@@ -21,7 +22,7 @@ __all__ = ["published"]
 
 
 def published(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     split: str = "official",
     card: str | None = None,
@@ -164,9 +165,9 @@ def _drawn(
 
 def _other_counts(split: Split, facts: SplitFacts) -> list[str]:
     counts: dict[str, int] = dict(facts.options.get("counts", {}))
-    told = [
+    others = [
         f"{part} {len(split.parts.get(part, ()))} rather than {count}"
         for part, count in counts.items()
         if len(split.parts.get(part, ())) != count
     ]
-    return [f"Records differ from the card's: {', '.join(told)}."] if told else []
+    return [f"Records differ from the card's: {', '.join(others)}."] if others else []

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import Grouped, checked_fractions, grouped, parted
+from medvlp.data.splits._groups import Cohort, Grouped, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 __all__ = ["by_site"]
 
 
 def by_site(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     held: tuple[str, ...] = (),
     column: str = "site",

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
 
-import numpy as np
-
-from medvlp.core.registry import FromModel
-from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import checked_fractions, grouped, parted
-from medvlp.data.splits._split import Split, of_rows
+from medvlp.data.splits._groups import Cohort
+from medvlp.data.splits._split import Split
+from medvlp.data.splits.patient import by_group
 
 __all__ = ["by_study"]
 
 
 def by_study(
-    manifest: Annotated[Manifest, FromModel("manifest")],
-    *,
-    fractions: dict[str, float] | None = None,
-    seed: int = 0,
-    by: str = "id.study",
+    manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: int = 0, by: str = "id.study"
 ) -> Split:
     """Split so that each study stands on one side, as `by_patient` does with patients.
 
@@ -27,10 +20,9 @@ def by_study(
     spread over the parts, which is a leak. It is counted in the split's notes and refused by the leak check.
 
     Args:
-        manifest: with the column `by`, no value missing.
         fractions: part -> share, summing to 1; default `DEFAULT_FRACTIONS`.
         seed: another seed, another split.
-        by: column whose equal values stay together.
+        by: column whose equal values stay together; no value may be missing.
 
     Raises:
         ConfigError: if the fractions do not sum to 1.
@@ -38,19 +30,19 @@ def by_study(
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> m = Manifest.of({"id": list("abc"), "text": ["x"] * 3, "id.study": ["s", "s", "t"]}, root=Path("."))
         >>> sorted(map(len, by_study(m, fractions={"train": 0.5, "test": 0.5}).parts.values()))
         [1, 2]
     """
-    shares = checked_fractions(fractions)
-    groups = grouped(manifest, by=by, seed=seed)
-    sides = parted(groups.places, shares, by=by)[groups.code]
-    notes = []
-    if "id.patient" in manifest:
-        pairs = {(who, side) for who, side in zip(manifest.column("id.patient"), sides, strict=True) if who is not None}
-        _, counts = np.unique([who for who, _ in sorted(pairs)], return_counts=True)
-        spread = int((counts > 1).sum())
-        if spread:
-            notes.append(f"{spread} patients have studies in several parts: the split leaks, take the rule patient.")
-    options = {"fractions": shares, "seed": seed, "by": by}
-    return of_rows(manifest, sides, name="study", unit="study", options=options, parts=list(shares), notes=notes)
+    split = by_group(manifest, fractions=fractions, seed=seed, by=by, unit="study")
+    if "id.patient" not in manifest:
+        return split
+    part_of = {record: part for part, ids in split.parts.items() for record in ids}
+    sides: dict[str, set[str]] = {}
+    for who, record in zip(manifest.column("id.patient"), manifest.column("id"), strict=True):
+        if who is not None:
+            sides.setdefault(who, set()).add(part_of[record])
+    spread = sum(len(parts) > 1 for parts in sides.values())
+    note = f"{spread} patients have studies in several parts: the split leaks, take the rule patient."
+    return replace(split, notes=(note,)) if spread else split

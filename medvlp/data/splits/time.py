@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
 
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import FromModel
-from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import checked_fractions, grouped
+from medvlp.data.splits._groups import Cohort, checked_fractions, grouped
 from medvlp.data.splits._split import Split, of_rows
 
 __all__ = ["by_time"]
@@ -19,7 +16,7 @@ _DATE = re.compile(r"(\d{4})(?:-?(\d\d)(?:-?(\d\d))?)?(?:[T ].*)?")
 
 
 def by_time(
-    manifest: Annotated[Manifest, FromModel("manifest")],
+    manifest: Cohort,
     *,
     column: str,
     fractions: dict[str, float] | None = None,

@@ -18,7 +18,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
-from medvlp.data.stacks import LazyStack, taken
+from medvlp.data.stacks import LazyStack, stack_of
 
 __all__ = ["Augment3d"]
 
@@ -76,10 +76,10 @@ class Augment3d:
         if not 0 <= self.degrees <= _MOST_DEGREES:
             wrong.append(f"degrees={self.degrees}")
         if wrong or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "stack":
-            told = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
+            given = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
             raise ConfigError(
                 f"augment3d takes a stack field, 0 <= degrees <= {_MOST_DEGREES:g}, a probability, and all else from 0 "
-                f"to below 0.5, not {told}: change these."
+                f"to below 0.5, not {given}: change these."
             )
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
@@ -90,7 +90,7 @@ class Augment3d:
         chance, seed = float(torch.rand((), generator=generator)), int(torch.randint(2**31, (), generator=generator))
         if chance >= self.probability:
             return sample
-        stack = taken(value)
+        stack = stack_of(value)
         assert stack is not None
         slices, channels, height, width = stack.pixels.shape
         if height * width == 1:

@@ -11,6 +11,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.views._report import labels_of
 
 __all__ = ["Captions"]
 
@@ -71,11 +72,7 @@ class Captions:
 
         if self.to in sample.fields and not self.overwrite:
             return sample
-        labels = {
-            name.removeprefix("label."): float(value)
-            for name, value in sample.fields.items()
-            if name.startswith("label.") and isinstance(value, int | float)
-        }
+        labels = labels_of(sample.fields)
         chosen = {name: labels[name] for name in self.findings or labels if name in labels}
         text = caption(chosen, generator, absent=self.absent)
         return Sample(sample.id, {**sample.fields, self.to: text}, sample.records) if text else sample

@@ -12,7 +12,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._report import WHOLE
+from medvlp.data.views._report import WHOLE, labels_of, texts_of
 
 __all__ = ["Facts"]
 
@@ -56,7 +56,7 @@ class Facts:
         """Read the texts and the labels."""
         from medvlp.text.facts import KNOWN, facts_of, stated_field
 
-        stated = [(i, fact) for i, text in enumerate(_rows(sample.fields, self.field)) for fact in facts_of(text)]
+        stated = [(i, fact) for i, text in enumerate(texts_of(sample.fields, self.field)) for fact in facts_of(text)]
         new = {stated_field(self.field): stated}
         if KNOWN not in sample.fields:
             new[KNOWN] = [(0, fact) for fact in _known(sample.fields)]
@@ -64,18 +64,10 @@ class Facts:
         return Sample(sample.id, {**sample.fields, **made}, sample.records)
 
 
-def _rows(fields: Mapping[str, object], field: str) -> tuple[str, ...]:
-    value = fields.get(field)
-    return tuple(text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str))
-
-
 def _known(fields: Mapping[str, object]) -> list[int]:
     from medvlp.text.facts import facts_of, facts_of_labels
 
-    labels = {
-        name.removeprefix("label."): float(value)
-        for name, value in fields.items()
-        if name.startswith("label.") and isinstance(value, int | float)
-    }
-    reports = _rows(fields, WHOLE if WHOLE in fields else "text")
-    return list(dict.fromkeys([*facts_of_labels(labels), *(fact for text in reports for fact in facts_of(text))]))
+    reports = texts_of(fields, WHOLE if WHOLE in fields else "text")
+    return list(
+        dict.fromkeys([*facts_of_labels(labels_of(fields)), *(fact for text in reports for fact in facts_of(text))])
+    )

@@ -10,7 +10,8 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.text.hard_negatives.kinds import KINDS, Kind
+from medvlp.data.views._report import texts_of
+from medvlp.text.hard_negatives.plans import KINDS, Kind
 
 __all__ = ["HardNegative"]
 
@@ -70,8 +71,7 @@ class HardNegative:
         """Add the negatives."""
         from medvlp.text.hard_negatives.copies import hard_negatives
 
-        value = sample.fields.get(self.field)
-        texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+        texts = texts_of(sample.fields, self.field)
         copies = [copy for text in texts for copy in hard_negatives(text, generator, kinds=self.kinds, most=self.most)]
         if not copies:
             return sample

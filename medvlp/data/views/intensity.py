@@ -58,9 +58,9 @@ class Intensity:
         ranges = {"gamma": self.gamma, "contrast": self.contrast, "brightness": self.brightness, "noise": self.noise}
         wrong = [f"{name}={value}" for name, value in ranges.items() if not 0 <= value < 1]
         if wrong or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "image":
-            told = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
+            given = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
             raise ConfigError(
-                f"intensity takes an image field, ranges from 0 to below 1 and a probability, not {told}: change these."
+                f"intensity takes an image field, ranges from 0 to below 1 and a probability, not {given}: change them."
             )
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:

@@ -11,6 +11,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._report import texts_of
 
 __all__ = ["OtherSide"]
 
@@ -34,8 +35,7 @@ class OtherSide:
         unsided: most sentences drawn besides that state something abnormal of no side or of both; they have no copy.
 
     Raises:
-        ConfigError: if a field is no text field, two are the same, `most` is below 1 or `unsided` below 0, or `unsided`
-            is asked for without `stated`.
+        ConfigError: if an option is not allowed.
 
     Example:
         >>> view = OtherSide(stated="text.stated")
@@ -72,8 +72,7 @@ class OtherSide:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Add the negatives."""
-        value = sample.fields.get(self.field)
-        texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+        texts = texts_of(sample.fields, self.field)
         if self.stated is None:
             copies = tuple(other for text in texts if (other := _other_side(text)) is not None)
             return Sample(sample.id, {**sample.fields, self.to: copies}, sample.records) if copies else sample

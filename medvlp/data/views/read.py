@@ -59,15 +59,7 @@ class Read:
     resize: int | None = None
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "image" or self.size < 8:
-            raise ConfigError(
-                f"read makes an image field of at least 8 pixels, not {self.field!r} of {self.size}: change field "
-                f"or size."
-            )
-        if self.preset not in preset_names():
-            raise ConfigError(
-                f"There is no preset {self.preset!r}, change it: {did_you_mean(self.preset, preset_names())}."
-            )
+        check_read("read", "image", self.field, self.size, self.preset)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Read the file that the field names."""
@@ -97,6 +89,17 @@ class Read:
             spacing = (image.spacing[0] * steps[0], image.spacing[1] * steps[1])
         pixels = quantise(torch.from_numpy(shown)[None], self.bits)
         size = (image.pixels.shape[0], image.pixels.shape[1])
-        told = {"warnings": image.warnings, "modality": str(image.meta.get("Modality", ""))}
-        record = ImageRecord(seed=0, box=corners, spacing=spacing, source=size, **told)
+        facts = {"warnings": image.warnings, "modality": str(image.meta.get("Modality", ""))}
+        record = ImageRecord(seed=0, box=corners, spacing=spacing, source=size, **facts)
         return placed(sample, self.field, pixels, record)
+
+
+def check_read(view: str, kind: str, field: str, size: int, preset: str) -> None:
+    """Refuse a field of another kind, a size below 8, and a preset that does not exist."""
+    if parse_field(field).kind != kind or size < 8:
+        which = "an image" if kind == "image" else f"a {kind}"
+        raise ConfigError(
+            f"{view} makes {which} field of at least 8 pixels, not {field!r} of {size}: change field or size."
+        )
+    if preset not in preset_names():
+        raise ConfigError(f"There is no preset {preset!r}, change it: {did_you_mean(preset, preset_names())}.")

@@ -10,9 +10,10 @@ import torch
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import ImageRecord, Matrix, Sample, Stack
+from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
+from medvlp.data.views.read_volume import matrix_rows
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 
@@ -149,11 +150,7 @@ def _record(volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple[int
         box=(float(x0), float(y0), float(x1), float(y1)),
         spacing=(float(np.linalg.norm(grid[:3, 1])), float(np.linalg.norm(grid[:3, 0]))),
         warnings=volume.warnings,
-        matrix=_rows(there),
+        matrix=matrix_rows(there),
         source=volume.shape,
-        world=_rows(world),
+        world=matrix_rows(world),
     )
-
-
-def _rows(matrix: np.ndarray) -> Matrix:
-    return tuple(tuple(float(value) for value in row) for row in matrix[:3])

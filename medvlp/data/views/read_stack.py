@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.fields import parse_field
+from medvlp.core.errors import DataError
 from medvlp.core.sample import ImageRecord, Sample
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
-from medvlp.io.presets import preset_names
+from medvlp.data.views.read import check_read
 from medvlp.io.read import count_frames, frame_size, read_image
 from medvlp.io.resize import resize_pad
 
@@ -62,15 +60,7 @@ class ReadStack:
     field: str = "stack"
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "stack" or self.size < 8:
-            raise ConfigError(
-                f"read_stack makes a stack field of at least 8 pixels, not {self.field!r} of {self.size}: change field "
-                f"or size."
-            )
-        if self.preset not in preset_names():
-            raise ConfigError(
-                f"There is no preset {self.preset!r}, change it: {did_you_mean(self.preset, preset_names())}."
-            )
+        check_read("read_stack", "stack", self.field, self.size, self.preset)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Find the pictures."""
@@ -83,22 +73,22 @@ class ReadStack:
             raise DataError(f"The field {self.field!r} of {sample.id!r} holds no paths: use `read_stack` once.")
         if len(paths) == 1 and Path(paths[0]).is_dir():
             paths = sorted(str(path) for path in Path(paths[0]).iterdir() if path.is_file())
-        pictures = [(path, frame) for path in paths for frame in range(count_frames(path))]
-        if not pictures:
+        frames = [(path, frame) for path in paths for frame in range(count_frames(path))]
+        if not frames:
             raise DataError(f"The folder of {self.field!r} of {sample.id!r} holds no files: index the data again.")
 
         def make(number: int) -> Tensor:
-            path, frame = pictures[number]
+            path, frame = frames[number]
             image = read_image(path, preset=self.preset, frame=frame)
             return quantise(torch.from_numpy(resize_pad(image.pixels, self.size).pixels)[None], self.bits)
 
-        place = torch.zeros(len(pictures), 3)
-        place[:, 2] = torch.arange(len(pictures))
+        place = torch.zeros(len(frames), 3)
+        place[:, 2] = torch.arange(len(frames))
         stack = MadeStack(make, place, (1, self.size, self.size))
         frame = frame_size(paths[0]) if len(paths) == 1 else None
         if frame is None:  # pictures of a study differ in size: there is no one box that all were made of
             return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
         fit = resize_pad(np.zeros(frame, np.float32), self.size).fit
         box = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
-        record = ImageRecord(seed=0, box=box, source=(len(pictures), *frame))
+        record = ImageRecord(seed=0, box=box, source=(len(frames), *frame))
         return placed(sample, self.field, stack, record)

@@ -18,8 +18,7 @@ from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.io.ct_rate import ct_rate_hu
-from medvlp.io.preset import FixedWindow
-from medvlp.io.presets import preset_names
+from medvlp.io.presets import FixedWindow, preset_names
 from medvlp.io.resize import resample_weights, resize_pad
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW, curve_of, volume_recipe
@@ -55,8 +54,7 @@ class ReadVolume:
 
     Raises:
         UnreadableImage: as `medvlp.io.read_volume`.
-        ConfigError: for fields of another kind, a size below 8, no slice distance, or presets that are none for
-            volumes.
+        ConfigError: if an option is not allowed.
 
     Example:
         >>> from medvlp.io.affine import Affine
@@ -115,7 +113,8 @@ class ReadVolume:
         slices = self._opened(source, sample)
         modality = str(slices.meta.get("Modality", ""))
         curves = [curve_of(name, modality=modality, values=slices.values) for name in self.windows]
-        thick = _thick(len(slices), slices.step, self.slice_mm)
+        wanted = self.slice_mm and max(1, round(len(slices) * slices.step / self.slice_mm))
+        thick = resample_weights(len(slices), wanted) if wanted else None
         depth = len(slices) if thick is None else thick.indptr.size - 1
         # Middles of equal parts of the reach; of as many parts as slices, the slices themselves.
         middles = (np.arange(depth) + 0.5) * (len(slices) / depth) - 0.5
@@ -127,7 +126,7 @@ class ReadVolume:
 
         position = torch.from_numpy(np.array([slices.position(n) for n in middles], np.float32))
         stack = MadeStack(make, position, (len(curves), self.size, self.size))
-        record = _record(slices, self.size, depth, (*slices.warnings, *_doubts(slices, modality, self.windows)))
+        record = _record(slices, self.size, depth, (*slices.warnings, *_warnings(slices, modality, self.windows)))
         return placed(sample, self.field, stack, record, to=self.to)
 
     def _opened(self, source: str | Volume, sample: Sample) -> VolumeSlices:
@@ -135,9 +134,9 @@ class ReadVolume:
             return open_slices(source, axis=self.axis, on_gap=self.on_gap, on_tilt=self.on_tilt)
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         if self.side_car == "ct_rate":
-            told = [sample.fields.get(name) for name in self.numbers]
-            known = [float(value) for value in told if isinstance(value, float)]
-            if len(known) < len(told):
+            values = [sample.fields.get(name) for name in self.numbers]
+            known = [float(value) for value in values if isinstance(value, float)]
+            if len(known) < len(values):
                 raise DataError(
                     f"{sample.id!r} lacks a rescale or a spacing: index CT-RATE with its metadata tables, or leave "
                     "side_car out."
@@ -146,20 +145,14 @@ class ReadVolume:
         return slices_of(volume, self.axis)
 
 
-def _thick(slices: int, step: float, wanted: float | None) -> csr_array | None:
-    """Which share of which slice each new one has, (new, slices); None where they stay as they are."""
-    if wanted is None:
-        return None
-    return resample_weights(slices, max(1, round(slices * step / wanted)))
-
-
 def _mean(slices: VolumeSlices, thick: csr_array, number: int) -> np.ndarray:
+    """A slice as the mean of others; `thick` (new, slices) has the share of each."""
     part = slice(thick.indptr[number], thick.indptr[number + 1])
     values = slices.read(thick.indices[part].tolist())
     return np.add.reduce(values * thick.data[part][:, None, None], axis=0, dtype=np.float32)
 
 
-def _doubts(slices: VolumeSlices, modality: str, windows: Sequence[str]) -> list[str]:
+def _warnings(slices: VolumeSlices, modality: str, windows: Sequence[str]) -> list[str]:
     """A file that does not say what it is may hold no Hounsfield units: told by three of its slices."""
     if modality or not any(isinstance(volume_recipe(name).curve, FixedWindow) for name in windows):
         return []
@@ -181,11 +174,12 @@ def _record(slices: VolumeSlices, size: int, depth: int, warnings: tuple[str, ..
         box=box,
         spacing=(slices.spacing[0] * rows / fit.height, slices.spacing[1] * columns / fit.width),
         warnings=tuple(dict.fromkeys(warnings)),
-        matrix=_rows(slices.matrix @ hung),
+        matrix=matrix_rows(slices.matrix @ hung),
         source=slices.volume_shape,
-        world=_rows(slices.world),
+        world=matrix_rows(slices.world),
     )
 
 
-def _rows(matrix: np.ndarray) -> Matrix:
+def matrix_rows(matrix: np.ndarray) -> Matrix:
+    """Return the first three rows as plain numbers."""
     return tuple(tuple(float(value) for value in row) for row in matrix[:3])

@@ -12,7 +12,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
-from medvlp.data.stacks import LazyStack, taken
+from medvlp.data.stacks import LazyStack, stack_of
 
 __all__ = ["SampleSlices"]
 
@@ -74,7 +74,7 @@ class SampleSlices:
         if not isinstance(stack, LazyStack | Stack):
             return sample
         numbers = self.choose(stack.position, generator)
-        return moved(sample, self.field, taken(stack, numbers), slices=numbers)
+        return moved(sample, self.field, stack_of(stack, numbers), slices=numbers)
 
     def choose(self, position: Tensor, generator: torch.Generator) -> list[int]:
         """Return the numbers of the slices, ascending.

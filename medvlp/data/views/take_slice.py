@@ -11,7 +11,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
-from medvlp.data.stacks import LazyStack, taken
+from medvlp.data.stacks import LazyStack, stack_of
 
 __all__ = ["TakeSlice"]
 
@@ -72,7 +72,7 @@ class TakeSlice:
                 f"{sample.id!r} asks for slice {number:g} of {len(stack.position)}: slices are counted from 0, correct "
                 f"{self.at!r}."
             )
-        one = taken(stack, [int(number)])
+        one = stack_of(stack, [int(number)])
         assert one is not None
         made = moved(sample, self.field, one.pixels[0], slices=[int(number)], to=self.to)
         fields = {name: value for name, value in made.fields.items() if name != self.field}

@@ -161,7 +161,7 @@ def _of_file(view: TripletMatrix) -> Mapping[str, Entries]:
         held = load_matrix(path)
         if held.sha256 != load_medslip_vocabulary(view.vocabulary).sha256:
             raise DataError(f"{path} was made with another vocabulary than {view.vocabulary}: make it again.")
-        return {study: _kept(matrix) for study, matrix in zip(held.study_ids, held.values, strict=True)}
+        return {study: _stated(matrix) for study, matrix in zip(held.study_ids, held.values, strict=True)}
     return {study.study_id: _read(study, view) for study in _once(read_triplets(path), path)}
 
 
@@ -184,7 +184,7 @@ def _read(study: StudyTriplets, view: TripletMatrix) -> Entries:
         lemmas=_lemmas(words.version),
         vocabulary=words,
     )
-    return _kept(found.values[0])
+    return _stated(found.values[0])
 
 
 @lru_cache(maxsize=4)
@@ -192,7 +192,7 @@ def _lemmas(version: str) -> Lemmatiser:
     return load_medslip_vocabulary(version).lemmas()
 
 
-def _kept(matrix: np.ndarray) -> Entries:
+def _stated(matrix: np.ndarray) -> Entries:
     flat = matrix.ravel()
     places = np.flatnonzero(flat >= 0)
     return places.astype(np.int16), flat[places].astype(np.float32)

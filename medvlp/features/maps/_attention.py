@@ -15,8 +15,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 from medvlp.features.heat_map import token_gradients
 
-__all__ = ["AttentionWeights", "Query", "attention_weights"]
-
 Query = Literal["auto", "class", "mean"]
 
 

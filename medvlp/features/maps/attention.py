@@ -19,16 +19,11 @@ __all__ = ["Attention"]
 class Attention:
     """Attention weight on each patch, mean over heads: of the class token, or the mean over all patches that ask.
 
-    It is the same map for every text: a finding is not what it shows, and the sanity check `map_between_findings` says
-    so by its 1.
+    It is the same map for every text, as the sanity check `map_between_findings` says by its 1.
 
     Attributes:
         layer: counted from the first, or with a minus from the last.
         query: ``class``, ``mean`` (of the patches), or ``auto``: what the embedding is pooled from.
-
-    Example:
-        >>> Attention(layer=-2).query
-        'auto'
     """
 
     scale: ClassVar[Scale] = "peak"
@@ -36,11 +31,7 @@ class Attention:
     query: Query = "auto"
 
     def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
-        """Return the maps.
-
-        Raises:
-            ConfigError: if the tower has no attention, no such layer, or no class token that was asked for.
-        """
+        """Return the maps; a tower without attention, such a layer or class token is refused (ConfigError)."""
         found = attention_weights(model, image, vectors, self.query)
         count = len(found.layers)
         if not -count <= self.layer < count:

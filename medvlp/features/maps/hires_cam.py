@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+import numpy as np
 
-from torch import Tensor
-
-from medvlp.core.map import Map, Scale
-from medvlp.core.protocols import Model
-from medvlp.features.heat_map import heat_maps
+from medvlp.features.heat_map import TokenGradient
+from medvlp.features.maps._gradient import GradientMap
 
 __all__ = ["HiResCam"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class HiResCam:
+class HiResCam(GradientMap):
     """sum_k g_ik T_ik at token i (HiResCAM, Draelos and Carin 2020); signed. See `medvlp.features.heat_map`.
 
     Example:
@@ -23,12 +18,8 @@ class HiResCam:
         'peak'
     """
 
-    scale: ClassVar[Scale] = "peak"
+    method = "hires_cam"
 
-    def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
-        """Return the maps.
-
-        Raises:
-            ConfigError: if the embedding is pooled from no grid of tokens.
-        """
-        return heat_maps(model, image, vectors)
+    def values(self, found: TokenGradient) -> np.ndarray:
+        """See `GradientMap`."""
+        return (found.gradient * found.tokens).sum(-1)

@@ -53,12 +53,8 @@ class Occlusion:
             )
 
     def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
-        """Return the maps, (cells, cells); a picture with fewer pixels than cells a side is refused.
-
-        However many are asked for, each covered picture is encoded once.
-
-        Raises:
-            ConfigError: for such a picture.
+        """Return the maps, (cells, cells); each covered picture is encoded once, one of fewer pixels a side is
+        refused.
         """
         height, width = image.shape[-2:]
         if min(height, width) < self.cells:

@@ -22,25 +22,17 @@ class Rollout:
     """Row of A_L ... A_1 with A_l = (W_l + I) / 2 (attention rollout, Abnar and Zuidema 2020, eq. 1), heads averaged.
 
     A tower gives the weights on patches only; the one on a single class token is what each row lacks to 1. With
-    registers beside it the rest cannot be shared out, and the map is refused.
+    registers beside it the rest cannot be shared out, and the map is refused (ConfigError).
 
     Attributes:
         query: whose row: ``class``, ``mean`` (of the patches), or ``auto``: what the embedding is pooled from.
-
-    Example:
-        >>> Rollout().query
-        'auto'
     """
 
     scale: ClassVar[Scale] = "peak"
     query: Query = "auto"
 
     def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
-        """Return the maps.
-
-        Raises:
-            ConfigError: if the tower has no attention, or tokens besides patches and one class token.
-        """
+        """Return the maps."""
         found = attention_weights(model, image, vectors, self.query)
         if found.prefix > 1:
             raise ConfigError(

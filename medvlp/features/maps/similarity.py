@@ -23,23 +23,15 @@ __all__ = ["Similarity"]
 class Similarity:
     """cos(P(T_i), vector) at token i, with P the projection of tokens where the model has one, else of the image.
 
-    As in BioViL (Boecking et al. 2022), without its smoothing. The second case takes it that a token lives in the space
-    of the pooled vector, which holds for mean and attention pooling and is an assumption for a class token. For a
-    difference of two texts it is the difference of two cosines.
-
-    Example:
-        >>> Similarity().scale
-        'own'
+    As in BioViL (Boecking et al. 2022), without its smoothing. The second case assumes that a token lives in the space
+    of the pooled vector, which holds for mean and attention pooling. For a difference of two texts it is the
+    difference of two cosines.
     """
 
     scale: ClassVar[Scale] = "own"
 
     def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
-        """Return the maps.
-
-        Raises:
-            ConfigError: if tokens form no grid or cannot be projected.
-        """
+        """Return the maps; tokens that form no grid or cannot be projected are refused (ConfigError)."""
         heads = dict(model.heads.items())
         local = "image/local" in heads
         plan = Plan.of(keys("image/tokens", "image/raw", *(["image/local"] if local else [])))

@@ -14,19 +14,9 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["find_text"]
-
 _WINDOW = 15  # pixels: wider than a stroke, narrower than a letter's surroundings
 _LEAST_HEIGHT, _MOST_HEIGHT = 9, 60  # pixels of a letter
-_LIMITS = (
-    0.03,
-    0.06,
-    0.12,
-    0.25,
-    0.45,
-    0.7,
-    0.85,
-)  # of the picture's range: a letter that touches something brighter parts from it
+_LIMITS = (0.03, 0.06, 0.12, 0.25, 0.45, 0.7, 0.85)  # of the picture's range: letters part from what is brighter
 _NOISE = 6.0  # times the typical top hat, at least
 _FLAT = 0.15  # spread inside the strokes, of their contrast, at most
 _SHARP = 0.45  # steepest step at the edge, of the contrast, at least

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -14,8 +15,6 @@ from pydicom.tag import BaseTag
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import Action, Profile, rules
 from medvlp.io.deidentify.secret import Secret
-
-__all__ = ["deidentify_dataset"]
 
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC")
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -43,13 +42,9 @@ class _File:
 
 
 def deidentify_dataset(
-    dataset: Dataset,
-    *,
-    profile: Profile,
-    secret: Secret,
-    clean: Callable[[str, KnownWords], str],
+    dataset: Dataset, *, profile: Profile, secret: Secret, clean: Callable[[str, KnownWords], str],
     pixels_seen: bool = False,
-) -> Counter[tuple[str, str]]:
+) -> Counter[tuple[str, str]]:  # fmt: skip
     """Remove what identifies, in place; pixel values are left to `medvlp.io.deidentify.pixels`.
 
     Args:
@@ -82,25 +77,22 @@ def deidentify_dataset(
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = _METHOD
     dataset.DeidentificationMethodCodeSequence = [_code(*code) for code in profile.codes(pixels_seen=pixels_seen)]
-    told = {"shift": "MODIFIED", "remove": "REMOVED", "retain": "UNMODIFIED"}
-    dataset.LongitudinalTemporalInformationModified = told[profile.dates]
+    changed = {"shift": "MODIFIED", "remove": "REMOVED", "retain": "UNMODIFIED"}
+    dataset.LongitudinalTemporalInformationModified = changed[profile.dates]
     return file.done
 
 
 def _learn(dataset: Dataset, file: _File) -> None:
     """Remember the names and short texts that identify, wherever they stand."""
     for element in dataset.iterall():
-        row = rules().get(int(element.tag))
+        row, values = rules().get(int(element.tag)), map(str, _values(element))
         if element.VR == "PN":
-            for value in _values(element):
-                file.known.add_name(str(value))
+            file.known.add_name(*values)
         elif (
-            element.VR in ("LO", "SH")
-            and row is not None
-            and not set(row[1]) & set("cpt")
+            element.VR in ("LO", "SH") and row is not None and not set(row[1]) & set("cpt")
             and file.profile.action(element.tag, element.VR) in ("remove", "empty", "dummy")
-        ):
-            file.known.add(*(str(value) for value in _values(element)))
+        ):  # fmt: skip
+            file.known.add(*values)
 
 
 def _walk(dataset: Dataset, file: _File, *, forced: bool = False) -> None:
@@ -178,18 +170,14 @@ def _values(element: DataElement) -> list[object]:
 
 
 def _cut(text: str, vr: str) -> str:
-    limit = {"SH": 16, "LO": 64}.get(vr)
-    return text if limit is None else text[:limit]
+    return text[: {"SH": 16, "LO": 64}.get(vr)]
 
 
 def _name(tag: BaseTag) -> str:
-    from pydicom.datadict import keyword_for_tag
-
     if tag.is_private:
         return "private"
-    if tag.group & 0xFF00 in (0x5000, 0x6000):
-        return "curve" if tag.group & 0xFF00 == 0x5000 else "overlay"
-    return keyword_for_tag(tag) or f"({tag.group:04X},{tag.element:04X})"
+    repeating = {0x5000: "curve", 0x6000: "overlay"}.get(tag.group & 0xFF00)
+    return repeating or keyword_for_tag(tag) or f"({tag.group:04X},{tag.element:04X})"
 
 
 def _code(value: str, meaning: str) -> Dataset:

@@ -23,8 +23,6 @@ from medvlp.io.deidentify.secret import Secret
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
-__all__ = ["CleanFile", "deidentify_dicom"]
-
 #: Objects whose content is a document or a film: no rule tells what of them identifies (PS3.3 A.45, A.32.5 to A.32.8).
 _DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.104.", "1.2.840.10008.5.1.4.1.1.77.1.1.1", "1.2.840.10008.5.1.4.1.1.77.1.2.1",
               "1.2.840.10008.5.1.4.1.1.77.1.4.1")  # fmt: skip
@@ -62,10 +60,10 @@ def deidentify_dicom(
     Raises:
         UnreadableImage: it cannot be read, its pixels cannot be searched, or it is a document.
     """
-    with open_regular(path) as stream, refusing(path), _quiet() as told:
+    with open_regular(path) as stream, refusing(path), _quiet() as warned:
         dataset = dcmread(io.BytesIO(stream.read()), force=True)
         dataset.decode()
-        if any("End of file" in str(each.message) for each in told):
+        if any("End of file" in str(each.message) for each in warned):
             raise UnreadableImage("truncated", detail="it ends inside an element")
         if "SOPClassUID" not in dataset:
             raise UnreadableImage("bad_header", detail="it has no SOP Class UID: it is no DICOM object, or a DICOMDIR")
@@ -73,8 +71,7 @@ def deidentify_dicom(
             raise UnreadableImage("unsupported_format", detail="it holds a document or a film, which no rule can clean")
         if "Rows" in dataset and not any(name in dataset for name in _PIXELS):
             raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
-        syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-        _give_syntax(dataset, syntax)
+        _give_syntax(dataset)
         searched = Searched(seen=False)
         if any(name in dataset for name in _PIXELS):
             stream.seek(0)
@@ -96,11 +93,11 @@ def _quiet() -> Generator[list[warnings.WarningMessage]]:
     """Keep what pydicom warns of from every log and screen: it quotes values."""
     logger = logging.getLogger("pydicom")
     before = logger.disabled
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         logger.disabled = True
         try:
-            yield told
+            yield caught
         finally:
             logger.disabled = before
 
@@ -108,11 +105,11 @@ def _quiet() -> Generator[list[warnings.WarningMessage]]:
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
-def _give_syntax(dataset: Dataset, syntax: UID | None) -> None:
+def _give_syntax(dataset: Dataset) -> None:
     """Where the file names no transfer syntax, the one it was read by."""
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
-    if not syntax:
+    if not dataset.file_meta.get("TransferSyntaxUID"):
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 

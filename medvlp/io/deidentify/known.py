@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-
-__all__ = ["REMOVED", "KnownWords"]
 
 REMOVED = "XXXX"
 """What stands for removed words in text, as in the Indiana University (OpenI) reports; medvlp.text reads it so."""
@@ -28,21 +25,17 @@ class KnownWords:
     def __init__(self) -> None:
         self._words: set[str] = set()
 
-    def add_name(self, name: str) -> None:
-        """Add the parts of a person's name (PS3.5 6.2: family^given=ideographic)."""
-        self._words |= {part for part in _NAME_PARTS.split(name) if len(part) >= _SHORTEST_NAME}
+    def add_name(self, *names: str) -> None:
+        """Add the parts of persons' names (PS3.5 6.2: family^given=ideographic)."""
+        self._words |= {part for name in names for part in _NAME_PARTS.split(name) if len(part) >= _SHORTEST_NAME}
 
     def add(self, *values: str) -> None:
         """Add identifiers that are looked for as they are."""
         self._words |= {value.strip() for value in values if len(value.strip()) >= _SHORTEST_NUMBER}
 
-    def words(self) -> Iterable[str]:
-        """All, the longest first."""
-        return sorted(self._words, key=lambda word: (-len(word), word))
-
     def scrub(self, text: str) -> str:
-        """Put `REMOVED` where one of them stands as whole words, in any case."""
+        """Put `REMOVED` where one of them stands as whole words, in any case, the longest first."""
         if not self._words:
             return text
-        pattern = "|".join(re.escape(word) for word in self.words())
+        pattern = "|".join(re.escape(word) for word in sorted(self._words, key=lambda word: (-len(word), word)))
         return re.sub(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", REMOVED, text, flags=re.IGNORECASE)

@@ -12,8 +12,6 @@ import nibabel as nib
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
-__all__ = ["deidentify_nifti"]
-
 #: Free text of NIfTI-1 and NIfTI-2; data_type, db_name, extents, session_error and regular are left from ANALYZE.
 _TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 
@@ -39,11 +37,8 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
         source = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if packed else stream
         head = source.read(4)
         source.seek(0)
-        kind = (
-            nib.Nifti2Header
-            if 540 in (int.from_bytes(head, order) for order in ("little", "big"))
-            else nib.Nifti1Header
-        )
+        is_second = 540 in (int.from_bytes(head, order) for order in ("little", "big"))
+        kind = nib.Nifti2Header if is_second else nib.Nifti1Header
         header = kind.from_fileobj(source, check=False)
         if bytes(header["magic"].tobytes())[:2] == b"ni":
             raise UnreadableImage("unsupported_format", detail="it is the header of a pair of files")

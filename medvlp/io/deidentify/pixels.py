@@ -11,29 +11,20 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from medvlp.io.color import palette_table, ybr_full_to_rgb
 from medvlp.io.deidentify.burned_in import find_text
-from medvlp.io.dicom_file import parse
+from medvlp.io.dicom_file import SLICES, parse
 from medvlp.io.dicom_frames import Stored, read_frame
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout, check_layout
 from medvlp.io.errors import UnreadableImage
 
-__all__ = ["Searched", "clean_pixels"]
-
-#: CT, MR, PET and NM, and their enhanced kinds, as the scanner made them: numbers that nobody writes into, and a mask
-#: that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies are DERIVED.
-_SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130"))
+#: CT, MR, PET and NM, and their enhanced kinds (SLICES), as the scanner made them: numbers that nobody writes into, and
+#: a mask that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies DERIVED.
 _SCANNED = ["ORIGINAL", "PRIMARY"]
 
 
 @dataclass(frozen=True)
 class Searched:
-    """What was found in the pixels.
-
-    Attributes:
-        seen: whether they were searched.
-        frames: frames with text.
-        share: of all pixels painted over.
-    """
+    """Whether the pixels were searched, the frames with text, and the share of all pixels that was painted over."""
 
     seen: bool
     frames: int = 0
@@ -56,7 +47,7 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
             where the file says that there is text and none was found.
     """
     says, beside = str(dataset.get("BurnedInAnnotation", "")).upper(), _bits_beside(dataset)
-    scanned = str(dataset.SOPClassUID) in _SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
+    scanned = str(dataset.SOPClassUID) in SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
     search = mode != "keep" and (says == "YES" or not scanned)
     if not search and not beside:
         return Searched(seen=False)

@@ -15,8 +15,6 @@ from typing import Literal
 from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 from pydicom.tag import BaseTag
 
-__all__ = ["Action", "Profile", "rules"]
-
 Action = Literal["keep", "remove", "empty", "dummy", "uid", "date", "clean"]
 
 _BASIC: dict[str, Action] = {"X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "U*": "uid"}
@@ -84,14 +82,11 @@ class Profile:
         basic, options = row
         if "t" in options and vr in ("DA", "DT", "TM") and self.dates != "remove":
             return "keep" if self.dates == "retain" or vr == "TM" else "date"
-        kept = {"u": self.uids, "v": self.device, "i": self.institution, "p": self.patient}
-        if any(kept.get(letter, False) for letter in options):
+        retained = {"u": self.uids, "v": self.device, "i": self.institution, "p": self.patient}
+        if any(retained.get(letter, False) for letter in options):
             return "keep"
-        if (
-            ("c" in options and self.descriptors)
-            or ("V" in options and self.device)
-            or ("P" in options and self.patient)
-        ):
+        cleaned = {"c": self.descriptors, "V": self.device, "P": self.patient}
+        if any(cleaned.get(letter, False) for letter in options):
             return "keep" if vr == "SQ" else "clean"
         if vr == "SQ" and (keyword_for_tag(tag) in _WALKED or basic.endswith("U*") or "u" in options):
             return "keep"
@@ -108,11 +103,7 @@ class Profile:
         return "dummy" if vr in ("PN", "UR") else "keep"
 
     def codes(self, *, pixels_seen: bool) -> tuple[tuple[str, str], ...]:
-        """Return code and meaning of all that was done (PS3.16 CID 7050).
-
-        Args:
-            pixels_seen: whether the pixels were searched for text.
-        """
+        """Return code and meaning of all that was done (PS3.16 CID 7050); `pixels_seen`: searched for text."""
         codes = [("113100", "Basic Application Confidentiality Profile"), ("113103", "Clean Graphics Option")]
         if pixels_seen:
             codes.append(("113101", "Clean Pixel Data Option"))
@@ -120,7 +111,5 @@ class Profile:
             codes.append(("113107", "Retain Longitudinal Temporal Information Modified Dates Option"))
         if self.dates == "retain":
             codes.append(("113106", "Retain Longitudinal Temporal Information Full Dates Option"))
-        chosen = {"descriptors": self.descriptors, "patient": self.patient, "device": self.device, "uids": self.uids}
-        chosen["institution"] = self.institution
-        codes += [_CODES[name] for name, kept in chosen.items() if kept]
+        codes += [code for name, code in _CODES.items() if getattr(self, name)]
         return tuple(sorted(codes))

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 
 from medvlp.core.pseudonym import pseudonym
 
-__all__ = ["Secret"]
-
 _STANDARD = "1.2.840.10008."  # UIDs that the standard itself defines
 _MOST_DAYS = 3650
 

@@ -23,8 +23,6 @@ from medvlp.io.errors import REASONS, UnreadableImage
 from medvlp.io.sandbox.protocol import receive, send
 from medvlp.io.sandbox.shared import SharedFile
 
-__all__ = ["FRAME_SECONDS", "Decoded", "close_helper", "decode", "helper_pid"]
-
 FRAME_SECONDS = 20.0
 """Wall clock and processor time for one frame."""
 _START_SECONDS = 120.0  # a busy machine with a cold disk loads numpy slowly; only a broken installation takes longer
@@ -37,27 +35,16 @@ _START = "import sys; sys.path[:] = sys.argv[2:]; from medvlp.io.sandbox.helper 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the helper gave back.
-
-    Attributes:
-        pixels: of a promised shape and dtype, in memory of the reader's own.
-        facts: plain data about them, as the helper says.
-    """
+    """What the helper gave back: pixels of a promised shape and dtype, in the reader's own memory, and plain facts."""
 
     pixels: np.ndarray
     facts: dict[str, Any]
 
 
 def decode(
-    job: str,
-    source: bytes | BinaryIO,
-    arguments: Mapping[str, object],
-    *,
-    shapes: Collection[tuple[int, ...]],
-    dtypes: Collection[str],
-    size: int,
-    seconds: float = FRAME_SECONDS,
-) -> Decoded:
+    job: str, source: bytes | BinaryIO, arguments: Mapping[str, object], *, shapes: Collection[tuple[int, ...]],
+    dtypes: Collection[str], size: int, seconds: float = FRAME_SECONDS,
+) -> Decoded:  # fmt: skip
     """Let the helper decode one frame.
 
     Args:
@@ -94,13 +81,9 @@ class _DiedInUseError(Exception):
 
 
 def _decode_once(
-    source: bytes | BinaryIO,
-    request: dict[str, object],
-    shapes: Collection[tuple[int, ...]],
-    dtypes: Collection[str],
-    size: int,
-    seconds: float,
-) -> Decoded:
+    source: bytes | BinaryIO, request: dict[str, object], shapes: Collection[tuple[int, ...]],
+    dtypes: Collection[str], size: int, seconds: float,
+) -> Decoded:  # fmt: skip
     helper = _running()
     start = helper.shared.put(source)  # where this fails, the file's disk does, not the helper
     limits = {"memory": _FLOOR_BYTES + _MEMORY_FACTOR * size, "seconds": seconds, "written": start + size}
@@ -239,20 +222,21 @@ class _Helper:
 
     def close(self) -> None:
         """End the process and wait for its end."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._close_pipes()
         self.process.kill()
         self.process.wait()
         self.shared.discard()
 
     def abandon(self) -> None:
         """Close what a fork has copied; the process itself belongs to the parent."""
+        self._close_pipes()
+        self.process.returncode = 0  # else its finaliser warns of a process that still runs
+        self.shared.close()
+
+    def _close_pipes(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        self.process.returncode = 0  # else its finaliser warns of a process that still runs
-        self.shared.close()
 
 
 def _name(code: int) -> str:
@@ -263,11 +247,7 @@ def _name(code: int) -> str:
 
 
 def _believe(
-    shared: SharedFile,
-    answer: dict[str, Any],
-    start: int,
-    shapes: Collection[tuple[int, ...]],
-    dtypes: Collection[str],
+    shared: SharedFile, answer: dict[str, Any], start: int, shapes: Collection[tuple[int, ...]], dtypes: Collection[str]
 ) -> Decoded:
     """Take over what agrees with the header, refuse the rest."""
     if "refused" in answer:

@@ -18,8 +18,6 @@ from medvlp.io.sandbox.limits import limited, prepare
 from medvlp.io.sandbox.protocol import receive, send
 from medvlp.io.sandbox.shared import SharedFile
 
-__all__ = ["JOBS", "Pixels", "main"]
-
 Pixels = tuple[np.ndarray, dict[str, object]]
 """What a job returns: integers, and plain facts about them."""
 
@@ -30,10 +28,10 @@ def _jpeg_family(source: BinaryIO, size: int, *, codestream: dict[str, Any], to_
     return decode_jpeg_family(source.read(size), Codestream(**codestream), to_rgb=to_rgb), {}
 
 
-def _rle(source: BinaryIO, size: int, *, rows: int, columns: int, samples: int, bits_allocated: int) -> Pixels:
+def _rle(source: BinaryIO, size: int, **sizes: int) -> Pixels:
     from medvlp.io.codecs import decode_rle
 
-    return decode_rle(source.read(size), rows=rows, columns=columns, samples=samples, bits_allocated=bits_allocated), {}
+    return decode_rle(source.read(size), **sizes), {}
 
 
 def _raster(source: BinaryIO, size: int, *, kind: str, page: int, deep: bool) -> Pixels:
@@ -46,11 +44,7 @@ JOBS: dict[str, Callable[..., Pixels]] = {"jpeg_family": _jpeg_family, "rle": _r
 
 
 def main(address: str) -> None:
-    """Answer requests until the pipe closes.
-
-    Args:
-        address: of the shared file.
-    """
+    """Answer requests until the pipe closes; `address` is that of the shared file."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # what a decoder prints must not get between two messages, nor onto a terminal

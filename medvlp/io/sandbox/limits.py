@@ -19,8 +19,6 @@ try:
 except ImportError:  # Windows
     resource = None
 
-__all__ = ["limited", "prepare"]
-
 _STATUS = Path("/proc/self/statm")
 
 

@@ -11,8 +11,6 @@ import select
 import struct
 import time
 
-__all__ = ["MAX_MESSAGE", "receive", "send"]
-
 MAX_MESSAGE = 1 << 16
 """Largest message in bytes: no honest one comes near, and a pipe takes it whole."""
 _LENGTH = struct.Struct("<I")

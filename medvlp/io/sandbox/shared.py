@@ -18,8 +18,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-__all__ = ["SharedFile"]
-
 _KEEP = 64 << 20  # bytes of memory that stay with the file from one frame to the next
 
 
@@ -41,11 +39,10 @@ class SharedFile(io.FileIO):
         """Make one that has no name (on Windows: a temporary name, removed by `discard`)."""
         if hasattr(os, "memfd_create"):
             return cls(os.memfd_create("medvlp-pixels"), "r+b")
+        handle, name = tempfile.mkstemp(prefix="medvlp-pixels-")
         if os.name == "nt":
-            handle, name = tempfile.mkstemp(prefix="medvlp-pixels-")
             os.close(handle)
             return cls(name, "r+b")
-        handle, name = tempfile.mkstemp(prefix="medvlp-pixels-")
         Path(name).unlink()
         return cls(handle, "r+b")
 

@@ -12,8 +12,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._standing import Standing, parts_given, parts_read
 from medvlp.models.bank import Bank
 
-__all__ = ["Recipe", "kind_of", "make_recipe"]
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -24,7 +22,7 @@ class Recipe:
         kind: whose tower encodes it.
         bank: name of the bank, or empty.
         tower: parts asked of the tower, and those that patches give while it runs.
-        patched: the latter alone.
+        patched: only the latter.
         heads: tower-stage heads, in the order in which they read each other.
         later: batch-stage heads, in that order.
         keep: parts that leave `forward`: what the plan asks for and what later heads read.
@@ -41,12 +39,7 @@ class Recipe:
 
 
 def kind_of(view: str) -> str:
-    """Return the kind of tower that encodes a view; banks are texts.
-
-    Example:
-        >>> kind_of("image.local"), kind_of("bank.findings")
-        ('image', 'text')
-    """
+    """Return the kind of tower that encodes a view; banks are texts."""
     return "text" if view.startswith("bank.") else parse_field(view).kind
 
 

@@ -1,14 +1,13 @@
-"""What a tower that learns nothing gave for a row, kept: each picture and each text goes through it once.
+"""Outputs of towers that learn nothing (LiT, Zhai et al. 2022), stored: each image and text is encoded once.
 
-Locked towers (LiT, Zhai et al. 2022) make a training of hours one of minutes on a CPU, and a model that is judged twice
-looks once. The price: rows are encoded one by one, so that what is kept does not depend on which batch a row came in,
-and random views of pictures make every picture a new one, which nothing can be saved of.
+Rows are encoded one by one, so that what is stored does not depend on the batch that a row came in. Random views make
+every image a new one, of which nothing is saved.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from typing import Any
@@ -21,13 +20,11 @@ from medvlp.core.protocols import Encoder, Head
 from medvlp.models.architectures._recipe import Recipe
 from medvlp.models.architectures._rows import only, size_of
 
-__all__ = ["Kept", "Remembered"]
-
 _MOST = 1 << 17  # rows; vectors of 2,000 numbers are then 1 GB
 
 
 @dataclass(frozen=True)
-class Kept:
+class Stored:
     """Rows with what the tower and the first of the recipe's heads give, and how many heads these are."""
 
     rows: Encoded
@@ -38,7 +35,7 @@ class Remembered:
     """Rows by the weights of the tower and what it was shown; models of one architecture may share them."""
 
     def __init__(self) -> None:
-        self._kept: dict[object, Encoded] = {}
+        self._rows: dict[object, Encoded] = {}
         self._weights: dict[str, tuple[object, bytes]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Remembered:
@@ -46,18 +43,11 @@ class Remembered:
 
     def rows(
         self, values: Tensor, mask: Tensor | None, recipe: Recipe, tower: Encoder, heads: Mapping[str, Head]
-    ) -> Kept | None:
+    ) -> Stored | None:
         """Return the rows of a view as far as nothing on their way has weights that could differ.
 
-        Args:
-            values: (R, ...) pixels or ids.
-            mask: (R, L) where ids of texts are tokens, first to last; other kinds have none.
-            recipe: of the view.
-            tower: of its kind.
-            heads: mounted heads.
-
-        Returns:
-            None while the tower learns or is in training mode, or where somebody asks for the gradient of the pixels.
+        `values` (R, ...) are pixels or ids, whose tokens are real where `mask` (R, L) is True, first to last. None
+        while the tower learns or is in training mode, or where somebody asks for the gradient of the pixels.
         """
         if tower.training or values.requires_grad or any(weight.requires_grad for weight in tower.parameters()):
             return None
@@ -69,16 +59,16 @@ class Remembered:
         half = torch.get_autocast_dtype(values.device.type) if torch.is_autocast_enabled(values.device.type) else None
         about = (recipe.kind, recipe.tower, first, parts, half, self._weights_of(recipe.kind, tower))
         found = []
-        with torch.inference_mode(False), torch.no_grad():  # kept in a validation, it must serve a step that trains
+        with torch.inference_mode(False), torch.no_grad():  # stored in a validation, it must serve a step that trains
             for at, row in enumerate(values):
                 shown = row if mask is None else row[: int(mask[at].sum())]
                 key = (about, tuple(shown.shape), _digest([shown]))
-                if (kept := self._kept.get(key)) is None:
-                    kept = _encoded(shown[None].clone(), recipe, first, parts, tower, heads)
-                    if len(self._kept) < _MOST:
-                        self._kept[key] = kept
-                found.append(kept)
-        return Kept(concatenate(found, [0] * len(found)), len(first))
+                if (stored := self._rows.get(key)) is None:
+                    stored = _encoded(shown[None].clone(), recipe, first, parts, tower, heads)
+                    if len(self._rows) < _MOST:
+                        self._rows[key] = stored
+                found.append(stored)
+        return Stored(concatenate(found, [0] * len(found)), len(first))
 
     def _weights_of(self, kind: str, tower: Encoder) -> bytes:
         """Return the hash of a tower's weights, made anew only where one was written to."""
@@ -90,16 +80,11 @@ class Remembered:
 
 
 def _encoded(
-    row: Tensor,
-    recipe: Recipe,
-    first: tuple[str, ...],
-    parts: frozenset[str],
-    tower: Encoder,
-    heads: Mapping[str, Head],
+    row: Tensor, recipe: Recipe, first: Sequence[str], parts: frozenset[str], tower: Encoder, heads: Mapping[str, Head]
 ) -> Encoded:
     rows = tower(row, parts=recipe.tower)
     if recipe.kind != "text":
-        rows = replace(rows, size=size_of(recipe.kind, row))
+        rows = replace(rows, size=size_of(recipe.kind, row), pixels=row)
     for part in first:
         rows = rows.give(heads[f"{recipe.kind}/{part}"](rows, part))
     return only(rows, parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,15 +16,10 @@ from medvlp.core.sample import Tokens
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.text.tokenizers import tokenise
 
-__all__ = ["constant", "only", "size_of", "tokens_of", "widened"]
-
 
 def size_of(kind: str, values: Tensor) -> tuple[int, ...]:
-    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X).
-
-    Example:
-        >>> size_of("stack", torch.zeros(2, 5, 1, 8, 9)), size_of("volume", torch.zeros(2, 1, 5, 8, 9))
-        ((5, 8, 9), (5, 8, 9))
+    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y,
+    X).
     """
     shape = tuple(values.shape)
     return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
@@ -38,32 +34,20 @@ def constant(vectors: Tensor, *, like: Tensor) -> Encoded:
 def widened(rows: Encoded) -> Encoded:
     """Return rows in float32 where autocast left half precision: heads after the towers run without it."""
 
-    def wide(value: Tensor) -> Tensor:
-        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    def wide(value: Any) -> Any:  # noqa: ANN401  (a tensor or None)
+        return value.float() if value is not None and value.dtype in (torch.float16, torch.bfloat16) else value
 
-    return replace(
-        rows,
-        pooled=None if rows.pooled is None else wide(rows.pooled),
-        tokens=None if rows.tokens is None else wide(rows.tokens),
-        layers=None if rows.layers is None else wide(rows.layers),
-        attention=None if rows.attention is None else wide(rows.attention),
-        extra={name: wide(value) for name, value in rows.extra.items()},
-    )
+    parts = {name: wide(getattr(rows, name)) for name in ("pooled", "tokens", "layers", "attention")}
+    return replace(rows, **parts, extra={name: wide(value) for name, value in rows.extra.items()})
 
 
 def only(rows: Encoded, keep: frozenset[str]) -> Encoded:
-    """Drop what only heads inside the tower read: kept rows live until the step's end."""
-    return Encoded(
-        owner=rows.owner,
-        pooled=rows.pooled if "pooled" in keep else None,
-        tokens=rows.tokens if "tokens" in keep else None,
-        mask=rows.mask if keep & {"tokens", "mask"} else None,
-        grid=rows.grid,
-        position=rows.position if keep & {"tokens", "position"} else None,
-        layers=rows.layers if "layers" in keep else None,
-        attention=rows.attention if "attention" in keep else None,
-        extra={name: value for name, value in rows.extra.items() if name in keep},
-    )
+    """Drop what only heads inside the tower read: rows live until the step's end."""
+    beside = {"mask": {"tokens", "mask"}, "position": {"tokens", "position"}}
+    names = ("pooled", "tokens", "mask", "position", "layers", "attention")
+    parts = {name: getattr(rows, name) for name in names if keep & beside.get(name, {name})}
+    extra = {name: value for name, value in rows.extra.items() if name in keep}
+    return Encoded(owner=rows.owner, grid=rows.grid, extra=extra, **parts)
 
 
 def tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder, view: str) -> Tokens:

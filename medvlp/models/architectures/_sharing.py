@@ -1,9 +1,8 @@
 """Modules that several heads or patches have together: one codebook for both towers, one prompt for two.
 
-A component asks for one by a parameter ``share: Annotated[Share, FromModel("share")]``, by convention under the name in
-its option ``shared``: ``share(shared, lambda: Codebook(codes, width))``. The first to ask has it made, the others are
-given the same; the model registers and saves it, so a component holds it in a tuple, which hides it from its own state
-dict.
+A component asks by a parameter ``share: Annotated[Share, FromModel("share")]``, by convention under the name in its
+option ``shared``: ``share(shared, lambda: Codebook(codes, width))``. The first to ask has it made, the others are given
+the same; the model registers and saves it, so a component holds it in a tuple, hidden from its own state dict.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 from medvlp.core.errors import ConfigError
 from medvlp.models._seeded import seeded
 
-__all__ = ["Share", "SharedModules"]
-
 # (name, how to make it) -> the module of that name
 Share = Callable[[str, Callable[[], nn.Module]], nn.Module]
 
@@ -24,8 +21,7 @@ Share = Callable[[str, Callable[[], nn.Module]], nn.Module]
 class SharedModules(nn.ModuleDict):
     """Shared modules by name, and who has them: heads by their name, patches by their key.
 
-    Args:
-        seed: of first weights: they depend on the module's name, whoever asks first.
+    First weights depend on `seed` and the module's name, whoever asks first.
     """
 
     def __init__(self, *, seed: int) -> None:
@@ -34,13 +30,7 @@ class SharedModules(nn.ModuleDict):
         self._sharers: dict[str, dict[str, bool]] = {}  # name -> who -> whether it runs inside the towers
 
     def asking(self, who: str, *, like: Tensor, where: str) -> Share:
-        """Return what a head or a patch asks with.
-
-        Args:
-            who: asks.
-            like: has the device and dtype of the model.
-            where: path in the configuration, for error sentences.
-        """
+        """Return what a head or a patch `who` asks with; `like` has the device and dtype of the model."""
 
         def ask(name: str, make: Callable[[], nn.Module]) -> nn.Module:
             if not name or "." in name:
@@ -80,7 +70,7 @@ class SharedModules(nn.ModuleDict):
             if not sharers:
                 del self[name], self._sharers[name]
 
-    def of_these_alone(self, some: Set[str]) -> list[str]:
+    def only_of(self, some: Set[str]) -> list[str]:
         """Return the names of the modules that nobody else shares."""
         return sorted(name for name, sharers in self._sharers.items() if sharers.keys() <= some)
 

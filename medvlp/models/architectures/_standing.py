@@ -11,8 +11,6 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["Standing", "join_parts", "match_sites", "parts_given", "parts_read"]
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -24,7 +22,7 @@ class Standing:
         view: pattern of the views that it acts on.
         gives: parts that it gives at them.
         several: whether its specification stands at several sites, so that a part is stacked over them, last.
-        reads: parts of the pictures that ask, where it makes of each picture texts of its own.
+        reads: parts of the images that ask, where it makes of each image texts of its own.
     """
 
     key: str
@@ -35,12 +33,7 @@ class Standing:
     reads: tuple[str, ...] = ()
 
     def acts_on(self, view: str) -> bool:
-        """Tell whether it acts on a view; the empty name is that of rows which no model sent.
-
-        Example:
-            >>> Standing("coop@text:words.input", "text", "bank.*", (), False).acts_on("text")
-            False
-        """
+        """Tell whether it acts on a view; the empty name is that of rows which no model sent."""
         return bool(match_sites(self.view, [view]))
 
 
@@ -63,18 +56,15 @@ def join_parts(
     view: str,
     rows: int,
 ) -> dict[str, Tensor]:
-    """Put together what patches gave of a view.
+    """Put together what patches gave of a view of R `rows`: part -> (R, ...), or (R, ..., L) of a patch at L sites.
 
     Args:
-        said: part -> (key of the patch, values) as they came.
+        given: part -> (key of the patch, values) as they came.
         asked: parts that are wanted.
         standing: all patches.
         kind: of the tower.
         view: that was encoded.
         rows: R.
-
-    Returns:
-        Part -> (R, ...), or (R, ..., L) of a specification that stands at L sites.
 
     Raises:
         ConfigError: if a patch gave nothing, or not of every row.
@@ -96,11 +86,6 @@ def join_parts(
 
 
 def match_sites(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the names that a pattern matches; ``*`` stands for any letters, everything else for itself.
-
-    Example:
-        >>> match_sites("linear[*.qkv]", ["linear[0.qkv]", "linear[0.mlp]"])
-        ['linear[0.qkv]']
-    """
+    """Return the names that a pattern matches; ``*`` stands for any letters, everything else for itself."""
     form = re.compile(re.escape(pattern).replace(r"\*", ".*"))
     return [name for name in names if form.fullmatch(name)]

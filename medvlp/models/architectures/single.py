@@ -15,7 +15,6 @@ from medvlp.models.bank import Bank
 from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.encoders._patches import PatchTower
 from medvlp.models.encoders._text import TextPool, TextTower
-from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 from medvlp.text.tokenizers import Tokenizer
 
@@ -39,23 +38,10 @@ class SingleModel(TowerModel):
         dropout: of each residual branch.
         mean: subtracted from every pixel.
         std: divided by.
-        embed_dim: D of the common space.
-        projection: options of the projection of both kinds; empty: one linear map without bias.
-        scale: of the logits.
-        heads: further heads that belong to the model.
-        patches: patches that belong to the model.
-        tokenizer: given by the builder.
-        banks: given by the builder.
-        seed: given by the builder.
-        where: given by the builder.
+        embed_dim, projection, scale, heads, patches: as in `dual`.
 
     Raises:
         ConfigError: for sizes that do not fit each other, a faulty head, or no tokenizer.
-
-    Example:
-        >>> from medvlp.core.registry import fill
-        >>> fill("models/architectures", {"name": "single", "width": 64}, where="model")["layers"]
-        6
     """
 
     def __init__(
@@ -87,6 +73,7 @@ class SingleModel(TowerModel):
                 f"{where} needs a tokenizer, and there is none: the data has no texts, or the bundle of "
                 "init_from reads none; leave init_from out, or start from one that does."
             )
+        options = locals()
         with seeded(seed, "trunk"):
             trunk = Trunk(width=width, layers=layers, heads=attention_heads, mlp_ratio=mlp_ratio, dropout=dropout)
         with seeded(seed, "tower image"):
@@ -101,30 +88,10 @@ class SingleModel(TowerModel):
             projection=projection,
             heads=heads,
             scale=scale,
-            banks=banks or {},
+            banks=banks,
             vocab_size=tokenizer.vocab_size,
             seed=seed,
             where=where,
         )
         self.trunk = trunk
-        self.spec = {
-            "name": "single",
-            "image_size": image_size,
-            "patch_size": patch_size,
-            "channels": channels,
-            "width": width,
-            "layers": layers,
-            "attention_heads": attention_heads,
-            "mlp_ratio": mlp_ratio,
-            "pool": pool,
-            "dropout": dropout,
-            "mean": mean,
-            "std": std,
-            "embed_dim": embed_dim,
-            "projection": dict(projection),
-            "scale": scale.model_dump(),
-            "heads": {name: self._head_specs[name] for name in heads},
-            "patches": [],
-        }
-        if patches:
-            apply_patches(self, patches, seed=seed, where=f"{where}.patches")
+        self.describe("single", options, {})

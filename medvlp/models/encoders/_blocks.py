@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["Attention", "Block", "CrossAttention", "KeyValues", "Trunk", "TrunkOutput", "mlp"]
-
 _SHORT = 128
 
 
 @dataclass
 class KeyValues:
-    """Keys and values that a layer has made already, (R, heads, N, D) each, while words are written one by one."""
+    """Keys and values (R, heads, N, D) that a layer has made already, while words are written one by one."""
 
     keys: Tensor | None = None
     values: Tensor | None = None
@@ -31,35 +29,20 @@ class KeyValues:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over (R, N, W); keys that the mask hides get no weight.
-
-    Args:
-        width: W.
-        heads: number of heads; divides W.
-        causal: each token sees itself and those before it.
-
-    Raises:
-        ConfigError: if `heads` does not divide `width`.
-    """
+    """Multi-head self-attention over (R, N, W); keys that the mask hides get no weight, later ones if `causal`."""
 
     def __init__(self, *, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
-        if width % heads:
-            raise ConfigError(
-                f"{heads} attention heads do not divide the width {width}: choose a divisor of the width."
-            )
+        refuse_heads(heads, width)
         self.heads = heads
         self.causal = causal
         self.qkv = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None, past: KeyValues | None = None) -> Tensor:
-        """Return (R, N, W).
+        """Return (R, N, W); `mask` (R, N) is True where a key is real, and not needed where later ones are hidden.
 
-        Args:
-            tokens: (R, N, W).
-            mask: (R, N) bool, True where a key is real; None: all are. A causal layer needs none: padding comes last.
-            past: of a causal layer, the tokens before these, which it is told of; then these are one, or the first.
+        `past` of a causal layer are the tokens before these, which then are one, or the first.
         """
         q, k, v = self._split(tokens)
         keep = None if mask is None or self.causal else mask[:, None, None, :]
@@ -84,20 +67,11 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of (R, L, W) over a context (R, N, W'); keys that the mask hides get no weight.
-
-    Args:
-        width: W.
-        context_width: W'.
-        heads: number of heads; divides W.
-    """
+    """Multi-head attention of (R, L, W) over a context (R, N, W'); keys that the mask hides get no weight."""
 
     def __init__(self, *, width: int, context_width: int, heads: int) -> None:
         super().__init__()
-        if width % heads:
-            raise ConfigError(
-                f"{heads} attention heads do not divide the width {width}: choose a divisor of the width."
-            )
+        refuse_heads(heads, width)
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(context_width, 2 * width)
@@ -143,29 +117,12 @@ class TrunkOutput:
 
 
 class Trunk(nn.Module):
-    """Blocks and a final norm.
-
-    Args:
-        width: W.
-        layers: number of blocks.
-        heads: attention heads; divides W.
-        mlp_ratio: width of the hidden layer over W.
-        dropout: of each residual branch.
-        causal: each token sees itself and those before it.
-
-    Raises:
-        ConfigError: without a layer, or if `heads` does not divide `width`.
+    """Blocks and a final norm; `mlp_ratio` is the width of hidden layers over the width, `dropout` that of each
+    branch.
     """
 
     def __init__(
-        self,
-        *,
-        width: int,
-        layers: int,
-        heads: int,
-        mlp_ratio: float = 4.0,
-        dropout: float = 0.0,
-        causal: bool = False,
+        self, *, width: int, layers: int, heads: int, mlp_ratio: float = 4.0, dropout: float = 0.0, causal: bool = False
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -201,15 +158,26 @@ class Trunk(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             first, last = block.mlp[0], block.mlp[-1]
-            for linear, std in (
-                (block.attention.qkv, self.width**-0.5),
-                (block.attention.output, branch),
-                (first, (2 * self.width) ** -0.5),
-                (last, branch),
-            ):
+            qkv, output = (block.attention.qkv, self.width**-0.5), (block.attention.output, branch)
+            for linear, std in (qkv, output, (first, (2 * self.width) ** -0.5), (last, branch)):
                 assert isinstance(linear, nn.Linear)
                 nn.init.normal_(linear.weight, std=std)
                 nn.init.zeros_(linear.bias)
+
+
+def refuse_heads(heads: int, width: int, *, of: str = "") -> None:
+    """Refuse attention heads that do not divide the width of a component."""
+    if width % heads:
+        raise ConfigError(
+            f"{heads} attention heads do not divide the width {width}{of and f' of {of}'}: choose a divisor of it."
+        )
+
+
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """Return a layer with weights and bias at zero: what starts as if it were not there."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def mlp(width: int, ratio: float) -> nn.Sequential:
@@ -221,8 +189,7 @@ def mlp(width: int, ratio: float) -> nn.Sequential:
 def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, *, causal: bool) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v over (R, heads, L, D).
 
-    torch's fused kernel, but for short bfloat16 sequences on a CPU: its backward there takes two to three times
-    as long as the three plain operations (measured with torch 2.13 for 40 to 128 tokens).
+    torch's fused kernel, but for short bfloat16 sequences on a CPU, where its backward takes twice as long or more.
     """
     short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and max(q.shape[2], k.shape[2]) <= _SHORT
     if causal or not short:

@@ -9,16 +9,11 @@ from torch import nn
 
 from medvlp.core.protocols import Encoder
 
-__all__ = ["Depth", "depths"]
-
 
 @dataclass(frozen=True)
 class Depth:
-    """Where a parameter lies.
-
-    Attributes:
-        layer: 0 in front of the first block, then the blocks'; what follows them is the last block's.
-        last: the deepest of the tower.
+    """Where a parameter lies: `layer` 0 in front of the first block, then the blocks'; `last` is the deepest of the
+    tower.
     """
 
     layer: int
@@ -30,15 +25,6 @@ def depths(root: nn.Module) -> dict[int, Depth]:
 
     A backbone of timm is divided as its `group_matcher` says; any other tower by the blocks that it publishes: what it
     registers in front of them, then each of them, the last with what it registers behind.
-
-    Example:
-        >>> from medvlp.models.encoders.timm import TimmEncoder
-        >>> tower = TimmEncoder(architecture="vit_tiny_patch16_224", options={"embed_dim": 6, "depth": 2})
-        >>> found = depths(tower)
-        >>> [found[id(p)].layer for p in (tower.backbone.cls_token, tower.backbone.blocks[1].norm1.weight)]
-        [0, 2]
-        >>> found[id(tower.backbone.norm.weight)]
-        Depth(layer=2, last=2)
     """
     found: dict[int, Depth] = {}
     for tower in root.modules():

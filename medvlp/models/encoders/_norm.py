@@ -1,4 +1,4 @@
-"""BatchNorm in towers: kept, replaced, or frozen."""
+"""BatchNorm in towers: as it is, replaced, or frozen."""
 
 from __future__ import annotations
 
@@ -11,21 +11,15 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Norm", "by_running_statistics", "set_norm"]
-
 Norm = Literal["keep", "group", "frozen"]
 
 
 def set_norm(module: Any, norm: Norm) -> Any:  # noqa: ANN401  (a module in, a module out)
     """Return the module with its BatchNorm layers treated as asked.
 
-    BatchNorm makes a row's output depend on the rows beside it: chunks and processes then change the result, and a
-    gradient cannot be exact. ``group`` replaces each by GroupNorm with the same weights, whose rows are independent;
-    ``frozen`` fixes statistics, weight and bias, which only makes sense with pretrained weights.
-
-    Example:
-        >>> set_norm(nn.Sequential(nn.BatchNorm2d(64)), "group")[0].num_groups
-        16
+    BatchNorm makes a row's output depend on the rows beside it, so that chunks and processes change the result.
+    ``group`` replaces each by GroupNorm with the same weights, whose rows are independent; ``frozen`` fixes
+    statistics, weight and bias, which only makes sense with pretrained weights.
     """
     if norm == "frozen":
         return freeze_batch_norm_2d(module)
@@ -38,26 +32,18 @@ def set_norm(module: Any, norm: Norm) -> Any:  # noqa: ANN401  (a module in, a m
 def by_running_statistics(module: nn.Module) -> Iterator[None]:
     """Let BatchNorm layers normalise by their running statistics and move none, whatever mode they are in.
 
-    For a row that stands in for an absent view: alone in a training pass it would be normalised by itself, which its
-    own statistics may not even allow (one value a channel), and leave its traces in the running ones.
-
-    Example:
-        >>> import torch
-        >>> norm = nn.BatchNorm1d(1)
-        >>> with by_running_statistics(norm):
-        ...     round(norm(torch.tensor([[4.0]])).item(), 3), norm.training, norm.running_mean.item()
-        (4.0, False, 0.0)
+    For a row that stands in for an absent view: its own statistics may not be defined, and would move the running ones.
     """
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
-    kept = [(norm.running_mean, norm.running_var) for norm in norms]
-    for norm, (mean, var) in zip(norms, kept, strict=True):
+    before = [(norm.running_mean, norm.running_var) for norm in norms]
+    for norm, (mean, var) in zip(norms, before, strict=True):
         norm.training = False
         # The backward pass needs them as they are now; another view may move them before.
         norm.running_mean, norm.running_var = (None if t is None else t.clone() for t in (mean, var))
     try:
         yield
     finally:
-        for norm, (mean, var) in zip(norms, kept, strict=True):
+        for norm, (mean, var) in zip(norms, before, strict=True):
             norm.training = True
             norm.running_mean, norm.running_var = mean, var
 
@@ -73,9 +59,7 @@ def _grouped(module: nn.Module) -> nn.Module:
 
 
 def _group_norm(old: nn.BatchNorm2d) -> nn.Module:
-    channels = old.num_features
-    # At least 4 channels a group: statistics over one channel would erase its mean, which carries information.
-    groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 4 or g == 1))
+    channels, groups = old.num_features, groups_of(old.num_features)
     if isinstance(old, BatchNormAct2d):
         new: nn.GroupNorm = GroupNormAct(channels, groups, eps=old.eps, affine=old.affine)
         new.act, new.drop = old.act, old.drop
@@ -84,3 +68,8 @@ def _group_norm(old: nn.BatchNorm2d) -> nn.Module:
     if old.affine:
         new.weight, new.bias = old.weight, old.bias
     return new
+
+
+def groups_of(channels: int) -> int:
+    """Return the number of groups of a GroupNorm: at most 32, of 4 channels or more, whose means say something."""
+    return max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 4 or g == 1))

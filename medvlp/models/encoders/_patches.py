@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,12 @@ from medvlp.core.protocols import Encoder, Site
 from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 
-__all__ = ["PatchTower"]
-
 
 class PatchTower(Encoder):
-    """A convolution that cuts (R, C, H, W) images in [0, 1] into patches, in front of a trunk that others share.
+    """A convolution that cuts (R, C, H, W) images in [0, 1] into patches, in front of a trunk that the model registers.
 
     Args:
-        trunk: the blocks; registered by the model that shares them.
+        trunk: the blocks.
         image_size: side in pixels; a multiple of `patch_size`.
         patch_size: side of a patch in pixels.
         channels: of the images.
@@ -29,7 +27,7 @@ class PatchTower(Encoder):
     """
 
     kinds = ("image",)
-    offers = frozenset({"pooled", "tokens", "mask", "layers", "attention"})
+    offers = Encoder.offers | {"layers", "attention"}
 
     def __init__(
         self, *, trunk: Trunk, image_size: int, patch_size: int, channels: int, mean: float, std: float
@@ -52,20 +50,14 @@ class PatchTower(Encoder):
         self._trunk = (trunk,)
 
     def forward(
-        self,
-        values: Tensor | Sequence[str],
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode R images; see `Encoder`. The pooled vector is the mean of the tokens."""
         expected = (self.channels, self.image_size, self.image_size)
-        if not isinstance(values, Tensor) or values.shape[1:] != expected:
-            given = tuple(values.shape[1:]) if isinstance(values, Tensor) else "texts"
+        if values.shape[1:] != expected:
             raise ConfigError(
-                f"The image tower takes images of shape {expected} and was given {given}: set image_size and channels "
-                f"to those of the data's views."
+                f"The image tower takes images of shape {expected} and was given {tuple(values.shape[1:])}: set "
+                f"image_size and channels to those of the data's views."
             )
         pixels = (values.to(self.position.dtype) - self.mean) / self.std
         cut = self.patch(pixels).flatten(2).transpose(1, 2)

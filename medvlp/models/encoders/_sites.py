@@ -1,35 +1,28 @@
-"""Names of the places in a tower where a patch may stand."""
+"""Names of the places in a tower where a patch may stand, and of the maps that it offers."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from medvlp.core.protocols import Site
+from medvlp.core.protocols import Level, Site
 from medvlp.models.encoders._blocks import TrunkOutput
-
-__all__ = ["AddedTokens", "MlpSite", "TokenSite", "block_sites", "linear_sites", "own_attention", "without_added"]
 
 
 class AddedTokens:
-    """Which tokens of the sequence that a tower works on were put in by patches.
+    """Which tokens of a tower's sequence were put in by patches: `where` (R, N') is True there; None: nowhere.
 
     The blocks see them; what the tower gives out has its own tokens only, so that tokens, mask, ids and grid agree.
-
-    Attributes:
-        where: (R, N') bool, True where a token was put in; None: nowhere.
 
     Example:
         >>> added = AddedTokens()
         >>> added.put(torch.tensor([[False, True, False]]))
-        >>> added.mask(torch.tensor([[True, False]])).tolist()
-        [[True, True, False]]
-        >>> added.drop(torch.tensor([[1.0, 9.0, 2.0]])).tolist()
-        [[1.0, 2.0]]
+        >>> added.mask(torch.tensor([[True, False]])).tolist(), added.drop(torch.tensor([[1.0, 9.0, 2.0]])).tolist()
+        ([[True, True, False]], [[1.0, 2.0]])
     """
 
     def __init__(self) -> None:
@@ -131,14 +124,24 @@ def _mlp_of(block: nn.Module) -> MlpSite | None:
 
 
 def linear_sites(root: nn.Module) -> dict[str, Site]:
-    """Return ``linear[NAME]`` for every linear layer, named as inside the root.
-
-    Example:
-        >>> sorted(linear_sites(nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))))
-        ['linear[0]', 'linear[2]']
-    """
+    """Return ``linear[NAME]`` for every linear layer, named as inside the root."""
     return {
         f"linear[{name}]": Site(module, "after")
         for name, module in root.named_modules()
         if isinstance(module, nn.Linear)
     }
+
+
+def level_name(index: int) -> str:
+    """Name the part that holds a level: ``level[0]`` is the finest."""
+    return f"level[{index}]"
+
+
+def level_numbers(parts: Iterable[str]) -> list[int]:
+    """Return which levels are among parts, finest first."""
+    return sorted(int(part[len("level[") : -1]) for part in parts if part.startswith("level["))
+
+
+def level_parts(levels: Sequence[Level]) -> frozenset[str]:
+    """Return the parts of the levels of an encoder."""
+    return frozenset(level_name(index) for index in range(len(levels)))

@@ -1,7 +1,7 @@
 """Token ids -> trunk: what a text tower does, whether its trunk is its own or shared with images.
 
-Texts are tokenised outside of towers, where batches are made (`medvlp.data.collate`) or at the edge (`encode_texts`): a
-tower is a function of tensors, as compilers and exporters need it.
+Texts are tokenised where batches are made (`medvlp.data.collate`) or at the edge (`encode_texts`): a tower is a
+function of tensors, as compilers and exporters need it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from medvlp.models.encoders._blocks import Trunk, TrunkOutput
 from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 from medvlp.text.tokenizers import Tokenizer, tokenise
 
-__all__ = ["TextEncoder", "TextPool", "TextTower", "check_ids", "encode_texts", "pool_tokens", "refuse_too_long"]
-
 TextPool = Literal["mean", "cls", "last"]
 
 # Reports differ in length: on a CPU, where padding is paid for, rows are encoded in groups of similar length. Smaller
@@ -30,11 +28,7 @@ _ROW_BY_ROW = frozenset({"pooled", "tokens", "mask", "ids"})
 
 
 class TextEncoder(Encoder):
-    """A tower of texts: it takes token ids (R, L) of its own tokenizer and a mask, as `tokenise` makes them.
-
-    Args:
-        words: its tokenizer.
-    """
+    """A tower of texts: it takes ids (R, L) of its own tokenizer `words` and a mask, as `tokenise` makes them."""
 
     kinds = ("text",)
 
@@ -64,7 +58,7 @@ class TextTower(TextEncoder):
     Args:
         words: the tokenizer.
         trunk: the blocks.
-        own: whether the trunk belongs to this tower; a shared one is registered by the model that shares it.
+        own: whether the trunk belongs to this tower; a shared one is registered by the model.
         pool: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
     """
 
@@ -89,12 +83,7 @@ class TextTower(TextEncoder):
             self.trunk = trunk
 
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
         check_ids(values)
@@ -189,24 +178,10 @@ class TextTower(TextEncoder):
             extra=rows.extra,
         )
 
-    def extra_repr(self) -> str:
-        """Name pooling and limits."""
-        return f"pool={self.pool}, vocabulary={self.word.num_embeddings}, max_length={self.position.shape[0]}"
-
 
 def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
-    """Return one vector a row, (R, W).
-
-    Args:
-        tokens: (R, N, W).
-        mask: (R, N) bool, at least one True a row.
-        pool: see `TextTower`.
-
-    Example:
-        >>> tokens = torch.tensor([[[1.0], [3.0], [9.0]]])
-        >>> mask = torch.tensor([[True, True, False]])
-        >>> [pool_tokens(tokens, mask, p).item() for p in ("mean", "cls", "last")]
-        [2.0, 1.0, 3.0]
+    """Return one vector a row, (R, W), of tokens (R, N, W) and their mask (R, N), True at least once a row; see
+    `TextTower`.
     """
     if pool == "cls":
         return tokens[:, 0]
@@ -218,11 +193,7 @@ def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
 
 
 def refuse_too_long(length: int, own: int, *, limit: int) -> None:
-    """Refuse a sequence that patches made longer than the tokenizer's longest.
-
-    Raises:
-        ConfigError: if it is.
-    """
+    """Refuse a sequence that patches made longer than the tokenizer's longest (ConfigError)."""
     if length > limit:
         raise ConfigError(
             f"A text of {own} tokens and {length - own} that a patch adds are more than tokenizer.max_length {limit}: "
@@ -231,11 +202,7 @@ def refuse_too_long(length: int, own: int, *, limit: int) -> None:
 
 
 def check_ids(values: Tensor) -> None:
-    """Refuse what is no batch of token ids.
-
-    Raises:
-        ConfigError: for strings, pixels or features.
-    """
+    """Refuse strings, pixels or features where a batch of token ids is wanted (ConfigError)."""
     if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.dim() != 2:
         given = f"{values.dtype} of shape {tuple(values.shape)}" if isinstance(values, Tensor) else "strings"
         raise ConfigError(

@@ -15,8 +15,6 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Option", "channel_statistic", "create_backbone", "has_fixed_size"]
-
 Option = bool | int | float | str | list[bool | int | float | str]
 
 # What this class sets itself, and what would read files or run code that a configuration must not name.
@@ -44,14 +42,15 @@ def create_backbone(
     drop_path: float,
     options: Mapping[str, Option],
 ) -> Any:  # noqa: ANN401  (timm tells of its models at run time only)
-    """Create a timm model without classifier; every fault is a sentence.
+    """Create a timm model without classifier.
 
     Raises:
         ConfigError: for an architecture or option that timm does not know, or that cannot be built.
         UserError: if pretrained weights are asked for and cannot be had.
     """
     _check_options(architecture, options)
-    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": channels, **_tuples(options)}
+    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": channels, **sizes}
     if has_fixed_size(architecture):
         arguments["img_size"] = image_size
     if pool is not None:
@@ -80,8 +79,8 @@ def create_backbone(
 
 
 def _unbuildable(architecture: str, options: Mapping[str, Option], error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return f"timm cannot build {architecture!r} with options {dict(options)} ({said}): change or drop them."
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"timm cannot build {architecture!r} with options {dict(options)} ({reason}): change or drop them."
 
 
 def _check_options(architecture: str, options: Mapping[str, Option]) -> None:
@@ -110,19 +109,11 @@ def has_fixed_size(architecture: str) -> bool:
     return bool(config is not None and config.fixed_input_size)
 
 
-def _tuples(options: Mapping[str, Option]) -> dict[str, object]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-
-
 def channel_statistic(given: Sequence[float] | None, default: Sequence[float], *, channels: int, name: str) -> Tensor:
     """Return one number a channel, (1, C, 1, 1); a gray image takes the average of a colour backbone's.
 
     Raises:
         ConfigError: if the numbers are neither one nor one a channel.
-
-    Example:
-        >>> channel_statistic(None, (0.4, 0.5, 0.6), channels=1, name="mean").item()
-        0.5
     """
     if given is not None and len(given) not in (1, channels):
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -11,25 +11,25 @@ from timm.layers import GluMlp
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, scaled_dot_product_attention
 
-from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder, Site
-from medvlp.models.encoders._sites import linear_sites
+from medvlp.core.protocols import Site
+from medvlp.models.encoders._volumes import VolumeTower, refuse_shape
 
 __all__ = ["CTViT"]
 
 _SHARPNESS = 8.0  # queries and keys have unit length
 
 
-class CTViT(Encoder):
+class CTViT(VolumeTower):
     """Stacks (R, S, 1, H, W) -> tokens (R, N, W) of blocks of voxels, each a vector of a codebook.
 
     ``pooled`` is their mean over depth, the places side by side. CT-CLIP (Hamamci et al. 2024) has the sizes that stand
     here; its parts are those of Phenaki (Villegas et al. 2023): attention with queries and keys of unit length, places
-    as a network's bias on scores (Swin V2, Liu et al. 2022) and as a convolution that sees no later slab. Along the
-    depth that convolution is given tokens by place as if they were by depth: so the release was trained. It read
-    slices with rows to the patient's left: rows and columns change places while it looks, and its map is turned back. A
-    token becomes the code of nearest direction, through which gradients pass as if it were not there; codes stay fixed.
+    as a network's bias on scores (Swin V2, Liu et al. 2022) and as a convolution that sees no later slab, which
+    along the depth is given tokens by place as if they were by depth: so the release was trained. It read slices
+    with rows to the
+    patient's left: rows and columns change places while it looks, and its map is turned back. A token becomes the
+    code of nearest direction, through which gradients pass unchanged; codes stay fixed.
 
     Args:
         side: H and W; S is any number of slabs.
@@ -52,7 +52,7 @@ class CTViT(Encoder):
         (torch.Size([1, 32]), torch.Size([1, 12, 8]), (3, 2, 2))
     """
 
-    kinds = ("stack",)
+    name = "ct_vit"
     codes: Tensor
 
     def __init__(
@@ -81,20 +81,12 @@ class CTViT(Encoder):
         self.temporal = nn.ModuleList(_Block(**sizes) for _ in range(layers[1]))
         self.spatial_norm, self.temporal_norm = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.register_buffer("codes", normalize(torch.randn(codes, width), dim=-1))
-        self.pooled_output = nn.Identity()
         self.width, self.token_width = self.places**2 * width, width
-        self.offers = frozenset({"pooled", "tokens", "mask"})
+        self.empty = (slab, side, side)
 
-    def forward(
-        self,
-        values: Tensor | Sequence[str],
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
-    ) -> Encoded:
-        """Encode stacks; see `Encoder`."""
-        at = self.embed(self._blocks(values, mask))
+    def cells(self, values: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        """See `VolumeTower`."""
+        at = self.embed(self._blocks(values))
         shape = (len(at), at.shape[1], self.places, self.places)
         bias = self.bias(self._apart(at)).permute(2, 0, 1)
         at = at.flatten(0, 1)
@@ -104,35 +96,17 @@ class CTViT(Encoder):
         for block in self.temporal:
             at = block(at, shape, None)
         at = self._coded(self.temporal_norm(at).unflatten(0, (-1, self.places**2)).transpose(1, 2))
-        tokens = at.unflatten(2, shape[2:]).transpose(2, 3).flatten(1, 3)
-        return Encoded(
-            owner=torch.arange(len(at), device=at.device),
-            pooled=self.pooled_output(at.mean(1).flatten(1)) if "pooled" in parts else None,
-            tokens=tokens if "tokens" in parts else None,
-            mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=at.device),
-            grid=shape[1:],
-        )
+        return at.mean(1).flatten(1), at.unflatten(2, shape[2:]).transpose(2, 3).flatten(1, 3), shape[1:]
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
-        own = {"pooled.output": Site(self.pooled_output, "after")}
-        return {**linear_sites(nn.ModuleDict({"spatial": self.spatial, "temporal": self.temporal})), **own}
+        return self._sites(nn.ModuleList(), nn.ModuleDict({"spatial": self.spatial, "temporal": self.temporal}))
 
-    def blank(self, device: torch.device) -> Tensor:
-        """One stack of zeros."""
-        return torch.zeros(1, self.slab, 1, self.side, self.side, device=device)
-
-    def _blocks(self, values: Tensor | Sequence[str], mask: Tensor | None) -> Tensor:
+    def _blocks(self, values: Tensor) -> Tensor:
         """Return the voxels of blocks from -1 to 1, (R, T, N, V), N along columns first."""
         side, slab = self.side, self.slab
-        if not isinstance(values, Tensor) or values.shape[2:] != (1, side, side) or values.shape[1] % slab:
-            given = tuple(values.shape) if isinstance(values, Tensor) else "texts"
-            raise ConfigError(
-                f"The tower ct_vit takes stacks (R, S, 1, {side}, {side}) whose slices {slab} divides, and was given "
-                f"{given}: change read_grid."
-            )
-        if mask is not None and not bool(mask.all()):
-            raise ConfigError("The tower ct_vit reads stacks of one depth, and these differ: let read_grid make them.")
+        if values.shape[2:] != (1, side, side) or values.shape[1] % slab:
+            refuse_shape(self.name, values, f"(R, S, 1, {side}, {side}) whose slices {slab} divides,")
         at = values[:, :, 0].transpose(2, 3) * 2 - 1
         at = at.unflatten(3, (-1, self.cell)).unflatten(2, (-1, self.cell)).unflatten(1, (-1, slab))
         return at.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)

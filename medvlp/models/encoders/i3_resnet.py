@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import Encoded
-from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder, Site
-from medvlp.models.encoders._sites import block_sites, linear_sites
+from medvlp.core.protocols import Site
+from medvlp.models.encoders._volumes import VolumeTower, refuse_shape
 
 __all__ = ["I3ResNet"]
 
 
-class I3ResNet(Encoder):
-    """Stacks (R, S, C, H, W) of one depth, C = 1 -> tokens (R, N, W) of the last map; ``pooled`` is their mean.
+class I3ResNet(VolumeTower):
+    """Stacks (R, S, 1, H, W) of one depth -> tokens (R, N, W) of the last map; ``pooled`` is their mean.
 
     Bottlenecks of ResNet (He et al. 2016) inflated (Carreira and Zisserman 2017): kernels of 3 look at three slices,
     and what halves a map in the plane halves it in depth, but the first convolution. The one channel stands in three.
@@ -30,17 +27,16 @@ class I3ResNet(Encoder):
         ras: whether rows run to the patient's right and columns to the front while it looks, as Merlin read volumes;
             its map is turned back.
 
-    Raises:
-        ConfigError: for stacks of another shape, or of several depths.
-
     Example:
+        >>> import torch
         >>> tower = I3ResNet(layers=[1, 1, 1, 1], width=8).eval()
         >>> rows = tower(torch.rand(1, 32, 1, 64, 64), parts=frozenset({"pooled", "tokens"}))
         >>> rows.pooled.shape, rows.grid
         (torch.Size([1, 256]), (2, 2, 2))
     """
 
-    kinds = ("stack",)
+    name = "i3_resnet"
+    empty = (32, 64, 64)
 
     def __init__(
         self, *, layers: Sequence[int] = (3, 8, 36, 3), width: Annotated[int, Field(ge=1)] = 64, ras: bool = False
@@ -59,28 +55,12 @@ class I3ResNet(Encoder):
             stages.append(nn.Sequential(*made))
             inner = 4 * own
         self.stages = nn.ModuleList(stages)
-        self.pooled_output = nn.Identity()
         self.width = self.token_width = inner
-        self.offers = frozenset({"pooled", "tokens", "mask"})
 
-    def forward(
-        self,
-        values: Tensor | Sequence[str],
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
-    ) -> Encoded:
-        """Encode stacks; see `Encoder`."""
-        if not isinstance(values, Tensor) or values.dim() != 5 or values.shape[2] != 1:
-            given = tuple(values.shape) if isinstance(values, Tensor) else "texts"
-            raise ConfigError(
-                f"The tower i3_resnet takes stacks (R, S, 1, H, W) and was given {given}: change the data's views."
-            )
-        if mask is not None and not bool(mask.all()):
-            raise ConfigError(
-                "The tower i3_resnet reads stacks of one depth, and these differ: let read_grid make them."
-            )
+    def cells(self, values: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        """See `VolumeTower`."""
+        if values.dim() != 5 or values.shape[2] != 1:
+            refuse_shape(self.name, values, "(R, S, 1, H, W)", "change the data's views")
         at = values.transpose(1, 2).expand(-1, 3, -1, -1, -1)
         at = at.flip(3, 4).transpose(3, 4) if self.ras else at
         at = self.maxpool(self.bn1(self.conv1(at)).relu())
@@ -88,22 +68,11 @@ class I3ResNet(Encoder):
             at = stage(at)
         at = at.transpose(3, 4).flip(3, 4) if self.ras else at
         tokens = at.flatten(2).transpose(1, 2)
-        return Encoded(
-            owner=torch.arange(len(at), device=at.device),
-            pooled=self.pooled_output(tokens.mean(1)) if "pooled" in parts else None,
-            tokens=tokens if "tokens" in parts else None,
-            mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=at.device),
-            grid=tuple(at.shape[2:]),
-        )
+        return tokens.mean(1), tokens, tuple(at.shape[2:])
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`; the blocks are the stages."""
-        own = {"pooled.output": Site(self.pooled_output, "after")}
-        return {**block_sites(list(self.stages)), **linear_sites(self.stages), **own}
-
-    def blank(self, device: torch.device) -> Tensor:
-        """One stack of zeros."""
-        return torch.zeros(1, 32, 1, 64, 64, device=device)
+        return self._sites(self.stages, self.stages)
 
 
 class _Bottleneck(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -23,25 +22,19 @@ class InflatedEncoder(SliceEncoder):
     """(R, S, C, H, W) volumes -> tokens (R, S, W), one a slice, mask and position; ``pooled`` is their masked mean.
 
     Each kernel (k, k) of the 2D tower becomes (depth, k, k), its weights repeated along depth and divided by it (I3D,
-    Carreira and Zisserman 2017, section 2.4); kernels of one pixel stay as they are. So a volume of equal slices gives
-    what the 2D tower makes of one of them, whatever weights it has: a timm network's, or with `init_from` those of a
-    model of images or slices. Depth is not reduced on the way (as in the slow path of SlowFast, Feichtenhofer et al.
-    2019): every slice keeps its token, so slice poolers stand behind this tower as behind `slices`.
+    Carreira and Zisserman 2017, section 2.4); kernels of one pixel stay as they are. A volume of equal slices gives
+    what the 2D tower makes of one of them, whatever its weights. Depth is not reduced (as in the slow path of SlowFast,
+    Feichtenhofer et al. 2019), so slice poolers stand behind this tower as behind `slices`.
 
-    Above the first slice and below the last there is nothing, and nothing stands where slices are padded or masked:
-    the taps of a kernel that lie on real slices are scaled up to the whole (partial convolution, Liu et al. 2018).
-    Padded slices are never computed. Neighbours are neighbours in the stack: distances of slices should be alike in all
-    volumes, so give `read_volume` a `slice_mm`, and take slices ``even`` or in a ``chunk``. Normalisation of groups is
-    over a slice, as in the 2D tower; BatchNorm is over all real slices of the batch.
-
-    All slices of a batch pass at once: memory grows with their number, about as `slices` does when it is trained,
-    times the kernels' depth.
+    Where nothing is above, below, or real, the taps of a kernel that lie on real slices are scaled up to the whole
+    (partial convolution, Liu et al. 2018). Neighbours are neighbours in the stack: give `read_volume` a `slice_mm`, and
+    take slices ``even`` or in a ``chunk``. GroupNorm is over a slice, BatchNorm over all real slices of the batch,
+    which
+    pass at once: memory grows with their number times the kernels' depth.
 
     Args:
         slice: component of `models/encoders` for images: ``timm`` with a convolutional architecture.
         depth: of the kernels, in slices.
-        seed: given by the builder.
-        where: given by the builder.
 
     Raises:
         ConfigError: if the slice tower is not convolutional, or has convolutions of a kind that cannot be inflated.
@@ -83,12 +76,7 @@ class InflatedEncoder(SliceEncoder):
 
 
 def inflate_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights with those of 2D kernels inflated where `like` has 3D ones.
-
-    Example:
-        >>> inflate_weights({"w": torch.ones(1, 1, 3, 3)}, {"w": torch.zeros(1, 1, 3, 3, 3)})["w"].sum()
-        tensor(9.)
-    """
+    """Return weights with those of 2D kernels inflated where `like` has 3D ones."""
     flat = {name for name, tensor in weights.items() if name in like and (tensor.dim(), like[name].dim()) == (4, 5)}
     return {name: _repeated(w, like[name].shape[2]) if name in flat else w for name, w in weights.items()}
 
@@ -115,38 +103,21 @@ def _inflate(module: nn.Module, depth: int, *, where: str) -> int:
     return count
 
 
-@dataclass(frozen=True)
-class _Neighbours:
-    """Which of N packed slices lie beside which.
-
-    Attributes:
-        row: (N,) number of the stack of each; slices of a stack follow one another.
-    """
-
-    row: Tensor
-
-    def at(self, offset: int) -> tuple[Tensor, Tensor]:
-        """Return the slice at so many slices from each (N,), and whether there is one (N,)."""
-        place = torch.arange(len(self.row), device=self.row.device) + offset
-        inside = place.clamp(0, len(self.row) - 1)
-        return inside, (place == inside) & (self.row[inside] == self.row)
-
-
-# A convolution deep in a backbone is given one tensor; what lies beside what is told here, to each thread its own.
-_BESIDE: ContextVar[_Neighbours | None] = ContextVar("beside", default=None)
+# A convolution deep in a backbone is given one tensor; the stack (N,) of each packed slice is given here, by thread.
+_STACKS: ContextVar[Tensor | None] = ContextVar("stacks", default=None)
 
 
 @contextmanager
 def _neighbours(real: Tensor) -> Iterator[None]:
-    token = _BESIDE.set(_Neighbours(real.nonzero()[:, 0]))
+    token = _STACKS.set(real.nonzero()[:, 0])
     try:
         yield
     finally:
-        _BESIDE.reset(token)
+        _STACKS.reset(token)
 
 
 class _Inflated(nn.Module):
-    """A 3D convolution over packed slices (N, C, H, W); without neighbours told, each slice is alone."""
+    """A 3D convolution over packed slices (N, C, H, W); outside `_neighbours` each slice is by itself."""
 
     def __init__(self, flat: nn.Conv2d, depth: int) -> None:
         super().__init__()
@@ -163,17 +134,14 @@ class _Inflated(nn.Module):
         every = every.unflatten(1, (outs, depth))
         total = every[:, :, depth // 2]
         found = torch.ones(len(slices), dtype=total.dtype, device=total.device)
-        beside = _BESIDE.get()
+        stacks = _STACKS.get()
         for tap in range(depth):
-            if tap == depth // 2 or beside is None:
+            if tap == depth // 2 or stacks is None:
                 continue
-            place, there = beside.at(tap - depth // 2)
-            share = there.to(total.dtype)
+            wanted = torch.arange(len(stacks), device=stacks.device) + tap - depth // 2
+            place = wanted.clamp(0, len(stacks) - 1)
+            share = ((wanted == place) & (stacks[place] == stacks)).to(total.dtype)
             total = total + every[:, :, tap].index_select(0, place) * share[:, None, None, None]
             found = found + share
         total = total * (depth / found)[:, None, None, None]
         return total if self.bias is None else total + self.bias[:, None, None]
-
-    def extra_repr(self) -> str:
-        """Name the sizes."""
-        return f"{tuple(self.weight.shape)}, stride={self.stride}, padding={self.padding}, groups={self.groups}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Level, Site
-from medvlp.models.encoders._levels import level_name, level_numbers, level_parts
-from medvlp.models.encoders._sites import block_sites, linear_sites
+from medvlp.models.encoders._sites import block_sites, level_name, level_numbers, level_parts, linear_sites
 from medvlp.models.full_precision import at_few_slices
 
 __all__ = ["MonaiEncoder"]
@@ -34,8 +33,7 @@ class MonaiEncoder(Encoder):
     - ``segresnet``: `SegResNet` (Myronenko 2018), 4 stages at strides 1 to 8, group norm;
     - ``swin_unetr``: `SwinUNETR` (Hatamizadeh et al. 2022), 5 stages at strides 2 to 32, layer norm; its window is 7.
 
-    The decoding halves are the heads' (``unet``, ``fpn``). Norms are over one row, so rows do not see each other. All
-    volumes of a batch have one size: patches of one size, or slices taken to one number (`sample_slices`).
+    The decoding halves are the heads' (``unet``, ``fpn``). All volumes of a batch have one size (`sample_slices`).
 
     Args:
         architecture: above.
@@ -81,15 +79,10 @@ class MonaiEncoder(Encoder):
         self.stages, self.levels = _stages(architecture, channels, width)
         self.pooled_output = nn.Identity()
         self.width = self.token_width = self.levels[-1].channels
-        self.offers = frozenset({"pooled", "tokens", "mask"}) | level_parts(self.levels)
+        self.offers = self.offers | level_parts(self.levels)
 
     def forward(
-        self,
-        values: Tensor | Sequence[str],
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode volumes or stacks; see `Encoder`. No stage is run below the last that is asked for."""
         at = self._checked(values, mask)
@@ -123,16 +116,15 @@ class MonaiEncoder(Encoder):
         volume = torch.zeros(1, self.channels, 32, 32, 32, device=device)
         return volume.transpose(1, 2) if self.kinds == ("stack",) else volume
 
-    def _checked(self, values: Tensor | Sequence[str], mask: Tensor | None) -> Tensor:
+    def _checked(self, values: Tensor, mask: Tensor | None) -> Tensor:
         """Return (R, C, Z, Y, X)."""
         kind = self.kinds[0]
         shape = "(R, S, C, H, W)" if kind == "stack" else "(R, C, Z, Y, X)"
         axis = 2 if kind == "stack" else 1
-        if not isinstance(values, Tensor) or values.dim() != 5 or values.shape[axis] != self.channels:
-            given = tuple(values.shape) if isinstance(values, Tensor) else "texts"
+        if values.dim() != 5 or values.shape[axis] != self.channels:
             raise ConfigError(
                 f"A tower of MONAI for fields of kind {kind!r} with {self.channels} channels takes {shape} and was "
-                f"given {given}: set kind and channels to those of the data's views."
+                f"given {tuple(values.shape)}: set kind and channels to those of the data's views."
             )
         if mask is not None and not bool(mask.all()):
             raise ConfigError(

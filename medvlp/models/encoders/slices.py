@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Level, Site
-from medvlp.core.registry import FromModel, build, fill
-from medvlp.models._seeded import seeded
-from medvlp.models.encoders._levels import level_name, level_numbers, level_parts
+from medvlp.core.registry import FromModel
+from medvlp.models.encoders._build import build_tower
+from medvlp.models.encoders._sites import level_name, level_numbers, level_parts
 
 __all__ = ["SliceEncoder", "unpacked"]
 
@@ -22,18 +22,12 @@ __all__ = ["SliceEncoder", "unpacked"]
 class SliceEncoder(Encoder):
     """(R, S, C, H, W) slices -> tokens (R, S, W), one a slice, with mask and position; ``pooled`` is their masked mean.
 
-    ``level[i]`` (R, C, S, h, w) are the slice tower's maps, zero where a slice is padded.
-    A pooler over slices is a head (`SlicePooler`). Instead of pixels a stack may hold what the tower makes of them,
-    (R, S, W, 1, 1): features that were computed once, because the tower is frozen, go through unchanged.
+    ``level[i]`` (R, C, S, h, w) are the slice tower's maps, zero where a slice is padded. Instead of pixels a stack may
+    hold what the frozen tower made of them, (R, S, W, 1, 1), which goes through unchanged.
 
     Args:
-        slice: component of `models/encoders` for images; ``image``: the model's own tower of images looks at the slices
-            too, so that films and volumes share a trunk.
-        chunk: slices that the 2D tower takes at a time where it is not trained (all of its parameters frozen by the
-            phase, or no gradient asked for): memory does not grow with the depth of volumes.
-        image: given by the builder of a model that also encodes images.
-        seed: given by the builder.
-        where: given by the builder.
+        slice: component of `models/encoders` for images; ``image``: the model's own tower of images.
+        chunk: slices that the 2D tower takes at a time where it is not trained: memory does not grow with the depth.
 
     Raises:
         ConfigError: if the slice tower does not encode images, or there is no tower of images to share.
@@ -69,13 +63,7 @@ class SliceEncoder(Encoder):
             self._look_like(image)
             return
         self._shared = ()
-        self._spec = fill("models/encoders", slice, where=path)
-        with seeded(seed, "tower image"):
-            tower = build("models/encoders", slice, where=path)
-        if "image" not in tower.kinds:
-            raise ConfigError(
-                f"{path}: {slice['name']!r} encodes {', '.join(tower.kinds)} and not images: choose another."
-            )
+        _, tower, self._released = build_tower(slice, ("image",), seed=seed, where=path)
         self.slice: Encoder = tower
         self._look_like(tower)
 
@@ -90,15 +78,10 @@ class SliceEncoder(Encoder):
         return self._shared[0] if self._shared else self.slice
 
     def forward(
-        self,
-        values: Tensor | Sequence[str],
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode stacks; see `Encoder`."""
-        if not isinstance(values, Tensor) or values.dim() != 5:
+        if values.dim() != 5:
             raise ConfigError("A tower of slices takes stacks (R, S, C, H, W): let a view make them of the volumes.")
         rows, depth = values.shape[:2]
         real = torch.ones(rows, depth, dtype=torch.bool, device=values.device) if mask is None else mask
@@ -127,7 +110,7 @@ class SliceEncoder(Encoder):
 
     def released(self) -> Mapping[str, object]:
         """See `Encoder`."""
-        return {} if self._shared else {"slice": {**self._spec, **self.slice.released()}}
+        return {} if self._shared else {"slice": self._released}
 
     def _made(self, values: Tensor, real: Tensor, parts: frozenset[str]) -> dict[str, Tensor]:
         """Return parts of the slices (R, S, ...), zeros where padded; only real slices are encoded."""
@@ -152,12 +135,7 @@ class SliceEncoder(Encoder):
 
 
 def unpacked(packed: Tensor, real: Tensor) -> Tensor:
-    """Put rows (N, ...) of real slices where they belong: (R, S, ...), zeros where padded.
-
-    Example:
-        >>> unpacked(torch.tensor([[1.0], [2.0]]), torch.tensor([[True, False], [True, False]])).flatten().tolist()
-        [1.0, 0.0, 2.0, 0.0]
-    """
+    """Put rows (N, ...) of real slices where they belong: (R, S, ...), zeros where padded."""
     there = real.view(*real.shape, *[1] * (packed.dim() - 1))
     return packed.new_zeros(*real.shape, *packed.shape[1:]).masked_scatter(there, packed)
 

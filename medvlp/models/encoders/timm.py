@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Literal
 
@@ -15,9 +15,17 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Level, Site
-from medvlp.models.encoders._levels import level_name, level_numbers, level_parts
 from medvlp.models.encoders._norm import Norm, set_norm
-from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, own_attention
+from medvlp.models.encoders._sites import (
+    AddedTokens,
+    TokenSite,
+    block_sites,
+    level_name,
+    level_numbers,
+    level_parts,
+    linear_sites,
+    own_attention,
+)
 from medvlp.models.encoders._timm import Option, channel_statistic, create_backbone, has_fixed_size
 
 __all__ = ["TimmEncoder"]
@@ -26,12 +34,11 @@ __all__ = ["TimmEncoder"]
 class TimmEncoder(Encoder):
     """A timm backbone without its classifier: a vector, tokens in a grid, and of transformers layers and attention.
 
-    Images are (R, C, H, W) in [0, 1]; mean and standard deviation are subtracted and divided here, so that they travel
-    with the weights. Tokens of a convolutional backbone are the cells of its last map, row by row; class and register
-    tokens of a transformer are left out of `tokens`. `attention` is (R, L, P + N, N): mean over heads; queries are
-    first the P class and register tokens, keys the N patches. ``level[i]`` are the maps of timm's `feature_info`,
-    finest first; of a backbone whose maps all have one stride, such as a ViT, those after each quarter of its depth (as
-    UNETR, Hatamizadeh et al. 2022, and DPT, Ranftl et al. 2021, read them).
+    Images are (R, C, H, W) in [0, 1]; mean and standard deviation travel with the weights. Tokens of a convolutional
+    backbone are the cells of its last map, row by row; class and register tokens of a transformer are left out.
+    `attention` is (R, L, P + N, N), mean over heads; queries are first the P class and register tokens.
+    ``level[i]`` are the maps of timm's `feature_info`, finest first; of a backbone whose maps all have one stride,
+    such as a ViT, those after each quarter of its depth (UNETR, Hatamizadeh et al. 2022; DPT, Ranftl et al. 2021).
 
     Args:
         architecture: timm's name, e.g. ``resnet18`` or ``vit_tiny_patch16_224``.
@@ -42,18 +49,15 @@ class TimmEncoder(Encoder):
             statistics and weights.
         pool: timm's name of a global pooling; None: the backbone's own.
         columns: parts, side by side, into which a convolutional backbone's last map is cut; each is pooled for itself
-            and the vectors are joined. 2 keeps apart what lies in the left and in the right half of the picture; parts
-            share a cell where their number does not divide the map's width.
+            and the vectors are joined: 2 keeps apart the left and the right half of the picture.
         drop_path: rate of stochastic depth.
-        coordinates: give the backbone each pixel's row and column as two more channels (CoordConv, Liu et al. 2018): a
-            pooled convolution cannot tell left from right without them, and reports speak of sides.
-        unshuffle: side of the squares of pixels that become channels in front of the backbone (space to depth, as in
-            the stem of TResNet, Ridnik et al. 2021): with 2 a backbone pays for half the side and still sees every
-            pixel, so that a thin line is not averaged away.
+        coordinates: give the backbone each pixel's row and column as two more channels (CoordConv, Liu et al. 2018), by
+            which a pooled convolution can tell left from right.
+        unshuffle: side of the squares of pixels that become channels in front of the backbone (space to depth, TResNet,
+            Ridnik et al. 2021): with 2 a backbone pays for half the side and still sees every pixel.
         mean: subtracted, one number a channel; None: the backbone's with pretrained weights, else 0.5.
         std: divided by; None: the backbone's with pretrained weights, else 0.25.
-        channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm,
-            whose backward in bfloat16 on a CPU is so much slower in that order that the whole tower is, by a fifth.
+        channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm.
         options: further sizes by timm's own names, e.g. ``{layers: [1, 1, 1, 1], channels: [32, 64, 128, 256]}``.
 
     Raises:
@@ -92,8 +96,8 @@ class TimmEncoder(Encoder):
         options: Mapping[str, Option] | None = None,
     ) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.image_size = image_size
+        self.architecture, self.image_size, self.channels = architecture, image_size, channels
+        self.coordinates, self.unshuffle, self.columns = coordinates, unshuffle, columns
         if pretrained and (coordinates or unshuffle > 1):
             raise ConfigError(
                 f"timm's {architecture!r} has no pretrained weights for {'coordinates' if coordinates else 'unshuffle'}"
@@ -103,10 +107,6 @@ class TimmEncoder(Encoder):
             raise ConfigError(
                 f"image_size {image_size} is no multiple of unshuffle {unshuffle}: change one of the two."
             )
-        self.channels = channels
-        self.coordinates = coordinates
-        self.unshuffle = unshuffle
-        self.columns = columns
         backbone = create_backbone(
             architecture,
             image_size=image_size // unshuffle,
@@ -119,25 +119,17 @@ class TimmEncoder(Encoder):
         self.backbone = set_norm(backbone, norm)
         self.pooled_output = nn.Identity()
         self._added = AddedTokens()
-        own_mean, own_std = (
-            backbone.pretrained_cfg[n] if pretrained else d for n, d in (("mean", (0.5,)), ("std", (0.25,)))
-        )
-        self.register_buffer(
-            "mean", channel_statistic(mean, own_mean, channels=channels, name="mean"), persistent=False
-        )
-        self.register_buffer("std", channel_statistic(std, own_std, channels=channels, name="std"), persistent=False)
+        for name, given, plain in (("mean", mean, (0.5,)), ("std", std, (0.25,))):
+            own = backbone.pretrained_cfg[name] if pretrained else plain
+            statistic = channel_statistic(given, own, channels=channels, name=name)
+            self.register_buffer(name, statistic, persistent=False)
         self._measure()
         if self._layout == "NCHW" and (norm != "group" if channels_last is None else channels_last):
             self._memory = torch.channels_last
             self.backbone.to(memory_format=torch.channels_last)
 
     def forward(
-        self,
-        values: Tensor | Sequence[str],
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode (R, C, H, W) images; see `Encoder`."""
         if not isinstance(values, Tensor):
@@ -159,7 +151,7 @@ class TimmEncoder(Encoder):
             if not wanted:
                 features, maps = self._added.drop(self.backbone.forward_features(pixels)), {}
             else:
-                features, maps = self._with_maps(pixels, wanted, alone=parts <= {level_name(i) for i in wanted})
+                features, maps = self._with_maps(pixels, wanted, only=parts <= {level_name(i) for i in wanted})
         tokens = self._tokens(features) if parts & {"tokens", "mask"} else None
         if tokens is not None:
             # The pooled output is made of the very tokens that are given out: heat maps ask for its gradient in them.
@@ -187,10 +179,8 @@ class TimmEncoder(Encoder):
         if self._layout == "NLC" and blocks:
             removable = isinstance(self.backbone, VisionTransformer)
             # Other transformers tie their tokens to places: windows, or positions that attention adds.
-            added = self._added if removable else None
-            found["tokens.input"] = TokenSite(
-                blocks[0], "before", prefix=self._prefix, removable=removable, added=added
-            )
+            sort = {"prefix": self._prefix, "removable": removable, "added": self._added if removable else None}
+            found["tokens.input"] = TokenSite(blocks[0], "before", **sort)  # pyrefly: ignore
             attention = dict(blocks[-1].named_children()).get("attn")
             if attention is not None:
                 found["attention.last"] = Site(attention, "after")
@@ -238,27 +228,26 @@ class TimmEncoder(Encoder):
             offers.add("layers")
             if all(hasattr(getattr(block, "attn", None), "attn_drop") for block in self._blocks()):
                 offers.add("attention")
-        self.levels, self._taken = self._published()
+        self.levels, self._maps = self._published()
         self.offers = frozenset(offers) | level_parts(self.levels)
 
     def _published(self) -> tuple[tuple[Level, ...], tuple[int, ...]]:
         """Return the levels and which of timm's maps each of them is."""
-        told: Any = getattr(self.backbone, "feature_info", None)
-        if not isinstance(told, list) or not hasattr(self.backbone, "forward_intermediates"):
+        infos: Any = getattr(self.backbone, "feature_info", None)
+        if not isinstance(infos, list) or not hasattr(self.backbone, "forward_intermediates"):
             return (), ()
-        taken = tuple(range(len(told)))
-        if len({info["reduction"] for info in told}) == 1 and len(told) > 4:
-            taken = tuple((quarter + 1) * len(told) // 4 - 1 for quarter in range(4))
-        strides = [int(told[i]["reduction"]) * self.unshuffle for i in taken]
-        channels = [int(told[i]["num_chs"]) for i in taken]
-        return tuple(Level(c, (s, s)) for c, s in zip(channels, strides, strict=True)), taken
+        used = tuple(range(len(infos)))
+        if len({info["reduction"] for info in infos}) == 1 and len(infos) > 4:
+            used = tuple((quarter + 1) * len(infos) // 4 - 1 for quarter in range(4))
+        strides = [int(infos[i]["reduction"]) * self.unshuffle for i in used]
+        return tuple(Level(int(infos[i]["num_chs"]), (s, s)) for i, s in zip(used, strides, strict=True)), used
 
-    def _with_maps(self, pixels: Tensor, wanted: list[int], *, alone: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def _with_maps(self, pixels: Tensor, wanted: list[int], *, only: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the features, without meaning where maps are all that is asked for, and the maps asked for."""
         flat = self._layout == "NLC"
-        options = {"output_fmt": "NLC" if flat else "NCHW", "intermediates_only": alone, "stop_early": alone}
-        found = self.backbone.forward_intermediates(pixels, indices=[self._taken[i] for i in wanted], **options)
-        features, maps = (pixels, found) if alone else (self._added.drop(found[0]), found[1])
+        options = {"output_fmt": "NLC" if flat else "NCHW", "intermediates_only": only, "stop_early": only}
+        found = self.backbone.forward_intermediates(pixels, indices=[self._maps[i] for i in wanted], **options)
+        features, maps = (pixels, found) if only else (self._added.drop(found[0]), found[1])
         if flat:
             maps = [self._drawn(self._own(tokens), pixels) for tokens in maps]
         return features, {level_name(i): each for i, each in zip(wanted, maps, strict=True)}
@@ -355,9 +344,9 @@ def _coordinates(pixels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _outputs(modules: Sequence[nn.Module], kept: list[Tensor]) -> Iterator[None]:
-    """Keep what modules return while the context is open."""
-    hooks = [module.register_forward_hook(lambda _m, _i, out: kept.append(out)) for module in modules]
+def _outputs(modules: Sequence[nn.Module], found: list[Tensor]) -> Iterator[None]:
+    """Collect what modules return while the context is open."""
+    hooks = [module.register_forward_hook(lambda _m, _i, out: found.append(out)) for module in modules]
     try:
         yield
     finally:
@@ -366,18 +355,16 @@ def _outputs(modules: Sequence[nn.Module], kept: list[Tensor]) -> Iterator[None]
 
 
 @contextmanager
-def _attention_weights(blocks: Sequence[nn.Module], kept: list[Tensor]) -> Iterator[None]:
-    """Keep softmaxed attention weights (R, heads, Q, K): the fused kernel never forms them, so it is set aside."""
-    with ExitStack() as stack:
-        for block in blocks:
-            attention: Any = block.attn
-            hook = attention.attn_drop.register_forward_pre_hook(lambda _m, inputs: kept.append(inputs[0]))
-            stack.callback(hook.remove)
-            stack.callback(_restore(attention, "fused_attn", False))
+def _attention_weights(blocks: Sequence[nn.Module], found: list[Tensor]) -> Iterator[None]:
+    """Collect softmaxed attention weights (R, heads, Q, K): the fused kernel never forms them, so it is set aside."""
+    layers: list[Any] = [block.attn for block in blocks]
+    fused = [layer.fused_attn for layer in layers]
+    hooks = [layer.attn_drop.register_forward_pre_hook(lambda _m, seen: found.append(seen[0])) for layer in layers]
+    try:
+        for layer in layers:
+            layer.fused_attn = False
         yield
-
-
-def _restore(module: nn.Module, name: str, value: object) -> Callable[[], None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    return lambda: setattr(module, name, before)
+    finally:
+        for layer, hook, before in zip(layers, hooks, fused, strict=True):
+            hook.remove()
+            layer.fused_attn = before

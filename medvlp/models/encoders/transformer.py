@@ -17,11 +17,10 @@ class TextTransformer(TextTower):
     """Pre-norm transformer with learned positions, GELU and fused attention; every token sees every real token.
 
     With ``causal`` each token sees itself and those before it, as in CLIP and in the unimodal half of CoCa's text
-    decoder (Yu et al. 2022): a generator can then stand on its tokens, and ``pool: last`` is the token that has seen
-    the whole text, what CoCa's appended class token is for.
+    decoder
+    (Yu et al. 2022): a generator can stand on its tokens, and ``pool: last`` is the token that has seen the whole text.
 
     Args:
-        words: tokenizer, given by the builder; it sets the vocabulary and the longest text.
         width: of tokens and of the pooled vector.
         layers: number of blocks.
         heads: attention heads; divides the width.
@@ -32,19 +31,14 @@ class TextTransformer(TextTower):
         tokenizer: name of the tokenizer, for the reader of the configuration; whoever builds the model builds it.
 
     Raises:
-        ConfigError: if `heads` does not divide `width`, or a causal tower is pooled at its first token, which sees
-            nothing of the text.
+        ConfigError: if `heads` does not divide the width, or a causal tower is pooled at its first token.
 
     Example:
-        >>> import torch
         >>> from medvlp.models.encoders._text import encode_texts
-        >>> from medvlp.text.tokenizers import pad_batch
-        >>> class Letters:
-        ...     name, identity, vocab_size, max_length, pad_id = "letters", "letters", 128, 16, 0
-        ...     def __call__(self, texts):
-        ...         return pad_batch([[ord(c) for c in t] for t in texts], pad_id=0, truncated=0)
-        >>> tower = TextTransformer(words=Letters(), width=8, layers=1, heads=2)
-        >>> encode_texts(tower, ["effusion", "no"], parts=frozenset({"pooled"})).pooled.shape
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> tower = TextTransformer(words=words, width=8, layers=1, heads=2)
+        >>> encode_texts(tower, ["effusion", "left"], parts=frozenset({"pooled"})).pooled.shape
         torch.Size([2, 8])
     """
 

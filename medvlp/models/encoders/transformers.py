@@ -30,15 +30,14 @@ class TransformersEncoder(TextEncoder):
     Weights are read as safetensors only, and code that comes with a model is never run.
 
     Args:
-        words: tokenizer, given by the builder; for pretrained weights it must be the one they were trained with.
-        path: folder, or name on the Hugging Face hub or in its local cache.
+        path: folder, or name on the Hugging Face hub or in its local cache; with the tokenizer of its training.
         config: instead of `path`: ``{model_type: bert, hidden_size: 128, ...}`` for random weights; the vocabulary and
             the number of positions follow the tokenizer unless given.
         pool: ``cls`` the first token, ``mean`` over real tokens, ``last`` the last real token, ``pooler`` the model's
             own pooler.
-        fill: pad every text to the tokenizer's longest and let words see the padding, as SigLIP was trained, which
-            pools the last place whatever stands there; the tokens given out are the text's own.
-        states: hidden states, 0 the embeddings, -1 the last, whose mean takes the place of the last one.
+        fill: pad every text to the tokenizer's longest and let words see the padding, as SigLIP was trained; the tokens
+            given out are the text's own.
+        states: hidden states, 0 the embeddings, -1 the last, whose mean stands for the last one.
         tokenizer: name of the tokenizer, for the reader of the configuration; whoever builds the model builds it.
 
     Raises:
@@ -85,12 +84,7 @@ class TransformersEncoder(TextEncoder):
         self._added = AddedTokens()
 
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
         check_ids(values)
@@ -194,9 +188,9 @@ def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa:
             return getattr(transformers, _OWN_CLASS[str(kind)])(settings)
         return transformers.AutoModel.from_config(settings, trust_remote_code=False)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"transformers cannot build a text tower from {dict(config)} ({said}): mend config."
+            f"transformers cannot build a text tower from {dict(config)} ({reason}): mend config."
         ) from error
 
 

@@ -7,15 +7,12 @@ from torch import Tensor, nn
 
 from medvlp.core import collectives
 
-__all__ = ["RowBatchNorm"]
-
 
 class RowBatchNorm(nn.Module):
     """(x - mean) / sqrt(var + eps) * weight + bias, with statistics over all rows of all processes while training.
 
-    The rows are gathered by the engine's own collective, so that statistics and gradients are those of one process with
-    the whole batch; the price is a message of R x W numbers a layer, small for vectors. Rows without a sample (a bank,
-    the stand-in of an absent view) take the running statistics and give none.
+    Rows are gathered by the engine's own collective: statistics and gradients are those of one process with the whole
+    batch. Rows without a sample (a bank, a stand-in) take the running statistics and give none.
 
     Args:
         width: W.
@@ -41,12 +38,7 @@ class RowBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, values: Tensor, owner: Tensor) -> Tensor:
-        """Normalise rows.
-
-        Args:
-            values: (R, W) or (R, N, W).
-            owner: (R,) sample of each row, -1 for rows without one.
-        """
+        """Normalise (R, W) or (R, N, W); `owner` (R,) is the sample of each row, -1 for rows without one."""
         if not self.training or (collectives.world_size() == 1 and bool((owner < 0).all())):
             return self._normalise(values, self.running_mean, self.running_var)
         own = values if bool((owner >= 0).all()) else values[owner >= 0]

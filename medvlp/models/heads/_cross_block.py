@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from medvlp.models.encoders._blocks import Attention, CrossAttention, KeyValues, mlp
 
-__all__ = ["BlockPast", "CrossBlock"]
-
 
 @dataclass
 class BlockPast:
@@ -52,14 +50,10 @@ class CrossBlock(nn.Module):
         word_mask: Tensor | None = None,
         past: BlockPast | None = None,
     ) -> Tensor:
-        """Return (R, L, W).
+        """Return (R, L, W) of words (R, L, W) that look at `image` (R, N, W').
 
-        Args:
-            words: (R, L, W).
-            image: (R, N, W').
-            mask: (R, N) bool, True where `image` is real; None: all of it.
-            word_mask: (R, L) bool, likewise; a causal block needs none, as padding comes last.
-            past: what words before these left, see `Attention`.
+        `mask` (R, N) and `word_mask` (R, L) are True where both are real; a causal block needs no `word_mask`, as
+        padding comes last. `past` is what words before these left, see `Attention`.
         """
         before, seen = (None, None) if past is None else (past.words, past.image)
         words = words + self.dropout(self.words(self.norm_words(words), word_mask, before))

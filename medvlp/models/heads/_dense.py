@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -12,81 +13,70 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Level
+from medvlp.core.protocols import Head, Level
+from medvlp.models.encoders._norm import groups_of
 from medvlp.models.full_precision import at_few_slices
 
-__all__ = [
-    "Norm",
-    "Solid",
-    "conv",
-    "kept",
-    "level_reads",
-    "level_sizes",
-    "levels_of",
-    "real_slices",
-    "resize",
-    "view_size",
-]
 
+class DenseHead(Head):
+    """Levels (R, C, h, w) or (R, C, s, h, w) of an encoder -> maps over the view, (R, K, H, W) or (R, K, S, H, W).
 
-def level_reads(levels: Sequence[Level], *, head: str) -> tuple[str, ...]:
-    """Parts that a head over all levels reads; of a stack of slices also which of them are real.
+    A subclass has a `name`, its component's, and `draw`.
 
     Raises:
         ConfigError: if the encoder offers no levels.
-
-    Example:
-        >>> level_reads((Level(8, (1, 2, 2)), Level(16, (1, 4, 4))), head="unet")
-        ('level[0]', 'level[1]', 'mask')
     """
-    if not levels:
-        raise ConfigError(
-            f"Head {head!r} draws maps from the levels of an encoder, and this encoder offers none: choose another, "
-            f"such as timm's resnet18."
-        )
-    # Only where depth is kept can slices be padded: the other encoders of volumes take no padding.
-    padded = len(levels[0].stride) == 3 and all(level.stride[0] == 1 for level in levels)
-    return (*(f"level[{i}]" for i in range(len(levels))), *(("mask",) if padded else ()))
+
+    reads = ()
+    name: str
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        super().__init__()
+        if not levels:
+            raise ConfigError(
+                f"Head {self.name!r} draws maps from the levels of an encoder, and this encoder offers none: choose "
+                f"another, such as timm's resnet18."
+            )
+        self.count = len(levels)
+        # Only where depth is kept can slices be padded: the other encoders of volumes take no padding.
+        padded = len(levels[0].stride) == 3 and all(level.stride[0] == 1 for level in levels)
+        self.reads = (*(f"level[{i}]" for i in range(self.count)), *(("mask",) if padded else ()))
+
+    @abstractmethod
+    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+        """Return maps of the finest level's size or less, by what their names end in; logits have the head's own.
+
+        Args:
+            maps: levels, finest first.
+            real: (R, 1, S, 1, 1), where slices of a stack are real; None: everywhere.
+        """
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return what is drawn, enlarged linearly to the view; padded slices are zero."""
+        if encoded.size is None:
+            raise ConfigError(
+                f"Head {self.name!r} draws over the view's pixels, and these rows do not tell their size: set size."
+            )
+        # An encoder that gives no mask takes no padding.
+        mask = encoded.mask if "mask" in self.reads else None
+        real = None if mask is None else mask[:, None, :, None, None]
+        drawn = self.draw([encoded.part(f"level[{i}]") for i in range(self.count)], real)
+        return {f"{name}{end}": resize(real_only(values, real), encoded.size) for end, values in drawn.items()}
 
 
-def levels_of(encoded: Encoded, count: int) -> list[Tensor]:
-    """Return the maps, finest first."""
-    return [encoded.part(f"level[{i}]") for i in range(count)]
-
-
-def real_slices(encoded: Encoded, reads: Sequence[str]) -> Tensor | None:
-    """Return where slices of a stack are real, (R, 1, S, 1, 1); None where nothing is padded."""
-    # An encoder that gives no mask takes no padding.
-    return encoded.mask[:, None, :, None, None] if "mask" in reads and encoded.mask is not None else None
-
-
-def kept(values: Tensor, real: Tensor | None) -> Tensor:
+def real_only(values: Tensor, real: Tensor | None) -> Tensor:
     """Return (R, C, S, H, W) with zeros where slices are padded."""
     return values if real is None else values * real
 
 
-def view_size(encoded: Encoded, *, head: str) -> tuple[int, ...]:
-    """Return the size of the view in pixels.
-
-    Raises:
-        ConfigError: if it is not told, as of rows that no model made.
-    """
-    if encoded.size is None:
-        raise ConfigError(
-            f"Head {head!r} draws over the view's pixels, and these rows do not tell their size: set size."
-        )
-    return encoded.size
-
-
 def level_sizes(maps: Sequence[Tensor], strides: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Sizes at which a decoder joins the levels, finest first: each at least twice as fine as the next.
+    """Return sizes at which a decoder joins the levels, finest first: each at least twice as fine as the next.
 
-    A level that is no finer than the one below it is enlarged by two, as UNETR does with the layers of a ViT, which all
-    have one stride; axes that no level reduces keep their size.
+    A level that is no finer than the one below it is enlarged by two, as UNETR does with the layers of a ViT; axes that
+    no level reduces keep their size.
 
     Example:
-        >>> maps = [torch.zeros(1, 1, 4, 4)] * 3
-        >>> level_sizes(maps, [(16, 16)] * 3)
+        >>> level_sizes([torch.zeros(1, 1, 4, 4)] * 3, [(16, 16)] * 3)
         [(16, 16), (8, 8), (4, 4)]
     """
     sizes, at = [tuple(maps[-1].shape[2:])], strides[-1]
@@ -104,10 +94,6 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
     """Bring (R, C, H, W) or (R, C, S, H, W) to a size, linearly along each axis, without corners aligned.
 
     Three axes are two passes over two: torch has no deterministic gradient of its trilinear kernel on CUDA.
-
-    Example:
-        >>> resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist()
-        [[[[0.0, 0.25, 0.75, 1.0]]]]
     """
     plane = tuple(size[-2:])
     if values.dim() == 5:
@@ -133,22 +119,12 @@ class Norm(nn.Module):
 
     Args:
         channels: C.
-        alone: each channel by itself, which is instance norm (Ulyanov et al. 2016).
-
-    Example:
-        >>> norm, values = Norm(8), torch.rand(1, 8, 2, 3, 3)
-        >>> padded = torch.cat([values, torch.zeros(1, 8, 1, 3, 3)], dim=2)
-        >>> real = torch.tensor([True, True, False]).view(1, 1, 3, 1, 1)
-        >>> torch.allclose(norm(padded, real)[:, :, :2], norm(values, None), atol=1e-5)
-        True
+        single: each channel by itself, which is instance norm (Ulyanov et al. 2016).
     """
 
-    def __init__(self, channels: int, *, alone: bool = False) -> None:
+    def __init__(self, channels: int, *, single: bool = False) -> None:
         super().__init__()
-        # At least 4 channels a group: over few cells, statistics of one channel would erase its mean.
-        groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 4 or g == 1))
-        groups = channels if alone else groups
-        self.inner = nn.GroupNorm(groups, channels)
+        self.inner = nn.GroupNorm(channels if single else groups_of(channels), channels)
 
     def forward(self, values: Tensor, real: Tensor | None) -> Tensor:
         """Normalise (R, C, ...)."""
@@ -166,23 +142,44 @@ class Norm(nn.Module):
 
 
 class Solid(nn.Module):
-    """Two convolutions of three cells, each with a norm and ReLU; padded slices stay zero.
+    """Two convolutions of three cells over 2 or 3 `axes`, each with a norm and ReLU; padded slices stay zero."""
 
-    Args:
-        axes: 2 or 3.
-        inputs: channels that come in.
-        outputs: channels that go out.
-        alone: see `Norm`.
-    """
-
-    def __init__(self, axes: int, inputs: int, outputs: int, *, alone: bool = False) -> None:
+    def __init__(self, axes: int, inputs: int, outputs: int, *, single: bool = False) -> None:
         super().__init__()
         widths = (inputs, outputs, outputs)
         self.convs = nn.ModuleList(conv(axes, a, b, 3, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(Norm(b, alone=alone) for b in widths[1:])
+        self.norms = nn.ModuleList(Norm(b, single=single) for b in widths[1:])
 
     def forward(self, values: Tensor, real: Tensor | None) -> Tensor:
         """(R, C, ...) -> (R, C', ...)."""
         for layer, norm in zip(self.convs, self.norms, strict=True):
             values = norm(at_few_slices(layer, values), real).relu()
         return values
+
+
+class Pyramid(nn.Module):
+    """Levels, finest first -> one map (R, width, ...) of the finest level's size.
+
+    Lin et al. 2017 (FPN): a convolution of one cell brings each level to one width, each gets what lies below it added,
+    enlarged, and passes a convolution of three cells. As in the semantic branch of Kirillov et al. 2019 (Panoptic FPN)
+    all are then enlarged to the finest and summed, here in one step and without the norms in between.
+    """
+
+    def __init__(self, levels: Sequence[Level], width: int) -> None:
+        super().__init__()
+        self.strides = [level.stride for level in levels]
+        axes = len(self.strides[0])
+        self.inputs = nn.ModuleList(conv(axes, level.channels, width, 1) for level in levels)
+        self.outputs = nn.ModuleList(conv(axes, width, width, 3) for _ in levels)
+
+    def forward(self, maps: Sequence[Tensor], real: Tensor | None) -> Tensor:
+        """Join the maps; padded slices stay zero."""
+        sizes = level_sizes(maps, self.strides)
+        total = below = None
+        for i in reversed(range(len(maps))):
+            at = resize(real_only(self.inputs[i](maps[i]), real), sizes[i])
+            below = at if below is None else at + resize(below, sizes[i])
+            seen = resize(real_only(self.outputs[i](below), real), sizes[0])
+            total = seen if total is None else total + seen
+        assert total is not None
+        return total

@@ -13,17 +13,11 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
 
-__all__ = ["Decoded", "QueryDecoder", "book_of", "decoder_layer"]
-
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder returns.
-
-    Attributes:
-        queries: (R, Q, W), behind the final norm.
-        attention: (R, L, Q, N) where asked for, mean over heads.
-        layers: (R, L, Q, W) where asked for: what `queries` would be if each layer were the last.
+    """What a decoder returns: `queries` (R, Q, W) behind the final norm, and where asked for `attention` (R, L, Q,
+    N), mean over heads, and `layers` (R, L, Q, W), what `queries` would be if each layer were the last.
     """
 
     queries: Tensor
@@ -37,12 +31,7 @@ def decoder_layer(*, width: int, heads: int, feedforward: int, dropout: float) -
 
 
 class QueryDecoder(nn.Module):
-    """Copies of one layer and a final norm; queries and tokens have a position where they are given one.
-
-    Args:
-        layer: copied; its weights are the start of each layer.
-        layers: L.
-        self_attention: whether queries look at each other.
+    """L copies of one layer and a final norm; queries and tokens have a position where they are given one.
 
     Example:
         >>> decoder = QueryDecoder(decoder_layer(width=8, heads=2, feedforward=16, dropout=0.0), layers=3).eval()
@@ -70,19 +59,19 @@ class QueryDecoder(nn.Module):
         query_place: Tensor | None = None,
         token_place: Tensor | None = None,
     ) -> Decoded:
-        """Decode.
+        """Decode queries (R, Q, W) over tokens (R, N, W), real where `mask` (R, N) is True.
 
         Args:
-            queries: (R, Q, W).
-            tokens: (R, N, W).
-            mask: (R, N) bool, True where a token is real; None: all are.
-            attention: whether the weights of the cross-attention are kept; the fused kernel never forms them.
-            layers: whether what each layer gives is kept.
+            queries: ask.
+            tokens: are asked.
+            mask: None: all tokens are real.
+            attention: whether the weights of the cross-attention are returned; the fused kernel never forms them.
+            layers: whether what each layer gives is.
             query_place: (R, Q, W) added to what asks, in both attentions.
             token_place: (R, N, W) added to the keys of the tokens.
         """
         hidden = None if mask is None else ~mask
-        kept: list[Tensor] = []
+        seen: list[Tensor] = []
         each: list[Tensor] = []
         read_from = tokens if token_place is None else tokens + token_place
         for layer in self.layers:
@@ -100,21 +89,19 @@ class QueryDecoder(nn.Module):
             inner = layer.dropout(layer.linear1(layer.norm3(queries)).relu())
             queries = queries + layer.dropout3(layer.linear2(inner))
             if attention:
-                kept.append(weights)
+                seen.append(weights)
             if layers:
                 each.append(self.norm(queries))
         return Decoded(
             self.norm(queries),
-            torch.stack(kept, dim=1) if attention else None,
+            torch.stack(seen, dim=1) if attention else None,
             torch.stack(each, dim=1) if layers else None,
         )
 
 
 def book_of(banks: Mapping[str, Bank], name: str, *, head: str) -> Bank:
-    """Return the bank whose constant vectors a head asks with.
-
-    Raises:
-        ConfigError: if there is none of the name, or it has no vectors.
+    """Return the bank whose constant vectors a head asks with; a missing one, or one without, is refused
+    (ConfigError).
     """
     if name not in banks:
         raise ConfigError(f"{head} reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}.")

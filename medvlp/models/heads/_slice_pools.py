@@ -11,9 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from medvlp.core.errors import ConfigError
-
-__all__ = ["POOLS", "Pool"]
+from medvlp.models.encoders._blocks import refuse_heads, zeroed
 
 
 class Pool(nn.Module, ABC):
@@ -32,7 +30,7 @@ class MeanPool(Pool):
 
     def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
         """See `Pool`."""
-        weights = _uniform(mask, slices.dtype)
+        weights = uniform(mask, slices.dtype)
         return torch.einsum("rs,rsw->rw", weights, slices), weights
 
 
@@ -61,20 +59,17 @@ class AttentionPool(Pool):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(width, heads)
-        if width % heads:
-            raise ConfigError(f"{heads} attention heads do not divide the width {width}: choose a divisor of it.")
+        refuse_heads(heads, width)
         self.heads = heads
         self.norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
+        self.query = zeroed(nn.Linear(width, width))  # all slices weigh the same at the start
         self.key = nn.Linear(width, width)
-        nn.init.zeros_(self.query.weight)  # all slices weigh the same at the start
-        nn.init.zeros_(self.query.bias)
 
     def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
         """See `Pool`."""
         rows, depth, width = slices.shape
         normed = self.norm(slices)
-        mean = torch.einsum("rs,rsw->rw", _uniform(mask, slices.dtype), normed)
+        mean = torch.einsum("rs,rsw->rw", uniform(mask, slices.dtype), normed)
         query = self.query(mean).view(rows, self.heads, -1)
         keys = self.key(normed).view(rows, depth, self.heads, -1)
         logits = torch.einsum("rhd,rshd->rhs", query, keys).float() * (width // self.heads) ** -0.5
@@ -84,7 +79,7 @@ class AttentionPool(Pool):
 
 
 class GatedPool(Pool):
-    """Attention of multiple instance learning with gates (Ilse et al. 2018, eq. 9): softmax w (tanh V h * sigm U h)."""
+    """Gated attention of multiple instance learning (Ilse et al. 2018, eq. 9): softmax w (tanh V h * sigm U h)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(width, heads)
@@ -92,8 +87,7 @@ class GatedPool(Pool):
         self.norm = nn.LayerNorm(width)
         self.what = nn.Linear(width, hidden)
         self.gate = nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, 1, bias=False)
-        nn.init.zeros_(self.score.weight)  # all slices weigh the same at the start
+        self.score = zeroed(nn.Linear(hidden, 1, bias=False))
 
     def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
         """See `Pool`."""
@@ -113,5 +107,5 @@ POOLS: Mapping[str, type[Pool]] = {
 }
 
 
-def _uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.to(dtype) / mask.sum(1, keepdim=True).clamp_min(1).to(dtype)

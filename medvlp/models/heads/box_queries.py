@@ -14,6 +14,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.heads._query_decoder import QueryDecoder, decoder_layer
 
 __all__ = ["BoxQueries"]
@@ -22,30 +23,27 @@ __all__ = ["BoxQueries"]
 class BoxQueries(Head):
     """Tokens in a grid (R, N, W) -> Q boxes with a class each, by DETR (Carion et al. 2020), with pre-norms.
 
-    Tokens pass `encoder_layers` of self-attention, then `layers` of a decoder in which Q queries ask each other and the
-    tokens; two small networks make a box and a class of each. Where DETR's queries have a free place, these have the
-    box that they start from, learnt and embedded as the tokens' places are: sines of its centre (DAB-DETR, Liu et al.
-    2022, eq. 3-5, without its refinement by layers and modulated attention). A box is told as the distance from it.
+    Tokens pass self-attention, then a decoder in which Q queries ask each other and the tokens; two small networks make
+    a box and a class of each. A query's place is a learnt box that it starts from, embedded as the tokens' places
+    are, by sines of its centre (DAB-DETR, Liu et al. 2022, eq. 3-5, without its refinement by layers and modulated
+    attention).
 
-    Mounted as ``image/NAME`` it gives:
-
-    - ``NAME`` (R, Q, 4): centre x, y, width, height over the view's, in [0, 1];
-    - ``NAME_logits`` (R, Q, K + 1): of the classes and, last, of no object;
-    - ``NAME_layers`` (R, L - 1, Q, 4 + K + 1): both, of the earlier layers, which are taught too.
+    Mounted as ``image/NAME`` it gives ``NAME`` (R, Q, 4), centre x, y, width, height over the view's, in [0, 1];
+    ``NAME_logits`` (R, Q, K + 1) of the classes and, last, of no object; and ``NAME_layers`` (R, L - 1, Q, 4 + K + 1),
+    both of the earlier layers, which are taught too.
 
     Args:
-        token_width: W, given by the builder.
         classes: K.
         queries: Q, well above the boxes of any picture.
-        width: of the attentions; a multiple of 4.
+        width: of the attentions; a multiple of 4 and of `heads`.
         encoder_layers: self-attention layers over tokens.
         layers: L of the decoder.
-        heads: of the attentions; divides the width.
+        heads: of the attentions.
         feedforward: width of the hidden layers.
         dropout: in all of them.
 
     Raises:
-        ConfigError: for a width that is no multiple of 4 and of `heads`, or tokens that form no grid.
+        ConfigError: for another width, or tokens that form no grid.
 
     Example:
         >>> head = BoxQueries(token_width=8, classes=2, queries=5, width=16, layers=2, heads=2, feedforward=16)
@@ -86,9 +84,7 @@ class BoxQueries(Head):
         self.start = nn.Parameter(start.logit())
         self.place = nn.Linear(width, width)
         self.box = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
-        self.distance = nn.Linear(width, 4)
-        nn.init.zeros_(self.distance.weight)
-        nn.init.zeros_(self.distance.bias)
+        self.distance = zeroed(nn.Linear(width, 4))
         self.classes = nn.Linear(width, classes + 1)
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded, unit
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 
 __all__ = ["CacheHead"]
 
@@ -23,7 +24,6 @@ class CacheHead(Head):
     tensors come from `medvlp.adaptation.tip`.
 
     Args:
-        in_width: W, given by the builder.
         classes: K.
         rows: number of keys.
         reads: part that is classified.
@@ -53,15 +53,11 @@ class CacheHead(Head):
         super().__init__()
         self.reads = (reads,)
         self.width = classes
-        self.output = nn.Linear(in_width, classes)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.output = zeroed(nn.Linear(in_width, classes))
         self.keys = nn.Parameter(torch.zeros(rows, in_width))
-        self.register_buffer("values", torch.zeros(rows, classes))
-        self.register_buffer("weight", torch.zeros(classes))
-        self.register_buffer("sharpness", torch.ones(classes))
-        self.register_buffer("mean", torch.zeros(in_width))
-        self.register_buffer("scale", torch.ones(in_width))
+        zeros = {"values": torch.zeros(rows, classes), "weight": torch.zeros(classes), "mean": torch.zeros(in_width)}
+        for name, value in {**zeros, "sharpness": torch.ones(classes), "scale": torch.ones(in_width)}.items():
+            self.register_buffer(name, value)
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, K)}."""

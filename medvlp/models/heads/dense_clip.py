@@ -11,34 +11,31 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded, unit
-from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Head, Level
+from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
 from medvlp.models.heads._cross_block import CrossBlock
-from medvlp.models.heads._dense import conv, kept, level_reads, levels_of, real_slices, resize, view_size
-from medvlp.models.heads._pyramid import Pyramid
+from medvlp.models.heads._dense import DenseHead, Pyramid, conv, real_only
 from medvlp.models.heads.segmenter import class_vectors
 
 __all__ = ["DenseClip"]
 
+_TEMPERATURE = 0.07
 
-class DenseClip(Head):
+
+class DenseClip(DenseHead):
     r"""DenseCLIP (Rao et al. 2022, section 3): levels and class names -> logits of pixels and a score map of each name.
 
     With z (R, D, h, w) a convolution of one cell over the coarsest level, g its mean, T (K, D) the texts of a bank::
 
-        T'    = T + gamma Decoder(T; [g, z])      words look at each other and at the picture
+        T'    = T + gamma Decoder(T; [g, z])      words look at each other and at the picture; gamma (D,) starts at 1e-4
         score = <z / |z|, T' / |T'|>              in [-1, 1]
 
-    The scores are put beside the coarsest level, and a feature pyramid draws the logits over all levels. The part
-    ``NAME_scores`` is score / 0.07, enlarged to the view, for an auxiliary loss (``dice_ce`` with `scores`). `gamma`,
-    one a dimension, starts at 1e-4: at 0 the words are the bank's. Of the paper's prompting this is the part behind the
-    text encoder; learnt words before it are not done, as the bank's vectors are constant.
+    The scores are put beside the coarsest level, and a feature pyramid draws the logits over all levels.
+    ``NAME_scores`` is score / 0.07, enlarged to the view, for an auxiliary loss (``dice_ce`` with `scores`). The
+    paper's learnt words before the text encoder are not done, as the bank's vectors are constant.
 
     Args:
-        levels: of the encoder, given by the builder.
-        banks: given by the builder.
         bank: whose texts are the classes, in the order of the labels; with `exclusive` the first is the background's.
         classes: K, checked against the bank.
         width: channels of the pyramid.
@@ -58,7 +55,7 @@ class DenseClip(Head):
         {'organs': (1, 2, 16, 16), 'organs_scores': (1, 2, 16, 16)}
     """
 
-    reads = ()
+    name = "dense_clip"
     gives = ("scores",)
     texts: Tensor
 
@@ -75,15 +72,9 @@ class DenseClip(Head):
         heads: Annotated[int, Field(ge=1)] = 4,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
-        super().__init__()
-        self.reads = level_reads(levels, head="dense_clip")
-        self.register_buffer("texts", class_vectors(banks, bank, classes, head="dense_clip"))
+        super().__init__(levels)
+        self.register_buffer("texts", class_vectors(banks, bank, classes, head=self.name))
         dim, last = self.texts.shape[1], levels[-1]
-        if decoder_width % heads:
-            raise ConfigError(
-                f"decoder_width {decoder_width} of head 'dense_clip' is no multiple of its {heads} heads."
-            )
-        self.count = len(levels)
         self.pixels = conv(len(last.stride), last.channels, dim, 1)
         self.enter = nn.Linear(dim, decoder_width)
         self.blocks = nn.ModuleList(
@@ -97,17 +88,16 @@ class DenseClip(Head):
         self.pyramid = Pyramid([*levels[:-1], replace(last, channels=last.channels + classes)], width)
         self.output = conv(len(last.stride), width, classes, 1)
 
-    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
-        """Return logits and scores, each (R, K, H, W) or (R, K, S, H, W)."""
-        maps, real = levels_of(encoded, self.count), real_slices(encoded, self.reads)
+    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+        """See `DenseHead`."""
         scores = self.scores(maps[-1], real)
         maps = [*maps[:-1], torch.cat([maps[-1], scores], dim=1)]
-        logits = self.output(self.pyramid(maps, real).relu())
-        size = view_size(encoded, head="dense_clip")
-        return {
-            name: resize(kept(logits, real), size),
-            f"{name}_scores": resize(kept(scores, real), size) / _TEMPERATURE,
-        }
+        return {"": self.output(self.pyramid(maps, real).relu()), "_scores": scores}
+
+    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        """Return logits and scores, each (R, K, H, W) or (R, K, S, H, W)."""
+        drawn = super().forward(encoded, name)
+        return {**drawn, f"{name}_scores": drawn[f"{name}_scores"] / _TEMPERATURE}
 
     def scores(self, level: Tensor, real: Tensor | None) -> Tensor:
         """Return cosines of cells and words (R, K, ...), of the coarsest level."""
@@ -122,7 +112,4 @@ class DenseClip(Head):
             words = block(words, torch.cat([mean, cells], dim=1), seen)
         words = unit(self.texts + self.gamma * self.leave(words))
         found = torch.einsum("rnd,rkd->rkn", unit(cells), words).unflatten(2, dense.shape[2:])
-        return kept(found, real)
-
-
-_TEMPERATURE = 0.07
+        return real_only(found, real)

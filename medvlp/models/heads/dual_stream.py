@@ -1,8 +1,7 @@
-"""MeDSLIP's image branch (Fan et al. 2024, arXiv 2403.10635): tokens part into what a thing is and where it lies.
+"""MeDSLIP's image branch (Fan et al. 2024, arXiv 2403.10635): tokens part into pathology and anatomy.
 
-A gate parts each token x into a pathology and an anatomy stream; in each, a decoder asks the stream with the entries of
-a book of texts: "effusion: ...", "left costophrenic angle: ...". Each entry comes back as a vector that says whether it
-is there, and the product of an anatomy's and a pathology's vector says whether the one lies at the other.
+A gate parts each token into two streams; in each, a decoder asks with the entries of a book of texts. The product of an
+anatomy's and a pathology's vector says whether the one lies at the other.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
+from medvlp.models.encoders._blocks import refuse_heads
 from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, book_of, decoder_layer
 
 __all__ = ["DualStream", "Streams"]
@@ -42,8 +42,7 @@ class DualStream(Head):
         m = W_m x + b_m                       a gate of any sign; with ``gate: sigmoid`` between 0 and 1
         x_p = m * x,  x_a = (1 - m) * x       they add up to x
         h_s = W2_s relu(W1_s x_s)             (R, N, width)
-        q_s = W_q E_s + b_q                   one linear map for both books
-        F_s = decoder_s(q_s, h_s)             (R, P or A, width)
+        F_s = decoder_s(W_q E_s + b_q, h_s)   (R, P or A, width); one linear map for both books
 
     Mounted as ``image/NAME`` it gives, of the F_s and, with a dropout that the first two share, of F~_s:
 
@@ -52,17 +51,13 @@ class DualStream(Head):
     - ``NAME_pathology_text`` (R, P, D) and ``NAME_anatomy_text`` (R, A, D): F~_s in the space of the books, linear;
     - ``NAME_pathology_features`` (R, P, width) and ``NAME_anatomy_features`` (R, A, width): F_s.
 
-    All matrices start as N(0, std), those of the attentions included; biases and norms as torch starts them, and equal
-    in all layers of both decoders, which are copies of one. The published 0.02 goes with 1024 channels, where a layer
-    keeps 0.64 of the size of what it reads; with 64 it keeps 0.16, too little for a signal to pass: there set 0.08.
-
-    The books' vectors are saved with the weights, and a checkpoint that was made with others is refused: weights alone
-    would not determine the model. So is how often each entry and each pair was stated absent and present in training
-    (`note`): what was never both was never learnt, and an answer to it means nothing (`known`).
+    All matrices start as N(0, std), those of the attentions included. The published 0.02 goes with 1024 channels;
+    with 64 a layer would pass on 0.16 of what it reads: there set 0.08. The books' vectors are saved with the
+    weights, and a checkpoint that was made with others is refused. So is how often each entry and pair was stated
+    absent and present in
+    training (`note`): what was never both was never learnt (`known`).
 
     Args:
-        token_width: W, given by the builder.
-        banks: given by the builder.
         pathology: bank with the vectors of the pathologies.
         anatomy: bank with those of the anatomies.
         width: of streams and queries.
@@ -81,20 +76,12 @@ class DualStream(Head):
         >>> books = {n: Bank(n, tuple("abc"[:k]), torch.rand(k, 6)) for n, k in (("pathology", 3), ("anatomy", 2))}
         >>> head = DualStream(token_width=8, banks=books, width=4, layers=1, heads=2, feedforward=8)
         >>> rows = Encoded(owner=torch.arange(2), tokens=torch.rand(2, 5, 8), mask=torch.ones(2, 5, dtype=torch.bool))
-        >>> {name: tuple(value.shape) for name, value in head(rows, "m").items() if "features" not in name}
-        {'m': (2, 2, 3), 'm_pathology': (2, 3, 2), 'm_anatomy': (2, 2, 2), 'm_pathology_text': (2, 3, 6),
-         'm_anatomy_text': (2, 2, 6)}
+        >>> head(rows, "m")["m"].shape
+        torch.Size([2, 2, 3])
     """
 
     reads = ("tokens", "mask")
-    gives = (
-        "pathology",
-        "anatomy",
-        "pathology_text",
-        "anatomy_text",
-        "pathology_features",
-        "anatomy_features",
-    )
+    gives = ("pathology", "anatomy", "pathology_text", "anatomy_text", "pathology_features", "anatomy_features")
     book_pathology: Tensor
     book_anatomy: Tensor
     said_pathology: Tensor
@@ -118,22 +105,19 @@ class DualStream(Head):
         std: Annotated[float, Field(gt=0)] = 0.02,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ConfigError(
-                f"{heads} attention heads do not divide the width {width} of dual_stream: choose a divisor of it."
-            )
+        refuse_heads(heads, width, of="dual_stream")
         self.pathology, self.anatomy = (book_of(banks, name, head="dual_stream") for name in (pathology, anatomy))
-        vectors = {name: book.vectors for name, book in (("pathology", self.pathology), ("anatomy", self.anatomy))}
-        book_width = vectors["pathology"].shape[1]  # pyrefly: ignore
-        if vectors["anatomy"].shape[1] != book_width:  # pyrefly: ignore
+        for name, book in (("pathology", self.pathology), ("anatomy", self.anatomy)):
+            self.register_buffer(f"book_{name}", book.vectors.detach().float().clone())  # pyrefly: ignore
+        counts = {"pathology": len(self.book_pathology), "anatomy": len(self.book_anatomy)}
+        book_width, other = self.book_pathology.shape[1], self.book_anatomy.shape[1]
+        if other != book_width:
             raise ConfigError(
                 f"The banks {pathology!r} and {anatomy!r} of dual_stream have vectors of widths {book_width} and "
-                f"{vectors['anatomy'].shape[1]}: encode both with one encoder."  # pyrefly: ignore
+                f"{other}: encode both with one encoder."
             )
-        for name, rows in vectors.items():
-            self.register_buffer(f"book_{name}", rows.detach().float().clone())  # pyrefly: ignore
-        sizes = {"pairs": tuple(len(vectors[name]) for name in ("anatomy", "pathology"))}  # pyrefly: ignore
-        sizes |= {name: (len(rows),) for name, rows in vectors.items()}  # pyrefly: ignore
+        # The buffers keep the names that they have in bundles.
+        sizes = {"pairs": (counts["anatomy"], counts["pathology"]), **{name: (n,) for name, n in counts.items()}}
         for name, size in sizes.items():
             self.register_buffer(f"said_{name}", torch.zeros(2, *size, dtype=torch.int64))
         self._noted: Tensor | None = None
@@ -142,26 +126,23 @@ class DualStream(Head):
         self.gate = nn.Linear(token_width, token_width)
         self.query = nn.Linear(book_width, width)
         first = decoder_layer(width=width, heads=heads, feedforward=feedforward, dropout=dropout)
-        self.stream = nn.ModuleDict({s: _stream(token_width, hidden, width) for s in vectors})
-        self.decoder = nn.ModuleDict({s: QueryDecoder(first, layers=layers) for s in vectors})
-        self.exist = nn.ModuleDict({s: nn.Linear(width, 2) for s in vectors})
-        self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in vectors})
+        self.stream = nn.ModuleDict({s: _stream(token_width, hidden, width) for s in counts})
+        self.decoder = nn.ModuleDict({s: QueryDecoder(first, layers=layers) for s in counts})
+        self.exist = nn.ModuleDict({s: nn.Linear(width, 2) for s in counts})
+        self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in counts})
         self.dropout = nn.Dropout(dropout)
         self._initialise(std)
         self.register_load_state_dict_pre_hook(_refuse_other_books)
 
     def streams(self, tokens: Tensor) -> Streams:
         """Return x_p and x_a, (R, N, W) each."""
-        gate = self.gate(tokens)
-        if self.sigmoid:
-            gate = gate.sigmoid()
+        gate = self.gate(tokens).sigmoid() if self.sigmoid else self.gate(tokens)
         return Streams(gate * tokens, (1 - gate) * tokens)
 
     def attention(self, encoded: Encoded) -> Streams:
         """Return where each query looks: (R, L, P, N) and (R, L, A, N), mean over heads, rows sum to 1 in eval mode."""
         found = self._decode(encoded, attention=True)
-        weights = {name: out.attention for name, out in found.items()}
-        return Streams(**weights)  # pyrefly: ignore
+        return Streams(**{name: out.attention for name, out in found.items()})  # pyrefly: ignore
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return the parts that the class lists."""
@@ -184,12 +165,12 @@ class DualStream(Head):
         """Count what was stated absent and present, over all processes; what a skipped step noted is not counted."""
         noted = self.said_pairs.new_zeros(0, *self.said_pairs.shape[1:]) if self._noted is None else self._noted
         self._noted = None
-        for said, values in (
+        for counted, values in (
             (self.said_pairs, noted),
             (self.said_pathology, noted.amax(dim=1)),
             (self.said_anatomy, noted.amax(dim=2)),
         ):
-            said += collectives.total(torch.stack([(values == 0).sum(dim=0), (values == 1).sum(dim=0)]))
+            counted += collectives.total(torch.stack([(values == 0).sum(dim=0), (values == 1).sum(dim=0)]))
 
     @property
     def known(self) -> Streams:
@@ -200,10 +181,6 @@ class DualStream(Head):
     def known_pairs(self) -> Tensor:
         """Which pairs were, bool (A, P)."""
         return (self.said_pairs > 0).all(dim=0)
-
-    def extra_repr(self) -> str:
-        """Name the books."""
-        return f"{self.pathology.name}: {len(self.book_pathology)}, {self.anatomy.name}: {len(self.book_anatomy)}"
 
     def _decode(self, encoded: Encoded, *, attention: bool = False) -> dict[str, Decoded]:
         tokens, mask = encoded.part("tokens"), encoded.part("mask")

@@ -22,18 +22,13 @@ __all__ = ["Generator"]
 class Generator(Head):
     """A causal transformer decoder: each position sees the words up to itself and all real tokens of the image.
 
-    Called by an objective (stage ``call``), because it needs the words of the report beside the tokens of the image.
-    With ``words: own`` it embeds the words itself, and the output layer has the same weights (Press and Wolf 2017).
-    With ``words: tower`` it stands on the tokens of a causal text tower, as the multimodal half of CoCa's decoder
-    (Yu et al. 2022), and ``reads`` names an attentional pooler of many queries.
-
-    With `findings` it can be told of each of K findings whether it is present or absent, as PromptMRG (Jin et al. 2024)
-    tells a decoder what a classifier found: a learned vector for each finding and state stands among the picture's.
+    Called by an objective (stage ``call``), as it needs the words of the report too. With ``words: own`` it embeds the
+    words, and the output layer has the same weights (Press and Wolf 2017). With ``words: tower`` it stands on the
+    tokens of a causal text tower, as the multimodal half of CoCa's decoder (Yu et al. 2022). With `findings` it can
+    be told of each whether it is present or absent (PromptMRG, Jin et al. 2024): a learned vector stands among the
+    picture's.
 
     Args:
-        memory_width: W of what it reads, given by the builder.
-        vocab_size: V, given by the builder.
-        text: the text tower, given by the builder.
         reads: part of the image that is written from: its tokens, or a pooler's vectors.
         words: ``own`` or ``tower``.
         width: of the decoder; None: that of the text tower with ``words: tower``, which it must be, else 192.
@@ -45,16 +40,14 @@ class Generator(Head):
         findings: K, how many findings it can be told.
 
     Raises:
-        ConfigError: if `heads` does not divide the width; with ``words: tower``, if there is no text tower, it is not
-            causal, or its width is another.
+        ConfigError: if `heads` does not divide the width; with ``words: tower``, if there is no causal text tower,
+            or its width is another.
 
     Example:
         >>> head = Generator(memory_width=8, vocab_size=10, width=8, layers=1, heads=2)
         >>> tokens, mask = torch.rand(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
         >>> head.forward_logits(tokens, mask, torch.zeros(2, 3, dtype=torch.int64)).shape
         torch.Size([2, 3, 10])
-        >>> head.write(tokens, mask, start=1, stop=2, longest=4).shape[0]
-        2
     """
 
     stage = "call"
@@ -90,12 +83,7 @@ class Generator(Head):
         self.norm_image = nn.LayerNorm(memory_width)
         self.blocks = nn.ModuleList(
             CrossBlock(
-                width=width,
-                context_width=memory_width,
-                heads=heads,
-                mlp_ratio=mlp_ratio,
-                dropout=dropout,
-                causal=True,
+                width=width, context_width=memory_width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, causal=True
             )
             for _ in range(layers)
         )
@@ -112,8 +100,7 @@ class Generator(Head):
         Args:
             memory: (R, N, W) of the image.
             mask: (R, N) bool, True where the memory is real; None: all of it is.
-            words: (R, L) int64 ids; with ``words: tower`` the text tower's tokens (R, L, W). Padding comes last, and
-                what is predicted there is for the caller to leave out.
+            words: (R, L) int64 ids, padding last; with ``words: tower`` the text tower's tokens (R, L, W).
             findings: (R, K), what it is told: 1 present, 0 absent, NaN or negative unknown; None: nothing.
 
         Raises:
@@ -136,24 +123,19 @@ class Generator(Head):
         """Write greedily: the most probable next word until `stop` or `longest` words; keys and values are kept.
 
         Args:
-            memory: (R, N, W) of the image.
-            mask: (R, N) bool, True where the memory is real; None: all of it is.
+            memory: as for `forward_logits`, like `mask` and `findings`.
+            mask: (R, N).
             start: id of the first word, which is given; or the first words of each row, (R, P).
             stop: id of the word after which nothing follows.
             longest: most words that are written.
             tower: with ``words: tower``, ids (R, L) -> the text tower's tokens (R, L, W).
-            findings: (R, K) as for `forward_logits`.
+            findings: (R, K).
 
         Returns:
-            (R, T) int64 without what was given, T at most `longest`; after its first `stop` a row holds `stop` alone.
+            (R, T) int64 without what was given, T at most `longest`; after its first `stop` a row holds only `stop`.
 
         Raises:
             ConfigError: if given and written words are more than `max_length`, or the text tower is not given.
-
-        Example:
-            >>> head = Generator(memory_width=4, vocab_size=5, width=4, layers=1, heads=1)
-            >>> head.write(torch.rand(3, 2, 4), None, start=1, stop=0, longest=6).shape[0]
-            3
         """
         first = torch.full((len(memory), 1), start, device=memory.device) if isinstance(start, int) else start
         if self.words == "own":
@@ -188,9 +170,9 @@ class Generator(Head):
                 f"This generator can be told {0 if self.states is None else len(self.states)} findings and was told "
                 f"{findings.shape[1]}: set its option findings."
             )
-        told = torch.where((findings > 0)[..., None], self.states[:, 1], self.states[:, 0])
+        known = torch.where((findings > 0)[..., None], self.states[:, 1], self.states[:, 0])
         real = torch.ones(image.shape[:2], dtype=torch.bool, device=image.device) if mask is None else mask
-        return torch.cat([image, told.to(image.dtype)], dim=1), torch.cat([real, findings >= 0], dim=1)
+        return torch.cat([image, known.to(image.dtype)], dim=1), torch.cat([real, findings >= 0], dim=1)
 
     def _decode(
         self, image: Tensor, mask: Tensor | None, words: Tensor, *, first: int, past: list[BlockPast] | None

@@ -18,7 +18,6 @@ class Identity(Head):
     """(R, ...) -> the same: a tower whose pooled output already is the embedding gives it as ``raw``.
 
     Args:
-        in_width: W of what is read, given by the builder.
         reads: part that is passed on.
         mean: whether its mean over tokens is.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 
 __all__ = ["LinearHead"]
 
@@ -19,7 +20,6 @@ class LinearHead(Head):
     """(R, ..., W) -> logits (R, ..., K), starting at zero: every class is equally likely before the first step.
 
     Args:
-        in_width: W, given by the builder.
         classes: K.
         reads: part that is classified.
         bias: whether the classes have one.
@@ -45,10 +45,7 @@ class LinearHead(Head):
         self.reads = (reads,)
         self.stage = stage
         self.width = classes
-        self.output = nn.Linear(in_width, classes, bias=bias)
-        nn.init.zeros_(self.output.weight)
-        if bias:
-            nn.init.zeros_(self.output.bias)
+        self.output = zeroed(nn.Linear(in_width, classes, bias=bias))
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, ..., K)}."""

@@ -20,16 +20,13 @@ class LinearNorm(Head):
     """(R, W) -> BN(A v), (R, D), with the statistics of all rows of all processes while training.
 
     Args:
-        in_width: W, given by the builder.
-        embed_dim: the model's, given by the builder.
         reads: part that is projected.
         width: D; None: the model's `embed_dim`.
 
     Example:
         >>> import torch
-        >>> head = LinearNorm(in_width=4, embed_dim=2, reads="pooled")
         >>> rows = Encoded(owner=torch.arange(8), pooled=torch.rand(8, 4))
-        >>> bool(head(rows, "p")["p"].mean(dim=0).abs().max() < 1e-5)
+        >>> bool(LinearNorm(in_width=4, embed_dim=2, reads="pooled")(rows, "p")["p"].mean(dim=0).abs().max() < 1e-5)
         True
     """
 

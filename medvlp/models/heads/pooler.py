@@ -21,17 +21,12 @@ class AttentionPooler(Head):
     """Q learned queries attend to the real tokens: (R, N, W) -> (R, Q, W'), or (R, W') for one query.
 
     One cross-attention and one residual network with pre-norms, as the attentional pooler of CoCa (Yu et al. 2022).
-    Without position embeddings of its own it does not depend on the order of the tokens.
 
     Args:
-        token_width: W, given by the builder.
         queries: Q.
         width: W'; None: W.
         heads: attention heads; divides W'.
         mlp_ratio: width of the network's hidden layer over W'.
-
-    Raises:
-        ConfigError: if `heads` does not divide the width.
 
     Example:
         >>> head = AttentionPooler(token_width=8, queries=3)

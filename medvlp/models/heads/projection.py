@@ -22,22 +22,19 @@ class Projection(Head):
     """(R, ..., W) -> (R, ..., D): linear, or hidden layers with norm and activation and a linear layer behind them.
 
     Args:
-        in_width: W, given by the builder.
-        embed_dim: the model's, given by the builder.
         reads: part that is projected.
         standardise: first give each column the mean 0 and the spread 1, by BatchNorm over the rows of the batch (as in
-            front of the linear classifier of MAE, He et al. 2022); needs ``stage: batch``. Features of several layers
-            differ a hundredfold in size, and what is small would never be learnt.
+            front of the linear classifier of MAE, He et al. 2022); needs ``stage: batch``.
         width: D; None: the model's `embed_dim`.
         hidden: width of the hidden layers; None: no hidden layer.
         layers: number of linear layers where there are hidden ones.
-        norm: of the hidden layers; ``batch`` needs ``stage: batch``, where all rows of all processes are together;
-            ``layer_behind`` normalises what the activation gives.
+        norm: of the hidden layers; ``batch`` needs ``stage: batch``; ``layer_behind`` normalises what the
+            activation gives.
         norm_eps: that LayerNorm adds to a variance.
         activation: of the hidden layers; ``prelu`` learns one slope a layer.
         hidden_bias: whether the hidden layers have one; never before ``batch``.
         mean: whether what is projected, one by one, is averaged: tokens to one vector.
-        first: whether only the first is taken: of tokens the upper left.
+        first: whether only the first is projected: of tokens the upper left.
         bias: of the last layer.
         stage: ``tower`` or ``batch``, see `Head`.
 
@@ -102,10 +99,6 @@ class Projection(Head):
             values = norm(activation(values)) if self.behind else activation(values)
         values = self.output(values)
         return {name: values.mean(dim=1) if self.mean else values}
-
-    def extra_repr(self) -> str:
-        """Name what is read and when."""
-        return f"reads={self.reads[0]}, stage={self.stage}"
 
 
 def _norm(norm: str, width: int, eps: float) -> nn.Module:

@@ -21,7 +21,6 @@ class Prototypes(Head):
     Called by an objective (stage ``call``), because several views share them.
 
     Args:
-        embed_dim: the model's, given by the builder.
         prototypes: K.
         width: D; None: the model's `embed_dim`.
 
@@ -45,11 +44,8 @@ class Prototypes(Head):
         self.weight = nn.Parameter(unit(torch.randn(prototypes, width or embed_dim)))
 
     def scores(self, rows: Tensor, *, learn: bool) -> Tensor:
-        """Return cosines of unit rows (R, D) with all prototypes, (R, K).
-
-        Args:
-            rows: (R, D).
-            learn: whether the prototypes get a gradient too.
+        """Return cosines (R, K) of unit rows (R, D) with all prototypes, which get a gradient where they are to
+        `learn`.
         """
         return rows @ (self.weight if learn else self.weight.detach()).to(rows).T
 
@@ -58,7 +54,3 @@ class Prototypes(Head):
         """Scale to unit length; what has it stays as it is, bit for bit."""
         lengths = self.weight.norm(dim=1, keepdim=True)
         self.weight.copy_(torch.where((lengths - 1).abs() < 1e-6, self.weight, unit(self.weight)))
-
-    def extra_repr(self) -> str:
-        """Name the sizes."""
-        return f"{self.weight.shape[0]} prototypes of width {self.weight.shape[1]}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded, unit
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 
 __all__ = ["ResidualHead"]
 
@@ -23,7 +24,6 @@ class ResidualHead(Head):
     tensors come from `medvlp.adaptation.residual`.
 
     Args:
-        in_width: W, given by the builder.
         classes: K.
         hidden: width of the bottleneck.
         reads: part that is classified.
@@ -51,10 +51,8 @@ class ResidualHead(Head):
         self.reads = (reads,)
         self.width = classes
         self.down = nn.Linear(in_width, hidden, bias=False)
-        self.up = nn.Linear(hidden, in_width, bias=False)
-        self.output = nn.Linear(in_width, classes)
-        for each in (self.up.weight, self.output.weight, self.output.bias):
-            nn.init.zeros_(each)
+        self.up = zeroed(nn.Linear(hidden, in_width, bias=False))
+        self.output = zeroed(nn.Linear(in_width, classes))
         self.register_buffer("ratio", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(in_width))
         self.register_buffer("scale", torch.ones(in_width))

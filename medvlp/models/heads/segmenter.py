@@ -10,38 +10,27 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import Encoded, unit
+from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Head, Level
+from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
-from medvlp.models.heads._dense import conv, kept, level_reads, levels_of, real_slices, resize, view_size
-from medvlp.models.heads._pyramid import Pyramid
+from medvlp.models.heads._dense import DenseHead, Pyramid, conv
 
 __all__ = ["Segmenter", "class_vectors"]
 
 
-class Segmenter(Head):
+class Segmenter(DenseHead):
     r"""Levels -> logits of pixels by LSeg (Li et al. 2022, section 3): the classes are texts, and only pixels learn.
 
     With I (R, D, h, w) the unit vectors that a feature pyramid and a convolution of one cell make of the picture, and T
-    (K, D) the unit vectors of a bank::
-
-        logit[k] = scale <I, T[k]> + bias
-
-    enlarged linearly to the view. The vectors are constant (LSeg freezes its text encoder), so other words can be
-    asked of the trained head by giving the bundle another bank. `scale` starts at 1 / 0.07 and is learnt, at most 100,
-    as CLIP's; `bias`, common to all classes, is for sigmoids: a softmax does not see it. LSeg's spatial blocks behind
-    the logits are left out.
-
-    The texts stand in the order of the labels that an objective teaches; with `exclusive` the first is the background's
-    ("other", as in LSeg).
+    (K, D) the constant unit vectors of a bank, ``logit[k] = scale <I, T[k]> + bias``; see `DenseHead`.
+    Another bank asks about other words. `scale` starts at 1 / 0.07 and is learnt, at most 100, as CLIP's; `bias` is for
+    sigmoids. LSeg's spatial blocks behind the logits are left out.
 
     Args:
-        levels: of the encoder, given by the builder.
-        banks: given by the builder.
-        bank: whose texts are the classes; with constant vectors.
+        bank: whose texts are the classes, in the order of the labels; with `exclusive` the first is the background's.
         classes: K, checked against the bank.
         width: channels of the pyramid.
 
@@ -49,6 +38,7 @@ class Segmenter(Head):
         ConfigError: for a bank that there is not, that has no vectors, or as many texts as there are classes.
 
     Example:
+        >>> from medvlp.core.encoded import Encoded
         >>> words = Bank("organs", ("lung", "heart"), torch.eye(2, 6))
         >>> head = Segmenter(levels=(Level(4, (2, 2)),), banks={"organs": words}, bank="organs", classes=2, width=8)
         >>> rows = Encoded(owner=torch.arange(1), size=(16, 16), extra={"level[0]": torch.rand(1, 4, 8, 8)})
@@ -56,7 +46,7 @@ class Segmenter(Head):
         torch.Size([1, 2, 16, 16])
     """
 
-    reads = ()
+    name = "segmenter"
     texts: Tensor
 
     def __init__(
@@ -68,22 +58,17 @@ class Segmenter(Head):
         classes: Annotated[int, Field(ge=1)],
         width: Annotated[int, Field(ge=1)] = 128,
     ) -> None:
-        super().__init__()
-        self.reads = level_reads(levels, head="segmenter")
-        self.register_buffer("texts", class_vectors(banks, bank, classes, head="segmenter"))
-        self.count = len(levels)
+        super().__init__(levels)
+        self.register_buffer("texts", class_vectors(banks, bank, classes, head=self.name))
         self.pyramid = Pyramid(levels, width)
         self.output = conv(len(levels[0].stride), width, self.texts.shape[1], 1)
         self.log_scale = nn.Parameter(torch.full((1,), -math.log(0.07)))
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
-        """Return {name: (R, K, H, W) or (R, K, S, H, W)}."""
-        real = real_slices(encoded, self.reads)
-        pixels = self.output(self.pyramid(levels_of(encoded, self.count), real).relu())
-        pixels = nn.functional.normalize(pixels, dim=1)
-        logits = torch.einsum("rd...,kd->rk...", pixels, self.texts) * self.log_scale.exp() + self.bias
-        return {name: resize(kept(logits, real), view_size(encoded, head="segmenter"))}
+    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+        """See `DenseHead`."""
+        pixels = nn.functional.normalize(self.output(self.pyramid(maps, real).relu()), dim=1)
+        return {"": torch.einsum("rd...,kd->rk...", pixels, self.texts) * self.log_scale.exp() + self.bias}
 
     def after_step(self, samples_seen: int) -> None:
         """Keep the scale at 100 at most."""

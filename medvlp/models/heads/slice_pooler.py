@@ -1,8 +1,7 @@
 """Slices of a volume -> one vector: attention over slices by their place in millimetres, then pooling.
 
-RadCLIP (Lu et al. 2024, arXiv 2403.09948) describes a lightweight adapter V = MHSA(I + PE(P)) over the features of 2D
-slices; neither its code nor its sizes were released. What stands here is our design in its spirit: at the start it *is*
-the pooling alone (with ``mean`` the masked mean of the slices), and attention is learned from there.
+In the spirit of RadCLIP's adapter V = MHSA(I + PE(P)) (Lu et al. 2024, arXiv 2403.09948), whose code and sizes were not
+released; at the start it is the pooling alone, and attention is learned from there.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders._blocks import Attention, mlp
-from medvlp.models.heads._slice_pools import POOLS, Pool
+from medvlp.models.encoders._blocks import Attention, mlp, zeroed
+from medvlp.models.heads._slice_pools import POOLS, Pool, uniform
 
 __all__ = ["SlicePooler"]
 
@@ -37,11 +36,10 @@ class SlicePooler(Head):
         V = pool(Y)
 
     and so on for each further layer; with `mlp_ratio` a network follows each attention, its last layer zeros too.
-    A slice's place is its coordinate along the axis on which the row's slices are farthest apart, from 0 at one end to
-    1 at the other: it depends neither on spacing, nor on the number or order of slices.
+    A slice's place is its coordinate along the axis on which the row's slices are farthest apart, from 0 to 1: it
+    depends neither on spacing, nor on the number or order of slices.
 
     Args:
-        width: W, given by the builder.
         reads: part with the slices.
         layers: self-attention layers; 0: pooling alone.
         heads: of the attention; divides W.
@@ -57,8 +55,8 @@ class SlicePooler(Head):
     Example:
         >>> head = SlicePooler(width=8, heads=2)
         >>> slices, place = torch.rand(1, 3, 8), torch.tensor([[[0.0, 0, 0], [0, 0, 5], [0, 0, 10]]])
-        >>> real = torch.ones(1, 3, dtype=torch.bool)
-        >>> rows = Encoded(owner=torch.arange(1), tokens=slices, mask=real, position=place)
+        >>> mask = torch.ones(1, 3, dtype=torch.bool)
+        >>> rows = Encoded(owner=torch.arange(1), tokens=slices, mask=mask, position=place)
         >>> torch.allclose(head(rows, "volume")["volume"], slices.mean(1))
         True
     """
@@ -92,7 +90,9 @@ class SlicePooler(Head):
         along = _along(encoded.part("position").to(slices.dtype), mask)
         places = None if self.place is None else _rms(slices, mask) * self.place(along)
         if self.token is not None:
-            slices = torch.cat([slices, (_mean(slices, mask) + self.token)[:, None]], dim=1)
+            slices = torch.cat(
+                [slices, (torch.einsum("rs,rsw->rw", uniform(mask, slices.dtype), slices) + self.token)[:, None]], dim=1
+            )
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             places = None if places is None else torch.cat([places, torch.zeros_like(places[:, :1])], dim=1)
         weights = None
@@ -106,10 +106,6 @@ class SlicePooler(Head):
         pooled, weights = self.pool(slices, mask, along)
         return {name: pooled, f"{name}_weights": weights}
 
-    def extra_repr(self) -> str:
-        """Name what is read."""
-        return f"reads={self.reads[0]}"
-
 
 class _Layer(nn.Module):
     """I + MHSA(LN(I + places)) and, where asked for, I + MLP(LN(I)); both branches start as zeros."""
@@ -118,15 +114,11 @@ class _Layer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width=width, heads=heads)
-        nn.init.zeros_(self.attention.output.weight)
-        nn.init.zeros_(self.attention.output.bias)
+        zeroed(self.attention.output)
         self.norm_mlp = nn.LayerNorm(width) if mlp_ratio else None
         self.mlp = mlp(width, mlp_ratio) if mlp_ratio else None
         if self.mlp is not None:
-            last = self.mlp[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            zeroed(self.mlp[-1])  # pyrefly: ignore
 
     def forward(self, slices: Tensor, places: Tensor | None, mask: Tensor) -> Tensor:
         slices = slices + self.attention(self._placed(slices, places), mask)
@@ -176,11 +168,6 @@ def _along(position: Tensor, mask: Tensor) -> Tensor:
     rows = torch.arange(len(axis), device=axis.device)
     values = position[rows, :, axis] - low[rows, axis, None]
     return values / reach[rows, axis, None].clamp_min(_EPS)
-
-
-def _mean(slices: Tensor, mask: Tensor) -> Tensor:
-    share = mask.to(slices.dtype) / mask.sum(1, keepdim=True).clamp_min(1)
-    return torch.einsum("rs,rsw->rw", share, slices)
 
 
 def _rms(slices: Tensor, mask: Tensor) -> Tensor:

@@ -20,12 +20,9 @@ __all__ = ["StagePool"]
 class StagePool(Head):
     """Pooled (R, W) and levels (R, C, h, w) -> (R, W + 2 sum C): the mean and the maximum of each map beside W.
 
-    Earlier stages see texture that the last one, trained for objects of photographs, has thrown away; a mean and a
-    maximum say how much of it there is and how strong it is at its strongest. Nothing is learnt.
+    Earlier stages see texture that the last one, trained for objects of photographs, has lost. Nothing is learnt.
 
     Args:
-        in_width: W, given by the builder.
-        levels: of the encoder, given by the builder.
         stages: how many of the levels, counted from the last.
 
     Raises:

@@ -25,21 +25,16 @@ TextsOf = Callable[[str, Encoded], Tensor]
 class TextClassifier(Head):
     r"""z_k = s v . t_k, or with `against` z_k = s (v . t_k - v . n_k): zero-shot logits (R, K) as a head.
 
-    v is the embedding of a picture, t_k that of the bank's k-th text, n_k that of the k-th text of a second bank
-    ("no effusion" to "effusion"), s the model's logit scale; a scale's bias is added where there is no second text. The
+    v is the embedding of a picture, t_k that of the bank's k-th text, n_k that of the k-th text of a second bank ("no
+    effusion" to "effusion"), s the model's logit scale, whose bias is added where there is no second text. The
     first form is for classes that exclude each other, the second for findings that occur together.
 
-    Texts are encoded with the patches that act on the bank: learned prompts (`coop`, `maple`), and those that are
-    others for each picture (`cocoop`, `ctp`), which costs R times the texts. Without prompts it is the zero-shot
-    classifier, and may be tuned as a linear layer that starts as one (Wortsman et al. 2022).
-
-    Mounted as ``image/NAME`` it gives ``NAME`` and ``NAME_texts`` (R, K, D), the embeddings t.
+    Texts are encoded with the patches that act on the bank; those that are others for each picture (`cocoop`,
+    `ctp`) cost R times the texts. Without patches it may be tuned as a linear layer that starts as the zero-shot
+    classifier (Wortsman et al. 2022). Mounted as ``image/NAME`` it also gives ``NAME_texts`` (R, K, D), the
+    embeddings t.
 
     Args:
-        texts_of: given by the builder.
-        scale: given by the builder.
-        books: the banks, given by the builder.
-        embed_dim: D, given by the builder.
         classes: K, told by the objective.
         bank: of the classes, in the order of the objective's labels.
         against: bank of what each is compared with.
@@ -113,10 +108,6 @@ class TextClassifier(Head):
     def _picture(self, embedding: Tensor, texts: Tensor) -> Tensor:
         """Return what is compared of a picture, (R, D)."""
         return embedding
-
-    def extra_repr(self) -> str:
-        """Name the banks."""
-        return " against ".join(self.banks)
 
 
 def _cosines(picture: Tensor, texts: Tensor) -> Tensor:

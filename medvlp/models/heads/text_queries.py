@@ -22,7 +22,7 @@ class TextQueries(Head):
     r"""A decoder whose queries are the Q texts of a bank reads tokens x (R, N, W).
 
     With E (Q, n D) the constant vectors of the bank, for each text those of n aspects side by side (its definition, and
-    sentences on how it looks)::
+    sentences on its appearance)::
 
         q = W_q e + b_q            (Q n, W), of each aspect e; as it is where the bank is not `mapped`
         F = decoder(q, x)          (R, Q n, W); where `norm_first`, of norm(q) and norm(x), by the decoder's last norm
@@ -32,8 +32,6 @@ class TextQueries(Head):
     aspects. The queries read each other too: what one says depends a little on the others that are asked with it.
 
     Args:
-        in_width: W of what is read, given by the builder.
-        banks: given by the builder.
         bank: with the vectors.
         reads: part that holds the tokens.
         mapped: whether the vectors pass through a linear map.
@@ -52,8 +50,8 @@ class TextQueries(Head):
         >>> book = Bank("existence", ("fluid", "air"), torch.rand(2, 6), names=("effusion", "pneumothorax"))
         >>> head = TextQueries(in_width=4, banks={"existence": book}, layers=1, heads=2, feedforward=8)
         >>> rows = Encoded(owner=torch.arange(3), tokens=torch.rand(3, 5, 4), mask=torch.ones(3, 5, dtype=torch.bool))
-        >>> head(rows, "existence")["existence"].shape, head.names
-        (torch.Size([3, 2, 2]), ('effusion', 'pneumothorax'))
+        >>> head(rows, "existence")["existence"].shape
+        torch.Size([3, 2, 2])
     """
 
     book: Tensor
@@ -120,7 +118,3 @@ class TextQueries(Head):
         if self.norm_first:
             queries, tokens = self.decoder.norm(queries), self.decoder.norm(tokens)
         return self.decoder(queries, tokens, None if bool(mask.all()) else mask, attention=attention)
-
-    def extra_repr(self) -> str:
-        """Name what is read and how many texts ask."""
-        return f"reads={self.reads[0]}, texts={len(self.names)}, aspects={self.aspects}"

@@ -25,8 +25,6 @@ class WordSums(Head):
     GLoRIA (Huang et al., ICCV 2021) and CARZero (Lai et al., CVPR 2024) read texts so, and count the empty places too.
 
     Args:
-        token_width: W, given by the builder.
-        text: the text tower, given by the builder; its tokenizer marks pieces that go on with a word.
         places: at least as many as the tokenizer's longest text has pieces.
         factor: of the sums: 4 makes the mean of four layers their sum.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,8 +22,6 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._sites import MlpSite, TokenSite
 
-__all__ = ["Handle", "Patch", "Patched", "Uniform", "apply_patches", "match_sites"]
-
 # n -> (R, n) draws in [0, 1) for the R rows that are being encoded: a function of (seed, sample, patch).
 Uniform = Callable[[int], Tensor]
 
@@ -34,7 +33,7 @@ class Patched:
     Attributes:
         value: what passes on.
         added: (R, N) bool, True where `value` has a token that was not there, as many in each row. The tower's blocks
-            see it and what the tower gives out lacks it: tokens, mask, ids and grid stay those of its own.
+            see it and what the tower gives out lacks it.
         parts: what leaves the model beside, under the names in the patch's `gives`: (R, ...) tensors.
     """
 
@@ -47,41 +46,32 @@ class Patch(nn.Module):
     """What a patch does with the value that passes its site.
 
     A component of `models/patches` is a subclass whose constructor has the options ``kind`` (the tower) and ``on`` (a
-    site, ``*`` for any letters) and may own parameters: they live on the model, are trained and saved. One is built for
-    each site that ``on`` matches. It may ask the builder for ``site`` (`Site`), ``uniform`` (`Uniform`), ``rows``
-    (`RowDraws`: view and number of the rows that pass), ``bank`` (the `Bank`, where its view names one),
-    ``token_widths`` (of each tower, by kind), ``blocks`` (how many each has), ``text`` (the `TextEncoder`),
-    ``pictures`` (the kind of the model's pictures), ``embed_dim``, ``site_name`` and ``share`` (`Share`: modules that
-    others have too).
+    site, ``*`` for any letters); its parameters live on the model, are trained and saved. One is built for each
+    site that ``on`` matches. It may ask the builder for ``site`` (`Site`), ``uniform`` (`Uniform`), ``rows``
+    (`RowDraws`), ``bank`` (where its view names one), ``token_widths`` (of each tower, by kind), ``blocks`` (how
+    many each has), ``text`` (the `TextEncoder`), ``vision_kind``, ``embed_dim``, ``site_name`` and ``share`` (`Share`).
 
     Attributes:
-        gives: names of the parts that it returns at each pass, in training and in evaluation: ``hidden`` at
-            ``view: image.local`` is the key ``image.local/hidden``. Where a specification matches several sites, the
-            part is (R, ..., L), in the order of the sites.
-        reads: of a patch on a bank's texts that makes of them others for each picture: the parts of pictures that it
-            finds in ``rows.pictures``. Such texts are read by heads that have them encoded, as `text_classifier` does.
+        gives: names of the parts that it returns at each pass: ``hidden`` at ``view: image.local`` is the key
+            ``image.local/hidden``; (R, ..., L) where a specification matches several sites, in their order.
+        reads: of a patch on a bank's texts that makes of them others for each image: the parts of images that it
+            finds in ``rows.images``. Such texts are read by heads that have them encoded, as `text_classifier` does.
     """
 
     gives: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
     def forward(self, value: Tensor, source: Tensor) -> Tensor | Patched:
-        """Return what passes on.
+        """Return what passes on of `value`, the module's input at a site ``before``, its output at a site ``after``.
 
-        Args:
-            value: the module's input at a site ``before``, its output at a site ``after``.
-            source: the module's input.
+        `source` is the module's input.
         """
         raise NotImplementedError
 
 
 @dataclass
 class Handle:
-    """Patches that stand.
-
-    Attributes:
-        sites: ``kind:site`` of each, in order.
-    """
+    """Patches that stand; `sites` are the ``kind:site`` of each, in order."""
 
     sites: tuple[str, ...]
     _model: TowerModel
@@ -103,16 +93,13 @@ class Handle:
 def apply_patches(
     model: Model, specs: Sequence[Mapping[str, object]], *, seed: int = 0, where: str = "patches"
 ) -> Handle:
-    """Put patches at the sites of a model's towers, in the order of the list.
-
-    Apply them before the optimiser is made and before the model is wrapped for several processes.
+    """Put patches at the sites of a model's towers, before the optimiser is made and the model is wrapped.
 
     Args:
         model: built by `build_model`.
-        specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`; ``on`` may
-            be several patterns with commas between. Beside its own options each may have ``view``: where it acts, ``*``
-            for any letters (``bank.*``, ``image.local``). All other views, and whoever calls a tower without the model,
-            pass as if it were not there.
+        specs: ``{name: lora, kind: image, on: "linear[*qkv*]", rank: 8}``, components of `models/patches`, in order;
+            ``on`` may be several patterns with commas between. Beside its own options each may have ``view``: where it
+            acts, ``*`` for any letters (``bank.*``, ``image.local``); all other views pass as if it were not there.
         seed: of first weights and of draws.
         where: path in the configuration, for error sentences.
 
@@ -124,12 +111,12 @@ def apply_patches(
         raise ConfigError(f"{where}: {type(model).__name__} publishes no sites: patches need a model of towers.")
     model.draws.seed = seed
     plan: list[_Planned] = []
-    kept: list[dict[str, object]] = []
+    released: list[dict[str, object]] = []
     try:
         for i, spec in enumerate(specs):
             made, filled = _plan(model, spec, [p.standing for p in plan], seed=seed, where=f"{where}[{i}]")
             plan += made
-            kept.append(filled)
+            released.append(filled)
     except ConfigError:
         model.take_patches([p.standing for p in plan])
         raise
@@ -138,9 +125,9 @@ def apply_patches(
         model.stand(one.standing, one.patch)
         hooks += _hook(one.site, _Passing(one.patch, one.standing, model.draws, one.site))
     listed = model.spec.get("patches")
-    model.spec["patches"] = [*(listed if isinstance(listed, list) else []), *kept]
+    model.spec["patches"] = [*(listed if isinstance(listed, list) else []), *released]
     everything = [one.standing for one in plan]
-    return Handle(tuple(s.key.partition("@")[2] for s in everything), model, everything, kept, hooks)
+    return Handle(tuple(s.key.partition("@")[2] for s in everything), model, everything, released, hooks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,17 +150,16 @@ def _plan(
         "rows": model.draws,
         "token_widths": {k: t.token_width for k, t in model.towers.items()},
         "blocks": {k: _blocks(t) for k, t in model.towers.items()},
-        "pictures": model.pictures,
+        "vision_kind": model.vision_kind,
         "embed_dim": model.embed_dim,
     }
     given |= {"text": model.towers["text"]} if "text" in model.towers else {}
     given |= {} if bank is None else {"bank": bank}
-    plan: list[_Planned] = []
-    key = ""
+    plan, key = [], ""
     try:
         for name, site in sites.items():
             key = _free_name(f"{filled['name']}@{kind}:{name}", model, [s.key for s in before])
-            here = {"site": site, "site_name": name, "uniform": _Draws(model.draws, key)}
+            here = {"site": site, "site_name": name, "uniform": partial(model.draws.uniform, name=key)}
             with seeded(seed, f"patch {key}"):
                 share = model.shared.asking(key, like=model.logit_scale.log_scale, where=where)
                 patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
@@ -231,24 +217,13 @@ def _refuse_parts(model: TowerModel, new: Standing, before: Sequence[Standing], 
         raise ConfigError(f"{where}: the model gives {new.kind}/{part} already: leave one of the two out.")
 
 
-def _free_name(key: str, model: TowerModel, taken: Sequence[str]) -> str:
+def _free_name(key: str, model: TowerModel, used: Sequence[str]) -> str:
     number = 1
     name = key
-    while name in taken or name.replace(".", "-") in model.patches:
+    while name in used or name.replace(".", "-") in model.patches:
         number += 1
         name = f"{key}#{number}"
     return name
-
-
-@dataclass
-class _Draws:
-    """The draws of one patch: two patches at one sample draw independently."""
-
-    rows: RowDraws
-    name: str
-
-    def __call__(self, count: int) -> Tensor:
-        return self.rows.uniform(count, self.name)
 
 
 @dataclass(eq=False)
@@ -259,6 +234,19 @@ class _Passing:
     standing: Standing
     rows: RowDraws
     site: Site
+    entered: Tensor | None = None  # what entered the first of two modules, until the last gives its output
+
+    def before(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self(inputs[0], inputs[0]), *inputs[1:])
+
+    def enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.entered = inputs[0]
+
+    def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        # transformers layers are called with keywords only: their patches see only the output
+        source = self.entered if self.entered is not None else inputs[0] if inputs else output
+        self.entered = None
+        return self(output, source)
 
     def __call__(self, value: Tensor, source: Tensor) -> Tensor:
         if not self.standing.acts_on(self.rows.view):
@@ -278,7 +266,7 @@ class _Passing:
                 f"one."
             )
         for part, tensor in (out.parts if isinstance(out, Patched) else {}).items():
-            self.rows.say(part, self.standing.key, tensor)
+            self.rows.give(part, self.standing.key, tensor)
         return _passed(out)
 
 
@@ -286,46 +274,11 @@ def _passed(out: Tensor | Patched) -> Tensor:
     return out.value if isinstance(out, Patched) else out
 
 
-@dataclass(eq=False)
-class _Before:
-    passing: _Passing
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (self.passing(inputs[0], inputs[0]), *inputs[1:])
-
-
-@dataclass(eq=False)
-class _After:
-    passing: _Passing
-    entered: _Entered | None = None
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        # transformers layers are called with keywords only: their patches see the output alone
-        source = self.entered.take() if self.entered is not None else inputs[0] if inputs else output
-        return self.passing(output, source)
-
-
-@dataclass(eq=False)
-class _Entered:
-    """Keeps what entered the first of several modules until the last gives its output."""
-
-    value: Tensor | None = None
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.value = inputs[0]
-
-    def take(self) -> Tensor:
-        value, self.value = self.value, None
-        assert value is not None
-        return value
-
-
 def _hook(site: Site, passing: _Passing) -> list[RemovableHandle]:
-    # Objects and not closures: a teacher that copies the model then patches its own modules with its own parameters.
+    # Bound methods and not closures: a teacher that copies the model then patches its own modules.
     if site.when == "before":
-        return [site.module.register_forward_pre_hook(_Before(passing))]
+        return [site.module.register_forward_pre_hook(passing.before)]
+    hooks = [site.module.register_forward_hook(passing.after)]
     if isinstance(site, MlpSite) and site.first is not None:
-        entered = _Entered()
-        first = site.first.register_forward_pre_hook(entered)
-        return [first, site.module.register_forward_hook(_After(passing, entered))]
-    return [site.module.register_forward_hook(_After(passing))]
+        hooks.append(site.first.register_forward_pre_hook(passing.enter))
+    return hooks

@@ -8,38 +8,20 @@ from medvlp.core.errors import ConfigError
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["first_word", "word_count", "word_vectors"]
-
 
 def first_word(words: Tokenizer) -> int:
-    """Return how many special tokens a tokenizer puts in front of the first word.
-
-    Example:
-        >>> from medvlp.text.wordpiece import train_wordpiece
-        >>> first_word(train_wordpiece(["left effusion"], vocab_size=100))  # [CLS]
-        1
-    """
+    """Return how many special tokens a tokenizer puts in front of the first word."""
     bare, full = _ids(words, ""), _ids(words, "a")
     return next((i for i, (a, b) in enumerate(zip(bare, full, strict=False)) if a != b), len(bare))
 
 
 def word_count(words: Tokenizer, text: str) -> int:
-    """Return how many tokens the words of a text are, special ones left out.
-
-    Example:
-        >>> from medvlp.text.wordpiece import train_wordpiece
-        >>> word_count(train_wordpiece(["left effusion"] * 2, vocab_size=100), "left effusion")
-        2
-    """
+    """Return how many tokens the words of a text are, special ones left out."""
     return len(_ids(words, text)) - len(_ids(words, ""))
 
 
 def word_vectors(tower: TextEncoder, text: str) -> Tensor:
-    """Return the vectors (M, W) of the words of a text, to start a context from.
-
-    Raises:
-        ConfigError: if it has no word.
-    """
+    """Return the vectors (M, W) of the words of a text, to start a context from; none is refused (ConfigError)."""
     start, count = first_word(tower.words), word_count(tower.words, text)
     if count < 1:
         raise ConfigError(f"words of a prompt are {text!r}, which has no word: write some, or leave the option out.")

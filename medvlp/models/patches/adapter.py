@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.patches._patch import Patch
 
 __all__ = ["Adapter"]
@@ -19,7 +20,6 @@ class Adapter(Patch):
     """h -> h + W_up gelu(W_down h) on tokens (R, N, W); W_up starts at zero, so that the model starts as it was.
 
     Args:
-        widths: of the towers' tokens, given by the builder.
         kind: tower.
         on: sites; ``block.mlp[*]`` is what the MLPs give before they are added.
         width: of the bottleneck.
@@ -43,16 +43,10 @@ class Adapter(Patch):
         super().__init__()
         self._on = on
         self.down = nn.Linear(widths[kind], width)
-        self.up = nn.Linear(width, widths[kind])
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        self.up = zeroed(nn.Linear(width, widths[kind]))
 
     def forward(self, value: Tensor, source: Tensor) -> Tensor:
-        """Add what the bottleneck makes.
-
-        Raises:
-            ConfigError: at a site that holds no tokens of the tower's width.
-        """
+        """Add what the bottleneck makes; a site without tokens of the tower's width is refused (ConfigError)."""
         if value.dim() != 3 or value.shape[-1] != self.down.in_features:
             raise ConfigError(
                 f"adapter at {self._on!r} meets {tuple(value.shape[1:])} and takes tokens of width "

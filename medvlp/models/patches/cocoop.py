@@ -7,50 +7,38 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.registry import FromModel
 from medvlp.models._draws import RowDraws
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._text import TextEncoder
-from medvlp.models.patches._asked import pictures_of
-from medvlp.models.patches.coop import CoOp
+from medvlp.models.patches._asked import AskedPrompt
 
 __all__ = ["CoCoOp"]
 
 
-class CoCoOp(CoOp):
+class CoCoOp(AskedPrompt):
     """V_m + h(v) in place of CoOp's V_m: h(v) = W_2 relu(W_1 v) of a picture's embedding v, the same for all m.
 
-    Every picture then has texts of its own, K of them: the head `text_classifier` asks for them, and a step encodes
-    R x K texts. h starts as torch starts linear layers; with W_2 at zero it is CoOp.
+    h starts as torch starts linear layers; with W_2 at zero it is CoOp.
 
     Args:
-        text: text tower, given by the builder.
-        rows: which pictures ask, given by the builder.
-        embed_dim: D, given by the builder.
-        bank: given by the builder, where the patch's view names one.
-        kind: tower.
-        on: site.
-        tokens: M.
-        words: instead, words that the context starts as; the paper: "a photo of a".
+        kind, on, tokens, words, position: as in `coop`; the paper starts as "a photo of a".
         hidden: width between W_1 and W_2; None: D / 16.
-        position: as in `coop`.
-
-    Raises:
-        ConfigError: by a pass that encodes the bank without pictures.
 
     Example:
         >>> import torch
-        >>> from medvlp.core.encoded import Encoded
         >>> from medvlp.models.encoders.transformer import TextTransformer
         >>> from medvlp.text.wordpiece import train_wordpiece
         >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
         >>> text = TextTransformer(words=words, width=8, heads=2)
-        >>> rows = RowDraws(pictures=Encoded(owner=torch.arange(2), extra={"raw": torch.rand(2, 4)}))
+        >>> rows = RowDraws(images=Encoded(owner=torch.arange(2), extra={"raw": torch.rand(2, 4)}))
         >>> patch = CoCoOp(text=text, rows=rows, embed_dim=4, tokens=2)
         >>> patch(torch.zeros(2 * 3, 4, 8), torch.zeros(0)).value.shape  # three texts of two pictures
         torch.Size([6, 6, 8])
     """
 
+    name = "cocoop"
     reads = ("embedding",)
 
     def __init__(
@@ -71,8 +59,6 @@ class CoCoOp(CoOp):
         between = hidden or max(1, embed_dim // 16)
         self.meta = nn.Sequential(nn.Linear(embed_dim, between), nn.ReLU(), nn.Linear(between, text.token_width))
 
-    def contexts(self, words: Tensor) -> Tensor:
-        """Return the context of each text of each picture, (R K, M, W)."""
-        pictures = pictures_of(self._rows, patch="cocoop")
-        shift = self.meta(pictures.part("embedding"))
-        return super().contexts(words) + shift.repeat_interleave(len(words) // len(shift), dim=0)[:, None]
+    def shift(self, images: Encoded, words: Tensor) -> Tensor:
+        """Return h(v) of each image, (R, W)."""
+        return self.meta(images.part("embedding"))

@@ -28,14 +28,10 @@ class CoOp(Patch):
         middle  s V_1 ... V_M/2 c V_M/2+1 ... V_M . e
         front   s c V_1 ... V_M . e
 
-    Other words see the context; the text's pooled token stays its own. Train nothing else by ``trainable:
-    ["model.patches.*"]``, with an objective over a `text_classifier`. The paper: 16 vectors at the end, 4 where they
-    start as "a photo of a", SGD at 0.002.
+    Train nothing else by ``trainable: ["model.patches.*"]``, with an objective over a `text_classifier`. The paper: 16
+    vectors at the end, 4 where they start as "a photo of a", SGD at 0.002.
 
     Args:
-        text: text tower, given by the builder.
-        rows: which text each row is, given by the builder.
-        bank: given by the builder, where the patch's view names one.
         kind: tower.
         on: site.
         tokens: M, each N(0, 0.02) at the start.
@@ -51,9 +47,8 @@ class CoOp(Patch):
         >>> from medvlp.text.wordpiece import train_wordpiece
         >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
         >>> patch = CoOp(text=TextTransformer(words=words, width=8, heads=2), rows=RowDraws(), tokens=2)
-        >>> out = patch(torch.zeros(1, 4, 8), torch.zeros(0))  # [CLS] left effusion [SEP]
-        >>> out.value.shape, out.added[0].tolist()
-        (torch.Size([1, 6, 8]), [False, True, True, False, False, False])
+        >>> patch(torch.zeros(1, 4, 8), torch.zeros(0)).added[0].tolist()  # [CLS] left effusion [SEP]
+        [False, True, True, False, False, False]
     """
 
     names: Tensor
@@ -107,7 +102,3 @@ class CoOp(Patch):
         if len(self.context) == 1:
             return self.context.expand(len(words), -1, -1)
         return self.context[self._rows.number]
-
-    def extra_repr(self) -> str:
-        """Name what was chosen."""
-        return f"contexts={len(self.context)}, tokens={self.context.shape[1]}, position={self.position}"

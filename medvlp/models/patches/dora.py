@@ -22,14 +22,7 @@ class DoRA(LoRA):
     gradient passes through the frozen layer; the model starts as it was.
 
     Args:
-        site: a linear layer, given by the builder.
-        kind: tower.
-        on: sites, such as ``linear[*qkv*]``.
-        rank: of the update.
-        alpha: its size.
-
-    Raises:
-        ConfigError: at a site that is no linear layer.
+        kind, on, rank, alpha: as in `lora`.
 
     Example:
         >>> layer = nn.Linear(4, 3)

@@ -23,7 +23,6 @@ class LoRA(Patch):
     Freeze the layers themselves by the phase's ``trainable``: ``["!model.towers.*", "model.patches.*"]``.
 
     Args:
-        site: a linear layer, given by the builder.
         kind: tower.
         on: sites, such as ``linear[*qkv*]``.
         rank: of the update.
@@ -64,7 +63,3 @@ class LoRA(Patch):
     def update(self, source: Tensor) -> Tensor:
         """Return alpha / rank * B A x."""
         return self.gain * nn.functional.linear(nn.functional.linear(source, self.down), self.up)
-
-    def extra_repr(self) -> str:
-        """Name rank and gain."""
-        return f"rank={self.down.shape[0]}, gain={self.gain}"

@@ -20,17 +20,8 @@ __all__ = ["MaPLe"]
 
 
 class CoupledPrompts(nn.Module):
-    """For each depth j, prompts P_j (count, W_text) and the linear map that makes the image tower's of them.
-
-    Args:
-        first: P_0, (count, W_text); the others are N(0, 0.02).
-        depth: J.
-        image: width of the image tower's tokens.
-
-    Example:
-        >>> prompts = CoupledPrompts(first=torch.zeros(2, 512), depth=9, image=768)
-        >>> sum(p.numel() for p in prompts.parameters())  # the paper's 3.55 million for ViT-B/16
-        3555072
+    """For each depth j, prompts P_j (count, W_text), P_0 `first`, and the linear map that makes the image tower's
+    of them.
     """
 
     def __init__(self, *, first: Tensor, depth: int, image: int) -> None:
@@ -60,11 +51,6 @@ class MaPLe(Patch):
     prompts that start as "a photo", J = 9, SGD at 0.0035; J = 1 is shallow prompting.
 
     Args:
-        site_name: given by the builder.
-        widths: of the towers' tokens, given by the builder.
-        blocks: how many the towers have, given by the builder.
-        text: text tower, given by the builder.
-        share: given by the builder.
         kind: tower.
         on: sites; of blocks from J on it does nothing.
         tokens: prompts a block.
@@ -74,17 +60,6 @@ class MaPLe(Patch):
 
     Raises:
         ConfigError: if a tower has fewer than J blocks, or the words fewer tokens than are asked for.
-
-    Example:
-        >>> from medvlp.models.encoders.transformer import TextTransformer
-        >>> from medvlp.text.wordpiece import train_wordpiece
-        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
-        >>> text = TextTransformer(words=words, width=8, heads=2)
-        >>> towers = {"widths": {"text": 8, "image": 6}, "blocks": {"text": 2, "image": 2}, "text": text}
-        >>> here = {"kind": "image", "on": "tokens.input", "site_name": "tokens.input", "depth": 2}
-        >>> patch = MaPLe(share=lambda name, make: make(), **towers, **here)
-        >>> patch(torch.zeros(1, 3, 6), torch.zeros(0)).added.tolist()
-        [[False, False, False, True, True]]
     """
 
     def __init__(
@@ -140,7 +115,3 @@ class MaPLe(Patch):
         added = torch.zeros(whole.shape[:2], dtype=torch.bool, device=value.device)
         added[:, start : start + self.count] = True
         return Patched(whole, added=added)
-
-    def extra_repr(self) -> str:
-        """Name tower and block."""
-        return f"{self.kind}, block={self._block}, tokens={self.count}"

@@ -19,7 +19,6 @@ class Noise(Patch):
     """x -> x + std * n with n standard normal, drawn for each sample; nothing is added in eval mode.
 
     Args:
-        uniform: draws by row, given by the builder.
         kind: tower.
         on: site.
         std: standard deviation.
@@ -62,7 +61,3 @@ class Noise(Patch):
         radius = (-2 * (1 - draws[:, :count]).log()).sqrt()
         normal = radius * (2 * math.pi * draws[:, count:]).cos()
         return value + self.std * normal.view_as(value).to(value.dtype)
-
-    def extra_repr(self) -> str:
-        """Name the size."""
-        return f"std={self.std}"

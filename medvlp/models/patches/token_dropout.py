@@ -20,13 +20,10 @@ __all__ = ["TokenDropout"]
 class TokenDropout(Patch):
     """Each row loses a fraction of its tokens, chosen anew for each sample; class and register tokens stay.
 
-    ``remove`` takes them out: ceil((1 - rate) N) of N tokens are left, in order, and the tower is that much faster;
-    its `grid` then is None. ``zero`` sets each to zero with probability `rate` and leaves the shape alone. Nothing is
-    dropped in eval mode.
+    ``remove`` leaves ceil((1 - rate) N) of N tokens, in order, and `grid` is None; ``zero`` sets each to zero with
+    probability `rate`. Nothing is dropped in eval mode.
 
     Args:
-        site: given by the builder.
-        uniform: draws by row, given by the builder.
         kind: tower.
         on: site; only ``tokens.input`` knows the tokens in the batch's order.
         rate: fraction that is dropped.
@@ -80,10 +77,6 @@ class TokenDropout(Patch):
         index = draws.argsort(dim=1, stable=True)[:, :left].sort(dim=1).values
         kept = value[:, self._prefix :].gather(1, index[:, :, None].expand(-1, -1, value.shape[2]))
         return _joined(value[:, : self._prefix], kept)
-
-    def extra_repr(self) -> str:
-        """Name rate and mode."""
-        return f"rate={self.rate}, mode={self.mode}"
 
 
 def _joined(prefix: Tensor, tokens: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Score
+from medvlp.models.encoders._blocks import refuse_heads
 from medvlp.models.heads._query_decoder import QueryDecoder, decoder_layer
 
 __all__ = ["CrossDecoder"]
@@ -19,19 +19,16 @@ __all__ = ["CrossDecoder"]
 class CrossDecoder(Score):
     r"""f(v, t) = [g(t, (v, v_1 ... v_N)) + g(v, (t, t_1 ... t_L))] / 2 (Lai et al., CVPR 2024, CARZero).
 
-    g(q, X) = MLP(decoder(norm(q), norm(X))), with the decoder's last norm; its queries look at X and not at each other,
-    so that no score depends on what else is asked. Vectors are ``raw``, tokens ``local``; all tokens count.
+    g(q, X) = MLP(decoder(norm(q), norm(X))), with the decoder's last norm; its queries look at X and not at each other.
+    Vectors are ``raw``, tokens ``local``; all tokens count.
 
     Args:
         width: W of both.
         layers: of the decoder.
-        heads: of its attentions.
+        heads: of its attentions; divides the width.
         feedforward: width of its networks' hidden layer.
         hidden: widths of the MLP's hidden layers.
         dropout: in the decoder and the MLP.
-
-    Raises:
-        ConfigError: if `heads` do not divide the width.
 
     Example:
         >>> score = CrossDecoder(width=4, layers=1, heads=2, feedforward=8, hidden=[6]).eval()
@@ -54,8 +51,7 @@ class CrossDecoder(Score):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ConfigError(f"{heads} attention heads do not divide the width {width} of cross_decoder: change one.")
+        refuse_heads(heads, width, of="cross_decoder")
         layer = decoder_layer(width=width, heads=heads, feedforward=feedforward, dropout=dropout)
         self.decoder = QueryDecoder(layer, layers=layers, self_attention=False)
         widths = [width, *hidden]
@@ -63,12 +59,7 @@ class CrossDecoder(Score):
         self.readout = nn.Sequential(*(each for part in parts for each in part), nn.Linear(widths[-1], 1))
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
-        """Return (R, C).
-
-        Args:
-            rows: ``raw`` (R, W) and ``local`` (R, N, W).
-            columns: ``raw`` (C, W) and ``local`` (C, L, W).
-        """
+        """Return (R, C) of ``raw`` (R, W) and (C, W) and ``local`` (R, N, W) and (C, L, W)."""
         return (self._looked(columns["raw"], rows) + self._looked(rows["raw"], columns).T) / 2
 
     def _looked(self, asking: Tensor, at: Mapping[str, Tensor]) -> Tensor:

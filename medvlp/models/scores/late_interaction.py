@@ -19,11 +19,9 @@ class LateInteraction(Score):
     """f(v, t) = mean over real tokens i of v of max over real tokens l of t of cos(v_i, t_l).
 
     It is not symmetric: with images as rows it is FILIP's image-to-text score, with texts as rows its text-to-image
-    score, and a loss of two directions calls it twice. Padding takes part neither in the mean nor in the maximum. All
-    other tokens do; FILIP's choice of the 25 % that score highest in the batch is not made.
-
-    The (R, C, N, L) cosines are formed for a few rows at a time and only the winners' indices are kept for the backward
-    pass: memory is R C N instead of R C N L.
+    score. All real tokens take part; FILIP's choice of the 25 % that score highest in the batch is not made.
+    Cosines are formed for a few rows at a time and only the winners' indices are kept: memory is R C N instead of R
+    C N L.
 
     Args:
         tile: cosines formed at a time.
@@ -46,11 +44,8 @@ class LateInteraction(Score):
         return {"local": HeadSpec("projection", {"reads": "tokens"}, keep=True)}
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
-        """Return (R, C).
-
-        Args:
-            rows: ``local`` (R, N, D) and ``mask`` (R, N) bool.
-            columns: ``local`` (C, L, D) and ``mask`` (C, L) bool. A column without a real token scores 0.
+        """Return (R, C) of ``local`` (R, N, D), (C, L, D) and ``mask`` (R, N), (C, L); a column without a real
+        token scores 0.
         """
         own, other = unit(rows["local"]), unit(columns["local"])
         mask, real = rows["mask"].to(own.dtype), columns["mask"]

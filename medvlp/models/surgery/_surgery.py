@@ -11,16 +11,13 @@ from medvlp.core.registry import build, fill
 from medvlp.models._seeded import seeded
 from medvlp.models.architectures._towers import TowerModel
 
-__all__ = ["Surgery", "operate"]
-
 
 class Surgery(Protocol):
-    """A permanent change of a model: a component of `models/surgery`.
+    """A permanent change of a model, in place: a component of `models/surgery`.
 
-    It changes the model in place. A parameter that it leaves as it was stays the same object, so that an optimiser goes
-    on with its moments, under whatever name; one that it changes is a new object, and starts afresh. What it does
-    depends on its options and the model's shapes alone: a bundle or a checkpoint is rebuilt by doing it again to a
-    freshly built model, whose weights are then replaced.
+    A parameter that it leaves as it was stays the same object, so that an optimiser goes on with its moments; one
+    that it changes is a new object, and starts afresh. What it does depends on its options and the model's shapes
+    only: a bundle is rebuilt by doing it again to a freshly built model, whose weights are then replaced.
     """
 
     def __call__(self, model: TowerModel) -> None: ...
@@ -30,12 +27,7 @@ def operate(model: Model, specs: Sequence[Mapping[str, object]], *, seed: int = 
     """Change a model by each surgery in turn; its `spec` lists them from then on, under ``surgery``.
 
     Take patches away first, and apply it before the optimiser is made and the model is wrapped for several processes.
-
-    Args:
-        model: built by `build_model`.
-        specs: ``{name: stretch_positions, keep: 20, ratio: 4}``, components of `models/surgery`.
-        seed: of first weights.
-        where: path in the configuration, for error sentences.
+    `specs` are components of `models/surgery`: ``{name: stretch_positions, keep: 20, ratio: 4}``.
 
     Raises:
         ConfigError: for a faulty specification, or a model that it cannot be done to.

@@ -22,9 +22,8 @@ __all__ = ["GrowDepth"]
 class GrowDepth:
     """Put a copy behind each of the named blocks of a tower, with the last layer of both its branches set to zero.
 
-    A block is x + attention(norm(x)), then x + mlp(norm(x)): with both branches at zero the tower computes what it did,
-    bit for bit, and the copy begins to move at the first step. GrowCLIP's search over where to grow, its growth in
-    width and its mixing of old with random weights are not done.
+    The tower computes what it did, bit for bit, and the copy begins to move at the first step (LLaMA Pro, Wu et al.
+    2024, section 3.2; GrowCLIP, Deng et al. 2023, without its search over where to grow and its growth in width).
 
     Args:
         kind: of the tower; the trunk of a single-tower model is shared, so that growing one kind grows both.
@@ -32,9 +31,6 @@ class GrowDepth:
 
     Raises:
         ConfigError: by the call, if there is no such tower or block, blocks are of another form, or patches stand.
-
-    References:
-        Wu et al. 2024 (LLaMA Pro, section 3.2: block expansion); Deng et al. 2023 (GrowCLIP).
     """
 
     def __init__(self, *, kind: str, after: Annotated[Sequence[int], Field(min_length=1)]) -> None:

@@ -19,10 +19,10 @@ __all__ = ["StretchPositions", "stretched"]
 class StretchPositions:
     """Knowledge-preserved stretching: L positions become keep + ratio (L - keep), the first `keep` as they were.
 
-    The early positions of a trained text tower have seen every text, the late ones few: those that are well trained
-    stay, the others are interpolated, see `stretched`. A text of no more than `keep` tokens is encoded as before, and
-    texts are cut at the new length from then on. Freeze what was kept: ``trainable: ["*",
-    "!model.towers.text.position[:20]"]``.
+    Long-CLIP (Zhang et al. 2024, section 3.2; the last interval is extrapolated, as in the authors' code). A text of no
+    more than `keep` tokens is encoded as before, and texts are cut at the new length from then on. Freeze what was
+    kept:
+    ``trainable: ["*", "!model.towers.text.position[:20]"]``.
 
     Args:
         keep: positions that stay.
@@ -30,9 +30,6 @@ class StretchPositions:
 
     Raises:
         ConfigError: by the call, if the model has no text tower with positions of its own, or no more than `keep`.
-
-    References:
-        Zhang et al. 2024 (Long-CLIP, section 3.2; the last interval is extrapolated, as in the authors' code).
     """
 
     def __init__(self, *, keep: Annotated[int, Field(ge=0)] = 20, ratio: Annotated[int, Field(ge=2)] = 4) -> None:

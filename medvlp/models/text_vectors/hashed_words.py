@@ -25,11 +25,10 @@ def hashed_words(
 ) -> TextVectors:
     """Sum a random direction for each distinct word of at least three letters; rows have the length sqrt(width).
 
-    Texts are alike as far as they share words: it tells the entries of a book apart and knows no medicine. It stands in
-    for a clinical language model where none is at hand: for tests, tutorials and the synthetic hospital.
+    Texts are alike as far as they share words. It stands in for a clinical language model where none is at hand: in
+    tests, tutorials and the synthetic hospital.
 
     Args:
-        texts: given by the builder.
         width: D.
         seed: another seed, other directions.
 

@@ -28,11 +28,9 @@ def transformers_vectors(
 ) -> TextVectors:
     """Encode each text without gradient, in evaluation mode, in float32.
 
-    MeDSLIP and MedKLIP use the first token's last hidden state (``cls``) of Bio_ClinicalBERT, with texts cut at 128
-    tokens in training.
+    MeDSLIP and MedKLIP use ``cls`` of Bio_ClinicalBERT, with texts cut at 128 tokens in training.
 
     Args:
-        texts: given by the builder.
         path: folder or name of the model with its tokenizer; weights are read as safetensors only.
         pool: ``cls`` the first token, ``mean`` over real tokens.
         max_length: tokens; longer texts are cut.

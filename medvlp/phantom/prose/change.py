@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from medvlp.core.triplet import Side
 from medvlp.phantom.facts import Finding, Study
 
-__all__ = ["DEVICES", "change_of", "resolved"]
-
 DEVICES = ("pacemaker", "central_line", "endotracheal_tube")
 _CHRONIC = ("emphysema",)  # nobody writes that it came between two films
 _STEADY = ("emphysema", "rib_fracture", *DEVICES)  # there or not, but not more or less
@@ -25,10 +23,6 @@ def change_of(finding: Finding, prior: Sequence[Finding] | None) -> str:
     ``"new"`` where no finding of the name was on that side, ``"unchanged" | "increased" | "decreased"`` by the amount
     where the same one was there (0.08 is the least change), and ``""`` where there is no prior or the two cannot be
     compared (another lobe, one side of two).
-
-    Example:
-        >>> change_of(Finding("effusion", "left", "", "mild", 30.0, 0.1, 1), ())
-        'new'
     """
     if prior is None:
         return ""

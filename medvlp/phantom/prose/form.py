@@ -1,4 +1,4 @@
-"""A sentence form and the small notation in which forms are written.
+"""A sentence form and the small notation in which the YAML files beside this one write forms.
 
 One form a line::
 
@@ -12,10 +12,8 @@ whose slot the facts cannot fill is not eligible; ``[one|several]`` follows gram
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-__all__ = ["Noun", "SentenceForm", "nouns", "read_forms", "slots_of"]
 
 _CONDITION = re.compile(r"([a-z_,]+)\? ")
 _SLOT = re.compile(r"\{([a-z_]+)\}")
@@ -28,7 +26,7 @@ class SentenceForm:
     Attributes:
         topic: what is said, ``"effusion/present"``, ``"change/new"``, ``"normal/trachea"`` ...
         template: the form in the notation of this module.
-        held_out: True where the form is kept for reports of held-out patients.
+        held_out: True where the form is reserved for reports of held-out patients.
         when: conditions that must all hold, e.g. ``("erect",)``.
     """
 
@@ -53,23 +51,44 @@ class Noun:
     when: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """All words for one finding.
+
+    Attributes:
+        anatomy: anatomy of the triplet where no lobe is named.
+        grades: adjectives for each severity; empty for what is not graded.
+        named: noun phrases for the frames of change, uncertainty and conclusion.
+        denied: noun phrases for lists of what is absent.
+        forms: present, absent and (where it may be uncertain) uncertain forms.
+    """
+
+    anatomy: str
+    grades: Mapping[str, tuple[str, ...]]
+    named: tuple[Noun, ...]
+    denied: tuple[str, ...]
+    forms: tuple[SentenceForm, ...]
+
+
 def _lines(text: str) -> Iterable[tuple[str, tuple[str, ...]]]:
     for line in filter(None, map(str.strip, text.splitlines())):
         found = _CONDITION.match(line)
         yield (line[found.end() :], tuple(found[1].split(","))) if found else (line, ())
 
 
-def read_forms(topic: str, usual: str, held_out: str) -> tuple[SentenceForm, ...]:
-    """Return the forms of a topic from two blocks of lines: those used everywhere and those held out.
+def read_forms(topics: Mapping[str, Mapping[str, str]], *, prefix: str = "") -> tuple[SentenceForm, ...]:
+    """Return the forms of some topics, each with two blocks of lines: ``usual`` and ``held_out``.
 
     Example:
-        >>> [form.held_out for form in read_forms("effusion/absent", "No effusion.", "No pleural fluid.")]
-        [False, True]
+        >>> blocks = {"absent": {"usual": "No effusion.", "held_out": "No pleural fluid."}}
+        >>> [(form.topic, form.held_out) for form in read_forms(blocks, prefix="effusion/")]
+        [('effusion/absent', False), ('effusion/absent', True)]
     """
     return tuple(
-        SentenceForm(topic, template, mark, when)
-        for mark, block in ((False, usual), (True, held_out))
-        for template, when in _lines(block)
+        SentenceForm(prefix + topic, template, half == "held_out", when)
+        for topic, blocks in topics.items()
+        for half in ("usual", "held_out")
+        for template, when in _lines(blocks[half])
     )
 
 
@@ -84,10 +103,5 @@ def nouns(text: str) -> tuple[Noun, ...]:
 
 
 def slots_of(template: str) -> frozenset[str]:
-    """Return the names of the slots of a template.
-
-    Example:
-        >>> sorted(slots_of("{severity} {side} effusion"))
-        ['severity', 'side']
-    """
+    """Return the names of the slots of a template."""
     return frozenset(_SLOT.findall(template))

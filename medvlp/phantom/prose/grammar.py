@@ -7,22 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from medvlp.phantom.facts import Finding, Study
-from medvlp.phantom.prose.form import Noun, SentenceForm, slots_of
-from medvlp.phantom.prose.wording import Wording
+from medvlp.phantom.prose.form import Noun, SentenceForm, Wording, slots_of
 from medvlp.phantom.rules import fractured_ribs, heart_ratio
-
-__all__ = [
-    "Pick",
-    "as_ct",
-    "british",
-    "conditions_of",
-    "eligible",
-    "finding_conditions",
-    "millimetres",
-    "realise",
-    "side_slots",
-    "slots_for",
-]
 
 T = TypeVar("T")
 
@@ -60,12 +46,7 @@ _SLOT = re.compile(r"\{([a-z_]+)\}")
 
 
 def millimetres(size: float, pick: Pick) -> str:
-    """Return a length as reports write it: below a centimetre in mm, above in either unit.
-
-    Example:
-        >>> millimetres(17.3, lambda words: words[-1])
-        '1.7 cm'
-    """
+    """Return a length as reports write it: below a centimetre in mm, above in either unit."""
     whole = f"{size:.0f} mm"
     return whole if size < 9.5 else pick((whole, f"{size / 10:.1f} cm"))
 
@@ -221,22 +202,12 @@ def realise(template: str, slots: Mapping[str, str], pick: Pick, *, plural: bool
 
 
 def as_ct(text: str) -> str:
-    """Return the text with the words for radiographs changed into those for CT.
-
-    Example:
-        >>> as_ct("Normal chest radiograph.")
-        'Normal chest CT.'
-    """
+    """Return the text with the words for radiographs changed into those for CT."""
     return re.sub(r"\b[Rr]adiograph(ic)?\b", "CT", text)
 
 
 def british(text: str) -> str:
-    """Return the text in British spelling.
-
-    Example:
-        >>> british("Pulmonary edema.")
-        'Pulmonary oedema.'
-    """
+    """Return the text in British spelling."""
     for american, local in _BRITISH:
         text = text.replace(american, local)
     return text

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from medvlp.phantom.facts import Study
 from medvlp.phantom.prose.grammar import Pick
 
-__all__ = ["LAYOUTS", "Layout", "lay_out", "opening_sections"]
-
 _TITLES: dict[str, tuple[str, ...]] = {
     "exam": ("EXAM", "EXAMINATION", "STUDY", "PROCEDURE"),
     "indication": (

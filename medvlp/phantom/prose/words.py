@@ -1,43 +1,43 @@
-"""All sentence forms together, and how to look one up."""
+"""All sentence forms together, read from the YAML files beside this one, and how to look one up."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import yaml
 
 from medvlp.phantom.facts import FINDINGS
-from medvlp.phantom.prose.airspace import ATELECTASIS, CONSOLIDATION, NODULE
-from medvlp.phantom.prose.bone_and_devices import CENTRAL_LINE, ENDOTRACHEAL_TUBE, PACEMAKER, RIB_FRACTURE
-from medvlp.phantom.prose.diffuse import CARDIOMEGALY, EDEMA, EMPHYSEMA
-from medvlp.phantom.prose.form import SentenceForm
-from medvlp.phantom.prose.frames import FRAMES
-from medvlp.phantom.prose.joints import JOINTS
-from medvlp.phantom.prose.normal import NORMAL
-from medvlp.phantom.prose.pleura import EFFUSION, PNEUMOTHORAX
+from medvlp.phantom.prose.form import SentenceForm, Wording, nouns, read_forms
 
-__all__ = ["SENTENCE_FORMS", "WORDINGS", "sentence_forms"]
 
-WORDINGS = MappingProxyType(
-    {
-        wording.name: wording
-        for wording in (
-            EFFUSION,
-            PNEUMOTHORAX,
-            CONSOLIDATION,
-            NODULE,
-            CARDIOMEGALY,
-            EDEMA,
-            ATELECTASIS,
-            RIB_FRACTURE,
-            EMPHYSEMA,
-            PACEMAKER,
-            CENTRAL_LINE,
-            ENDOTRACHEAL_TUBE,
-        )
-    }
-)
+def _document(name: str) -> dict[str, Any]:
+    return yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _wordings() -> Iterator[tuple[str, Wording]]:
+    for file in ("airspace", "bone_and_devices", "diffuse", "pleura"):
+        for name, words in _document(file).items():
+            yield (
+                name,
+                Wording(
+                    anatomy=words["anatomy"],
+                    grades={grade: tuple(adjectives) for grade, adjectives in words["grades"].items()},
+                    named=nouns(words["named"]),
+                    denied=tuple(words["denied"]),
+                    forms=read_forms(words["forms"], prefix=f"{name}/"),
+                ),
+            )
+
+
+WORDINGS = MappingProxyType(dict(_wordings()))
 
 SENTENCE_FORMS: tuple[SentenceForm, ...] = (
-    tuple(form for name in FINDINGS for form in WORDINGS[name].forms) + FRAMES + JOINTS + NORMAL
+    *(form for name in FINDINGS for form in WORDINGS[name].forms),
+    *read_forms(_document("frames")),
+    *read_forms(_document("normal")),
 )
 
 
@@ -47,10 +47,6 @@ def sentence_forms(topic: str | None = None, *, held_out: bool | None = None) ->
     Args:
         topic: ``"effusion/present"``, or ``"effusion"`` for all that is said of it; None for all.
         held_out: True or False for one half, None for both.
-
-    Example:
-        >>> len(sentence_forms("effusion/present", held_out=True)) >= 12
-        True
     """
     return tuple(
         form

@@ -16,8 +16,6 @@ from medvlp.phantom.prose.form import Noun, SentenceForm
 from medvlp.phantom.prose.grammar import as_ct, british, eligible, finding_conditions, is_plural, realise, slots_for
 from medvlp.phantom.prose.words import SENTENCE_FORMS, WORDINGS, sentence_forms
 
-__all__ = ["Statement", "Writer", "anatomy_of", "say", "say_plainly", "system_of"]
-
 T = TypeVar("T")
 
 _FORMS: Mapping[tuple[str, bool], tuple[SentenceForm, ...]] = {

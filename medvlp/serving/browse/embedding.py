@@ -16,8 +16,6 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.pages.charts import COLOURS
 
-__all__ = ["Projection", "colour_columns", "feature_columns", "map_svg", "project"]
-
 _MOST_POINTS, _MOST_VALUES = 4000, 12
 _NOT_COLOURS = ("id", "text", "image", "stack", "volume", "vector", "boxes", "mask", "sentence", "path")
 _WIDTH, _HEIGHT, _EDGE = 720, 520, 12

@@ -14,8 +14,6 @@ from medvlp.pages.words import finding as words
 from medvlp.serving.browse.pictures import Album
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["KINDS", "cards", "error_table", "findings_of", "wrongness"]
-
 KINDS = {"all": (0.0, 1.0), "missed": (1.0,), "false alarms": (0.0,)}
 
 

@@ -16,8 +16,6 @@ from medvlp.serving.browse.shelf import Shelf
 from medvlp.serving.guard import EXPLORER, Guard, Passwords
 from medvlp.serving.launch import Options, free_port, hosts_of, wait_for_signal
 
-__all__ = ["Explorer", "open_explorer"]
-
 
 class Explorer:
     """An explorer that is open; ``close`` ends it and leaves nothing behind."""

@@ -16,8 +16,6 @@ from medvlp.serving.browse.shelf import Shelf
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["CSS", "build_page", "safely"]
-
 _LOG = logging.getLogger("medvlp.serving")
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
 

@@ -10,8 +10,6 @@ from medvlp.core.resources import resource, resource_folder
 from medvlp.data.card_text import card_words, layout_words
 from medvlp.data.catalogue import card_of, catalogue, layout_of
 
-__all__ = ["component_table", "component_told", "configuration", "configurations", "data_table", "data_told"]
-
 
 def component_table(kind: str) -> pd.DataFrame:
     """Return the components of a kind: name and line."""

@@ -18,8 +18,6 @@ from medvlp.io.middle_slice import middle_axial, volume_preset
 from medvlp.pages.pictures import png_uri
 from medvlp.serving.browse.shelf import rows_of
 
-__all__ = ["Album", "small"]
-
 EDGE = 256
 _FACTS = ("Modality", "ViewPosition", "ImageLaterality", "BodyPartExamined", "Manufacturer")
 
@@ -35,7 +33,7 @@ class Album:
         if self.manifest is None or name not in rows_of(self.manifest):
             return None
         row = rows_of(self.manifest)[name]
-        found = (self.manifest.paths(row, field) for field in self.manifest.pictures)
+        found = (self.manifest.paths(row, field) for field in self.manifest.file_columns)
         return next((paths[0] for paths in found if paths), None)
 
     def html(self, name: str) -> str:

@@ -20,8 +20,6 @@ from medvlp.serving.browse.pictures import small
 from medvlp.serving.browse.shelf import Shelf
 from medvlp.serving.reader import Reader
 
-__all__ = ["Asked", "Playground", "answers_html", "split_names"]
-
 MOST_SENTENCES, MOST_PICTURES = 6, 24
 
 

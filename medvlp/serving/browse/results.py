@@ -9,8 +9,6 @@ from medvlp.evaluation.results import Result
 from medvlp.evaluation.tables import Cell, Table, comparison_table
 from medvlp.pages.words import finding, p_value
 
-__all__ = ["SYNTHETIC", "compared", "metric_names", "metric_table", "notes_of"]
-
 SYNTHETIC = "Synthetic patients: these numbers prove the machinery and say nothing about clinical performance."
 _COLUMNS = ["finding", "value", "low", "high", "n", "positive", "patients", "chance", "split", "at", "remark", "group"]
 

@@ -16,8 +16,6 @@ from medvlp.pages.rows import headline_of, macro_of
 from medvlp.pages.run_folder import read_config, read_log
 from medvlp.serving.browse.shelf import Shelf, result_of, result_paths
 
-__all__ = ["COLUMNS", "curve_names", "curves", "quarantine", "run_table", "state_of"]
-
 COLUMNS = ("run", "learns", "state", "samples", "of", "chosen by", "best", "macro AUROC", "n", "data", "recipe")
 _QUIET = 600.0  # seconds without a line after which a training is taken for stopped
 

@@ -17,8 +17,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import Result, load_result
 from medvlp.pages.gallery_files import GALLERY
 
-__all__ = ["Shelf", "result_of", "result_paths", "rows_of"]
-
 _DEEP = 6
 _NOT_INTO = ("checkpoints", "dicom", "gallery", "tensorboard", "patches", "tokenizer", "truth")
 

@@ -21,8 +21,6 @@ from medvlp.serving.browse.shelf import Shelf
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["map_tab", "parts_tab", "playground_tab"]
-
 # A point under the pointer is asked for once it has rested there; a click asks at once.
 _POINT = """
 const ask = (event, wait) => {

@@ -18,8 +18,6 @@ from medvlp.serving.browse.shelf import Shelf, result_of
 if TYPE_CHECKING:
     import gradio
 
-__all__ = ["errors_tab", "results_tab", "runs_tab"]
-
 _SHOWN = 24
 
 

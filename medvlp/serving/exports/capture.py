@@ -11,8 +11,6 @@ from medvlp import __version__
 from medvlp.serving.exports.picture import render
 from medvlp.serving.exports.shown import BANNER, Shown
 
-__all__ = ["capture_bytes"]
-
 
 def capture_bytes(shown: Shown) -> bytes:
     """Return a Secondary Capture Image (PS3.3 A.8.1), RGB, which holds what `render` draws.

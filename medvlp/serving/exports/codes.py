@@ -11,18 +11,6 @@ from pydicom.sr.coding import Code
 from medvlp.serving.exports.shown import Finding
 from medvlp.text.ontology import findings
 
-__all__ = [
-    "ABNORMAL",
-    "CATEGORIES",
-    "NO_UNIT",
-    "PRESENCE",
-    "PROBABILITY",
-    "THRESHOLD",
-    "code_of",
-    "examination",
-    "side_of",
-]
-
 _SCHEME = "99MEDVLP"
 PRESENCE = Code("705057003", "SCT", "Presence")
 PROBABILITY = Code("probability", _SCHEME, "Calibrated probability")

@@ -13,8 +13,6 @@ from medvlp import __version__
 from medvlp.serving.exports.codes import CATEGORIES, PROBABILITY, THRESHOLD, code_of, examination, side_of
 from medvlp.serving.exports.shown import BANNER, Finding, Shown
 
-__all__ = ["fhir_bytes"]
-
 _SYSTEMS = {
     "SCT": "http://snomed.info/sct", "DCM": "http://dicom.nema.org/resources/ontology/DCM",
     "UCUM": "http://unitsofmeasure.org", "99MEDVLP": "urn:medvlp:codes",

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from medvlp.core.errors import DataError, UserError
 from medvlp.serving.exports.shown import Shown
 
-__all__ = ["KINDS", "Exported", "export"]
-
 #: kind -> (name of the file without its chance part, media type)
 KINDS = {
     "sr": ("report.dcm", "application/dicom"),

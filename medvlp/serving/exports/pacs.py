@@ -13,8 +13,6 @@ from pydicom import dcmread
 
 from medvlp.core.errors import UserError
 
-__all__ = ["Pacs"]
-
 _MOST = 100
 #: What a list of studies shows (PS3.18 10.6.3).
 _FIELDS = ("StudyInstanceUID", "StudyDate", "StudyDescription", "PatientID", "PatientName", "ModalitiesInStudy",

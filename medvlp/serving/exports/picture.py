@@ -9,8 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medvlp.serving.exports.shown import BANNER, Shown
 
-__all__ = ["png_bytes", "render"]
-
 _CATEGORY = {
     "present": "PRESENT", "indeterminate": "INDETERMINATE", "absent": "ABSENT", "uncalibrated": "NOT CALIBRATED",
     "not_for_this_picture": "NOT FOR THIS PICTURE",

@@ -14,8 +14,6 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.serving.exports.codes import ABNORMAL, code_of
 from medvlp.serving.exports.shown import BANNER, Finding, Shown
 
-__all__ = ["seg_bytes"]
-
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 

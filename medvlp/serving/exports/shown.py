@@ -13,8 +13,6 @@ from pydicom.dataset import Dataset
 
 from medvlp.core.errors import DataError, UserError
 
-__all__ = ["BANNER", "Category", "Finding", "Layer", "Shown"]
-
 BANNER = "RESEARCH ONLY - NOT FOR CLINICAL USE"
 
 _ALWAYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")  # type 1

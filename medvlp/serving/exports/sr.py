@@ -26,8 +26,6 @@ from medvlp.serving.exports.codes import (
 )
 from medvlp.serving.exports.shown import BANNER, Finding, Shown
 
-__all__ = ["sr_bytes"]
-
 _CHEST = Code("51185008", "SCT", "Thorax")
 
 

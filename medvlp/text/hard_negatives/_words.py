@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["AGREEMENT", "article_of", "capital", "is_phrase"]
-
 # Nouns that stand without an article.
 _MASS = re.compile(
     r"consolidation|o?edema|cardiomegaly|atelectasis|emphysema|fluid|air|congestion|disease|pneumonia|enlargement|loss"
@@ -21,13 +19,9 @@ _VERBS = re.compile(
     re.IGNORECASE,
 )
 AGREEMENT = {
-    "is": "are",
-    "has": "have",
-    "measures": "measure",
-    "projects": "project",
-    "represents": "represent",
+    "is": "are", "has": "have", "measures": "measure", "projects": "project", "represents": "represent",
     "contains": "contain",
-}
+}  # fmt: skip
 
 
 def is_phrase(words: str) -> bool:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from medvlp.text.hard_negatives.kinds import KINDS, Kind
-from medvlp.text.hard_negatives.plans import plans_of, read
+from medvlp.text.hard_negatives.plans import KINDS, Kind, plans_of, read
 from medvlp.text.sections import section_spans
 from medvlp.text.sentences import sentence_spans
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = ["FalseCopy", "false_copies", "hard_negatives"]
 
 _FREE: dict[Kind, tuple[str, ...]] = {  # what may differ in the facts of the finding that is changed
     "side": ("side",),

@@ -7,8 +7,6 @@ import re
 from medvlp.text.clauses import split_clauses
 from medvlp.text.hard_negatives._words import article_of, capital, is_phrase
 
-__all__ = ["affirm", "affirm_one", "deny"]
-
 _SEEN = r"(?P<seen>seen|identified|noted|present|demonstrated|visuali[sz]ed|evident|appreciated|detected)"
 _GRADES = re.compile(
     r"\b(?:small|tiny|trace|minimal|minor|mild|mildly|slight|slightly|moderate|moderately|moderate-sized|large|severe|severely"

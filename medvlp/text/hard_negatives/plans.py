@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Literal, get_args
 
-from medvlp.text.hard_negatives.kinds import Kind
 from medvlp.text.hard_negatives.negation import affirm, affirm_one, deny
 from medvlp.text.hard_negatives.wording import (
     DEVICES,
@@ -20,8 +20,8 @@ from medvlp.text.hard_negatives.wording import (
 )
 from medvlp.text.mentions import Mention, read_report
 
-__all__ = ["Plan", "plans_of", "read"]
-
+Kind = Literal["side", "negation", "severity", "anatomy", "count", "device"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _OTHER = {"left": "right", "right": "left"}
 _GRADES = ("mild", "moderate", "severe")
 _NO_PLACE = ("edema", "cardiomegaly", "pleural_thickening")  # a lobe in their sentence is not where they are
@@ -76,13 +76,13 @@ def plans_of(text: str) -> tuple[Plan, ...]:
 def _side(finding: str, stated: Sequence[Mention], said: Sequence[Mention]) -> Iterator[Plan]:
     sided = tuple(mention for mention in stated if mention.side in _OTHER)
     if sided and len({mention.side for mention in said} - {""}) == 1:
-        yield Plan("side", finding, sided[0].side, _OTHER[sided[0].side], sided, _turned)
+        yield Plan("side", finding, sided[0].side, _OTHER[sided[0].side], sided, lambda m: change_side(m.sentence))
 
 
 def _negation(finding: str, said: Sequence[Mention], *, is_normal: bool) -> Iterator[Plan]:
     presences = {mention.presence for mention in said}
     if presences == {"present"}:
-        yield Plan("negation", finding, "present", "absent", tuple(said), _denied)
+        yield Plan("negation", finding, "present", "absent", tuple(said), lambda m: deny(m.sentence))
     elif presences == {"absent"} and (not is_normal or finding in DEVICES):
         yield Plan("negation", finding, "absent", "present", tuple(said), _affirmed)
 
@@ -106,7 +106,8 @@ def _count(finding: str, stated: Sequence[Mention]) -> Iterator[Plan]:
     counted = tuple(mention for mention in stated if mention.count is not None)
     if counted and len({mention.count for mention in counted}) == 1:
         for number in other_counts(counted[0].sentence):
-            yield Plan("count", finding, str(counted[0].count), number, counted, partial(_counted, number))
+            change = partial(_counted, number)
+            yield Plan("count", finding, str(counted[0].count), number, counted, change)
 
 
 def _device(finding: str, said: Sequence[Mention], all_said: dict[str, list[Mention]]) -> Iterator[Plan]:
@@ -114,14 +115,6 @@ def _device(finding: str, said: Sequence[Mention], all_said: dict[str, list[Ment
         for other in DEVICES[finding][1]:
             if other not in all_said:
                 yield Plan("device", finding, finding, other, tuple(said), partial(_replaced, other))
-
-
-def _turned(mention: Mention) -> str | None:
-    return change_side(mention.sentence)
-
-
-def _denied(mention: Mention) -> str | None:
-    return deny(mention.sentence)
 
 
 def _affirmed(mention: Mention) -> str | None:

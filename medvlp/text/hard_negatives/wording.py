@@ -8,68 +8,34 @@ from collections.abc import Mapping
 from medvlp.text.hard_negatives._words import AGREEMENT, capital
 from medvlp.text.laterality import states_a_side, turned
 
-__all__ = [
-    "DEVICES",
-    "change_anatomy",
-    "change_count",
-    "change_device",
-    "change_severity",
-    "change_side",
-    "other_counts",
-    "other_places",
-]
-
 _GRADED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "size": {"mild": ("small", "tiny", "trace", "minimal"), "moderate": ("moderate",), "severe": ("large", "massive")},
     "degree": {
-        "mild": ("mild", "minimal", "minor", "slight"),
-        "moderate": ("moderate",),
+        "mild": ("mild", "minimal", "minor", "slight"), "moderate": ("moderate",),
         "severe": ("severe", "marked", "advanced"),
     },
     "manner": {
-        "mild": ("mildly", "slightly", "minimally"),
-        "moderate": ("moderately",),
-        "severe": ("severely", "markedly"),
+        "mild": ("mildly", "slightly", "minimally"), "moderate": ("moderately",), "severe": ("severely", "markedly"),
     },
-}
+}  # fmt: skip
 _SIZED = ("effusion", "pneumothorax", "hernia", "hiatal_hernia", "pericardial_effusion", "mass")
-_GRADE_WORD = re.compile(
-    r"\b(?:"
-    + "|".join(
-        sorted({word for words in _GRADED.values() for several in words.values() for word in several}, key=len)[::-1]
-    )
-    + r")\b",
-    re.IGNORECASE,
-)
+_GRADE_WORDS = {word for grades in _GRADED.values() for words in grades.values() for word in words}
+_GRADE_WORD = re.compile(rf"\b(?:{'|'.join(sorted(_GRADE_WORDS, key=len, reverse=True))})\b", re.IGNORECASE)
 _OTHER_GRADES = re.compile(
     r"\b(?:subtle|patchy|confluent|dense|extensive|moderate-sized|tiny to|to moderate|to large|to severe"
     r"|(?:trace|minimal) (?:pleural )?fluid|(?:widely|mildly|minimally) displaced)\b",
     re.IGNORECASE,
 )
 _PLACES: Mapping[str, tuple[str, ...]] = {
-    "upper lobe": ("lower lobe",),
-    "lower lobe": ("upper lobe",),
-    "middle lobe": ("upper lobe", "lower lobe"),
-    "upper lobes": ("lower lobes",),
-    "lower lobes": ("upper lobes",),
-    "upper zone": ("lower zone",),
-    "lower zone": ("upper zone",),
-    "upper zones": ("lower zones",),
-    "lower zones": ("upper zones",),
-    "mid zone": ("upper zone", "lower zone"),
-    "lung base": ("lung apex",),
-    "lung bases": ("lung apices",),
-    "lung apex": ("lung base",),
-    "lung apices": ("lung bases",),
-    "RUL": ("RLL",),
-    "RLL": ("RUL",),
-    "RML": ("RUL", "RLL"),
-    "LUL": ("LLL",),
-    "LLL": ("LUL",),
-}
-_PLACE = re.compile(
-    r"\b(?:(?i:" + "|".join(sorted((key for key in _PLACES if key.islower()), key=len)[::-1]) + r")|R[UML]L|L[UL]L)\b"
-)
+    "upper lobe": ("lower lobe",), "lower lobe": ("upper lobe",), "middle lobe": ("upper lobe", "lower lobe"),
+    "upper lobes": ("lower lobes",), "lower lobes": ("upper lobes",), "upper zone": ("lower zone",),
+    "lower zone": ("upper zone",), "upper zones": ("lower zones",), "lower zones": ("upper zones",),
+    "mid zone": ("upper zone", "lower zone"), "lung base": ("lung apex",), "lung bases": ("lung apices",),
+    "lung apex": ("lung base",), "lung apices": ("lung bases",), "RUL": ("RLL",), "RLL": ("RUL",),
+    "RML": ("RUL", "RLL"), "LUL": ("LLL",), "LLL": ("LUL",),
+}  # fmt: skip
+_SPELLED = sorted((key for key in _PLACES if key.islower()), key=len, reverse=True)
+_PLACE = re.compile(rf"\b(?:(?i:{'|'.join(_SPELLED)})|R[UML]L|L[UL]L)\b")
 _ANY_PLACE = re.compile(
     r"\b(?:ap(?:ex|ical|ices)|bas(?:e|es|al|ilar)|lobes?|zones?|R[UML]L|L[UL]L|perihilar|lingula\w*)\b"
 )
@@ -86,18 +52,16 @@ _ONE = re.compile(
     r"(?P<noun>nodule|mass|lesion|opacity|granuloma|cyst|fracture)\b(?P<verb> (?:is|has|measures|projects))?",
     re.IGNORECASE,
 )
-DEVICES: Mapping[
-    str, tuple[tuple[str, ...], tuple[str, ...]]
-] = {  # names, and the devices that may stand in their place
+#: device -> its names, and the devices that may stand in its place
+DEVICES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "endotracheal_tube": (("endotracheal tube", "ET tube", "ETT"), ("nasogastric_tube",)),
     "nasogastric_tube": (("nasogastric tube", "NG tube", "NGT"), ("endotracheal_tube",)),
     "central_line": (
-        ("central venous catheter", "central venous line", "central line", "CVC"),
-        ("chest_tube", "pacemaker"),
+        ("central venous catheter", "central venous line", "central line", "CVC"), ("chest_tube", "pacemaker"),
     ),
     "pacemaker": (("pacemaker", "cardiac pacemaker", "cardiac pacing device"), ("central_line", "chest_tube")),
     "chest_tube": (("chest tube",), ("central_line", "pacemaker")),
-}
+}  # fmt: skip
 _ONLY_THERE = re.compile(  # what one device alone has
     r"\b(?:leads?|generator|ventric\w*|intubat\w*|pectoral|chest wall|pacing wires?|vena cava|SVC|cavoatrial|drain\w*"
     r"|side port|stomach|gastric|esophag\w*|fluid component)\b",

@@ -7,8 +7,8 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Table": "tables",
-        "load_table": "tables",
+        "Table": "exchange",
+        "load_table": "exchange",
         "numbers_of": "meaning",
         "reorder_sections": "order",
         "reorder_sentences": "order",

@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvlp.text.rewriting.exchange import reword
+from medvlp.text.rewriting.exchange import load_table, reword
 from medvlp.text.rewriting.order import reorder_sections, reorder_sentences
 from medvlp.text.rewriting.sentence_turns import turn_sentences
-from medvlp.text.rewriting.tables import load_table
 from medvlp.text.sections import section_spans, split_sections
 from medvlp.text.sentences import sentence_spans
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = ["rewrite"]
 
 _HERE = Path(__file__).parent
 

@@ -1,21 +1,76 @@
-"""The exchange of phrases for others of the same meaning."""
+"""The exchange of phrases for others of the same meaning, by tables that are data.
+
+A table is YAML, one entry a set of phrases::
+
+    - same: [pulmonary nodule, lung nodule]        # each for each other
+    - {from: [SOB], to: [shortness of breath]}     # one way: the left one would be ambiguous as a result
+    - same: [pleural effusion, pleural fluid]
+      after: [no, evidence of]                     # only behind one of these words; also before, not_after, not_before
+
+A phrase with a capital letter is matched as it is written (``ET tube``), any other in every case. In a context ``#``
+stands for a digit.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvlp.text.rewriting.tables import TOKEN, Phrase, Table
+import yaml
+
+from medvlp.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["reword"]
+_TOKEN = re.compile(r"[A-Za-z]+(?:[/-][A-Za-z]+)*")
+_CONTEXTS = ("after", "not_after", "before", "not_before")
+_NEAR = 48  # characters: no context is longer
 
 _ARTICLE = re.compile(r"\b(?:a|an)(?=\s+$)", re.IGNORECASE)
 _SENTENCE_START = re.compile(r"(?:^|[.?!:]\s+|\n\s*|(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+)$")
 _HEADER_BEHIND = re.compile(r"[ \t]*(?::|[ \t][-–—]\s|$|\n)")
 _ABBREVIATED_VOWELS = frozenset("AEFHILMNORSX")  # letters whose names begin with a vowel
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A phrase and what may stand for it.
+
+    Attributes:
+        pattern: finds it at a place.
+        others: what may take its place.
+        after: where given, what must stand before it; `not_after` must not.
+        before: where given, what must follow; `not_before` must not.
+    """
+
+    pattern: re.Pattern[str]
+    others: tuple[str, ...]
+    after: re.Pattern[str] | None
+    not_after: re.Pattern[str] | None
+    before: re.Pattern[str] | None
+    not_before: re.Pattern[str] | None
+
+    def fits(self, text: str, start: int, end: int) -> bool:
+        """Whether what stands around the phrase allows another one."""
+        behind, ahead = text[max(0, start - _NEAR) : start], text[end : end + _NEAR]
+        return (
+            (self.after is None or self.after.search(behind) is not None)
+            and (self.not_after is None or self.not_after.search(behind) is None)
+            and (self.before is None or self.before.match(ahead) is not None)
+            and (self.not_before is None or self.not_before.match(ahead) is None)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Phrases by their first word, longest first."""
+
+    phrases: Mapping[str, tuple[Phrase, ...]]
 
 
 def reword(text: str, table: Table, generator: torch.Generator, *, rate: float = 0.5) -> str:
@@ -58,7 +113,7 @@ def _found(text: str, table: Table) -> list[tuple[int, int, Phrase]]:
     """Return the phrases that may be exchanged, from left to right, none overlapping another."""
     places: list[tuple[int, int, Phrase]] = []
     end = 0
-    for token in TOKEN.finditer(text):
+    for token in _TOKEN.finditer(text):
         start = token.start()
         if start < end or (start and (text[start - 1].isalnum() or text[start - 1] in "-/'")):
             continue
@@ -101,3 +156,74 @@ def _with_article(before: str, phrase: str) -> str:
     if article[0][0] == "A":
         spelled = spelled.upper() if article[0] == "AN" else spelled.capitalize()
     return before[: article.start()] + spelled + before[article.end() :]
+
+
+@cache
+def load_table(path: Path) -> Table:
+    """Read a table of phrases.
+
+    Raises:
+        ConfigError: if the file cannot be read, an entry has other keys or empty lists, or a phrase has two entries.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"The phrase table {path} cannot be read as YAML ({type(error).__name__}): mend or replace it."
+        ) from error
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"The phrase table {path} must be a list of entries: begin each one with '- same: [...]'.")
+    found: dict[str, list[tuple[str, Phrase]]] = {}
+    seen: set[str] = set()
+    for entry in entries:
+        for phrase, others, contexts in _phrases_of(path, entry):
+            if phrase in seen:
+                raise ConfigError(f"The phrase table {path} has {phrase!r} in two entries: keep it in one.")
+            seen.add(phrase)
+            made = Phrase(_finder(phrase), others, *(contexts[name] for name in _CONTEXTS))
+            found.setdefault(_TOKEN.findall(phrase)[0].lower(), []).append((phrase, made))
+    by_length = {word: sorted(pairs, key=lambda pair: len(pair[0]), reverse=True) for word, pairs in found.items()}
+    return Table({word: tuple(each for _, each in pairs) for word, pairs in by_length.items()})
+
+
+def _phrases_of(path: Path, entry: object) -> list[tuple[str, tuple[str, ...], dict[str, re.Pattern[str] | None]]]:
+    keys = set(entry) if isinstance(entry, dict) else set()
+    if not isinstance(entry, dict) or keys - set(_CONTEXTS) not in ({"same"}, {"from", "to"}):
+        raise ConfigError(
+            f"An entry of the phrase table {path} is {entry!r}: give it same, or from and to, and no keys but "
+            f"{', '.join(_CONTEXTS)}."
+        )
+    lists = {key: _texts(path, key, value) for key, value in entry.items()}
+    contexts = {name: _context(lists[name], ahead="before" in name) if name in lists else None for name in _CONTEXTS}
+    same = lists.get("same", ())
+    pairs = [(each, tuple(other for other in same if other != each)) for each in same]
+    pairs = pairs or [(each, lists["to"]) for each in lists["from"]]
+    if any(not others for _, others in pairs):
+        raise ConfigError(f"In the phrase table {path} {pairs[0][0]!r} stands alone: add a phrase of the same meaning.")
+    return [(phrase, others, contexts) for phrase, others in pairs]
+
+
+def _texts(path: Path, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each.strip() for each in value):
+        raise ConfigError(
+            f"In the phrase table {path} {key} is {value!r}: it must be a list of texts; quote what YAML would read as "
+            f"something else (no, yes, numbers)."
+        )
+    return tuple(" ".join(each.split()) for each in value)
+
+
+def _words(phrase: str) -> str:
+    return re.escape(phrase).replace(r"\ ", r"\s+").replace(r"\#", r"\d")
+
+
+def _finder(phrase: str) -> re.Pattern[str]:
+    flags = 0 if any(letter.isupper() for letter in phrase) else re.IGNORECASE
+    return re.compile(_words(phrase) + r"(?![\w'])(?!-\w)(?!/\w)", flags)
+
+
+def _context(phrases: Sequence[str], *, ahead: bool) -> re.Pattern[str]:
+    any_of = "|".join(_words(phrase) for phrase in phrases)
+    if not ahead:
+        return re.compile(rf"(?<!\w)(?:{any_of})\s+$", re.IGNORECASE)
+    pattern = rf"(?:{any_of})(?!\w)"
+    return re.compile(rf"\s*(?:{pattern}|\d)" if "#" in phrases else rf"\s*{pattern}", re.IGNORECASE)

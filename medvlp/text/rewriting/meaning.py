@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-__all__ = ["numbers_of", "sides_of", "same_meaning"]
-
 _NUMBER = re.compile(r"\d+(?:[.,/:-]\d+)*")
 _LIST_MARK = re.compile(r"(?:^|\n)[ \t]*\(?\d{1,2}[.)](?=\s)")
 _SIDE_WORDS = re.compile(

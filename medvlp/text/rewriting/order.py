@@ -17,8 +17,6 @@ from medvlp.text.sentences import sentence_spans
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["reorder_sections", "reorder_sentences"]
-
 # A sentence that begins so goes on from the one before.
 _GOES_ON = re.compile(
     r"(?:this|these|those|that|it|its|they|their|them|such|he|she|his|her|both of|each of|one of|some of|most of|all of"

@@ -15,8 +15,6 @@ from medvlp.text.sentences import sentence_spans
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["turn_sentences"]
-
 _FILE = Path(__file__).with_name("sentence_turns.yaml")
 # What {x} is not: anything with a verb of its own, a second denial or a subordinate clause.
 _NO_PHRASE = re.compile(

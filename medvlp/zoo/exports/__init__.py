@@ -2,4 +2,4 @@
 
 from medvlp.core.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"export": "_export", "Exporter": "_export"})
+__getattr__, __dir__, __all__ = attach(__name__, {"export": "_export"})

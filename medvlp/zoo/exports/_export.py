@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from torch import Tensor
 from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place
 from medvlp.core.registry import build
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._pixels import IMAGENET
 
 __all__ = [
-    "Exporter",
     "created_by_timm",
     "export",
     "not_held",
@@ -28,14 +27,6 @@ __all__ = [
 ]
 
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
-
-
-class Exporter(Protocol):
-    """A component of ``medvlp/zoo/exports``."""
-
-    def __call__(self, bundle: Bundle, folder: Path) -> list[str]:
-        """Write the bundle's towers into an empty folder; return what the form cannot hold, a phrase each."""
-        ...
 
 
 def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
@@ -114,8 +105,8 @@ def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
     changes = [n for n, plain in (("norm", "keep"), ("columns", 1), ("coordinates", False), ("unshuffle", 1))
                if tower.get(n, plain) != plain]  # fmt: skip
     if tower.get("name") != "timm" or changes or model.spec.get("patches") or model.spec.get("surgery"):
-        said = ", ".join(changes) or f"{tower.get('name')}, patches or surgery"
-        raise UserError(f"{form} has no place for this image tower ({said}): only a plain tower of timm goes there.")
+        what = ", ".join(changes) or f"{tower.get('name')}, patches or surgery"
+        raise UserError(f"{form} has no place for this image tower ({what}): only a plain tower of timm goes there.")
     return tower
 
 
@@ -151,7 +142,7 @@ def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[st
 
 
 def not_held(
-    bundle: Bundle, *, heads: bool = True, pixels: bool = True, answers: Sequence[KeptAnswer] | None = None
+    bundle: Bundle, *, heads: bool = True, pixels: bool = True, answers: Sequence[StoredAnswer] | None = None
 ) -> list[str]:
     """Return what no other library's form holds of a bundle."""
     model: Any = bundle.model

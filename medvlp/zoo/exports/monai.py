@@ -13,7 +13,7 @@ from torch import nn
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.models.encoders.monai import MonaiEncoder
 from medvlp.models.heads.identity import Identity
 from medvlp.models.heads.linear import LinearHead
@@ -33,21 +33,16 @@ _HALVES = {
 def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write a MONAI Bundle: its network is made of timm's, torch's and MONAI's own parts, and needs nothing of ours.
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     model: Any = bundle.model
-    kind = model.pictures
+    kind = model.vision_kind
     tower = model.towers[kind]
     volume = isinstance(tower, MonaiEncoder)
     parts, input_of, shown = _of_volumes(tower) if volume else _of_pictures(bundle, tower)
-    told = ((each, _chain(model, str(each.options.get("part", "")))) for each in bundle.answers)
+    chains = ((each, _chain(model, str(each.options.get("part", "")))) for each in bundle.answers)
     # An answer goes along whose part is made of plain layers, with one output a label.
-    asked = next(((each, c) for each, c in told if c and _width(c) == len(each.labels)), None)
+    asked = next(((each, c) for each, c in chains if c and _width(c) == len(each.labels)), None)
     findings, chain = asked or (None, _chain(model, "raw") or [])
     layers = [layer for _, layer in chain]
     names = [f"layer_{i}" for i in range(len(layers))]
@@ -101,8 +96,8 @@ def _of_volumes(tower: MonaiEncoder) -> tuple[dict[str, Any], dict[str, Any], li
     )
     whole = {"_target_": f"monai.networks.nets.{name}", "spatial_dims": 3, "in_channels": tower.channels, **sizes}
     parts = {"whole": whole, "tower": f"$torch.nn.Sequential({stages})"}
-    taken = {"num_channels": tower.channels, "spatial_shape": ["16*n", "16*n", "16*n"], "value_range": [0, 1]}
-    return parts, taken, [_normalised([tower.mean] * tower.channels, [tower.std] * tower.channels)]
+    shape = {"num_channels": tower.channels, "spatial_shape": ["16*n", "16*n", "16*n"], "value_range": [0, 1]}
+    return parts, shape, [_normalised([tower.mean] * tower.channels, [tower.std] * tower.channels)]
 
 
 def _normalised(mean: list[float], std: list[float]) -> dict[str, Any]:
@@ -114,7 +109,7 @@ def _chain(model: Any, part: str) -> list[tuple[str, nn.Module]] | None:  # noqa
     """Return the layers, each with its head, from what the tower pools to a part; None where it is made otherwise."""
     if part == "pooled":
         return []
-    name = f"{model.pictures}/{part}"
+    name = f"{model.vision_kind}/{part}"
     head = dict(model.heads.items()).get(name)
     own: list[nn.Module] = []
     if isinstance(head, LinearHead):
@@ -138,7 +133,7 @@ def _described(layer: nn.Module) -> dict[str, Any]:
     return {"_target_": "torch.nn.Linear", **sizes}
 
 
-def _output(findings: KeptAnswer | None, width: int) -> dict[str, Any]:
+def _output(findings: StoredAnswer | None, width: int) -> dict[str, Any]:
     labels = list(findings.labels) if findings else [f"embedding_{i}" for i in range(width)]
     kind = {"type": "probabilities", "format": "classes"} if findings else {"type": "tuples", "format": "embedding"}
     ranged = {"value_range": [0, 1]} if findings else {"value_range": []}
@@ -154,7 +149,7 @@ def _output(findings: KeptAnswer | None, width: int) -> dict[str, Any]:
     }
 
 
-def _metadata(bundle: Bundle, taken: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(bundle: Bundle, shape: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     facts = bundle.provenance
     common = {"type": "image", "format": "magnitude", "dtype": "float32", "is_patch_data": False}
     return {
@@ -172,13 +167,15 @@ def _metadata(bundle: Bundle, taken: Mapping[str, Any], given: Mapping[str, Any]
         "copyright": str(facts.get("licence", "see docs/README.md")),
         "intended_use": "Research, not for diagnosis.",
         "network_data_format": {
-            "inputs": {"image": {**common, **taken, "channel_def": {"0": "image"}}},
+            "inputs": {"image": {**common, **shape, "channel_def": {"0": "image"}}},
             "outputs": {"pred": dict(given)},
         },
     }
 
 
-def _inference(network: Mapping[str, Any], shown: list[dict[str, Any]], findings: KeptAnswer | None) -> dict[str, Any]:
+def _inference(
+    network: Mapping[str, Any], shown: list[dict[str, Any]], findings: StoredAnswer | None
+) -> dict[str, Any]:
     """Return the workflow: files of display values in, predictions written as JSON would be the site's own matter."""
     activation = {"softmax" if findings.options.get("exclusive") else "sigmoid": True} if findings else {}
     after = [{"_target_": "Activationsd", "keys": "pred", **activation}] if findings else []

@@ -36,18 +36,13 @@ class _Text(_Image):
 def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write ``image.onnx`` and ``text.onnx``, with tokenizer and ``embedding.json`` (sizes, scale, parity).
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UserError(f"The form needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
     model: Any = bundle.model
-    if model.pictures != "image" or model.spec.get("patches"):
+    if model.vision_kind != "image" or model.spec.get("patches"):
         raise UserError("The form holds a plain model of images: one of volumes, or with patches, has no place there.")
     tower = model.towers["image"]
     rows, side = torch.export.Dim("rows", min=1), tower.image_size

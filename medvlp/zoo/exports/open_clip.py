@@ -26,12 +26,7 @@ def open_clip(
 ) -> list[str]:
     """Write CLIP in open_clip's layout.
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     tower = plain_tower(bundle, "open_clip's form")
     model: Any = bundle.model
@@ -87,20 +82,25 @@ def open_clip(
 
 def _names(settings: dict[str, Any], *, hidden: int, inner: int) -> dict[str, Tensor]:
     """Return the names and shapes of open_clip's layout."""
-    seen, said, joint = settings["vision_cfg"], settings["text_cfg"], settings["embed_dim"]
-    w, t, p, places = seen["width"], said["width"], seen["patch_size"], (seen["image_size"] // seen["patch_size"]) ** 2
+    vision, text, joint = settings["vision_cfg"], settings["text_cfg"], settings["embed_dim"]
+    w, t, p, places = (
+        vision["width"],
+        text["width"],
+        vision["patch_size"],
+        (vision["image_size"] // vision["patch_size"]) ** 2,
+    )
     shapes: dict[str, tuple[int, ...]] = {
         "visual.class_embedding": (w,),
         "visual.positional_embedding": (places + 1, w),
         "visual.conv1.weight": (w, 3, p, p),
         "visual.proj": (w, joint),
-        "token_embedding.weight": (said["vocab_size"], t),
-        "positional_embedding": (said["context_length"], t),
+        "token_embedding.weight": (text["vocab_size"], t),
+        "positional_embedding": (text["context_length"], t),
         "text_projection": (t, joint),
         "logit_scale": (),
     }
     norms = {"visual.ln_pre": w, "visual.ln_post": w, "ln_final": t}
-    for prefix, width, wide, layers in (("visual.", w, hidden, seen["layers"]), ("", t, inner, said["layers"])):
+    for prefix, width, wide, layers in (("visual.", w, hidden, vision["layers"]), ("", t, inner, text["layers"])):
         for block in (f"{prefix}transformer.resblocks.{i}." for i in range(layers)):
             norms |= {f"{block}ln_1": width, f"{block}ln_2": width}
             shapes |= {

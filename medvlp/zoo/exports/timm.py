@@ -18,16 +18,11 @@ __all__ = ["timm"]
 def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write the image tower; it gives what the bundle's tower pools, before any projection.
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     tower = plain_tower(bundle, "timm's form")
     model: Any = bundle.model
-    backbone = model.towers[model.pictures].backbone
+    backbone = model.towers[model.vision_kind].backbone
     mean, std = with_channels(tower)
     gray = tower["channels"] == 1
     size = tower["image_size"]

@@ -31,12 +31,7 @@ def transformers(
 ) -> list[str]:
     """Write CLIP, SigLIP or DINOv2, with tokenizer, and with preprocessor where it can make the bundle's pixels.
 
-    Args:
-        bundle: given by `medvlp.zoo.exports.export`.
-        folder: an empty one, likewise.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    What the form cannot hold is returned, a phrase each.
     """
     from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipConfig, SiglipModel
 

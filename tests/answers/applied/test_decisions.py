@@ -21,7 +21,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.models.bundle import Bundle, KeptAnswer, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.runs.fitting import store_fitted
 from medvlp.statistics.calibration.fit import fit_calibrator
 from medvlp.statistics.conformal import fit_sets
@@ -69,7 +69,7 @@ def stored(tiny_run: Trained, tmp_path: Path) -> Callable[..., Bundle]:
     return keep
 
 
-def answer_of(bundle: Bundle, name: str = "zero_shot") -> KeptAnswer:
+def answer_of(bundle: Bundle, name: str = "zero_shot") -> StoredAnswer:
     return next(each for each in bundle.answers if each.name == name)
 
 

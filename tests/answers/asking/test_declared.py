@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from medvlp.answers.asking.declared import check_overrides, declare, declared_by, kept_answer, open_answer, open_answers
+from medvlp.answers.asking.declared import (
+    check_overrides,
+    declare,
+    declared_by,
+    open_answer,
+    open_answers,
+    stored_answer,
+)
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Plan
 from medvlp.core.protocols import Objective
 from medvlp.measures import check_choice, first_choice
-from medvlp.models.bundle import KeptAnswer
+from medvlp.models.bundle import StoredAnswer
 from medvlp.models.scores.late_interaction import LateInteraction
 from medvlp.objectives import Clip, Siglip
 from tests.models.words import dual
@@ -125,7 +132,7 @@ def test_nobody_chose_the_first_metric_of_an_answer_that_the_data_can_judge() ->
 
 def test_what_is_kept_is_opened_with_its_score() -> None:
     clip = Clip(score={"name": "late_interaction", "tile": 64})
-    kept = [kept_answer(each) for each in made([clip], zero_shot={"prompts": PROMPTS}).values()]
+    kept = [stored_answer(each) for each in made([clip], zero_shot={"prompts": PROMPTS}).values()]
     assert [(each.name, list(each.labels), dict(each.score or {})) for each in kept] == [
         ("zero_shot", ["edema"], {"name": "late_interaction", "tile": 64}),
         ("retrieval", [], {"name": "late_interaction", "tile": 64}),
@@ -139,8 +146,8 @@ def test_what_is_kept_is_opened_with_its_score() -> None:
 
 def test_a_bundles_answer_of_another_version_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="There is no answers component named 'future'"):
-        open_answer(KeptAnswer("future", "future"))
+        open_answer(StoredAnswer("future", "future"))
     with pytest.raises(ConfigError, match=r"answers\.retrieval\.deep is not a known key"):
-        open_answer(KeptAnswer("retrieval", "retrieval", {"deep": 1}))
+        open_answer(StoredAnswer("retrieval", "retrieval", {"deep": 1}))
     with pytest.raises(UserError, match="The weights of the score of the answer 'zero_shot' are missing or of another"):
-        open_answer(KeptAnswer("zero_shot", "zero_shot", {}, (), {"name": "dot"}, {"w": torch.zeros(1)}))
+        open_answer(StoredAnswer("zero_shot", "zero_shot", {}, (), {"name": "dot"}, {"w": torch.zeros(1)}))

@@ -35,7 +35,7 @@ def test_a_picture_unlike_the_others_is_scored_and_said_not_to_mean_anything(
     manifest = index(tiny_cohort.root).where({"view_position": ["PA", "AP"]})
     films = [tiny_cohort.root / str(manifest.record(i)["image"]) for i in range(2)]
     plain = VisionLanguageModel(bundle)
-    assert plain.judge(plain.prepare(films[0])) is None
+    assert plain.verdict(plain.prepare(films[0])) is None
     before = predict_files(plain, films)["results"]
     assert not {"abstained", "ood"} & before[0].keys()
     own = plain.prepare(films[0]).pixels
@@ -53,7 +53,7 @@ def test_a_picture_unlike_the_others_is_scored_and_said_not_to_mean_anything(
     # The scores are those of the bundle without a gate: it judges, it does not change.
     assert [each["scores"] for each in found] == [each["scores"] for each in before]
     blank = gated.prepare(np.full((64, 64), 0.5))
-    verdict = gated.judge(blank)
+    verdict = gated.verdict(blank)
     assert verdict is not None
     assert verdict.reasons[0] == "blank"
     save_bundle(tmp_path / "bundle", replace(bundle, gate=gate_around(own, limit=apart / 2)))

@@ -8,7 +8,7 @@ import torch
 
 from medvlp.models.bank import Bank, encoded_bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, KeptAnswer
+from medvlp.models.bundle import Bundle, StoredAnswer
 from tests.models.words import VISION
 
 NAMES = {"pathology": ("normal", "effusion", "nodule"), "anatomy": ("left_costophrenic", "right_apical_lung")}
@@ -39,7 +39,7 @@ def small_bundle() -> Bundle:
     """Return it as a release that answers for its words and their places."""
     labels = ["effusion", "nodule"]
     answers = (
-        KeptAnswer("existence", "existence", {"head": "medslip", "labels": labels}, labels),
-        KeptAnswer("pairs", "pairs", {"head": "medslip"}),
+        StoredAnswer("existence", "existence", {"head": "medslip", "labels": labels}, labels),
+        StoredAnswer("pairs", "pairs", {"head": "medslip"}),
     )
     return Bundle(small(), None, [{"name": "read", "size": SIZE}], answers=answers)

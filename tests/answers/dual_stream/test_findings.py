@@ -16,17 +16,15 @@ import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.maps import overlay
 from medvlp.answers.asking.model import VisionLanguageModel, load
-from medvlp.answers.dual_stream import findings as streams
-from medvlp.answers.dual_stream.findings import Findings
 from medvlp.cli.main import app
+from medvlp.core.answers import Ask
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.map import Map
+from medvlp.core.predictions import PairScores
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
-from tests.answers.dual_stream.small import NAMES, SIZE, small_bundle
+from tests.answers.dual_stream.small import SIZE, small_bundle
 from tests.models.words import DUAL, HashWords
-
-WORDS = {"no_finding": "normal"}  # what a score is called, and the word of the model
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +39,10 @@ def model(bundle: Path) -> VisionLanguageModel:
     return load(bundle)
 
 
-def find(model: VisionLanguageModel, *images: Any) -> Findings:
-    return streams.find(model.model, [model.prepare(image).pixels for image in images])
-
-
-def locate(model: VisionLanguageModel, image: Path, observation: Any = None, *, anatomy: Any = None) -> Map:
-    prepared = model.prepare(image)
-    assert isinstance(prepared.pixels, torch.Tensor)
-    return streams.locate(model.model, prepared.pixels, prepared.record, observation=observation, anatomy=anatomy)
+def look(model: VisionLanguageModel, image: Path, finding: str, place: str = "") -> Map:
+    answer, prepared = model.answers["existence"], model.prepare(image)
+    (found,) = answer.look(model.model, prepared.sample, model.begun(answer, Ask()), [(finding, place)]) or ()
+    return found.placed(prepared.record)
 
 
 @pytest.fixture
@@ -56,29 +50,6 @@ def picture(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 255, (20, 40), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     return tmp_path / "wide.png"
-
-
-def test_it_answers_every_question_and_only_abnormal_pairs_are_stated(
-    model: VisionLanguageModel, picture: Path
-) -> None:
-    found = find(model, picture, np.zeros((8, 8)))
-    assert (found.observations, found.anatomies) == (NAMES["pathology"], NAMES["anatomy"])
-    assert found.existence.shape == (2, 3)
-    assert found.places.shape == (2, 2)
-    assert found.pairs.shape == (2, 2, 3)
-    for values in (found.existence, found.places, found.pairs):
-        assert values.min() >= 0
-        assert values.max() <= 1
-    assert list(found.scores(0)) == ["no_finding", "effusion", "nodule"]
-    stated = found.stated(0, least=0.0)
-    assert len(stated) == 4
-    assert {pair.observation for pair in stated} == {"effusion", "nodule"}
-    assert [pair.score for pair in stated] == sorted((pair.score for pair in stated), reverse=True)
-    highest = stated[0]
-    r, q = found.anatomies.index(highest.anatomy), found.observations.index(highest.observation)
-    assert highest.score == pytest.approx(found.pairs[0, r, q])
-    assert len(found.stated(0, least=0.0, most=1)) == 1
-    assert found.stated(0, least=1.1) == []
 
 
 def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path, picture: Path) -> None:
@@ -89,36 +60,27 @@ def test_what_training_never_stated_both_ways_is_left_out_and_told(bundle: Path,
         head.said_pairs[1, 0, 1] = 0  # none placed an effusion at the left costophrenic angle
     result = predict_files(model, [picture])["results"][0]
     assert list(result["scores"]) == ["effusion", "no_finding"]
-    found = find(model, picture)
-    assert ("effusion", "left_costophrenic") not in {(p.observation, p.anatomy) for p in found.stated(0, least=0.0)}
-    assert len(found.stated(0, least=0.0)) == 3
     assert result["warnings"] == [
         "1 of 3 words were never both present and absent in training: they are left out.",
         "1 of 6 pairs were never both present and absent in training: they are left out.",
     ]
-    assert found.left_out() == (
-        "1 of 3 words and 1 of 6 pairs were never both present and absent in training: they are left out."
-    )
     stated = {(pair["observation"], pair["anatomy"]) for pair in result["pairs"]}
     assert ("effusion", "left_costophrenic") not in stated
-    assert stated <= {(pair.observation, pair.anatomy) for pair in found.stated(0)}
     assert predict_files(load(bundle), [picture])["results"][0]["warnings"] == []
 
 
 def test_a_pair_is_stated_of_what_is_there_by_itself() -> None:
-    existence = np.array([[0.4, 0.6]], np.float32)
-    pairs = np.array([[[0.9, 0.9], [0.8, 0.3]]], np.float32)
-    found = Findings(("effusion", "nodule"), ("left", "right"), existence, pairs[:, :, 0], pairs)
-    assert [(p.observation, p.anatomy) for p in found.stated(0)] == [("nodule", "left")]
-    assert len(found.stated(0, least=0.35)) == 3
+    values = np.array([[[0.9, 0.9], [0.8, 0.3]]], np.float32)
+    every = np.ones((2, 2), dtype=bool)
+    pairs = PairScores(("left", "right"), ("effusion", "nodule"), values, every, np.array([[0.4, 0.6]], np.float32))
+    assert [(finding, place) for finding, place, _ in pairs.stated(0)] == [("nodule", "left")]
 
 
 def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
     model: VisionLanguageModel, picture: Path
 ) -> None:
-    looked = locate(model, picture, "effusion")
+    looked = look(model, picture, "effusion")
     assert looked.values.sum() == pytest.approx(1, abs=1e-5)
-    assert looked.score == pytest.approx(find(model, picture).existence[0, 1], abs=1e-6)
     assert looked.box == (0.0, -10.0, 40.0, 30.0)  # a square view around a wide picture
     assert looked.in_source(20, 40).shape == (20, 40)
     whole = Map(np.arange(16, dtype=np.float32).reshape(4, 4), looked.box)
@@ -130,15 +92,6 @@ def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
     beyond = Map(np.ones((2, 2), np.float32), (10.0, 0.0, 20.0, 10.0)).in_source(10, 40)
     assert beyond[:, :10].max() == beyond[:, 20:].max() == 0
     assert beyond[:, 10:20].min() == 1
-
-
-def test_one_at_the_other_is_the_product_of_both_maps(model: VisionLanguageModel, picture: Path) -> None:
-    what, where = locate(model, picture, "nodule"), locate(model, picture, anatomy="left_costophrenic")
-    both = locate(model, picture, "nodule", anatomy="left_costophrenic")
-    product = what.values * where.values
-    np.testing.assert_allclose(both.values, product / product.sum(), rtol=1e-4)
-    assert both.score == pytest.approx(find(model, picture).pairs[0, 0, 2], abs=1e-6)
-    assert where.score == pytest.approx(find(model, picture).places[0, 0], abs=1e-6)
 
 
 def test_a_bundle_without_prompts_is_asked_for_its_findings(model: VisionLanguageModel, picture: Path) -> None:
@@ -181,7 +134,7 @@ def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
         assert names == {f"{number:03d}_{name}.png" for name in places | words}
     model = load(bundle)
     for first in (results[0]["maps"][0], next(each for each in drawn if "anatomy" in each)):
-        looked = locate(model, picture, WORDS.get(first["finding"], first["finding"]), anatomy=first.get("anatomy"))
+        looked = look(model, picture, first["finding"], first.get("anatomy", ""))
         assert first["peak"] == pytest.approx(looked.peak(), abs=0.05)
         pixels, gray = np.asarray(Image.open(first["map"])).astype(int), np.asarray(Image.open(picture))
         assert pixels.shape == (20, 40, 3)
@@ -194,17 +147,6 @@ def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
     assert all(f"({each['map']})" in plain.stdout.replace("\n", "") for each in drawn)
 
 
-def test_several_maps_of_one_picture_are_those_of_one_at_a_time(model: VisionLanguageModel, picture: Path) -> None:
-    prepared, found = model.prepare(picture), find(model, picture)
-    assert isinstance(prepared.pixels, torch.Tensor)
-    looked = streams.gaze(model.model, prepared.pixels, prepared.record)
-    np.testing.assert_allclose(looked.found.pairs, found.pairs, atol=1e-6)
-    for observation in NAMES["pathology"]:
-        alone = locate(model, picture, observation)
-        np.testing.assert_array_equal(looked.at(observation).values, alone.values)
-        assert looked.at(observation).score == pytest.approx(found.existence[0, NAMES["pathology"].index(observation)])
-
-
 def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, picture: Path, tmp_path: Path) -> None:
     sentence = "There are no maps of what this model says: they need a model of pictures and an answer that shows where"
     dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
@@ -214,18 +156,10 @@ def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, pi
         predict_files(model, [picture], maps=picture)
 
 
-def test_words_that_it_does_not_know_are_one_sentence(model: VisionLanguageModel, picture: Path) -> None:
-    with pytest.raises(UserError, match="knows no observation 'efusion': did you mean 'effusion'"):
-        locate(model, picture, "efusion")
-    with pytest.raises(UserError, match="knows no place 'left_costo': "):
-        locate(model, picture, anatomy="left_costo")
-    with pytest.raises(UserError, match="Nothing was asked for: name an observation, a place, or both"):
-        locate(model, picture)
+def test_what_cannot_be_asked_is_one_sentence(picture: Path) -> None:
     with pytest.raises(UserError, match="not known where this view lies in its source: ask for a map of a file"):
         Map(np.ones((1, 1), np.float32)).in_source(2, 2)
     dual = Bundle(build_model(DUAL, tokenizer=HashWords()), None, [{"name": "read", "size": SIZE}])
-    with pytest.raises(UserError, match=r"has no list of findings to ask for .*: use recipe zero_shot"):
-        find(VisionLanguageModel(dual), picture)
     with pytest.raises(UserError, match="This bundle cannot be asked 'existence': "):
         VisionLanguageModel(dual).ask("existence", picture)
 

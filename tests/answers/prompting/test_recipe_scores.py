@@ -13,13 +13,11 @@ import medvlp
 from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
-from medvlp.answers.prompting.prompt_weights import fit_prompt_weights
 from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
 from medvlp.answers.prompting.recipe_scores import (
     RecipeScores,
-    place_scores,
     single_prompt_scores,
-    three_way_scores,
+    uncertain_scores,
 )
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts.phantom import index
@@ -104,43 +102,15 @@ def test_places_doubts_and_single_prompts_are_their_formulas() -> None:
     single = single_prompt_scores(images, [each], embed, scale=3.0)["effusion"]
     near = {text: float(images[0] @ vector) for text, vector in known.items()}
     assert single["sure"][0] == pytest.approx(1 / (1 + math.exp(-3 * (near["sure"] - near["no"]))))
-    place = place_scores(images, [each], embed, scale=3.0)["effusion"]
-    left = float(images[0] @ known["left yes"])
-    assert place["left"][0] == pytest.approx(1 / (1 + math.exp(-3 * (left - near["no"]))))
-    doubt = three_way_scores(images, [each], embed, scale=3.0)["effusion"]
+    uncertain = uncertain_scores(images, [each], embed, scale=3.0)["effusion"]
     mean = known["yes"] + known["sure"]
     up = [
         math.exp(3 * v)
         for v in (float(images[0] @ mean) / math.sqrt(mean @ mean), near["no"], float(images[0] @ known["maybe"]))
     ]
-    assert [doubt.present[0], doubt.absent[0], doubt.uncertain[0]] == pytest.approx([value / sum(up) for value in up])
+    assert uncertain[0] == pytest.approx(up[2] / sum(up))
     plain = PromptSet("v", "a", ("yes",), ("no",))
-    assert place_scores(images, [plain], embed, scale=1.0) == three_way_scores(images, [plain], embed, scale=1.0) == {}
-
-
-def test_weights_find_the_prompt_that_tells_and_stay_equal_where_nothing_does() -> None:
-    draws = np.random.default_rng(1)
-    truth = np.arange(400) % 2
-    axes = np.eye(8)
-    images = draws.normal(size=(400, 8)) * 0.3
-    images[:, 0] += truth
-    images /= np.linalg.norm(images, axis=1, keepdims=True)
-    prompts, negative = axes[:3], axes[7]
-    weights = fit_prompt_weights(images, prompts, negative, truth, ["validate"] * 400, scale=10.0)
-    assert weights.sum() == pytest.approx(1)
-    assert weights[0] > 0.8
-    strong = fit_prompt_weights(images, prompts, negative, truth, ["validate"] * 400, scale=10.0, strength=1e6)
-    np.testing.assert_allclose(strong, 1 / 3, atol=1e-3)
-
-
-def test_weights_are_fitted_on_validation_only() -> None:
-    eye = np.eye(3)
-    with pytest.raises(DataError, match="fitted on the split 'validate' only, and these rows hold 'test'"):
-        fit_prompt_weights(eye, eye[:2], eye[2], [1, 0, 1], ["validate", "test", "validate"], scale=1.0)
-    with pytest.raises(DataError, match="a case with and a case without"):
-        fit_prompt_weights(eye, eye[:2], eye[2], [1, 1, np.nan], ["validate"] * 3, scale=1.0)
-    with pytest.raises(DataError, match="give one each"):
-        fit_prompt_weights(eye, eye[:2], eye[2], [1, 0], ["validate"] * 3, scale=1.0)
+    assert uncertain_scores(images, [plain], embed, scale=1.0) == {}
 
 
 def test_parts_of_texts_are_padded_alike_however_they_are_batched(model: VisionLanguageModel) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from medvlp.core.errors import DataError
+from medvlp.core.predictions import Mask
 from medvlp.data.collate import collate
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
@@ -22,8 +23,7 @@ from medvlp.data.views.sample_slices import SampleSlices
 from medvlp.data.views.take_slice import TakeSlice
 from medvlp.io.volume_read import read_volume
 from medvlp.phantom.cohort import CohortSummary, make_cohort
-from medvlp.phantom.planted import read_planted
-from medvlp.phantom.truth import rle_decode
+from tests.phantom.planted import read_planted
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_sides_sizes_sentences_boxes_and_masks_are_the_planted_ones(tiny_cohort:
         assert (f"mask.{finding}" in record) == bool(own)
         if own:
             drawn += 1
-            union = np.any([rle_decode(b["mask"], shapes[b["path"]]) for b in own], axis=0)
+            union = np.any([Mask(shapes[b["path"]], np.array(b["mask"])).array() for b in own], axis=0)
             np.testing.assert_array_equal(mask_of(record[f"mask.{finding}"], root).pixels, union)
     assert drawn > 10
 

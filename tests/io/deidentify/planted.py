@@ -8,7 +8,7 @@ import numpy as np
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import BasicTextSRStorage
 
-from medvlp.phantom.looks import SCANNERS
+from medvlp.phantom.devices import SCANNERS
 from tests.phantom.test_write_dicom import write
 
 #: What must not be in any byte of the output. Each is a word of its own.

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 
 from medvlp.io import UnreadableImage, read_image
 from medvlp.io.deidentify import Profile, Secret, deidentify_dicom
-from medvlp.phantom.looks import SCANNERS
+from medvlp.phantom.devices import SCANNERS
 from medvlp.text.deidentify import deidentify_text
 from tests.dicom_check import errors_of, needs_dciodvfy
 from tests.io.deidentify.planted import DATES, PLANTED, planted, report

@@ -9,7 +9,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from medvlp.phantom.looks import SCANNERS
+from medvlp.phantom.devices import SCANNERS
 from medvlp.serving.exports import Finding, Layer, Shown
 from tests.phantom.test_write_dicom import write
 

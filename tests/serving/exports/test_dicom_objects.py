@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.phantom.looks import SCANNERS
+from medvlp.phantom.devices import SCANNERS
 from medvlp.serving.exports import BANNER, export
 from medvlp.serving.exports.picture import render
 from tests.dicom_check import errors_of, needs_dciodvfy

@@ -1,1 +1,0 @@
-"""What a MeDSLIP model says: findings, places, pairs, and where it looked."""

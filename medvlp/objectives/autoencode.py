@@ -1,0 +1,47 @@
+"""An image drawn again from its code."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from medvlp.core.context import Context
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import Objective
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._rows import wide
+
+__all__ = ["Autoencode"]
+
+
+class Autoencode(Objective):
+    """Squared difference of what the head `autoencoded` draws and what it saw, mean over pixels and over images.
+
+    MEVF and PubMedCLIP have it at weight 0.001 beside the loss of answers (Nguyen et al. 2019).
+
+    Args:
+        part: name of the head.
+        image: view of the images.
+
+    Returns:
+        ``pixels``.
+
+    Example:
+        >>> sorted(map(str, Autoencode(part="seen").needs()))
+        ['image/seen_decoded', 'image/seen_gray']
+    """
+
+    scope: Literal["batch", "sample"] = "sample"
+
+    def __init__(self, *, part: str = "autoencoded", image: str = "image") -> None:
+        super().__init__()
+        self._decoded, self._gray = f"{image}/{part}_decoded", f"{image}/{part}_gray"
+
+    def needs(self) -> frozenset[Key]:
+        """What is drawn, and what was seen."""
+        return keys(self._decoded, self._gray)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        difference = wide(ctx[self._decoded]) - wide(ctx[self._gray])
+        there = ctx.owner(self._gray) >= 0
+        return {"pixels": Term.of(difference.square().mean(dim=(1, 2)), there)}

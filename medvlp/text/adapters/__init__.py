@@ -1,1 +1,0 @@
-"""Other people's report readers: their output in the words of this package. None of them is needed."""

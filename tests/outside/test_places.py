@@ -1,0 +1,159 @@
+"""Each place where something new goes is one file, which another package may bring.
+
+Here an encoder, a layout, a view, a probe, an importer and a demo; an objective, an answer, a measure and a score have
+tests of their own beside this one.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from medvlp.core.answers import ProbeTable
+from medvlp.core.registry import available, build
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.results import load_result
+from medvlp.features.embed import embed_parts
+from medvlp.models.bundle import load_bundle
+from tests.cli.conftest import cli
+from tests.plugins import PACKAGES, installed
+from tests.tiny import write_tree
+
+__all__ = ["cli"]
+Cli = Callable[..., Any]
+COMPONENTS = {
+    "mean_pixels": "models/encoders mean_pixels:MeanPixels",
+    "class_folders": "data/layouts class_folders:index",
+    "gain": "data/views gain:Gain",
+    "nearest_mean": "adaptation nearest_mean:NearestMean",
+    "plain_weights": "zoo plain_weights:plain_weights",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package() -> Iterator[None]:
+    with installed(*COMPONENTS, "own_demo", **COMPONENTS):
+        yield
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 pictures of 72 patients: those with an effusion are brighter."""
+    folder, draw = tmp_path_factory.mktemp("films"), np.random.default_rng(0)
+    for number in range(72):
+        pixels = draw.normal(150 if number % 2 else 90, 20, (48, 48)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{number:02}_{'with' if number % 2 else 'without'}.png")
+    return folder
+
+
+def test_the_command_line_reads_a_folder_by_the_layout(films: Path, cli: Cli, tmp_path: Path) -> None:
+    assert cli("data", "index", "class_folders", films, "--out", tmp_path / "m.parquet").code == 0
+    manifest = Manifest.load(tmp_path / "m.parquet")
+    assert (len(manifest), manifest.record(1)["id.patient"], manifest.record(1)["label.effusion"]) == (72, "p01", 1.0)
+
+
+@pytest.fixture(scope="module")
+def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The other package's folder through its view into its encoder, under an objective of ours."""
+    from typer.testing import CliRunner
+
+    from medvlp.cli.main import app
+
+    folder = tmp_path_factory.mktemp("places")
+    tree = {
+        "run": str(folder / "run"),
+        "seed": 1,
+        "data": {
+            "root": str(films),
+            "layout": "class_folders",
+            "split": {"name": "patient", "fractions": {"train": 0.4, "validate": 0.3, "test": 0.3}, "seed": 0},
+            "prefix": [{"name": "read", "size": 32}],
+            "suffix": [{"name": "gain", "most": 0.1}],
+            "cache": str(folder / "cache"),
+        },
+        "model": {"name": "vision", "vision": {"name": "mean_pixels", "width": 8}},
+        "phases": [{"until": 400, "objectives": [{"name": "classify", "labels": ["effusion"]}]}],
+        "optimiser": {"rate": 3.0e-2, "warmup": 16},
+        "training": {"batch": 8, "validate_every": 200, "checkpoint_every": 200, "log_every": 40},
+        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 0, "choose": "findings/auroc/effusion"},
+    }
+    done = CliRunner().invoke(app, ["train", str(write_tree(folder / "c.yaml", tree))])
+    assert done.exit_code == 0, done.output
+    return folder / "run"
+
+
+def test_a_bundle_of_the_encoder_gives_what_its_weights_say(run: Path, films: Path) -> None:
+    bundle = load_bundle(run / "bundle")
+    pixels = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    told = embed_parts(bundle.model, "image", list(pixels), ("pooled",))["pooled"]
+    weights = bundle.model.state_dict()
+    tiles = pixels.reshape(2, 4, 8, 4, 8).mean((2, 4)).reshape(2, 16)
+    by_hand = tiles @ weights["towers.image.output.weight"].T + weights["towers.image.output.bias"]
+    np.testing.assert_allclose(told, by_hand.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_view_is_replayed_from_its_generator() -> None:
+    from medvlp.core.sample import Sample
+
+    view = build("data/views", {"name": "gain", "most": 0.5}, where="t")
+    sample = Sample("a", {"image": torch.ones(1, 2, 2)})
+    drawn = [view(sample, torch.Generator().manual_seed(7)).fields["image"] for _ in range(2)]
+    assert torch.equal(*drawn)
+    assert 0.5 <= float(drawn[0][0, 0, 0]) <= 1
+
+
+def test_the_probe_is_fitted_and_judged_by_the_evaluation(run: Path, films: Path, cli: Cli, tmp_path: Path) -> None:
+    tree = {
+        "model": str(run / "bundle"),
+        "out": str(tmp_path / "out"),
+        "data": {"root": str(films), "layout": "class_folders", "cache": None}
+        | {"split": {"name": "patient", "fractions": {"train": 0.4, "validate": 0.3, "test": 0.3}, "seed": 0}},
+        "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 0, "fit": None}
+        | {"measures": {"probes": {"probes": ["nearest_mean"]}}},
+    }
+    assert cli("evaluate", write_tree(tmp_path / "e.yaml", tree)).code == 0
+    rows = load_result(tmp_path / "out" / "results" / "nearest_mean_probe.json").metrics
+    assert next(row.value for row in rows if row.metric == "auroc" and row.label == "effusion") > 0.9
+
+
+def test_the_probe_scores_by_the_difference_of_means() -> None:
+    told = {"effusion": np.array([1.0, 0.0])}
+    table = ProbeTable(np.array([[3.0, 1.0], [1.0, 2.0]]), told, ["a", "b"])
+    answer = build("adaptation", {"name": "nearest_mean"}, where="t").fit(table, table, {})
+    assert answer.weights["effusion"].tolist() == [2.0, -1.0]
+
+
+def test_the_importer_makes_a_bundle_and_refuses_other_weights(tmp_path: Path, cli: Cli) -> None:
+    weights = {"fc.weight": torch.randn(16, 16), "fc.bias": torch.randn(16)}
+    save_file(weights, tmp_path / "theirs.safetensors")
+    assert cli("convert", tmp_path / "theirs.safetensors", "--from", "plain_weights", "--out", tmp_path / "b").code == 0
+    ours = load_bundle(tmp_path / "b").model.state_dict()
+    assert torch.equal(ours["towers.image.output.weight"], weights["fc.weight"])
+    save_file({**weights, "fc.more": torch.zeros(1)}, tmp_path / "other.safetensors")
+    told = cli("convert", tmp_path / "other.safetensors", "--from", "plain_weights", "--out", tmp_path / "c").refused()
+    assert "fc.more" in told
+
+
+def test_the_demo_stands_on_serving_alone_and_gives_the_numbers_of_predict(run: Path, films: Path, cli: Cli) -> None:
+    import own_demo  # pyrefly: ignore
+
+    told = ast.parse((PACKAGES / "own_demo.py").read_text())
+    ours = {n.module for n in ast.walk(told) if isinstance(n, ast.ImportFrom) and str(n.module).startswith("medvlp")}
+    assert ours == {"medvlp.serving"}
+    path = films / "p01_with.png"
+    (said,) = json.loads(cli("predict", run / "bundle", path, "--json").out)["results"]
+    assert own_demo.demo(run / "bundle").fn(str(path)) == said["scores"]
+
+
+def test_all_are_listed_beside_our_own() -> None:
+    for name, where in COMPONENTS.items():
+        assert name in available(where.split()[0])

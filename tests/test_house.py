@@ -1,0 +1,188 @@
+"""The rules of the house that a tool can check: sizes, words, and that a user reaches all that is here."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import medvlp
+from medvlp.core.components import KINDS
+
+PACKAGE = Path(medvlp.__file__).parent
+ROOT = PACKAGE.parent
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+# Words of our own that gave way to the field's.
+OLD = {
+    "judge",
+    "judges",
+    "crew",
+    "told",
+    "say",
+    "says",
+    "doubt",
+    "doubts",
+    "gaze",
+    "looks",
+    "flesh",
+    "kept",
+    "alone",
+    "taken",
+}
+# What somebody else calls: torch, pydantic, html.parser.
+HOOKS = {"extra_repr", "handle_starttag", "handle_endtag", "handle_data"}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def length(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_no_file_is_over_400_lines_and_the_usual_one_is_near_100() -> None:
+    sizes = {path.relative_to(PACKAGE).as_posix(): lines(path) for path in trees()}
+    assert {name: size for name, size in sizes.items() if size > 400} == {}
+    assert 80 <= statistics.median(sizes.values()) <= 140
+
+
+def test_functions_are_short() -> None:
+    found = {
+        f"{path.relative_to(PACKAGE)}:{node.name}": length(node) - documented(node)
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTIONS)
+    }
+    assert {name: size for name, size in found.items() if size > 80} == {}
+    assert statistics.median(found.values()) <= 10
+
+
+def documented(node: ast.AST) -> int:
+    """Lines of the docstring."""
+    body = getattr(node, "body", None)
+    first = body[0] if isinstance(body, list) and body else None
+    is_text = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    return length(first) if is_text and first is not None else 0
+
+
+def test_more_than_a_fifth_of_the_package_is_documentation() -> None:
+    total = sum(lines(path) for path in trees())
+    held = sum(
+        documented(n) for tree in trees().values() for n in ast.walk(tree) if isinstance(n, (ast.Module, *DEFINITIONS))
+    )
+    assert held >= 0.22 * total
+
+
+def test_configuration_is_the_tree_yaml_the_recipe_and_the_schema() -> None:
+    sizes = {path.name: lines(path) for path in trees() if path.parent.name == "config"}
+    assert sizes.keys() == {"__init__.py", "tree.py", "yaml.py", "recipe.py", "schema.py"}
+    assert sum(sizes.values()) <= 1200
+
+
+def names(tree: ast.Module) -> Iterator[str]:
+    """Every name that a file gives or uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, DEFINITIONS):
+            yield node.name
+        elif isinstance(node, ast.arg) or (isinstance(node, ast.keyword) and node.arg):
+            yield node.arg
+
+
+@pytest.mark.parametrize("room", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
+def test_the_words_are_the_fields_own(room: str) -> None:
+    found = {
+        name
+        for path, tree in trees().items()
+        if path.relative_to(PACKAGE).parts[0] == room
+        for name in (*names(tree), path.stem)
+        if OLD & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)}
+    }
+    assert found == set()
+
+
+def test_everything_is_reached_from_a_command_a_configuration_or_the_public_api() -> None:
+    """A definition is used outside itself, or named in the manual, an app, or a script of a page."""
+    components = {path for kind in KINDS for path in (PACKAGE / kind).glob("[!_]*.py")}
+    used = Counter(name for tree in trees().values() for name in uses(tree))
+    for path in (
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("docs/**/*.ipynb"),
+        *ROOT.glob("apps/*.py"),
+        ROOT / "README.md",
+    ):
+        used.update(re.findall(r"[A-Za-z_]\w*", path.read_text(encoding="utf-8")))
+    for path in PACKAGE.rglob("*"):
+        if path.suffix in {".jinja", ".js", ".html"}:
+            used.update(re.findall(r"[A-Za-z_]\w*", path.read_text(encoding="utf-8")))
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.name}"
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, DEFINITIONS)
+        and not used[node.name]
+        and not node.name.startswith("__")
+        and node.name not in HOOKS
+        and not registered(node)
+        and not (path in components and node.name == first_public(tree))
+    ]
+    assert found == []
+
+
+def uses(tree: ast.Module) -> Iterator[str]:
+    """Names that a file reads, strings that may be names included; what a definition says of itself does not count."""
+
+    def walk(node: ast.AST, within: tuple[str, ...]) -> Iterator[str]:
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or is_all(node):
+            return
+        if isinstance(node, ast.Name) and node.id not in within:
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.keyword) and node.arg:
+            yield node.arg
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+            yield node.value
+        inside = (*within, node.name) if isinstance(node, DEFINITIONS) else within
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside)
+
+    yield from walk(tree, ())
+
+
+def is_all(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
+
+
+def registered(node: ast.AST) -> bool:
+    """Whether a decorator hands it over: a command, a validator, a route."""
+    said = [ast.unparse(decorator) for decorator in getattr(node, "decorator_list", ())]
+    return any(
+        re.search(r"command|validator|serializer|callback|register|\.(get|post|api|middleware)\(", text)
+        for text in said
+    )
+
+
+def first_public(tree: ast.Module) -> str:
+    for node in tree.body:
+        if is_all(node) and isinstance(node, ast.Assign) and isinstance(node.value, (ast.List, ast.Tuple)):
+            return str(getattr(node.value.elts[0], "value", ""))
+    return ""
