@@ -104,7 +104,7 @@ def studies_of_radgraph(
     across_sentences: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReadStudies:
-    """Read a RadGraph JSON file; the options are those of `medvlp.text.radgraph_statements`."""
+    """Read a RadGraph JSON file; the options are those of `medvlp.text.radgraph`."""
     reports = read_radgraph(path)
     studies: dict[str, StudyTriplets] = {}
     for place, report in enumerate(reports, start=1):

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from medvlp.core.lazy import attach
 
+_NAMES = {
+    "affine": "Affine",
+    "archive": "members unpacked",
+    "ct_rate": "ct_rate_hu",
+    "errors": "UnreadableImage",
+    "frame_values": "Frame read_frame_values",
+    "image": "Image",
+    "inspection": "inspect",
+    "png": "write_png",
+    "presets": "Preset preset_info preset_names",
+    "read": "read_image",
+    "resize": "Fit Resized resize_pad",
+    "volume": "GeometryReport Volume",
+    "volume_display": "window",
+    "volume_read": "read_volume",
+    "volume_slices": "VolumeSlices open_slices",
+}
 __getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Affine": "affine",
-        "Fit": "resize",
-        "Frame": "frame_values",
-        "GeometryReport": "volume",
-        "Image": "image",
-        "Preset": "presets",
-        "Resized": "resize",
-        "UnreadableImage": "errors",
-        "Volume": "volume",
-        "VolumeSlices": "volume_slices",
-        "ct_rate_hu": "ct_rate",
-        "inspect": "inspection",
-        "members": "archive",
-        "open_slices": "volume_slices",
-        "preset_info": "presets",
-        "preset_names": "presets",
-        "read_frame_values": "frame_values",
-        "read_image": "read",
-        "read_volume": "volume_read",
-        "resize_pad": "resize",
-        "unpacked": "archive",
-        "window": "volume_display",
-        "write_png": "png",
-    },
+    __name__, {name: module for module, names in _NAMES.items() for name in names.split()}
 )

@@ -53,9 +53,6 @@ class Member:
 _Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
-_MAX_IN_MEMORY = 1 << 30  # bytes of one member that is read without a folder
-
-
 def members(path: str | os.PathLike[str]) -> tuple[Member, ...]:
     """Return the files of an archive in its order, after all of them were checked.
 
@@ -77,13 +74,9 @@ def members(path: str | os.PathLike[str]) -> tuple[Member, ...]:
 
 @contextmanager
 def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
-    """Unpack a zip, tar or tar.gz into a private folder that is removed afterwards.
+    """Unpack a zip, tar or tar.gz into a private folder that is removed afterwards; errors as `members`.
 
-    Returns:
-        a context manager of the folder; only this user may look into it, its files are plain and not executable.
-
-    Raises:
-        UnreadableImage: as `members`; nothing is left behind.
+    Only this user may look into the folder, its files are plain and not executable; a refusal leaves nothing behind.
 
     Example:
         >>> import zipfile
@@ -112,11 +105,7 @@ def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
 
 @contextmanager
 def opened_member(path: str | os.PathLike[str], name: str | None = None) -> Generator[BinaryIO]:
-    """Read the file called `name`, or the only one, of an archive into memory.
-
-    Raises:
-        UnreadableImage: as `members`; ``several_images`` or ``not_found`` when the name does not choose one.
-    """
+    """Read the file called `name`, or the only one, of an archive into memory."""
     with opened(path) as found:
         chosen = [opener for member, opener in found if name in (None, member.name)]
         if not chosen and name is not None:
@@ -182,9 +171,6 @@ def opened(path: str | os.PathLike[str]) -> Generator[list[tuple[Member, _Opener
 
     Returns:
         a context manager of the files in the archive's order, each with what opens it for reading.
-
-    Raises:
-        UnreadableImage: one member that should not be unpacked is enough.
     """
     with open_regular(path) as stream, refusing(path):
         size = os.fstat(stream.fileno()).st_size

@@ -2,14 +2,20 @@
 
 The markers are read in the reading process; what decodes runs in its helper (``medvlp.io.sandbox``).
 Decoders are permissively licensed: OpenJPEG (JPEG 2000, HTJ2K), CharLS (JPEG-LS), libjpeg-turbo (JPEG, lossless JPEG),
-imagecodecs' PackBits (RLE).
+imagecodecs' PackBits (RLE). PNG, JPEG and TIFF files, decoded by Pillow, are no safer: libtiff, libjpeg and libpng are
+C, and their files come from the same hands. `decoder_states` tries each coding on 8 x 8 pixels.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -103,15 +109,9 @@ def _probe_jpeg(data: bytes) -> Codestream:
 
 
 def decode_jpeg_family(data: bytes, stream: Codestream, *, to_rgb: bool) -> np.ndarray:
-    """Decode one frame to integers ``(rows, columns)`` or ``(rows, columns, samples)``.
+    """Decode one frame to integers ``(rows, columns[, samples])``; refused as ``no_decoder`` or ``corrupt``.
 
-    Args:
-        data: the frame's code stream.
-        stream: what ``probe_codestream`` said of it; its size was checked by the caller.
-        to_rgb: convert a lossy JPEG's luminance and chrominance to RGB.
-
-    Raises:
-        UnreadableImage: ``no_decoder`` or ``corrupt``.
+    `stream` is what ``probe_codestream`` said of it, checked by the caller; `to_rgb` converts a lossy JPEG's colours.
     """
     try:
         if stream.codec == "jpeg_2000":
@@ -160,9 +160,6 @@ def decode_rle(data: bytes, *, rows: int, columns: int, samples: int, bits_alloc
     """Decode one RLE Lossless frame (PS3.5 annex G) to unsigned integers ``(rows, columns[, samples])``.
 
     Each byte of each sample is one PackBits segment, most significant first.
-
-    Raises:
-        UnreadableImage: ``corrupt`` or ``truncated``.
     """
     import imagecodecs
 
@@ -190,3 +187,98 @@ def decode_rle(data: bytes, *, rows: int, columns: int, samples: int, bits_alloc
         planes[index // width, :, width - 1 - index % width] = plane[: rows * columns]
     values = planes.view(f"<u{width}").reshape(samples, rows, columns)
     return values[0] if samples == 1 else values.transpose(1, 2, 0)
+
+
+_FORMATS = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF"}
+_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262
+
+
+def decode_raster(stream: BinaryIO, *, kind: str, page: int, deep: bool) -> tuple[np.ndarray, dict[str, object]]:
+    """Decode one picture, whose size was checked by the caller; `deep` is a PNG that Pillow would cut to 8 bits.
+
+    Returns:
+        values ``(H, W)`` or ``(H, W, channels)`` of 8 or 16 bits (32 for Pillow's mode "I"), and the facts ``mode`` (as
+        the file has it), ``bits``, ``orientation`` (EXIF) and ``white_is_zero`` (of TIFFs that are not yet inverted).
+    """
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    Pillow.MAX_IMAGE_PIXELS = None  # the reader has compared the size with its own limit
+    try:
+        picture = Pillow.open(stream, formats=(_FORMATS[kind],))
+        if page:
+            picture.seek(page)
+        tags = picture.tag_v2 if kind == "tiff" and hasattr(picture, "tag_v2") else {}  # pyrefly: ignore
+        facts: dict[str, object] = {
+            "mode": picture.mode,
+            "bits": int(np.max(tags.get(_BITS, 16))),
+            "orientation": int(picture.getexif().get(_ORIENTATION, 1)),
+            "white_is_zero": tags.get(_PHOTOMETRIC) == 0,
+        }
+        if not deep:
+            return _values(picture), facts
+        import imagecodecs
+
+        stream.seek(0)
+        return imagecodecs.png_decode(stream.read()), facts
+    except (UnreadableImage, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage("corrupt", detail=f"its {_FORMATS[kind]} header cannot be read") from None
+    except Exception as error:
+        reason = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "corrupt"
+        raise UnreadableImage(reason, detail=f"its {_FORMATS[kind]} data cannot be decoded") from None
+
+
+def _values(picture) -> np.ndarray:  # noqa: ANN001 (Pillow is loaded when it is needed)
+    mode = picture.mode
+    if mode == "F":
+        raise UnreadableImage("unsupported_format", detail="it has floating point pixels: what is white is not defined")
+    if mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+        values = np.asarray(picture)
+        return values.astype(np.int32 if mode == "I" else np.uint16, copy=False)
+    if mode == "1":
+        return np.asarray(picture).view(np.uint8)
+    if mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    elif mode in ("LA", "La", "PA", "RGBa"):
+        picture = picture.convert("RGBA")
+    elif mode not in ("L", "RGB", "RGBA"):
+        picture = picture.convert("RGB")
+    return np.asarray(picture)
+
+
+_STREAMS = Path(__file__).with_name("decoder_streams.json")  # coding -> base64 of the ramp below
+_RAMP = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)  # the lossy one comes back within a level of 8
+_LEVEL = 8
+
+
+def decoder_states() -> dict[str, str]:
+    """Return for each coding of pixels why it cannot be read here; empty where it is read rightly.
+
+    Example:
+        >>> decoder_states()["JPEG, lossless"]
+        ''
+    """
+    streams: dict[str, str] = json.loads(_STREAMS.read_text())
+    asked: dict[str, Callable[[], np.ndarray]] = {name: _of(text) for name, text in streams.items()}
+    # A header that says where the one segment begins, and a run of 64 plain bytes.
+    run = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x3f" + _RAMP.tobytes()
+    asked["RLE"] = lambda: decode_rle(run, rows=8, columns=8, samples=1, bits_allocated=8)
+    return {name: _state(decode, exact=name != "JPEG") for name, decode in asked.items()}
+
+
+def _of(text: str) -> Callable[[], np.ndarray]:
+    data = base64.b64decode(text)
+    return lambda: decode_jpeg_family(data, probe_codestream(data), to_rgb=False)
+
+
+def _state(decode: Callable[[], np.ndarray], *, exact: bool) -> str:
+    try:
+        found = decode()
+    except ImportError as error:
+        return f"no decoder is installed: pip install {error.name}"
+    except UnreadableImage as error:
+        return f"{error.detail}; {error.hint}"
+    off = int(np.abs(found.astype(np.int64) - _RAMP).max()) if found.shape == _RAMP.shape else 256
+    return "" if off < (1 if exact else _LEVEL) else "its decoder gives other pixels than were coded: install it again"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 
 from medvlp.io.dicom_header import Header
@@ -63,18 +61,11 @@ def ybr_full_to_rgb(ybr: np.ndarray) -> np.ndarray:
 
 
 def palette_table(header: Header) -> tuple[np.ndarray, int]:
-    """Return the palette as float32 ``(N, 3)`` in [0, 1] and the stored value of its first row (PS3.3 C.7.6.3.1.5).
-
-    Raises:
-        UnreadableImage: ``bad_lut``.
-    """
+    """Return the palette as float32 ``(N, 3)`` in [0, 1] and the stored value of its first row (PS3.3 C.7.6.3.1.5)."""
     columns, firsts = [], set()
     for colour in _COLOURS:
         keyword = f"{colour}PaletteColorLookupTableDescriptor"
-        try:
-            descriptor = [int(value) for value in header.numbers(keyword)]
-        except (ValueError, struct.error):
-            descriptor = []
+        descriptor = [int(value) for value in header.valid_numbers(keyword)]
         if len(descriptor) != 3:
             raise UnreadableImage("bad_lut", detail=f"{keyword} is missing or has not 3 values")
         count, first, bits = descriptor[0] & 0xFFFF or 65536, descriptor[1], descriptor[2]
@@ -114,8 +105,7 @@ def _entries(header: Header, colour: str, count: int, bits: int) -> np.ndarray:
 def expand_segments(words: tuple[int, ...]) -> list[int]:
     """Expand the discrete (0) and linear (1) segments of a segmented palette (PS3.3 C.7.9.2).
 
-    Raises:
-        UnreadableImage: ``bad_lut`` for a table that is cut off or has indirect segments (2), which are not supported.
+    ``bad_lut``: a table that is cut off or has indirect segments (2), which are not supported.
 
     Example:
         >>> expand_segments((0, 1, 10, 1, 4, 50))

@@ -34,13 +34,12 @@ def ct_rate_hu(volume: Volume, slope: float, intercept: float, spacing: tuple[fl
 
     Args:
         volume: as ``read_volume`` gives it.
-        slope: RescaleSlope of the side-car.
-        intercept: RescaleIntercept of the side-car.
+        slope: RescaleSlope of the side-car, and `intercept` its RescaleIntercept.
+        intercept: see slope.
         spacing: true distance of voxel centres in mm along z, y and x: ZSpacing, and XYSpacing twice.
 
     Returns:
-        the volume, ``steps`` saying whether the rescale was applied and where the spacing is from; ``warnings`` name
-        a spacing of the file that was replaced (voxel 0, 0, 0 keeps its place, the others move).
+        the volume; ``steps`` and ``warnings`` say what of the side-car was applied (voxel 0, 0, 0 keeps its place).
 
     Raises:
         DataError: slope, intercept or spacing are not usable numbers.

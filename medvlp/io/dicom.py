@@ -9,12 +9,11 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from medvlp.io.color import as_color, palette_table, ybr_full_to_rgb
-from medvlp.io.dicom_display import grayscale
+from medvlp.io.dicom_display import frame_items, grayscale
 from medvlp.io.dicom_file import Parsed, parse
 from medvlp.io.dicom_frames import Stored, read_frame
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout, check_layout
-from medvlp.io.dicom_values import frame_items
 from medvlp.io.dicom_windows import windows_of
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.geometry import Hanging, find_spacing, hanging_of

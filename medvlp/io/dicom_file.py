@@ -67,11 +67,7 @@ class Parsed:
 
 
 def parse(stream: BinaryIO) -> Parsed:
-    """Read a DICOM file's header and find its pixel data, without reading the pixels.
-
-    Raises:
-        UnreadableImage: not parsable, or without pixel data.
-    """
+    """Read a DICOM file's header and find its pixel data, without reading the pixels."""
     notes: list[str] = []
     syntax = _file_meta(stream, notes)
     if syntax == _DEFLATED:

@@ -47,11 +47,7 @@ class Stored:
 
 
 def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> Stored:
-    """Read one frame, from 0, below ``layout.frames``; `notes` gets the warnings.
-
-    Raises:
-        UnreadableImage: the bytes do not agree with the layout, or cannot be decoded.
-    """
+    """Read one frame, from 0, below ``layout.frames``; `notes` gets the warnings."""
     if parsed.length is None:
         return _encapsulated(parsed, layout, frame, notes)
     if parsed.syntax not in _NATIVE:
@@ -125,17 +121,12 @@ def _check_length(parsed: Parsed, layout: Layout, expected: int, *, smallest_lie
         raise UnreadableImage("truncated", detail=f"its pixel data ends after {parsed.available} of {length} bytes")
     if length < expected:
         raise UnreadableImage("truncated", detail=f"{needs}, it has {length}")
-    if length - expected >= max(2, smallest_lie) and not _only_zeros(parsed, expected, length - expected):
+    rest = length - expected
+    parsed.stream.seek(parsed.offset + expected)
+    if rest >= max(2, smallest_lie) and (rest > 1 << 16 or any(parsed.stream.read(rest))):
         raise UnreadableImage("length_mismatch", detail=f"{needs}, it has {length}")
     if length not in _padded(expected):
-        notes.append(f"{length - expected} bytes behind the last pixel were ignored")
-
-
-def _only_zeros(parsed: Parsed, start: int, count: int) -> bool:
-    if count > 1 << 16:
-        return False
-    parsed.stream.seek(parsed.offset + start)
-    return not any(parsed.stream.read(count))
+        notes.append(f"{rest} bytes behind the last pixel were ignored")
 
 
 def _native_bits(parsed: Parsed, layout: Layout, frame: int) -> np.ndarray:
@@ -174,7 +165,11 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
         raise UnreadableImage("no_decoder", detail="it holds video (MPEG)", hint="export its frames as images")
     data = _frame_bytes(parsed, layout, frame)
     if syntax == _RLE:
-        values = _decode_rle(data, layout)
+        width = layout.bits_allocated // 8
+        if not width:
+            raise UnreadableImage("bad_header", detail="RLE Lossless needs BitsAllocated of 8 or more, it is 1")
+        sizes = {name: getattr(layout, name) for name in ("rows", "columns", "samples", "bits_allocated")}
+        values = _decoded("rle", data, sizes, layout, [f"u{width}"])
         return _finish(values, layout, layout.bits_stored, layout.photometric, "RLE Lossless decoded")
     stream = probe_codestream(data)
     named = _CODEC_OF_SYNTAX.get(syntax.removeprefix(_JPEG_ROOT)) if syntax.startswith(_JPEG_ROOT) else None
@@ -197,27 +192,13 @@ def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) 
     photometric, to_rgb = _stream_colours(layout, stream.codec, stream.rgb, notes)
     values = _decode_jpeg_family(data, stream, to_rgb)
     bits = min(layout.bits_stored, stream.precision)
-    if _reaches_beyond(values, bits):
+    low, high, half = int(values.min()), int(values.max()), 1 << (bits - 1)
+    if not (low >= 0 and high < 2 * half) and not (-half <= low and high < half):  # neither unsigned nor signed
         notes.append(
             f"values of its {stream.codec} stream need more than the {bits} bits stored: the higher bits were cut off; "
             "the stream may be damaged"
         )
     return _finish(values, layout, bits, photometric, f"{stream.codec} decoded")
-
-
-def _reaches_beyond(values: np.ndarray, bits: int) -> bool:
-    """Whether a decoder gave numbers that are neither unsigned nor signed ones of `bits` bits."""
-    low, high, half = int(values.min()), int(values.max()), 1 << (bits - 1)
-    unsigned, signed = low >= 0 and high < 2 * half, low >= -half and high < half
-    return not (unsigned or signed)
-
-
-def _decode_rle(data: bytes, layout: Layout) -> np.ndarray:
-    width = layout.bits_allocated // 8
-    if not width:
-        raise UnreadableImage("bad_header", detail="RLE Lossless needs BitsAllocated of 8 or more, it is 1")
-    sizes = {name: getattr(layout, name) for name in ("rows", "columns", "samples", "bits_allocated")}
-    return _decoded("rle", data, sizes, layout, [f"u{width}"])
 
 
 def _decode_jpeg_family(data: bytes, stream: Codestream, to_rgb: bool) -> np.ndarray:

@@ -93,15 +93,18 @@ class Header:
             raise ValueError("too short")
         return struct.unpack(f"{self.order}{count}{code}", raw[: count * struct.calcsize(code)])
 
-    def integer(self, keyword: str, default: int | None = None, *, signed: bool = False) -> int:
-        """Return the first value as an integer, or ``default`` if the tag is absent.
+    def valid_numbers(self, keyword: str) -> tuple[float, ...]:
+        """Return `numbers`, or () where the value is not numbers."""
+        try:
+            return self.numbers(keyword)
+        except ValueError:
+            return ()
 
-        Raises:
-            UnreadableImage: absent without a default, or not a whole number.
-        """
+    def integer(self, keyword: str, default: int | None = None, *, signed: bool = False) -> int:
+        """Return the first value as an integer, or ``default`` if the tag is absent."""
         try:
             values = self.numbers(keyword, signed=signed)
-        except (ValueError, struct.error):
+        except ValueError:
             raise UnreadableImage("bad_header", detail=f"{keyword} is not a number") from None
         if not values:
             if default is None:
@@ -116,11 +119,7 @@ class Header:
         return self.dataset.get_item(TAGS[keyword]) is not None
 
     def items(self, keyword: str) -> tuple[Header, ...]:
-        """Return the items of a sequence; () if absent or empty.
-
-        Raises:
-            UnreadableImage: the sequence cannot be parsed.
-        """
+        """Return the items of a sequence; () if absent or empty."""
         tag = TAGS[keyword]
         if self.dataset.get_item(tag) is None:
             return ()

@@ -49,11 +49,7 @@ class Layout:
 
 
 def check_layout(parsed: Parsed, notes: list[str]) -> Layout:
-    """Return the layout of the pixel data; `notes` gets the warnings.
-
-    Raises:
-        UnreadableImage: ``bad_header``, ``too_large`` or ``no_decoder``: the header contradicts itself.
-    """
+    """Return the layout of the pixel data; `notes` gets the warnings."""
     header = parsed.header
     rows, columns = header.integer("Rows"), header.integer("Columns")
     if rows < 1 or columns < 1:

@@ -18,10 +18,9 @@ from medvlp.io.dicom_frames import read_frame
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.image import Account
 from medvlp.io.lut import LookupTable, Rescale
-from medvlp.io.repair import even_out, straighten
 from medvlp.io.series import choose, find_series
 from medvlp.io.slices import Slice
-from medvlp.io.stacking import Stack, normal_of, stack_slices, tolerance
+from medvlp.io.stacking import Stack, even_out, normal_of, stack_slices, straighten, tolerance
 from medvlp.io.volume import GeometryReport, OnGap, OnTilt, Volume, prove_size
 
 _MANY = 12  # slice numbers named in one step

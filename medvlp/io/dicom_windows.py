@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, replace
 
 from medvlp.io.dicom_header import Header
@@ -18,15 +17,7 @@ _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 @dataclass(frozen=True)
 class Window:
-    """One window as the file writes it; its width may be one that the standard forbids.
-
-    Attributes:
-        center: Window Center.
-        width: Window Width.
-        function: VOI LUT Function.
-        index: which of the file's windows, from 0.
-        total: how many the file has.
-    """
+    """Window `index` of `total` as the file writes it; its width may be one that the standard forbids."""
 
     center: float
     width: float
@@ -44,7 +35,7 @@ def windows_of(header: Header, notes: list[str]) -> tuple[Window, ...]:
     """Return all windows of a data set or item, () where there are none; `notes` gets the warnings."""
     try:
         centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
-    except (ValueError, struct.error):
+    except ValueError:
         notes.append("WindowCenter or WindowWidth is not a finite number: no window was applied")
         return ()
     if len(centers) != len(widths):
@@ -75,13 +66,8 @@ def named_windows(sources: tuple[Header, ...]) -> tuple[tuple[str, float, float,
 def choose_window(sources: tuple[Header, ...], wanted: int | str | None, notes: list[str]) -> Window | None:
     """Return the window to apply, its width made valid, or None where the file has no valid one.
 
-    Args:
-        sources: where windows may stand, the frame's own first.
-        wanted: its number from 0, or its explanation in the file (case does not matter); None takes the first valid.
-        notes: warnings are appended here.
-
-    Raises:
-        UnreadableImage: ``bad_window``, the wanted window is not there or not valid.
+    `sources` are where windows may stand, the frame's own first. `wanted` is a number from 0 or an explanation in the
+    file (case does not matter), refused as ``bad_window`` where there is none; None takes the first that is valid.
     """
     if wanted is not None:
         return _named(sources, wanted, notes)

@@ -87,14 +87,7 @@ class UnreadableImage(DataError):  # noqa: N818 (the design's name)
 
 @contextmanager
 def refusing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever reading a file raises into the one refusal, which names the file.
-
-    Example:
-        >>> with refusing("a.dcm"):
-        ...     raise ValueError("somewhere in a parser")
-        Traceback (most recent call last):
-        medvlp.io.errors.UnreadableImage: a.dcm cannot be read (corrupt): it cannot be parsed (ValueError); ...
-    """
+    """Turn whatever reading a file raises into the one refusal, which names the file."""
     try:
         yield
     except UnreadableImage as error:

@@ -14,12 +14,10 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from medvlp.io.dicom import choose_frame, groups_of, meta_of, placed, read_dicom
-from medvlp.io.dicom_display import Shown, shown_by
+from medvlp.io.dicom_display import Shown, frame_items, shown_by
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_frames import Stored, read_frame
-from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import check_layout
-from medvlp.io.dicom_values import frame_items
 from medvlp.io.dicom_windows import named_windows
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.geometry import Hanging, edges_of, hanging_of
@@ -127,18 +125,10 @@ class Frame:
 
 
 def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
-    """Read one frame of a DICOM file, or a PNG, JPEG or TIFF, for a viewer.
+    """Read one frame, from 0, of a DICOM file, or a PNG, JPEG or TIFF, for a viewer; no archive.
 
-    Args:
-        path: the file; no archive.
-        frame: index from 0.
-
-    Returns:
-        values, the file's display as a table, and what a window, a ruler and an orientation need. Colours are kept
-        beside their luma, which is what `medvlp.io.read_image` makes of them, with a warning.
-
-    Raises:
-        UnreadableImage: as `medvlp.io.read_image`.
+    Colours are held beside their luma, which is what `medvlp.io.read_image` makes of them, with a warning. Errors as
+    there.
 
     Example:
         >>> import tempfile
@@ -182,13 +172,15 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
     shown = shown_by(stored, layout, groups, recipe, None, account)
     levels = _levels(stored, shown, notes)
     place = placed(groups, modality, account)
+    side = (header.text("ImageLaterality") or header.text("Laterality") or "").upper()
+    unit, marker = shown.modality.unit, side if side in ("L", "R") else ""
     return Frame(
         values=hanging.apply(levels.values), lo=levels.lo, hi=levels.lo + len(levels.display) - 1,
         display=levels.display.astype(np.float32), curve=np.rint(255 * levels.display).astype(np.uint8),
         padding=levels.padding, slope=levels.slope, intercept=levels.intercept,
-        unit=_unit(shown.modality.unit, modality), inverted=shown.invert,
+        unit=unit if unit in UNITS else "HU" if unit == "" and modality == "CT" else "", inverted=shown.invert,
         windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging, edges=edges,
-        spacing=place.spacing, spacing_kind=place.kind, photometric=layout.photometric, marker=_marker(header),
+        spacing=place.spacing, spacing_kind=place.kind, photometric=layout.photometric, marker=marker,
         frames=layout.frames, steps=tuple(account.steps), warnings=tuple(dict.fromkeys(notes)),
         meta=meta_of(parsed, groups),
     )  # fmt: skip
@@ -253,17 +245,6 @@ def _rounded(
     notes.append(f"its values need more than 16 bits: they are shown in steps of {step * rescale[0]:.3g}")
     table = display(low + step * np.arange(int(rounded.max() if padding is None else 65534) + 1))
     return _Levels(rounded, 0, table, padding, rescale[0] * step, rescale[0] * low + rescale[1])
-
-
-def _unit(named: str | None, modality: str) -> str:
-    if named in UNITS:
-        return named
-    return "HU" if named == "" and modality == "CT" else ""
-
-
-def _marker(header: Header) -> str:
-    side = (header.text("ImageLaterality") or header.text("Laterality") or "").upper()
-    return side if side in ("L", "R") else ""
 
 
 def _picture(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +58,7 @@ class Hanging:
         return np.ascontiguousarray(array[::-1] if self.flip_rows else array)
 
     def undo(self, array: np.ndarray) -> np.ndarray:
-        """Turn a hung ``(H, W)`` or ``(H, W, C)`` back to how it is stored.
-
-        Example:
-            >>> hanging, stored = Hanging(transpose=True, flip_rows=True), np.arange(6).reshape(2, 3)
-            >>> hanging.undo(hanging.apply(stored)).tolist()
-            [[0, 1, 2], [3, 4, 5]]
-        """
+        """Turn a hung ``(H, W)`` or ``(H, W, C)`` back to how it is stored."""
         array = array[::-1] if self.flip_rows else array
         array = array[:, ::-1] if self.flip_columns else array
         return np.ascontiguousarray(array.swapaxes(0, 1) if self.transpose else array)
@@ -100,10 +93,7 @@ def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -
 
 
 def _aspect_only(header: Header, notes: list[str]) -> Spacing:
-    try:
-        ratio = header.numbers("PixelAspectRatio")
-    except (ValueError, struct.error):
-        ratio = ()
+    ratio = header.valid_numbers("PixelAspectRatio")
     if len(ratio) == 2 and ratio[0] != ratio[1]:
         notes.append(f"pixels are not square: PixelAspectRatio {ratio[0]:g}\\{ratio[1]:g}")
     return Spacing(None, None, "")
@@ -115,7 +105,7 @@ def _pair(headers: tuple[Header, ...], keyword: str, notes: list[str]) -> tuple[
             continue
         try:
             values = header.numbers(keyword)
-        except (ValueError, struct.error):
+        except ValueError:
             notes.append(f"{keyword} is not two numbers and was ignored")
             continue
         if len(values) >= 2 and 1e-6 < values[0] < 1e4 and 1e-6 < values[1] < 1e4:
@@ -185,11 +175,7 @@ def edges_of(groups: tuple[Header, ...], hanging: Hanging) -> tuple[str, str, st
 def _of_cosines(groups: tuple[Header, ...]) -> tuple[str, str]:
     planes = tuple(item for group in groups for item in group.items("PlaneOrientationSequence")[:1])
     for header in (*planes, groups[-1]):
-        try:
-            numbers = header.numbers("ImageOrientationPatient")
-        except (ValueError, struct.error):
-            continue
-        if len(numbers) == 6:
+        if len(numbers := header.valid_numbers("ImageOrientationPatient")) == 6:
             return _letters(numbers[:3]), _letters(numbers[3:])
     return "", ""
 

@@ -31,10 +31,6 @@ class LookupTable:
 
         Returns:
             float64 of the same shape, 0 to 2**bits - 1.
-
-        Example:
-            >>> LookupTable(np.array([0, 10, 20]), first=5, bits=8)(np.array([0, 5, 6, 99]))
-            array([ 0.,  0., 10., 20.])
         """
         index = np.clip(np.rint(np.asarray(values, np.float64)) - self.first, 0, len(self.entries) - 1)
         return self.entries.astype(np.float64)[index.astype(np.int64)]
@@ -53,12 +49,7 @@ class Rescale:
         return self.slope == 1 and self.intercept == 0
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Map stored values of any shape; float64, or the values themselves where nothing is to be done.
-
-        Example:
-            >>> Rescale(2.0, -1024.0)(np.array([0, 12]))
-            array([-1024., -1000.])
-        """
+        """Map stored values of any shape; float64, or the values themselves where nothing is to be done."""
         return values if self.identity else values * self.slope + self.intercept
 
 
@@ -106,12 +97,7 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
 
 
 def full_range(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map ``low`` to 0 and ``high`` to 1; all to 0 where they are equal.
-
-    Example:
-        >>> full_range(np.array([10.0, 15.0, 20.0]), 10, 20)
-        array([0. , 0.5, 1. ])
-    """
+    """Map ``low`` to 0 and ``high`` to 1; all to 0 where they are equal."""
     x = np.asarray(values, np.float64)
     return np.clip((x - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(x)
 
@@ -148,10 +134,6 @@ def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np
     """Return where stored values are padding: equal to ``value``, or between it and ``limit``, both included.
 
     PS3.3 C.7.5.1.1.2; the limit may lie on either side of the value.
-
-    Example:
-        >>> padding_mask(np.array([0, 3, 7]), 5, 0)
-        array([ True,  True, False])
     """
     if limit is None:
         return values == value

@@ -91,16 +91,8 @@ class NiftiSource:
 class NiftiHead:
     """What the header of a NIfTI file says, checked.
 
-    Attributes:
-        shape: voxels along x, y and z.
-        dtype: of a stored value.
-        offset: byte at which the voxels begin; the source was read to it.
-        slope: value = slope * stored value + intercept.
-        inter: the intercept.
-        affine: index to RAS millimetres.
-        meta: facts of the file.
-        steps: how the place was found.
-        notes: warnings.
+    `shape` is along x, y and z; the voxels, of `dtype`, begin at byte `offset`, to which the source was read;
+    value = slope * stored value + inter; `steps` and `notes` tell how the place was found.
     """
 
     shape: tuple[int, int, int]
@@ -126,17 +118,7 @@ class NiftiHead:
 
 
 def read_nifti(stream: BinaryIO) -> Volume:
-    """Read a NIfTI file as modality values with their place in the patient.
-
-    Args:
-        stream: a ``.nii`` or ``.nii.gz`` file, at its start.
-
-    Returns:
-        voxels float32 ``(z, y, x)``; ``world_of(k, j, i)`` in RAS millimetres.
-
-    Raises:
-        UnreadableImage: the file cannot be read rightly.
-    """
+    """Read a ``.nii`` or ``.nii.gz`` file, at its start, as modality values with their place in the patient."""
     source = NiftiSource(stream)
     head = read_head(source)
     data = source.exactly(head.bytes)
@@ -157,11 +139,7 @@ def read_nifti(stream: BinaryIO) -> Volume:
 
 
 def read_head(source: NiftiSource) -> NiftiHead:
-    """Read and check a header; the source then stands at the first voxel.
-
-    Raises:
-        UnreadableImage: the file cannot be read rightly.
-    """
+    """Read and check a header; the source then stands at the first voxel."""
     first = source.exactly(4)
     two = 540 in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
     kind = nib.Nifti2Header if two else nib.Nifti1Header
@@ -266,11 +244,7 @@ class NiftiFile:
         return self.head.shape[::-1]
 
     def read(self, index: Sequence[int]) -> np.ndarray:
-        """Return slices across z, float32 ``(n, y, x)``, modality values.
-
-        Raises:
-            UnreadableImage: the file is gone, or was cut off.
-        """
+        """Return slices across z, float32 ``(n, y, x)``, modality values."""
         rows, columns = self.shape[1:]
         size = rows * columns * self.head.dtype.itemsize
         out = np.empty((len(index), rows, columns), np.float32)
@@ -286,9 +260,6 @@ class NiftiFile:
 
 def plain_nifti(path: str | os.PathLike[str]) -> NiftiFile | None:
     """Open a ``.nii`` file for reading its slices; None where it is packed, another format, or a folder.
-
-    Raises:
-        UnreadableImage: it is a plain NIfTI file and cannot be read rightly.
 
     Example:
         >>> import tempfile

@@ -3,6 +3,27 @@
 A preset belongs to the model that was trained with it and is stored in its checkpoint. A published preset never
 changes: another behaviour is another version under another name.
 
+Stored bits are cut out at the high bit and sign extended by Pixel Representation; padding (value or range) is left out
+of statistics and black in the result; then come Modality LUT or rescale, values of interest, polarity and hanging.
+
+``dicom_voi_v1``
+    VOI LUT Sequence, else the first window by its VOI LUT Function, else minimum to maximum; inverted once if
+    MONOCHROME1 or Presentation LUT Shape INVERSE; radiographs of the trunk turned to patient's left at the right hand,
+    feet down; RGB, YBR and palette to RGB, gray by ITU-R BT.601 luma. PNG, JPEG, TIFF: value / largest value of the bit
+    depth, EXIF orientation, alpha over black.
+``mimic_jpg_v1``, ``chexpert_jpg_v1``
+    Padding, modality, windows and Presentation LUT Shape are not looked at: 8 bits by (value - minimum) / (maximum -
+    minimum) * 255 with decimals cut off, or |value * 255 / maximum| rounded, at most 255; 255 - value if MONOCHROME1;
+    equalised as OpenCV's ``equalizeHist``; hung as stored; colour refused. PNG, JPEG, TIFF as above, not equalised, for
+    the data set's own files are already.
+``ct_*_v1``
+    A window in Hounsfield units, refused without Modality LUT or rescale, or in another unit; the file's windows and
+    polarity are not looked at; hung as stored; colour, PNG, JPEG and TIFF refused.
+``mr_percentile_v1``
+    Percentiles 0.5 (black) and 99.5 (white), linear between order statistics, of the values of this image, or of the
+    whole volume, that are finite, not padding and not 0; minimum to maximum of all values if the two are equal, black
+    if all values are. The rest as CT.
+
 Sources: ``dicom_voi_v1`` PS3.3 C.11; ``mimic_jpg_v1`` and ``chexpert_jpg_v1`` what the makers of both data sets say
 they ran (GitHub, MIT-LCP/mimic-cxr issue 16; stanfordmlgroup/chexpert-labeler issue 11); CT windows those customary in
 radiology, which no standard fixes, ends at center less and plus half of the width (Radiopaedia, "Windowing (CT)");
@@ -63,7 +84,7 @@ Curve = FileDisplay | FixedWindow | Percentiles | EqualisedJpeg
 
 @dataclass(frozen=True)
 class Preset:
-    """One recipe; every switch is read by the reader, and ``table`` says the same in words.
+    """One recipe; every switch is read by the reader.
 
     Attributes:
         name: what configs and checkpoints call it; ends in its version.
@@ -71,10 +92,9 @@ class Preset:
         description: one sentence.
         curve: how modality values become display values.
         modalities: of DICOM files that it fits; () fits all.
-        pictures: whether it takes PNG, JPEG and TIFF files, whose values are display values already.
+        rasters: whether it takes PNG, JPEG and TIFF files, whose values are display values already.
         polarity: show MONOCHROME1 and Presentation LUT Shape INVERSE as they are meant, 1 = white.
         hang: turn radiographs of the trunk whose Patient Orientation is not the usual one.
-        table: (stage, what is done) in order.
     """
 
     name: str
@@ -82,107 +102,36 @@ class Preset:
     description: str
     curve: Curve
     modalities: tuple[str, ...]
-    pictures: bool
+    rasters: bool
     polarity: bool
     hang: bool
-    table: tuple[tuple[str, str], ...]
 
 
-_RADIOGRAPHS = ("CR", "DX", "RG")
-_STORED = ("stored values", "bits stored cut out at the high bit, sign extended by Pixel Representation")
-_PADDING = ("padding", "Pixel Padding Value or range: left out of statistics, black in the result")
-_MODALITY = ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept, else none")
-_PICTURES = "value / largest value of the bit depth; EXIF orientation; alpha over black"
-_UNTURNED = (("hanging", "as stored"), ("colour", "refused"))
-_NO_PICTURES = ("PNG, JPEG, TIFF", "refused: they hold display values")
-
-
-def _display() -> Preset:
-    table = (
-        _STORED,
-        _PADDING,
-        _MODALITY,
-        ("values of interest", "VOI LUT Sequence, else first window by VOI LUT Function, else minimum to maximum"),
-        ("polarity", "inverted once if MONOCHROME1 or Presentation LUT Shape INVERSE"),
-        ("hanging", "radiographs of the trunk turned to patient's left at the right hand, feet down"),
-        ("colour", "RGB, YBR and palette to RGB; gray by ITU-R BT.601 luma where gray is asked for"),
-        ("PNG, JPEG, TIFF", _PICTURES),
-    )
-    words = "DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image."
-    return Preset("dicom_voi_v1", 1, words, FileDisplay(), (), pictures=True, polarity=True, hang=True, table=table)
-
-
-def _jpeg(name: str, whose: str, curve: EqualisedJpeg, scaling: str) -> Preset:
-    table = (
-        _STORED,
-        ("padding", "not looked at"),
-        ("modality", "not applied"),
-        ("values of interest", f"not applied; {scaling}"),
-        ("polarity", "255 - value if MONOCHROME1; Presentation LUT Shape is not looked at"),
-        ("equalisation", "8-bit histogram equalisation as OpenCV's equalizeHist; value / 255"),
-        *_UNTURNED,
-        ("PNG, JPEG, TIFF", f"{_PICTURES}; not equalised, for the data set's own files are already"),
-    )
+def _jpeg(name: str, whose: str, curve: EqualisedJpeg) -> Preset:
     words = f"Chest radiographs as the JPEG files of {whose} were made of DICOM, before JPEG's own loss."
-    return Preset(name, 1, words, curve, _RADIOGRAPHS, pictures=True, polarity=True, hang=False, table=table)
+    return Preset(name, 1, words, curve, ("CR", "DX", "RG"), rasters=True, polarity=True, hang=False)
 
 
 def _ct(part: str, center: float, width: float) -> Preset:
     window = FixedWindow(center, width)
-    table = (
-        _STORED,
-        _PADDING,
-        ("modality", "Modality LUT Sequence, else Rescale Slope and Intercept; refused without, or not in HU"),
-        ("values of interest", f"{window.words}; the file's own windows are not looked at"),
-        ("polarity", "more Hounsfield units are whiter, whatever the file says"),
-        *_UNTURNED,
-        _NO_PICTURES,
-    )
     words = f"CT in the {part.replace('_', ' ')} window: {window.words}; images and volumes."
-    return Preset(f"ct_{part}_v1", 1, words, window, ("CT",), pictures=False, polarity=False, hang=False, table=table)
+    return Preset(f"ct_{part}_v1", 1, words, window, ("CT",), rasters=False, polarity=False, hang=False)
 
 
-def _mr() -> Preset:
-    table = (
-        _STORED,
-        _PADDING,
-        _MODALITY,
-        (
-            "values of interest",
-            "percentiles 0.5 (black) and 99.5 (white), linear between order statistics, of the values of this "
-            "image, or of the whole volume, that are finite, not padding and not 0; minimum to maximum of all "
-            "values if the two percentiles are equal; black if all values are",
-        ),
-        ("polarity", "larger values are whiter, whatever the file says"),
-        *_UNTURNED,
-        _NO_PICTURES,
-    )
-    words = "MR from the 0.5 to the 99.5 percentile of the values that are not 0; images and volumes."
-    curve = Percentiles(0.5, 99.5)
-    return Preset("mr_percentile_v1", 1, words, curve, ("MR",), pictures=False, polarity=False, hang=False, table=table)
-
-
-_PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        _display(),
-        _jpeg(
-            "mimic_jpg_v1",
-            "MIMIC-CXR-JPG",
-            EqualisedJpeg("minimum"),
-            "(value - minimum) / (maximum - minimum) * 255, decimals cut off",
-        ),
-        _jpeg("chexpert_jpg_v1", "CheXpert", EqualisedJpeg("zero"), "|value * 255 / maximum|, rounded, at most 255"),
-        _ct("lung", -600, 1500),
-        _ct("mediastinum", 50, 350),
-        _ct("soft_tissue", 50, 400),
-        _ct("liver", 30, 150),
-        _ct("bone", 400, 1800),
-        _ct("brain", 40, 80),
-        _ct("stroke", 40, 40),
-        _mr(),
-    )
-}
+_DICOM = "DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image."
+_MR = "MR from the 0.5 to the 99.5 percentile of the values that are not 0; images and volumes."
+_CT = {
+    "lung": (-600, 1500), "mediastinum": (50, 350), "soft_tissue": (50, 400), "liver": (30, 150), "bone": (400, 1800),
+    "brain": (40, 80), "stroke": (40, 40),
+}  # fmt: skip
+_ALL = (
+    Preset("dicom_voi_v1", 1, _DICOM, FileDisplay(), (), rasters=True, polarity=True, hang=True),
+    _jpeg("mimic_jpg_v1", "MIMIC-CXR-JPG", EqualisedJpeg("minimum")),
+    _jpeg("chexpert_jpg_v1", "CheXpert", EqualisedJpeg("zero")),
+    *(_ct(part, *window) for part, window in _CT.items()),
+    Preset("mr_percentile_v1", 1, _MR, Percentiles(0.5, 99.5), ("MR",), rasters=False, polarity=False, hang=False),
+)
+_PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
 def preset_names() -> tuple[str, ...]:

@@ -71,9 +71,6 @@ def read_image(
 def count_frames(path: str | os.PathLike[str]) -> int:
     """Return how many frames of a DICOM file, or pages of a TIFF, `read_image` can be asked for.
 
-    Raises:
-        UnreadableImage: as `read_image`; the pixels are not looked at.
-
     Example:
         >>> import tempfile
         >>> from PIL import Image as Pillow
@@ -94,14 +91,6 @@ def holds(path: str | os.PathLike[str]) -> Literal["image", "volume"]:
     """Return ``volume`` for a folder, an archive of several files, NIfTI, and DICOM or TIFF of several frames.
 
     What cannot be read is called an image: whoever reads it says what is wrong.
-
-    Example:
-        >>> import tempfile
-        >>> from PIL import Image as Pillow
-        >>> path = os.path.join(tempfile.mkdtemp(), "one.png")
-        >>> Pillow.new("L", (4, 4)).save(path)
-        >>> holds(path), holds(os.path.dirname(path))
-        ('image', 'volume')
     """
     if Path(path).is_dir():
         return "volume"
@@ -112,11 +101,7 @@ def holds(path: str | os.PathLike[str]) -> Literal["image", "volume"]:
 
 
 def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Return rows and columns of the frames of a DICOM file, which are of one size; None of another format.
-
-    Raises:
-        UnreadableImage: as `read_image`; the pixels are not looked at.
-    """
+    """Return rows and columns of the frames of a DICOM file, which are of one size; None of another format."""
     with open_regular(path) as stream, refusing(path):
         if is_archive(stream) or sniff(stream) != "dicom":
             return None
@@ -142,7 +127,7 @@ def _count(stream: BinaryIO) -> int:
     kind = _kind(stream)
     if kind == "dicom":
         return _layout(stream).frames
-    from medvlp.io.raster_header import probe_raster
+    from medvlp.io.raster import probe_raster
 
     return probe_raster(stream, kind, 0).pages
 
@@ -158,7 +143,7 @@ def _read(
     files = f"{kind.upper()} files"
     if window is not None:
         raise UnreadableImage("bad_window", detail=f"window {window!r} was asked for, {files} have none")
-    if not recipe.pictures:
+    if not recipe.rasters:
         detail = f"{recipe.name} is for modality values, {files} hold display values"
         raise UnreadableImage("preset_mismatch", detail=detail)
     from medvlp.io.raster import read_raster

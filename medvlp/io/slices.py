@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -51,14 +50,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a slice lies (PS3.3 C.7.6.2.1.1), in LPS millimetres.
-
-    Attributes:
-        position: centre of the first pixel.
-        along_row: unit vector in which the column index grows.
-        along_column: unit vector in which the row index grows.
-        spacing: distance between rows, distance between columns.
-        thickness: of the slice, None where the file does not say.
+    """Where a slice lies (PS3.3 C.7.6.2.1.1), in LPS mm: the centre of its first pixel, and unit vectors along a row
+    and along a column; `spacing` is between rows, between columns; `thickness` is None where the file does not say.
     """
 
     position: tuple[float, float, float]
@@ -70,16 +63,10 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One slice.
+    """One slice: frame `frame` of a file.
 
-    Attributes:
-        source: its file.
-        frame: index from 0 in it.
-        groups: where attributes of this frame may stand, the data set last.
-        modality: CT, MR ...
-        unsuited: why it can be no part of a volume, "" where it can.
-        place: where it lies; None where the file does not say.
-        lack: what is missing or wrong where ``place`` is None.
+    `groups` are where its attributes may stand, the data set last; `unsuited` says why it can be no part of a volume,
+    "" where it can; `lack` what is missing or wrong where `place` is None.
     """
 
     source: Source
@@ -124,11 +111,7 @@ class Slice:
 
 
 def slices_of(source: Source) -> tuple[Slice, ...]:
-    """Return the slices of a file, one for each frame, in the order of the frames.
-
-    Raises:
-        UnreadableImage: the functional groups do not fit the number of frames.
-    """
+    """Return the slices of a file, one for each frame, in the order of the frames."""
     header, frames = source.parsed.header, source.layout.frames
     shared = header.items("SharedFunctionalGroupsSequence")[:1]
     per_frame = header.items("PerFrameFunctionalGroupsSequence")
@@ -191,7 +174,7 @@ def _numbers(slice_: Slice, keyword: str, sequence: str, count: int) -> tuple[fl
         raise _LackingError(f"{keyword} is missing")
     try:
         values = holder.numbers(keyword)
-    except (ValueError, struct.error):
+    except ValueError:
         raise _LackingError(f"{keyword} is not numbers") from None
     if len(values) != count or not all(abs(value) < 1e6 for value in values):
         raise _LackingError(f"{keyword} is not {count} finite numbers")

@@ -7,7 +7,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,11 +52,7 @@ def open_regular(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
 
 
 def sniff(stream: BinaryIO) -> str:
-    """Return ``"dicom"``, ``"nifti"``, ``"png"``, ``"jpeg"`` or ``"tiff"``; leave the stream at its start.
-
-    Raises:
-        UnreadableImage: the content is none of these; the reason says what it is instead.
-    """
+    """Return ``"dicom"``, ``"nifti"``, ``"png"``, ``"jpeg"`` or ``"tiff"``; leave the stream at its start."""
     head = stream.read(_HEAD)
     stream.seek(0)
     if not head:
@@ -70,8 +66,10 @@ def sniff(stream: BinaryIO) -> str:
     if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return "tiff"
     if head.startswith(b"\x1f\x8b"):
-        if _is_nifti(_inflate_head(head)):
-            return "nifti"
+        with suppress(zlib.error):
+            # No further than a NIfTI-1 header: the checksum of a tiny file is the reader's to judge.
+            if _is_nifti(zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 348)):
+                return "nifti"
         raise UnreadableImage("archive", detail="it is gzip data that holds no NIfTI volume")
     if _is_nifti(head):
         return "nifti"
@@ -95,14 +93,6 @@ def _refusal(head: bytes) -> UnreadableImage:
         return UnreadableImage("corrupt", detail="its first bytes are all zero")
     what = "text" if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head) else "data of an unknown kind"
     return UnreadableImage("not_an_image", detail=f"it is {what}")
-
-
-def _inflate_head(head: bytes) -> bytes:
-    try:
-        # No further than a NIfTI-1 header: the checksum of a tiny file is the reader's to judge.
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 348)
-    except zlib.error:
-        return b""
 
 
 def _is_nifti(head: bytes) -> bool:

@@ -1,7 +1,7 @@
 """Slices to a stack: ordered by position along their normal, spacing and direction measured from positions only.
 
 The names of files, Instance Number, Slice Thickness and Spacing Between Slices order and measure nothing: they are
-wrong in too many files.
+wrong in too many files. A stack that is no regular, straight grid is made one only when the user asks for it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ import numpy as np
 
 from medvlp.io.affine import Affine
 from medvlp.io.slices import Place, Slice
-from medvlp.io.volume import Gap
+from medvlp.io.volume import Gap, prove_size
 
 _GAP = 1.5  # of the usual step
 _TILT_DEGREES = 0.1
 
 
 def tolerance(place: Place) -> float:
-    """Return the distance in mm below which two positions are the same: rounding and jitter, never a voxel.
-
-    Example:
-        >>> tolerance(Place((0, 0, 0), (1, 0, 0), (0, 1, 0), (0.7, 0.7), None))
-        0.05
-    """
+    """Return the distance in mm below which two positions are the same: rounding and jitter, never a voxel."""
     return min(0.05, 0.2 * min(place.spacing))
 
 
@@ -44,11 +39,9 @@ class Stack:
         heights: float64 ``(n,)``, position along the normal in mm, ascending.
         direction: ``(3,)``, displacement in LPS mm for each mm of height; the normal itself unless tilted.
         typical: median step in mm; the thickness where there is one slice.
-        steps: lengths in mm from each place to the next, ``(n - 1,)``.
-        gaps: steps that are too long.
+        steps: lengths in mm from each place to the next, ``(n - 1,)``; `gaps` are those that are too long.
         even: whether all places lie on one regular grid.
-        tilt: angle in degrees between direction and normal.
-        tilted: whether the tilt is more than rounding.
+        tilt: angle in degrees between direction and normal; `tilted` where that is more than rounding.
     """
 
     places: tuple[tuple[Slice, ...], ...]
@@ -85,11 +78,7 @@ class Stack:
 
 
 def by_place(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Order slices of one orientation along their normal and put those at the same place together.
-
-    Raises:
-        UnreadableImage: ``bad_geometry``, two slices lie beside each other in one plane.
-    """
+    """Order slices of one orientation along their normal and put those at the same place together."""
     listed = list(slices)
     positions = np.array([_placed(slice_).position for slice_ in listed])
     heights = positions @ normal_of(_placed(listed[0]))
@@ -112,9 +101,6 @@ def stack_slices(slices: Iterable[Slice]) -> Stack:
 
     Args:
         slices: of one orientation, size and pixel spacing.
-
-    Raises:
-        UnreadableImage: ``bad_geometry``, not along one line; ``no_geometry``, one slice of unknown thickness.
     """
     places = by_place(slices)
     firsts = [_placed(place[0]) for place in places]
@@ -150,3 +136,98 @@ def _placed(slice_: Slice) -> Place:
     if slice_.place is None:
         raise slice_.refusal("no_geometry", slice_.lack)
     return slice_.place
+
+
+@dataclass(frozen=True, eq=False)
+class Evened:
+    """Slices at equal steps, float32 ``(z, y, x)``: the step in mm, and the numbers of those that were interpolated."""
+
+    voxels: np.ndarray
+    spacing: float
+    made: tuple[int, ...]
+
+
+def even_out(voxels: np.ndarray, heights: np.ndarray, typical: float, limit: float) -> Evened:
+    """Interpolate slices at equal steps from first to last; one that lies on the grid, within `limit` mm, stays.
+
+    `heights` are positions in mm, ascending; the step is the one nearest to `typical` that divides the whole length.
+    """
+    span = float(heights[-1] - heights[0])
+    count = round(min(span / typical, 1e9)) + 1
+    prove_size(count, *voxels.shape[1:])
+    out = np.empty((count, *voxels.shape[1:]), np.float32)
+    made: list[int] = []
+    for index, height in enumerate(np.linspace(heights[0], heights[-1], count)):
+        above = int(np.clip(np.searchsorted(heights, height), 1, len(heights) - 1))
+        below = above - 1
+        nearest = below if height - heights[below] < heights[above] - height else above
+        if abs(heights[nearest] - height) <= limit:
+            out[index] = voxels[nearest]
+            continue
+        share = (height - heights[below]) / (heights[above] - heights[below])
+        out[index] = _between(voxels[below], voxels[above], share)
+        made.append(index)
+    return Evened(out, span / (count - 1), tuple(made))
+
+
+@dataclass(frozen=True, eq=False)
+class Straightened:
+    """A grid whose third axis stands on the other two, wide enough for all slices.
+
+    `outside` counts the voxels that no slice covers; they hold `fill`, the smallest value of all slices.
+    """
+
+    voxels: np.ndarray
+    affine: Affine
+    outside: int
+    fill: float
+
+
+def straighten(voxels: np.ndarray, affine: Affine, normal: np.ndarray) -> Straightened:
+    """Move each slice within its plane onto a grid along the unit vector `normal`, by linear interpolation.
+
+    The affine is sheared: the step between slices is not along the normal.
+    """
+    matrix = affine.matrix
+    step = matrix[:3, 2]
+    slide = step - normal * (step @ normal)  # mm in the plane, from a slice to the next
+    # The rows and columns may be a little off a right angle: solve for both together.
+    per_slice = np.linalg.lstsq(matrix[:3, :2], slide, rcond=None)[0]
+    shifts = np.arange(len(voxels))[:, None] * per_slice  # pixels along x and y
+    low, high = np.floor(shifts.min(axis=0) + 1e-6), np.ceil(shifts.max(axis=0) - 1e-6)
+    columns, rows = (np.array(voxels.shape[:0:-1]) + np.minimum(high - low, 1e9)).astype(int)
+    prove_size(len(voxels), int(rows), int(columns))
+    out = np.empty((len(voxels), rows, columns), np.float32)
+    missing = np.ones(out.shape, bool)
+    for plane, new, hole, shift in zip(voxels, out, missing, shifts - low, strict=True):
+        _place(plane, new, hole, shift)
+    fill = float(np.nanmin(voxels)) if np.isfinite(voxels).any() else 0.0
+    out[missing] = fill
+    straight = matrix.copy()
+    straight[:3, 2] = normal * (step @ normal)
+    straight[:3, 3] += matrix[:3, :2] @ low
+    return Straightened(out, Affine(straight, affine.frame), int(missing.sum()), fill)
+
+
+def _place(plane: np.ndarray, new: np.ndarray, hole: np.ndarray, shift: np.ndarray) -> None:
+    """Write a plane into a larger one, moved by (x, y) pixels; mark what it covers."""
+    (left, across), (top, down) = _parts(shift[0]), _parts(shift[1])
+    if down:
+        plane = _between(plane[1:], plane[:-1], down)
+        top += 1
+    if across:
+        plane = _between(plane[:, 1:], plane[:, :-1], across)
+        left += 1
+    inside = np.s_[top : top + plane.shape[0], left : left + plane.shape[1]]
+    new[inside] = plane
+    hole[inside] = False
+
+
+def _parts(shift: float) -> tuple[int, float]:
+    whole = int(np.floor(shift + 1e-6))
+    rest = float(shift - whole)
+    return whole, rest if rest > 1e-6 else 0.0
+
+
+def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    return (a.astype(np.float64) * (1 - share) + b.astype(np.float64) * share).astype(np.float32)

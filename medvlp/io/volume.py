@@ -46,12 +46,7 @@ class SeriesInfo:
 
     @property
     def words(self) -> str:
-        """Number, modality, slices and size, for a sentence.
-
-        Example:
-            >>> SeriesInfo(2, "CT", 120, 512, 512, False).words
-            '2: CT, 120 slices of 512 x 512'
-        """
+        """Number, modality, slices and size, for a sentence."""
         kind = f"{self.modality} localizer" if self.localizer else self.modality
         many = "s" if self.slices > 1 else ""
         return f"{self.number}: {kind}, {self.slices} slice{many} of {self.rows} x {self.columns}"

@@ -64,15 +64,7 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
 
 
 def volume_recipe(preset: str) -> Preset:
-    """Return a preset, which must be one for volumes.
-
-    Raises:
-        UserError: the preset is unknown, or none for volumes.
-
-    Example:
-        >>> volume_recipe("ct_lung_v1").modalities
-        ('CT',)
-    """
+    """Return a preset, which must be one for volumes; else a UserError."""
     recipe = preset_info(preset)
     if not isinstance(recipe.curve, FixedWindow | Percentiles):
         fitting = ", ".join(volume_preset_names())
@@ -81,24 +73,10 @@ def volume_recipe(preset: str) -> Preset:
 
 
 def curve_of(preset: str, *, modality: str, values: Callable[[], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what `window` does to a volume, as a map of single slices.
+    """Return what `window` does to a volume, as a map of single slices of any shape; what is not finite becomes 0.
 
-    Args:
-        preset: a preset for volumes.
-        modality: of the file; empty where it does not say.
-        values: gives all values of the volume; called once, and only where percentiles are needed.
-
-    Returns:
-        modality values of any shape -> float32 in [0, 1]; what is not finite becomes 0.
-
-    Raises:
-        UserError: the preset is unknown, or none for volumes.
-        UnreadableImage: ``preset_mismatch``, the volume is of another modality.
-
-    Example:
-        >>> lung = curve_of("ct_lung_v1", modality="CT", values=lambda: np.zeros(0))
-        >>> lung(np.array([-1350.0, -600.0, np.nan])).tolist()
-        [0.0, 0.5, 0.0]
+    `modality` is the file's, empty where it does not say; `values` gives all values of the volume, and is called only
+    where percentiles are needed. Errors as `window`.
     """
     recipe = volume_recipe(preset)
     _refuse_other_modality(recipe, modality)

@@ -143,15 +143,12 @@ def open_slices(
     """Open a volume as slices; those of a plain NIfTI file are read only when they are asked for.
 
     Args:
-        path: as `medvlp.io.read_volume` takes it.
+        path: as `medvlp.io.read_volume` takes it, with `on_gap`, `on_tilt` and its errors.
         axis: across which axis it is cut. ``acquisition``: that across which a DICOM series was stacked; of a NIfTI
             file the one whose spacing differs from that of the two others, which are alike (within 1 %), and the last
             where that does not tell.
-        on_gap: see `medvlp.io.read_volume`.
-        on_tilt: see `medvlp.io.read_volume`.
-
-    Raises:
-        UnreadableImage: as `medvlp.io.read_volume`.
+        on_gap: see path.
+        on_tilt: see path.
 
     Example:
         >>> import tempfile

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from medvlp.core.provenance import environment
 from medvlp.data.cache import cache_info
-from medvlp.io.decoders import decoder_states
+from medvlp.io.codecs import decoder_states
 from medvlp.training.precision import choose_device, choose_precision
 
 

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from medvlp.core.lazy import attach
 
+_NAMES = {
+    "labels": "label_report",
+    "medslip_matrix": "matrix_of",
+    "medslip_vocabulary": "load_medslip_vocabulary",
+    "mentions": "Mention read_report",
+    "prompts": "PromptSet load_prompts",
+    "radgraph": "read_radgraph",
+    "sections": "ReportText report_text split_sections",
+    "sentences": "split_sentences",
+    "tokenizers": "TokenBatch Tokenizer TransformersTokenizer load_tokenizer tokenise",
+    "triplet_files": "read_triplets write_triplets",
+    "wordpiece": "WordPieceTokenizer train_wordpiece",
+}
 __getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Mention": "mentions",
-        "PromptSet": "prompts",
-        "ReportText": "sections",
-        "TokenBatch": "tokenizers",
-        "Tokenizer": "tokenizers",
-        "TransformersTokenizer": "tokenizers",
-        "WordPieceTokenizer": "wordpiece",
-        "label_report": "labels",
-        "load_medslip_vocabulary": "medslip_vocabulary",
-        "load_prompts": "prompts",
-        "load_tokenizer": "tokenizers",
-        "matrix_of": "medslip_matrix",
-        "read_radgraph": "radgraph",
-        "read_report": "mentions",
-        "read_triplets": "triplet_files",
-        "report_text": "sections",
-        "split_sections": "sections",
-        "split_sentences": "sentences",
-        "tokenise": "tokenizers",
-        "train_wordpiece": "wordpiece",
-        "write_triplets": "triplet_files",
-    },
+    __name__, {name: module for module, names in _NAMES.items() for name in names.split()}
 )

@@ -40,29 +40,17 @@ def _words() -> _Words:
 
 
 def caption_findings() -> tuple[str, ...]:
-    """Return the findings that captions have words for, as in the label columns.
-
-    Example:
-        >>> "effusion" in caption_findings()
-        True
-    """
+    """Return the findings that captions have words for, as in the label columns."""
     return (_NORMAL, *_words().phrases)
 
 
 def caption(labels: Mapping[str, float | None], generator: torch.Generator, *, absent: int = 4) -> str:
-    """Write a caption from labels.
+    """Write a caption from labels: finding -> 1, 0, -1, None or NaN.
 
     Every finding that is present (1) or uncertain (-1) gets a sentence; of the absent ones (0) at most `absent` are
-    drawn and denied, alone or together. A missing label (None or NaN) is not mentioned. ``no_finding`` says that
-    nothing is abnormal where it is 1 and no finding but a device is present or uncertain; else it says nothing.
-
-    Args:
-        labels: finding -> 1, 0, -1, None or NaN.
-        generator: draws order, templates and what is denied; the same state gives the same text.
-        absent: most absent findings that are denied.
-
-    Returns:
-        str: the caption; empty where the labels say nothing.
+    drawn and denied, alone or together. A missing label is not mentioned. ``no_finding`` says that nothing is abnormal
+    where it is 1 and no finding but a device is present or uncertain; else it says nothing. The same state of the
+    generator gives the same text.
 
     Raises:
         DataError: if a labelled finding has no words, or a label is another number.

@@ -27,23 +27,13 @@ _LABELS = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
 
 
 def stated_field(field: str) -> str:
-    """Return the batch field of the facts that the rows of a text field state: rows (place of the text, fact).
-
-    Example:
-        >>> stated_field("text.impression")
-        'graph.facts.text.impression'
-    """
+    """Return the batch field of the facts that the rows of a text field state: rows (place of the text, fact)."""
     return f"{KNOWN}.{field}"
 
 
 @lru_cache(maxsize=1 << 14)
 def facts_of(text: str) -> tuple[int, ...]:
-    """Return the facts that a text states, each once, in their order; sentences are read once and remembered.
-
-    Example:
-        >>> len(facts_of("Small left effusion. No pneumothorax. Small left effusion.")), facts_of("As discussed.")
-        (2, ())
-    """
+    """Return the facts that a text states, each once, in their order; sentences are read once and remembered."""
     found: dict[int, None] = {}
     for start, end, _, before in read_sentences(text):
         found |= dict.fromkeys(_of_sentence(text[start:end], before))
@@ -56,12 +46,7 @@ def _of_sentence(words: str, before: bool) -> tuple[int, ...]:
 
 
 def facts_of_labels(labels: Mapping[str, float]) -> tuple[int, ...]:
-    """Return the facts that labels state, by finding: 1 present, 0 absent, -1 uncertain; others state nothing.
-
-    Example:
-        >>> facts_of_labels({"effusion": 1.0}) == facts_of("Effusion."), facts_of_labels({"cluster": 1.0})
-        (True, ())
-    """
+    """Return the facts that labels state, by finding: 1 present, 0 absent, -1 uncertain; others state nothing."""
     known = _places("finding")
     return tuple(_of_label(name, value) for name, value in labels.items() if name in known and value in _LABELS)
 
@@ -72,22 +57,12 @@ def _of_label(name: str, value: float) -> int:
 
 
 def confirmed(known: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """Return which known facts confirm which facts that are said, bool (G, F).
+    """Return which known facts ``(G,)`` confirm which facts ``(F,)`` that are said, bool ``(G, F)``.
 
-    Both assert a finding in the same way, and what is said is not more than what is known. Where something is there (in
-    doubt, in the past), the known finding is the said one or a kind of it, and each detail that is said is known alike;
-    what is on both sides is on either. Where it is denied, the said finding is the known one or a kind of it, and the
-    known denial is as wide: each detail that limits it limits the other too.
-
-    Args:
-        known: (G,) facts.
-        said: (F,) facts.
-
-    Example:
-        >>> known = np.array(facts_of("Small left effusion. No fracture."))
-        >>> said = [facts_of(t)[0] for t in ("Effusion.", "Large effusion.", "Right effusion.", "No rib fracture.")]
-        >>> confirmed(known, np.array(said)).any(axis=0).tolist()
-        [True, False, False, True]
+    Both assert a finding in the same way, and what is said is not more than what is known. Where something is there
+    (uncertain, in the past), the known finding is the said one or a kind of it, and each detail that is said is known
+    alike; what is on both sides is on either. Where it is denied, the said finding is the known one or a kind of it,
+    and the known denial is as wide: each detail that limits it limits the other too.
     """
     first, second = _unpacked(known[:, None]), _unpacked(said[None, :])
     kind = _kinds()
@@ -129,15 +104,11 @@ def _kinds() -> np.ndarray:
 
 def _packed(mention: Mention) -> int:
     return _pack(
-        finding=_places("finding")[mention.finding],
-        presence=_PRESENCE.index(mention.presence),
-        side=_SIDES.index(mention.side),
-        anatomy=_places("anatomy").get(mention.anatomy, 0),
-        severity=_SEVERITIES.index(mention.severity),
-        change=_CHANGES.index(mention.change),
-        count=mention.count or 0,
-        size=0 if mention.size_mm is None else round(mention.size_mm * 100),
-    )
+        finding=_places("finding")[mention.finding], presence=_PRESENCE.index(mention.presence),
+        side=_SIDES.index(mention.side), anatomy=_places("anatomy").get(mention.anatomy, 0),
+        severity=_SEVERITIES.index(mention.severity), change=_CHANGES.index(mention.change),
+        count=mention.count or 0, size=round((mention.size_mm or 0) * 100),
+    )  # fmt: skip
 
 
 def _pack(**parts: int) -> int:

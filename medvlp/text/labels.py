@@ -41,12 +41,17 @@ def label_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str,
     """Return the labels that mentions give, see `label_report`."""
     read = tuple(mentions)
     counted = count_mentions(read, chosen)
-    labels = {label.key: _strongest(value for key, value, _ in counted if key == label.key) for label in chosen.labels}
+    labels: dict[str, float | None] = {}
+    for label in chosen.labels:
+        given = {value for key, value, _ in counted if key == label.key}
+        labels[label.key] = next((value for value in (1.0, -1.0, 0.0) if value in given), None)
     for label in chosen.labels:
         if any(labels[key] == 1.0 for key in label.implied_by if key in labels):
             labels[label.key] = 1.0
     if "no_finding" in labels:
-        labels["no_finding"] = _no_finding(labels)
+        # 1 where no label but support devices is present or uncertain (CheXpert, Irvin et al., AAAI 2019).
+        others = [value for key, value in labels.items() if key not in ("no_finding", "support_devices")]
+        labels["no_finding"] = None if any(value in (1.0, -1.0) for value in others) else 1.0
         if chosen.whole and any(m.presence in ("present", "uncertain") and m.finding != "no_finding" for m in read):
             labels["no_finding"] = None
     return labels
@@ -75,18 +80,7 @@ def count_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> list[tupl
     return sorted(counted, key=lambda each: each[2].start)
 
 
-def _strongest(values: Iterable[float]) -> float | None:
-    given = set(values)
-    return next((value for value in (1.0, -1.0, 0.0) if value in given), None)
-
-
 def _value(mention: Mention, chosen: Vocabulary) -> float | None:
     if mention.presence == "uncertain":
         return 1.0 if chosen.certain.intersection(mention.cue.split()) else -1.0
     return {"present": 1.0, "absent": 0.0}.get(mention.presence)
-
-
-def _no_finding(labels: dict[str, float | None]) -> float | None:
-    """Return 1 where no label but support devices is present or uncertain (CheXpert, Irvin et al., AAAI 2019)."""
-    others = [value for key, value in labels.items() if key not in ("no_finding", "support_devices")]
-    return None if any(value in (1.0, -1.0) for value in others) else 1.0

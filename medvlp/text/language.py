@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from medvlp.text.lexicon import word_class
+from medvlp.text.ontology import word_class
 
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -13,10 +13,6 @@ def is_english(text: str) -> bool:
     """Return whether a report is English; a text without any telling word is taken to be.
 
     German, Spanish, French, Portuguese, Italian and Dutch are known by their small words and by their accents.
-
-    Example:
-        >>> is_english("Clear lungs."), is_english("Kein Pleuraerguss."), is_english("Sin derrame pleural.")
-        (True, False, False)
     """
     # Capitals are abbreviations ("ET tube"), unless all is written so.
     words = [word.lower() for word in _WORD.findall(text) if not word.isupper() or text.isupper()]

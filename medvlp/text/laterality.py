@@ -5,7 +5,48 @@ from __future__ import annotations
 import re
 
 from medvlp.text.sentences import split_sentences
-from medvlp.text.side_words import SIDE_WORD, opposite, side_of
+
+_PAIRS = (
+    ("left", "right"), ("lt", "rt"), ("l", "r"), ("lul", "rul"), ("lll", "rll"), ("luz", "ruz"), ("lmz", "rmz"),
+    ("llz", "rlz"), ("lij", "rij"), ("lue", "rue"), ("lle", "rle"), ("lao", "rao"), ("lpo", "rpo"), ("levo", "dextro"),
+)  # fmt: skip
+_OTHER = {**dict(_PAIRS), **{right: left for left, right in _PAIRS}}
+_LEFT = frozenset(left for left, _ in _PAIRS)
+# Single letters are sides before a word in small letters ("R lung", "L-sided", "L to R") or in a comparison ("L>R"),
+# but not in "R/O", "L spine" or an initial.
+_LETTER = r"(?<![\w/&'’.-])[LR](?=\s+(?!spine\b)[a-z]|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
+_ABBREVIATIONS = "|".join(word.upper() for pair in _PAIRS[3:-1] for word in pair)
+
+SIDE_WORD = re.compile(
+    rf"\b(?i:left|right)(?=\b|ward)|\b(?i:lt|rt)\b|\b(?:{_ABBREVIATIONS})\b"
+    rf"|\b(?i:levo|dextro)(?=(?i:-?(?:scolio|convex|curv|rotat)))|{_LETTER}"
+)
+
+
+def opposite(word: str) -> str:
+    """Return the word for the other side of what `SIDE_WORD` found, in the same letters.
+
+    Example:
+        >>> [opposite(word) for word in ("Left", "RIGHT", "RLL", "dextro", "L")]
+        ['Right', 'LEFT', 'LLL', 'levo', 'R']
+    """
+    bare = word.strip()
+    other = _OTHER[bare.lower()]
+    turned = other.upper() if bare.isupper() else other.capitalize() if bare[0].isupper() else other
+    return word.replace(bare, turned)
+
+
+def side_of(word: str) -> str:
+    """Return ``"left"`` or ``"right"`` for what `SIDE_WORD` found.
+
+    A curve of the spine is called by the side of its convexity.
+
+    Example:
+        >>> side_of("RLL"), side_of("levo")
+        ('right', 'left')
+    """
+    return "left" if word.strip().lower() in _LEFT else "right"
+
 
 # A sentence with such a word states nothing: "no left effusion", "the right lung is clear".
 _ABSENT = re.compile(
@@ -31,12 +72,6 @@ def other_side(text: str) -> str | None:
 
     Returns:
         str | None: the text with at least one statement now false, or None where nothing can be turned.
-
-    Example:
-        >>> other_side("1. Left effusion. 2. No right pneumothorax.")
-        '1. Right effusion. 2. No right pneumothorax.'
-        >>> other_side("No left effusion.") is None
-        True
     """
     sentences = split_sentences(text)
     sided = iter([states_a_side(sentence) for sentence in sentences for _ in SIDE_WORD.findall(sentence)])
@@ -48,10 +83,6 @@ def sided_statements(text: str) -> list[tuple[str, str]]:
     """Return each sentence that states something of one side, beside its false copy of the other side.
 
     A sentence whose copy the text states as well is left out: both are true.
-
-    Example:
-        >>> sided_statements("Left effusion. No right pneumothorax. Left nodule. Right nodule.")
-        [('Left effusion.', 'Right effusion.')]
     """
     sentences = split_sentences(text)
     all_stated = {sentence.lower() for sentence in sentences}
@@ -63,10 +94,6 @@ def unsided_statements(text: str) -> list[str]:
     """Return each sentence that states something abnormal, of no side or of both.
 
     What denies, calls normal or tells that something is gone states nothing here.
-
-    Example:
-        >>> unsided_statements("The heart is enlarged. Left effusion. No edema. Bilateral opacities.")
-        ['The heart is enlarged.', 'Bilateral opacities.']
     """
     return [
         sentence
@@ -88,10 +115,5 @@ def states_a_side(sentence: str) -> bool:
 
 
 def turned(sentence: str) -> str:
-    """Return a sentence with every word of side exchanged.
-
-    Example:
-        >>> turned("Left-sided effusion, RLL opacity.")
-        'Right-sided effusion, LLL opacity.'
-    """
+    """Return a sentence with every word of side exchanged."""
     return SIDE_WORD.sub(lambda found: opposite(found[0]), sentence)

@@ -27,13 +27,6 @@ def lemmatiser(known: Collection[str], irregular: Mapping[str, str]) -> Lemmatis
     Args:
         known: words that a suffix may be taken off to reach; they are their own lemmas.
         irregular: form -> lemma, before all rules.
-
-    Example:
-        >>> lemma = lemmatiser({"opacity", "clip", "thicken", "enlarge"}, {"worse": "bad"})
-        >>> [lemma(word) for word in ("opacities", "clipped", "thickening", "enlarged", "worse", "rods")]
-        ['opacity', 'clip', 'thicken', 'enlarge', 'bad', 'rod']
-        >>> lemma("Enlarging opacities")
-        'enlarge opacity'
     """
 
     def one(word: str) -> str:

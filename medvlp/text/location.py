@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from medvlp.core.triplet import Side
-from medvlp.text.lexicon import Term, word_class
-from medvlp.text.ontology import lines, load
+from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
 _KINDS = ("side", "anatomy", "severity", "change", "texture", "count")
@@ -48,15 +47,7 @@ def _phrases(kind: str) -> Phrases[str]:
 
 
 def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Place]:
-    """Return what a sentence says of the place, size and course of each of its terms.
-
-    Example:
-        >>> from medvlp.text.lexicon import terms
-        >>> from medvlp.text.phrases import tokens_of
-        >>> tokens = tokens_of("Two 5 mm left upper lobe nodules and a small right effusion.")
-        >>> [(each.side, each.count, each.size_mm, each.severity) for each in places(tokens, terms().find(tokens))]
-        [('left', 2, 5.0, ''), ('right', None, None, 'mild')]
-    """
+    """Return what a sentence says of the place, size and course of each of its terms."""
     words = [token.word for token in tokens]
     said: list[dict[str, list[str]]] = [{} for _ in terms]
     for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
@@ -72,12 +63,16 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
     for kind in _KINDS:
         for found in _phrases(kind).find(tokens):
             following = "".join(words[found.last + 1 : found.last + 2])
-            if kind == "change" and following == "than" and _other_side(words, found.last):
-                continue
+            # "larger than right" compares with the other side, and not with a prior
+            beside = (
+                kind == "change"
+                and following == "than"
+                and {"left", "right"} & {*words[found.last + 2 : found.last + 5]}
+            )
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
-            if not graded and (named or not used.issuperset(found.at)):
+            if not beside and not graded and (named or not used.issuperset(found.at)):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
@@ -86,11 +81,6 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
                 yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
         elif word.isdigit() and 1 < int(word) < 10 and following not in _NO_COUNT and not _is_row(words, place):
             yield _Fact("count", word, place)
-
-
-def _other_side(words: list[str], place: int) -> bool:
-    """Return whether a comparison is with the other side, as in "larger than right", and not with a prior."""
-    return not {"left", "right"}.isdisjoint(words[place + 2 : place + 5])
 
 
 def _numbers_before(words: list[str], unit: int) -> list[float]:

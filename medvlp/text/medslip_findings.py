@@ -19,13 +19,6 @@ def finding_columns(names: Sequence[str]) -> dict[str, int]:
 
     A word that is a finding's own key is its place. In the words of MeDSLIP each finding has the column that reports
     are read into, several findings sharing one: infiltration is ``infiltrate``, fibrosis ``tail_abnorm_obs``.
-
-    Example:
-        >>> finding_columns(["nodule", "effusion"])
-        {'nodule': 0, 'effusion': 1}
-        >>> columns = finding_columns(load_medslip_vocabulary().observations)
-        >>> columns["effusion"], columns["fibrosis"]
-        (8, 73)
     """
     place = {name: index for index, name in enumerate(names)}
     words = load_medslip_vocabulary()
@@ -35,23 +28,12 @@ def finding_columns(names: Sequence[str]) -> dict[str, int]:
 
 
 def score_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return what each word's score is called: the finding's key where the word means just that, else the word itself.
-
-    Example:
-        >>> score_names(["nodule", "infiltrate", "thicken"])
-        ('nodule', 'infiltration', 'thicken')
-    """
+    """Return what each word's score is called: the finding's key where it means just that, else the word."""
     return tuple(name if _SAME.get(name, name) in names else _SAME.get(name, name) for name in names)
 
 
 def abnormal_words(names: Sequence[str]) -> tuple[int, ...]:
-    """Return the words that name something abnormal by themselves: not the healthy ones, not the collective ones.
-
-    Example:
-        >>> words = load_medslip_vocabulary().observations
-        >>> len(abnormal_words(words)), words[abnormal_words(words)[0]]
-        (65, 'effusion')
-    """
+    """Return the words that name something abnormal by themselves: not the healthy ones, not the collective ones."""
     words = load_medslip_vocabulary()
     none = {*words.normal, "no_finding", "tail_abnorm_obs", "excluded_obs"}
     return tuple(index for index, name in enumerate(names) if name not in none)

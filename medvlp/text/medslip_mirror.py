@@ -11,23 +11,13 @@ _SIDE = re.compile(r"(?<![^_])(left|right)(?![^_])")
 
 
 def mirrored_rows(anatomies: Sequence[str]) -> tuple[int, ...]:
-    """Return which row stands in the place of each after mirroring; a row of no side, or without partner, stays.
-
-    Example:
-        >>> mirrored_rows(["left_hilar", "aorta", "right_hilar", "middle_right_lobe"])
-        (2, 1, 0, 3)
-    """
+    """Return which row stands in the place of each after mirroring; a row of no side, or without partner, stays."""
     place = {name: index for index, name in enumerate(anatomies)}
     return tuple(place.get(_other(name), index) for index, name in enumerate(anatomies))
 
 
 def one_sided_rows(anatomies: Sequence[str]) -> tuple[int, ...]:
-    """Return the rows of landmarks that have a side and no partner on the other one.
-
-    Example:
-        >>> one_sided_rows(["left_hilar", "aorta", "right_hilar", "middle_right_lobe"])
-        (3,)
-    """
+    """Return the rows of landmarks that have a side and no partner on the other one."""
     there = set(anatomies)
     return tuple(i for i, name in enumerate(anatomies) if _other(name) != name and _other(name) not in there)
 
@@ -37,10 +27,6 @@ def mirror_matrix(matrix: np.ndarray, anatomies: Sequence[str]) -> np.ndarray:
 
     What was said of a landmark without partner (the middle lobe, the right atrium) is left unsaid, -1: on the other
     side of a mirrored chest lies something that the vocabulary has no word for.
-
-    Example:
-        >>> mirror_matrix(np.array([[1], [0], [-1], [1]]), ["left_hilar", "aorta", "right_hilar", "middle_right_lobe"])
-        array([[-1], [ 0], [ 1], [-1]])
     """
     mirrored = matrix[..., list(mirrored_rows(anatomies)), :].copy()
     mirrored[..., list(one_sided_rows(anatomies)), :] = -1

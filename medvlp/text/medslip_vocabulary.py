@@ -40,12 +40,7 @@ class Landmark:
     mended: frozenset[str]
 
     def matches(self, anatomy: str, *, mended: bool = False) -> bool:
-        """Return whether an anatomy string (``"lobe|left|lower"``) is this landmark.
-
-        Example:
-            >>> load_medslip_vocabulary().landmarks[0].matches("tracheal")
-            True
-        """
+        """Return whether an anatomy string (``"lobe|left|lower"``) is this landmark."""
         if anatomy in self.exact or (mended and anatomy in self.mended):
             return True
         words = frozenset(anatomy.split("|"))
@@ -57,20 +52,11 @@ class Landmark:
 
 @dataclass(frozen=True, slots=True)
 class MedslipVocabulary:
-    """Rows and columns by position, and how words, findings and places are led to them.
+    """Rows (51 anatomies) and columns (75 observations) by position, and how words, findings and places lead to them.
 
-    Attributes:
-        version: ``"v1"``.
-        sha256: of the vocabulary's file, which results carry.
-        landmarks: the 49 rows that have a rule.
-        anatomies: names of the 51 rows, in order.
-        observations: names of the 75 columns, in order.
-        normal: columns in which 1 means healthy.
-        excluded: words of change, size and surgery that share the last column.
-        merges: lemma -> the lemma it counts as.
-        irregular: word forms -> lemma.
-        findings: medvlp's finding -> column.
-        places: medvlp's anatomy -> rows (left, right, neither).
+    `landmarks` are the 49 rows that have a rule; in the `normal` columns 1 means healthy; the `excluded` words of
+    change, size and surgery share the last column; `merges` leads a lemma to the one it counts as, `irregular` a form
+    to its lemma; `places` an anatomy of medvlp to its rows (left, right, neither). Results carry the file's `sha256`.
     """
 
     version: str
@@ -86,28 +72,15 @@ class MedslipVocabulary:
     places: Mapping[str, tuple[str, str, str]]
 
     def landmark_of(self, anatomy: str, *, mended: bool = False) -> str:
-        """Return the row of an anatomy string, e.g. ``"lobe|left|lower"``: the first landmark that matches.
+        """Return the row of an anatomy string (lower case, ``"lobe|left|lower"``): the first landmark that matches.
 
-        Args:
-            anatomy: head word and modifiers, lower case, joined by ``|``; ``"unspecified"`` where none was named.
-            mended: also know ``midlung|right``, which the published rules leave out.
-
-        Example:
-            >>> words = load_medslip_vocabulary()
-            >>> [words.landmark_of(each) for each in ("lobe|left|lower", "lungs", "unspecified", "humerus")]
-            ['lower_left_lobe', 'lung_volumes', 'unspecified', 'other']
+        `mended` also knows ``midlung|right``, which the published rules leave out.
         """
         found = next((row.name for row in self.landmarks if row.matches(anatomy, mended=mended)), None)
         return found or ("unspecified" if anatomy == "unspecified" else "other")
 
     def column_of(self, observation: str, *, lemmas: Lemmatiser | None = None) -> str:
-        """Return the column of an observation as written; ``""`` counts as ``"none"``.
-
-        Example:
-            >>> words = load_medslip_vocabulary()
-            >>> [words.column_of(each) for each in ("opacities", "increased", "infectious", "worse", "kyphosis")]
-            ['opacity', 'enlarge', 'pneumonia', 'excluded_obs', 'tail_abnorm_obs']
-        """
+        """Return the column of an observation as written; ``""`` counts as ``"none"``."""
         lemma = (lemmas or self.lemmas())(observation or "none")
         lemma = self.merges.get(lemma, lemma)
         if lemma in self.excluded:
@@ -124,10 +97,6 @@ class MedslipVocabulary:
 
         An anatomy that no row is made for is ``other``; where none is named, the one of the ontology is meant. A
         finding without a column is a ConfigError.
-
-        Example:
-            >>> load_medslip_vocabulary().cell_of_finding("effusion", "", "left")
-            ('left_pleural', 'effusion')
         """
         if finding not in self.findings:
             raise ConfigError(
@@ -161,23 +130,16 @@ def load_medslip_vocabulary(version: str = "v1") -> MedslipVocabulary:
     data = path.read_bytes()
     document = yaml.safe_load(data)
     landmarks = tuple(_landmark(entry) for entry in document["landmarks"])
+    sides = ("left", "right", "neither")
     return MedslipVocabulary(
-        version=document["version"],
-        sha256=hashlib.sha256(data).hexdigest(),
-        landmarks=landmarks,
+        version=document["version"], sha256=hashlib.sha256(data).hexdigest(), landmarks=landmarks,
         anatomies=(*(row.name for row in landmarks), "unspecified", "other"),
         observations=(*document["normal"], *document["abnormal"], "tail_abnorm_obs", "excluded_obs"),
-        normal=frozenset(document["normal"]),
-        excluded=frozenset(document["excluded"]),
+        normal=frozenset(document["normal"]), excluded=frozenset(document["excluded"]),
         merges={word: target for target, words in document["merges"].items() for word in words},
-        irregular=document["irregular"],
-        findings=document["findings"],
-        places={
-            name: (entry["left"], entry["right"], entry["neither"])
-            for entry in document["places"]
-            for name in entry["names"]
-        },
-    )
+        irregular=document["irregular"], findings=document["findings"],
+        places={name: tuple(map(entry.get, sides)) for entry in document["places"] for name in entry["names"]},
+    )  # fmt: skip
 
 
 def _landmark(entry: Mapping[str, Any]) -> Landmark:

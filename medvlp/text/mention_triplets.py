@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from medvlp.core.triplet import Presence, Side, Triplet
 from medvlp.text.labels import count_mentions
@@ -23,11 +24,6 @@ def of_report(
 
     Raises:
         ConfigError: if there is no vocabulary of that name.
-
-    Example:
-        >>> study = of_report("Small left pleural effusion. History of pneumonia.", study_id="s1")
-        >>> [(each.triplet.observation, each.triplet.side, each.triplet.presence) for each in study.triplets]
-        [('effusion', 'left', 'present')]
     """
     mentions = read_report(text, sections=sections)
     return of_mentions(mentions, study_id=study_id, subject_id=subject_id, vocabulary=vocabulary)
@@ -72,7 +68,7 @@ def _counted(mentions: Sequence[Mention], chosen: Vocabulary) -> Iterator[Stated
 
 def _joined(mentions: Sequence[Mention], side: Side) -> Mention:
     """Return the first mention, with what it leaves out and another says."""
-    found = {
+    found: dict[str, Any] = {
         name: next((value for each in mentions if (value := getattr(each, name)) not in ("", None)), empty)
         for name, empty in (("anatomy", ""), ("severity", ""), ("change", ""), ("size_mm", None), ("count", None))
     }

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from medvlp.core.triplet import Side
 from medvlp.text.assertion import Presence, assertions
 from medvlp.text.language import is_english
-from medvlp.text.lexicon import Term, terms, word_class
 from medvlp.text.location import places
-from medvlp.text.ontology import findings
+from medvlp.text.ontology import Term, findings, terms, word_class
 from medvlp.text.phrases import tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
@@ -120,6 +119,7 @@ def mentions_of_sentence(text: str, start: int, end: int, section: str, *, befor
     mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
         first, last = start + tokens[term.first].start, start + tokens[term.last].end
+        named = tokens_of(text[first:last])
         for value in term.values:
             presence = _presence(value, assertion.presence)
             if presence == "historical" and place.change and assertion.cue in word_class("prior"):
@@ -134,7 +134,7 @@ def mentions_of_sentence(text: str, start: int, end: int, section: str, *, befor
                     severity=place.severity or finding.grades.get(place.texture, ""), size_mm=place.size_mm,
                     count=place.count, change=place.change, text=text[first:last], start=first, end=last,
                     sentence=" ".join(words.split()), section=section,
-                    cue=_cue(value, assertion.cue, text[first:last]),
+                    cue=assertion.cue or ("" if value.kind == "term" else " ".join(token.word for token in named)),
                 )
             )  # fmt: skip
     return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
@@ -146,11 +146,6 @@ def _completed(mention: Mention, earlier: list[Mention]) -> Mention:
     if not same or mention.side or mention.presence == "absent":
         return mention
     return replace(mention, side=same[-1].side, anatomy=mention.anatomy or same[-1].anatomy)
-
-
-def _cue(term: Term, said: str, words: str) -> str:
-    """Return what decided; where it was the term itself, its words."""
-    return said or (" ".join(token.word for token in tokens_of(words)) if term.kind != "term" else "")
 
 
 def _presence(term: Term, said: Presence) -> Presence | None:

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.triplet import Side
+from medvlp.text.phrases import Phrases
 
 _FOLDER = Path(__file__).parent / "_lexicon"
 IGNORED = "ignored"
@@ -25,22 +26,21 @@ _FILES = ("lungs", "pleura", "heart", "bones", "devices", "other")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding.
+    """A finding; column ``label.KEY``.
 
     Attributes:
-        key: snake case; column ``label.KEY``.
-        title: for people.
+        key: snake case; `title` for people.
+        title: see key.
         anatomy: where it is when the report does not say; empty where it may be anywhere.
         parents: keys of what it is a kind of.
         code: (scheme, keyword) in ``pydicom.sr.codedict``, or None.
+        sided: False where left and right mean nothing.
         side: on which side it is where none is said and it is there.
         at: anatomy -> key of the finding that it is there ("fracture" at a rib).
-        sided: False where left and right mean nothing.
         grades: texture -> severity.
-        terms: lines of the phrase notation that name it.
-        normal: lines that say it is not there ("costophrenic angles are sharp").
-        denied: lines that say something of it only where they are denied ("acute osseous abnormality").
-        doubtful: lines that name a sign of it, which leaves it in doubt ("blunted costophrenic angle").
+        terms: lines of the phrase notation that name it; `normal` those that say it is not there ("costophrenic angles
+            are sharp"), `denied` that say something of it only where they are denied ("acute osseous abnormality"),
+            `doubtful` that name a sign of it, which leaves it uncertain ("blunted costophrenic angle").
     """
 
     key: str
@@ -60,15 +60,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label of a vocabulary.
+    """One label of a vocabulary: the finding's key, and its name as the data set writes it.
 
-    Attributes:
-        key: of the finding.
-        name: as the data set writes it.
-        counts: keys of findings that count as it, beside its kinds.
-        signs: keys of findings that count as it where a sentence names nothing that a label counts.
-        unless: words that keep a mention from counting.
-        implied_by: keys of labels whose presence implies it.
+    `counts` are findings that count as it beside its kinds, `signs` those that do where a sentence names nothing that a
+    label counts; the words in `unless` keep a mention from counting; a present label in `implied_by` implies it.
     """
 
     key: str
@@ -81,14 +76,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A list of labels.
+    """A list of labels in the order of the data set.
 
-    Attributes:
-        name: of the vocabulary.
-        title: of the data set.
-        labels: in the order of the data set.
-        certain: words of doubt that this label list takes for certain.
-        whole: whether its "normal" means that no finding of the ontology is there, and not just none of the list.
+    `certain` are words of doubt that this list takes for certain; `whole`: its "normal" means that no finding of the
+    ontology is there, and not just none of the list.
     """
 
     name: str
@@ -110,12 +101,7 @@ def load(name: str) -> dict[str, Any]:
 
 @cache
 def findings() -> dict[str, Finding]:
-    """Return the findings by key.
-
-    Example:
-        >>> findings()["effusion"].title
-        'Pleural effusion'
-    """
+    """Return the findings by key."""
     read: dict[str, Finding] = {}
     for name in _FILES:
         for key, facts in load(name).items():
@@ -126,7 +112,8 @@ def findings() -> dict[str, Finding]:
                 key=key, title=facts["title"], anatomy=facts["anatomy"], parents=tuple(facts.get("parents", ())),
                 code=(code[0], code[1]) if code else None,
                 **{name: facts[name] for name in ("sided", "side", "at", "grades") if name in facts},
-                **{name: lines(facts.get(name)) for name in ("terms", "normal", "denied", "doubtful")},
+                terms=lines(facts.get("terms")), normal=lines(facts.get("normal")), denied=lines(facts.get("denied")),
+                doubtful=lines(facts.get("doubtful")),
             )  # fmt: skip
     return read
 
@@ -139,12 +126,7 @@ def ignored() -> tuple[str, ...]:
 
 @cache
 def ancestors(key: str) -> frozenset[str]:
-    """Return a finding and all that it is a kind of; of a key that is no finding, the key alone.
-
-    Example:
-        >>> sorted(ancestors("rib_fracture"))
-        ['fracture', 'rib_fracture']
-    """
+    """Return a finding and all that it is a kind of; of a key that is no finding, the key alone."""
     parents = findings()[key].parents if key in findings() else ()
     return frozenset({key}.union(*(ancestors(parent) for parent in parents)))
 
@@ -173,11 +155,37 @@ def vocabulary(name: str) -> Vocabulary:
 
     Raises:
         ConfigError: if there is none, with the nearest name.
-
-    Example:
-        >>> [label.name for label in vocabulary("nih14").labels][:2]
-        ['Atelectasis', 'Cardiomegaly']
     """
     if name not in _vocabularies():
         raise ConfigError(f"There is no label vocabulary {name!r}: {did_you_mean(name, VOCABULARIES)}.")
     return _vocabularies()[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What a phrase of the lexicon says of a finding (its key; empty for what is no finding).
+
+    `kind`: ``"term"`` names it, ``"normal"`` says that it is not there, ``"denied"`` says something of it only where it
+    is denied, ``"doubtful"`` names a sign that leaves it uncertain, ``"ignored"`` is no finding.
+    """
+
+    finding: str
+    kind: Literal["term", "normal", "denied", "doubtful", "ignored"]
+
+
+@cache
+def terms() -> Phrases[Term]:
+    """Return the phrases of all findings."""
+    entries = [
+        (line, Term(finding.key, kind))
+        for finding in findings().values()
+        for kind in ("term", "normal", "denied", "doubtful")
+        for line in (finding.terms if kind == "term" else getattr(finding, kind))
+    ]
+    return Phrases([*entries, *((line, Term("", "ignored")) for line in ignored())])
+
+
+@cache
+def word_class(name: str) -> frozenset[str]:
+    """Return a class of words, see ``_lexicon/words.yaml``."""
+    return frozenset(load("words")[name].split())

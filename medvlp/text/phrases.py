@@ -81,12 +81,7 @@ class Found(Generic[T]):
 
 @cache
 def plain(word: str) -> str:
-    """Return the form in which words are compared.
-
-    Example:
-        >>> plain("Opacities"), plain("pneumothoraces"), plain("Oedema")
-        ('opacity', 'pneumothorax', 'edema')
-    """
+    """Return the form in which words are compared."""
     word = word.lower().replace("’", "'")
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -101,14 +96,7 @@ def plain(word: str) -> str:
 
 
 def tokens_of(text: str) -> tuple[Token, ...]:
-    """Return words, numbers and marks; a hyphen inside a word only parts it, and lobes are written out.
-
-    Example:
-        >>> [token.word for token in tokens_of("Left-sided 1.2 cm nodules.")]
-        ['left', 'sided', '1.2', 'cm', 'nodule', '.']
-        >>> [token.word for token in tokens_of("RLL opacity")]
-        ['right', 'lower', 'lobe', 'opacity']
-    """
+    """Return words, numbers and marks; a hyphen inside a word only parts it, and lobes are written out."""
     tokens = []
     for match in _TOKEN.finditer(text):
         mark = match[0]
@@ -122,12 +110,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
 
 
 def expand(line: str) -> Iterator[tuple[str, ...]]:
-    """Yield every phrase that a line of the notation stands for, as plain words.
-
-    Example:
-        >>> sorted(expand("[small] (pleural|lung) nodules"))[:2]
-        [('lung', 'nodule'), ('pleural', 'nodule')]
-    """
+    """Yield every phrase that a line of the notation stands for, as plain words."""
     inner = re.search(r"\[([^\[\]()]*)\]|\(([^\[\]()]*)\)", line)
     if inner:
         options = ["", *inner[1].split("|")] if inner[2] is None else inner[2].split("|")
@@ -150,11 +133,6 @@ class Phrases(Generic[T]):
 
     Args:
         lines: (line of the notation, value). One phrase may stand for several values.
-
-    Example:
-        >>> phrases = Phrases([("[pleural] effusion", "effusion"), ("heart .. enlarged", "cardiomegaly")])
-        >>> [(found.values, found.at) for found in phrases.find(tokens_of("The heart is mildly enlarged."))]
-        [(('cardiomegaly',), (1, 4))]
     """
 
     def __init__(self, lines: Iterable[tuple[str, T]]) -> None:

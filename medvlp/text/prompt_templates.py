@@ -53,12 +53,6 @@ def expand_templates(
 
     Raises:
         ConfigError: for a slot without words, a label of normality without its own texts, or an empty side.
-
-    Example:
-        >>> made = expand_templates("v1", {"positive": ["{Finding}."], "negative": ["no {finding}"]},
-        ...                         {"effusion": ["pleural effusion"]})
-        >>> made[0].positive, made[0].negative
-        (('Pleural effusion.',), ('no pleural effusion',))
     """
     made = []
     for label, names in findings.items():

@@ -31,15 +31,11 @@ _BRACES = re.compile(r"\{[^}]*\}")
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """Prompts of one label.
+    """Prompts of one label of the recipe `name`.
 
-    Attributes:
-        name: of the recipe they belong to.
-        label: as in the label columns, e.g. ``"effusion"``.
-        positive: texts that say the finding is there, those with a side once for each.
-        negative: texts that say it is not.
-        sided: templates with ``{side}``, for scores of left against right; empty where side has no meaning.
-        uncertain: texts that say it may be there; empty where the recipe does not ask.
+    `positive` texts say that the finding is there, those with a side once for each; `negative` that it is not;
+    `uncertain` that it may be there, empty where the recipe does not ask. `sided` are templates with ``{side}``, for
+    scores of left against right; empty where side has no meaning.
     """
 
     name: str
@@ -106,11 +102,6 @@ def named_in(prompts: Sequence[PromptSet], texts: Iterable[str], *, known: Colle
     """Return the labels that texts name: some text has all words of the label, or of one of its positive prompts.
 
     Texts are read only until every label is named; those in `known` count as named.
-
-    Example:
-        >>> sets = [PromptSet("v1", label, (f"There is {label}.", label), ("clear",)) for label in ("edema", "mass")]
-        >>> sorted(named_in(sets, ["No EDEMA, no effusion."]))
-        ['edema']
     """
     found = frozenset(each.label for each in prompts if each.label in known)
     named = ((each.label, text) for each in prompts for text in (each.label.replace("_", " "), *each.positive))

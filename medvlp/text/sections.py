@@ -19,6 +19,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medvlp.text.sentences import sentence_spans
+
 _TITLES: dict[str, tuple[str, ...]] = {
     "exam": (
         "exam", "examination", "study", "procedure", "exam type", "type of exam", "type of examination",
@@ -58,7 +60,7 @@ _AT_LINE = re.compile(
     rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_ALONE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_OWN_LINE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
@@ -119,13 +121,7 @@ def split_sections(report: str) -> dict[str, str]:
 
 
 def section_spans(report: str) -> list[tuple[str, int, int]]:
-    r"""Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice.
-
-    Example:
-        >>> report = "FINDINGS: Clear lungs.\nIMPRESSION: Normal."
-        >>> [(name, report[start:end].strip()) for name, start, end in section_spans(report)]
-        [('findings', 'Clear lungs.'), ('impression', 'Normal.')]
-    """
+    r"""Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice."""
     text = _same_length(report)
     headers = _headers(text)
     edges = [_Header(0, 0, ""), *headers]
@@ -141,6 +137,15 @@ def section_spans(report: str) -> list[tuple[str, int, int]]:
     prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
     cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
     return spans + [cut for cut in cuts if _body(text[cut[1] : cut[2]])]
+
+
+def report_sentences(report: str) -> list[tuple[int, int]]:
+    """Return (start, end) of each sentence of a report, section by section."""
+    return [
+        (start + first, start + last)
+        for _, start, end in section_spans(report)
+        for first, last in sentence_spans(report[start:end])
+    ]
 
 
 def _same_length(report: str) -> str:
@@ -179,7 +184,7 @@ def report_text(report: str, sections: Sequence[str] = ("findings", "impression"
 def _headers(text: str) -> list[_Header]:
     """Return the headers in the order of the text, none overlapping another."""
     found: dict[int, _Header] = {}
-    for pattern in (_AT_LINE, _ALONE, _INSIDE):
+    for pattern in (_AT_LINE, _OWN_LINE, _INSIDE):
         for match in pattern.finditer(text):
             title = match["title"]
             if pattern is not _AT_LINE and not _stands_as_header(text, match, inside=pattern is _INSIDE):

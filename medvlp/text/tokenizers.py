@@ -92,12 +92,7 @@ class SpeakingTokenizer(Protocol):
 
 
 def pad_batch(rows: Sequence[Sequence[int]], *, pad_id: int, truncated: int) -> TokenBatch:
-    """Pad rows of ids to one length, a multiple of 8.
-
-    Example:
-        >>> pad_batch([[1, 2, 3]], pad_id=0, truncated=0).ids.tolist()
-        [[1, 2, 3, 0, 0, 0, 0, 0]]
-    """
+    """Pad rows of ids to one length, a multiple of 8."""
     longest = max((len(row) for row in rows), default=1)
     length = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
     ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)

@@ -18,8 +18,7 @@ from typing import Any, Literal, get_args
 from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
 from medvlp.core.triplet import Side, Triplet
-from medvlp.text.radgraph import RadGraphReport
-from medvlp.text.radgraph_statements import radgraph_statements
+from medvlp.text.radgraph import RadGraphReport, radgraph_statements
 
 Source = Literal["radgraph", "rules"]
 _SEVERITY = {
@@ -59,17 +58,6 @@ def of_radgraph(
     """Return the triplets of a report with RadGraph entities; the options are those of `radgraph_statements`.
 
     Statements without an observation are left out: they say nothing.
-
-    Example:
-        >>> from medvlp.text.radgraph import parse_radgraph
-        >>> entities = {
-        ...     "1": {"tokens": "Small", "label": "OBS-DP", "start_ix": 0, "relations": [["modify", "3"]]},
-        ...     "2": {"tokens": "left", "label": "ANAT-DP", "start_ix": 1, "relations": []},
-        ...     "3": {"tokens": "effusion", "label": "OBS-DP", "start_ix": 2, "relations": [["located_at", "2"]]},
-        ... }
-        >>> study = of_radgraph(parse_radgraph({"0": {"text": "Small left effusion .", "entities": entities}})[0])
-        >>> study.triplets[0].triplet.side, study.triplets[0].triplet.severity, study.triplets[0].modifiers
-        ('left', 'mild', ('small',))
     """
     statements = radgraph_statements(
         report, linked_observations=linked_observations, nested_modifiers=nested_modifiers,

@@ -74,4 +74,3 @@ def test_presets_are_named_and_versioned():
         assert preset.name == name
         assert name.endswith(f"_v{preset.version}")
         assert preset.description
-        assert preset.table

@@ -41,7 +41,7 @@ def refusal(path, **options):
 
 def test_published_presets_are_what_they_were():
     found = {name: preset_info(name) for name in preset_names()}
-    assert {n: (p.curve, p.modalities, p.pictures, p.polarity, p.hang) for n, p in found.items()} == PUBLISHED
+    assert {n: (p.curve, p.modalities, p.rasters, p.polarity, p.hang) for n, p in found.items()} == PUBLISHED
 
 
 # the JPEG files of two data sets -------------------------------------------------------------------------------------

@@ -270,7 +270,7 @@ def test_helper_ends_when_its_reader_is_killed(dicom):
 def test_system_ends_a_block_whose_time_is_over():
     said = script(
         """
-        from medvlp.io.sandbox.limits import limited, prepare
+        from medvlp.io.sandbox.helper import limited, prepare
         prepare()
         with limited(memory=1 << 28, seconds=0.2, written=0):
             while True:
@@ -284,7 +284,7 @@ def test_system_ends_a_block_whose_time_is_over():
 def test_allocation_beyond_the_limit_fails_and_the_limit_is_lifted_behind_the_block():
     said = script(
         """
-        from medvlp.io.sandbox.limits import limited
+        from medvlp.io.sandbox.helper import limited
         try:
             with limited(memory=200 << 20, seconds=60, written=0):
                 small = bytearray(100 << 20)
@@ -300,7 +300,7 @@ def test_decoder_that_writes_beyond_its_pixels_is_stopped(tmp_path):
     said = script(
         """
         import sys
-        from medvlp.io.sandbox.limits import limited, prepare
+        from medvlp.io.sandbox.helper import limited, prepare
         prepare()
         with open(sys.argv[1], "wb", buffering=0) as stream, limited(memory=1 << 28, seconds=60, written=1000):
             print(stream.write(b"x" * 5000))

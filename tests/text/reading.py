@@ -11,9 +11,8 @@ from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.text.hard_negatives import FalseCopy
 from medvlp.text.labels import count_mentions
-from medvlp.text.lexicon import word_class
 from medvlp.text.mentions import Mention, read_report
-from medvlp.text.ontology import Finding, findings, vocabulary
+from medvlp.text.ontology import Finding, findings, vocabulary, word_class
 
 Fact = tuple[object, ...]
 PARTS = ("finding", "presence", "side", "anatomy", "severity", "size_mm", "count", "change")

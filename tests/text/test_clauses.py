@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from medvlp.text.clauses import split_clauses
 from medvlp.text.mentions import read_report
 from medvlp.text.sections import split_sections
-from medvlp.text.sentences import split_sentences
+from medvlp.text.sentences import split_clauses, split_sentences
 from tests.text.reading import numbers, phantom_reports, sides
 
 

@@ -6,8 +6,7 @@ from pydicom.sr.codedict import codes
 from medvlp.core.errors import ConfigError
 from medvlp.phantom.facts import FINDINGS
 from medvlp.text.labels import label_report
-from medvlp.text.lexicon import terms, word_class
-from medvlp.text.ontology import VOCABULARIES, ancestors, findings, vocabulary
+from medvlp.text.ontology import VOCABULARIES, ancestors, findings, terms, vocabulary, word_class
 from medvlp.text.phrases import tokens_of
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvlp.text.radgraph import parse_radgraph
-from medvlp.text.radgraph_statements import radgraph_statements
+from medvlp.text.radgraph import parse_radgraph, radgraph_statements
 from tests.text.radgraph_graphs import entry, in_words, small
 
 

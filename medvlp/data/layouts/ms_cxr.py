@@ -12,7 +12,7 @@ from medvlp.data.layouts._published import Row, find_table, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.raster_header import probe_raster
+from medvlp.io.raster import probe_raster
 from medvlp.io.read import frame_size
 
 __all__ = ["index"]

@@ -11,7 +11,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.views._report import texts_of
-from medvlp.text.hard_negatives.plans import KINDS, Kind
+from medvlp.text.hard_negatives.copies import KINDS, Kind
 
 __all__ = ["HardNegative"]
 

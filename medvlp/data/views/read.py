@@ -14,8 +14,8 @@ from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
-from medvlp.io.fit import FitTo, Resample, fit_to
 from medvlp.io.presets import preset_names
+from medvlp.io.resize import FitTo, Resample, fit_to
 
 __all__ = ["Read"]
 
@@ -35,7 +35,7 @@ class Read:
         preset: named recipe from stored to display values (`medvlp.io.preset_names`).
         bits: 8, 16, or 32 for unrounded.
         field: the image field.
-        fit: how the picture meets the square, see `medvlp.io.fit`; models of other projects are shown it otherwise.
+        fit: how the picture meets the square, see `medvlp.io.resize`; models of other projects are shown it otherwise.
         resample: by which filter, see there.
         resize: side in pixels that `fit` speaks of; None: `size`.
 

@@ -77,7 +77,7 @@ class Rewrite:
 
     def _rewritten(self, text: str, generator: torch.Generator) -> str:
         from medvlp.text.rewriting import rewrite
-        from medvlp.text.rewriting.meaning import same_meaning
+        from medvlp.text.rewriting._rewrite import same_meaning
 
         other = rewrite(
             text,

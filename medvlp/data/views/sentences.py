@@ -34,7 +34,7 @@ class Sentences:
         most: most sentences; 0 for all there are.
         extra: further rows beside that text, each one sentence drawn for itself (the same one may come twice): a
             picture is then compared with single statements too, which is what zero-shot prompts are.
-        clauses: draw sub-sentences (`medvlp.text.clauses`): of "No effusion or pneumothorax." either half.
+        clauses: draw sub-sentences (`medvlp.text.sentences`): of "No effusion or pneumothorax." either half.
         field: the text field.
 
     Raises:
@@ -86,8 +86,7 @@ class Sentences:
 
 @lru_cache(maxsize=1 << 14)
 def _parts(report: str, clauses: bool) -> tuple[str, ...]:
-    from medvlp.text.clauses import split_clauses
-    from medvlp.text.sentences import split_sentences
+    from medvlp.text.sentences import split_clauses, split_sentences
 
     sentences = split_sentences(report)
     return tuple(part for each in sentences for part in split_clauses(each)) if clauses else tuple(sentences)

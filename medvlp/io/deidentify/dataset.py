@@ -51,11 +51,11 @@ def deidentify_dataset(
         dataset: a whole data set; its file meta information is not looked at.
         profile: options.
         secret: key of pseudonyms, UIDs and shifts.
-        clean: makes free text that is kept free of identifiers, given the words that are known.
+        clean: makes free text that stays free of identifiers, given the words that are known.
         pixels_seen: whether its pixels were searched for text, which is then written into it.
 
     Returns:
-        how often each (attribute, action) was done; "keep" is not counted, values are never in it.
+        how often each (attribute, action) was done, without values; "keep" is not counted.
 
     Example:
         >>> dataset = Dataset()

@@ -12,15 +12,7 @@ _NAME_PARTS = re.compile(r"[\^=\s,;.]+")
 
 
 class KnownWords:
-    """Names and numbers of one patient, to be cut out of text.
-
-    Example:
-        >>> known = KnownWords()
-        >>> known.add_name("Doe^Jane")
-        >>> known.add("MRN-4711")
-        >>> known.scrub("CHEST of JANE DOE, mrn-4711; Doerr")
-        'CHEST of XXXX XXXX, XXXX; Doerr'
-    """
+    """Names and numbers of one patient, to be cut out of text."""
 
     def __init__(self) -> None:
         self._words: set[str] = set()

@@ -21,10 +21,6 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
 
     The picture itself may show a face: nothing is done about that.
 
-    Args:
-        path: the file.
-        out: the copy; gzip where the file was.
-
     Returns:
         the fields that were emptied, and "extensions" where there were any.
 

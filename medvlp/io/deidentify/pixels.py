@@ -34,19 +34,14 @@ class Searched:
 def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "flag", "keep"]) -> Searched:
     """Search every frame for burned-in text, and in ultrasound for what lies outside its regions; paint it over.
 
-    Where something is painted over, or an overlay stands in the unused bits of the pixels, the file's pixels are
-    replaced by uncompressed ones; else they are left as they are, bit for bit.
-
-    Args:
-        dataset: the file's, changed in place.
-        stream: the same file, at its start.
-        mode: "flag" refuses a file with text instead, "keep" looks for none.
-
-    Raises:
-        UnreadableImage: ``no_pixels``, ``no_decoder`` or damage; ``burned_in`` where text is found and only flagged, or
-            where the file says that there is text and none was found.
+    Where something is painted over, or an overlay stands in the unused bits of the pixels, the pixels of `dataset` are
+    replaced by uncompressed ones; else they are left as they are, bit for bit. `mode` "flag" refuses a file with text
+    instead (``burned_in``), "keep" looks for none. A file that says that it has text, and none is found, is refused.
     """
-    says, beside = str(dataset.get("BurnedInAnnotation", "")).upper(), _bits_beside(dataset)
+    says = str(dataset.get("BurnedInAnnotation", "")).upper()
+    # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired).
+    overlays = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
+    beside = any(dataset[tag].value for tag in overlays)
     scanned = str(dataset.SOPClassUID) in SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
     search = mode != "keep" and (says == "YES" or not scanned)
     if not search and not beside:
@@ -115,12 +110,6 @@ def _replace(dataset: Dataset, values: np.ndarray, layout: Layout, photometric: 
         if keyword in dataset:
             delattr(dataset, keyword)
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
-
-
-def _bits_beside(dataset: Dataset) -> bool:
-    """Whether an overlay stands in the pixels' unused bits (PS3.5 8.1.2, retired)."""
-    tags = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
-    return any(dataset[tag].value for tag in tags)
 
 
 def _outside_regions(dataset: Dataset, layout: Layout) -> np.ndarray:

@@ -37,10 +37,6 @@ def rules() -> dict[int, tuple[str, str]]:
 
     Letters: u UIDs, v device (V: cleaned), i institution, p patient's characteristics (P: cleaned), t dates and times,
     c descriptors, s structured content, g graphics.
-
-    Example:
-        >>> rules()[0x00100010], rules()[0x0020000D]
-        (('Z', ''), ('U', 'u'))
     """
     with open(Path(__file__).with_name("table_e1_1.csv"), encoding="ascii", newline="") as handle:
         return {int(row["tag"], 16): (row["basic"], row["options"]) for row in csv.DictReader(handle)}

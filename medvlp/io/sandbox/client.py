@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medvlp.io.errors import REASONS, UnreadableImage
-from medvlp.io.sandbox.protocol import receive, send
-from medvlp.io.sandbox.shared import SharedFile
+from medvlp.io.sandbox.shared import SharedFile, receive, send
 
 FRAME_SECONDS = 20.0
 """Wall clock and processor time for one frame."""

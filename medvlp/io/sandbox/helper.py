@@ -2,21 +2,76 @@
 
 It ends when the pipe from its reader closes, however the reader ended. (`PR_SET_PDEATHSIG` would fire when the *thread*
 that started the helper ends, which in a pool of threads is long before the process.) A decoder that is at work when the
-reader dies ends by its own limits.
+reader dies ends by its own limits: memory, processor time, wall clock and bytes written. Linux enforces all of them.
+macOS accepts a limit of address space without enforcing it: there only the time is limited. Windows has none: there the
+reading process ends the helper when its time is over, and memory is not limited.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.sandbox.limits import limited, prepare
-from medvlp.io.sandbox.protocol import receive, send
-from medvlp.io.sandbox.shared import SharedFile
+from medvlp.io.sandbox.shared import SharedFile, receive, send
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+_STATUS = Path("/proc/self/statm")
+
+
+def prepare() -> None:
+    """Set once what holds for the helper's whole life: no core dumps, signals as the system made them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the reader's to answer; the helper ends with its pipe
+    if resource is None:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A limit that is met must end the process, whatever the process that started this one did with the signal.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+
+
+@contextmanager
+def limited(*, memory: int, seconds: float, written: int) -> Iterator[None]:
+    """Limit what the block may use on top of what the process uses now.
+
+    `memory` are bytes of address space, beyond which an allocation fails; `written` is the largest size of the shared
+    file. When `seconds` of processor time or wall clock are over the system ends the process, also in the midst of a
+    decoder, which no exception could interrupt.
+    """
+    if resource is None:
+        yield
+        return
+    wanted = {
+        resource.RLIMIT_CPU: math.ceil(time.process_time() + seconds) + 1,
+        resource.RLIMIT_FSIZE: written,
+    }
+    if _STATUS.exists():
+        wanted[resource.RLIMIT_AS] = int(_STATUS.read_text().split()[0]) * resource.getpagesize() + memory
+    before = {which: resource.getrlimit(which) for which in wanted}
+    for which, value in wanted.items():
+        soft, hard = before[which]
+        known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(which, (min([value, *known]), hard))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for which, pair in before.items():
+            resource.setrlimit(which, pair)
+
 
 Pixels = tuple[np.ndarray, dict[str, object]]
 """What a job returns: integers, and plain facts about them."""
@@ -35,7 +90,7 @@ def _rle(source: BinaryIO, size: int, **sizes: int) -> Pixels:
 
 
 def _raster(source: BinaryIO, size: int, *, kind: str, page: int, deep: bool) -> Pixels:
-    from medvlp.io.raster_decode import decode_raster
+    from medvlp.io.codecs import decode_raster
 
     return decode_raster(source, kind=kind, page=page, deep=deep)
 

@@ -7,9 +7,9 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "KINDS": "plans",
+        "KINDS": "copies",
         "FalseCopy": "copies",
-        "Kind": "plans",
+        "Kind": "copies",
         "false_copies": "copies",
         "hard_negatives": "copies",
     },

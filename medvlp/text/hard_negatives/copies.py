@@ -3,17 +3,110 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from medvlp.text.hard_negatives.plans import KINDS, Kind, plans_of, read
-from medvlp.text.sections import section_spans
-from medvlp.text.sentences import sentence_spans
+from medvlp.text.hard_negatives import wording
+from medvlp.text.mentions import Mention, read_report
+from medvlp.text.sections import report_sentences
 
 if TYPE_CHECKING:
     import torch
+
+Kind = Literal["side", "negation", "severity", "anatomy", "count", "device"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_OTHER = {"left": "right", "right": "left"}
+_GRADES = ("mild", "moderate", "severe")
+_NO_PLACE = ("edema", "cardiomegaly", "pleural_thickening")  # a lobe in their sentence is not where they are
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One change of a finding, from `before` to `after`, at all mentions of the fact.
+
+    `change` writes the sentence of a mention anew; None where no rule fits it.
+    """
+
+    kind: Kind
+    finding: str
+    before: str
+    after: str
+    mentions: tuple[Mention, ...]
+    change: Callable[[Mention], str | None]
+
+
+@lru_cache(maxsize=1 << 10)
+def read(text: str) -> tuple[Mention, ...]:
+    """Read a report; the last ones are remembered, since every copy of a text is compared with it."""
+    return read_report(text)
+
+
+@lru_cache(maxsize=1 << 13)
+def plans_of(text: str) -> tuple[Plan, ...]:
+    """Return every change that the rules may try in a text, in the order of its findings."""
+    by_finding: dict[str, list[Mention]] = {}
+    for mention in read(text):
+        by_finding.setdefault(mention.finding, []).append(mention)
+    is_normal = any(mention.presence == "present" for mention in by_finding.pop("no_finding", ()))
+    return tuple(
+        plan for finding, said in by_finding.items() for plan in _plans(finding, said, by_finding, is_normal=is_normal)
+    )
+
+
+def _plans(finding: str, said: Sequence[Mention], all_said: Mapping[str, object], *, is_normal: bool) -> Iterator[Plan]:
+    stated = [mention for mention in said if mention.presence in ("present", "uncertain")]
+    presences = {mention.presence for mention in said}
+
+    def plans(
+        kind: Kind, before: str, others: Iterable[str], mentions: Sequence[Mention],
+        change: Callable[[Mention, str], str | None],
+    ) -> Iterator[Plan]:  # fmt: skip
+        for after in others:
+            yield Plan(kind, finding, before, after, tuple(mentions), lambda mention, to=after: change(mention, to))
+
+    if (sided := [m for m in stated if m.side in _OTHER]) and len({m.side for m in said} - {""}) == 1:
+        side = sided[0].side
+        yield from plans("side", side, [_OTHER[side]], sided, lambda m, to: wording.change_side(m.sentence))
+    if presences == {"present"}:
+        yield from plans("negation", "present", ["absent"], said, lambda m, to: wording.deny(m.sentence))
+    elif presences == {"absent"} and (not is_normal or finding in wording.DEVICES):
+        yield from plans(
+            "negation",
+            "absent",
+            ["present"],
+            said,
+            lambda m, to: wording.affirm(m.sentence) or wording.affirm_one(m.sentence, m.text),
+        )
+    graded = [m for m in stated if m.severity]
+    if len({m.severity for m in graded}) == 1:
+        others = [grade for grade in _GRADES if grade != graded[0].severity]
+        yield from plans(
+            "severity",
+            graded[0].severity,
+            others,
+            graded,
+            lambda m, to: wording.change_severity(m.sentence, finding, to),
+        )
+    placed = [m for m in stated if m.anatomy and wording.other_places(m.sentence)]
+    if finding not in _NO_PLACE and len({m.anatomy for m in placed}) == 1:
+        others = wording.other_places(placed[0].sentence)
+        yield from plans(
+            "anatomy", placed[0].anatomy, others, placed, lambda m, to: wording.change_anatomy(m.sentence, to)
+        )
+    counted = [m for m in stated if m.count is not None]
+    if len({m.count for m in counted}) == 1:
+        others = wording.other_counts(counted[0].sentence)
+        yield from plans(
+            "count", str(counted[0].count), others, counted, lambda m, to: wording.change_count(m.sentence, to)
+        )
+    if finding in wording.DEVICES and presences == {"present"}:
+        others = [device for device in wording.DEVICES[finding][1] if device not in all_said]
+        yield from plans(
+            "device", finding, others, said, lambda m, to: wording.change_device(m.sentence, m.finding, to)
+        )
+
 
 _FREE: dict[Kind, tuple[str, ...]] = {  # what may differ in the facts of the finding that is changed
     "side": ("side",),
@@ -31,14 +124,8 @@ _Fact = tuple[object, ...]
 class FalseCopy:
     """A text that is false in one fact.
 
-    Attributes:
-        text: the false text.
-        kind: what was changed.
-        finding: of which finding, as in the label columns.
-        before: what the text said: a side, ``present`` or ``absent``, a grade, a place, a number, a device.
-        after: what the copy says.
-        statement: the first sentence that was changed, as it was.
-        false_statement: what it became.
+    `before` is what the text said of the finding (a side, ``present`` or ``absent``, a grade, place, number or device),
+    `after` what the copy says; `statement` the first sentence that was changed, and what it became.
     """
 
     text: str
@@ -106,7 +193,7 @@ def hard_negatives(
 def _copy(text: str, place: int) -> FalseCopy | None:
     """Return the copy of one plan, None where a sentence fits no rule or more is changed than the one fact."""
     plan = plans_of(text)[place]
-    spans = _sentences(text)
+    spans = report_sentences(text)
     changed, statement, false_statement = text, "", ""
     done: set[tuple[int, int]] = set()
     for mention in sorted(plan.mentions, key=lambda each: each.start, reverse=True):
@@ -122,14 +209,6 @@ def _copy(text: str, place: int) -> FalseCopy | None:
             done.add(span)
     made = FalseCopy(changed, plan.kind, plan.finding, plan.before, plan.after, statement, false_statement)
     return made if _is_clean(_facts(text), _facts(changed), made) else None
-
-
-def _sentences(text: str) -> list[tuple[int, int]]:
-    return [
-        (start + first, start + last)
-        for _, start, end in section_spans(text)
-        for first, last in sentence_spans(text[start:end])
-    ]
 
 
 def _facts(text: str) -> list[_Fact]:

@@ -5,8 +5,46 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from medvlp.text.hard_negatives._words import AGREEMENT, capital
 from medvlp.text.laterality import states_a_side, turned
+from medvlp.text.sentences import capital, split_clauses
+
+# Nouns that stand without an article.
+_MASS = re.compile(
+    r"consolidation|o?edema|cardiomegaly|atelectasis|emphysema|fluid|air|congestion|disease|pneumonia|enlargement|loss"
+    r"|hyperinflation|hyperexpansion|thickening|collapse|fibrosis|scarring|bronchiectasis|(?:lymph)?adenopathy|change"
+    r"|tuberculosis|ptx|pna|failure|widening|elevation|haze|calcification|infection|infiltration"
+)
+_VERBS = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|be|been|there|not|but|which|that|to|than|as|longer|may|can|cannot|could|with"
+    r"|without|since|from|compared|either|neither|any|change|changes|changed|interval|other|further|evidence|signs?|no|or|nor"
+    r"|and|both|bilateral(?:ly)?|consistent|suggest\w*|represent\w*|reflect\w*|due|likely|possible|possibly|probable|stable"
+    r"|unchanged|new|persistent|increased|decreased|worsening|improving|resolved|prior|previous(?:ly)?|removed|removal)\b"
+    r"|[,;:()\d]",
+    re.IGNORECASE,
+)
+AGREEMENT = {
+    "is": "are", "has": "have", "measures": "measure", "projects": "project", "represents": "represent",
+    "contains": "contain",
+}  # fmt: skip
+
+
+def is_phrase(words: str) -> bool:
+    """Whether words are one plain noun phrase: no verb, no second thing, no number, nothing that compares or doubts."""
+    return bool(words.strip()) and len(words.split()) <= 10 and not _VERBS.search(words)
+
+
+def article_of(phrase: str) -> str:
+    """Return ``"a "``, ``"an "`` or nothing, as the noun of a phrase takes it."""
+    # The noun that a phrase is about is the last word before a place.
+    words = re.split(r"\b(?:in|on|at|of|over|within|near|along)\b", phrase, maxsplit=1, flags=re.IGNORECASE)[0].split()
+    noun = words[-1].lower() if words else ""
+    plural = noun.endswith("s") and not noun.endswith(("is", "us", "ss"))
+    if not noun or plural or _MASS.fullmatch(noun):
+        return ""
+    first = phrase.split()[0]
+    vowel = first[0] in "AEFHILMNORSX" if first.isupper() and first != "PICC" else first[0].lower() in "aeiou"
+    return "an " if vowel else "a "
+
 
 _GRADED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "size": {"mild": ("small", "tiny", "trace", "minimal"), "moderate": ("moderate",), "severe": ("large", "massive")},
@@ -186,3 +224,97 @@ def change_device(sentence: str, device: str, other: str) -> str | None:
         return capital(text) if match[0][0].isupper() and match.start() == 0 else text
 
     return pattern.sub(swap, sentence)
+
+
+_SEEN = r"(?P<seen>seen|identified|noted|present|demonstrated|visuali[sz]ed|evident|appreciated|detected)"
+_GRADES = re.compile(
+    r"\b(?:small|tiny|trace|minimal|minor|mild|mildly|slight|slightly|moderate|moderately|moderate-sized|large|severe|severely"
+    r"|marked|markedly|massive|extensive|dense|subtle|patchy|confluent|advanced|widely|minimally) ",
+    re.IGNORECASE,
+)
+_ENLARGED = r"(?P<state>enlarged|hyperinflated|hyperexpanded|increased(?: in size)?|intubated)"
+_OF = r"(?:evidence of |signs? of )"
+# A denial and what it denies; {a} is the article where the noun takes one.
+_DENIALS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern + r"\.", re.IGNORECASE), stated)
+    for pattern, stated in (
+        (rf"there (?P<be>is|are) no (?P<of>{_OF})(?P<x>[^.]+)", "There {be} {of}{x}."),
+        (r"there (?P<be>is|are) no (?P<x>[^.]+)", "There {be} {a}{x}."),
+        (rf"no (?P<of>{_OF})(?P<x>[^.]+?) (?P<be>is|are) {_SEEN}", "{of}{x} {be} {seen}."),
+        (rf"no (?P<x>[^.]+?) (?P<be>is|are) {_SEEN}", "{a}{x} {be} {seen}."),
+        (rf"no (?P<of>{_OF})(?P<x>[^.]+)", "{of}{x}."),
+        (r"no (?P<x>[^.]+)", "{x}."),
+        (r"(?P<x>[^.]+?) (?P<be>is|are) absent", "{x} {be} present."),
+        (rf"(?P<x>[^.]+?) (?P<be>is|are) not {_SEEN}", "{x} {be} {seen}."),
+        (rf"(?P<x>[^.]+?) (?P<be>is|are) not {_ENLARGED}", "{x} {be} {state}."),
+        (
+            r"(?P<x>(?:the )?(?:heart|cardiac silhouette|cardiomediastinal silhouette)) is (?:normal(?: in size)?"
+            r"|of normal size|within normal limits)",
+            "{x} is enlarged.",
+        ),
+        (r"(?P<x>(?:the )?heart size) is (?:normal|within normal limits)", "{x} is increased."),
+        (r"normal (?P<x>heart size)", "Increased {x}."),
+    )
+)
+
+
+def affirm(sentence: str) -> str | None:
+    """Return a sentence that states what this one denies; None where no form fits.
+
+    Example:
+        >>> affirm("There is no pneumothorax."), affirm("The heart is not enlarged."), affirm("No change in effusion.")
+        ('There is a pneumothorax.', 'The heart is enlarged.', None)
+    """
+    text = " ".join(sentence.split())
+    for pattern, stated in _DENIALS:
+        match = pattern.fullmatch(text)
+        if match is not None:
+            words = match.groupdict(default="")
+            fits = is_phrase(words["x"])
+            return capital(stated.format(a=article_of(words["x"]), **words)) if fits else None
+    return None
+
+
+def deny(sentence: str) -> str | None:
+    """Return a sentence that denies what this one states; the degree goes with it. None where no form fits."""
+    text = " ".join(sentence.split())
+    if re.search(r"\b(?:no|not|none|without|absent|resolved|never|free)\b", text, re.IGNORECASE):
+        return None
+    if match := re.fullmatch(r"there (?P<be>is|are) (?:an? )?(?P<x>[^.]+)\.", text, re.IGNORECASE):
+        bare = _plain(match["x"])
+        return f"There {match['be']} no {bare}." if is_phrase(bare) else None
+    if match := re.fullmatch(rf"(?P<x>[^.]+?) (?P<be>is|are) (?:\w+ly )?{_ENLARGED}\.", text, re.IGNORECASE):
+        return f"{match['x']} {match['be']} not {match['state']}." if is_phrase(match["x"]) else None
+    if match := re.fullmatch(
+        rf"(?:an? |the )?(?P<x>[^.]+?) (?P<be>is|are) (?:{_SEEN}|(?P<place>in place|in situ))(?P<where> [^.]*)?\.",
+        text,
+        re.IGNORECASE,
+    ):
+        bare, where = _plain(match["x"]), match["where"] or ""
+        if is_phrase(bare) and (not where or (is_phrase(where) and re.match(r" (?:in|on|at|over) ", where))):
+            return f"No {bare} {match['be']} {match['seen'] or match['place']}{where}."
+        return None
+    if match := re.fullmatch(r"(?:an? )?(?P<x>[^.]+)\.", text, re.IGNORECASE):
+        bare = _plain(match["x"])
+        return f"No {bare}." if is_phrase(bare) else None
+    return None
+
+
+def _plain(phrase: str) -> str:
+    """Return a noun phrase without its degree, in small letters but for abbreviations."""
+    bare = _GRADES.sub("", phrase + " ").strip()
+    first = bare.split()[0] if bare else ""
+    return bare if first[:2].isupper() else bare[:1].lower() + bare[1:]
+
+
+def affirm_one(sentence: str, words: str) -> str | None:
+    """Return a denied list in which the item with these words is stated and each other one denied alone.
+
+    Example:
+        >>> affirm_one("No effusion or pneumothorax.", "pneumothorax")
+        'Pneumothorax. No effusion.'
+    """
+    clauses = split_clauses(sentence)
+    own = [clause for clause in clauses if words.lower() in clause.lower()]
+    stated = affirm(own[0]) if len(own) == 1 and len(clauses) > 1 else None
+    return None if stated is None else " ".join([stated, *(clause for clause in clauses if clause != own[0])])

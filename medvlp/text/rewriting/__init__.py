@@ -9,13 +9,13 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Table": "exchange",
         "load_table": "exchange",
-        "numbers_of": "meaning",
+        "numbers_of": "_rewrite",
         "reorder_sections": "order",
         "reorder_sentences": "order",
         "reword": "exchange",
         "rewrite": "_rewrite",
-        "same_meaning": "meaning",
-        "sides_of": "meaning",
-        "turn_sentences": "sentence_turns",
+        "same_meaning": "_rewrite",
+        "sides_of": "_rewrite",
+        "turn_sentences": "exchange",
     },
 )

@@ -112,7 +112,8 @@ def reorder_sections(report: str, generator: torch.Generator) -> str:
     sections = split_sections(report)
     if len(spans) != len(sections) or len(spans) < 2 or any(map(_ELSEWHERE.search, sections.values())):
         return report
-    opening = spans[0][2] if spans[0][0] == "" else _banner(report)
+    banner = _BANNER.match(report)  # "FINAL REPORT"
+    opening = spans[0][2] if spans[0][0] == "" else banner.end() if banner else 0
     edges = [opening, *(end for name, _, end in spans if name)]
     blocks = [report[start:end] for start, end in itertools.pairwise(edges)]
     cores = [block.strip() for block in blocks]
@@ -125,12 +126,6 @@ def reorder_sections(report: str, generator: torch.Generator) -> str:
         lead, _, trail = block.partition(core)
         changed += lead + number + bare[place] + trail
     return changed if split_sections(changed) == sections else report
-
-
-def _banner(report: str) -> int:
-    """Return where the first section may begin: behind a page banner ("FINAL REPORT"), 0 without one."""
-    match = _BANNER.match(report)
-    return match.end() if match else 0
 
 
 def _paragraphs(text: str, start: int, end: int) -> list[tuple[int, int]]:
