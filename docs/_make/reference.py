@@ -157,7 +157,7 @@ def _default(each: Any) -> str:  # noqa: ANN401
 
 
 def _component(found: Described) -> list[str]:
-    lines = [f"### {found.entry.name}", "", f"{found.entry.line()}. {found.told}", ""]
+    lines = [f"### {found.entry.name}", "", f"{found.entry.line()}. {found.summary}", ""]
     if found.options:
         lines += ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
         for each in found.options:

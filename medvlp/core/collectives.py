@@ -34,12 +34,7 @@ def barrier() -> None:
 
 
 def total(value: Tensor) -> Tensor:
-    """Return the sum over processes, without gradient.
-
-    Example:
-        >>> total(torch.tensor(2.0)).item()
-        2.0
-    """
+    """Return the sum over processes, without gradient."""
     value = value.detach().clone()
     if world_size() > 1:
         dist.all_reduce(value)
@@ -85,10 +80,6 @@ def gather_rows(values: Tensor) -> Tensor:
 
     The number of rows may differ between processes; trailing shape and dtype may not. Only floating tensors carry a
     gradient.
-
-    Example:
-        >>> gather_rows(torch.ones(2, 3)).shape
-        torch.Size([2, 3])
     """
     if world_size() == 1:
         return values

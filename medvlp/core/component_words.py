@@ -9,13 +9,7 @@ from medvlp.core.components import KINDS, Described, Entry
 
 
 def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
-    """Return a line each, by kind, with what the kind is and where a configuration names it.
-
-    Example:
-        >>> from medvlp.core.components import entries
-        >>> print(list_words(entries("models/text_vectors"), width=70).splitlines()[0])
-        models/text_vectors: vectors of texts that do not learn (banks.NAME.encoder)
-    """
+    """Return a line each, by kind, with what the kind is and where a configuration names it."""
     longest = max((len(entry.name) for entry in entries), default=0)
     lines: list[str] = []
     for folder in dict.fromkeys(entry.kind for entry in entries):
@@ -27,16 +21,10 @@ def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
 
 
 def component_words(described: Described, *, width: int = 110) -> str:
-    """Return a component's line, where it is named, its options and an example.
-
-    Example:
-        >>> from medvlp.core.components import describe
-        >>> print(component_words(describe("data/samplers", "uniform")).splitlines()[0])
-        data/samplers/uniform: Every record once an epoch
-    """
+    """Return a component's line, where it is named, its options and an example."""
     entry = described.entry
     lines = _wrapped(f"{entry.kind}/{entry.name}: {entry.line()}", width, "  ")
-    lines += ["", *_wrapped(described.told, width, "")] if described.told else []
+    lines += ["", *_wrapped(described.summary, width, "")] if described.summary else []
     lines += ["", f"Named in: {described.place}", "", "Options" if described.options else "No options."]
     for option in described.options:
         value = "must be given" if option.default is None else f"default {option.default}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib.util
 import inspect
 import re
@@ -20,6 +19,7 @@ from medvlp.core.docstrings import arguments, example, first_line, paper, sectio
 from medvlp.core.errors import UserError
 from medvlp.core.registry import available, component, schema
 from medvlp.core.resources import resource_folder
+from medvlp.core.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Described:
     Attributes:
         entry: its line.
         place: where a configuration names it.
-        told: first sentence of the component itself, which says what it computes.
+        summary: first sentence of the component itself, which says what it computes.
         options: in the constructor's order.
         source: file of `configs/` that the example is of; empty for one of the docstring.
         example: YAML, or lines of a Python session.
@@ -113,19 +113,14 @@ class Described:
 
     entry: Entry
     place: str
-    told: str
+    summary: str
     options: tuple[Option, ...]
     source: str
     example: str
 
 
 def entries(kind: str) -> tuple[Entry, ...]:
-    """Return the components of a kind by name; files are read, not imported, so this costs little.
-
-    Example:
-        >>> [entry.name for entry in entries("data/samplers")]
-        ['balanced', 'one_of', 'uniform']
-    """
+    """Return the components of a kind by name; files are read, not imported, so this costs little."""
     return tuple(_entry(kind, name) for name in available(kind))
 
 
@@ -145,23 +140,18 @@ def chosen(word: str) -> tuple[Entry, ...]:
     within = [kind for kind in KINDS if folder in ("", kind, kind.rpartition("/")[2])]
     found = tuple(_entry(kind, name) for kind in within if name in available(kind))
     if not found:
-        known = sorted({*KINDS, *(name for kind in KINDS for name in available(kind))})
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"There is no kind or component named {word!r}: {hint}`medvlp components` lists them all.")
+        known = {*KINDS, *(name for kind in KINDS for name in available(kind))}
+        raise UserError(
+            f"There is no kind or component named {word!r}: {did_you_mean(word, known)}; `medvlp components` lists all."
+        )
     return found
 
 
 def describe(kind: str, name: str) -> Described:
-    """Import a component and return its options, defaults and an example.
-
-    Example:
-        >>> [option.name for option in describe("data/samplers", "one_of").options]
-        ['column']
-    """
+    """Import a component and return its options, defaults and an example."""
     target = component(kind, name)
     doc = inspect.getdoc(target) or ""
-    told = arguments(doc)
+    about = arguments(doc)
     # The annotation as it is written: a type that pydantic resolved has lost the names that people know.
     written = inspect.signature(target.__init__ if inspect.isclass(target) else target).parameters
     options = tuple(
@@ -169,7 +159,7 @@ def describe(kind: str, name: str) -> Described:
             name=key,
             type=_words(field.annotation, str(written[key].annotation)),
             default=None if field.is_required() else repr(field.get_default()),
-            about=told.get(key, ""),
+            about=about.get(key, ""),
         )
         for key, field in schema(kind, name).model_fields.items()
     )
@@ -181,8 +171,8 @@ def describe(kind: str, name: str) -> Described:
 def _entry(kind: str, name: str) -> Entry:
     whole, own = _docs(kind, name)
     # A paper named anywhere else is of a detail.
-    told = (whole.partition("\n\n")[0], own.partition("\n\n")[0], section(own, "References"))
-    return Entry(kind, name, first_line(whole or own), paper("\n\n".join(told)))
+    named = (whole.partition("\n\n")[0], own.partition("\n\n")[0], section(own, "References"))
+    return Entry(kind, name, first_line(whole or own), paper("\n\n".join(named)))
 
 
 @cache

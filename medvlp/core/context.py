@@ -248,13 +248,7 @@ class Context:
     # draws ----------------------------------------------------------------------------------------------------------
 
     def uniform(self, *shape: int, name: str) -> Tensor:
-        """Draws in [0, 1) for each own sample, (B, *shape) float32: a function of (seed, position, name) alone.
-
-        Example:
-            >>> ctx = Context(parts={}, batch=Batch.of({"text": ["a", "b"]}))
-            >>> bool((ctx.uniform(3, name="mask") == ctx.uniform(3, name="mask")).all())
-            True
-        """
+        """Draws in [0, 1) for each own sample, (B, *shape) float32: a function of (seed, position, name) alone."""
         draws = self._draws(self.batch.positions.cpu().numpy(), shape, name)
         return draws.reshape(self.batch.size, *shape).to(self.batch.positions.device)
 

@@ -16,8 +16,8 @@ def first_line(doc: str) -> str:
         'Does this text fit the image?'
     """
     line = doc.strip().partition("\n")[0]
-    told = line.partition(": ")[2] if line.startswith("``") else line
-    return f"{told[:1].upper()}{told[1:].rstrip('.')}"
+    words = line.partition(": ")[2] if line.startswith("``") else line
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}"
 
 
 def arguments(doc: str) -> dict[str, str]:
@@ -33,12 +33,7 @@ def arguments(doc: str) -> dict[str, str]:
 
 
 def example(doc: str) -> str:
-    r"""Return the lines of the "Example" section, or an empty text.
-
-    Example:
-        >>> example("Do.\n\nExample:\n    >>> 1 + 1\n    2\n")
-        '>>> 1 + 1\n2'
-    """
+    """Return the lines of the "Example" section, or an empty text."""
     return "\n".join(line[4:] for line in section(doc, "Example").splitlines()).strip()
 
 
@@ -54,11 +49,6 @@ def paper(doc: str) -> str | None:
 
 
 def section(doc: str, name: str) -> str:
-    r"""Return the lines under a heading of a docstring, or an empty text.
-
-    Example:
-        >>> section("Do.\n\nReferences:\n    Wang and Isola 2020.", "References")
-        '    Wang and Isola 2020.'
-    """
+    """Return the lines under a heading of a docstring, or an empty text."""
     found = re.search(rf"^{name}:\n(.*?)(?=^\S|\Z)", doc, flags=re.MULTILINE | re.DOTALL)
     return found[1] if found else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -85,13 +85,9 @@ class Encoded:
 
     def rows(self, index: Tensor) -> Encoded:
         """Return some rows (index or bool mask over R)."""
-        taken = {
-            f.name: getattr(self, f.name)[index]
-            for f in fields(self)
-            if f.name not in ("grid", "size", "extra") and getattr(self, f.name) is not None
-        }
+        some = {name: value[index] for name in _TENSORS if (value := getattr(self, name)) is not None}
         extra = {name: value[index] for name, value in self.extra.items()}
-        return Encoded(**taken, grid=self.grid, size=self.size, extra=extra)
+        return replace(self, owner=self.owner[index], extra=extra, **some)
 
 
 _TENSORS = ("pooled", "tokens", "mask", "position", "layers", "attention")
@@ -112,9 +108,9 @@ def concatenate(parts: Sequence[Encoded], first_samples: Sequence[int]) -> Encod
     owner = torch.cat(
         [torch.where(p.owner >= 0, p.owner + first, p.owner) for p, first in zip(parts, first_samples, strict=True)]
     )
-    taken = {name: _cat([getattr(p, name) for p in parts]) for name in _TENSORS if getattr(parts[0], name) is not None}
+    joined = {name: _cat([getattr(p, name) for p in parts]) for name in _TENSORS if getattr(parts[0], name) is not None}
     extra = {name: _cat([p.extra[name] for p in parts]) for name in parts[0].extra}
-    return Encoded(owner=owner, grid=parts[0].grid, size=None, extra=extra, **taken)
+    return Encoded(owner=owner, grid=parts[0].grid, size=None, extra=extra, **joined)
 
 
 def _cat(tensors: list[Tensor]) -> Tensor:

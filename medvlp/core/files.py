@@ -22,9 +22,6 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
 
     Raises:
         UserError: if an output is an input or a folder, two are the same, or a folder cannot be written to.
-
-    Example:
-        >>> check_outputs([Path("a.json"), Path("b.md")], inputs=[Path("a.csv")])
     """
     read, written = {path.resolve() for path in inputs}, set[Path]()
     for path in outputs:
@@ -118,16 +115,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
-    """Sync a folder that was written beside another, and rename it to it; an older one of that name goes last.
-
-    Example:
-        >>> import tempfile
-        >>> parent = Path(tempfile.mkdtemp())
-        >>> (parent / ".a.part").mkdir()
-        >>> put_in_place(parent / ".a.part", parent / "a")
-        >>> [path.name for path in parent.iterdir()]
-        ['a']
-    """
+    """Sync a folder that was written beside another, and rename it to it; an older one of that name goes last."""
     for path in [*sorted(temporary.rglob("*")), temporary]:
         _sync(path)
     older = folder.with_name(f".{folder.name}.old")
@@ -159,8 +147,8 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
         medvlp.core.errors.UserError: The disk is full: a could not be written; ...
     """
     # Writers in compiled code (safetensors) report the system's error only as words.
-    told = any(f"(os error {code})" in str(error) for code in _FULL)
-    if told or getattr(error, "errno", None) in _FULL:
+    full = any(f"(os error {code})" in str(error) for code in _FULL)
+    if full or getattr(error, "errno", None) in _FULL:
         raise UserError(
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
             "start the same command again."

@@ -17,16 +17,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # <malloc.h>
 
 @cache
 def keep_freed_memory() -> bool:
-    """Keep blocks of up to 1 GiB in the process; returns whether the allocator took it (glibc only).
-
-    Example:
-        >>> keep_freed_memory() in (True, False)
-        True
-    """
+    """Keep blocks of up to 1 GiB in the process; returns whether the allocator took it (glibc only)."""
     if not sys.platform.startswith("linux"):
         return False
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         return False
-    kept = library.mallopt(_MMAP_THRESHOLD, 1 << 30) == 1
-    return library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1) == 1 and kept
+    done = library.mallopt(_MMAP_THRESHOLD, 1 << 30) == 1
+    return library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1) == 1 and done

@@ -15,10 +15,6 @@ def progress(description: str, *, unit: str = "") -> Iterator[Callable[[int, int
     """Give a callback ``(done, total)`` that shows both, the rate and the time left.
 
     Work that takes less than 15 seconds writes no line where standard error is not a terminal.
-
-    Example:
-        >>> with progress("Reading", unit="files") as tell:
-        ...     tell(1, 2)
     """
     if not sys.stderr.isatty():
         yield Lines(description, unit, write=lambda line: print(line, file=sys.stderr, flush=True))

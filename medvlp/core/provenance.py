@@ -14,12 +14,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "transformers", "monai", "pydicom",
 
 
 def hash_of(value: object) -> str:
-    """Return 16 hex digits of the SHA-256 of a value's canonical JSON.
-
-    Example:
-        >>> hash_of({"a": 1, "b": 2}) == hash_of({"b": 2, "a": 1})
-        True
-    """
+    """Return 16 hex digits of the SHA-256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -27,12 +27,6 @@ def secret_key(path: Path | None = None) -> bytes:
 
     Raises:
         DataError: if the file is not a key.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "pseudonym.key"
-        >>> secret_key(path) == secret_key(path), len(secret_key(path))
-        (True, 32)
     """
     path = path or default_key_file()
     if not path.exists():

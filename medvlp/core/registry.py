@@ -38,10 +38,6 @@ def available(folder: str) -> tuple[str, ...]:
     """Names of the components in a folder (``"objectives"``, ``"models/heads"``), entry points included, sorted.
 
     Packages within it hold what components share, and are none.
-
-    Example:
-        >>> "clip" in available("objectives")
-        True
     """
     spec = importlib.util.find_spec("medvlp." + folder.replace("/", "."))
     if spec is None or spec.submodule_search_locations is None:
@@ -93,10 +89,6 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str) -> dict[str, ob
 
     Raises:
         ConfigError: all faults at once, each with its path and the nearest right name.
-
-    Example:
-        >>> fill("objectives", {"name": "clip"}, where="phases[0].objectives[0]")["name"]
-        'clip'
     """
     name = spec.get("name")
     if not isinstance(name, str):

@@ -17,10 +17,6 @@ def resource_folder(group: Group) -> Path:
 
     Raises:
         UserError: if neither is there.
-
-    Example:
-        >>> resource_folder("configs").name
-        'configs'
     """
     for folder in (_PACKAGE / "_share" / group, _PACKAGE.parent / group):
         if folder.is_dir():

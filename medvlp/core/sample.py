@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -41,10 +41,6 @@ class ImageRecord:
         slices: number in the stack as it was read of each slice that is left, ascending; None: all.
         world: voxel (i, j, k) of the source -> RAS mm, of a volume.
         cuts: (matrix, (H, W)) of earlier views at whose edges the picture was cut.
-
-    Example:
-        >>> ImageRecord(seed=0, box=(0, 0, 8, 8)).flip
-        False
     """
 
     seed: int
@@ -71,10 +67,6 @@ class Stack:
 
     Raises:
         DataError: if the two do not belong together.
-
-    Example:
-        >>> Stack(torch.zeros(3, 1, 4, 4), torch.zeros(3, 3)).pixels.shape
-        torch.Size([3, 1, 4, 4])
     """
 
     pixels: Tensor
@@ -179,19 +171,17 @@ class Column:
             values: Tensor | tuple[str, ...] = self.values[index]
         else:
             values = tuple(self.values[i] for i in index.tolist())
-        mask, position, place = (None if t is None else t[index] for t in (self.mask, self.position, self.place))
+        some = {name: t[index] for name in ("mask", "position", "place") if (t := getattr(self, name)) is not None}
         known = None if self.known is None else self.known[start:stop]
         tokens = {who: tokens.take(index) for who, tokens in self.tokens.items()}
-        return Column(values, self.owner[index] - start, mask, position, tokens, known, place)
+        return replace(self, values=values, owner=self.owner[index] - start, tokens=tokens, known=known, **some)
 
     def to(self, device: torch.device) -> Column:
         """Return the column on a device."""
-        mask, position, known, place = (
-            None if t is None else t.to(device) for t in (self.mask, self.position, self.known, self.place)
-        )
+        names = ("owner", "mask", "position", "known", "place")
+        moved = {name: t.to(device) for name in names if (t := getattr(self, name)) is not None}
         values = self.values.to(device, non_blocking=True) if isinstance(self.values, Tensor) else self.values
-        tokens = {who: tokens.to(device) for who, tokens in self.tokens.items()}
-        return Column(values, self.owner.to(device), mask, position, tokens, known, place)
+        return replace(self, values=values, tokens={who: t.to(device) for who, t in self.tokens.items()}, **moved)
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,6 @@ class FeatureTable:
 
     Raises:
         DataError: if a column has another number of rows than there are ids.
-
-    Example:
-        >>> table = FeatureTable(["a", "b"], {"image/raw": np.eye(2, dtype=np.float32)})
-        >>> table["image/raw"].shape, len(table)
-        ((2, 2), 2)
     """
 
     ids: Sequence[str]
@@ -58,11 +53,11 @@ class FeatureTable:
     def rows(self, index: np.ndarray) -> FeatureTable:
         """Return some rows (integer index or bool mask over R)."""
         chosen = [int(i) for i in (np.flatnonzero(index) if np.asarray(index).dtype == bool else index)]
-        taken: dict[str, Column] = {
+        some: dict[str, Column] = {
             name: values[chosen] if isinstance(values, np.ndarray) else [values[i] for i in chosen]
             for name, values in self.columns.items()
         }
-        return FeatureTable([self.ids[i] for i in chosen], taken, self.meta)
+        return FeatureTable([self.ids[i] for i in chosen], some, self.meta)
 
     @classmethod
     def join(cls, tables: Sequence[FeatureTable]) -> FeatureTable:

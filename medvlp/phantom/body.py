@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.bones import RIBS, SLENDER, Ribs, humeri, rib_cloud, rib_lines, skeleton
 from medvlp.phantom.facts import Study
-from medvlp.phantom.materials import voxel_hounsfield
 from medvlp.phantom.plant import plant, sides_of
-from medvlp.phantom.points import Cloud, join, volume_splat
-from medvlp.phantom.regions import Region, region_mask
+from medvlp.phantom.points import Cloud, join
+from medvlp.phantom.regions import Region
 from medvlp.phantom.rules import fractured_ribs
 from medvlp.phantom.thorax import Anatomy, anatomy_of, with_findings
-from medvlp.phantom.tissue import SPACING, Grid, grid_of, voxelise
+from medvlp.phantom.tissue import Grid, grid_of, voxelise
 from medvlp.phantom.vessels import airway_cloud, blood_cloud, excess, main_airways
 
 
@@ -72,35 +71,9 @@ class Body:
     pose: Pose
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel edges (dz, dy, dx) in mm."""
-        return SPACING
-
-    @property
     def origin(self) -> tuple[float, float, float]:
         """Centre of voxel (0, 0, 0) as (x, y, z) in mm, LPS."""
         return self.grid.origin
-
-    @cached_property
-    def hu(self) -> np.ndarray:
-        """Hounsfield units, float32 (Z, Y, X), fine structures voxelised."""
-        shape = self.grid.shape
-        parts = [volume_splat(cloud, self.origin, SPACING, shape) for cloud in (self.soft, self.bone, self.metal)]
-        return voxel_hounsfield(self.density, parts[0], parts[1], parts[2])
-
-    @property
-    def lungs(self) -> np.ndarray:
-        """Inside of the pleural cavities, bool (Z, Y, X)."""
-        return self.lung > 0.5
-
-    def mask(self, index: int) -> np.ndarray:
-        """Return bool (Z, Y, X) of the study's finding ``index``."""
-        return region_mask(self.regions[index], self.grid)
-
-    @property
-    def masks(self) -> tuple[np.ndarray, ...]:
-        """One bool (Z, Y, X) for each of the study's findings."""
-        return tuple(self.mask(i) for i in range(len(self.regions)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +122,7 @@ def build_body(study: Study, *, seed: int) -> Body:
         >>> from medvlp.phantom.facts import Patient
         >>> person = Patient("P000001", "F", 52, 164.0, 24.0, "train")
         >>> body = build_body(Study("S1", person, 0, "20200101", "A1", "north", "one", ("PA",), (), None), seed=0)
-        >>> bool(-950 < np.median(body.hu[body.lungs]) < -700)
+        >>> bool(0.05 < np.median(body.density[body.lung > 0.5]) < 0.3)
         True
     """
     supine = "AP" in study.views

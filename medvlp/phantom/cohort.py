@@ -175,10 +175,10 @@ def _finished(out: Path, recipe: dict[str, Any]) -> CohortSummary | None:
         complete = path.name == "cohort.json"
         wrong = [key for key in recipe if found.get(key) != recipe[key] and not (complete and key == "versions")]
         if wrong:
-            told = ", ".join(f"{key} {_short(found.get(key))} instead of {_short(recipe[key])}" for key in wrong)
+            differences = ", ".join(f"{key} {_short(found.get(key))} instead of {_short(recipe[key])}" for key in wrong)
             raise DataError(
                 f"The folder {out} holds {'a' if complete else 'an unfinished'} phantom cohort of another recipe "
-                f"({told}): choose another folder, delete this one, or ask for the same cohort."
+                f"({differences}): choose another folder, delete this one, or ask for the same cohort."
             )
         if complete:
             counts = (int(found[key]) for key in ("seed", "image_size", "patients", "studies", "images"))

@@ -15,19 +15,9 @@ Severity = Literal["mild", "moderate", "severe", ""]
 View = Literal["PA", "AP", "LATERAL"]
 
 FINDINGS: tuple[str, ...] = (
-    "effusion",
-    "pneumothorax",
-    "consolidation",
-    "nodule",
-    "cardiomegaly",
-    "edema",
-    "atelectasis",
-    "rib_fracture",
-    "emphysema",
-    "pacemaker",
-    "central_line",
-    "endotracheal_tube",
-)
+    "effusion", "pneumothorax", "consolidation", "nodule", "cardiomegaly", "edema", "atelectasis", "rib_fracture",
+    "emphysema", "pacemaker", "central_line", "endotracheal_tube",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,19 +24,9 @@ from medvlp.phantom.vessels import excess
 
 # Changes of the lung first, then what presses on it, then what lies in it, bones and devices.
 _ORDER: Final = (
-    "emphysema",
-    "edema",
-    "consolidation",
-    "atelectasis",
-    "pneumothorax",
-    "effusion",
-    "cardiomegaly",
-    "nodule",
-    "rib_fracture",
-    "pacemaker",
-    "central_line",
-    "endotracheal_tube",
-)
+    "emphysema", "edema", "consolidation", "atelectasis", "pneumothorax", "effusion", "cardiomegaly", "nodule",
+    "rib_fracture", "pacemaker", "central_line", "endotracheal_tube",
+)  # fmt: skip
 _SIDED: Final[dict[str, Callable[[Finding, Anatomy, SoftTissue, int], Plant]]] = {
     "emphysema": plant_emphysema,
     "edema": plant_edema,

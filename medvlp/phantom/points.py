@@ -6,6 +6,7 @@ sampling noise, which a detector's own blur hides.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -195,13 +196,11 @@ def volume_splat(
     index = whole[2] * plane + whole[1] * across + whole[0]
     size = (depth + 3) * plane
     total = np.zeros(size, np.float64)
-    for dz in (0, 1):
-        for dy in (0, 1):
-            for dx in (0, 1):
-                weight = cloud.volume * (place[2] if dz else 1 - place[2])
-                weight = weight * (place[1] if dy else 1 - place[1]) * (place[0] if dx else 1 - place[0])
-                offset = dz * plane + dy * across + dx
-                total[offset:] += np.bincount(index, weight, size)[: size - offset]
+    for dz, dy, dx in itertools.product((0, 1), repeat=3):
+        weight = cloud.volume * (place[2] if dz else 1 - place[2])
+        weight = weight * (place[1] if dy else 1 - place[1]) * (place[0] if dx else 1 - place[0])
+        offset = dz * plane + dy * across + dx
+        total[offset:] += np.bincount(index, weight, size)[: size - offset]
     edge = spacing[0] * spacing[1] * spacing[2]
     inner = total.reshape(depth + 3, height + 3, across)[1 : depth + 1, 1 : height + 1, 1 : width + 1]
     return (inner / edge).astype(np.float32)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from medvlp.phantom.points import Cloud
 
 if TYPE_CHECKING:
-    from medvlp.phantom.tissue import Grid
+    pass
 
 Box = tuple[slice, slice, slice]
 
@@ -59,13 +59,3 @@ def region_of(mask: np.ndarray, offset: Box | None = None, *, depth: float = 4.0
     starts = (0, 0, 0) if offset is None else (part.start for part in offset)
     z, y, x = (slice(part.start + at, part.stop + at) for part, at in zip(inner, starts, strict=True))
     return Region(box=(z, y, x), voxels=mask[inner].copy(), depth=depth)
-
-
-def region_mask(region: Region, grid: Grid) -> np.ndarray:
-    """Return a region as bool (Z, Y, X) on the body's grid."""
-    mask = np.zeros(grid.shape, bool)
-    if region.box is not None and region.voxels is not None:
-        mask[region.box] = region.voxels
-    if region.points is not None and len(region.points):
-        mask.reshape(-1)[grid.index(region.points)] = True
-    return mask

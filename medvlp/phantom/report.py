@@ -19,37 +19,22 @@ from medvlp.phantom.prose.form import SentenceForm
 from medvlp.phantom.prose.grammar import conditions_of, side_slots
 from medvlp.phantom.prose.layout import LAYOUTS, lay_out, opening_sections
 from medvlp.phantom.prose.words import WORDINGS, sentence_forms
-from medvlp.phantom.prose.writer import Statement, Writer, say, say_plainly, system_of
+from medvlp.phantom.prose.writer import Statement, Writer, state, state_plainly, system_of
 
 _DENIAL_RATE = {
-    "effusion": 0.8,
-    "pneumothorax": 0.8,
-    "consolidation": 0.75,
-    "cardiomegaly": 0.65,
-    "edema": 0.45,
-    "nodule": 0.45,
-    "atelectasis": 0.35,
-    "rib_fracture": 0.4,
-    "emphysema": 0.3,
-    "pacemaker": 0.25,
-    "central_line": 0.2,
+    "effusion": 0.8, "pneumothorax": 0.8, "consolidation": 0.75, "cardiomegaly": 0.65, "edema": 0.45, "nodule": 0.45,
+    "atelectasis": 0.35, "rib_fracture": 0.4, "emphysema": 0.3, "pacemaker": 0.25, "central_line": 0.2,
     "endotracheal_tube": 0.2,
-}
+}  # fmt: skip
 _LISTED = ("effusion", "pneumothorax", "consolidation", "edema", "nodule", "atelectasis")  # denied in one breath
 _SIDED = ("effusion", "pneumothorax", "consolidation", "nodule", "rib_fracture")  # denied for the other side
 _SMALL_NODULE = 12.0  # mm, about what overlapping vessels can feign
 _JOINTS = (("effusion", "pneumothorax"), ("effusion", "atelectasis"), ("cardiomegaly", "edema"))
 _ADVISED = {"nodule": 0.4, "consolidation": 0.2, "pneumothorax": 0.3}
-_ANATOMY = (
-    ("trachea", "mediastinum"),
-    ("mediastinum", "mediastinum"),
-    ("abdomen", "end"),
-    ("soft_tissue", "end"),
-    ("spine", "bones"),
-    ("volumes", "lungs"),
-    ("diaphragm", "pleura"),
-    ("aorta", "mediastinum"),
-)
+_ANATOMY = (  # what is said to be normal, and the part of the chest with which it stands
+    ("trachea", "mediastinum"), ("mediastinum", "mediastinum"), ("abdomen", "end"), ("soft_tissue", "end"),
+    ("spine", "bones"), ("volumes", "lungs"), ("diaphragm", "pleura"), ("aorta", "mediastinum"),
+)  # fmt: skip
 _UNCERTAIN_RATE = 0.25  # of the mild findings
 _MACRO_RATE = 0.12  # of the normal studies: the house's macro, word for word the same
 
@@ -109,18 +94,15 @@ def write_report(study: Study, *, seed: int, held_out: bool, age: int | None = N
 def _plan(writer: Writer) -> tuple[list[Statement], list[Statement]]:
     """Return the statements of the findings section and of the impression."""
     study = writer.study
-    uncertain = {
-        place for place, finding in enumerate(study.findings) if _faint(finding) and writer.chance(_UNCERTAIN_RATE)
-    }
-    certain = [finding for place, finding in enumerate(study.findings) if place not in uncertain]
-    unsure = [finding for place, finding in enumerate(study.findings) if place in uncertain]
+    unsure = [finding for finding in study.findings if _faint(finding) and writer.chance(_UNCERTAIN_RATE)]
+    certain = [finding for finding in study.findings if not any(finding is each for each in unsure)]
     findings = _mention(writer, certain, unsure)
     impression = _conclude(writer, certain, unsure)
     for gone in resolved(study):
         topic = "device/resolved" if gone.name in DEVICES else "change/resolved"
-        findings.append(say(writer, [gone], topic, "absent", graded=False))
+        findings.append(state(writer, [gone], topic, "absent", graded=False))
         if writer.chance(0.4):
-            impression.append(say(writer, [gone], topic, "absent", graded=False))
+            impression.append(state(writer, [gone], topic, "absent", graded=False))
     impression += _advise(writer, certain)
     findings += _deny(writer) + _other_side(writer) + _normal_anatomy(writer)
     return _ordered(writer, findings), impression
@@ -140,7 +122,7 @@ def _mention(writer: Writer, certain: Sequence[Finding], unsure: Sequence[Findin
                 (other for other in left if other.name == second and _joined(one, other) and one in left), None
             )
             if partner is not None and not _changed(writer, one, partner) and writer.chance(0.6):
-                statements.append(say(writer, [one, partner], f"joint/{first}+{second}"))
+                statements.append(state(writer, [one, partner], f"joint/{first}+{second}"))
                 left = [finding for finding in left if finding is not one and finding is not partner]
     statements += [_present(writer, finding) for finding in left]
     statements += [_uncertain(writer, finding) for finding in unsure]
@@ -159,14 +141,14 @@ def _present(writer: Writer, finding: Finding, *, brief: bool = False) -> Statem
     """Say that a finding is there; with a prior, mostly how it has changed."""
     change = change_of(finding, writer.study.prior)
     if change and writer.chance(0.75):
-        return say(writer, [finding], f"{'device' if finding.name in DEVICES else 'change'}/{change}")
+        return state(writer, [finding], f"{'device' if finding.name in DEVICES else 'change'}/{change}")
     brief = brief and finding.name not in DEVICES
-    return say(writer, [finding], "impression/finding" if brief else f"{finding.name}/present")
+    return state(writer, [finding], "impression/finding" if brief else f"{finding.name}/present")
 
 
 def _uncertain(writer: Writer, finding: Finding) -> Statement:
     topic = f"{finding.name}/uncertain" if writer.chance(0.4) else "uncertain"
-    return say(writer, [finding], topic, "uncertain")
+    return state(writer, [finding], topic, "uncertain")
 
 
 def _conclude(writer: Writer, certain: Sequence[Finding], unsure: Sequence[Finding]) -> list[Statement]:
@@ -178,14 +160,14 @@ def _conclude(writer: Writer, certain: Sequence[Finding], unsure: Sequence[Findi
     statements = [_present(writer, finding, brief=writer.chance(0.6)) for finding in acute + devices]
     statements += [_uncertain(writer, finding) for finding in unsure]
     if not acute and not unsure:
-        nothing = say_plainly(writer, "impression/normal", "end")
+        nothing = state_plainly(writer, "impression/normal", "end")
         statements = ([nothing] if nothing else []) + statements
     return statements
 
 
 def _advise(writer: Writer, certain: Sequence[Finding]) -> list[Statement]:
     names = sorted({finding.name for finding in certain} & _ADVISED.keys())
-    advice = [say_plainly(writer, f"advice/{name}", "end") for name in names if writer.chance(_ADVISED[name])]
+    advice = [state_plainly(writer, f"advice/{name}", "end") for name in names if writer.chance(_ADVISED[name])]
     return [statement for statement in advice if statement is not None]
 
 
@@ -195,18 +177,18 @@ def _deny(writer: Writer) -> list[Statement]:
     gone = {finding.name for finding in writer.study.prior or ()}
     denied = [name for name, rate in _DENIAL_RATE.items() if name not in names | gone and writer.chance(rate)]
     listed = writer.shuffled([name for name in denied if name in _LISTED])
-    alone = [name for name in denied if name not in _LISTED]
+    single = [name for name in denied if name not in _LISTED]
     statements: list[Statement] = []
     while listed:  # "no effusion or pneumothorax", as it is dictated
         count = min(len(listed), int(writer.pick((1, 2, 2, 3))))
         group, listed = listed[:count], listed[count:]
         if count == 1:
-            alone += group
+            single += group
         else:
             statements.append(_deny_together(writer, group))
-    for name in alone:
-        said = say_plainly(writer, f"{name}/absent", system_of(name), [(WORDINGS[name].anatomy, name)])
-        statements += [said] if said else []
+    for name in single:
+        stated = state_plainly(writer, f"{name}/absent", system_of(name), [(WORDINGS[name].anatomy, name)])
+        statements += [stated] if stated else []
     return statements
 
 
@@ -241,8 +223,8 @@ def _other_side(writer: Writer) -> list[Statement]:
 
 def _normal_anatomy(writer: Writer) -> list[Statement]:
     topics = writer.shuffled(_ANATOMY)[: int(writer.pick((0, 1, 1, 2, 2, 3)))]
-    said = [say_plainly(writer, f"normal/{topic}", system) for topic, system in topics]
-    return [statement for statement in said if statement is not None]
+    stated = [state_plainly(writer, f"normal/{topic}", system) for topic, system in topics]
+    return [statement for statement in stated if statement is not None]
 
 
 def _ordered(writer: Writer, statements: Sequence[Statement]) -> list[Statement]:
@@ -289,11 +271,10 @@ def _assemble(writer: Writer, age: int, findings: Sequence[Statement], impressio
         for name, body in opening_sections(writer.study, age, writer.pick).items()
         if writer.chance({"exam": 0.6, "indication": 0.9, "technique": 0.5, "comparison": 0.8}[name])
     }
+    spoken = list(findings)
     if shape < 0.12:  # impression only: it says everything
-        spoken = list(findings)
         sections["impression"] = _listed(writer, spoken)
     else:
-        spoken = list(findings)
         sections["findings"] = _prose(findings)
         if shape < 0.9:
             spoken += impression

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import seed_of
 from medvlp.core.triplet import Side
+from medvlp.phantom._files import read_facts
 from medvlp.phantom.facts import FINDINGS, Finding, Lobe, Severity
 
 if TYPE_CHECKING:
@@ -62,111 +63,12 @@ class Extent:
     severity: Severity
 
 
-_LUNG: Final[tuple[Lobe, ...]] = ("upper", "middle", "lower")
-_EITHER: Final[tuple[tuple[Side, float], ...]] = (("left", 0.5), ("right", 0.5))
-_BOTH: Final[tuple[tuple[Side, float], ...]] = (("bilateral", 1.0),)
-
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
-        rule.name: rule
-        for rule in (
-            Rule(
-                name="effusion",
-                sides=(("left", 0.35), ("right", 0.4), ("bilateral", 0.25)),
-                size="height of the fluid above the lateral costophrenic recess when upright; the same volume layers "
-                "behind the lung when supine",
-                low=18.0, high=130.0, median=45.0, spread=0.5,
-                cuts=(0.2, 0.5),  # 40 mm: dome reached; 74 mm: lower third of the hemithorax
-                source="Blackmore et al., Acad Radiol 1996;3:103 (200 mL blunts the lateral angle on a frontal film, "
-                "500 mL hides the hemidiaphragm)",
-            ),
-            Rule(
-                name="pneumothorax",
-                sides=_EITHER,
-                size="distance of the visceral pleura from the cupola at the apex",
-                low=10.0, high=70.0, median=34.0, spread=0.4,
-                cuts=(0.17, 0.5),  # 20 mm and 40 mm
-                source="Baumann et al., Chest 2001;119:590 (small below 3 cm at the apex); MacDuff et al., Thorax "
-                "2010;65 Suppl 2:ii18 (large from 2 cm)",
-            ),
-            Rule(
-                name="consolidation",
-                sides=(("left", 0.4), ("right", 0.45), ("bilateral", 0.15)),
-                lobes=_LUNG,
-                size="diameter of the opacity, which stops at the fissures; opacity grows with the amount",
-                low=40.0, high=140.0, median=90.0, spread=0.3,
-                cuts=(0.25, 0.55),
-                source="Hansell et al., Fleischner glossary, Radiology 2008;246:697 (segmental to lobar extent)",
-            ),
-            Rule(
-                name="nodule",
-                sides=_EITHER,
-                lobes=_LUNG,
-                size="diameter",
-                low=8.0, high=30.0, median=17.0, spread=0.3,
-                source="Shiraishi et al., AJR 2000;174:71 (JSRT films: mean 17 mm); Hansell et al., Radiology "
-                "2008;246:697 (a nodule is at most 30 mm)",
-            ),
-            Rule(
-                name="cardiomegaly",
-                sides=(("", 1.0),),
-                cuts=(0.3, 0.65),  # see `heart_ratio`
-                source="Danzer, Am J Med Sci 1919;157:513 (cardiothoracic ratio above 0.50)",
-            ),
-            Rule(
-                name="edema",
-                sides=_BOTH,
-                amount=(0.1, 1.0),  # cephalisation, then septal lines, then perihilar alveolar haze
-                cuts=(0.45, 0.75),
-                source="Milne et al., AJR 1985;144:879; Gluecker et al., RadioGraphics 1999;19:1507",
-            ),
-            Rule(
-                name="atelectasis",
-                sides=(("left", 0.45), ("right", 0.45), ("bilateral", 0.1)),
-                lobes=_LUNG,
-                size="thickness of the plate (amount below 0.5) or of the collapsed lobe at its thickest",
-                low=4.0, high=40.0, median=14.0, spread=0.6,
-                cuts=(0.25, 0.5),  # from 0.5 on a lobe collapses: diaphragm up, mediastinum shifted
-                source="Woodring and Reed, J Thorac Imaging 1996;11:109 and 92; Hansell et al., Radiology 2008;246:697",
-            ),
-            Rule(
-                name="rib_fracture",
-                sides=_EITHER,
-                size="displacement of the fragments across the rib's axis",
-                low=4.0, high=16.0, median=10.0, spread=0.3,
-                source="Edwards et al., J Trauma Acute Care Surg 2020;88:e40 (offset: cortical contact below 90 %, "
-                "displaced: none); Talbot et al., RadioGraphics 2017;37:628 (ribs 4 to 10)",
-            ),
-            Rule(
-                name="emphysema",
-                sides=_BOTH,
-                amount=(0.2, 1.0),
-                cuts=(0.5, 0.75),
-                source="Thurlbeck and Simon, AJR 1978;130:429 (flattened diaphragm, lung height, narrow heart)",
-            ),
-            Rule(
-                name="pacemaker",
-                sides=(("left", 0.75), ("right", 0.25)),
-                amount=(1.0, 1.0),
-                source="Aguilera et al., RadioGraphics 2011;31:1669",
-            ),
-            Rule(
-                name="central_line",
-                sides=(("right", 0.65), ("left", 0.35)),
-                amount=(1.0, 1.0),
-                source="Godoy et al., AJR 2012;198:572 (tip at the cavoatrial junction)",
-            ),
-            Rule(
-                name="endotracheal_tube",
-                sides=(("midline", 1.0),),
-                size="distance of the tip above the carina",
-                low=20.0, high=75.0, median=45.0, spread=0.3,
-                amount=(1.0, 1.0),
-                source="Goodman et al., AJR 1976;127:433 (5 cm above the carina, 2 cm either way with the neck)",
-            ),
-        )
+        name: Rule(name=name, **facts | {"sides": tuple(facts["sides"].items())})
+        for name, facts in read_facts("rules").items()
     }
-)  # fmt: skip
+)
 
 
 def finding_rule(name: str) -> Rule:

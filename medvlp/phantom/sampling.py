@@ -126,12 +126,8 @@ def resolved_of(study: Study) -> tuple[Finding, ...]:
 
 def age_at(study: Study, first_date: str) -> int:
     """Return the patient's age in whole years at a study, given the date of the first one (both ``YYYYMMDD``)."""
-    days = (_day(study.date) - _day(first_date)).days
+    days = (date.fromisoformat(study.date) - date.fromisoformat(first_date)).days
     return study.patient.age + int(days // 365.25)
-
-
-def _day(text: str) -> date:
-    return date(int(text[:4]), int(text[4:6]), int(text[6:]))
 
 
 def _place(patient: int, visit: int) -> int:

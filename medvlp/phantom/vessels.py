@@ -27,12 +27,11 @@ _TAPER: Final = 0.74  # calibre of a daughter vessel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """Segments of branching tubes: ends ``(S, 3)``, radii ``(S,)`` in mm and the generation ``(S,)`` from 0."""
+    """Segments of branching tubes: ends ``(S, 3)`` and radii ``(S,)`` in mm."""
 
     start: np.ndarray
     end: np.ndarray
     radius: np.ndarray
-    generation: np.ndarray
 
 
 def carina(anatomy: Anatomy) -> tuple[float, float, float]:
@@ -79,7 +78,7 @@ def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: 
     reach = np.sqrt(((target - start) ** 2).sum(1))
     calibre = (radius * (0.75 + 0.35 * np.minimum(reach / 130.0, 1.2))).astype(np.float32)
     aim = target
-    starts, ends, radii, levels = [], [], [], []
+    starts, ends, radii = [], [], []
     direction = (target - start) / reach[:, None]
     for level in range(generations):
         end = start + direction * (reach * _SHARES[level])[:, None]
@@ -87,7 +86,6 @@ def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: 
         starts.append(start)
         ends.append(end)
         radii.append(calibre)
-        levels.append(np.full(len(start), level))
         if level == generations - 1:
             break
         # Two daughters: one keeps on towards the target, one leaves at a wider angle to fill the space beside it.
@@ -110,7 +108,6 @@ def grow(anatomy: Anatomy, side: int, *, seed: int, radius: float, generations: 
         np.concatenate(starts).astype(np.float32),
         np.concatenate(ends).astype(np.float32),
         np.concatenate(radii).astype(np.float32),
-        np.concatenate(levels),
     )
 
 

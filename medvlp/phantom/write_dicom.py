@@ -46,27 +46,6 @@ _PADDING_LIMIT: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
-class RadiographFile:
-    """What was written.
-
-    Attributes:
-        path: of the file.
-        sop_uid: SOPInstanceUID.
-        rows: height in pixels.
-        columns: width in pixels.
-        photometric: PhotometricInterpretation.
-        transfer_syntax: UID of the transfer syntax.
-    """
-
-    path: Path
-    sop_uid: str
-    rows: int
-    columns: int
-    photometric: str
-    transfer_syntax: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """Stored values and the numbers that say how to show them.
 
@@ -144,8 +123,8 @@ def write_radiograph(
     magnification: float,
     age: int,
     seed: int,
-) -> RadiographFile:
-    """Write one radiograph.
+) -> dict[str, str | int]:
+    """Write one radiograph and return what it says of itself, by columns of the truth's table ``images``.
 
     Args:
         path: where.
@@ -174,16 +153,10 @@ def write_radiograph(
     data = stored.pixels.astype("<u2").tobytes()
     if syntax.is_compressed:
         frame = get_encoder(syntax).encode(
-            data,
-            rows=dataset.Rows,
-            columns=dataset.Columns,
-            samples_per_pixel=1,
-            bits_allocated=16,
-            bits_stored=convention.bits,
-            pixel_representation=0,
-            photometric_interpretation=convention.photometric,
+            data, rows=dataset.Rows, columns=dataset.Columns, samples_per_pixel=1, bits_allocated=16,
+            bits_stored=convention.bits, pixel_representation=0, photometric_interpretation=convention.photometric,
             number_of_frames=1,
-        )
+        )  # fmt: skip
         dataset.PixelData = encapsulate([frame])
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
@@ -195,7 +168,13 @@ def write_radiograph(
     dcmwrite(buffer, dataset, enforce_file_format=True)
     write_atomically(path, buffer.getvalue())
     rows, columns = stored.pixels.shape
-    return RadiographFile(path, dataset.SOPInstanceUID, rows, columns, convention.photometric, str(syntax))
+    return {
+        "sop_uid": dataset.SOPInstanceUID,
+        "rows": rows,
+        "columns": columns,
+        "photometric": convention.photometric,
+        "transfer_syntax": str(syntax),
+    }
 
 
 def _serial(study: Study) -> int:

@@ -105,17 +105,7 @@ def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: V
         seed=job.seed,
     )
     document["images"].append(
-        {
-            "path": where.as_posix(),
-            "accession": study.accession,
-            "view": view,
-            "sop_uid": written.sop_uid,
-            "rows": written.rows,
-            "columns": written.columns,
-            "slices": 1,
-            "photometric": written.photometric,
-            "transfer_syntax": written.transfer_syntax,
-        }
+        {"path": where.as_posix(), "accession": study.accession, "view": view, "slices": 1} | written
     )
     for index, (finding, mask, box) in enumerate(zip(study.findings, projection.masks, projection.boxes, strict=True)):
         if box is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,54 +54,50 @@ def build_server(
     def file(name: str) -> Response:
         path = WEB / name  # the guard lets plain names of three kinds through
         kind = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}[path.suffix]
-        return FileResponse(path, media_type=kind) if path.is_file() else _said(404, "There is nothing here.")
+        return FileResponse(path, media_type=kind) if path.is_file() else _sentence(404, "There is nothing here.")
 
     @server.get("/rr/room.json")
-    def told() -> JSONResponse:
+    def described() -> JSONResponse:
         return JSONResponse(room.document)
 
-    @server.post("/rr/studies")
-    async def receive(request: Request) -> Response:
-        framed = request.headers.get("content-type", "") == FRAMED
+    async def answered(work: Awaitable[dict[str, Any] | None], *, missing: str = "") -> Response:
         try:
-            return JSONResponse(await room.receive(_token(request), request.stream(), framed=framed))
+            found = await work
+        except KeyError:
+            if not missing:
+                raise
+            return _sentence(404, missing)
         except UserError as error:
             return _refused(error)
         except ClientDisconnect:
             return Response(status_code=400)  # the tab was closed on its way: nobody reads this
+        return Response(status_code=204) if found is None else JSONResponse(found)
+
+    @server.post("/rr/studies")
+    async def receive(request: Request) -> Response:
+        framed = request.headers.get("content-type", "") == FRAMED
+        return await answered(room.receive(_token(request), request.stream(), framed=framed))
 
     @server.post("/rr/look")
     async def look(request: Request) -> Response:
-        try:
-            seen = await room.look(request.stream())
-        except UserError as error:
-            return _refused(error)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        return Response(status_code=204) if seen is None else JSONResponse(seen)
+        return await answered(room.look(request.stream()))
 
     @server.post("/rr/samples/{number}")
     async def sample(request: Request, number: int) -> Response:
-        try:
-            return JSONResponse(await run_in_threadpool(room.sample, _token(request), number))
-        except KeyError:
-            return _said(404, "There is no such sample.")
+        work = run_in_threadpool(room.sample, _token(request), number)
+        return await answered(work, missing="There is no such sample.")
 
     @server.post("/rr/archive/{number}")
     async def fetched(request: Request, number: int) -> Response:
-        try:
-            return JSONResponse(await run_in_threadpool(room.fetched, _token(request), number))
-        except KeyError:
-            return _said(404, "There is no such study in the list.")
-        except UserError as error:
-            return _refused(error)
+        work = run_in_threadpool(room.fetched, _token(request), number)
+        return await answered(work, missing="There is no such study in the list.")
 
     def values(request: Request, key: str, number: int, take: Callable[[Series], bytes]) -> Response:
         try:
             series = room.sessions.study(_token(request), key).series[number]
             return Response(take(series), media_type="application/octet-stream")
         except (KeyError, IndexError):
-            return _said(404, "There is no such picture in this session.")
+            return _sentence(404, "There is no such picture in this session.")
 
     @server.get("/rr/studies/{key}/series/{number}/pixels/{first}/{last}")
     def pixels(request: Request, key: str, number: int, first: int, last: int) -> Response:
@@ -164,14 +160,14 @@ def build_server(
     return server
 
 
-def _said(status: int, sentence: str) -> JSONResponse:
+def _sentence(status: int, sentence: str) -> JSONResponse:
     return JSONResponse({"error": sentence}, status_code=status)
 
 
 def _refused(error: UserError) -> JSONResponse:
     if isinstance(error, UnreadableImage):
-        return _said(422, f"This cannot be read: {error.detail}; {error.hint}.")
-    return _said(413 if isinstance(error, TooLarge) else 422, str(error))
+        return _sentence(422, f"This cannot be read: {error.detail}; {error.hint}.")
+    return _sentence(413 if isinstance(error, TooLarge) else 422, str(error))
 
 
 def _token(request: Request) -> str:

@@ -65,10 +65,10 @@ def _general(frame: Frame) -> list[tuple[str, float, float, str]]:
 
 
 def _notes(frames: list[Frame]) -> list[str]:
-    told = dict.fromkeys(note for frame in frames for note in frame.warnings)
-    if told.pop(MADE_GRAY, 0) is None:
-        told["the picture is coloured: a model is shown its luma"] = None
-    return list(told)
+    notes = dict.fromkeys(note for frame in frames for note in frame.warnings)
+    if notes.pop(MADE_GRAY, 0) is None:
+        notes["the picture is coloured: a model is shown its luma"] = None
+    return list(notes)
 
 
 def _facts(meta: dict[str, str | int | float]) -> dict[str, str | int | float]:

@@ -16,7 +16,7 @@ from medvlp.serving.exports.shown import Category, Finding, Layer, Shown
 from medvlp.serving.studies import Series
 
 
-def pictures_of(series: Series) -> tuple[Frame, ...]:
+def frames_of(series: Series) -> tuple[Frame, ...]:
     """Return the frames of a series that can be exported.
 
     Raises:
@@ -29,7 +29,7 @@ def pictures_of(series: Series) -> tuple[Frame, ...]:
 
 def shown_of(
     series: Series, *, frame: int, window: Sequence[Any] | None, model: Mapping[str, Any],
-    told: Mapping[str, Any] | None, mapped: tuple[str, Mapping[str, Any]] | None,
+    found: Mapping[str, Any] | None, mapped: tuple[str, Mapping[str, Any]] | None,
 ) -> Shown:  # fmt: skip
     """Return what is exported.
 
@@ -38,20 +38,20 @@ def shown_of(
         frame: which one is looked at.
         window: centre, width and VOI LUT Function in force; None for the file's own display.
         model: as `Reader.describe` tells it.
-        told: of `Reader.findings`; None where no model spoke.
+        found: of `Reader.findings`; None where no model spoke.
         mapped: finding and map of `Reader.where`, where one is shown.
 
     Raises:
         UserError: it is a volume, or there is no such frame.
     """
-    frames = pictures_of(series)
+    frames = frames_of(series)
     if not 0 <= frame < len(frames):
         raise UserError(f"There is no frame {frame}: the series has {len(frames)}.")
     picture = frames[frame]
     pixels = picture.painted(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
-    rows = told["findings"] if told else []
+    rows = found["findings"] if found else []
     points = {row["evidence"]["operating_point"] for row in rows if row.get("evidence")} - {None}
-    refused = (told or {}).get("refused")
+    refused = (found or {}).get("refused")
     return Shown(
         pixels=picture.hanging.undo(pixels),
         findings=tuple(_finding(row) for row in rows),
@@ -72,13 +72,13 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     return Finding(row["finding"], category, row["probability"], row["threshold"], row["sentence"], side)
 
 
-def _layer(picture: Frame, finding: str, told: Mapping[str, Any]) -> Layer:
+def _layer(picture: Frame, finding: str, found: Mapping[str, Any]) -> Layer:
     """Lay a grid over its box of the hung picture, as the page does, and turn it to how the picture is stored."""
-    grid = np.frombuffer(base64.b64decode(told["values"]), np.uint8).reshape(told["rows"], told["columns"])
+    grid = np.frombuffer(base64.b64decode(found["values"]), np.uint8).reshape(found["rows"], found["columns"])
     high, wide = picture.values.shape
-    x0, y0, x1, y1 = told["box"]
+    x0, y0, x1, y1 = found["box"]
     # Of each pixel of the picture, where it lies in the grid; what lies outside of the box is 0.
-    across, down = (x1 - x0) / told["columns"], (y1 - y0) / told["rows"]
+    across, down = (x1 - x0) / found["columns"], (y1 - y0) / found["rows"]
     affine = (1 / across, 0, -x0 / across, 0, 1 / down, -y0 / down)
     laid = Pillow.fromarray(grid).transform((wide, high), Pillow.Transform.AFFINE, affine, Pillow.Resampling.BILINEAR)
-    return Layer(finding, picture.hanging.undo(np.asarray(laid, np.float32) / 255), str(told["method"]))
+    return Layer(finding, picture.hanging.undo(np.asarray(laid, np.float32) / 255), str(found["method"]))

@@ -26,38 +26,38 @@ def refusal(verdict: Verdict | None) -> dict[str, str] | None:
 
 
 def finding_rows(
-    told: Mapping[str, Any], answers: Sequence[StoredAnswer], scoring: Sequence[str], refused: Mapping[str, str] | None
+    result: Mapping[str, Any], answers: Sequence[StoredAnswer], scoring: Sequence[str], refused: Mapping[str, str] | None
 ) -> list[dict[str, Any]]:
     """Return a row for each finding, the surest category first, within it by how far the number is above its base rate.
 
     Args:
-        told: a result of `predict_files`.
+        result: of `predict_files`.
         answers: of the bundle.
-        scoring: names of the answers whose scores `told` holds, in its order.
+        scoring: names of the answers whose scores `result` holds, in its order.
         refused: of `refusal`; then no number is shown.
     """
     rows: dict[str, dict[str, Any]] = {}
-    kept = {each.name: each for each in answers}
-    parts = [told, *told.get("answers", {}).values()]
+    released = {each.name: each for each in answers}
+    parts = [result, *result.get("answers", {}).values()]
     for name, part in zip(scoring, parts, strict=False):
         for finding in part.get("scores", {}):
-            rows.setdefault(finding, _row(finding, told, part, kept.get(name), name, refused))
+            rows.setdefault(finding, _row(finding, result, part, released.get(name), name, refused))
     order = ("present", "indeterminate", "absent", "uncalibrated", NOT_HERE)
     return sorted(rows.values(), key=lambda row: (order.index(row["category"]), -_lift(row), row["finding"]))
 
 
-def _place(finding: str, told: Mapping[str, Any]) -> dict[str, str | None]:
+def _place(finding: str, result: Mapping[str, Any]) -> dict[str, str | None]:
     """Return where the likeliest pair of a finding lies, and its side, where the model says such a thing."""
-    place = next((pair["anatomy"] for pair in told.get("pairs", ()) if pair["observation"] == finding), None)
+    place = next((pair["anatomy"] for pair in result.get("pairs", ()) if pair["observation"] == finding), None)
     side = next((side for side in ("left", "right") if side in (place or "").split("_")), None)
     return {"side": side, "place": place}
 
 
 def _row(
     finding: str,
-    told: Mapping[str, Any],
+    result: Mapping[str, Any],
     part: Mapping[str, Any],
-    kept: StoredAnswer | None,
+    released: StoredAnswer | None,
     answer: str,
     refused: Mapping[str, str] | None,
 ) -> dict[str, Any]:
@@ -65,11 +65,11 @@ def _row(
     calibrated = "raw_scores" in part and finding not in part.get("uncalibrated", ())
     probability = part["scores"][finding] if calibrated else None
     limits = part.get("limits", {}).get(finding)
-    evidence = None if kept is None else (kept.evidence or {}).get(finding)
+    evidence = None if released is None else (released.evidence or {}).get(finding)
     category = part.get("category", {}).get(finding, "uncalibrated")
     base = None if evidence is None else evidence["base_rate"]
-    if kept is not None and calibrated:  # that of the pictures which the probability was calibrated on
-        fitted = read_decisions(None, kept.calibration).calibrators[finding]
+    if released is not None and calibrated:  # that of the pictures which the probability was calibrated on
+        fitted = read_decisions(None, released.calibration).calibrators[finding]
         base = fitted.positives / fitted.n
     row = {
         "finding": finding,
@@ -82,7 +82,7 @@ def _row(
         "base_rate": base,
         "evidence": evidence,
         "map": False,
-        **_place(finding, told),
+        **_place(finding, result),
     }
     row["sentence"] = in_words(category, probability, base, limits)
     if refused is not None or raw != raw:
@@ -117,8 +117,10 @@ def in_words(
         words.append(f"below its threshold {low:.2f}")
     elif category == "indeterminate":
         known = [f"{each:.2f}" for each in (low, high) if each is not None]
-        told = f"between its thresholds {' and '.join(known)}" if len(known) == 2 else "too few cases for a threshold"
-        words.append(told)
+        between = (
+            f"between its thresholds {' and '.join(known)}" if len(known) == 2 else "too few cases for a threshold"
+        )
+        words.append(between)
     return ", ".join(words)
 
 

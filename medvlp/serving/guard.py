@@ -168,14 +168,14 @@ def _sealed(send: Send, headers: dict[str, str], cookie: str) -> Send:
 
     async def sealed(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            kept = [
+            headers_out = [
                 (name, value) for name, value in message.get("headers", ())
                 if name.lower().decode() not in (*headers, "server", "access-control-allow-origin", "set-cookie")
             ]  # fmt: skip
-            kept += [(name.encode(), value.encode()) for name, value in headers.items()]
+            headers_out += [(name.encode(), value.encode()) for name, value in headers.items()]
             if cookie:
-                kept.append((b"set-cookie", cookie.encode()))
-            message = {**message, "headers": kept}
+                headers_out.append((b"set-cookie", cookie.encode()))
+            message = {**message, "headers": headers_out}
         await send(message)
 
     return sealed

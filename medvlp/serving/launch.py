@@ -8,21 +8,16 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medvlp.core.errors import UserError
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.guard import ROOM, Passwords
 from medvlp.serving.sessions import Limits, Sessions
-
-if TYPE_CHECKING:
-    from medvlp.serving.samples import Samples
-
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -72,33 +67,33 @@ class Options:
 
 
 class Running:
-    """A room that is open; ``close`` ends it and leaves nothing behind."""
+    """A server that is open; ``close`` ends it and leaves nothing behind.
 
-    def __init__(self, server: Any, url: str, folder: Path, sessions: Sessions, samples: Samples | None) -> None:  # noqa: ANN401
-        self._server, self.url, self.folder = server, url, folder
-        self._sessions, self._samples = sessions, samples
-        self._open = True
-        threading.Thread(target=self._sweep, daemon=True).start()
+    Args:
+        name: what is open.
+        url: its address.
+        folder: private; removed at the end.
+        stop: ends serving.
+        going: whether it still serves.
+    """
 
-    def _sweep(self) -> None:
-        while self._open:
-            time.sleep(2)
-            self._sessions.sweep()
+    def __init__(
+        self, name: str, url: str, folder: Path, stop: Callable[[], object], going: Callable[[], bool]
+    ) -> None:
+        self.url, self.folder = url, folder
+        self._name, self._stop, self._going = name, stop, going
 
-    def wait(self, announce: Callable[[str], object]) -> None:
-        """Announce the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
+    def wait(self, report: Callable[[str], object]) -> None:
+        """Report the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
         try:
-            address = f"The reading room is open at {self.url} (Ctrl-C closes it; nothing is kept)."
-            wait_for_signal(lambda: announce(address), lambda: self._open)
+            sentence = f"The {self._name} is open at {self.url} (Ctrl-C closes it; nothing is stored)."
+            wait_for_signal(lambda: report(sentence), self._going)
         finally:
             self.close()
 
     def close(self) -> None:
         """Stop serving and remove the private folder."""
-        self._open = False
-        self._server.blocks.close(verbose=False)
-        if self._samples is not None:
-            self._samples.close()
+        self._stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -112,11 +107,7 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     Raises:
         UserError: gradio is missing, the port is taken, or a bundle cannot be loaded.
     """
-    if find_spec("gradio") is None:  # not imported before it is told of its folder
-        raise UserError('The reading room needs gradio: pip install "openmedvlp[demo]".')
-    passwords = Passwords(options.auth) if options.auth else None
-    port = free_port(options.host, options.port)
-    folder = Path(tempfile.mkdtemp(prefix="medvlp-room-"))  # mode 0700
+    passwords, port, folder = prepare(options, "reading room")
     try:
         return _launch(options, readers, passwords, port, folder)
     except BaseException:  # who interrupts the start leaves nothing behind either
@@ -124,10 +115,24 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
         raise
 
 
+def prepare(options: Options, name: str) -> tuple[Passwords | None, int, Path]:
+    """Return who may enter, a port and a private folder of mode 0700, which gradio is given before it is imported.
+
+    Raises:
+        UserError: gradio is missing, or the port is taken.
+    """
+    if find_spec("gradio") is None:
+        raise UserError(f'The {name} needs gradio: pip install "openmedvlp[demo]".')
+    passwords = Passwords(options.auth) if options.auth else None
+    port = free_port(options.host, options.port)
+    folder = Path(tempfile.mkdtemp(prefix=f"medvlp-{name.split()[-1]}-"))
+    os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
+    return passwords, port, folder
+
+
 def _launch(
     options: Options, readers: Sequence[Any] | None, passwords: Passwords | None, port: int, folder: Path
 ) -> Running:
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     from medvlp.serving.app import build_server
     from medvlp.serving.room import Room
     from medvlp.serving.samples import Samples
@@ -154,7 +159,21 @@ def _launch(
     )  # fmt: skip
     if samples is not None:
         samples.make_ahead()
-    return Running(server, f"http://{options.host}:{port}/", folder, sessions, samples)
+    closed = threading.Event()
+
+    def sweep() -> None:
+        while not closed.wait(2):
+            sessions.sweep()
+
+    def stop() -> None:
+        closed.set()
+        if server.blocks is not None:
+            server.blocks.close(verbose=False)
+        if samples is not None:
+            samples.close()
+
+    threading.Thread(target=sweep, daemon=True).start()
+    return Running("reading room", f"http://{options.host}:{port}/", folder, stop, lambda: not closed.is_set())
 
 
 def _readers(options: Options) -> tuple[Any, ...]:

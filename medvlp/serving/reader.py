@@ -38,7 +38,7 @@ BANNER = "For research only: not a medical device, and not for decisions about p
 _NO_MAP = "This model says nothing of where it looked."
 _NO_SLICES = "This model gives no slice a weight."
 _NO_WORDS = "This model compares no pictures with sentences."
-_NO_JUDGE = (
+_NOT_CALIBRATED = (
     "Nobody has calibrated sentences on this bundle: evaluate it with the measure `sentences` and into_bundle=true."
 )
 _SEEN = "sentence_alike"  # what verdicts rest on, told first: like sentences, so that neither words nor base rates help
@@ -72,8 +72,8 @@ class Reader:
         self.name = name or "model"
         self._lock = threading.RLock()
         self._cases = None if index is None else CaseIndex.load(index, model=model.bundle.hash)
-        kept = model.bundle.sentences
-        self._judge = None if kept is None or not model.cosines else SentenceEvaluator.of(kept)
+        stored = model.bundle.sentences
+        self._checker = None if stored is None or not model.cosines else SentenceEvaluator.of(stored)
 
     # what it is -----------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Reader:
                 "where": None if looking(self.model) else _NO_MAP,
                 "slices": None if self._weighing() else _NO_SLICES,
                 "ask": None if self._comparing() else _NO_WORDS,
-                "check_report": None if self._judge else _NO_JUDGE if self._comparing() else _NO_WORDS,
+                "check_report": None if self._checker else _NOT_CALIBRATED if self._comparing() else _NO_WORDS,
                 "similar": None if self._cases else _NO_INDEX,
             },
         }
@@ -120,8 +120,7 @@ class Reader:
         """
         prepared = self.model.prepare(image)
         files = [Path(image)] if isinstance(image, str | Path) else image if isinstance(image, tuple) else []
-        told = of_training(self.model, [file for file in files if file.is_file()])
-        return prepared.warned(told)
+        return prepared.warned(of_training(self.model, [file for file in files if file.is_file()]))
 
     # what it says ---------------------------------------------------------------------------------------------------
 
@@ -129,14 +128,14 @@ class Reader:
         """Return what the bundle says of each finding, and why nothing where its gate holds the picture back."""
         with self._lock:
             found = predict_files(self.model, [prepared])
-        told = found["results"][0]
+        result = found["results"][0]
         refused = refusal(self.model.verdict(prepared))
         kind = self.model.of_kind(prepared.kind)
-        rows = finding_rows(told, kind.bundle.answers, [found["recipe"], *told.get("answers", {})], refused)
+        rows = finding_rows(result, kind.bundle.answers, [found["recipe"], *result.get("answers", {})], refused)
         for row in rows:
-            row["hit_rate"] = hit_rate(self._kept(row["answer"]), row["finding"])
+            row["hit_rate"] = hit_rate(self._released(row["answer"]), row["finding"])
             row["map"] = refused is None and prepared.kind == "image" and offered(row["hit_rate"])
-        return {"refused": refused, "findings": rows, "warnings": list(told["warnings"])}
+        return {"refused": refused, "findings": rows, "warnings": list(result["warnings"])}
 
     def where(self, prepared: Prepared, asked: str, method: str | None = None) -> dict[str, Any]:
         """Return where in a picture the score of a finding, or of a sentence against its denial, comes from.
@@ -162,7 +161,7 @@ class Reader:
                 if said in answer.labels:
                     found = maps_of_findings(self.model, name, answer, prepared.sample, [(said, "")], method)
                 if found is not None:
-                    return plain_map(found[0], hit_rate(self._kept(name), said, method))
+                    return plain_map(found[0], hit_rate(self._released(name), said, method))
         raise UserError(f"{_NO_MAP} Ask for a finding that it scores, not {said!r}.")
 
     def slices(self, prepared: Prepared) -> dict[str, Any]:
@@ -196,19 +195,19 @@ class Reader:
         if answer is None:
             raise UserError(_NO_WORDS)
         self._let_in(prepared)
-        told = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
+        result = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
         with self._lock:
             if not self.model.cosines:
                 rows = self._rows(answer, prepared)
-                return {**told, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
+                return {**result, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
             image, words = self._image(prepared), self.model.embed_text([said, denied])
-            if self._judge is None:
-                return {**told, "margin": float(image @ (words[0] - words[1]))}
-            facts = self._judge.facts(image, said, self.model.embed_text)
+            if self._checker is None:
+                return {**result, "margin": float(image @ (words[0] - words[1]))}
+            facts = self._checker.facts(image, said, self.model.embed_text)
         fact = next((each for each in facts if each["against"] == denied and each["probability"] is not None), None)
         if fact is not None:
-            told |= {"probability": fact["probability"], "prior": fact["prior"], "calibrated": True}
-        return {**told, "margin": float((image - self._judge.mean_image) @ (words[0] - words[1]))}
+            result |= {"probability": fact["probability"], "prior": fact["prior"], "calibrated": True}
+        return {**result, "margin": float((image - self._checker.mean_image) @ (words[0] - words[1]))}
 
     def check_report(self, prepared: Prepared, text: str) -> dict[str, Any]:
         """Return what the picture says of each sentence of a report, and how good such checks were found to be.
@@ -219,19 +218,19 @@ class Reader:
         Raises:
             UserError: if the picture is held back.
         """
-        why = _NO_WORDS if self._comparing() is None else _NO_JUDGE if self._judge is None else ""
-        if self._judge is None or why:
+        why = _NO_WORDS if self._comparing() is None else _NOT_CALIBRATED if self._checker is None else ""
+        if self._checker is None or why:
             found = [{"text": each, "verdict": "not_judged", "why": why, "facts": []} for each in split_sentences(text)]
             return {"sentences": found, "evidence": None}
         self._let_in(prepared)
         with self._lock:
-            judged = self._judge.report(self._image(prepared), text, self.model.embed_text)
-        kept = self.model.bundle.sentences or {}
+            checked = self._checker.report(self._image(prepared), text, self.model.embed_text)
+        stored = self.model.bundle.sentences or {}
         parts: dict[str, dict[str, Any]] = {"auroc": {}, "errors": {}}
-        rows = kept.get("evidence", {})
+        rows = stored.get("evidence", {})
         for name, row in sorted(rows.items(), key=lambda each: not each[0].startswith(_SEEN)):
             parts["auroc" if name.startswith("sentence_") else "errors"][name] = row
-        return {"sentences": [asdict(each) for each in judged], "evidence": {**parts, "data": kept.get("data")}}
+        return {"sentences": [asdict(each) for each in checked], "evidence": {**parts, "data": stored.get("data")}}
 
     def similar(
         self, prepared: Prepared | None, sentence: str | None, k: int = 8, *, findings: Sequence[str] = ()
@@ -271,7 +270,7 @@ class Reader:
         if refused is not None:
             raise UserError(f"{refused['sentence']} Nothing is said of it.")
 
-    def _kept(self, name: str) -> StoredAnswer | None:
+    def _released(self, name: str) -> StoredAnswer | None:
         return next((each for each in self.model.bundle.answers if each.name == name), None)
 
     def _comparing(self) -> Answer | None:

@@ -16,7 +16,7 @@ from anyio import to_thread
 from medvlp.core.errors import UserError
 from medvlp.io.stored_volume import StoredVolume
 from medvlp.serving.audit import AuditLog
-from medvlp.serving.exporting import pictures_of, shown_of
+from medvlp.serving.exporting import frames_of, shown_of
 from medvlp.serving.exports import KINDS, Pacs, export
 from medvlp.serving.first_look import MOST_BYTES, first_look
 from medvlp.serving.reader import BANNER, Reader
@@ -51,7 +51,7 @@ class Room:
         self.readers, self.sessions, self._samples, self._audit = readers, sessions, samples, audit
         self._folder, self._archive, self._uploads = folder, archive, uploads
         self._described = [reader.describe() for reader in readers]
-        self._presets = tuple({told["preset"] for told in self._described if told["preset"]})
+        self._presets = tuple({each["preset"] for each in self._described if each["preset"]})
 
     @property
     def document(self) -> dict[str, Any]:
@@ -146,8 +146,7 @@ class Room:
 
     def findings(self, token: str, study: str, series: int, model: int) -> dict[str, Any]:
         """Return every finding of a picture or volume; see `Reader.findings`."""
-        told = self._asked(token, study, series, model, "findings")
-        return told if isinstance(told, dict) else {}
+        return self._asked(token, study, series, model, "findings")
 
     def where(self, token: str, study: str, series: int, model: int, asked: str, method: str) -> dict[str, Any]:
         """Return a map; see `Reader.where`."""
@@ -192,16 +191,16 @@ class Room:
             KeyError: there is no such study or series.
         """
         held = self.sessions.study(token, study).series[series]
-        pictures_of(held)
-        told, mapped = None, None
+        frames_of(held)
+        found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
         if self.readers:
             described = self._described[model]
-            told = self.findings(token, study, series, model)
+            found = self.findings(token, study, series, model)
             if name := view.get("mapped"):
                 mapped = str(name), self.where(token, study, series, model, str(name), "")
         frame = int(view.get("frame", 0))
-        shown = shown_of(held, frame=frame, window=view.get("window"), model=described, told=told, mapped=mapped)
+        shown = shown_of(held, frame=frame, window=view.get("window"), model=described, found=found, mapped=mapped)
         made = export(shown, kind)
         self._audit.add("sent" if send else "exported", kind=kind, model=str(described["hash"]))
         if send:
@@ -212,17 +211,17 @@ class Room:
     def _asked(self, token: str, study: str, series: int, model: int, what: str, *more: object) -> dict[str, Any]:
         if not 0 <= model < len(self.readers):
             raise UserError("No model is loaded: start with `medvlp demo BUNDLE`, or make one with medvlp quickstart.")
-        prepared = self._kept(
+        prepared = self._cached(
             token, study, ("prepared", series, model), lambda: self._prepare(token, study, series, model)
         )
         asked: Callable[..., dict[str, Any]] = getattr(self.readers[model], what)
-        told = self._kept(token, study, (what, series, model, *more), lambda: asked(prepared, *more))
+        answer = self._cached(token, study, (what, series, model, *more), lambda: asked(prepared, *more))
         digest = self.sessions.study(token, study).digest
         self._audit.add(what, model=str(self._described[model]["hash"]), input=digest, series=series)
-        return told
+        return answer
 
-    def _kept(self, token: str, study: str, key: tuple[object, ...], make: Callable[[], Any]) -> Any:  # noqa: ANN401
-        return self.sessions.kept(token, (study, *key), make)
+    def _cached(self, token: str, study: str, key: tuple[object, ...], make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        return self.sessions.cached(token, (study, *key), make)
 
     def _prepare(self, token: str, study: str, series: int, model: int) -> object:
         held = self.sessions.study(token, study).series

@@ -33,7 +33,7 @@ class Limits:
 class _Session:
     seen: float
     studies: dict[str, Study] = field(default_factory=dict)
-    kept: dict[tuple[object, ...], object] = field(default_factory=dict)
+    cached: dict[tuple[object, ...], object] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
 
 
@@ -108,16 +108,16 @@ class Sessions:
         with self._lock:
             return self._sessions[token or ""].studies[key]
 
-    def kept(self, token: str, key: tuple[object, ...], make: Callable[[], object]) -> object:
+    def cached(self, token: str, key: tuple[object, ...], make: Callable[[], object]) -> object:
         """Return what was made of a study before, or make and keep it; ``key`` begins with the study's."""
         with self._lock:
-            kept = self._sessions[token].kept
-            if key in kept:
-                return kept[key]
+            cached = self._sessions[token].cached
+            if key in cached:
+                return cached[key]
         made = make()  # without the lock: a model may take seconds
         with self._lock:
             if token in self._sessions and key[0] in self._sessions[token].studies:
-                self._sessions[token].kept[key] = made
+                self._sessions[token].cached[key] = made
         return made
 
     def remember(self, token: str, name: str, note: object) -> None:
@@ -149,7 +149,7 @@ class Sessions:
     @staticmethod
     def _drop(session: _Session, key: str) -> None:
         session.studies.pop(key, None)
-        session.kept = {made: value for made, value in session.kept.items() if made[0] != key}
+        session.cached = {made: value for made, value in session.cached.items() if made[0] != key}
 
     @staticmethod
     def _held(session: _Session) -> int:

@@ -142,7 +142,7 @@ class Study:
                 {"title": each.title, "visit": each.visit, "view": each.view, **each.document} for each in self.series
             ],
             "stages": self.stages,
-            "refused": [{"reason": reason, "sentence": told, "files": n} for reason, told, n in self.refused],
+            "refused": [{"reason": reason, "sentence": sentence, "files": n} for reason, sentence, n in self.refused],
             "report": self.report,
         }
 
@@ -172,8 +172,8 @@ def read_study(paths: Iterable[Path], *, report: str = "", presets: tuple[str, .
     counted: dict[tuple[str, str], int] = defaultdict(int)
     for error in refused:
         counted[error.reason, f"{error.detail}; {error.hint}"] += 1
-    told = tuple((reason, sentence, many) for (reason, sentence), many in counted.items())
-    return Study(series, _stages(series), told, digest.hexdigest(), report)
+    counts = tuple((reason, sentence, many) for (reason, sentence), many in counted.items())
+    return Study(series, _stages(series), counts, digest.hexdigest(), report)
 
 
 def _files(paths: Iterable[Path], shelf: ExitStack, refused: list[UnreadableImage]) -> Iterator[Path]:
@@ -238,7 +238,7 @@ def _series(
         if sum(len(file.slices) for file in stacked) < 2:
             stacked = []
         yield from _stacked([file.path for file in stacked], visit, refused)
-        yield from _pictures([file for file in group if file not in stacked], visit, refused, presets)
+        yield from _images([file for file in group if file not in stacked], visit, refused, presets)
     for path, kind in others:
         if kind == "nifti":
             yield from _stacked([path], 0, refused)
@@ -275,16 +275,18 @@ def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> I
         yield Series(f"{modality} volume", visit, "", stored, volume_document(bare, stored), dict(volume.meta))
 
 
-def _pictures(
+def _images(
     files: list[_File], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
     """Radiographs hang one by one; slices without a place of their own are leafed through."""
-    alone = [file for file in files if file.slices[0].modality in PROJECTION or file.slices[0].source.layout.frames > 1]
-    for file in alone:
+    single = [
+        file for file in files if file.slices[0].modality in PROJECTION or file.slices[0].source.layout.frames > 1
+    ]
+    for file in single:
         yield from _frames([file.path], visit, refused, presets)
     by_size: dict[tuple[int, int], list[Path]] = defaultdict(list)
     for file in files:
-        if file not in alone:
+        if file not in single:
             by_size[file.slices[0].size].append(file.path)
     for paths in by_size.values():
         yield from _frames(paths, visit, refused, presets)
@@ -340,15 +342,15 @@ def _place(series: Series) -> tuple[int, int, int]:
 
 def _stages(series: tuple[Series, ...]) -> tuple[tuple[int, ...], ...]:
     """Which series hang together: frontal and lateral, then current and prior frontal, then each alone."""
-    alone = [(number,) for number in range(len(series))]
-    pictures = [n for n, each in enumerate(series) if not isinstance(each.content, StoredVolume)]
+    single = [(number,) for number in range(len(series))]
+    images = [n for n, each in enumerate(series) if not isinstance(each.content, StoredVolume)]
     stages: list[tuple[int, ...]] = []
-    now = [n for n in pictures if series[n].visit == 0]
+    now = [n for n in images if series[n].visit == 0]
     frontal = next((n for n in now if series[n].view == "frontal"), None)
     lateral = next((n for n in now if series[n].view == "lateral"), None)
-    prior = next((n for n in pictures if series[n].visit > 0 and series[n].view == "frontal"), None)
+    prior = next((n for n in images if series[n].visit > 0 and series[n].view == "frontal"), None)
     if frontal is not None and lateral is not None:
         stages.append((frontal, lateral))
     if frontal is not None and prior is not None:
         stages.append((frontal, prior))
-    return (*stages, *alone)
+    return (*stages, *single)

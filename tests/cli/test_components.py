@@ -44,7 +44,6 @@ def test_a_name_of_two_kinds_tells_both(cli: Cli) -> None:
 
 
 def test_an_unknown_word_is_one_sentence(cli: Cli) -> None:
-    assert cli("components", "objectivs").refused() == (
-        "medvlp: There is no kind or component named 'objectivs': did you mean 'objectives'? "
-        "`medvlp components` lists them all."
-    )
+    said = cli("components", "objectivs").refused()
+    assert said.startswith("medvlp: There is no kind or component named 'objectivs': did you mean 'objectives'? ")
+    assert said.endswith(" more); `medvlp components` lists all.")

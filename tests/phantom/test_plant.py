@@ -15,6 +15,7 @@ from medvlp.phantom.plant_pleura import Collapse
 from medvlp.phantom.projection import geometry_of, project
 from medvlp.phantom.rules import finding_rule, fractured_ribs
 from medvlp.phantom.vessels import blood_cloud
+from tests.phantom.voxels import hounsfield_of, mask_of
 
 SIDED = ("effusion", "pneumothorax", "consolidation", "nodule", "atelectasis", "rib_fracture", "pacemaker")
 
@@ -29,7 +30,7 @@ def example(chests: Any, name: str, side: str, size: float = 0.0, **more: Any) -
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_finding_lies_on_its_side_of_body_and_film(chests: Any, name: str, side: str) -> None:
     body = chests.body(example(chests, name, side))
-    mask = body.mask(0)
+    mask = mask_of(body, 0)
     x = np.broadcast_to(body.grid.x, mask.shape)[mask]
     across = np.median(x)
     if name != "pacemaker":  # its leads cross to the heart
@@ -73,7 +74,7 @@ def test_nodule_has_its_diameter_and_density(chests: Any) -> None:
 def test_rim_of_a_pneumothorax_is_air_without_vessels(chests: Any) -> None:
     what = example(chests, "pneumothorax", "left", 35.0)
     body = chests.body(what)
-    rim = body.mask(0).reshape(-1)
+    rim = mask_of(body, 0).reshape(-1)
     assert np.median(body.density.reshape(-1)[rim]) < 0.05
     before = blood_cloud(body.anatomy, 1).xyz
     after = Collapse(body.anatomy, 1, what.size).moved(before)
@@ -85,9 +86,9 @@ def test_rim_of_a_pneumothorax_is_air_without_vessels(chests: Any) -> None:
 def test_pneumothorax_leaves_its_rim_at_the_apex(chests: Any) -> None:
     size = 30.0
     body = chests.body(example(chests, "pneumothorax", "right", size))
-    column = body.mask(0).any((1, 2))
-    rim = body.mask(0).reshape(len(column), -1).sum(1)
-    lung = (body.lungs[:, :, :60] & ~body.mask(0)[:, :, :60]).any((1, 2))
+    column = mask_of(body, 0).any((1, 2))
+    rim = mask_of(body, 0).reshape(len(column), -1).sum(1)
+    lung = ((body.lung > 0.5)[:, :, :60] & ~mask_of(body, 0)[:, :, :60]).any((1, 2))
     top_of_lung = body.grid.z[np.flatnonzero(lung)[-1], 0, 0]
     assert rim.any()
     assert body.anatomy.apex - top_of_lung == pytest.approx(size, abs=7.0)
@@ -95,25 +96,25 @@ def test_pneumothorax_leaves_its_rim_at_the_apex(chests: Any) -> None:
 
 def test_effusion_is_water_and_reaches_its_height(chests: Any) -> None:
     body = chests.body(example(chests, "effusion", "left", 60.0))
-    mask = body.mask(0)
-    assert 0 < np.median(body.hu[mask]) < 40
+    mask = mask_of(body, 0)
+    assert 0 < np.median(hounsfield_of(body)[mask]) < 40
     surface = body.grid.z[np.flatnonzero(mask.any((1, 2)))[-1], 0, 0]
-    floor = body.grid.z[np.flatnonzero(body.lungs[:, :, 60:].any((1, 2)))[0], 0, 0]
+    floor = body.grid.z[np.flatnonzero((body.lung > 0.5)[:, :, 60:].any((1, 2)))[0], 0, 0]
     assert surface - floor > 60.0  # along the wall it rises above its level
 
 
 def test_supine_effusion_layers_behind(chests: Any) -> None:
     body = chests.body(example(chests, "effusion", "left", 60.0), views=("AP",))
-    mask = body.mask(0)
+    mask = mask_of(body, 0)
     behind = np.broadcast_to(body.grid.y, mask.shape)[mask]
-    lung = np.broadcast_to(body.grid.y, mask.shape)[body.lungs]
+    lung = np.broadcast_to(body.grid.y, mask.shape)[(body.lung > 0.5)]
     assert np.median(behind) > np.median(lung) + 20.0
 
 
 def test_lobes_of_consolidation_keep_their_order(chests: Any) -> None:
     heights = []
     for lobe in ("upper", "middle", "lower"):
-        mask = chests.body(chests.finding("consolidation", "right", lobe=lobe, size=50.0)).mask(0)
+        mask = mask_of(chests.body(chests.finding("consolidation", "right", lobe=lobe, size=50.0)), 0)
         heights.append(np.nonzero(mask)[0].mean())
     assert heights[0] > heights[1] > heights[2] or heights[0] > heights[2]
 
@@ -155,7 +156,7 @@ def test_wires_reach_the_heart_or_caval_vein(chests: Any, name: str) -> None:
         lowest = points[np.argmin(points[:, 2])]
         inside = body.heart.reshape(-1)[body.grid.index(lowest[None])][0]
         assert inside > 0.3
-        assert body.hu.max() > 1500
+        assert hounsfield_of(body).max() > 1500
 
 
 @pytest.mark.parametrize("name", FINDINGS)

@@ -67,7 +67,7 @@ def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):
     grid = np.zeros((3, 2), np.uint8)
     grid[2, 1] = 255  # hung: feet, left of the patient, at the right hand
     told = {"rows": 3, "columns": 2, "values": base64.b64encode(grid.tobytes()), "box": [0, 0, 200, 300], "method": "m"}
-    shown = shown_of(series, frame=0, window=None, model=MODEL, told=None, mapped=("effusion", told))
+    shown = shown_of(series, frame=0, window=None, model=MODEL, found=None, mapped=("effusion", told))
     row, column = np.unravel_index(shown.layer.values.argmax(), shown.layer.values.shape)
     assert row > 200
     assert column < 100  # in the file, columns run to the right of the patient

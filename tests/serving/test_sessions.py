@@ -42,11 +42,11 @@ def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
     sessions = Sessions(Limits(session=10, sessions=1))
     token = sessions.start()
     first = sessions.add(token, Sized(6))
-    assert sessions.kept(token, (first, "a"), lambda: 1) == sessions.kept(token, (first, "a"), lambda: 2) == 1
+    assert sessions.cached(token, (first, "a"), lambda: 1) == sessions.cached(token, (first, "a"), lambda: 2) == 1
     second = sessions.add(token, Sized(6))
     with pytest.raises(KeyError):
         sessions.study(token, first)
-    assert sessions.kept(token, (first, "a"), lambda: 3) == 3
+    assert sessions.cached(token, (first, "a"), lambda: 3) == 3
     assert sessions.study(token, second).memory == 6
     with pytest.raises(UserError, match="a session may hold 0 MB"):
         sessions.add(token, Sized(11))

@@ -7,24 +7,9 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from medvlp.phantom._files import read_facts
 from medvlp.phantom.facts import Study
 from medvlp.phantom.prose.grammar import Pick
-
-_TITLES: dict[str, tuple[str, ...]] = {
-    "exam": ("EXAM", "EXAMINATION", "STUDY", "PROCEDURE"),
-    "indication": (
-        "INDICATION",
-        "INDICATION",
-        "CLINICAL HISTORY",
-        "HISTORY",
-        "REASON FOR EXAM",
-        "CLINICAL INFORMATION",
-    ),
-    "technique": ("TECHNIQUE",),
-    "comparison": ("COMPARISON", "COMPARISON", "COMPARISONS", "PRIOR STUDIES"),
-    "findings": ("FINDINGS", "FINDINGS", "FINDINGS", "REPORT"),
-    "impression": ("IMPRESSION", "IMPRESSION", "IMPRESSION", "CONCLUSION", "OPINION"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +33,17 @@ class Layout:
     wrap: int = 0
 
 
-LAYOUTS: tuple[Layout, ...] = (
-    Layout("capitals", "{title}: ", "\n\n"),
-    Layout("capitals_own_line", "{title}:\n", "\n\n"),
-    Layout("title_case", "{title}: ", "\n", upper=False),
-    Layout("bare_own_line", "{title}\n", "\n\n"),
-    Layout("dash", "{title} - ", "\n"),
-    Layout("numbered", "{number}. {title}: ", "\n"),
-    Layout("one_line", "{title}: ", " "),
-    Layout("wrapped", "{title}:  ", "\n\n", before="                                 FINAL REPORT\n", wrap=78),
-)
-
-_SYMPTOMS = (
-    "cough",
-    "shortness of breath",
-    "chest pain",
-    "fever",
-    "fever and cough",
-    "dyspnea",
-    "hypoxia",
-    "weakness",
-    "leukocytosis",
-    "tachycardia",
-    "altered mental status",
-)
-_REASONS = ("follow-up", "fall", "trauma", "preoperative evaluation", "routine examination")
+_DATA = read_facts("prose/layouts")
+_TITLES: dict[str, tuple[str, ...]] = _DATA["titles"]
+LAYOUTS: tuple[Layout, ...] = tuple(Layout(name, **facts) for name, facts in _DATA["layouts"].items())
+_SCAN = (_DATA["ct"]["exams"], _DATA["ct"]["techniques"], "CT")  # a study without views is a CT
 
 
 def opening_sections(study: Study, age: int, pick: Pick) -> dict[str, str]:
     """Return exam, indication, technique and comparison; they tell of the visit, never of what is seen."""
     person = pick(("woman", "female")) if study.patient.sex == "F" else pick(("man", "male"))
     whom = f"{age}-year-old {person}"
-    symptom, reason = pick(_SYMPTOMS), pick(_REASONS)
+    symptom, reason = pick(_DATA["symptoms"]), pick(_DATA["reasons"])
     exams, techniques, image = _film(study) if study.views else _SCAN
     earlier = (f"Prior chest {image}.", "Previous study available.", f"Chest {image}, prior visit.")
     exam, technique = pick(exams), pick(techniques)
@@ -99,23 +63,16 @@ def opening_sections(study: Study, age: int, pick: Pick) -> dict[str, str]:
     }
 
 
-_SCAN = (  # a study without views is a CT
-    ("CT chest.", "CT of the chest without contrast.", "Chest CT without contrast."),
-    ("Axial images of the chest were obtained without contrast.", "CT of the chest without intravenous contrast."),
-    "CT",
-)
-
-
 def _film(study: Study) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Return ways to name the exam, ways to name the technique, and what the picture is called."""
     names = {"PA": "PA", "AP": "AP", "LATERAL": "lateral"}
-    taken = " and ".join(names[view] for view in study.views)
+    views = " and ".join(names[view] for view in study.views)
     many = len(study.views) > 1
     portable = "portable " if study.views == ("AP",) else ""
-    exams = (f"Chest radiograph, {taken}.", f"{portable}{taken} chest x-ray.", f"XR chest {taken}.", f"{taken} chest.")
+    exams = (f"Chest radiograph, {views}.", f"{portable}{views} chest x-ray.", f"XR chest {views}.", f"{views} chest.")
     techniques = (
-        f"{portable}{taken} view{'s' if many else ''} of the chest.",
-        f"{taken} radiograph{'s' if many else ''} of the chest {'were' if many else 'was'} obtained.",
+        f"{portable}{views} view{'s' if many else ''} of the chest.",
+        f"{views} radiograph{'s' if many else ''} of the chest {'were' if many else 'was'} obtained.",
     )
     return exams, techniques, "radiograph"
 

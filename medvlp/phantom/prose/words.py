@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import yaml
-
+from medvlp.phantom._files import read_facts
 from medvlp.phantom.facts import FINDINGS
 from medvlp.phantom.prose.form import SentenceForm, Wording, nouns, read_forms
 
 
-def _document(name: str) -> dict[str, Any]:
-    return yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
 def _wordings() -> Iterator[tuple[str, Wording]]:
     for file in ("airspace", "bone_and_devices", "diffuse", "pleura"):
-        for name, words in _document(file).items():
+        for name, words in read_facts(f"prose/{file}").items():
             yield (
                 name,
                 Wording(
                     anatomy=words["anatomy"],
-                    grades={grade: tuple(adjectives) for grade, adjectives in words["grades"].items()},
+                    grades=words["grades"],
                     named=nouns(words["named"]),
-                    denied=tuple(words["denied"]),
+                    denied=words["denied"],
                     forms=read_forms(words["forms"], prefix=f"{name}/"),
                 ),
             )
@@ -36,8 +29,8 @@ WORDINGS = MappingProxyType(dict(_wordings()))
 
 SENTENCE_FORMS: tuple[SentenceForm, ...] = (
     *(form for name in FINDINGS for form in WORDINGS[name].forms),
-    *read_forms(_document("frames")),
-    *read_forms(_document("normal")),
+    *read_forms(read_facts("prose/frames")),
+    *read_forms(read_facts("prose/normal")),
 )
 
 

@@ -102,7 +102,7 @@ def anatomy_of(finding: Finding) -> str:
     return f"{finding.lobe} lobe" if finding.lobe else WORDINGS[finding.name].anatomy
 
 
-def say(
+def state(
     writer: Writer, findings: Sequence[Finding], topic: str, presence: Presence = "present", *, graded: bool = True
 ) -> Statement:
     """Say one thing of a finding (or of two at once) by a form of the topic, direct or around a noun phrase.
@@ -138,14 +138,14 @@ def say(
         plural = plural and not noun.mass
     sentence = writer.word(form, slots, plural=plural)
     grade_words = (slots["severity"], slots["severely"], slots.get("quantity", ""))
-    said = any(word and word in sentence.lower() for word in grade_words)
+    graded_in_words = any(word and word in sentence.lower() for word in grade_words)
     triplets = tuple(
         Triplet(
             anatomy_of(each),
             each.side,
             each.name,
             presence,
-            finding.severity if said and each is finding else "",
+            finding.severity if graded_in_words and each is finding else "",
             sentence,
         )
         for each in findings
@@ -153,7 +153,9 @@ def say(
     return Statement(sentence, triplets, system_of(finding.name))
 
 
-def say_plainly(writer: Writer, topic: str, system: str, triplets: Sequence[tuple[str, str]] = ()) -> Statement | None:
+def state_plainly(
+    writer: Writer, topic: str, system: str, triplets: Sequence[tuple[str, str]] = ()
+) -> Statement | None:
     """Say what needs no finding: something absent or normal.
 
     Args:

@@ -58,15 +58,15 @@ def project(table: FeatureTable, column: str, *, most: int = _MOST_POINTS) -> Pr
     from sklearn.decomposition import PCA
 
     values = np.asarray(table[column], dtype=np.float64)
-    told = np.flatnonzero(np.isfinite(values).all(axis=1))
-    if len(told) < 3 or values.shape[1] < 2:
-        raise DataError(f"Only {len(told)} rows have {column!r}: a map needs three rows of two numbers or more.")
-    fitted = PCA(n_components=2, svd_solver="full").fit(values[told])
-    if len(told) > most:
-        told = np.sort(np.random.default_rng(0).choice(told, most, replace=False))
+    known_rows = np.flatnonzero(np.isfinite(values).all(axis=1))
+    if len(known_rows) < 3 or values.shape[1] < 2:
+        raise DataError(f"Only {len(known_rows)} rows have {column!r}: a map needs three rows of two numbers or more.")
+    fitted = PCA(n_components=2, svd_solver="full").fit(values[known_rows])
+    if len(known_rows) > most:
+        known_rows = np.sort(np.random.default_rng(0).choice(known_rows, most, replace=False))
     first, second = (round(float(share), 6) for share in fitted.explained_variance_ratio_)
-    ids = tuple(str(table.ids[int(row)]) for row in told)
-    return Projection(ids, fitted.transform(values[told]), (first, second), len(table))
+    ids = tuple(str(table.ids[int(row)]) for row in known_rows)
+    return Projection(ids, fitted.transform(values[known_rows]), (first, second), len(table))
 
 
 def colour_columns(table: FeatureTable, manifest: Manifest | None) -> dict[str, list[Any]]:
@@ -138,5 +138,5 @@ def _coloured(values: Sequence[Any] | None, count: int) -> tuple[list[str], list
     legend = [(f"{word} ({counts[word]})", colour) for word, colour in palette.items() if word]
     legend += [("other", COLOURS[-1])] if len(often) > len(palette) else []
     legend += [("not known", _MISSING)] if not known.all() else []
-    told = zip(words, known, strict=True)
-    return [palette.get(word, COLOURS[-1]) if sure else _MISSING for word, sure in told], legend
+    drawn = zip(words, known, strict=True)
+    return [palette.get(word, COLOURS[-1]) if sure else _MISSING for word, sure in drawn], legend

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from medvlp.core.errors import UserError
 from medvlp.serving.browse.shelf import Shelf
-from medvlp.serving.guard import EXPLORER, Guard, Passwords
-from medvlp.serving.launch import Options, free_port, hosts_of, wait_for_signal
+from medvlp.serving.guard import EXPLORER, Guard
+from medvlp.serving.launch import Options, Running, hosts_of, prepare
 
 
-class Explorer:
-    """An explorer that is open; ``close`` ends it and leaves nothing behind."""
-
-    def __init__(self, server: Any, url: str, folder: Path) -> None:  # noqa: ANN401
-        self._server, self.url, self.folder = server, url, folder
-        self._thread = threading.Thread(target=server.run, daemon=True)
-        self._thread.start()
-
-    def wait(self, announce: Callable[[str], object]) -> None:
-        """Announce the address, serve until SIGINT or SIGTERM, then close."""
-        try:
-            address = f"The explorer is open at {self.url} (Ctrl-C closes it)."
-            wait_for_signal(lambda: announce(address), self._thread.is_alive)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Stop serving and remove the private folder."""
-        self._server.should_exit = True
-        self._thread.join(timeout=10)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -> Explorer:
+def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -> Running:
     """Open the explorer and return at once.
 
     Args:
@@ -51,13 +21,8 @@ def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -
     Raises:
         UserError: gradio is missing, the port is taken, or there is no such folder.
     """
-    if find_spec("gradio") is None:
-        raise UserError('The explorer needs gradio: pip install "openmedvlp[demo]".')
     shelf = Shelf(folder, options.bundles, root)
-    passwords = Passwords(options.auth) if options.auth else None
-    port = free_port(options.host, options.port)
-    private = Path(tempfile.mkdtemp(prefix="medvlp-explorer-"))  # mode 0700
-    os.environ.update(GRADIO_TEMP_DIR=str(private), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
+    passwords, port, private = prepare(options, "explorer")
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
@@ -77,4 +42,11 @@ def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -
     server = uvicorn.Server(
         uvicorn.Config(guard, host=options.host, port=port, log_level="error", access_log=False)  # pyrefly: ignore
     )
-    return Explorer(server, f"http://{options.host}:{port}/", private)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+    return Running("explorer", f"http://{options.host}:{port}/", private, stop, thread.is_alive)

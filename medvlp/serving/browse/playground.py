@@ -16,11 +16,11 @@ from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.pictures import picture_of
 from medvlp.pages.pictures import png_uri
-from medvlp.serving.browse.pictures import small
 from medvlp.serving.browse.shelf import Shelf
+from medvlp.serving.browse.thumbnails import small
 from medvlp.serving.reader import Reader
 
-MOST_SENTENCES, MOST_PICTURES = 6, 24
+MOST_SENTENCES, MOST_IMAGES = 6, 24
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Playground:
         rows = np.arange(len(table))
         if split and "split" in table:
             rows = rows[table.column("split") == split]
-        drawn = np.random.default_rng(seed).permutation(rows)[: min(count, MOST_PICTURES)]
+        drawn = np.random.default_rng(seed).permutation(rows)[: min(count, MOST_IMAGES)]
         ids = table.column("id")
         found = ((str(ids[row]), table.paths(int(row), column)) for row in np.sort(drawn))
         return [(name, paths[0]) for name, paths in found if paths]
@@ -105,12 +105,12 @@ def answers_html(asked: Sequence[Asked]) -> str:
 def _cell(said: dict[str, Any]) -> str:
     if "error" in said:
         return f'<td class="fine">{escape(said["error"])}</td>'
-    share, told = said["probability"], f"margin {said['margin']:+.3f}"
+    share, note = said["probability"], f"margin {said['margin']:+.3f}"
     if share is None:
-        share, side, told = f"{said['margin']:+.3f}", said["margin"] > 0, "margin, not calibrated"
+        share, side, note = f"{said['margin']:+.3f}", said["margin"] > 0, "margin, not calibrated"
     else:
-        share, side, told = f"{share:.2f}", share > said["prior"], f"base rate alone {said['prior']:.2f}, {told}"
-    return f'<td class="{"yes" if side else "no"}"><b>{share}</b><br><span class="fine">{told}</span></td>'
+        share, side, note = f"{share:.2f}", share > said["prior"], f"base rate alone {said['prior']:.2f}, {note}"
+    return f'<td class="{"yes" if side else "no"}"><b>{share}</b><br><span class="fine">{note}</span></td>'
 
 
 def _asked(reader: Reader, name: str, prepared: Prepared, sentences: Sequence[str]) -> Asked:

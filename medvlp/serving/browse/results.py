@@ -41,9 +41,9 @@ def notes_of(result: Result) -> str:
     sentences = [f"**{SYNTHETIC}**"] if result.synthetic else []
     sentences += [*result.caveats, *(flag.sentence for flag in result.flags)]
     level = next((f"{row.level:.0%} intervals. " for row in result.metrics if row.low is not None), "")
-    told = f"{level}Recipe `{result.recipe}`, data `{result.data}`, split `{result.split or '-'}`."
+    origin = f"{level}Recipe `{result.recipe}`, data `{result.data}`, split `{result.split or '-'}`."
     return "\n\n".join(
-        [f"{result.title or result.name}{' (control)' if result.role == 'control' else ''}", *sentences, told]
+        [f"{result.title or result.name}{' (control)' if result.role == 'control' else ''}", *sentences, origin]
     )
 
 

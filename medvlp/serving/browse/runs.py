@@ -86,15 +86,15 @@ def _row(name: str, run: Path, now: float) -> tuple[Any, ...]:
     silent = now - (run / "log.jsonl").stat().st_mtime if log else 0.0
     state = state_of(log, until, released=(run / "bundle").is_dir(), silent=silent)
     best = run / "checkpoints" / "best" / "trainer.json"
-    kept: Mapping[str, Any] = read_json(best) if best.is_file() else {}
-    value = kept.get("best_value")
+    saved: Mapping[str, Any] = read_json(best) if best.is_file() else {}
+    value = saved.get("best_value")
     logged = (key for row in log if row.get("kind") == "validate" for key, each in row.items() if each == value)
     chosen = next((key for key in logged if value is not None), "")
     headline = _headline(run)
     seen = log[-1].get("samples_seen", 0) if log else ""
     return (
         name, " + ".join(learns), state, seen, until or "", chosen, _three(value), *headline[:3],
-        str(kept.get("recipe", headline[3]))[:8],
+        str(saved.get("recipe", headline[3]))[:8],
     )  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def _walked(folder: Path) -> Iterator[tuple[str, Path]]:
 def _kind(path: Path) -> str:
     """A manifest says where its pictures lie, a table of features which model made it."""
     try:
-        told = json.loads((pq.read_schema(path).metadata or {}).get(b"medvlp", b"{}"))
+        meta = json.loads((pq.read_schema(path).metadata or {}).get(b"medvlp", b"{}"))
     except (pa.ArrowInvalid, OSError, ValueError):
         return ""  # somebody else's, or being written
-    return "manifest" if "root" in told else "table" if "model" in told else ""
+    return "manifest" if "root" in meta else "table" if "model" in meta else ""

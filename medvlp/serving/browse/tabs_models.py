@@ -7,16 +7,21 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvlp.core.components import KINDS
+import pandas as pd
+
+from medvlp.core.component_words import component_words
+from medvlp.core.components import KINDS, describe, entries
 from medvlp.core.errors import UserError
+from medvlp.core.resources import resource, resource_folder
 from medvlp.core.table import FeatureTable
-from medvlp.serving.browse import parts
+from medvlp.data.card_text import card_words, layout_words
+from medvlp.data.catalogue import card_of, catalogue, layout_of
 from medvlp.serving.browse.embedding import Projection, colour_columns, feature_columns, map_svg, project
 from medvlp.serving.browse.page import safely
-from medvlp.serving.browse.pictures import Album
 from medvlp.serving.browse.playground import Playground, answers_html, split_names
 from medvlp.serving.browse.runs import quarantine
 from medvlp.serving.browse.shelf import Shelf
+from medvlp.serving.browse.thumbnails import Album
 
 if TYPE_CHECKING:
     import gradio
@@ -149,6 +154,13 @@ def parts_tab(shelf: Shelf) -> None:
     """Components, configurations, data sets, and what runs could not read."""
     import gradio as gr
 
+    def components(kind: str) -> pd.DataFrame:
+        rows = [(entry.name, entry.line()) for entry in entries(kind)]
+        return pd.DataFrame(rows, columns=pd.Index(["name", KINDS[kind].what]))
+
+    def configuration(name: str) -> str:
+        return resource("configs", name).read_text("utf-8")
+
     with gr.Tab("Components"):
         kind = gr.Dropdown(
             [(f"{name}: {each.what}", name) for name, each in KINDS.items()], value="objectives", label="Kind"
@@ -156,22 +168,26 @@ def parts_tab(shelf: Shelf) -> None:
         with gr.Row():
             with gr.Column(scale=3):
                 listed = gr.Dataframe(
-                    parts.component_table("objectives"), interactive=False, wrap=True, elem_id="components",
+                    components("objectives"), interactive=False, wrap=True, elem_id="components",
                     column_widths=["25%", "75%"],
                 )  # fmt: skip
             with gr.Column(scale=2):
-                told = gr.Code(
+                detail = gr.Code(
                     language=None, interactive=False, label="Of the one clicked", elem_id="component", wrap_lines=True
                 )
     with gr.Tab("Configurations"):
-        names = parts.configurations()
+        folder = resource_folder("configs")
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
         config = gr.Dropdown(names, value=names[0], label="Shipped configuration", elem_id="config")
-        shown = gr.Code(parts.configuration(names[0]), language="yaml", interactive=False, elem_id="config-text")
+        shown = gr.Code(configuration(names[0]), language="yaml", interactive=False, elem_id="config-text")
     with gr.Tab("Data sets"), gr.Row():
         with gr.Column(scale=3):
+            rows = [
+                (each.name, ", ".join(each.modality), each.access, each.licence, each.title) for each in catalogue()
+            ]
             sets = gr.Dataframe(
-                parts.data_table(), interactive=False, wrap=True, elem_id="sets",
-                column_widths=["20%", "10%", "12%", "20%", "38%"],
+                pd.DataFrame(rows, columns=pd.Index(["name", "modality", "access", "licence", "title"])),
+                interactive=False, wrap=True, elem_id="sets", column_widths=["20%", "10%", "12%", "20%", "38%"],
             )  # fmt: skip
         with gr.Column(scale=2):
             card = gr.Code(
@@ -185,16 +201,18 @@ def parts_tab(shelf: Shelf) -> None:
 
     @safely
     def pick(which: str, event: gr.SelectData) -> str:
-        return parts.component_told(which, str(event.row_value[0]))
+        return component_words(describe(which, str(event.row_value[0])))
 
     @safely
     def pick_set(event: gr.SelectData) -> str:
-        return parts.data_told(str(event.row_value[0]))
+        name = str(event.row_value[0])
+        card = card_of(name)
+        return layout_words(layout_of(name)) if card is None else card_words(card)
 
     for each in (pick, pick_set):
         each.__annotations__["event"] = gr.SelectData
-    kind.input(safely(parts.component_table), kind, listed)
-    listed.select(pick, kind, told)
-    config.input(safely(parts.configuration), config, shown)
+    kind.input(safely(components), kind, listed)
+    listed.select(pick, kind, detail)
+    config.input(safely(configuration), config, shown)
     sets.select(pick_set, None, card)
     run.input(safely(lambda name: quarantine(shelf.path("run", name))), run, left)

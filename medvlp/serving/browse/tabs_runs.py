@@ -10,10 +10,10 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.serving.browse.errors import KINDS, cards, error_table, findings_of
 from medvlp.serving.browse.page import safely
-from medvlp.serving.browse.pictures import Album
 from medvlp.serving.browse.results import compared, metric_names, metric_table, notes_of
 from medvlp.serving.browse.runs import curve_names, curves, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
+from medvlp.serving.browse.thumbnails import Album
 
 if TYPE_CHECKING:
     import gradio
@@ -90,7 +90,7 @@ def results_tab(page: gradio.Blocks, shelf: Shelf) -> None:
             common = gr.Checkbox(label="Cases that both have", scale=1)
         go = gr.Button("Compare, paired", variant="primary", elem_id="compare")
         difference = gr.Dataframe(elem_id="differences", interactive=False)
-        told = gr.Markdown(elem_id="difference-notes")
+        difference_notes = gr.Markdown(elem_id="difference-notes")
 
     @safely
     def lists() -> list[Any]:
@@ -117,7 +117,7 @@ def results_tab(page: gradio.Blocks, shelf: Shelf) -> None:
     for begin in (listed.then, result.input):
         begin(choose, result, [metric, notes]).then(show, [result, metric, groups], table)
     gr.on([metric.input, groups.input], show, [result, metric, groups], table)
-    go.click(compare, [first, second, by, common], [difference, told])
+    go.click(compare, [first, second, by, common], [difference, difference_notes])
 
 
 def errors_tab(page: gradio.Blocks, shelf: Shelf) -> None:

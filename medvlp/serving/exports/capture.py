@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
 import highdicom as hd
 import numpy as np
 
-from medvlp import __version__
 from medvlp.serving.exports.picture import render
-from medvlp.serving.exports.shown import BANNER, Shown
+from medvlp.serving.exports.shown import BANNER, Shown, file_bytes, name_model
 
 
-def capture_bytes(shown: Shown) -> bytes:
+def sc_bytes(shown: Shown) -> bytes:
     """Return a Secondary Capture Image (PS3.3 A.8.1), RGB, which holds what `render` draws.
 
     Raises:
@@ -27,12 +24,9 @@ def capture_bytes(shown: Shown) -> bytes:
         series_description="medvlp capture, research only",
     )  # fmt: skip
     capture.ImageComments = BANNER
-    capture.ManufacturerModelName, capture.SoftwareVersions = shown.model[:64], __version__
-    capture.DeviceSerialNumber = shown.model_hash[:64]
+    name_model(capture, shown)
     capture.DerivationDescription = "; ".join(shown.made_by)[:1024]
     # A page of banner, picture and words has no side of its own: both are 2C, there and empty.
     capture.Laterality = ""
     capture.add_new("PatientOrientation", "CS", None)
-    buffer = io.BytesIO()
-    capture.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return file_bytes(capture)

@@ -108,7 +108,7 @@ def _narrative(shown: Shown) -> str:
     from html import escape
 
     lines = (f"{f.title}: {f.category.replace('_', ' ')} {f.sentence}".strip() for f in shown.findings)
-    told = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     made = "; ".join(shown.made_by)
-    listed = f"<ul>{told}</ul>" if told else ""
+    listed = f"<ul>{items}</ul>" if items else ""
     return f'<div xmlns="http://www.w3.org/1999/xhtml"><p><b>{BANNER}</b></p>{listed}<p>{escape(made)}</p></div>'

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.serving.exports.shown import Shown
 
-#: kind -> (name of the file without its chance part, media type)
+#: kind -> (name of the file without its random part, media type, module with a function ``KIND_bytes``)
 KINDS = {
-    "sr": ("report.dcm", "application/dicom"),
-    "seg": ("map.dcm", "application/dicom"),
-    "sc": ("capture.dcm", "application/dicom"),
-    "png": ("picture.png", "image/png"),
-    "fhir": ("report.json", "application/fhir+json"),
+    "sr": ("report.dcm", "application/dicom", "sr"),
+    "seg": ("map.dcm", "application/dicom", "seg"),
+    "sc": ("capture.dcm", "application/dicom", "capture"),
+    "png": ("picture.png", "image/png", "picture"),
+    "fhir": ("report.json", "application/fhir+json", "fhir"),
 }
 
 
@@ -45,43 +48,22 @@ def export(shown: Shown, kind: str) -> Exported:
     """
     if kind not in KINDS:
         raise UserError(f"There is no export {kind!r}: choose {', '.join(KINDS)}.")
-    name, media_type = KINDS[kind]
+    name, media_type, module = KINDS[kind]
     stem, suffix = name.split(".")
-    return Exported(_write(shown, kind), f"medvlp-{stem}-{secrets.token_hex(4)}.{suffix}", media_type)
-
-
-def _write(shown: Shown, kind: str) -> bytes:
-    if kind == "png":
-        from medvlp.serving.exports.picture import png_bytes
-
-        return png_bytes(shown)
-    if kind == "fhir":
-        from medvlp.serving.exports.fhir import fhir_bytes
-
-        return fhir_bytes(shown)
-    try:
-        import highdicom  # noqa: F401
-    except ImportError:
+    filename = f"medvlp-{stem}-{secrets.token_hex(4)}.{suffix}"
+    if suffix != "dcm":
+        return Exported(_writer(module, kind)(shown), filename, media_type)
+    if find_spec("highdicom") is None:
         raise UserError(
             "DICOM objects are written by highdicom, which is not installed: pip install 'openmedvlp[pacs]'."
-        ) from None
+        )
     try:
-        return _dicom(shown, kind)
+        return Exported(_writer(module, kind)(shown), filename, media_type)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # highdicom, of a header against the standard
         raise DataError(
             f"The picture's DICOM header does not allow it ({type(error).__name__}): export PNG or FHIR."
         ) from error
 
 
-def _dicom(shown: Shown, kind: str) -> bytes:
-    if kind == "sr":
-        from medvlp.serving.exports.sr import sr_bytes
-
-        return sr_bytes(shown)
-    if kind == "seg":
-        from medvlp.serving.exports.seg import seg_bytes
-
-        return seg_bytes(shown)
-    from medvlp.serving.exports.capture import capture_bytes
-
-    return capture_bytes(shown)
+def _writer(module: str, kind: str) -> Callable[[Shown], bytes]:
+    return getattr(import_module(f"medvlp.serving.exports.{module}"), f"{kind}_bytes")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
@@ -12,7 +10,7 @@ from pydicom.sr.codedict import codes
 from medvlp import __version__
 from medvlp.core.errors import DataError, UserError
 from medvlp.serving.exports.codes import ABNORMAL, code_of
-from medvlp.serving.exports.shown import BANNER, Finding, Shown
+from medvlp.serving.exports.shown import BANNER, Finding, Shown, file_bytes
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
@@ -58,9 +56,7 @@ def seg_bytes(shown: Shown) -> bytes:
         content_description=BANNER, content_label="MEDVLP", omit_empty_frames=False,
         series_description=f"medvlp {what}, research only",
     )  # fmt: skip
-    buffer = io.BytesIO()
-    segmentation.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return file_bytes(segmentation)
 
 
 def _spacing(header: Dataset) -> tuple[float, float]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from medvlp import __version__
 from medvlp.core.errors import DataError, UserError
 
 BANNER = "RESEARCH ONLY - NOT FOR CLINICAL USE"
@@ -77,7 +77,7 @@ class Shown:
         model_hash: sha256 of its weights, hex.
         preset: recipe from stored values to the model's input.
         operating_point: how thresholds were chosen.
-        source: the DICOM file or its header; None for a picture that is none.
+        source: header of its DICOM file; None for a picture that is none.
         frame: of the source, from 0.
         layer: drawn on the picture.
         refused: why the model was not asked, in a sentence; "" where it was.
@@ -89,7 +89,7 @@ class Shown:
     model_hash: str
     preset: str
     operating_point: str
-    source: Path | Dataset | None = None
+    source: Dataset | None = None
     frame: int = 0
     layer: Layer | None = None
     refused: str = ""
@@ -120,7 +120,7 @@ class Shown:
             raise DataError(
                 "The picture comes from no DICOM file, so no DICOM object can refer to it: export PNG or FHIR."
             )
-        header = deepcopy(self.source) if isinstance(self.source, Dataset) else _read(self.source)
+        header = deepcopy(self.source)
         missing = [keyword for keyword in _ALWAYS if not header.get(keyword)]
         if missing:
             raise DataError(f"The picture's DICOM file has no {missing[0]}, so nothing can refer to it: export PNG.")
@@ -132,8 +132,14 @@ class Shown:
         return header
 
 
-def _read(path: Path) -> Dataset:
-    try:
-        return dcmread(path, stop_before_pixels=True)
-    except Exception:
-        raise DataError("The picture's DICOM file cannot be read again: open the study once more.") from None
+def name_model(made: Dataset, shown: Shown) -> None:
+    """Say in a DICOM object which model it is by."""
+    made.ManufacturerModelName, made.SoftwareVersions = shown.model[:64], __version__
+    made.DeviceSerialNumber = shown.model_hash[:64]
+
+
+def file_bytes(made: Dataset) -> bytes:
+    """Return a DICOM object as a file."""
+    buffer = io.BytesIO()
+    made.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 
 import highdicom as hd
@@ -12,7 +11,6 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from medvlp import __version__
 from medvlp.core.errors import UserError
 from medvlp.serving.exports.codes import (
     CATEGORIES,
@@ -24,7 +22,7 @@ from medvlp.serving.exports.codes import (
     examination,
     side_of,
 )
-from medvlp.serving.exports.shown import BANNER, Finding, Shown
+from medvlp.serving.exports.shown import BANNER, Finding, Shown, file_bytes, name_model
 
 _CHEST = Code("51185008", "SCT", "Thorax")
 
@@ -61,11 +59,8 @@ def sr_bytes(shown: Shown) -> bytes:
         sop_instance_uid=hd.UID(), instance_number=1, manufacturer="medvlp", is_complete=False, is_final=False,
         is_verified=False, series_description="medvlp, preliminary, research only",
     )  # fmt: skip
-    document.ManufacturerModelName, document.SoftwareVersions = shown.model[:64], __version__
-    document.DeviceSerialNumber = shown.model_hash[:64]
-    buffer = io.BytesIO()
-    document.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    name_model(document, shown)
+    return file_bytes(document)
 
 
 def _group(

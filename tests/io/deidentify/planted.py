@@ -23,7 +23,8 @@ DATES = ("19510312", "20240229", "20240307")
 
 def planted(folder: Path, *, scanner: int = 0, name: str = "planted.dcm") -> Path:
     """Write the radiograph; its pixels are the synthetic hospital's."""
-    ds = dcmread(write(folder / name, SCANNERS[scanner]).path)
+    write(folder / name, SCANNERS[scanner])
+    ds = dcmread(folder / name)
     ds.PatientName, ds.PatientID = "ZQNAME^ZQGIVEN", "ZQ4711001"
     ds.OtherPatientIDs, ds.AccessionNumber = "ZQOTHER02", "ZQACC003"
     ds.PatientBirthDate, ds.StudyDate, ds.AcquisitionDate = DATES

@@ -31,7 +31,8 @@ FINDINGS = (
 
 def radiograph(folder: Path, scanner: int = 0) -> Path:
     """A synthetic radiograph of 96 x 96 pixels."""
-    return write(folder / "radiograph.dcm", SCANNERS[scanner]).path
+    write(folder / "radiograph.dcm", SCANNERS[scanner])
+    return folder / "radiograph.dcm"
 
 
 def ct_slice(folder: Path) -> Path:
