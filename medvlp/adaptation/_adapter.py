@@ -10,15 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
 from medvlp.core.encoded import Encoded
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Head, HeadSpec, Model
@@ -27,12 +28,14 @@ from medvlp.evaluation.probe_tables import BOTH, both_tables, checked_features, 
 from medvlp.statistics.metrics import FloatArray, auroc
 
 __all__ = [
+    "SCALE",
+    "Epochs",
+    "Positive",
     "Adapted",
     "Adapter",
     "Candidate",
     "Folded",
     "applied",
-    "checked_grid",
     "classes_of",
     "head_with",
     "width_of",
@@ -40,6 +43,12 @@ __all__ = [
 
 Candidate = Mapping[str, np.ndarray]
 """Tensors of the adapter's head by name."""
+Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+"""What a grid tries: one or more numbers above 0."""
+SCALE = 100.0
+"""Of cosines, as CLIP's temperature ends."""
+Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+"""Epochs after which something trained is tried; 0 is where it starts."""
 
 
 class Adapted(Answer):
@@ -94,8 +103,8 @@ class Adapted(Answer):
         found = self.log_odds(rows.table[FEATURES])
         wanted = ask.findings or self.labels
         scores = {label: found[:, i] for i, label in enumerate(self.labels) if label in wanted}
-        told = tuple(f"No probe of {label}: {reason} in training." for label, reason in self.left_out.items())
-        return Predictions(tuple(rows.table.ids), scores=scores, notes=told)
+        notes = tuple(f"No probe of {label}: {reason} in training." for label, reason in self.left_out.items())
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
 
     def spec(self, reads: str) -> HeadSpec:
         """Return the head as a model mounts it over the part that the features are; `tensors` are its weights."""
@@ -210,12 +219,12 @@ class Adapter(ABC):
     ) -> tuple[list[int], list[float]]:
         """Return, for each finding, which candidate is taken and its AUROC; without both classes the middle and NaN."""
         values = np.array([_areas(each, labels, folds) for each in scores])
-        told = np.flatnonzero(np.isfinite(values).all(axis=0))
+        known = np.flatnonzero(np.isfinite(values).all(axis=0))
         middle = len(scores) // 2
         if self.apart:
-            chosen = [int(np.argmax(values[:, k])) if k in told else middle for k in range(labels.shape[1])]
+            chosen = [int(np.argmax(values[:, k])) if k in known else middle for k in range(labels.shape[1])]
         else:
-            best = int(np.argmax(values[:, told].mean(axis=1))) if len(told) else middle
+            best = int(np.argmax(values[:, known].mean(axis=1))) if len(known) else middle
             chosen = [best] * labels.shape[1]
         return chosen, [float(values[at, k]) for k, at in enumerate(chosen)]
 
@@ -332,19 +341,3 @@ def _sizes(tensors: Candidate) -> dict[str, int]:
     if "down.weight" in tensors:
         sizes["hidden"] = len(tensors["down.weight"])
     return sizes
-
-
-def checked_grid(values: Sequence[float], *, what: str, of: str, least: float = 0.0) -> tuple[float, ...]:
-    """Return options of an adapter's grid.
-
-    Raises:
-        ConfigError: for none, or one that is not above the least.
-
-    Example:
-        >>> checked_grid((0.0,), what="strengths", of="a linear probe")
-        Traceback (most recent call last):
-        medvlp.core.errors.ConfigError: The strengths of a linear probe are [0.0]: give some above 0.
-    """
-    if not values or min(values) <= least:
-        raise ConfigError(f"The {what} of {of} are {list(values)}: give some above {least:g}.")
-    return tuple(values)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
-from medvlp.adaptation._words import SCALE
+from pydantic import Field
+
+from medvlp.adaptation._adapter import SCALE, Adapter, Candidate, Positive
 from medvlp.adaptation.linear import linear_candidates
-from medvlp.core.errors import ConfigError
 from medvlp.evaluation.linear_classifier import STRENGTHS
 from medvlp.statistics.metrics import FloatArray
 
@@ -27,9 +27,6 @@ class Ensemble(Adapter):
         weights: a; 0 is the probe alone.
         refit: whether the probe is fitted again on training and validation rows together.
 
-    Raises:
-        ConfigError: for no strength or weight, a strength that is not above 0, or a weight below 0.
-
     Example:
         >>> Ensemble(strengths=(1.0,), weights=(0.0, 0.5)).grid(None)
         [(1.0, 0.0), (1.0, 0.5)]
@@ -41,14 +38,11 @@ class Ensemble(Adapter):
     def __init__(
         self,
         *,
-        strengths: tuple[float, ...] = STRENGTHS,
-        weights: tuple[float, ...] = (0.0, 0.03, 0.1, 0.3, 1.0),
+        strengths: Positive = STRENGTHS,
+        weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.0, 0.03, 0.1, 0.3, 1.0),
         refit: bool = True,
     ) -> None:
-        self.strengths = checked_grid(strengths, what="strengths", of="a linear probe")
-        if not weights or min(weights) < 0:
-            raise ConfigError(f"The weights of zero-shot scores are {list(weights)}: give some of 0 or more.")
-        self.weights, self.refit = weights, refit
+        self.strengths, self.weights, self.refit = strengths, weights, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
         """Strength and weight."""

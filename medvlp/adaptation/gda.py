@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid, classes_of
-from medvlp.adaptation._words import SCALE
+from medvlp.adaptation._adapter import SCALE, Adapter, Candidate, Positive, classes_of
 from medvlp.adaptation.linear import unstandardised
 from medvlp.evaluation.linear_classifier import standard_of
 from medvlp.statistics.metrics import FloatArray
@@ -31,9 +30,6 @@ class Gda(Adapter):
         standardise: whether columns are scaled to unit variance first: features of several layers differ in size.
         refit: whether it is fitted again on training and validation rows together.
 
-    Raises:
-        ConfigError: for no ridge or weight, or one that is not above 0.
-
     Example:
         >>> from medvlp.core.answers import ProbeTable
         >>> x = np.linspace(-1, 1, 20)[:, None]
@@ -47,14 +43,12 @@ class Gda(Adapter):
     def __init__(
         self,
         *,
-        ridges: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01),
-        weights: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+        ridges: Positive = (10.0, 1.0, 0.1, 0.01),
+        weights: Positive = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         standardise: bool = True,
         refit: bool = True,
     ) -> None:
-        self.ridges = checked_grid(ridges, what="ridges", of="Gaussian discriminants")
-        self.weights = checked_grid(weights, what="weights", of="Gaussian discriminants")
-        self.standardise, self.refit = standardise, refit
+        self.ridges, self.weights, self.standardise, self.refit = ridges, weights, standardise, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
         """Ridge and weight."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from medvlp.adaptation._adapter import Adapter, Candidate, applied, checked_grid
+from medvlp.adaptation._adapter import Adapter, Candidate, applied
 from medvlp.adaptation._training import trained
-from medvlp.adaptation._words import start_of
-from medvlp.core.errors import ConfigError
+from medvlp.adaptation.linear import start_of
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Grip", "board_sizes", "leaderboards"]
@@ -37,9 +37,6 @@ class Grip(Adapter):
         rate: learning rate.
         refit: whether it is trained again on training and validation rows together.
 
-    Raises:
-        ConfigError: for no round, no epochs, or a prior that is no share.
-
     Example:
         >>> Grip(epochs=(10, 40)).grid(None)
         [10, 40]
@@ -51,16 +48,13 @@ class Grip(Adapter):
     def __init__(
         self,
         *,
-        rounds: int = 10,
-        epochs: tuple[int, ...] = (10, 40),
-        prior: float | None = None,
+        rounds: Annotated[int, Field(ge=1)] = 10,
+        epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 40),
+        prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
         rate: float = 1e-1,
         refit: bool = True,
     ) -> None:
-        if rounds < 1 or not (prior is None or 0 < prior < 1):
-            raise ConfigError(f"GRIP has {rounds} rounds and prior {prior}: give 1 round or more, a share or none.")
-        self.epochs = tuple(int(each) for each in checked_grid(epochs, what="epochs", of="GRIP"))
-        self.rounds, self.prior, self.rate, self.refit = rounds, prior, rate, refit
+        self.rounds, self.epochs, self.prior, self.rate, self.refit = rounds, epochs, prior, rate, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[int]:
         """Epochs of each round."""
@@ -78,14 +72,14 @@ class Grip(Adapter):
         shares = [_share(labels[known[:, k], k]) if self.prior is None else self.prior for k in range(len(free))]
         sizes = [board_sizes(len(u), (1 - share, share), self.rounds) for u, share in zip(free, shares, strict=True)]
         for at in range(self.rounds if any(map(len, free)) else 1):
-            scores, told, weight = applied(self.head, tuned, rows), labels.copy(), np.ones(labels.shape)
+            scores, guessed, weight = applied(self.head, tuned, rows), labels.copy(), np.ones(labels.shape)
             for k, unlabelled in enumerate(free):
                 present = scores[unlabelled, k]
                 boards = leaderboards(np.stack([-present, present], axis=1), sizes[k][at])
-                told[unlabelled, k] = np.where(boards < 0, np.nan, boards)
+                guessed[unlabelled, k] = np.where(boards < 0, np.nan, boards)
                 weight[known[:, k], k] = max(1, (boards >= 0).sum()) / max(1, known[:, k].sum())
             own = {"only": ["output.weight", "output.bias"], "epochs": [epochs], "rate": self.rate, "weight": weight}
-            tuned = trained(self.head, start, rows, told, **own)[epochs]
+            tuned = trained(self.head, start, rows, guessed, **own)[epochs]
         return tuned
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
@@ -90,8 +91,10 @@ class KnnProbe(Answer):
         """Return the votes of all findings, or of those asked for."""
         wanted = ask.findings or self.labels
         scores = {label: self.votes(label, rows.table[FEATURES]) for label in self.labels if label in wanted}
-        told = tuple(f"No neighbours vote on {label}: {reason} in training." for label, reason in self.left_out.items())
-        return Predictions(tuple(rows.table.ids), scores=scores, notes=told)
+        notes = tuple(
+            f"No neighbours vote on {label}: {reason} in training." for label, reason in self.left_out.items()
+        )
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
 
 
 class Knn:
@@ -105,9 +108,6 @@ class Knn:
         temperature: T; a lower one makes the nearest louder.
         refit: whether validation rows vote too, once k is chosen.
 
-    Raises:
-        ConfigError: for no k, one below 1, or a temperature that is not above 0.
-
     Example:
         >>> x = np.linspace(-1, 1, 20)
         >>> tables = [
@@ -118,12 +118,12 @@ class Knn:
     """
 
     def __init__(
-        self, *, neighbours: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07, refit: bool = True
+        self,
+        *,
+        neighbours: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 20, 100, 200),
+        temperature: Annotated[float, Field(gt=0)] = 0.07,
+        refit: bool = True,
     ) -> None:
-        if not neighbours or min(neighbours) < 1:
-            raise ConfigError(f"The neighbours of a k-NN probe are {list(neighbours)}: give numbers of 1 or more.")
-        if temperature <= 0:
-            raise ConfigError(f"The temperature of a k-NN probe is {temperature:g}: give one above 0.")
         self.neighbours, self.temperature, self.refit = neighbours, temperature, refit
 
     def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> KnnProbe:

@@ -12,11 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid, classes_of
+from medvlp.adaptation._adapter import SCALE, Adapter, Candidate, Positive, classes_of
 from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Linear", "linear_candidates", "unstandardised"]
+__all__ = ["Linear", "linear_candidates", "own_standard", "start_of", "unstandardised"]
+
+_STRENGTH = 1e-2
 
 
 class Linear(Adapter):
@@ -30,9 +32,6 @@ class Linear(Adapter):
         refit: whether each regression is fitted again with its strength on training and validation rows together.
         balanced: whether both classes of a finding weigh alike, however rare one is.
 
-    Raises:
-        ConfigError: for no strength, or one that is not above 0.
-
     Example:
         >>> from medvlp.core.answers import ProbeTable
         >>> x = np.linspace(-1, 1, 20)[:, None]
@@ -44,8 +43,8 @@ class Linear(Adapter):
 
     title: ClassVar[str] = "Linear probe"
 
-    def __init__(self, *, strengths: tuple[float, ...] = STRENGTHS, refit: bool = True, balanced: bool = False) -> None:
-        self.strengths = tuple(sorted(checked_grid(strengths, what="strengths", of="a linear probe")))
+    def __init__(self, *, strengths: Positive = STRENGTHS, refit: bool = True, balanced: bool = False) -> None:
+        self.strengths = tuple(sorted(strengths))
         self.refit, self.balanced = refit, balanced
 
     def grid(self, words: FloatArray | None) -> Sequence[float]:
@@ -84,3 +83,25 @@ def unstandardised(weight: FloatArray, bias: FloatArray, standard: Standard) -> 
     """Return the linear head over features that gives what weights (K, D) over standardised ones gave."""
     plain = weight / standard.scale
     return {"output.weight": plain, "output.bias": bias - plain @ standard.mean}
+
+
+def start_of(rows: FloatArray, labels: FloatArray, words: FloatArray | None) -> Candidate:
+    """Return the linear head that an adapter adds to.
+
+    Args:
+        rows: (N, D).
+        labels: (N, K), NaN unknown.
+        words: (K, D) text vectors; with them nothing is fitted.
+    """
+    if words is not None:
+        return {"output.weight": SCALE * words, "output.bias": np.zeros(len(words))}
+    return linear_candidates(rows, labels, [_STRENGTH], balanced=True)[0]
+
+
+def own_standard(rows: FloatArray, words: FloatArray | None) -> Standard:
+    """Return what rows are standardised by: by nothing in a space that they share with words.
+
+    A constant column has an infinite scale and so plays no part.
+    """
+    width = rows.shape[1]
+    return standard_of(rows) if words is None else Standard(np.zeros(width), np.ones(width))

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
+from medvlp.adaptation._adapter import Adapter, Candidate, Epochs, Positive
 from medvlp.adaptation._training import trained
-from medvlp.adaptation._words import own_standard, start_of
+from medvlp.adaptation.linear import own_standard, start_of
 from medvlp.core.randomness import numpy_generator
 from medvlp.statistics.metrics import FloatArray
 
@@ -31,9 +31,6 @@ class Residual(Adapter):
         rate: learning rate.
         refit: whether it is trained again on training and validation rows together.
 
-    Raises:
-        ConfigError: for none of them, or one that is not above 0 (epochs: below 0).
-
     Example:
         >>> Residual(ratios=(0.2,), epochs=(10, 40)).grid(None)
         [(0.2, 10), (0.2, 40)]
@@ -46,17 +43,13 @@ class Residual(Adapter):
     def __init__(
         self,
         *,
-        ratios: tuple[float, ...] = (0.2, 0.6),
-        epochs: tuple[int, ...] = (10, 40),
+        ratios: Positive = (0.2, 0.6),
+        epochs: Epochs = (10, 40),
         hidden: int = 64,
         rate: float = 1e-3,
         refit: bool = True,
     ) -> None:
-        self.ratios = checked_grid(ratios, what="ratios", of="a residual adapter")
-        self.epochs = tuple(
-            int(each) for each in checked_grid(epochs, what="epochs", of="a residual adapter", least=-1)
-        )
-        self.hidden, self.rate, self.refit = hidden, rate, refit
+        self.ratios, self.epochs, self.hidden, self.rate, self.refit = ratios, epochs, hidden, rate, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, int]]:
         """Ratio and epochs."""

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
+from medvlp.adaptation._adapter import Adapter, Candidate, Positive
 from medvlp.adaptation._training import weights_of
-from medvlp.adaptation._words import own_standard, start_of
+from medvlp.adaptation.linear import own_standard, start_of
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Tip", "cache_of"]
@@ -31,9 +31,6 @@ class Tip(Adapter):
         weights: a to try.
         refit: whether validation rows are remembered too, once a and s are chosen.
 
-    Raises:
-        ConfigError: for none of them, or one that is not above 0.
-
     Example:
         >>> Tip(sharpness=(1.0,), weights=(0.5, 2.0)).grid(None)
         [(1.0, 0.5), (1.0, 2.0)]
@@ -46,13 +43,11 @@ class Tip(Adapter):
     def __init__(
         self,
         *,
-        sharpness: tuple[float, ...] = (1.0, 3.0, 5.5, 10.0),
-        weights: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        sharpness: Positive = (1.0, 3.0, 5.5, 10.0),
+        weights: Positive = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         refit: bool = True,
     ) -> None:
-        self.sharpness = checked_grid(sharpness, what="sharpness values", of="Tip-Adapter")
-        self.weights = checked_grid(weights, what="weights", of="Tip-Adapter")
-        self.refit = refit
+        self.sharpness, self.weights, self.refit = sharpness, weights, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
         """Sharpness and weight."""

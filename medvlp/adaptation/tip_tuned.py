@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import ClassVar
 
-from medvlp.adaptation._adapter import Adapter, Candidate, checked_grid
+from medvlp.adaptation._adapter import Adapter, Candidate, Epochs, Positive
 from medvlp.adaptation._training import trained
-from medvlp.adaptation._words import start_of
+from medvlp.adaptation.linear import start_of
 from medvlp.adaptation.tip import cache_of
 from medvlp.statistics.metrics import FloatArray
 
@@ -27,9 +27,6 @@ class TipTuned(Adapter):
         rate: learning rate.
         refit: whether it is trained again on training and validation rows together.
 
-    Raises:
-        ConfigError: for none of them, or one that is not above 0 (epochs: below 0).
-
     Example:
         >>> TipTuned(sharpness=(3.0,), weights=(1.0,), epochs=(0, 5)).grid(None)
         [(3.0, 1.0, 0), (3.0, 1.0, 5)]
@@ -42,16 +39,13 @@ class TipTuned(Adapter):
     def __init__(
         self,
         *,
-        sharpness: tuple[float, ...] = (1.0, 3.0),
-        weights: tuple[float, ...] = (0.03, 0.3),
-        epochs: tuple[int, ...] = (5, 20),
+        sharpness: Positive = (1.0, 3.0),
+        weights: Positive = (0.03, 0.3),
+        epochs: Epochs = (5, 20),
         rate: float = 1e-3,
         refit: bool = True,
     ) -> None:
-        self.sharpness = checked_grid(sharpness, what="sharpness values", of="Tip-Adapter")
-        self.weights = checked_grid(weights, what="weights", of="Tip-Adapter")
-        self.epochs = tuple(int(each) for each in checked_grid(epochs, what="epochs", of="Tip-Adapter", least=-1))
-        self.rate, self.refit = rate, refit
+        self.sharpness, self.weights, self.epochs, self.rate, self.refit = sharpness, weights, epochs, rate, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float, int]]:
         """Sharpness, weight and epochs."""

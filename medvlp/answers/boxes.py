@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.answers._asked import asked_labels
-from medvlp.answers._source import boxes_to_file, record_of
+from medvlp.answers._pixels import asked_labels, record_of, single
 from medvlp.core.answers import Answer, Ask, Rows
-from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, Plan, keys
 from medvlp.core.modes import evaluating
+from medvlp.core.places import to_source
 from medvlp.core.predictions import BoxSet, Predictions
 from medvlp.core.protocols import Model
-from medvlp.core.sample import Sample
-from medvlp.data.collate import collate
 
 __all__ = ["Boxes"]
 
@@ -74,22 +72,19 @@ class Boxes(Answer):
         found: list[BoxSet] = []
         with torch.no_grad(), evaluating(begun):
             for sample in rows.samples:
-                picture = Sample(sample.id, {n: v for n, v in sample.fields.items() if n == "image" and v is not None})
-                if not picture.fields:
-                    found.append(BoxSet(torch.zeros(0, 4).double().numpy(), torch.zeros(0).double().numpy(), ()))
+                batch = single(sample, "image", what="boxes are found")
+                if batch is None:
+                    found.append(BoxSet(np.zeros((0, 4)), np.zeros(0), ()))
                     continue
-                batch = collate([picture], torch.zeros(1, dtype=torch.int64)).to(device)
+                encoded = begun(batch.to(device), self._plan())["image"]
+                boxes, logits = encoded.part(self.part)[0].float().cpu(), encoded.part(f"{self.part}_logits")[0].float()
                 pixels = batch["image"].values
                 assert isinstance(pixels, Tensor)
-                if len(pixels) != 1:
-                    raise DataError(f"{sample.id!r} has {len(pixels)} images, and boxes are found on one: name one.")
-                encoded = begun(batch, self._plan())["image"]
-                boxes, logits = encoded.part(self.part)[0].float().cpu(), encoded.part(f"{self.part}_logits")[0].float()
                 size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
                 boxes, scores, classes = self._chosen(boxes, logits.cpu(), size)
                 names = tuple(self.labels[k] for k in classes.tolist())
                 there = [i for i, name in enumerate(names) if name in wanted]
-                corners = boxes_to_file(boxes[there], record_of(sample, "image"), size)
+                corners = to_source(boxes[there], record_of(sample, "image"), size).double().numpy()
                 found.append(BoxSet(corners, scores[there].double().numpy(), tuple(names[i] for i in there)))
         return Predictions(tuple(sample.id for sample in rows.samples), boxes=tuple(found))
 

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medvlp.answers._pictures import memories, refuse_ragged, towers_of
-from medvlp.answers._writer import Writer
+from medvlp.answers._writer import Writer, memories, refuse_ragged, towers_of
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan, keys

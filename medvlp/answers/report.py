@@ -10,8 +10,7 @@ import torch
 from pydantic import Field
 from scipy.special import expit
 
-from medvlp.answers._pictures import memories, refuse_ragged
-from medvlp.answers._writer import Writer
+from medvlp.answers._writer import Writer, memories, refuse_ragged
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
@@ -72,17 +71,17 @@ class Report(Answer):
     def answer(self, rows: Rows, ask: Ask, begun: Writer) -> Predictions:
         """Write a report of each row."""
         texts = [""] * len(rows.table)
-        told = None
+        present = None
         if self.findings is not None:
-            present = expit(rows.table[self.findings].astype(np.float64)) >= self.threshold
-            told = torch.from_numpy(present).to(begun.device, torch.float32)
+            likely = expit(rows.table[self.findings].astype(np.float64)) >= self.threshold
+            present = torch.from_numpy(likely).to(begun.device, torch.float32)
         for index, memory in memories(rows.table[self.reads], begun.device):
-            written = begun.write(memory, longest=self.longest, findings=None if told is None else told[index])
+            written = begun.write(memory, longest=self.longest, findings=None if present is None else present[index])
             for row, text in zip(index, written, strict=True):
                 texts[row] = text
         return Predictions(tuple(rows.table.ids), text=tuple(texts))
 
     def released(self) -> Mapping[str, object]:
         """Its options."""
-        told = {} if self.findings is None else {"findings": self.findings, "threshold": self.threshold}
-        return {"head": self.head, "reads": self.reads, "longest": self.longest, **told}
+        given = {} if self.findings is None else {"findings": self.findings, "threshold": self.threshold}
+        return {"head": self.head, "reads": self.reads, "longest": self.longest, **given}

@@ -68,8 +68,8 @@ class Retrieval(Answer):
             raise DataError(f"{len(table)} pictures against as many texts fill the memory: ask for {_MOST} at a time.")
         else:
             columns = {part: table[f"text/{part}"] for part in self.score.reads}
-        vision_kind = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")
+        view = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")
         if not self.score.cosine:
             return Predictions(tuple(table.ids), similarity=begun.matrix(table, columns), compared=texts)
-        seen = table[f"{vision_kind}/embedding"]
+        seen = table[f"{view}/embedding"]
         return Predictions(tuple(table.ids), embedding=seen, similarity=seen @ columns["embedding"].T, compared=texts)

@@ -12,16 +12,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.answers._asked import asked_labels
-from medvlp.answers._source import mask_to_file, record_of
+from medvlp.answers._pixels import asked_labels, record_of, single
 from medvlp.core.answers import Answer, Ask, Rows
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan, keys
 from medvlp.core.modes import evaluating
+from medvlp.core.places import to_source
 from medvlp.core.predictions import Mask, Predictions
 from medvlp.core.protocols import Level, Model
-from medvlp.core.sample import Batch, Column, ImageRecord, Sample
-from medvlp.data.collate import collate
+from medvlp.core.sample import Batch, Column, ImageRecord
 
 __all__ = ["Segmentation", "window_that_fits"]
 
@@ -89,14 +88,14 @@ class Segmentation(Answer):
         masks: list[Mapping[str, Mask]] = []
         with torch.no_grad(), evaluating(model):
             for sample in rows.samples:
-                picture = Sample(sample.id, {n: v for n, v in sample.fields.items() if n == view and v is not None})
-                if not picture.fields:
+                batch = single(sample, view, what="masks are drawn")
+                if batch is None:
                     masks.append({})
                     continue
-                record = record_of(sample, view)
-                logits = self.logits(model, collate([picture], torch.zeros(1, dtype=torch.int64)))
+                record, logits = record_of(sample, view), self.logits(model, batch)
                 inside = self._inside(_finer(logits, record) if view == "image" else logits)
-                masks.append({name: Mask.of(mask_to_file(inside[self.labels.index(name)], record)) for name in wanted})
+                found = {name: inside[self.labels.index(name)] for name in wanted}
+                masks.append({n: Mask.of(to_source(m, record, tuple(m.shape)).numpy()) for n, m in found.items()})
         return Predictions(tuple(sample.id for sample in rows.samples), masks=tuple(masks))
 
     def released(self) -> Mapping[str, object]:
@@ -119,16 +118,11 @@ class Segmentation(Answer):
 
         Raises:
             ConfigError: if the head has another number of channels than there are labels.
-            DataError: if the sample has several pictures.
         """
         view, plan = model.vision_kind, self._plan(model)
         column = batch[view]
         values = column.values
         assert isinstance(values, Tensor)
-        if len(values) != 1:
-            raise DataError(
-                f"{batch.ids[0]!r} has {len(values)} rows of {view!r}, and masks are drawn on one: name one."
-            )
         device = next(model.parameters()).device
         if view == "image":
             found = model(batch.to(device), plan)[view].part(self.part)

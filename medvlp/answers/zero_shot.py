@@ -90,7 +90,7 @@ class ZeroShot(Answer):
         if recipe is not None:
             made: Recipe = build(_RECIPES, recipe, where="recipe")
             spec = fill(_RECIPES, recipe, where="recipe")
-            self.recipe = RecipeScores(NamedRecipe(source, "", made, self.prompts, spec, hash_of(spec)))
+            self.recipe = RecipeScores(NamedRecipe(source, made, self.prompts, spec, hash_of(spec)))
             self.title = self.recipe.title
 
     def needs(self, model: Model) -> frozenset[Key]:

@@ -179,14 +179,14 @@ class Evaluation:
         return "id.patient" in self.manifest
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def source(self) -> dict[str, Any]:
         """Arguments of every result: where it comes from."""
-        return {
-            "recipe": self.recipe,
-            "data": self.manifest.hash,
-            "split": self.options.split,
-            "synthetic": self.synthetic,
-        }
+        return {"recipe": self.recipe, "data": self.manifest.hash, "synthetic": self.synthetic}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same, with the split."""
+        return {**self.source, "split": self.options.split}
 
     @property
     def drawn(self) -> dict[str, Any]:

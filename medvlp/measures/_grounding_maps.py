@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.answers.prompting.directions import Words
+from medvlp.answers.prompting.class_vectors import Words
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError
 from medvlp.core.map import Map, Scale
@@ -32,9 +32,9 @@ from medvlp.io.read import read_image
 __all__ = [
     "DrawnMap",
     "Drawer",
-    "LookDrawer",
-    "MethodDrawer",
     "Question",
+    "by_answer",
+    "by_method",
     "choice_rows",
     "evenly",
     "maps_of",
@@ -55,72 +55,47 @@ class Question:
     region: Region
 
 
-class Drawer(Protocol):
-    """Draws the maps of findings on the view that a model has of a picture."""
-
-    @property
-    def answer(self) -> str:
-        """Name of the answer whose scores the maps are of."""
-        ...
-
-    @property
-    def spec(self) -> Mapping[str, Any] | None:
-        """Component of `medvlp.features.maps` with its options; None where the answer itself looks."""
-        ...
-
-    @property
-    def scale(self) -> Scale:
-        """How its values are read, see `medvlp.core.map`."""
-        ...
-
-    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
-        """Return a map a finding.
-
-        Raises:
-            ConfigError: if this model makes no such map.
-        """
-        ...
-
-
 @dataclass(frozen=True)
-class MethodDrawer:
-    """A component of `medvlp.features.maps`, by the words of findings."""
+class Drawer:
+    """Draws the maps of findings on the view that a model has of an image.
+
+    Attributes:
+        answer: name of the answer whose scores the maps are of.
+        draw: a map a finding; ConfigError if this model makes no such map.
+        scale: how its values are read, see `medvlp.core.map`.
+        spec: component of `medvlp.features.maps` with its options; None where the answer itself looks.
+    """
 
     answer: str
-    method: MapMethod
-    words: Mapping[str, Words]
-    spec: Mapping[str, Any]
+    draw: Callable[[Model, Sample, Sequence[str]], list[Map]]
+    scale: Scale = "peak"
+    spec: Mapping[str, Any] | None = None
 
-    @property
-    def scale(self) -> Scale:
-        """That of the method."""
-        return self.method.scale
 
-    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
-        """Return the method's maps."""
+def by_method(answer: str, method: MapMethod, words: Mapping[str, Words], spec: Mapping[str, Any]) -> Drawer:
+    """Return the drawer of a component of `medvlp.features.maps`, by the words of findings."""
+
+    def draw(model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
         image = sample.fields["image"]
         assert isinstance(image, Tensor), "checked when the sample was read"
-        return self.method(model, image, torch.stack([self.words[name].on(self.scale) for name in findings]))
+        return method(model, image, torch.stack([words[name].on(method.scale) for name in findings]))
+
+    return Drawer(answer, draw, method.scale, spec)
 
 
-@dataclass
-class LookDrawer:
-    """Where an answer itself says that its score comes from."""
+def by_answer(name: str, answer: Answer) -> Drawer:
+    """Return the drawer of what an answer itself says of where its score comes from."""
+    begun: dict[int, tuple[Model, Any]] = {}  # holds the model: its id stays
 
-    answer: str
-    looks: Answer
-    scale: Scale = "peak"
-    spec: None = None
-    _begun: dict[int, tuple[Model, Any]] = field(default_factory=dict)  # holds the model: its id stays
-
-    def __call__(self, model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
-        """Return the answer's maps."""
-        if id(model) not in self._begun:
-            self._begun[id(model)] = model, self.looks.begin(model, Ask())
-        maps = self.looks.look(model, sample, self._begun[id(model)][1], [(finding, "") for finding in findings])
+    def draw(model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+        if id(model) not in begun:
+            begun[id(model)] = model, answer.begin(model, Ask())
+        maps = answer.look(model, sample, begun[id(model)][1], [(finding, "") for finding in findings])
         if maps is None:
             raise ConfigError("Its answer does not say where it looked.")
         return maps
+
+    return Drawer(name, draw)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,7 +167,7 @@ def maps_of(
                 "to null."
             )
         facts, size = manifest.record(index), _size(path)
-        for question, made in zip(asked, drawer(model, sample, [each.finding for each in asked]), strict=True):
+        for question, made in zip(asked, drawer.draw(model, sample, [each.finding for each in asked]), strict=True):
             yield DrawnMap(
                 question=question,
                 id=str(facts["id"]),

@@ -18,11 +18,11 @@ __all__ = ["ProbeTables", "can_probe", "deep_tables", "labels_of", "thumbnail_ta
 
 @dataclass(frozen=True)
 class ProbeTables:
-    """What is fitted on, what is chosen on, and the features (N, D) of what is judged."""
+    """What is fitted on, what is chosen on, and the features (N, D) of what is measured."""
 
     train: ProbeTable
     validation: ProbeTable
-    judged: np.ndarray
+    measured: np.ndarray
 
 
 def can_probe(evaluation: Evaluation) -> bool:

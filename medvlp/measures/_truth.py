@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
 
-__all__ = ["drawn_labels", "true_boxes", "true_mask"]
+__all__ = ["drawn_in_file", "drawn_labels"]
 
 
 def drawn_labels(kind: str, labels: Sequence[str], cohort: Manifest) -> list[str]:
@@ -25,30 +24,17 @@ def drawn_labels(kind: str, labels: Sequence[str], cohort: Manifest) -> list[str
     return [label for label in labels if f"{kind}.{label}" in cohort]
 
 
-def true_mask(sample: Sample, shape: Sequence[int], label: str) -> NDArray[np.bool_] | None:
-    """Return the mask of a finding over a whole file; None where it is not known.
+def drawn_in_file(sample: Sample, kind: str, label: str, shape: Sequence[int]) -> np.ndarray | None:
+    """Return a finding's mask over a whole file, bool, or its boxes (n, 4) or (n, 6); None where they are not known.
 
     Args:
         sample: a record, unread.
-        shape: (H, W) of its file, (Z, Y, X) of a volume.
+        kind: ``boxes`` or ``mask``.
         label: the finding.
+        shape: (H, W) of the file, (Z, Y, X) of a volume.
     """
-    drawn = sample.fields.get(f"mask.{label}")
-    return drawn.on(_whole(shape), shape).numpy() if isinstance(drawn, Drawn) else None
-
-
-def true_boxes(sample: Sample, shape: Sequence[int], label: str) -> NDArray[np.float64] | None:
-    """Return the boxes (n, 4) or (n, 6) of a finding in a whole file; None where they are not known.
-
-    Args:
-        sample: a record, unread.
-        shape: as for `true_mask`.
-        label: the finding.
-    """
-    drawn = sample.fields.get(f"boxes.{label}")
-    return drawn.on(_whole(shape), shape).numpy().astype(np.float64) if isinstance(drawn, Drawn) else None
-
-
-def _whole(shape: Sequence[int]) -> ImageRecord:
-    """Return the record of a view that is the file itself."""
-    return ImageRecord(seed=0, box=(0.0, 0.0, float(shape[-1]), float(shape[-2])), source=tuple(shape))
+    drawn = sample.fields.get(f"{kind}.{label}")
+    if not isinstance(drawn, Drawn):
+        return None
+    whole = ImageRecord(seed=0, box=(0.0, 0.0, float(shape[-1]), float(shape[-2])), source=tuple(shape))
+    return drawn.on(whole, shape).numpy()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.classification import size_terciles
 from medvlp.evaluation.evaluation import Evaluation, title_of
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
-from medvlp.measures._groups import group_columns
 from medvlp.measures._label_sets import label_sets
 from medvlp.statistics.metrics import auroc, average_precision
 
-__all__ = ["Classification"]
+__all__ = ["Classification", "group_columns"]
 
 _POINTS = {"auroc": auroc, "average_precision": average_precision}
 
@@ -50,16 +50,16 @@ class Classification(Measure):
     def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
         """Return each metric by label, and its mean; findings without labels of both classes are left out."""
         found: dict[str, dict[str, float]] = {name: {} for name in _POINTS}
-        for label, values in (said.scores or {}).items():
+        for label, scores in (said.scores or {}).items():
             if f"label.{label}" not in cohort:
                 continue
             truth = np.asarray(cohort.column(f"label.{label}"), dtype=np.float64)
-            known = np.isin(truth, (0.0, 1.0)) & np.isfinite(values)
+            known = np.isin(truth, (0.0, 1.0)) & np.isfinite(scores)
             if 0 < truth[known].sum() < known.sum():
                 for name, metric in _POINTS.items():
-                    found[name][label] = float(metric(truth[known], values[known]))
-        told = {f"{name}/{label}": value for name, each in found.items() for label, value in each.items()}
-        return told | {f"{name}/macro": float(np.mean(list(each.values()))) for name, each in found.items() if each}
+                    found[name][label] = float(metric(truth[known], scores[known]))
+        values = {f"{name}/{label}": value for name, each in found.items() for label, value in each.items()}
+        return values | {f"{name}/macro": float(np.mean(list(each.values()))) for name, each in found.items() if each}
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield the scores of each answer, and those of each label set."""
@@ -71,6 +71,19 @@ class Classification(Measure):
             held = None if validation is None else evaluation.predictions(name, validation)
             chosen_on = None if held is None else held.scores
             yield evaluation.scores(name, scores, title, groups=groups, chosen_on=chosen_on, notes=said.notes)
-            for each in label_sets(self.label_sets, scores, evaluation.manifest):
-                notes = (*each.told, *said.notes)
-                yield evaluation.scores(f"{name}_{each.name}", each.scores, f"{title}, {each.name}", notes=notes)
+            for own, some, missing in label_sets(self.label_sets, scores, evaluation.manifest):
+                notes = (*missing, *said.notes)
+                yield evaluation.scores(f"{name}_{own}", some, f"{title}, {own}", notes=notes)
+
+
+def group_columns(evaluation: Evaluation) -> dict[str, Any]:
+    """Return columns ``group:NAME`` of what is measured: those that are asked for, and terciles of ``size.FINDING``."""
+    manifest = evaluation.judged.manifest
+    groups: dict[str, Any] = {f"group:{n}": manifest.column(n) for n in evaluation.options.groups if n in manifest}
+    for label in evaluation.labels:
+        if f"size.{label}" in manifest:
+            sizes = np.nan_to_num(np.asarray(manifest.column(f"size.{label}"), dtype=float))
+            positive = np.asarray(manifest.column(f"label.{label}"), dtype=float) == 1
+            if len(np.unique(sizes[positive & (sizes > 0)])) >= 3:
+                groups[f"group:size@{label}"] = size_terciles(sizes, positive)
+    return groups

@@ -18,7 +18,8 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.grounding.baselines import fit_constant_box
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
-from medvlp.measures._truth import drawn_labels, true_boxes
+from medvlp.measures._grounding_maps import evenly
+from medvlp.measures._truth import drawn_in_file, drawn_labels
 
 __all__ = ["Detection"]
 
@@ -67,33 +68,21 @@ class Detection(Measure):
             manifest = manifest.without(*(n for n in manifest.names_of("boxes") if n.partition(".")[2] not in labels))
             metrics, of_control, cases = [], [], self._cases(boxes, manifest, self.iou[0])
             for iou in self.iou:
-                own = self._cases(boxes, manifest, iou)
+                found = self._cases(boxes, manifest, iou)
                 drawn: dict[str, Any] = {"iou": iou, "split": split, **evaluation.drawn}
-                metrics += ap_rows(own, **drawn)
+                metrics += ap_rows(found, **drawn)
                 if control is not None:
                     other = self._cases(control, manifest, iou)
-                    metrics.append(ap_difference(own, other, label="constant_box", **drawn))
+                    metrics.append(ap_difference(found, other, label="constant_box", **drawn))
                     of_control += ap_rows(other, **drawn)
             if not metrics:
                 continue
-            facts = {
-                "recipe": evaluation.recipe,
-                "data": evaluation.manifest.hash,
-                "synthetic": evaluation.synthetic,
-            }
-            title = "Boxes against drawn ones"
-            yield Result(name=name, title=title, metrics=tuple(metrics), cases=_table(cases, split), **facts)
+            own: dict[str, Any] = {"name": name, "title": "Boxes against drawn ones", **evaluation.source}
+            yield Result(metrics=tuple(metrics), cases=_table(cases, split), **own)
             if control is not None:
                 made = _table(self._cases(control, manifest, self.iou[0]), split)
-                title = "Control: one training box a finding"
-                yield Result(
-                    name=f"{name}_constant_box",
-                    title=title,
-                    metrics=tuple(of_control),
-                    cases=made,
-                    role="control",
-                    **facts,
-                )
+                own = {"name": f"{name}_constant_box", "title": "Control: one training box a finding"}
+                yield Result(metrics=tuple(of_control), cases=made, role="control", **own, **evaluation.source)
 
     def _cases(self, boxes: Sequence[BoxSet], cohort: Manifest, iou: float) -> dict[str, CaseBoxes]:
         records = Records(cohort)
@@ -103,7 +92,7 @@ class Detection(Measure):
             sample = records.sample(index)
             names = np.array(each.labels, dtype=str)
             for label, cases in found.items():
-                truth = true_boxes(sample, _ANY, label)
+                truth = drawn_in_file(sample, "boxes", label, _ANY)
                 if truth is not None:
                     own = names == label
                     cases.add(str(patients[index]), truth, each.boxes[own], each.scores[own], iou=iou)
@@ -129,9 +118,8 @@ class Detection(Measure):
 def _shares(train: Prepared, label: str) -> list[list[tuple[float, float, float, float]]]:
     """Return the boxes of training pictures in shares of their sides, at most 400 pictures, evenly taken."""
     there = [i for i in range(len(train)) if _drawn(train, i, label) is not None]
-    chosen = [there[int(at)] for at in np.linspace(0, len(there) - 1, num=min(len(there), _TRAINING)).round()]
     found = []
-    for index in chosen:
+    for index in (there[at] for at in evenly(len(there), _TRAINING)):
         height, width = _size(train, index)
         boxes = _drawn(train, index, label)
         if boxes is not None:
@@ -140,7 +128,7 @@ def _shares(train: Prepared, label: str) -> list[list[tuple[float, float, float,
 
 
 def _drawn(prepared: Prepared, index: int, label: str) -> np.ndarray | None:
-    boxes = true_boxes(prepared.records.sample(index, paths=False), _ANY, label)
+    boxes = drawn_in_file(prepared.records.sample(index, paths=False), "boxes", label, _ANY)
     return boxes if boxes is not None and len(boxes) else None
 
 

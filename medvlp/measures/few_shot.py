@@ -53,17 +53,17 @@ class FewShotProbes(Measure):
                 f"pictures, and the data has the splits {', '.join(sorted(evaluation.splits)) or 'none'}: name a split "
                 "rule (held_out makes a validate of some training patients), or leave it out."
             )
-        yield self._judged(evaluation, "few_shot", "Few shots", deep_tables(evaluation), control=False)
+        yield self._result(evaluation, "few_shot", "Few shots", deep_tables(evaluation), control=False)
         about = "Control: few shots of 16 x 16 thumbnails"
         if evaluation.shows:
-            yield self._judged(evaluation, "few_shot_thumbnail", about, thumbnail_tables(evaluation), control=True)
+            yield self._result(evaluation, "few_shot_thumbnail", about, thumbnail_tables(evaluation), control=True)
 
-    def _judged(self, evaluation: Evaluation, name: str, title: str, tables: ProbeTables, *, control: bool) -> Result:
+    def _result(self, evaluation: Evaluation, name: str, title: str, tables: ProbeTables, *, control: bool) -> Result:
         seed = evaluation.options.seed
         few = fit_few_shot(tables.train, tables.validation, shots=self.shots, draws=self.draws, seed=seed)
         manifest = evaluation.judged.manifest
         return evaluate_few_shot(
-            few.scores(tables.judged),
+            few.scores(tables.measured),
             labels_of(evaluation, manifest),
             manifest.column("id.patient").tolist(),
             manifest.column("id").tolist(),

@@ -54,10 +54,10 @@ class Gate(Measure):
         if not looked.any():
             return
         row = _share(evaluation, held[looked], looked)
-        told = f"The gate would hold back {int(held[looked].sum())} of {row.n} pictures"
-        logger.info(f"{told}: unlike those that the model was trained on.")
+        note = f"The gate would hold back {int(held[looked].sum())} of {row.n} pictures"
+        logger.info(f"{note}: unlike those that the model was trained on.")
         odd = row.low is not None and row.low > gate.rate
-        caveats = (f"{told}, {gate.rate:.0%} of its own kind by design: {_MIND}",) if odd else ()
+        caveats = (f"{note}, {gate.rate:.0%} of its own kind by design: {_MIND}",) if odd else ()
         for name, answer, said in evaluation.giving("scores"):
             table = pd.DataFrame(scored_rows(evaluation.judged.manifest, said.scores or {}))
             if not any(str(column).startswith("label:") for column in table):
@@ -65,8 +65,8 @@ class Gate(Measure):
             table[f"group:{_COLUMN}"] = np.where(held == 1, HELD_BACK, LET_IN)
             table.loc[~looked, f"group:{_COLUMN}"] = None
             shared: dict[str, Any] = {"min_positives": evaluation.options.min_positives, **evaluation.drawn}
-            facts = {key: value for key, value in evaluation.facts.items() if key != "split"}
-            result = evaluate_scores(table, name=f"gate_{name}", title=title_of(name, answer), **shared, **facts)
+            shared |= {"name": f"gate_{name}", "title": title_of(name, answer), **evaluation.source}
+            result = evaluate_scores(table, **shared)
             grouped = tuple(each for each in result.metrics if each.group is not None)
             yield replace(result, metrics=(row, *grouped), caveats=caveats)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from medvlp.answers.asking.model import prompt_sets
-from medvlp.answers.prompting.directions import directions
+from medvlp.answers.prompting.class_vectors import directions
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.evaluation.evaluation import Evaluation
@@ -26,9 +26,9 @@ from medvlp.features.randomised import randomised
 from medvlp.measures._grounding_maps import (
     Drawer,
     DrawnMap,
-    LookDrawer,
-    MethodDrawer,
     Question,
+    by_answer,
+    by_method,
     choice_rows,
     evenly,
     maps_of,
@@ -106,7 +106,7 @@ class Grounding(Measure):
         for name, drawer in self._drawers(evaluation, questions).items():
             drawn = list(self._maps(evaluation, drawer, questions))
             baselines = baselines or list(_baselines(self._measured(evaluation), evaluation, regions, findings, drawn))
-            yield from self._judged(evaluation, name, drawer, regions, findings, drawn, baselines[0])
+            yield from self._results(evaluation, name, drawer, regions, findings, drawn, baselines[0])
         yield from baselines
 
     def _labels(self, evaluation: Evaluation) -> list[str]:
@@ -123,16 +123,15 @@ class Grounding(Measure):
                     "embeddings with words: leave maps out."
                 )
             name, answer, _ = next(evaluation.giving("scores"))
-            return self._first(evaluation, {name: LookDrawer(name, answer)}, questions)
-        drawers: dict[str, Drawer] = {}
+            return self._first(evaluation, {name: by_answer(name, answer)}, questions)
         words = directions(prompt_sets(evaluation.answers), evaluation.model.embed_text)
         asked = "" if evaluation.prompted is None else evaluation.prompted[0]
         if self.methods is not None:
-            return {name: MethodDrawer(asked, method, words, spec) for name, (method, spec) in self.methods.items()}
+            return {name: by_method(asked, method, words, spec) for name, (method, spec) in self.methods.items()}
         where = "evaluation.measures.grounding.maps"
-        for name in _DEFAULTS:
-            spec = {"name": name}
-            drawers[name] = MethodDrawer(asked, build("features/maps", spec, where=where), words, spec)
+        specs = {name: {"name": name} for name in _DEFAULTS}
+        made = {name: build("features/maps", spec, where=where) for name, spec in specs.items()}
+        drawers = {name: by_method(asked, made[name], words, spec) for name, spec in specs.items()}
         return self._first(evaluation, drawers, questions)
 
     def _first(
@@ -156,7 +155,7 @@ class Grounding(Measure):
         least = evaluation.options.min_positives
         return partial(evaluate_grounding, min_positives=least, **evaluation.drawn, **evaluation.facts)
 
-    def _judged(
+    def _results(
         self,
         evaluation: Evaluation,
         name: str,
@@ -181,8 +180,8 @@ class Grounding(Measure):
         assert own.cases is not None, "both have just been measured"
         assert centre.cases is not None, "both have just been measured"
         gains = gain_rows(own.cases, centre.cases, split=evaluation.options.split)
-        kept = {"answer": drawer.answer, "method": name, "component": drawer.spec}
-        yield replace(own, metrics=(*own.metrics, *gains, *chosen), fitted={"map": kept})
+        chosen_map = {"answer": drawer.answer, "method": name, "component": drawer.spec}
+        yield replace(own, metrics=(*own.metrics, *gains, *chosen), fitted={"map": chosen_map})
         if not self.sanity:
             return
         prepared, questions = evaluation.judged.prepared, [each.question for each in drawn]

@@ -51,10 +51,8 @@ class Laterality(Measure):
             columns = ["id", "patient_id", "label:left_of_right", "score:left_of_right", "group:finding"]
             yield evaluate_scores(
                 pd.DataFrame(found, columns=columns).assign(split=evaluation.options.split),
-                recipe=evaluation.recipe,
-                data=evaluation.manifest.hash,
                 name="laterality",
                 title="Left against right, unilateral findings",
-                synthetic=evaluation.synthetic,
+                **evaluation.source,
                 **evaluation.drawn,
             )

@@ -58,11 +58,11 @@ class Probes(Measure):
         for name, probe in self.probes.items():
             answer = probe.fit(tables.train, tables.validation, bank)
             own = f"{name}_probe"
-            yield _judged(evaluation, answer, tables, own, title_of(own, answer), control=False)
+            yield _result(evaluation, answer, tables, own, title_of(own, answer), control=False)
         if evaluation.shows:
             tables = thumbnail_tables(evaluation)
             answer = next(iter(self.probes.values())).fit(tables.train, tables.validation, {})
-            yield _judged(evaluation, answer, tables, "thumbnail", "Control: 16 x 16 thumbnail", control=True)
+            yield _result(evaluation, answer, tables, "thumbnail", "Control: 16 x 16 thumbnail", control=True)
 
 
 def _bank(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
@@ -73,9 +73,9 @@ def _bank(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
     return {each.label: unit_mean(list(embed(each.positive))) for each in evaluation.prompts}
 
 
-def _judged(
+def _result(
     evaluation: Evaluation, answer: Answer, tables: ProbeTables, name: str, title: str, *, control: bool
 ) -> Result:
-    rows = Rows(FeatureTable(evaluation.judged.table.ids, {FEATURES: tables.judged}))
+    rows = Rows(FeatureTable(evaluation.judged.table.ids, {FEATURES: tables.measured}))
     said = answer.answer(rows, Ask(), answer.begin(evaluation.model.model, Ask()))
     return evaluation.scores(name, said.scores or {}, title, control=control, notes=said.notes)

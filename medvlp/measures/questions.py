@@ -124,10 +124,8 @@ def _result(evaluation: Evaluation, name: str, title: str, table: pd.DataFrame, 
     return Result(
         name=name,
         title=title,
-        recipe=evaluation.recipe,
-        data=evaluation.manifest.hash,
         metrics=tuple(rows),
         cases=table.assign(split=evaluation.options.split),
         role="control" if control else "model",
-        synthetic=evaluation.synthetic,
+        **evaluation.source,
     )

@@ -68,8 +68,8 @@ class Recipes(Measure):
                 raise DataError(f"The recipe {name!r} scores no finding that this data has labels of: leave it out.")
             parts = [(answer.name, answer.title, known, said.notes)]
             parts += [
-                (f"{answer.name}_{each.name}", f"{answer.title}, {each.name}", each.scores, (*said.notes, *each.told))
-                for each in label_sets(self.label_sets, known, manifest)
+                (f"{answer.name}_{own}", f"{answer.title}, {own}", some, (*said.notes, *missing))
+                for own, some, missing in label_sets(self.label_sets, known, manifest)
             ]
             for name, title, some, notes in parts:
                 yield evaluation.scores(name, some, title, hashed=answer.recipe.hash, notes=notes)

@@ -22,6 +22,7 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.robustness.evaluate import Condition, evaluate_robustness
 from medvlp.evaluation.robustness.factors import FACTORS, LATERAL, change, chosen_factors
+from medvlp.measures._grounding_maps import evenly
 
 __all__ = ["Robustness"]
 
@@ -73,8 +74,7 @@ class Robustness(Measure):
             for at in np.flatnonzero(np.isfinite(features).all(axis=1))
             if positions is None or positions[int(at)] not in _LATERAL_VIEWS
         ]
-        spread = np.linspace(0, len(seen) - 1, num=min(self.cases, len(seen))).round().astype(int)
-        cases = [seen[at] for at in spread]
+        cases = [seen[at] for at in evenly(len(seen), self.cases)]
         if not cases:
             return
         work = _Work(evaluation, scored[1], cases)
@@ -102,7 +102,7 @@ class _Work:
     def condition(self, factor: str, level: str, amount: float | None) -> Condition:
         """Score the cases, each changed by the factor and read again through the model's own preprocessing."""
 
-        def pictures() -> Iterator[Tensor]:
+        def images() -> Iterator[Tensor]:
             for at in self.cases:
                 sample = self.evaluation.judged.prepared.sample(at)
                 pixels = sample.fields["image"]
@@ -114,7 +114,7 @@ class _Work:
                     seed = self.evaluation.options.seed
                     yield self._pixels(change(pixels.mean(0).numpy(), factor, amount, name=sample.id, seed=seed))
 
-        return self._scored(factor, level, self._rows(self.cases), pictures())
+        return self._scored(factor, level, self._rows(self.cases), images())
 
     def lateral(self) -> list[Condition]:
         """Score the lateral picture of a case's study in its place, where there is one."""
@@ -131,8 +131,8 @@ class _Work:
         if not pairs:
             logger.info("No case has a lateral picture in its study: a lateral shown as a frontal is left out.")
             return []
-        pictures = (self._pixels(str(others.path(other))) for _, other in pairs)
-        return [self._scored(LATERAL, "1", self._rows([at for at, _ in pairs]), pictures)]
+        images = (self._pixels(str(others.path(other))) for _, other in pairs)
+        return [self._scored(LATERAL, "1", self._rows([at for at, _ in pairs]), images)]
 
     def _rows(self, cases: Sequence[int]) -> Manifest:
         return self.evaluation.judged.manifest.take(np.array(cases))
@@ -143,11 +143,11 @@ class _Work:
             raise UserError("This bundle's preprocessing makes no picture of a file: leave robustness out.")
         return prepared
 
-    def _scored(self, factor: str, level: str, manifest: Manifest, pictures: Iterator[Tensor]) -> Condition:
+    def _scored(self, factor: str, level: str, manifest: Manifest, images: Iterator[Tensor]) -> Condition:
         gate, flagged = self.evaluation.model.bundle.gate, []
 
         def samples() -> Iterator[Sample]:
-            for name, pixels in zip(manifest.column("id"), pictures, strict=True):
+            for name, pixels in zip(manifest.column("id"), images, strict=True):
                 if gate is not None:
                     flagged.append(gate.judge(pixels).flagged)
                 yield Sample(str(name), {"image": pixels})

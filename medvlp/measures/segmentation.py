@@ -15,7 +15,7 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.means import macro_mean_metric, mean_metric
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Metric, Result
-from medvlp.measures._truth import drawn_labels, true_mask
+from medvlp.measures._truth import drawn_in_file, drawn_labels
 
 __all__ = ["Segmentation", "dice"]
 
@@ -71,7 +71,7 @@ class Segmentation(Measure):
             sample = records.sample(index)
             for label in drawn:
                 predicted = each.get(label)
-                truth = None if predicted is None else true_mask(sample, predicted.shape, label)
+                truth = None if predicted is None else drawn_in_file(sample, "mask", label, predicted.shape)
                 if predicted is not None and truth is not None:
                     rows.append((str(cohort.column("id")[index]), index, label, *self._counts(truth, predicted)))
         return pd.DataFrame(rows, columns=["id", "row", "label", "present", "pixels", "predicted", "dice"])
@@ -101,11 +101,9 @@ class Segmentation(Measure):
         return Result(
             name=name,
             title="Masks against drawn ones",
-            recipe=evaluation.recipe,
-            data=evaluation.manifest.hash,
             metrics=tuple(metrics),
             cases=table.drop(columns="row").assign(split=split),
-            synthetic=evaluation.synthetic,
+            **evaluation.source,
         )
 
 

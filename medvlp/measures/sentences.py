@@ -41,12 +41,12 @@ class Sentences(Measure):
         """Yield the check; nothing where no sentence can be falsified."""
         if not evaluation.compares or "text/embedding" not in evaluation.judged.table.columns:
             return
-        judged = self._studies(*evaluation.seen_rows())
-        if sentence_pairs(judged.reports):
+        studies = self._studies(*evaluation.seen_rows())
+        if sentence_pairs(studies.reports):
             yield evaluate_sentence_check(
-                judged.image,
-                judged.reports,
-                judged.patients,
+                studies.image,
+                studies.reports,
+                studies.patients,
                 evaluation.model.embed_text,
                 validation=self._validation(evaluation),
                 **evaluation.drawn,
@@ -61,6 +61,6 @@ class Sentences(Measure):
 
     def _studies(self, manifest: Manifest, images: np.ndarray) -> Studies:
         near, first = by_study(images, manifest.column("id.study").tolist())
-        kept = first[: self.studies]
-        reports = [text if isinstance(text, str) else "" for text in manifest.column("text")[kept]]
-        return Studies(near[: self.studies], reports, manifest.column("id.patient")[kept].tolist())
+        first = first[: self.studies]
+        reports = [text if isinstance(text, str) else "" for text in manifest.column("text")[first]]
+        return Studies(near[: self.studies], reports, manifest.column("id.patient")[first].tolist())

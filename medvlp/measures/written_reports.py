@@ -68,9 +68,9 @@ class WrittenReports(Measure):
             return
         for name, answer, said in evaluation.giving("text"):
             if self.suits(answer) and said.text is not None:
-                yield from self._judged(evaluation, name, said.text)
+                yield from self._result(evaluation, name, said.text)
 
-    def _judged(self, evaluation: Evaluation, name: str, written: Sequence[str]) -> Iterator[Result]:
+    def _result(self, evaluation: Evaluation, name: str, written: Sequence[str]) -> Iterator[Result]:
         manifest = evaluation.judged.manifest
         rows = _both(manifest, written)
         if not len(rows):
@@ -78,7 +78,7 @@ class WrittenReports(Measure):
         references = [str(text) for text in manifest.column("text")[rows]]
         patients = manifest.column("id.patient")[rows].tolist()
         wrote = [written[row] for row in rows]
-        judge = partial(
+        measured = partial(
             evaluate_reports,
             references,
             patients=patients,
@@ -86,10 +86,10 @@ class WrittenReports(Measure):
             **evaluation.facts,
             **evaluation.drawn,
         )
-        own = judge(written=wrote, name=name, title="Written reports, read by rules")
+        own = measured(written=wrote, name=name, title="Written reports, read by rules")
         controls = dict(self._controls(evaluation, rows, wrote, patients)) if self.controls else {}
         made = {
-            key: replace(judge(written=texts, name=f"{name}_{key}", title=f"Control: {title}"), role="control")
+            key: replace(measured(written=texts, name=f"{name}_{key}", title=f"Control: {title}"), role="control")
             for key, (title, texts) in controls.items()
         }
         rows_of = (

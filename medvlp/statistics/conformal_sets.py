@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import TypeAdapter
 
 from medvlp.core.errors import DataError
 
@@ -98,18 +99,8 @@ class SetRule:
             True
         """
         try:
-            return cls(
-                level=float(str(entry["level"])),
-                present_from=_bound(entry["present_from"]),
-                absent_to=_bound(entry["absent_to"]),
-                positives=int(str(entry["positives"])),
-                negatives=int(str(entry["negatives"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return TypeAdapter(cls).validate_python(dict(entry))
+        except (TypeError, ValueError) as error:
             raise DataError(
                 f"A stored conformal rule cannot be read ({type(error).__name__}: {error}): fit it again."
             ) from error
-
-
-def _bound(value: object) -> float | None:
-    return None if value is None else float(str(value))

@@ -19,6 +19,7 @@ from medvlp.adaptation.tip_tuned import TipTuned
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import build
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from tests.adaptation.worlds import gaussians
@@ -82,8 +83,8 @@ def test_the_ensemble_holds_the_probe_and_words_that_say_more_are_used() -> None
     assert all(both.answer.validation_auroc[n] >= plain.answer.validation_auroc[n] for n in words)
     with pytest.raises(DataError, match="starts from words, and not every finding has a text vector"):
         Ensemble().fit_folds(TABLE, FOLDS, {})
-    with pytest.raises(ConfigError, match=r"The weights of zero-shot scores are \[-1.0\]: give some of 0 or more"):
-        Ensemble(weights=(-1.0,))
+    with pytest.raises(ConfigError, match=r"probe.weights.0 is -1.0: input should be greater than or equal to 0"):
+        build("adaptation", {"name": "ensemble", "weights": [-1.0]}, where="probe")
 
 
 def test_a_patient_in_two_folds_is_refused() -> None:

@@ -9,6 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from medvlp.adaptation.gda import Gda, discriminants
 from medvlp.core.errors import ConfigError
+from medvlp.core.registry import build
 from tests.adaptation.worlds import gaussians
 
 
@@ -73,7 +74,7 @@ def test_a_vanishing_weight_leaves_the_words_and_a_large_one_the_gaussians() -> 
 
 
 def test_faulty_grids_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"The ridges of Gaussian discriminants are \[\]: give some above 0"):
-        Gda(ridges=())
-    with pytest.raises(ConfigError, match=r"The weights of Gaussian discriminants are \[-1.0\]: give some above 0"):
-        Gda(weights=(-1.0,))
+    with pytest.raises(ConfigError, match=r"probe.ridges is \[\]: tuple should have at least 1 item"):
+        build("adaptation", {"name": "gda", "ridges": []}, where="probe")
+    with pytest.raises(ConfigError, match=r"probe.weights.0 is -1.0: input should be greater than 0"):
+        build("adaptation", {"name": "gda", "weights": [-1.0]}, where="probe")

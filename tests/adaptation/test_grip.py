@@ -10,6 +10,7 @@ from medvlp.adaptation._training import trained
 from medvlp.adaptation.grip import Grip, board_sizes, leaderboards
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import ConfigError
+from medvlp.core.registry import build
 from medvlp.statistics.metrics import auroc
 
 
@@ -92,7 +93,7 @@ def test_a_rare_finding_keeps_the_share_of_its_labels() -> None:
 
 def test_it_needs_words_and_refuses_no_rounds() -> None:
     assert Grip.needs_words
-    with pytest.raises(ConfigError, match=r"GRIP has 0 rounds and prior None: give 1 round or more"):
-        Grip(rounds=0)
-    with pytest.raises(ConfigError, match=r"prior 1\.5: give 1 round or more, a share or none"):
-        Grip(prior=1.5)
+    with pytest.raises(ConfigError, match=r"probe.rounds is 0: input should be greater than or equal to 1"):
+        build("adaptation", {"name": "grip", "rounds": 0}, where="probe")
+    with pytest.raises(ConfigError, match=r"probe.prior is 1\.5: input should be less than 1"):
+        build("adaptation", {"name": "grip", "prior": 1.5}, where="probe")

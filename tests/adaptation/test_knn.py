@@ -8,6 +8,7 @@ import pytest
 from medvlp.adaptation.knn import Knn, KnnProbe
 from medvlp.core.answers import FEATURES, Ask, ProbeTable, Rows
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable
 from medvlp.statistics.metrics import auroc
 
@@ -103,7 +104,7 @@ def test_findings_of_one_class_are_left_out_by_name() -> None:
 def test_shared_patients_and_faulty_options_are_refused() -> None:
     with pytest.raises(DataError, match="90 patients are in training and validation"):
         Knn().fit(table(0), table(0), {})
-    with pytest.raises(ConfigError, match=r"The neighbours of a k-NN probe are \[0\]: give numbers of 1 or more"):
-        Knn(neighbours=(0,))
-    with pytest.raises(ConfigError, match="The temperature of a k-NN probe is 0: give one above 0"):
-        Knn(temperature=0.0)
+    with pytest.raises(ConfigError, match=r"probe.neighbours.0 is 0: input should be greater than or equal to 1"):
+        build("adaptation", {"name": "knn", "neighbours": [0]}, where="probe")
+    with pytest.raises(ConfigError, match=r"probe.temperature is 0.0: input should be greater than 0"):
+        build("adaptation", {"name": "knn", "temperature": 0.0}, where="probe")

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from medvlp.adaptation.linear import Linear
 from medvlp.core.answers import FEATURES, Ask, ProbeTable, Rows
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable
 from medvlp.statistics.metrics import auroc
 
@@ -132,5 +133,5 @@ def test_shared_patients_and_bad_shapes_are_refused() -> None:
         labels[:] = 0
     with pytest.raises(DataError, match="No finding has both classes"):
         Linear().fit(train, validation, {})
-    with pytest.raises(ConfigError, match=r"The strengths of a linear probe are \[0\.0\]: give some above 0"):
-        Linear(strengths=(0.0,))
+    with pytest.raises(ConfigError, match=r"probe.strengths.0 is 0.0: input should be greater than 0"):
+        build("adaptation", {"name": "linear", "strengths": [0.0]}, where="probe")

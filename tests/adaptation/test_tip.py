@@ -11,6 +11,7 @@ from medvlp.adaptation.residual import Residual
 from medvlp.adaptation.tip import Tip
 from medvlp.adaptation.tip_tuned import TipTuned
 from medvlp.core.errors import ConfigError
+from medvlp.core.registry import build
 from tests.adaptation.worlds import gaussians
 
 TRAIN, VALIDATION = gaussians(0), gaussians(1)
@@ -80,10 +81,14 @@ def test_training_a_residual_fits_better_and_keeps_the_words() -> None:
     assert np.array_equal(again.tensors["up.weight"], after.tensors["up.weight"])
 
 
-def test_faulty_grids_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"The sharpness values of Tip-Adapter are \[0.0\]: give some above 0"):
-        Tip(sharpness=(0.0,))
-    with pytest.raises(ConfigError, match=r"The epochs of Tip-Adapter are \[-1\]: give some above -1"):
-        TipTuned(epochs=(-1,))
-    with pytest.raises(ConfigError, match=r"The ratios of a residual adapter are \[\]: give some above 0"):
-        Residual(ratios=())
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"name": "tip", "sharpness": [0.0]}, r"probe.sharpness.0 is 0.0: input should be greater than 0"),
+        ({"name": "tip_tuned", "epochs": [-1]}, r"probe.epochs.0 is -1: input should be greater than or equal to 0"),
+        ({"name": "residual", "ratios": []}, r"probe.ratios is \[\]: tuple should have at least 1 item"),
+    ],
+)
+def test_faulty_grids_are_refused(spec: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        build("adaptation", spec, where="probe")

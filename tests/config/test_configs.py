@@ -18,6 +18,7 @@ from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.resources import resource_folder
 from medvlp.data.layouts.phantom import index
 from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.runs.evaluate import evaluate, load_evaluation
 from medvlp.runs.grid.sweep import load_sweep
 from medvlp.runs.grid.table import sweep
 from medvlp.runs.slices import embed_slices
@@ -224,6 +225,23 @@ def test_it_is_built_stepped_and_released(name: str, world: World, tmp_path: Pat
     written = load_config(done.run / "config.yaml")
     assert full_tree(written) == full_tree(config)
     assert recipe_of(written) == recipe_of(config)
+
+
+@pytest.mark.slow
+def test_questions_are_measured_by_their_configuration(world: World, tmp_path: Path) -> None:
+    done = train(
+        load_config(write_tree(tmp_path / "toy.yaml", toy(load_tree("finetune/vqa_rad_mevf.yaml"), tmp_path, world)))
+    )
+    words = [f"model={done.bundle}", f"out={tmp_path / 'out'}", f"data.root={tmp_path / 'vqa_rad'}", "workers=1"]
+    words += [f"data.cache={tmp_path / 'cache'}", "evaluation.resamples=100"]
+    found = evaluate(load_evaluation("evaluate/vqa_rad.yaml", words), page=False).found
+    asked = found["question"].cases
+    assert asked is not None
+    closed, opened = (found["question"].find("accuracy", label) for label in ("closed", "open"))
+    assert (closed.n, opened.n) == (asked["closed"].sum(), (~asked["closed"]).sum())
+    assert closed.value == asked.loc[asked["closed"], "right"].mean()
+    assert opened.value == 0  # its list has none
+    assert found["question_usual"].role == "control"
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -15,7 +15,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.measures._groups import group_columns
+from medvlp.measures.classification import group_columns
 from medvlp.measures.laterality import Laterality
 from medvlp.runs.evaluate import load_evaluation, open_evaluation
 

@@ -48,7 +48,7 @@ def test_what_the_method_adds_is_trained(case: str) -> None:
     own = {
         n: g
         for n, g in reference(case)["gradients"].items()
-        if any(word in n for word in (".patches.", ".shared.", ".captioner."))
+        if any(word in n for word in (".patches.", ".shared.", ".captioner.", ".routed."))
     }
     assert own
     assert all(gradient.abs().max() > 1e-9 for gradient in own.values())

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from medvlp.answers.asking.model import VisionLanguageModel
-from medvlp.answers.prompting.directions import Words, direction_of, directions
+from medvlp.answers.prompting.class_vectors import Words, direction_of, directions
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole

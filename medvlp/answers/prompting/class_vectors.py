@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from medvlp.answers.prompting.recipe import class_vector, dots, pair_probability
+from medvlp.core.map import Scale
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["EmbedText", "ZeroShotVectors", "make_zero_shot", "unit_mean"]
+__all__ = ["EmbedText", "Words", "ZeroShotVectors", "direction_of", "directions", "make_zero_shot", "unit_mean"]
 
 EmbedText = Callable[[Sequence[str]], np.ndarray]
 
@@ -75,3 +78,37 @@ def make_zero_shot(prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale
 def unit_mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """Return the mean of unit vectors (D,), at unit length: an ensemble of prompts."""
     return class_vector(np.stack(vectors))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Vectors of a finding or a sentence.
+
+    Attributes:
+        positive: (D,) unit vector of what says that it is there.
+        direction: (D,) that, less the unit vector of what says that it is not.
+    """
+
+    positive: Tensor
+    direction: Tensor
+
+    def on(self, scale: Scale) -> Tensor:
+        """Return what a method of a scale follows: of values that mean the same everywhere that of presence."""
+        return self.positive if scale == "own" else self.direction
+
+
+def direction_of(positive: Sequence[str], negative: Sequence[str], embed_text: EmbedText) -> Words:
+    """Return the vectors of texts against other texts.
+
+    Example:
+        >>> words = direction_of(["yes"], ["no"], lambda texts: np.eye(2)[[["yes", "no"].index(t) for t in texts]])
+        >>> words.on("own").tolist(), words.on("peak").tolist()
+        ([1.0, 0.0], [1.0, -1.0])
+    """
+    near, far = (unit_mean(list(embed_text(texts))) for texts in (positive, negative))
+    return Words(*(torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (near, near - far)))
+
+
+def directions(prompts: Sequence[PromptSet], embed_text: EmbedText) -> dict[str, Words]:
+    """Return the vectors of each finding."""
+    return {each.label: direction_of(each.positive, each.negative, embed_text) for each in prompts}

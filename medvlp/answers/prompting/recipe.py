@@ -91,16 +91,28 @@ class Given:
             raise DataError(f"The prompt {missing[0]!r} has no embedding: embed every text of the recipe.")
         return self.texts[part][[at[text] for text in texts]]
 
+    def pair(self, prompts: PromptSet, weights: Sequence[float] | None = None) -> FloatArray:
+        """Return (2, D): the class vectors of a finding's positive and of its negative prompts."""
+        positive = class_vector(self.text("embedding", prompts.positive), weights)
+        return np.stack([positive, class_vector(self.text("embedding", prompts.negative))])
+
     def scale_of(self, scale: Scale) -> float:
         """Return a scale: the model's own where it is asked for."""
         return self.scale if scale == "model" else float(scale)
 
 
 class Recipe(ABC):
-    """A zero-shot recipe: a component file of `medvlp.answers.recipes`."""
+    """A zero-shot recipe: a component file of `medvlp.answers.recipes`.
+
+    Attributes:
+        name: as results state it.
+        text_parts: parts of the texts that it reads.
+        denials: whether it reads negative prompts.
+    """
 
     name: ClassVar[str]
     text_parts: ClassVar[tuple[str, ...]] = ("embedding",)
+    denials: ClassVar[bool] = True
 
     @property
     def image_parts(self) -> tuple[str, ...]:
@@ -114,7 +126,8 @@ class Recipe(ABC):
 
     def words(self, prompts: Sequence[PromptSet]) -> tuple[str, ...]:
         """Return the distinct texts to embed, sorted."""
-        return tuple(sorted({text for each in prompts for text in (*each.positive, *each.negative)}))
+        texts = [each.positive + (each.negative if self.denials else ()) for each in prompts]
+        return tuple(sorted({text for some in texts for text in some}))
 
     @abstractmethod
     def scores(self, given: Given) -> FloatArray:

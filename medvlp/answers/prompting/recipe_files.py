@@ -63,7 +63,6 @@ class NamedRecipe:
 
     Attributes:
         name: as it was asked for and as results state it.
-        about: a sentence: whose it is.
         recipe: the component.
         prompts: one set a finding.
         spec: component and options, with every default.
@@ -71,26 +70,10 @@ class NamedRecipe:
     """
 
     name: str
-    about: str
     recipe: Recipe
     prompts: tuple[PromptSet, ...]
     spec: dict[str, object]
     hash: str
-
-    def describe(self) -> dict[str, object]:
-        """Return what a result records of it: name, hash, component, options, number of prompts, batch dependence.
-
-        Example:
-            >>> load_recipe("chexzero_v1").describe()["batch_dependent"]
-            False
-        """
-        return {
-            "name": self.name,
-            "hash": self.hash,
-            "recipe": self.spec,
-            "prompts": {each.label: len(each.positive) + len(each.negative) for each in self.prompts},
-            "batch_dependent": self.recipe.batch_dependent,
-        }
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -118,7 +101,7 @@ def load_recipe(name: str | Path, *, own: Sequence[PromptSet] = ()) -> NamedReci
     text = str(name)
     plain = "prompt_ensemble" if text == OWN else text.replace("-", "_")
     if plain in available(_FOLDER):
-        return _made(text, "The model's own prompts.", {"name": plain}, tuple(own), where=f"recipe {text}")
+        return _made(text, {"name": plain}, tuple(own), where=f"recipe {text}")
     if text.endswith((".yaml", ".yml")):
         path = Path(name)
     elif text in recipe_names():
@@ -148,12 +131,12 @@ def _read(path: Path, own: tuple[PromptSet, ...]) -> NamedRecipe:
         prompts = expand_templates(file.name, templates, given, file.slots)
     else:
         prompts = own
-    return _made(file.name, file.about, file.recipe, prompts, where=f"{path.name}: recipe")
+    return _made(file.name, file.recipe, prompts, where=f"{path.name}: recipe")
 
 
-def _made(name: str, about: str, spec: dict[str, Any], prompts: tuple[PromptSet, ...], *, where: str) -> NamedRecipe:
+def _made(name: str, spec: dict[str, Any], prompts: tuple[PromptSet, ...], *, where: str) -> NamedRecipe:
     if not prompts:
         raise ConfigError(f"The recipe {name!r} has no prompts and the model brings none: name a recipe file.")
     filled = fill(_FOLDER, spec, where=where)
     recipe = build(_FOLDER, spec, where=where)
-    return NamedRecipe(name, about, recipe, prompts, filled, hash_of([filled, [asdict(each) for each in prompts]]))
+    return NamedRecipe(name, recipe, prompts, filled, hash_of([filled, [asdict(each) for each in prompts]]))

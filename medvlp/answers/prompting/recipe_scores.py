@@ -92,8 +92,8 @@ class RecipeScores(Answer):
 
     def answer(self, rows: Rows, ask: Ask, begun: tuple[str, Given]) -> Predictions:
         """Return the scores, in the order of the recipe's prompts."""
-        vision_kind, given = begun
-        images = {part: rows.table[str(Key(vision_kind, part))] for part in self.recipe.recipe.image_parts}
+        view, given = begun
+        images = {part: rows.table[str(Key(view, part))] for part in self.recipe.recipe.image_parts}
         found = self.recipe.recipe.scores(replace(given, images=images))
         notes = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
         scores = {label: found[:, i] for i, label in enumerate(self.labels)}

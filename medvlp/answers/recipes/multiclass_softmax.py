@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, softmax
 from medvlp.core.errors import DataError
-from medvlp.text.prompts import PromptSet
 
 __all__ = ["MulticlassSoftmax"]
 
@@ -34,13 +31,10 @@ class MulticlassSoftmax(Recipe):
     """
 
     name = "multiclass-softmax"
+    denials = False
 
     def __init__(self, *, scale: Scale = "model") -> None:
         self.scale: Scale = scale
-
-    def words(self, prompts: Sequence[PromptSet]) -> tuple[str, ...]:
-        """Return the positive prompts: classes compete with each other, not with denials."""
-        return tuple(sorted({text for each in prompts for text in each.positive}))
 
     def scores(self, given: Given) -> FloatArray:
         """Return (N, F); rows add to 1."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, pair_probability
+from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, dots, pair_probability
 
 __all__ = ["PromptEnsemble"]
 
@@ -39,8 +39,6 @@ class PromptEnsemble(Recipe):
         images, scale = given.image("embedding"), given.scale_of(self.scale)
         columns = []
         for each in given.prompts:
-            positive = class_vector(given.text("embedding", each.positive), self.weights.get(each.label))
-            negative = class_vector(given.text("embedding", each.negative))
-            near = dots(images, np.stack([positive, negative]))
+            near = dots(images, given.pair(each, self.weights.get(each.label)))
             columns.append(pair_probability(near[:, 0], near[:, 1], scale))
         return np.stack(columns, axis=1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, dots, unit_rows
 from medvlp.core.errors import DataError
-from medvlp.text.prompts import PromptSet
 
 __all__ = ["PromptMaxZscore", "word_similarity"]
 
@@ -39,6 +38,7 @@ class PromptMaxZscore(Recipe):
     """
 
     name = "prompt-max-zscore"
+    denials = False
 
     def __init__(
         self,
@@ -65,10 +65,6 @@ class PromptMaxZscore(Recipe):
     def batch_dependent(self) -> bool:
         """True where mean and deviation are the batch's."""
         return self.statistics is None
-
-    def words(self, prompts: Sequence[PromptSet]) -> tuple[str, ...]:
-        """Return the positive prompts: nothing is compared with a denial."""
-        return tuple(sorted({text for each in prompts for text in each.positive}))
 
     def raw(self, given: Given) -> FloatArray:
         """Return (N, F) before the z-score: what `statistics` are taken of."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, pair_probability
 from medvlp.core.errors import DataError
-from medvlp.text.prompts import PromptSet
 
 __all__ = ["Sigmoid"]
 
@@ -34,14 +31,11 @@ class Sigmoid(Recipe):
     """
 
     name = "sigmoid"
+    denials = False
 
     def __init__(self, *, scale: Scale = "model", bias: Scale = "model") -> None:
         self.scale: Scale = scale
         self.bias: Scale = bias
-
-    def words(self, prompts: Sequence[PromptSet]) -> tuple[str, ...]:
-        """Return the positive prompts."""
-        return tuple(sorted({text for each in prompts for text in each.positive}))
 
     def scores(self, given: Given) -> FloatArray:
         """Return (N, F)."""

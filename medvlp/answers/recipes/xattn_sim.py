@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +9,6 @@ from pydantic import Field
 
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, dots, pair_probability, unit_rows
 from medvlp.core.errors import DataError
-from medvlp.text.prompts import PromptSet
 
 __all__ = ["XattnSim"]
 
@@ -19,14 +17,13 @@ class XattnSim(Recipe):
     """p = sigmoid(s (cos(c, t) - offset)), c = sum_i softmax_i(cos(x_i, t) / temperature) x_i over image tokens x.
 
     Similarity of the output of a cross attention whose query is the prompt, without weights of its own (RadZero,
-    Park et al. 2025). CARZero (Lai et al., CVPR 2024) reads a layer's output by a trained network instead: give such
-    values as `head`, (N, Q) logits a finding, and they go through the sigmoid alone. Several prompts are averaged.
+    Park et al. 2025; CARZero, Lai et al., CVPR 2024, reads a layer's output by a trained network). Several prompts are
+    averaged.
 
     Args:
         scale: s, or ``model`` for the model's own.
         temperature: of the attention.
         offset: similarity at which p is one half.
-        head: part of the images with similarities that the model computed itself; None computes them here.
 
     Example:
         >>> images = {"local": np.eye(2)[None], "mask": np.ones((1, 2), bool)}
@@ -36,6 +33,7 @@ class XattnSim(Recipe):
     """
 
     name = "xattn-sim"
+    denials = False
 
     def __init__(
         self,
@@ -43,39 +41,19 @@ class XattnSim(Recipe):
         scale: Scale = "model",
         temperature: Annotated[float, Field(gt=0)] = 0.1,
         offset: float = 0.0,
-        head: str | None = None,
     ) -> None:
         self.scale: Scale = scale
         self.temperature = temperature
         self.offset = offset
-        self.head = head
 
     @property
     def image_parts(self) -> tuple[str, ...]:
-        """The tokens, or the head."""
-        return ("local", "mask") if self.head is None else (self.head,)
-
-    @property
-    def text_parts(self) -> tuple[str, ...]:  # pyrefly: ignore
-        """The embedding, where similarities are computed here."""
-        return ("embedding",) if self.head is None else ()
-
-    def words(self, prompts: Sequence[PromptSet]) -> tuple[str, ...]:
-        """Return the positive prompts."""
-        return tuple(sorted({text for each in prompts for text in each.positive})) if self.head is None else ()
+        """The tokens."""
+        return ("local", "mask")
 
     def scores(self, given: Given) -> FloatArray:
         """Return (N, F)."""
         scale = given.scale_of(self.scale)
-        if self.head is not None:
-            values, names = given.image(self.head), given.names.get(self.head, ())
-            missing = [label for label in given.labels if label not in names]
-            if missing or values.shape[1:] != (len(names),):
-                raise DataError(
-                    f"The head {self.head!r} gives {values.shape} for {len(names)} names and lacks {missing[:1]}: it "
-                    "needs one similarity a finding."
-                )
-            return pair_probability(values[:, [names.index(label) for label in given.labels]], self.offset, scale)
         tokens, mask = unit_rows(given.image("local")), np.asarray(given.image("mask"), dtype=bool)
         columns = []
         for each in given.prompts:

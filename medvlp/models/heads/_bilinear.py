@@ -73,6 +73,6 @@ class BilinearAttention(nn.Module):
 def answer_network(*, width: int, answers: int, dropout: float) -> nn.Sequential:
     """Return W -> 2 W -> logits, weights normalised as a whole (Salimans and Kingma 2016)."""
     hidden, output = (
-        weight_norm(each, dim=None) for each in (nn.Linear(width, 2 * width), nn.Linear(2 * width, answers))
-    )  # pyrefly: ignore
+        weight_norm(each, dim=-1) for each in (nn.Linear(width, 2 * width), nn.Linear(2 * width, answers))
+    )
     return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(dropout), output)

@@ -32,7 +32,7 @@ class QuestionVector(nn.Module):
         super().__init__()
         self.words = nn.GRU(in_width, width, batch_first=True)
         self.tanh, self.gate = nn.Linear(in_width + width, width), nn.Linear(in_width + width, width)
-        self.weight = nn.Linear(width, 1)
+        self.weight = nn.Linear(width, 1, bias=False)  # of a softmax, which feels none
         self.network = nn.ModuleList(nn.Linear(a, b) for a, b in zip((width, *layers), layers, strict=False))
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:

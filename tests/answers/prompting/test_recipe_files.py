@@ -24,8 +24,7 @@ def test_a_file_is_named_versioned_and_hashed_by_what_it_says(path: Path) -> Non
     assert made.name == path.stem
     assert path.stem.rsplit("_v", 1)[1].isdigit()
     assert made.hash == load_recipe(path).hash
-    told = made.describe()
-    assert told["batch_dependent"] is (made.recipe.name == "prompt-max-zscore")
+    assert made.recipe.batch_dependent is (made.recipe.name == "prompt-max-zscore")
     labels = [each.label for each in made.prompts]
     assert len(labels) == len(set(labels)) >= 5
 

@@ -78,7 +78,7 @@ def test_a_score_of_the_batch_says_so(model: VisionLanguageModel, films: list[Pa
         predict_files(model, films[:1], recipe="gloria_v1")
 
 
-@pytest.mark.parametrize("name", ["gloria_local_v1", "medklip_v1", "carzero_v1", "fvlm_v1"])
+@pytest.mark.parametrize("name", ["gloria_local_v1", "medklip_v1", "carzero_v1"])
 def test_a_recipe_that_the_model_cannot_serve_is_refused(
     model: VisionLanguageModel, films: list[Path], name: str
 ) -> None:

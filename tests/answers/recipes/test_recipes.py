@@ -238,16 +238,6 @@ def test_what_a_recipe_cannot_score_is_refused_in_a_sentence() -> None:
         recipe("pair_softmax").scores(replace(given, words=("x",) * len(given.words)))
 
 
-def test_similarities_of_a_model_go_through_the_sigmoid_alone() -> None:
-    given = stored(4)
-    told = {"matches": np.arange(21, dtype=float).reshape(7, 3) / 10}
-    own = recipe("xattn_sim", head="matches", scale=2.0, offset=0.5)
-    found = own.scores(replace(given, images=told, names={"matches": ("edema", "nodule", "effusion")}))
-    assert found[1, 0] == pytest.approx(expit(2.0 * (0.5 - 0.5)))
-    assert own.image_parts == ("matches",)
-    assert own.words(PROMPTS) == ()
-
-
 def test_dots_refuse_widths_that_differ() -> None:
     with pytest.raises(DataError, match="the same width"):
         dots(np.zeros((2, 3)), np.zeros((2, 4)))
